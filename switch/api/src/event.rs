@@ -1,0 +1,114 @@
+//! What happens, as it happens. `GET /v1/events` streams these as server-sent events:
+//! the event's name is its `kind`, its data the JSON form.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+use crate::view::PortState;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A switch was added.
+    SwitchAdded {
+        /// Its name.
+        switch: SwitchName,
+    },
+    /// A switch was removed.
+    SwitchRemoved {
+        /// Its name.
+        switch: SwitchName,
+    },
+    /// A port was added.
+    PortAdded {
+        /// Its name.
+        port: PortName,
+        /// Its switch.
+        switch: SwitchName,
+    },
+    /// A port was removed.
+    PortRemoved {
+        /// Its name.
+        port: PortName,
+        /// Its switch.
+        switch: SwitchName,
+    },
+    /// The state of a port changed.
+    PortState {
+        /// Its name.
+        port: PortName,
+        /// The new state.
+        state: PortState,
+        /// Why, where there is more to say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A namespace was made.
+    NamespaceAdded {
+        /// Its name.
+        namespace: NsName,
+    },
+    /// A namespace was removed.
+    NamespaceRemoved {
+        /// Its name.
+        namespace: NsName,
+    },
+    /// An address was given to the interface of a port.
+    AddressAdded {
+        /// The port.
+        port: PortName,
+        /// The address.
+        address: IfAddr,
+    },
+    /// An address was taken away.
+    AddressRemoved {
+        /// The port.
+        port: PortName,
+        /// The address.
+        address: IfAddr,
+    },
+    /// A source address was seen for the first time.
+    FdbLearned {
+        /// The switch.
+        switch: SwitchName,
+        /// The address.
+        mac: Mac,
+        /// Where it is.
+        port: PortName,
+    },
+    /// A source address was seen on another port than before.
+    FdbMoved {
+        /// The switch.
+        switch: SwitchName,
+        /// The address.
+        mac: Mac,
+        /// Where it was.
+        from: PortName,
+        /// Where it is.
+        to: PortName,
+    },
+    /// Addresses not seen for the ageing time were forgotten.
+    FdbAged {
+        /// The switch.
+        switch: SwitchName,
+        /// How many.
+        count: u32,
+    },
+    /// The reader was too slow: so many events were left out.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}

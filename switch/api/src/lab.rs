@@ -1,0 +1,229 @@
+//! What the user wants: the lab. The daemon keeps one [`Lab`] on disk and makes the kernel match it;
+//! `vswitchctl apply FILE` replaces it by the one in a TOML file.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+
+/// Default time after which a learned address is forgotten, in seconds (IEEE 802.1Q-2022 table 8-6).
+pub const DEFAULT_AGEING_SECS: u32 = 300;
+/// Default bound of the forwarding database, in entries.
+pub const DEFAULT_FDB_CAPACITY: u32 = 65_536;
+/// Default MTU of a port, in bytes of layer-3 payload.
+pub const DEFAULT_MTU: u32 = 1500;
+/// Smallest MTU that can be set (RFC 791: every host takes 68 bytes).
+pub const MIN_MTU: u32 = 68;
+/// Largest MTU that can be set; what a TAP device takes (65535 less the Ethernet header and the room for a tag).
+pub const MAX_MTU: u32 = 65_517;
+
+/// Everything that vswitch keeps up: the desired state as one document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lab {
+    /// Switches; the one named `main` is always there.
+    pub switches: Vec<Switch>,
+    /// Namespaces asked for by themselves (those that a port or cable names are made as needed).
+    pub namespaces: Vec<NsName>,
+    /// Ports of all switches.
+    pub ports: Vec<Port>,
+    /// Direct links between two namespaces, without a switch.
+    pub cables: Vec<Cable>,
+}
+
+/// One switch and its settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// Unique name.
+    pub name: SwitchName,
+    /// Seconds after which a learned address is forgotten; 0 = never.
+    #[serde(default = "default_ageing")]
+    pub ageing_secs: u32,
+    /// Most entries of the FDB; when it is full, unknown addresses are flooded and counted.
+    #[serde(default = "default_fdb_capacity")]
+    pub fdb_capacity: u32,
+    /// What happens to frames for 01-80-C2-00-00-0x.
+    #[serde(default)]
+    pub reserved_multicast: ReservedMulticast,
+}
+
+impl Switch {
+    /// A switch with default settings.
+    pub fn new(name: SwitchName) -> Self {
+        Self {
+            name,
+            ageing_secs: DEFAULT_AGEING_SECS,
+            fdb_capacity: DEFAULT_FDB_CAPACITY,
+            reserved_multicast: ReservedMulticast::default(),
+        }
+    }
+}
+
+/// What happens to frames for the reserved group addresses 01-80-C2-00-00-00 to -0F
+/// (IEEE 802.1Q-2022 table 8-1), which a standard bridge never forwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReservedMulticast {
+    /// Never forwarded, as the standard says.
+    #[default]
+    Never,
+    /// LLDP (01-80-C2-00-00-0E) is forwarded, the rest is not.
+    Lldp,
+    /// All are forwarded: STP, LACP, 802.1X, PAUSE and LLDP reach the other ports of the lab.
+    All,
+}
+
+/// How a port is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PortKind {
+    /// A veth pair: one end in the namespace, the other in the daemon's own namespace.
+    #[default]
+    Veth,
+    /// A TAP device inside the namespace, its queues held by the daemon.
+    Tap,
+    /// An existing interface of the daemon's host namespace, taken over.
+    Device,
+    /// The host's own leg on the switch: a TAP device in the daemon's host namespace.
+    Internal,
+}
+
+/// One port: how it is connected and what its interface is to look like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Unique name over all switches.
+    pub name: PortName,
+    /// Switch that the port belongs to.
+    #[serde(default = "default_switch")]
+    pub switch: SwitchName,
+    /// How it is connected.
+    #[serde(default)]
+    pub kind: PortKind,
+    /// Namespace of the interface (`veth`, `tap`); none for `device` and `internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<NsName>,
+    /// Name of the interface as its user sees it. Default: `eth0` for `veth` and `tap`, the port's
+    /// name for `internal` and `device`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<IfName>,
+    /// MAC address of the interface; chosen once and kept if not given. Not for `device`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// MTU of the interface in bytes of layer-3 payload. None: 1500, for `device` what it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Addresses of the interface. Not for `device`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IfAddr>,
+    /// Routes through the interface. Not for `device`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// False: administratively down, nothing goes in or out.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub up: bool,
+    /// False: frames go out as on a wire: segmented to the MTU and with complete checksums.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub offload: bool,
+}
+
+impl Port {
+    /// A port with default settings.
+    pub fn new(name: PortName, switch: SwitchName, kind: PortKind) -> Self {
+        Self {
+            name,
+            switch,
+            kind,
+            namespace: None,
+            ifname: None,
+            mac: None,
+            mtu: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            up: true,
+            offload: true,
+        }
+    }
+}
+
+/// A route through the interface of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Destination; `0.0.0.0/0` or `::/0` is the default route.
+    #[schema(value_type = String, example = "0.0.0.0/0")]
+    pub to: IpNet,
+    /// Next hop; none: the destination is on the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "192.168.15.1")]
+    pub via: Option<IpAddr>,
+}
+
+/// A veth pair that joins two namespaces directly, without a switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cable {
+    /// One end.
+    pub a: CableEnd,
+    /// The other end.
+    pub b: CableEnd,
+}
+
+/// One end of a [`Cable`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CableEnd {
+    /// Namespace of this end.
+    pub namespace: NsName,
+    /// Interface name; none: the first free one of eth0, eth1, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<IfName>,
+    /// MAC address; chosen once and kept if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Addresses of this end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IfAddr>,
+}
+
+fn default_ageing() -> u32 {
+    DEFAULT_AGEING_SECS
+}
+
+fn default_fdb_capacity() -> u32 {
+    DEFAULT_FDB_CAPACITY
+}
+
+fn default_switch() -> SwitchName {
+    #[expect(clippy::unwrap_used, reason = "the constant is a valid name, as a test shows")]
+    crate::DEFAULT_SWITCH.parse().unwrap()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_needs_only_its_name() {
+        let port: Port = serde_json::from_str(r#"{"name":"red"}"#).unwrap();
+        assert_eq!(port, Port::new("red".parse().unwrap(), default_switch(), PortKind::Veth));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let error = serde_json::from_str::<Port>(r#"{"name":"red","vlan_id":3}"#).unwrap_err().to_string();
+        assert!(error.contains("vlan_id"), "{error}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Request, reply and event types of the vswitchd HTTP API.
+//!
+//! Both sides use these types: the daemon serves them, `vswitchctl` and any other Rust client read
+//! and write them. The crate does no I/O. The wire form is JSON; lab files use the same types as TOML.
+//!
+//! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
+//! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`request`]: what a request carries that is not simply one of the above
+//! * [`view`]: what the daemon answers: states, counters, tables
+//! * [`event`]: what happens, as it happens
+//! * [`error`]: the one error type and its stable codes
+
+pub mod error;
+pub mod event;
+pub mod lab;
+pub mod name;
+pub mod request;
+pub mod view;
+
+pub use error::{ApiError, ErrorCode};
+pub use event::{Event, EventKind};
+pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, Switch};
+pub use name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+
+/// Version of the HTTP API; the first part of every path (`/v1/...`).
+pub const API_VERSION: u32 = 1;
+
+/// Where the daemon listens if nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/run/vswitch/control.sock";
+
+/// The switch that is there by default.
+pub const DEFAULT_SWITCH: &str = "main";

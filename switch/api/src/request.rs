@@ -1,0 +1,76 @@
+//! What requests carry beyond the types of [`crate::lab`]. Routes are listed in the daemon's OpenAPI document.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::lab::ReservedMulticast;
+use crate::name::{IfAddr, Mac, PortName};
+
+/// Changes of a port; what is absent stays as it is. `PATCH /v1/ports/{name}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PortPatch {
+    /// New MTU, set on both ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Administratively up or down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// Offloads towards the port on or off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offload: Option<bool>,
+}
+
+/// Changes of a switch; what is absent stays as it is. `PATCH /v1/switches/{name}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SwitchPatch {
+    /// Seconds after which a learned address is forgotten; 0 = never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ageing_secs: Option<u32>,
+    /// What happens to reserved multicast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserved_multicast: Option<ReservedMulticast>,
+}
+
+/// A static FDB entry. `PUT /v1/switches/{name}/fdb`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FdbAdd {
+    /// Unicast address.
+    pub mac: Mac,
+    /// Port behind which it is.
+    pub port: PortName,
+}
+
+/// Which FDB entries a `DELETE /v1/switches/{name}/fdb` removes; without any, all that were learned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct FdbSelect {
+    /// Only this address (learned or static).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Only learned entries of this port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
+}
+
+/// An address to add. `POST /v1/ports/{name}/addresses`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddressAdd {
+    /// The address with its prefix length.
+    pub address: IfAddr,
+}
+
+/// Options of requests that change things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct ChangeOptions {
+    /// Say what would be done, do nothing.
+    pub dry_run: bool,
+    /// Adding what is there already with the same settings, or removing what is not there, is no error.
+    pub idempotent: bool,
+}

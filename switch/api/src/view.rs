@@ -1,0 +1,225 @@
+//! What the daemon answers: states, counters and tables.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::lab::{Port, Switch};
+use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+
+/// The daemon itself. `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// [`crate::API_VERSION`] of the daemon.
+    pub api_version: u32,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the daemon started.
+    pub uptime_secs: u64,
+    /// Number of worker threads.
+    pub workers: u32,
+    /// What does not work on this machine or for this user, one line each, with the reason.
+    pub limits: Vec<String>,
+}
+
+/// A switch and what it does. `GET /v1/switches`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SwitchView {
+    /// Its settings.
+    #[serde(flatten)]
+    pub switch: Switch,
+    /// Names of its ports, sorted.
+    pub ports: Vec<PortName>,
+    /// Entries in the FDB.
+    pub fdb_entries: u32,
+    /// Source addresses that could not be learned because the FDB was full.
+    pub fdb_full: u64,
+}
+
+/// Whether a port can carry frames, and if not, why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortState {
+    /// Frames pass.
+    Up,
+    /// Administratively down.
+    Down,
+    /// The interface inside the namespace is down.
+    NoCarrier,
+    /// The interface or its namespace is gone; the port works again when it is back.
+    Missing,
+}
+
+impl PortState {
+    /// The word shown to people, the same as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::NoCarrier => "no-carrier",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// A port, its state and counters. `GET /v1/ports`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortView {
+    /// Its settings; interface name, MAC and MTU are always filled in where they are known.
+    #[serde(flatten)]
+    pub port: Port,
+    /// Whether it carries frames.
+    pub state: PortState,
+    /// Why it does not, where there is more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Seconds since the state last changed.
+    pub state_secs: u64,
+    /// Queues between the kernel and the daemon.
+    pub queues: u32,
+    /// FDB entries that point to it.
+    pub fdb_entries: u32,
+    /// Counters since the port was added or the daemon started.
+    pub counters: PortCounters,
+}
+
+/// Counters of a port. A GSO frame counts as one frame with all its bytes.
+///
+/// They add up: `rx_frames` = `rx_forwarded` + `rx_flooded` + all of `rx_drops`, and over a switch
+/// the sum of `rx_forwarded` + `flood_copies` = the sum of `tx_frames` + all of `tx_drops`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortCounters {
+    /// Frames that came in from the port.
+    pub rx_frames: u64,
+    /// Bytes of those, from the destination address on, without the frame check sequence.
+    pub rx_bytes: u64,
+    /// Of those, sent to the one port where the destination is.
+    pub rx_forwarded: u64,
+    /// Of those, flooded.
+    pub rx_flooded: u64,
+    /// Copies that the flooded ones were sent as.
+    pub flood_copies: u64,
+    /// Frames that went out to the port.
+    pub tx_frames: u64,
+    /// Bytes of those.
+    pub tx_bytes: u64,
+    /// Frames that came in and were dropped, by reason; only reasons that happened.
+    #[serde(default)]
+    pub rx_drops: BTreeMap<String, u64>,
+    /// Frames that were to go out and were dropped, by reason; only reasons that happened.
+    #[serde(default)]
+    pub tx_drops: BTreeMap<String, u64>,
+}
+
+/// An FDB entry. `GET /v1/switches/{name}/fdb`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FdbEntry {
+    /// Address of the station.
+    pub mac: Mac,
+    /// Port behind which it is.
+    pub port: PortName,
+    /// Seconds since a frame from it was last seen; none for static entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_secs: Option<u32>,
+    /// Set by hand: it neither ages nor moves.
+    #[serde(rename = "static")]
+    pub is_static: bool,
+}
+
+/// A namespace in the list. `GET /v1/namespaces`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceSummary {
+    /// Its name.
+    pub name: NsName,
+    /// Made by vswitch (and so removed by it).
+    pub owned: bool,
+    /// False: a port or cable names it, but it is not there now.
+    pub present: bool,
+    /// Ports whose interface is in it.
+    pub ports: Vec<PortName>,
+}
+
+/// A namespace from inside. `GET /v1/namespaces/{name}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceView {
+    /// Name, owner, ports.
+    #[serde(flatten)]
+    pub summary: NamespaceSummary,
+    /// Its interfaces.
+    pub links: Vec<LinkView>,
+    /// Its routes of the main table, IPv4 first.
+    pub routes: Vec<RouteView>,
+    /// Its ARP and ND tables.
+    pub neighbours: Vec<NeighbourView>,
+}
+
+/// An interface inside a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LinkView {
+    /// Interface name.
+    pub name: String,
+    /// Kernel's interface index.
+    pub ifindex: u32,
+    /// MAC address; none for lo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// `up`, `down` or `no-carrier`.
+    pub state: String,
+    /// Port of the switch that it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
+    /// Addresses, IPv4 first. (Text, because the kernel has addresses that [`IfAddr`] refuses, such as 127.0.0.1/8.)
+    pub addresses: Vec<String>,
+}
+
+/// A route inside a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouteView {
+    /// Destination, `default` for all.
+    pub to: String,
+    /// Next hop, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// Outgoing interface.
+    pub dev: String,
+}
+
+/// An entry of an ARP or ND table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NeighbourView {
+    /// Address of the neighbour.
+    pub ip: String,
+    /// Its MAC address, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Interface.
+    pub dev: String,
+    /// Kernel's word for the state: `reachable`, `stale`, `delay`, `failed`, ...
+    pub state: String,
+}
+
+/// An address that vswitch gave. `GET /v1/addresses`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddressView {
+    /// Port whose interface has it.
+    pub port: PortName,
+    /// Switch of the port.
+    pub switch: SwitchName,
+    /// The address.
+    pub address: IfAddr,
+}
+
+/// Reply to a request that changed something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Changes {
+    /// What was done (or, in a dry run, would be), in order, one line each: `created namespace red`.
+    pub done: Vec<String>,
+    /// What the user should know though it is no error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}

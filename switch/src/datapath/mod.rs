@@ -1,0 +1,1 @@
+//! The frame's way through the switch.

@@ -1,0 +1,1 @@
+//! Ethernet frames, the virtio-net header, checksums and segmentation; no I/O.

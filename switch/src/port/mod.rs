@@ -1,0 +1,1 @@
+//! Back ends that frames come from and go to.

@@ -1,0 +1,1 @@
+//! Black-box tests: real namespaces, real daemon, real control tool
