@@ -1,1 +1,4 @@
 //! All that talks to the kernel.
+
+pub mod packet;
+pub mod tap;
