@@ -112,7 +112,8 @@ const fn is_tag(ethertype: u16) -> bool {
 #[inline]
 pub const fn mac_to_u64(mac: Mac) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    // In the two parts that a processor can load at once.
+    (u16::from_be_bytes([a, b]) as u64) << 32 | u32::from_be_bytes([c, d, e, f]) as u64
 }
 
 /// The address that [`mac_to_u64`] made a number of; the upper 16 bits are ignored.

@@ -135,7 +135,7 @@ fn ipv4(frame: &[u8], at: usize) -> Result<Network, LayerError> {
     }
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    if header_len < 20 || total < header_len {
+    if header_len < 20 {
         return Err(LayerError::Length("IPv4"));
     }
     // More fragments, or an offset.

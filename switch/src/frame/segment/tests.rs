@@ -229,6 +229,14 @@ fn headers_that_contradict_each_other_are_refused() {
     assert_eq!(with(14 + 6, 0x20), LayerError::Fragment.into());
     assert_eq!(with(14 + 9, 132), LayerError::Protocol(132).into());
     assert_eq!(with(14 + 20 + 12, 0x40), LayerError::Length("TCP").into());
+    // A datagram that ends within its IPv4 or TCP header.
+    assert_eq!(with(14 + 2, 0), LayerError::Length("transport").into());
+    let mut short = frame.clone();
+    short[14 + 2..14 + 4].copy_from_slice(&[0, 19]);
+    assert_eq!(refused(&short, header), LayerError::Length("TCP").into());
+    let (mut frame, header) = shape(Gso::UdpL4, false, 100, 250).build();
+    frame[14 + 20 + 5] += 1;
+    assert_eq!(refused(&frame, header), LayerError::Length("UDP").into());
 }
 
 #[test]
