@@ -125,7 +125,10 @@ impl Fdb {
     /// An empty table for `capacity` entries. Memory is about 64 bytes an entry, touched as it is used.
     pub fn new(capacity: u32) -> Self {
         // At most half of the slots are ever taken, so that a window has room with all but certainty.
-        let buckets = (capacity as usize * 2).div_ceil(WAYS).next_power_of_two().max(WINDOW * 2);
+        let buckets = (capacity as usize * 2)
+            .div_ceil(WAYS)
+            .next_power_of_two()
+            .max(WINDOW * 2);
         Self {
             buckets: bytemuck::zeroed_slice_box(buckets),
             multiplier: RandomState::new().build_hasher().finish() | 1,
@@ -160,7 +163,9 @@ impl Fdb {
     /// Notes that a frame from the station came in at `port` at `now` (seconds of a monotonic clock).
     #[inline]
     pub fn learn(&self, key: FdbKey, port: PortId, now: u32) -> Learned {
-        let Some((at, place)) = self.find(key) else { return self.insert(key, port, now) };
+        let Some((at, place)) = self.find(key) else {
+            return self.insert(key, port, now);
+        };
         if place.is_static() {
             return Learned::Known;
         }
@@ -257,7 +262,10 @@ impl Fdb {
         let home = self.home(key);
         for step in 0..WINDOW {
             let index = (home + step) & (self.buckets.len() - 1);
-            let free = self.buckets[index].keys.iter().position(|k| k.load(Ordering::Relaxed) == 0);
+            let free = self.buckets[index]
+                .keys
+                .iter()
+                .position(|k| k.load(Ordering::Relaxed) == 0);
             if let Some(way) = free {
                 self.set(writer, At { bucket: index, way }, key.0, place.0);
                 if step > 0 {
@@ -357,15 +365,27 @@ impl Fdb {
                 // Read as a worker does: key and place may have changed between the two loads.
                 let (_, place) = self.find(key)?;
                 let age_secs = (!place.is_static()).then(|| age_at(now, place));
-                Some(FdbRecord { mac: key.mac(), port: place.port(), age_secs })
+                Some(FdbRecord {
+                    mac: key.mac(),
+                    port: place.port(),
+                    age_secs,
+                })
             })
             .collect()
     }
 
-    /// Number of entries of a port.
-    pub fn count(&self, port: PortId) -> u32 {
-        let places = self.taken().map(|at| Place(self.buckets[at.bucket].places[at.way].load(Ordering::Relaxed)));
-        places.filter(|place| place.port() == port).count() as u32
+    /// Number of entries of each port, by its index; ports after the last that has one are left out.
+    pub fn counts(&self) -> Vec<u32> {
+        let mut counts = Vec::new();
+        for at in self.taken() {
+            let place = Place(self.buckets[at.bucket].places[at.way].load(Ordering::Relaxed));
+            let index = place.port().index();
+            if index >= counts.len() {
+                counts.resize(index + 1, 0);
+            }
+            counts[index] += 1;
+        }
+        counts
     }
 }
 
@@ -398,7 +418,14 @@ mod tests {
         assert_eq!(fdb.learn(key(1), P2, 12), Learned::Moved(P1));
         assert_eq!(fdb.lookup(key(1)), Some(P2));
         assert_eq!(fdb.lookup(key(2)), None);
-        assert_eq!(fdb.records(15), [FdbRecord { mac: key(1).mac(), port: P2, age_secs: Some(3) }]);
+        assert_eq!(
+            fdb.records(15),
+            [FdbRecord {
+                mac: key(1).mac(),
+                port: P2,
+                age_secs: Some(3)
+            }]
+        );
     }
 
     #[test]
@@ -408,7 +435,10 @@ mod tests {
         fdb.learn(key(2), P1, 20);
         fdb.add_static(key(3), P1).unwrap();
         assert_eq!(fdb.age(310, 300), 1);
-        assert_eq!((fdb.lookup(key(1)), fdb.lookup(key(2)), fdb.lookup(key(3))), (None, Some(P1), Some(P1)));
+        assert_eq!(
+            (fdb.lookup(key(1)), fdb.lookup(key(2)), fdb.lookup(key(3))),
+            (None, Some(P1), Some(P1))
+        );
         assert_eq!(fdb.age(9, 300), 0, "a clock behind the entry's is no great age");
     }
 
@@ -431,7 +461,11 @@ mod tests {
             assert_eq!(fdb.learn(key(n), P1, 1), Learned::New);
         }
         assert_eq!(fdb.learn(key(100), P1, 1), Learned::Full);
-        assert_eq!(fdb.learn(key(5), P2, 1), Learned::Moved(P1), "known stations still move");
+        assert_eq!(
+            fdb.learn(key(5), P2, 1),
+            Learned::Moved(P1),
+            "known stations still move"
+        );
         assert_eq!((fdb.len(), fdb.full_count()), (100, 1));
         assert_eq!(fdb.add_static(key(100), P1), Err(FdbFull));
         assert_eq!(fdb.forget_port(P2), 1);

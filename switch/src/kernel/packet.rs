@@ -26,7 +26,13 @@ impl PacketSocket {
     pub fn open(ifindex: u32, promiscuous: bool) -> io::Result<Self> {
         // Protocol 0: nothing is received before everything is set and the socket is bound.
         // SAFETY: plain call without pointers; the result is checked.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+        let fd = unsafe {
+            libc::socket(
+                libc::AF_PACKET,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                0,
+            )
+        };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -57,7 +63,11 @@ impl PacketSocket {
         address.sll_ifindex = ifindex as libc::c_int;
         // SAFETY: the pointer and length describe `address`, which outlives the call.
         let result = unsafe {
-            libc::bind(fd, ptr::from_ref(&address).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t)
+            libc::bind(
+                fd,
+                ptr::from_ref(&address).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
         };
         if result < 0 {
             return Err(io::Error::last_os_error());
@@ -71,7 +81,11 @@ impl PacketSocket {
             let len = size_of_val(value) as libc::socklen_t;
             libc::setsockopt(self.0.as_raw_fd(), level, option, ptr::from_ref(value).cast(), len)
         };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// Frames that the kernel dropped since the last call because the socket's queue was full.
@@ -82,9 +96,19 @@ impl PacketSocket {
         // SAFETY: the pointers are valid for the call, and `len` is the size of `stats`.
         let result = unsafe {
             let value = ptr::from_mut(&mut stats).cast();
-            libc::getsockopt(self.0.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS, value, &mut len)
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                value,
+                &mut len,
+            )
         };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(stats.tp_drops) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(stats.tp_drops)
+        }
     }
 }
 
@@ -122,7 +146,11 @@ impl Messages {
     pub fn new() -> Self {
         // SAFETY: all-zero is a valid value of these C structs: null pointers with length zero.
         let (headers, iovecs) = unsafe { (mem::zeroed(), mem::zeroed()) };
-        Self { headers: Box::new(headers), iovecs: Box::new(iovecs), control: Box::new([Control([0; CONTROL_LEN]); MAX_MESSAGES]) }
+        Self {
+            headers: Box::new(headers),
+            iovecs: Box::new(iovecs),
+            control: Box::new([Control([0; CONTROL_LEN]); MAX_MESSAGES]),
+        }
     }
 
     /// Receives up to `count` frames, the i-th into `arena[start(i)..][..room]`.
@@ -141,10 +169,16 @@ impl Messages {
         let count = count.min(MAX_MESSAGES);
         let base = arena.as_mut_ptr();
         for i in 0..count {
-            assert!(start(i).checked_add(room).is_some_and(|end| end <= arena.len()), "buffer {i} is outside the arena");
+            assert!(
+                start(i).checked_add(room).is_some_and(|end| end <= arena.len()),
+                "buffer {i} is outside the arena"
+            );
             // SAFETY: the assertion keeps the buffer within the arena.
             let buffer = unsafe { base.add(start(i)) };
-            self.iovecs[i] = libc::iovec { iov_base: buffer.cast(), iov_len: room };
+            self.iovecs[i] = libc::iovec {
+                iov_base: buffer.cast(),
+                iov_len: room,
+            };
             let header = &mut self.headers[i].msg_hdr;
             header.msg_iov = &mut self.iovecs[i];
             header.msg_iovlen = 1;
@@ -156,9 +190,19 @@ impl Messages {
         // both borrowed mutably for the call; overlapping buffers would only mix up frames, not memory.
         let result = unsafe {
             let (headers, count) = (self.headers.as_mut_ptr(), count as libc::c_uint);
-            libc::recvmmsg(socket.0.as_raw_fd(), headers, count, libc::MSG_DONTWAIT, ptr::null_mut())
+            libc::recvmmsg(
+                socket.0.as_raw_fd(),
+                headers,
+                count,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
         };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(result as usize)
+        }
     }
 
     /// What the i-th message of the last [`Messages::receive`] was.
@@ -185,7 +229,11 @@ impl Messages {
             }
             let auxdata: libc::tpacket_auxdata = ptr::read_unaligned(libc::CMSG_DATA(message).cast());
             let valid = auxdata.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
-            let tpid = if auxdata.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0 { auxdata.tp_vlan_tpid } else { 0x8100 };
+            let tpid = if auxdata.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0 {
+                auxdata.tp_vlan_tpid
+            } else {
+                0x8100
+            };
             valid.then_some((tpid, auxdata.tp_vlan_tci))
         }
     }
@@ -196,14 +244,13 @@ impl Messages {
     /// # Errors
     /// That of the first buffer: EAGAIN or ENOBUFS when a queue is full, ENETDOWN, EINVAL for a header that the
     /// kernel does not take.
-    pub fn send<'a>(
-        &mut self,
-        socket: &PacketSocket,
-        buffers: impl Iterator<Item = &'a [u8]>,
-    ) -> io::Result<usize> {
+    pub fn send<'a>(&mut self, socket: &PacketSocket, buffers: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
         let mut count = 0;
         for (i, buffer) in buffers.take(MAX_MESSAGES).enumerate() {
-            self.iovecs[i] = libc::iovec { iov_base: buffer.as_ptr().cast_mut().cast(), iov_len: buffer.len() };
+            self.iovecs[i] = libc::iovec {
+                iov_base: buffer.as_ptr().cast_mut().cast(),
+                iov_len: buffer.len(),
+            };
             let header = &mut self.headers[i].msg_hdr;
             header.msg_iov = &mut self.iovecs[i];
             header.msg_iovlen = 1;
@@ -214,9 +261,18 @@ impl Messages {
         // SAFETY: the first `count` headers point to buffers that are borrowed for 'a, which outlasts the call;
         // the kernel only reads them.
         let result = unsafe {
-            libc::sendmmsg(socket.0.as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
+            libc::sendmmsg(
+                socket.0.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT,
+            )
         };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(result as usize)
+        }
     }
 }
 

@@ -29,10 +29,12 @@ const UDP_OFFLOADS: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
 /// ENOENT: no /dev/net/tun. EPERM: no CAP_NET_ADMIN over the namespace. EINVAL: a device of that name
 /// has other flags or is no TAP. EBUSY: the name is taken by another kind of interface.
 pub fn open_queue(name: &str) -> io::Result<OwnedFd> {
-    let file: File =
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun").map_err(
-            |error| io::Error::new(error.kind(), format!("open /dev/net/tun: {error}")),
-        )?;
+    let file: File = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")
+        .map_err(|error| io::Error::new(error.kind(), format!("open /dev/net/tun: {error}")))?;
     let fd = file.as_raw_fd();
     let request = interface_request(name)?;
     // SAFETY: `request` is a valid ifreq that outlives the call; the kernel reads and writes only within it.
@@ -65,7 +67,10 @@ pub fn set_carrier(queue: &OwnedFd, carrier: bool) -> io::Result<()> {
 
 fn interface_request(name: &str) -> io::Result<libc::ifreq> {
     if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('%') {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} can't be an interface name")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{name:?} can't be an interface name"),
+        ));
     }
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
     let mut ifr_name = [0; libc::IFNAMSIZ];
@@ -74,6 +79,8 @@ fn interface_request(name: &str) -> io::Result<libc::ifreq> {
     }
     Ok(libc::ifreq {
         ifr_name,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags as libc::c_short },
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: flags as libc::c_short,
+        },
     })
 }

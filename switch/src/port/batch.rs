@@ -1,6 +1,6 @@
 //! A batch: the frames that a worker took from one port in one go, and the memory they lie in.
 
-use crate::frame::{MAX_FRAME, VLAN_HLEN, VNET_HDR_LEN};
+use crate::frame::{MAX_FRAME, VLAN_HLEN, VNET_HDR_LEN, VnetHeader};
 
 /// Most frames of a batch.
 pub const MAX_BATCH: usize = 64;
@@ -35,7 +35,12 @@ pub struct Batch {
 impl Batch {
     /// An empty batch. Its memory is touched only as frames come.
     pub fn new() -> Self {
-        Self { arena: vec![0; MAX_BATCH * STRIDE].into(), slots: [Slot::default(); MAX_BATCH], len: 0, used: 0 }
+        Self {
+            arena: vec![0; MAX_BATCH * STRIDE].into(),
+            slots: [Slot::default(); MAX_BATCH],
+            len: 0,
+            used: 0,
+        }
     }
 
     /// Forgets all frames.
@@ -89,18 +94,21 @@ impl Batch {
             && slot.len >= 12
         {
             let start = slot.start as usize;
-            self.arena.copy_within(start - VNET_HDR_LEN..start + 12, start - VNET_HDR_LEN - VLAN_HLEN);
+            self.arena
+                .copy_within(start - VNET_HDR_LEN..start + 12, start - VNET_HDR_LEN - VLAN_HLEN);
             self.arena[start + 8..start + 10].copy_from_slice(&tpid.to_be_bytes());
             self.arena[start + 10..start + 12].copy_from_slice(&tci.to_be_bytes());
             slot.start -= VLAN_HLEN as u32;
             slot.len += VLAN_HLEN as u32;
-            crate::frame::VnetHeader::shift(&mut self.arena[start - VNET_HDR_LEN - VLAN_HLEN..], VLAN_HLEN as u16);
+            shift_offloads(&mut self.arena[start - VNET_HDR_LEN - VLAN_HLEN..]);
         }
     }
 
     fn push_at(&mut self, slot: usize, len: usize) {
-        self.slots[self.len] =
-            Slot { start: (slot + HEADROOM) as u32, len: len.saturating_sub(VNET_HDR_LEN) as u32 };
+        self.slots[self.len] = Slot {
+            start: (slot + HEADROOM) as u32,
+            len: len.saturating_sub(VNET_HDR_LEN) as u32,
+        };
         self.len += 1;
     }
 
@@ -126,6 +134,25 @@ impl Batch {
         let Slot { start, len } = self.slots[i];
         &mut self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]
     }
+}
+
+/// The virtio-net header counts from the start of the frame, which a tag has made longer.
+fn shift_offloads(wire: &mut [u8]) {
+    let Some(place) = wire.first_chunk_mut::<VNET_HDR_LEN>() else {
+        return;
+    };
+    // What can't be read is left for the ingress check to refuse.
+    let Ok(mut header) = VnetHeader::parse(place) else {
+        return;
+    };
+    let tag = VLAN_HLEN as u16;
+    if header.needs_csum() {
+        header.csum_start = header.csum_start.saturating_add(tag);
+    }
+    if header.hdr_len > 0 {
+        header.hdr_len = header.hdr_len.saturating_add(tag);
+    }
+    header.write(place);
 }
 
 impl Default for Batch {

@@ -81,12 +81,12 @@ impl PortIo {
         }
     }
 
-    /// Frames that the kernel had for this port and dropped, since the last call, because the daemon was too slow.
-    pub fn take_overruns(&self) -> u64 {
+    /// Frames that the kernel had for this port and dropped because the daemon was too slow.
+    pub fn overruns(&self) -> u64 {
         match self {
             // The TAP device counts them itself, as its own tx_dropped, before they are the switch's.
             Self::Tap(_) => 0,
-            Self::Packet(packet) => packet.take_overruns(),
+            Self::Packet(packet) => packet.overruns(),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::batch::{Batch, MAX_BATCH};
 use super::SendError;
+use super::batch::{Batch, MAX_BATCH};
 use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
 use crate::kernel::packet::{MAX_MESSAGES, Messages, PacketSocket};
 
@@ -14,6 +15,8 @@ const _: () = assert!(MAX_BATCH <= MAX_MESSAGES);
 #[derive(Debug)]
 pub struct PacketPort {
     socket: PacketSocket,
+    /// Sum of what the kernel reported and forgot.
+    overruns: AtomicU64,
 }
 
 impl PacketPort {
@@ -22,7 +25,10 @@ impl PacketPort {
     /// # Errors
     /// See [`PacketSocket::open`].
     pub fn open(ifindex: u32, promiscuous: bool) -> io::Result<Self> {
-        Ok(Self { socket: PacketSocket::open(ifindex, promiscuous)? })
+        Ok(Self {
+            socket: PacketSocket::open(ifindex, promiscuous)?,
+            overruns: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn receive_fd(&self) -> BorrowedFd<'_> {
@@ -71,7 +77,8 @@ impl PacketPort {
         }
     }
 
-    pub(super) fn take_overruns(&self) -> u64 {
-        self.socket.take_overruns().map_or(0, u64::from)
+    pub(super) fn overruns(&self) -> u64 {
+        let new = self.socket.take_overruns().map_or(0, u64::from);
+        self.overruns.fetch_add(new, Ordering::Relaxed) + new
     }
 }

@@ -22,7 +22,9 @@ impl Tap {
     /// # Errors
     /// See [`tap::open_queue`]. What was created is gone again.
     pub fn open(name: &str, queues: usize) -> io::Result<Self> {
-        let queues = (0..queues.max(1)).map(|_| tap::open_queue(name)).collect::<io::Result<Vec<_>>>()?;
+        let queues = (0..queues.max(1))
+            .map(|_| tap::open_queue(name))
+            .collect::<io::Result<Vec<_>>>()?;
         // Only now: a device whose queues could not all be opened goes with them.
         tap::set_persistent(&queues[0], true)?;
         Ok(Self { queues })
@@ -64,7 +66,12 @@ impl Tap {
         // The kernel sends a flow back through the queue that it last came by: to the same worker.
         let queue = &self.queues[worker % self.queues.len()];
         for (i, buffer) in buffers.enumerate() {
-            sent(i, write(queue, buffer).map(drop).map_err(|error| SendError::from_io(&error.into())));
+            sent(
+                i,
+                write(queue, buffer)
+                    .map(drop)
+                    .map_err(|error| SendError::from_io(&error.into())),
+            );
         }
     }
 }
