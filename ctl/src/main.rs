@@ -1,2 +1,5 @@
-//! The control tool.
-fn main() {}
+//! `vswitchctl`, the control tool of vswitchd.
+mod cli;
+mod generate;
+use clap::Parser;
+fn main() { let c = cli::Cli::parse(); println!("{c:?}"); }
