@@ -5,7 +5,10 @@ use std::{env, fs, io};
 
 use clap_complete::Shell;
 
-#[expect(dead_code, reason = "the tool reads the fields, the build script only their description")]
+#[expect(
+    dead_code,
+    reason = "the tool reads the fields, the build script only their description"
+)]
 #[path = "src/cli/mod.rs"]
 mod cli;
 #[expect(dead_code, reason = "the build script writes all pages, never a single one")]
@@ -19,9 +22,11 @@ fn main() -> io::Result<()> {
 
     let completions = out.join("completions");
     fs::create_dir_all(&completions)?;
-    for (shell, file) in
-        [(Shell::Bash, "vswitchctl.bash"), (Shell::Zsh, "_vswitchctl"), (Shell::Fish, "vswitchctl.fish")]
-    {
+    for (shell, file) in [
+        (Shell::Bash, "vswitchctl.bash"),
+        (Shell::Zsh, "_vswitchctl"),
+        (Shell::Fish, "vswitchctl.fish"),
+    ] {
         fs::write(completions.join(file), generate::completions(shell))?;
     }
     generate::all_pages(&out.join("man"))

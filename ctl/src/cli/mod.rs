@@ -11,10 +11,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
-pub use namespace::{AddrCommand, CableArgs, CableCommand, NsCommand, RouteCommand};
-pub use port::{AddPort, DelPort, PortCommand};
-pub use switch::{FdbArgs, FdbCommand, SetCommand, SwitchCommand};
+use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
+use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
+use port::{AddPort, DelPort, PortCommand};
+use switch::{FdbArgs, SetCommand, SwitchCommand};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -31,16 +31,16 @@ Exit codes:
   4  what the command names does not exist
   5  a name, address or device is taken, or the state forbids the request
   6  not permitted, or the kernel lacks a feature
-`ns exec` ends with the exit code of the command that it runs (126: it can't be run, 127: it is not found).
+`ns exec` ends with the exit code of the command that it runs (126: it can't be run, 127: not found).
 
-Errors are one line on stderr: what it is about, what was wrong, what to do next; with --json a JSON object.";
+Errors are one line on stderr: what it is about, what was wrong, what to do next; with --json they
+are JSON objects.";
 
 /// Control the userspace layer-2 switch vswitchd
 #[derive(Debug, Parser)]
 #[command(
     name = "vswitchctl",
     version,
-    propagate_version = true,
     max_term_width = 110,
     after_long_help = AFTER_HELP,
     after_help = "`vswitchctl --help` shows examples and the exit codes, `vswitchctl COMMAND --help` those of a command."
@@ -97,6 +97,17 @@ pub struct OnlySwitch {
     pub switch: Option<vswitch_api::SwitchName>,
 }
 
+/// Options of additions.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Addition {
+    /// No error if it is there already with the same settings
+    #[arg(long)]
+    pub if_not_exists: bool,
+    /// Say what would be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
 /// Options of removals.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Removal {
@@ -128,11 +139,17 @@ Examples:
   vswitchctl show --switch lab
   vswitchctl show --json | jq '.ports[] | {name, state}'
 
-RX and TX are frames/bytes, seen from the switch: RX came in from the port. DROPS is the sum of both ways;
-`vswitchctl port show NAME` tells the reasons.")]
+RX and TX are frames/bytes as the switch sees them: RX came in from the port. DROPS is the sum of
+both ways; `vswitchctl port show NAME` tells the reasons.")]
     Show(OnlySwitch),
     /// List ports, or show all about one
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl port list
+  vswitchctl port show red"
+    )]
     Port(PortCommand),
     /// Show or edit the forwarding database (FDB)
     #[command(after_long_help = "\
@@ -142,23 +159,54 @@ Examples:
   vswitchctl fdb flush --port red                # forget what was learned on a port")]
     Fdb(FdbArgs),
     /// Add, remove or show switches
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl switch add lab --ageing 60
+  vswitchctl add-port red --switch lab"
+    )]
     Switch(SwitchCommand),
     /// Change settings of a port or a switch
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl set port red --mtu 9000
+  vswitchctl set switch main --ageing 60"
+    )]
     Set(SetCommand),
     /// Make, remove, look into or enter network namespaces
-    #[command(subcommand, visible_alias = "netns")]
+    #[command(
+        subcommand,
+        visible_alias = "netns",
+        after_long_help = "\
+Examples:
+  vswitchctl ns show red
+  vswitchctl ns exec red ping -c2 192.168.15.2"
+    )]
     Ns(NsCommand),
     /// Add, remove or list addresses
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl addr add red 192.168.15.1/24
+  vswitchctl addr list"
+    )]
     Addr(AddrCommand),
     /// Add or remove routes
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl route add red default --via 192.168.15.254
+  vswitchctl route del red default"
+    )]
     Route(RouteCommand),
     /// Join two namespaces directly, without a switch
     #[command(after_long_help = namespace::CABLE_EXAMPLES)]
-    Cable(CableArgs),
+    Cable(Box<CableArgs>),
     /// Make everything as a lab file says
     #[command(after_long_help = "\
 Examples:

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use vswitch_api::{IfAddr, IfName, NsName, PortName};
 
 use super::parse::{self, Destination};
-use super::{OnlySwitch, Removal};
+use super::{Addition, OnlySwitch, Removal};
 
 /// `ns ...`
 #[derive(Debug, Subcommand)]
@@ -20,6 +20,9 @@ Example:
         /// Name of the new namespace
         #[arg(value_parser = parse::new_namespace)]
         name: NsName,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
     },
     /// Remove a namespace that vswitch made
     #[command(after_long_help = "\
@@ -53,14 +56,19 @@ Examples:
   vswitchctl ns exec red ping -c2 192.168.15.2
   vswitchctl ns exec red -- bash
 
-It works as `ip netns exec` does, also while the daemon is not running: /sys shows the namespace, files of
-/etc/netns/NAME take the place of those in /etc. The exit code is that of the command (126: it can't be run,
-127: it is not found).")]
+It works as `ip netns exec` does, also while the daemon is not running: /sys shows the namespace,
+files of /etc/netns/NAME take the place of those in /etc. The exit code is that of the command
+(126: it can't be run, 127: it is not found).")]
     Exec {
         /// The namespace
         name: NsName,
         /// The command and its arguments
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "COMMAND"
+        )]
         command: Vec<OsString>,
     },
 }
@@ -207,4 +215,7 @@ pub struct CableAdd {
     /// Name of the interface in B
     #[arg(long, value_name = "IF")]
     pub name_b: Option<IfName>,
+    /// How to add it.
+    #[command(flatten)]
+    pub addition: Addition,
 }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
-use vswitch_api::{Mac, NsName, PortKind, ReservedMulticast, Route};
+use vswitch_api::{Mac, NsName, PortKind, ReservedMulticast};
 
 fn number(what: &str, unit: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
     match text.parse::<u32>() {
@@ -69,12 +69,17 @@ pub fn new_namespace(text: &str) -> Result<NsName, String> {
 pub fn next_hop(text: &str) -> Result<IpAddr, String> {
     if text.parse::<IpNet>().is_ok() {
         let host = text.split('/').next().unwrap_or_default();
-        return Err(format!("next hop {text} has a prefix length, but it is one host; try {host}"));
+        return Err(format!(
+            "next hop {text} has a prefix length, but it is one host; try {host}"
+        ));
     }
-    let ip: IpAddr =
-        text.parse().map_err(|_| format!("next hop {text:?} is not an IP address; write it as 192.168.15.1 or fd00::1"))?;
+    let ip: IpAddr = text
+        .parse()
+        .map_err(|_| format!("next hop {text:?} is not an IP address; write it as 192.168.15.1 or fd00::1"))?;
     if ip.is_unspecified() || ip.is_multicast() {
-        return Err(format!("next hop {text} is not the address of a host; give the router's own address"));
+        return Err(format!(
+            "next hop {text} is not the address of a host; give the router's own address"
+        ));
     }
     Ok(ip)
 }
@@ -101,7 +106,10 @@ impl FromStr for Destination {
             format!("destination {text:?} is not a network; write it as 10.0.0.0/8, fd00::/8 or default")
         })?;
         if net != net.trunc() {
-            return Err(format!("destination {text} has bits set beyond its prefix length; try {}", net.trunc()));
+            return Err(format!(
+                "destination {text} has bits set beyond its prefix length; try {}",
+                net.trunc()
+            ));
         }
         Ok(Self::Net(net))
     }
@@ -116,30 +124,6 @@ impl Destination {
             Self::Default => IpNet::V4(ipnet::Ipv4Net::default()),
         }
     }
-
-    /// The route over `via`, which must be of the same address family.
-    pub fn route(self, via: Option<IpAddr>) -> Result<Route, String> {
-        let to = self.net(via);
-        match via {
-            Some(ip) if ip.is_ipv4() != to.addr().is_ipv4() => {
-                Err(format!("route to {to}: the next hop {ip} is of the other address family; give one of the same"))
-            }
-            _ => Ok(Route { to, via }),
-        }
-    }
-}
-
-/// The default routes over these gateways, one for each address family.
-pub fn default_routes(gateways: &[IpAddr]) -> Result<Vec<Route>, String> {
-    let mut routes = Vec::new();
-    for via in gateways {
-        let route = Destination::Default.route(Some(*via))?;
-        if let Some(Route { via: Some(first), .. }) = routes.iter().find(|r: &&Route| r.to == route.to) {
-            return Err(format!("gateway {via}: {first} is the gateway already; give one for each address family"));
-        }
-        routes.push(route);
-    }
-    Ok(routes)
 }
 
 /// [`PortKind`] with its words and help texts.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use vswitch_api::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 
 use super::parse::{self, Kind};
-use super::{OnlySwitch, Removal};
+use super::{Addition, OnlySwitch, Removal};
 
 /// Examples of `add-port`.
 pub const ADD_EXAMPLES: &str = "\
@@ -17,8 +17,8 @@ Examples:
   vswitchctl add-port gw --type internal --addr 192.168.15.254/24     # the host itself
   vswitchctl add-port uplink --type device --name enp3s0              # an existing interface
 
-The interface is `eth0` in the namespace NAME unless --name and --netns say otherwise. A namespace that is not there
-is made, and goes with its last port.";
+The interface is `eth0` in the namespace NAME unless --name and --netns say otherwise.
+A namespace that is not there is made, and goes with its last port.";
 
 /// Arguments of `add-port`.
 #[derive(Args, Debug)]
@@ -52,12 +52,9 @@ pub struct AddPort {
     /// Send frames to the port as on a wire: cut to the MTU, with complete checksums
     #[arg(long)]
     pub no_offload: bool,
-    /// No error if the port is there already with the same settings
-    #[arg(long)]
-    pub if_not_exists: bool,
-    /// Say what would be done, do nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
+    /// How to add it.
+    #[command(flatten)]
+    pub addition: Addition,
 }
 
 /// Arguments of `del-port`.

@@ -1,10 +1,10 @@
 //! Switches, their forwarding database, and settings.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use vswitch_api::{Mac, PortName, SwitchName};
 
-use super::Removal;
 use super::parse::{self, Reserved, Toggle};
+use super::{Addition, Removal};
 
 /// `switch ...`
 #[derive(Debug, Subcommand)]
@@ -26,6 +26,9 @@ Examples:
         /// Which reserved multicast frames are forwarded
         #[arg(long, value_enum, value_name = "WHICH", default_value = "never")]
         reserved_multicast: Reserved,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
     },
     /// Remove a switch
     #[command(after_long_help = "\
@@ -126,7 +129,8 @@ Examples:
 
 /// Arguments of `set port`.
 #[derive(Args, Debug)]
-#[group(id = "port-settings", required = true, multiple = true, args = ["mtu", "up", "down", "offload"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["mtu", "up", "down", "offload"]))]
 pub struct SetPort {
     /// The port
     pub name: PortName,
@@ -146,7 +150,8 @@ pub struct SetPort {
 
 /// Arguments of `set switch`.
 #[derive(Args, Debug)]
-#[group(id = "switch-settings", required = true, multiple = true, args = ["ageing", "reserved_multicast"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast"]))]
 pub struct SetSwitch {
     /// The switch
     pub name: SwitchName,
