@@ -52,7 +52,7 @@ fn not_one_of(error: &clap::Error) -> Option<ApiError> {
 /// Wrong usage for a program: the sentence without the usage text.
 fn first_line(error: &clap::Error) -> ApiError {
     let text = error.to_string();
-    let (sentence, _) = text.split_once("\n\nUsage").unwrap_or((&text, ""));
+    let (sentence, _) = text.split_once("\n\n").unwrap_or((&text, ""));
     let cause = sentence
         .trim_start_matches("error: ")
         .split_whitespace()

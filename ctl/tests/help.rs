@@ -1,4 +1,5 @@
 //! Help, completions and man pages.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod common;
 

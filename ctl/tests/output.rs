@@ -1,4 +1,5 @@
 //! What people and programs see.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod common;
 
@@ -129,8 +130,8 @@ fn show_has_every_switch_with_its_ports() {
         "show",
         "\
 switch main  ageing 300s  FDB 2/65536
-PORT  TYPE    NAMESPACE/IF  STATE    MAC                 MTU  ADDRESSES                            RX     TX  DROPS
-blue  device  -             missing  -                     -  -                                   0/0    0/0      0
+PORT  TYPE    NAMESPACE/IF  STATE    MAC                 MTU  ADDRESSES                               RX     TX  DROPS
+blue  device  -             missing  -                     -  -                                      0/0    0/0      0
 red   veth    red/eth0      up       02:76:73:00:00:01  1500  192.168.15.1/24,fd00:15::1/64  1.24k/1.23M  5/410      3
 blue: interface enp3s0 is gone
 
@@ -146,26 +147,26 @@ fn port_show_has_all_counters() {
         "port show red",
         "\
 port red on switch main
-  type             veth
-  state            up for 3m12s
-  interface        eth0 in namespace red
-  MAC              02:76:73:00:00:01
-  MTU              1500
-  addresses        192.168.15.1/24
-                   fd00:15::1/64
-  routes           default via 192.168.15.254
-                   10.0.0.0/8
-  offload          on
-  queues           2
-  FDB entries      1
-  received         1,237 frames, 1,234,567 bytes (1.23MB)
-    forwarded      1,200
-    flooded        34 (as 68 copies)
-    dropped        3
-      over-long    2
-      runt         1
-  sent             5 frames, 410 bytes
-    dropped        0
+  type           veth
+  state          up for 3m12s
+  interface      eth0 in namespace red
+  MAC            02:76:73:00:00:01
+  MTU            1500
+  addresses      192.168.15.1/24
+                 fd00:15::1/64
+  routes         default via 192.168.15.254
+                 10.0.0.0/8
+  offload        on
+  queues         2
+  FDB entries    1
+  received       1,237 frames, 1,234,567 bytes (1.23MB)
+    forwarded    1,200
+    flooded      34 (as 68 copies)
+    dropped      3
+      over-long  2
+      runt       1
+  sent           5 frames, 410 bytes
+    dropped      0
 ",
     );
 }
@@ -265,12 +266,12 @@ switch main
         "status",
         "\
 vswitchd 0.1.0
-  API version          1
-  process              4711
-  uptime               1h02m
-  workers              2
-  does not work here   no /dev/net/tun: tap ports can't be made
-                       no CAP_SYS_ADMIN: namespaces can't be made
+  API version         1
+  process             4711
+  uptime              1h02m
+  workers             2
+  does not work here  no /dev/net/tun: tap ports can't be made
+                      no CAP_SYS_ADMIN: namespaces can't be made
 ",
     );
 }

@@ -1,4 +1,5 @@
 //! Each command asks the daemon for the right thing.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod common;
 

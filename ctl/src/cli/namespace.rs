@@ -215,7 +215,11 @@ pub struct CableAdd {
     /// Name of the interface in B
     #[arg(long, value_name = "IF")]
     pub name_b: Option<IfName>,
-    /// How to add it.
-    #[command(flatten)]
-    pub addition: Addition,
+    // Not a flattened `Addition`: clap finds no argument of a group that is a part of another optional one.
+    /// No error if it is there already with the same settings
+    #[arg(long)]
+    pub if_not_exists: bool,
+    /// Say what would be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }

@@ -1,7 +1,7 @@
 //! Namespaces and cables.
 
 use hyper::Method;
-use vswitch_api::request::NamespaceAdd;
+use vswitch_api::request::{ChangeOptions, NamespaceAdd};
 use vswitch_api::view::{NamespaceSummary, NamespaceView};
 use vswitch_api::{Cable, CableEnd};
 
@@ -41,14 +41,23 @@ impl Session {
             (Some(CableCommand::Del { a, b, removal }), _) => {
                 self.remove(&format!("/v1/cables/{a}/{b}"), removal.into()).await
             }
-            (Some(CableCommand::List) | None, _) => {
+            (Some(CableCommand::List), _) => {
                 let cables: Vec<Cable> = self.client.get("/v1/cables").await?;
                 self.out.show(&cables, |style| namespaces::cables(style, &cables))
             }
+            (None, None) => Err(Failure::usage(
+                "cable",
+                "it has two ends",
+                "name the namespaces that it joins",
+            )),
         }
     }
 
     async fn add_cable(&self, add: CableAdd) -> Result<(), Failure> {
+        let options = ChangeOptions {
+            dry_run: add.dry_run,
+            idempotent: add.if_not_exists,
+        };
         let cable = Cable {
             a: CableEnd {
                 namespace: add.a,
@@ -63,7 +72,6 @@ impl Session {
                 addresses: add.addr_b,
             },
         };
-        self.change(Method::POST, "/v1/cables", add.addition.into(), Some(&cable))
-            .await
+        self.change(Method::POST, "/v1/cables", options, Some(&cable)).await
     }
 }
