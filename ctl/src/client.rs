@@ -1,5 +1,5 @@
-//! HTTP over the daemon's unix socket. One connection for each request: it costs some 50 microseconds,
-//! and a daemon that was restarted in between does no harm.
+//! HTTP over the daemon's unix socket. One connection for each request: on a unix socket that costs
+//! next to nothing, and a daemon that was restarted in between does no harm.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +20,7 @@ use vswitch_api::{ApiError, ErrorCode};
 
 use crate::failure::Failure;
 
-/// How long a reply may take. A large lab is made at some 20 ports a second, so this is generous.
+/// How long a reply may take: `apply` of a lab with some thousand ports ends within it, at up to 50 ms a port.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A request without a body.

@@ -39,6 +39,11 @@ impl Failure {
         }
     }
 
+    /// The system refuses something that the tool itself needs.
+    pub fn system(object: impl Into<String>, error: &io::Error) -> Self {
+        ApiError::new(ErrorCode::Internal, object, error.to_string()).into()
+    }
+
     /// Exit code of the tool.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -18,7 +18,12 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage::report(&error, std::env::args_os().any(|arg| arg == "--json")),
+        Err(error) => {
+            let json = std::env::args_os()
+                .take_while(|arg| arg != "--")
+                .any(|arg| arg == "--json");
+            return usage::report(&error, json);
+        }
     };
     let json = cli.global.json;
     match commands::run(cli) {

@@ -302,3 +302,19 @@ fn bad_input_is_json_for_programs() {
     assert_eq!(error("--json frob")["cause"], "unrecognized subcommand 'frob'");
     assert_eq!(error("--json add-port red --type x")["object"], "--type");
 }
+
+#[test]
+fn output_that_can_not_be_written_is_an_error() {
+    let daemon = Replies::default().start();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = common::tool(&daemon.socket())
+        .args(["addr", "flush", "red"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "vswitchctl: standard output: No space left on device (os error 28)\n"
+    );
+}

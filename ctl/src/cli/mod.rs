@@ -140,7 +140,8 @@ Examples:
   vswitchctl show --json | jq '.ports[] | {name, state}'
 
 RX and TX are frames/bytes as the switch sees them: RX came in from the port. DROPS is the sum of
-both ways; `vswitchctl port show NAME` tells the reasons.")]
+both ways; `vswitchctl port show NAME` tells the reasons. A narrow terminal gets no columns MAC and
+MTU.")]
     Show(OnlySwitch),
     /// List ports, or show all about one
     #[command(

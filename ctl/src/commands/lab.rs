@@ -62,13 +62,16 @@ impl Session {
 fn confirm(changes: &Changes) -> Result<(), Failure> {
     let mut stderr = io::stderr().lock();
     for line in &changes.done {
-        writeln!(stderr, "would: {line}").map_err(Failure::Output)?;
+        writeln!(stderr, "would: {line}").map_err(|e| Failure::system("terminal", &e))?;
     }
     write!(stderr, "Do it? [y/N] ")
         .and_then(|()| stderr.flush())
-        .map_err(Failure::Output)?;
+        .map_err(|e| Failure::system("terminal", &e))?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(Failure::Output)?;
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| Failure::system("terminal", &e))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => {

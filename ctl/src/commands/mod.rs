@@ -26,7 +26,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Failure::Output)?;
+        .map_err(|e| Failure::system("event loop", &e))?;
     let session = Session {
         out: Out::new(&cli.global),
         client: Client::new(cli.global.socket),

@@ -3,12 +3,15 @@
 use vswitch_api::view::{NamespaceSummary, NamespaceView};
 use vswitch_api::{Cable, CableEnd};
 
-use super::table::{Table, Tone};
+use super::table::{Table, Tone, list, number, word};
 use super::{Style, units};
 
 /// The table of namespaces.
 pub fn table(style: Style, namespaces: &[NamespaceSummary]) -> String {
-    let mut table = Table::new(style, &["NAMESPACE", "MADE BY", "STATE", "PORTS"]);
+    let mut table = Table::new(
+        style,
+        &[word("NAMESPACE"), word("MADE BY"), word("STATE"), list("PORTS")],
+    );
     for view in namespaces {
         let (state, tone) = if view.present {
             ("present", None)
@@ -38,8 +41,18 @@ pub fn page(style: Style, view: &NamespaceView) -> String {
         return text + "missing: its ports work again when it is back\n";
     }
 
-    let mut links = Table::new(style, &[">#", "LINK", "STATE", "MAC", ">MTU", "PORT"]);
-    let mut addresses = Table::new(style, &["ADDRESS", "LINK"]);
+    let mut links = Table::new(
+        style,
+        &[
+            number("#"),
+            word("LINK"),
+            word("STATE"),
+            word("MAC"),
+            number("MTU"),
+            word("PORT"),
+        ],
+    );
+    let mut addresses = Table::new(style, &[word("ADDRESS"), word("LINK")]);
     for link in &view.links {
         let tone = match link.state.as_str() {
             "up" => Tone::Good,
@@ -57,11 +70,11 @@ pub fn page(style: Style, view: &NamespaceView) -> String {
             addresses.row([address.clone(), link.name.clone()]);
         }
     }
-    let mut routes = Table::new(style, &["ROUTE", "VIA", "LINK"]);
+    let mut routes = Table::new(style, &[word("ROUTE"), word("VIA"), word("LINK")]);
     for route in &view.routes {
         routes.row([route.to.clone(), units::or_dash(route.via.as_ref()), route.dev.clone()]);
     }
-    let mut neighbours = Table::new(style, &["NEIGHBOUR", "MAC", "LINK", "STATE"]);
+    let mut neighbours = Table::new(style, &[word("NEIGHBOUR"), word("MAC"), word("LINK"), word("STATE")]);
     for neighbour in &view.neighbours {
         neighbours.row([
             neighbour.ip.clone(),
@@ -79,7 +92,10 @@ pub fn page(style: Style, view: &NamespaceView) -> String {
 
 /// The table of cables.
 pub fn cables(style: Style, cables: &[Cable]) -> String {
-    let mut table = Table::new(style, &["END A", "ADDRESSES", "END B", "ADDRESSES"]);
+    let mut table = Table::new(
+        style,
+        &[word("END A"), list("ADDRESSES"), word("END B"), list("ADDRESSES")],
+    );
     for Cable { a, b } in cables {
         table.row([end(a), units::list(&a.addresses), end(b), units::list(&b.addresses)]);
     }

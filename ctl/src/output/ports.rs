@@ -4,23 +4,23 @@ use vswitch_api::view::{AddressView, PortCounters, PortState, PortView};
 use vswitch_api::{PortKind, Route};
 
 use super::page::Page;
-use super::table::{Table, Tone};
+use super::table::{Table, Tone, list, number, word};
 use super::{Style, units};
 
 /// A table of ports, one a line; below it why some do not carry frames. `switch`: with a column for the switch.
 pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, switch: bool) -> String {
     let titles = [
-        "SWITCH",
-        "PORT",
-        "TYPE",
-        "NAMESPACE/IF",
-        "STATE",
-        "MAC",
-        ">MTU",
-        "ADDRESSES",
-        ">RX",
-        ">TX",
-        ">DROPS",
+        word("SWITCH"),
+        word("PORT"),
+        word("TYPE"),
+        word("NAMESPACE/IF"),
+        word("STATE"),
+        word("MAC").minor(),
+        number("MTU").minor(),
+        list("ADDRESSES"),
+        number("RX"),
+        number("TX"),
+        number("DROPS"),
     ];
     let mut table = Table::new(style, if switch { &titles } else { &titles[1..] });
     let mut reasons = String::new();
@@ -38,12 +38,8 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
             (traffic(view.counters.tx_frames, view.counters.tx_bytes), None),
             (units::count(drops), (drops > 0).then_some(Tone::Notice)),
         ];
-        if switch {
-            let [a, b, c, d, e, f, g, h, i, j] = cells;
-            table.toned_row([(view.port.switch.to_string(), None), a, b, c, d, e, f, g, h, i, j]);
-        } else {
-            table.toned_row(cells);
-        }
+        let switch = switch.then(|| (view.port.switch.to_string(), None));
+        table.toned_row(switch.into_iter().chain(cells));
         if let Some(reason) = &view.reason {
             reasons += &format!("{}: {reason}\n", view.port.name);
         }
@@ -88,7 +84,7 @@ pub fn page(style: Style, view: &PortView) -> String {
 
 /// The table of addresses.
 pub fn addresses(style: Style, views: &[AddressView]) -> String {
-    let mut table = Table::new(style, &["SWITCH", "PORT", "ADDRESS"]);
+    let mut table = Table::new(style, &[word("SWITCH"), word("PORT"), word("ADDRESS")]);
     for view in views {
         table.row([view.switch.to_string(), view.port.to_string(), view.address.to_string()]);
     }

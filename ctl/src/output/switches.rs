@@ -4,7 +4,7 @@ use vswitch_api::view::{FdbEntry, PortView, Status, SwitchView};
 use vswitch_api::{ReservedMulticast, SwitchName};
 
 use super::page::Page;
-use super::table::{Table, Tone};
+use super::table::{Table, Tone, number, word};
 use super::{Style, ports, units};
 
 /// Every switch with its ports.
@@ -45,13 +45,13 @@ pub fn table(style: Style, switches: &[SwitchView]) -> String {
     let mut table = Table::new(
         style,
         &[
-            "SWITCH",
-            ">PORTS",
-            ">FDB",
-            ">CAPACITY",
-            ">NOT LEARNED",
-            ">AGEING",
-            "RESERVED MULTICAST",
+            word("SWITCH"),
+            number("PORTS"),
+            number("FDB"),
+            number("CAPACITY"),
+            number("NOT LEARNED"),
+            number("AGEING"),
+            word("RESERVED MULTICAST"),
         ],
     );
     for view in switches {
@@ -97,7 +97,7 @@ pub fn page(style: Style, view: &SwitchView) -> String {
 /// The forwarding databases of some switches, with a column for the switch if there are several.
 pub fn fdb(style: Style, tables: &[(SwitchName, Vec<FdbEntry>)]) -> String {
     let several = tables.len() > 1;
-    let titles = ["SWITCH", "MAC", "PORT", ">AGE"];
+    let titles = [word("SWITCH"), word("MAC"), word("PORT"), number("AGE")];
     let mut table = Table::new(style, if several { &titles } else { &titles[1..] });
     for (switch, entries) in tables {
         for entry in entries {
