@@ -31,6 +31,7 @@ Exit codes:
   4  what the command names does not exist
   5  a name, address or device is taken, or the state forbids the request
   6  not permitted, or the kernel lacks a feature
+
 `ns exec` ends with the exit code of the command that it runs (126: it can't be run, 127: not found).
 
 Errors are one line on stderr: what it is about, what was wrong, what to do next; with --json they
