@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use crate::daemon::{Answer, Daemon, wait_for};
+use crate::daemon::{Answer, Daemon, Place, wait_for};
 
 const PORT: &str = r#"{"name":"red","addresses":["192.168.15.1/24"]}"#;
 
@@ -190,6 +190,7 @@ fn the_other_routes_reach_their_objects() {
     assert_eq!(daemon.get("/v1/cables")[0]["a"]["namespace"], "blue");
     ok("DELETE", "/v1/cables/blue/green", "");
     ok("DELETE", "/v1/namespaces/blue", "");
+    ok("DELETE", "/v1/ports/red", "");
     ok("DELETE", "/v1/switches/lab", "");
 
     ok("PUT", "/v1/lab", r#"{"ports":[{"name":"pink"}]}"#);
@@ -200,17 +201,27 @@ fn the_other_routes_reach_their_objects() {
 
 #[test]
 fn an_edit_is_finished_when_its_client_goes_away() {
-    let daemon = Daemon::start();
-    let ports: Vec<String> = (1..=20)
+    const PORTS: usize = 40;
+    let place = Place::new();
+    let netns = place.path("netns");
+    std::fs::create_dir(&netns).unwrap();
+    std::fs::write(place.path("config.toml"), format!("[daemon]\nnetns_dir = {netns:?}\n")).unwrap();
+    let daemon = Daemon::start_in(place, |_| {});
+    let made = || std::fs::read_dir(&netns).unwrap().count();
+
+    let ports: Vec<_> = (1..=PORTS)
         .map(|n| format!(r#"{{"name":"p{n}","addresses":["10.0.0.{n}/24"]}}"#))
         .collect();
-    drop(daemon.send("PUT", "/v1/lab", &format!(r#"{{"ports":[{}]}}"#, ports.join(","))));
-    wait_for("all ports are there", || {
-        daemon.get("/v1/ports").as_array().unwrap().len() == 20
+    let request = daemon.send("PUT", "/v1/lab", &format!(r#"{{"ports":[{}]}}"#, ports.join(",")));
+    wait_for("the edit begins", || made() > 0);
+    drop(request);
+    assert!(made() < PORTS, "the edit was over before its client went away");
+
+    wait_for("all ports carry frames", || {
+        let ports = daemon.get("/v1/ports");
+        let up = ports.as_array().unwrap().iter().filter(|port| port["state"] == "up");
+        up.count() == PORTS
     });
-    for port in daemon.get("/v1/ports").as_array().unwrap() {
-        assert_eq!(port["state"], "up", "{port}");
-    }
 }
 
 #[test]
