@@ -406,4 +406,17 @@ mod tests {
         let text = Config::load(&args).unwrap_err().to_string();
         assert!(text.starts_with("/nowhere/vswitchd.toml: No such file"), "{text}");
     }
+
+    proptest::proptest! {
+        /// Whatever is in the file, the error is one line that starts with its name.
+        #[test]
+        fn any_file_is_taken_or_refused_in_one_line(
+            text in "(\\[(daemon|log|datapath|x)\\]?\n)?((socket|level|workers|[a-z=\"'\\[]{0,4}) ?=? ?(\"[^\"]{0,8}\"|[0-9-]{0,20}|.{0,8})\n?){0,3}"
+        ) {
+            if let Err(error) = Config::parse(Path::new("/x.toml"), &text) {
+                let error = error.to_string();
+                proptest::prop_assert!(error.starts_with("/x.toml") && !error.contains('\n'), "{}", error);
+            }
+        }
+    }
 }

@@ -112,6 +112,53 @@ fn innermost(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body as Bytestream;
+    use axum::response::IntoResponse;
+    use proptest::prelude::*;
+    use vswitch_api::lab::Lab;
+    use vswitch_api::request::FdbSelect;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    /// The status, once the answer has shown to be an error of the API.
+    fn status_of(failure: Failure) -> StatusCode {
+        let response = failure.into_response();
+        let status = response.status();
+        let body = block_on(axum::body::to_bytes(response.into_body(), MAX_BODY)).unwrap();
+        let error: ApiError = serde_json::from_slice(&body).unwrap();
+        assert_eq!(error.code, ErrorCode::Invalid);
+        assert!(!error.cause.is_empty());
+        status
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_taken_or_answered(query in "[!-~&&[^#]]{0,40}|(mac|port|dry_run)(=[0-9a-f:%]{0,20})?") {
+            let Ok(uri) = format!("/?{query}").parse::<Uri>() else { return Ok(()) };
+            let (mut parts, _) = Request::builder().uri(uri).body(()).unwrap().into_parts();
+            let result = block_on(Query::<FdbSelect>::from_request_parts(&mut parts, &()));
+            if let Err(failure) = result {
+                prop_assert_eq!(status_of(failure), StatusCode::BAD_REQUEST);
+            }
+        }
+
+        #[test]
+        fn any_body_is_taken_or_answered(body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..60),
+            "\\{(\"(ports|switches|name)\": ?[\\[{]?){0,3}[\\]}]{0,6}".prop_map(String::into_bytes),
+        ]) {
+            let request = Request::new(Bytestream::from(body));
+            if let Err(failure) = block_on(Body::<Lab>::from_request(request, &())) {
+                prop_assert_eq!(status_of(failure), StatusCode::BAD_REQUEST);
+            }
+        }
+    }
 
     #[test]
     fn a_flag_may_stand_alone() {

@@ -60,7 +60,7 @@ pub(super) async fn patch(
     edit(async move { control.patch_switch(&name, patch).await }).await
 }
 
-/// Remove a switch and its ports
+/// Remove a switch that has no ports
 #[utoipa::path(
     delete, path = "/v1/switches/{name}", tag = "switches", operation_id = "remove_switch",
     params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions),
