@@ -116,7 +116,9 @@ impl Station {
     /// Its stack sends nothing by itself any more: for tests that count frames. IPv4 without traffic is silent already.
     pub fn silence(&self) {
         let path = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", self.ifname);
-        self.place.run(|| fs::write(&path, "1")).unwrap_or_else(|e| panic!("{path}: {e}"));
+        self.place
+            .run(|| fs::write(&path, "1"))
+            .unwrap_or_else(|e| panic!("{path}: {e}"));
     }
 
     /// Turns features of its interface on or off, such as `tx off gro off`.
