@@ -80,13 +80,14 @@ impl Lab {
 
     /// Starts the daemon and waits until it serves.
     pub fn start(&mut self) {
-        self.start_command(self.daemon_command());
+        self.start_with(self.daemon_command(), |_| {});
     }
 
-    /// Starts the daemon by a command of the caller's and waits until it serves.
-    pub fn start_command(&mut self, command: Command) {
+    /// Starts the daemon by a command of the caller's and waits until it serves. `spawned` is called once it runs.
+    pub fn start_with(&mut self, command: Command, spawned: impl FnOnce(&Daemon)) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         let daemon = self.daemon.insert(Daemon::spawn(command));
+        spawned(daemon);
         let ctl = self.ctl.clone();
         wait_for("the daemon to serve", || {
             if let Some(status) = daemon.ended() {
@@ -114,6 +115,11 @@ impl Lab {
         let status = daemon.wait();
         assert!(status.success(), "after SIGTERM: {status}\n{}", daemon.log());
         daemon.log()
+    }
+
+    /// Calls the control tool where there is no lab.
+    pub fn call(line: &str) -> Reply {
+        call(&program("vswitchctl"), line)
     }
 
     /// Calls the control tool with these words, separated by spaces.
