@@ -244,6 +244,7 @@ fn make_a_full_lab(lab: &Lab) {
 #[test]
 fn a_reset_after_a_crash_removes_what_the_crash_left() {
     let mut lab = Lab::new();
+    run("ip netns add theirs");
     let before = Snapshot::of(&lab);
     for (name, kind) in [("red", "veth"), ("blue", "tap"), ("host", "internal")] {
         lab.ok(&format!("add-port {name} --type {kind}"));
@@ -257,6 +258,9 @@ fn a_reset_after_a_crash_removes_what_the_crash_left() {
 #[test]
 fn after_reset_and_stop_not_even_the_daemon_can_be_seen() {
     let mut lab = Lab::without_daemon();
+    // The first namespace makes /run/netns itself, whoever makes it; `ip netns` leaves it there too.
+    run("ip netns add first");
+    run("ip netns del first");
     let before = Snapshot::of_machine();
     lab.start();
     lab.ok("add-port red --addr 10.7.0.1/24");

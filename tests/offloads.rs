@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use vswitch_tests::api::PortKind;
-use vswitch_tests::raw::RawSocket;
+use vswitch_tests::api::{Mac, PortKind};
+use vswitch_tests::frame::probe_of_len;
+use vswitch_tests::raw::{RawSocket, VnetHeader};
 use vswitch_tests::station::word;
 use vswitch_tests::{DEADLINE, Lab, Station, transfer, wait_for};
 
@@ -198,4 +199,47 @@ fn ip_fragments_arrive_whole_at_every_kind() {
             }
         }
     }
+}
+
+#[test]
+fn strange_virtio_net_headers_from_a_namespace_harm_nobody() {
+    let mut lab = Lab::new();
+    let a = Station::add(&lab, "a", PortKind::Veth, 1);
+    let b = Station::add(&lab, "b", PortKind::Tap, 2);
+    let plain = Station::add_with(&lab, "plain", PortKind::Tap, 3, "--no-offload");
+    a.ping(plain.v4);
+    let sender = a.raw(true);
+    let mut taken = 0;
+    // A TCP frame by its headers, though nothing behind them is right.
+    let mut frame = probe_of_len(plain.mac(), a.mac(), 1, 4000);
+    frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    frame[14..24].copy_from_slice(&[0x45, 0, 0x0f, 0x92, 0, 0, 0x40, 0, 64, 6]);
+    frame[46] = 0x50;
+    for destination in [plain.mac(), b.mac(), Mac::BROADCAST] {
+        frame[..6].copy_from_slice(&destination.0);
+        for gso_type in [0u8, 1, 4, 3, 5, 0x81] {
+            for (gso_size, hdr_len) in [(0, 0), (1, 54), (8, 54), (1400, 54), (1400, 4000), (65_535, 54)] {
+                for (flags, csum_start, csum_offset) in
+                    [(0, 0, 0), (1, 34, 16), (1, 0, 0), (1, 3998, 0), (1, 34, 6), (2, 0, 0)]
+                {
+                    let header = VnetHeader {
+                        flags,
+                        gso_type,
+                        hdr_len,
+                        gso_size,
+                        csum_start,
+                        csum_offset,
+                    };
+                    // The kernel refuses some of these itself.
+                    taken += u32::from(sender.try_send(header, &frame).is_ok());
+                }
+            }
+        }
+    }
+    assert!(taken > 50, "the kernel took only {taken} of the frames");
+    a.ping(plain.v4);
+    b.ping(a.v6);
+    transfer::tcp(&a, &plain, false, 4);
+    assert!(lab.daemon().ended().is_none());
+    assert!(!lab.daemon().log().contains("panicked"));
 }

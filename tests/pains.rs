@@ -48,7 +48,7 @@ fn the_same_firewall_stops_a_linux_bridge() {
     run("ip link add br0 up type bridge");
     for (ns, address) in [("red", "10.7.0.1/24"), ("blue", "10.7.0.2/24")] {
         make_device(ns);
-        run(&format!("ip link set {ns} master br0"));
+        run(&format!("ip link set dev {ns} master br0"));
         run(&format!("ip -n far-{ns} addr add {address} dev eth0"));
     }
     let ping = |seconds| format!("ip netns exec far-red ping -n -c 1 -W {seconds} 10.7.0.2");

@@ -102,12 +102,12 @@ impl RawSocket {
 
     /// Sends a frame with a virtio-net header.
     pub fn send_vnet(&self, header: VnetHeader, frame: &[u8]) {
-        assert!(self.vnet, "opened without the virtio-net header");
         self.try_send(header, frame)
             .unwrap_or_else(|e| panic!("send {} bytes, {header:?}: {e}", frame.len()));
     }
 
-    fn try_send(&self, mut header: VnetHeader, frame: &[u8]) -> io::Result<()> {
+    /// The same where the kernel may refuse what it is given.
+    pub fn try_send(&self, mut header: VnetHeader, frame: &[u8]) -> io::Result<()> {
         let mut parts = [
             libc::iovec {
                 iov_base: (&raw mut header).cast(),

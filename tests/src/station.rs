@@ -149,6 +149,8 @@ pub fn make_device(name: &str) {
     if !std::path::Path::new("/run/netns").join(&far).exists() {
         run(&format!("ip netns add {far}"));
     }
-    run(&format!("ip link add {name} up type veth peer name eth0 netns {far}"));
+    run(&format!(
+        "ip link add name {name} up type veth peer name eth0 netns {far}"
+    ));
     run(&format!("ip -n {far} link set eth0 up"));
 }
