@@ -84,7 +84,7 @@ fn bad_commands_change_nothing() {
         ("add-port p --mac 02:00:00:00:00", 2, &["02:00:00:00:00"]),
         ("add-port p --mtu 67", 2, &["67", "68"]),
         ("add-port p --mtu 65518", 2, &["65518", "65517"]),
-        ("add-port p --mtu -1", 2, &["-1"]),
+        ("add-port p --mtu=-1", 2, &["-1"]),
         ("add-port p --mtu 1279 --addr fd07::9/64", 2, &["1279", "1280"]),
         ("set port red --mtu 67", 2, &["67", "68"]),
         ("add-port p --addr 10.7.0.9", 2, &["10.7.0.9/24"]),

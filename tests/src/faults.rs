@@ -17,12 +17,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::daemon::Daemon;
 
-/// System calls by which the daemon changes the kernel's network or mounts.
-const STEPS: [(libc::c_long, &str); 9] = [
+/// System calls by which the daemon changes the kernel's network or mounts, opens devices and keeps its state.
+const STEPS: [(libc::c_long, &str); 10] = [
     (libc::SYS_unshare, "unshare"),
     (libc::SYS_setns, "setns"),
     (libc::SYS_mount, "mount"),
-    (libc::SYS_mkdirat, "mkdirat"),
+    (libc::SYS_openat, "openat"),
+    (libc::SYS_fsync, "fsync"),
     (libc::SYS_ioctl, "ioctl"),
     (libc::SYS_socket, "socket"),
     (libc::SYS_bind, "bind"),
