@@ -365,6 +365,11 @@ impl Datapath {
         self.quiesce();
     }
 
+    /// Where the frames of a port come from and go to.
+    pub fn io(&self, id: PortId) -> Option<Arc<PortIo>> {
+        self.snapshot().port(id).map(|port| port.io.clone())
+    }
+
     /// Counters of a port since it was added.
     pub fn counters(&self, id: PortId) -> PortCounters {
         let mut total = PortCounters::default();

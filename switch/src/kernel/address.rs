@@ -61,7 +61,7 @@ impl Netlink {
                 .address(ip, address.prefix_len())
                 .build(),
         };
-        let what = format_args!("remove {address} from interface {index}");
+        let what = format!("remove {address} from interface {index}");
         self.handle
             .address()
             .del(message)

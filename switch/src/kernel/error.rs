@@ -15,7 +15,7 @@ pub struct KernelError {
 }
 
 impl KernelError {
-    pub(super) fn new(step: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn new(step: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self {
             step: step.into(),
             source: source.into(),

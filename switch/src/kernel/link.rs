@@ -160,13 +160,8 @@ impl Netlink {
         edit: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
     ) -> Result<(), KernelError> {
         let message = edit(LinkUnspec::new_with_index(index)).build();
-        let what = format_args!("{verb} interface {index} {value}");
-        self.handle
-            .link()
-            .change(message)
-            .execute()
-            .await
-            .map_err(|e| self.failed(what)(e))
+        let changed = self.handle.link().change(message).execute().await;
+        changed.map_err(self.failed(format_args!("{verb} interface {index} {value}")))
     }
 
     /// Deletes an interface, of a veth pair both ends.

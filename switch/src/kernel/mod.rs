@@ -13,6 +13,7 @@ mod neighbour;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
+pub mod poll;
 pub mod tap;
 mod tc;
 

@@ -8,11 +8,19 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::frame::VNET_HDR_LEN;
 
-nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
-nix::ioctl_write_int_bad!(tun_set_offload, libc::TUNSETOFFLOAD);
-nix::ioctl_write_int_bad!(tun_set_persist, libc::TUNSETPERSIST);
-nix::ioctl_write_ptr_bad!(tun_set_vnet_hdr_size, libc::TUNSETVNETHDRSZ, libc::c_int);
-nix::ioctl_write_ptr_bad!(tun_set_carrier, TUNSETCARRIER, libc::c_int);
+#[allow(
+    missing_docs,
+    reason = "the macros make undocumented public functions; the module is private"
+)]
+mod ioctl {
+    nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
+    nix::ioctl_write_int_bad!(tun_set_offload, libc::TUNSETOFFLOAD);
+    nix::ioctl_write_int_bad!(tun_set_persist, libc::TUNSETPERSIST);
+    nix::ioctl_write_ptr_bad!(tun_set_vnet_hdr_size, libc::TUNSETVNETHDRSZ, libc::c_int);
+    nix::ioctl_write_ptr_bad!(tun_set_carrier, super::TUNSETCARRIER, libc::c_int);
+}
+
+use ioctl::*;
 
 /// `_IOW('T', 226, int)`; not in the libc crate.
 const TUNSETCARRIER: libc::c_ulong = 0x4004_54e2;

@@ -1,0 +1,125 @@
+//! Values out of a request: like axum's extractors of the same names, with errors that say what would be right.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use serde::de::DeserializeOwned;
+use vswitch_api::error::{ApiError, ErrorCode};
+
+use super::error::Failure;
+
+/// Largest body of a request, in bytes. A lab of 2,000 ports has about 400 KB.
+pub(super) const MAX_BODY: usize = 1 << 20;
+/// How long the body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The JSON body. The content type is not looked at, so that `curl -d` works as it is.
+pub(super) struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
+            let cause = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            return Err(Failure::malformed(StatusCode::REQUEST_TIMEOUT, "request body", cause));
+        };
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::malformed(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request body",
+                format!("it is larger than {MAX_BODY} bytes"),
+            ),
+            status => Failure::malformed(status, "request body", rejection.body_text()),
+        })?;
+        if body.is_empty() {
+            return Err(invalid("request body", "it is empty").hint("send a JSON object; /v1/openapi.json says which"));
+        }
+        match axum::Json::from_bytes(&body) {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid("request body", &innermost(&rejection))),
+        }
+    }
+}
+
+/// The query string. A flag may stand alone: `?dry_run` is `?dry_run=true`.
+pub(super) struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let query = with_values(parts.uri.query().unwrap_or_default());
+        let uri: Uri = format!("/?{query}")
+            .parse()
+            .map_err(|_| invalid("query", "it is malformed"))?;
+        match axum::extract::Query::try_from_uri(&uri) {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid("query", &innermost(&rejection))),
+        }
+    }
+}
+
+/// Gives the value `true` to each key without one.
+fn with_values(query: &str) -> String {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            if pair.contains('=') {
+                pair.into()
+            } else {
+                format!("{pair}=true")
+            }
+        })
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+/// The names in the path.
+pub(super) struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(failed)) => Err(match failed.kind() {
+                ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => invalid("path", message),
+                other => invalid("path", &other.to_string()),
+            }),
+            Err(other) => Err(invalid("path", &other.body_text())),
+        }
+    }
+}
+
+fn invalid(object: &str, cause: &str) -> Failure {
+    ApiError::new(ErrorCode::Invalid, object, cause).into()
+}
+
+/// The text of the error at the end of the chain: the layers above only say that something could not be read.
+fn innermost(error: &dyn std::error::Error) -> String {
+    // axum's rejection wraps axum's error, which wraps serde's with the path in it; deeper ones have lost the path.
+    let serde = error.source().map(|wrapped| wrapped.source().unwrap_or(wrapped));
+    serde.unwrap_or(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_may_stand_alone() {
+        assert_eq!(with_values("dry_run"), "dry_run=true");
+        assert_eq!(
+            with_values("mac=1&&dry_run&idempotent=false"),
+            "mac=1&dry_run=true&idempotent=false"
+        );
+        assert_eq!(with_values(""), "");
+    }
+}
