@@ -75,19 +75,17 @@ impl Worker {
             };
             // The only error that can come here is EINTR: all arguments stay valid.
             let ready = own.epoll.wait(&mut events, timeout).unwrap_or(0);
+            let ready = &events[..ready];
+            // Before the look at the snapshot: the call for one that comes later is then still there for the next wait.
+            if ready.iter().any(|event| event.data() == WAKE) {
+                let _ = own.wake.read();
+            }
             self.refresh();
             let now = seconds();
             let mut served = false;
-            for event in &events[..ready] {
-                match event.data() {
-                    WAKE => {
-                        let _ = own.wake.read();
-                    }
-                    port => {
-                        self.serve(PortId(port as u16), now);
-                        served = true;
-                    }
-                }
+            for event in ready.iter().filter(|event| event.data() != WAKE) {
+                self.serve(PortId(event.data() as u16), now);
+                served = true;
             }
             if served && !self.spin.is_zero() {
                 busy_since = Some(Instant::now());
@@ -155,4 +153,39 @@ fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
         let _ = shared.workers[worker].epoll.delete(fd);
     }
     shared.notify(DatapathEvent::PortFailed { port: port.id, errno });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::{Datapath, DatapathConfig, SwitchSetup};
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use vswitch_api::ReservedMulticast;
+
+    #[test]
+    fn no_call_to_a_worker_is_lost() {
+        let (send, receive) = channel();
+        std::thread::spawn(move || {
+            let datapath = Datapath::start(DatapathConfig { workers: 2, spin_us: 0 }).unwrap();
+            let switch = datapath.add_switch(SwitchSetup {
+                fdb_capacity: 16,
+                reserved: ReservedMulticast::Never,
+            });
+            for _ in 0..10_000 {
+                datapath.set_reserved(switch, ReservedMulticast::All);
+                datapath.quiesce();
+                send.send(()).unwrap();
+            }
+        });
+        let ended = loop {
+            if let Err(error) = receive.recv_timeout(Duration::from_secs(10)) {
+                break error;
+            }
+        };
+        assert_eq!(
+            ended,
+            RecvTimeoutError::Disconnected,
+            "a worker sleeps though it was called"
+        );
+    }
 }
