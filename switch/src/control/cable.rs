@@ -2,7 +2,8 @@
 
 use vswitch_api::{ApiError, Cable, CableEnd, Mac};
 
-use super::attach::{Adopt, gone_is_fine};
+use super::attach::Adopt;
+use super::detach::gone_is_fine;
 use super::{Inner, text};
 use crate::kernel::{KernelError, Link, VethPeer};
 
@@ -28,9 +29,14 @@ impl Inner {
                     name: b_name,
                     mac: cable.b.mac.unwrap_or(Mac([0; 6])),
                 };
-                a_nl.add_veth(a_name, vswitch_api::lab::DEFAULT_MTU, peer)
-                    .await
-                    .map_err(failed)?;
+                let made = a_nl.add_veth(a_name, vswitch_api::lab::DEFAULT_MTU, peer).await;
+                if let Err(error) = made {
+                    // The kernel may have made the pair though its answer was lost.
+                    if !error.is_exists() {
+                        self.detach_cable(cable, &mut Vec::new()).await;
+                    }
+                    return Err(failed(error));
+                }
             }
             _ => {
                 let (end, name) = if a_link.is_some() {
@@ -56,7 +62,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes a cable; one that is gone already, with its namespace or without, is removed enough.
+    /// Removes a cable; one that is gone already, with its namespace or without, is removed enough. Another interface that
+    /// has its name by now is told from it by the MAC address.
     pub(super) async fn detach_cable(&mut self, cable: &Cable, warnings: &mut Vec<String>) {
         for end in [&cable.a, &cable.b] {
             let Ok(netns) = self.open_namespace(&end.namespace) else {
@@ -65,7 +72,7 @@ impl Inner {
             let removed = async {
                 let nl = netns.netlink().await?;
                 match nl.link_by_name(name(end)).await? {
-                    Some(link) if link.kind.as_deref() == Some("veth") => {
+                    Some(link) if link.kind.as_deref() == Some("veth") && link.mac == end.mac => {
                         gone_is_fine(nl.delete_link(link.index).await)
                     }
                     _ => Ok(()),

@@ -17,10 +17,11 @@ impl Inner {
         lab: Lab,
         mut changes: Changes,
     ) -> Result<Changes, ApiError> {
-        let before = (self.state.clone(), steps.len());
+        let before = self.state.clone();
         self.note(&steps)?;
-        let mut done = Vec::with_capacity(before.1);
+        let mut done = Vec::with_capacity(steps.len());
         let mut failure = None;
+        let mut written = false;
         for step in steps {
             match self.carry(&step, &mut changes.warnings).await {
                 Ok(()) => {
@@ -35,7 +36,8 @@ impl Inner {
         }
         if failure.is_none() {
             self.state.lab = lab;
-            if self.state != before.0 {
+            if self.state != before {
+                written = true;
                 failure = self.file.save(&self.state).err().map(|error| {
                     text::step("state", "write the state file", &error)
                         .hint("nothing was changed; see that the state directory can be written and has room")
@@ -53,25 +55,28 @@ impl Inner {
         }
         // What the steps noted of namespaces they made again has to stay known.
         let namespaces = std::mem::take(&mut self.state.namespaces);
-        self.state = before.0;
+        let known = before.namespaces == namespaces;
+        self.state = before;
         self.state.namespaces = namespaces;
+        // A state file that could not be written for sure may all the same be the new one.
+        if (written || !known)
+            && let Err(error) = self.save()
+        {
+            tracing::error!(%error, "the state file may tell of what was undone");
+        }
         self.journal.clear();
         Err(error)
     }
 
-    /// Notes what is about to be made, for the daemon after one that is killed in between.
+    /// Notes what is about to be made, for the daemon after one that is killed in between; [`Inner::add_namespace`] adds to it.
     fn note(&self, steps: &[Step]) -> Result<(), ApiError> {
         let mut note = InFlight::default();
         for step in steps {
             match step {
                 Step::AddPort(port) => note.ports.push(port.clone()),
                 Step::AddCable(cable) => note.cables.push(cable.clone()),
-                Step::AddNamespace(name) => note.namespaces.push(name.clone()),
                 _ => {}
             }
-        }
-        if note == InFlight::default() {
-            return Ok(());
         }
         self.journal.write(&note).map_err(|error| {
             text::step("run directory", "note what is about to be done", &error)

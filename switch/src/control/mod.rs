@@ -12,7 +12,10 @@
 mod attach;
 mod cable;
 mod carry;
+mod change;
 mod complete;
+mod detach;
+mod interface;
 mod namespace;
 mod plan;
 mod requests;

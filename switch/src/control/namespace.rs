@@ -34,10 +34,16 @@ impl Inner {
     pub(super) async fn add_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
         let failed = |error: &_| text::kernel(text::namespace(name), error);
         let netns = self.named.create(name).await.map_err(|error| failed(&error))?;
+        let owned = OwnedNamespace::new(name.clone(), netns.id(), &self.boot_id);
+        if let Err(error) = self.journal.add_namespace(&owned) {
+            if let Err(error) = self.named.delete(name) {
+                tracing::error!(%error, "can't undo a step of a failed command");
+            }
+            return Err(text::step(text::namespace(name), "note that it was made", &error)
+                .hint("see that the run directory can be written and has room"));
+        }
         self.state.namespaces.retain(|owned| owned.name != *name);
-        self.state
-            .namespaces
-            .push(OwnedNamespace::new(name.clone(), netns.id(), &self.boot_id));
+        self.state.namespaces.push(owned);
         self.emit(EventKind::NamespaceAdded {
             namespace: name.clone(),
         });

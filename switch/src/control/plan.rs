@@ -187,7 +187,8 @@ pub(super) fn plan(
     let unneeded = needed_before
         .iter()
         .filter(|name| !needed.contains(**name) && owned(name));
-    removals.extend(unneeded.map(|name| Step::RemoveNamespace((*name).clone())));
+    // Last, when nothing else can fail: a namespace made again would be without what its users had in it.
+    let clean_up: Vec<_> = unneeded.map(|name| Step::RemoveNamespace((*name).clone())).collect();
     let missing = needed
         .iter()
         .filter(|name| !needed_before.contains(**name) && !present(name));
@@ -215,7 +216,7 @@ pub(super) fn plan(
         }
     }
     additions.extend(difference(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
-    removals.into_iter().chain(additions).collect()
+    removals.into_iter().chain(additions).chain(clean_up).collect()
 }
 
 /// Whether a port can become the other without being made anew.

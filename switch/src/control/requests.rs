@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect, PortPatch, SwitchPatch};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Cable, IfAddr, Lab, NsName, Port, PortName, Route, Switch, SwitchName};
+use vswitch_api::{ApiError, Cable, IfAddr, Lab, NsName, Port, PortKind, PortName, Route, Switch, SwitchName};
 
-use super::complete::{Interfaces, complete, main_switch};
+use super::complete::{Interfaces, complete, ifname, main_switch};
+use super::interface::mtu;
 use super::plan::{namespaces, plan};
 use super::state::StaticEntry;
 use super::validate::validate;
@@ -26,7 +27,7 @@ impl Control {
         change(&inner, &mut lab)?;
         let interfaces = inner.interfaces_for_cables(&lab).await;
         complete(&mut lab, &inner.state.lab, inner.state.salt, &interfaces);
-        let warnings = validate(&inner.state.lab, &lab)?;
+        let warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
         let (present, owned) = (
             |name: &_| inner.namespace_present(name),
             |name: &_| inner.namespace_owned(name),
@@ -139,11 +140,11 @@ impl Control {
         self.edit(options, |_, lab| {
             match lab.ports.iter().find(|old| old.name == port.name) {
                 Some(old) => {
-                    let mut wanted = port.clone();
+                    let mut wanted = port;
                     // What was left to vswitch then may be left to it again.
                     wanted.mac = wanted.mac.or(old.mac);
                     wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
-                    already(text::port(&port.name), old, &wanted, options)
+                    already(text::port(&old.name), &spelt_out(old), &spelt_out(&wanted), options)
                 }
                 None => {
                     lab.ports.push(port);
@@ -511,6 +512,16 @@ fn joins(cable: &Cable, a: &NsName, b: &NsName) -> bool {
 fn namespace_there(name: &NsName) -> ApiError {
     text::conflict(text::namespace(name), "there is a namespace of this name already")
         .hint("ports and cables can use it as it is")
+}
+
+/// A port with its defaults written out, so that those given and those left out compare as equal.
+fn spelt_out(port: &Port) -> Port {
+    let mut port = port.clone();
+    port.ifname = Some(ifname(&port));
+    if port.kind != PortKind::Device {
+        port.mtu = Some(mtu(&port));
+    }
+    port
 }
 
 /// The object is there: fine if it is alike and that is allowed, else a conflict that names the differences.

@@ -8,8 +8,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Mutex, broadcast};
 use vswitch_api::{ApiError, ErrorCode, Lab, PortKind};
 
-use super::attach::{Adopt, gone_is_fine};
+use super::attach::Adopt;
 use super::complete::{Interfaces, complete};
+use super::detach::gone_is_fine;
 use super::requests::absent_namespaces;
 use super::state::{Journal, StateFile, boot_id};
 use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, LivePort, text, watch};
@@ -127,7 +128,9 @@ impl Inner {
                 tracing::warn!(%error, "a cable is missing");
             }
         }
-        self.save()
+        self.save()?;
+        self.journal.clear();
+        Ok(())
     }
 
     /// What a command had begun to make when its daemon was killed, and is in no lab.
@@ -153,8 +156,9 @@ impl Inner {
         for cable in &cables {
             self.detach_cable(cable, &mut warnings).await;
         }
-        for name in note.namespaces.iter().filter(|name| !needed.contains(name)) {
-            if let Err(error) = self.named.delete(name) {
+        for made in note.namespaces.iter().filter(|made| !needed.contains(&made.name)) {
+            let still = matches!(self.named.open(&made.name), Ok(Some(netns)) if made.is(netns.id(), &self.boot_id));
+            if still && let Err(error) = self.named.delete(&made.name) {
                 warnings.push(error.to_string());
             }
         }

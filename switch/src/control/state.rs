@@ -187,15 +187,16 @@ fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()
     }
 }
 
-/// What a command is about to make or to remove, noted before it is touched. When the daemon is killed half-way, the
-/// next one removes what stands here and is not in the lab. The note lives in the run directory: like the interfaces
-/// and namespaces in it, it does not outlive a reboot.
+/// What a command makes: ports and cables noted before they are touched, namespaces as soon as they are there, for only
+/// then can they be told from another of the name. When the daemon is killed half-way, the next one removes what stands
+/// here and is not in the lab. The note lives in the run directory: like the interfaces and namespaces in it, it does not
+/// outlive a reboot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InFlight {
     pub ports: Vec<Port>,
     pub cables: Vec<Cable>,
-    pub namespaces: Vec<NsName>,
+    pub namespaces: Vec<OwnedNamespace>,
 }
 
 /// Where the note of the running command is kept.
@@ -221,6 +222,13 @@ impl Journal {
 
     pub fn write(&self, note: &InFlight) -> io::Result<()> {
         replace(&self.path, &serde_json::to_vec(note)?, Durability::UntilReboot)
+    }
+
+    /// Adds a namespace that is there now.
+    pub fn add_namespace(&self, namespace: &OwnedNamespace) -> io::Result<()> {
+        let mut note = self.load();
+        note.namespaces.push(namespace.clone());
+        self.write(&note)
     }
 
     /// The command is done or undone.
@@ -265,20 +273,14 @@ mod tests {
         state
     }
 
-    fn sample_with_salt(salt: u64) -> State {
-        State { salt, ..sample() }
-    }
-
     #[test]
     fn the_state_comes_back_as_it_was_saved() {
         let dir = tempfile::tempdir().unwrap();
         let file = StateFile::new(&dir.path().join("deep/down"));
         assert!(file.load().unwrap().0.lab.ports.is_empty());
-        file.save(&sample()).unwrap();
-        assert_eq!(
-            file.load().unwrap(),
-            (sample_with_salt(file.load().unwrap().0.salt), None)
-        );
+        let state = sample();
+        file.save(&state).unwrap();
+        assert_eq!(file.load().unwrap(), (state, None));
         let names: Vec<_> = fs::read_dir(&file.dir)
             .unwrap()
             .map(|e| e.unwrap().file_name())

@@ -55,6 +55,9 @@ pub(super) fn step(object: impl Into<String>, step: &str, error: &io::Error) -> 
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => ApiError::new(ErrorCode::NotPermitted, object, cause)
             .hint("run vswitchd as root, or in a user namespace of its own (unshare -Urnm)"),
+        Some(libc::EEXIST) => {
+            ApiError::new(ErrorCode::Conflict, object, cause).hint("choose another, or remove the one that is there")
+        }
         Some(libc::EMFILE | libc::ENFILE) => ApiError::new(ErrorCode::Kernel, object, cause)
             .hint("raise the limit of open files of vswitchd (LimitNOFILE= in its systemd unit)"),
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) if cause.contains("/dev/net/tun") => {

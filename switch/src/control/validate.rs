@@ -11,9 +11,12 @@ use super::complete::{ifname, main_switch};
 use super::plan::namespaces;
 use super::text;
 
-/// Holds the completed lab `after`, which is to follow on `before`, against all rules. Returns what the user should know
-/// though it is no error.
-pub(super) fn validate(before: &Lab, after: &Lab) -> Result<Vec<String>, ApiError> {
+/// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
+const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
+
+/// Holds the completed lab `after`, which is to follow on `before`, against all rules. `present` tells which namespaces
+/// are there. Returns what the user should know though it is no error.
+pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> bool) -> Result<Vec<String>, ApiError> {
     switches(before, after)?;
     unique(after)?;
     for port in &after.ports {
@@ -24,16 +27,19 @@ pub(super) fn validate(before: &Lab, after: &Lab) -> Result<Vec<String>, ApiErro
             return Err(text::invalid(text::cable(cable), "both ends are in the same namespace")
                 .hint("a cable joins two namespaces"));
         }
-        for mac in [cable.a.mac, cable.b.mac].into_iter().flatten() {
-            check_mac(&text::cable(cable), mac)?;
+        for end in [&cable.a, &cable.b] {
+            end.mac.map_or(Ok(()), |mac| check_mac(&text::cable(cable), mac))?;
+            end.ifname
+                .iter()
+                .try_for_each(|name| check_ifname(&text::cable(cable), name.as_str()))?;
         }
     }
     let known = namespaces(before);
     for name in namespaces(after) {
         // One that is there already may be a container runtime's, with a long name; it was never made by us.
-        if !known.contains(name) && name.as_str().len() > NAME_MAX && after.namespaces.contains(name) {
+        if name.as_str().len() > NAME_MAX && !known.contains(name) && !present(name) {
             let cause = format!(
-                "the name has {} bytes, at most {NAME_MAX} are allowed",
+                "there is no such namespace, and a new name has at most {NAME_MAX} bytes, not {}",
                 name.as_str().len()
             );
             return Err(text::invalid(text::namespace(name), cause).hint("choose a shorter one"));
@@ -75,6 +81,7 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
     let mut macs: HashMap<Mac, String> = HashMap::new();
     let mut addresses = HashMap::new();
     let mut interfaces: HashMap<(Option<&NsName>, String), String> = HashMap::new();
+    let mut pairs = HashMap::new();
     for port in &lab.ports {
         let object = text::port(&port.name);
         if names.insert(&port.name, ()).is_some() {
@@ -101,6 +108,11 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
         )?;
     }
     for cable in &lab.cables {
+        let (a, b) = (&cable.a.namespace, &cable.b.namespace);
+        if pairs.insert((a.min(b), a.max(b)), ()).is_some() {
+            return Err(text::conflict(text::cable(cable), "they are joined by a cable already")
+                .hint(format!("remove it first: vswitchctl cable del {a} {b}")));
+        }
         for end in [&cable.a, &cable.b] {
             let object = text::cable(cable);
             if let Some(mac) = end.mac {
@@ -154,10 +166,23 @@ fn check_mac(object: &str, mac: Mac) -> Result<(), ApiError> {
         .hint("the first octet must be even; 02:... is free for local use"))
 }
 
+fn check_ifname(object: &str, name: &str) -> Result<(), ApiError> {
+    if RESERVED_NAMES.contains(&name) {
+        let cause = format!("the kernel keeps the interface name {name} for itself");
+        return Err(text::invalid(object, cause).hint("choose another one"));
+    }
+    Ok(())
+}
+
 fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let object = text::port(&port.name);
     if !lab.switches.iter().any(|switch| switch.name == port.switch) {
         return Err(text::no_switch(&port.switch));
+    }
+    check_ifname(&object, ifname(port).as_str())?;
+    if port.kind == PortKind::Veth {
+        // Its near end has the port's name.
+        check_ifname(&object, port.name.as_str())?;
     }
     if let Some(mac) = port.mac {
         check_mac(&object, mac)?;
@@ -237,11 +262,11 @@ fn list(addresses: impl Iterator<Item = impl std::borrow::Borrow<IfAddr>>) -> St
 
 /// New addresses that no other port of the switch can reach without a router.
 fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
+    let old: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, &port.addresses)).collect();
     let mut warnings = Vec::new();
     for port in &after.ports {
-        let old = before.ports.iter().find(|old| old.name == port.name);
         for address in &port.addresses {
-            if old.is_some_and(|old| old.addresses.contains(address)) {
+            if old.get(&port.name).is_some_and(|old| old.contains(address)) {
                 continue;
             }
             let others = || {

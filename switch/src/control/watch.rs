@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 use vswitch_api::view::PortState;
 use vswitch_api::{EventKind, Port, PortKind, PortName, SwitchName};
 
-use super::attach::Adopt;
+use super::attach::{Adopt, carries, state_of};
 use super::complete::ifname;
 use super::{Control, Inner, LivePort};
 use crate::datapath::{DatapathEvent, PortId, SwitchId};
@@ -163,20 +163,13 @@ impl Inner {
                 .await;
             return;
         }
-        let carries = match port.kind {
-            // The near end has carrier while the far end is up.
-            PortKind::Veth => change.carrier,
-            PortKind::Device => change.up && change.carrier,
-            PortKind::Tap | PortKind::Internal => change.up,
-        };
-        let (state, reason) = match (port.up, carries) {
-            (false, _) => (PortState::Down, None),
-            (true, true) => (PortState::Up, None),
-            (true, false) => (
-                PortState::NoCarrier,
-                Some(format!("interface {} is down", ifname(port))),
-            ),
-        };
+        let told = carries(port.kind, change.up, change.carrier);
+        if state_of(port, told).0 == live.state {
+            return;
+        }
+        // What was told is as old as the command that ran meanwhile: the kernel knows better by now.
+        let now = self.carries_now(port, live).await.ok().flatten();
+        let (state, reason) = state_of(port, now.unwrap_or(told));
         self.set_state(&name, state, reason);
     }
 
@@ -294,12 +287,13 @@ impl Inner {
             match self.attach(&port, Adopt::Yes).await {
                 Ok(()) => {
                     tracing::info!(port = %port.name, "the port is back");
-                    let state = if port.up { PortState::Up } else { PortState::Down };
-                    self.emit(EventKind::PortState {
-                        port: port.name.clone(),
-                        state,
-                        reason: None,
-                    });
+                    if let Some(live) = self.ports.get(&port.name) {
+                        self.emit(EventKind::PortState {
+                            port: port.name.clone(),
+                            state: live.state,
+                            reason: live.reason.clone(),
+                        });
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the port is still missing");
