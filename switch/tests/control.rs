@@ -1,5 +1,7 @@
 //! The control module against the real kernel: each test has a network, a mount table and a /run of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -11,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::broadcast::error::TryRecvError;
 use vswitch::control::{Control, ControlConfig};
-use vswitch_api::request::{ChangeOptions, PortPatch};
+use vswitch_api::request::{ChangeOptions, FdbAdd, PortPatch};
 use vswitch_api::view::PortState;
 use vswitch_api::{Cable, CableEnd, ErrorCode, EventKind, Lab, Mac, Port, PortKind, Route};
 
@@ -427,6 +429,12 @@ fn an_apply_that_fails_puts_back_what_it_had_removed() {
             .add_port(with_address("red", PortKind::Veth, "10.0.0.1/24"), NOT_DRY)
             .await
             .unwrap();
+        let main = "main".parse().unwrap();
+        let entry = FdbAdd {
+            mac: Mac([2, 0, 0, 0, 0, 7]),
+            port: "red".parse().unwrap(),
+        };
+        control.fdb_add(&main, entry).await.unwrap();
         let (lab, before) = (control.lab().await.unwrap(), seen());
         let bad = Port {
             namespace: Some("taken".parse().unwrap()),
@@ -441,7 +449,12 @@ fn an_apply_that_fails_puts_back_what_it_had_removed() {
         assert_eq!(seen().1, before.1);
         assert_eq!(state(&control, "red").await, PortState::Up);
         assert!(ip("-n red addr show eth0").contains("10.0.0.1/24"));
-        // The namespace that was made again is still vswitch's own, and the same after a restart.
+        let fdb = control.fdb(&main).await.unwrap();
+        assert!(
+            fdb.iter().any(|entry| entry.mac.0[5] == 7 && entry.is_static),
+            "{fdb:?}"
+        );
+        // The namespace is still vswitch's own, and the same after a restart.
         control.shutdown().await;
         drop(control);
         let control = start().await;

@@ -1,5 +1,7 @@
 //! Carrying out the steps of a plan, all or none.
 
+use std::collections::BTreeSet;
+
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, EventKind, Lab};
 
@@ -35,6 +37,11 @@ impl Inner {
             }
         }
         if failure.is_none() {
+            // Only now: a port that is put back gets its static entries back.
+            let ports: BTreeSet<_> = lab.ports.iter().map(|port| (&port.switch, &port.name)).collect();
+            self.state
+                .fdb
+                .retain(|entry| ports.contains(&(&entry.switch, &entry.port)));
             self.state.lab = lab;
             if self.state != before {
                 written = true;
@@ -146,7 +153,6 @@ impl Inner {
             }
             Step::RemovePort(port) => {
                 self.detach(port, warnings).await;
-                self.state.fdb.retain(|entry| entry.port != port.name);
                 self.emit(EventKind::PortRemoved {
                     port: port.name.clone(),
                     switch: port.switch.clone(),

@@ -15,6 +15,7 @@ mod carry;
 mod change;
 mod complete;
 mod detach;
+mod fdb;
 mod interface;
 mod namespace;
 mod plan;

@@ -1,17 +1,15 @@
 //! The edits of the API: each says how the wanted lab differs from the one that is there.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use ipnet::IpNet;
-use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect, PortPatch, SwitchPatch};
+use vswitch_api::request::{ChangeOptions, PortPatch, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Cable, IfAddr, Lab, NsName, Port, PortKind, PortName, Route, Switch, SwitchName};
 
 use super::complete::{Interfaces, complete, ifname, main_switch};
 use super::interface::mtu;
 use super::plan::{namespaces, plan};
-use super::state::StaticEntry;
 use super::validate::validate;
 use super::{Control, Inner, text};
 
@@ -392,91 +390,6 @@ impl Control {
         })
         .await
     }
-
-    /// Sets an FDB entry by hand.
-    ///
-    /// # Errors
-    /// NotFound: switch or port. Invalid: no unicast address. Conflict: the port is another switch's, the FDB is full.
-    pub async fn fdb_add(&self, switch: &SwitchName, entry: FdbAdd) -> Result<Changes, ApiError> {
-        let mut inner = self.inner.lock().await;
-        let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
-        let port = port_mut(&mut inner.state.lab, &entry.port)?;
-        let object = format!("FDB entry {}", entry.mac);
-        if port.switch != *switch {
-            let cause = format!("port \"{}\" is on switch \"{}\"", entry.port, port.switch);
-            return Err(text::conflict(object, cause).hint(format!("add --switch {}", port.switch)));
-        }
-        if !entry.mac.is_unicast() {
-            return Err(text::invalid(object, "it is not the address of a station")
-                .hint("group addresses are flooded and never in the FDB"));
-        }
-        if let Some(port) = inner.ports.get(&entry.port).and_then(|live| live.id)
-            && inner.datapath.fdb_add_static(id, entry.mac, port).is_err()
-        {
-            return Err(text::conflict(object, "the FDB is full").hint("`vswitchctl fdb flush` makes room"));
-        }
-        inner
-            .state
-            .fdb
-            .retain(|old| (&old.switch, old.mac) != (switch, entry.mac));
-        let done = vec![format!("set FDB entry {} behind port {}", entry.mac, entry.port)];
-        inner.state.fdb.push(StaticEntry {
-            switch: switch.clone(),
-            mac: entry.mac,
-            port: entry.port,
-        });
-        inner.save()?;
-        Ok(Changes {
-            done,
-            warnings: Vec::new(),
-        })
-    }
-
-    /// Removes one FDB entry, or flushes those that were learned.
-    ///
-    /// # Errors
-    /// NotFound: switch, port or entry.
-    pub async fn fdb_remove(&self, switch: &SwitchName, select: FdbSelect) -> Result<Changes, ApiError> {
-        let mut inner = self.inner.lock().await;
-        let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
-        let datapath = Arc::clone(&inner.datapath);
-        let done = if let Some(mac) = select.mac {
-            let count = inner.state.fdb.len();
-            inner.state.fdb.retain(|old| (&old.switch, old.mac) != (switch, mac));
-            let was_static = inner.state.fdb.len() < count;
-            if !datapath.fdb_remove(id, mac) && !was_static {
-                let object = format!("FDB entry {mac}");
-                let cause = format!("switch \"{switch}\" has no such entry");
-                return Err(
-                    ApiError::new(vswitch_api::ErrorCode::NotFound, object, cause).hint("`vswitchctl fdb` lists them")
-                );
-            }
-            if was_static {
-                inner.save()?;
-            }
-            format!("removed FDB entry {mac}")
-        } else {
-            let port = match &select.port {
-                Some(name) => {
-                    port_mut(&mut inner.state.lab, name)?;
-                    match inner.ports.get(name).and_then(|live| live.id) {
-                        Some(port) => Some(port),
-                        // A missing port has no entries.
-                        None => return Ok(Changes::default()),
-                    }
-                }
-                None => None,
-            };
-            format!(
-                "flushed {} learned entries of switch {switch}",
-                datapath.fdb_flush(id, port)
-            )
-        };
-        Ok(Changes {
-            done: vec![done],
-            warnings: Vec::new(),
-        })
-    }
 }
 
 impl Inner {
@@ -497,7 +410,7 @@ impl Inner {
     }
 }
 
-fn port_mut<'a>(lab: &'a mut Lab, name: &PortName) -> Result<&'a mut Port, ApiError> {
+pub(super) fn port_mut<'a>(lab: &'a mut Lab, name: &PortName) -> Result<&'a mut Port, ApiError> {
     lab.ports
         .iter_mut()
         .find(|port| port.name == *name)

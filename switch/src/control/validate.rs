@@ -236,7 +236,8 @@ fn check_route(port: &Port, v4: bool, via: Option<std::net::IpAddr>) -> Result<(
         return Err(text::invalid(
             object,
             format!("next hop {via} is of another IP version than the destination"),
-        ));
+        )
+        .hint("give a next hop and a destination of the same version"));
     }
     let link_local = matches!(via, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
     if link_local || port.addresses.iter().any(|address| address.net().contains(&via)) {
@@ -290,3 +291,6 @@ fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests;
