@@ -62,11 +62,11 @@ fn bad_commands_change_nothing() {
         ("add-port p --netns theirs", 5, &["eth0", "theirs"]),
         ("add-port p --mac 02:00:00:00:00:01", 5, &["02:00:00:00:00:01", "red"]),
         ("add-port p --addr 10.7.0.1/24", 5, &["10.7.0.1", "red"]),
-        ("add-port p --addr 10.7.0.5/24 --addr 10.7.0.5/24", 2, &["10.7.0.5"]),
+        ("add-port p --addr 10.7.0.5/24 --addr 10.7.0.5/24", 5, &["10.7.0.5"]),
         ("add-port p --type device --name device", 5, &["device"]),
         ("add-port p --type internal --name host", 5, &["host"]),
         ("add-port p --type internal --name other", 5, &["other"]),
-        ("add-port lo --type internal", 5, &["lo"]),
+        ("add-port lo --type internal", 2, &["lo"]),
         ("add-port p --type device --name lo", 2, &["lo"]),
         ("switch add second", 5, &["second"]),
         ("switch add main", 5, &["main"]),
@@ -109,7 +109,7 @@ fn bad_commands_change_nothing() {
         ("fdb add 01:00:5e:00:00:01 red", 2, &["01:00:5e:00:00:01"]),
         ("route add red 10.0.0.0/8 --via fd07::1", 2, &["fd07::1"]),
         ("cable red red", 2, &["red"]),
-        ("apply /nonexistent/lab.toml", 2, &["/nonexistent/lab.toml"]),
+        ("apply /nonexistent/lab.toml", 4, &["/nonexistent/lab.toml"]),
     ];
     let mut wrong = Vec::new();
     for (line, code, words) in cases {
