@@ -136,7 +136,7 @@ fn a_device_that_vanishes_is_missing_and_works_when_it_is_back() {
         wait_for_state(&lab, "device", PortState::Missing);
         assert!(lab.fdb("main").iter().all(|entry| entry.port.as_str() != "device"));
         // Another index than before.
-        run("ip link add placeholder type dummy");
+        run("ip link add placeholder type veth peer name far");
         make_device("device");
         run("ip link del placeholder");
         device.place.run_ok("ip addr add 10.7.0.2/24 dev eth0");

@@ -216,8 +216,9 @@ fn apply_makes_the_lab_what_the_file_says() {
         "#,
     );
     lab.ok(&format!("apply {file}"));
+    // In the order of the file.
     let ports: Vec<_> = lab.ports().iter().map(|port| port.port.name.to_string()).collect();
-    assert_eq!(ports, ["blue", "red"]);
+    assert_eq!(ports, ["red", "blue"]);
     assert!(!run("ip netns list").contains("old"));
     lab.ok("ns exec red -- ping -n -c 1 -W 10 10.7.0.2");
     lab.ok("ns exec red -- ping -n -c 1 -W 10 10.8.0.2");

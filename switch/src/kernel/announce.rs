@@ -4,11 +4,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket};
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, setsockopt, socket,
+};
+use nix::{setsockopt_impl, sockopt_impl};
 use vswitch_api::name::Mac;
 
 use super::error::KernelError;
 use super::netns::NetNs;
+
+sockopt_impl!(
+    /// Sends past the queueing discipline, packet(7).
+    QdiscBypass, SetOnly, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, bool
+);
 
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -18,7 +26,7 @@ const ICMPV6: u8 = 58;
 /// Neighbor Advertisement (RFC 4861 clause 7.2.6), sent out of the interface `ifindex` of `netns`.
 ///
 /// # Errors
-/// ENETDOWN if the interface is down, ENXIO or ENODEV if it is gone, EPERM without CAP_NET_RAW.
+/// ENETDOWN if the interface is down, ENOBUFS if it has no carrier, ENXIO or ENODEV if it is gone, EPERM without CAP_NET_RAW.
 pub async fn announce(netns: &NetNs, ifindex: u32, mac: Mac, addr: IpAddr) -> Result<(), KernelError> {
     let frame = announcement(mac, addr);
     let sent = netns.run(move || send(ifindex, &frame)).await?;
@@ -28,6 +36,8 @@ pub async fn announce(netns: &NetNs, ifindex: u32, mac: Mac, addr: IpAddr) -> Re
 fn send(ifindex: u32, frame: &[u8]) -> nix::Result<()> {
     // Protocol 0: the socket receives nothing.
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+    // The queueing discipline of an interface that has just come up still drops all, and says nothing.
+    setsockopt(&socket, QdiscBypass, &true)?;
     sendto(socket.as_raw_fd(), frame, &link_addr(ifindex)?, MsgFlags::empty())?;
     Ok(())
 }

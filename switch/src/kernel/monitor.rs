@@ -68,8 +68,13 @@ impl LinkMonitor {
     /// # Errors
     /// Those of [`NetNs::run`]; EPERM without CAP_NET_BROADCAST.
     pub async fn open(netns: &NetNs) -> Result<Self, KernelError> {
+        Self::with_buffer(netns, RECEIVE_BUFFER).await
+    }
+
+    /// As [`LinkMonitor::open`], with room for so many bytes of events (as the kernel counts them).
+    pub(super) async fn with_buffer(netns: &NetNs, bytes: usize) -> Result<Self, KernelError> {
         let failed = |e: io::Error| KernelError::new(format!("listen for interface events in {netns}"), e);
-        let socket = netns.run(open_socket).await?.map_err(failed)?;
+        let socket = netns.run(move || open_socket(bytes)).await?.map_err(failed)?;
         // SAFETY: the socket owns its descriptor, which stays the same and open until the AsyncFd drops the socket.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
         let socket = socket.map_err(|e| failed(e.into_parts().1))?;
@@ -91,8 +96,17 @@ impl LinkMonitor {
                 Ok((nsid, len)) => parse(nsid, &self.buffer[..len], &mut self.ready),
                 Err(Errno::EAGAIN) => guard.clear_ready(),
                 Err(Errno::EINTR) => {}
-                // The receive buffer was full.
-                Err(Errno::ENOBUFS) => return Some(MonitorEvent::Resync),
+                // The receive buffer was full. From then on the kernel drops events without a further word
+                // until the buffer is empty (NETLINK_S_CONGESTED in af_netlink.c), so it is emptied first:
+                // what is lost meanwhile, the resync finds.
+                Err(Errno::ENOBUFS) => {
+                    let fd = self.socket.get_ref().as_raw_fd();
+                    while matches!(
+                        receive(fd, &mut self.buffer),
+                        Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR)
+                    ) {}
+                    return Some(MonitorEvent::Resync);
+                }
                 Err(error) => {
                     tracing::error!(%error, "no more interface events");
                     return None;
@@ -102,14 +116,14 @@ impl LinkMonitor {
     }
 }
 
-fn open_socket() -> io::Result<Socket> {
+fn open_socket(buffer: usize) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.set_non_blocking(true)?;
     socket.set_listen_all_namespaces(true)?;
-    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+    if setsockopt(&socket, sockopt::RcvBufForce, &buffer).is_err() {
         // Without CAP_NET_ADMIN in the initial user namespace the kernel gives at most rmem_max;
         // a smaller buffer only means an earlier resync.
-        setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+        setsockopt(&socket, sockopt::RcvBuf, &buffer)?;
     }
     socket.bind(&SocketAddr::new(0, 1 << (MulticastGroup::Link as u32 - 1)))?;
     Ok(socket)

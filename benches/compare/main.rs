@@ -1,0 +1,220 @@
+//! `compare`: this switch side by side with a Linux bridge, Open vSwitch and VDE, on one machine, in one run.
+//!
+//! Every peer joins the same two namespaces, one peer at a time; each round goes over all of them, so that whatever
+//! else the machine does meets all alike. Without a subcommand the comparison itself is run.
+#![expect(clippy::print_stdout, reason = "a command-line tool prints its result")]
+
+mod command;
+mod generator;
+mod lab;
+mod measure;
+mod peers;
+mod report;
+mod sandbox;
+mod scale;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use generator::Generator;
+use lab::Lab;
+use measure::{Group, Lengths, Sample, measure};
+use peers::Peer;
+use report::{Failure, Machine, PeerSample, Report, Settings};
+
+/// Compares this switch with others, in private namespaces that leave nothing behind. Needs root.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    compare: Compare,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends frames as fast as the interface takes them and prints what became of them (JSON)
+    ///
+    /// Example: compare gen eth0 --to 02:00:00:00:00:02 --size 60
+    Gen(Gen),
+    /// Starts the daemon with many ports: memory, time of add-port, processor time when idle (JSON)
+    Memory {
+        /// Ports present
+        #[arg(long, default_value_t = 100)]
+        count: u32,
+    },
+    /// Attaches many ports and pings from every one to the next and to the first (JSON)
+    Ports {
+        /// Ports present
+        #[arg(long, default_value_t = 200)]
+        count: u32,
+    },
+}
+
+#[derive(Args)]
+struct Gen {
+    /// Interface to send from
+    interface: String,
+    /// Destination MAC address
+    #[arg(long, value_name = "MAC", value_parser = |text: &str| lab::parse_mac(text).ok_or("not a MAC address"))]
+    to: [u8; 6],
+    /// Length of a frame in octets, without frame check sequence
+    #[arg(long, default_value_t = 60)]
+    size: usize,
+    /// How long
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+#[derive(Args)]
+struct Compare {
+    /// Rounds over all peers
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Peers, in the order of the report; all that are installed if not given
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<Peer>,
+    /// Groups of measures; all if not given
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Group>,
+    /// Seconds of each TCP run
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    tcp_seconds: u32,
+    /// Seconds of each run of the frame generator
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    frame_seconds: u32,
+    /// Seconds of each round-trip run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rtt_seconds: u32,
+    /// Write all figures here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a chart of the medians here
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write the report into this document, in place of the last one
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(Command::Gen(arguments)) => generate(&arguments).map(|()| ExitCode::SUCCESS),
+        Some(Command::Memory { count }) => sandbox::enter(|| print_json(&scale::memory(count)?)),
+        Some(Command::Ports { count }) => sandbox::enter(|| print_json(&scale::ports(count)?)),
+        None => sandbox::enter(|| compare(&cli.compare)),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("compare: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn generate(arguments: &Gen) -> Result<()> {
+    let generator = Generator::open(&arguments.interface, arguments.to, arguments.size)?;
+    print_json(&generator.run(Duration::from_secs(arguments.seconds))?)
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+fn compare(arguments: &Compare) -> Result<()> {
+    let settings = Settings {
+        rounds: arguments.rounds,
+        seconds: Lengths {
+            tcp: arguments.tcp_seconds,
+            frames: arguments.frame_seconds,
+            rtt: arguments.rtt_seconds,
+        },
+        groups: all_if_empty(&arguments.only),
+        peers: installed(&arguments.peers)?,
+    };
+    let mut report = Report {
+        machine: Machine::read()?,
+        settings,
+        summary: Vec::new(),
+        samples: Vec::new(),
+        failures: Vec::new(),
+    };
+    let settings = &report.settings;
+    for round in 1..=settings.rounds {
+        for peer in &settings.peers {
+            eprintln!("round {round} of {}: {}", settings.rounds, peer.name());
+            match one_round(*peer, settings) {
+                Ok(figures) => report.samples.push(PeerSample {
+                    round,
+                    peer: *peer,
+                    figures,
+                }),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    eprintln!("compare: {error}");
+                    report.failures.push(Failure {
+                        round,
+                        peer: *peer,
+                        error,
+                    });
+                }
+            }
+        }
+    }
+    report.summary = report::summarise(&settings.peers, &report.samples);
+
+    println!("{}", report::text(&report));
+    if let Some(path) = &arguments.json {
+        write(path, &serde_json::to_string_pretty(&report)?)?;
+    }
+    if let Some(path) = &arguments.svg {
+        write(path, &report::chart(&report))?;
+    }
+    if let Some(path) = &arguments.markdown {
+        report::write_section(path, &report, arguments.svg.as_deref())?;
+    }
+    match report.failures.len() {
+        0 => Ok(()),
+        failures => bail!("{failures} of {} tries failed", failures + report.samples.len()),
+    }
+}
+
+/// Sets the peer up afresh, measures it and takes it down again.
+fn one_round(peer: Peer, settings: &Settings) -> Result<Sample> {
+    let lab = Lab::new()?;
+    let mut running = peer.set_up(&lab)?;
+    let sample = lab
+        .wait_connected()
+        .and_then(|()| measure(&lab, &mut running, &settings.groups, settings.seconds));
+    sample.with_context(|| peer.name())
+}
+
+fn all_if_empty<T: clap::ValueEnum>(asked: &[T]) -> Vec<T> {
+    if asked.is_empty() {
+        T::value_variants().to_vec()
+    } else {
+        asked.to_vec()
+    }
+}
+
+/// The peers asked for; without a wish all that can be run here.
+fn installed(asked: &[Peer]) -> Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    for peer in all_if_empty(asked) {
+        match peer.lacks()? {
+            None => peers.push(peer),
+            Some(program) if asked.is_empty() => eprintln!("{} is left out: no {program} here", peer.name()),
+            Some(program) => bail!("{}: no {program} here", peer.name()),
+        }
+    }
+    Ok(peers)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,91 @@
+//! TCP streams by iperf3.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::fs;
+use std::time::Duration;
+
+use super::{Cpu, Metric, Sample};
+use crate::command::{Daemon, inside, run_in, wait_until};
+use crate::lab::{A, B, CONGESTION_CONTROL, Lab};
+
+/// iperf3's own.
+const PORT: u16 = 5201;
+
+/// Who sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Forth,
+    Back,
+}
+
+pub fn measure(lab: &Lab, pids: &[u32], seconds: u32, sample: &mut Sample) -> Result<()> {
+    let server = Daemon::spawn(
+        &inside(B.ns, &format!("iperf3 -s -p {PORT}")),
+        &lab.dir().join("iperf3.log"),
+    )?;
+    wait_until("iperf3 listens", Duration::from_secs(5), || listens(server.pid()))?;
+
+    let before = Cpu::now(pids)?;
+    let run = Run::new(1, Way::Forth, seconds)?;
+    let used = Cpu::now(pids)?.since(before);
+    sample.insert(Metric::TcpOneForth, run.gbits);
+    sample.insert(Metric::MachinePerGb, used.machine / run.gigabytes);
+    if !pids.is_empty() {
+        sample.insert(Metric::SwitchPerGb, used.switch / run.gigabytes);
+    }
+    sample.insert(Metric::TcpOneBack, Run::new(1, Way::Back, seconds)?.gbits);
+    sample.insert(Metric::TcpFourForth, Run::new(4, Way::Forth, seconds)?.gbits);
+    sample.insert(Metric::TcpFourBack, Run::new(4, Way::Back, seconds)?.gbits);
+    Ok(())
+}
+
+fn listens(pid: u32) -> Result<bool> {
+    let mut sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+    sockets.push_str(&fs::read_to_string(format!("/proc/{pid}/net/tcp6")).unwrap_or_default());
+    let port = format!(":{PORT:04X}");
+    Ok(sockets
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .any(|local| local.ends_with(&port)))
+}
+
+/// What arrived.
+struct Run {
+    gbits: f64,
+    gigabytes: f64,
+}
+
+impl Run {
+    fn new(streams: u32, way: Way, seconds: u32) -> Result<Self> {
+        let back = if way == Way::Back { "-R" } else { "" };
+        // A path that loses all of a stream's segments must not hold up the whole run.
+        let patience = seconds + 15;
+        let ip = B.ip;
+        let line = format!(
+            "timeout {patience} iperf3 -c {ip} -p {PORT} -C {CONGESTION_CONTROL} -J -t {seconds} -P {streams} {back}"
+        );
+        let report: Value = serde_json::from_str(&run_in(A.ns, &line)?).context("iperf3's report is not JSON")?;
+        let field = |name: &str| {
+            report
+                .pointer(&format!("/end/{name}"))
+                .with_context(|| format!("iperf3's report has no end/{name}"))
+        };
+        let used = field("sender_tcp_congestion")?.as_str().unwrap_or_default();
+        ensure!(
+            used == CONGESTION_CONTROL,
+            "iperf3 sent by {used}, not {CONGESTION_CONTROL}"
+        );
+        let number = |name: &str| {
+            field(name)?
+                .as_f64()
+                .with_context(|| format!("iperf3's {name} is no number"))
+        };
+        let bytes = number("sum_received/bytes")?;
+        ensure!(bytes > 0.0, "no byte arrived");
+        Ok(Self {
+            gbits: number("sum_received/bits_per_second")? / 1e9,
+            gigabytes: bytes / 1e9,
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! The Linux bridge with one veth pair an end.
+
+use anyhow::Result;
+use std::fs;
+
+use super::Running;
+use crate::command::run;
+use crate::lab::{A, B, SWITCH, add_veth, configure, in_namespace};
+
+const BRIDGE: &str = "br0";
+
+pub fn set_up() -> Result<Running> {
+    in_namespace(SWITCH, || {
+        // Where br_netfilter is loaded, every new namespace starts with it on, and frames would pass the IP hooks.
+        for family in ["iptables", "ip6tables", "arptables"] {
+            let path = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+            if fs::exists(&path)? {
+                fs::write(path, "0")?;
+            }
+        }
+        Ok(())
+    })?;
+    run(&format!(
+        "ip -n {SWITCH} link add {BRIDGE} type bridge stp_state 0 forward_delay 0"
+    ))?;
+    run(&format!("ip -n {SWITCH} link set {BRIDGE} up"))?;
+    for (near, end) in [("va", &A), ("vb", &B)] {
+        add_veth(near, end)?;
+        run(&format!("ip -n {SWITCH} link set {near} master {BRIDGE}"))?;
+        configure(end)?;
+    }
+    Ok(Running::default())
+}

@@ -1,0 +1,136 @@
+//! The switches that are compared. Each joins the two ends of a [`Lab`] in its own way.
+
+mod bridge;
+mod ovs;
+mod vde;
+pub mod vswitch;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::path::PathBuf;
+
+use crate::command::{Daemon, is_installed, run};
+use crate::lab::Lab;
+
+/// A switch, with the kind of ports that it is tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    /// The Linux bridge with veth ports: what all others are measured by.
+    Bridge,
+    /// This switch with TAP ports.
+    VswitchTap,
+    /// This switch with veth ports.
+    VswitchVeth,
+    /// Open vSwitch, userspace datapath, veth ports, as it comes.
+    Ovs,
+    /// The same with TAP ports.
+    OvsTap,
+    /// Open vSwitch with userspace TSO (experimental there), veth ports.
+    OvsTso,
+    /// The same with TAP ports.
+    OvsTapTso,
+    /// VDE with one vde_plug2tap an end.
+    Vde,
+}
+
+impl Peer {
+    /// The name on the command line and in all results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Peer::Bridge => "bridge",
+            Peer::VswitchTap => "vswitch-tap",
+            Peer::VswitchVeth => "vswitch-veth",
+            Peer::Ovs => "ovs",
+            Peer::OvsTap => "ovs-tap",
+            Peer::OvsTso => "ovs-tso",
+            Peer::OvsTapTso => "ovs-tap-tso",
+            Peer::Vde => "vde",
+        }
+    }
+
+    /// A program that this peer needs and that is not installed.
+    pub fn lacks(self) -> Result<Option<String>> {
+        let programs: &[&str] = match self {
+            Peer::Bridge => &["ip"],
+            Peer::VswitchTap | Peer::VswitchVeth => {
+                let programs = [vswitch::program("vswitchd")?, vswitch::program("vswitchctl")?];
+                return Ok(programs
+                    .into_iter()
+                    .find(|path| !path.is_file())
+                    .map(|path| path.display().to_string()));
+            }
+            Peer::Ovs | Peer::OvsTap | Peer::OvsTso | Peer::OvsTapTso => &["ovsdb-server", "ovs-vswitchd", "ovs-vsctl"],
+            Peer::Vde => &["vde_switch", "vde_plug2tap"],
+        };
+        Ok(programs
+            .iter()
+            .find(|program| !is_installed(program))
+            .map(|program| (*program).to_owned()))
+    }
+
+    /// Starts the switch and joins the ends of `lab` by it.
+    ///
+    /// # Errors
+    /// What the first step that fails says; what was started is stopped again.
+    pub fn set_up(self, lab: &Lab) -> Result<Running> {
+        let running = match self {
+            Peer::Bridge => bridge::set_up(),
+            Peer::VswitchTap => vswitch::set_up(lab, "tap"),
+            Peer::VswitchVeth => vswitch::set_up(lab, "veth"),
+            Peer::Ovs => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::Off),
+            Peer::OvsTap => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::Off),
+            Peer::OvsTso => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::On),
+            Peer::OvsTapTso => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::On),
+            Peer::Vde => vde::set_up(lab),
+        };
+        running.with_context(|| format!("{} can't be set up", self.name()))
+    }
+}
+
+/// A peer at work. Dropping it stops its processes; what they made in the lab's namespaces goes with these.
+#[derive(Default)]
+pub struct Running {
+    /// The processes that move frames: theirs is the processor time that is counted.
+    switch: Vec<Daemon>,
+    /// Others that have to be there, such as a database. Stopped after the switch.
+    helpers: Vec<Daemon>,
+    /// Run before the processes are stopped.
+    reset: Option<String>,
+}
+
+impl Running {
+    /// The processes whose processor time counts as the switch's; none for a switch in the kernel.
+    pub fn pids(&self) -> Vec<u32> {
+        self.switch.iter().map(Daemon::pid).collect()
+    }
+
+    /// # Errors
+    /// If one of the processes has ended by itself.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.switch
+            .iter_mut()
+            .chain(&mut self.helpers)
+            .try_for_each(Daemon::check_alive)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(line) = &self.reset
+            && let Err(error) = run(line)
+        {
+            eprintln!("compare: {error:#}");
+        }
+    }
+}
+
+/// The directory that this program was built into, where its sister programs are too.
+fn target_dir() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("the rig's own path is not known")?;
+    Ok(program
+        .parent()
+        .context("the rig's own path has no directory")?
+        .to_owned())
+}

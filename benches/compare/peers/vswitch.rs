@@ -1,0 +1,55 @@
+//! This switch: a vswitchd of its own with private run and state directories, controlled by vswitchctl.
+
+use anyhow::Result;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Running, target_dir};
+use crate::command::{Daemon, inside, run, wait_until};
+use crate::lab::{A, B, Lab, PREFIX, SWITCH};
+
+pub fn set_up(lab: &Lab, kind: &str) -> Result<Running> {
+    let (mut running, ctl) = start(lab)?;
+    for end in [&A, &B] {
+        run(&format!(
+            "{ctl} add-port {} --addr {}/{PREFIX} --type {kind}",
+            end.ns, end.ip
+        ))?;
+    }
+    running.check_alive()?;
+    Ok(running)
+}
+
+/// Starts the daemon without ports. The second value is the beginning of every `vswitchctl` command to it.
+///
+/// # Errors
+/// If it does not answer within ten seconds.
+pub fn start(lab: &Lab) -> Result<(Running, String)> {
+    let dir = lab.dir().display();
+    let socket = format!("{dir}/control.sock");
+    let ctl = format!("{} --socket {socket}", program("vswitchctl")?.display());
+    let daemon = format!(
+        "{} --socket {socket} --run-dir {dir}/run --state-dir {dir}/state",
+        program("vswitchd")?.display()
+    );
+    let mut running = Running::default();
+    running.switch.push(Daemon::spawn(
+        &inside(SWITCH, &daemon),
+        &lab.dir().join("vswitchd.log"),
+    )?);
+    let answers = wait_until("vswitchd answers", Duration::from_secs(10), || {
+        run(&format!("{ctl} status")).map(|_| true)
+    });
+    running.check_alive()?;
+    answers?;
+    running.reset = Some(format!("{ctl} reset --yes"));
+    Ok((running, ctl))
+}
+
+/// Where the program of this workspace was built.
+///
+/// # Errors
+/// If the rig's own place is not known.
+pub fn program(name: &str) -> Result<PathBuf> {
+    Ok(target_dir()?.join(name))
+}

@@ -1,1 +1,0 @@
-//! Criterion benches of the datapath and the side-by-side rig against other switches
