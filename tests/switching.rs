@@ -9,7 +9,7 @@ use vswitch_tests::{DEADLINE, Lab, Station, Wire, wait_for};
 const KINDS: [&str; 4] = ["veth", "tap", "device", "internal"];
 
 fn lab_and_wire() -> (Lab, Wire) {
-    let lab = Lab::new();
+    let lab = Lab::with_one_worker();
     let wire = Wire::tap(&Station::one_of_each(&lab));
     (lab, wire)
 }
