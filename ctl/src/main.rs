@@ -1,2 +1,33 @@
-//! The control tool.
-fn main() {}
+//! `vswitchctl`, the control tool of vswitchd.
+//!
+//! [`cli`] is what can be said, [`commands`] what is done, [`client`] the way to the daemon, [`output`] what is seen.
+
+mod cli;
+mod client;
+mod commands;
+mod failure;
+mod generate;
+mod output;
+mod sse;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let json = std::env::args_os()
+                .take_while(|arg| arg != "--")
+                .any(|arg| arg == "--json");
+            return usage::report(&error, json);
+        }
+    };
+    let json = cli.global.json;
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}

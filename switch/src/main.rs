@@ -1,2 +1,168 @@
-//! The daemon.
-fn main() {}
+//! The daemon: reads its configuration, starts the parts in order, and stops them in the reverse one.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use vswitch::args::Args;
+use vswitch::config::Config;
+use vswitch::control::{Control, ControlConfig};
+use vswitch::logging::{self, LogHandle};
+use vswitch::server::{self, ControlSocket, RunLock};
+use vswitch_api::error::{ApiError, ErrorCode};
+
+/// Threads for requests, netlink and timers. Frames have their own.
+const CONTROL_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match start(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "vswitchd: {error}");
+            ExitCode::from(error.code.exit_code())
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<(), ApiError> {
+    let config = Config::load(args)?;
+    if args.check_config {
+        let _ = writeln!(std::io::stdout(), "OK");
+        return Ok(());
+    }
+    let log = logging::init(&config.log)?;
+    check_rights()?;
+    raise_file_limit();
+    let lock = RunLock::take(&config.daemon.run_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|error| ApiError::new(ErrorCode::Internal, "control threads", error.to_string()))?;
+    let result = runtime.block_on(run(args, config, &log));
+    drop(lock);
+    result
+}
+
+async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiError> {
+    let signals = |kind| signal(kind).map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()));
+    // Before anything is made, so that a signal during the start is not lost.
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut hangup = signals(SignalKind::hangup())?;
+
+    let control = Control::start(ControlConfig {
+        run_dir: config.daemon.run_dir.clone(),
+        state_dir: config.daemon.state_dir.clone(),
+        netns_dir: config.daemon.netns_dir.clone(),
+        workers: config.datapath.workers(),
+        spin_us: config.datapath.spin_us,
+    })
+    .await?;
+    let socket = match ControlSocket::bind(&config.daemon) {
+        Ok(socket) => socket,
+        Err(error) => {
+            control.shutdown().await;
+            return Err(error);
+        }
+    };
+    tracing::info!(
+        "vswitchd {} listens on {}",
+        env!("CARGO_PKG_VERSION"),
+        config.daemon.socket().display()
+    );
+    notify(&[NotifyState::Ready]);
+
+    let watchdog = tokio::spawn(feed_watchdog(control.clone()));
+    let stop = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => reload(args, &config, log),
+            }
+        }
+        tracing::info!("stopping; interfaces, addresses and namespaces stay");
+        notify(&[NotifyState::Stopping]);
+    };
+    server::serve(socket, control.clone(), stop).await;
+    control.shutdown().await;
+    watchdog.abort();
+    Ok(())
+}
+
+/// Without this right nothing works at all, and the error of the first step that needs it would not say so.
+fn check_rights() -> Result<(), ApiError> {
+    /// capability.h
+    const CAP_NET_ADMIN: u64 = 12;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    match effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) {
+        Some(set) if set & (1 << CAP_NET_ADMIN) == 0 => Err(ApiError::new(
+            ErrorCode::NotPermitted,
+            "vswitchd",
+            "the right CAP_NET_ADMIN is missing",
+        )
+        .hint("run it as root, or try it in a user namespace: unshare --user --map-root-user --net --mount")),
+        _ => Ok(()),
+    }
+}
+
+/// Every queue of every port is a file descriptor, and the usual soft limit is 1024.
+fn raise_file_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!("the limit of open files could not be raised: {error}");
+    }
+}
+
+/// Tells systemd; does nothing when it did not start us.
+fn notify(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("systemd could not be told about the state: {error}");
+    }
+}
+
+/// Sends signs of life as long as the control lock can be taken and the workers answer.
+async fn feed_watchdog(control: Arc<Control>) {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    // sd_watchdog_enabled(3): every half of the limit.
+    let interval = limit / 2;
+    loop {
+        match tokio::time::timeout(interval, control.ping()).await {
+            Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
+            Ok(Err(error)) => tracing::error!("no sign of life for the watchdog: {error}"),
+            Err(_) => tracing::error!("no sign of life for the watchdog: no answer in {interval:?}"),
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Applies what can change while frames flow: the log level. A bad file changes nothing.
+fn reload(args: &Args, running: &Config, log: &LogHandle) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+    match Config::load(args) {
+        Err(error) => tracing::error!("the configuration was not reloaded: {error}"),
+        Ok(new) => {
+            if let Err(error) = log.set_level(&new.log.level) {
+                tracing::error!("the log level was not changed: {error}");
+            }
+            tracing::info!("configuration reloaded, log level {}", new.log.level);
+            for key in new.needs_restart(running) {
+                tracing::warn!("{key} has changed; that takes effect at the next restart");
+            }
+        }
+    }
+    notify(&[NotifyState::Ready]);
+}

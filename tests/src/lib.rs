@@ -1,1 +1,34 @@
-//! Black-box tests: real namespaces, real daemon, real control tool
+//! What the black-box tests stand on: a [`Lab`] is the real daemon with the real control tool in a
+//! network and mount namespace of its own, so that a test sees only what it made and leaves nothing behind.
+//!
+//! * [`lab`]: the private machine, the daemon's life, the control tool
+//! * [`station`]: one end of the switch with an address: ports of every kind
+//! * [`netns`]: running code and commands inside a namespace
+//! * [`transfer`]: TCP and UDP between stations, compared byte for byte
+//! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
+//! * [`snapshot`]: what is there before and after
+//! * [`faults`]: makes the n-th kernel step of the daemon fail
+//! * [`http`]: the control socket without the control tool
+//! * [`wait`]: waiting for something to become true, with a deadline that means "hangs"
+
+pub mod ctl;
+pub mod daemon;
+pub mod faults;
+pub mod frame;
+pub mod http;
+pub mod lab;
+pub mod netns;
+pub mod raw;
+pub mod snapshot;
+pub mod station;
+pub mod transfer;
+pub mod wait;
+pub mod wire;
+
+pub use ctl::Reply;
+pub use lab::Lab;
+pub use netns::{Place, run};
+pub use station::Station;
+pub use vswitch_api as api;
+pub use wait::{DEADLINE, wait_for};
+pub use wire::Wire;

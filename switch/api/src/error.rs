@@ -64,7 +64,12 @@ pub struct ApiError {
 impl ApiError {
     /// An error without a hint.
     pub fn new(code: ErrorCode, object: impl Into<String>, cause: impl Into<String>) -> Self {
-        Self { code, object: object.into(), cause: cause.into(), hint: None }
+        Self {
+            code,
+            object: object.into(),
+            cause: cause.into(),
+            hint: None,
+        }
     }
 
     /// The same with the next step.

@@ -39,10 +39,18 @@ fn check_name(what: &str, text: &str, max: usize) -> Result<(), InvalidValue> {
         ));
     }
     if text.starts_with(['.', '-']) {
-        return invalid(format!("{what} {text:?} starts with {:?}; start it with a letter or a digit", &text[..1]));
+        return invalid(format!(
+            "{what} {text:?} starts with {:?}; start it with a letter or a digit",
+            &text[..1]
+        ));
     }
-    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_.@+".contains(*c))) {
-        Some(c) => invalid(format!("{what} {text:?} contains {c:?}; use letters, digits and - _ . @ +")),
+    match text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "-_.@+".contains(*c)))
+    {
+        Some(c) => invalid(format!(
+            "{what} {text:?} contains {c:?}; use letters, digits and - _ . @ +"
+        )),
         None => Ok(()),
     }
 }
@@ -95,7 +103,9 @@ macro_rules! text_serde {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
             }
         }
     };
@@ -145,9 +155,17 @@ impl FromStr for Mac {
         let mut octets = [0u8; 6];
         let mut parts = text.split([':', '-']);
         for octet in &mut octets {
-            *octet = match parts.next().filter(|p| p.len() == 2).and_then(|p| u8::from_str_radix(p, 16).ok()) {
+            *octet = match parts
+                .next()
+                .filter(|p| p.len() == 2)
+                .and_then(|p| u8::from_str_radix(p, 16).ok())
+            {
                 Some(v) => v,
-                None => return invalid(format!("{text:?} is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01")),
+                None => {
+                    return invalid(format!(
+                        "{text:?} is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01"
+                    ));
+                }
             };
         }
         if parts.next().is_some() {
@@ -209,12 +227,16 @@ impl FromStr for IfAddr {
         let net: IpNet = match text.parse() {
             Ok(net) => net,
             Err(_) => {
-                return invalid(format!("{text:?} is not an address with a prefix length; write it as 192.168.15.1/24 or fd00::1/64"));
+                return invalid(format!(
+                    "{text:?} is not an address with a prefix length; write it as 192.168.15.1/24 or fd00::1/64"
+                ));
             }
         };
         let ip = net.addr();
         if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || ip == IpAddr::from([255; 4]) {
-            return invalid(format!("{text} can't be given to an interface: it is not a unicast address of a host"));
+            return invalid(format!(
+                "{text} can't be given to an interface: it is not a unicast address of a host"
+            ));
         }
         // RFC 3021: in a /31 both addresses are hosts; above that the first names the subnet, the last is its broadcast.
         if let IpNet::V4(v4) = net
@@ -256,12 +278,28 @@ mod tests {
         let text = "192.168.15.1".parse::<IfAddr>().unwrap_err().to_string();
         assert!(text.contains("no route to its neighbours"), "{text}");
         assert!(text.ends_with("try 192.168.15.1/24"), "{text}");
-        assert!("fd00::1".parse::<IfAddr>().unwrap_err().to_string().ends_with("try fd00::1/64"));
+        assert!(
+            "fd00::1"
+                .parse::<IfAddr>()
+                .unwrap_err()
+                .to_string()
+                .ends_with("try fd00::1/64")
+        );
     }
 
     #[test]
     fn addresses_no_host_can_have_are_refused() {
-        for text in ["10.0.0.0/24", "10.0.0.255/24", "224.0.0.1/24", "0.0.0.0/0", "127.0.0.1/8", "::1/128", "ff02::1/64", "10.0.0.1/33", "x/24"] {
+        for text in [
+            "10.0.0.0/24",
+            "10.0.0.255/24",
+            "224.0.0.1/24",
+            "0.0.0.0/0",
+            "127.0.0.1/8",
+            "::1/128",
+            "ff02::1/64",
+            "10.0.0.1/33",
+            "x/24",
+        ] {
             assert!(text.parse::<IfAddr>().is_err(), "{text}");
         }
         for text in ["10.0.0.0/31", "10.0.0.1/32", "fd00::/64", "10.0.1.255/23"] {

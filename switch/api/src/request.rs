@@ -1,10 +1,11 @@
 //! What requests carry beyond the types of [`crate::lab`]. Routes are listed in the daemon's OpenAPI document.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::lab::ReservedMulticast;
-use crate::name::{IfAddr, Mac, PortName};
+use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 
 /// Changes of a port; what is absent stays as it is. `PATCH /v1/ports/{name}`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -73,4 +74,43 @@ pub struct ChangeOptions {
     pub dry_run: bool,
     /// Adding what is there already with the same settings, or removing what is not there, is no error.
     pub idempotent: bool,
+}
+
+/// A namespace to add. `POST /v1/namespaces`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamespaceAdd {
+    /// Its name.
+    pub name: NsName,
+}
+
+/// Narrows a list to one switch. `GET /v1/ports`, `GET /v1/addresses`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct SwitchFilter {
+    /// Only this switch; none: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchName>,
+}
+
+/// Which addresses to remove. `DELETE /v1/ports/{name}/addresses`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct AddressSelect {
+    /// Only this one; none: all addresses of the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IfAddr>,
+}
+
+/// Which route to remove. `DELETE /v1/ports/{name}/routes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RouteSelect {
+    /// Destination of the route; `0.0.0.0/0` or `::/0` is the default route.
+    #[schema(value_type = String, example = "0.0.0.0/0")]
+    #[param(value_type = String, example = "0.0.0.0/0")]
+    pub to: IpNet,
 }

@@ -1,1 +1,195 @@
 //! The model of switches, ports and namespaces, and what makes the kernel and the datapath match it.
+//!
+//! How a command travels: each edit is a function from the lab as it is to the lab as it is wanted ([`requests`]). What the
+//! new lab leaves open is filled in (`complete`), then it is held against all rules (`validate`): up to here nothing was
+//! touched. The difference of the two labs is a list of steps (`plan`). They are carried out one by one (`carry`), each
+//! in the kernel and the datapath (`attach`, `cable`, `namespace`); if one fails, the inverse of all that went before is
+//! carried out, and the lab stays what it was. At last the new lab is written to disk (`state`).
+//!
+//! A daemon that starts does the same with the lab on disk, adopting what is there; `watch` does it again for a port whose
+//! interface or namespace went away and came back. `view` answers questions.
+
+mod attach;
+mod cable;
+mod carry;
+mod change;
+mod complete;
+mod detach;
+mod fdb;
+mod interface;
+mod namespace;
+mod plan;
+mod requests;
+mod start;
+mod state;
+mod text;
+mod validate;
+mod view;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Mutex, broadcast};
+use tokio::task::JoinHandle;
+use vswitch_api::view::PortState;
+use vswitch_api::{ApiError, Event, EventKind, PortName, SwitchName};
+
+use crate::datapath::{Datapath, PortId, SwitchId};
+use crate::kernel::{NamedNamespaces, NetNs};
+use state::{Journal, State, StateFile};
+
+/// Events that a slow reader may be behind before it misses some.
+const EVENT_BACKLOG: usize = 1024;
+
+/// Where things are, and how the datapath runs.
+#[derive(Clone, Debug)]
+pub struct ControlConfig {
+    /// Directory of the daemon's own namespace; exists, and is locked by the caller.
+    pub run_dir: PathBuf,
+    /// Directory of the state file; made if it is not there.
+    pub state_dir: PathBuf,
+    /// Directory of the namespaces that `ip netns` knows.
+    pub netns_dir: PathBuf,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Microseconds that a worker goes on looking for frames before it sleeps.
+    pub spin_us: u32,
+}
+
+/// The one that edits and answers. Its methods are the routes of the API.
+pub struct Control {
+    inner: Mutex<Inner>,
+    events: broadcast::Sender<Event>,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    started: Instant,
+}
+
+/// All that an edit needs; one runs at a time.
+struct Inner {
+    state: State,
+    file: StateFile,
+    journal: Journal,
+    run_dir: PathBuf,
+    boot_id: String,
+    /// Namespace of the near ends.
+    own: NetNs,
+    /// Namespace that the daemon was started in.
+    home: NetNs,
+    /// Its id in the own namespace, by which link events name it.
+    home_nsid: Option<i32>,
+    named: NamedNamespaces,
+    datapath: Arc<Datapath>,
+    switches: BTreeMap<SwitchName, SwitchId>,
+    ports: BTreeMap<PortName, LivePort>,
+    limits: Vec<String>,
+    events: broadcast::Sender<Event>,
+}
+
+/// A port of the lab as it is at the moment.
+#[derive(Debug)]
+struct LivePort {
+    /// Its place in the datapath; none while it is missing.
+    id: Option<PortId>,
+    state: PortState,
+    reason: Option<String>,
+    since: Instant,
+    /// Index of the near end in the own namespace (veth only).
+    near: Option<u32>,
+    /// Index of the interface that its user sees, where it is.
+    inside: Option<u32>,
+    /// Id, in the own namespace, of the namespace of `inside`.
+    nsid: Option<i32>,
+    /// What the interface has.
+    mac: Option<vswitch_api::Mac>,
+    mtu: u32,
+}
+
+impl LivePort {
+    fn missing(reason: String) -> Self {
+        Self {
+            id: None,
+            state: PortState::Missing,
+            reason: Some(reason),
+            since: Instant::now(),
+            near: None,
+            inside: None,
+            nsid: None,
+            mac: None,
+            mtu: 0,
+        }
+    }
+}
+
+impl Control {
+    /// Events from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// A sign of life: comes back when no edit hangs and every worker has answered.
+    ///
+    /// # Errors
+    /// None so far; the caller sets a time limit.
+    pub async fn ping(&self) -> Result<(), ApiError> {
+        let datapath = self.inner.lock().await.datapath.clone();
+        // Workers answer within a batch; this thread may wait that long, but not for a worker that hangs.
+        let answer = tokio::task::spawn_blocking(move || datapath.quiesce());
+        answer
+            .await
+            .map_err(|error| ApiError::new(vswitch_api::ErrorCode::Internal, "workers", error.to_string()))
+    }
+
+    /// Stops, and leaves interfaces, addresses and namespaces in place for the next daemon.
+    pub async fn shutdown(&self) {
+        for task in self
+            .tasks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .drain(..)
+        {
+            task.abort();
+        }
+        let mut inner = self.inner.lock().await;
+        // Closed before the process ends, so that no frame is taken and lost on the way.
+        let ids: Vec<_> = inner.ports.values_mut().filter_map(|port| port.id.take()).collect();
+        ids.into_iter().for_each(|id| inner.datapath.remove_port(id));
+        inner.leave_run_dir();
+    }
+}
+
+impl Inner {
+    fn emit(&self, kind: EventKind) {
+        let time_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_millis() as u64);
+        // Nobody listens: fine.
+        let _ = self.events.send(Event { time_ms, kind });
+    }
+
+    /// Sets the state of a port and tells of a change. A port that carries nothing has nothing to remember either.
+    fn set_state(&mut self, name: &PortName, state: PortState, reason: Option<String>) {
+        let Some(live) = self.ports.get_mut(name) else { return };
+        if live.state == state && live.reason == reason {
+            return;
+        }
+        if live.state != state {
+            live.since = Instant::now();
+        }
+        live.state = state;
+        live.reason.clone_from(&reason);
+        let id = live.id;
+        if let Some(port) = self.state.lab.ports.iter().find(|port| port.name == *name)
+            && let (Some(id), Some(switch)) = (id.filter(|_| state != PortState::Up), self.switches.get(&port.switch))
+        {
+            self.datapath.fdb_flush(*switch, Some(id));
+        }
+        self.emit(EventKind::PortState {
+            port: name.clone(),
+            state,
+            reason,
+        });
+    }
+}

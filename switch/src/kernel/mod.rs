@@ -1,1 +1,30 @@
-//! All that talks to the kernel.
+//! All that talks to the kernel: namespaces, links, addresses, routes and tc by rtnetlink, and what the
+//! kernel reports back.
+//!
+//! A netlink socket belongs to the namespace of the thread that opened it and pins that namespace, so
+//! sockets inside a user's namespace live for one operation only.
+
+mod address;
+pub mod announce;
+mod error;
+mod link;
+pub mod monitor;
+mod neighbour;
+pub mod netlink;
+pub mod netns;
+pub mod packet;
+pub mod poll;
+pub mod tap;
+mod tc;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::{AddressScope, KernelRoute};
+pub use announce::announce;
+pub use error::KernelError;
+pub use link::{Link, VethPeer};
+pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
+pub use neighbour::Neighbour;
+pub use netlink::Netlink;
+pub use netns::{NamedNamespaces, NetNs, NetNsId, NsEvent, hold_own};

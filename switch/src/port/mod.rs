@@ -1,1 +1,92 @@
-//! Back ends that frames come from and go to.
+//! Back ends that frames come from and go to. Each has the same rooms: open, receive a batch, send a batch, close.
+//!
+//! All carry the virtio-net header in front of each frame, so that TCP crosses as GSO frames of up to 64 KiB with a
+//! partial checksum and is cut into wire-sized frames only where a port can't take it as it is.
+
+pub mod batch;
+mod packet;
+mod tap;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+pub use batch::Batch;
+pub use packet::PacketPort;
+pub use tap::Tap;
+
+use crate::kernel::packet::Messages;
+
+/// How a port is connected to the kernel.
+#[derive(Debug)]
+pub enum PortIo {
+    /// A TAP device in a namespace (port kinds `tap` and `internal`).
+    Tap(Tap),
+    /// An AF_PACKET socket on an interface (port kinds `veth` and `device`).
+    Packet(PacketPort),
+}
+
+/// Why a port did not take a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// Its queue is full.
+    Full,
+    /// The interface is down or gone.
+    Down,
+    /// The kernel does not take the frame as it is.
+    Rejected,
+}
+
+impl SendError {
+    fn from_io(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Self::Full,
+            // EIO: the TAP device is down. EBADFD: it is gone. ENXIO: the packet socket lost its interface.
+            Some(libc::EIO | libc::EBADFD | libc::ENETDOWN | libc::ENODEV | libc::ENXIO) => Self::Down,
+            _ => Self::Rejected,
+        }
+    }
+}
+
+impl PortIo {
+    /// The descriptor by which worker `worker` of `workers` receives from this port; none if another one does.
+    pub fn receive_fd(&self, worker: usize, workers: usize, port: usize) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tap(tap) => tap.receive_fd(worker),
+            Self::Packet(packet) => (port % workers == worker).then(|| packet.receive_fd()),
+        }
+    }
+
+    /// Takes the frames that wait, up to a batch; `batch` must be empty.
+    ///
+    /// # Errors
+    /// The device is gone (EBADFD, ENODEV, ENXIO). That nothing waits or the device is down is no error.
+    pub fn receive(&self, worker: usize, batch: &mut Batch, messages: &mut Messages) -> io::Result<()> {
+        match self {
+            Self::Tap(tap) => tap.receive(worker, batch),
+            Self::Packet(packet) => packet.receive(batch, messages),
+        }
+    }
+
+    /// Sends `buffers` (virtio-net header and frame) in order and calls `sent(i, result)` once for each.
+    pub fn send<'a>(
+        &self,
+        worker: usize,
+        buffers: impl Iterator<Item = &'a [u8]> + Clone,
+        messages: &mut Messages,
+        sent: impl FnMut(usize, Result<(), SendError>),
+    ) {
+        match self {
+            Self::Tap(tap) => tap.send(worker, buffers, sent),
+            Self::Packet(packet) => packet.send(buffers, messages, sent),
+        }
+    }
+
+    /// Frames that the kernel had for this port and dropped because the daemon was too slow.
+    pub fn overruns(&self) -> u64 {
+        match self {
+            // The TAP device counts them itself, as its own tx_dropped, before they are the switch's.
+            Self::Tap(_) => 0,
+            Self::Packet(packet) => packet.overruns(),
+        }
+    }
+}

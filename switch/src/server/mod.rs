@@ -1,1 +1,24 @@
 //! The HTTP API on the control socket.
+//!
+//! A request's way: [`socket`] (who may connect) -> [`listener`] (HTTP, time limits) -> [`extract`] (checked values out of
+//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`metrics`])
+//! -> [`crate::control`]. All that fails on this way is answered by an [`ApiError`](vswitch_api::ApiError) as JSON ([`error`]).
+
+mod api;
+mod cables;
+mod error;
+mod events;
+mod extract;
+mod lab;
+mod listener;
+mod lock;
+mod metrics;
+mod namespaces;
+mod ports;
+mod socket;
+mod switches;
+
+pub use api::{openapi, router};
+pub use listener::serve;
+pub use lock::RunLock;
+pub use socket::ControlSocket;

@@ -1,0 +1,43 @@
+//! Commands about the whole lab, and about the tool itself.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap_complete::Shell;
+
+/// Arguments of `apply`.
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    /// Lab file (TOML); `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Say what would be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `reset`.
+#[derive(Args, Debug)]
+pub struct ResetArgs {
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Say what would be removed, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Directory to write all pages to (default: print the main page)
+    pub dir: Option<PathBuf>,
+}

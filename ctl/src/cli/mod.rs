@@ -1,0 +1,269 @@
+//! The command line: what can be said, with its help. No work is done here, so that the build script
+//! can make completions and man pages of it.
+
+pub mod lab;
+pub mod namespace;
+pub mod parse;
+pub mod port;
+pub mod switch;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
+use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
+use port::{AddPort, DelPort, PortCommand};
+use switch::{FdbArgs, SetCommand, SwitchCommand};
+
+const AFTER_HELP: &str = "\
+Examples:
+  vswitchctl add-port red  --addr 192.168.15.1/24    # namespace, port and address in one go
+  vswitchctl add-port blue --addr 192.168.15.2/24
+  vswitchctl ns exec red ping -c2 192.168.15.2
+  vswitchctl show
+
+Exit codes:
+  0  done
+  1  the kernel refused a step (what was done before it was undone), or an internal error
+  2  the command line or a value in it is wrong; nothing was done
+  3  the daemon can't be reached
+  4  what the command names does not exist
+  5  a name, address or device is taken, or the state forbids the request
+  6  not permitted, or the kernel lacks a feature
+
+`ns exec` ends with the exit code of the command that it runs (126: it can't be run, 127: not found).
+
+Errors are one line on stderr: what it is about, what was wrong, what to do next; with --json they
+are JSON objects.";
+
+/// Control the userspace layer-2 switch vswitchd
+#[derive(Debug, Parser)]
+#[command(
+    name = "vswitchctl",
+    version,
+    max_term_width = 110,
+    after_long_help = AFTER_HELP,
+    after_help = "`vswitchctl --help` shows examples and the exit codes, `vswitchctl COMMAND --help` those of a command."
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Control socket of the daemon
+    #[arg(long, global = true, value_name = "PATH", env = "VSWITCH_SOCKET",
+          default_value = vswitch_api::DEFAULT_SOCKET, help_heading = "Global options")]
+    pub socket: PathBuf,
+    /// Print the daemon's reply as JSON; errors are JSON on stderr
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Global options",
+        long_help = "When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never"
+    )]
+    pub color: Color,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The switch that a listing is about.
+#[derive(Args, Debug)]
+pub struct OnlySwitch {
+    /// Only this switch (default: all)
+    #[arg(long, value_name = "NAME")]
+    pub switch: Option<vswitch_api::SwitchName>,
+}
+
+/// Options of additions.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Addition {
+    /// No error if it is there already with the same settings
+    #[arg(long)]
+    pub if_not_exists: bool,
+    /// Say what would be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Options of removals.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Removal {
+    /// No error if it is not there
+    #[arg(long)]
+    pub if_exists: bool,
+    /// Say what would be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add a port, with its namespace, interface and addresses
+    #[command(after_long_help = port::ADD_EXAMPLES)]
+    AddPort(Box<AddPort>),
+    /// Remove ports, and the namespaces that were made for them
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl del-port red blue
+  vswitchctl del-port -n red            # say what would be removed
+  vswitchctl del-port --if-exists red   # for scripts: no error if it is gone")]
+    DelPort(DelPort),
+    /// Show switches and ports: state, addresses, counters
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl show
+  vswitchctl show --switch lab
+  vswitchctl show --json | jq '.ports[] | {name, state}'
+
+RX and TX are frames/bytes as the switch sees them: RX came in from the port. DROPS is the sum of
+both ways; `vswitchctl port show NAME` tells the reasons. A narrow terminal gets no columns MAC and
+MTU.")]
+    Show(OnlySwitch),
+    /// List ports, or show all about one
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl port list
+  vswitchctl port show red"
+    )]
+    Port(PortCommand),
+    /// Show or edit the forwarding database (FDB)
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl fdb                                 # the tables of all switches
+  vswitchctl fdb add 02:00:00:00:00:01 red       # a static entry
+  vswitchctl fdb flush --port red                # forget what was learned on a port")]
+    Fdb(FdbArgs),
+    /// Add, remove or show switches
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl switch add lab --ageing 60
+  vswitchctl add-port red --switch lab"
+    )]
+    Switch(SwitchCommand),
+    /// Change settings of a port or a switch
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl set port red --mtu 9000
+  vswitchctl set switch main --ageing 60"
+    )]
+    Set(SetCommand),
+    /// Make, remove, look into or enter network namespaces
+    #[command(
+        subcommand,
+        visible_alias = "netns",
+        after_long_help = "\
+Examples:
+  vswitchctl ns show red
+  vswitchctl ns exec red ping -c2 192.168.15.2"
+    )]
+    Ns(NsCommand),
+    /// Add, remove or list addresses
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl addr add red 192.168.15.1/24
+  vswitchctl addr list"
+    )]
+    Addr(AddrCommand),
+    /// Add or remove routes
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl route add red default --via 192.168.15.254
+  vswitchctl route del red default"
+    )]
+    Route(RouteCommand),
+    /// Join two namespaces directly, without a switch
+    #[command(after_long_help = namespace::CABLE_EXAMPLES)]
+    Cable(Box<CableArgs>),
+    /// Make everything as a lab file says
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl apply lab.toml
+  vswitchctl apply -n lab.toml          # say what would change
+  vswitchctl export | vswitchctl apply -
+
+What vswitch made and the file does not name is removed.")]
+    Apply(ApplyArgs),
+    /// Print everything that was asked for as a lab file
+    #[command(after_long_help = "\
+Example:
+  vswitchctl export > lab.toml          # `vswitchctl apply lab.toml` makes it again")]
+    Export,
+    /// Follow what happens: ports, addresses, learning
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl events
+  vswitchctl events --json | jq -c 'select(.kind == \"fdb-moved\")'
+
+One line for each event, until it is stopped. With --json each line is an object.")]
+    Events,
+    /// Show the daemon: version, uptime, what does not work here
+    #[command(after_long_help = "\
+Example:
+  vswitchctl status")]
+    Status,
+    /// Remove everything that vswitch made, and nothing else
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl reset -n                   # say what would be removed
+  vswitchctl reset --yes
+
+On a terminal it asks first; elsewhere it needs --yes.")]
+    Reset(ResetArgs),
+    /// Print the completion script of a shell
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl completions bash > /etc/bash_completion.d/vswitchctl
+  vswitchctl completions fish > ~/.config/fish/completions/vswitchctl.fish")]
+    Completions(CompletionsArgs),
+    /// Print the man page, or write those of all commands
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl man | man -l -
+  vswitchctl man /usr/local/share/man/man1")]
+    Man(ManArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,225 @@
+//! Namespaces, what is configured inside them, and cables between them.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use vswitch_api::{IfAddr, IfName, NsName, PortName};
+
+use super::parse::{self, Destination};
+use super::{Addition, OnlySwitch, Removal};
+
+/// `ns ...`
+#[derive(Debug, Subcommand)]
+pub enum NsCommand {
+    /// Make a namespace that stays until `ns del`, with or without ports
+    #[command(after_long_help = "\
+Example:
+  vswitchctl ns add red")]
+    Add {
+        /// Name of the new namespace
+        #[arg(value_parser = parse::new_namespace)]
+        name: NsName,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
+    },
+    /// Remove a namespace that vswitch made
+    #[command(after_long_help = "\
+Example:
+  vswitchctl ns del red
+
+A namespace that vswitch did not make is never removed.")]
+    Del {
+        /// The namespace
+        name: NsName,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
+    },
+    /// List namespaces, whoever made them
+    #[command(after_long_help = "\
+Example:
+  vswitchctl ns list")]
+    List,
+    /// Show links, addresses, routes and neighbours inside a namespace
+    #[command(after_long_help = "\
+Example:
+  vswitchctl ns show red")]
+    Show {
+        /// The namespace
+        name: NsName,
+    },
+    /// Run a command inside a namespace
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl ns exec red ping -c2 192.168.15.2
+  vswitchctl ns exec red -- bash
+
+It works as `ip netns exec` does, also while the daemon is not running: /sys shows the namespace,
+files of /etc/netns/NAME take the place of those in /etc. The exit code is that of the command
+(126: it can't be run, 127: it is not found).")]
+    Exec {
+        /// The namespace
+        name: NsName,
+        /// The command and its arguments
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "COMMAND"
+        )]
+        command: Vec<OsString>,
+    },
+}
+
+/// `addr ...`
+#[derive(Debug, Subcommand)]
+pub enum AddrCommand {
+    /// Give an address to the interface of a port, and announce it
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl addr add red 192.168.15.1/24
+  vswitchctl addr add red fd00:15::1/64")]
+    Add {
+        /// The port
+        port: PortName,
+        /// The address with its prefix length
+        #[arg(value_name = "ADDR/LEN")]
+        address: IfAddr,
+    },
+    /// Take an address away
+    #[command(after_long_help = "\
+Example:
+  vswitchctl addr del red 192.168.15.1/24")]
+    Del {
+        /// The port
+        port: PortName,
+        /// The address with its prefix length
+        #[arg(value_name = "ADDR/LEN")]
+        address: IfAddr,
+    },
+    /// Take all addresses of a port away
+    #[command(after_long_help = "\
+Example:
+  vswitchctl addr flush red")]
+    Flush {
+        /// The port
+        port: PortName,
+    },
+    /// List the addresses of all ports
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl addr list
+  vswitchctl addr list --switch lab")]
+    List(OnlySwitch),
+}
+
+/// `route ...`
+#[derive(Debug, Subcommand)]
+pub enum RouteCommand {
+    /// Add a route through the interface of a port
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl route add red default --via 192.168.15.254
+  vswitchctl route add red 10.0.0.0/8 --via 192.168.15.254
+  vswitchctl route add red default --via fd00:15::fe        # ::/0, as the next hop is IPv6")]
+    Add {
+        /// The port
+        port: PortName,
+        /// Destination: a network, a host, or `default`
+        to: Destination,
+        /// Next hop (default: the destination is on the link)
+        #[arg(long, value_name = "IP", value_parser = parse::next_hop)]
+        via: Option<IpAddr>,
+    },
+    /// Remove a route
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl route del red 10.0.0.0/8
+  vswitchctl route del red default      # that of IPv4; the other is ::/0")]
+    Del {
+        /// The port
+        port: PortName,
+        /// Destination: a network, a host, or `default`
+        to: Destination,
+    },
+}
+
+/// Examples of `cable`.
+pub const CABLE_EXAMPLES: &str = "\
+Examples:
+  vswitchctl cable red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30
+  vswitchctl cable list
+  vswitchctl cable del red blue
+
+`cable A B` is short for `cable add A B`. Namespaces that are not there are made.";
+
+/// Arguments of `cable`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct CableArgs {
+    /// What to do, if said by a word.
+    #[command(subcommand)]
+    pub command: Option<CableCommand>,
+    /// The short form of `add`.
+    #[command(flatten)]
+    pub add: Option<CableAdd>,
+}
+
+/// `cable ...`
+#[derive(Debug, Subcommand)]
+pub enum CableCommand {
+    /// Join two namespaces by a veth pair
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl cable add red blue
+  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30 --name-a wan0")]
+    Add(CableAdd),
+    /// Remove the cable between two namespaces
+    #[command(after_long_help = "\
+Example:
+  vswitchctl cable del red blue")]
+    Del {
+        /// Namespace of one end
+        a: NsName,
+        /// Namespace of the other end
+        b: NsName,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
+    },
+    /// List cables
+    #[command(after_long_help = "\
+Example:
+  vswitchctl cable list")]
+    List,
+}
+
+/// Arguments of `cable add`.
+#[derive(Args, Debug)]
+pub struct CableAdd {
+    /// Namespace of one end
+    pub a: NsName,
+    /// Namespace of the other end
+    pub b: NsName,
+    /// Address of the interface in A; may be given more than once
+    #[arg(long, value_name = "ADDR/LEN")]
+    pub addr_a: Vec<IfAddr>,
+    /// Address of the interface in B; may be given more than once
+    #[arg(long, value_name = "ADDR/LEN")]
+    pub addr_b: Vec<IfAddr>,
+    /// Name of the interface in A (default: the first free one of eth0, eth1, ...)
+    #[arg(long, value_name = "IF")]
+    pub name_a: Option<IfName>,
+    /// Name of the interface in B
+    #[arg(long, value_name = "IF")]
+    pub name_b: Option<IfName>,
+    // Not a flattened `Addition`: clap finds no argument of a group that is a part of another optional one.
+    /// No error if it is there already with the same settings
+    #[arg(long)]
+    pub if_not_exists: bool,
+    /// Say what would be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}

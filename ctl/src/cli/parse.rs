@@ -1,0 +1,181 @@
+//! Value parsers for what the API types do not check by themselves. Each error is a whole sentence:
+//! what was given, what is wrong with it, what would be right.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+use vswitch_api::lab::{MAX_MTU, MIN_MTU};
+use vswitch_api::name::NAME_MAX;
+use vswitch_api::{Mac, NsName, PortKind, ReservedMulticast};
+
+fn number(what: &str, unit: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(value) if range.contains(&value) => Ok(value),
+        _ => Err(format!(
+            "{what} {text:?} is out of range; give a number from {} to {} ({unit})",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+/// An MTU that a port can have.
+pub fn mtu(text: &str) -> Result<u32, String> {
+    number("MTU", "bytes of layer-3 payload", text, MIN_MTU..=MAX_MTU)
+}
+
+/// An ageing time.
+pub fn ageing(text: &str) -> Result<u32, String> {
+    number("ageing time", "seconds, 0 = never", text, 0..=u32::MAX)
+}
+
+/// A capacity of the FDB.
+pub fn fdb_capacity(text: &str) -> Result<u32, String> {
+    number("FDB capacity", "entries", text, 1..=u32::MAX)
+}
+
+/// A MAC address that a station can have.
+pub fn unicast_mac(text: &str) -> Result<Mac, String> {
+    let mac: Mac = text.parse().map_err(|e| format!("{e}"))?;
+    if mac.is_multicast() {
+        return Err(format!(
+            "MAC address {mac} is a multicast address, which no station can have; make the first octet even, such as 02"
+        ));
+    }
+    if !mac.is_unicast() {
+        return Err(format!(
+            "MAC address {mac} is all zeros, which no station can have; try 02:00:00:00:00:01"
+        ));
+    }
+    Ok(mac)
+}
+
+/// The name of a namespace that is to be made. One made elsewhere may be longer.
+pub fn new_namespace(text: &str) -> Result<NsName, String> {
+    let name: NsName = text.parse().map_err(|e| format!("{e}"))?;
+    if text.len() > NAME_MAX {
+        return Err(format!(
+            "namespace name {text:?} has {} bytes, at most {NAME_MAX} are allowed; choose a shorter one",
+            text.len()
+        ));
+    }
+    Ok(name)
+}
+
+/// The address of a next hop: one host, no prefix length.
+pub fn next_hop(text: &str) -> Result<IpAddr, String> {
+    if text.parse::<IpNet>().is_ok() {
+        let host = text.split('/').next().unwrap_or_default();
+        return Err(format!(
+            "next hop {text} has a prefix length, but it is one host; try {host}"
+        ));
+    }
+    let ip: IpAddr = text
+        .parse()
+        .map_err(|_| format!("next hop {text:?} is not an IP address; write it as 192.168.15.1 or fd00::1"))?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(format!(
+            "next hop {text} is not the address of a host; give the router's own address"
+        ));
+    }
+    Ok(ip)
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Everywhere; the next hop tells the address family.
+    Default,
+    /// One network or host.
+    Net(IpNet),
+}
+
+impl FromStr for Destination {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "default" {
+            return Ok(Self::Default);
+        }
+        if let Ok(host) = text.parse::<IpAddr>() {
+            return Ok(Self::Net(host.into()));
+        }
+        let net: IpNet = text.parse().map_err(|_| {
+            format!("destination {text:?} is not a network; write it as 10.0.0.0/8, fd00::/8 or default")
+        })?;
+        if net != net.trunc() {
+            return Err(format!(
+                "destination {text} has bits set beyond its prefix length; try {}",
+                net.trunc()
+            ));
+        }
+        Ok(Self::Net(net))
+    }
+}
+
+impl Destination {
+    /// The network itself; `default` is that of IPv4 unless the next hop is IPv6.
+    pub fn net(self, via: Option<IpAddr>) -> IpNet {
+        match self {
+            Self::Net(net) => net,
+            Self::Default if via.is_some_and(|ip| ip.is_ipv6()) => IpNet::V6(ipnet::Ipv6Net::default()),
+            Self::Default => IpNet::V4(ipnet::Ipv4Net::default()),
+        }
+    }
+}
+
+/// [`PortKind`] with its words and help texts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kind {
+    /// A veth pair: one end in the namespace, the other at the switch
+    Veth,
+    /// A TAP device inside the namespace, read and written by the daemon itself
+    Tap,
+    /// An existing interface of the host, taken over
+    Device,
+    /// The host's own leg on the switch
+    Internal,
+}
+
+impl From<Kind> for PortKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Veth => Self::Veth,
+            Kind::Tap => Self::Tap,
+            Kind::Device => Self::Device,
+            Kind::Internal => Self::Internal,
+        }
+    }
+}
+
+/// [`ReservedMulticast`] with its words and help texts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Reserved {
+    /// Frames for 01-80-C2-00-00-0x are never forwarded, as IEEE 802.1Q says
+    Never,
+    /// Only LLDP is forwarded
+    Lldp,
+    /// All are forwarded: STP, LACP, 802.1X, PAUSE and LLDP reach the other ports
+    All,
+}
+
+impl From<Reserved> for ReservedMulticast {
+    fn from(reserved: Reserved) -> Self {
+        match reserved {
+            Reserved::Never => Self::Never,
+            Reserved::Lldp => Self::Lldp,
+            Reserved::All => Self::All,
+        }
+    }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Toggle {
+    /// Frames cross as they are, however large, with their checksums still to do
+    On,
+    /// Frames go out as on a wire: cut to the MTU, with complete checksums
+    Off,
+}

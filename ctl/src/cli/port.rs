@@ -1,0 +1,88 @@
+//! Ports.
+
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use vswitch_api::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+
+use super::parse::{self, Kind};
+use super::{Addition, OnlySwitch, Removal};
+
+/// Examples of `add-port`.
+pub const ADD_EXAMPLES: &str = "\
+Examples:
+  vswitchctl add-port red --addr 192.168.15.1/24
+  vswitchctl add-port green --addr 192.168.15.3/24 --addr fd00:15::3/64 --type tap --mtu 9000
+  vswitchctl add-port web --netns red --name eth1 --addr 10.0.0.2/24 --gateway 10.0.0.1
+  vswitchctl add-port gw --type internal --addr 192.168.15.254/24     # the host itself
+  vswitchctl add-port uplink --type device --name enp3s0              # an existing interface
+
+The interface is `eth0` in the namespace NAME unless --name and --netns say otherwise.
+A namespace that is not there is made, and goes with its last port.";
+
+/// Arguments of `add-port`.
+#[derive(Args, Debug)]
+pub struct AddPort {
+    /// Name of the port, and of its namespace if --netns does not say otherwise
+    pub name: PortName,
+    /// Address of the interface, with its prefix length; may be given more than once
+    #[arg(long, value_name = "ADDR/LEN")]
+    pub addr: Vec<IfAddr>,
+    /// How the port is connected
+    #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "veth")]
+    pub kind: Kind,
+    /// Namespace of the interface (veth and tap)
+    #[arg(long, value_name = "NS")]
+    pub netns: Option<NsName>,
+    /// Name of the interface; with `--type device` the interface to take over
+    #[arg(long = "name", value_name = "IF")]
+    pub ifname: Option<IfName>,
+    /// MAC address of the interface (default: chosen once and kept)
+    #[arg(long, value_parser = parse::unicast_mac)]
+    pub mac: Option<Mac>,
+    /// MTU of both ends, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = parse::mtu)]
+    pub mtu: Option<u32>,
+    /// Next hop of the default route; may be given once for IPv4 and once for IPv6
+    #[arg(long, value_name = "IP", value_parser = parse::next_hop)]
+    pub gateway: Vec<IpAddr>,
+    /// Switch that the port belongs to
+    #[arg(long, value_name = "NAME", default_value = vswitch_api::DEFAULT_SWITCH)]
+    pub switch: SwitchName,
+    /// Send frames to the port as on a wire: cut to the MTU, with complete checksums
+    #[arg(long)]
+    pub no_offload: bool,
+    /// How to add it.
+    #[command(flatten)]
+    pub addition: Addition,
+}
+
+/// Arguments of `del-port`.
+#[derive(Args, Debug)]
+pub struct DelPort {
+    /// Ports to remove
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<PortName>,
+    /// How to remove them.
+    #[command(flatten)]
+    pub removal: Removal,
+}
+
+/// `port ...`
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// List ports with state, addresses and counters
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl port list
+  vswitchctl port list --json | jq -r '.[] | select(.state != \"up\") | .name'")]
+    List(OnlySwitch),
+    /// Show a port: settings, state, all counters, drops by reason
+    #[command(after_long_help = "\
+Example:
+  vswitchctl port show red")]
+    Show {
+        /// The port
+        name: PortName,
+    },
+}

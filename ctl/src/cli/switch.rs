@@ -1,0 +1,164 @@
+//! Switches, their forwarding database, and settings.
+
+use clap::{ArgGroup, Args, Subcommand};
+use vswitch_api::{Mac, PortName, SwitchName};
+
+use super::parse::{self, Reserved, Toggle};
+use super::{Addition, Removal};
+
+/// `switch ...`
+#[derive(Debug, Subcommand)]
+pub enum SwitchCommand {
+    /// Add a switch
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl switch add lab
+  vswitchctl switch add lab --ageing 60 --fdb-capacity 1024 --reserved-multicast lldp")]
+    Add {
+        /// Name of the new switch
+        name: SwitchName,
+        /// Seconds after which a learned address is forgotten, 0 = never
+        #[arg(long, value_name = "SECONDS", value_parser = parse::ageing, default_value_t = vswitch_api::lab::DEFAULT_AGEING_SECS)]
+        ageing: u32,
+        /// Most entries of the FDB; when it is full, unknown addresses are flooded and counted
+        #[arg(long, value_name = "N", value_parser = parse::fdb_capacity, default_value_t = vswitch_api::lab::DEFAULT_FDB_CAPACITY)]
+        fdb_capacity: u32,
+        /// Which reserved multicast frames are forwarded
+        #[arg(long, value_enum, value_name = "WHICH", default_value = "never")]
+        reserved_multicast: Reserved,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
+    },
+    /// Remove a switch
+    #[command(after_long_help = "\
+Example:
+  vswitchctl switch del lab")]
+    Del {
+        /// The switch
+        name: SwitchName,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
+    },
+    /// List switches
+    #[command(after_long_help = "\
+Example:
+  vswitchctl switch list")]
+    List,
+    /// Show the settings of a switch
+    #[command(after_long_help = "\
+Example:
+  vswitchctl switch show main")]
+    Show {
+        /// The switch
+        #[arg(default_value = vswitch_api::DEFAULT_SWITCH)]
+        name: SwitchName,
+    },
+}
+
+/// Arguments of `fdb`.
+#[derive(Args, Debug)]
+pub struct FdbArgs {
+    /// What to do; to show if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<FdbCommand>,
+    /// The switch (default: all when showing, else `main`)
+    #[arg(long, value_name = "NAME", global = true)]
+    pub switch: Option<SwitchName>,
+}
+
+/// `fdb ...`
+#[derive(Debug, Subcommand)]
+pub enum FdbCommand {
+    /// Show the table: address, port, age
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl fdb show
+  vswitchctl fdb show --switch lab --json | jq length")]
+    Show,
+    /// Add a static entry, which neither ages nor moves
+    #[command(after_long_help = "\
+Example:
+  vswitchctl fdb add 02:00:00:00:00:01 red")]
+    Add {
+        /// Address of the station
+        #[arg(value_parser = parse::unicast_mac)]
+        mac: Mac,
+        /// Port behind which it is
+        port: PortName,
+    },
+    /// Remove an entry, learned or static
+    #[command(after_long_help = "\
+Example:
+  vswitchctl fdb del 02:00:00:00:00:01")]
+    Del {
+        /// Address of the station
+        #[arg(value_parser = parse::unicast_mac)]
+        mac: Mac,
+    },
+    /// Forget what was learned; static entries stay
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl fdb flush
+  vswitchctl fdb flush --port red")]
+    Flush {
+        /// Only what was learned on this port
+        #[arg(long, value_name = "NAME")]
+        port: Option<PortName>,
+    },
+}
+
+/// `set ...`
+#[derive(Debug, Subcommand)]
+pub enum SetCommand {
+    /// Change settings of a port
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl set port red --mtu 9000
+  vswitchctl set port red --down
+  vswitchctl set port red --offload off")]
+    Port(SetPort),
+    /// Change settings of a switch
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl set switch main --ageing 60
+  vswitchctl set switch main --reserved-multicast all")]
+    Switch(SetSwitch),
+}
+
+/// Arguments of `set port`.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["mtu", "up", "down", "offload"]))]
+pub struct SetPort {
+    /// The port
+    pub name: PortName,
+    /// MTU of both ends, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = parse::mtu)]
+    pub mtu: Option<u32>,
+    /// Let frames in and out
+    #[arg(long, conflicts_with = "down")]
+    pub up: bool,
+    /// Let no frame in or out
+    #[arg(long)]
+    pub down: bool,
+    /// Offloads towards the port
+    #[arg(long, value_enum, value_name = "ON|OFF")]
+    pub offload: Option<Toggle>,
+}
+
+/// Arguments of `set switch`.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast"]))]
+pub struct SetSwitch {
+    /// The switch
+    pub name: SwitchName,
+    /// Seconds after which a learned address is forgotten, 0 = never
+    #[arg(long, value_name = "SECONDS", value_parser = parse::ageing)]
+    pub ageing: Option<u32>,
+    /// Which reserved multicast frames are forwarded
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub reserved_multicast: Option<Reserved>,
+}

@@ -1,0 +1,120 @@
+//! `ns exec`: runs a command inside a namespace, without the daemon, the way `ip netns exec` does.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use vswitch_api::{ApiError, ErrorCode, NsName};
+
+use crate::failure::Failure;
+
+/// Where `ip netns` keeps namespaces.
+const NAMESPACES: &str = "/run/netns";
+/// What shells give for a command that can't be run, and for one that is not found.
+const EXIT_CANT_RUN: u8 = 126;
+const EXIT_NOT_FOUND: u8 = 127;
+const NONE: Option<&str> = None;
+
+/// Becomes the command. Comes back only with why that was not possible.
+pub(super) fn run(name: &NsName, command: &[OsString]) -> Failure {
+    if let Err(error) = enter(name) {
+        return error.into();
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        return Failure::usage(
+            "ns exec",
+            "there is no command",
+            "name one: `vswitchctl ns exec red ip addr`",
+        );
+    };
+    let cause = Command::new(program).args(arguments).exec();
+    let exit = if cause.kind() == io::ErrorKind::NotFound {
+        EXIT_NOT_FOUND
+    } else {
+        EXIT_CANT_RUN
+    };
+    let object = format!("command {}", program.display());
+    let error = ApiError::new(
+        ErrorCode::NotFound,
+        object,
+        format!("it can't be run in namespace {name}: {cause}"),
+    );
+    Failure::Error { error, exit }
+}
+
+/// Moves this process into the namespace, with a mount namespace of its own that fits it.
+fn enter(name: &NsName) -> Result<(), ApiError> {
+    let file = File::open(Path::new(NAMESPACES).join(name.as_str())).map_err(|e| not_there(name, &e))?;
+    setns(file, CloneFlags::CLONE_NEWNET).map_err(|e| match e {
+        Errno::EPERM => ApiError::new(ErrorCode::NotPermitted, object(name), "entering it needs CAP_SYS_ADMIN")
+            .hint("run it as root"),
+        Errno::EINVAL => ApiError::new(
+            ErrorCode::Conflict,
+            object(name),
+            format!("{NAMESPACES}/{name} is no namespace"),
+        )
+        .hint("a leftover file? `ip netns del` removes it"),
+        e => ApiError::new(
+            ErrorCode::Kernel,
+            object(name),
+            format!("entering it failed: {}", e.desc()),
+        ),
+    })?;
+
+    let step = |what: &str, e: Errno| ApiError::new(ErrorCode::Kernel, object(name), format!("{what}: {}", e.desc()));
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| step("a mount namespace for the command", e))?;
+    // From here on no mount is seen outside.
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).map_err(|e| step("keeping mounts inside", e))?;
+    if let Err(e) = fresh_sys(name) {
+        // As in a container without the right to mount sysfs: most commands never look there.
+        eprintln!("warning: /sys still shows the interfaces of outside: {}", e.desc());
+    }
+    bind_etc(name).map_err(|(path, e)| step(&format!("{} over its namesake in /etc", path.display()), e))
+}
+
+/// A sysfs shows the network namespace in which it was mounted.
+fn fresh_sys(name: &NsName) -> nix::Result<()> {
+    let mut flags = MsFlags::empty();
+    if umount2("/sys", MntFlags::MNT_DETACH).is_err()
+        && statvfs("/sys").is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY))
+    {
+        // The kernel refuses a writable sysfs over a read-only one.
+        flags = MsFlags::MS_RDONLY;
+    }
+    mount(Some(name.as_str()), "/sys", Some("sysfs"), flags, NONE)
+}
+
+/// Files of /etc/netns/NAME take the place of those of the same name in /etc.
+fn bind_etc(name: &NsName) -> Result<(), (PathBuf, Errno)> {
+    let Ok(files) = fs::read_dir(Path::new("/etc/netns").join(name.as_str())) else {
+        return Ok(());
+    };
+    for file in files.flatten() {
+        let target = Path::new("/etc").join(file.file_name());
+        mount(Some(&file.path()), &target, NONE, MsFlags::MS_BIND, NONE).map_err(|e| (file.path(), e))?;
+    }
+    Ok(())
+}
+
+fn object(name: &NsName) -> String {
+    format!("namespace {:?}", name.as_str())
+}
+
+fn not_there(name: &NsName, error: &io::Error) -> ApiError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ApiError::new(ErrorCode::NotFound, object(name), "it does not exist").hint(format!(
+            "`vswitchctl ns list` shows those that do, `vswitchctl ns add {name}` makes it"
+        )),
+        io::ErrorKind::PermissionDenied => {
+            ApiError::new(ErrorCode::NotPermitted, object(name), error.to_string()).hint("run it as root")
+        }
+        _ => ApiError::new(ErrorCode::Kernel, object(name), error.to_string()),
+    }
+}

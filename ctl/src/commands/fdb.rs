@@ -1,0 +1,68 @@
+//! The forwarding database.
+
+use hyper::Method;
+use vswitch_api::SwitchName;
+use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect};
+use vswitch_api::view::{FdbEntry, SwitchView};
+
+use super::Session;
+use crate::cli::switch::{FdbArgs, FdbCommand};
+use crate::client::with_query;
+use crate::failure::Failure;
+use crate::output::switches;
+
+impl Session {
+    pub(super) async fn fdb(&self, args: FdbArgs) -> Result<(), Failure> {
+        let path = table_of(
+            args.switch
+                .as_ref()
+                .map_or(vswitch_api::DEFAULT_SWITCH, SwitchName::as_str),
+        );
+        let none = ChangeOptions::default();
+        match args.command {
+            None | Some(FdbCommand::Show) => self.show_fdb(args.switch).await,
+            Some(FdbCommand::Add { mac, port }) => {
+                self.change(Method::PUT, &path, none, Some(&FdbAdd { mac, port })).await
+            }
+            Some(FdbCommand::Del { mac }) => {
+                self.remove(
+                    &with_query(
+                        &path,
+                        &FdbSelect {
+                            mac: Some(mac),
+                            port: None,
+                        },
+                    )?,
+                    none,
+                )
+                .await
+            }
+            Some(FdbCommand::Flush { port }) => {
+                self.remove(&with_query(&path, &FdbSelect { mac: None, port })?, none)
+                    .await
+            }
+        }
+    }
+
+    async fn show_fdb(&self, only: Option<SwitchName>) -> Result<(), Failure> {
+        let names = match only {
+            Some(name) => vec![name],
+            None => {
+                let views: Vec<SwitchView> = self.client.get("/v1/switches").await?;
+                views.into_iter().map(|view| view.switch.name).collect()
+            }
+        };
+        let mut tables = Vec::new();
+        for name in names {
+            let entries: Vec<FdbEntry> = self.client.get(&table_of(name.as_str())).await?;
+            tables.push((name, entries));
+        }
+        // One list, as the port of an entry tells its switch.
+        let all: Vec<&FdbEntry> = tables.iter().flat_map(|(_, entries)| entries).collect();
+        self.out.show(&all, |style| switches::fdb(style, &tables))
+    }
+}
+
+fn table_of(switch: &str) -> String {
+    format!("/v1/switches/{switch}/fdb")
+}

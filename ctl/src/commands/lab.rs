@@ -1,0 +1,164 @@
+//! The lab as a whole.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::Path;
+
+use hyper::Method;
+use vswitch_api::request::ChangeOptions;
+use vswitch_api::view::Changes;
+use vswitch_api::{ApiError, ErrorCode, Lab};
+
+use super::{Session, with_options};
+use crate::cli::lab::{ApplyArgs, ResetArgs};
+use crate::client::NO_BODY;
+use crate::failure::Failure;
+
+const DRY_RUN: ChangeOptions = ChangeOptions {
+    dry_run: true,
+    idempotent: false,
+};
+
+impl Session {
+    pub(super) async fn apply(&self, args: ApplyArgs) -> Result<(), Failure> {
+        let lab = read_lab(&args.file)?;
+        let options = ChangeOptions {
+            dry_run: args.dry_run,
+            idempotent: false,
+        };
+        self.change(Method::PUT, "/v1/lab", options, Some(&lab)).await
+    }
+
+    pub(super) async fn export(&self) -> Result<(), Failure> {
+        let lab: Lab = self.client.get("/v1/lab").await?;
+        let text = toml::to_string_pretty(&lab)
+            .map_err(|e| ApiError::new(ErrorCode::Internal, "lab", format!("it can't be written as TOML: {e}")))?;
+        self.out.show(&lab, |_| text)
+    }
+
+    pub(super) async fn reset(&self, args: ResetArgs) -> Result<(), Failure> {
+        if args.dry_run {
+            return self.change(Method::POST, "/v1/reset", DRY_RUN, NO_BODY).await;
+        }
+        if !args.yes {
+            if !io::stdin().is_terminal() {
+                return Err(Failure::usage(
+                    "reset",
+                    "it removes everything that vswitch made, and there is no terminal to ask on",
+                    "add --yes, or see with -n what would go",
+                ));
+            }
+            let changes: Changes = self
+                .client
+                .send(Method::POST, &with_options("/v1/reset", DRY_RUN)?, NO_BODY)
+                .await?;
+            confirm(&changes)?;
+        }
+        self.change(Method::POST, "/v1/reset", ChangeOptions::default(), NO_BODY)
+            .await
+    }
+}
+
+/// Asks on standard error, so that the output stays what was done.
+fn confirm(changes: &Changes) -> Result<(), Failure> {
+    let mut stderr = io::stderr().lock();
+    for line in &changes.done {
+        writeln!(stderr, "would: {line}").map_err(|e| Failure::system("terminal", &e))?;
+    }
+    write!(stderr, "Do it? [y/N] ")
+        .and_then(|()| stderr.flush())
+        .map_err(|e| Failure::system("terminal", &e))?;
+    let mut answer = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| Failure::system("terminal", &e))?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => {
+            let error = ApiError::new(ErrorCode::Conflict, "reset", "not confirmed, nothing was done");
+            Err(Failure::Error { error, exit: 1 })
+        }
+    }
+}
+
+fn read_lab(file: &Path) -> Result<Lab, Failure> {
+    let mut text = String::new();
+    let object = if file == Path::new("-") {
+        io::stdin()
+            .lock()
+            .read_to_string(&mut text)
+            .map(|_| "standard input".to_owned())
+    } else {
+        std::fs::read_to_string(file).map(|read| {
+            text = read;
+            format!("lab file {}", file.display())
+        })
+    };
+    let object = object.map_err(|e| unreadable(file, &e))?;
+    toml::from_str(&text).map_err(|e| {
+        let line = e
+            .span()
+            .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let object = line.map_or(object.clone(), |line| format!("{object} line {line}"));
+        let cause = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        Failure::usage(object, cause, "see `vswitchctl export` for how a lab file looks")
+    })
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Failure {
+    let (code, hint) = match error.kind() {
+        io::ErrorKind::NotFound => (ErrorCode::NotFound, "check its name"),
+        io::ErrorKind::PermissionDenied => (ErrorCode::NotPermitted, "make it readable, or run as root"),
+        io::ErrorKind::InvalidData => (ErrorCode::Invalid, "a lab file is text in UTF-8"),
+        _ => (ErrorCode::Invalid, "give a readable file"),
+    };
+    ApiError::new(code, format!("lab file {}", file.display()), error.to_string())
+        .hint(hint)
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lab(text: &str) -> Result<Lab, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read_lab(file.path()).map_err(|failure| match failure {
+            Failure::Error { error, exit: 2 } => error.to_string().replace(&file.path().display().to_string(), "F"),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn what_is_exported_can_be_applied() {
+        let mut wanted: Lab = serde_json::from_value(serde_json::json!({
+            "switches": [{"name": "main"}, {"name": "lab", "reserved_multicast": "all"}],
+            "namespaces": ["red", "blue"],
+            "ports": [{
+                "name": "red", "kind": "tap", "mac": "02:00:00:00:00:01", "addresses": ["10.0.0.1/24", "fd00::1/64"],
+                "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.254"}, {"to": "10.1.0.0/16"}], "offload": false
+            }],
+            "cables": [{"a": {"namespace": "red"}, "b": {"namespace": "blue", "ifname": "x"}}]
+        }))
+        .unwrap();
+        assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted.clone()));
+        wanted = Lab::default();
+        assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted));
+    }
+
+    #[test]
+    fn an_error_tells_its_line() {
+        let error = lab("namespaces = [\"red\"]\n\n[[ports]]\nname = \"red\"\nvlan_id = 3\n").unwrap_err();
+        assert!(
+            error.starts_with("lab file F line 5: unknown field `vlan_id`"),
+            "{error}"
+        );
+        let error = lab("[[ports]]\nname = \"red\"\naddresses = [\"10.0.0.1\"]\n").unwrap_err();
+        assert!(
+            error.contains("line 3: address 10.0.0.1 has no prefix length"),
+            "{error}"
+        );
+        assert!(!error.contains('\n'), "{error}");
+    }
+}

@@ -1,0 +1,133 @@
+//! What the commands do: one request or a few, and what is printed.
+
+mod daemon;
+mod exec;
+mod fdb;
+mod lab;
+mod namespaces;
+mod ports;
+mod switches;
+
+use hyper::Method;
+use serde::Serialize;
+use vswitch_api::request::{ChangeOptions, SwitchFilter};
+use vswitch_api::view::Changes;
+
+use crate::cli::lab::ManArgs;
+use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal};
+use crate::client::{Client, NO_BODY, with_query};
+use crate::failure::Failure;
+use crate::generate;
+use crate::output::Out;
+
+/// Runs the command to its end.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    // One thread: `ns exec` moves this very thread into the namespace.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::system("event loop", &e))?;
+    let session = Session {
+        out: Out::new(&cli.global),
+        client: Client::new(cli.global.socket),
+    };
+    runtime.block_on(session.run(cli.command))
+}
+
+fn man(out: &Out, args: ManArgs) -> Result<(), Failure> {
+    let Some(dir) = args.dir else {
+        let mut page = Vec::new();
+        generate::main_page(&mut page).map_err(Failure::Output)?;
+        return out.print(&String::from_utf8_lossy(&page));
+    };
+    generate::all_pages(&dir).map_err(|e| {
+        Failure::usage(
+            format!("directory {}", dir.display()),
+            e.to_string(),
+            "give one that can be written to",
+        )
+    })
+}
+
+/// The daemon on one side, the user on the other.
+struct Session {
+    client: Client,
+    out: Out,
+}
+
+impl Session {
+    async fn run(&self, command: Command) -> Result<(), Failure> {
+        match command {
+            Command::AddPort(args) => self.add_port(*args).await,
+            Command::DelPort(args) => self.del_ports(args).await,
+            Command::Show(filter) => self.overview(filter).await,
+            Command::Port(command) => self.port(command).await,
+            Command::Fdb(args) => self.fdb(args).await,
+            Command::Switch(command) => self.switch(command).await,
+            Command::Set(command) => self.set(command).await,
+            Command::Ns(command) => self.namespace(command).await,
+            Command::Addr(command) => self.address(command).await,
+            Command::Route(command) => self.route(command).await,
+            Command::Cable(args) => self.cable(*args).await,
+            Command::Apply(args) => self.apply(args).await,
+            Command::Export => self.export().await,
+            Command::Events => self.events().await,
+            Command::Status => self.status().await,
+            Command::Reset(args) => self.reset(args).await,
+            Command::Completions(args) => self
+                .out
+                .print(&String::from_utf8_lossy(&generate::completions(args.shell))),
+            Command::Man(args) => man(&self.out, args),
+        }
+    }
+
+    /// Sends a request that changes something and prints what it changed.
+    async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        options: ChangeOptions,
+        body: Option<&impl Serialize>,
+    ) -> Result<(), Failure> {
+        let changes: Changes = self.client.send(method, &with_options(path, options)?, body).await?;
+        self.out.changes(&changes, options.dry_run)
+    }
+
+    /// The same for a removal.
+    async fn remove(&self, path: &str, options: ChangeOptions) -> Result<(), Failure> {
+        self.change(Method::DELETE, path, options, NO_BODY).await
+    }
+}
+
+impl From<Removal> for ChangeOptions {
+    fn from(removal: Removal) -> Self {
+        Self {
+            dry_run: removal.dry_run,
+            idempotent: removal.if_exists,
+        }
+    }
+}
+
+impl From<Addition> for ChangeOptions {
+    fn from(addition: Addition) -> Self {
+        Self {
+            dry_run: addition.dry_run,
+            idempotent: addition.if_not_exists,
+        }
+    }
+}
+
+impl From<OnlySwitch> for SwitchFilter {
+    fn from(only: OnlySwitch) -> Self {
+        Self { switch: only.switch }
+    }
+}
+
+/// The path with options, if any is set.
+fn with_options(path: &str, options: ChangeOptions) -> Result<String, Failure> {
+    if options == ChangeOptions::default() {
+        Ok(path.to_owned())
+    } else {
+        with_query(path, &options)
+    }
+}

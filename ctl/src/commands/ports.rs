@@ -1,0 +1,170 @@
+//! Ports, their addresses and routes.
+
+use std::net::IpAddr;
+
+use hyper::Method;
+use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, PortPatch, RouteSelect, SwitchFilter};
+use vswitch_api::view::{AddressView, Changes, PortView};
+use vswitch_api::{Port, PortName, Route};
+
+use super::{Session, with_options};
+use crate::cli::namespace::{AddrCommand, RouteCommand};
+use crate::cli::parse::{Destination, Toggle};
+use crate::cli::port::{AddPort, DelPort, PortCommand};
+use crate::cli::switch::SetPort;
+use crate::client::{NO_BODY, with_query};
+use crate::failure::{EXIT_UNREACHABLE, Failure};
+use crate::output::ports;
+
+impl Session {
+    pub(super) async fn add_port(&self, args: AddPort) -> Result<(), Failure> {
+        let options = args.addition.into();
+        self.change(Method::POST, "/v1/ports", options, Some(&port(args)?))
+            .await
+    }
+
+    /// Goes on after an error, so that one port does not keep the others.
+    pub(super) async fn del_ports(&self, args: DelPort) -> Result<(), Failure> {
+        let options = ChangeOptions::from(args.removal);
+        let mut all = Changes::default();
+        let mut failed = None;
+        for name in &args.names {
+            let path = with_options(&format!("/v1/ports/{name}"), options)?;
+            match self.client.send::<Changes>(Method::DELETE, &path, NO_BODY).await {
+                Ok(changes) => {
+                    all.done.extend(changes.done);
+                    all.warnings.extend(changes.warnings);
+                }
+                Err(failure) => {
+                    failure.report(self.out.json);
+                    let exit = failure.exit_code();
+                    failed.get_or_insert(exit);
+                    if exit == EXIT_UNREACHABLE {
+                        break;
+                    }
+                }
+            }
+        }
+        match failed {
+            None => self.out.changes(&all, options.dry_run),
+            Some(exit) if all == Changes::default() => Err(Failure::Reported(exit)),
+            Some(exit) => self
+                .out
+                .changes(&all, options.dry_run)
+                .and(Err(Failure::Reported(exit))),
+        }
+    }
+
+    pub(super) async fn port(&self, command: PortCommand) -> Result<(), Failure> {
+        match command {
+            PortCommand::List(filter) => {
+                let path = with_query("/v1/ports", &SwitchFilter::from(filter))?;
+                let views: Vec<PortView> = self.client.get(&path).await?;
+                self.out.show(&views, |style| ports::table(style, &views, true))
+            }
+            PortCommand::Show { name } => {
+                let view: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
+                self.out.show(&view, |style| ports::page(style, &view))
+            }
+        }
+    }
+
+    pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
+        let patch = PortPatch {
+            mtu: args.mtu,
+            up: (args.up || args.down).then_some(args.up),
+            offload: args.offload.map(|toggle| toggle == Toggle::On),
+        };
+        self.change(
+            Method::PATCH,
+            &format!("/v1/ports/{}", args.name),
+            ChangeOptions::default(),
+            Some(&patch),
+        )
+        .await
+    }
+
+    pub(super) async fn address(&self, command: AddrCommand) -> Result<(), Failure> {
+        let none = ChangeOptions::default();
+        match command {
+            AddrCommand::Add { port, address } => {
+                self.change(Method::POST, &addresses(&port), none, Some(&AddressAdd { address }))
+                    .await
+            }
+            AddrCommand::Del { port, address } => {
+                let path = with_query(&addresses(&port), &AddressSelect { address: Some(address) })?;
+                self.remove(&path, none).await
+            }
+            AddrCommand::Flush { port } => self.remove(&addresses(&port), none).await,
+            AddrCommand::List(filter) => {
+                let path = with_query("/v1/addresses", &SwitchFilter::from(filter))?;
+                let views: Vec<AddressView> = self.client.get(&path).await?;
+                self.out.show(&views, |style| ports::addresses(style, &views))
+            }
+        }
+    }
+
+    pub(super) async fn route(&self, command: RouteCommand) -> Result<(), Failure> {
+        let none = ChangeOptions::default();
+        match command {
+            RouteCommand::Add { port, to, via } => {
+                let route = route(&port, to, via)?;
+                self.change(Method::POST, &format!("/v1/ports/{port}/routes"), none, Some(&route))
+                    .await
+            }
+            RouteCommand::Del { port, to } => {
+                let path = with_query(&format!("/v1/ports/{port}/routes"), &RouteSelect { to: to.net(None) })?;
+                self.remove(&path, none).await
+            }
+        }
+    }
+}
+
+fn addresses(port: &PortName) -> String {
+    format!("/v1/ports/{port}/addresses")
+}
+
+/// The port that the arguments describe. What is not said is left to the daemon, which knows the defaults.
+fn port(args: AddPort) -> Result<Port, Failure> {
+    let routes = default_routes(&args.name, &args.gateway)?;
+    Ok(Port {
+        namespace: args.netns,
+        ifname: args.ifname,
+        mac: args.mac,
+        mtu: args.mtu,
+        addresses: args.addr,
+        routes,
+        offload: !args.no_offload,
+        ..Port::new(args.name, args.switch, args.kind.into())
+    })
+}
+
+/// A route whose next hop, if there is one, is of the same address family.
+fn route(port: &PortName, to: Destination, via: Option<IpAddr>) -> Result<Route, Failure> {
+    let to = to.net(via);
+    match via {
+        Some(ip) if ip.is_ipv4() != to.addr().is_ipv4() => Err(Failure::usage(
+            format!("port {port:?}"),
+            format!("the route to {to} is of another address family than its next hop {ip}"),
+            "give one of the same",
+        )),
+        _ => Ok(Route { to, via }),
+    }
+}
+
+/// The default routes over these gateways, one for each address family.
+fn default_routes(port: &PortName, gateways: &[IpAddr]) -> Result<Vec<Route>, Failure> {
+    let mut routes: Vec<Route> = Vec::new();
+    for via in gateways {
+        let route = route(port, Destination::Default, Some(*via))?;
+        if let Some(Route { via: Some(first), .. }) = routes.iter().find(|r| r.to == route.to) {
+            return Err(Failure::usage(
+                format!("port {port:?}"),
+                format!("it has the gateway {first} already"),
+                format!("give one for each address family, not {via} too"),
+            ));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
+}

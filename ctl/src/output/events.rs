@@ -1,0 +1,62 @@
+//! Events, one line each: time, kind, what happened.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use vswitch_api::{Event, EventKind};
+
+/// The line of an event, with the time of day in this zone.
+pub fn line(event: &Event, zone: &TimeZone) -> String {
+    let time = i64::try_from(event.time_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or_default();
+    let time = time.to_zoned_datetime(zone.clone()).strftime("%F %T%.3f").to_string();
+    // The word of the wire, which serde alone knows.
+    let tagged = serde_json::to_value(&event.kind).unwrap_or_default();
+    let kind = tagged["kind"].as_str().unwrap_or_default();
+    format!("{time}  {kind:17}  {}", describe(&event.kind))
+}
+
+fn describe(kind: &EventKind) -> String {
+    match kind {
+        EventKind::SwitchAdded { switch } | EventKind::SwitchRemoved { switch } => switch.to_string(),
+        EventKind::PortAdded { port, switch } => format!("{port} on {switch}"),
+        EventKind::PortRemoved { port, switch } => format!("{port} from {switch}"),
+        EventKind::PortState {
+            port,
+            state,
+            reason: None,
+        } => format!("{port} {}", state.as_str()),
+        EventKind::PortState {
+            port,
+            state,
+            reason: Some(reason),
+        } => format!("{port} {}: {reason}", state.as_str()),
+        EventKind::NamespaceAdded { namespace } | EventKind::NamespaceRemoved { namespace } => namespace.to_string(),
+        EventKind::AddressAdded { port, address } => format!("{address} to {port}"),
+        EventKind::AddressRemoved { port, address } => format!("{address} from {port}"),
+        EventKind::FdbLearned { switch, mac, port } => format!("{mac} at {port} on {switch}"),
+        EventKind::FdbMoved { switch, mac, from, to } => format!("{mac} from {from} to {to} on {switch}"),
+        EventKind::FdbAged { switch, count } => format!("{count} forgotten on {switch}"),
+        EventKind::Missed { count } => format!("{count} events, as this reader was too slow"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_local() {
+        let event = Event {
+            time_ms: 1_764_014_400_123,
+            kind: EventKind::Missed { count: 1 },
+        };
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        assert!(
+            line(&event, &zone).starts_with("2025-11-24 22:00:00.123  missed             1 events"),
+            "{}",
+            line(&event, &zone)
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Namespaces and cables.
+
+use vswitch_api::view::{NamespaceSummary, NamespaceView};
+use vswitch_api::{Cable, CableEnd};
+
+use super::table::{Table, Tone, list, number, word};
+use super::{Style, units};
+
+/// The table of namespaces.
+pub fn table(style: Style, namespaces: &[NamespaceSummary]) -> String {
+    let mut table = Table::new(
+        style,
+        &[word("NAMESPACE"), word("MADE BY"), word("STATE"), list("PORTS")],
+    );
+    for view in namespaces {
+        let (state, tone) = if view.present {
+            ("present", None)
+        } else {
+            ("missing", Some(Tone::Bad))
+        };
+        table.toned_row([
+            (view.name.to_string(), None),
+            (if view.owned { "vswitch" } else { "other" }.to_owned(), None),
+            (state.to_owned(), tone),
+            (units::list(&view.ports), None),
+        ]);
+    }
+    table.render()
+}
+
+/// A namespace from inside, in the sections that `ip` has: links, addresses, routes, neighbours.
+pub fn page(style: Style, view: &NamespaceView) -> String {
+    let summary = &view.summary;
+    let mut text = style.bold(&format!("namespace {}", summary.name));
+    text += if summary.owned {
+        "  made by vswitch\n"
+    } else {
+        "  not made by vswitch\n"
+    };
+    if !summary.present {
+        return text + "missing: its ports work again when it is back\n";
+    }
+
+    let mut links = Table::new(
+        style,
+        &[
+            number("#"),
+            word("LINK"),
+            word("STATE"),
+            word("MAC"),
+            number("MTU"),
+            word("PORT"),
+        ],
+    );
+    let mut addresses = Table::new(style, &[word("ADDRESS"), word("LINK")]);
+    for link in &view.links {
+        let tone = match link.state.as_str() {
+            "up" => Tone::Good,
+            _ => Tone::Notice,
+        };
+        links.toned_row([
+            (link.ifindex.to_string(), None),
+            (link.name.clone(), None),
+            (link.state.clone(), Some(tone)),
+            (units::or_dash(link.mac.as_ref()), None),
+            (link.mtu.to_string(), None),
+            (units::or_dash(link.port.as_ref()), None),
+        ]);
+        for address in &link.addresses {
+            addresses.row([address.clone(), link.name.clone()]);
+        }
+    }
+    let mut routes = Table::new(style, &[word("ROUTE"), word("VIA"), word("LINK")]);
+    for route in &view.routes {
+        routes.row([route.to.clone(), units::or_dash(route.via.as_ref()), route.dev.clone()]);
+    }
+    let mut neighbours = Table::new(style, &[word("NEIGHBOUR"), word("MAC"), word("LINK"), word("STATE")]);
+    for neighbour in &view.neighbours {
+        neighbours.row([
+            neighbour.ip.clone(),
+            units::or_dash(neighbour.mac.as_ref()),
+            neighbour.dev.clone(),
+            neighbour.state.clone(),
+        ]);
+    }
+    for section in [links, addresses, routes, neighbours] {
+        text.push('\n');
+        text += &section.render();
+    }
+    text
+}
+
+/// The table of cables.
+pub fn cables(style: Style, cables: &[Cable]) -> String {
+    let mut table = Table::new(
+        style,
+        &[word("END A"), list("ADDRESSES"), word("END B"), list("ADDRESSES")],
+    );
+    for Cable { a, b } in cables {
+        table.row([end(a), units::list(&a.addresses), end(b), units::list(&b.addresses)]);
+    }
+    table.render()
+}
+
+fn end(end: &CableEnd) -> String {
+    match &end.ifname {
+        Some(ifname) => format!("{}/{ifname}", end.namespace),
+        None => end.namespace.to_string(),
+    }
+}

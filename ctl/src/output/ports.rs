@@ -1,0 +1,169 @@
+//! Ports: the table and the page of one.
+
+use vswitch_api::view::{AddressView, PortCounters, PortState, PortView};
+use vswitch_api::{PortKind, Route};
+
+use super::page::Page;
+use super::table::{Table, Tone, list, number, word};
+use super::{Style, units};
+
+/// A table of ports, one a line; below it why some do not carry frames. `switch`: with a column for the switch.
+pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, switch: bool) -> String {
+    let titles = [
+        word("SWITCH"),
+        word("PORT"),
+        word("TYPE"),
+        word("NAMESPACE/IF"),
+        word("STATE"),
+        word("MAC").minor(),
+        number("MTU").minor(),
+        list("ADDRESSES"),
+        number("RX"),
+        number("TX"),
+        number("DROPS"),
+    ];
+    let mut table = Table::new(style, if switch { &titles } else { &titles[1..] });
+    let mut reasons = String::new();
+    for view in ports {
+        let drops = dropped(&view.counters);
+        let cells = [
+            (view.port.name.to_string(), None),
+            (units::kind(view.port.kind).to_owned(), None),
+            (place(view), None),
+            (view.state.as_str().to_owned(), Some(tone(view.state))),
+            (units::or_dash(view.port.mac.as_ref()), None),
+            (units::or_dash(view.port.mtu.as_ref()), None),
+            (units::list(&view.port.addresses), None),
+            (traffic(view.counters.rx_frames, view.counters.rx_bytes), None),
+            (traffic(view.counters.tx_frames, view.counters.tx_bytes), None),
+            (units::count(drops), (drops > 0).then_some(Tone::Notice)),
+        ];
+        let switch = switch.then(|| (view.port.switch.to_string(), None));
+        table.toned_row(switch.into_iter().chain(cells));
+        if let Some(reason) = &view.reason {
+            reasons += &format!("{}: {reason}\n", view.port.name);
+        }
+    }
+    table.render() + &reasons
+}
+
+/// All about one port.
+pub fn page(style: Style, view: &PortView) -> String {
+    let port = &view.port;
+    let mut page = Page::new(style, format!("port {} on switch {}", port.name, port.switch));
+    page.line("type", units::kind(port.kind));
+    page.line("state", state(style, view));
+    page.line("interface", interface(view));
+    page.line("MAC", units::or_dash(port.mac.as_ref()));
+    page.line("MTU", units::or_dash(port.mtu.as_ref()));
+    page.list("addresses", &port.addresses);
+    page.list("routes", port.routes.iter().map(route));
+    page.line("offload", if port.offload { "on" } else { "off" });
+    page.line("queues", view.queues.to_string());
+    page.line("FDB entries", view.fdb_entries.to_string());
+
+    let counters = &view.counters;
+    page.line("received", frames(counters.rx_frames, counters.rx_bytes));
+    page.part("forwarded", units::grouped(counters.rx_forwarded));
+    page.part(
+        "flooded",
+        match counters.rx_flooded {
+            0 => "0".to_owned(),
+            n => format!(
+                "{} (as {} copies)",
+                units::grouped(n),
+                units::grouped(counters.flood_copies)
+            ),
+        },
+    );
+    drops(&mut page, &counters.rx_drops);
+    page.line("sent", frames(counters.tx_frames, counters.tx_bytes));
+    drops(&mut page, &counters.tx_drops);
+    page.render()
+}
+
+/// The table of addresses.
+pub fn addresses(style: Style, views: &[AddressView]) -> String {
+    let mut table = Table::new(style, &[word("SWITCH"), word("PORT"), word("ADDRESS")]);
+    for view in views {
+        table.row([view.switch.to_string(), view.port.to_string(), view.address.to_string()]);
+    }
+    table.render()
+}
+
+fn drops(page: &mut Page, reasons: &std::collections::BTreeMap<String, u64>) {
+    page.part("dropped", units::grouped(reasons.values().sum()));
+    for (reason, count) in reasons {
+        page.part(&format!("  {reason}"), units::grouped(*count));
+    }
+}
+
+fn dropped(counters: &PortCounters) -> u64 {
+    counters.rx_drops.values().chain(counters.tx_drops.values()).sum()
+}
+
+fn traffic(frames: u64, bytes: u64) -> String {
+    format!("{}/{}", units::count(frames), units::count(bytes))
+}
+
+fn frames(frames: u64, bytes: u64) -> String {
+    let exact = format!("{} frames, {} bytes", units::grouped(frames), units::grouped(bytes));
+    if bytes < 1000 {
+        exact
+    } else {
+        format!("{exact} ({}B)", units::count(bytes))
+    }
+}
+
+/// `red/eth0`, or the interface alone where it is in the host's namespace.
+fn place(view: &PortView) -> String {
+    match (&view.port.namespace, &view.port.ifname) {
+        (Some(namespace), Some(ifname)) => format!("{namespace}/{ifname}"),
+        (Some(namespace), None) => namespace.to_string(),
+        (None, Some(ifname)) => ifname.to_string(),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+fn interface(view: &PortView) -> String {
+    let name = units::or_dash(view.port.ifname.as_ref());
+    match (&view.port.namespace, view.port.kind) {
+        (Some(namespace), _) => format!("{name} in namespace {namespace}"),
+        (None, PortKind::Device | PortKind::Internal) => format!("{name} of the host"),
+        (None, _) => name,
+    }
+}
+
+fn state(style: Style, view: &PortView) -> String {
+    let colour = match tone(view.state) {
+        Tone::Good => anstyle::AnsiColor::Green,
+        Tone::Notice => anstyle::AnsiColor::Yellow,
+        Tone::Bad => anstyle::AnsiColor::Red,
+    };
+    let word = style.paint(colour.on_default(), view.state.as_str());
+    let since = units::duration(view.state_secs);
+    match &view.reason {
+        Some(reason) => format!("{word} for {since}: {reason}"),
+        None => format!("{word} for {since}"),
+    }
+}
+
+fn tone(state: PortState) -> Tone {
+    match state {
+        PortState::Up => Tone::Good,
+        PortState::Down | PortState::NoCarrier => Tone::Notice,
+        PortState::Missing => Tone::Bad,
+    }
+}
+
+fn route(route: &Route) -> String {
+    let to = if route.to.prefix_len() == 0 {
+        "default".to_owned()
+    } else {
+        route.to.to_string()
+    };
+    match route.via {
+        Some(via) => format!("{to} via {via}"),
+        None => to,
+    }
+}

@@ -1,0 +1,128 @@
+//! Switches, their forwarding databases, and the overview of all.
+
+use vswitch_api::view::{FdbEntry, PortView, Status, SwitchView};
+use vswitch_api::{ReservedMulticast, SwitchName};
+
+use super::page::Page;
+use super::table::{Table, Tone, number, word};
+use super::{Style, ports, units};
+
+/// Every switch with its ports.
+pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView]) -> String {
+    let mut blocks = Vec::new();
+    for view in switches {
+        let name = &view.switch.name;
+        let mut text = format!(
+            "{}  ageing {}  FDB {}/{}",
+            style.bold(&format!("switch {name}")),
+            units::ageing(view.switch.ageing_secs),
+            view.fdb_entries,
+            view.switch.fdb_capacity
+        );
+        if view.fdb_full > 0 {
+            text += &format!("  full: {} not learned", units::count(view.fdb_full));
+        }
+        if view.switch.reserved_multicast != ReservedMulticast::Never {
+            text += &format!(
+                "  reserved multicast {}",
+                units::reserved(view.switch.reserved_multicast)
+            );
+        }
+        text.push('\n');
+        let mut own = all_ports.iter().filter(|port| port.port.switch == *name).peekable();
+        if own.peek().is_some() {
+            text += &ports::table(style, own, false);
+        } else {
+            text += "no ports; `vswitchctl add-port NAME --addr ADDR/LEN` adds one\n";
+        }
+        blocks.push(text);
+    }
+    blocks.join("\n")
+}
+
+/// The table of switches.
+pub fn table(style: Style, switches: &[SwitchView]) -> String {
+    let mut table = Table::new(
+        style,
+        &[
+            word("SWITCH"),
+            number("PORTS"),
+            number("FDB"),
+            number("CAPACITY"),
+            number("NOT LEARNED"),
+            number("AGEING"),
+            word("RESERVED MULTICAST"),
+        ],
+    );
+    for view in switches {
+        table.toned_row([
+            (view.switch.name.to_string(), None),
+            (view.ports.len().to_string(), None),
+            (view.fdb_entries.to_string(), None),
+            (view.switch.fdb_capacity.to_string(), None),
+            (units::count(view.fdb_full), (view.fdb_full > 0).then_some(Tone::Notice)),
+            (units::ageing(view.switch.ageing_secs), None),
+            (units::reserved(view.switch.reserved_multicast).to_owned(), None),
+        ]);
+    }
+    table.render()
+}
+
+/// All about one switch.
+pub fn page(style: Style, view: &SwitchView) -> String {
+    let mut page = Page::new(style, format!("switch {}", view.switch.name));
+    page.line("ageing", units::ageing(view.switch.ageing_secs));
+    page.line(
+        "FDB",
+        format!("{} of {} entries", view.fdb_entries, view.switch.fdb_capacity),
+    );
+    page.part(
+        "not learned",
+        format!("{} (the FDB was full)", units::grouped(view.fdb_full)),
+    );
+    page.line("reserved multicast", units::reserved(view.switch.reserved_multicast));
+    page.line(
+        "ports",
+        match view.ports.len() {
+            0 => "none".to_owned(),
+            n => format!(
+                "{n}: {}",
+                view.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            ),
+        },
+    );
+    page.render()
+}
+
+/// The forwarding databases of some switches, with a column for the switch if there are several.
+pub fn fdb(style: Style, tables: &[(SwitchName, Vec<FdbEntry>)]) -> String {
+    let several = tables.len() > 1;
+    let titles = [word("SWITCH"), word("MAC"), word("PORT"), number("AGE")];
+    let mut table = Table::new(style, if several { &titles } else { &titles[1..] });
+    for (switch, entries) in tables {
+        for entry in entries {
+            let age = match entry.age_secs {
+                Some(secs) if !entry.is_static => units::duration(secs.into()),
+                _ => "static".to_owned(),
+            };
+            let (mac, port) = (entry.mac.to_string(), entry.port.to_string());
+            if several {
+                table.row([switch.to_string(), mac, port, age]);
+            } else {
+                table.row([mac, port, age]);
+            }
+        }
+    }
+    table.render()
+}
+
+/// The daemon itself.
+pub fn status(style: Style, status: &Status) -> String {
+    let mut page = Page::new(style, format!("vswitchd {}", status.version));
+    page.line("API version", status.api_version.to_string());
+    page.line("process", status.pid.to_string());
+    page.line("uptime", units::duration(status.uptime_secs));
+    page.line("workers", status.workers.to_string());
+    page.list("does not work here", &status.limits);
+    page.render()
+}

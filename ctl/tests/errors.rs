@@ -1,0 +1,320 @@
+//! Errors are one line with object, cause and next step; the exit code tells their kind.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use common::{Replies, run};
+use serde_json::json;
+
+/// Bad input is refused with this line, and the daemon hears nothing of it.
+fn refused(arguments: &str, line: &str) {
+    let daemon = Replies::default().start();
+    let ran = daemon.run(arguments);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments}: {ran:?}");
+    assert_eq!(ran.stderr, format!("vswitchctl: {line}\n"), "{arguments}");
+    assert_eq!(daemon.asked(), [], "{arguments}");
+}
+
+#[test]
+fn an_address_needs_its_prefix_length() {
+    let line = "address 192.168.15.1 has no prefix length; without one the namespace gets no route to its neighbours; \
+                try 192.168.15.1/24";
+    refused("add-port red --addr 192.168.15.1", line);
+    refused("addr add red 192.168.15.1", line);
+    refused("cable red blue --addr-a 192.168.15.1", line);
+}
+
+#[test]
+fn names_are_checked() {
+    let long = "\"sixteen-bytes-xx\" has 16 bytes, at most 15 are allowed; choose a shorter one";
+    refused("add-port sixteen-bytes-xx", &format!("port name {long}"));
+    refused("ns add sixteen-bytes-xx", &format!("namespace name {long}"));
+    refused(
+        "add-port red --name sixteen-bytes-xx",
+        &format!("interface name {long}"),
+    );
+    refused(
+        "add-port a/b",
+        "port name \"a/b\" contains '/'; use letters, digits and - _ . @ +",
+    );
+    refused(
+        "ns exec ../x true",
+        "namespace name \"../x\" starts with \".\"; start it with a letter or a digit",
+    );
+}
+
+#[test]
+fn numbers_are_checked() {
+    let mtu = |text| format!("MTU {text:?} is out of range; give a number from 68 to 65517 (bytes of layer-3 payload)");
+    refused("add-port red --mtu 67", &mtu("67"));
+    refused("set port red --mtu 65518", &mtu("65518"));
+    refused("set port red --mtu 1500b", &mtu("1500b"));
+    refused(
+        "set switch main --ageing=-1",
+        "ageing time \"-1\" is out of range; give a number from 0 to 4294967295 (seconds, 0 = never)",
+    );
+    refused(
+        "switch add lab --fdb-capacity 0",
+        "FDB capacity \"0\" is out of range; give a number from 1 to 4294967295 (entries)",
+    );
+}
+
+#[test]
+fn macs_are_checked() {
+    let multicast = "MAC address 01:00:5e:00:00:01 is a multicast address, which no station can have; \
+                     make the first octet even, such as 02";
+    refused("add-port red --mac 01:00:5e:00:00:01", multicast);
+    refused("fdb add 01:00:5e:00:00:01 red", multicast);
+    refused(
+        "fdb add 2:0:0:0:0:1 red",
+        "\"2:0:0:0:0:1\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01",
+    );
+}
+
+#[test]
+fn routes_are_checked() {
+    refused(
+        "route add red 10.0.0.1/8",
+        "destination 10.0.0.1/8 has bits set beyond its prefix length; try 10.0.0.0/8",
+    );
+    refused(
+        "route add red 10.0.0.0/8 --via fd00::1",
+        "port \"red\": the route to 10.0.0.0/8 is of another address family than its next hop fd00::1; give one of the same",
+    );
+    refused(
+        "add-port red --gateway 10.0.0.1/24",
+        "next hop 10.0.0.1/24 has a prefix length, but it is one host; try 10.0.0.1",
+    );
+    refused(
+        "add-port red --gateway 10.0.0.1 --gateway 10.0.0.2",
+        "port \"red\": it has the gateway 10.0.0.1 already; give one for each address family, not 10.0.0.2 too",
+    );
+}
+
+#[test]
+fn a_wrong_word_is_answered_with_the_right_ones() {
+    refused(
+        "add-port red --type vet",
+        "--type: there is no \"vet\"; choose one of veth, tap, device, internal",
+    );
+    refused(
+        "completions tcsh",
+        "SHELL: there is no \"tcsh\"; choose one of bash, elvish, fish, powershell, zsh",
+    );
+}
+
+#[test]
+fn wrong_usage_shows_the_usage() {
+    let daemon = Replies::default().start();
+    for arguments in [
+        "add-port",
+        "del-port",
+        "set port red",
+        "set switch main",
+        "cable red",
+        "ns exec red",
+        "frob",
+        "",
+    ] {
+        let ran = daemon.run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments}: {ran:?}");
+        assert!(ran.stderr.contains("Usage: vswitchctl"), "{arguments}: {ran:?}");
+    }
+    assert_eq!(daemon.asked(), []);
+}
+
+#[test]
+fn a_bad_lab_file_is_told_by_its_line() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[[ports]]\nname = \"red\"\nmac = \"x\"\n").unwrap();
+    let path = file.path().display();
+    refused(
+        &format!("apply {path}"),
+        &format!(
+            "lab file {path} line 3: \"x\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01; \
+             see `vswitchctl export` for how a lab file looks"
+        ),
+    );
+    let missing = run(Path::new("/nowhere"), "apply /nowhere/lab.toml", "");
+    assert_eq!(missing.code, 4);
+    assert!(
+        missing
+            .stderr
+            .starts_with("vswitchctl: lab file /nowhere/lab.toml: No such file"),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn the_exit_code_tells_what_the_daemon_answered() {
+    for (status, code, exit) in [
+        (400, "invalid", 2),
+        (403, "not-permitted", 6),
+        (404, "not-found", 4),
+        (409, "conflict", 5),
+        (500, "kernel", 1),
+        (500, "internal", 1),
+    ] {
+        let error = json!({"code": code, "object": "port \"red\"", "cause": "it is so", "hint": "do that"});
+        let daemon = Replies::default()
+            .status("GET /v1/ports/red", status, error.clone())
+            .start();
+        let ran = daemon.run("port show red");
+        assert_eq!((ran.code, ran.stdout.as_str()), (exit, ""));
+        assert_eq!(ran.stderr, "vswitchctl: port \"red\": it is so; do that\n");
+
+        let ran = daemon.run("--json port show red");
+        assert_eq!((ran.code, ran.stdout.as_str()), (exit, ""));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.stderr).unwrap(), error);
+    }
+}
+
+#[test]
+fn what_is_not_the_api_is_told_so() {
+    let daemon = Replies::default()
+        .raw("GET /v1/status", 404, "text/plain", "no such page\n")
+        .raw("GET /v1/lab", 200, "application/json", "{\"switches\": 3}")
+        .start();
+    let ran = daemon.run("status");
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr
+            .starts_with("vswitchctl: request /v1/status: HTTP 404 Not Found no such page; are"),
+        "{ran:?}"
+    );
+    let ran = daemon.run("export");
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("request /v1/lab: a reply that is not understood"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_exit_code_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let ran = run(&socket, "show", "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, ""));
+    let start = format!(
+        "vswitchctl: vswitchd at {}: there is no such socket; is vswitchd running?",
+        socket.display()
+    );
+    assert!(ran.stderr.starts_with(&start), "{ran:?}");
+
+    // As after a crash: the socket's file is there, nobody listens.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let ran = run(&socket, "show", "");
+    assert_eq!(ran.code, 3);
+    assert!(
+        ran.stderr
+            .contains("nobody listens on the socket; is vswitchd running?"),
+        "{ran:?}"
+    );
+
+    let ran = run(&socket, "--json show", "");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&ran.stderr).unwrap()["code"],
+        "unreachable"
+    );
+}
+
+#[test]
+fn a_socket_of_another_group_names_the_group() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can give a socket to another group and then be somebody else");
+        return;
+    }
+    let daemon = Replies::default().start();
+    let nobody = 65534;
+    // `daemon` is group 1 on every Debian.
+    std::os::unix::fs::chown(daemon.socket(), Some(0), Some(1)).unwrap();
+    std::fs::set_permissions(daemon.socket(), PermissionsExt::from_mode(0o660)).unwrap();
+    std::fs::set_permissions(daemon.socket().parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
+    // The build directory may be out of nobody's reach.
+    let copy = daemon.socket().with_file_name("vswitchctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_vswitchctl"), &copy).unwrap();
+    let output = std::os::unix::process::CommandExt::gid(
+        std::os::unix::process::CommandExt::uid(&mut std::process::Command::new(copy), nobody),
+        nobody,
+    )
+    .arg("--socket")
+    .arg(daemon.socket())
+    .arg("status")
+    .output()
+    .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(
+        stderr.contains("permission denied; the socket is for root and group daemon;"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_connection_that_breaks_is_exit_code_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let ran = run(&socket, "add-port red", "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, ""));
+    assert!(ran.stderr.contains("the connection broke"), "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+}
+
+#[test]
+fn one_port_that_is_not_there_does_not_keep_the_others() {
+    let error = json!({"code": "not-found", "object": "port \"b\"", "cause": "it does not exist"});
+    let daemon = Replies::default()
+        .json("DELETE /v1/ports/a", json!({"done": ["removed port a"]}))
+        .status("DELETE /v1/ports/b", 404, error)
+        .json(
+            "DELETE /v1/ports/c",
+            json!({"done": ["removed port c"], "warnings": ["careful"]}),
+        )
+        .start();
+    let ran = daemon.run("del-port a b c");
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, "removed port a\nremoved port c\n"));
+    assert_eq!(
+        ran.stderr,
+        "vswitchctl: port \"b\": it does not exist\nwarning: careful\n"
+    );
+    let ran = daemon.run("del-port a b c --json");
+    assert_eq!(
+        ran.json(),
+        json!({"done": ["removed port a", "removed port c"], "warnings": ["careful"]})
+    );
+}
+
+#[test]
+fn bad_input_is_json_for_programs() {
+    let daemon = Replies::default().start();
+    let error = |arguments| serde_json::from_str::<serde_json::Value>(&daemon.run(arguments).stderr).unwrap();
+    let refused = error("--json add-port red --addr 10.0.0.1");
+    assert_eq!(
+        (&refused["code"], &refused["object"]),
+        (&json!("invalid"), &json!("--addr"))
+    );
+    assert_eq!(error("--json frob")["cause"], "unrecognized subcommand 'frob'");
+    assert_eq!(error("--json add-port red --type x")["object"], "--type");
+}
+
+#[test]
+fn output_that_can_not_be_written_is_an_error() {
+    let daemon = Replies::default().start();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = common::tool(&daemon.socket())
+        .args(["addr", "flush", "red"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "vswitchctl: standard output: No space left on device (os error 28)\n"
+    );
+}

@@ -1,0 +1,98 @@
+//! Help, completions and man pages.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Replies, run};
+
+fn text(arguments: &str) -> String {
+    let ran = run(Path::new("/nowhere"), arguments, "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{arguments}");
+    ran.stdout
+}
+
+/// The commands that a help text lists.
+fn commands(help: &str) -> Vec<String> {
+    let lines = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    lines
+        .filter(|line| line.starts_with("  ") && !line.starts_with("    "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Walks all commands and gives the number of those seen.
+fn every_help_has_an_example(path: &str) -> usize {
+    let help = text(&format!("{path} --help"));
+    let example = format!("  vswitchctl{path}");
+    assert!(
+        help.lines().any(|line| line.starts_with(&example)),
+        "no example in:\n{help}"
+    );
+    for option in ["--socket <PATH>", "--json", "--color <WHEN>"] {
+        assert!(help.contains(option), "{path}: no {option}");
+    }
+    1 + commands(&help)
+        .iter()
+        .map(|name| every_help_has_an_example(&format!("{path} {name}")))
+        .sum::<usize>()
+}
+
+#[test]
+fn every_command_has_an_example() {
+    assert!(every_help_has_an_example("") > 40);
+}
+
+#[test]
+fn the_examples_can_be_said() {
+    // Each is run against a server that takes everything: only exit code 2 would be wrong.
+    let daemon = Replies::default().start();
+    let mut seen = 0;
+    let mut paths = vec![String::new()];
+    while let Some(path) = paths.pop() {
+        let help = text(&format!("{path} --help"));
+        paths.extend(commands(&help).iter().map(|name| format!("{path} {name}")));
+        let examples = help.lines().filter_map(|line| line.strip_prefix("  vswitchctl "));
+        for example in examples {
+            let example = example.split(['#', '|', '>']).next().unwrap();
+            if !["ns exec", "man"].iter().any(|own| example.starts_with(own)) {
+                let example = example.replace("lab.toml", "/dev/null");
+                assert_ne!(daemon.run(&example).code, 2, "{example}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 60, "{seen}");
+}
+
+#[test]
+fn the_exit_codes_are_told() {
+    let help = text("--help");
+    for line in [
+        "  0  done",
+        "  3  the daemon can't be reached",
+        "  6  not permitted, or the kernel lacks a feature",
+    ] {
+        assert!(help.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(text(&format!("completions {shell}")).contains("add-port"), "{shell}");
+    }
+    assert!(text("man").contains(".TH vswitchctl 1"));
+    let dir = tempfile::tempdir().unwrap();
+    text(&format!("man {}", dir.path().join("man1").display()));
+    for page in ["vswitchctl.1", "vswitchctl-add-port.1", "vswitchctl-ns-exec.1"] {
+        assert!(dir.path().join("man1").join(page).is_file(), "{page}");
+    }
+}

@@ -1,0 +1,292 @@
+//! Each command asks the daemon for the right thing.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod common;
+
+use common::{Asked, Replies};
+use serde_json::{Value, json};
+
+/// Runs a command and compares the one request that it makes.
+fn asks(arguments: &str, method: &str, uri: &str, body: Value) {
+    let daemon = Replies::default().start();
+    let ran = daemon.run(arguments);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{arguments}");
+    assert_eq!(
+        daemon.asked(),
+        [Asked {
+            method: method.into(),
+            uri: uri.into(),
+            body
+        }],
+        "{arguments}"
+    );
+    let mark = if uri.contains("dry_run=true") { "would: " } else { "" };
+    assert_eq!(ran.stdout, format!("{mark}did it\n"), "{arguments}");
+}
+
+#[test]
+fn add_port_with_defaults() {
+    asks(
+        "add-port red",
+        "POST",
+        "/v1/ports",
+        json!({"name": "red", "switch": "main", "kind": "veth"}),
+    );
+}
+
+#[test]
+fn add_port_with_everything() {
+    asks(
+        "add-port web --addr 10.0.0.2/24 --addr fd00::2/64 --type tap --netns red --name eth1 --mac 02:00:00:00:00:07 \
+         --mtu 9000 --gateway 10.0.0.1 --gateway fd00::1 --switch lab --no-offload --if-not-exists -n",
+        "POST",
+        "/v1/ports?dry_run=true&idempotent=true",
+        json!({
+            "name": "web", "switch": "lab", "kind": "tap", "namespace": "red", "ifname": "eth1",
+            "mac": "02:00:00:00:00:07", "mtu": 9000, "addresses": ["10.0.0.2/24", "fd00::2/64"],
+            "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.1"}, {"to": "::/0", "via": "fd00::1"}],
+            "offload": false
+        }),
+    );
+}
+
+#[test]
+fn a_device_is_named_by_its_interface() {
+    asks(
+        "add-port uplink --type device --name enp3s0",
+        "POST",
+        "/v1/ports",
+        json!({"name": "uplink", "switch": "main", "kind": "device", "ifname": "enp3s0"}),
+    );
+}
+
+#[test]
+fn ports_are_removed_and_set() {
+    asks("del-port red", "DELETE", "/v1/ports/red", Value::Null);
+    asks(
+        "del-port red --if-exists",
+        "DELETE",
+        "/v1/ports/red?dry_run=false&idempotent=true",
+        Value::Null,
+    );
+    asks(
+        "set port red --mtu 1400 --down",
+        "PATCH",
+        "/v1/ports/red",
+        json!({"mtu": 1400, "up": false}),
+    );
+    asks(
+        "set port red --up --offload off",
+        "PATCH",
+        "/v1/ports/red",
+        json!({"up": true, "offload": false}),
+    );
+    asks(
+        "set port red --offload on",
+        "PATCH",
+        "/v1/ports/red",
+        json!({"offload": true}),
+    );
+}
+
+#[test]
+fn switches_are_added_set_and_removed() {
+    asks(
+        "switch add lab --ageing 0 --reserved-multicast lldp",
+        "POST",
+        "/v1/switches",
+        json!({"name": "lab", "ageing_secs": 0, "fdb_capacity": 65536, "reserved_multicast": "lldp"}),
+    );
+    asks(
+        "switch del lab -n",
+        "DELETE",
+        "/v1/switches/lab?dry_run=true&idempotent=false",
+        Value::Null,
+    );
+    asks(
+        "set switch main --ageing 60",
+        "PATCH",
+        "/v1/switches/main",
+        json!({"ageing_secs": 60}),
+    );
+    asks(
+        "set switch main --reserved-multicast all",
+        "PATCH",
+        "/v1/switches/main",
+        json!({"reserved_multicast": "all"}),
+    );
+}
+
+#[test]
+fn the_fdb_is_edited_on_the_switch_named_wherever_it_is_named() {
+    let entry = json!({"mac": "02:00:00:00:00:01", "port": "red"});
+    asks(
+        "fdb add 02-00-00-00-00-01 red",
+        "PUT",
+        "/v1/switches/main/fdb",
+        entry.clone(),
+    );
+    asks(
+        "fdb --switch lab add 02:00:00:00:00:01 red",
+        "PUT",
+        "/v1/switches/lab/fdb",
+        entry.clone(),
+    );
+    asks(
+        "fdb add 02:00:00:00:00:01 red --switch lab",
+        "PUT",
+        "/v1/switches/lab/fdb",
+        entry,
+    );
+    asks(
+        "fdb del 02:00:00:00:00:01",
+        "DELETE",
+        "/v1/switches/main/fdb?mac=02%3A00%3A00%3A00%3A00%3A01",
+        Value::Null,
+    );
+    asks("fdb flush", "DELETE", "/v1/switches/main/fdb", Value::Null);
+    asks(
+        "fdb flush --port a+b",
+        "DELETE",
+        "/v1/switches/main/fdb?port=a%2Bb",
+        Value::Null,
+    );
+}
+
+#[test]
+fn namespaces_are_added_and_removed() {
+    asks("ns add red", "POST", "/v1/namespaces", json!({"name": "red"}));
+    asks(
+        "ns del red --if-exists",
+        "DELETE",
+        "/v1/namespaces/red?dry_run=false&idempotent=true",
+        Value::Null,
+    );
+}
+
+#[test]
+fn addresses_are_added_and_removed() {
+    asks(
+        "addr add red fd00::1/64",
+        "POST",
+        "/v1/ports/red/addresses",
+        json!({"address": "fd00::1/64"}),
+    );
+    asks(
+        "addr del red 10.0.0.1/24",
+        "DELETE",
+        "/v1/ports/red/addresses?address=10.0.0.1%2F24",
+        Value::Null,
+    );
+    asks("addr flush red", "DELETE", "/v1/ports/red/addresses", Value::Null);
+}
+
+#[test]
+fn a_default_route_is_of_the_family_of_its_next_hop() {
+    let routes = "/v1/ports/red/routes";
+    asks(
+        "route add red default --via 10.0.0.9",
+        "POST",
+        routes,
+        json!({"to": "0.0.0.0/0", "via": "10.0.0.9"}),
+    );
+    asks(
+        "route add red default --via fd00::9",
+        "POST",
+        routes,
+        json!({"to": "::/0", "via": "fd00::9"}),
+    );
+    asks("route add red default", "POST", routes, json!({"to": "0.0.0.0/0"}));
+    asks("route add red 10.9.0.7", "POST", routes, json!({"to": "10.9.0.7/32"}));
+    asks(
+        "route del red default",
+        "DELETE",
+        "/v1/ports/red/routes?to=0.0.0.0%2F0",
+        Value::Null,
+    );
+    asks(
+        "route del red ::/0",
+        "DELETE",
+        "/v1/ports/red/routes?to=%3A%3A%2F0",
+        Value::Null,
+    );
+}
+
+#[test]
+fn a_cable_can_be_added_in_short() {
+    let cable = json!({
+        "a": {"namespace": "red", "ifname": "wan0", "addresses": ["10.1.0.1/30"]},
+        "b": {"namespace": "blue", "addresses": ["10.1.0.2/30"]}
+    });
+    let ends = "red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30 --name-a wan0";
+    asks(&format!("cable {ends}"), "POST", "/v1/cables", cable.clone());
+    asks(&format!("cable add {ends}"), "POST", "/v1/cables", cable);
+    asks("cable del red blue", "DELETE", "/v1/cables/red/blue", Value::Null);
+}
+
+#[test]
+fn a_lab_file_is_applied_from_a_file_and_from_standard_input() {
+    let text = "namespaces = [\"red\"]\n[[ports]]\nname = \"red\"\nkind = \"tap\"\naddresses = [\"10.0.0.1/24\"]\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let lab = json!({
+        "switches": [], "namespaces": ["red"], "cables": [],
+        "ports": [{"name": "red", "switch": "main", "kind": "tap", "addresses": ["10.0.0.1/24"]}]
+    });
+    asks(
+        &format!("apply -n {}", file.path().display()),
+        "PUT",
+        "/v1/lab?dry_run=true&idempotent=false",
+        lab.clone(),
+    );
+
+    let daemon = Replies::default().start();
+    assert_eq!(daemon.run_with_stdin("apply -", text).code, 0);
+    assert_eq!(
+        daemon.asked(),
+        [Asked {
+            method: "PUT".into(),
+            uri: "/v1/lab".into(),
+            body: lab
+        }]
+    );
+}
+
+#[test]
+fn reset_away_from_a_terminal_needs_a_yes() {
+    asks("reset --yes", "POST", "/v1/reset", Value::Null);
+    asks(
+        "reset -n",
+        "POST",
+        "/v1/reset?dry_run=true&idempotent=false",
+        Value::Null,
+    );
+    let daemon = Replies::default().start();
+    let ran = daemon.run("reset");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("add --yes"), "{ran:?}");
+    assert_eq!(daemon.asked(), []);
+}
+
+#[test]
+fn listings_name_the_switch_only_if_told() {
+    let daemon = Replies::default()
+        .json("GET /v1/ports", json!([]))
+        .json("GET /v1/addresses", json!([]))
+        .json("GET /v1/switches", json!([]))
+        .start();
+    for (arguments, uris) in [
+        ("port list", vec!["/v1/ports"]),
+        ("port list --switch lab", vec!["/v1/ports?switch=lab"]),
+        ("addr list --switch lab", vec!["/v1/addresses?switch=lab"]),
+        ("show", vec!["/v1/switches", "/v1/ports"]),
+        ("fdb", vec!["/v1/switches"]),
+    ] {
+        assert_eq!(daemon.run(arguments).code, 0, "{arguments}");
+        assert_eq!(
+            daemon.asked().iter().map(|a| a.uri.as_str()).collect::<Vec<_>>(),
+            uris,
+            "{arguments}"
+        );
+    }
+}

@@ -1,0 +1,48 @@
+//! The command line of `vswitchd`. The build script includes this file to make the man page and the
+//! completions from it, so it uses nothing but clap.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueHint};
+
+/// Userspace layer-2 switch for Linux network namespaces
+#[derive(Clone, Debug, Default, Parser)]
+#[command(
+    name = "vswitchd",
+    version,
+    long_about = "vswitchd connects network namespaces, TAP devices, network interfaces and the host itself at layer 2. \
+        It is controlled with vswitchctl, or by HTTP on its control socket.\n\n\
+        Interfaces, addresses and namespaces stay when the daemon stops; the next start takes them over. \
+        `vswitchctl reset` removes them.",
+    after_help = "Signals:\n  \
+        SIGTERM, SIGINT  stop; interfaces and namespaces stay\n  \
+        SIGHUP           read the configuration again and apply the log level\n\n\
+        Example:\n  \
+        vswitchd --log-level debug &\n  \
+        vswitchctl add-port red --addr 192.168.15.1/24"
+)]
+pub struct Args {
+    /// Configuration file [default: /etc/vswitch/vswitchd.toml, if it is there]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Control socket [default: control.sock in the run directory]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+
+    /// Directory for the lock, the control socket and the daemon's own namespace [default: /run/vswitch]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub run_dir: Option<PathBuf>,
+
+    /// Directory for what has to survive a reboot [default: /var/lib/vswitch]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub state_dir: Option<PathBuf>,
+
+    /// error, warn, info, debug or trace, or a filter such as info,vswitch::control=debug [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// Check the configuration, print OK or what is wrong, and exit
+    #[arg(long)]
+    pub check_config: bool,
+}

@@ -1,0 +1,422 @@
+//! The configuration file `vswitchd.toml`: what it may contain, its defaults, and errors that name file, line and key.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use vswitch_api::error::{ApiError, ErrorCode};
+
+use crate::args::Args;
+use crate::logging;
+
+/// Read if `--config` names no other; need not be there.
+pub const DEFAULT_PATH: &str = "/etc/vswitch/vswitchd.toml";
+
+/// Most workers that `workers = 0` starts. More help only with many busy ports, and each costs memory per port.
+const MAX_AUTO_WORKERS: usize = 4;
+/// Most workers that can be asked for: a TAP device has at most 256 queues (kernel, `MAX_TAP_QUEUES`), and each worker takes one.
+const MAX_WORKERS: usize = 256;
+/// Longest time that an idle worker may burn its core, in microseconds.
+const MAX_SPIN_US: u32 = 1_000_000;
+
+/// The whole file. Every key may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The daemon and its files.
+    pub daemon: Daemon,
+    /// The log.
+    pub log: Log,
+    /// The threads that move frames.
+    pub datapath: Datapath,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daemon {
+    /// Control socket; none: `control.sock` in `run_dir`.
+    pub socket: Option<PathBuf>,
+    /// Permissions of the control socket.
+    pub socket_mode: Mode,
+    /// Group of the control socket; empty: the daemon's.
+    pub socket_group: String,
+    /// Lock, socket, own namespace; emptied by a reboot.
+    pub run_dir: PathBuf,
+    /// What has to survive a reboot.
+    pub state_dir: PathBuf,
+    /// Where named namespaces are, as `ip netns` has them.
+    pub netns_dir: PathBuf,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            socket_mode: Mode(0o660),
+            socket_group: String::new(),
+            run_dir: "/run/vswitch".into(),
+            state_dir: "/var/lib/vswitch".into(),
+            netns_dir: "/run/netns".into(),
+        }
+    }
+}
+
+impl Daemon {
+    /// Path of the control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.run_dir.join("control.sock"))
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level or a filter; see [`logging::parse_filter`].
+    pub level: String,
+    /// Form of the lines.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".into(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+/// Where log lines go and what they look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The journal if systemd connected stderr to it, else text.
+    #[default]
+    Auto,
+    /// Lines for people, on stderr; colours on a terminal.
+    Text,
+    /// One JSON object a line, on stderr.
+    Json,
+    /// The systemd journal, with fields.
+    Journald,
+}
+
+/// `[datapath]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Datapath {
+    /// Worker threads; 0: one per core, up to four.
+    pub workers: usize,
+    /// Microseconds that a worker keeps looking for frames before it sleeps.
+    pub spin_us: u32,
+}
+
+impl Datapath {
+    /// Number of worker threads to start.
+    pub fn workers(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_AUTO_WORKERS)),
+            n => n,
+        }
+    }
+}
+
+/// Permission bits, written in octal as for chmod: `"0660"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:04o}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
+            _ => Err(serde::de::Error::custom(format_args!(
+                "{text:?} is not a file mode; write it as \"0660\""
+            ))),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file that the command line names (or the default one, if it is there) and puts the options of the
+    /// command line over it.
+    ///
+    /// # Errors
+    /// `Invalid` with file, line and key if the file can't be read or something in it is wrong.
+    pub fn load(args: &Args) -> Result<Self, ApiError> {
+        let (path, required) = match &args.config {
+            Some(path) => (path.as_path(), true),
+            None => (Path::new(DEFAULT_PATH), false),
+        };
+        let mut config = match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Self::default(),
+            Err(error) => {
+                return Err(ApiError::new(
+                    ErrorCode::Invalid,
+                    path.display().to_string(),
+                    error.to_string(),
+                ));
+            }
+        };
+        config.override_by(args)?;
+        Ok(config)
+    }
+
+    /// Parses and checks the text of a configuration file; `path` is for the error only.
+    ///
+    /// # Errors
+    /// `Invalid` with file, line and key.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ApiError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            // Only the first line: the rest repeats the text of the file with a marker under it.
+            let message = error.message().lines().next().unwrap_or_default();
+            at(path, text, error.span(), message)
+        })?;
+        config
+            .check()
+            .map_err(|(key, cause)| at(path, text, span_of(text, key), &cause))?;
+        Ok(config)
+    }
+
+    fn override_by(&mut self, args: &Args) -> Result<(), ApiError> {
+        if let Some(path) = &args.socket {
+            self.daemon.socket = Some(path.clone());
+        }
+        if let Some(path) = &args.run_dir {
+            self.daemon.run_dir.clone_from(path);
+        }
+        if let Some(path) = &args.state_dir {
+            self.daemon.state_dir.clone_from(path);
+        }
+        if let Some(level) = &args.log_level {
+            self.log.level.clone_from(level);
+        }
+        self.check().map_err(|(key, cause)| {
+            ApiError::new(
+                ErrorCode::Invalid,
+                format!("option --{}", key.replace("level", "log-level").replace('_', "-")),
+                cause,
+            )
+        })
+    }
+
+    /// The keys, as `table.key`, that differ from `running` and can't be changed while the daemon runs.
+    pub fn needs_restart(&self, running: &Self) -> Vec<&'static str> {
+        let (new, old) = (self, running);
+        let keys = [
+            ("daemon.socket", new.daemon.socket() != old.daemon.socket()),
+            ("daemon.socket_mode", new.daemon.socket_mode != old.daemon.socket_mode),
+            (
+                "daemon.socket_group",
+                new.daemon.socket_group != old.daemon.socket_group,
+            ),
+            ("daemon.run_dir", new.daemon.run_dir != old.daemon.run_dir),
+            ("daemon.state_dir", new.daemon.state_dir != old.daemon.state_dir),
+            ("daemon.netns_dir", new.daemon.netns_dir != old.daemon.netns_dir),
+            ("log.format", new.log.format != old.log.format),
+            ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
+            ("datapath.spin_us", new.datapath.spin_us != old.datapath.spin_us),
+        ];
+        keys.into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    /// What the types alone don't say: (key, what is wrong with it).
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        logging::parse_filter(&self.log.level).map_err(|cause| ("level", cause))?;
+        let daemon = &self.daemon;
+        let paths = [
+            ("run_dir", &daemon.run_dir),
+            ("state_dir", &daemon.state_dir),
+            ("netns_dir", &daemon.netns_dir),
+        ];
+        for (key, path) in paths
+            .into_iter()
+            .chain(daemon.socket.iter().map(|path| ("socket", path)))
+        {
+            if !path.is_absolute() {
+                return Err((
+                    key,
+                    format!(
+                        "{:?} is not an absolute path; start it with /",
+                        path.display().to_string()
+                    ),
+                ));
+            }
+        }
+        if self.datapath.workers > MAX_WORKERS {
+            return Err((
+                "workers",
+                format!(
+                    "{} is too many; at most {MAX_WORKERS}, or 0 to choose by the machine",
+                    self.datapath.workers
+                ),
+            ));
+        }
+        if self.datapath.spin_us > MAX_SPIN_US {
+            return Err((
+                "spin_us",
+                format!(
+                    "{} is too long; at most {MAX_SPIN_US} (one second)",
+                    self.datapath.spin_us
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An error at a place of the file: `FILE:LINE: key "K": what`.
+fn at(path: &Path, text: &str, span: Option<Range<usize>>, cause: &str) -> ApiError {
+    let mut object = path.display().to_string();
+    if let Some(before) = span.and_then(|span| text.get(..span.start)) {
+        let number = before.matches('\n').count();
+        object = format!("{object}:{}", number + 1);
+        let line = text.lines().nth(number).unwrap_or_default();
+        if let Some((key, _)) = line.split_once('=') {
+            object = format!("{object}: key {:?}", key.trim());
+        }
+    }
+    ApiError::new(ErrorCode::Invalid, object, cause)
+}
+
+/// Where `key = ` stands; keys are unique over all tables.
+fn span_of(text: &str, key: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if line.split_once('=').is_some_and(|(found, _)| found.trim() == key) {
+            return Some(start..start + line.len());
+        }
+        start += line.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../configs/vswitchd.toml");
+
+    fn error(text: &str) -> String {
+        Config::parse(Path::new("/x.toml"), text).unwrap_err().to_string()
+    }
+
+    /// The sample with the `# ` before each `key = value` taken away.
+    fn uncommented() -> String {
+        let is_setting = |line: &&str| {
+            line.strip_prefix("# ")
+                .is_some_and(|rest| rest.split(' ').nth(1) == Some("="))
+        };
+        SAMPLE
+            .lines()
+            .map(|line| if is_setting(&line) { &line[2..] } else { line })
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn the_sample_as_shipped_changes_nothing() {
+        assert_eq!(Config::parse(Path::new("sample"), SAMPLE), Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_sample_names_every_key_with_its_default() {
+        let mut default = Config::default();
+        default.daemon.socket = Some(default.daemon.socket());
+        let text = uncommented();
+        assert_eq!(Config::parse(Path::new("sample"), &text), Ok(default.clone()), "{text}");
+        // Equal values could still come from a default, so compare the keys too.
+        let sample: toml::Table = toml::from_str(&text).unwrap();
+        assert_eq!(sample, toml::Table::try_from(default).unwrap());
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        assert_eq!(
+            error("[daemon]\nrundir = \"/x\"\n").split(',').next().unwrap(),
+            "/x.toml:2: key \"rundir\": unknown field `rundir`"
+        );
+        let text = error("[datapath]\n\nworkers = \"two\"\n");
+        assert!(text.starts_with("/x.toml:3: key \"workers\": invalid type"), "{text}");
+        let text = error("[daemon]\nsocket_mode = \"0999\"\n");
+        assert!(
+            text.starts_with("/x.toml:2: key \"socket_mode\": \"0999\" is not a file mode"),
+            "{text}"
+        );
+        let text = error("[log]\nlevel = \"inof\"\n");
+        assert!(text.starts_with("/x.toml:2: key \"level\": \"inof\""), "{text}");
+        let text = error("[daemon]\nrun_dir = \"x\"\n");
+        assert!(
+            text.starts_with("/x.toml:2: key \"run_dir\": \"x\" is not an absolute path"),
+            "{text}"
+        );
+        let text = error("[datapath]\nworkers = 257\n");
+        assert!(
+            text.starts_with("/x.toml:2: key \"workers\": 257 is too many"),
+            "{text}"
+        );
+        let text = error("[datapath]\nspin_us = 1000001\n");
+        assert!(
+            text.starts_with("/x.toml:2: key \"spin_us\": 1000001 is too long"),
+            "{text}"
+        );
+        for text in ["[deamon]\n", "[daemon\n", "x", "[log]\nformat = \"xml\"\n", "\0"] {
+            let text = error(text);
+            assert!(text.starts_with("/x.toml:") && !text.contains('\n'), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "[daemon]\nrun_dir = \"/a\"\n[log]\nlevel = \"warn\"\n").unwrap();
+        let mut args = Args {
+            config: Some(file.path().into()),
+            run_dir: Some("/b".into()),
+            ..Args::default()
+        };
+        let config = Config::load(&args).unwrap();
+        assert_eq!(
+            (config.daemon.socket(), config.log.level.as_str()),
+            ("/b/control.sock".into(), "warn")
+        );
+        args.log_level = Some("loud".into());
+        let text = Config::load(&args).unwrap_err().to_string();
+        assert!(text.starts_with("option --log-level: \"loud\""), "{text}");
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let args = Args {
+            config: Some("/nowhere/vswitchd.toml".into()),
+            ..Args::default()
+        };
+        let text = Config::load(&args).unwrap_err().to_string();
+        assert!(text.starts_with("/nowhere/vswitchd.toml: No such file"), "{text}");
+    }
+
+    proptest::proptest! {
+        /// Whatever is in the file, the error is one line that starts with its name.
+        #[test]
+        fn any_file_is_taken_or_refused_in_one_line(
+            text in "(\\[(daemon|log|datapath|x)\\]?\n)?((socket|level|workers|[a-z=\"'\\[]{0,4}) ?=? ?(\"[^\"]{0,8}\"|[0-9-]{0,20}|.{0,8})\n?){0,3}"
+        ) {
+            if let Err(error) = Config::parse(Path::new("/x.toml"), &text) {
+                let error = error.to_string();
+                proptest::prop_assert!(error.starts_with("/x.toml") && !error.contains('\n'), "{}", error);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Ports: from the lab's word to an interface, and back.
+//!
+//! [`Inner::attach`] serves add-port, start-up and a port that comes back alike: what is there is adopted, what is missing is
+//! made, and if a step fails all that was made is taken away again.
+
+use std::time::Instant;
+
+use vswitch_api::view::PortState;
+use vswitch_api::{ApiError, Port, PortKind};
+
+use super::complete::ifname;
+use super::interface::{announce_all, configure, open_packet, vanished};
+use super::{Inner, LivePort, text};
+use crate::datapath::{PortId, PortSetup};
+use crate::kernel::{KernelError, NetNs};
+use crate::port::PortIo;
+
+/// What was made for a port so far, to be taken away again should a later step fail.
+pub(super) enum Made {
+    NearEnd,
+    Tap,
+    Ingress,
+    Datapath(PortId),
+}
+
+/// Whether interfaces that are there already may be the port's own, from before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Adopt {
+    Yes,
+    No,
+}
+
+impl Inner {
+    /// Makes or adopts the interface of a port and puts it into the datapath.
+    pub(super) async fn attach(&mut self, port: &Port, adopt: Adopt) -> Result<(), ApiError> {
+        let mut made = Vec::new();
+        match self.try_attach(port, adopt, &mut made).await {
+            Ok(live) => {
+                let (inside, mac) = (live.inside, live.mac);
+                self.ports.insert(port.name.clone(), live);
+                self.restore_static_entries(port);
+                if let (Ok(netns), Some(inside), Some(mac)) = (self.netns_of(port), inside, mac) {
+                    announce_all(&netns, inside, mac, port.addresses.iter()).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.unmake(port, made).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_attach(&mut self, port: &Port, adopt: Adopt, made: &mut Vec<Made>) -> Result<LivePort, ApiError> {
+        let object = text::port(&port.name);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let switch = *self
+            .switches
+            .get(&port.switch)
+            .ok_or_else(|| text::no_switch(&port.switch))?;
+        let netns = self.netns_of(port)?;
+        let own = self.own.netlink().await.map_err(failed)?;
+        let (io, near, link) = match port.kind {
+            PortKind::Veth => {
+                let (near, link) = self.make_veth(port, &netns, &own, adopt, made).await?;
+                let io = open_packet(&self.own, near.index, false).await.map_err(failed)?;
+                (io, Some(near.index), link)
+            }
+            PortKind::Tap | PortKind::Internal => {
+                let (io, link) = self.make_tap(port, &netns, adopt, made).await?;
+                (io, None, link)
+            }
+            PortKind::Device => {
+                let (io, link) = self.take_device(port, &netns, made).await?;
+                (io, None, link)
+            }
+        };
+        // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once.
+        if let (Some(near), true) = (near, port.up) {
+            own.set_up(near).await.map_err(failed)?;
+        }
+        if port.kind != PortKind::Device {
+            let inside = netns.netlink().await.map_err(failed)?;
+            configure(&inside, &link, port).await.map_err(failed)?;
+        }
+        if let (PortIo::Tap(tap), false) = (&io, port.up) {
+            tap.set_carrier(false)
+                .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
+        }
+        // A veth port is watched by its near end, the others where they are.
+        let nsid = match near {
+            Some(_) => None,
+            None => Some(own.nsid_of(&netns).await.map_err(failed)?),
+        };
+        let mtu = port.mtu.unwrap_or(link.mtu);
+        let setup = PortSetup {
+            switch,
+            io,
+            mtu,
+            up: port.up,
+            offload: port.offload,
+        };
+        let id = self
+            .datapath
+            .add_port(setup)
+            .map_err(|error| text::step(object.clone(), "poll the port", &error))?;
+        made.push(Made::Datapath(id));
+        let mut live = LivePort {
+            id: Some(id),
+            state: PortState::Up,
+            reason: None,
+            since: Instant::now(),
+            near,
+            inside: Some(link.index),
+            nsid,
+            mac: port.mac.or(link.mac),
+            mtu,
+        };
+        let carries = self.carries_now(port, &live).await?;
+        (live.state, live.reason) = state_of(port, carries.ok_or_else(|| vanished(port))?);
+        Ok(live)
+    }
+
+    /// Whether the interface of a port carries frames, as the kernel has it now; none if it is not there.
+    pub(super) async fn carries_now(&self, port: &Port, live: &LivePort) -> Result<Option<bool>, ApiError> {
+        let (netns, name, index) = match live.near {
+            Some(_) => (self.own.clone(), port.name.to_string(), live.near),
+            None => (self.netns_of(port)?, ifname(port).to_string(), live.inside),
+        };
+        let link = async { netns.netlink().await?.link_by_name(&name).await };
+        let link = link
+            .await
+            .map_err(|error| text::kernel(text::port(&port.name), &error))?;
+        let link = link.filter(|link| Some(link.index) == index);
+        Ok(link.map(|link| carries(port.kind, link.up, link.carrier)))
+    }
+
+    /// The namespace of the interface that the port's user sees.
+    pub(super) fn netns_of(&self, port: &Port) -> Result<NetNs, ApiError> {
+        match &port.namespace {
+            Some(name) => self.open_namespace(name),
+            None => Ok(self.home.clone()),
+        }
+    }
+
+    /// Takes away what a failed attach made, latest first; goes on after an error.
+    async fn unmake(&mut self, port: &Port, made: Vec<Made>) {
+        for made in made.into_iter().rev() {
+            let result = match made {
+                Made::Datapath(id) => {
+                    self.datapath.remove_port(id);
+                    Ok(())
+                }
+                Made::NearEnd => self.delete_near_end(port).await,
+                Made::Tap => self.delete_tap(port, |_| true).await,
+                Made::Ingress => self.release_device(port).await,
+            };
+            if let Err(error) = result {
+                tracing::error!(port = %port.name, %error, "can't undo a step of a failed command");
+            }
+        }
+    }
+
+    fn restore_static_entries(&self, port: &Port) {
+        let id = self.ports.get(&port.name).and_then(|live| live.id);
+        let (Some(id), Some(switch)) = (id, self.switches.get(&port.switch)) else {
+            return;
+        };
+        for entry in self
+            .state
+            .fdb
+            .iter()
+            .filter(|entry| entry.port == port.name && entry.switch == port.switch)
+        {
+            if self.datapath.fdb_add_static(*switch, entry.mac, id).is_err() {
+                tracing::warn!(mac = %entry.mac, port = %port.name, "no room for a static FDB entry");
+            }
+        }
+    }
+}
+
+/// Whether a port whose interface (of a veth, the near end) is so can carry frames.
+pub(super) fn carries(kind: PortKind, up: bool, carrier: bool) -> bool {
+    match kind {
+        // The near end has carrier while the far end is up.
+        PortKind::Veth => carrier,
+        PortKind::Device => up && carrier,
+        PortKind::Tap | PortKind::Internal => up,
+    }
+}
+
+/// The state of a port that is there, and the reason if it carries nothing though it is to.
+pub(super) fn state_of(port: &Port, carries: bool) -> (PortState, Option<String>) {
+    match (port.up, carries) {
+        (false, _) => (PortState::Down, None),
+        (true, true) => (PortState::Up, None),
+        (true, false) => {
+            let what = if port.kind == PortKind::Device {
+                "is down or has no carrier"
+            } else {
+                "is down"
+            };
+            (PortState::NoCarrier, Some(format!("interface {} {what}", ifname(port))))
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Cables: veth pairs between two namespaces, without a switch.
+
+use vswitch_api::{ApiError, Cable, CableEnd, Mac};
+
+use super::attach::Adopt;
+use super::detach::gone_is_fine;
+use super::{Inner, text};
+use crate::kernel::{KernelError, Link, VethPeer};
+
+impl Inner {
+    /// Makes a cable, or finds it there.
+    pub(super) async fn attach_cable(&mut self, cable: &Cable, adopt: Adopt) -> Result<(), ApiError> {
+        let object = text::cable(cable);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let (a, b) = (
+            self.open_namespace(&cable.a.namespace)?,
+            self.open_namespace(&cable.b.namespace)?,
+        );
+        let (a_nl, b_nl) = (a.netlink().await.map_err(failed)?, b.netlink().await.map_err(failed)?);
+        let (a_name, b_name) = (name(&cable.a), name(&cable.b));
+        let a_link = a_nl.link_by_name(a_name).await.map_err(failed)?;
+        let b_link = b_nl.link_by_name(b_name).await.map_err(failed)?;
+        let joined = |a: &Link, b: &Link| a.peer_index == Some(b.index) && b.peer_index == Some(a.index);
+        match (&a_link, &b_link) {
+            (Some(a_link), Some(b_link)) if adopt == Adopt::Yes && joined(a_link, b_link) => {}
+            (None, None) => {
+                let peer = VethPeer {
+                    netns: &b,
+                    name: b_name,
+                    mac: cable.b.mac.unwrap_or(Mac([0; 6])),
+                };
+                let made = a_nl.add_veth(a_name, vswitch_api::lab::DEFAULT_MTU, peer).await;
+                if let Err(error) = made {
+                    // The kernel may have made the pair though its answer was lost.
+                    if !error.is_exists() {
+                        self.detach_cable(cable, &mut Vec::new()).await;
+                    }
+                    return Err(failed(error));
+                }
+            }
+            _ => {
+                let (end, name) = if a_link.is_some() {
+                    (&cable.a, a_name)
+                } else {
+                    (&cable.b, b_name)
+                };
+                let cause = format!("{} has an interface {name} already", text::namespace(&end.namespace));
+                return Err(text::conflict(object, cause).hint("choose other names with --name-a and --name-b"));
+            }
+        }
+        let configured = async {
+            configure_end(&a_nl, &cable.a).await?;
+            configure_end(&b_nl, &cable.b).await
+        };
+        if let Err(error) = configured.await {
+            if a_link.is_none() {
+                // With fresh sockets: the one that failed may be of no more use.
+                self.detach_cable(cable, &mut Vec::new()).await;
+            }
+            return Err(failed(error));
+        }
+        Ok(())
+    }
+
+    /// Removes a cable; one that is gone already, with its namespace or without, is removed enough. Another interface that
+    /// has its name by now is told from it by the MAC address.
+    pub(super) async fn detach_cable(&mut self, cable: &Cable, warnings: &mut Vec<String>) {
+        for end in [&cable.a, &cable.b] {
+            let Ok(netns) = self.open_namespace(&end.namespace) else {
+                continue;
+            };
+            let removed = async {
+                let nl = netns.netlink().await?;
+                match nl.link_by_name(name(end)).await? {
+                    Some(link) if link.kind.as_deref() == Some("veth") && link.mac == end.mac => {
+                        gone_is_fine(nl.delete_link(link.index).await)
+                    }
+                    _ => Ok(()),
+                }
+            };
+            if let Err(error) = removed.await {
+                warnings.push(format!("{}: {error}", text::cable(cable)));
+            }
+        }
+    }
+}
+
+/// Name of the interface of an end of a completed cable.
+fn name(end: &CableEnd) -> &str {
+    end.ifname.as_ref().map_or("eth0", |name| name.as_str())
+}
+
+async fn configure_end(nl: &crate::kernel::Netlink, end: &CableEnd) -> Result<(), KernelError> {
+    let Some(link) = nl.link_by_name(name(end)).await? else {
+        return Err(KernelError::new(
+            format!("look up {}", name(end)),
+            std::io::Error::from_raw_os_error(libc::ENODEV),
+        ));
+    };
+    if let Some(mac) = end.mac.filter(|mac| link.mac != Some(*mac)) {
+        nl.set_mac(link.index, mac).await?;
+    }
+    nl.set_up(link.index).await?;
+    for address in &end.addresses {
+        match nl.add_address(link.index, *address).await {
+            Err(error) if !error.is_exists() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

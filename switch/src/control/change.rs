@@ -1,0 +1,124 @@
+//! Changing a port that is there.
+
+use vswitch_api::{ApiError, EventKind, Port, PortKind};
+
+use super::attach::state_of;
+use super::detach::gone_is_fine;
+use super::interface::{add_address, add_route, announce_all, mtu};
+use super::{Inner, text};
+use crate::datapath::PortId;
+use crate::kernel::{KernelError, Netlink};
+use crate::port::PortIo;
+
+impl Inner {
+    /// Makes a port that is there what it is wanted to be: MTU, up or down, offloads, addresses, routes.
+    /// On an error some may be changed: the caller carries out the inverse change.
+    pub(super) async fn change(&mut self, before: &Port, after: &Port) -> Result<(), ApiError> {
+        let object = text::port(&after.name);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let live = self.ports.get(&after.name);
+        let Some((id, inside, near)) = live.and_then(|live| Some((live.id?, live.inside?, live.near))) else {
+            // Missing: it is made as it is wanted when it is back.
+            return Ok(());
+        };
+        let netns = self.netns_of(after)?;
+        let nl = netns.netlink().await.map_err(failed)?;
+        let wanted_mtu = match after.kind {
+            PortKind::Device => after
+                .mtu
+                .or_else(|| self.state.devices.get(&after.name).map(|device| device.mtu)),
+            _ => Some(mtu(after)),
+        };
+        if let Some(mtu) = wanted_mtu.filter(|_| before.mtu != after.mtu) {
+            nl.set_mtu(inside, mtu).await.map_err(failed)?;
+            if let Some(near) = near {
+                self.own
+                    .netlink()
+                    .await
+                    .map_err(failed)?
+                    .set_mtu(near, mtu)
+                    .await
+                    .map_err(failed)?;
+            }
+            if let Some(live) = self.ports.get_mut(&after.name) {
+                live.mtu = mtu;
+            }
+        }
+        if before.up != after.up {
+            self.switch_carrier(after, near, id).await?;
+        }
+        change_addresses(&nl, inside, before, after).await.map_err(failed)?;
+        let mtu = self.ports.get(&after.name).map_or(0, |live| live.mtu);
+        self.datapath.update_port(id, mtu, after.up, after.offload);
+        if before.up != after.up {
+            let carries = match self.ports.get(&after.name) {
+                Some(live) => self.carries_now(after, live).await?,
+                None => None,
+            };
+            let (state, reason) = state_of(after, carries.unwrap_or(false));
+            self.set_state(&after.name, state, reason);
+        }
+        if let Some(mac) = after.mac {
+            announce_all(
+                &netns,
+                inside,
+                mac,
+                after.addresses.iter().filter(|a| !before.addresses.contains(a)),
+            )
+            .await;
+        }
+        for address in after.addresses.iter().filter(|a| !before.addresses.contains(a)) {
+            self.emit(EventKind::AddressAdded {
+                port: after.name.clone(),
+                address: *address,
+            });
+        }
+        for address in before.addresses.iter().filter(|a| !after.addresses.contains(a)) {
+            self.emit(EventKind::AddressRemoved {
+                port: after.name.clone(),
+                address: *address,
+            });
+        }
+        Ok(())
+    }
+
+    /// Shows the user of the port a carrier or none.
+    async fn switch_carrier(&self, port: &Port, near: Option<u32>, id: PortId) -> Result<(), ApiError> {
+        let object = text::port(&port.name);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        if let Some(near) = near {
+            let own = self.own.netlink().await.map_err(failed)?;
+            if port.up {
+                own.set_up(near).await
+            } else {
+                own.set_down(near).await
+            }
+            .map_err(failed)?;
+        }
+        if let Some(PortIo::Tap(tap)) = self.datapath.io(id).as_deref() {
+            tap.set_carrier(port.up)
+                .map_err(|error| text::step(object, "set the carrier", &error))?;
+        }
+        Ok(())
+    }
+}
+
+async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port) -> Result<(), KernelError> {
+    for route in before.routes.iter().filter(|route| !after.routes.contains(route)) {
+        gone_is_fine(nl.del_route(index, route).await)?;
+    }
+    for address in before
+        .addresses
+        .iter()
+        .filter(|address| !after.addresses.contains(address))
+    {
+        gone_is_fine(nl.del_address(index, *address).await)?;
+    }
+    for address in &after.addresses {
+        add_address(nl, index, *address).await?;
+    }
+    for route in &after.routes {
+        add_route(nl, index, route).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! Fills in what a lab leaves open: the switch that is always there, the namespace of a port, MAC addresses, and the
+//! interface names of cables. What was chosen once stays: it is taken from the lab as it was before.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use vswitch_api::{CableEnd, DEFAULT_SWITCH, IfName, Lab, Mac, NsName, Port, PortKind, Switch, SwitchName};
+
+/// Names of interfaces that a namespace has already, by namespace.
+pub(super) type Interfaces = BTreeMap<NsName, BTreeSet<String>>;
+
+/// Interface name of veth and tap ports if nothing else is said.
+const INSIDE: &str = "eth0";
+
+/// The switch that is always there.
+pub(super) fn main_switch() -> SwitchName {
+    #[expect(clippy::unwrap_used, reason = "the constant is a valid name")]
+    DEFAULT_SWITCH.parse().unwrap()
+}
+
+/// Name of the port's interface as its user sees it.
+pub(super) fn ifname(port: &Port) -> IfName {
+    let default = match port.kind {
+        PortKind::Veth | PortKind::Tap => INSIDE,
+        PortKind::Device | PortKind::Internal => port.name.as_str(),
+    };
+    #[expect(
+        clippy::unwrap_used,
+        reason = "a port name keeps to the same rules as an interface name"
+    )]
+    port.ifname.clone().unwrap_or_else(|| default.parse().unwrap())
+}
+
+/// Completes `lab`, which is to follow on `before`.
+pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Interfaces) {
+    if !lab.switches.iter().any(|s| s.name == main_switch()) {
+        lab.switches.insert(0, Switch::new(main_switch()));
+    }
+    for port in &mut lab.ports {
+        if port.namespace.is_none() && matches!(port.kind, PortKind::Veth | PortKind::Tap) {
+            port.namespace = port.name.as_str().parse().ok();
+        }
+    }
+    name_cable_ends(lab, before, interfaces);
+    choose_macs(lab, before, salt);
+}
+
+fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
+    let kept: BTreeMap<_, _> = before
+        .ports
+        .iter()
+        .filter_map(|p| Some(((&p.name, &p.switch), p.mac?)))
+        .collect();
+    for port in lab
+        .ports
+        .iter_mut()
+        .filter(|p| p.kind != PortKind::Device && p.mac.is_none())
+    {
+        port.mac = kept.get(&(&port.name, &port.switch)).copied();
+    }
+    let mut taken: HashSet<Mac> = lab
+        .ports
+        .iter()
+        .filter_map(|p| p.mac)
+        .chain(ends(lab).filter_map(|e| e.mac))
+        .collect();
+    for port in lab
+        .ports
+        .iter_mut()
+        .filter(|p| p.kind != PortKind::Device && p.mac.is_none())
+    {
+        port.mac = Some(free_mac(salt, &(port.switch.as_str(), port.name.as_str()), &mut taken));
+    }
+    for end in lab
+        .cables
+        .iter_mut()
+        .flat_map(|c| [&mut c.a, &mut c.b])
+        .filter(|e| e.mac.is_none())
+    {
+        let label = (end.namespace.as_str(), end.ifname.as_ref().map(IfName::as_str));
+        end.mac = Some(free_mac(salt, &label, &mut taken));
+    }
+}
+
+/// A locally administered address (IEEE 802-2014 clause 8.2) that nobody of the lab has: the same for the same name.
+fn free_mac(salt: u64, label: &impl Hash, taken: &mut HashSet<Mac>) -> Mac {
+    let mut attempt = 0u32;
+    loop {
+        let mut hasher = DefaultHasher::new();
+        (salt, label, attempt).hash(&mut hasher);
+        let [a, b, c, ..] = hasher.finish().to_be_bytes();
+        let mac = Mac([0x02, 0x76, 0x73, a, b, c]);
+        if taken.insert(mac) {
+            return mac;
+        }
+        attempt += 1;
+    }
+}
+
+fn ends(lab: &Lab) -> impl Iterator<Item = &CableEnd> {
+    lab.cables.iter().flat_map(|c| [&c.a, &c.b])
+}
+
+/// Gives each end of a cable the name it had, or the first free one of eth0, eth1, ...
+fn name_cable_ends(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
+    for cable in &mut lab.cables {
+        let pair = [cable.a.namespace.clone(), cable.b.namespace.clone()];
+        for old in &before.cables {
+            if [&old.a.namespace, &old.b.namespace] == [&pair[0], &pair[1]] {
+                keep(&mut cable.a, &old.a);
+                keep(&mut cable.b, &old.b);
+            } else if [&old.b.namespace, &old.a.namespace] == [&pair[0], &pair[1]] {
+                keep(&mut cable.a, &old.b);
+                keep(&mut cable.b, &old.a);
+            }
+        }
+    }
+    let mut taken = interfaces.clone();
+    for port in &lab.ports {
+        if let Some(namespace) = &port.namespace {
+            taken
+                .entry(namespace.clone())
+                .or_default()
+                .insert(ifname(port).to_string());
+        }
+    }
+    for end in ends(lab) {
+        if let Some(name) = &end.ifname {
+            taken.entry(end.namespace.clone()).or_default().insert(name.to_string());
+        }
+    }
+    for end in lab
+        .cables
+        .iter_mut()
+        .flat_map(|c| [&mut c.a, &mut c.b])
+        .filter(|e| e.ifname.is_none())
+    {
+        let names = taken.entry(end.namespace.clone()).or_default();
+        let free = (0..)
+            .map(|n| format!("eth{n}"))
+            .find(|name| !names.contains(name))
+            .unwrap_or_default();
+        end.ifname = free.parse().ok();
+        names.insert(free);
+    }
+}
+
+fn keep(end: &mut CableEnd, old: &CableEnd) {
+    if end.ifname.is_none() {
+        end.ifname.clone_from(&old.ifname);
+    }
+    if end.mac.is_none() && end.ifname == old.ifname {
+        end.mac = old.mac;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vswitch_api::Cable;
+
+    fn port(name: &str, kind: PortKind) -> Port {
+        Port::new(name.parse().unwrap(), main_switch(), kind)
+    }
+
+    fn cable(a: &str, b: &str) -> Cable {
+        let end = |name: &str| CableEnd {
+            namespace: name.parse().unwrap(),
+            ifname: None,
+            mac: None,
+            addresses: vec![],
+        };
+        Cable { a: end(a), b: end(b) }
+    }
+
+    #[test]
+    fn what_was_chosen_once_stays() {
+        let mut first = Lab {
+            ports: vec![port("red", PortKind::Veth)],
+            cables: vec![cable("a", "b")],
+            ..Lab::default()
+        };
+        complete(&mut first, &Lab::default(), 1, &Interfaces::new());
+        assert_eq!(first.ports[0].namespace.as_ref().unwrap().as_str(), "red");
+        // Another salt would choose other addresses; the ones of before are kept, even with the cable's ends swapped.
+        let mut second = Lab {
+            ports: vec![port("blue", PortKind::Tap), port("red", PortKind::Veth)],
+            cables: vec![cable("b", "a")],
+            ..Lab::default()
+        };
+        complete(&mut second, &first, 2, &Interfaces::new());
+        assert_eq!(second.ports[1], first.ports[0]);
+        assert_eq!(
+            (&second.cables[0].a, &second.cables[0].b),
+            (&first.cables[0].b, &first.cables[0].a)
+        );
+        assert_ne!(second.ports[0].mac, second.ports[1].mac);
+    }
+
+    #[test]
+    fn chosen_addresses_are_local_unicast_and_differ() {
+        let ports = (0..3000).map(|i| port(&format!("p{i}"), PortKind::Tap)).collect();
+        let mut lab = Lab {
+            ports,
+            ..Lab::default()
+        };
+        complete(&mut lab, &Lab::default(), 7, &Interfaces::new());
+        let macs: HashSet<Mac> = lab.ports.iter().filter_map(|p| p.mac).collect();
+        assert_eq!(macs.len(), 3000);
+        assert!(macs.iter().all(|m| m.is_unicast() && m.0[..3] == [0x02, 0x76, 0x73]));
+    }
+
+    #[test]
+    fn an_address_that_the_user_gave_is_not_chosen_again() {
+        let mut lab = Lab {
+            ports: vec![port("red", PortKind::Veth)],
+            ..Lab::default()
+        };
+        complete(&mut lab, &Lab::default(), 1, &Interfaces::new());
+        let chosen = lab.ports[0].mac;
+        let mut thief = port("thief", PortKind::Veth);
+        thief.mac = chosen;
+        let mut lab = Lab {
+            ports: vec![port("red", PortKind::Veth), thief],
+            ..Lab::default()
+        };
+        complete(&mut lab, &Lab::default(), 1, &Interfaces::new());
+        assert_ne!(lab.ports[0].mac, chosen);
+    }
+
+    #[test]
+    fn a_device_keeps_its_own_address_and_a_host_port_has_no_namespace() {
+        let mut lab = Lab {
+            ports: vec![port("eth1", PortKind::Device), port("gw", PortKind::Internal)],
+            ..Lab::default()
+        };
+        complete(&mut lab, &Lab::default(), 1, &Interfaces::new());
+        assert_eq!((lab.ports[0].mac, &lab.ports[0].namespace), (None, &None));
+        assert_eq!((lab.ports[1].mac.is_some(), &lab.ports[1].namespace), (true, &None));
+        assert_eq!(lab.switches, [Switch::new(main_switch())]);
+    }
+
+    #[test]
+    fn a_cable_end_takes_the_first_free_name() {
+        let mut lab = Lab {
+            ports: vec![port("red", PortKind::Veth)],
+            cables: vec![cable("red", "blue"), cable("red", "green")],
+            ..Lab::default()
+        };
+        let there = Interfaces::from([("red".parse().unwrap(), BTreeSet::from(["eth2".to_owned()]))]);
+        complete(&mut lab, &Lab::default(), 1, &there);
+        let names: Vec<_> = ends(&lab).map(|e| e.ifname.as_ref().unwrap().as_str()).collect();
+        assert_eq!(names, ["eth1", "eth0", "eth3", "eth0"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! Taking ports apart, in any order and however much of them is left.
+
+use vswitch_api::{Port, PortKind};
+
+use super::Inner;
+use super::complete::ifname;
+use crate::kernel::{KernelError, Link};
+
+impl Inner {
+    /// Takes a port out of the datapath and removes its interface. What is gone already is removed enough; what can't be
+    /// removed is told in `warnings`, and the rest is removed all the same.
+    pub(super) async fn detach(&mut self, port: &Port, warnings: &mut Vec<String>) {
+        self.release(port);
+        let live = self.ports.remove(&port.name);
+        let result = match port.kind {
+            PortKind::Veth => self.delete_near_end(port).await,
+            PortKind::Tap | PortKind::Internal => {
+                // While the port was missing somebody may have made another of that name.
+                let index = live.and_then(|live| live.inside);
+                let is_its_own = |link: &Link| index == Some(link.index) || (index.is_none() && link.mac == port.mac);
+                self.delete_tap(port, is_its_own).await
+            }
+            PortKind::Device => self.release_device(port).await,
+        };
+        if let Err(error) = result {
+            warnings.push(format!("port \"{}\": {error}", port.name));
+        }
+    }
+
+    /// Takes a port out of the datapath and closes its descriptors.
+    pub(super) fn release(&mut self, port: &Port) {
+        if let Some(id) = self.ports.get_mut(&port.name).and_then(|live| live.id.take()) {
+            self.datapath.remove_port(id);
+        }
+    }
+
+    /// Removes what is left of a veth port whose far end or namespace is out of reach.
+    pub(super) async fn forget_near_end(&self, port: &Port) {
+        if port.kind == PortKind::Veth
+            && let Err(error) = self.delete_near_end(port).await
+        {
+            tracing::warn!(port = %port.name, %error, "can't remove the near end");
+        }
+    }
+
+    pub(super) async fn delete_near_end(&self, port: &Port) -> Result<(), KernelError> {
+        let own = self.own.netlink().await?;
+        match own.link_by_name(port.name.as_str()).await? {
+            Some(near) => gone_is_fine(own.delete_link(near.index).await),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the TAP device of a port, if what has its name is one, and its own.
+    pub(super) async fn delete_tap(&self, port: &Port, is_its_own: impl Fn(&Link) -> bool) -> Result<(), KernelError> {
+        let Ok(netns) = self.netns_of(port) else { return Ok(()) };
+        let inside = netns.netlink().await?;
+        match inside.link_by_name(ifname(port).as_str()).await? {
+            Some(link) if link.kind.as_deref() == Some("tun") && is_its_own(&link) => {
+                gone_is_fine(inside.delete_link(link.index).await)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn release_device(&mut self, port: &Port) -> Result<(), KernelError> {
+        let before = self.state.devices.remove(&port.name);
+        let home = self.home.netlink().await?;
+        let Some(link) = home.link_by_name(ifname(port).as_str()).await? else {
+            return Ok(());
+        };
+        gone_is_fine(home.undrop_ingress(link.index).await)?;
+        let Some(before) = before else { return Ok(()) };
+        if before.mtu != link.mtu {
+            gone_is_fine(home.set_mtu(link.index, before.mtu).await)?;
+        }
+        if !before.up {
+            gone_is_fine(home.set_down(link.index).await)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn gone_is_fine(result: Result<(), KernelError>) -> Result<(), KernelError> {
+    result.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) })
+}

@@ -1,0 +1,220 @@
+//! Interfaces of ports: found or made, and set up as the lab wants them.
+
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, NsName, Port, Route};
+
+use super::attach::{Adopt, Made};
+use super::complete::ifname;
+use super::state::DeviceBefore;
+use super::{Inner, text};
+use crate::kernel::{KernelError, Link, NetNs, Netlink, VethPeer, announce};
+use crate::port::{PacketPort, PortIo, Tap};
+
+impl Inner {
+    /// The near end and the far end of a veth port.
+    pub(super) async fn make_veth(
+        &self,
+        port: &Port,
+        netns: &NetNs,
+        own: &Netlink,
+        adopt: Adopt,
+        made: &mut Vec<Made>,
+    ) -> Result<(Link, Link), ApiError> {
+        let object = text::port(&port.name);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let (near_name, far_name) = (port.name.as_str(), ifname(port));
+        let inside = netns.netlink().await.map_err(failed)?;
+        let far = inside.link_by_name(far_name.as_str()).await.map_err(failed)?;
+        let near = own.link_by_name(near_name).await.map_err(failed)?;
+        let joined = |near: &Link, far: &Link| near.peer_index == Some(far.index) && far.peer_index == Some(near.index);
+        if let (Adopt::Yes, Some(near), Some(far)) = (adopt, &near, &far)
+            && joined(near, far)
+        {
+            own.set_mtu(near.index, mtu(port)).await.map_err(failed)?;
+            own.drop_ingress(near.index).await.map_err(failed)?;
+            return Ok((near.clone(), far.clone()));
+        }
+        // Nothing but a near end of ours is in the own namespace: one that leads elsewhere is left from before.
+        if let Some(stale) = near {
+            own.delete_link(stale.index).await.map_err(failed)?;
+        }
+        if far.is_some() && inside.link_by_name(far_name.as_str()).await.map_err(failed)?.is_some() {
+            return Err(taken(port));
+        }
+        let peer = VethPeer {
+            netns,
+            name: far_name.as_str(),
+            mac: mac(port),
+        };
+        // Also if it fails: the kernel may have made the pair though its answer was lost.
+        made.push(Made::NearEnd);
+        own.add_veth(near_name, mtu(port), peer).await.map_err(failed)?;
+        let near = own
+            .link_by_name(near_name)
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| vanished(port))?;
+        own.drop_ingress(near.index).await.map_err(failed)?;
+        let far = inside
+            .link_by_name(far_name.as_str())
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| vanished(port))?;
+        Ok((near, far))
+    }
+
+    /// The TAP device of a tap or internal port.
+    pub(super) async fn make_tap(
+        &self,
+        port: &Port,
+        netns: &NetNs,
+        adopt: Adopt,
+        made: &mut Vec<Made>,
+    ) -> Result<(PortIo, Link), ApiError> {
+        let object = text::port(&port.name);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let (name, queues) = (ifname(port), self.datapath.workers());
+        let inside = netns.netlink().await.map_err(failed)?;
+        let before = inside.link_by_name(name.as_str()).await.map_err(failed)?;
+        if before.is_some() && adopt == Adopt::No {
+            return Err(taken(port));
+        }
+        let opened = netns
+            .run({
+                let name = name.clone();
+                move || Tap::open(name.as_str(), queues)
+            })
+            .await
+            .map_err(failed)?;
+        let tap = opened.map_err(|error| text::step(object.clone(), &format!("open TAP device {name}"), &error))?;
+        if before.is_none() {
+            made.push(Made::Tap);
+        }
+        let link = inside.link_by_name(name.as_str()).await;
+        let link = match link {
+            Ok(link) => link.ok_or_else(|| vanished(port)),
+            Err(error) => Err(failed(error)),
+        };
+        if link.is_err() && before.is_none() {
+            // The device goes with its queues.
+            let _ = tap.unpersist();
+        }
+        Ok((PortIo::Tap(tap), link?))
+    }
+
+    /// The device of a device port, as it was before.
+    pub(super) async fn take_device(
+        &mut self,
+        port: &Port,
+        netns: &NetNs,
+        made: &mut Vec<Made>,
+    ) -> Result<(PortIo, Link), ApiError> {
+        let object = text::port(&port.name);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let name = ifname(port);
+        let home = netns.netlink().await.map_err(failed)?;
+        let link = home.link_by_name(name.as_str()).await.map_err(failed)?.ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::NotFound,
+                object.clone(),
+                format!("the host has no interface {name}"),
+            )
+            .hint("`ip link` lists them; name one with --name")
+        })?;
+        let before = DeviceBefore {
+            up: link.up,
+            mtu: link.mtu,
+        };
+        self.state.devices.entry(port.name.clone()).or_insert(before);
+        made.push(Made::Ingress);
+        home.drop_ingress(link.index).await.map_err(failed)?;
+        if let Some(mtu) = port.mtu.filter(|mtu| *mtu != link.mtu) {
+            home.set_mtu(link.index, mtu).await.map_err(failed)?;
+        }
+        home.set_up(link.index).await.map_err(failed)?;
+        Ok((open_packet(netns, link.index, true).await.map_err(failed)?, link))
+    }
+}
+
+pub(super) async fn open_packet(netns: &NetNs, ifindex: u32, promiscuous: bool) -> Result<PortIo, KernelError> {
+    let opened = netns.run(move || PacketPort::open(ifindex, promiscuous)).await?;
+    opened
+        .map(PortIo::Packet)
+        .map_err(|error| KernelError::new("open a packet socket", error))
+}
+
+/// MAC address, MTU, up, addresses and routes of the interface inside; what is so already stays.
+pub(super) async fn configure(nl: &Netlink, link: &Link, port: &Port) -> Result<(), KernelError> {
+    if link.mac != Some(mac(port)) {
+        nl.set_mac(link.index, mac(port)).await?;
+    }
+    if link.mtu != mtu(port) {
+        nl.set_mtu(link.index, mtu(port)).await?;
+    }
+    if !link.up {
+        nl.set_up(link.index).await?;
+    }
+    for address in &port.addresses {
+        add_address(nl, link.index, *address).await?;
+    }
+    for route in &port.routes {
+        add_route(nl, link.index, route).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), KernelError> {
+    nl.add_address(index, address)
+        .await
+        .or_else(|error| if error.is_exists() { Ok(()) } else { Err(error) })
+}
+
+/// Adds a route unless the interface has it. One to the same destination through another is an error.
+pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
+    let wanted = (route.to.trunc(), route.via, Some(index));
+    match nl.add_route(index, route).await {
+        Err(error) if error.is_exists() => {
+            let there = nl
+                .routes()
+                .await?
+                .iter()
+                .any(|r| (r.to.trunc(), r.via, r.index) == wanted);
+            if there { Ok(()) } else { Err(error) }
+        }
+        result => result,
+    }
+}
+
+/// Neighbours that knew these addresses elsewhere learn of them now. It is a courtesy: without it they find out later.
+pub(super) async fn announce_all(netns: &NetNs, index: u32, mac: Mac, addresses: impl Iterator<Item = &IfAddr>) {
+    for address in addresses {
+        if let Err(error) = announce(netns, index, mac, address.ip()).await {
+            tracing::debug!(%address, %error, "can't announce an address");
+        }
+    }
+}
+
+pub(super) fn mtu(port: &Port) -> u32 {
+    port.mtu.unwrap_or(vswitch_api::lab::DEFAULT_MTU)
+}
+
+/// Of a completed port that is no device: they all have one.
+fn mac(port: &Port) -> Mac {
+    port.mac.unwrap_or(Mac([0; 6]))
+}
+
+fn taken(port: &Port) -> ApiError {
+    let place = port
+        .namespace
+        .as_ref()
+        .map_or("the host".to_owned(), |name: &NsName| text::namespace(name));
+    text::conflict(
+        text::port(&port.name),
+        format!("{place} has an interface {} already", ifname(port)),
+    )
+    .hint("choose another interface name with --name")
+}
+
+pub(super) fn vanished(port: &Port) -> ApiError {
+    let cause = format!("interface {} was there and is gone", ifname(port));
+    ApiError::new(ErrorCode::Kernel, text::port(&port.name), cause).hint("try again")
+}

@@ -1,0 +1,316 @@
+//! What has to be done to get from one lab to another, as steps that can each be undone.
+
+use std::collections::{BTreeSet, HashMap};
+
+use vswitch_api::{Cable, Lab, NsName, Port, PortKind, Switch};
+
+use super::complete::ifname;
+
+/// One step. Its inverse takes it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    AddNamespace(NsName),
+    RemoveNamespace(NsName),
+    AddSwitch(Switch),
+    ChangeSwitch { before: Switch, after: Switch },
+    RemoveSwitch(Switch),
+    AddPort(Port),
+    ChangePort { before: Box<Port>, after: Box<Port> },
+    RemovePort(Port),
+    AddCable(Cable),
+    RemoveCable(Cable),
+}
+
+impl Step {
+    /// The step that takes this one back.
+    pub fn inverse(self) -> Self {
+        match self {
+            Self::AddNamespace(name) => Self::RemoveNamespace(name),
+            Self::RemoveNamespace(name) => Self::AddNamespace(name),
+            Self::AddSwitch(switch) => Self::RemoveSwitch(switch),
+            Self::ChangeSwitch { before, after } => Self::ChangeSwitch {
+                before: after,
+                after: before,
+            },
+            Self::RemoveSwitch(switch) => Self::AddSwitch(switch),
+            Self::AddPort(port) => Self::RemovePort(port),
+            Self::ChangePort { before, after } => Self::ChangePort {
+                before: after,
+                after: before,
+            },
+            Self::RemovePort(port) => Self::AddPort(port),
+            Self::AddCable(cable) => Self::RemoveCable(cable),
+            Self::RemoveCable(cable) => Self::AddCable(cable),
+        }
+    }
+
+    /// What the user is told of it, a line each.
+    pub fn describe(&self) -> Vec<String> {
+        match self {
+            Self::AddNamespace(name) => vec![format!("created namespace {name}")],
+            Self::RemoveNamespace(name) => vec![format!("removed namespace {name}")],
+            Self::AddSwitch(switch) => vec![format!("added switch {}", switch.name)],
+            Self::RemoveSwitch(switch) => vec![format!("removed switch {}", switch.name)],
+            Self::ChangeSwitch { before, after } => {
+                let name = &after.name;
+                let mut lines = Vec::new();
+                if before.ageing_secs != after.ageing_secs {
+                    lines.push(format!("set ageing of switch {name} to {} s", after.ageing_secs));
+                }
+                if before.reserved_multicast != after.reserved_multicast {
+                    let word = format!("{:?}", after.reserved_multicast).to_lowercase();
+                    lines.push(format!("set reserved multicast of switch {name} to {word}"));
+                }
+                lines
+            }
+            Self::AddPort(port) => {
+                let mut lines = vec![format!(
+                    "added port {} ({}) to switch {}",
+                    port.name,
+                    place(port),
+                    port.switch
+                )];
+                lines.extend(
+                    port.addresses
+                        .iter()
+                        .map(|a| format!("gave port {} address {a}", port.name)),
+                );
+                lines.extend(
+                    port.routes
+                        .iter()
+                        .map(|r| format!("gave port {} a route to {}", port.name, r.to)),
+                );
+                lines
+            }
+            Self::RemovePort(port) => vec![format!("removed port {} from switch {}", port.name, port.switch)],
+            Self::ChangePort { before, after } => describe_change(before, after),
+            Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
+            Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],
+        }
+    }
+}
+
+fn place(port: &Port) -> String {
+    match (port.kind, &port.namespace) {
+        (PortKind::Device, _) => format!("device {}", ifname(port)),
+        (PortKind::Internal, _) => format!("internal {}", ifname(port)),
+        (kind, Some(namespace)) => {
+            let kind = if kind == PortKind::Tap { "tap" } else { "veth" };
+            format!("{kind}, {} in namespace {namespace}", ifname(port))
+        }
+        (_, None) => ifname(port).to_string(),
+    }
+}
+
+fn ends(cable: &Cable) -> String {
+    let [a, b] = [&cable.a, &cable.b].map(|end| match &end.ifname {
+        Some(ifname) => format!("{} ({ifname})", end.namespace),
+        None => end.namespace.to_string(),
+    });
+    format!("{a} and {b}")
+}
+
+fn describe_change(before: &Port, after: &Port) -> Vec<String> {
+    let name = &after.name;
+    let mut lines = Vec::new();
+    if before.mtu != after.mtu {
+        let mtu = after.mtu.map_or("its default".to_owned(), |mtu| mtu.to_string());
+        lines.push(format!("set MTU of port {name} to {mtu}"));
+    }
+    if before.up != after.up {
+        lines.push(format!("set port {name} {}", if after.up { "up" } else { "down" }));
+    }
+    if before.offload != after.offload {
+        lines.push(format!(
+            "set offloads of port {name} {}",
+            if after.offload { "on" } else { "off" }
+        ));
+    }
+    let (gone, new) = difference(&before.addresses, &after.addresses);
+    lines.extend(gone.map(|a| format!("took address {a} from port {name}")));
+    lines.extend(new.map(|a| format!("gave port {name} address {a}")));
+    let (gone, new) = difference(&before.routes, &after.routes);
+    lines.extend(gone.map(|r| format!("took the route to {} from port {name}", r.to)));
+    lines.extend(new.map(|r| format!("gave port {name} a route to {}", r.to)));
+    lines
+}
+
+/// What is only in `before`, and what is only in `after`.
+pub(super) fn difference<'a, T: PartialEq>(
+    before: &'a [T],
+    after: &'a [T],
+) -> (impl Iterator<Item = &'a T>, impl Iterator<Item = &'a T>) {
+    (
+        before.iter().filter(|x| !after.contains(x)),
+        after.iter().filter(|x| !before.contains(x)),
+    )
+}
+
+/// Namespaces that the lab asks for, by themselves or through a port or cable.
+pub(super) fn namespaces(lab: &Lab) -> BTreeSet<&NsName> {
+    let cables = lab.cables.iter().flat_map(|c| [&c.a.namespace, &c.b.namespace]);
+    lab.namespaces
+        .iter()
+        .chain(lab.ports.iter().filter_map(|p| p.namespace.as_ref()))
+        .chain(cables)
+        .collect()
+}
+
+/// The steps from `before` to `after`, both complete. `present`: whether a namespace is there now; `owned`: whether it
+/// is there and vswitch made it.
+pub(super) fn plan(
+    before: &Lab,
+    after: &Lab,
+    present: impl Fn(&NsName) -> bool,
+    owned: impl Fn(&NsName) -> bool,
+) -> Vec<Step> {
+    let (mut removals, mut additions) = (Vec::new(), Vec::new());
+    let old_ports: HashMap<_, _> = before.ports.iter().map(|p| (&p.name, p)).collect();
+    let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
+    for old in &before.ports {
+        if new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new)) {
+            removals.push(Step::RemovePort(old.clone()));
+        }
+    }
+    removals.extend(
+        difference(&before.cables, &after.cables)
+            .0
+            .cloned()
+            .map(Step::RemoveCable),
+    );
+    for old in &before.switches {
+        if !after.switches.iter().any(|new| new.name == old.name) {
+            removals.push(Step::RemoveSwitch(old.clone()));
+        }
+    }
+    let (needed_before, needed) = (namespaces(before), namespaces(after));
+    let unneeded = needed_before
+        .iter()
+        .filter(|name| !needed.contains(**name) && owned(name));
+    // Last, when nothing else can fail: a namespace made again would be without what its users had in it.
+    let clean_up: Vec<_> = unneeded.map(|name| Step::RemoveNamespace((*name).clone())).collect();
+    let missing = needed
+        .iter()
+        .filter(|name| !needed_before.contains(**name) && !present(name));
+    additions.extend(missing.map(|name| Step::AddNamespace((*name).clone())));
+    for new in &after.switches {
+        match before.switches.iter().find(|old| old.name == new.name) {
+            None => additions.push(Step::AddSwitch(new.clone())),
+            Some(old) if old != new => {
+                additions.push(Step::ChangeSwitch {
+                    before: old.clone(),
+                    after: new.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    for new in &after.ports {
+        match old_ports.get(&new.name) {
+            Some(old) if *old == new => {}
+            Some(old) if changes_in_place(old, new) => {
+                let (before, after) = (Box::new((*old).clone()), Box::new(new.clone()));
+                additions.push(Step::ChangePort { before, after });
+            }
+            _ => additions.push(Step::AddPort(new.clone())),
+        }
+    }
+    additions.extend(difference(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
+    removals.into_iter().chain(additions).chain(clean_up).collect()
+}
+
+/// Whether a port can become the other without being made anew.
+fn changes_in_place(old: &Port, new: &Port) -> bool {
+    let identity = |port: &Port| {
+        (
+            port.switch.clone(),
+            port.kind,
+            port.namespace.clone(),
+            ifname(port),
+            port.mac,
+        )
+    };
+    identity(old) == identity(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::complete::{Interfaces, complete, main_switch};
+    use super::*;
+
+    fn lab(ports: &[(&str, PortKind)]) -> Lab {
+        let ports = ports
+            .iter()
+            .map(|(name, kind)| Port::new(name.parse().unwrap(), main_switch(), *kind))
+            .collect();
+        let mut lab = Lab {
+            ports,
+            ..Lab::default()
+        };
+        complete(&mut lab, &Lab::default(), 1, &Interfaces::new());
+        lab
+    }
+
+    fn lines(before: &Lab, after: &Lab) -> Vec<String> {
+        plan(before, after, |_| false, |_| true)
+            .iter()
+            .flat_map(Step::describe)
+            .collect()
+    }
+
+    #[test]
+    fn a_port_brings_its_namespace_and_takes_it_along() {
+        let (none, red) = (lab(&[]), lab(&[("red", PortKind::Veth)]));
+        let added = [
+            "created namespace red",
+            "added port red (veth, eth0 in namespace red) to switch main",
+        ];
+        assert_eq!(lines(&none, &red), added);
+        assert_eq!(
+            lines(&red, &none),
+            ["removed port red from switch main", "removed namespace red"]
+        );
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_ours_is_neither_made_nor_removed() {
+        let (none, red) = (lab(&[]), lab(&[("red", PortKind::Veth)]));
+        let steps = plan(&none, &red, |_| true, |_| false);
+        assert!(matches!(steps[..], [Step::AddPort(_)]), "{steps:?}");
+        let steps = plan(&red, &none, |_| true, |_| false);
+        assert!(matches!(steps[..], [Step::RemovePort(_)]), "{steps:?}");
+    }
+
+    #[test]
+    fn settings_change_in_place_and_another_kind_makes_the_port_anew() {
+        let red = lab(&[("red", PortKind::Veth)]);
+        let mut changed = red.clone();
+        changed.ports[0].mtu = Some(9000);
+        changed.ports[0].up = false;
+        assert_eq!(
+            lines(&red, &changed),
+            ["set MTU of port red to 9000", "set port red down"]
+        );
+        changed.ports[0].kind = PortKind::Tap;
+        let steps = plan(&red, &changed, |_| true, |_| true);
+        assert!(
+            matches!(steps[..], [Step::RemovePort(_), Step::AddPort(_)]),
+            "{steps:?}"
+        );
+    }
+
+    #[test]
+    fn undoing_all_steps_in_reverse_is_the_way_back() {
+        let (a, b) = (
+            lab(&[("red", PortKind::Veth)]),
+            lab(&[("blue", PortKind::Tap), ("gw", PortKind::Internal)]),
+        );
+        let there = plan(&a, &b, |_| false, |_| true);
+        let mut back: Vec<_> = there.into_iter().rev().map(Step::inverse).collect();
+        let mut expected = plan(&b, &a, |_| false, |_| true);
+        let order = |step: &Step| format!("{step:?}");
+        back.sort_by_key(order);
+        expected.sort_by_key(order);
+        assert_eq!(back, expected);
+    }
+}

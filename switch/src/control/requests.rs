@@ -1,0 +1,473 @@
+//! The edits of the API: each says how the wanted lab differs from the one that is there.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use vswitch_api::request::{ChangeOptions, PortPatch, SwitchPatch};
+use vswitch_api::view::Changes;
+use vswitch_api::{ApiError, Cable, IfAddr, Lab, NsName, Port, PortKind, PortName, Route, Switch, SwitchName};
+
+use super::complete::{Interfaces, complete, ifname, main_switch};
+use super::interface::mtu;
+use super::plan::{namespaces, plan};
+use super::validate::validate;
+use super::{Control, Inner, text};
+
+impl Control {
+    /// Makes the lab what `change` makes of it.
+    async fn edit(
+        &self,
+        options: ChangeOptions,
+        change: impl FnOnce(&Inner, &mut Lab) -> Result<(), ApiError>,
+    ) -> Result<Changes, ApiError> {
+        let mut inner = self.inner.lock().await;
+        let mut lab = inner.state.lab.clone();
+        change(&inner, &mut lab)?;
+        let interfaces = inner.interfaces_for_cables(&lab).await;
+        complete(&mut lab, &inner.state.lab, inner.state.salt, &interfaces);
+        let warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
+        let (present, owned) = (
+            |name: &_| inner.namespace_present(name),
+            |name: &_| inner.namespace_owned(name),
+        );
+        let steps = plan(&inner.state.lab, &lab, present, owned);
+        let mut changes = Changes {
+            done: Vec::new(),
+            warnings,
+        };
+        if options.dry_run {
+            changes.done = steps.iter().flat_map(|step| step.describe()).collect();
+            return Ok(changes);
+        }
+        inner.carry_out(steps, lab, changes).await
+    }
+
+    /// Replaces the lab as a whole.
+    ///
+    /// # Errors
+    /// What each edit refuses.
+    pub async fn apply(&self, lab: Lab, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, wanted| {
+            *wanted = lab;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes everything that vswitch made.
+    ///
+    /// # Errors
+    /// The state can't be written. What could not be removed is in the warnings.
+    pub async fn reset(&self, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.apply(Lab::default(), options).await
+    }
+
+    /// Adds a switch.
+    ///
+    /// # Errors
+    /// Conflict: the name is taken. Invalid: a setting is out of range.
+    pub async fn add_switch(&self, switch: Switch, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            match lab.switches.iter().find(|old| old.name == switch.name) {
+                Some(old) => already(text::switch(&switch.name), old, &switch, options),
+                None => {
+                    lab.switches.push(switch);
+                    Ok(())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Changes settings of a switch.
+    ///
+    /// # Errors
+    /// NotFound, Invalid.
+    pub async fn patch_switch(&self, name: &SwitchName, patch: SwitchPatch) -> Result<Changes, ApiError> {
+        self.edit(ChangeOptions::default(), |_, lab| {
+            let switch = lab.switches.iter_mut().find(|switch| switch.name == *name);
+            let switch = switch.ok_or_else(|| text::no_switch(name))?;
+            switch.ageing_secs = patch.ageing_secs.unwrap_or(switch.ageing_secs);
+            switch.reserved_multicast = patch.reserved_multicast.unwrap_or(switch.reserved_multicast);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a switch without ports.
+    ///
+    /// # Errors
+    /// NotFound. Conflict: it has ports, or it is the one that is always there.
+    pub async fn remove_switch(&self, name: &SwitchName, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            if !lab.switches.iter().any(|switch| switch.name == *name) {
+                return if options.idempotent {
+                    Ok(())
+                } else {
+                    Err(text::no_switch(name))
+                };
+            }
+            if *name == main_switch() {
+                return Err(
+                    text::conflict(text::switch(name), "it is the switch that is always there")
+                        .hint("`vswitchctl reset` empties it"),
+                );
+            }
+            let ports: Vec<_> = lab
+                .ports
+                .iter()
+                .filter(|p| p.switch == *name)
+                .map(|p| p.name.as_str())
+                .collect();
+            if !ports.is_empty() {
+                let cause = format!("it still has ports: {}", ports.join(", "));
+                return Err(text::conflict(text::switch(name), cause)
+                    .hint(format!("remove them first: vswitchctl del-port {}", ports.join(" "))));
+            }
+            lab.switches.retain(|switch| switch.name != *name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds a port.
+    ///
+    /// # Errors
+    /// What it names is not there, taken or out of range, or the kernel refused a step; then all is as before.
+    pub async fn add_port(&self, port: Port, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            match lab.ports.iter().find(|old| old.name == port.name) {
+                Some(old) => {
+                    let mut wanted = port;
+                    // What was left to vswitch then may be left to it again.
+                    wanted.mac = wanted.mac.or(old.mac);
+                    wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
+                    already(text::port(&old.name), &spelt_out(old), &spelt_out(&wanted), options)
+                }
+                None => {
+                    lab.ports.push(port);
+                    Ok(())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Changes settings of a port.
+    ///
+    /// # Errors
+    /// NotFound, Invalid; the kernel refused a step.
+    pub async fn patch_port(&self, name: &PortName, patch: PortPatch) -> Result<Changes, ApiError> {
+        let changes = self
+            .edit(ChangeOptions::default(), |_, lab| {
+                let port = port_mut(lab, name)?;
+                port.mtu = patch.mtu.or(port.mtu);
+                port.up = patch.up.unwrap_or(port.up);
+                port.offload = patch.offload.unwrap_or(port.offload);
+                Ok(())
+            })
+            .await?;
+        if patch.up == Some(true) {
+            // The way to say: look again whether it is back.
+            self.inner
+                .lock()
+                .await
+                .reattach_missing(|port| port.name == *name)
+                .await;
+        }
+        Ok(changes)
+    }
+
+    /// Removes a port, and the namespace that was made for it.
+    ///
+    /// # Errors
+    /// NotFound. What could not be removed is in the warnings.
+    pub async fn remove_port(&self, name: &PortName, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            let count = lab.ports.len();
+            lab.ports.retain(|port| port.name != *name);
+            if lab.ports.len() == count && !options.idempotent {
+                Err(text::no_port(name))
+            } else {
+                Ok(())
+            }
+        })
+        .await
+    }
+
+    /// Gives the interface of a port an address, and announces it.
+    ///
+    /// # Errors
+    /// NotFound; Conflict: the address is taken on the switch; the port can't have addresses.
+    pub async fn add_address(&self, name: &PortName, address: IfAddr) -> Result<Changes, ApiError> {
+        self.edit(ChangeOptions::default(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            if port.addresses.iter().any(|old| old.ip() == address.ip()) {
+                return Err(text::conflict(
+                    text::port(name),
+                    format!("it has address {} already", address.ip()),
+                ));
+            }
+            port.addresses.push(address);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes one address from a port, or all, and the routes whose next hop is out of reach then.
+    ///
+    /// # Errors
+    /// NotFound: the port, or the address on it.
+    pub async fn remove_addresses(&self, name: &PortName, address: Option<IfAddr>) -> Result<Changes, ApiError> {
+        self.edit(ChangeOptions::default(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            if let Some(address) = address.filter(|address| !port.addresses.contains(address)) {
+                return Err(ApiError::new(
+                    vswitch_api::ErrorCode::NotFound,
+                    text::port(name),
+                    format!("it has no address {address}"),
+                )
+                .hint("`vswitchctl addr list` lists those that vswitch gave"));
+            }
+            port.addresses
+                .retain(|old| address.is_some_and(|address| *old != address));
+            let nets: Vec<_> = port.addresses.iter().map(|address| address.net()).collect();
+            port.routes
+                .retain(|route| route.via.is_none_or(|via| nets.iter().any(|net| net.contains(&via))));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds a route through the interface of a port.
+    ///
+    /// # Errors
+    /// NotFound; Conflict: there is a route to that destination; Invalid: the next hop is out of reach.
+    pub async fn add_route(&self, name: &PortName, route: Route) -> Result<Changes, ApiError> {
+        self.edit(ChangeOptions::default(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            if port.routes.iter().any(|old| old.to.trunc() == route.to.trunc()) {
+                return Err(
+                    text::conflict(text::port(name), format!("it has a route to {} already", route.to))
+                        .hint(format!("remove it first: vswitchctl route del {name} {}", route.to)),
+                );
+            }
+            port.routes.push(route);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// NotFound: the port, or the route.
+    pub async fn remove_route(&self, name: &PortName, to: IpNet) -> Result<Changes, ApiError> {
+        self.edit(ChangeOptions::default(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            let count = port.routes.len();
+            port.routes.retain(|route| route.to.trunc() != to.trunc());
+            if port.routes.len() == count {
+                let cause = format!("it has no route to {to}");
+                return Err(ApiError::new(vswitch_api::ErrorCode::NotFound, text::port(name), cause)
+                    .hint(format!("`vswitchctl port show {name}` lists those that vswitch gave")));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a namespace, which stays until it is removed.
+    ///
+    /// # Errors
+    /// Conflict: there is one of that name.
+    pub async fn add_namespace(&self, name: NsName, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |inner, lab| {
+            if lab.namespaces.contains(&name) {
+                return if options.idempotent {
+                    Ok(())
+                } else {
+                    Err(namespace_there(&name))
+                };
+            }
+            if inner.namespace_present(&name) && !inner.namespace_owned(&name) && !options.idempotent {
+                return Err(namespace_there(&name));
+            }
+            lab.namespaces.push(name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a namespace that vswitch made and no port or cable is in.
+    ///
+    /// # Errors
+    /// NotFound; Conflict: it is in use, or was made elsewhere.
+    pub async fn remove_namespace(&self, name: &NsName, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |inner, lab| {
+            let users: Vec<_> = lab
+                .ports
+                .iter()
+                .filter(|p| p.namespace.as_ref() == Some(name))
+                .map(|p| p.name.as_str())
+                .collect();
+            if !users.is_empty() {
+                let cause = format!("it is in use by ports: {}", users.join(", "));
+                return Err(text::conflict(text::namespace(name), cause)
+                    .hint(format!("remove them first: vswitchctl del-port {}", users.join(" "))));
+            }
+            if let Some(cable) = lab
+                .cables
+                .iter()
+                .find(|c| c.a.namespace == *name || c.b.namespace == *name)
+            {
+                let (a, b) = (&cable.a.namespace, &cable.b.namespace);
+                return Err(text::conflict(
+                    text::namespace(name),
+                    format!("a cable joins it: {}", text::cable(cable)),
+                )
+                .hint(format!("remove it first: vswitchctl cable del {a} {b}")));
+            }
+            let count = lab.namespaces.len();
+            lab.namespaces.retain(|old| old != name);
+            if lab.namespaces.len() < count || options.idempotent {
+                return Ok(());
+            }
+            if inner.namespace_present(name) {
+                return Err(text::conflict(
+                    text::namespace(name),
+                    "vswitch did not make it, so it does not remove it",
+                )
+                .hint(format!("`ip netns del {name}` does")));
+            }
+            Err(text::no_namespace(name))
+        })
+        .await
+    }
+
+    /// Joins two namespaces.
+    ///
+    /// # Errors
+    /// Conflict: they are joined already, or an interface name is taken.
+    pub async fn add_cable(&self, cable: Cable, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            if lab
+                .cables
+                .iter()
+                .any(|old| joins(old, &cable.a.namespace, &cable.b.namespace))
+            {
+                return if options.idempotent {
+                    Ok(())
+                } else {
+                    Err(text::conflict(
+                        text::cable(&cable),
+                        "they are joined by a cable already",
+                    ))
+                };
+            }
+            lab.cables.push(cable);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes the cable between two namespaces.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn remove_cable(&self, a: &NsName, b: &NsName, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            let count = lab.cables.len();
+            lab.cables.retain(|cable| !joins(cable, a, b));
+            if lab.cables.len() == count && !options.idempotent {
+                let object = format!("cable \"{a}\" - \"{b}\"");
+                return Err(
+                    ApiError::new(vswitch_api::ErrorCode::NotFound, object, "there is no such cable")
+                        .hint("`vswitchctl cable list` lists them"),
+                );
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Interfaces in the namespaces of cables that still have to get a name there.
+    async fn interfaces_for_cables(&self, lab: &Lab) -> Interfaces {
+        let mut interfaces = Interfaces::new();
+        let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
+        for end in ends.filter(|end| end.ifname.is_none()) {
+            let Ok(netns) = self.open_namespace(&end.namespace) else {
+                continue;
+            };
+            let Ok(nl) = netns.netlink().await else { continue };
+            let links = nl.links().await.unwrap_or_default();
+            let names: BTreeSet<_> = links.into_iter().map(|link| link.name).collect();
+            interfaces.entry(end.namespace.clone()).or_default().extend(names);
+        }
+        interfaces
+    }
+}
+
+pub(super) fn port_mut<'a>(lab: &'a mut Lab, name: &PortName) -> Result<&'a mut Port, ApiError> {
+    lab.ports
+        .iter_mut()
+        .find(|port| port.name == *name)
+        .ok_or_else(|| text::no_port(name))
+}
+
+fn joins(cable: &Cable, a: &NsName, b: &NsName) -> bool {
+    let ends = (&cable.a.namespace, &cable.b.namespace);
+    ends == (a, b) || ends == (b, a)
+}
+
+fn namespace_there(name: &NsName) -> ApiError {
+    text::conflict(text::namespace(name), "there is a namespace of this name already")
+        .hint("ports and cables can use it as it is")
+}
+
+/// A port with its defaults written out, so that those given and those left out compare as equal.
+fn spelt_out(port: &Port) -> Port {
+    let mut port = port.clone();
+    port.ifname = Some(ifname(&port));
+    if port.kind != PortKind::Device {
+        port.mtu = Some(mtu(&port));
+    }
+    port
+}
+
+/// The object is there: fine if it is alike and that is allowed, else a conflict that names the differences.
+fn already<T: serde::Serialize>(object: String, old: &T, new: &T, options: ChangeOptions) -> Result<(), ApiError> {
+    let fields = |value: &T| match serde_json::to_value(value) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (old, new) = (fields(old), fields(new));
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let different: Vec<_> = keys
+        .into_iter()
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(String::as_str)
+        .collect();
+    match (different.is_empty(), options.idempotent) {
+        (true, true) => Ok(()),
+        (false, true) => Err(text::conflict(
+            object,
+            format!("it is there already, with another {}", different.join(", ")),
+        )
+        .hint("change it with `vswitchctl set`, or remove it first")),
+        (_, false) => Err(text::conflict(object, "there is one of this name already")
+            .hint("choose another name, remove it first, or add --if-not-exists")),
+    }
+}
+
+/// Namespaces that a lab names and that are not there.
+pub(super) fn absent_namespaces(inner: &Inner) -> Vec<NsName> {
+    let needed = namespaces(&inner.state.lab);
+    needed
+        .into_iter()
+        .filter(|name| !inner.namespace_present(name))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,200 @@
+//! The daemon starts: what is on disk comes back, what a crash left is adopted or removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::{Mutex, broadcast};
+use vswitch_api::{ApiError, ErrorCode, Lab, PortKind};
+
+use super::attach::Adopt;
+use super::complete::{Interfaces, complete};
+use super::detach::gone_is_fine;
+use super::requests::absent_namespaces;
+use super::state::{Journal, StateFile, boot_id};
+use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, LivePort, text, watch};
+use crate::datapath::{Datapath, DatapathConfig, SwitchSetup};
+use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
+
+impl Control {
+    /// Starts the datapath and brings the lab on disk back. What does not work here but need not stop the daemon is told in
+    /// [`vswitch_api::view::Status::limits`].
+    ///
+    /// # Errors
+    /// Without these the daemon can't run: its own network namespace, its threads, its directories.
+    pub async fn start(config: ControlConfig) -> Result<Arc<Self>, ApiError> {
+        let mut limits = Vec::new();
+        // Each TAP port takes a descriptor a worker: more than the usual soft limit for a lab of some hundred ports.
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        {
+            limits.push(format!("the limit of open files can't be raised: {error}"));
+        }
+        let file = StateFile::new(&config.state_dir);
+        let (mut state, notice) = file.load().map_err(|error| {
+            text::step(
+                format!("state directory {}", config.state_dir.display()),
+                "read the state file",
+                &error,
+            )
+            .hint("choose another with --state-dir")
+        })?;
+        if let Some(notice) = notice {
+            tracing::error!("{notice}");
+            limits.push(notice);
+        }
+        let failed = |error: KernelError| text::kernel("vswitchd", &error);
+        let home = NetNs::current().map_err(failed)?;
+        let (own, unheld) = hold_own(&config.run_dir.join("netns")).await.map_err(failed)?;
+        limits.extend(unheld.map(|reason| format!("veth ports do not outlive the daemon: {reason}")));
+        limits.extend(tun_limit());
+        let internal = |what: &str, error: std::io::Error| ApiError::new(ErrorCode::Internal, what, error.to_string());
+        let datapath = DatapathConfig {
+            workers: config.workers,
+            spin_us: config.spin_us,
+        };
+        let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
+        let home_nsid = match own.netlink().await {
+            Ok(nl) => nl.nsid_of(&home).await.ok(),
+            Err(_) => None,
+        };
+        complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
+        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let mut inner = Inner {
+            state,
+            file,
+            journal: Journal::new(&config.run_dir),
+            run_dir: config.run_dir,
+            boot_id: boot_id().map_err(|error| internal("boot id", error))?,
+            own,
+            home,
+            home_nsid,
+            named: NamedNamespaces::new(config.netns_dir),
+            datapath: Arc::new(datapath),
+            switches: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            limits,
+            events: events.clone(),
+        };
+        // Before anything is attached, so that no change in between is missed.
+        let watch = watch::Sources::open(&inner).await;
+        inner.bring_back().await?;
+        let control = Arc::new(Self {
+            inner: Mutex::new(inner),
+            events,
+            tasks: std::sync::Mutex::default(),
+            started: Instant::now(),
+        });
+        control.watch(watch).await;
+        Ok(control)
+    }
+}
+
+/// TAP devices are what most installations lack, if anything: said at the start, not at the first port.
+fn tun_limit() -> Option<String> {
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    opened
+        .err()
+        .map(|error| format!("tap and internal ports do not work: open /dev/net/tun: {error}"))
+}
+
+impl Inner {
+    async fn bring_back(&mut self) -> Result<(), ApiError> {
+        self.remove_half_done().await;
+        self.remove_stale_near_ends().await;
+        for name in absent_namespaces(self) {
+            // One that was made elsewhere is waited for; one of ours went with the last boot.
+            let ours = self.state.namespaces.iter().any(|owned| owned.name == name);
+            if ours && let Err(error) = self.add_namespace(&name).await {
+                tracing::error!(%error, "can't make a namespace again");
+            }
+        }
+        for switch in self.state.lab.switches.clone() {
+            let setup = SwitchSetup {
+                fdb_capacity: switch.fdb_capacity,
+                reserved: switch.reserved_multicast,
+            };
+            self.switches.insert(switch.name, self.datapath.add_switch(setup));
+        }
+        for port in self.state.lab.ports.clone() {
+            if let Err(error) = self.attach(&port, Adopt::Yes).await {
+                tracing::warn!(%error, "a port is missing");
+                self.ports.insert(port.name, LivePort::missing(error.to_string()));
+            }
+        }
+        for cable in self.state.lab.cables.clone() {
+            if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {
+                tracing::warn!(%error, "a cable is missing");
+            }
+        }
+        self.save()?;
+        self.journal.clear();
+        Ok(())
+    }
+
+    /// What a command had begun to make when its daemon was killed, and is in no lab.
+    async fn remove_half_done(&mut self) {
+        let note = self.journal.load();
+        let lab = &self.state.lab;
+        let ports: Vec<_> = note
+            .ports
+            .into_iter()
+            .filter(|p| !lab.ports.iter().any(|q| q.name == p.name))
+            .collect();
+        let cables: Vec<_> = note
+            .cables
+            .into_iter()
+            .filter(|cable| !lab.cables.contains(cable))
+            .collect();
+        let needed: BTreeSet<_> = super::plan::namespaces(lab).into_iter().cloned().collect();
+        let mut warnings = Vec::new();
+        for port in &ports {
+            tracing::info!(port = %port.name, "removing what a killed daemon had begun to make");
+            self.detach(port, &mut warnings).await;
+        }
+        for cable in &cables {
+            self.detach_cable(cable, &mut warnings).await;
+        }
+        for made in note.namespaces.iter().filter(|made| !needed.contains(&made.name)) {
+            let still = matches!(self.named.open(&made.name), Ok(Some(netns)) if made.is(netns.id(), &self.boot_id));
+            if still && let Err(error) = self.named.delete(&made.name) {
+                warnings.push(error.to_string());
+            }
+        }
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        self.journal.clear();
+    }
+
+    /// Near ends of ports that are in the lab no more.
+    async fn remove_stale_near_ends(&self) {
+        let wanted: BTreeSet<_> = self
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(|p| p.kind == PortKind::Veth)
+            .map(|p| p.name.as_str())
+            .collect();
+        let Ok(nl) = self.own.netlink().await else { return };
+        for link in nl.links().await.unwrap_or_default() {
+            if link.kind.as_deref() == Some("veth") && !wanted.contains(link.name.as_str()) {
+                tracing::info!(near_end = %link.name, "removing a near end that no port has");
+                if let Err(error) = gone_is_fine(nl.delete_link(link.index).await) {
+                    tracing::warn!(%error, "can't remove it");
+                }
+            }
+        }
+    }
+
+    /// Nothing of an empty lab needs to be found again: the daemon's own namespace goes with it.
+    pub(super) fn leave_run_dir(&self) {
+        if self.state.lab.ports.is_empty() {
+            let held = self.run_dir.join("netns");
+            let _ = nix::mount::umount2(&held, nix::mount::MntFlags::MNT_DETACH);
+            let _ = std::fs::remove_file(&held);
+        }
+    }
+}

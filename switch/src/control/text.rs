@@ -1,0 +1,69 @@
+//! How objects are called in errors, the same everywhere.
+
+use std::io;
+
+use vswitch_api::{ApiError, Cable, ErrorCode, NsName, PortName, SwitchName};
+
+use crate::kernel::KernelError;
+
+pub(super) fn port(name: &PortName) -> String {
+    format!("port \"{name}\"")
+}
+
+pub(super) fn switch(name: &SwitchName) -> String {
+    format!("switch \"{name}\"")
+}
+
+pub(super) fn namespace(name: &NsName) -> String {
+    format!("namespace \"{name}\"")
+}
+
+pub(super) fn cable(cable: &Cable) -> String {
+    format!("cable \"{}\" - \"{}\"", cable.a.namespace, cable.b.namespace)
+}
+
+pub(super) fn invalid(object: impl Into<String>, cause: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::Invalid, object, cause)
+}
+
+pub(super) fn conflict(object: impl Into<String>, cause: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::Conflict, object, cause)
+}
+
+pub(super) fn no_port(name: &PortName) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, port(name), "there is no such port").hint("`vswitchctl port list` lists them")
+}
+
+pub(super) fn no_switch(name: &SwitchName) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, switch(name), "there is no such switch")
+        .hint("`vswitchctl switch list` lists them")
+}
+
+pub(super) fn no_namespace(name: &NsName) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, namespace(name), "there is no such namespace")
+        .hint("`vswitchctl ns list` lists them")
+}
+
+/// A step that the kernel refused, as the user is told of it.
+pub(super) fn kernel(object: impl Into<String>, error: &KernelError) -> ApiError {
+    step(object, &error.step, &error.source)
+}
+
+/// The same for a step outside netlink.
+pub(super) fn step(object: impl Into<String>, step: &str, error: &io::Error) -> ApiError {
+    let cause = format!("{step}: {error}");
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => ApiError::new(ErrorCode::NotPermitted, object, cause)
+            .hint("run vswitchd as root, or in a user namespace of its own (unshare -Urnm)"),
+        Some(libc::EEXIST) => {
+            ApiError::new(ErrorCode::Conflict, object, cause).hint("choose another, or remove the one that is there")
+        }
+        Some(libc::EMFILE | libc::ENFILE) => ApiError::new(ErrorCode::Kernel, object, cause)
+            .hint("raise the limit of open files of vswitchd (LimitNOFILE= in its systemd unit)"),
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) if cause.contains("/dev/net/tun") => {
+            ApiError::new(ErrorCode::NotPermitted, object, cause)
+                .hint("load the module (modprobe tun), or use a veth port, which does without")
+        }
+        _ => ApiError::new(ErrorCode::Kernel, object, cause),
+    }
+}

@@ -1,0 +1,296 @@
+//! Everything that can be refused before anything is touched.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use vswitch_api::lab::{MAX_MTU, MIN_MTU};
+use vswitch_api::name::NAME_MAX;
+use vswitch_api::{ApiError, IfAddr, Lab, Mac, NsName, Port, PortKind};
+
+use super::complete::{ifname, main_switch};
+use super::plan::namespaces;
+use super::text;
+
+/// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
+const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
+
+/// Holds the completed lab `after`, which is to follow on `before`, against all rules. `present` tells which namespaces
+/// are there. Returns what the user should know though it is no error.
+pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> bool) -> Result<Vec<String>, ApiError> {
+    switches(before, after)?;
+    unique(after)?;
+    for port in &after.ports {
+        check_port(after, port)?;
+    }
+    for cable in &after.cables {
+        if cable.a.namespace == cable.b.namespace {
+            return Err(text::invalid(text::cable(cable), "both ends are in the same namespace")
+                .hint("a cable joins two namespaces"));
+        }
+        for end in [&cable.a, &cable.b] {
+            end.mac.map_or(Ok(()), |mac| check_mac(&text::cable(cable), mac))?;
+            end.ifname
+                .iter()
+                .try_for_each(|name| check_ifname(&text::cable(cable), name.as_str()))?;
+        }
+    }
+    let known = namespaces(before);
+    for name in namespaces(after) {
+        // One that is there already may be a container runtime's, with a long name; it was never made by us.
+        if name.as_str().len() > NAME_MAX && !known.contains(name) && !present(name) {
+            let cause = format!(
+                "there is no such namespace, and a new name has at most {NAME_MAX} bytes, not {}",
+                name.as_str().len()
+            );
+            return Err(text::invalid(text::namespace(name), cause).hint("choose a shorter one"));
+        }
+    }
+    Ok(warnings(before, after))
+}
+
+fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
+    let mut seen = HashMap::new();
+    for switch in &after.switches {
+        if seen.insert(&switch.name, ()).is_some() {
+            return Err(text::conflict(text::switch(&switch.name), "it is named twice").hint("give each its own name"));
+        }
+        if switch.fdb_capacity == 0 || switch.fdb_capacity > 1 << 24 {
+            let cause = format!("FDB capacity {} is out of range", switch.fdb_capacity);
+            return Err(text::invalid(text::switch(&switch.name), cause).hint("choose 1 to 16777216 entries"));
+        }
+        let old = before.switches.iter().find(|old| old.name == switch.name);
+        if old.is_some_and(|old| old.fdb_capacity != switch.fdb_capacity) {
+            let name = &switch.name;
+            // Of `main` it can be set as long as no port is on it: it is there before anybody could choose.
+            if *name == main_switch() && !before.ports.iter().any(|port| port.switch == *name) {
+                continue;
+            }
+            return Err(text::conflict(
+                text::switch(name),
+                "the FDB capacity of a switch in use can't be changed",
+            )
+            .hint("remove its ports, or the switch, and add them again"));
+        }
+    }
+    Ok(())
+}
+
+/// Names, MAC addresses, IP addresses and interface names that can be there only once.
+fn unique(lab: &Lab) -> Result<(), ApiError> {
+    let mut names = HashMap::new();
+    let mut macs: HashMap<Mac, String> = HashMap::new();
+    let mut addresses = HashMap::new();
+    let mut interfaces: HashMap<(Option<&NsName>, String), String> = HashMap::new();
+    let mut pairs = HashMap::new();
+    for port in &lab.ports {
+        let object = text::port(&port.name);
+        if names.insert(&port.name, ()).is_some() {
+            return Err(text::conflict(object, "there is a port of this name already").hint("choose another name"));
+        }
+        if let Some(mac) = port.mac {
+            take_mac(&mut macs, mac, &object)?;
+        }
+        for address in &port.addresses {
+            if let Some(other) = addresses.insert((&port.switch, address.ip()), &port.name) {
+                let cause = format!(
+                    "address {} is taken by port \"{other}\" on switch \"{}\"",
+                    address.ip(),
+                    port.switch
+                );
+                return Err(text::conflict(object, cause).hint("`vswitchctl addr list` shows which are free"));
+            }
+        }
+        take_interface(
+            &mut interfaces,
+            port.namespace.as_ref(),
+            ifname(port).to_string(),
+            object,
+        )?;
+    }
+    for cable in &lab.cables {
+        let (a, b) = (&cable.a.namespace, &cable.b.namespace);
+        if pairs.insert((a.min(b), a.max(b)), ()).is_some() {
+            return Err(text::conflict(text::cable(cable), "they are joined by a cable already")
+                .hint(format!("remove it first: vswitchctl cable del {a} {b}")));
+        }
+        for end in [&cable.a, &cable.b] {
+            let object = text::cable(cable);
+            if let Some(mac) = end.mac {
+                take_mac(&mut macs, mac, &object)?;
+            }
+            let Some(name) = &end.ifname else { continue };
+            take_interface(&mut interfaces, Some(&end.namespace), name.to_string(), object)?;
+        }
+    }
+    Ok(())
+}
+
+fn take_mac(macs: &mut HashMap<Mac, String>, mac: Mac, object: &str) -> Result<(), ApiError> {
+    match macs.insert(mac, object.to_owned()) {
+        Some(other) => Err(text::conflict(object, format!("MAC address {mac} is taken by {other}"))
+            .hint("leave --mac out and one is chosen")),
+        None => Ok(()),
+    }
+}
+
+fn take_interface<'a>(
+    interfaces: &mut HashMap<(Option<&'a NsName>, String), String>,
+    namespace: Option<&'a NsName>,
+    name: String,
+    object: String,
+) -> Result<(), ApiError> {
+    match interfaces.entry((namespace, name)) {
+        Entry::Vacant(free) => {
+            free.insert(object);
+            Ok(())
+        }
+        Entry::Occupied(taken) => {
+            let (namespace, name) = taken.key();
+            let place = namespace.map_or("the host".to_owned(), text::namespace);
+            let cause = format!("interface {name} of {place} is in use by {}", taken.get());
+            Err(text::conflict(object, cause).hint("choose another interface name with --name"))
+        }
+    }
+}
+
+fn check_mac(object: &str, mac: Mac) -> Result<(), ApiError> {
+    if mac.is_unicast() {
+        return Ok(());
+    }
+    let what = if mac.is_multicast() {
+        "a group address"
+    } else {
+        "no address of a station"
+    };
+    Err(text::invalid(object, format!("MAC address {mac} is {what}"))
+        .hint("the first octet must be even; 02:... is free for local use"))
+}
+
+fn check_ifname(object: &str, name: &str) -> Result<(), ApiError> {
+    if RESERVED_NAMES.contains(&name) {
+        let cause = format!("the kernel keeps the interface name {name} for itself");
+        return Err(text::invalid(object, cause).hint("choose another one"));
+    }
+    Ok(())
+}
+
+fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
+    let object = text::port(&port.name);
+    if !lab.switches.iter().any(|switch| switch.name == port.switch) {
+        return Err(text::no_switch(&port.switch));
+    }
+    check_ifname(&object, ifname(port).as_str())?;
+    if port.kind == PortKind::Veth {
+        // Its near end has the port's name.
+        check_ifname(&object, port.name.as_str())?;
+    }
+    if let Some(mac) = port.mac {
+        check_mac(&object, mac)?;
+    }
+    if let Some(mtu) = port.mtu.filter(|mtu| !(MIN_MTU..=MAX_MTU).contains(mtu)) {
+        return Err(text::invalid(object, format!("MTU {mtu} is out of range"))
+            .hint(format!("choose {MIN_MTU} to {MAX_MTU} bytes")));
+    }
+    // RFC 8200 clause 5: below that IPv6 does not run, and the kernel takes the addresses away again.
+    let v6 = port.addresses.iter().find(|address| address.ip().is_ipv6());
+    if let (Some(address), Some(mtu)) = (v6, port.mtu.filter(|mtu| *mtu < 1280)) {
+        return Err(text::invalid(
+            object,
+            format!("IPv6 address {address} needs an MTU of 1280 or more, not {mtu}"),
+        )
+        .hint("raise --mtu or give IPv4 addresses only"));
+    }
+    match port.kind {
+        PortKind::Device => {
+            let given = [
+                ("a MAC address", port.mac.is_some()),
+                ("addresses", !port.addresses.is_empty()),
+                ("routes", !port.routes.is_empty()),
+            ];
+            if let Some((what, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(text::invalid(
+                    object,
+                    format!("a device port can't be given {what}: it is a cable, not a host"),
+                )
+                .hint("give the host a leg of its own: vswitchctl add-port gw --type internal --addr ..."));
+            }
+        }
+        PortKind::Veth | PortKind::Tap | PortKind::Internal => {}
+    }
+    if port.namespace.is_some() && matches!(port.kind, PortKind::Device | PortKind::Internal) {
+        return Err(
+            text::invalid(object, "a device or internal port is the host's and has no namespace")
+                .hint("leave --netns out, or choose --type veth or tap"),
+        );
+    }
+    for route in &port.routes {
+        check_route(port, route.to.addr().is_ipv4(), route.via)?;
+    }
+    Ok(())
+}
+
+fn check_route(port: &Port, v4: bool, via: Option<std::net::IpAddr>) -> Result<(), ApiError> {
+    let Some(via) = via else { return Ok(()) };
+    let object = text::port(&port.name);
+    if via.is_ipv4() != v4 {
+        return Err(text::invalid(
+            object,
+            format!("next hop {via} is of another IP version than the destination"),
+        )
+        .hint("give a next hop and a destination of the same version"));
+    }
+    let link_local = matches!(via, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if link_local || port.addresses.iter().any(|address| address.net().contains(&via)) {
+        return Ok(());
+    }
+    let subnets = list(port.addresses.iter());
+    let cause = format!("next hop {via} is in none of the port's subnets ({subnets})");
+    Err(text::invalid(object, cause).hint("give the port an address in the subnet of its gateway"))
+}
+
+fn list(addresses: impl Iterator<Item = impl std::borrow::Borrow<IfAddr>>) -> String {
+    let mut nets: Vec<_> = addresses
+        .map(|address| address.borrow().net().trunc().to_string())
+        .collect();
+    nets.sort();
+    nets.dedup();
+    if nets.is_empty() {
+        "it has none".to_owned()
+    } else {
+        nets.join(", ")
+    }
+}
+
+/// New addresses that no other port of the switch can reach without a router.
+fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
+    let old: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, &port.addresses)).collect();
+    let mut warnings = Vec::new();
+    for port in &after.ports {
+        for address in &port.addresses {
+            if old.get(&port.name).is_some_and(|old| old.contains(address)) {
+                continue;
+            }
+            let others = || {
+                let ports = after
+                    .ports
+                    .iter()
+                    .filter(|other| other.switch == port.switch && other.name != port.name);
+                let same_version = |a: &&IfAddr| a.ip().is_ipv4() == address.ip().is_ipv4();
+                ports.flat_map(|other| &other.addresses).filter(same_version)
+            };
+            if others().next().is_some() && !others().any(|other| other.net().contains(&address.ip())) {
+                warnings.push(format!(
+                    "address {address} of port \"{}\" is outside the subnets of the others on switch \"{}\" ({}): \
+                     they can't reach it without a router",
+                    port.name,
+                    port.switch,
+                    list(others()),
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,356 @@
+//! Answers: states, counters and tables.
+
+use std::collections::BTreeMap;
+
+use vswitch_api::view::{
+    AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortView, RouteView, Status,
+    SwitchView,
+};
+use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortKind, PortName, Switch, SwitchName};
+
+use super::complete::ifname;
+use super::plan::namespaces;
+use super::{Control, Inner, text};
+use crate::kernel::{AddressScope, KernelError, Link};
+
+impl Control {
+    /// The daemon itself.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn status(&self) -> Result<Status, ApiError> {
+        let inner = self.inner.lock().await;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            api_version: API_VERSION,
+            pid: std::process::id(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            workers: inner.datapath.workers() as u32,
+            limits: inner.limits.clone(),
+        })
+    }
+
+    /// The lab as it is wanted.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn lab(&self) -> Result<Lab, ApiError> {
+        Ok(self.inner.lock().await.state.lab.clone())
+    }
+
+    /// All switches.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn switches(&self) -> Result<Vec<SwitchView>, ApiError> {
+        let inner = self.inner.lock().await;
+        Ok(inner
+            .state
+            .lab
+            .switches
+            .iter()
+            .map(|switch| inner.switch_view(switch))
+            .collect())
+    }
+
+    /// One switch.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn switch(&self, name: &SwitchName) -> Result<SwitchView, ApiError> {
+        let inner = self.inner.lock().await;
+        Ok(inner.switch_view(inner.find_switch(name)?))
+    }
+
+    /// The FDB of a switch, by address.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn fdb(&self, name: &SwitchName) -> Result<Vec<FdbEntry>, ApiError> {
+        let inner = self.inner.lock().await;
+        let id = *inner.switches.get(name).ok_or_else(|| text::no_switch(name))?;
+        let names: BTreeMap<_, _> = inner
+            .ports
+            .iter()
+            .filter_map(|(name, live)| Some((live.id?.0, name)))
+            .collect();
+        let entry = |record: crate::datapath::FdbRecord| {
+            let port = names.get(&record.port.0).map(|name| PortName::clone(name))?;
+            Some(FdbEntry {
+                mac: record.mac,
+                port,
+                age_secs: record.age_secs,
+                is_static: record.age_secs.is_none(),
+            })
+        };
+        let mut entries: Vec<_> = inner.datapath.fdb(id).into_iter().filter_map(entry).collect();
+        // Those of a missing port wait for it.
+        let waiting = inner
+            .state
+            .fdb
+            .iter()
+            .filter(|e| e.switch == *name && !entries.iter().any(|f| f.mac == e.mac));
+        let waiting: Vec<_> = waiting
+            .map(|e| FdbEntry {
+                mac: e.mac,
+                port: e.port.clone(),
+                age_secs: None,
+                is_static: true,
+            })
+            .collect();
+        entries.extend(waiting);
+        entries.sort_by_key(|entry| entry.mac);
+        Ok(entries)
+    }
+
+    /// All ports, or those of one switch.
+    ///
+    /// # Errors
+    /// NotFound: the switch.
+    pub async fn ports(&self, switch: Option<&SwitchName>) -> Result<Vec<PortView>, ApiError> {
+        let inner = self.inner.lock().await;
+        if let Some(name) = switch {
+            inner.find_switch(name)?;
+        }
+        let counts: BTreeMap<_, _> = inner
+            .switches
+            .iter()
+            .map(|(name, id)| (name, inner.datapath.fdb_counts(*id)))
+            .collect();
+        let ports = inner
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(|port| switch.is_none_or(|name| port.switch == *name));
+        Ok(ports
+            .map(|port| inner.port_view(port, counts.get(&port.switch).map_or(&[], Vec::as_slice)))
+            .collect())
+    }
+
+    /// One port.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
+        let inner = self.inner.lock().await;
+        let port = inner
+            .state
+            .lab
+            .ports
+            .iter()
+            .find(|port| port.name == *name)
+            .ok_or_else(|| text::no_port(name))?;
+        let counts = inner
+            .switches
+            .get(&port.switch)
+            .map(|id| inner.datapath.fdb_counts(*id))
+            .unwrap_or_default();
+        Ok(inner.port_view(port, &counts))
+    }
+
+    /// The addresses that vswitch gave.
+    ///
+    /// # Errors
+    /// NotFound: the switch.
+    pub async fn addresses(&self, switch: Option<&SwitchName>) -> Result<Vec<AddressView>, ApiError> {
+        let inner = self.inner.lock().await;
+        if let Some(name) = switch {
+            inner.find_switch(name)?;
+        }
+        let ports = inner
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(|port| switch.is_none_or(|name| port.switch == *name));
+        let views = |port: &Port| {
+            let (port, switch, addresses) = (port.name.clone(), port.switch.clone(), port.addresses.clone());
+            addresses.into_iter().map(move |address| AddressView {
+                port: port.clone(),
+                switch: switch.clone(),
+                address,
+            })
+        };
+        Ok(ports.flat_map(views).collect())
+    }
+
+    /// All namespaces: those that are there, and those that the lab names.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn namespaces(&self) -> Result<Vec<NamespaceSummary>, ApiError> {
+        let inner = self.inner.lock().await;
+        let mut names: Vec<NsName> = inner.named.list().iter().filter_map(|name| name.parse().ok()).collect();
+        names.extend(namespaces(&inner.state.lab).into_iter().cloned());
+        names.sort();
+        names.dedup();
+        Ok(names.into_iter().map(|name| inner.namespace_summary(name)).collect())
+    }
+
+    /// A namespace from inside.
+    ///
+    /// # Errors
+    /// NotFound; the kernel refused to tell.
+    pub async fn namespace(&self, name: &NsName) -> Result<NamespaceView, ApiError> {
+        let inner = self.inner.lock().await;
+        let netns = inner.open_namespace(name)?;
+        let summary = inner.namespace_summary(name.clone());
+        let ports: BTreeMap<String, PortName> = inner
+            .ports_in(name)
+            .map(|p| (ifname(p).to_string(), p.name.clone()))
+            .collect();
+        drop(inner);
+        let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
+        let nl = netns.netlink().await.map_err(failed)?;
+        let links = nl.links().await.map_err(failed)?;
+        let mut addresses = nl.addresses().await.map_err(failed)?;
+        addresses.sort_by_key(|(_, net, scope)| (net.addr().is_ipv6(), *scope == AddressScope::Link, net.addr()));
+        let mut routes = nl.routes().await.map_err(failed)?;
+        routes.sort_by_key(|route| (route.to.addr().is_ipv6(), route.to.prefix_len(), route.to.addr()));
+        let neighbours = nl.neighbours().await.map_err(failed)?;
+        let dev = |index: Option<u32>| {
+            let link = links.iter().find(|link| Some(link.index) == index);
+            link.map_or_else(|| "-".to_owned(), |link| link.name.clone())
+        };
+        let link_view = |link: &Link| LinkView {
+            name: link.name.clone(),
+            ifindex: link.index,
+            mac: link.mac.filter(|mac| mac.is_unicast()),
+            mtu: link.mtu,
+            state: if !link.up {
+                "down"
+            } else if link.carrier {
+                "up"
+            } else {
+                "no-carrier"
+            }
+            .to_owned(),
+            port: ports.get(&link.name).cloned(),
+            addresses: addresses
+                .iter()
+                .filter(|(index, ..)| *index == link.index)
+                .map(|(_, net, _)| net.to_string())
+                .collect(),
+        };
+        let route_view = |route: &crate::kernel::KernelRoute| RouteView {
+            to: if route.to.prefix_len() == 0 {
+                "default".to_owned()
+            } else {
+                route.to.to_string()
+            },
+            via: route.via.map(|via| via.to_string()),
+            dev: dev(route.index),
+        };
+        let neighbour_view = |neighbour: &crate::kernel::Neighbour| NeighbourView {
+            ip: neighbour.ip.to_string(),
+            mac: neighbour.mac,
+            dev: dev(Some(neighbour.index)),
+            state: neighbour.state.clone(),
+        };
+        Ok(NamespaceView {
+            summary,
+            links: links.iter().map(link_view).collect(),
+            routes: routes.iter().map(route_view).collect(),
+            neighbours: neighbours
+                .iter()
+                .filter(|n| n.state != "noarp")
+                .map(neighbour_view)
+                .collect(),
+        })
+    }
+
+    /// All cables.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn cables(&self) -> Result<Vec<Cable>, ApiError> {
+        Ok(self.inner.lock().await.state.lab.cables.clone())
+    }
+}
+
+impl Inner {
+    fn find_switch(&self, name: &SwitchName) -> Result<&Switch, ApiError> {
+        self.state
+            .lab
+            .switches
+            .iter()
+            .find(|switch| switch.name == *name)
+            .ok_or_else(|| text::no_switch(name))
+    }
+
+    fn switch_view(&self, switch: &Switch) -> SwitchView {
+        let id = self.switches.get(&switch.name);
+        let mut ports: Vec<_> = self
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(|p| p.switch == switch.name)
+            .map(|p| p.name.clone())
+            .collect();
+        ports.sort();
+        SwitchView {
+            switch: switch.clone(),
+            ports,
+            fdb_entries: id.map_or(0, |id| self.datapath.fdb_len(*id)),
+            fdb_full: id.map_or(0, |id| self.datapath.fdb_full(*id)),
+        }
+    }
+
+    /// `fdb_counts`: number of FDB entries of each port of its switch, by index.
+    fn port_view(&self, port: &Port, fdb_counts: &[u32]) -> PortView {
+        let mut shown = port.clone();
+        shown.ifname = Some(ifname(port));
+        let Some(live) = self.ports.get(&port.name) else {
+            let reason = "it is in no datapath".to_owned();
+            return missing_view(shown, Some(reason));
+        };
+        let Some(id) = live.id else {
+            return missing_view(shown, live.reason.clone());
+        };
+        shown.mac = shown.mac.or(live.mac);
+        shown.mtu = Some(live.mtu);
+        PortView {
+            port: shown,
+            state: live.state,
+            reason: live.reason.clone(),
+            state_secs: live.since.elapsed().as_secs(),
+            queues: match port.kind {
+                PortKind::Tap | PortKind::Internal => self.datapath.workers() as u32,
+                PortKind::Veth | PortKind::Device => 1,
+            },
+            fdb_entries: fdb_counts.get(id.index()).copied().unwrap_or(0),
+            counters: self.datapath.counters(id),
+        }
+    }
+
+    fn ports_in<'a>(&'a self, name: &'a NsName) -> impl Iterator<Item = &'a Port> {
+        self.state
+            .lab
+            .ports
+            .iter()
+            .filter(move |port| port.namespace.as_ref() == Some(name))
+    }
+
+    fn namespace_summary(&self, name: NsName) -> NamespaceSummary {
+        NamespaceSummary {
+            owned: self.state.namespaces.iter().any(|owned| owned.name == name),
+            present: self.namespace_present(&name),
+            ports: self.ports_in(&name).map(|port| port.name.clone()).collect(),
+            name,
+        }
+    }
+}
+
+fn missing_view(port: Port, reason: Option<String>) -> PortView {
+    PortView {
+        port,
+        state: vswitch_api::view::PortState::Missing,
+        reason,
+        state_secs: 0,
+        queues: 0,
+        fdb_entries: 0,
+        counters: Default::default(),
+    }
+}

@@ -1,0 +1,489 @@
+//! What control holds of the datapath: it changes switches and ports, and reads tables and counters.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam_queue::ArrayQueue;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::time::{ClockId, clock_gettime};
+use vswitch_api::view::PortCounters;
+use vswitch_api::{Mac, ReservedMulticast};
+
+use super::counters::WorkerCounters;
+use super::fdb::{Fdb, FdbFull, FdbKey, FdbRecord};
+use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
+use super::worker::{Worker, WorkerShared};
+use super::{DropReason, PortId, SwitchId};
+use crate::frame::mac_to_u64;
+use crate::port::PortIo;
+
+/// Events that may wait for control; more are lost, and counted.
+const EVENT_QUEUE: usize = 4096;
+/// Most ports of all switches together.
+pub const MAX_PORTS: usize = 16_384;
+
+/// How the datapath runs.
+#[derive(Clone, Copy, Debug)]
+pub struct DatapathConfig {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Microseconds that a worker goes on looking for frames before it sleeps.
+    pub spin_us: u32,
+}
+
+/// A new switch.
+#[derive(Clone, Copy, Debug)]
+pub struct SwitchSetup {
+    /// Most entries of its FDB.
+    pub fdb_capacity: u32,
+    /// What happens to frames for the reserved group addresses.
+    pub reserved: ReservedMulticast,
+}
+
+/// A new port.
+#[derive(Debug)]
+pub struct PortSetup {
+    /// Its switch.
+    pub switch: SwitchId,
+    /// Where its frames come from and go to.
+    pub io: PortIo,
+    /// Bytes of layer-3 payload.
+    pub mtu: u32,
+    /// False: nothing goes in or out.
+    pub up: bool,
+    /// False: frames go out segmented and with complete checksums.
+    pub offload: bool,
+}
+
+/// Something that control may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatapathEvent {
+    /// A station was seen for the first time.
+    Learned {
+        /// The switch.
+        switch: SwitchId,
+        /// The station.
+        mac: Mac,
+        /// The port it is behind.
+        port: PortId,
+    },
+    /// A station was seen on another port than before.
+    Moved {
+        /// The switch.
+        switch: SwitchId,
+        /// The station.
+        mac: Mac,
+        /// The port it was behind.
+        from: PortId,
+        /// The port it is behind.
+        to: PortId,
+    },
+    /// A port can't be received from any more: its device is gone.
+    PortFailed {
+        /// The port.
+        port: PortId,
+        /// What the kernel said.
+        errno: i32,
+    },
+}
+
+/// What control and the workers share.
+pub(super) struct Shared {
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Counts the snapshots; a worker that has seen the newest has left all older ones.
+    pub generation: AtomicU64,
+    pub stop: AtomicBool,
+    pub workers: Vec<WorkerShared>,
+    /// The generation that each worker has taken over.
+    seen: Mutex<Vec<u64>>,
+    all_seen: Condvar,
+    events: ArrayQueue<DatapathEvent>,
+    lost_events: AtomicU64,
+    event_pending: AtomicBool,
+    event_fd: EventFd,
+}
+
+impl Shared {
+    /// A worker has taken over this snapshot.
+    pub fn acknowledge(&self, worker: usize, generation: u64) {
+        lock(&self.seen)[worker] = generation;
+        self.all_seen.notify_all();
+    }
+
+    /// Queues an event for control. The system call is made for the first of many only.
+    pub fn notify(&self, event: DatapathEvent) {
+        if self.events.push(event).is_err() {
+            self.lost_events.fetch_add(1, Ordering::Relaxed);
+        }
+        if !self.event_pending.swap(true, Ordering::AcqRel) {
+            let _ = self.event_fd.write(1);
+        }
+    }
+
+    fn wake_workers(&self) {
+        for worker in &self.workers {
+            let _ = worker.wake.write(1);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What the guards protect is replaced as a whole, so a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds of the clock by which the FDB ages.
+pub(super) fn seconds() -> u32 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| time.tv_sec() as u32)
+}
+
+/// The datapath: its workers run until it is dropped. Ports and switches are named by index; an index that names
+/// nothing is ignored or answered with nothing.
+pub struct Datapath {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// Held while a snapshot is made and published.
+    edit: Mutex<()>,
+}
+
+impl Datapath {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// No descriptors or threads to be had.
+    pub fn start(config: DatapathConfig) -> io::Result<Self> {
+        let workers = (0..config.workers.max(1))
+            .map(|_| WorkerShared::new())
+            .collect::<Result<Vec<_>, _>>()?;
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            generation: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            seen: Mutex::new(vec![0; workers.len()]),
+            workers,
+            all_seen: Condvar::new(),
+            events: ArrayQueue::new(EVENT_QUEUE),
+            lost_events: AtomicU64::new(0),
+            event_pending: AtomicBool::new(false),
+            event_fd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        });
+        // Made first, so that threads started before one that can't be are stopped when this is dropped.
+        let mut datapath = Self {
+            shared,
+            threads: Vec::new(),
+            edit: Mutex::new(()),
+        };
+        for index in 0..datapath.workers() {
+            let worker = Worker::new(
+                index,
+                datapath.shared.clone(),
+                Duration::from_micros(config.spin_us.into()),
+            );
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            datapath.threads.push(thread.spawn(move || worker.run())?);
+        }
+        Ok(datapath)
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.shared.workers.len()
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Publishes what `change` makes of the snapshot.
+    fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
+        let _guard = lock(&self.edit);
+        let mut snapshot = Snapshot::clone(&self.snapshot());
+        let result = change(&mut snapshot);
+        self.shared.snapshot.store(Arc::new(snapshot));
+        self.shared.generation.fetch_add(1, Ordering::Release);
+        self.shared.wake_workers();
+        result
+    }
+
+    /// Returns when all workers have taken over the newest snapshot, which takes as long as a batch.
+    pub fn quiesce(&self) {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        self.shared.wake_workers();
+        let mut seen = lock(&self.shared.seen);
+        while seen.iter().any(|seen| *seen < generation) {
+            seen = self.shared.all_seen.wait(seen).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Adds a switch without ports.
+    pub fn add_switch(&self, setup: SwitchSetup) -> SwitchId {
+        let fdb = Arc::new(Fdb::new(setup.fdb_capacity));
+        let entry = Arc::new(SwitchEntry {
+            fdb,
+            reserved: setup.reserved,
+            flood: PortSet::default(),
+        });
+        self.edit(|snapshot| SwitchId(put(&mut snapshot.switches, entry) as u16))
+    }
+
+    /// Sets what happens to frames for the reserved group addresses.
+    pub fn set_reserved(&self, id: SwitchId, reserved: ReservedMulticast) {
+        self.edit(|snapshot| {
+            if let Some(switch) = entry(&mut snapshot.switches, id.index()) {
+                *switch = Arc::new(SwitchEntry {
+                    reserved,
+                    ..SwitchEntry::clone(switch)
+                });
+            }
+        });
+    }
+
+    /// Removes a switch; its ports must be gone.
+    pub fn remove_switch(&self, id: SwitchId) {
+        self.edit(|snapshot| {
+            if let Some(slot) = snapshot.switches.get_mut(id.index()) {
+                *slot = None;
+            }
+        });
+    }
+
+    /// Adds a port and begins to receive from it.
+    ///
+    /// # Errors
+    /// There are [`MAX_PORTS`] already, or its descriptors can't be polled; the port is not added then.
+    pub fn add_port(&self, setup: PortSetup) -> io::Result<PortId> {
+        let PortSetup {
+            switch,
+            io,
+            mtu,
+            up,
+            offload,
+        } = setup;
+        let counters = (0..self.workers()).map(|_| WorkerCounters::default()).collect();
+        let mut port = PortEntry {
+            id: PortId(0),
+            switch,
+            io: Arc::new(io),
+            mtu,
+            up,
+            offload,
+            counters,
+        };
+        let port = self.edit(|snapshot| {
+            let free = snapshot
+                .ports
+                .iter()
+                .position(Option::is_none)
+                .unwrap_or(snapshot.ports.len());
+            if free >= MAX_PORTS {
+                return Err(io::Error::other(format!("there are {MAX_PORTS} ports already")));
+            }
+            port.id = PortId(free as u16);
+            let port = Arc::new(port);
+            put(&mut snapshot.ports, port.clone());
+            set_flood(snapshot, &port);
+            Ok(port)
+        })?;
+        // After the snapshot: a worker that is told of the port finds it there.
+        if let Err(error) = self.poll(&port) {
+            self.remove_port(port.id);
+            return Err(error);
+        }
+        Ok(port.id)
+    }
+
+    fn poll(&self, port: &PortEntry) -> io::Result<()> {
+        for (index, worker) in self.shared.workers.iter().enumerate() {
+            if let Some(fd) = port.io.receive_fd(index, self.workers(), port.id.index()) {
+                worker
+                    .epoll
+                    .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, port.id.0.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the settings of a port. The learned entries of one that goes down are gone.
+    pub fn update_port(&self, id: PortId, mtu: u32, up: bool, offload: bool) {
+        let port = self.edit(|snapshot| {
+            let slot = entry(&mut snapshot.ports, id.index())?;
+            *slot = Arc::new(PortEntry {
+                mtu,
+                up,
+                offload,
+                ..PortEntry::clone(slot)
+            });
+            let port = slot.clone();
+            set_flood(snapshot, &port);
+            Some(port)
+        });
+        if let Some(port) = port.filter(|port| !port.up) {
+            // A worker may still be learning from it by the old snapshot.
+            self.quiesce();
+            self.fdb_flush(port.switch, Some(id));
+        }
+    }
+
+    /// Removes a port. When it returns no worker uses the port any more, its entries in the FDB are gone and, once the
+    /// caller has dropped what it holds, its descriptors are closed.
+    pub fn remove_port(&self, id: PortId) {
+        let Some(port) = self.snapshot().port(id).cloned() else {
+            return;
+        };
+        for (index, worker) in self.shared.workers.iter().enumerate() {
+            if let Some(fd) = port.io.receive_fd(index, self.workers(), id.index()) {
+                // Not there if a worker took it out because the device failed.
+                let _ = worker.epoll.delete(fd);
+            }
+        }
+        // Two steps, so that the index is not used again before the last worker has left the port.
+        self.edit(|snapshot| {
+            if let Some(slot) = entry(&mut snapshot.ports, id.index()) {
+                *slot = Arc::new(PortEntry {
+                    up: false,
+                    ..PortEntry::clone(slot)
+                });
+                let port = slot.clone();
+                set_flood(snapshot, &port);
+            }
+        });
+        self.quiesce();
+        if let Some(switch) = self.snapshot().switch(port.switch) {
+            switch.fdb.forget_port(id);
+        }
+        self.edit(|snapshot| {
+            if let Some(slot) = snapshot.ports.get_mut(id.index()) {
+                *slot = None;
+            }
+        });
+        self.quiesce();
+    }
+
+    /// Where the frames of a port come from and go to.
+    pub fn io(&self, id: PortId) -> Option<Arc<PortIo>> {
+        self.snapshot().port(id).map(|port| port.io.clone())
+    }
+
+    /// Counters of a port since it was added.
+    pub fn counters(&self, id: PortId) -> PortCounters {
+        let mut total = PortCounters::default();
+        if let Some(port) = self.snapshot().port(id) {
+            port.counters.iter().for_each(|counters| counters.add_to(&mut total));
+            let overruns = port.io.overruns();
+            if overruns > 0 {
+                total.rx_frames += overruns;
+                total.rx_drops.insert(DropReason::Overrun.as_str().to_owned(), overruns);
+            }
+        }
+        total
+    }
+
+    fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
+        self.snapshot().switch(id).map(|switch| switch.fdb.clone())
+    }
+
+    /// All entries of the FDB of a switch.
+    pub fn fdb(&self, id: SwitchId) -> Vec<FdbRecord> {
+        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.records(seconds()))
+    }
+
+    /// Number of entries in the FDB of a switch.
+    pub fn fdb_len(&self, id: SwitchId) -> u32 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.len())
+    }
+
+    /// How often a station could not be learned since the FDB was full.
+    pub fn fdb_full(&self, id: SwitchId) -> u64 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.full_count())
+    }
+
+    /// Number of FDB entries of each port of a switch, by port index; ports after the last that has one are left out.
+    pub fn fdb_counts(&self, id: SwitchId) -> Vec<u32> {
+        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.counts())
+    }
+
+    /// Sets an FDB entry by hand.
+    ///
+    /// # Errors
+    /// The FDB is full.
+    pub fn fdb_add_static(&self, id: SwitchId, mac: Mac, port: PortId) -> Result<(), FdbFull> {
+        self.fdb_of(id).map_or(Ok(()), |fdb| fdb.add_static(key(mac), port))
+    }
+
+    /// Removes an FDB entry of either kind; false if there is none.
+    pub fn fdb_remove(&self, id: SwitchId, mac: Mac) -> bool {
+        self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(mac)))
+    }
+
+    /// Removes the learned FDB entries, of one port or of all; returns how many.
+    pub fn fdb_flush(&self, id: SwitchId, port: Option<PortId>) -> u32 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.flush(port))
+    }
+
+    /// Removes the learned FDB entries not seen for `ageing_secs` (0 = never); returns how many.
+    pub fn age(&self, id: SwitchId, ageing_secs: u32) -> u32 {
+        if ageing_secs == 0 {
+            return 0;
+        }
+        self.fdb_of(id).map_or(0, |fdb| fdb.age(seconds(), ageing_secs))
+    }
+
+    /// Readable when events wait.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.shared.event_fd.as_fd()
+    }
+
+    /// Takes the events that wait, and how many more were lost since the last call.
+    pub fn take_events(&self) -> (Vec<DatapathEvent>, u64) {
+        let _ = self.shared.event_fd.read();
+        // Before the queue is emptied: an event that comes meanwhile is either taken now or signalled again.
+        self.shared.event_pending.store(false, Ordering::Release);
+        let events = std::iter::from_fn(|| self.shared.events.pop())
+            .take(EVENT_QUEUE)
+            .collect();
+        (events, self.shared.lost_events.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.wake_workers();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has nothing more to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn key(mac: Mac) -> FdbKey {
+    FdbKey::new(0, mac_to_u64(mac))
+}
+
+fn entry<T>(table: &mut [Option<T>], index: usize) -> Option<&mut T> {
+    table.get_mut(index)?.as_mut()
+}
+
+/// Puts a value into the first free place of a table.
+fn put<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
+    let index = table.iter().position(Option::is_none).unwrap_or(table.len());
+    if index == table.len() {
+        table.push(None);
+    }
+    table[index] = Some(value);
+    index
+}
+
+fn set_flood(snapshot: &mut Snapshot, port: &PortEntry) {
+    if let Some(switch) = entry(&mut snapshot.switches, port.switch.index()) {
+        let mut changed = SwitchEntry::clone(switch);
+        changed.flood.set(port.id, port.up);
+        *switch = Arc::new(changed);
+    }
+}

@@ -1,0 +1,114 @@
+//! What workers read of the configuration: an immutable picture that control replaces as a whole.
+
+use std::sync::Arc;
+
+use vswitch_api::ReservedMulticast;
+
+use super::counters::WorkerCounters;
+use super::fdb::Fdb;
+use super::{PortId, SwitchId};
+use crate::port::PortIo;
+
+/// All switches and ports.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    pub(super) ports: Vec<Option<Arc<PortEntry>>>,
+    pub(super) switches: Vec<Option<Arc<SwitchEntry>>>,
+}
+
+/// A port as workers see it.
+#[derive(Clone)]
+pub struct PortEntry {
+    /// Its index.
+    pub id: PortId,
+    /// The switch that it is a port of.
+    pub switch: SwitchId,
+    /// Where frames come from and go to.
+    pub io: Arc<PortIo>,
+    /// Bytes of layer-3 payload.
+    pub mtu: u32,
+    /// False: nothing goes in or out.
+    pub up: bool,
+    /// False: frames go out segmented and with complete checksums.
+    pub offload: bool,
+    /// One set for each worker.
+    pub counters: Arc<[WorkerCounters]>,
+}
+
+/// A switch as workers see it.
+#[derive(Clone)]
+pub struct SwitchEntry {
+    /// Which stations are behind which port.
+    pub fdb: Arc<Fdb>,
+    /// What happens to frames for the reserved group addresses.
+    pub reserved: ReservedMulticast,
+    /// Ports that are up: where a flood goes.
+    pub flood: PortSet,
+}
+
+impl Snapshot {
+    /// The port with this index.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Arc<PortEntry>> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    /// The switch with this index.
+    #[inline]
+    pub fn switch(&self, id: SwitchId) -> Option<&Arc<SwitchEntry>> {
+        self.switches.get(id.index())?.as_ref()
+    }
+}
+
+/// A set of ports, as a bitmap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortSet(Vec<u64>);
+
+impl PortSet {
+    /// Puts a port in or takes it out.
+    pub fn set(&mut self, port: PortId, member: bool) {
+        let (word, bit) = (port.index() / 64, port.index() % 64);
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        if member {
+            self.0[word] |= 1 << bit;
+        } else {
+            self.0[word] &= !(1 << bit);
+        }
+    }
+
+    /// The ports in it, lowest first.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = PortId> + '_ {
+        self.0.iter().enumerate().flat_map(|(index, &word)| {
+            let mut rest = word;
+            std::iter::from_fn(move || {
+                let bit = (rest != 0).then(|| rest.trailing_zeros())?;
+                rest &= rest - 1;
+                Some(PortId((index * 64) as u16 + bit as u16))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_port_set_is_a_set(steps in prop::collection::vec((0u16..300, any::<bool>()), 0..100)) {
+            let (mut ports, mut expected) = (PortSet::default(), BTreeSet::new());
+            for (port, member) in steps {
+                ports.set(PortId(port), member);
+                if member { expected.insert(port); } else { expected.remove(&port); }
+            }
+            prop_assert!(ports.iter().map(|p| p.0).eq(expected));
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Addresses and routes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures::TryStreamExt;
+use ipnet::IpNet;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType, RouteVia,
+};
+use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
+use vswitch_api::lab::Route;
+use vswitch_api::name::IfAddr;
+
+use super::error::KernelError;
+use super::netlink::Netlink;
+
+/// How far an address reaches: the whole net, the link, or this host.
+pub use rtnetlink::packet_route::address::AddressScope;
+
+/// A unicast route of the main table; one of several next hops is one of these each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelRoute {
+    /// Destination.
+    pub to: IpNet,
+    /// Next hop, if there is one.
+    pub via: Option<IpAddr>,
+    /// Index of the outgoing interface, if it has one.
+    pub index: Option<u32>,
+}
+
+impl Netlink {
+    /// Gives an address to an interface. An IPv6 address is usable at once: no duplicate address
+    /// detection, because vswitch itself refuses duplicates on a switch.
+    ///
+    /// # Errors
+    /// EEXIST if the interface has it already.
+    pub async fn add_address(&self, index: u32, address: IfAddr) -> Result<(), KernelError> {
+        let mut request = self.handle.address().add(index, address.ip(), address.prefix_len());
+        if address.ip().is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        request
+            .execute()
+            .await
+            .map_err(self.failed(format_args!("add {address} to interface {index}")))
+    }
+
+    /// Takes an address away from an interface.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL if the interface does not have it.
+    pub async fn del_address(&self, index: u32, address: IfAddr) -> Result<(), KernelError> {
+        let message = match address.ip() {
+            IpAddr::V4(ip) => AddressMessageBuilder::<Ipv4Addr>::new()
+                .index(index)
+                .address(ip, address.prefix_len())
+                .build(),
+            IpAddr::V6(ip) => AddressMessageBuilder::<Ipv6Addr>::new()
+                .index(index)
+                .address(ip, address.prefix_len())
+                .build(),
+        };
+        let what = format!("remove {address} from interface {index}");
+        self.handle
+            .address()
+            .del(message)
+            .execute()
+            .await
+            .map_err(|e| self.failed(what)(e))
+    }
+
+    /// All addresses, with the index of the interface that has each.
+    pub async fn addresses(&self) -> Result<Vec<(u32, IpNet, AddressScope)>, KernelError> {
+        let messages = self.handle.address().get().execute();
+        messages
+            .try_filter_map(async |message| Ok(parse_address(&message)))
+            .try_collect()
+            .await
+            .map_err(self.failed("list the addresses"))
+    }
+
+    /// Adds a route through an interface to the main table.
+    ///
+    /// # Errors
+    /// EEXIST if there is one to that destination, ENETUNREACH or EHOSTUNREACH if the next hop is on
+    /// no subnet of the interface, ENETDOWN if the interface is down.
+    pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
+        let what = format!("add route to {} through interface {index}", route.to);
+        let message = route_message(index, route, &what)?;
+        self.handle
+            .route()
+            .add(message)
+            .execute()
+            .await
+            .map_err(self.failed(what))
+    }
+
+    /// Removes a route through an interface from the main table.
+    ///
+    /// # Errors
+    /// ESRCH if there is none.
+    pub async fn del_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
+        let what = format!("remove route to {} through interface {index}", route.to);
+        let message = route_message(index, route, &what)?;
+        self.handle
+            .route()
+            .del(message)
+            .execute()
+            .await
+            .map_err(self.failed(what))
+    }
+
+    /// The unicast routes of the main table, IPv4 first.
+    pub async fn routes(&self) -> Result<Vec<KernelRoute>, KernelError> {
+        let mut routes = Vec::new();
+        for family in [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ] {
+            let messages = self.handle.route().get(family).execute();
+            let messages: Vec<_> = messages.try_collect().await.map_err(self.failed("list the routes"))?;
+            routes.extend(messages.iter().flat_map(parse_routes));
+        }
+        Ok(routes)
+    }
+}
+
+fn parse_address(message: &AddressMessage) -> Option<(u32, IpNet, AddressScope)> {
+    let (mut local, mut address) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => address = Some(*ip),
+            _ => {}
+        }
+    }
+    // On a point-to-point interface `Address` is the other side's.
+    let net = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
+    Some((message.header.index, net, message.header.scope))
+}
+
+fn route_message(index: u32, route: &Route, what: &str) -> Result<RouteMessage, KernelError> {
+    let invalid = |e: &dyn std::fmt::Display| {
+        KernelError::new(
+            what,
+            std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()),
+        )
+    };
+    let mut builder = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(route.to.network(), route.to.prefix_len())
+        .map_err(|e| invalid(&e))?
+        .output_interface(index);
+    match route.via {
+        Some(via) => builder = builder.gateway(via).map_err(|e| invalid(&e))?,
+        // As `ip route add` does: a destination on the link itself. IPv6 has no scopes of routes.
+        None if route.to.addr().is_ipv4() => builder = builder.scope(RouteScope::Link),
+        None => {}
+    }
+    Ok(builder.build())
+}
+
+fn parse_routes(message: &RouteMessage) -> Vec<KernelRoute> {
+    let header = &message.header;
+    if header.kind != RouteType::Unicast || header.table != RouteHeader::RT_TABLE_MAIN {
+        return Vec::new();
+    }
+    let any = match header.address_family {
+        rtnetlink::packet_route::AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip_of(address),
+        _ => None,
+    });
+    let Ok(to) = IpNet::new(destination.unwrap_or(any), header.destination_prefix_length) else {
+        return Vec::new();
+    };
+    let hops = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    });
+    match hops {
+        Some(hops) => hops
+            .iter()
+            .map(|hop| KernelRoute {
+                to,
+                via: gateway(&hop.attributes),
+                index: Some(hop.interface_index),
+            })
+            .collect(),
+        None => {
+            let index = message.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            });
+            vec![KernelRoute {
+                to,
+                via: gateway(&message.attributes),
+                index,
+            }]
+        }
+    }
+}
+
+fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(address) => ip_of(address),
+        RouteAttribute::Via(RouteVia::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        RouteAttribute::Via(RouteVia::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    })
+}
+
+fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
+}

@@ -1,0 +1,255 @@
+//! What happens to interfaces, in the daemon's own namespace and in all that have an id there.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::{NetlinkBuffer, NlasIterator};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::error::KernelError;
+use super::netns::NetNs;
+
+/// Room for the events of some thousand interfaces that change at once.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// The kernel makes no event longer than this (NLMSG_GOODSIZE and the dump size are below).
+const MESSAGE_MAX: usize = 64 << 10;
+
+const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
+const RTM_DELLINK: u16 = libc::RTM_DELLINK;
+/// Length of struct ifinfomsg, after which the attributes come.
+const IFINFOMSG_LEN: usize = 16;
+
+/// What the monitor reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MonitorEvent {
+    /// An interface changed.
+    Link(LinkChange),
+    /// Events were lost: look at all interfaces again.
+    Resync,
+}
+
+/// An interface as it is after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkChange {
+    /// Namespace of the interface, by its id in the monitor's ([`super::Netlink::nsid_of`]); none: the monitor's own.
+    pub nsid: Option<i32>,
+    /// Its index there.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Administratively up.
+    pub up: bool,
+    /// Has carrier.
+    pub carrier: bool,
+    /// It was deleted or moved to another namespace.
+    pub gone: bool,
+}
+
+/// A socket that hears of every change of an interface in its namespace, and in all namespaces that
+/// have an id in it (NETLINK_LISTEN_ALL_NSID). It pins none of those.
+///
+/// Events wait in the socket until they are asked for. Closed on drop.
+pub struct LinkMonitor {
+    socket: AsyncFd<Socket>,
+    ready: VecDeque<MonitorEvent>,
+    buffer: Vec<u8>,
+}
+
+impl LinkMonitor {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Those of [`NetNs::run`]; EPERM without CAP_NET_BROADCAST.
+    pub async fn open(netns: &NetNs) -> Result<Self, KernelError> {
+        Self::with_buffer(netns, RECEIVE_BUFFER).await
+    }
+
+    /// As [`LinkMonitor::open`], with room for so many bytes of events (as the kernel counts them).
+    pub(super) async fn with_buffer(netns: &NetNs, bytes: usize) -> Result<Self, KernelError> {
+        let failed = |e: io::Error| KernelError::new(format!("listen for interface events in {netns}"), e);
+        let socket = netns.run(move || open_socket(bytes)).await?.map_err(failed)?;
+        // SAFETY: the socket owns its descriptor, which stays the same and open until the AsyncFd drops the socket.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        let socket = socket.map_err(|e| failed(e.into_parts().1))?;
+        Ok(Self {
+            socket,
+            ready: VecDeque::new(),
+            buffer: vec![0; MESSAGE_MAX],
+        })
+    }
+
+    /// The next event. None: the socket failed, there will be no more. May be cancelled without loss.
+    pub async fn recv(&mut self) -> Option<MonitorEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let mut guard = self.socket.readable().await.ok()?;
+            match receive(self.socket.get_ref().as_raw_fd(), &mut self.buffer) {
+                Ok((nsid, len)) => parse(nsid, &self.buffer[..len], &mut self.ready),
+                Err(Errno::EAGAIN) => guard.clear_ready(),
+                Err(Errno::EINTR) => {}
+                // The receive buffer was full. From then on the kernel drops events without a further word
+                // until the buffer is empty (NETLINK_S_CONGESTED in af_netlink.c), so it is emptied first:
+                // what is lost meanwhile, the resync finds.
+                Err(Errno::ENOBUFS) => {
+                    let fd = self.socket.get_ref().as_raw_fd();
+                    while matches!(
+                        receive(fd, &mut self.buffer),
+                        Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR)
+                    ) {}
+                    return Some(MonitorEvent::Resync);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no more interface events");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn open_socket(buffer: usize) -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.set_non_blocking(true)?;
+    socket.set_listen_all_namespaces(true)?;
+    if setsockopt(&socket, sockopt::RcvBufForce, &buffer).is_err() {
+        // Without CAP_NET_ADMIN in the initial user namespace the kernel gives at most rmem_max;
+        // a smaller buffer only means an earlier resync.
+        setsockopt(&socket, sockopt::RcvBuf, &buffer)?;
+    }
+    socket.bind(&SocketAddr::new(0, 1 << (MulticastGroup::Link as u32 - 1)))?;
+    Ok(socket)
+}
+
+/// Receives one datagram: the id of the namespace that it is from, and its length.
+fn receive(socket: RawFd, buffer: &mut [u8]) -> nix::Result<(Option<i32>, usize)> {
+    let mut control = nix::cmsg_space!(i32);
+    let mut iov = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket, &mut iov, Some(&mut control), MsgFlags::empty())?;
+    let nsid = message.cmsgs()?.find_map(|cmsg| match cmsg {
+        ControlMessageOwned::Unknown(c)
+            if (c.cmsg_header.cmsg_level, c.cmsg_header.cmsg_type)
+                == (libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID) =>
+        {
+            Some(i32::from_ne_bytes(*c.data_bytes.first_chunk()?))
+        }
+        _ => None,
+    });
+    Ok((nsid, message.bytes))
+}
+
+/// Takes the link messages out of a datagram. What can't be read ends it: the kernel makes none such,
+/// and nothing after it could be trusted.
+fn parse(nsid: Option<i32>, mut datagram: &[u8], events: &mut VecDeque<MonitorEvent>) {
+    while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
+        if let Some(change) = parse_link(nsid, message.message_type(), message.payload()) {
+            events.push_back(MonitorEvent::Link(change));
+        }
+        let aligned = (message.length() as usize).next_multiple_of(4);
+        datagram = datagram.get(aligned..).unwrap_or_default();
+    }
+}
+
+/// Reads only what the event tells. The full parser of netlink-packet-route gives up on a message when
+/// one of its many attributes is of a kind that it does not know.
+fn parse_link(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<LinkChange> {
+    if message_type != RTM_NEWLINK && message_type != RTM_DELLINK {
+        return None;
+    }
+    // struct ifinfomsg: family, padding, type, index, flags, change
+    let (header, attributes) = payload.split_at_checked(IFINFOMSG_LEN)?;
+    // PF_BRIDGE messages tell of a bridge's port, not of the link; a bridge deletes the port, not the link.
+    if i32::from(header[0]) != libc::AF_UNSPEC {
+        return None;
+    }
+    let index = u32::from_ne_bytes(*header[4..].first_chunk()?);
+    let flags = u32::from_ne_bytes(*header[8..].first_chunk()?);
+    let name = NlasIterator::new(attributes)
+        .flatten()
+        .find(|a| a.kind() == libc::IFLA_IFNAME)?;
+    let name = name.value().split(|b| *b == 0).next()?;
+    Some(LinkChange {
+        nsid,
+        index,
+        name: String::from_utf8_lossy(name).into_owned(),
+        up: flags & libc::IFF_UP as u32 != 0,
+        carrier: flags & libc::IFF_LOWER_UP as u32 != 0,
+        gone: message_type == RTM_DELLINK,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(message_type: u16, index: u32, flags: u32, name: &str) -> Vec<u8> {
+        let mut payload = vec![0; IFINFOMSG_LEN];
+        payload[4..8].copy_from_slice(&index.to_ne_bytes());
+        payload[8..12].copy_from_slice(&flags.to_ne_bytes());
+        payload.extend((4 + name.len() as u16 + 1).to_ne_bytes());
+        payload.extend(libc::IFLA_IFNAME.to_ne_bytes());
+        payload.extend(name.as_bytes());
+        payload.resize((payload.len() + 1).next_multiple_of(4), 0);
+        let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
+        bytes.extend(message_type.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn parsed(datagram: &[u8]) -> Vec<MonitorEvent> {
+        let mut events = VecDeque::new();
+        parse(Some(3), datagram, &mut events);
+        events.into()
+    }
+
+    #[test]
+    fn every_link_message_of_a_datagram_is_an_event() {
+        let both = libc::IFF_UP as u32 | libc::IFF_LOWER_UP as u32;
+        let datagram = [message(RTM_NEWLINK, 7, both, "eth0"), message(RTM_DELLINK, 8, 0, "red")].concat();
+        let link = |index, name: &str, on, gone| {
+            MonitorEvent::Link(LinkChange {
+                nsid: Some(3),
+                index,
+                name: name.into(),
+                up: on,
+                carrier: on,
+                gone,
+            })
+        };
+        assert_eq!(
+            parsed(&datagram),
+            [link(7, "eth0", true, false), link(8, "red", false, true)]
+        );
+    }
+
+    #[test]
+    fn a_bridge_port_message_is_no_link_event() {
+        let mut datagram = message(RTM_DELLINK, 7, 0, "eth0");
+        datagram[16] = libc::AF_BRIDGE as u8;
+        assert_eq!(parsed(&datagram), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_makes_the_parser_panic(datagram: Vec<u8>) {
+            parsed(&datagram);
+        }
+
+        #[test]
+        fn no_damaged_message_makes_the_parser_panic(at in 0usize..40, byte: u8, cut in 0usize..60) {
+            let mut datagram = [message(RTM_NEWLINK, 7, 1, "eth0"), message(RTM_DELLINK, 8, 0, "red")].concat();
+            datagram[at] = byte;
+            parsed(&datagram[..datagram.len() - cut]);
+        }
+    }
+}

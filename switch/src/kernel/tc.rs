@@ -1,0 +1,122 @@
+//! Keeps the kernel's own stack from seeing what arrives at an interface that the switch reads.
+//!
+//! AF_PACKET sockets get a frame before tc ingress does, so a filter that drops all there leaves the
+//! frame to the switch alone. The filter is a classic BPF program of one instruction in direct-action
+//! mode (cls_bpf): unlike eBPF it needs no more than CAP_NET_ADMIN over the namespace, and unlike the
+//! filters u32 and matchall it needs no action module (gact), which small kernels lack.
+
+use futures::TryStreamExt;
+use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::tc::{
+    TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption,
+};
+
+use super::error::KernelError;
+use super::netlink::Netlink;
+
+// linux/pkt_cls.h
+const TCA_BPF_OPS_LEN: u16 = 4;
+const TCA_BPF_OPS: u16 = 5;
+const TC_ACT_SHOT: u32 = 2;
+
+/// Before every other filter.
+const PRIORITY: u16 = 1;
+/// "vs": tells our filter from others.
+const FILTER_HANDLE: u32 = 0x7673;
+
+impl Netlink {
+    /// Drops at tc ingress all that arrives at an interface. Fine if it does so already.
+    ///
+    /// # Errors
+    /// ENODEV if the interface is gone, ENOENT if the kernel lacks cls_bpf or the ingress qdisc.
+    pub async fn drop_ingress(&self, index: u32) -> Result<(), KernelError> {
+        let what = format!("drop what arrives at interface {index}");
+        let index = index.cast_signed();
+        let qdisc = self.handle.qdisc().add(index).ingress().execute().await;
+        // An ingress or clsact qdisc that is there already serves as well.
+        unless_exists(qdisc.map_err(self.failed(&what)))?;
+        let mut filter = filter_message(index);
+        filter.attributes.push(TcAttribute::Options(drop_all()));
+        let add = RouteNetlinkMessage::NewTrafficFilter(filter);
+        unless_exists(
+            self.request(add, NLM_F_CREATE | NLM_F_EXCL)
+                .await
+                .map(drop)
+                .map_err(self.failed(&what)),
+        )
+    }
+
+    /// Undoes [`Netlink::drop_ingress`]: removes its filter, and the ingress qdisc unless others use it.
+    ///
+    /// # Errors
+    /// [`KernelError::is_gone`] if the interface is gone. Fine if only the filter is.
+    pub async fn undrop_ingress(&self, index: u32) -> Result<(), KernelError> {
+        let what = format!("stop dropping what arrives at interface {index}");
+        let index = index.cast_signed();
+        let delete = RouteNetlinkMessage::DelTrafficFilter(filter_message(index));
+        match self.request(delete, 0).await.map_err(self.failed(&what)) {
+            // The kernel says EINVAL when there is no qdisc, ENOENT when there is no such filter.
+            Err(e) if matches!(e.errno(), Some(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)) => {}
+            result => drop(result?),
+        }
+        let filters = self.handle.traffic_filter(index).get().ingress().execute();
+        let filters: Vec<_> = match filters.try_collect().await.map_err(self.failed(&what)) {
+            // No qdisc.
+            Err(e) if e.errno() == Some(nix::errno::Errno::EINVAL) => return Ok(()),
+            result => result?,
+        };
+        if !filters.is_empty() || !self.has_ingress_qdisc(index).await.map_err(self.failed(&what))? {
+            return Ok(());
+        }
+        let mut qdisc = self.handle.qdisc().del(index);
+        qdisc.message_mut().header.parent = TcHandle::INGRESS;
+        qdisc.execute().await.map_err(self.failed(&what))
+    }
+
+    /// True for `ingress`, false for `clsact`, which is not ours.
+    async fn has_ingress_qdisc(&self, index: i32) -> Result<bool, rtnetlink::Error> {
+        let qdiscs: Vec<_> = self.handle.qdisc().get().index(index).execute().try_collect().await?;
+        let ingress = TcAttribute::Kind("ingress".into());
+        Ok(qdiscs
+            .iter()
+            .any(|q| q.header.index == index && q.attributes.contains(&ingress)))
+    }
+}
+
+fn unless_exists(result: Result<(), KernelError>) -> Result<(), KernelError> {
+    result.or_else(|e| if e.is_exists() { Ok(()) } else { Err(e) })
+}
+
+/// Names our filter.
+fn filter_message(index: i32) -> TcMessage {
+    let mut message = TcMessage::with_index(index);
+    message.header.parent = TcHandle {
+        major: 0xffff,
+        minor: TcHandle::MIN_INGRESS,
+    };
+    message.header.handle = FILTER_HANDLE.into();
+    let all_protocols = u16::to_be(libc::ETH_P_ALL as u16);
+    message.header.info = TcHandle {
+        major: PRIORITY,
+        minor: all_protocols,
+    }
+    .into();
+    message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.into()));
+    message
+}
+
+/// `return TC_ACT_SHOT` as classic BPF (struct sock_filter).
+fn drop_all() -> Vec<TcOption> {
+    let mut instruction = Vec::with_capacity(8);
+    instruction.extend(((libc::BPF_RET | libc::BPF_K) as u16).to_ne_bytes());
+    instruction.extend([0, 0]); // jump offsets
+    instruction.extend(TC_ACT_SHOT.to_ne_bytes());
+    [
+        TcFilterBpfOption::Other(DefaultNla::new(TCA_BPF_OPS_LEN, 1u16.to_ne_bytes().into())),
+        TcFilterBpfOption::Other(DefaultNla::new(TCA_BPF_OPS, instruction)),
+        TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+    ]
+    .map(TcOption::Bpf)
+    .into()
+}

@@ -1,0 +1,135 @@
+//! The log: where it goes, what it looks like, and a level that can be changed while the daemon runs.
+
+use std::io::IsTerminal;
+
+use tracing::Subscriber;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+use vswitch_api::error::{ApiError, ErrorCode};
+
+use crate::config::{Log, LogFormat};
+
+/// Changes the level of the running log.
+#[derive(Clone, Debug)]
+pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
+
+impl LogHandle {
+    /// Sets the level or filter.
+    ///
+    /// # Errors
+    /// The text of what is wrong with `level`; the old one stays.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        let filter = parse_filter(level)?;
+        self.0.reload(filter).map_err(|error| error.to_string())
+    }
+}
+
+/// Starts the log for the whole process.
+///
+/// # Errors
+/// `Invalid` for a bad level, `Internal` if the journal was asked for and can't be reached.
+pub fn init(config: &Log) -> Result<LogHandle, ApiError> {
+    let invalid = |cause| ApiError::new(ErrorCode::Invalid, "log level", cause);
+    let (filter, handle) = reload::Layer::new(parse_filter(&config.level).map_err(invalid)?);
+    let registry = tracing_subscriber::registry().with(filter).with(output(config.format)?);
+    registry
+        .try_init()
+        .map_err(|error| ApiError::new(ErrorCode::Internal, "log", error.to_string()))?;
+    Ok(LogHandle(handle))
+}
+
+/// A level (`info`), or a comma-separated list of levels and `target=level` (`info,vswitch::control=debug`).
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
+    // EnvFilter takes a lone word that is no level for the name of a target, so "inof" would turn the log off.
+    let words: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    if let Some(word) = words.iter().find(|word| !word.contains('=') && !is_level(word)) {
+        return Err(format!(
+            "{word:?} is not a level; use off, error, warn, info, debug or trace"
+        ));
+    }
+    EnvFilter::try_new(words.join(",")).map_err(|error| format!("{text:?} is not a level or filter: {error}"))
+}
+
+type Output<S> = Box<dyn Layer<S> + Send + Sync>;
+
+fn output<S>(format: LogFormat) -> Result<Output<S>, ApiError>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let journal = || {
+        tracing_journald::layer()
+            .map(|layer| layer.with_syslog_identifier("vswitchd".into()).boxed())
+            .map_err(|error| {
+                ApiError::new(ErrorCode::Internal, "journal", error.to_string())
+                    .hint("set format = \"text\" under [log] in vswitchd.toml")
+            })
+    };
+    let text = || {
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(colours)
+            .with_target(false)
+            .boxed()
+    };
+    match format {
+        LogFormat::Journald => journal(),
+        LogFormat::Auto if stderr_is_journal() => journal().or_else(|_| Ok(text())),
+        LogFormat::Auto | LogFormat::Text => Ok(text()),
+        LogFormat::Json => Ok(fmt::layer().json().with_writer(std::io::stderr).boxed()),
+    }
+}
+
+/// systemd.exec(5): `JOURNAL_STREAM` holds device and inode of the journal's stream. They have to be compared, because
+/// the variable is inherited by programs whose stderr was redirected.
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    nix::sys::stat::fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_taken() {
+        for text in [
+            "info",
+            "OFF",
+            "debug",
+            "info,vswitch::control=debug",
+            "warn, vswitch=trace",
+        ] {
+            assert!(parse_filter(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_level_is_refused() {
+        for text in ["", "inof", "info,", "info,vswitch::control", "vswitch=loud", "a=b=c"] {
+            assert!(parse_filter(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_level_changes_while_the_log_runs() {
+        let (filter, handle) = reload::Layer::new(parse_filter("warn").unwrap());
+        let handle = LogHandle(handle);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(filter), || {
+            assert!(!tracing::enabled!(tracing::Level::DEBUG));
+            handle.set_level("debug").unwrap();
+            assert!(tracing::enabled!(tracing::Level::DEBUG));
+            assert!(handle.set_level("loud").is_err());
+            assert!(tracing::enabled!(tracing::Level::DEBUG));
+        });
+    }
+}

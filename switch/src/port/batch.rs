@@ -1,0 +1,162 @@
+//! A batch: the frames that a worker took from one port in one go, and the memory they lie in.
+
+use crate::frame::{MAX_FRAME, VLAN_HLEN, VNET_HDR_LEN, VnetHeader};
+
+/// Most frames of a batch.
+pub const MAX_BATCH: usize = 64;
+/// Bytes that a batch may fill before it is processed, so that large frames are sent while they are still in the cache.
+const CACHE_BUDGET: usize = 192 << 10;
+/// Room in front of a frame: its virtio-net header ends there, and up to two tags can be put in below it.
+/// 66 + 14 puts the IP header of an untagged frame on a 16-byte boundary.
+pub const HEADROOM: usize = 66;
+/// Distance of two slots when each must be able to take the longest frame. The odd lines spread the heads over the cache.
+pub const STRIDE: usize = (HEADROOM + MAX_FRAME).next_multiple_of(64) + 192;
+
+const _: () = assert!(HEADROOM >= VNET_HDR_LEN + 2 * VLAN_HLEN);
+
+/// Where a frame lies in the arena of its batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Offset of the first byte of the destination address; the virtio-net header lies just before it.
+    pub start: u32,
+    /// Bytes of the frame, without the virtio-net header.
+    pub len: u32,
+}
+
+/// Frames from one port with their virtio-net headers, reused from batch to batch.
+pub struct Batch {
+    arena: Box<[u8]>,
+    slots: [Slot; MAX_BATCH],
+    len: usize,
+    /// Arena offset up to which slots are taken.
+    used: usize,
+}
+
+impl Batch {
+    /// An empty batch. Its memory is touched only as frames come.
+    pub fn new() -> Self {
+        Self {
+            arena: vec![0; MAX_BATCH * STRIDE].into(),
+            slots: [Slot::default(); MAX_BATCH],
+            len: 0,
+            used: 0,
+        }
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.used = 0;
+    }
+
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// No frames.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether one more frame of any length should be taken before the batch is processed.
+    pub fn has_room(&self) -> bool {
+        self.len < MAX_BATCH && self.used < CACHE_BUDGET
+    }
+
+    /// Room for the next frame of a port that is read frame by frame: virtio-net header and frame go here.
+    pub fn tail(&mut self) -> &mut [u8] {
+        &mut self.arena[self.used + HEADROOM - VNET_HDR_LEN..][..VNET_HDR_LEN + MAX_FRAME]
+    }
+
+    /// Takes `len` bytes (virtio-net header and frame) that were written into [`Batch::tail`].
+    pub fn push(&mut self, len: usize) {
+        self.push_at(self.used, len);
+        self.used += (HEADROOM + len).next_multiple_of(64);
+    }
+
+    /// The whole arena, for a port that fills many slots with one call; the i-th then goes to [`Batch::start_of`].
+    pub fn arena_mut(&mut self) -> &mut [u8] {
+        &mut self.arena
+    }
+
+    /// Where virtio-net header and frame of the i-th fixed slot go; there is room for [`MAX_FRAME`] and the header.
+    pub fn start_of(i: usize) -> usize {
+        i * STRIDE + HEADROOM - VNET_HDR_LEN
+    }
+
+    /// Takes `len` bytes (virtio-net header and frame) at the i-th fixed slot, and puts `tag` (TPID, TCI)
+    /// back in its place behind the addresses.
+    pub fn push_fixed(&mut self, i: usize, len: usize, tag: Option<(u16, u16)>) {
+        self.push_at(i * STRIDE, len);
+        if let Some((tpid, tci)) = tag
+            && let Some(slot) = self.slots[..self.len].last_mut()
+            && slot.len >= 12
+        {
+            let start = slot.start as usize;
+            self.arena
+                .copy_within(start - VNET_HDR_LEN..start + 12, start - VNET_HDR_LEN - VLAN_HLEN);
+            self.arena[start + 8..start + 10].copy_from_slice(&tpid.to_be_bytes());
+            self.arena[start + 10..start + 12].copy_from_slice(&tci.to_be_bytes());
+            slot.start -= VLAN_HLEN as u32;
+            slot.len += VLAN_HLEN as u32;
+            shift_offloads(&mut self.arena[start - VNET_HDR_LEN - VLAN_HLEN..]);
+        }
+    }
+
+    fn push_at(&mut self, slot: usize, len: usize) {
+        self.slots[self.len] = Slot {
+            start: (slot + HEADROOM) as u32,
+            len: len.saturating_sub(VNET_HDR_LEN) as u32,
+        };
+        self.len += 1;
+    }
+
+    /// Where the i-th frame lies.
+    pub fn slot(&self, i: usize) -> Slot {
+        self.slots[i]
+    }
+
+    /// The i-th frame.
+    pub fn frame(&self, i: usize) -> &[u8] {
+        let Slot { start, len } = self.slots[i];
+        &self.arena[start as usize..][..len as usize]
+    }
+
+    /// The i-th frame with its virtio-net header in front, as ports send it.
+    pub fn wire(&self, i: usize) -> &[u8] {
+        let Slot { start, len } = self.slots[i];
+        &self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]
+    }
+
+    /// The same to change in place.
+    pub fn wire_mut(&mut self, i: usize) -> &mut [u8] {
+        let Slot { start, len } = self.slots[i];
+        &mut self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]
+    }
+}
+
+/// The virtio-net header counts from the start of the frame, which a tag has made longer.
+fn shift_offloads(wire: &mut [u8]) {
+    let Some(place) = wire.first_chunk_mut::<VNET_HDR_LEN>() else {
+        return;
+    };
+    // What can't be read is left for the ingress check to refuse.
+    let Ok(mut header) = VnetHeader::parse(place) else {
+        return;
+    };
+    let tag = VLAN_HLEN as u16;
+    if header.needs_csum() {
+        header.csum_start = header.csum_start.saturating_add(tag);
+    }
+    if header.hdr_len > 0 {
+        header.hdr_len = header.hdr_len.saturating_add(tag);
+    }
+    header.write(place);
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,84 @@
+//! An interface reached by an AF_PACKET socket: the near end of a veth pair, or a device taken over.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::SendError;
+use super::batch::{Batch, MAX_BATCH};
+use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
+use crate::kernel::packet::{MAX_MESSAGES, Messages, PacketSocket};
+
+const _: () = assert!(MAX_BATCH <= MAX_MESSAGES);
+
+/// The socket of one interface.
+#[derive(Debug)]
+pub struct PacketPort {
+    socket: PacketSocket,
+    /// Sum of what the kernel reported and forgot.
+    overruns: AtomicU64,
+}
+
+impl PacketPort {
+    /// Opens the interface `ifindex` of the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// See [`PacketSocket::open`].
+    pub fn open(ifindex: u32, promiscuous: bool) -> io::Result<Self> {
+        Ok(Self {
+            socket: PacketSocket::open(ifindex, promiscuous)?,
+            overruns: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub(super) fn receive(&self, batch: &mut Batch, messages: &mut Messages) -> io::Result<()> {
+        let room = VNET_HDR_LEN + MAX_FRAME;
+        let count = match messages.receive(&self.socket, batch.arena_mut(), room, MAX_BATCH, Batch::start_of) {
+            Ok(count) => count,
+            // ENETDOWN: the interface went down; its link event tells control.
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN) => 0,
+                _ => return Err(error),
+            },
+        };
+        for i in 0..count {
+            let received = messages.received(i);
+            batch.push_fixed(i, received.len, received.tag);
+        }
+        Ok(())
+    }
+
+    pub(super) fn send<'a>(
+        &self,
+        buffers: impl Iterator<Item = &'a [u8]> + Clone,
+        messages: &mut Messages,
+        mut sent: impl FnMut(usize, Result<(), SendError>),
+    ) {
+        let mut done = 0;
+        loop {
+            let rest = buffers.clone().skip(done);
+            if rest.clone().next().is_none() {
+                return;
+            }
+            match messages.send(&self.socket, rest) {
+                Ok(count) => {
+                    (done..done + count).for_each(|i| sent(i, Ok(())));
+                    done += count;
+                }
+                Err(error) => {
+                    sent(done, Err(SendError::from_io(&error)));
+                    done += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn overruns(&self) -> u64 {
+        let new = self.socket.take_overruns().map_or(0, u64::from);
+        self.overruns.fetch_add(new, Ordering::Relaxed) + new
+    }
+}

@@ -1,0 +1,77 @@
+//! A TAP device, its queues held by the daemon: one queue a worker, so that no two share one.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::unistd::{read, write};
+
+use super::{Batch, SendError};
+use crate::kernel::tap;
+
+/// The queues of one TAP device.
+#[derive(Debug)]
+pub struct Tap {
+    queues: Vec<OwnedFd>,
+}
+
+impl Tap {
+    /// Creates the TAP device `name` with `queues` queues in the network namespace of the calling thread, or takes
+    /// over the one that an earlier daemon left there. It outlives its queues until [`Tap::unpersist`].
+    /// The link is left down.
+    ///
+    /// # Errors
+    /// See [`tap::open_queue`]. What was created is gone again.
+    pub fn open(name: &str, queues: usize) -> io::Result<Self> {
+        let queues = (0..queues.max(1))
+            .map(|_| tap::open_queue(name))
+            .collect::<io::Result<Vec<_>>>()?;
+        // Only now: a device whose queues could not all be opened goes with them.
+        tap::set_persistent(&queues[0], true)?;
+        Ok(Self { queues })
+    }
+
+    /// Lets the device go as soon as the queues are closed.
+    pub fn unpersist(&self) -> io::Result<()> {
+        tap::set_persistent(&self.queues[0], false)
+    }
+
+    /// Shows the user of the device a carrier or none.
+    pub fn set_carrier(&self, carrier: bool) -> io::Result<()> {
+        tap::set_carrier(&self.queues[0], carrier)
+    }
+
+    pub(super) fn receive_fd(&self, worker: usize) -> Option<BorrowedFd<'_>> {
+        self.queues.get(worker).map(AsFd::as_fd)
+    }
+
+    pub(super) fn receive(&self, worker: usize, batch: &mut Batch) -> io::Result<()> {
+        let queue = &self.queues[worker];
+        while batch.has_room() {
+            match read(queue, batch.tail()) {
+                Ok(len) => batch.push(len),
+                // EIO: the device is being taken down or away; the poller tells when it is gone.
+                Err(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::EIO) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn send<'a>(
+        &self,
+        worker: usize,
+        buffers: impl Iterator<Item = &'a [u8]>,
+        mut sent: impl FnMut(usize, Result<(), SendError>),
+    ) {
+        // The kernel sends a flow back through the queue that it last came by: to the same worker.
+        let queue = &self.queues[worker % self.queues.len()];
+        for (i, buffer) in buffers.enumerate() {
+            sent(
+                i,
+                write(queue, buffer)
+                    .map(drop)
+                    .map_err(|error| SendError::from_io(&error.into())),
+            );
+        }
+    }
+}

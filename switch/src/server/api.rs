@@ -1,0 +1,174 @@
+//! All routes in one place, with the OpenAPI document that is made from them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{DefaultBodyLimit, FromRef, Request};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::{Json, Router};
+use tokio::sync::watch;
+use tracing::Instrument;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::view::Changes;
+
+use super::error::{Failure, Reply};
+use super::{cables, events, extract, lab, metrics, namespaces, ports, switches};
+use crate::control::Control;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub(super) struct Shared {
+    control: Arc<Control>,
+    /// Turns true when the daemon stops, so that event streams end.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// The model.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl FromRef<Shared> for Arc<Control> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.control.clone()
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "vswitchd",
+        description = "Control of the vswitchd userspace layer-2 switch, over HTTP on a unix socket. A request that \
+            changes something is answered when it is done, and is finished even if the client goes away. \
+            In a query, a flag may stand alone: `?dry_run`."
+    ),
+    components(schemas(ApiError)),
+    tags(
+        (name = "daemon", description = "The daemon, and the lab as a whole"),
+        (name = "switches", description = "Switches and their forwarding databases"),
+        (name = "ports", description = "Ports, their addresses and routes"),
+        (name = "namespaces", description = "Namespaces, and cables between them"),
+    )
+)]
+struct Base;
+
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .routes(routes!(lab::status))
+        .routes(routes!(events::events))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(lab::get, lab::apply))
+        .routes(routes!(lab::reset))
+        .routes(routes!(switches::list, switches::add))
+        .routes(routes!(switches::get, switches::patch, switches::remove))
+        .routes(routes!(switches::fdb, switches::fdb_add, switches::fdb_remove))
+        .routes(routes!(ports::list, ports::add))
+        .routes(routes!(ports::get, ports::patch, ports::remove))
+        .routes(routes!(ports::addresses))
+        .routes(routes!(ports::add_address, ports::remove_addresses))
+        .routes(routes!(ports::add_route, ports::remove_route))
+        .routes(routes!(namespaces::list, namespaces::add))
+        .routes(routes!(namespaces::get, namespaces::remove))
+        .routes(routes!(cables::list, cables::add))
+        .routes(routes!(cables::remove))
+}
+
+/// The OpenAPI document, as `GET /v1/openapi.json` serves it.
+pub fn openapi() -> Document {
+    routes().into_openapi()
+}
+
+/// The whole HTTP service. Event streams end when `stopping` turns true.
+pub fn router(control: Arc<Control>, stopping: watch::Receiver<bool>) -> Router {
+    let (router, document) = routes().split_for_parts();
+    router
+        .route("/v1/openapi.json", axum::routing::get(async move || Json(document)))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(extract::MAX_BODY))
+        .layer(axum::middleware::from_fn(log))
+        .with_state(Shared { control, stopping })
+}
+
+/// Runs a change on a task of its own: a client that disconnects drops its request, but must not stop a change half-way.
+pub(super) async fn edit(change: impl Future<Output = Result<Changes, ApiError>> + Send + 'static) -> Reply<Changes> {
+    match tokio::spawn(change.in_current_span()).await {
+        Ok(result) => Ok(Json(result?)),
+        Err(error) => Err(ApiError::new(
+            ErrorCode::Internal,
+            "request",
+            format!("the daemon failed in it: {error}"),
+        )
+        .into()),
+    }
+}
+
+const SEE_DOCUMENT: &str = "GET /v1/openapi.json lists the routes";
+
+async fn no_such_path(uri: Uri) -> Failure {
+    let object = format!("path {:?}", uri.path());
+    Failure::malformed(StatusCode::NOT_FOUND, object, "there is no such route").hint(SEE_DOCUMENT)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Failure {
+    let object = format!("path {:?}", uri.path());
+    let cause = format!("it does not take {method}");
+    Failure::malformed(StatusCode::METHOD_NOT_ALLOWED, object, cause).hint(SEE_DOCUMENT)
+}
+
+async fn log(request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let response = next.run(request).await;
+    tracing::debug!(%method, %uri, status = response.status().as_u16(), elapsed = ?start.elapsed(), "request");
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The document is part of the interface: a change of it has to show up in the diff that a reviewer reads.
+    #[test]
+    fn the_openapi_document_is_the_one_in_docs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        let document = openapi().to_pretty_json().unwrap() + "\n";
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &document).unwrap();
+        }
+        let kept = std::fs::read_to_string(path).unwrap();
+        assert!(
+            document == kept,
+            "the API differs from {path}; run the test with UPDATE=1 and review the difference"
+        );
+    }
+
+    #[test]
+    fn every_reference_in_the_document_resolves() {
+        fn references(value: &serde_json::Value, found: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(map) => map.iter().for_each(|(key, value)| match value.as_str() {
+                    Some(target) if key == "$ref" => found.push(target.to_owned()),
+                    _ => references(value, found),
+                }),
+                serde_json::Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let document = serde_json::to_value(openapi()).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 50, "{}", found.len());
+        for target in found {
+            assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Values out of a request: like axum's extractors of the same names, with errors that say what would be right.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use serde::de::DeserializeOwned;
+use vswitch_api::error::{ApiError, ErrorCode};
+
+use super::error::Failure;
+
+/// Largest body of a request, in bytes. A lab of 2,000 ports has about 400 KB.
+pub(super) const MAX_BODY: usize = 1 << 20;
+/// How long the body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The JSON body. The content type is not looked at, so that `curl -d` works as it is.
+pub(super) struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
+            let cause = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            return Err(Failure::malformed(StatusCode::REQUEST_TIMEOUT, "request body", cause));
+        };
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::malformed(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request body",
+                format!("it is larger than {MAX_BODY} bytes"),
+            ),
+            status => Failure::malformed(status, "request body", rejection.body_text()),
+        })?;
+        if body.is_empty() {
+            return Err(invalid("request body", "it is empty").hint("send a JSON object; /v1/openapi.json says which"));
+        }
+        match axum::Json::from_bytes(&body) {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid("request body", &innermost(&rejection))),
+        }
+    }
+}
+
+/// The query string. A flag may stand alone: `?dry_run` is `?dry_run=true`.
+pub(super) struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let query = with_values(parts.uri.query().unwrap_or_default());
+        let uri: Uri = format!("/?{query}")
+            .parse()
+            .map_err(|_| invalid("query", "it is malformed"))?;
+        match axum::extract::Query::try_from_uri(&uri) {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid("query", &innermost(&rejection))),
+        }
+    }
+}
+
+/// Gives the value `true` to each key without one.
+fn with_values(query: &str) -> String {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            if pair.contains('=') {
+                pair.into()
+            } else {
+                format!("{pair}=true")
+            }
+        })
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+/// The names in the path.
+pub(super) struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(failed)) => Err(match failed.kind() {
+                ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => invalid("path", message),
+                other => invalid("path", &other.to_string()),
+            }),
+            Err(other) => Err(invalid("path", &other.body_text())),
+        }
+    }
+}
+
+fn invalid(object: &str, cause: &str) -> Failure {
+    ApiError::new(ErrorCode::Invalid, object, cause).into()
+}
+
+/// The text of the error at the end of the chain: the layers above only say that something could not be read.
+fn innermost(error: &dyn std::error::Error) -> String {
+    // axum's rejection wraps axum's error, which wraps serde's with the path in it; deeper ones have lost the path.
+    let serde = error.source().map(|wrapped| wrapped.source().unwrap_or(wrapped));
+    serde.unwrap_or(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body as Bytestream;
+    use axum::response::IntoResponse;
+    use proptest::prelude::*;
+    use vswitch_api::lab::Lab;
+    use vswitch_api::request::FdbSelect;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    /// The status, once the answer has shown to be an error of the API.
+    fn status_of(failure: Failure) -> StatusCode {
+        let response = failure.into_response();
+        let status = response.status();
+        let body = block_on(axum::body::to_bytes(response.into_body(), MAX_BODY)).unwrap();
+        let error: ApiError = serde_json::from_slice(&body).unwrap();
+        assert_eq!(error.code, ErrorCode::Invalid);
+        assert!(!error.cause.is_empty());
+        status
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_taken_or_answered(query in "[!-~&&[^#]]{0,40}|(mac|port|dry_run)(=[0-9a-f:%]{0,20})?") {
+            let Ok(uri) = format!("/?{query}").parse::<Uri>() else { return Ok(()) };
+            let (mut parts, _) = Request::builder().uri(uri).body(()).unwrap().into_parts();
+            let result = block_on(Query::<FdbSelect>::from_request_parts(&mut parts, &()));
+            if let Err(failure) = result {
+                prop_assert_eq!(status_of(failure), StatusCode::BAD_REQUEST);
+            }
+        }
+
+        #[test]
+        fn any_body_is_taken_or_answered(body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..60),
+            "\\{(\"(ports|switches|name)\": ?[\\[{]?){0,3}[\\]}]{0,6}".prop_map(String::into_bytes),
+        ]) {
+            let request = Request::new(Bytestream::from(body));
+            if let Err(failure) = block_on(Body::<Lab>::from_request(request, &())) {
+                prop_assert_eq!(status_of(failure), StatusCode::BAD_REQUEST);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_may_stand_alone() {
+        assert_eq!(with_values("dry_run"), "dry_run=true");
+        assert_eq!(
+            with_values("mac=1&&dry_run&idempotent=false"),
+            "mac=1&dry_run=true&idempotent=false"
+        );
+        assert_eq!(with_values(""), "");
+    }
+}

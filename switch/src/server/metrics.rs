@@ -1,0 +1,258 @@
+//! Counters for Prometheus, read when they are asked for (OpenMetrics 1.0 text format).
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::view::{PortCounters, PortState, PortView, Status, SwitchView};
+
+use super::error::Failure;
+use crate::control::Control;
+
+/// Counters and states in the OpenMetrics text format, for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "daemon",
+    responses((status = 200, description = "OK", content_type = "application/openmetrics-text", body = String), Failure)
+)]
+pub(super) async fn metrics(State(control): State<Arc<Control>>) -> Result<impl IntoResponse, Failure> {
+    let snapshot = Snapshot {
+        status: control.status().await?,
+        switches: control.switches().await?,
+        ports: control.ports(None).await?,
+    };
+    let text = snapshot
+        .text()
+        .map_err(|error| ApiError::new(ErrorCode::Internal, "metrics", error.to_string()))?;
+    Ok((
+        [(
+            CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        text,
+    ))
+}
+
+/// What one scrape shows.
+#[derive(Clone, Debug)]
+struct Snapshot {
+    status: Status,
+    switches: Vec<SwitchView>,
+    ports: Vec<PortView>,
+}
+
+impl Snapshot {
+    fn text(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("vswitch");
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+/// Name, help and how to read a number.
+type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+const PORT_COUNTERS: [Field<PortCounters>; 7] = [
+    ("port_receive_frames", "Frames that came in from the port", |c| {
+        c.rx_frames
+    }),
+    ("port_receive_bytes", "Bytes of the frames that came in", |c| c.rx_bytes),
+    (
+        "port_forwarded_frames",
+        "Frames that came in and were sent to one port",
+        |c| c.rx_forwarded,
+    ),
+    ("port_flooded_frames", "Frames that came in and were flooded", |c| {
+        c.rx_flooded
+    }),
+    ("port_flood_copies", "Copies that flooded frames were sent as", |c| {
+        c.flood_copies
+    }),
+    ("port_transmit_frames", "Frames that went out to the port", |c| {
+        c.tx_frames
+    }),
+    ("port_transmit_bytes", "Bytes of the frames that went out", |c| {
+        c.tx_bytes
+    }),
+];
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut to = Encoder(encoder);
+        let status = &self.status;
+        to.gauge(
+            "build_info",
+            "Version of the daemon",
+            [([("version", status.version.as_str())], 1)],
+        )?;
+        to.gauge(
+            "uptime_seconds",
+            "Time since the daemon started",
+            [(NO_LABELS, status.uptime_secs)],
+        )?;
+        to.gauge(
+            "workers",
+            "Threads that move frames",
+            [(NO_LABELS, u64::from(status.workers))],
+        )?;
+
+        let switches = || {
+            self.switches
+                .iter()
+                .map(|view| ([("switch", view.switch.name.as_str())], view))
+        };
+        to.gauge(
+            "fdb_entries",
+            "Entries in the FDB",
+            switches().map(|(l, v)| (l, u64::from(v.fdb_entries))),
+        )?;
+        to.gauge(
+            "fdb_capacity",
+            "Most entries of the FDB",
+            switches().map(|(l, v)| (l, u64::from(v.switch.fdb_capacity))),
+        )?;
+        to.counter(
+            "fdb_full",
+            "Addresses not learned because the FDB was full",
+            switches().map(|(l, v)| (l, v.fdb_full)),
+        )?;
+
+        let ports = || self.ports.iter().map(|view| (port_labels(view), view));
+        to.gauge(
+            "port_up",
+            "1 if the port carries frames",
+            ports().map(|(l, v)| (l, u64::from(v.state == PortState::Up))),
+        )?;
+        to.gauge(
+            "port_fdb_entries",
+            "FDB entries that point to the port",
+            ports().map(|(l, v)| (l, u64::from(v.fdb_entries))),
+        )?;
+        for (name, help, read) in PORT_COUNTERS {
+            to.counter(name, help, ports().map(|(l, v)| (l, read(&v.counters))))?;
+        }
+        to.counter(
+            "port_receive_drops",
+            "Frames that came in and were dropped, by reason",
+            ports().flat_map(|(l, v)| by_reason(l, v.counters.rx_drops.iter())),
+        )?;
+        to.counter(
+            "port_transmit_drops",
+            "Frames that were to go out and were dropped, by reason",
+            ports().flat_map(|(l, v)| by_reason(l, v.counters.tx_drops.iter())),
+        )
+    }
+}
+
+type Label<'a> = (&'static str, &'a str);
+
+const NO_LABELS: [Label<'static>; 0] = [];
+
+fn port_labels(view: &PortView) -> [Label<'_>; 2] {
+    [("switch", view.port.switch.as_str()), ("port", view.port.name.as_str())]
+}
+
+fn by_reason<'a>(
+    [switch, port]: [Label<'a>; 2],
+    drops: impl Iterator<Item = (&'a String, &'a u64)>,
+) -> impl Iterator<Item = ([Label<'a>; 3], u64)> {
+    drops.map(move |(reason, count)| ([switch, port, ("reason", reason.as_str())], *count))
+}
+
+/// Writes one metric family at a time.
+struct Encoder<'a>(DescriptorEncoder<'a>);
+
+impl Encoder<'_> {
+    fn gauge<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counter<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            family
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vswitch_api::lab::{Port, PortKind, Switch};
+
+    #[test]
+    fn every_counter_is_there_with_its_labels() {
+        let mut port = PortView {
+            port: Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth),
+            state: PortState::Up,
+            reason: None,
+            state_secs: 1,
+            queues: 1,
+            fdb_entries: 2,
+            counters: PortCounters {
+                rx_frames: 31,
+                tx_bytes: 32,
+                ..PortCounters::default()
+            },
+        };
+        port.counters.rx_drops.insert("runt".into(), 33);
+        let switch = Switch::new("main".parse().unwrap());
+        let text = Snapshot {
+            status: Status {
+                version: "1.2".into(),
+                api_version: 1,
+                pid: 1,
+                uptime_secs: 5,
+                workers: 2,
+                limits: vec![],
+            },
+            switches: vec![SwitchView {
+                switch,
+                ports: vec![],
+                fdb_entries: 34,
+                fdb_full: 35,
+            }],
+            ports: vec![port],
+        }
+        .text()
+        .unwrap();
+        for line in [
+            "vswitch_build_info{version=\"1.2\"} 1",
+            "vswitch_uptime_seconds 5",
+            "vswitch_fdb_entries{switch=\"main\"} 34",
+            "vswitch_fdb_full_total{switch=\"main\"} 35",
+            "vswitch_port_up{switch=\"main\",port=\"red\"} 1",
+            "vswitch_port_receive_frames_total{switch=\"main\",port=\"red\"} 31",
+            "vswitch_port_transmit_bytes_total{switch=\"main\",port=\"red\"} 32",
+            "vswitch_port_receive_drops_total{switch=\"main\",port=\"red\",reason=\"runt\"} 33",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

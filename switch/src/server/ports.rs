@@ -1,0 +1,146 @@
+//! Ports, their addresses and routes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use vswitch_api::lab::{Port, Route};
+use vswitch_api::name::PortName;
+use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, PortPatch, RouteSelect, SwitchFilter};
+use vswitch_api::view::{AddressView, Changes, PortView};
+
+use super::api::edit;
+use super::error::{Failure, Reply};
+use super::extract::{Body, Path, Query};
+use crate::control::Control;
+
+/// All ports, or those of one switch
+#[utoipa::path(
+    get, path = "/v1/ports", tag = "ports", operation_id = "list_ports",
+    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<PortView>), Failure)
+)]
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    Query(filter): Query<SwitchFilter>,
+) -> Reply<Vec<PortView>> {
+    Ok(Json(control.ports(filter.switch.as_ref()).await?))
+}
+
+/// Add a port, with its namespace, interface, addresses and routes
+#[utoipa::path(
+    post, path = "/v1/ports", tag = "ports", operation_id = "add_port",
+    params(ChangeOptions), request_body = Port, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn add(
+    State(control): State<Arc<Control>>,
+    Query(options): Query<ChangeOptions>,
+    Body(port): Body<Port>,
+) -> Reply<Changes> {
+    edit(async move { control.add_port(port, options).await }).await
+}
+
+/// One port
+#[utoipa::path(
+    get, path = "/v1/ports/{name}", tag = "ports", operation_id = "get_port",
+    params(("name" = PortName, Path, description = "Name of the port")),
+    responses((status = 200, description = "OK", body = PortView), Failure)
+)]
+pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<PortName>) -> Reply<PortView> {
+    Ok(Json(control.port(&name).await?))
+}
+
+/// Change the settings of a port
+#[utoipa::path(
+    patch, path = "/v1/ports/{name}", tag = "ports", operation_id = "patch_port",
+    params(("name" = PortName, Path, description = "Name of the port")),
+    request_body = PortPatch, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn patch(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<PortName>,
+    Body(patch): Body<PortPatch>,
+) -> Reply<Changes> {
+    edit(async move { control.patch_port(&name, patch).await }).await
+}
+
+/// Remove a port and what was made for it
+#[utoipa::path(
+    delete, path = "/v1/ports/{name}", tag = "ports", operation_id = "remove_port",
+    params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions),
+    responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn remove(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<PortName>,
+    Query(options): Query<ChangeOptions>,
+) -> Reply<Changes> {
+    edit(async move { control.remove_port(&name, options).await }).await
+}
+
+/// The addresses that vswitch gave, of all ports or those of one switch
+#[utoipa::path(
+    get, path = "/v1/addresses", tag = "ports", operation_id = "list_addresses",
+    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<AddressView>), Failure)
+)]
+pub(super) async fn addresses(
+    State(control): State<Arc<Control>>,
+    Query(filter): Query<SwitchFilter>,
+) -> Reply<Vec<AddressView>> {
+    Ok(Json(control.addresses(filter.switch.as_ref()).await?))
+}
+
+/// Give an address to the interface of a port, and announce it
+#[utoipa::path(
+    post, path = "/v1/ports/{name}/addresses", tag = "ports", operation_id = "add_address",
+    params(("name" = PortName, Path, description = "Name of the port")),
+    request_body = AddressAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn add_address(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<PortName>,
+    Body(add): Body<AddressAdd>,
+) -> Reply<Changes> {
+    edit(async move { control.add_address(&name, add.address).await }).await
+}
+
+/// Take one address from the interface of a port, or all
+#[utoipa::path(
+    delete, path = "/v1/ports/{name}/addresses", tag = "ports", operation_id = "remove_addresses",
+    params(("name" = PortName, Path, description = "Name of the port"), AddressSelect),
+    responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn remove_addresses(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<PortName>,
+    Query(select): Query<AddressSelect>,
+) -> Reply<Changes> {
+    edit(async move { control.remove_addresses(&name, select.address).await }).await
+}
+
+/// Add a route through the interface of a port
+#[utoipa::path(
+    post, path = "/v1/ports/{name}/routes", tag = "ports", operation_id = "add_route",
+    params(("name" = PortName, Path, description = "Name of the port")),
+    request_body = Route, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn add_route(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<PortName>,
+    Body(route): Body<Route>,
+) -> Reply<Changes> {
+    edit(async move { control.add_route(&name, route).await }).await
+}
+
+/// Remove a route through the interface of a port
+#[utoipa::path(
+    delete, path = "/v1/ports/{name}/routes", tag = "ports", operation_id = "remove_route",
+    params(("name" = PortName, Path, description = "Name of the port"), RouteSelect),
+    responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn remove_route(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<PortName>,
+    Query(select): Query<RouteSelect>,
+) -> Reply<Changes> {
+    edit(async move { control.remove_route(&name, select.to).await }).await
+}

@@ -1,0 +1,113 @@
+//! Switches and their forwarding databases.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use vswitch_api::lab::Switch;
+use vswitch_api::name::SwitchName;
+use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect, SwitchPatch};
+use vswitch_api::view::{Changes, FdbEntry, SwitchView};
+
+use super::api::edit;
+use super::error::{Failure, Reply};
+use super::extract::{Body, Path, Query};
+use crate::control::Control;
+
+/// All switches
+#[utoipa::path(
+    get, path = "/v1/switches", tag = "switches", operation_id = "list_switches",
+    responses((status = 200, description = "OK", body = Vec<SwitchView>), Failure)
+)]
+pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<SwitchView>> {
+    Ok(Json(control.switches().await?))
+}
+
+/// Add a switch
+#[utoipa::path(
+    post, path = "/v1/switches", tag = "switches", operation_id = "add_switch",
+    params(ChangeOptions), request_body = Switch, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn add(
+    State(control): State<Arc<Control>>,
+    Query(options): Query<ChangeOptions>,
+    Body(switch): Body<Switch>,
+) -> Reply<Changes> {
+    edit(async move { control.add_switch(switch, options).await }).await
+}
+
+/// One switch
+#[utoipa::path(
+    get, path = "/v1/switches/{name}", tag = "switches", operation_id = "get_switch",
+    params(("name" = SwitchName, Path, description = "Name of the switch")),
+    responses((status = 200, description = "OK", body = SwitchView), Failure)
+)]
+pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<SwitchName>) -> Reply<SwitchView> {
+    Ok(Json(control.switch(&name).await?))
+}
+
+/// Change the settings of a switch
+#[utoipa::path(
+    patch, path = "/v1/switches/{name}", tag = "switches", operation_id = "patch_switch",
+    params(("name" = SwitchName, Path, description = "Name of the switch")),
+    request_body = SwitchPatch, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn patch(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<SwitchName>,
+    Body(patch): Body<SwitchPatch>,
+) -> Reply<Changes> {
+    edit(async move { control.patch_switch(&name, patch).await }).await
+}
+
+/// Remove a switch that has no ports
+#[utoipa::path(
+    delete, path = "/v1/switches/{name}", tag = "switches", operation_id = "remove_switch",
+    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions),
+    responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn remove(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<SwitchName>,
+    Query(options): Query<ChangeOptions>,
+) -> Reply<Changes> {
+    edit(async move { control.remove_switch(&name, options).await }).await
+}
+
+/// The forwarding database of a switch
+#[utoipa::path(
+    get, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "list_fdb",
+    params(("name" = SwitchName, Path, description = "Name of the switch")),
+    responses((status = 200, description = "OK", body = Vec<FdbEntry>), Failure)
+)]
+pub(super) async fn fdb(State(control): State<Arc<Control>>, Path(name): Path<SwitchName>) -> Reply<Vec<FdbEntry>> {
+    Ok(Json(control.fdb(&name).await?))
+}
+
+/// Add a static FDB entry
+#[utoipa::path(
+    put, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "add_fdb_entry",
+    params(("name" = SwitchName, Path, description = "Name of the switch")),
+    request_body = FdbAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn fdb_add(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<SwitchName>,
+    Body(entry): Body<FdbAdd>,
+) -> Reply<Changes> {
+    edit(async move { control.fdb_add(&name, entry).await }).await
+}
+
+/// Remove FDB entries: one address, what was learned from one port, or all that was learned
+#[utoipa::path(
+    delete, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "remove_fdb_entries",
+    params(("name" = SwitchName, Path, description = "Name of the switch"), FdbSelect),
+    responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn fdb_remove(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<SwitchName>,
+    Query(select): Query<FdbSelect>,
+) -> Reply<Changes> {
+    edit(async move { control.fdb_remove(&name, select).await }).await
+}

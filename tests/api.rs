@@ -1,0 +1,196 @@
+//! The HTTP API on the control socket, without the control tool.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+use vswitch_tests::http::{connect, request, send_raw};
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::{Lab, wait_for};
+
+#[test]
+fn a_lab_can_be_made_with_nothing_but_http() {
+    let lab = Lab::new();
+    let red = json!({"name": "red", "namespace": "red", "addresses": ["10.7.0.1/24"]});
+    let reply = request("POST", "/v1/ports", &red.to_string());
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(!reply.json()["done"].as_array().unwrap().is_empty());
+    assert_eq!(request("GET", "/v1/ports/red", "").json()["state"], "up");
+    assert_eq!(request("PATCH", "/v1/ports/red", r#"{"mtu": 1400}"#).status, 200);
+    assert_eq!(request("GET", "/v1/ports/red", "").json()["mtu"], 1400);
+    assert_eq!(request("DELETE", "/v1/ports/red", "").status, 200);
+    assert_eq!(request("GET", "/v1/ports/red", "").status, 404);
+    assert!(lab.ports().is_empty());
+}
+
+#[test]
+fn malformed_requests_get_an_error_and_change_nothing() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    let before = Snapshot::of(&lab);
+    let long_name = format!(r#"{{"name": "{}"}}"#, "x".repeat(300));
+    let deep = "[".repeat(100_000);
+    let huge = format!(r#"{{"name": "{}"}}"#, "x".repeat(4 << 20));
+    // Method, path, body, status, what the error names.
+    let cases: &[(&str, &str, &str, u16, &str)] = &[
+        ("POST", "/v1/ports", "", 400, "body"),
+        ("POST", "/v1/ports", "{", 400, "body"),
+        ("POST", "/v1/ports", "null", 400, ""),
+        ("POST", "/v1/ports", "[]", 400, ""),
+        ("POST", "/v1/ports", "{}", 400, "name"),
+        ("POST", "/v1/ports", r#"{"name": 5}"#, 400, ""),
+        ("POST", "/v1/ports", r#"{"name": "a/b"}"#, 400, "a/b"),
+        ("POST", "/v1/ports", r#"{"name": "p", "vlan": 5}"#, 400, "vlan"),
+        ("POST", "/v1/ports", r#"{"name": "p", "mtu": -1}"#, 400, ""),
+        ("POST", "/v1/ports", r#"{"name": "p", "mtu": 99999999999}"#, 400, ""),
+        ("POST", "/v1/ports", r#"{"name": "p", "kind": "nosuch"}"#, 400, "nosuch"),
+        ("POST", "/v1/ports", r#"{"name": "p", "mac": "zz"}"#, 400, "zz"),
+        ("POST", "/v1/ports", r#"{"name": "p"} trailing"#, 400, ""),
+        ("POST", "/v1/ports", "{\"name\": \"p\u{0}\"}", 400, ""),
+        ("POST", "/v1/ports", &long_name, 400, "300 bytes"),
+        ("POST", "/v1/ports", &deep, 400, ""),
+        ("POST", "/v1/ports", &huge, 413, ""),
+        ("POST", "/v1/ports?nosuch=1", r#"{"name": "p"}"#, 400, "nosuch"),
+        ("POST", "/v1/ports?dry_run=maybe", r#"{"name": "p"}"#, 400, ""),
+        ("PUT", "/v1/lab", r#"{"ports": 5}"#, 400, ""),
+        ("GET", "/v1/ports/nosuch", "", 404, "nosuch"),
+        ("GET", "/v1/ports/a%2Fb", "", 400, "a/b"),
+        ("GET", "/v1/ports/%ff", "", 400, ""),
+        ("DELETE", "/v1/ports/nosuch", "", 404, "nosuch"),
+        ("GET", "/v1/nosuch", "", 404, "/v1/nosuch"),
+        ("GET", "/", "", 404, ""),
+        ("DELETE", "/v1/status", "", 405, ""),
+        ("POST", "/v1/ports", r#"{"name": "red"}"#, 409, "red"),
+    ];
+    for (method, path, body, status, word) in cases {
+        let shown = &body[..body.len().min(80)];
+        let reply = request(method, path, body);
+        assert_eq!(reply.status, *status, "{method} {path} {shown}: {reply:?}");
+        let error = reply.json();
+        assert!(
+            error["code"].is_string() && error["object"].is_string(),
+            "{method} {path} {shown}: {error}"
+        );
+        assert!(
+            error.to_string().contains(word),
+            "{word} is not named: {method} {path} {shown}: {error}"
+        );
+        assert!(!error.to_string().contains("\\n"), "an error is one line: {error}");
+    }
+    before.assert_same(&Snapshot::of(&lab));
+    assert!(lab.daemon().ended().is_none());
+}
+
+#[test]
+fn bytes_that_are_no_http_do_not_disturb_the_daemon() {
+    let mut lab = Lab::new();
+    let files = lab.daemon().open_files();
+    let cases: Vec<Vec<u8>> = vec![
+        b"".to_vec(),
+        b"\0\0\0\0".to_vec(),
+        b"hello\r\n\r\n".to_vec(),
+        b"GET".to_vec(),
+        b"GET /v1/status HTTP/9.9\r\n\r\n".to_vec(),
+        b"GET /v1/status HTTP/1.1\r\n\r\n".to_vec(),
+        b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n{".to_vec(),
+        b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n".to_vec(),
+        b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_vec(),
+        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(1 << 20)).into_bytes(),
+        format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(10_000)).into_bytes(),
+        noise(),
+    ];
+    for bytes in &cases {
+        let reply = send_raw(bytes);
+        assert!(reply.as_ref().is_none_or(|reply| reply.status < 500), "{reply:?}");
+    }
+    // Connections that say nothing, or stop half-way, hold nobody up.
+    let mut idle: Vec<_> = (0..200).map(|_| connect()).collect();
+    for stream in &mut idle {
+        stream.write_all(b"GET /v1/sta").unwrap();
+    }
+    assert_eq!(request("GET", "/v1/status", "").status, 200);
+    drop(idle);
+    wait_for("the daemon to close them", || lab.daemon().open_files() <= files);
+}
+
+fn noise() -> Vec<u8> {
+    vswitch_tests::transfer::Noise::new(5).next(1 << 16)
+}
+
+#[test]
+fn the_openapi_document_names_every_route() {
+    let _lab = Lab::new();
+    let document = request("GET", "/v1/openapi.json", "").json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    for path in [
+        "/v1/status",
+        "/v1/lab",
+        "/v1/reset",
+        "/v1/events",
+        "/v1/switches",
+        "/v1/switches/{name}",
+        "/v1/switches/{name}/fdb",
+        "/v1/ports",
+        "/v1/ports/{name}",
+        "/v1/addresses",
+        "/v1/ports/{name}/addresses",
+        "/v1/ports/{name}/routes",
+        "/v1/namespaces",
+        "/v1/namespaces/{name}",
+        "/v1/cables",
+        "/v1/cables/{a}/{b}",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path} is not described");
+    }
+    for schema in ["Port", "PortView", "Switch", "ApiError", "Changes", "Event"] {
+        assert!(
+            document["components"]["schemas"][schema].is_object(),
+            "{schema} is not described"
+        );
+    }
+}
+
+#[test]
+fn events_are_server_sent() {
+    let lab = Lab::new();
+    let mut stream = connect();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut next = |what: &str| loop {
+        let line = lines.next().expect("the stream goes on").unwrap();
+        if line.to_lowercase().contains(what) {
+            return line;
+        }
+    };
+    next("content-type: text/event-stream");
+    lab.ok("switch add second");
+    next("event: switch-added");
+    let data = next("data:");
+    assert!(data.contains("second"), "{data}");
+}
+
+#[test]
+fn the_socket_is_open_to_its_group_alone() {
+    let _lab = Lab::new();
+    let mode = std::fs::metadata("/run/vswitch/control.sock")
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o660);
+}
+
+#[test]
+fn many_clients_at_once_are_all_served() {
+    let lab = Lab::new();
+    std::thread::scope(|scope| {
+        for n in 0..16 {
+            let lab = &lab;
+            scope.spawn(move || {
+                lab.ok(&format!("add-port p{n}"));
+                assert_eq!(lab.port(&format!("p{n}")).port.name.as_str(), format!("p{n}"));
+                lab.ok(&format!("del-port p{n}"));
+            });
+        }
+    });
+    assert!(lab.ports().is_empty());
+}

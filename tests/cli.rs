@@ -1,0 +1,197 @@
+//! The control tool itself: help, JSON, completions, manual pages, events.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use vswitch_tests::daemon::program;
+use vswitch_tests::{Lab, Reply, Station};
+
+fn ctl(line: &str) -> Reply {
+    Lab::call(line)
+}
+
+/// Commands below `path`, as its help lists them.
+fn commands_below(path: &str) -> Vec<String> {
+    let help = ctl(&format!("{path} --help")).ok().stdout;
+    let lines = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let names = lines
+        .take_while(|line| !line.trim().is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .filter(|name| name != "help")
+        .collect()
+}
+
+/// All commands with all that is below them.
+fn all_commands() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = commands_below("");
+    while let Some(path) = open.pop() {
+        open.extend(commands_below(&path).into_iter().map(|name| format!("{path} {name}")));
+        found.insert(path);
+    }
+    found
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let commands = all_commands();
+    for name in [
+        "add-port",
+        "del-port",
+        "show",
+        "fdb add",
+        "switch add",
+        "ns exec",
+        "addr flush",
+        "route add",
+        "reset",
+    ] {
+        assert!(commands.contains(name), "{name} is not among {commands:?}");
+    }
+    for command in &commands {
+        let help = ctl(&format!("{command} --help")).ok().stdout;
+        let (_, examples) = help
+            .split_once("Example")
+            .unwrap_or_else(|| panic!("no example for `{command}`:\n{help}"));
+        assert!(
+            examples.contains(&format!("vswitchctl {}", command.split(' ').next().unwrap())),
+            "{command}:\n{help}"
+        );
+        for option in ["--json", "--socket"] {
+            assert!(help.contains(option), "{option} is not in the help of `{command}`");
+        }
+    }
+}
+
+#[test]
+fn every_answer_can_be_had_as_json() {
+    let lab = Lab::new();
+    Station::one_of_each(&lab);
+    lab.ok("cable red blue");
+    for line in [
+        "show",
+        "port list",
+        "port show veth",
+        "fdb",
+        "fdb show",
+        "switch list",
+        "switch show main",
+        "ns list",
+        "ns show veth",
+        "addr list",
+        "cable list",
+        "status",
+        "export",
+        "add-port p",
+        "set port p --mtu 1400",
+        "addr add p 10.7.0.99/24",
+        "addr flush p",
+        "switch add s",
+        "set switch s --ageing 5",
+        "switch del s",
+        "ns add n",
+        "ns del n",
+        "fdb add 02:00:00:00:00:01 p",
+        "fdb del 02:00:00:00:00:01",
+        "fdb flush",
+        "del-port p",
+        "cable del red blue",
+        "reset -n",
+        "reset --yes",
+    ] {
+        let value: Value = lab.json(line);
+        assert!(value.is_object() || value.is_array(), "`{line}` gave {value}");
+    }
+}
+
+#[test]
+fn output_into_a_pipe_has_no_colours_unless_asked_for() {
+    let lab = Lab::new();
+    Station::one_of_each(&lab);
+    assert!(!lab.ok("show").contains('\x1b'));
+    assert!(lab.ok("--color always show").contains('\x1b'));
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    for (shell, word) in [("bash", "complete "), ("zsh", "#compdef"), ("fish", "complete ")] {
+        let script = ctl(&format!("completions {shell}")).ok().stdout;
+        assert!(script.contains(word) && script.contains("add-port"), "{shell}");
+    }
+    let page = ctl("man").ok().stdout;
+    assert!(page.contains(".TH") && page.contains("add\\-port"), "{page}");
+}
+
+#[test]
+fn both_programs_tell_their_version() {
+    for name in ["vswitchd", "vswitchctl"] {
+        let output = Command::new(program(name)).arg("--version").output().unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap().trim(),
+            format!("{name} {}", env!("CARGO_PKG_VERSION"))
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_two() {
+    for line in ["", "nosuch", "add-port", "add-port red --nosuch", "fdb add", "set port"] {
+        assert_eq!(ctl(line).code, 2, "`{line}`");
+    }
+}
+
+/// A child that is ended with the test.
+struct Follow(Child);
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn events_tell_what_happens_as_it_happens() {
+    let lab = Lab::new();
+    let mut command = Command::new(program("vswitchctl"));
+    command.args(["events", "--json"]).stdout(Stdio::piped());
+    let mut follow = Follow(command.spawn().unwrap());
+    let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines();
+    // Until the first is seen, the tool may not listen yet.
+    let (sender, events) = std::sync::mpsc::channel::<Value>();
+    std::thread::spawn(move || {
+        while let Some(Ok(line)) = lines.next() {
+            let _ = sender.send(serde_json::from_str(&line).unwrap());
+        }
+    });
+    vswitch_tests::wait_for("the first event", || {
+        lab.ok("switch add probe");
+        lab.ok("switch del probe");
+        events.recv_timeout(std::time::Duration::from_millis(200)).is_ok()
+    });
+    let red = Station::add(&lab, "red", vswitch_tests::api::PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", vswitch_tests::api::PortKind::Tap, 2);
+    red.ping(blue.v4);
+    lab.ok("set port red --down");
+    lab.ok("del-port red");
+    let mut expected = BTreeSet::from([
+        "port-added",
+        "namespace-added",
+        "address-added",
+        "fdb-learned",
+        "port-state",
+        "port-removed",
+        "namespace-removed",
+    ]);
+    while !expected.is_empty() {
+        let event = events
+            .recv_timeout(vswitch_tests::DEADLINE)
+            .unwrap_or_else(|_| panic!("never came: {expected:?}"));
+        assert!(event["time_ms"].is_u64(), "{event}");
+        expected.remove(event["kind"].as_str().unwrap());
+    }
+}

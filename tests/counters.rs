@@ -1,0 +1,106 @@
+//! Counters add up: nothing gets lost between them.
+
+use vswitch_tests::api::view::{PortCounters, PortView};
+use vswitch_tests::api::{Mac, PortKind};
+use vswitch_tests::frame::{mac, probe};
+use vswitch_tests::{Lab, Station, Wire, transfer, wait_for};
+
+/// Waits until no frame is under way: two looks give the same counters.
+fn settled(lab: &Lab) -> Vec<PortView> {
+    let mut before = lab.ports();
+    wait_for("the counters to stand still", || {
+        let now = lab.ports();
+        let still = now.iter().zip(&before).all(|(a, b)| a.counters == b.counters);
+        before = now;
+        still.then(|| before.clone())
+    })
+}
+
+fn total(ports: &[PortView], of: impl Fn(&PortCounters) -> u64) -> u64 {
+    ports.iter().map(|port| of(&port.counters)).sum()
+}
+
+fn sum(drops: &std::collections::BTreeMap<String, u64>) -> u64 {
+    drops.values().sum()
+}
+
+#[test]
+fn frames_in_are_frames_out_and_drops_over_a_mixed_load() {
+    let lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    let jumbo = Station::add_with(&lab, "jumbo", PortKind::Tap, 9, "--mtu 9000");
+    let plain = Station::add_with(&lab, "plain", PortKind::Veth, 10, "--no-offload");
+    for (a, b) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+        transfer::tcp(&stations[a], &stations[b], a % 2 == 0, 8);
+    }
+    transfer::tcp(&stations[1], &plain, false, 8);
+    let _ = jumbo
+        .place
+        .output(&format!("ping -n -c 5 -i 0.01 -W 1 -M do -s 4000 {}", plain.v4));
+    let mut wire = Wire::tap(&stations);
+    let frames: Vec<_> = (0..500)
+        .map(|n| {
+            let dst = [
+                Mac::BROADCAST,
+                mac(1, n % 7),
+                mac(9, n),
+                Mac([0x01, 0x80, 0xc2, 0, 0, 0]),
+            ][n as usize % 4];
+            let src = if n % 50 == 0 {
+                Mac([0x03, 0, 0, 0, 0, 1])
+            } else {
+                mac(1, n % 11)
+            };
+            probe(dst, src, n)
+        })
+        .collect();
+    for station in &stations {
+        wire.send(&station.port, &frames);
+    }
+    let ports = settled(&lab);
+    for port in &ports {
+        let c = &port.counters;
+        assert_eq!(
+            c.rx_frames,
+            c.rx_forwarded + c.rx_flooded + sum(&c.rx_drops),
+            "{}: {c:?}",
+            port.port.name
+        );
+    }
+    assert_eq!(
+        total(&ports, |c| c.rx_forwarded + c.flood_copies),
+        total(&ports, |c| c.tx_frames + sum(&c.tx_drops)),
+        "over the switch: {ports:#?}"
+    );
+    assert!(
+        total(&ports, |c| sum(&c.rx_drops)) > 0 && total(&ports, |c| sum(&c.tx_drops)) > 0,
+        "no drop was tried"
+    );
+}
+
+#[test]
+fn each_frame_counts_once_with_its_bytes() {
+    let lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    stations.iter().for_each(Station::silence);
+    let mut wire = Wire::tap(&stations);
+    let before = settled(&lab);
+    let frames: Vec<_> = (0..100).map(|id| probe(mac(9, 9), mac(1, 1), id)).collect();
+    wire.send("veth", &frames);
+    let after = settled(&lab);
+    for (before, after) in before.iter().zip(&after) {
+        let (name, before, after) = (before.port.name.as_str(), &before.counters, &after.counters);
+        // Two broadcasts of the wire come on top, one of them from `device` (the first of the others by name).
+        let (sent, got) = match name {
+            "veth" => (101, 1),
+            "device" => (1, 101),
+            _ => (0, 102),
+        };
+        assert_eq!(after.rx_frames - before.rx_frames, sent, "{name} rx");
+        assert_eq!(after.tx_frames - before.tx_frames, got, "{name} tx");
+        assert_eq!(after.rx_bytes - before.rx_bytes, sent * 60, "{name} rx bytes");
+        assert_eq!(after.tx_bytes - before.tx_bytes, got * 60, "{name} tx bytes");
+        assert_eq!(after.rx_flooded - before.rx_flooded, sent, "{name} flooded");
+        assert_eq!(after.flood_copies - before.flood_copies, sent * 3, "{name} copies");
+    }
+}

@@ -1,0 +1,145 @@
+//! The forwarding database: learning, ageing, static entries, its bound.
+
+use vswitch_tests::api::{Mac, PortKind};
+use vswitch_tests::frame::{mac, probe};
+use vswitch_tests::wire::assert_seen_only_at;
+use vswitch_tests::{Lab, Station, Wire, wait_for};
+
+fn two_ports(lab: &Lab, switch: &str) -> Vec<Station> {
+    let options = format!("--switch {switch}");
+    vec![
+        Station::add_with(lab, &format!("{switch}-a"), PortKind::Tap, 1, &options),
+        Station::add_with(lab, &format!("{switch}-b"), PortKind::Veth, 2, &options),
+    ]
+}
+
+fn knows(lab: &Lab, switch: &str, mac: Mac) -> bool {
+    lab.fdb(switch).iter().any(|entry| entry.mac == mac)
+}
+
+#[test]
+fn addresses_age_by_the_switchs_own_time() {
+    let lab = Lab::new();
+    lab.ok("switch add short --ageing 1");
+    lab.ok("switch add never --ageing 0");
+    for switch in ["never", "short"] {
+        let mut wire = Wire::tap(&two_ports(&lab, switch));
+        wire.send(&format!("{switch}-a"), &[probe(Mac::BROADCAST, mac(1, 1), 0)]);
+        lab.ok(&format!("fdb add 0a:02:00:00:00:01 {switch}-b --switch {switch}"));
+    }
+    wait_for("the address to age", || !knows(&lab, "short", mac(1, 1)));
+    assert!(knows(&lab, "never", mac(1, 1)), "it aged though the ageing time is 0");
+    assert!(knows(&lab, "short", mac(2, 1)), "a static entry aged");
+}
+
+#[test]
+fn the_default_ageing_time_is_300_seconds_and_can_be_set() {
+    let lab = Lab::new();
+    assert_eq!(lab.switch("main").switch.ageing_secs, 300);
+    let mut wire = Wire::tap(&two_ports(&lab, "main"));
+    wire.send("main-a", &[probe(Mac::BROADCAST, mac(1, 1), 0)]);
+    assert!(knows(&lab, "main", mac(1, 1)));
+    lab.ok("set switch main --ageing 1");
+    wait_for("the address to age", || !knows(&lab, "main", mac(1, 1)));
+}
+
+#[test]
+fn a_station_that_talks_does_not_age() {
+    let lab = Lab::new();
+    lab.ok("set switch main --ageing 3");
+    let mut wire = Wire::tap(&two_ports(&lab, "main"));
+    wire.send(
+        "main-a",
+        &[probe(Mac::BROADCAST, mac(1, 1), 0), probe(Mac::BROADCAST, mac(1, 2), 0)],
+    );
+    wait_for("the silent station to age", || {
+        wire.send("main-a", &[probe(Mac::BROADCAST, mac(1, 1), 0)]);
+        assert!(knows(&lab, "main", mac(1, 1)), "the station that talks was forgotten");
+        !knows(&lab, "main", mac(1, 2))
+    });
+}
+
+#[test]
+fn a_full_fdb_floods_and_counts_and_never_fails() {
+    let lab = Lab::new();
+    lab.ok("switch add tiny --fdb-capacity 8");
+    let stations = two_ports(&lab, "tiny");
+    let mut wire = Wire::tap(&stations);
+    let frames: Vec<_> = (0..500).map(|n| probe(Mac::BROADCAST, mac(1, n), n)).collect();
+    assert_seen_only_at(&wire.send("tiny-a", &frames), &["tiny-b"], &frames);
+    let switch = lab.switch("tiny");
+    assert!(switch.fdb_entries <= 8, "{} entries", switch.fdb_entries);
+    assert_eq!(lab.fdb("tiny").len(), switch.fdb_entries as usize);
+    assert!(
+        switch.fdb_full >= 492,
+        "{} addresses that found no room were counted",
+        switch.fdb_full
+    );
+    // Known or unknown by now: all are reached.
+    let frames: Vec<_> = (0..500).map(|n| probe(mac(1, n), mac(2, 1), n)).collect();
+    assert_seen_only_at(&wire.send("tiny-b", &frames), &["tiny-a"], &frames);
+    stations[0].ping(stations[1].v4);
+    lab.ok("fdb flush --switch tiny");
+    wire.send("tiny-a", &[probe(Mac::BROADCAST, mac(3, 1), 0)]);
+    assert!(knows(&lab, "tiny", mac(3, 1)), "there is room again after a flush");
+}
+
+#[test]
+fn a_static_entry_stays_where_it_was_put() {
+    let lab = Lab::new();
+    let mut wire = Wire::tap(&Station::one_of_each(&lab));
+    lab.ok("fdb add 0a:02:00:00:00:01 veth");
+    let frames = [probe(mac(2, 1), mac(1, 1), 1)];
+    assert_seen_only_at(&wire.send("tap", &frames), &["veth"], &frames);
+    // A frame from that address at another port does not move it.
+    wire.send("device", &[probe(Mac::BROADCAST, mac(2, 1), 2)]);
+    assert_seen_only_at(&wire.send("tap", &frames), &["veth"], &frames);
+    lab.ok("fdb flush");
+    let fdb = lab.fdb("main");
+    let entry = fdb
+        .iter()
+        .find(|entry| entry.mac == mac(2, 1))
+        .expect("a flush leaves static entries");
+    assert!(entry.is_static && entry.age_secs.is_none(), "{entry:?}");
+    lab.ok("fdb del 0a:02:00:00:00:01");
+    assert!(!knows(&lab, "main", mac(2, 1)));
+    let seen = wire.send("tap", &frames);
+    assert_seen_only_at(&seen, &["veth", "device", "internal"], &frames);
+}
+
+#[test]
+fn flush_takes_all_or_one_ports_addresses() {
+    let lab = Lab::new();
+    let mut wire = Wire::tap(&two_ports(&lab, "main"));
+    wire.send("main-a", &[probe(Mac::BROADCAST, mac(1, 1), 0)]);
+    wire.send("main-b", &[probe(Mac::BROADCAST, mac(1, 2), 0)]);
+    lab.ok("fdb flush --port main-a");
+    assert!(!knows(&lab, "main", mac(1, 1)));
+    assert!(knows(&lab, "main", mac(1, 2)));
+    lab.ok("fdb flush");
+    assert!(!knows(&lab, "main", mac(1, 2)));
+}
+
+#[test]
+fn learned_addresses_go_with_their_port() {
+    let lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    let mut wire = Wire::tap(&stations);
+    for (n, station) in stations.iter().enumerate() {
+        wire.send(&station.port, &[probe(Mac::BROADCAST, mac(1, n as u32), 0)]);
+        assert!(lab.port(&station.port).fdb_entries > 0);
+    }
+    for (n, station) in stations.iter().enumerate() {
+        // Down for two of them, removed for the others.
+        let line = if n % 2 == 0 {
+            format!("set port {} --down", station.port)
+        } else {
+            format!("del-port {}", station.port)
+        };
+        lab.ok(&line);
+        assert!(
+            !knows(&lab, "main", mac(1, n as u32)),
+            "after `{line}` the address is still there"
+        );
+    }
+}

@@ -1,0 +1,340 @@
+//! Start, stop, crash, reboot, reset: what was made stays, and what is to go goes without a trace.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use vswitch_tests::api::view::{PortState, PortView};
+use vswitch_tests::api::{Mac, PortKind};
+use vswitch_tests::daemon::{Daemon, program};
+use vswitch_tests::lab::bind_file;
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::transfer::{self, TcpPair};
+use vswitch_tests::{Lab, Station, run, wait_for};
+
+/// What has to be the same after any kind of restart.
+fn lasting(lab: &Lab) -> Vec<(String, Option<Mac>, Vec<String>)> {
+    let last = |port: &PortView| {
+        let addresses = port.port.addresses.iter().map(ToString::to_string).collect();
+        (port.port.name.to_string(), port.port.mac, addresses)
+    };
+    lab.ports().iter().map(last).collect()
+}
+
+fn all_up(lab: &Lab) {
+    wait_for("all ports to be up", || {
+        let down: Vec<_> = lab
+            .ports()
+            .into_iter()
+            .filter(|port| port.state != PortState::Up)
+            .collect();
+        if down.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{down:#?}"))
+        }
+    });
+}
+
+#[test]
+fn a_stop_leaves_everything_in_place_and_a_start_takes_it_over() {
+    let mut lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    let (before, macs) = (lasting(&lab), stations.iter().map(Station::mac).collect::<Vec<_>>());
+    let exported = lab.ok("export");
+    let log = lab.stop_daemon();
+    assert!(!log.contains("panicked"), "{log}");
+    assert!(
+        !Path::new("/run/vswitch/control.sock").exists(),
+        "the socket is gone after a clean stop"
+    );
+    for station in &stations {
+        let addresses = station.place.run_ok(&format!("ip -br addr show {}", station.ifname));
+        assert!(addresses.contains(&station.v4.to_string()), "{addresses}");
+    }
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+    lab.start();
+    assert_eq!(lasting(&lab), before);
+    assert_eq!(lab.ok("export"), exported);
+    assert_eq!(stations.iter().map(Station::mac).collect::<Vec<_>>(), macs);
+    all_up(&lab);
+    for station in &stations[1..] {
+        station.ping_soon(stations[0].v4);
+        transfer::tcp(&stations[0], station, true, 4);
+    }
+}
+
+#[test]
+fn a_killed_daemon_comes_back_and_connections_go_on() {
+    let mut lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    let before = (lasting(&lab), lab.ok("export"));
+    let pairs: Vec<_> = [(0, 1), (1, 2), (2, 3), (3, 0)]
+        .map(|(a, b)| TcpPair::connect(&stations[a], &stations[b], false))
+        .into();
+    thread::scope(|scope| {
+        let transfers: Vec<_> = pairs.iter().map(|pair| scope.spawn(|| pair.exchange(800))).collect();
+        // Under load each time: frames are under way on all ports.
+        for _ in 0..3 {
+            let seen = lab.ports().iter().map(|port| port.counters.rx_frames).sum::<u64>();
+            wait_for("frames to flow", || {
+                lab.ports().iter().map(|p| p.counters.rx_frames).sum::<u64>() > seen
+            });
+            lab.kill_daemon();
+            lab.start();
+        }
+        transfers.into_iter().for_each(|transfer| transfer.join().unwrap());
+    });
+    assert_eq!((lasting(&lab), lab.ok("export")), before);
+}
+
+#[test]
+fn while_the_daemon_is_dead_what_needs_no_switch_goes_on() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    lab.kill_daemon();
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+    run("ip netns exec red ping -n -c 1 -W 10 10.7.0.1");
+    lab.ctl("show").failed(3, &["/run/vswitch/control.sock"]);
+    lab.ok("ns exec red -- true");
+    lab.start();
+}
+
+#[test]
+fn after_a_reboot_the_lab_is_made_again() {
+    let mut lab = Lab::new();
+    let ports = [
+        ("red", PortKind::Veth),
+        ("blue", PortKind::Tap),
+        ("host", PortKind::Internal),
+    ];
+    let stations: Vec<_> = ports
+        .iter()
+        .zip(1..)
+        .map(|(&(name, kind), n)| Station::add_with(&lab, name, kind, n, "--mtu 1400"))
+        .collect();
+    lab.ok("switch add other --ageing 77");
+    lab.ok("ns add empty");
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    lab.ok("route add red default --via 10.7.0.3");
+    let macs = stations.iter().map(Station::mac).collect::<Vec<_>>();
+    let before = (lasting(&lab), lab.ok("export"));
+    lab.kill_daemon();
+    reboot(&lab);
+    assert_eq!(run("ip netns list"), "");
+    lab.start();
+    assert_eq!((lasting(&lab), lab.ok("export")), before);
+    assert_eq!(stations.iter().map(Station::mac).collect::<Vec<_>>(), macs);
+    all_up(&lab);
+    stations[0].ping_soon(stations[1].v4);
+    stations[1].ping(stations[2].v6);
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+    assert!(run("ip netns list").contains("empty"));
+    assert!(run("ip -n red route").contains("default via 10.7.0.3"));
+    // Made again by us: ours to remove.
+    lab.ok("reset --yes");
+    assert_eq!(run("ip netns list"), "");
+}
+
+/// What a reboot does: no namespace, no interface, an empty /run, another boot id.
+fn reboot(lab: &Lab) {
+    for line in run("ip netns list").lines() {
+        run(&format!("ip netns del {}", line.split(' ').next().unwrap()));
+    }
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    for path in mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|path| path.starts_with("/run/"))
+    {
+        run(&format!("umount -l {path}"));
+    }
+    for entry in fs::read_dir("/run").unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap()
+        } else {
+            fs::remove_file(&path).unwrap()
+        }
+    }
+    let links: serde_json::Value = serde_json::from_str(&run("ip -j link")).unwrap();
+    for link in links.as_array().unwrap().iter().filter(|link| link["ifname"] != "lo") {
+        run(&format!("ip link del {}", link["ifname"].as_str().unwrap()));
+    }
+    let boot_id = lab.scratch().join("boot_id");
+    fs::write(&boot_id, "01234567-89ab-4def-8123-456789abcdef\n").unwrap();
+    bind_file(&boot_id, "/proc/sys/kernel/random/boot_id");
+}
+
+#[test]
+fn a_corrupt_state_file_is_set_aside_with_a_message() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.stop_daemon();
+    let path = "/var/lib/vswitch/state.json";
+    let whole = fs::read_to_string(path).unwrap();
+    let cut = &whole[..whole.len() / 2];
+    fs::write(path, cut).unwrap();
+    lab.start();
+    assert!(lab.ports().is_empty());
+    let aside: Vec<_> = fs::read_dir("/var/lib/vswitch")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().contains("state.json.corrupt-"))
+        .collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert_eq!(
+        fs::read_to_string(&aside[0]).unwrap(),
+        cut,
+        "what was there is kept as it was"
+    );
+    let log = lab.daemon().log();
+    assert!(log.contains("state.json.corrupt-"), "{log}");
+    lab.ok("add-port blue");
+    lab.stop_daemon();
+    assert_eq!(fs::read_to_string(&aside[0]).unwrap(), cut);
+}
+
+#[test]
+fn reset_leaves_everything_as_before() {
+    let mut lab = Lab::new();
+    run("ip netns add theirs");
+    run("ip link add theirs0 type veth peer name theirs1");
+    for name in ["device", "other"] {
+        vswitch_tests::station::make_device(name);
+    }
+    let (before, files) = (Snapshot::of(&lab), lab.daemon().open_files());
+    make_a_full_lab(&lab);
+    lab.ok("reset -n");
+    assert_eq!(lab.ports().len(), 6, "a dry run removes nothing");
+    lab.ok("reset --yes");
+    before.wait_until_same(|| Snapshot::of(&lab));
+    wait_for("the daemon to hold no more files than before", || {
+        let now = lab.daemon().open_files();
+        if now <= files {
+            Ok(())
+        } else {
+            Err(format!("{now}, before {files}"))
+        }
+    });
+    // And again, as if nothing had been.
+    make_a_full_lab(&lab);
+    lab.ok("reset --yes");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+fn make_a_full_lab(lab: &Lab) {
+    lab.ok("switch add second --ageing 7");
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.254");
+    lab.ok("add-port blue --type tap --addr 10.7.0.2/24");
+    lab.ok("add-port host --type internal --addr 10.7.0.254/24");
+    lab.ok("add-port device --type device");
+    lab.ok("add-port other --type device --switch second");
+    lab.ok("add-port guest --netns theirs --name vs0 --addr 10.7.0.9/24");
+    lab.ok("ns add empty");
+    lab.ok("cable red theirs");
+    lab.ok("fdb add 02:00:00:00:00:01 red");
+    lab.ok("set switch main --ageing 9 --reserved-multicast all");
+    lab.ok("ns exec red -- ping -n -c 1 -W 10 10.7.0.9");
+}
+
+#[test]
+fn a_reset_after_a_crash_removes_what_the_crash_left() {
+    let mut lab = Lab::new();
+    run("ip netns add theirs");
+    let before = Snapshot::of(&lab);
+    for (name, kind) in [("red", "veth"), ("blue", "tap"), ("host", "internal")] {
+        lab.ok(&format!("add-port {name} --type {kind}"));
+    }
+    lab.kill_daemon();
+    lab.start();
+    lab.ok("reset --yes");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn after_reset_and_stop_not_even_the_daemon_can_be_seen() {
+    let mut lab = Lab::without_daemon();
+    // The first namespace makes /run/netns itself, whoever makes it; `ip netns` leaves it there too.
+    run("ip netns add first");
+    run("ip netns del first");
+    let before = Snapshot::of_machine();
+    lab.start();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.ok("add-port host --type internal");
+    lab.ok("reset --yes");
+    lab.stop_daemon();
+    before.wait_until_same(Snapshot::of_machine);
+}
+
+#[test]
+fn reset_asks_first_and_needs_yes_without_a_terminal() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    lab.ctl("reset").failed(2, &["--yes"]);
+    assert_eq!(lab.ports().len(), 1);
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red");
+    let mut second = Daemon::spawn(Command::new(program("vswitchd")));
+    let status = second.wait();
+    assert!(!status.success());
+    let pid = lab.daemon().pid().to_string();
+    assert!(
+        second.log().contains(&pid),
+        "it names the one that runs: {}",
+        second.log()
+    );
+    // Neither on the same socket from another run directory.
+    let mut third = Command::new(program("vswitchd"));
+    third.args([
+        "--socket",
+        "/run/vswitch/control.sock",
+        "--run-dir",
+        "/run/third",
+        "--state-dir",
+        "/run/third",
+    ]);
+    let mut third = Daemon::spawn(third);
+    assert!(!third.wait().success());
+    assert!(third.log().contains("control.sock"), "{}", third.log());
+    assert_eq!(lab.ports().len(), 1, "the first one is not disturbed");
+}
+
+#[test]
+fn two_daemons_with_folders_of_their_own_live_side_by_side() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    let mut second = Command::new(program("vswitchd"));
+    second.args(["--run-dir", "/run/second", "--state-dir", "/run/second/state"]);
+    let _second = Daemon::spawn(second);
+    let socket = "--socket /run/second/control.sock";
+    wait_for("the second daemon to serve", || {
+        lab.ctl(&format!("{socket} status")).code == 0
+    });
+    lab.ok(&format!("{socket} add-port red --netns blue --addr 10.7.0.1/24"));
+    lab.ok(&format!("{socket} add-port green --addr 10.7.0.2/24"));
+    run("ip netns exec blue ping -n -c 1 -W 10 10.7.0.2");
+    lab.ok(&format!("{socket} reset --yes"));
+    assert_eq!(lab.ports().len(), 1);
+    assert!(run("ip netns list").contains("red"));
+}
+
+#[test]
+fn the_log_has_no_errors_over_a_whole_life() {
+    let mut lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    stations[0].ping(stations[1].v4);
+    lab.ok("del-port veth");
+    lab.ok("reset --yes");
+    let log = lab.stop_daemon();
+    for word in ["ERROR", "WARN", "panicked"] {
+        assert!(!log.contains(word), "{log}");
+    }
+}

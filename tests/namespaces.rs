@@ -1,0 +1,183 @@
+//! Namespaces are those of `ip netns`; what vswitch did not make it does not remove.
+
+use std::fs;
+
+use vswitch_tests::api::PortKind;
+use vswitch_tests::api::view::{NamespaceSummary, NamespaceView};
+use vswitch_tests::{Lab, Place, Station, run, wait_for};
+
+fn names() -> Vec<String> {
+    let mut names: Vec<_> = run("ip netns list")
+        .lines()
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_namespace_made_here_is_known_to_ip_netns_and_back() {
+    let lab = Lab::new();
+    lab.ok("ns add red");
+    assert_eq!(names(), ["red"]);
+    assert!(
+        run("ip netns exec red ip link show lo").contains("UP"),
+        "lo is up in a new namespace"
+    );
+    lab.ok("ns del red");
+    assert!(names().is_empty());
+    lab.ok("ns add red");
+    run("ip netns del red");
+    lab.ok("ns add blue");
+    wait_for("the daemon to see that red is gone", || {
+        let list: Vec<NamespaceSummary> = lab.json("ns list");
+        list.iter().all(|ns| ns.name.as_str() != "red" || !ns.present)
+    });
+}
+
+#[test]
+fn namespaces_made_for_a_port_go_with_their_last_port() {
+    let lab = Lab::new();
+    lab.ok("add-port one --netns red --name eth0");
+    lab.ok("add-port two --netns red --name eth1 --type tap");
+    assert_eq!(names(), ["red"]);
+    lab.ok("del-port one");
+    assert_eq!(names(), ["red"], "another port needs it");
+    lab.ok("del-port two");
+    assert!(names().is_empty());
+}
+
+#[test]
+fn namespaces_asked_for_stay_without_ports() {
+    let lab = Lab::new();
+    lab.ok("ns add red");
+    lab.ok("add-port red");
+    lab.ok("del-port red");
+    assert_eq!(names(), ["red"]);
+    lab.ok("ns del red");
+    assert!(names().is_empty());
+}
+
+#[test]
+fn a_namespace_made_elsewhere_is_used_and_never_deleted() {
+    let lab = Lab::new();
+    run("ip netns add theirs");
+    Place::named("theirs").run_ok("ip link add marker type dummy");
+    let a = Station::add(&lab, "theirs", PortKind::Veth, 1);
+    let b = Station::add(&lab, "ours", PortKind::Tap, 2);
+    a.ping(b.v4);
+    lab.ctl("ns del theirs").failed(5, &["theirs"]);
+    lab.ok("del-port theirs");
+    assert_eq!(names(), ["ours", "theirs"]);
+    lab.ok("add-port theirs");
+    lab.ok("reset --yes");
+    assert_eq!(names(), ["theirs"]);
+    let links = Place::named("theirs").run_ok("ip -br link");
+    assert!(links.contains("marker") && !links.contains("eth0"), "{links}");
+}
+
+#[test]
+fn deleting_a_namespace_that_ports_use_is_refused() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    lab.ctl("ns del red").failed(5, &["red", "port"]);
+    assert_eq!(names(), ["red"]);
+}
+
+#[test]
+fn show_prints_links_addresses_routes_and_neighbours() {
+    let lab = Lab::new();
+    let red = Station::add_with(&lab, "red", PortKind::Veth, 1, "--gateway 10.7.0.2");
+    let blue = Station::add(&lab, "blue", PortKind::Tap, 2);
+    red.ping(blue.v4);
+    let view: NamespaceView = lab.json("ns show red");
+    let link = view.links.iter().find(|link| link.name == "eth0").unwrap();
+    assert_eq!(link.mac, Some(red.mac()));
+    assert_eq!(link.state, "up");
+    assert_eq!(link.port.as_ref().unwrap().as_str(), "red");
+    assert!(
+        link.addresses.contains(&"10.7.0.1/24".to_owned()),
+        "{:?}",
+        link.addresses
+    );
+    assert!(
+        link.addresses.contains(&"fd07::1/64".to_owned()),
+        "{:?}",
+        link.addresses
+    );
+    let default = view.routes.iter().find(|route| route.to == "default").unwrap();
+    assert_eq!(
+        (default.via.as_deref(), default.dev.as_str()),
+        (Some("10.7.0.2"), "eth0")
+    );
+    let neighbour = view.neighbours.iter().find(|n| n.ip == "10.7.0.2").unwrap();
+    assert_eq!(neighbour.mac, Some(blue.mac()));
+    let text = lab.ok("ns show red");
+    for word in [
+        "eth0",
+        "10.7.0.1/24",
+        "fd07::1/64",
+        "default",
+        "10.7.0.2",
+        &blue.mac().to_string(),
+    ] {
+        assert!(text.contains(word), "{word} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn exec_runs_a_command_inside_and_gives_its_exit_code() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    assert!(lab.ok("ns exec red -- ip -br addr").contains("10.7.0.1/24"));
+    assert!(
+        lab.ok("ns exec red -- ls /sys/class/net").contains("eth0"),
+        "/sys shows the namespace"
+    );
+    assert_eq!(lab.ctl("ns exec red -- false").code, 1);
+    assert_eq!(lab.ctl("ns exec red -- no-such-program").code, 127);
+    lab.ctl("ns exec green -- true").failed(4, &["green"]);
+}
+
+#[test]
+fn interfaces_get_the_name_mac_and_mtu_asked_for() {
+    let lab = Lab::new();
+    for (port, kind) in [("one", "veth"), ("two", "tap")] {
+        let mac = format!("02:00:00:00:00:0{}", port.len());
+        lab.ok(&format!(
+            "add-port {port} --type {kind} --netns red --name if{port} --mac {mac} --mtu 1400"
+        ));
+        let link = Place::named("red").run_ok(&format!("ip -o link show if{port}"));
+        assert!(
+            link.contains(&mac) && link.contains("mtu 1400") && link.contains("LOWER_UP"),
+            "{link}"
+        );
+        lab.ok(&format!("del-port {port}"));
+    }
+}
+
+#[test]
+fn nothing_of_veth_and_tap_ports_is_seen_on_the_host() {
+    let lab = Lab::new();
+    let before = run("ip -br link");
+    lab.ok("add-port red");
+    lab.ok("add-port blue --type tap");
+    assert_eq!(run("ip -br link"), before);
+    assert_eq!(
+        names(),
+        ["blue", "red"],
+        "the daemon's own namespace is not among the named ones"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_namespace_is_left_alone() {
+    let lab = Lab::new();
+    lab.ok("add-port blue");
+    fs::write("/run/netns/red", "").unwrap();
+    let reply = lab.ctl("add-port red");
+    assert_ne!(reply.code, 0, "{reply}");
+    assert!(reply.stderr.contains("red"), "{reply}");
+    assert!(fs::exists("/run/netns/red").unwrap());
+    assert_eq!(lab.ports().len(), 1);
+}

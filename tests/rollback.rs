@@ -1,0 +1,108 @@
+//! A port is added whole or not at all: each kernel step of `add-port` is made to fail in turn.
+
+use vswitch_tests::faults::Faults;
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::station::make_device;
+use vswitch_tests::{Lab, wait_for};
+
+/// More steps than adding a port takes; to reach it means that the count never ends.
+const MOST_STEPS: u32 = 200;
+
+/// Lets `line` fail at its first, second, ... kernel step until it gets through, and looks for leftovers each time.
+/// Gives the steps that failed.
+fn fail_each_step_of(lab: &mut Lab, faults: &Faults, line: &str, undo: &str) -> Vec<String> {
+    // Once without faults, so that what is made only once (the daemon's own namespace) is there.
+    lab.ok(line);
+    lab.ok(undo);
+    let before = Snapshot::of(lab);
+    let files = lab.daemon().open_files();
+    let mut failed = Vec::new();
+    let mut survived = 0;
+    for step in 1..MOST_STEPS {
+        faults.fail_step(step);
+        let reply = lab.ctl(line);
+        let Some(name) = faults.disarm() else {
+            reply.ok();
+            lab.ok(undo);
+            before.wait_until_same(|| Snapshot::of(lab));
+            wait_for("the daemon to hold no more files than before", || {
+                let now = lab.daemon().open_files();
+                if now <= files {
+                    Ok(())
+                } else {
+                    Err(format!("{now}, before {files}; failed: {failed:#?}"))
+                }
+            });
+            eprintln!(
+                "{line}: {} steps failed, {survived} of them did no harm: {failed:#?}",
+                failed.len()
+            );
+            return failed;
+        };
+        eprintln!("step {step}, {name}: {} {}", reply.code, reply.stderr.trim());
+        if reply.code == 0 {
+            // A step that is not needed, such as an announcement: then the port is whole.
+            survived += 1;
+            lab.ok(undo);
+        } else {
+            assert_eq!(reply.stderr.lines().count(), 1, "step {step}, {name}: {reply}");
+            assert!(lab.daemon().ended().is_none());
+        }
+        before.wait_until_same(|| Snapshot::of(lab));
+        // What failed half-way must not be in the way of the next attempt.
+        lab.ok(line);
+        lab.ok(undo);
+        failed.push(name);
+    }
+    panic!("`{line}` takes more than {MOST_STEPS} steps: {failed:#?}");
+}
+
+fn lab_with_faults() -> (Lab, Faults) {
+    let mut lab = Lab::without_daemon();
+    let mut command = lab.daemon_command();
+    let faults = Faults::prepare(&mut command);
+    lab.start_with(command, |daemon| faults.watch(daemon));
+    (lab, faults)
+}
+
+fn check(line: &str, at_least: usize) {
+    let (mut lab, faults) = lab_with_faults();
+    make_device("device");
+    let failed = fail_each_step_of(&mut lab, &faults, line, "reset --yes");
+    assert!(
+        failed.len() >= at_least,
+        "only {} steps were seen to fail: {failed:#?}",
+        failed.len()
+    );
+}
+
+#[test]
+fn a_veth_port_is_added_whole_or_not_at_all() {
+    check(
+        "add-port red --addr 10.7.0.1/24 --addr fd07::1/64 --gateway 10.7.0.9",
+        10,
+    );
+}
+
+#[test]
+fn a_tap_port_is_added_whole_or_not_at_all() {
+    check(
+        "add-port red --type tap --addr 10.7.0.1/24 --addr fd07::1/64 --gateway 10.7.0.9",
+        10,
+    );
+}
+
+#[test]
+fn an_internal_port_is_added_whole_or_not_at_all() {
+    check("add-port host --type internal --addr 10.7.0.1/24", 4);
+}
+
+#[test]
+fn a_device_port_is_added_whole_or_not_at_all() {
+    check("add-port device --type device", 4);
+}
+
+#[test]
+fn a_cable_is_laid_whole_or_not_at_all() {
+    check("cable red blue --addr-a 10.7.0.1/24 --addr-b 10.7.0.2/24", 8);
+}

@@ -1,0 +1,103 @@
+//! One run of the daemon.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::{env, io, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::wait::wait_for;
+
+/// The program of this name: from the environment (`VSWITCHD`, `VSWITCHCTL`), else where cargo puts it.
+pub fn program(name: &str) -> PathBuf {
+    if let Some(path) = env::var_os(name.to_uppercase()) {
+        return path.into();
+    }
+    // target/debug/deps/TEST -> target/debug/NAME
+    let test = env::current_exe().unwrap();
+    let path = test.parent().and_then(|deps| deps.parent()).unwrap().join(name);
+    assert!(
+        path.exists(),
+        "{} is not there; build it first, or use `cargo xtask test`",
+        path.display()
+    );
+    path
+}
+
+/// A running (or ended) daemon and what it said.
+pub struct Daemon {
+    child: Child,
+    log: File,
+}
+
+impl Daemon {
+    /// Starts `command` with both outputs into the log. Does not wait until it serves.
+    pub fn spawn(mut command: Command) -> Self {
+        let log = tempfile::tempfile().unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log.try_clone().unwrap());
+        let child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("{}: {e}", command.get_program().display()));
+        Self { child, log }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has written so far.
+    pub fn log(&self) -> String {
+        let mut bytes = vec![0; self.log.metadata().unwrap().len() as usize];
+        // By position: the daemon writes through the same open file, whose own position must stay.
+        match self.log.read_exact_at(&mut bytes, 0) {
+            Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) => format!("(log unreadable: {error})"),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("the daemon to end", || self.ended())
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.child.kill()?;
+        self.child.wait()
+    }
+
+    /// Number of open file descriptors.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        if thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(200).collect();
+            eprintln!("--- the daemon said (last {} lines):", tail.len());
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            eprintln!("---");
+        }
+    }
+}

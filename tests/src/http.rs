@@ -1,0 +1,84 @@
+//! The control socket without the control tool: bytes in, bytes out.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+use vswitch_api::DEFAULT_SOCKET;
+
+use crate::wait::DEADLINE;
+
+/// What the daemon answered.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// Head, for the fields.
+    pub head: String,
+    /// Body.
+    pub body: String,
+}
+
+impl Response {
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("no JSON: {e}: {self:?}"))
+    }
+}
+
+/// A new connection.
+pub fn connect() -> UnixStream {
+    let stream = UnixStream::connect(DEFAULT_SOCKET).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// Sends bytes as they are and reads until the daemon closes. None: it closed without an answer.
+pub fn send_raw(bytes: &[u8]) -> Option<Response> {
+    let mut stream = connect();
+    // The daemon may answer and close before it has read all: then writing fails and reading tells.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    parse(&String::from_utf8_lossy(&answer))
+}
+
+/// One request with a body.
+#[track_caller]
+pub fn request(method: &str, path: &str, body: &str) -> Response {
+    let length = body.len();
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: vswitch\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    send_raw(text.as_bytes()).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+}
+
+fn parse(answer: &str) -> Option<Response> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunk(body) } else { body.to_owned() };
+    Some(Response {
+        status,
+        head: head.to_owned(),
+        body,
+    })
+}
+
+/// RFC 9112, 7.1
+fn unchunk(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let Some(chunk) = after.get(..size).filter(|chunk| !chunk.is_empty()) else {
+            break;
+        };
+        body.push_str(chunk);
+        rest = after.get(size + 2..).unwrap_or_default();
+    }
+    body
+}

@@ -1,0 +1,223 @@
+//! The private machine of one test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{fs, thread};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
+use serde::de::DeserializeOwned;
+use vswitch_api::view::{FdbEntry, PortView, Status, SwitchView};
+
+use crate::ctl::Reply;
+use crate::daemon::{Daemon, program};
+use crate::netns::run;
+use crate::wait::wait_for;
+
+/// A network and mount namespace with the daemon in it. It holds for the thread that made it, the threads
+/// and processes started from there, and ends with them.
+pub struct Lab {
+    daemon: Option<Daemon>,
+    options: Vec<String>,
+    ctl: PathBuf,
+    scratch: tempfile::TempDir,
+}
+
+impl Lab {
+    /// A private machine on which the daemon serves.
+    pub fn new() -> Self {
+        Self::with_options(&[])
+    }
+
+    /// The same with options of `vswitchd`.
+    pub fn with_options(options: &[&str]) -> Self {
+        let mut lab = Self::without_daemon();
+        lab.options.extend(options.iter().map(|&option| option.to_owned()));
+        lab.start();
+        lab
+    }
+
+    /// A private machine on which the daemon was not started yet.
+    pub fn without_daemon() -> Self {
+        assert!(
+            Uid::effective().is_root(),
+            "these tests make network namespaces: run them as root"
+        );
+        // Before the mounts change, since these may be looked up below /var or /run.
+        let scratch = tempfile::tempdir().unwrap();
+        let ctl = program("vswitchctl");
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
+        mount_private();
+        // The paths are the real ones, what lies there is ours alone.
+        mount_over("/run", "tmpfs");
+        mount_over("/var/lib", "tmpfs");
+        mount_over("/sys", "sysfs");
+        if Path::new("/etc/vswitch").exists() {
+            mount_over("/etc/vswitch", "tmpfs");
+        }
+        run("ip link set lo up");
+        Self {
+            daemon: None,
+            options: Vec::new(),
+            ctl,
+            scratch,
+        }
+    }
+
+    /// A folder for files of this test.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The daemon as it would be started next.
+    pub fn daemon_command(&self) -> Command {
+        let mut command = Command::new(program("vswitchd"));
+        command.args(["--log-level", "debug"]).args(&self.options);
+        command
+    }
+
+    /// Starts the daemon and waits until it serves.
+    pub fn start(&mut self) {
+        self.start_with(self.daemon_command(), |_| {});
+    }
+
+    /// Starts the daemon by a command of the caller's and waits until it serves. `spawned` is called once it runs.
+    pub fn start_with(&mut self, command: Command, spawned: impl FnOnce(&Daemon)) {
+        assert!(self.daemon.is_none(), "the daemon runs already");
+        let daemon = self.daemon.insert(Daemon::spawn(command));
+        spawned(daemon);
+        let ctl = self.ctl.clone();
+        wait_for("the daemon to serve", || {
+            if let Some(status) = daemon.ended() {
+                panic!("the daemon ended at start: {status}\n{}", daemon.log());
+            }
+            call(&ctl, "status").code == 0
+        });
+    }
+
+    /// The running daemon.
+    pub fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("the daemon runs")
+    }
+
+    /// kill -9, without a chance to tidy up.
+    pub fn kill_daemon(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        daemon.kill().unwrap();
+    }
+
+    /// SIGTERM; the daemon must end with success. Gives its log.
+    pub fn stop_daemon(&mut self) -> String {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        daemon.signal(Signal::SIGTERM);
+        let status = daemon.wait();
+        assert!(status.success(), "after SIGTERM: {status}\n{}", daemon.log());
+        daemon.log()
+    }
+
+    /// Calls the control tool where there is no lab.
+    pub fn call(line: &str) -> Reply {
+        call(&program("vswitchctl"), line)
+    }
+
+    /// Calls the control tool with these words, separated by spaces.
+    pub fn ctl(&self, line: &str) -> Reply {
+        call(&self.ctl, line)
+    }
+
+    /// Calls the control tool, which must succeed; gives its standard output.
+    #[track_caller]
+    pub fn ok(&self, line: &str) -> String {
+        self.ctl(line).ok().stdout
+    }
+
+    /// Calls the control tool with `--json`, which must succeed.
+    #[track_caller]
+    pub fn json<T: DeserializeOwned>(&self, line: &str) -> T {
+        self.ctl(&format!("--json {line}")).ok().json()
+    }
+
+    /// The status of the daemon.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        self.json("status")
+    }
+
+    /// A port, its state and counters.
+    #[track_caller]
+    pub fn port(&self, name: &str) -> PortView {
+        self.json(&format!("port show {name}"))
+    }
+
+    /// All ports of all switches.
+    #[track_caller]
+    pub fn ports(&self) -> Vec<PortView> {
+        self.json("port list")
+    }
+
+    /// A switch.
+    #[track_caller]
+    pub fn switch(&self, name: &str) -> SwitchView {
+        self.json(&format!("switch show {name}"))
+    }
+
+    /// The FDB of a switch.
+    #[track_caller]
+    pub fn fdb(&self, switch: &str) -> Vec<FdbEntry> {
+        self.json(&format!("fdb show --switch {switch}"))
+    }
+
+    /// Writes a lab file for `apply` and gives its path.
+    pub fn lab_file(&self, text: &str) -> String {
+        let path = self.scratch().join("lab.toml");
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The tool's own view helps more than the log alone, but only while the daemon lives.
+        if thread::panicking() && self.daemon.as_mut().is_some_and(|daemon| daemon.ended().is_none()) {
+            eprintln!("{}", self.ctl("show"));
+        }
+    }
+}
+
+fn call(program: &Path, line: &str) -> Reply {
+    let output = Command::new(program)
+        .args(line.split_whitespace())
+        .stdin(Stdio::null())
+        .output();
+    Reply::new(line, output.unwrap_or_else(|e| panic!("{}: {e}", program.display())))
+}
+
+/// Nothing that is mounted from here on is seen outside.
+pub fn mount_private() {
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .unwrap();
+}
+
+/// Mounts a fresh file system over a folder.
+pub fn mount_over(folder: &str, kind: &str) {
+    mount(Some(kind), folder, Some(kind), MsFlags::empty(), None::<&str>).unwrap_or_else(|e| panic!("{folder}: {e}"));
+}
+
+/// Puts one file in the place of another.
+pub fn bind_file(file: &Path, over: &str) {
+    mount(Some(file), over, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap_or_else(|e| panic!("{over}: {e}"));
+}

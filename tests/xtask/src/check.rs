@@ -1,0 +1,63 @@
+//! `cargo xtask test` and `cargo xtask deny`.
+
+use anyhow::{Context, Result};
+
+use crate::shell::{cargo, headline, run};
+use crate::tools;
+
+/// Everything that has to be right before a change goes in; with a filter only the tests that it names.
+pub fn test(filter: &[String]) -> Result<()> {
+    tools::need_root("the black-box tests")?;
+    tools::ensure(tools::FOR_TESTS)?;
+    if filter.is_empty() {
+        headline("Format");
+        run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        headline("Lints");
+        run(&mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))?;
+        headline("Doc tests");
+        run(&mut cargo(&["test", "--workspace", "--doc"]))?;
+    }
+    headline("Build the programs");
+    run(&mut cargo(&[
+        "build",
+        "--package",
+        "vswitch",
+        "--package",
+        "vswitch-ctl",
+        "--bins",
+    ]))?;
+    headline("Tests");
+    if cargo(&["nextest", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        run(cargo(&["nextest", "run", "--workspace"]).args(filter))
+    } else {
+        eprintln!("cargo-nextest is not installed (cargo install --locked cargo-nextest); using cargo test");
+        // One at a time: the tests that fill the machine must not starve the others.
+        run(cargo(&["test", "--workspace", "--lib", "--bins", "--tests"])
+            .args(filter)
+            .args(["--", "--test-threads=1"]))
+    }
+}
+
+/// Licences, sources and bans of `deny.toml`. Advisories are left out: their database is a git repository
+/// that can't be reached from everywhere.
+pub fn deny() -> Result<()> {
+    run(&mut cargo(&[
+        "deny",
+        "--workspace",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
+    .context("is cargo-deny installed? cargo install --locked cargo-deny")
+}

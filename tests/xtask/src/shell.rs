@@ -1,0 +1,56 @@
+//! Running commands: said, checked, and stopped cleanly by Ctrl-C.
+
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the workspace.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// The folder that cargo builds into.
+pub fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// Says what comes next.
+pub fn headline(text: &str) {
+    if stderr().is_terminal() {
+        eprintln!("\n\x1b[1m== {text}\x1b[0m");
+    } else {
+        eprintln!("\n== {text}");
+    }
+}
+
+/// `cargo` with these words, in the root of the workspace.
+pub fn cargo(words: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.args(words).current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// The command as one would type it.
+pub fn text(command: &Command) -> String {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs the command; it must succeed.
+pub fn run(command: &mut Command) -> Result<()> {
+    let line = text(command);
+    let status = command.status().with_context(|| format!("`{line}` can't be run"))?;
+    if !status.success() {
+        bail!("`{line}`: {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Programs of the system that are needed, and how they get there.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use nix::unistd::Uid;
+
+use crate::shell::{headline, run};
+
+/// A program and the Debian package that has it.
+type Tool = (&'static str, &'static str);
+
+/// What the demo needs.
+pub const FOR_DEMO: &[Tool] = &[("ip", "iproute2"), ("ping", "iputils-ping")];
+/// What the tests need.
+pub const FOR_TESTS: &[Tool] = &[
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("ethtool", "ethtool"),
+    ("iptables", "iptables"),
+    ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
+];
+
+/// Fails unless this is root, saying why root is needed.
+pub fn need_root(what: &str) -> Result<()> {
+    if !Uid::effective().is_root() {
+        bail!("{what} makes network namespaces: run it as root (sudo env \"PATH=$PATH\" cargo xtask ...)");
+    }
+    Ok(())
+}
+
+/// Installs what is not there. Nothing is asked and nothing touched if all is there.
+pub fn ensure(tools: &[Tool]) -> Result<()> {
+    let mut packages: Vec<_> = tools
+        .iter()
+        .filter(|(tool, _)| !is_there(tool))
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !is_there("apt-get") {
+        bail!(
+            "not installed: {}; install these packages or what your distribution calls them",
+            packages.join(", ")
+        );
+    }
+    headline(&format!("Install {}", packages.join(", ")));
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    };
+    run(&mut apt(&["update", "-qq"]))?;
+    run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+}
+
+fn is_there(tool: &str) -> bool {
+    let path = env::var("PATH").unwrap_or_default();
+    // Debian keeps ip, tc and iptables where a user's PATH may not look.
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(tool)).any(|file| Path::is_file(&file))
+}
