@@ -2,7 +2,6 @@
 
 use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::wire::assert_seen_only_at;
 use vswitch_tests::{Lab, Station, Wire, wait_for};
 
 fn two_ports(lab: &Lab, switch: &str) -> Vec<Station> {
@@ -66,7 +65,7 @@ fn a_full_fdb_floods_and_counts_and_never_fails() {
     let stations = two_ports(&lab, "tiny");
     let mut wire = Wire::tap(&stations);
     let frames: Vec<_> = (0..500).map(|n| probe(Mac::BROADCAST, mac(1, n), n)).collect();
-    assert_seen_only_at(&wire.send("tiny-a", &frames), &["tiny-b"], &frames);
+    wire.check("tiny-a", &frames, &["tiny-b"], &frames);
     let switch = lab.switch("tiny");
     assert!(switch.fdb_entries <= 8, "{} entries", switch.fdb_entries);
     assert_eq!(lab.fdb("tiny").len(), switch.fdb_entries as usize);
@@ -77,7 +76,7 @@ fn a_full_fdb_floods_and_counts_and_never_fails() {
     );
     // Known or unknown by now: all are reached.
     let frames: Vec<_> = (0..500).map(|n| probe(mac(1, n), mac(2, 1), n)).collect();
-    assert_seen_only_at(&wire.send("tiny-b", &frames), &["tiny-a"], &frames);
+    wire.check("tiny-b", &frames, &["tiny-a"], &frames);
     stations[0].ping(stations[1].v4);
     lab.ok("fdb flush --switch tiny");
     wire.send("tiny-a", &[probe(Mac::BROADCAST, mac(3, 1), 0)]);
@@ -90,10 +89,10 @@ fn a_static_entry_stays_where_it_was_put() {
     let mut wire = Wire::tap(&Station::one_of_each(&lab));
     lab.ok("fdb add 0a:02:00:00:00:01 veth");
     let frames = [probe(mac(2, 1), mac(1, 1), 1)];
-    assert_seen_only_at(&wire.send("tap", &frames), &["veth"], &frames);
+    wire.check("tap", &frames, &["veth"], &frames);
     // A frame from that address at another port does not move it.
     wire.send("device", &[probe(Mac::BROADCAST, mac(2, 1), 2)]);
-    assert_seen_only_at(&wire.send("tap", &frames), &["veth"], &frames);
+    wire.check("tap", &frames, &["veth"], &frames);
     lab.ok("fdb flush");
     let fdb = lab.fdb("main");
     let entry = fdb
@@ -103,8 +102,7 @@ fn a_static_entry_stays_where_it_was_put() {
     assert!(entry.is_static && entry.age_secs.is_none(), "{entry:?}");
     lab.ok("fdb del 0a:02:00:00:00:01");
     assert!(!knows(&lab, "main", mac(2, 1)));
-    let seen = wire.send("tap", &frames);
-    assert_seen_only_at(&seen, &["veth", "device", "internal"], &frames);
+    wire.check("tap", &frames, &["veth", "device", "internal"], &frames);
 }
 
 #[test]

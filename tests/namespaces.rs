@@ -62,7 +62,7 @@ fn namespaces_asked_for_stay_without_ports() {
 fn a_namespace_made_elsewhere_is_used_and_never_deleted() {
     let lab = Lab::new();
     run("ip netns add theirs");
-    Place::named("theirs").run_ok("ip link add marker type dummy");
+    Place::named("theirs").run_ok("ip link add marker type veth peer name marker2");
     let a = Station::add(&lab, "theirs", PortKind::Veth, 1);
     let b = Station::add(&lab, "ours", PortKind::Tap, 2);
     a.ping(b.v4);

@@ -130,15 +130,18 @@ fn a_device_that_vanishes_is_missing_and_works_when_it_is_back() {
     let lab = Lab::new();
     let red = Station::add(&lab, "red", PortKind::Veth, 1);
     let device = Station::add(&lab, "device", PortKind::Device, 2);
+    let mac = device.mac();
     red.ping(device.v4);
     for _ in 0..2 {
         run("ip link del device");
         wait_for_state(&lab, "device", PortState::Missing);
         assert!(lab.fdb("main").iter().all(|entry| entry.port.as_str() != "device"));
         // Another index than before.
-        run("ip link add placeholder type dummy");
+        run("ip link add placeholder type veth peer name placeholder2");
         make_device("device");
         run("ip link del placeholder");
+        // The station behind it is the same one, which others remember by its MAC address.
+        device.place.run_ok(&format!("ip link set eth0 address {mac}"));
         device.place.run_ok("ip addr add 10.7.0.2/24 dev eth0");
         wait_for_state(&lab, "device", PortState::Up);
         red.ping_soon(device.v4);

@@ -216,7 +216,8 @@ fn apply_makes_the_lab_what_the_file_says() {
         "#,
     );
     lab.ok(&format!("apply {file}"));
-    let ports: Vec<_> = lab.ports().iter().map(|port| port.port.name.to_string()).collect();
+    let mut ports: Vec<_> = lab.ports().iter().map(|port| port.port.name.to_string()).collect();
+    ports.sort();
     assert_eq!(ports, ["blue", "red"]);
     assert!(!run("ip netns list").contains("old"));
     lab.ok("ns exec red -- ping -n -c 1 -W 10 10.7.0.2");

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Barrier, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
+use vswitch::datapath::PortId;
+use vswitch::datapath::fdb::{Fdb, FdbKey};
+use vswitch::frame::mac_to_u64;
 
 /// A MAC address.
 type Mac = [u8; 6];
@@ -169,6 +172,30 @@ impl Table for papaya::HashMap<Mac, Entry, RandomState> {
     }
 }
 
+/// The table of the datapath.
+impl Table for Fdb {
+    const NAME: &'static str = "vswitch";
+
+    fn with_capacity(entries: usize) -> Self {
+        Fdb::new(entries as u32)
+    }
+
+    fn look_up(&self, batch: &[Mac]) -> u64 {
+        let found = batch.iter().filter_map(|mac| self.lookup(key(mac)));
+        found.map(|port| u64::from(port.0)).sum()
+    }
+
+    fn learn(&self, batch: &[Mac], port: u16, now: u32) {
+        for mac in batch {
+            Fdb::learn(self, key(mac), PortId(port), now);
+        }
+    }
+}
+
+fn key(mac: &Mac) -> FdbKey {
+    FdbKey::new(0, mac_to_u64(vswitch_api::Mac(*mac)))
+}
+
 /// Addresses that differ in all of their bits, as those of many makers do: `count` of them, always the same.
 fn addresses(count: usize) -> Vec<Mac> {
     (0..count as u64).map(|number| mac(mix(number))).collect()
@@ -280,5 +307,6 @@ fn main() {
     all::<DashMap<Mac, Entry, RandomState>>(&mut criterion);
     all::<Sharded>(&mut criterion);
     all::<papaya::HashMap<Mac, Entry, RandomState>>(&mut criterion);
+    all::<Fdb>(&mut criterion);
     criterion.final_summary();
 }

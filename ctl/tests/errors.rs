@@ -134,7 +134,7 @@ fn a_bad_lab_file_is_told_by_its_line() {
     refused(
         &format!("apply {path}"),
         &format!(
-            "lab file {path} line 3: \"x\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01; \
+            "lab file {path} line 3: \"x\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01 in `mac = \"x\"`; \
              see `vswitchctl export` for how a lab file looks"
         ),
     );

@@ -35,12 +35,17 @@ pub fn connect() -> UnixStream {
     stream
 }
 
-/// Sends bytes as they are and reads until the daemon closes. None: it closed without an answer.
+/// Sends bytes as they are, and that there are no more, and reads until the daemon closes.
+/// None: it closed without an answer.
 pub fn send_raw(bytes: &[u8]) -> Option<Response> {
     let mut stream = connect();
     // The daemon may answer and close before it has read all: then writing fails and reading tells.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
+    read_answer(stream)
+}
+
+fn read_answer(mut stream: UnixStream) -> Option<Response> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     parse(&String::from_utf8_lossy(&answer))
@@ -54,7 +59,9 @@ pub fn request(method: &str, path: &str, body: &str) -> Response {
         "{method} {path} HTTP/1.1\r\nHost: vswitch\r\nConnection: close\r\n\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     );
-    send_raw(text.as_bytes()).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    let mut stream = connect();
+    let _ = stream.write_all(text.as_bytes());
+    read_answer(stream).unwrap_or_else(|| panic!("{method} {path}: no answer"))
 }
 
 fn parse(answer: &str) -> Option<Response> {

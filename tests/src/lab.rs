@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::{fs, thread};
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 use serde::de::DeserializeOwned;
 use vswitch_api::view::{FdbEntry, PortView, Status, SwitchView};
 
@@ -35,6 +35,21 @@ impl Lab {
     pub fn with_options(options: &[&str]) -> Self {
         let mut lab = Self::without_daemon();
         lab.options.extend(options.iter().map(|&option| option.to_owned()));
+        lab.start();
+        lab
+    }
+
+    /// The same with one worker, and both it and this thread on the first processor: veth queues what it is given on
+    /// the processor of the sender, so only then do frames of different flows and ports keep their order.
+    pub fn with_one_worker() -> Self {
+        let mut first = CpuSet::new();
+        first.set(0).unwrap();
+        // Inherited by the daemon.
+        sched_setaffinity(Pid::from_raw(0), &first).unwrap();
+        let mut lab = Self::without_daemon();
+        let config = lab.scratch().join("one-worker.toml");
+        fs::write(&config, "[datapath]\nworkers = 1\n").unwrap();
+        lab.options = vec!["--config".into(), config.to_str().unwrap().into()];
         lab.start();
         lab
     }

@@ -19,9 +19,6 @@ pub struct Wire {
 /// Numbers of sentinels start here; tests number their probes below.
 const FIRST_SENTINEL: u32 = 0xffff_0000;
 
-/// Probes that were seen, by the name of the port behind which they were.
-pub type Seen = BTreeMap<String, Vec<Vec<u8>>>;
-
 impl Wire {
     /// Listens at these stations.
     pub fn tap(stations: &[Station]) -> Self {
@@ -40,17 +37,71 @@ impl Wire {
         &self.sockets[port]
     }
 
-    /// Sends `frames` into the switch from behind a port and gives every probe that came out anywhere.
-    ///
-    /// It does not wait for time to pass: a broadcast follows the frames, and frames of one port keep their order,
-    /// so where the broadcast is seen, all that was to come has come. For the port itself, which never gets its own
-    /// broadcast back, one from another port does the same.
+    /// Sends `frames` into the switch from behind a port and waits until it is done with them.
     #[track_caller]
-    pub fn send(&mut self, from: &str, frames: &[Vec<u8>]) -> Seen {
-        for frame in frames {
-            self.at(from).send(frame);
+    pub fn send(&mut self, from: &str, frames: &[Vec<u8>]) {
+        frames.iter().for_each(|frame| self.at(from).send(frame));
+        self.rest(from);
+    }
+
+    /// Sends `frames` from behind a port; they, or what is `expected` of them, must come out at the ports `at`, unchanged,
+    /// and nothing at any other port.
+    ///
+    /// The order counts only where all are of one flow: a TAP device spreads flows over its queues.
+    #[track_caller]
+    pub fn check(&mut self, from: &str, frames: &[Vec<u8>], at: &[&str], expected: &[Vec<u8>]) {
+        frames.iter().for_each(|frame| self.at(from).send(frame));
+        let mut seen: BTreeMap<_, _> = at
+            .iter()
+            .map(|&port| (port.to_owned(), self.take(port, expected)))
+            .collect();
+        for (port, more) in self.rest(from) {
+            seen.entry(port).or_default().extend(more);
         }
-        let mut seen: Seen = self.sockets.keys().map(|port| (port.clone(), Vec::new())).collect();
+        for (port, mut got) in seen {
+            let mut expected = if at.contains(&port.as_str()) {
+                expected.to_vec()
+            } else {
+                Vec::new()
+            };
+            got.sort();
+            expected.sort();
+            assert!(
+                got == expected,
+                "sent by {from}: at {port} the probes {:?} were expected, {:?} were seen (or their bytes differ)",
+                numbers(&expected),
+                numbers(&got)
+            );
+        }
+    }
+
+    /// Receives at a port until all that is expected has come, or as many other probes.
+    #[track_caller]
+    fn take(&self, port: &str, expected: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let end = Instant::now() + DEADLINE;
+        let mut got = Vec::new();
+        while got.len() < expected.len() {
+            let Some(frame) = self.at(port).recv(end) else {
+                panic!(
+                    "of the probes {:?} only {:?} came to {port}",
+                    numbers(expected),
+                    numbers(&got)
+                )
+            };
+            if probe_id(&frame.bytes).is_some_and(|id| id < FIRST_SENTINEL) {
+                got.push(frame.bytes);
+            }
+        }
+        got
+    }
+
+    /// Every probe that has come out anywhere and was not taken yet.
+    ///
+    /// It does not wait for time to pass: a broadcast follows the frames, and where it is seen, what was to come before has
+    /// come. For the port itself, which never gets its own broadcast back, one from another port does the same.
+    #[track_caller]
+    fn rest(&mut self, from: &str) -> BTreeMap<String, Vec<Vec<u8>>> {
+        let mut seen = BTreeMap::new();
         let others: Vec<_> = self.sockets.keys().filter(|port| *port != from).cloned().collect();
         let sentinel = self.sentinel(from);
         for port in &others {
@@ -71,7 +122,7 @@ impl Wire {
     }
 
     #[track_caller]
-    fn collect(&self, port: &str, until: u32, seen: &mut Seen) {
+    fn collect(&self, port: &str, until: u32, seen: &mut BTreeMap<String, Vec<Vec<u8>>>) {
         let end = Instant::now() + DEADLINE;
         loop {
             let Some(frame) = self.at(port).recv(end) else {
@@ -79,7 +130,7 @@ impl Wire {
             };
             match probe_id(&frame.bytes) {
                 Some(id) if id == until => return,
-                Some(id) if id < FIRST_SENTINEL => seen.get_mut(port).unwrap().push(frame.bytes),
+                Some(id) if id < FIRST_SENTINEL => seen.entry(port.to_owned()).or_default().push(frame.bytes),
                 _ => {}
             }
         }
@@ -89,17 +140,6 @@ impl Wire {
 /// Source of the sentinels. Each comes from another port: the one entry of the FDB that they leave moves about.
 pub const SENTINEL: Mac = Mac([0x0a, 0x5e, 0, 0, 0, 1]);
 
-/// Asserts where probes were seen: at exactly these ports, the same frames in the same order.
-#[track_caller]
-pub fn assert_seen_only_at(seen: &Seen, ports: &[&str], frames: &[Vec<u8>]) {
-    for (port, got) in seen {
-        let expected = if ports.contains(&port.as_str()) { frames } else { &[] };
-        let numbers = |frames: &[Vec<u8>]| frames.iter().map(|f| probe_id(f)).collect::<Vec<_>>();
-        assert!(
-            got == expected,
-            "at {port} the probes {:?} were expected, {:?} were seen (or their bytes differ)",
-            numbers(expected),
-            numbers(got)
-        );
-    }
+fn numbers(frames: &[Vec<u8>]) -> Vec<Option<u32>> {
+    frames.iter().map(|frame| probe_id(frame)).collect()
 }

@@ -100,7 +100,10 @@ fn read_lab(file: &Path) -> Result<Lab, Failure> {
             .span()
             .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         let object = line.map_or(object.clone(), |line| format!("{object} line {line}"));
-        let cause = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut cause = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(source) = line.and_then(|line| text.lines().nth(line - 1)) {
+            cause = format!("{cause} in `{}`", source.trim());
+        }
         Failure::usage(object, cause, "see `vswitchctl export` for how a lab file looks")
     })
 }

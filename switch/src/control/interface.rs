@@ -85,7 +85,13 @@ impl Inner {
             })
             .await
             .map_err(failed)?;
-        let tap = opened.map_err(|error| text::step(object.clone(), &format!("open TAP device {name}"), &error))?;
+        let tap = opened.map_err(|error| {
+            text::step(
+                object.clone(),
+                &format!("open TAP device {name} through /dev/net/tun"),
+                &error,
+            )
+        })?;
         if before.is_none() {
             made.push(Made::Tap);
         }

@@ -60,7 +60,7 @@ pub(super) fn step(object: impl Into<String>, step: &str, error: &io::Error) -> 
         }
         Some(libc::EMFILE | libc::ENFILE) => ApiError::new(ErrorCode::Kernel, object, cause)
             .hint("raise the limit of open files of vswitchd (LimitNOFILE= in its systemd unit)"),
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) if cause.contains("/dev/net/tun") => {
+        _ if cause.contains("/dev/net/tun") && error.kind() == io::ErrorKind::NotFound => {
             ApiError::new(ErrorCode::NotPermitted, object, cause)
                 .hint("load the module (modprobe tun), or use a veth port, which does without")
         }

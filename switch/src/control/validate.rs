@@ -92,6 +92,12 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
         }
         for address in &port.addresses {
             if let Some(other) = addresses.insert((&port.switch, address.ip()), &port.name) {
+                if *other == port.name {
+                    return Err(text::invalid(
+                        object,
+                        format!("address {} is given twice", address.ip()),
+                    ));
+                }
                 let cause = format!(
                     "address {} is taken by port \"{other}\" on switch \"{}\"",
                     address.ip(),

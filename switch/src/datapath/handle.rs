@@ -196,7 +196,8 @@ impl Datapath {
         self.shared.workers.len()
     }
 
-    fn snapshot(&self) -> Arc<Snapshot> {
+    /// What workers read now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
 

@@ -41,8 +41,7 @@ pub fn open_queue(name: &str) -> io::Result<OwnedFd> {
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK)
-        .open("/dev/net/tun")
-        .map_err(|error| io::Error::new(error.kind(), format!("open /dev/net/tun: {error}")))?;
+        .open("/dev/net/tun")?;
     let fd = file.as_raw_fd();
     let request = interface_request(name)?;
     // SAFETY: `request` is a valid ifreq that outlives the call; the kernel reads and writes only within it.

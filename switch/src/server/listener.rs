@@ -31,6 +31,8 @@ pub async fn serve(socket: ControlSocket, control: Arc<Control>, stop: impl Futu
     let service = TowerToHyperService::new(router(control, stopping_seen));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    // A client may close its sending side behind its last request, as `nc -N` does: it still gets its answer.
+    http.half_close(true);
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
 

@@ -30,7 +30,7 @@ pub fn test(filter: &[String]) -> Result<()> {
         "--package",
         "vswitch",
         "--package",
-        "vswitch-ctl",
+        "vswitchctl",
         "--bins",
     ]))?;
     headline("Tests");

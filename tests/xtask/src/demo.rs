@@ -34,7 +34,7 @@ pub fn run() -> Result<()> {
         "--package",
         "vswitch",
         "--package",
-        "vswitch-ctl",
+        "vswitchctl",
         "--bins",
     ]))?;
     let names = free_names();
