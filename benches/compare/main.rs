@@ -148,22 +148,21 @@ fn compare(arguments: &Compare) -> Result<()> {
     for round in 1..=settings.rounds {
         for peer in &settings.peers {
             eprintln!("round {round} of {}: {}", settings.rounds, peer.name());
-            match one_round(*peer, settings) {
-                Ok(figures) => report.samples.push(PeerSample {
+            let mut figures = Sample::new();
+            if let Err(error) = one_round(*peer, settings, &mut figures) {
+                let error = format!("{error:#}");
+                eprintln!("compare: {}: {error}", peer.name());
+                report.failures.push(Failure {
                     round,
                     peer: *peer,
-                    figures,
-                }),
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    eprintln!("compare: {error}");
-                    report.failures.push(Failure {
-                        round,
-                        peer: *peer,
-                        error,
-                    });
-                }
+                    error,
+                });
             }
+            report.samples.push(PeerSample {
+                round,
+                peer: *peer,
+                figures,
+            });
         }
     }
     report.summary = report::summarise(&settings.peers, &report.samples);
@@ -180,18 +179,18 @@ fn compare(arguments: &Compare) -> Result<()> {
     }
     match report.failures.len() {
         0 => Ok(()),
-        failures => bail!("{failures} of {} tries failed", failures + report.samples.len()),
+        failures => bail!("{failures} of {} tries failed", report.samples.len()),
     }
 }
 
 /// Sets the peer up afresh, measures it and takes it down again.
-fn one_round(peer: Peer, settings: &Settings) -> Result<Sample> {
+fn one_round(peer: Peer, settings: &Settings, figures: &mut Sample) -> Result<()> {
     let lab = Lab::new()?;
     let mut running = peer.set_up(&lab)?;
-    let sample = lab
-        .wait_connected()
-        .and_then(|()| measure(&lab, &mut running, &settings.groups, settings.seconds));
-    sample.with_context(|| peer.name())
+    let connected = lab.wait_connected();
+    running.check_alive()?;
+    connected?;
+    measure(&lab, &mut running, &settings.groups, settings.seconds, figures)
 }
 
 fn all_if_empty<T: clap::ValueEnum>(asked: &[T]) -> Vec<T> {

@@ -84,7 +84,7 @@ impl Metric {
             Metric::Frames1500Offered => "1500-byte frames, offered",
             Metric::Frames1500Loss => "1500-byte frames, lost",
             Metric::RttTcp => "round trip, 1 byte over TCP",
-            Metric::RttPing => "round trip, flood ping",
+            Metric::RttPing => "one exchange of flood ping",
             Metric::SwitchPerGb => "processor time of the switch, TCP",
             Metric::MachinePerGb => "processor time of the machine, TCP",
             Metric::SwitchPerMframe => "processor time of the switch, 60-byte frames",
@@ -122,21 +122,18 @@ pub struct Lengths {
 /// Measures the peer that joins the ends of `lab`.
 ///
 /// # Errors
-/// If a measure fails or the switch has ended meanwhile.
-pub fn measure(lab: &Lab, peer: &mut Running, groups: &[Group], lengths: Lengths) -> Result<Sample> {
+/// If a measure fails or the switch has ended meanwhile; `sample` keeps the figures from before.
+pub fn measure(lab: &Lab, peer: &mut Running, groups: &[Group], lengths: Lengths, sample: &mut Sample) -> Result<()> {
     let pids = peer.pids();
-    let mut sample = Sample::new();
-    if groups.contains(&Group::Tcp) {
-        tcp::measure(lab, &pids, lengths.tcp, &mut sample)?;
+    for group in groups {
+        let measured = match group {
+            Group::Tcp => tcp::measure(lab, &pids, lengths.tcp, sample),
+            Group::Frames => frames::measure(lab, &pids, Duration::from_secs(lengths.frames.into()), sample),
+            Group::Rtt => round_trip::measure(Duration::from_secs(lengths.rtt.into()), sample),
+        };
+        // A switch that has ended is the better reason.
         peer.check_alive()?;
+        measured?;
     }
-    if groups.contains(&Group::Frames) {
-        frames::measure(lab, &pids, Duration::from_secs(lengths.frames.into()), &mut sample)?;
-        peer.check_alive()?;
-    }
-    if groups.contains(&Group::Rtt) {
-        round_trip::measure(Duration::from_secs(lengths.rtt.into()), &mut sample)?;
-        peer.check_alive()?;
-    }
-    Ok(sample)
+    Ok(())
 }

@@ -74,32 +74,32 @@ fn ask(mut stream: &TcpStream, duration: Duration) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-/// The mean, in microseconds: ping says no median.
+/// Time of one exchange, in microseconds: ping sends the next request when an answer comes. The times that ping prints
+/// have steps of a microsecond, too coarse for a path that takes two.
 fn flood_ping(duration: Duration) -> Result<f64> {
     let report = run_in(A.ns, &format!("ping -f -q -w {} {}", duration.as_secs().max(1), B.ip))?;
-    mean_of_ping(&report).with_context(|| format!("ping's report has no times: {report}"))
+    exchange_of_ping(&report).with_context(|| format!("ping got no answer: {report}"))
 }
 
-/// From `rtt min/avg/max/mdev = 0.004/0.006/0.101/0.002 ms, ...`.
-fn mean_of_ping(report: &str) -> Option<f64> {
-    let times = report
-        .lines()
-        .find(|line| line.starts_with("rtt "))?
-        .split_once(" = ")?
-        .1;
-    let milliseconds: f64 = times.split('/').nth(1)?.parse().ok()?;
-    Some(milliseconds * 1e3)
+/// From `1000 packets transmitted, 999 received, 0.1% packet loss, time 500ms`.
+fn exchange_of_ping(report: &str) -> Option<f64> {
+    let line = report.lines().find(|line| line.contains(" packets transmitted"))?;
+    let before = |mark: &str| line.split_once(mark)?.0.rsplit(' ').next()?.parse::<f64>().ok();
+    let received = before(" received").filter(|received| *received > 0.0)?;
+    let milliseconds: f64 = line.rsplit_once(" time ")?.1.strip_suffix("ms")?.parse().ok()?;
+    Some(milliseconds * 1e3 / received)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::mean_of_ping;
+    use super::exchange_of_ping;
 
     #[test]
-    fn the_second_time_of_ping_is_the_mean() {
+    fn ping_s_time_is_shared_by_the_answers() {
         let report =
-            "5 packets transmitted\nrtt min/avg/max/mdev = 0.004/0.006/0.101/0.002 ms, ipg/ewma 0.012/0.006 ms\n";
-        assert_eq!(mean_of_ping(report), Some(6.0));
-        assert_eq!(mean_of_ping("5 packets transmitted, 0 received\n"), None);
+            "PING\n\n--- x ping statistics ---\n1000 packets transmitted, 500 received, 50% packet loss, time 20ms\n";
+        assert_eq!(exchange_of_ping(report), Some(40.0));
+        let silence = "1000 packets transmitted, 0 received, 100% packet loss, time 20ms\n";
+        assert_eq!(exchange_of_ping(silence), None);
     }
 }

@@ -1,6 +1,6 @@
 //! TCP streams by iperf3.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -66,6 +66,10 @@ impl Run {
             "timeout {patience} iperf3 -c {ip} -p {PORT} -C {CONGESTION_CONTROL} -J -t {seconds} -P {streams} {back}"
         );
         let report: Value = serde_json::from_str(&run_in(A.ns, &line)?).context("iperf3's report is not JSON")?;
+        // A connection that breaks half-way is said in the report and not by the exit code.
+        if let Some(error) = report.get("error") {
+            bail!("iperf3, {streams} streams {back}: {error}");
+        }
         let field = |name: &str| {
             report
                 .pointer(&format!("/end/{name}"))

@@ -85,7 +85,7 @@ impl Peer {
             Peer::OvsTapTso => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::On),
             Peer::Vde => vde::set_up(lab),
         };
-        running.with_context(|| format!("{} can't be set up", self.name()))
+        running.context("can't be set up")
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Report {
     pub summary: Vec<Summary>,
     /// Every figure that was measured.
     pub samples: Vec<PeerSample>,
-    /// What went wrong; a peer that failed in a round has no sample of it.
+    /// What went wrong; a peer that failed in a round has only the figures from before.
     pub failures: Vec<Failure>,
 }
 
