@@ -378,7 +378,7 @@ fn a_refused_port_leaves_nothing_behind() {
             ),
             (
                 "the own namespace has a lo",
-                ErrorCode::Conflict,
+                ErrorCode::Invalid,
                 Port {
                     namespace: namespace("p"),
                     ..port("lo", PortKind::Veth)
@@ -386,13 +386,13 @@ fn a_refused_port_leaves_nothing_behind() {
             ),
             (
                 "each namespace has a lo",
-                ErrorCode::Conflict,
+                ErrorCode::Invalid,
                 Port {
                     ifname: Some("lo".parse().unwrap()),
                     ..port("p", PortKind::Tap)
                 },
             ),
-            ("the host has a lo", ErrorCode::Conflict, port("lo", PortKind::Device)),
+            ("the host has a lo", ErrorCode::Invalid, port("lo", PortKind::Device)),
             (
                 "there is no such device",
                 ErrorCode::NotFound,

@@ -90,11 +90,7 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
         if let Some(mac) = port.mac {
             take_mac(&mut macs, mac, &object)?;
         }
-        for (i, address) in port.addresses.iter().enumerate() {
-            if port.addresses[..i].iter().any(|earlier| earlier.ip() == address.ip()) {
-                let cause = format!("address {} is given twice", address.ip());
-                return Err(text::invalid(object, cause).hint("give each address once"));
-            }
+        for address in &port.addresses {
             if let Some(other) = addresses.insert((&port.switch, address.ip()), &port.name) {
                 if *other == port.name {
                     return Err(text::invalid(
@@ -178,8 +174,8 @@ fn check_mac(object: &str, mac: Mac) -> Result<(), ApiError> {
 
 fn check_ifname(object: &str, name: &str) -> Result<(), ApiError> {
     if RESERVED_NAMES.contains(&name) {
-        let cause = format!("the interface name {name} is taken: the kernel keeps it for itself");
-        return Err(text::conflict(object, cause).hint("choose another one"));
+        let cause = format!("the kernel keeps the interface name {name} for itself");
+        return Err(text::invalid(object, cause).hint("choose another one"));
     }
     Ok(())
 }

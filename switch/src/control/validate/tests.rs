@@ -176,7 +176,7 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
                 namespace: Some("p".parse().unwrap()),
                 ..port("lo")
             }]),
-            ErrorCode::Conflict,
+            ErrorCode::Invalid,
             "keeps",
         ),
         (
@@ -184,7 +184,7 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
                 ifname: Some("all".parse().unwrap()),
                 ..port("red")
             }]),
-            ErrorCode::Conflict,
+            ErrorCode::Invalid,
             "keeps",
         ),
         (
