@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use vswitch::args::Args;
@@ -56,6 +57,11 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     let mut hangup = signals(SignalKind::hangup())?;
+    // Whoever started the daemon may have blocked them, which is inherited: it could not be stopped then.
+    let listened: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+    listened
+        .thread_unblock()
+        .map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()))?;
 
     let control = Control::start(ControlConfig {
         run_dir: config.daemon.run_dir.clone(),
