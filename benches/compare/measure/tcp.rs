@@ -20,23 +20,17 @@ enum Way {
 }
 
 pub fn measure(lab: &Lab, pids: &[u32], seconds: u32, sample: &mut Sample) -> Result<()> {
-    let server = Daemon::spawn(
-        &inside(B.ns, &format!("iperf3 -s -p {PORT}")),
-        &lab.dir().join("iperf3.log"),
-    )?;
-    wait_until("iperf3 listens", Duration::from_secs(5), || listens(server.pid()))?;
-
     let before = Cpu::now(pids)?;
-    let run = Run::new(1, Way::Forth, seconds)?;
+    let run = Run::new(lab, 1, Way::Forth, seconds)?;
     let used = Cpu::now(pids)?.since(before);
     sample.insert(Metric::TcpOneForth, run.gbits);
     sample.insert(Metric::MachinePerGb, used.machine / run.gigabytes);
     if !pids.is_empty() {
         sample.insert(Metric::SwitchPerGb, used.switch / run.gigabytes);
     }
-    sample.insert(Metric::TcpOneBack, Run::new(1, Way::Back, seconds)?.gbits);
-    sample.insert(Metric::TcpFourForth, Run::new(4, Way::Forth, seconds)?.gbits);
-    sample.insert(Metric::TcpFourBack, Run::new(4, Way::Back, seconds)?.gbits);
+    sample.insert(Metric::TcpOneBack, Run::new(lab, 1, Way::Back, seconds)?.gbits);
+    sample.insert(Metric::TcpFourForth, Run::new(lab, 4, Way::Forth, seconds)?.gbits);
+    sample.insert(Metric::TcpFourBack, Run::new(lab, 4, Way::Back, seconds)?.gbits);
     Ok(())
 }
 
@@ -57,7 +51,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(streams: u32, way: Way, seconds: u32) -> Result<Self> {
+    fn new(lab: &Lab, streams: u32, way: Way, seconds: u32) -> Result<Self> {
+        // One server a run: between two runs it closes its port for a moment, and the next client may meet that.
+        let server = Daemon::spawn(
+            &inside(B.ns, &format!("iperf3 -s -1 -p {PORT}")),
+            &lab.dir().join("iperf3.log"),
+        )?;
+        wait_until("iperf3 listens", Duration::from_secs(5), || listens(server.pid()))?;
         let back = if way == Way::Back { "-R" } else { "" };
         // A path that loses all of a stream's segments must not hold up the whole run.
         let patience = seconds + 15;
