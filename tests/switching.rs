@@ -9,7 +9,7 @@ use vswitch_tests::{DEADLINE, Lab, Station, Wire, wait_for};
 const KINDS: [&str; 4] = ["veth", "tap", "device", "internal"];
 
 fn lab_and_wire() -> (Lab, Wire) {
-    let lab = Lab::with_one_worker();
+    let lab = Lab::new();
     let wire = Wire::tap(&Station::one_of_each(&lab));
     (lab, wire)
 }
@@ -175,7 +175,7 @@ fn frames_of_all_lengths_arrive_as_they_are() {
 
 #[test]
 fn a_burst_keeps_its_order() {
-    let lab = Lab::new();
+    let lab = Lab::with_one_worker();
     let tap = Station::add(&lab, "tap", PortKind::Tap, 1).raw(false);
     let veth = Station::add(&lab, "veth", PortKind::Veth, 2).raw(false);
     for (from, to) in [(&tap, &veth), (&veth, &tap)] {

@@ -35,6 +35,8 @@ fn isolated(test: impl AsyncFnOnce() + Send + 'static) {
             None::<&str>,
         )
         .unwrap();
+        // What this machine has there is hidden below, but would still be listed among the mounts.
+        let _ = nix::mount::umount2("/run/netns", nix::mount::MntFlags::MNT_DETACH);
         mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         fs::create_dir("/run/vswitch").unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()

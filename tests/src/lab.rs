@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, thread};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, Uid};
@@ -65,6 +65,8 @@ impl Lab {
         let ctl = program("vswitchctl");
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
         mount_private();
+        // What this machine has there is hidden below, but would still be listed among the mounts.
+        let _ = umount2("/run/netns", MntFlags::MNT_DETACH);
         // The paths are the real ones, what lies there is ours alone.
         mount_over("/run", "tmpfs");
         mount_over("/var/lib", "tmpfs");
