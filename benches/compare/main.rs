@@ -13,7 +13,7 @@ mod report;
 mod sandbox;
 mod scale;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -127,6 +127,18 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 }
 
 fn compare(arguments: &Compare) -> Result<()> {
+    for path in [&arguments.json, &arguments.svg, &arguments.markdown]
+        .into_iter()
+        .flatten()
+    {
+        // Said before the long run and not after it.
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        ensure!(
+            directory.is_none_or(Path::is_dir),
+            "{}: there is no such directory",
+            path.display()
+        );
+    }
     let settings = Settings {
         rounds: arguments.rounds,
         seconds: Lengths {

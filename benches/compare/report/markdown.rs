@@ -39,7 +39,7 @@ fn section(report: &Report, chart: Option<&str>) -> String {
         text,
         "{}, {} cores, Linux {}, {}. {} rounds over all peers in turn; medians, and in parentheses the ratio to the \
          Linux bridge of the same run. TCP: iperf3, cubic, {} s a run. Frames: one generator over AF_PACKET, {} s a run, \
-         sizes without frame check sequence. Round trips: {} s a run; the median over TCP, time by exchange of flood ping. \
+         sizes without frame check sequence. Round trips: {} s a run; the median over TCP with both ends on one processor, time by exchange of flood ping. \
          Processor time: TCP with one stream forth, by gigabyte that arrived; 60-byte frames, by million that arrived.",
         machine.cpu,
         machine.cores,
