@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::shell::{self, cargo, headline, target_dir, text};
+use crate::shell::{self, cargo, headline, target_dir, text, with_signals};
 use crate::tools;
 
 /// Namespace, kind of port, last part of the addresses.
@@ -132,7 +132,7 @@ impl<'a> DemoLab<'a> {
             .stderr(log)
             .process_group(0);
         eprintln!("$ {} &", text(&command));
-        let daemon = command
+        let daemon = with_signals(&mut command)
             .spawn()
             .with_context(|| format!("{} can't be run", text(&command)))?;
         let mut lab = Self {
@@ -174,7 +174,7 @@ impl<'a> DemoLab<'a> {
 
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(self.programs.join("vswitchctl"));
-        command.args(line.split_whitespace()).stdin(Stdio::null());
+        with_signals(command.args(line.split_whitespace()).stdin(Stdio::null()));
         command.env("VSWITCH_SOCKET", self.folder.path().join("run/control.sock"));
         if stdout().is_terminal() {
             command.args(["--color", "always"]);
@@ -200,7 +200,7 @@ impl<'a> DemoLab<'a> {
         command.args([
             "netns", "exec", from, "ping", "-n", "-c", "2", "-i", "0.05", "-W", "5", address,
         ]);
-        let output = command.stdin(Stdio::null()).output()?;
+        let output = with_signals(command.stdin(Stdio::null())).output()?;
         self.interrupted.check()?;
         let said = String::from_utf8_lossy(&output.stdout);
         let mut times = said.lines().filter_map(|line| line.split("time=").nth(1));

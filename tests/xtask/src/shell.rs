@@ -1,10 +1,12 @@
 //! Running commands: said, checked, and stopped cleanly by Ctrl-C.
 
 use std::io::{IsTerminal, stderr};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::SigSet;
 
 /// The root of the workspace.
 pub fn root() -> &'static Path {
@@ -36,6 +38,13 @@ pub fn cargo(words: &[&str]) -> Command {
     command
 }
 
+/// Lets the program take signals that this process holds back: the mask is inherited otherwise, and a daemon
+/// could not be told to stop.
+pub fn with_signals(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec only this one system call is made.
+    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) }
+}
+
 /// The command as one would type it.
 pub fn text(command: &Command) -> String {
     let program = Path::new(command.get_program())
@@ -48,7 +57,9 @@ pub fn text(command: &Command) -> String {
 /// Runs the command; it must succeed.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = text(command);
-    let status = command.status().with_context(|| format!("`{line}` can't be run"))?;
+    let status = with_signals(command)
+        .status()
+        .with_context(|| format!("`{line}` can't be run"))?;
     if !status.success() {
         bail!("`{line}`: {status}");
     }
