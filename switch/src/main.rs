@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,7 +37,6 @@ fn start(args: &Args) -> Result<(), ApiError> {
     }
     let log = logging::init(&config.log)?;
     check_rights()?;
-    raise_file_limit();
     let lock = RunLock::take(&config.daemon.run_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -117,15 +115,6 @@ fn check_rights() -> Result<(), ApiError> {
         )
         .hint("run it as root, or try it in a user namespace: unshare --user --map-root-user --net --mount")),
         _ => Ok(()),
-    }
-}
-
-/// Every queue of every port is a file descriptor, and the usual soft limit is 1024.
-fn raise_file_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!("the limit of open files could not be raised: {error}");
     }
 }
 
