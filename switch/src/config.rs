@@ -18,6 +18,8 @@ const MAX_AUTO_WORKERS: usize = 4;
 const MAX_WORKERS: usize = 256;
 /// Longest time that an idle worker may burn its core, in microseconds.
 const MAX_SPIN_US: u32 = 1_000_000;
+/// Default of `spin_us`; docs/decisions.md has the figures.
+const DEFAULT_SPIN_US: u32 = 20;
 
 /// The whole file. Every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,13 +106,22 @@ pub enum LogFormat {
 }
 
 /// `[datapath]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Datapath {
     /// Worker threads; 0: one per core, up to four.
     pub workers: usize,
     /// Microseconds that a worker keeps looking for frames before it sleeps.
     pub spin_us: u32,
+}
+
+impl Default for Datapath {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            spin_us: DEFAULT_SPIN_US,
+        }
+    }
 }
 
 impl Datapath {

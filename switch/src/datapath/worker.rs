@@ -75,6 +75,10 @@ impl Worker {
             };
             // The only error that can come here is EINTR: all arguments stay valid.
             let ready = own.epoll.wait(&mut events, timeout).unwrap_or(0);
+            if ready == 0 {
+                // Spinning. Whoever wants the core meanwhile has it: it may be the station that is to answer.
+                std::thread::yield_now();
+            }
             let ready = &events[..ready];
             // Before the look at the snapshot: the call for one that comes later is then still there for the next wait.
             if ready.iter().any(|event| event.data() == WAKE) {
