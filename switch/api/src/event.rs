@@ -99,6 +99,27 @@ pub enum EventKind {
         /// Where it is.
         to: PortName,
     },
+    /// A source address goes to and fro between ports.
+    FdbFlapping {
+        /// The switch.
+        switch: SwitchName,
+        /// The address.
+        mac: Mac,
+        /// Ports that it was seen on, the oldest first.
+        ports: Vec<PortName>,
+        /// Moves within the last second.
+        moves: u32,
+    },
+    /// A port was shut by the switch itself.
+    PortShut {
+        /// The port.
+        port: PortName,
+        /// Why.
+        reason: String,
+        /// Seconds after which it is opened again; none: when it is set up by hand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_secs: Option<u64>,
+    },
     /// Addresses not seen for the ageing time were forgotten.
     FdbAged {
         /// The switch.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default};
 
 /// Default time after which a learned address is forgotten, in seconds (IEEE 802.1Q-2022 table 8-6).
 pub const DEFAULT_AGEING_SECS: u32 = 300;
@@ -49,6 +50,12 @@ pub struct Switch {
     /// What happens to frames for 01-80-C2-00-00-0x.
     #[serde(default)]
     pub reserved_multicast: ReservedMulticast,
+    /// Most stations that are learned in each VLAN; none: as many as the FDB takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan_limit: Option<u32>,
+    /// True: a port behind which the switch finds itself, or a station that flaps, is shut for a while.
+    #[serde(default = "yes")]
+    pub loop_guard: bool,
 }
 
 impl Switch {
@@ -59,6 +66,8 @@ impl Switch {
             ageing_secs: DEFAULT_AGEING_SECS,
             fdb_capacity: DEFAULT_FDB_CAPACITY,
             reserved_multicast: ReservedMulticast::default(),
+            vlan_limit: None,
+            loop_guard: true,
         }
     }
 }
@@ -129,6 +138,24 @@ pub struct Port {
     /// False: frames go out as on a wire: segmented to the MTU and with complete checksums.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub offload: bool,
+    /// Which VLANs it belongs to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vlan: PortVlan,
+    /// Which frames come in, by their tag.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accept: AcceptFrames,
+    /// What is learned on it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub learning: Learning,
+    /// Which frames without one known destination go out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub flooding: Flooding,
+    /// Which other ports it exchanges frames with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub isolation: Isolation,
+    /// Source addresses that it may use.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pin: Pin,
 }
 
 impl Port {
@@ -146,6 +173,12 @@ impl Port {
             routes: Vec::new(),
             up: true,
             offload: true,
+            vlan: PortVlan::All,
+            accept: AcceptFrames::All,
+            learning: Learning::default(),
+            flooding: Flooding::default(),
+            isolation: Isolation::default(),
+            pin: Pin::default(),
         }
     }
 }

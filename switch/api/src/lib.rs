@@ -4,6 +4,7 @@
 //! and write them. The crate does no I/O. The wire form is JSON; lab files use the same types as TOML.
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
+//! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`request`]: what a request carries that is not simply one of the above
 //! * [`view`]: what the daemon answers: states, counters, tables
@@ -14,6 +15,7 @@ pub mod error;
 pub mod event;
 pub mod lab;
 pub mod name;
+pub mod policy;
 pub mod request;
 pub mod view;
 

@@ -15,6 +15,12 @@ pub const NAME_MAX: usize = 15;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidValue(String);
 
+impl InvalidValue {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl fmt::Display for InvalidValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::lab::ReservedMulticast;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId};
 
 /// Changes of a port; what is absent stays as it is. `PATCH /v1/ports/{name}`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,6 +21,24 @@ pub struct PortPatch {
     /// Offloads towards the port on or off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offload: Option<bool>,
+    /// Which VLANs it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<PortVlan>,
+    /// Which frames come in, by their tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accept: Option<AcceptFrames>,
+    /// What is learned on it, as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning: Option<Learning>,
+    /// Which frames without one known destination go out, as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flooding: Option<Flooding>,
+    /// Which other ports it exchanges frames with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Source addresses that it may use, as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
 }
 
 /// Changes of a switch; what is absent stays as it is. `PATCH /v1/switches/{name}`
@@ -32,6 +51,12 @@ pub struct SwitchPatch {
     /// What happens to reserved multicast.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved_multicast: Option<ReservedMulticast>,
+    /// Most stations that are learned in each VLAN; 0 = no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan_limit: Option<u32>,
+    /// Loop guard on or off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loop_guard: Option<bool>,
 }
 
 /// A static FDB entry. `PUT /v1/switches/{name}/fdb`
@@ -40,6 +65,9 @@ pub struct SwitchPatch {
 pub struct FdbAdd {
     /// Unicast address.
     pub mac: Mac,
+    /// VLAN that it is known in; none: that of frames without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanId>,
     /// Port behind which it is.
     pub port: PortName,
 }
@@ -52,6 +80,9 @@ pub struct FdbSelect {
     /// Only this address (learned or static).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+    /// Only this VLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanId>,
     /// Only learned entries of this port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<PortName>,

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::lab::{Port, Switch};
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+use crate::policy::VlanId;
 
 /// The daemon itself. `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +38,8 @@ pub struct SwitchView {
     pub fdb_entries: u32,
     /// Source addresses that could not be learned because the FDB was full.
     pub fdb_full: u64,
+    /// How often a station was seen on another port than before.
+    pub fdb_moves: u64,
 }
 
 /// Whether a port can carry frames, and if not, why not.
@@ -119,6 +122,9 @@ pub struct PortCounters {
 pub struct FdbEntry {
     /// Address of the station.
     pub mac: Mac,
+    /// VLAN in which it is known; none: that of frames without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanId>,
     /// Port behind which it is.
     pub port: PortName,
     /// Seconds since a frame from it was last seen; none for static entries.
@@ -127,6 +133,9 @@ pub struct FdbEntry {
     /// Set by hand: it neither ages nor moves.
     #[serde(rename = "static")]
     pub is_static: bool,
+    /// Learned on a sticky port: it neither ages nor moves.
+    #[serde(default, skip_serializing_if = "crate::policy::is_default")]
+    pub sticky: bool,
 }
 
 /// A namespace in the list. `GET /v1/namespaces`

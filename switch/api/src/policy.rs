@@ -1,0 +1,346 @@
+//! What a port lets in and out beyond plain switching: VLANs, learning, flooding, isolation, pinning.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::name::{InvalidValue, Mac};
+
+/// Largest id of a VLAN; 0 and 4095 are none (IEEE 802.1Q-2022 table 9-2).
+pub const VLAN_MAX: u16 = 4094;
+
+/// The id of a VLAN, 1 to 4094.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "u16", into = "u16")]
+#[schema(value_type = u16, minimum = 1, maximum = 4094)]
+pub struct VlanId(u16);
+
+impl VlanId {
+    /// The number.
+    pub fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for VlanId {
+    type Error = InvalidValue;
+    fn try_from(id: u16) -> Result<Self, InvalidValue> {
+        if (1..=VLAN_MAX).contains(&id) {
+            Ok(Self(id))
+        } else {
+            Err(InvalidValue::new(format!(
+                "VLAN id {id} is out of range; choose 1 to {VLAN_MAX}"
+            )))
+        }
+    }
+}
+
+impl From<VlanId> for u16 {
+    fn from(id: VlanId) -> Self {
+        id.0
+    }
+}
+
+impl FromStr for VlanId {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let wrong = || InvalidValue::new(format!("VLAN id {text:?} is not a number from 1 to {VLAN_MAX}"));
+        Self::try_from(text.trim().parse::<u16>().map_err(|_| wrong())?)
+    }
+}
+
+impl fmt::Display for VlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A set of VLANs, written `10,20-29`; `all` is 1 to 4094.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "10,20-29")]
+pub struct VlanSet(Vec<(VlanId, VlanId)>);
+
+impl VlanSet {
+    /// First and last VLAN of each range, lowest first; ranges neither overlap nor touch.
+    pub fn ranges(&self) -> &[(VlanId, VlanId)] {
+        &self.0
+    }
+
+    /// Whether the VLAN is in the set.
+    pub fn contains(&self, id: VlanId) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&id))
+    }
+}
+
+impl FromStr for VlanSet {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if text == "all" {
+            return Ok(Self(vec![(VlanId(1), VlanId(VLAN_MAX))]));
+        }
+        let mut ranges = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (VlanId, VlanId) = (first.parse()?, last.parse()?);
+            if first > last {
+                return Err(InvalidValue::new(format!(
+                    "VLAN range {part:?} runs backwards; write {last}-{first}"
+                )));
+            }
+            ranges.push((first, last));
+        }
+        ranges.sort_unstable();
+        let mut merged: Vec<(VlanId, VlanId)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some(before) if first.0 <= before.1.0 + 1 => before.1 = before.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Ok(Self(merged))
+    }
+}
+
+impl TryFrom<String> for VlanSet {
+    type Error = InvalidValue;
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
+impl From<VlanSet> for String {
+    fn from(set: VlanSet) -> Self {
+        set.to_string()
+    }
+}
+
+impl fmt::Display for VlanSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == [(VlanId(1), VlanId(VLAN_MAX))] {
+            return f.write_str("all");
+        }
+        for (i, (first, last)) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which VLANs a port belongs to, and how its frames show them (IEEE 802.1Q-2022 clause 6.9).
+///
+/// While no port of a switch has a setting, tags pass as they are and all frames share one table. As soon as one has,
+/// each VLAN is a network of its own; a port without a setting then carries all of them with their tags, and its
+/// untagged frames are in none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum PortVlan {
+    /// No setting: every VLAN with its tag, and what has no tag.
+    #[default]
+    All,
+    /// One VLAN, without tags.
+    Access(VlanId),
+    /// Several VLANs with their tags.
+    Trunk(Trunk),
+    /// One service VLAN: whatever comes in, tagged or not, is carried whole inside of it (IEEE 802.1ad).
+    Tunnel(VlanId),
+}
+
+/// A port with several VLANs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// VLANs that pass with their tags.
+    pub allowed: VlanSet,
+    /// VLAN of frames without a tag, both ways; none: they are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<VlanId>,
+    /// Which tag shows the VLAN.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tag: TagKind,
+}
+
+/// Kind of tag (IEEE 802.1Q-2022 table 9-1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TagKind {
+    /// Customer VLAN tag, TPID 0x8100.
+    #[default]
+    Customer,
+    /// Service VLAN tag, TPID 0x88A8; customer tags are payload then.
+    Service,
+}
+
+/// Acceptable frame types (IEEE 802.1Q-2022 clause 6.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AcceptFrames {
+    /// With and without a VLAN tag.
+    #[default]
+    All,
+    /// Only with a VLAN tag.
+    Tagged,
+    /// Only without one, or with a tag that carries a priority only.
+    Untagged,
+}
+
+/// What a port learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Learning {
+    /// False: sources are not learned.
+    #[serde(skip_serializing_if = "is_true")]
+    pub enabled: bool,
+    /// True: what is learned here neither moves to another port nor ages.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sticky: bool,
+    /// True: only frames from stations known to be behind this port pass; nothing is learned.
+    #[serde(skip_serializing_if = "is_default")]
+    pub locked: bool,
+    /// Most stations that are learned here; none: as many as the switch takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// What happens to frames from stations beyond the limit.
+    #[serde(skip_serializing_if = "is_default")]
+    pub beyond: BeyondLimit,
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            sticky: false,
+            locked: false,
+            limit: None,
+            beyond: BeyondLimit::Flood,
+        }
+    }
+}
+
+/// What happens to a frame from a station that is one too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BeyondLimit {
+    /// It passes; the station is not learned, and frames to it are flooded.
+    #[default]
+    Flood,
+    /// It is dropped.
+    Drop,
+    /// It is dropped and the port is shut until it is set up again.
+    Shut,
+}
+
+/// Which frames without one known destination go out of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flooding {
+    /// To stations that are not known.
+    #[serde(skip_serializing_if = "is_true")]
+    pub unknown_unicast: bool,
+    /// To groups.
+    #[serde(skip_serializing_if = "is_true")]
+    pub multicast: bool,
+    /// To all.
+    #[serde(skip_serializing_if = "is_true")]
+    pub broadcast: bool,
+    /// True: frames may go back out of the port that they came in at.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hairpin: bool,
+}
+
+impl Default for Flooding {
+    fn default() -> Self {
+        Self {
+            unknown_unicast: true,
+            multicast: true,
+            broadcast: true,
+            hairpin: false,
+        }
+    }
+}
+
+/// Which other ports a port exchanges frames with (as private VLANs do, RFC 5517).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// With all.
+    #[default]
+    Promiscuous,
+    /// With promiscuous ones only.
+    Isolated,
+    /// With promiscuous ones and those of the same community.
+    Community(u16),
+}
+
+/// Source addresses that a port may use; all others are dropped, in ARP and neighbour discovery too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pin {
+    /// MAC addresses; none: any. An empty list stands for the one that vswitch gave the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Vec<Mac>>,
+    /// IP addresses or networks; none: any. An empty list stands for those that vswitch gave the port.
+    /// IPv6 link-local addresses and 0.0.0.0 or :: (a host that asks for an address) are always allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, example = json!(["192.168.15.1/32"]))]
+    pub ip: Option<Vec<IpNet>>,
+}
+
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_vlans_is_written_in_one_way() {
+        for (text, shown) in [
+            ("10,20-29", "10,20-29"),
+            ("20-29,10", "10,20-29"),
+            ("1-5,4-9,10", "1-10"),
+            ("all", "all"),
+            ("1-4094", "all"),
+        ] {
+            assert_eq!(text.parse::<VlanSet>().unwrap().to_string(), shown);
+        }
+        for wrong in ["", "0", "4095", "9-3", "x", "1,,2", "-3", "99999"] {
+            assert!(wrong.parse::<VlanSet>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_forms_of_a_vlan_setting() {
+        let forms = [
+            ("\"all\"", PortVlan::All),
+            ("{\"access\":10}", PortVlan::Access(VlanId(10))),
+            ("{\"tunnel\":100}", PortVlan::Tunnel(VlanId(100))),
+            (
+                "{\"trunk\":{\"allowed\":\"10,20-29\",\"native\":1}}",
+                PortVlan::Trunk(Trunk {
+                    allowed: "10,20-29".parse().unwrap(),
+                    native: Some(VlanId(1)),
+                    tag: TagKind::Customer,
+                }),
+            ),
+        ];
+        for (text, value) in forms {
+            assert_eq!(serde_json::from_str::<PortVlan>(text).unwrap(), value);
+            assert_eq!(serde_json::to_string(&value).unwrap(), text);
+        }
+        assert!(serde_json::from_str::<PortVlan>("{\"access\":0}").is_err());
+    }
+}
