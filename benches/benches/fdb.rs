@@ -15,7 +15,7 @@ use std::sync::{Barrier, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use vswitch::datapath::PortId;
-use vswitch::datapath::fdb::{Fdb, FdbKey};
+use vswitch::datapath::fdb::{Fdb, FdbKey, LearnRule};
 use vswitch::frame::mac_to_u64;
 
 /// A MAC address.
@@ -187,7 +187,7 @@ impl Table for Fdb {
 
     fn learn(&self, batch: &[Mac], port: u16, now: u32) {
         for mac in batch {
-            Fdb::learn(self, key(mac), PortId(port), now);
+            Fdb::learn(self, key(mac), PortId(port), now, LearnRule::PLAIN);
         }
     }
 }

@@ -6,11 +6,10 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput};
 use nix::sched::{CloneFlags, unshare};
 use vswitch::datapath::forward::{OutputLists, forward};
-use vswitch::datapath::{Datapath, DatapathConfig, PortSetup, SwitchSetup};
+use vswitch::datapath::{Datapath, DatapathConfig, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 use vswitch::frame::VNET_HDR_LEN;
 use vswitch::port::batch::MAX_BATCH;
 use vswitch::port::{Batch, PortIo, Tap};
-use vswitch_api::ReservedMulticast;
 
 const NOW: u32 = 1_000;
 
@@ -32,10 +31,9 @@ fn batch(dst: [u8; 6], stations: u8, len: usize) -> Batch {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     let datapath = Datapath::start(DatapathConfig { workers: 1, spin_us: 0 })?;
-    let reserved = ReservedMulticast::Never;
     let switch = datapath.add_switch(SwitchSetup {
         fdb_capacity: 65_536,
-        reserved,
+        settings: SwitchSettings::default(),
     });
     let mut ports = Vec::new();
     for name in ["a", "b", "c"] {
@@ -43,14 +41,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ports.push(datapath.add_port(PortSetup {
             switch,
             io,
-            mtu: 1500,
-            up: true,
-            offload: true,
+            settings: PortSettings {
+                mtu: 1500,
+                up: true,
+                offload: true,
+                policy: None,
+            },
         })?);
     }
     let known = [2, 0, 0, 0, 0, 9];
     if datapath
-        .fdb_add_static(switch, vswitch_api::Mac(known), ports[1])
+        .fdb_add_static(switch, 0, vswitch_api::Mac(known), ports[1])
         .is_err()
     {
         return Err("the FDB has no room".into());
@@ -67,10 +68,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("unicast, 64 sources", known, 64),
         ("broadcast to 2 ports", [0xff; 6], 1),
     ] {
-        let batch = batch(dst, stations, 60);
+        let mut batch = batch(dst, stations, 60);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                forward(&batch, &snapshot, port, 0, NOW, &mut lists, |_| {});
+                forward(&mut batch, &snapshot, port, 0, NOW, &mut lists, |_| {});
                 lists.drain(|port, list| {
                     black_box((port, list));
                 });

@@ -433,6 +433,7 @@ fn an_apply_that_fails_puts_back_what_it_had_removed() {
             .unwrap();
         let main = "main".parse().unwrap();
         let entry = FdbAdd {
+            vlan: None,
             mac: Mac([2, 0, 0, 0, 0, 7]),
             port: "red".parse().unwrap(),
         };

@@ -6,6 +6,7 @@
 //! * [`netns`]: running code and commands inside a namespace
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
+//! * [`observer`]: the same on a switch that does not let everything pass
 //! * [`snapshot`]: what is there before and after
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
 //! * [`http`]: the control socket without the control tool
@@ -18,6 +19,7 @@ pub mod frame;
 pub mod http;
 pub mod lab;
 pub mod netns;
+pub mod observer;
 pub mod raw;
 pub mod snapshot;
 pub mod station;
@@ -28,6 +30,7 @@ pub mod wire;
 pub use ctl::Reply;
 pub use lab::Lab;
 pub use netns::{Place, run};
+pub use observer::Observer;
 pub use station::Station;
 pub use vswitch_api as api;
 pub use wait::{DEADLINE, wait_for};

@@ -4,6 +4,7 @@
 pub mod lab;
 pub mod namespace;
 pub mod parse;
+pub mod policy;
 pub mod port;
 pub mod switch;
 

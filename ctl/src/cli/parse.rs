@@ -9,7 +9,10 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
+use vswitch_api::policy::Isolation;
 use vswitch_api::{Mac, NsName, PortKind, ReservedMulticast};
+
+use super::policy::{Pinned, VlanOrAll};
 
 fn number(what: &str, unit: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
     match text.parse::<u32>() {
@@ -178,4 +181,72 @@ pub enum Toggle {
     On,
     /// Frames go out as on a wire: cut to the MTU, with complete checksums
     Off,
+}
+
+/// On or off, of what needs no more words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switched {
+    /// On
+    On,
+    /// Off
+    Off,
+}
+
+/// A VLAN, or `all`.
+pub fn vlan_or_all(text: &str) -> Result<VlanOrAll, String> {
+    if text == "all" {
+        return Ok(VlanOrAll::All);
+    }
+    text.parse()
+        .map(VlanOrAll::One)
+        .map_err(|error| format!("{error}, or all"))
+}
+
+/// Whom a port exchanges frames with.
+pub fn isolation(text: &str) -> Result<Isolation, String> {
+    match text {
+        "promiscuous" => Ok(Isolation::Promiscuous),
+        "isolated" => Ok(Isolation::Isolated),
+        community => community
+            .parse()
+            .map(Isolation::Community)
+            .map_err(|_| format!("{text:?} is none of promiscuous, isolated and a community from 0 to 65535")),
+    }
+}
+
+/// `own`, `any`, or a list with commas.
+pub fn pinned<T: FromStr>(text: &str) -> Result<Pinned<T>, String>
+where
+    T::Err: std::fmt::Display,
+{
+    match text {
+        "own" => Ok(Pinned::Own),
+        "any" => Ok(Pinned::Any),
+        list => {
+            let items = list
+                .split(',')
+                .map(|item| item.parse().map_err(|error: T::Err| error.to_string()));
+            items.collect::<Result<_, _>>().map(Pinned::These)
+        }
+    }
+}
+
+/// A network, or the one host that an address without a prefix length stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostOrNet(IpNet);
+
+impl From<HostOrNet> for IpNet {
+    fn from(net: HostOrNet) -> Self {
+        net.0
+    }
+}
+
+impl FromStr for HostOrNet {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let host = text.parse::<IpAddr>().map(IpNet::from);
+        host.or_else(|_| text.parse())
+            .map(Self)
+            .map_err(|_| format!("{text:?} is no IP address or network; write it as 192.168.15.1 or 10.0.0.0/8"))
+    }
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use vswitch_api::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 
 use super::parse::{self, Kind};
+use super::policy::PolicyArgs;
 use super::{Addition, OnlySwitch, Removal};
 
 /// Examples of `add-port`.
@@ -16,6 +17,9 @@ Examples:
   vswitchctl add-port web --netns red --name eth1 --addr 10.0.0.2/24 --gateway 10.0.0.1
   vswitchctl add-port gw --type internal --addr 192.168.15.254/24     # the host itself
   vswitchctl add-port uplink --type device --name enp3s0              # an existing interface
+  vswitchctl add-port web --addr 10.10.0.2/24 --vlan 10               # an access port
+  vswitchctl add-port router --trunk 10,20-29 --native 1
+  vswitchctl add-port guest --addr 10.0.0.7/24 --isolation isolated --pin-mac own --pin-ip own
 
 The interface is `eth0` in the namespace NAME unless --name and --netns say otherwise.
 A namespace that is not there is made, and goes with its last port.";
@@ -52,6 +56,9 @@ pub struct AddPort {
     /// Send frames to the port as on a wire: cut to the MTU, with complete checksums
     #[arg(long)]
     pub no_offload: bool,
+    /// What it lets in and out.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
     /// How to add it.
     #[command(flatten)]
     pub addition: Addition,

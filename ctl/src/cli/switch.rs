@@ -1,9 +1,11 @@
 //! Switches, their forwarding database, and settings.
 
 use clap::{ArgGroup, Args, Subcommand};
+use vswitch_api::policy::VlanId;
 use vswitch_api::{Mac, PortName, SwitchName};
 
-use super::parse::{self, Reserved, Toggle};
+use super::parse::{self, Reserved, Switched, Toggle};
+use super::policy::{self, PolicyArgs};
 use super::{Addition, Removal};
 
 /// `switch ...`
@@ -87,6 +89,9 @@ Example:
         mac: Mac,
         /// Port behind which it is
         port: PortName,
+        /// VLAN that it is known in (default: that of frames without one)
+        #[arg(long, value_name = "VLAN")]
+        vlan: Option<VlanId>,
     },
     /// Remove an entry, learned or static
     #[command(after_long_help = "\
@@ -96,6 +101,9 @@ Example:
         /// Address of the station
         #[arg(value_parser = parse::unicast_mac)]
         mac: Mac,
+        /// VLAN that it is known in (default: that of frames without one)
+        #[arg(long, value_name = "VLAN")]
+        vlan: Option<VlanId>,
     },
     /// Forget what was learned; static entries stay
     #[command(after_long_help = "\
@@ -106,6 +114,9 @@ Examples:
         /// Only what was learned on this port
         #[arg(long, value_name = "NAME")]
         port: Option<PortName>,
+        /// Only what was learned in this VLAN
+        #[arg(long, value_name = "VLAN")]
+        vlan: Option<VlanId>,
     },
 }
 
@@ -117,7 +128,10 @@ pub enum SetCommand {
 Examples:
   vswitchctl set port red --mtu 9000
   vswitchctl set port red --down
-  vswitchctl set port red --offload off")]
+  vswitchctl set port red --offload off
+  vswitchctl set port red --vlan 10
+  vswitchctl set port red --mac-limit 2 --beyond-limit drop
+  vswitchctl set port red --flood broadcast,multicast --pin-ip own")]
     Port(SetPort),
     /// Change settings of a switch
     #[command(after_long_help = "\
@@ -130,7 +144,7 @@ Examples:
 /// Arguments of `set port`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["mtu", "up", "down", "offload"]))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["mtu", "up", "down", "offload"]).args(policy::NAMES))]
 pub struct SetPort {
     /// The port
     pub name: PortName,
@@ -146,12 +160,15 @@ pub struct SetPort {
     /// Offloads towards the port
     #[arg(long, value_enum, value_name = "ON|OFF")]
     pub offload: Option<Toggle>,
+    /// What it lets in and out.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// Arguments of `set switch`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast"]))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast", "vlan_limit", "loop_guard"]))]
 pub struct SetSwitch {
     /// The switch
     pub name: SwitchName,
@@ -161,4 +178,10 @@ pub struct SetSwitch {
     /// Which reserved multicast frames are forwarded
     #[arg(long, value_enum, value_name = "WHICH")]
     pub reserved_multicast: Option<Reserved>,
+    /// Most stations that are learned in each VLAN, 0 = no limit
+    #[arg(long, value_name = "N")]
+    pub vlan_limit: Option<u32>,
+    /// Shut a port behind which the switch finds itself, or a station that flaps, for a while
+    #[arg(long, value_enum, value_name = "on|off")]
+    pub loop_guard: Option<Switched>,
 }

@@ -21,15 +21,17 @@ impl Session {
         let none = ChangeOptions::default();
         match args.command {
             None | Some(FdbCommand::Show) => self.show_fdb(args.switch).await,
-            Some(FdbCommand::Add { mac, port }) => {
-                self.change(Method::PUT, &path, none, Some(&FdbAdd { mac, port })).await
+            Some(FdbCommand::Add { mac, port, vlan }) => {
+                self.change(Method::PUT, &path, none, Some(&FdbAdd { mac, vlan, port }))
+                    .await
             }
-            Some(FdbCommand::Del { mac }) => {
+            Some(FdbCommand::Del { mac, vlan }) => {
                 self.remove(
                     &with_query(
                         &path,
                         &FdbSelect {
                             mac: Some(mac),
+                            vlan,
                             port: None,
                         },
                     )?,
@@ -37,8 +39,8 @@ impl Session {
                 )
                 .await
             }
-            Some(FdbCommand::Flush { port }) => {
-                self.remove(&with_query(&path, &FdbSelect { mac: None, port })?, none)
+            Some(FdbCommand::Flush { port, vlan }) => {
+                self.remove(&with_query(&path, &FdbSelect { mac: None, vlan, port })?, none)
                     .await
             }
         }

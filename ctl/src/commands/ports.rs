@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use hyper::Method;
+use vswitch_api::policy::{Flooding, Learning, Pin};
 use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, PortPatch, RouteSelect, SwitchFilter};
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
@@ -70,10 +71,31 @@ impl Session {
     }
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
+        let policy = &args.policy;
+        // These are replaced as a whole: what was not said stays as it is now.
+        let now = match (
+            policy.learning(Learning::default()),
+            policy.flooding(Flooding::default()),
+            policy.pin(Pin::default()),
+        ) {
+            (None, None, None) => None,
+            _ => Some(
+                self.client
+                    .get::<PortView>(&format!("/v1/ports/{}", args.name))
+                    .await?
+                    .port,
+            ),
+        };
         let patch = PortPatch {
             mtu: args.mtu,
             up: (args.up || args.down).then_some(args.up),
             offload: args.offload.map(|toggle| toggle == Toggle::On),
+            vlan: policy.port_vlan(),
+            accept: policy.accept_frames(),
+            isolation: policy.isolation,
+            learning: now.as_ref().and_then(|port| policy.learning(port.learning)),
+            flooding: now.as_ref().and_then(|port| policy.flooding(port.flooding)),
+            pin: now.and_then(|port| policy.pin(port.pin)),
         };
         self.change(
             Method::PATCH,
@@ -135,6 +157,12 @@ fn port(args: AddPort) -> Result<Port, Failure> {
         addresses: args.addr,
         routes,
         offload: !args.no_offload,
+        vlan: args.policy.port_vlan().unwrap_or_default(),
+        accept: args.policy.accept_frames().unwrap_or_default(),
+        learning: args.policy.learning(Learning::default()).unwrap_or_default(),
+        flooding: args.policy.flooding(Flooding::default()).unwrap_or_default(),
+        isolation: args.policy.isolation.unwrap_or_default(),
+        pin: args.policy.pin(Pin::default()).unwrap_or_default(),
         ..Port::new(args.name, args.switch, args.kind.into())
     })
 }

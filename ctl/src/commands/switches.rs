@@ -8,6 +8,7 @@ use vswitch_api::view::{PortView, SwitchView};
 
 use super::Session;
 use crate::cli::OnlySwitch;
+use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SwitchCommand};
 use crate::client::with_query;
 use crate::failure::Failure;
@@ -47,10 +48,10 @@ impl Session {
             } => {
                 let reserved_multicast = reserved_multicast.into();
                 let switch = Switch {
-                    name,
                     ageing_secs: ageing,
                     fdb_capacity,
                     reserved_multicast,
+                    ..Switch::new(name)
                 };
                 self.change(Method::POST, "/v1/switches", addition.into(), Some(&switch))
                     .await
@@ -74,6 +75,8 @@ impl Session {
                 let patch = SwitchPatch {
                     ageing_secs: args.ageing,
                     reserved_multicast: args.reserved_multicast.map(Into::into),
+                    vlan_limit: args.vlan_limit,
+                    loop_guard: args.loop_guard.map(|switched| switched == Switched::On),
                 };
                 let path = format!("/v1/switches/{}", args.name);
                 self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))

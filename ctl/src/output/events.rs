@@ -37,6 +37,19 @@ fn describe(kind: &EventKind) -> String {
         EventKind::AddressRemoved { port, address } => format!("{address} from {port}"),
         EventKind::FdbLearned { switch, mac, port } => format!("{mac} at {port} on {switch}"),
         EventKind::FdbMoved { switch, mac, from, to } => format!("{mac} from {from} to {to} on {switch}"),
+        EventKind::FdbFlapping {
+            switch,
+            mac,
+            ports,
+            moves,
+        } => {
+            let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+            format!(
+                "{mac} between {} on {switch}, {moves} times a second or more",
+                ports.join(" and ")
+            )
+        }
+        EventKind::PortShut { port, reason, .. } => format!("{port}: {reason}"),
         EventKind::FdbAged { switch, count } => format!("{count} forgotten on {switch}"),
         EventKind::Missed { count } => format!("{count} events, as this reader was too slow"),
     }

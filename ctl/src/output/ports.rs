@@ -1,7 +1,8 @@
 //! Ports: the table and the page of one.
 
+use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, PortCounters, PortState, PortView};
-use vswitch_api::{PortKind, Route};
+use vswitch_api::{Port, PortKind, Route};
 
 use super::page::Page;
 use super::table::{Table, Tone, list, number, word};
@@ -59,6 +60,7 @@ pub fn page(style: Style, view: &PortView) -> String {
     page.list("addresses", &port.addresses);
     page.list("routes", port.routes.iter().map(route));
     page.line("offload", if port.offload { "on" } else { "off" });
+    policy(&mut page, port);
     page.line("queues", view.queues.to_string());
     page.line("FDB entries", view.fdb_entries.to_string());
 
@@ -80,6 +82,88 @@ pub fn page(style: Style, view: &PortView) -> String {
     page.line("sent", frames(counters.tx_frames, counters.tx_bytes));
     drops(&mut page, &counters.tx_drops);
     page.render()
+}
+
+/// What the port lets in and out, as far as it is not everything.
+fn policy(page: &mut Page, port: &Port) {
+    match &port.vlan {
+        PortVlan::All => {}
+        PortVlan::Access(id) => page.line("VLAN", format!("access {id}")),
+        PortVlan::Tunnel(id) => page.line("VLAN", format!("tunnel {id}")),
+        PortVlan::Trunk(trunk) => {
+            let native = trunk.native.map_or_else(String::new, |id| format!(", native {id}"));
+            let tag = if trunk.tag == TagKind::Service {
+                ", service tags"
+            } else {
+                ""
+            };
+            page.line("VLAN", format!("trunk {}{native}{tag}", trunk.allowed));
+        }
+    }
+    match port.accept {
+        AcceptFrames::All => {}
+        AcceptFrames::Tagged => page.part("accepts", "tagged frames only"),
+        AcceptFrames::Untagged => page.part("accepts", "untagged frames only"),
+    }
+    let learning = &port.learning;
+    let mut words = Vec::new();
+    words.extend((!learning.enabled).then(|| "off".to_owned()));
+    words.extend(learning.sticky.then(|| "sticky".to_owned()));
+    words.extend(learning.locked.then(|| "locked".to_owned()));
+    words.extend(learning.limit.map(|limit| {
+        let beyond = match learning.beyond {
+            BeyondLimit::Flood => "flooded",
+            BeyondLimit::Drop => "dropped",
+            BeyondLimit::Shut => "a reason to shut the port",
+        };
+        format!("at most {limit} stations, others are {beyond}")
+    }));
+    if !words.is_empty() {
+        page.line("learning", words.join(", "));
+    }
+    let flooding = &port.flooding;
+    if *flooding != Flooding::default() {
+        let classes = [
+            ("unknown unicast", flooding.unknown_unicast),
+            ("multicast", flooding.multicast),
+            ("broadcast", flooding.broadcast),
+            ("hairpin", flooding.hairpin),
+        ];
+        let on: Vec<_> = classes.iter().filter(|(_, on)| *on).map(|(class, _)| *class).collect();
+        page.line(
+            "flooding",
+            if on.is_empty() {
+                "nothing".to_owned()
+            } else {
+                on.join(", ")
+            },
+        );
+    }
+    match port.isolation {
+        Isolation::Promiscuous => {}
+        Isolation::Isolated => page.line("isolation", "isolated"),
+        Isolation::Community(number) => page.line("isolation", format!("community {number}")),
+    }
+    if let Some(macs) = &port.pin.mac {
+        page.line(
+            "pinned MAC",
+            if macs.is_empty() {
+                "its own".to_owned()
+            } else {
+                units::list(macs)
+            },
+        );
+    }
+    if let Some(ips) = &port.pin.ip {
+        page.line(
+            "pinned IP",
+            if ips.is_empty() {
+                "its own".to_owned()
+            } else {
+                units::list(ips)
+            },
+        );
+    }
 }
 
 /// The table of addresses.
@@ -152,7 +236,7 @@ fn tone(state: PortState) -> Tone {
     match state {
         PortState::Up => Tone::Good,
         PortState::Down | PortState::NoCarrier => Tone::Notice,
-        PortState::Missing => Tone::Bad,
+        PortState::Shut | PortState::Missing => Tone::Bad,
     }
 }
 

@@ -80,6 +80,11 @@ pub fn page(style: Style, view: &SwitchView) -> String {
         "not learned",
         format!("{} (the FDB was full)", units::grouped(view.fdb_full)),
     );
+    page.part("moves", units::grouped(view.fdb_moves));
+    if let Some(limit) = view.switch.vlan_limit {
+        page.part("limit a VLAN", limit.to_string());
+    }
+    page.line("loop guard", if view.switch.loop_guard { "on" } else { "off" });
     page.line("reserved multicast", units::reserved(view.switch.reserved_multicast));
     page.line(
         "ports",
@@ -97,20 +102,43 @@ pub fn page(style: Style, view: &SwitchView) -> String {
 /// The forwarding databases of some switches, with a column for the switch if there are several.
 pub fn fdb(style: Style, tables: &[(SwitchName, Vec<FdbEntry>)]) -> String {
     let several = tables.len() > 1;
-    let titles = [word("SWITCH"), word("MAC"), word("PORT"), number("AGE")];
-    let mut table = Table::new(style, if several { &titles } else { &titles[1..] });
+    let vlans = tables
+        .iter()
+        .flat_map(|(_, entries)| entries)
+        .any(|entry| entry.vlan.is_some());
+    let titles = [
+        (several, word("SWITCH")),
+        (vlans, word("VLAN")),
+        (true, word("MAC")),
+        (true, word("PORT")),
+        (true, number("AGE")),
+    ];
+    let titles: Vec<_> = titles
+        .into_iter()
+        .filter(|(shown, _)| *shown)
+        .map(|(_, title)| title)
+        .collect();
+    let mut table = Table::new(style, &titles);
     for (switch, entries) in tables {
         for entry in entries {
             let age = match entry.age_secs {
+                Some(_) if entry.sticky => "sticky".to_owned(),
                 Some(secs) if !entry.is_static => units::duration(secs.into()),
                 _ => "static".to_owned(),
             };
-            let (mac, port) = (entry.mac.to_string(), entry.port.to_string());
-            if several {
-                table.row([switch.to_string(), mac, port, age]);
-            } else {
-                table.row([mac, port, age]);
-            }
+            let cells = [
+                (several, switch.to_string()),
+                (vlans, units::or_dash(entry.vlan.as_ref())),
+                (true, entry.mac.to_string()),
+                (true, entry.port.to_string()),
+                (true, age),
+            ];
+            table.toned_row(
+                cells
+                    .into_iter()
+                    .filter(|(shown, _)| *shown)
+                    .map(|(_, cell)| (cell, None)),
+            );
         }
     }
     table.render()

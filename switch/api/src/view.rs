@@ -52,6 +52,8 @@ pub enum PortState {
     Down,
     /// The interface inside the namespace is down.
     NoCarrier,
+    /// Shut by the switch itself, which says why.
+    Shut,
     /// The interface or its namespace is gone; the port works again when it is back.
     Missing,
 }
@@ -63,6 +65,7 @@ impl PortState {
             Self::Up => "up",
             Self::Down => "down",
             Self::NoCarrier => "no-carrier",
+            Self::Shut => "shut",
             Self::Missing => "missing",
         }
     }

@@ -5,11 +5,13 @@
 
 use std::time::Instant;
 
+use vswitch_api::policy::VlanId;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Port, PortKind};
 
 use super::complete::ifname;
 use super::interface::{announce_all, configure, open_packet, vanished};
+use super::policy::port_settings;
 use super::{Inner, LivePort, text};
 use crate::datapath::{PortId, PortSetup};
 use crate::kernel::{KernelError, NetNs};
@@ -96,9 +98,7 @@ impl Inner {
         let setup = PortSetup {
             switch,
             io,
-            mtu,
-            up: port.up,
-            offload: port.offload,
+            settings: port_settings(port, mtu, false),
         };
         let id = self
             .datapath
@@ -115,6 +115,7 @@ impl Inner {
             nsid,
             mac: port.mac.or(link.mac),
             mtu,
+            shut: None,
         };
         let carries = self.carries_now(port, &live).await?;
         (live.state, live.reason) = state_of(port, carries.ok_or_else(|| vanished(port))?);
@@ -172,7 +173,8 @@ impl Inner {
             .iter()
             .filter(|entry| entry.port == port.name && entry.switch == port.switch)
         {
-            if self.datapath.fdb_add_static(*switch, entry.mac, id).is_err() {
+            let vlan = entry.vlan.map_or(0, VlanId::get);
+            if self.datapath.fdb_add_static(*switch, vlan, entry.mac, id).is_err() {
                 tracing::warn!(mac = %entry.mac, port = %port.name, "no room for a static FDB entry");
             }
         }

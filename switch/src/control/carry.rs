@@ -7,6 +7,7 @@ use vswitch_api::{ApiError, ErrorCode, EventKind, Lab};
 
 use super::attach::Adopt;
 use super::plan::Step;
+use super::policy::switch_settings;
 use super::state::InFlight;
 use super::{Inner, text};
 use crate::datapath::SwitchSetup;
@@ -98,7 +99,7 @@ impl Inner {
             Step::AddSwitch(switch) => {
                 let setup = SwitchSetup {
                     fdb_capacity: switch.fdb_capacity,
-                    reserved: switch.reserved_multicast,
+                    settings: switch_settings(switch),
                 };
                 self.switches
                     .insert(switch.name.clone(), self.datapath.add_switch(setup));
@@ -110,13 +111,13 @@ impl Inner {
                 let Some(id) = self.switches.get(&after.name).copied() else {
                     return Err(text::no_switch(&after.name));
                 };
-                self.datapath.set_reserved(id, after.reserved_multicast);
+                self.datapath.update_switch(id, switch_settings(after));
                 if before.fdb_capacity != after.fdb_capacity {
                     // Allowed only while no port is on it.
                     self.datapath.remove_switch(id);
                     let setup = SwitchSetup {
                         fdb_capacity: after.fdb_capacity,
-                        reserved: after.reserved_multicast,
+                        settings: switch_settings(after),
                     };
                     self.switches
                         .insert(after.name.clone(), self.datapath.add_switch(setup));

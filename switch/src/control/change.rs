@@ -48,8 +48,13 @@ impl Inner {
             self.switch_carrier(after, near, id).await?;
         }
         change_addresses(&nl, inside, before, after).await.map_err(failed)?;
-        let mtu = self.ports.get(&after.name).map_or(0, |live| live.mtu);
-        self.datapath.update_port(id, mtu, after.up, after.offload);
+        if !after.up
+            && let Some(live) = self.ports.get_mut(&after.name)
+        {
+            // Down by hand counts more than shut.
+            live.shut = None;
+        }
+        self.update_in_datapath(after);
         if before.up != after.up {
             let carries = match self.ports.get(&after.name) {
                 Some(live) => self.carries_now(after, live).await?,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vswitch_api::policy::VlanId;
 use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, SwitchName};
@@ -9,6 +10,7 @@ use vswitch_api::{ApiError, ErrorCode, SwitchName};
 use super::requests::port_mut;
 use super::state::StaticEntry;
 use super::{Control, text};
+use crate::datapath::FdbFilter;
 
 impl Control {
     /// Sets an FDB entry by hand.
@@ -32,11 +34,12 @@ impl Control {
         inner
             .state
             .fdb
-            .retain(|old| (&old.switch, old.mac) != (switch, entry.mac));
+            .retain(|old| (&old.switch, old.mac, old.vlan) != (switch, entry.mac, entry.vlan));
         let done = vec![format!("set FDB entry {} behind port {}", entry.mac, entry.port)];
         inner.state.fdb.push(StaticEntry {
             switch: switch.clone(),
             mac: entry.mac,
+            vlan: entry.vlan,
             port: entry.port.clone(),
         });
         // On disk first: what fails there has changed nothing.
@@ -45,7 +48,10 @@ impl Control {
             return Err(error);
         }
         if let Some(port) = inner.ports.get(&entry.port).and_then(|live| live.id)
-            && inner.datapath.fdb_add_static(id, entry.mac, port).is_err()
+            && inner
+                .datapath
+                .fdb_add_static(id, entry.vlan.map_or(0, VlanId::get), entry.mac, port)
+                .is_err()
         {
             inner.state.fdb = before;
             inner.save()?;
@@ -67,13 +73,16 @@ impl Control {
         let datapath = Arc::clone(&inner.datapath);
         let done = if let Some(mac) = select.mac {
             let before = inner.state.fdb.clone();
-            inner.state.fdb.retain(|old| (&old.switch, old.mac) != (switch, mac));
+            inner
+                .state
+                .fdb
+                .retain(|old| (&old.switch, old.mac, old.vlan) != (switch, mac, select.vlan));
             let was_static = inner.state.fdb != before;
             if was_static && let Err(error) = inner.save() {
                 inner.state.fdb = before;
                 return Err(error);
             }
-            if !datapath.fdb_remove(id, mac) && !was_static {
+            if !datapath.fdb_remove(id, select.vlan.map_or(0, VlanId::get), mac) && !was_static {
                 let object = format!("FDB entry {mac}");
                 let cause = format!("switch \"{switch}\" has no such entry");
                 return Err(ApiError::new(ErrorCode::NotFound, object, cause).hint("`vswitchctl fdb` lists them"));
@@ -91,9 +100,14 @@ impl Control {
                 }
                 None => None,
             };
+            let filter = FdbFilter {
+                port,
+                vlan: select.vlan.map(VlanId::get),
+                sticky: true,
+            };
             format!(
                 "flushed {} learned entries of switch {switch}",
-                datapath.fdb_flush(id, port)
+                datapath.fdb_flush(id, filter)
             )
         };
         Ok(Changes {

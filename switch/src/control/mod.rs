@@ -16,9 +16,11 @@ mod change;
 mod complete;
 mod detach;
 mod fdb;
+mod guard;
 mod interface;
 mod namespace;
 mod plan;
+mod policy;
 mod requests;
 mod start;
 mod state;
@@ -37,7 +39,7 @@ use tokio::task::JoinHandle;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Event, EventKind, PortName, SwitchName};
 
-use crate::datapath::{Datapath, PortId, SwitchId};
+use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
 use crate::kernel::{NamedNamespaces, NetNs};
 use state::{Journal, State, StateFile};
 
@@ -85,6 +87,7 @@ struct Inner {
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     limits: Vec<String>,
+    guard: guard::Guard,
     events: broadcast::Sender<Event>,
 }
 
@@ -105,6 +108,15 @@ struct LivePort {
     /// What the interface has.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
+    /// Shut by the switch itself.
+    shut: Option<Shut>,
+}
+
+/// Why a port is shut, and until when; none: until somebody opens it.
+#[derive(Debug)]
+struct Shut {
+    reason: String,
+    until: Option<Instant>,
 }
 
 impl LivePort {
@@ -119,6 +131,7 @@ impl LivePort {
             nsid: None,
             mac: None,
             mtu: 0,
+            shut: None,
         }
     }
 }
@@ -172,6 +185,12 @@ impl Inner {
     /// Sets the state of a port and tells of a change. A port that carries nothing has nothing to remember either.
     fn set_state(&mut self, name: &PortName, state: PortState, reason: Option<String>) {
         let Some(live) = self.ports.get_mut(name) else { return };
+        let (state, reason) = match &live.shut {
+            Some(shut) if matches!(state, PortState::Up | PortState::NoCarrier | PortState::Shut) => {
+                (PortState::Shut, Some(shut.reason.clone()))
+            }
+            _ => (state, reason),
+        };
         if live.state == state && live.reason == reason {
             return;
         }
@@ -184,7 +203,14 @@ impl Inner {
         if let Some(port) = self.state.lab.ports.iter().find(|port| port.name == *name)
             && let (Some(id), Some(switch)) = (id.filter(|_| state != PortState::Up), self.switches.get(&port.switch))
         {
-            self.datapath.fdb_flush(*switch, Some(id));
+            let port = Some(id);
+            self.datapath.fdb_flush(
+                *switch,
+                FdbFilter {
+                    port,
+                    ..FdbFilter::default()
+                },
+            );
         }
         self.emit(EventKind::PortState {
             port: name.clone(),

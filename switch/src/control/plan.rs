@@ -61,6 +61,14 @@ impl Step {
                     let word = format!("{:?}", after.reserved_multicast).to_lowercase();
                     lines.push(format!("set reserved multicast of switch {name} to {word}"));
                 }
+                if before.vlan_limit != after.vlan_limit {
+                    let limit = after.vlan_limit.map_or("none".to_owned(), |limit| limit.to_string());
+                    lines.push(format!("set limit of stations a VLAN of switch {name} to {limit}"));
+                }
+                if before.loop_guard != after.loop_guard {
+                    let word = if after.loop_guard { "on" } else { "off" };
+                    lines.push(format!("set loop guard of switch {name} {word}"));
+                }
                 lines
             }
             Self::AddPort(port) => {
@@ -125,6 +133,16 @@ fn describe_change(before: &Port, after: &Port) -> Vec<String> {
             "set offloads of port {name} {}",
             if after.offload { "on" } else { "off" }
         ));
+    }
+    let policies = [
+        ("VLANs", (&before.vlan, before.accept) != (&after.vlan, after.accept)),
+        ("learning", before.learning != after.learning),
+        ("flooding", before.flooding != after.flooding),
+        ("isolation", before.isolation != after.isolation),
+        ("pinned addresses", before.pin != after.pin),
+    ];
+    for (what, _) in policies.iter().filter(|(_, changed)| *changed) {
+        lines.push(format!("set {what} of port {name}"));
     }
     let (gone, new) = difference(&before.addresses, &after.addresses);
     lines.extend(gone.map(|a| format!("took address {a} from port {name}")));

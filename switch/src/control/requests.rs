@@ -89,6 +89,10 @@ impl Control {
             let switch = switch.ok_or_else(|| text::no_switch(name))?;
             switch.ageing_secs = patch.ageing_secs.unwrap_or(switch.ageing_secs);
             switch.reserved_multicast = patch.reserved_multicast.unwrap_or(switch.reserved_multicast);
+            switch.loop_guard = patch.loop_guard.unwrap_or(switch.loop_guard);
+            if let Some(limit) = patch.vlan_limit {
+                switch.vlan_limit = Some(limit).filter(|limit| *limit > 0);
+            }
             Ok(())
         })
         .await
@@ -164,16 +168,24 @@ impl Control {
                 port.mtu = patch.mtu.or(port.mtu);
                 port.up = patch.up.unwrap_or(port.up);
                 port.offload = patch.offload.unwrap_or(port.offload);
+                port.accept = patch.accept.unwrap_or(port.accept);
+                port.learning = patch.learning.unwrap_or(port.learning);
+                port.flooding = patch.flooding.unwrap_or(port.flooding);
+                port.isolation = patch.isolation.unwrap_or(port.isolation);
+                if let Some(vlan) = patch.vlan {
+                    port.vlan = vlan;
+                }
+                if let Some(pin) = patch.pin {
+                    port.pin = pin;
+                }
                 Ok(())
             })
             .await?;
         if patch.up == Some(true) {
+            let mut inner = self.inner.lock().await;
+            inner.open(name).await;
             // The way to say: look again whether it is back.
-            self.inner
-                .lock()
-                .await
-                .reattach_missing(|port| port.name == *name)
-                .await;
+            inner.reattach_missing(|port| port.name == *name).await;
         }
         Ok(changes)
     }

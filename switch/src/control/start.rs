@@ -11,6 +11,7 @@ use vswitch_api::{ApiError, ErrorCode, Lab, PortKind};
 use super::attach::Adopt;
 use super::complete::{Interfaces, complete};
 use super::detach::gone_is_fine;
+use super::policy::switch_settings;
 use super::requests::absent_namespaces;
 use super::state::{Journal, StateFile, boot_id};
 use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, LivePort, text, watch};
@@ -75,6 +76,7 @@ impl Control {
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
             limits,
+            guard: Default::default(),
             events: events.clone(),
         };
         // Before anything is attached, so that no change in between is missed.
@@ -113,7 +115,7 @@ impl Inner {
         for switch in self.state.lab.switches.clone() {
             let setup = SwitchSetup {
                 fdb_capacity: switch.fdb_capacity,
-                reserved: switch.reserved_multicast,
+                settings: switch_settings(&switch),
             };
             self.switches.insert(switch.name, self.datapath.add_switch(setup));
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use vswitch_api::policy::VlanId;
 use vswitch_api::{Cable, Lab, Mac, NsName, Port, PortName, SwitchName};
 
 use crate::kernel::NetNsId;
@@ -68,6 +69,8 @@ impl OwnedNamespace {
 pub(super) struct StaticEntry {
     pub switch: SwitchName,
     pub mac: Mac,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanId>,
     pub port: PortName,
 }
 
@@ -265,6 +268,7 @@ mod tests {
         state.fdb.push(StaticEntry {
             switch: "main".parse().unwrap(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
+            vlan: None,
             port: "red".parse().unwrap(),
         });
         state

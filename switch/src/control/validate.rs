@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
+use vswitch_api::policy::{AcceptFrames, PortVlan};
 use vswitch_api::{ApiError, IfAddr, Lab, Mac, NsName, Port, PortKind};
 
 use super::complete::{ifname, main_switch};
@@ -229,8 +230,47 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
                 .hint("leave --netns out, or choose --type veth or tap"),
         );
     }
+    check_policy(port)?;
     for route in &port.routes {
         check_route(port, route.to.addr().is_ipv4(), route.via)?;
+    }
+    Ok(())
+}
+
+fn check_policy(port: &Port) -> Result<(), ApiError> {
+    let object = text::port(&port.name);
+    if port.learning.limit == Some(0) {
+        return Err(text::invalid(object, "a limit of 0 stations")
+            .hint("choose 1 or more; to learn nothing, switch learning off"));
+    }
+    if port.vlan == PortVlan::All && port.accept != AcceptFrames::All {
+        return Err(text::invalid(
+            object,
+            "accepted frames are chosen by tag, but the port has no VLAN setting",
+        )
+        .hint("make it an access, trunk or tunnel port"));
+    }
+    if let PortVlan::Trunk(trunk) = &port.vlan
+        && trunk.native.is_none()
+        && port.accept == AcceptFrames::Untagged
+    {
+        return Err(text::invalid(
+            object,
+            "a trunk without a native VLAN that accepts untagged frames only takes none",
+        )
+        .hint("give it a native VLAN"));
+    }
+    for mac in port.pin.mac.iter().flatten() {
+        check_mac(&object, *mac)?;
+    }
+    if port.pin.mac.as_ref().is_some_and(Vec::is_empty) && port.mac.is_none() {
+        return Err(
+            text::invalid(object, "it has no MAC address that vswitch gave it to pin").hint("name the MAC addresses"),
+        );
+    }
+    if port.pin.ip.as_ref().is_some_and(Vec::is_empty) && port.addresses.is_empty() {
+        return Err(text::invalid(object, "it has no address that vswitch gave it to pin")
+            .hint("name the addresses, or give it one"));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vswitch_api::policy::VlanId;
 use vswitch_api::view::{
     AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortView, RouteView, Status,
     SwitchView,
@@ -11,6 +12,7 @@ use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortKind, Por
 use super::complete::ifname;
 use super::plan::namespaces;
 use super::{Control, Inner, text};
+use crate::datapath::EntryKind;
 use crate::kernel::{AddressScope, KernelError, Link};
 
 impl Control {
@@ -78,9 +80,11 @@ impl Control {
             let port = names.get(&record.port.0).map(|name| PortName::clone(name))?;
             Some(FdbEntry {
                 mac: record.mac,
+                vlan: VlanId::try_from(record.vlan).ok(),
                 port,
                 age_secs: record.age_secs,
-                is_static: record.age_secs.is_none(),
+                is_static: record.kind == EntryKind::Static,
+                sticky: record.kind == EntryKind::Sticky,
             })
         };
         let mut entries: Vec<_> = inner.datapath.fdb(id).into_iter().filter_map(entry).collect();
@@ -89,17 +93,19 @@ impl Control {
             .state
             .fdb
             .iter()
-            .filter(|e| e.switch == *name && !entries.iter().any(|f| f.mac == e.mac));
+            .filter(|e| e.switch == *name && !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
         let waiting: Vec<_> = waiting
             .map(|e| FdbEntry {
                 mac: e.mac,
+                vlan: e.vlan,
                 port: e.port.clone(),
                 age_secs: None,
                 is_static: true,
+                sticky: false,
             })
             .collect();
         entries.extend(waiting);
-        entries.sort_by_key(|entry| entry.mac);
+        entries.sort_by_key(|entry| (entry.vlan, entry.mac));
         Ok(entries)
     }
 
@@ -295,6 +301,7 @@ impl Inner {
             ports,
             fdb_entries: id.map_or(0, |id| self.datapath.fdb_len(*id)),
             fdb_full: id.map_or(0, |id| self.datapath.fdb_full(*id)),
+            fdb_moves: id.map_or(0, |id| self.datapath.fdb_moves(*id)),
         }
     }
 

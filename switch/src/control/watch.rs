@@ -116,7 +116,8 @@ async fn age(control: Weak<Control>) {
     loop {
         tick.tick().await;
         let Some(control) = control.upgrade() else { return };
-        let inner = control.inner.lock().await;
+        let mut inner = control.inner.lock().await;
+        inner.open_due().await;
         for switch in &inner.state.lab.switches {
             let Some(id) = inner.switches.get(&switch.name) else {
                 continue;
@@ -206,11 +207,18 @@ impl Inner {
                 }
             }
             DatapathEvent::Moved { switch, mac, from, to } => {
+                self.station_moved(switch, mac, from, to).await;
                 let ports = (self.port_name(from), self.port_name(to));
                 if let (Some(switch), (Some(from), Some(to))) = (self.switch_name(switch), ports) {
                     self.emit(EventKind::FdbMoved { switch, mac, from, to });
                 }
             }
+            DatapathEvent::LimitReached { port } => {
+                if let Some(name) = self.port_name(port) {
+                    self.port_limit_reached(&name).await;
+                }
+            }
+            DatapathEvent::LoopFound { sent, received } => self.loop_found(sent, received).await,
             DatapathEvent::PortFailed { port, errno } => {
                 if let Some(name) = self.port_name(port) {
                     let error = std::io::Error::from_raw_os_error(errno);
@@ -224,14 +232,14 @@ impl Inner {
         }
     }
 
-    fn switch_name(&self, id: SwitchId) -> Option<SwitchName> {
+    pub(super) fn switch_name(&self, id: SwitchId) -> Option<SwitchName> {
         self.switches
             .iter()
             .find(|(_, other)| **other == id)
             .map(|(name, _)| name.clone())
     }
 
-    fn port_name(&self, id: PortId) -> Option<PortName> {
+    pub(super) fn port_name(&self, id: PortId) -> Option<PortName> {
         self.ports
             .iter()
             .find(|(_, live)| live.id == Some(id))

@@ -41,6 +41,28 @@ pub enum DropReason {
     ReservedMulticast,
     /// Ingress: the destination is behind the port that the frame came from.
     SamePort,
+    /// Ingress: a VLAN tag where the port accepts none.
+    VlanTagged,
+    /// Ingress: no VLAN tag where the port accepts tagged frames only or has no native VLAN.
+    VlanUntagged,
+    /// Ingress: of a VLAN that this port, or the one of the destination, is not in (IEEE 802.1Q-2022 clause 8.6.2).
+    VlanFiltered,
+    /// Ingress: the source MAC address is not one that is pinned to the port.
+    PinMac,
+    /// Ingress: the source IP address is not one that is pinned to the port.
+    PinIp,
+    /// Ingress: ARP with a sender that is not pinned to the port.
+    PinArp,
+    /// Ingress: neighbour discovery for an address that is not pinned to the port.
+    PinNd,
+    /// Ingress: the port is locked and the station not known to be behind it.
+    Locked,
+    /// Ingress: the port or the VLAN has as many stations as it may.
+    MacLimit,
+    /// Ingress: the destination is behind a port from which this one is isolated.
+    Isolated,
+    /// Ingress: a probe of this switch, which tells of a loop.
+    LoopProbe,
     /// Ingress: the kernel had more frames for the daemon than its queue holds.
     Overrun,
     /// Egress: longer than the MTU of the port.
@@ -55,7 +77,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 24] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -64,6 +86,17 @@ impl DropReason {
         Self::ZeroSource,
         Self::ReservedMulticast,
         Self::SamePort,
+        Self::VlanTagged,
+        Self::VlanUntagged,
+        Self::VlanFiltered,
+        Self::PinMac,
+        Self::PinIp,
+        Self::PinArp,
+        Self::PinNd,
+        Self::Locked,
+        Self::MacLimit,
+        Self::Isolated,
+        Self::LoopProbe,
         Self::Overrun,
         Self::Mtu,
         Self::QueueFull,
@@ -82,6 +115,17 @@ impl DropReason {
             Self::ZeroSource => "zero-source",
             Self::ReservedMulticast => "reserved-multicast",
             Self::SamePort => "same-port",
+            Self::VlanTagged => "vlan-tagged",
+            Self::VlanUntagged => "vlan-untagged",
+            Self::VlanFiltered => "vlan-filtered",
+            Self::PinMac => "pin-mac",
+            Self::PinIp => "pin-ip",
+            Self::PinArp => "pin-arp",
+            Self::PinNd => "pin-nd",
+            Self::Locked => "locked",
+            Self::MacLimit => "mac-limit",
+            Self::Isolated => "isolated",
+            Self::LoopProbe => "loop-probe",
             Self::Overrun => "overrun",
             Self::Mtu => "mtu",
             Self::QueueFull => "queue-full",

@@ -2,6 +2,7 @@
 
 use super::counters::DropReason;
 use super::snapshot::PortEntry;
+use super::vlan::VlanPort;
 use crate::frame::{
     ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, Segments, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, complete, wire_size,
 };
@@ -38,10 +39,14 @@ impl Egress {
         }
     }
 
-    /// Sends the frames of `list` to `port`, in order, and counts each as sent or dropped.
-    pub fn send(&mut self, port: &PortEntry, worker: usize, batch: &mut Batch, list: &[u8]) {
+    /// Sends the frames of `list` to `port`, in order, and counts each as sent or dropped. `vlan`: what its tags are to
+    /// be, on a switch that tells VLANs apart.
+    pub fn send(&mut self, port: &PortEntry, vlan: Option<&VlanPort>, worker: usize, batch: &mut Batch, list: &[u8]) {
         self.ready.clear();
         for &i in list {
+            if let Some(vlan) = vlan {
+                vlan.shape(batch, i.into());
+            }
             match choose(port, batch, i.into()) {
                 Way::AsIs => self.ready.push(i),
                 Way::Segmented => {

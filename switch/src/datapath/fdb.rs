@@ -34,6 +34,11 @@ impl FdbKey {
         Self(u64::from(vlan) << 48 | mac)
     }
 
+    /// The VLAN.
+    pub fn vlan(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
     /// The station.
     pub fn mac(self) -> Mac {
         let [_, _, mac @ ..] = self.0.to_be_bytes();
@@ -47,22 +52,79 @@ struct Place(u64);
 
 impl Place {
     const STATIC: u64 = 1 << 32;
+    const STICKY: u64 = 1 << 33;
 
-    fn new(port: PortId, seen: u32, is_static: bool) -> Self {
-        Self(u64::from(port.0) << 48 | if is_static { Self::STATIC } else { 0 } | u64::from(seen))
+    fn new(port: PortId, seen: u32, kind: EntryKind) -> Self {
+        let kind = match kind {
+            EntryKind::Learned => 0,
+            EntryKind::Sticky => Self::STICKY,
+            EntryKind::Static => Self::STATIC,
+        };
+        Self(u64::from(port.0) << 48 | kind | u64::from(seen))
+    }
+
+    fn kind(self) -> EntryKind {
+        match self.0 & (Self::STATIC | Self::STICKY) {
+            0 => EntryKind::Learned,
+            Self::STICKY => EntryKind::Sticky,
+            _ => EntryKind::Static,
+        }
     }
 
     fn port(self) -> PortId {
         PortId((self.0 >> 48) as u16)
     }
 
-    fn is_static(self) -> bool {
-        self.0 & Self::STATIC != 0
+    /// It stays where it is.
+    fn is_fixed(self) -> bool {
+        self.0 & (Self::STATIC | Self::STICKY) != 0
     }
 
     fn seen(self) -> u32 {
         self.0 as u32
     }
+}
+
+/// How an entry came into the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// By a frame from the station: it moves and ages.
+    Learned,
+    /// The same on a sticky port: it does neither.
+    Sticky,
+    /// By hand: it does neither, and is kept on disk.
+    Static,
+}
+
+/// What may be learned on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnRule {
+    /// Most entries of the port.
+    pub port_limit: u32,
+    /// Most entries of the VLAN.
+    pub vlan_limit: u32,
+    /// [`EntryKind::Learned`] or [`EntryKind::Sticky`].
+    pub kind: EntryKind,
+}
+
+impl LearnRule {
+    /// Whatever comes.
+    pub const PLAIN: Self = Self {
+        port_limit: u32::MAX,
+        vlan_limit: u32::MAX,
+        kind: EntryKind::Learned,
+    };
+}
+
+/// Which learned entries to remove.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FdbFilter {
+    /// Only those behind this port.
+    pub port: Option<PortId>,
+    /// Only those of this VLAN.
+    pub vlan: Option<u16>,
+    /// Those on sticky ports too.
+    pub sticky: bool,
 }
 
 /// What learning a source address did.
@@ -76,6 +138,8 @@ pub enum Learned {
     Moved(PortId),
     /// It is not known, and the table is full.
     Full,
+    /// It is not known here, and the port or the VLAN has as many as it may.
+    Limited,
 }
 
 /// The table is full.
@@ -87,10 +151,14 @@ pub struct FdbFull;
 pub struct FdbRecord {
     /// The station.
     pub mac: Mac,
+    /// Its VLAN; 0 for none.
+    pub vlan: u16,
     /// The port behind which it is.
     pub port: PortId,
     /// Seconds since it was last seen; none for an entry set by hand.
     pub age_secs: Option<u32>,
+    /// How it came.
+    pub kind: EntryKind,
 }
 
 #[derive(Zeroable)]
@@ -119,7 +187,8 @@ pub struct Fdb {
     capacity: u32,
     len: AtomicU32,
     full: AtomicU64,
-    writer: Mutex<()>,
+    moves: AtomicU64,
+    writer: Mutex<Counts>,
 }
 
 impl Fdb {
@@ -136,7 +205,8 @@ impl Fdb {
             capacity,
             len: AtomicU32::new(0),
             full: AtomicU64::new(0),
-            writer: Mutex::new(()),
+            moves: AtomicU64::new(0),
+            writer: Mutex::default(),
         }
     }
 
@@ -155,6 +225,11 @@ impl Fdb {
         self.full.load(Ordering::Relaxed)
     }
 
+    /// How often a station was seen on another port than before.
+    pub fn move_count(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
     /// The port behind which the station is.
     #[inline]
     pub fn lookup(&self, key: FdbKey) -> Option<PortId> {
@@ -163,20 +238,20 @@ impl Fdb {
 
     /// Notes that a frame from the station came in at `port` at `now` (seconds of a monotonic clock).
     #[inline]
-    pub fn learn(&self, key: FdbKey, port: PortId, now: u32) -> Learned {
+    pub fn learn(&self, key: FdbKey, port: PortId, now: u32, rule: LearnRule) -> Learned {
         let Some((at, place)) = self.find(key) else {
-            return self.insert(key, port, now);
+            return self.insert(key, port, now, rule);
         };
-        if place.is_static() {
+        if place.is_fixed() && (place.port() != port || place.kind() == EntryKind::Static) {
             return Learned::Known;
         }
         if place.port() != port {
-            return self.insert(key, port, now);
+            return self.insert(key, port, now, rule);
         }
         if place.seen() != now {
             // Should the slot be another station's by now, on the same port and seen in the same second, this makes
             // that one a second younger: harmless.
-            let refreshed = Place::new(port, now, false);
+            let refreshed = Place::new(port, now, place.kind());
             let _ = self.buckets[at.bucket].places[at.way].compare_exchange(
                 place.0,
                 refreshed.0,
@@ -221,13 +296,13 @@ impl Fdb {
         None
     }
 
-    fn write(&self) -> MutexGuard<'_, ()> {
-        // The guard protects no data of its own, so a panicking writer leaves nothing poisoned behind.
+    fn write(&self) -> MutexGuard<'_, Counts> {
+        // Nothing that runs under the guard can panic half-way.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes one slot so that no reader sees half of it. The caller holds the writer lock.
-    fn set(&self, _writer: &MutexGuard<'_, ()>, at: At, key: u64, place: u64) {
+    fn set(&self, _writer: &MutexGuard<'_, Counts>, at: At, key: u64, place: u64) {
         let bucket = &self.buckets[at.bucket];
         let version = bucket.version.load(Ordering::Relaxed);
         bucket.version.store(version.wrapping_add(1), Ordering::Relaxed);
@@ -238,15 +313,21 @@ impl Fdb {
     }
 
     #[cold]
-    fn insert(&self, key: FdbKey, port: PortId, now: u32) -> Learned {
-        let writer = self.write();
+    fn insert(&self, key: FdbKey, port: PortId, now: u32, rule: LearnRule) -> Learned {
+        let mut writer = self.write();
+        let new = Place::new(port, now, rule.kind);
         match self.find(key) {
-            Some((_, place)) if place.is_static() || place.port() == port => Learned::Known,
+            Some((_, place)) if place.is_fixed() || place.port() == port => Learned::Known,
+            _ if writer.port(port) >= rule.port_limit => Learned::Limited,
             Some((at, place)) => {
-                self.set(&writer, at, key.0, Place::new(port, now, false).0);
+                self.set(&writer, at, key.0, new.0);
+                writer.add_port(place.port(), -1);
+                writer.add_port(port, 1);
+                self.moves.fetch_add(1, Ordering::Relaxed);
                 Learned::Moved(place.port())
             }
-            None => match self.place_new(&writer, key, Place::new(port, now, false)) {
+            None if writer.vlan(key.vlan()) >= rule.vlan_limit => Learned::Limited,
+            None => match self.place_new(&mut writer, key, new) {
                 Ok(()) => Learned::New,
                 Err(FdbFull) => {
                     self.full.fetch_add(1, Ordering::Relaxed);
@@ -256,7 +337,7 @@ impl Fdb {
         }
     }
 
-    fn place_new(&self, writer: &MutexGuard<'_, ()>, key: FdbKey, place: Place) -> Result<(), FdbFull> {
+    fn place_new(&self, writer: &mut MutexGuard<'_, Counts>, key: FdbKey, place: Place) -> Result<(), FdbFull> {
         if self.len() >= self.capacity {
             return Err(FdbFull);
         }
@@ -273,14 +354,19 @@ impl Fdb {
                     self.buckets[home].strayed.fetch_add(1, Ordering::Relaxed);
                 }
                 self.len.fetch_add(1, Ordering::Relaxed);
+                writer.add_port(place.port(), 1);
+                writer.add_vlan(key.vlan(), 1);
                 return Ok(());
             }
         }
         Err(FdbFull)
     }
 
-    fn remove_at(&self, writer: &MutexGuard<'_, ()>, at: At) {
+    fn remove_at(&self, writer: &mut MutexGuard<'_, Counts>, at: At) {
         let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
+        let place = Place(self.buckets[at.bucket].places[at.way].load(Ordering::Relaxed));
+        writer.add_port(place.port(), -1);
+        writer.add_vlan(key.vlan(), -1);
         self.set(writer, at, 0, 0);
         let home = self.home(key);
         if home != at.bucket {
@@ -294,57 +380,63 @@ impl Fdb {
     /// # Errors
     /// The table is full.
     pub fn add_static(&self, key: FdbKey, port: PortId) -> Result<(), FdbFull> {
-        let writer = self.write();
-        let place = Place::new(port, 0, true);
+        let mut writer = self.write();
+        let place = Place::new(port, 0, EntryKind::Static);
         match self.find(key) {
-            Some((at, _)) => {
+            Some((at, before)) => {
                 self.set(&writer, at, key.0, place.0);
+                writer.add_port(before.port(), -1);
+                writer.add_port(port, 1);
                 Ok(())
             }
-            None => self.place_new(&writer, key, place),
+            None => self.place_new(&mut writer, key, place),
         }
     }
 
     /// Removes an entry of either kind; false if there is none.
     pub fn remove(&self, key: FdbKey) -> bool {
-        let writer = self.write();
+        let mut writer = self.write();
         match self.find(key) {
             Some((at, _)) => {
-                self.remove_at(&writer, at);
+                self.remove_at(&mut writer, at);
                 true
             }
             None => false,
         }
     }
 
-    /// Removes the learned entries, of one port or of all; returns how many.
-    pub fn flush(&self, port: Option<PortId>) -> u32 {
-        self.remove_where(|place| !place.is_static() && port.is_none_or(|port| place.port() == port))
+    /// Removes the learned entries that the filter names; returns how many.
+    pub fn flush(&self, filter: FdbFilter) -> u32 {
+        self.remove_where(|key, place| {
+            let kind = place.kind() == EntryKind::Learned || filter.sticky && place.kind() == EntryKind::Sticky;
+            kind && filter.port.is_none_or(|port| place.port() == port) && filter.vlan.is_none_or(|id| key.vlan() == id)
+        })
     }
 
     /// Removes all entries of a port that is going away, static ones too.
     pub fn forget_port(&self, port: PortId) -> u32 {
-        self.remove_where(|place| place.port() == port)
+        self.remove_where(|_, place| place.port() == port)
     }
 
     /// Removes the learned entries that were not seen for `ageing` seconds before `now`; returns how many.
     pub fn age(&self, now: u32, ageing: u32) -> u32 {
         // A worker's clock may be a tick ahead of `now`: that is no age of 136 years.
-        self.remove_where(|place| !place.is_static() && age_at(now, place) >= ageing)
+        self.remove_where(|_, place| !place.is_fixed() && age_at(now, place) >= ageing)
     }
 
-    fn remove_where(&self, gone: impl Fn(Place) -> bool) -> u32 {
+    fn remove_where(&self, gone: impl Fn(FdbKey, Place) -> bool) -> u32 {
         if self.is_empty() {
             return 0;
         }
         let mut count = 0;
         for at in self.taken() {
             let place = || Place(self.buckets[at.bucket].places[at.way].load(Ordering::Relaxed));
-            if gone(place()) {
+            let key = || FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
+            if gone(key(), place()) {
                 // Looked at again under the lock, which is held for one entry only: workers learn meanwhile.
-                let writer = self.write();
-                if self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed) != 0 && gone(place()) {
-                    self.remove_at(&writer, at);
+                let mut writer = self.write();
+                if key().0 != 0 && gone(key(), place()) {
+                    self.remove_at(&mut writer, at);
                     count += 1;
                 }
             }
@@ -365,11 +457,14 @@ impl Fdb {
                 let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
                 // Read as a worker does: key and place may have changed between the two loads.
                 let (_, place) = self.find(key)?;
-                let age_secs = (!place.is_static()).then(|| age_at(now, place));
+                let kind = place.kind();
+                let age_secs = (kind != EntryKind::Static).then(|| age_at(now, place));
                 Some(FdbRecord {
                     mac: key.mac(),
+                    vlan: key.vlan(),
                     port: place.port(),
                     age_secs,
+                    kind,
                 })
             })
             .collect()
@@ -377,17 +472,40 @@ impl Fdb {
 
     /// Number of entries of each port, by its index; ports after the last that has one are left out.
     pub fn counts(&self) -> Vec<u32> {
-        let mut counts = Vec::new();
-        for at in self.taken() {
-            let place = Place(self.buckets[at.bucket].places[at.way].load(Ordering::Relaxed));
-            let index = place.port().index();
-            if index >= counts.len() {
-                counts.resize(index + 1, 0);
-            }
-            counts[index] += 1;
-        }
-        counts
+        self.write().ports.clone()
     }
+}
+
+/// Number of entries by port and by VLAN.
+#[derive(Default)]
+struct Counts {
+    ports: Vec<u32>,
+    vlans: Vec<u32>,
+}
+
+impl Counts {
+    fn port(&self, port: PortId) -> u32 {
+        self.ports.get(port.index()).copied().unwrap_or(0)
+    }
+
+    fn vlan(&self, vlan: u16) -> u32 {
+        self.vlans.get(usize::from(vlan)).copied().unwrap_or(0)
+    }
+
+    fn add_port(&mut self, port: PortId, n: i32) {
+        add(&mut self.ports, port.index(), n);
+    }
+
+    fn add_vlan(&mut self, vlan: u16, n: i32) {
+        add(&mut self.vlans, vlan.into(), n);
+    }
+}
+
+fn add(counts: &mut Vec<u32>, index: usize, n: i32) {
+    if index >= counts.len() {
+        counts.resize(index + 1, 0);
+    }
+    counts[index] = counts[index].saturating_add_signed(n);
 }
 
 fn age_at(now: u32, place: Place) -> u32 {
@@ -395,158 +513,4 @@ fn age_at(now: u32, place: Place) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-    use std::sync::atomic::AtomicBool;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const P1: PortId = PortId(1);
-    const P2: PortId = PortId(2);
-
-    fn key(n: u64) -> FdbKey {
-        FdbKey::new(0, 0x0200_0000_0000 + n)
-    }
-
-    #[test]
-    fn a_station_is_found_where_it_was_last_seen() {
-        let fdb = Fdb::new(16);
-        assert_eq!(fdb.learn(key(1), P1, 10), Learned::New);
-        assert_eq!(fdb.learn(key(1), P1, 11), Learned::Known);
-        assert_eq!(fdb.lookup(key(1)), Some(P1));
-        assert_eq!(fdb.learn(key(1), P2, 12), Learned::Moved(P1));
-        assert_eq!(fdb.lookup(key(1)), Some(P2));
-        assert_eq!(fdb.lookup(key(2)), None);
-        assert_eq!(
-            fdb.records(15),
-            [FdbRecord {
-                mac: key(1).mac(),
-                port: P2,
-                age_secs: Some(3)
-            }]
-        );
-    }
-
-    #[test]
-    fn only_learned_entries_age() {
-        let fdb = Fdb::new(16);
-        fdb.learn(key(1), P1, 10);
-        fdb.learn(key(2), P1, 20);
-        fdb.add_static(key(3), P1).unwrap();
-        assert_eq!(fdb.age(310, 300), 1);
-        assert_eq!(
-            (fdb.lookup(key(1)), fdb.lookup(key(2)), fdb.lookup(key(3))),
-            (None, Some(P1), Some(P1))
-        );
-        assert_eq!(fdb.age(9, 300), 0, "a clock behind the entry's is no great age");
-    }
-
-    #[test]
-    fn a_static_entry_does_not_move() {
-        let fdb = Fdb::new(16);
-        fdb.learn(key(1), P2, 1);
-        fdb.add_static(key(1), P1).unwrap();
-        assert_eq!(fdb.learn(key(1), P2, 2), Learned::Known);
-        assert_eq!(fdb.lookup(key(1)), Some(P1));
-        assert_eq!(fdb.flush(None), 0);
-        assert!(fdb.remove(key(1)) && !fdb.remove(key(1)));
-        assert!(fdb.is_empty());
-    }
-
-    #[test]
-    fn a_full_table_refuses_and_counts() {
-        let fdb = Fdb::new(100);
-        for n in 0..100 {
-            assert_eq!(fdb.learn(key(n), P1, 1), Learned::New);
-        }
-        assert_eq!(fdb.learn(key(100), P1, 1), Learned::Full);
-        assert_eq!(
-            fdb.learn(key(5), P2, 1),
-            Learned::Moved(P1),
-            "known stations still move"
-        );
-        assert_eq!((fdb.len(), fdb.full_count()), (100, 1));
-        assert_eq!(fdb.add_static(key(100), P1), Err(FdbFull));
-        assert_eq!(fdb.forget_port(P2), 1);
-        assert_eq!(fdb.learn(key(100), P1, 1), Learned::New);
-    }
-
-    #[test]
-    fn the_default_capacity_can_be_filled() {
-        let fdb = Fdb::new(65_536);
-        assert!((0..65_536).all(|n| fdb.learn(key(n * 7919), P1, 1) == Learned::New));
-        assert!((0..65_536).all(|n| fdb.lookup(key(n * 7919)) == Some(P1)));
-        assert_eq!(fdb.flush(Some(P1)), 65_536);
-        assert!(fdb.is_empty() && fdb.buckets.iter().all(|b| b.strayed.load(Ordering::Relaxed) == 0));
-    }
-
-    /// A reader that mixed up two entries would see a station behind a port where it never was.
-    #[test]
-    fn readers_never_see_half_a_change() {
-        let fdb = Fdb::new(8);
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let mut hits = 0u64;
-                while !stop.load(Ordering::Relaxed) {
-                    for n in 0..64 {
-                        if let Some(port) = fdb.lookup(key(n)) {
-                            assert_eq!(port, PortId(n as u16));
-                            hits += 1;
-                        }
-                    }
-                }
-                hits
-            });
-            for round in 0..20_000u64 {
-                let n = round * 31 % 64;
-                fdb.learn(key(n), PortId(n as u16), 1);
-                if round % 3 == 0 {
-                    fdb.flush(None);
-                }
-            }
-            stop.store(true, Ordering::Relaxed);
-            reader.join().unwrap();
-        });
-    }
-
-    proptest! {
-        #[test]
-        fn it_does_what_a_map_does(steps in prop::collection::vec((0u8..6, 0u64..40, 0u16..4), 1..300)) {
-            let fdb = Fdb::new(32);
-            let mut map: HashMap<u64, (u16, bool)> = HashMap::new();
-            for (step, n, port) in steps {
-                match step {
-                    0..3 => {
-                        let room = map.len() < 32;
-                        let expected = match map.get_mut(&n) {
-                            Some((_, true)) => Learned::Known,
-                            Some((p, _)) if *p == port => Learned::Known,
-                            Some((p, _)) => Learned::Moved(PortId(std::mem::replace(p, port))),
-                            None if room => { map.insert(n, (port, false)); Learned::New }
-                            None => Learned::Full,
-                        };
-                        prop_assert_eq!(fdb.learn(key(n), PortId(port), 1), expected);
-                    }
-                    3 => {
-                        let fits = map.contains_key(&n) || map.len() < 32;
-                        prop_assert_eq!(fdb.add_static(key(n), PortId(port)).is_ok(), fits);
-                        if fits { map.insert(n, (port, true)); }
-                    }
-                    4 => prop_assert_eq!(fdb.remove(key(n)), map.remove(&n).is_some()),
-                    _ => {
-                        let before = map.len();
-                        map.retain(|_, (p, is_static)| *is_static || *p != port);
-                        prop_assert_eq!(fdb.flush(Some(PortId(port))) as usize, before - map.len());
-                    }
-                }
-                prop_assert_eq!(fdb.len() as usize, map.len());
-                for n in 0..40 {
-                    prop_assert_eq!(fdb.lookup(key(n)), map.get(&n).map(|(p, _)| PortId(*p)));
-                }
-            }
-        }
-    }
-}
+mod tests;

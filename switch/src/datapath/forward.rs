@@ -1,15 +1,20 @@
-//! From a batch to output lists: ingress checks, learning, look-up.
+//! From a batch to output lists. [`Way::decide`] is the one place that tells the order of all stages.
+//!
+//! It is compiled twice: with all stages, and without those that only a policy needs, for switches on which no port has one.
 
+use vswitch_api::policy::BeyondLimit;
 use vswitch_api::{Mac, ReservedMulticast};
 
 use super::PortId;
 use super::counters::DropReason;
-use super::fdb::{Fdb, FdbKey, Learned};
-use super::snapshot::{PortEntry, Snapshot, SwitchEntry};
+use super::fdb::{FdbKey, LearnRule, Learned};
+use super::guard::{PROBE_DST, sent_from};
+use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
+use super::vlan::NO_VLAN;
 use crate::frame::{
     ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, is_reserved_multicast, mac_to_u64,
 };
-use crate::port::Batch;
+use crate::port::{Batch, FrameVlan};
 
 /// 01-80-C2-00-00-0E, nearest bridge: LLDP (IEEE 802.1AB-2016 table 7-1).
 const LLDP: Mac = Mac([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
@@ -54,6 +59,10 @@ pub enum Notice {
     Learned(Mac),
     /// A station was seen on another port before.
     Moved(Mac, PortId),
+    /// A station beyond the limit was seen on a port that drops those.
+    LimitReached,
+    /// A probe of the loop guard, sent from that port, came in.
+    LoopFound(PortId),
 }
 
 /// Counts of one batch, written to the shared counters once.
@@ -69,13 +78,13 @@ struct Tally {
 /// `now`: seconds of a monotonic clock. `notice` is called for what was learned.
 #[inline]
 pub fn forward(
-    batch: &Batch,
+    batch: &mut Batch,
     snapshot: &Snapshot,
     port: &PortEntry,
     worker: usize,
     now: u32,
     lists: &mut OutputLists,
-    mut notice: impl FnMut(Notice),
+    notice: impl FnMut(Notice),
 ) {
     let counters = &port.counters[worker];
     counters.rx_frames.add(batch.len() as u64);
@@ -85,37 +94,196 @@ pub fn forward(
         counters.drop_frames(DropReason::PortDown, batch.len() as u64);
         return;
     };
-    let mut tally = Tally::default();
-    for i in 0..batch.len() {
-        let frame = batch.frame(i);
-        tally.bytes += frame.len() as u64;
-        let (dst, src) = match admit(frame, batch.wire(i), port, switch.reserved) {
-            Ok(addresses) => addresses,
-            Err(reason) => {
-                counters.drop_frame(reason);
-                continue;
+    let way = Way {
+        snapshot,
+        switch,
+        port,
+        now,
+    };
+    if switch.has_policies {
+        way.run::<true>(batch, worker, lists, notice);
+    } else {
+        way.run::<false>(batch, worker, lists, notice);
+    }
+}
+
+/// Where a frame goes.
+enum Output<'a> {
+    /// Out of one port.
+    Port(PortId),
+    /// Out of all of these but the one that it came in at.
+    Flood(&'a PortSet),
+}
+
+/// What is the same for all frames of a batch.
+struct Way<'a> {
+    snapshot: &'a Snapshot,
+    switch: &'a SwitchEntry,
+    port: &'a PortEntry,
+    now: u32,
+}
+
+impl<'a> Way<'a> {
+    #[inline]
+    fn run<const POLICY: bool>(
+        &self,
+        batch: &mut Batch,
+        worker: usize,
+        lists: &mut OutputLists,
+        mut notice: impl FnMut(Notice),
+    ) {
+        let counters = &self.port.counters[worker];
+        let mut tally = Tally::default();
+        for i in 0..batch.len() {
+            let frame = batch.frame(i);
+            tally.bytes += frame.len() as u64;
+            let (vlan, output) = match self.decide::<POLICY>(frame, batch.wire(i), &mut notice) {
+                Ok(decision) => decision,
+                Err(reason) => {
+                    counters.drop_frame(reason);
+                    continue;
+                }
+            };
+            if POLICY {
+                batch.set_vlan(i, vlan);
             }
-        };
-        learn(&switch.fdb, src, port.id, now, &mut notice);
-        match look_up(snapshot, switch, dst) {
-            Some(egress) if egress == port.id => counters.drop_frame(DropReason::SamePort),
-            Some(egress) => {
-                tally.forwarded += 1;
-                lists.push(egress, i);
-            }
-            None => {
-                tally.flooded += 1;
-                for egress in switch.flood.iter().filter(|egress| *egress != port.id) {
-                    tally.copies += 1;
+            match output {
+                Output::Port(egress) => {
+                    tally.forwarded += 1;
                     lists.push(egress, i);
+                }
+                Output::Flood(ports) => {
+                    tally.flooded += 1;
+                    for egress in ports.iter().filter(|egress| self.floods_to::<POLICY>(*egress, vlan)) {
+                        tally.copies += 1;
+                        lists.push(egress, i);
+                    }
                 }
             }
         }
+        counters.rx_bytes.add(tally.bytes);
+        counters.rx_forwarded.add(tally.forwarded);
+        counters.rx_flooded.add(tally.flooded);
+        counters.flood_copies.add(tally.copies);
     }
-    counters.rx_bytes.add(tally.bytes);
-    counters.rx_forwarded.add(tally.forwarded);
-    counters.rx_flooded.add(tally.flooded);
-    counters.flood_copies.add(tally.copies);
+
+    /// The stages that a frame passes, in their order: what becomes of it, or why nothing does.
+    #[inline]
+    fn decide<const POLICY: bool>(
+        &self,
+        frame: &[u8],
+        wire: &[u8],
+        notice: &mut impl FnMut(Notice),
+    ) -> Result<(FrameVlan, Output<'a>), DropReason> {
+        let (dst, src) = admit(frame, wire, self.port, self.switch.reserved)?;
+        let vlan = if POLICY && self.switch.vlan_aware {
+            self.port.policy().vlan.classify(frame)?
+        } else {
+            FrameVlan::default()
+        };
+        if dst == PROBE_DST {
+            self.catch_probe(frame, notice)?;
+        }
+        if POLICY {
+            if let Some(pin) = &self.port.policy().pin {
+                pin.check(frame, src)?;
+            }
+            self.learn_by_policy(vlan, src, notice)?;
+        } else {
+            self.learn(FdbKey::new(NO_VLAN, mac_to_u64(src)), src, LearnRule::PLAIN, notice);
+        }
+        let output = self.look_up(vlan, dst);
+        if let Output::Port(egress) = output {
+            self.may_leave::<POLICY>(egress, vlan)?;
+        }
+        Ok((vlan, output))
+    }
+
+    /// A probe of another switch is a frame like others.
+    #[cold]
+    fn catch_probe(&self, frame: &[u8], notice: &mut impl FnMut(Notice)) -> Result<(), DropReason> {
+        match sent_from(frame, self.switch.token) {
+            Some(port) => {
+                notice(Notice::LoopFound(port));
+                Err(DropReason::LoopProbe)
+            }
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn learn(&self, key: FdbKey, src: Mac, rule: LearnRule, notice: &mut impl FnMut(Notice)) -> Learned {
+        let learned = self.switch.fdb.learn(key, self.port.id, self.now, rule);
+        match learned {
+            Learned::Known | Learned::Full | Learned::Limited => {}
+            Learned::New => notice(Notice::Learned(src)),
+            Learned::Moved(from) => notice(Notice::Moved(src, from)),
+        }
+        learned
+    }
+
+    fn learn_by_policy(&self, vlan: FrameVlan, src: Mac, notice: &mut impl FnMut(Notice)) -> Result<(), DropReason> {
+        let policy = self.port.policy();
+        let key = FdbKey::new(vlan.id(), mac_to_u64(src));
+        if policy.learning.locked {
+            return match self.switch.fdb.lookup(key) {
+                Some(port) if port == self.port.id => Ok(()),
+                _ => Err(DropReason::Locked),
+            };
+        }
+        if policy.learning.enabled {
+            let rule = policy.learn_rule(self.switch.vlan_limit);
+            if self.learn(key, src, rule, notice) == Learned::Limited && policy.drops_beyond_limit() {
+                if policy.learning.beyond == BeyondLimit::Shut {
+                    notice(Notice::LimitReached);
+                }
+                return Err(DropReason::MacLimit);
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry whose port is down or going away is as good as none.
+    #[inline]
+    fn look_up(&self, vlan: FrameVlan, dst: Mac) -> Output<'a> {
+        let flood = &self.switch.flood;
+        if dst.is_multicast() {
+            return Output::Flood(if dst == Mac::BROADCAST {
+                &flood.broadcast
+            } else {
+                &flood.multicast
+            });
+        }
+        let known = self.switch.fdb.lookup(FdbKey::new(vlan.id(), mac_to_u64(dst)));
+        match known.filter(|egress| self.snapshot.port(*egress).is_some_and(|port| port.up)) {
+            Some(egress) => Output::Port(egress),
+            None => Output::Flood(&flood.unknown_unicast),
+        }
+    }
+
+    /// Whether a frame for the station behind `egress` may go there.
+    #[inline]
+    fn may_leave<const POLICY: bool>(&self, egress: PortId, vlan: FrameVlan) -> Result<(), DropReason> {
+        if egress == self.port.id && !(POLICY && self.port.policy().flooding.hairpin) {
+            return Err(DropReason::SamePort);
+        }
+        if POLICY && let Some(port) = self.snapshot.port(egress) {
+            let policy = port.policy();
+            if self.switch.vlan_aware && !policy.vlan.is_member(vlan.id()) {
+                return Err(DropReason::VlanFiltered);
+            }
+            if egress != self.port.id && !self.port.policy().reaches(policy) {
+                return Err(DropReason::Isolated);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a flooded frame goes to `egress` too.
+    #[inline]
+    fn floods_to<const POLICY: bool>(&self, egress: PortId, vlan: FrameVlan) -> bool {
+        self.may_leave::<POLICY>(egress, vlan).is_ok()
+    }
 }
 
 /// Destination and source of a frame that may enter the switch, or why it may not.
@@ -149,23 +317,4 @@ fn admit(frame: &[u8], wire: &[u8], port: &PortEntry, reserved: ReservedMulticas
         }
     }
     Ok((dst, src))
-}
-
-#[inline]
-fn learn(fdb: &Fdb, src: Mac, port: PortId, now: u32, notice: &mut impl FnMut(Notice)) {
-    match fdb.learn(FdbKey::new(0, mac_to_u64(src)), port, now) {
-        Learned::Known | Learned::Full => {}
-        Learned::New => notice(Notice::Learned(src)),
-        Learned::Moved(from) => notice(Notice::Moved(src, from)),
-    }
-}
-
-/// The port to send to; none: flood. An entry whose port is down or going away is as good as none.
-#[inline]
-fn look_up(snapshot: &Snapshot, switch: &SwitchEntry, dst: Mac) -> Option<PortId> {
-    if dst.is_multicast() {
-        return None;
-    }
-    let egress = switch.fdb.lookup(FdbKey::new(0, mac_to_u64(dst)))?;
-    snapshot.port(egress).filter(|port| port.up).map(|port| port.id)
 }

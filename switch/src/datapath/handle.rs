@@ -1,5 +1,6 @@
 //! What control holds of the datapath: it changes switches and ports, and reads tables and counters.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,86 +13,24 @@ use crossbeam_queue::ArrayQueue;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::time::{ClockId, clock_gettime};
+use vswitch_api::Mac;
 use vswitch_api::view::PortCounters;
-use vswitch_api::{Mac, ReservedMulticast};
 
 use super::counters::WorkerCounters;
-use super::fdb::{Fdb, FdbFull, FdbKey, FdbRecord};
-use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
+use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
+use super::guard::probe;
+use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
+use super::snapshot::{FloodSets, PortEntry, Snapshot, SwitchEntry};
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
 use crate::frame::mac_to_u64;
+use crate::kernel::packet::Messages;
 use crate::port::PortIo;
 
 /// Events that may wait for control; more are lost, and counted.
 const EVENT_QUEUE: usize = 4096;
 /// Most ports of all switches together.
 pub const MAX_PORTS: usize = 16_384;
-
-/// How the datapath runs.
-#[derive(Clone, Copy, Debug)]
-pub struct DatapathConfig {
-    /// Worker threads, at least 1.
-    pub workers: usize,
-    /// Microseconds that a worker goes on looking for frames before it sleeps.
-    pub spin_us: u32,
-}
-
-/// A new switch.
-#[derive(Clone, Copy, Debug)]
-pub struct SwitchSetup {
-    /// Most entries of its FDB.
-    pub fdb_capacity: u32,
-    /// What happens to frames for the reserved group addresses.
-    pub reserved: ReservedMulticast,
-}
-
-/// A new port.
-#[derive(Debug)]
-pub struct PortSetup {
-    /// Its switch.
-    pub switch: SwitchId,
-    /// Where its frames come from and go to.
-    pub io: PortIo,
-    /// Bytes of layer-3 payload.
-    pub mtu: u32,
-    /// False: nothing goes in or out.
-    pub up: bool,
-    /// False: frames go out segmented and with complete checksums.
-    pub offload: bool,
-}
-
-/// Something that control may want to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DatapathEvent {
-    /// A station was seen for the first time.
-    Learned {
-        /// The switch.
-        switch: SwitchId,
-        /// The station.
-        mac: Mac,
-        /// The port it is behind.
-        port: PortId,
-    },
-    /// A station was seen on another port than before.
-    Moved {
-        /// The switch.
-        switch: SwitchId,
-        /// The station.
-        mac: Mac,
-        /// The port it was behind.
-        from: PortId,
-        /// The port it is behind.
-        to: PortId,
-    },
-    /// A port can't be received from any more: its device is gone.
-    PortFailed {
-        /// The port.
-        port: PortId,
-        /// What the kernel said.
-        errno: i32,
-    },
-}
 
 /// What control and the workers share.
 pub(super) struct Shared {
@@ -227,21 +166,27 @@ impl Datapath {
         let fdb = Arc::new(Fdb::new(setup.fdb_capacity));
         let entry = Arc::new(SwitchEntry {
             fdb,
-            reserved: setup.reserved,
-            flood: PortSet::default(),
+            reserved: setup.settings.reserved,
+            vlan_limit: setup.settings.vlan_limit.unwrap_or(u32::MAX),
+            token: RandomState::new().build_hasher().finish(),
+            has_policies: setup.settings.vlan_limit.is_some(),
+            vlan_aware: false,
+            flood: FloodSets::default(),
         });
         self.edit(|snapshot| SwitchId(put(&mut snapshot.switches, entry) as u16))
     }
 
-    /// Sets what happens to frames for the reserved group addresses.
-    pub fn set_reserved(&self, id: SwitchId, reserved: ReservedMulticast) {
+    /// Changes the settings of a switch.
+    pub fn update_switch(&self, id: SwitchId, settings: SwitchSettings) {
         self.edit(|snapshot| {
             if let Some(switch) = entry(&mut snapshot.switches, id.index()) {
                 *switch = Arc::new(SwitchEntry {
-                    reserved,
+                    reserved: settings.reserved,
+                    vlan_limit: settings.vlan_limit.unwrap_or(u32::MAX),
                     ..SwitchEntry::clone(switch)
                 });
             }
+            recompile(snapshot, id);
         });
     }
 
@@ -262,9 +207,13 @@ impl Datapath {
         let PortSetup {
             switch,
             io,
-            mtu,
-            up,
-            offload,
+            settings:
+                PortSettings {
+                    mtu,
+                    up,
+                    offload,
+                    policy,
+                },
         } = setup;
         let counters = (0..self.workers()).map(|_| WorkerCounters::default()).collect();
         let mut port = PortEntry {
@@ -274,6 +223,7 @@ impl Datapath {
             mtu,
             up,
             offload,
+            policy,
             counters,
         };
         let port = self.edit(|snapshot| {
@@ -288,7 +238,7 @@ impl Datapath {
             port.id = PortId(free as u16);
             let port = Arc::new(port);
             put(&mut snapshot.ports, port.clone());
-            set_flood(snapshot, &port);
+            recompile(snapshot, port.switch);
             Ok(port)
         })?;
         // After the snapshot: a worker that is told of the port finds it there.
@@ -310,24 +260,40 @@ impl Datapath {
         Ok(())
     }
 
-    /// Changes the settings of a port. The learned entries of one that goes down are gone.
-    pub fn update_port(&self, id: PortId, mtu: u32, up: bool, offload: bool) {
-        let port = self.edit(|snapshot| {
+    /// Changes the settings of a port. The learned entries of one that goes down or changes its VLANs are gone.
+    pub fn update_port(&self, id: PortId, settings: PortSettings) {
+        let PortSettings {
+            mtu,
+            up,
+            offload,
+            policy,
+        } = settings;
+        let changed = self.edit(|snapshot| {
             let slot = entry(&mut snapshot.ports, id.index())?;
+            let before = slot.clone();
             *slot = Arc::new(PortEntry {
                 mtu,
                 up,
                 offload,
-                ..PortEntry::clone(slot)
+                policy,
+                ..PortEntry::clone(&before)
             });
-            let port = slot.clone();
-            set_flood(snapshot, &port);
-            Some(port)
+            let after = slot.clone();
+            recompile(snapshot, after.switch);
+            Some((before, after))
         });
-        if let Some(port) = port.filter(|port| !port.up) {
+        let Some((before, after)) = changed else { return };
+        if !after.up || before.policy().vlan != after.policy().vlan {
             // A worker may still be learning from it by the old snapshot.
             self.quiesce();
-            self.fdb_flush(port.switch, Some(id));
+            let port = Some(id);
+            self.fdb_flush(
+                after.switch,
+                FdbFilter {
+                    port,
+                    ..FdbFilter::default()
+                },
+            );
         }
     }
 
@@ -350,8 +316,7 @@ impl Datapath {
                     up: false,
                     ..PortEntry::clone(slot)
                 });
-                let port = slot.clone();
-                set_flood(snapshot, &port);
+                recompile(snapshot, port.switch);
             }
         });
         self.quiesce();
@@ -362,8 +327,23 @@ impl Datapath {
             if let Some(slot) = snapshot.ports.get_mut(id.index()) {
                 *slot = None;
             }
+            recompile(snapshot, port.switch);
         });
         self.quiesce();
+    }
+
+    /// Sends a probe of the loop guard out of a port that is up.
+    pub fn send_probe(&self, id: PortId) {
+        let snapshot = self.snapshot();
+        let Some(port) = snapshot.port(id).filter(|port| port.up) else {
+            return;
+        };
+        if let Some(switch) = snapshot.switch(port.switch) {
+            let probe = probe(switch.token, id);
+            let buffer = std::iter::once(&probe[..]);
+            // One that gets lost is followed by others as long as there is a reason.
+            port.io.send(0, buffer, &mut Messages::new(), |_, _| {});
+        }
     }
 
     /// Where the frames of a port come from and go to.
@@ -404,6 +384,11 @@ impl Datapath {
         self.fdb_of(id).map_or(0, |fdb| fdb.full_count())
     }
 
+    /// How often a station of a switch was seen on another port than before.
+    pub fn fdb_moves(&self, id: SwitchId) -> u64 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.move_count())
+    }
+
     /// Number of FDB entries of each port of a switch, by port index; ports after the last that has one are left out.
     pub fn fdb_counts(&self, id: SwitchId) -> Vec<u32> {
         self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.counts())
@@ -413,18 +398,19 @@ impl Datapath {
     ///
     /// # Errors
     /// The FDB is full.
-    pub fn fdb_add_static(&self, id: SwitchId, mac: Mac, port: PortId) -> Result<(), FdbFull> {
-        self.fdb_of(id).map_or(Ok(()), |fdb| fdb.add_static(key(mac), port))
+    pub fn fdb_add_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) -> Result<(), FdbFull> {
+        self.fdb_of(id)
+            .map_or(Ok(()), |fdb| fdb.add_static(key(vlan, mac), port))
     }
 
     /// Removes an FDB entry of either kind; false if there is none.
-    pub fn fdb_remove(&self, id: SwitchId, mac: Mac) -> bool {
-        self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(mac)))
+    pub fn fdb_remove(&self, id: SwitchId, vlan: u16, mac: Mac) -> bool {
+        self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(vlan, mac)))
     }
 
-    /// Removes the learned FDB entries, of one port or of all; returns how many.
-    pub fn fdb_flush(&self, id: SwitchId, port: Option<PortId>) -> u32 {
-        self.fdb_of(id).map_or(0, |fdb| fdb.flush(port))
+    /// Removes learned FDB entries; returns how many.
+    pub fn fdb_flush(&self, id: SwitchId, filter: FdbFilter) -> u32 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.flush(filter))
     }
 
     /// Removes the learned FDB entries not seen for `ageing_secs` (0 = never); returns how many.
@@ -463,8 +449,8 @@ impl Drop for Datapath {
     }
 }
 
-fn key(mac: Mac) -> FdbKey {
-    FdbKey::new(0, mac_to_u64(mac))
+fn key(vlan: u16, mac: Mac) -> FdbKey {
+    FdbKey::new(vlan, mac_to_u64(mac))
 }
 
 fn entry<T>(table: &mut [Option<T>], index: usize) -> Option<&mut T> {
@@ -481,10 +467,13 @@ fn put<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
     index
 }
 
-fn set_flood(snapshot: &mut Snapshot, port: &PortEntry) {
-    if let Some(switch) = entry(&mut snapshot.switches, port.switch.index()) {
+/// Makes the switch what its ports say.
+fn recompile(snapshot: &mut Snapshot, id: SwitchId) {
+    let Snapshot { ports, switches } = snapshot;
+    if let Some(switch) = entry(switches, id.index()) {
         let mut changed = SwitchEntry::clone(switch);
-        changed.flood.set(port.id, port.up);
+        let own = ports.iter().flatten().filter(|port| port.switch == id);
+        changed.recompile(own.map(Arc::as_ref));
         *switch = Arc::new(changed);
     }
 }

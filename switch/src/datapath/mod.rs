@@ -5,10 +5,11 @@
 //!
 //! 1. **ingress** ([`forward`]): a frame is dropped, with a [`DropReason`], if its virtio-net header can't be trusted,
 //!    if it is shorter than an Ethernet header or longer than the port's MTU allows, or if no station can have sent it;
-//! 2. **learn**: the source address is behind this port ([`fdb`]);
-//! 3. **look up**: a destination that is known goes to its port; group addresses are never in the table, so broadcast,
+//! 2. **VLAN admission** ([`vlan`]) and the **source guard** ([`pin`]), where a port asks for them ([`policy`]);
+//! 3. **learn**: the source address is behind this port ([`fdb`]);
+//! 4. **look up**: a destination that is known goes to its port; group addresses are never in the table, so broadcast,
 //!    multicast and unknown unicast all take the one miss path and are flooded to every other port of the switch;
-//! 4. **egress** ([`egress`]): the batch has become a list of frames for each port. A list is sent with as few system
+//! 5. **egress** ([`egress`]): the batch has become a list of frames for each port. A list is sent with as few system
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
 //! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
@@ -23,13 +24,19 @@ pub mod counters;
 pub mod egress;
 pub mod fdb;
 pub mod forward;
+pub mod guard;
 pub mod handle;
+pub mod pin;
+pub mod policy;
+mod setup;
 pub mod snapshot;
+pub mod vlan;
 mod worker;
 
 pub use counters::DropReason;
-pub use fdb::{FdbFull, FdbRecord};
-pub use handle::{Datapath, DatapathConfig, DatapathEvent, PortSetup, SwitchSetup};
+pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
+pub use handle::Datapath;
+pub use setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 
 /// Index of a port in the datapath; used again after the port was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,6 +6,7 @@ use vswitch_api::ReservedMulticast;
 
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
+use super::policy::{PLAIN, PortPolicy};
 use super::{PortId, SwitchId};
 use crate::port::PortIo;
 
@@ -31,6 +32,8 @@ pub struct PortEntry {
     pub up: bool,
     /// False: frames go out segmented and with complete checksums.
     pub offload: bool,
+    /// What it lets in and out; none: everything.
+    pub policy: Option<Arc<PortPolicy>>,
     /// One set for each worker.
     pub counters: Arc<[WorkerCounters]>,
 }
@@ -42,8 +45,54 @@ pub struct SwitchEntry {
     pub fdb: Arc<Fdb>,
     /// What happens to frames for the reserved group addresses.
     pub reserved: ReservedMulticast,
-    /// Ports that are up: where a flood goes.
-    pub flood: PortSet,
+    /// Most entries of each VLAN in the FDB.
+    pub vlan_limit: u32,
+    /// By which it knows its own probes.
+    pub token: u64,
+    /// Some port has a policy, or VLANs are limited: frames take the way with all stages.
+    pub has_policies: bool,
+    /// Some port has a VLAN setting: each VLAN is a network of its own.
+    pub vlan_aware: bool,
+    /// Where a flood goes: ports that are up, by the class of the destination.
+    pub flood: FloodSets,
+}
+
+/// Ports that are up and take frames of a class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FloodSets {
+    /// To a station that is not known.
+    pub unknown_unicast: PortSet,
+    /// To a group.
+    pub multicast: PortSet,
+    /// To all.
+    pub broadcast: PortSet,
+}
+
+impl PortEntry {
+    /// What it lets in and out.
+    #[inline]
+    pub fn policy(&self) -> &PortPolicy {
+        self.policy.as_deref().unwrap_or_else(|| &PLAIN)
+    }
+}
+
+impl SwitchEntry {
+    /// Takes up what `ports`, its own, say now.
+    pub(super) fn recompile<'a>(&mut self, ports: impl Iterator<Item = &'a PortEntry>) {
+        self.flood = FloodSets::default();
+        self.vlan_aware = false;
+        self.has_policies = self.vlan_limit != u32::MAX;
+        for port in ports {
+            let policy = port.policy();
+            self.vlan_aware |= policy.vlan_aware;
+            self.has_policies |= port.policy.is_some();
+            self.flood
+                .unknown_unicast
+                .set(port.id, port.up && policy.flooding.unknown_unicast);
+            self.flood.multicast.set(port.id, port.up && policy.flooding.multicast);
+            self.flood.broadcast.set(port.id, port.up && policy.flooding.broadcast);
+        }
+    }
 }
 
 impl Snapshot {

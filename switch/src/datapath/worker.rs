@@ -11,7 +11,8 @@ use nix::sys::eventfd::EventFd;
 use super::PortId;
 use super::egress::Egress;
 use super::forward::{Notice, OutputLists, forward};
-use super::handle::{DatapathEvent, Shared, seconds};
+use super::handle::{Shared, seconds};
+use super::setup::DatapathEvent;
 use super::snapshot::{PortEntry, Snapshot};
 use crate::port::Batch;
 
@@ -120,7 +121,7 @@ impl Worker {
             return;
         }
         forward(
-            &self.batch,
+            &mut self.batch,
             &self.snapshot,
             port,
             self.index,
@@ -128,6 +129,8 @@ impl Worker {
             &mut self.lists,
             |notice| {
                 self.shared.notify(match notice {
+                    Notice::LimitReached => DatapathEvent::LimitReached { port: id },
+                    Notice::LoopFound(sent) => DatapathEvent::LoopFound { sent, received: id },
                     Notice::Learned(mac) => DatapathEvent::Learned {
                         switch: port.switch,
                         mac,
@@ -143,9 +146,11 @@ impl Worker {
             },
         );
         let (snapshot, egress, batch, worker) = (&self.snapshot, &mut self.egress, &mut self.batch, self.index);
+        let vlan_aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
         self.lists.drain(|id, list| {
             if let Some(port) = snapshot.port(id) {
-                egress.send(port, worker, batch, list);
+                let vlan = vlan_aware.then(|| &port.policy().vlan);
+                egress.send(port, vlan, worker, batch, list);
             }
         });
     }
@@ -162,7 +167,7 @@ fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::{Datapath, DatapathConfig, SwitchSetup};
+    use crate::datapath::{Datapath, DatapathConfig, SwitchSettings, SwitchSetup};
     use std::sync::mpsc::{RecvTimeoutError, channel};
     use vswitch_api::ReservedMulticast;
 
@@ -173,10 +178,16 @@ mod tests {
             let datapath = Datapath::start(DatapathConfig { workers: 2, spin_us: 0 }).unwrap();
             let switch = datapath.add_switch(SwitchSetup {
                 fdb_capacity: 16,
-                reserved: ReservedMulticast::Never,
+                settings: SwitchSettings::default(),
             });
             for _ in 0..10_000 {
-                datapath.set_reserved(switch, ReservedMulticast::All);
+                datapath.update_switch(
+                    switch,
+                    SwitchSettings {
+                        reserved: ReservedMulticast::All,
+                        vlan_limit: None,
+                    },
+                );
                 datapath.quiesce();
                 send.send(()).unwrap();
             }

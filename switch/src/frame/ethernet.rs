@@ -6,9 +6,9 @@ use vswitch_api::Mac;
 use super::{ETH_HLEN, MAX_TAGS, VLAN_HLEN, u16_at};
 
 /// Tag protocol identifier of a customer VLAN tag (IEEE 802.1Q-2022 table 9-1).
-const TPID_CUSTOMER: u16 = 0x8100;
+pub const TPID_CUSTOMER: u16 = 0x8100;
 /// Tag protocol identifier of a service VLAN tag (IEEE 802.1Q-2022 table 9-1, formerly 802.1ad).
-const TPID_SERVICE: u16 = 0x88a8;
+pub const TPID_SERVICE: u16 = 0x88a8;
 
 /// Why bytes are not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

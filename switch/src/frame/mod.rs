@@ -17,7 +17,9 @@ mod testing;
 mod vnet;
 
 pub use checksum::{Sum, complete};
-pub use ethernet::{EthernetError, EthernetView, Tag, is_reserved_multicast, mac_to_u64, u64_to_mac};
+pub use ethernet::{
+    EthernetError, EthernetView, TPID_CUSTOMER, TPID_SERVICE, Tag, is_reserved_multicast, mac_to_u64, u64_to_mac,
+};
 pub use layers::LayerError;
 pub use segment::{SegmentError, Segments, WireSize, wire_size};
 pub use vnet::{Gso, VnetError, VnetHeader};

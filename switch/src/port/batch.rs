@@ -23,10 +23,32 @@ pub struct Slot {
     pub len: u32,
 }
 
+/// The VLAN of a frame, and how its buffer shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameVlan {
+    /// Priority, drop eligibility and VLAN id, as a tag has them.
+    pub tci: u16,
+    /// TPID of the tag in the buffer that shows this VLAN (or the priority only); 0: there is none.
+    pub tpid: u16,
+}
+
+impl FrameVlan {
+    /// Bits of the tag control information that are the VLAN id (IEEE 802.1Q-2022 clause 9.6).
+    pub const ID: u16 = 0x0fff;
+
+    /// VLAN id; 0 for none.
+    #[inline]
+    pub fn id(self) -> u16 {
+        self.tci & Self::ID
+    }
+}
+
 /// Frames from one port with their virtio-net headers, reused from batch to batch.
 pub struct Batch {
     arena: Box<[u8]>,
     slots: [Slot; MAX_BATCH],
+    /// Of frames on a switch with VLANs only.
+    vlans: [FrameVlan; MAX_BATCH],
     len: usize,
     /// Arena offset up to which slots are taken.
     used: usize,
@@ -38,6 +60,7 @@ impl Batch {
         Self {
             arena: vec![0; MAX_BATCH * STRIDE].into(),
             slots: [Slot::default(); MAX_BATCH],
+            vlans: [FrameVlan::default(); MAX_BATCH],
             len: 0,
             used: 0,
         }
@@ -93,15 +116,30 @@ impl Batch {
             && let Some(slot) = self.slots[..self.len].last_mut()
             && slot.len >= 12
         {
-            let start = slot.start as usize;
-            self.arena
-                .copy_within(start - VNET_HDR_LEN..start + 12, start - VNET_HDR_LEN - VLAN_HLEN);
-            self.arena[start + 8..start + 10].copy_from_slice(&tpid.to_be_bytes());
-            self.arena[start + 10..start + 12].copy_from_slice(&tci.to_be_bytes());
-            slot.start -= VLAN_HLEN as u32;
-            slot.len += VLAN_HLEN as u32;
-            shift_offloads(&mut self.arena[start - VNET_HDR_LEN - VLAN_HLEN..]);
+            push_tag(&mut self.arena, slot, tpid, tci);
         }
+    }
+
+    /// The VLAN that the i-th frame was put into.
+    pub fn vlan(&self, i: usize) -> FrameVlan {
+        self.vlans[i]
+    }
+
+    /// Puts the i-th frame into a VLAN. Its tag, if `vlan` says that there is one, is there in full.
+    pub fn set_vlan(&mut self, i: usize, vlan: FrameVlan) {
+        self.vlans[i] = vlan;
+    }
+
+    /// Makes the buffer of the i-th frame show its VLAN by a tag with this TPID, or by none.
+    pub fn retag(&mut self, i: usize, wanted: Option<u16>) {
+        let (slot, vlan) = (&mut self.slots[i], &mut self.vlans[i]);
+        match (vlan.tpid != 0, wanted) {
+            (false, None) => {}
+            (false, Some(tpid)) => push_tag(&mut self.arena, slot, tpid, vlan.tci),
+            (true, None) => pop_tag(&mut self.arena, slot),
+            (true, Some(tpid)) => write_tag(&mut self.arena, slot.start as usize, tpid, vlan.tci),
+        }
+        vlan.tpid = wanted.unwrap_or(0);
     }
 
     fn push_at(&mut self, slot: usize, len: usize) {
@@ -136,8 +174,33 @@ impl Batch {
     }
 }
 
-/// The virtio-net header counts from the start of the frame, which a tag has made longer.
-fn shift_offloads(wire: &mut [u8]) {
+/// Puts a tag in behind the addresses; the headroom takes two.
+fn push_tag(arena: &mut [u8], slot: &mut Slot, tpid: u16, tci: u16) {
+    let start = slot.start as usize;
+    arena.copy_within(start - VNET_HDR_LEN..start + 12, start - VNET_HDR_LEN - VLAN_HLEN);
+    slot.start -= VLAN_HLEN as u32;
+    slot.len += VLAN_HLEN as u32;
+    write_tag(arena, start - VLAN_HLEN, tpid, tci);
+    shift_offloads(&mut arena[start - VNET_HDR_LEN - VLAN_HLEN..], u16::saturating_add);
+}
+
+/// Takes the outermost tag out.
+fn pop_tag(arena: &mut [u8], slot: &mut Slot) {
+    let start = slot.start as usize;
+    arena.copy_within(start - VNET_HDR_LEN..start + 12, start - VNET_HDR_LEN + VLAN_HLEN);
+    slot.start += VLAN_HLEN as u32;
+    slot.len = slot.len.saturating_sub(VLAN_HLEN as u32);
+    shift_offloads(&mut arena[start - VNET_HDR_LEN + VLAN_HLEN..], u16::saturating_sub);
+}
+
+/// Writes the outermost tag of the frame that starts at `start`.
+fn write_tag(arena: &mut [u8], start: usize, tpid: u16, tci: u16) {
+    arena[start + 12..start + 14].copy_from_slice(&tpid.to_be_bytes());
+    arena[start + 14..start + 16].copy_from_slice(&tci.to_be_bytes());
+}
+
+/// The virtio-net header counts from the start of the frame, which a tag makes longer or shorter.
+fn shift_offloads(wire: &mut [u8], shift: impl Fn(u16, u16) -> u16) {
     let Some(place) = wire.first_chunk_mut::<VNET_HDR_LEN>() else {
         return;
     };
@@ -145,12 +208,11 @@ fn shift_offloads(wire: &mut [u8]) {
     let Ok(mut header) = VnetHeader::parse(place) else {
         return;
     };
-    let tag = VLAN_HLEN as u16;
     if header.needs_csum() {
-        header.csum_start = header.csum_start.saturating_add(tag);
+        header.csum_start = shift(header.csum_start, VLAN_HLEN as u16);
     }
     if header.hdr_len > 0 {
-        header.hdr_len = header.hdr_len.saturating_add(tag);
+        header.hdr_len = shift(header.hdr_len, VLAN_HLEN as u16);
     }
     header.write(place);
 }

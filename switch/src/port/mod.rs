@@ -10,7 +10,7 @@ mod tap;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-pub use batch::Batch;
+pub use batch::{Batch, FrameVlan};
 pub use packet::PacketPort;
 pub use tap::Tap;
 

@@ -232,6 +232,7 @@ mod tests {
                 limits: vec![],
             },
             switches: vec![SwitchView {
+                fdb_moves: 0,
                 switch,
                 ports: vec![],
                 fdb_entries: 34,

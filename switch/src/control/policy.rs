@@ -1,0 +1,72 @@
+//! From the lab's word on policies to what the datapath runs.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use vswitch_api::policy::{AcceptFrames, PortVlan};
+use vswitch_api::{Port, Switch};
+
+use super::{Inner, LivePort};
+use crate::datapath::pin::PinTable;
+use crate::datapath::policy::{PLAIN, PortPolicy};
+use crate::datapath::vlan::VlanPort;
+use crate::datapath::{PortSettings, SwitchSettings};
+
+/// What the datapath is told of a switch.
+pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {
+    SwitchSettings {
+        reserved: switch.reserved_multicast,
+        vlan_limit: switch.vlan_limit,
+    }
+}
+
+/// What the datapath is told of a port whose interface has this MTU.
+pub(super) fn port_settings(port: &Port, mtu: u32, shut: bool) -> PortSettings {
+    let policy = PortPolicy {
+        vlan: VlanPort::new(&port.vlan, port.accept),
+        vlan_aware: port.vlan != PortVlan::All || port.accept != AcceptFrames::All,
+        learning: port.learning,
+        flooding: port.flooding,
+        isolation: port.isolation,
+        pin: pin_table(port),
+    };
+    PortSettings {
+        mtu,
+        up: port.up && !shut,
+        offload: port.offload,
+        policy: (policy != *PLAIN).then(|| Arc::new(policy)),
+    }
+}
+
+/// An empty list stands for the addresses that vswitch gave the port.
+fn pin_table(port: &Port) -> Option<PinTable> {
+    let own_mac = Vec::from_iter(port.mac);
+    let macs = port
+        .pin
+        .mac
+        .as_ref()
+        .map(|macs| if macs.is_empty() { &own_mac } else { macs });
+    let own_ips: Vec<_> = port.addresses.iter().map(|address| IpNet::from(address.ip())).collect();
+    let ips = port
+        .pin
+        .ip
+        .as_ref()
+        .map(|ips| if ips.is_empty() { &own_ips } else { ips });
+    (macs.is_some() || ips.is_some()).then(|| PinTable::new(macs.map(Vec::as_slice), ips.map(Vec::as_slice)))
+}
+
+impl Inner {
+    /// Tells the datapath what the lab and the moment want of a port.
+    pub(super) fn update_in_datapath(&self, port: &Port) {
+        if let Some(LivePort {
+            id: Some(id),
+            mtu,
+            shut,
+            ..
+        }) = self.ports.get(&port.name)
+        {
+            self.datapath
+                .update_port(*id, port_settings(port, *mtu, shut.is_some()));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const P1: PortId = PortId(1);
+const P2: PortId = PortId(2);
+
+fn key(n: u64) -> FdbKey {
+    FdbKey::new(0, 0x0200_0000_0000 + n)
+}
+
+fn of(port: PortId) -> FdbFilter {
+    FdbFilter {
+        port: Some(port),
+        ..FdbFilter::default()
+    }
+}
+
+#[test]
+fn a_sticky_station_stays() {
+    let fdb = Fdb::new(16);
+    let sticky = LearnRule {
+        kind: EntryKind::Sticky,
+        ..LearnRule::PLAIN
+    };
+    assert_eq!(fdb.learn(key(1), P1, 10, sticky), Learned::New);
+    assert_eq!(fdb.learn(key(1), P2, 11, LearnRule::PLAIN), Learned::Known);
+    assert_eq!((fdb.lookup(key(1)), fdb.age(1000, 1)), (Some(P1), 0));
+    assert_eq!(
+        (fdb.flush(of(P1)), fdb.flush(FdbFilter { sticky: true, ..of(P1) })),
+        (0, 1)
+    );
+}
+
+#[test]
+fn limits_of_port_and_vlan() {
+    let fdb = Fdb::new(16);
+    let rule = LearnRule {
+        port_limit: 2,
+        vlan_limit: 3,
+        kind: EntryKind::Learned,
+    };
+    assert_eq!(fdb.learn(key(1), P1, 1, rule), Learned::New);
+    assert_eq!(fdb.learn(key(2), P1, 1, rule), Learned::New);
+    assert_eq!(fdb.learn(key(3), P1, 1, rule), Learned::Limited);
+    assert_eq!(fdb.learn(key(3), P2, 1, rule), Learned::New);
+    assert_eq!(fdb.learn(key(4), P2, 1, rule), Learned::Limited, "the VLAN is full");
+    assert_eq!(fdb.learn(FdbKey::new(7, key(4).0), P2, 1, rule), Learned::New);
+    assert_eq!(fdb.learn(key(2), P2, 1, rule), Learned::Limited, "a move counts too");
+    assert_eq!(fdb.counts()[1..], [2, 2]);
+    assert_eq!(
+        fdb.flush(FdbFilter {
+            vlan: Some(7),
+            ..FdbFilter::default()
+        }),
+        1
+    );
+    assert!(fdb.remove(key(1)));
+    assert_eq!(fdb.learn(key(2), P2, 1, rule), Learned::Moved(P1));
+    assert_eq!((fdb.counts()[1..].to_vec(), fdb.move_count()), (vec![0, 2], 1));
+}
+
+#[test]
+fn a_station_is_found_where_it_was_last_seen() {
+    let fdb = Fdb::new(16);
+    assert_eq!(fdb.learn(key(1), P1, 10, LearnRule::PLAIN), Learned::New);
+    assert_eq!(fdb.learn(key(1), P1, 11, LearnRule::PLAIN), Learned::Known);
+    assert_eq!(fdb.lookup(key(1)), Some(P1));
+    assert_eq!(fdb.learn(key(1), P2, 12, LearnRule::PLAIN), Learned::Moved(P1));
+    assert_eq!(fdb.lookup(key(1)), Some(P2));
+    assert_eq!(fdb.lookup(key(2)), None);
+    assert_eq!(
+        fdb.records(15),
+        [FdbRecord {
+            mac: key(1).mac(),
+            vlan: 0,
+            port: P2,
+            age_secs: Some(3),
+            kind: EntryKind::Learned,
+        }]
+    );
+}
+
+#[test]
+fn only_learned_entries_age() {
+    let fdb = Fdb::new(16);
+    fdb.learn(key(1), P1, 10, LearnRule::PLAIN);
+    fdb.learn(key(2), P1, 20, LearnRule::PLAIN);
+    fdb.add_static(key(3), P1).unwrap();
+    assert_eq!(fdb.age(310, 300), 1);
+    assert_eq!(
+        (fdb.lookup(key(1)), fdb.lookup(key(2)), fdb.lookup(key(3))),
+        (None, Some(P1), Some(P1))
+    );
+    assert_eq!(fdb.age(9, 300), 0, "a clock behind the entry's is no great age");
+}
+
+#[test]
+fn a_static_entry_does_not_move() {
+    let fdb = Fdb::new(16);
+    fdb.learn(key(1), P2, 1, LearnRule::PLAIN);
+    fdb.add_static(key(1), P1).unwrap();
+    assert_eq!(fdb.learn(key(1), P2, 2, LearnRule::PLAIN), Learned::Known);
+    assert_eq!(fdb.lookup(key(1)), Some(P1));
+    assert_eq!(fdb.flush(FdbFilter::default()), 0);
+    assert!(fdb.remove(key(1)) && !fdb.remove(key(1)));
+    assert!(fdb.is_empty());
+}
+
+#[test]
+fn a_full_table_refuses_and_counts() {
+    let fdb = Fdb::new(100);
+    for n in 0..100 {
+        assert_eq!(fdb.learn(key(n), P1, 1, LearnRule::PLAIN), Learned::New);
+    }
+    assert_eq!(fdb.learn(key(100), P1, 1, LearnRule::PLAIN), Learned::Full);
+    assert_eq!(
+        fdb.learn(key(5), P2, 1, LearnRule::PLAIN),
+        Learned::Moved(P1),
+        "known stations still move"
+    );
+    assert_eq!((fdb.len(), fdb.full_count()), (100, 1));
+    assert_eq!(fdb.add_static(key(100), P1), Err(FdbFull));
+    assert_eq!(fdb.forget_port(P2), 1);
+    assert_eq!(fdb.learn(key(100), P1, 1, LearnRule::PLAIN), Learned::New);
+}
+
+#[test]
+fn the_default_capacity_can_be_filled() {
+    let fdb = Fdb::new(65_536);
+    assert!((0..65_536).all(|n| fdb.learn(key(n * 7919), P1, 1, LearnRule::PLAIN) == Learned::New));
+    assert!((0..65_536).all(|n| fdb.lookup(key(n * 7919)) == Some(P1)));
+    assert_eq!(fdb.flush(of(P1)), 65_536);
+    assert!(fdb.is_empty() && fdb.buckets.iter().all(|b| b.strayed.load(Ordering::Relaxed) == 0));
+}
+
+/// A reader that mixed up two entries would see a station behind a port where it never was.
+#[test]
+fn readers_never_see_half_a_change() {
+    let fdb = Fdb::new(8);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut hits = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                for n in 0..64 {
+                    if let Some(port) = fdb.lookup(key(n)) {
+                        assert_eq!(port, PortId(n as u16));
+                        hits += 1;
+                    }
+                }
+            }
+            hits
+        });
+        for round in 0..20_000u64 {
+            let n = round * 31 % 64;
+            fdb.learn(key(n), PortId(n as u16), 1, LearnRule::PLAIN);
+            if round % 3 == 0 {
+                fdb.flush(FdbFilter::default());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+}
+
+proptest! {
+    #[test]
+    fn it_does_what_a_map_does(steps in prop::collection::vec((0u8..6, 0u64..40, 0u16..4), 1..300)) {
+        let fdb = Fdb::new(32);
+        let mut map: HashMap<u64, (u16, bool)> = HashMap::new();
+        for (step, n, port) in steps {
+            match step {
+                0..3 => {
+                    let room = map.len() < 32;
+                    let expected = match map.get_mut(&n) {
+                        Some((_, true)) => Learned::Known,
+                        Some((p, _)) if *p == port => Learned::Known,
+                        Some((p, _)) => Learned::Moved(PortId(std::mem::replace(p, port))),
+                        None if room => { map.insert(n, (port, false)); Learned::New }
+                        None => Learned::Full,
+                    };
+                    prop_assert_eq!(fdb.learn(key(n), PortId(port), 1, LearnRule::PLAIN), expected);
+                }
+                3 => {
+                    let fits = map.contains_key(&n) || map.len() < 32;
+                    prop_assert_eq!(fdb.add_static(key(n), PortId(port)).is_ok(), fits);
+                    if fits { map.insert(n, (port, true)); }
+                }
+                4 => prop_assert_eq!(fdb.remove(key(n)), map.remove(&n).is_some()),
+                _ => {
+                    let before = map.len();
+                    map.retain(|_, (p, is_static)| *is_static || *p != port);
+                    prop_assert_eq!(fdb.flush(of(PortId(port))) as usize, before - map.len());
+                }
+            }
+            prop_assert_eq!(fdb.len() as usize, map.len());
+            for n in 0..40 {
+                prop_assert_eq!(fdb.lookup(key(n)), map.get(&n).map(|(p, _)| PortId(*p)));
+            }
+        }
+    }
+}

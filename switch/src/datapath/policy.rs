@@ -1,0 +1,65 @@
+//! What a port lets in and out beyond plain switching, ready for use. A plain port has none of it.
+
+use std::sync::LazyLock;
+
+use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, Learning, PortVlan};
+
+use super::fdb::{EntryKind, LearnRule};
+use super::pin::PinTable;
+use super::vlan::VlanPort;
+
+/// The settings of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPolicy {
+    /// VLAN membership.
+    pub vlan: VlanPort,
+    /// The port has VLAN settings, so its switch tells VLANs apart.
+    pub vlan_aware: bool,
+    /// What is learned.
+    pub learning: Learning,
+    /// What is flooded to it.
+    pub flooding: Flooding,
+    /// Whom it exchanges frames with.
+    pub isolation: Isolation,
+    /// Sources that it may use.
+    pub pin: Option<PinTable>,
+}
+
+/// What a port without settings has.
+pub static PLAIN: LazyLock<PortPolicy> = LazyLock::new(|| PortPolicy {
+    vlan: VlanPort::new(&PortVlan::All, AcceptFrames::All),
+    vlan_aware: false,
+    learning: Learning::default(),
+    flooding: Flooding::default(),
+    isolation: Isolation::default(),
+    pin: None,
+});
+
+impl PortPolicy {
+    /// What the FDB may learn from the port, whose switch allows `vlan_limit` entries a VLAN.
+    pub fn learn_rule(&self, vlan_limit: u32) -> LearnRule {
+        LearnRule {
+            port_limit: self.learning.limit.unwrap_or(u32::MAX),
+            vlan_limit,
+            kind: if self.learning.sticky {
+                EntryKind::Sticky
+            } else {
+                EntryKind::Learned
+            },
+        }
+    }
+
+    /// Whether a frame from a station beyond the limit is dropped.
+    pub fn drops_beyond_limit(&self) -> bool {
+        self.learning.beyond != BeyondLimit::Flood
+    }
+
+    /// Whether frames pass between this port and another one.
+    pub fn reaches(&self, other: &Self) -> bool {
+        match (self.isolation, other.isolation) {
+            (Isolation::Promiscuous, _) | (_, Isolation::Promiscuous) => true,
+            (Isolation::Community(a), Isolation::Community(b)) => a == b,
+            _ => false,
+        }
+    }
+}

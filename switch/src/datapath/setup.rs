@@ -1,0 +1,104 @@
+//! What control tells the datapath, and what it is told.
+
+use std::sync::Arc;
+
+use vswitch_api::{Mac, ReservedMulticast};
+
+use super::policy::PortPolicy;
+use super::{PortId, SwitchId};
+use crate::port::PortIo;
+
+/// How the datapath runs.
+#[derive(Clone, Copy, Debug)]
+pub struct DatapathConfig {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Microseconds that a worker goes on looking for frames before it sleeps.
+    pub spin_us: u32,
+}
+
+/// A new switch.
+#[derive(Clone, Copy, Debug)]
+pub struct SwitchSetup {
+    /// Most entries of its FDB.
+    pub fdb_capacity: u32,
+    /// What can change while it runs.
+    pub settings: SwitchSettings,
+}
+
+/// What a switch does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SwitchSettings {
+    /// What happens to frames for the reserved group addresses.
+    pub reserved: ReservedMulticast,
+    /// Most entries of each VLAN in the FDB; none: as many as there is room for.
+    pub vlan_limit: Option<u32>,
+}
+
+/// A new port.
+#[derive(Debug)]
+pub struct PortSetup {
+    /// Its switch.
+    pub switch: SwitchId,
+    /// Where its frames come from and go to.
+    pub io: PortIo,
+    /// What can change while it is there.
+    pub settings: PortSettings,
+}
+
+/// How a port works.
+#[derive(Clone, Debug)]
+pub struct PortSettings {
+    /// Bytes of layer-3 payload.
+    pub mtu: u32,
+    /// False: nothing goes in or out.
+    pub up: bool,
+    /// False: frames go out segmented and with complete checksums.
+    pub offload: bool,
+    /// What it lets in and out; none: everything.
+    pub policy: Option<Arc<PortPolicy>>,
+}
+
+/// Something that control may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatapathEvent {
+    /// A station was seen for the first time.
+    Learned {
+        /// The switch.
+        switch: SwitchId,
+        /// The station.
+        mac: Mac,
+        /// The port it is behind.
+        port: PortId,
+    },
+    /// A station was seen on another port than before.
+    Moved {
+        /// The switch.
+        switch: SwitchId,
+        /// The station.
+        mac: Mac,
+        /// The port it was behind.
+        from: PortId,
+        /// The port it is behind.
+        to: PortId,
+    },
+    /// A frame from a station beyond the limit came in at a port that is to be shut then.
+    LimitReached {
+        /// The port.
+        port: PortId,
+    },
+    /// A probe came back.
+    LoopFound {
+        /// The port that sent it.
+        sent: PortId,
+        /// The port that it came in at.
+        received: PortId,
+    },
+    /// A port can't be received from any more: its device is gone.
+    PortFailed {
+        /// The port.
+        port: PortId,
+        /// What the kernel said.
+        errno: i32,
+    },
+}

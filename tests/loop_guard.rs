@@ -1,0 +1,86 @@
+//! A loop is found and cut, and what is no loop is left alone.
+
+use vswitch_tests::api::PortKind;
+use vswitch_tests::api::view::PortState;
+use vswitch_tests::frame::{mac, probe};
+use vswitch_tests::{Lab, Station, run, wait_for};
+
+/// Two switches, joined by two cables. The first broadcast would go round for ever.
+#[test]
+fn two_cables_between_two_switches_do_no_harm() {
+    let lab = Lab::new();
+    lab.ok("switch add far");
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add_with(&lab, "blue", PortKind::Veth, 2, "--switch far");
+    for n in [1, 2] {
+        run(&format!("ip link add near{n} up type veth peer name far{n}"));
+        run(&format!("ip link set far{n} up"));
+        lab.ok(&format!("add-port near{n} --type device"));
+        lab.ok(&format!("add-port far{n} --type device --switch far"));
+    }
+    let socket = red.raw(false);
+    socket.send(&probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1));
+    let younger = ["near2", "far2"];
+    wait_for("one of the younger ports to be shut", || {
+        younger.iter().any(|port| lab.port(port).state == PortState::Shut)
+    });
+    red.ping_soon(blue.v4);
+    for port in ["red", "blue", "near1", "far1"] {
+        assert_eq!(lab.port(port).state, PortState::Up, "{port}");
+    }
+    let shut = younger
+        .into_iter()
+        .find(|port| lab.port(port).state == PortState::Shut)
+        .unwrap();
+    assert!(
+        lab.port(shut)
+            .reason
+            .unwrap()
+            .contains("a loop: it leads to the same place")
+    );
+    // Cut the second cable: the port is opened again by itself, and stays open.
+    run("ip link set near2 down");
+    wait_for("the port to be opened again", || {
+        lab.port(shut).state != PortState::Shut
+    });
+}
+
+#[test]
+fn a_station_that_moves_now_and_then_is_no_loop() {
+    let lab = Lab::new();
+    let stations: Vec<_> = (1..=2)
+        .map(|n| Station::add(&lab, &format!("p{n}"), PortKind::Veth, n))
+        .collect();
+    for n in 0..40 {
+        let from = &stations[n % 2];
+        from.raw(false)
+            .send(&probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), n as u32));
+        wait_for("the move to be seen", || {
+            let fdb = lab.fdb("main");
+            fdb.iter()
+                .any(|entry| entry.mac == mac(1, 1) && entry.port.as_str() == from.port)
+        });
+    }
+    for station in &stations {
+        assert_eq!(lab.port(&station.port).state, PortState::Up);
+    }
+    assert!(lab.switch("main").fdb_moves >= 39);
+}
+
+#[test]
+fn the_guard_can_be_turned_off() {
+    let lab = Lab::new();
+    lab.ok("set switch main --loop-guard off");
+    let a = Station::add(&lab, "a", PortKind::Veth, 1);
+    let b = Station::add(&lab, "b", PortKind::Veth, 2);
+    let (from_a, from_b) = (a.raw(false), b.raw(false));
+    let moves = || lab.switch("main").fdb_moves;
+    let frame = probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1);
+    while moves() < 2000 {
+        for _ in 0..100 {
+            from_a.send(&frame);
+            from_b.send(&frame);
+        }
+    }
+    assert_eq!([lab.port("a").state, lab.port("b").state], [PortState::Up; 2]);
+}
