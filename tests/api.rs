@@ -40,7 +40,7 @@ fn malformed_requests_get_an_error_and_change_nothing() {
         ("POST", "/v1/ports", "{}", 400, "name"),
         ("POST", "/v1/ports", r#"{"name": 5}"#, 400, ""),
         ("POST", "/v1/ports", r#"{"name": "a/b"}"#, 400, "a/b"),
-        ("POST", "/v1/ports", r#"{"name": "p", "vlan": 5}"#, 400, "vlan"),
+        ("POST", "/v1/ports", r#"{"name": "p", "colour": 5}"#, 400, "colour"),
         ("POST", "/v1/ports", r#"{"name": "p", "mtu": -1}"#, 400, ""),
         ("POST", "/v1/ports", r#"{"name": "p", "mtu": 99999999999}"#, 400, ""),
         ("POST", "/v1/ports", r#"{"name": "p", "kind": "nosuch"}"#, 400, "nosuch"),

@@ -152,7 +152,7 @@ fn a_bad_lab_file_is_refused_as_a_whole() {
     let before = Snapshot::of(&lab);
     let port = |rest: &str| format!("[[ports]]\nname = \"blue\"\nnamespace = \"blue\"\n{rest}\n");
     for (text, words) in [
-        (port("vlan = 5"), &["vlan"][..]),
+        (port("colour = 5"), &["colour"][..]),
         (port("kind = \"nosuch\""), &["nosuch"]),
         (port("addresses = [\"10.7.0.1\"]"), &["10.7.0.1/24"]),
         (port("mtu = 5"), &["68"]),

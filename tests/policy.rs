@@ -71,7 +71,10 @@ fn a_limit_of_stations_floods_drops_or_shuts() {
         assert!(is_known(&lab, first));
     }
     let second = probe(Mac::BROADCAST, mac(1, 2), 2);
-    assert!(net.send("f", &[second.clone()]).contains_key("c"), "flooded");
+    assert!(
+        net.send("f", std::slice::from_ref(&second)).contains_key("c"),
+        "flooded"
+    );
     assert!(!is_known(&lab, mac(1, 2)));
     net.check("d", &second, &[]);
     assert_eq!(drops(&lab, "d", "mac-limit"), 1);

@@ -258,6 +258,8 @@ switch main
   ageing              300s
   FDB                 2 of 65536 entries
     not learned       0 (the FDB was full)
+    moves             0
+  loop guard          on
   reserved multicast  never
   ports               2: blue red
 ",

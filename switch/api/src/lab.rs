@@ -54,7 +54,7 @@ pub struct Switch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan_limit: Option<u32>,
     /// True: a port behind which the switch finds itself, or a station that flaps, is shut for a while.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub loop_guard: bool,
 }
 

@@ -39,6 +39,7 @@ pub struct SwitchView {
     /// Source addresses that could not be learned because the FDB was full.
     pub fdb_full: u64,
     /// How often a station was seen on another port than before.
+    #[serde(default)]
     pub fdb_moves: u64,
 }
 

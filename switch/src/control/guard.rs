@@ -17,7 +17,7 @@ use super::{Inner, Shut};
 use crate::datapath::{PortId, SwitchId};
 
 /// Moves of one station within a second that no honest station makes.
-const FLAPPING: u32 = 64;
+const FLAPPING: u32 = 500;
 /// Seconds in a row for which a station must flap until a port is shut though no probe came back.
 const STRIKES: u32 = 3;
 /// How long a port is shut for the first time, and at most.

@@ -219,8 +219,9 @@ impl Inner {
                 }
             }
             DatapathEvent::LoopFound { sent, received } => self.loop_found(sent, received).await,
-            DatapathEvent::PortFailed { port, errno } => {
-                if let Some(name) = self.port_name(port) {
+            DatapathEvent::PortFailed { port, serial, errno } => {
+                // One that was lost and is back already had the index before.
+                if let Some(name) = self.port_name(port).filter(|_| self.datapath.is_same(port, serial)) {
                     let error = std::io::Error::from_raw_os_error(errno);
                     self.lose(
                         |port| port.name == name,

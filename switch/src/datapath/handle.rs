@@ -87,8 +87,8 @@ pub(super) fn seconds() -> u32 {
 pub struct Datapath {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Held while a snapshot is made and published.
-    edit: Mutex<()>,
+    /// Held while a snapshot is made and published; counts the ports that were ever added.
+    edit: Mutex<u64>,
 }
 
 impl Datapath {
@@ -116,7 +116,7 @@ impl Datapath {
         let mut datapath = Self {
             shared,
             threads: Vec::new(),
-            edit: Mutex::new(()),
+            edit: Mutex::new(0),
         };
         for index in 0..datapath.workers() {
             let worker = Worker::new(
@@ -216,8 +216,14 @@ impl Datapath {
                 },
         } = setup;
         let counters = (0..self.workers()).map(|_| WorkerCounters::default()).collect();
+        let serial = {
+            let mut added = lock(&self.edit);
+            *added += 1;
+            *added
+        };
         let mut port = PortEntry {
             id: PortId(0),
+            serial,
             switch,
             io: Arc::new(io),
             mtu,
@@ -344,6 +350,11 @@ impl Datapath {
             // One that gets lost is followed by others as long as there is a reason.
             port.io.send(0, buffer, &mut Messages::new(), |_, _| {});
         }
+    }
+
+    /// Whether the port that has the index is still the one with this serial number.
+    pub fn is_same(&self, id: PortId, serial: u64) -> bool {
+        self.snapshot().port(id).is_some_and(|port| port.serial == serial)
     }
 
     /// Where the frames of a port come from and go to.

@@ -98,6 +98,8 @@ pub enum DatapathEvent {
     PortFailed {
         /// The port.
         port: PortId,
+        /// Tells it from ports that had the index before.
+        serial: u64,
         /// What the kernel said.
         errno: i32,
     },

@@ -22,6 +22,8 @@ pub struct Snapshot {
 pub struct PortEntry {
     /// Its index.
     pub id: PortId,
+    /// Tells it from ports that had the index before.
+    pub serial: u64,
     /// The switch that it is a port of.
     pub switch: SwitchId,
     /// Where frames come from and go to.

@@ -161,7 +161,11 @@ fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
     if let Some(fd) = port.io.receive_fd(worker, shared.workers.len(), port.id.index()) {
         let _ = shared.workers[worker].epoll.delete(fd);
     }
-    shared.notify(DatapathEvent::PortFailed { port: port.id, errno });
+    shared.notify(DatapathEvent::PortFailed {
+        port: port.id,
+        serial: port.serial,
+        errno,
+    });
 }
 
 #[cfg(test)]

@@ -34,9 +34,9 @@ fn what_is_malformed_is_answered_by_an_error_that_helps() {
         (
             "POST",
             "/v1/ports",
-            r#"{"name":"red","vlan":3}"#,
+            r#"{"name":"red","colour":3}"#,
             400,
-            &["vlan", "unknown field"],
+            &["colour", "unknown field"],
         ),
         ("POST", "/v1/ports", r#"{"name":"red"} x"#, 400, &["trailing"]),
         (
