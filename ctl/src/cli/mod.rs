@@ -1,6 +1,7 @@
 //! The command line: what can be said, with its help. No work is done here, so that the build script
 //! can make completions and man pages of it.
 
+pub mod acl;
 pub mod lab;
 pub mod namespace;
 pub mod parse;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use acl::AclCommand;
 use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
@@ -161,6 +163,9 @@ Examples:
   vswitchctl fdb add 02:00:00:00:00:01 red       # a static entry
   vswitchctl fdb flush --port red                # forget what was learned on a port")]
     Fdb(FdbArgs),
+    /// Access control lists of ports
+    #[command(subcommand)]
+    Acl(AclCommand),
     /// Add, remove or show switches
     #[command(
         subcommand,

@@ -1,5 +1,6 @@
 //! What the commands do: one request or a few, and what is printed.
 
+mod acl;
 mod daemon;
 mod exec;
 mod fdb;
@@ -62,6 +63,7 @@ impl Session {
             Command::DelPort(args) => self.del_ports(args).await,
             Command::Show(filter) => self.overview(filter).await,
             Command::Port(command) => self.port(command).await,
+            Command::Acl(command) => self.acl(command).await,
             Command::Fdb(args) => self.fdb(args).await,
             Command::Switch(command) => self.switch(command).await,
             Command::Set(command) => self.set(command).await,

@@ -1,7 +1,7 @@
 //! Ports: the table and the page of one.
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
-use vswitch_api::view::{AddressView, PortCounters, PortState, PortView};
+use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
 use vswitch_api::{Port, PortKind, Route};
 
 use super::page::Page;
@@ -144,6 +144,13 @@ fn policy(page: &mut Page, port: &Port) {
         Isolation::Isolated => page.line("isolation", "isolated"),
         Isolation::Community(number) => page.line("isolation", format!("community {number}")),
     }
+    let rules = port.acl.ingress.len() + port.acl.egress.len();
+    if rules > 0 {
+        page.line(
+            "ACL",
+            format!("{rules} rules; `vswitchctl acl show {}` shows them", port.name),
+        );
+    }
     if let Some(macs) = &port.pin.mac {
         page.line(
             "pinned MAC",
@@ -164,6 +171,22 @@ fn policy(page: &mut Page, port: &Port) {
             },
         );
     }
+}
+
+/// The access control lists of a port.
+pub fn acl(style: Style, view: &PortAclView) -> String {
+    let mut table = Table::new(style, &[word("LIST"), number("NO"), word("RULE"), number("HITS")]);
+    for (list, rules) in [("in", &view.ingress), ("out", &view.egress)] {
+        for (place, rule) in (1..).zip(rules) {
+            table.row([
+                list.to_owned(),
+                format!("{place}"),
+                rule.rule.to_string(),
+                units::grouped(rule.hits),
+            ]);
+        }
+    }
+    table.render()
 }
 
 /// The table of addresses.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::acl::PortAcl;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default};
 
@@ -156,6 +157,9 @@ pub struct Port {
     /// Source addresses that it may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pin: Pin,
+    /// Access control lists.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub acl: PortAcl,
 }
 
 impl Port {
@@ -179,6 +183,7 @@ impl Port {
             flooding: Flooding::default(),
             isolation: Isolation::default(),
             pin: Pin::default(),
+            acl: PortAcl::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and write them. The crate does no I/O. The wire form is JSON; lab files use the same types as TOML.
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
+//! * [`acl`]: access control lists
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`request`]: what a request carries that is not simply one of the above
@@ -11,6 +12,7 @@
 //! * [`event`]: what happens, as it happens
 //! * [`error`]: the one error type and its stable codes
 
+pub mod acl;
 pub mod error;
 pub mod event;
 pub mod lab;

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::acl::PortAcl;
 use crate::lab::ReservedMulticast;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId};
@@ -39,6 +40,9 @@ pub struct PortPatch {
     /// Source addresses that it may use, as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin: Option<Pin>,
+    /// Access control lists, both as a whole: replaced at one instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl: Option<PortAcl>,
 }
 
 /// Changes of a switch; what is absent stays as it is. `PATCH /v1/switches/{name}`

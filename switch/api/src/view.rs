@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::acl::AclRule;
 use crate::lab::{Port, Switch};
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 use crate::policy::VlanId;
@@ -91,6 +92,27 @@ pub struct PortView {
     pub fdb_entries: u32,
     /// Counters since the port was added or the daemon started.
     pub counters: PortCounters,
+}
+
+/// A rule of an access control list and how often it matched. `GET /v1/ports/{name}/acl`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AclRuleView {
+    /// The rule.
+    #[schema(value_type = String)]
+    pub rule: AclRule,
+    /// Frames that it matched since it was set.
+    pub hits: u64,
+}
+
+/// The access control lists of a port. `GET /v1/ports/{name}/acl`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortAclView {
+    /// For frames from the port into the switch.
+    #[serde(rename = "in")]
+    pub ingress: Vec<AclRuleView>,
+    /// For frames out of the switch to the port.
+    #[serde(rename = "out")]
+    pub egress: Vec<AclRuleView>,
 }
 
 /// Counters of a port. A GSO frame counts as one frame with all its bytes.

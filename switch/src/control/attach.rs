@@ -13,6 +13,7 @@ use super::complete::ifname;
 use super::interface::{announce_all, configure, open_packet, vanished};
 use super::policy::port_settings;
 use super::{Inner, LivePort, text};
+use crate::datapath::policy::PLAIN;
 use crate::datapath::{PortId, PortSetup};
 use crate::kernel::{KernelError, NetNs};
 use crate::port::PortIo;
@@ -98,7 +99,7 @@ impl Inner {
         let setup = PortSetup {
             switch,
             io,
-            settings: port_settings(port, mtu, false),
+            settings: port_settings(port, mtu, false, &PLAIN),
         };
         let id = self
             .datapath

@@ -139,6 +139,7 @@ fn describe_change(before: &Port, after: &Port) -> Vec<String> {
         ("learning", before.learning != after.learning),
         ("flooding", before.flooding != after.flooding),
         ("isolation", before.isolation != after.isolation),
+        ("access control lists", before.acl != after.acl),
         ("pinned addresses", before.pin != after.pin),
     ];
     for (what, _) in policies.iter().filter(|(_, changed)| *changed) {

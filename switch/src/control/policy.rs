@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use vswitch_api::acl::AclRule;
 use vswitch_api::policy::{AcceptFrames, PortVlan};
 use vswitch_api::{Port, Switch};
 
 use super::{Inner, LivePort};
+use crate::datapath::acl::Acl;
 use crate::datapath::pin::PinTable;
 use crate::datapath::policy::{PLAIN, PortPolicy};
 use crate::datapath::vlan::VlanPort;
@@ -20,8 +22,9 @@ pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {
     }
 }
 
-/// What the datapath is told of a port whose interface has this MTU.
-pub(super) fn port_settings(port: &Port, mtu: u32, shut: bool) -> PortSettings {
+/// What the datapath is told of a port whose interface has this MTU. `before`: what it was told last; a list that stays as
+/// it is goes on counting.
+pub(super) fn port_settings(port: &Port, mtu: u32, shut: bool, before: &PortPolicy) -> PortSettings {
     let policy = PortPolicy {
         vlan: VlanPort::new(&port.vlan, port.accept),
         vlan_aware: port.vlan != PortVlan::All || port.accept != AcceptFrames::All,
@@ -29,12 +32,21 @@ pub(super) fn port_settings(port: &Port, mtu: u32, shut: bool) -> PortSettings {
         flooding: port.flooding,
         isolation: port.isolation,
         pin: pin_table(port),
+        acl_in: acl(&port.acl.ingress, before.acl_in.as_ref()),
+        acl_out: acl(&port.acl.egress, before.acl_out.as_ref()),
     };
     PortSettings {
         mtu,
         up: port.up && !shut,
         offload: port.offload,
         policy: (policy != *PLAIN).then(|| Arc::new(policy)),
+    }
+}
+
+fn acl(rules: &[AclRule], before: Option<&Arc<Acl>>) -> Option<Arc<Acl>> {
+    match before {
+        Some(before) if before.rules() == rules => Some(before.clone()),
+        _ => (!rules.is_empty()).then(|| Arc::new(Acl::new(rules))),
     }
 }
 
@@ -65,8 +77,10 @@ impl Inner {
             ..
         }) = self.ports.get(&port.name)
         {
+            let snapshot = self.datapath.snapshot();
+            let before = snapshot.port(*id).map_or(&*PLAIN, |port| port.policy());
             self.datapath
-                .update_port(*id, port_settings(port, *mtu, shut.is_some()));
+                .update_port(*id, port_settings(port, *mtu, shut.is_some(), before));
         }
     }
 }

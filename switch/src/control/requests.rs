@@ -175,6 +175,9 @@ impl Control {
                 if let Some(vlan) = patch.vlan {
                     port.vlan = vlan;
                 }
+                if let Some(acl) = patch.acl {
+                    port.acl = acl;
+                }
                 if let Some(pin) = patch.pin {
                     port.pin = pin;
                 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use vswitch_api::acl::ACL_MAX;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan};
@@ -259,6 +260,14 @@ fn check_policy(port: &Port) -> Result<(), ApiError> {
             "a trunk without a native VLAN that accepts untagged frames only takes none",
         )
         .hint("give it a native VLAN"));
+    }
+    for rules in [&port.acl.ingress, &port.acl.egress] {
+        if rules.len() > ACL_MAX {
+            return Err(
+                text::invalid(object, format!("an access control list of {} rules", rules.len()))
+                    .hint(format!("at most {ACL_MAX} are allowed")),
+            );
+        }
     }
     for mac in port.pin.mac.iter().flatten() {
         check_mac(&object, *mac)?;

@@ -1,11 +1,13 @@
 //! Answers: states, counters and tables.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use vswitch_api::acl::AclRule;
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::{
-    AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortView, RouteView, Status,
-    SwitchView,
+    AclRuleView, AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortAclView,
+    PortView, RouteView, Status, SwitchView,
 };
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortKind, PortName, Switch, SwitchName};
 
@@ -13,6 +15,7 @@ use super::complete::ifname;
 use super::plan::namespaces;
 use super::{Control, Inner, text};
 use crate::datapath::EntryKind;
+use crate::datapath::acl::Acl;
 use crate::kernel::{AddressScope, KernelError, Link};
 
 impl Control {
@@ -153,6 +156,31 @@ impl Control {
             .map(|id| inner.datapath.fdb_counts(*id))
             .unwrap_or_default();
         Ok(inner.port_view(port, &counts))
+    }
+
+    /// The access control lists of a port with their hits.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn acl(&self, name: &PortName) -> Result<PortAclView, ApiError> {
+        let inner = self.inner.lock().await;
+        let port = inner.state.lab.ports.iter().find(|port| port.name == *name);
+        let port = port.ok_or_else(|| text::no_port(name))?;
+        let snapshot = inner.datapath.snapshot();
+        let id = inner.ports.get(name).and_then(|live| live.id);
+        let policy = id.and_then(|id| snapshot.port(id)).map(|port| port.policy());
+        let view = |rules: &[AclRule], live: Option<&Arc<Acl>>| {
+            let mut hits = live.map(|acl| acl.hits()).unwrap_or_default().into_iter();
+            let view = |rule: &AclRule| AclRuleView {
+                rule: rule.clone(),
+                hits: hits.next().unwrap_or(0),
+            };
+            rules.iter().map(view).collect()
+        };
+        Ok(PortAclView {
+            ingress: view(&port.acl.ingress, policy.and_then(|policy| policy.acl_in.as_ref())),
+            egress: view(&port.acl.egress, policy.and_then(|policy| policy.acl_out.as_ref())),
+        })
     }
 
     /// The addresses that vswitch gave.

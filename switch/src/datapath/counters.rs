@@ -55,6 +55,8 @@ pub enum DropReason {
     PinArp,
     /// Ingress: neighbour discovery for an address that is not pinned to the port.
     PinNd,
+    /// Ingress: a rule of the port denies it.
+    AclIn,
     /// Ingress: the port is locked and the station not known to be behind it.
     Locked,
     /// Ingress: the port or the VLAN has as many stations as it may.
@@ -65,6 +67,8 @@ pub enum DropReason {
     LoopProbe,
     /// Ingress: the kernel had more frames for the daemon than its queue holds.
     Overrun,
+    /// Egress: a rule of the port denies it.
+    AclOut,
     /// Egress: longer than the MTU of the port.
     Mtu,
     /// Egress: the queue of the port is full.
@@ -77,7 +81,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -93,11 +97,13 @@ impl DropReason {
         Self::PinIp,
         Self::PinArp,
         Self::PinNd,
+        Self::AclIn,
         Self::Locked,
         Self::MacLimit,
         Self::Isolated,
         Self::LoopProbe,
         Self::Overrun,
+        Self::AclOut,
         Self::Mtu,
         Self::QueueFull,
         Self::LinkDown,
@@ -122,11 +128,13 @@ impl DropReason {
             Self::PinIp => "pin-ip",
             Self::PinArp => "pin-arp",
             Self::PinNd => "pin-nd",
+            Self::AclIn => "acl-in",
             Self::Locked => "locked",
             Self::MacLimit => "mac-limit",
             Self::Isolated => "isolated",
             Self::LoopProbe => "loop-probe",
             Self::Overrun => "overrun",
+            Self::AclOut => "acl-out",
             Self::Mtu => "mtu",
             Self::QueueFull => "queue-full",
             Self::LinkDown => "link-down",
@@ -136,7 +144,10 @@ impl DropReason {
 
     /// Whether the frame was dropped on its way out of the port rather than on its way in.
     pub fn is_egress(self) -> bool {
-        matches!(self, Self::Mtu | Self::QueueFull | Self::LinkDown | Self::Rejected)
+        matches!(
+            self,
+            Self::AclOut | Self::Mtu | Self::QueueFull | Self::LinkDown | Self::Rejected
+        )
     }
 }
 

@@ -43,7 +43,14 @@ impl Egress {
     /// be, on a switch that tells VLANs apart.
     pub fn send(&mut self, port: &PortEntry, vlan: Option<&VlanPort>, worker: usize, batch: &mut Batch, list: &[u8]) {
         self.ready.clear();
+        let acl = port.policy.as_ref().and_then(|policy| policy.acl_out.as_deref());
         for &i in list {
+            if let Some(acl) = acl
+                && !acl.permits(batch.frame(i.into()), batch.vlan(i.into()).id(), true)
+            {
+                port.counters[worker].drop_frame(DropReason::AclOut);
+                continue;
+            }
             if let Some(vlan) = vlan {
                 vlan.shape(batch, i.into());
             }

@@ -188,6 +188,11 @@ impl<'a> Way<'a> {
             if let Some(pin) = &self.port.policy().pin {
                 pin.check(frame, src)?;
             }
+            if let Some(acl) = &self.port.policy().acl_in
+                && !acl.permits(frame, vlan.id(), true)
+            {
+                return Err(DropReason::AclIn);
+            }
             self.learn_by_policy(vlan, src, notice)?;
         } else {
             self.learn(FdbKey::new(NO_VLAN, mac_to_u64(src)), src, LearnRule::PLAIN, notice);

@@ -20,6 +20,7 @@
 //! something is to be freed, until every worker has left the old one. Workers allocate nothing per frame, take no lock
 //! that control holds for long, and write only counters of their own.
 
+pub mod acl;
 pub mod counters;
 pub mod egress;
 pub mod fdb;

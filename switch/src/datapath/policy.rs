@@ -1,9 +1,10 @@
 //! What a port lets in and out beyond plain switching, ready for use. A plain port has none of it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, Learning, PortVlan};
 
+use super::acl::Acl;
 use super::fdb::{EntryKind, LearnRule};
 use super::pin::PinTable;
 use super::vlan::VlanPort;
@@ -23,6 +24,10 @@ pub struct PortPolicy {
     pub isolation: Isolation,
     /// Sources that it may use.
     pub pin: Option<PinTable>,
+    /// What it lets into the switch.
+    pub acl_in: Option<Arc<Acl>>,
+    /// What it lets out of the switch.
+    pub acl_out: Option<Arc<Acl>>,
 }
 
 /// What a port without settings has.
@@ -33,6 +38,8 @@ pub static PLAIN: LazyLock<PortPolicy> = LazyLock::new(|| PortPolicy {
     flooding: Flooding::default(),
     isolation: Isolation::default(),
     pin: None,
+    acl_in: None,
+    acl_out: None,
 });
 
 impl PortPolicy {

@@ -72,6 +72,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(switches::fdb, switches::fdb_add, switches::fdb_remove))
         .routes(routes!(ports::list, ports::add))
         .routes(routes!(ports::get, ports::patch, ports::remove))
+        .routes(routes!(ports::acl))
         .routes(routes!(ports::addresses))
         .routes(routes!(ports::add_address, ports::remove_addresses))
         .routes(routes!(ports::add_route, ports::remove_route))

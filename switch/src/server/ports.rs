@@ -7,7 +7,7 @@ use axum::extract::State;
 use vswitch_api::lab::{Port, Route};
 use vswitch_api::name::PortName;
 use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, PortPatch, RouteSelect, SwitchFilter};
-use vswitch_api::view::{AddressView, Changes, PortView};
+use vswitch_api::view::{AddressView, Changes, PortAclView, PortView};
 
 use super::api::edit;
 use super::error::{Failure, Reply};
@@ -47,6 +47,16 @@ pub(super) async fn add(
 )]
 pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<PortName>) -> Reply<PortView> {
     Ok(Json(control.port(&name).await?))
+}
+
+/// The access control lists of a port, with hits
+#[utoipa::path(
+    get, path = "/v1/ports/{name}/acl", tag = "ports", operation_id = "get_acl",
+    params(("name" = PortName, Path, description = "Name of the port")),
+    responses((status = 200, description = "OK", body = PortAclView), Failure)
+)]
+pub(super) async fn acl(State(control): State<Arc<Control>>, Path(name): Path<PortName>) -> Reply<PortAclView> {
+    Ok(Json(control.acl(&name).await?))
 }
 
 /// Change the settings of a port

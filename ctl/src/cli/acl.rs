@@ -1,0 +1,108 @@
+//! Access control lists.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use vswitch_api::PortName;
+use vswitch_api::acl::AclRule;
+
+/// How rules are written, for the help of all commands.
+const RULES: &str = "\
+A rule is permit, deny or count, and what it matches, for example
+  deny tcp from any to 10.0.0.0/8 port 22
+  permit udp from 10.0.0.1 port 53
+  count from 02:00:00:00:00:01 vlan 10
+  deny tcp flags syn,!ack
+  deny icmp type 8
+  permit any
+The first that permits or denies a frame decides; what none decides passes.";
+
+/// `acl ...`
+#[derive(Debug, Subcommand)]
+#[command(after_help = RULES)]
+pub enum AclCommand {
+    /// Show the lists of a port with the hits of each rule
+    #[command(after_long_help = "\
+Example:
+  vswitchctl acl show red")]
+    Show {
+        /// The port
+        port: PortName,
+    },
+    /// Replace the lists of a port at one instant; a direction that is not named stays
+    #[command(after_help = RULES, after_long_help = "\
+Examples:
+  vswitchctl acl set red --in 'deny tcp to any port 22' --in 'permit any'
+  vswitchctl acl set red --in-file rules.txt     # a rule a line, # begins a comment")]
+    Set(SetAcl),
+    /// Put a rule into a list
+    #[command(after_help = RULES, after_long_help = "\
+Examples:
+  vswitchctl acl add red in deny udp to any port 53
+  vswitchctl acl add red out --at 1 deny from 10.0.0.9")]
+    Add {
+        /// The port
+        port: PortName,
+        /// The list
+        direction: Direction,
+        /// Place of the rule, 1 is the first (default: the last)
+        #[arg(long, value_name = "N")]
+        at: Option<usize>,
+        /// The rule
+        #[arg(required = true, trailing_var_arg = true)]
+        rule: Vec<String>,
+    },
+    /// Take a rule out of a list
+    #[command(after_long_help = "\
+Example:
+  vswitchctl acl del red in 1")]
+    Del {
+        /// The port
+        port: PortName,
+        /// The list
+        direction: Direction,
+        /// Place of the rule, 1 is the first
+        at: usize,
+    },
+    /// Empty the lists of a port
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl acl clear red
+  vswitchctl acl clear red out")]
+    Clear {
+        /// The port
+        port: PortName,
+        /// The list (default: both)
+        direction: Option<Direction>,
+    },
+}
+
+/// Arguments of `acl set`.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = ArgGroup::new("lists").required(true).multiple(true).args(["ingress", "egress", "in_file", "out_file"]))]
+pub struct SetAcl {
+    /// The port
+    pub port: PortName,
+    /// Rule for frames into the switch; may be given more than once
+    #[arg(long = "in", value_name = "RULE", conflicts_with = "in_file")]
+    pub ingress: Option<Vec<AclRule>>,
+    /// Rule for frames out of the switch; may be given more than once
+    #[arg(long = "out", value_name = "RULE", conflicts_with = "out_file")]
+    pub egress: Option<Vec<AclRule>>,
+    /// Rules for frames into the switch
+    #[arg(long, value_name = "FILE")]
+    pub in_file: Option<PathBuf>,
+    /// Rules for frames out of the switch
+    #[arg(long, value_name = "FILE")]
+    pub out_file: Option<PathBuf>,
+}
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// From the port into the switch
+    In,
+    /// Out of the switch to the port
+    Out,
+}

@@ -1,0 +1,98 @@
+//! Access control lists: what a port lets in and out by rules.
+
+use vswitch_tests::api::Mac;
+use vswitch_tests::api::view::PortAclView;
+use vswitch_tests::frame::{mac, probe};
+use vswitch_tests::{Lab, Observer, Place};
+
+fn two(lab: &Lab) -> (Place, Place) {
+    for (name, n) in [("red", 1), ("blue", 2)] {
+        lab.ok(&format!("add-port {name} --addr 10.7.0.{n}/24 --addr fd07::{n}/64"));
+    }
+    (Place::named("red"), Place::named("blue"))
+}
+
+fn pings(from: &Place, to: &str) -> bool {
+    from.output(&format!("ping -n -c 1 -W 1 {to}")).status.success()
+}
+
+#[test]
+fn rules_let_in_and_out_what_they_say_and_count() {
+    let lab = Lab::new();
+    let (red, blue) = two(&lab);
+    lab.ok("acl add red in count icmp");
+    lab.ok("acl add red in deny icmp to 10.7.0.2 type 8");
+    assert!(!pings(&red, "10.7.0.2"));
+    assert!(pings(&red, "fd07::2"));
+    assert!(pings(&blue, "10.7.0.1"), "an answer is of another type");
+    let hits = |lab: &Lab| {
+        let acl: PortAclView = lab.json("acl show red");
+        acl.ingress.iter().map(|rule| rule.hits).collect::<Vec<_>>()
+    };
+    assert_eq!(hits(&lab), [2, 1]);
+    assert_eq!(lab.port("red").counters.rx_drops["acl-in"], 1);
+    // A setting of something else leaves the hits alone.
+    lab.ok("set port red --flood all");
+    assert_eq!(hits(&lab), [2, 1]);
+    lab.ok("acl del red in 2");
+    assert!(pings(&red, "10.7.0.2"));
+}
+
+#[test]
+fn lists_are_replaced_as_a_whole_and_kept() {
+    let mut lab = Lab::new();
+    let (red, blue) = two(&lab);
+    let file = lab.scratch().join("rules");
+    std::fs::write(
+        &file,
+        "# neighbours may be found\npermit icmp6 type 135\npermit icmp6 type 136\ndeny ipv6   # the rest\n",
+    )
+    .unwrap();
+    lab.ok(&format!("acl set red --out-file {}", file.display()));
+    assert!(!pings(&blue, "fd07::1"));
+    assert!(pings(&blue, "10.7.0.1"));
+    assert!(lab.port("red").counters.tx_drops["acl-out"] > 0);
+    lab.kill_daemon();
+    lab.start();
+    assert_eq!(lab.port("red").port.acl.egress.len(), 3);
+    assert!(!pings(&blue, "fd07::1"));
+    std::fs::write(&file, "deny ipv6\nallow ipv4\n").unwrap();
+    lab.ctl(&format!("acl set red --out-file {}", file.display()))
+        .failed(2, &["line 2", "permit, deny and count"]);
+    assert_eq!(lab.port("red").port.acl.egress.len(), 3, "nothing was changed");
+    lab.ok("acl clear red");
+    assert!(pings(&red, "fd07::2"));
+}
+
+#[test]
+fn rules_on_stations_and_vlans() {
+    let lab = Lab::with_one_worker();
+    let ports = [("a", "--vlan 10"), ("b", "--vlan 10"), ("c", "--trunk 10,20")];
+    let mut net = Observer::new(&lab, &ports, &[Some(10), Some(20)]);
+    lab.ok(&format!("acl add a in deny from {}", mac(1, 1)));
+    lab.ok("acl add c in deny vlan 20 ethertype 0x88b5 from 0a:01:00:00:00:03");
+    net.check("a", &probe(Mac::BROADCAST, mac(1, 1), 1), &[]);
+    let frame = probe(Mac::BROADCAST, mac(1, 2), 2);
+    let tagged = |vlan, frame: &[u8]| vswitch_tests::frame::tagged(frame, vswitch_tests::frame::VLAN_ETHERTYPE, vlan);
+    net.check("a", &frame, &[("b", frame.clone()), ("c", tagged(10, &frame))]);
+    let frame = probe(Mac::BROADCAST, mac(1, 3), 3);
+    net.check("c", &tagged(10, &frame), &[("a", frame.clone()), ("b", frame.clone())]);
+    net.check("c", &tagged(20, &frame), &[]);
+    assert_eq!(lab.port("c").counters.rx_drops["acl-in"], 1);
+}
+
+#[test]
+fn what_is_no_rule_is_refused() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    for (line, words) in [
+        ("acl add red in deny http", &["not understood"][..]),
+        ("acl add red in --at 5 deny arp", &["0 rules"]),
+        ("acl del red out 1", &["0 rules"]),
+        ("acl add red up deny arp", &["in, out"]),
+        ("acl set red", &["--in"]),
+    ] {
+        lab.ctl(line).failed(2, words);
+    }
+    lab.ctl("acl show nobody").failed(4, &["no such port"]);
+}
