@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// Default time after which a learned address is forgotten, in seconds (IEEE 802.1Q-2022 table 8-6).
 pub const DEFAULT_AGEING_SECS: u32 = 300;
@@ -129,6 +130,15 @@ pub struct Port {
     /// False: frames go out as on a wire: segmented to the MTU and with complete checksums.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub offload: bool,
+    /// What happens to frames on their way in and out, as on a bad or slow wire.
+    #[serde(default, skip_serializing_if = "Impairments::is_none")]
+    pub impair: Impairments,
+    /// The rate above which frames from the port are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub police: Option<RateLimit>,
+    /// The rates above which frames from the port are dropped and not flooded.
+    #[serde(default, skip_serializing_if = "StormControl::is_none")]
+    pub storm: StormControl,
 }
 
 impl Port {
@@ -146,6 +156,9 @@ impl Port {
             routes: Vec::new(),
             up: true,
             offload: true,
+            impair: Impairments::default(),
+            police: None,
+            storm: StormControl::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::lab::ReservedMulticast;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// Changes of a port; what is absent stays as it is. `PATCH /v1/ports/{name}`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,6 +21,15 @@ pub struct PortPatch {
     /// Offloads towards the port on or off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offload: Option<bool>,
+    /// New impairment of a direction, in place of the one before; `{}` takes it away, and a direction that is absent stays.
+    #[serde(skip_serializing_if = "Impairments::is_none")]
+    pub impair: Impairments,
+    /// New policer, in place of the one before; `{}` takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub police: Option<RateLimit>,
+    /// New storm control of all classes, in place of the one before; `{}` takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<StormControl>,
 }
 
 /// Changes of a switch; what is absent stays as it is. `PATCH /v1/switches/{name}`
