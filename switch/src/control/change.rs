@@ -5,7 +5,7 @@ use vswitch_api::{ApiError, EventKind, Port, PortKind};
 use super::attach::state_of;
 use super::detach::gone_is_fine;
 use super::interface::{add_address, add_route, announce_all, mtu};
-use super::{Inner, text};
+use super::{Inner, text, traffic};
 use crate::datapath::PortId;
 use crate::kernel::{KernelError, Netlink};
 use crate::port::PortIo;
@@ -50,6 +50,9 @@ impl Inner {
         change_addresses(&nl, inside, before, after).await.map_err(failed)?;
         let mtu = self.ports.get(&after.name).map_or(0, |live| live.mtu);
         self.datapath.update_port(id, mtu, after.up, after.offload);
+        if traffic::setup(before) != traffic::setup(after) {
+            self.datapath.set_traffic(id, &traffic::setup(after));
+        }
         if before.up != after.up {
             let carries = match self.ports.get(&after.name) {
                 Some(live) => self.carries_now(after, live).await?,

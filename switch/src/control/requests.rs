@@ -11,7 +11,7 @@ use super::complete::{Interfaces, complete, ifname, main_switch};
 use super::interface::mtu;
 use super::plan::{namespaces, plan};
 use super::validate::validate;
-use super::{Control, Inner, text};
+use super::{Control, Inner, text, traffic};
 
 impl Control {
     /// Makes the lab what `change` makes of it.
@@ -164,6 +164,7 @@ impl Control {
                 port.mtu = patch.mtu.or(port.mtu);
                 port.up = patch.up.unwrap_or(port.up);
                 port.offload = patch.offload.unwrap_or(port.offload);
+                traffic::patch(port, patch.clone());
                 Ok(())
             })
             .await?;

@@ -43,6 +43,16 @@ pub enum DropReason {
     SamePort,
     /// Ingress: the kernel had more frames for the daemon than its queue holds.
     Overrun,
+    /// Ingress: above the rate of the port's policer.
+    Policed,
+    /// Ingress: to be flooded, above the rate of the port's storm control.
+    Storm,
+    /// Ingress: lost by impairment.
+    ImpairLossIn,
+    /// Ingress: more frames than the limit of the impairment wait already.
+    ImpairQueueIn,
+    /// Ingress: the impairment that held the frame was taken away.
+    ImpairFlushedIn,
     /// Egress: longer than the MTU of the port.
     Mtu,
     /// Egress: the queue of the port is full.
@@ -51,11 +61,17 @@ pub enum DropReason {
     LinkDown,
     /// Egress: the kernel does not take the frame, or it can't be segmented.
     Rejected,
+    /// Egress: lost by impairment.
+    ImpairLossOut,
+    /// Egress: more frames than the limit of the impairment wait already.
+    ImpairQueueOut,
+    /// Egress: the impairment that held the frame was taken away.
+    ImpairFlushedOut,
 }
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -65,13 +81,21 @@ impl DropReason {
         Self::ReservedMulticast,
         Self::SamePort,
         Self::Overrun,
+        Self::Policed,
+        Self::Storm,
+        Self::ImpairLossIn,
+        Self::ImpairQueueIn,
+        Self::ImpairFlushedIn,
         Self::Mtu,
         Self::QueueFull,
         Self::LinkDown,
         Self::Rejected,
+        Self::ImpairLossOut,
+        Self::ImpairQueueOut,
+        Self::ImpairFlushedOut,
     ];
 
-    /// The word for it in the API.
+    /// The word for it in the API; what can happen both ways has one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -87,12 +111,17 @@ impl DropReason {
             Self::QueueFull => "queue-full",
             Self::LinkDown => "link-down",
             Self::Rejected => "rejected",
+            Self::Policed => "policed",
+            Self::Storm => "storm",
+            Self::ImpairLossIn | Self::ImpairLossOut => "impair-loss",
+            Self::ImpairQueueIn | Self::ImpairQueueOut => "impair-queue",
+            Self::ImpairFlushedIn | Self::ImpairFlushedOut => "impair-flushed",
         }
     }
 
     /// Whether the frame was dropped on its way out of the port rather than on its way in.
     pub fn is_egress(self) -> bool {
-        matches!(self, Self::Mtu | Self::QueueFull | Self::LinkDown | Self::Rejected)
+        self as usize >= Self::Mtu as usize
     }
 }
 
@@ -107,6 +136,13 @@ pub struct WorkerCounters {
     pub(super) flood_copies: Counter,
     pub(super) tx_frames: Counter,
     pub(super) tx_bytes: Counter,
+    pub(super) rx_duplicates: Counter,
+    pub(super) tx_duplicates: Counter,
+    pub(super) tx_segments: Counter,
+    pub(super) rx_corrupted: Counter,
+    pub(super) tx_corrupted: Counter,
+    pub(super) rx_reordered: Counter,
+    pub(super) tx_reordered: Counter,
     drops: [Counter; DropReason::ALL.len()],
 }
 
@@ -131,6 +167,13 @@ impl WorkerCounters {
         total.flood_copies += self.flood_copies.get();
         total.tx_frames += self.tx_frames.get();
         total.tx_bytes += self.tx_bytes.get();
+        total.impair.rx_duplicates += self.rx_duplicates.get();
+        total.impair.tx_duplicates += self.tx_duplicates.get();
+        total.impair.tx_segments += self.tx_segments.get();
+        total.impair.rx_corrupted += self.rx_corrupted.get();
+        total.impair.tx_corrupted += self.tx_corrupted.get();
+        total.impair.rx_reordered += self.rx_reordered.get();
+        total.impair.tx_reordered += self.tx_reordered.get();
         for reason in DropReason::ALL {
             let count = self.drops[reason as usize].get();
             if count > 0 {
@@ -153,10 +196,8 @@ mod tests {
     fn each_reason_has_its_place_and_word() {
         for (i, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, i);
-            assert_eq!(
-                DropReason::ALL.iter().filter(|r| r.as_str() == reason.as_str()).count(),
-                1
-            );
+            let word = |reason: DropReason| (reason.is_egress(), reason.as_str());
+            assert_eq!(DropReason::ALL.iter().filter(|r| word(**r) == word(reason)).count(), 1);
         }
     }
 }

@@ -104,6 +104,14 @@ pub fn forward(
                 lists.push(egress, i);
             }
             None => {
+                let storm = port
+                    .traffic
+                    .as_ref()
+                    .filter(|traffic| !traffic.may_flood(dst, batch.wire(i)));
+                if storm.is_some() {
+                    counters.drop_frame(DropReason::Storm);
+                    continue;
+                }
                 tally.flooded += 1;
                 for egress in switch.flood.iter().filter(|egress| *egress != port.id) {
                     tally.copies += 1;

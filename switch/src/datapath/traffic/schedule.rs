@@ -1,0 +1,144 @@
+//! The frames that one worker holds back, of all its impaired ports, and the one timer that wakes it for them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use super::agenda::Agenda;
+use super::line::Line;
+use super::lock;
+
+/// No frame waits.
+const NEVER: u64 = u64::MAX;
+
+/// A frame that waits.
+#[derive(Debug)]
+pub struct Held {
+    /// The wire that it is on.
+    pub line: Arc<Line>,
+    /// Virtio-net header and frame.
+    pub wire: Box<[u8]>,
+    /// Frames that it is on a wire.
+    pub segments: u32,
+}
+
+/// The held frames of one worker. Any worker may put frames in; only the one that it belongs to takes them out.
+#[derive(Debug)]
+pub struct Schedule {
+    queue: Mutex<Queue>,
+    /// When the first frame is due, so that a worker without held frames pays no more than this look.
+    first: AtomicU64,
+    timer: TimerFd,
+}
+
+#[derive(Debug)]
+struct Queue {
+    agenda: Agenda<Held>,
+    /// What the timer is set to.
+    armed: u64,
+}
+
+impl Schedule {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// No descriptor to be had.
+    pub fn new() -> nix::Result<Self> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        Ok(Self {
+            queue: Mutex::new(Queue {
+                agenda: Agenda::default(),
+                armed: NEVER,
+            }),
+            first: AtomicU64::new(NEVER),
+            timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?,
+        })
+    }
+
+    /// Readable when a frame is due.
+    pub fn timer(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+
+    /// Holds frames until each is due; `frames` is empty then. `wake`: another worker asks, so the one that this belongs
+    /// to may be asleep.
+    pub fn hold(&self, frames: &mut Vec<(u64, Held)>, wake: bool) {
+        let queue = &mut *lock(&self.queue);
+        for (due, held) in frames.drain(..) {
+            queue.agenda.push(due, held);
+        }
+        self.first.store(queue.first(), Ordering::Relaxed);
+        if wake {
+            self.set_timer(queue);
+        }
+    }
+
+    /// Takes up to `most` frames that are due, in order. The clock is asked only if there are any.
+    pub fn take(&self, clock: impl FnOnce() -> u64, most: usize, into: &mut Vec<Held>) {
+        let first = self.first.load(Ordering::Relaxed);
+        if first == NEVER {
+            return;
+        }
+        let now = clock();
+        if first > now {
+            return;
+        }
+        let queue = &mut *lock(&self.queue);
+        into.extend(std::iter::from_fn(|| queue.agenda.pop(now)).take(most));
+        self.first.store(queue.first(), Ordering::Relaxed);
+    }
+
+    /// The timer went off, or another worker set it anew meanwhile.
+    pub fn fired(&self) {
+        let queue = &mut *lock(&self.queue);
+        // Empty if it was set anew; what is set below counts then.
+        let _ = self.timer.wait();
+        queue.armed = NEVER;
+    }
+
+    /// Before the worker sleeps: the timer is to wake it for the first frame.
+    pub fn arm(&self) {
+        if self.first.load(Ordering::Relaxed) != NEVER {
+            self.set_timer(&mut lock(&self.queue));
+        }
+    }
+
+    /// Takes all frames out whose wire is gone; `dropped` is called for each.
+    pub fn flush_closed(&self, mut dropped: impl FnMut(&Held)) {
+        if self.first.load(Ordering::Relaxed) == NEVER {
+            return;
+        }
+        let queue = &mut *lock(&self.queue);
+        queue.agenda.retain(|held| {
+            let closed = held.line.is_closed();
+            if closed {
+                dropped(held);
+            }
+            !closed
+        });
+        self.first.store(queue.first(), Ordering::Relaxed);
+    }
+
+    fn set_timer(&self, queue: &mut Queue) {
+        let first = queue.first();
+        if first < queue.armed {
+            // A time that has passed sets the timer off at once. Nothing can fail here: the descriptor is ours and
+            // the time is one.
+            let at = TimeSpec::from_duration(Duration::from_nanos(first.max(1)));
+            let _ = self
+                .timer
+                .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+            queue.armed = first;
+        }
+    }
+}
+
+impl Queue {
+    fn first(&self) -> u64 {
+        self.agenda.next_due().unwrap_or(NEVER)
+    }
+}
