@@ -74,6 +74,7 @@ impl Session {
             mtu: args.mtu,
             up: (args.up || args.down).then_some(args.up),
             offload: args.offload.map(|toggle| toggle == Toggle::On),
+            ..PortPatch::default()
         };
         self.change(
             Method::PATCH,

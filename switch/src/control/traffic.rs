@@ -432,7 +432,7 @@ mod tests {
             describe(&before, &after),
             [
                 "set impairment (out) of port red: delay 20ms",
-                "set storm control of port red: broadcast pps 100"
+                "set storm control of port red: broadcast 100pps"
             ]
         );
         assert_eq!(

@@ -113,19 +113,15 @@ impl fmt::Display for Impairment {
     }
 }
 
-/// `rate 100mbit, burst 64k, pps 1000`.
+/// `100mbit burst 64k, 1000pps`.
 impl fmt::Display for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> = [
-            self.rate_bps.map(|bps| format!("rate {}", Bits(bps))),
-            self.burst_bytes.map(|bytes| format!("burst {}", Bytes(bytes))),
-            self.rate_pps.map(|pps| format!("pps {pps}")),
-            self.burst_frames.map(|frames| format!("burst-frames {frames}")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        f.write_str(&or_none(&words))
+        let burst = |text: Option<String>| text.map_or_else(String::new, |text| format!(" burst {text}"));
+        let bytes = || burst(self.burst_bytes.map(|bytes| Bytes(bytes).to_string()));
+        let frames = || burst(self.burst_frames.map(|frames| frames.to_string()));
+        let bits = self.rate_bps.map(|bps| format!("{}{}", Bits(bps), bytes()));
+        let pps = self.rate_pps.map(|pps| format!("{pps}pps{}", frames()));
+        f.write_str(&or_none(&bits.into_iter().chain(pps).collect::<Vec<_>>()))
     }
 }
 
@@ -190,5 +186,12 @@ mod tests {
             "delay 20ms, loss 1%, loss-burst 5, rate 100mbit"
         );
         assert_eq!(Impairment::default().to_string(), "none");
+        let limit = RateLimit {
+            rate_bps: Some(100_000_000),
+            rate_pps: Some(1000),
+            burst_bytes: Some(65_536),
+            burst_frames: None,
+        };
+        assert_eq!(limit.to_string(), "100mbit burst 64k, 1000pps");
     }
 }
