@@ -11,7 +11,7 @@ use crate::kernel::{KernelError, Netlink};
 use crate::port::PortIo;
 
 impl Inner {
-    /// Makes a port that is there what it is wanted to be: MTU, up or down, offloads, addresses, routes.
+    /// Makes a port that is there what it is wanted to be: traffic settings, MTU, up or down, offloads, addresses, routes.
     /// On an error some may be changed: the caller carries out the inverse change.
     pub(super) async fn change(&mut self, before: &Port, after: &Port) -> Result<(), ApiError> {
         let object = text::port(&after.name);
@@ -21,6 +21,13 @@ impl Inner {
             // Missing: it is made as it is wanted when it is back.
             return Ok(());
         };
+        if traffic::setup(before) != traffic::setup(after) {
+            self.datapath.set_traffic(id, &traffic::setup(after));
+            if traffic::same_but_for_it(before, after) {
+                // The kernel has no part in it.
+                return Ok(());
+            }
+        }
         let netns = self.netns_of(after)?;
         let nl = netns.netlink().await.map_err(failed)?;
         let wanted_mtu = match after.kind {
@@ -50,9 +57,6 @@ impl Inner {
         change_addresses(&nl, inside, before, after).await.map_err(failed)?;
         let mtu = self.ports.get(&after.name).map_or(0, |live| live.mtu);
         self.datapath.update_port(id, mtu, after.up, after.offload);
-        if traffic::setup(before) != traffic::setup(after) {
-            self.datapath.set_traffic(id, &traffic::setup(after));
-        }
         if before.up != after.up {
             let carries = match self.ports.get(&after.name) {
                 Some(live) => self.carries_now(after, live).await?,
