@@ -94,9 +94,11 @@ impl Worker {
         let own = &shared.workers[self.index];
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut busy_since: Option<Instant> = None;
+        let mut due_soon = false;
         while !shared.stop.load(Ordering::Acquire) {
             // After traffic the next frame is often near: looking for it a while is cheaper than going to sleep.
             let timeout = match busy_since {
+                _ if due_soon => EpollTimeout::ZERO,
                 Some(last) if last.elapsed() < self.spin => EpollTimeout::ZERO,
                 _ => EpollTimeout::NONE,
             };
@@ -125,7 +127,7 @@ impl Worker {
                 busy_since = Some(Instant::now());
             }
             self.release(&own.schedule, now);
-            own.schedule.arm();
+            due_soon = own.schedule.arm();
         }
     }
 

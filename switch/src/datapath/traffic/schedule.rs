@@ -10,8 +10,10 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::agenda::Agenda;
 use super::line::Line;
-use super::lock;
+use super::{lock, nanoseconds};
 
+/// Most nanoseconds that the timer is set early, so that the worker is awake when a frame is due.
+const MOST_LEAD: u64 = 200_000;
 /// No frame waits.
 const NEVER: u64 = u64::MAX;
 
@@ -40,6 +42,9 @@ struct Queue {
     agenda: Agenda<Held>,
     /// What the timer is set to.
     armed: u64,
+    /// Nanoseconds by which a worker wakes up late, on average: an idle processor takes its time. So much earlier it is
+    /// woken, and looks for the rest.
+    lead: u64,
 }
 
 impl Schedule {
@@ -53,6 +58,7 @@ impl Schedule {
             queue: Mutex::new(Queue {
                 agenda: Agenda::default(),
                 armed: NEVER,
+                lead: 0,
             }),
             first: AtomicU64::new(NEVER),
             timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?,
@@ -97,14 +103,26 @@ impl Schedule {
         let queue = &mut *lock(&self.queue);
         // Empty if it was set anew; what is set below counts then.
         let _ = self.timer.wait();
-        queue.armed = NEVER;
+        if queue.armed != NEVER {
+            let late = nanoseconds().saturating_sub(queue.armed).min(MOST_LEAD);
+            queue.lead = (7 * queue.lead + late) / 8;
+            queue.armed = NEVER;
+        }
     }
 
-    /// Before the worker sleeps: the timer is to wake it for the first frame.
-    pub fn arm(&self) {
-        if self.first.load(Ordering::Relaxed) != NEVER {
-            self.set_timer(&mut lock(&self.queue));
+    /// Before the worker sleeps: the timer is to wake it for the first frame. True: that is so soon that it had better
+    /// stay awake.
+    pub fn arm(&self) -> bool {
+        if self.first.load(Ordering::Relaxed) == NEVER {
+            return false;
         }
+        let queue = &mut *lock(&self.queue);
+        let first = queue.first();
+        let near = first != NEVER && first.saturating_sub(queue.lead) <= nanoseconds();
+        if !near {
+            self.set_timer(queue);
+        }
+        near
     }
 
     /// Takes all frames out whose wire is gone; `dropped` is called for each.
@@ -125,6 +143,10 @@ impl Schedule {
 
     fn set_timer(&self, queue: &mut Queue) {
         let first = queue.first();
+        if first == NEVER {
+            return;
+        }
+        let first = first.saturating_sub(queue.lead);
         if first < queue.armed {
             // A time that has passed sets the timer off at once. Nothing can fail here: the descriptor is ours and
             // the time is one.
