@@ -387,3 +387,31 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(answer.body.contains("1.5 is no share"), "{answer:?}");
 }
+
+#[test]
+fn the_lab_of_a_far_site_works() {
+    let lab = Lab::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/labs/wan-link.toml");
+    lab.ok(&format!("apply {file}"));
+    let router = vswitch_tests::Place::named("router");
+    router
+        .run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))
+        .unwrap();
+    let office = vswitch_tests::Place::named("office");
+    // The line loses a frame now and then.
+    let answer = wait_for("the far site to answer", || {
+        let output = office.output("ping -n -c 1 -W 2 10.2.0.2");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    });
+    let time = answer
+        .split_once("time=")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
+    assert!(time.is_some_and(|time| time >= 80.0), "{answer}");
+    let shown = lab.ok("impair show");
+    assert!(
+        shown.contains("rate=20mbit,limit=100") && shown.contains("loss=0.5%"),
+        "{shown}"
+    );
+    assert!(lab.ok("storm show branch").contains("50pps"));
+}

@@ -101,6 +101,9 @@ impl Line {
     /// Changes what happens from now on. Frames on the wire arrive as they were to.
     pub fn configure(&self, settings: &Impairment) {
         let state = &mut *lock(&self.state);
+        if state.settings == *settings {
+            return;
+        }
         let old = std::mem::replace(&mut state.settings, settings.clone());
         if settings.seed.is_some() {
             // The same command is the start of the same run.

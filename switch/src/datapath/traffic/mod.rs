@@ -101,6 +101,10 @@ impl Datapath {
     /// Sets what a port does to its traffic. What stays as it is goes on undisturbed; frames on a wire that is impaired no
     /// more are dropped.
     pub fn set_traffic(&self, id: PortId, setup: &TrafficSetup) {
+        let plain = *setup == TrafficSetup::default();
+        if plain && self.snapshot().port(id).is_none_or(|port| port.traffic.is_none()) {
+            return;
+        }
         let workers = self.workers();
         self.edit(|snapshot| {
             let Some(slot) = entry(&mut snapshot.ports, id.index()) else {
