@@ -164,3 +164,87 @@ impl Queue {
         self.agenda.next_due().unwrap_or(NEVER)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use vswitch_api::Impairment;
+
+    use super::super::line::Direction;
+    use super::*;
+    use crate::datapath::PortId;
+    use crate::datapath::counters::WorkerCounters;
+
+    fn line() -> Arc<Line> {
+        let settings = Impairment {
+            delay_us: 1,
+            ..Impairment::default()
+        };
+        let counters: Arc<[WorkerCounters]> = [WorkerCounters::default()].into();
+        Arc::new(Line::new(PortId(0), Direction::Out, 0, counters, &settings))
+    }
+
+    fn frame(line: &Arc<Line>, mark: u8) -> Held {
+        Held {
+            line: line.clone(),
+            wire: Box::new([mark]),
+            segments: 1,
+        }
+    }
+
+    fn goes_off(schedule: &Schedule, within_ms: u16) -> bool {
+        let mut polled = [PollFd::new(schedule.timer(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::from(within_ms)).unwrap() > 0
+    }
+
+    #[test]
+    fn another_worker_s_frame_wakes_the_owner_when_it_is_due() {
+        let (schedule, line) = (Schedule::new().unwrap(), line());
+        let due = nanoseconds() + 5_000_000;
+        schedule.hold(&mut vec![(due, frame(&line, 1))], true);
+        assert!(goes_off(&schedule, 20_000));
+        assert!(nanoseconds() >= due);
+        schedule.fired();
+        assert!(!goes_off(&schedule, 0), "once is enough");
+        let mut taken = Vec::new();
+        schedule.take(nanoseconds, 9, &mut taken);
+        assert_eq!(taken.len(), 1);
+        assert!(
+            !schedule.arm() && !goes_off(&schedule, 0),
+            "nothing is left to wait for"
+        );
+    }
+
+    #[test]
+    fn an_earlier_frame_sets_the_timer_anew() {
+        let (schedule, line) = (Schedule::new().unwrap(), line());
+        let now = nanoseconds();
+        schedule.hold(&mut vec![(now + 3_600_000_000_000, frame(&line, 1))], true);
+        schedule.hold(&mut vec![(now, frame(&line, 2))], true);
+        assert!(goes_off(&schedule, 20_000));
+        schedule.fired();
+        let mut taken = Vec::new();
+        schedule.take(nanoseconds, 9, &mut taken);
+        assert_eq!(taken.iter().map(|held| held.wire[0]).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn frames_of_a_closed_line_are_taken_out_and_no_others() {
+        let (schedule, open, closed) = (Schedule::new().unwrap(), line(), line());
+        let frames = (0..10u8).map(|n| (u64::from(n), frame(if n % 2 == 0 { &open } else { &closed }, n)));
+        schedule.hold(&mut frames.collect(), false);
+        closed.close();
+        let mut dropped = Vec::new();
+        schedule.flush_closed(|held| dropped.push(held.wire[0]));
+        dropped.sort_unstable();
+        assert_eq!(dropped, [1, 3, 5, 7, 9]);
+        let mut taken = Vec::new();
+        schedule.take(|| 100, 3, &mut taken);
+        schedule.take(|| 100, 9, &mut taken);
+        assert_eq!(
+            taken.iter().map(|held| held.wire[0]).collect::<Vec<_>>(),
+            [0, 2, 4, 6, 8]
+        );
+        assert!(schedule.first.load(Ordering::Relaxed) == NEVER);
+    }
+}

@@ -1,5 +1,6 @@
 //! Wires with frames on them, without threads or clocks.
 
+use proptest::prelude::*;
 use vswitch_api::Share;
 
 use super::*;
@@ -182,4 +183,48 @@ fn a_wire_that_was_taken_away_takes_nothing() {
     line.flush(0, &held[0].1);
     assert_eq!(totals(&line).tx_drops.get("impair-flushed"), Some(&2));
     assert_eq!(line.waiting(), 0);
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_is_held_or_dropped_by_name(
+        frames in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), 0u8..6, 0u16..60), 0..20),
+        shares in [0..=1_000_000u32, 0..=1_000_000u32, 0..=1_000_000u32, 0..=1_000_000u32],
+        limit in 1..100u32,
+        inward: bool,
+    ) {
+        let [loss, duplicate, reorder, corrupt] = shares.map(|ppm| Share::from_ppm(ppm).unwrap());
+        let settings = Impairment { loss, duplicate, reorder, corrupt, limit: Some(limit), ..Impairment::default() };
+        let direction = if inward { Direction::In } else { Direction::Out };
+        let line = line(direction, settings);
+        let frames: Vec<_> = frames
+            .into_iter()
+            .map(|(frame, gso, size)| {
+                let mut wire = vec![0; VNET_HDR_LEN];
+                // Mostly a header that is taken: a plain frame, or GSO of TCP and UDP.
+                wire[1] = gso;
+                wire[4..6].copy_from_slice(&size.to_ne_bytes());
+                wire.extend(frame);
+                wire
+            })
+            .collect();
+        let held = load(&line, 0, &frames);
+        prop_assert_eq!(held.len() as u64, line.waiting());
+        prop_assert!(held.len() <= limit as usize);
+        let totals = totals(&line);
+        let (dropped, doubled, cut) = match direction {
+            Direction::In => (&totals.rx_drops, totals.impair.rx_duplicates, None),
+            Direction::Out => (&totals.tx_drops, totals.impair.tx_duplicates, Some(totals.impair.tx_segments)),
+        };
+        let ends = held.len() as u64 + dropped.values().sum::<u64>();
+        match cut {
+            Some(cut) => prop_assert_eq!(frames.len() as u64 + doubled + cut, ends),
+            // Wire frames on the way in count as received one by one, the dropped ones here.
+            None => prop_assert_eq!(totals.rx_frames, dropped.values().sum::<u64>()),
+        }
+        for (_, held) in &held {
+            line.arrived(held);
+        }
+        prop_assert_eq!(line.waiting(), 0);
+    }
 }
