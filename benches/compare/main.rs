@@ -6,6 +6,7 @@
 
 mod command;
 mod generator;
+mod impair;
 mod lab;
 mod measure;
 mod peers;
@@ -47,6 +48,15 @@ enum Command {
         /// Ports present
         #[arg(long, default_value_t = 100)]
         count: u32,
+    },
+    /// Measures how exact delay, rate and loss of impaired ports are (JSON)
+    Impair {
+        /// Seconds of each delay and rate
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// Datagrams of each loss
+        #[arg(long, default_value_t = 50_000)]
+        datagrams: u32,
     },
     /// Attaches many ports and pings from every one to the next and to the first (JSON)
     Ports {
@@ -107,6 +117,9 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Some(Command::Gen(arguments)) => generate(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Memory { count }) => sandbox::enter(|| print_json(&scale::memory(count)?)),
+        Some(Command::Impair { seconds, datagrams }) => {
+            sandbox::enter(|| print_json(&impair::impair(seconds, datagrams)?))
+        }
         Some(Command::Ports { count }) => sandbox::enter(|| print_json(&scale::ports(count)?)),
         None => sandbox::enter(|| compare(&cli.compare)),
     };

@@ -34,7 +34,12 @@ fn the_lab_files_are_labs() {
     }
     assert_eq!(
         names.into_iter().collect::<Vec<_>>(),
-        ["gateway.toml", "three-namespaces.toml", "two-switches.toml"]
+        [
+            "gateway.toml",
+            "three-namespaces.toml",
+            "two-switches.toml",
+            "wan-link.toml"
+        ]
     );
 }
 

@@ -7,7 +7,9 @@ pub mod namespace;
 pub mod parse;
 pub mod policy;
 pub mod port;
+pub mod quantity;
 pub mod switch;
+pub mod traffic;
 
 use std::path::PathBuf;
 
@@ -18,6 +20,7 @@ use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
+use traffic::{ImpairArgs, PoliceArgs, StormArgs};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -184,6 +187,15 @@ Examples:
   vswitchctl set switch main --ageing 60"
     )]
     Set(SetCommand),
+    /// Delay, lose, double, reorder, corrupt or slow down frames of a port
+    #[command(after_long_help = traffic::IMPAIR_EXAMPLES)]
+    Impair(Box<ImpairArgs>),
+    /// Drop what comes from a port above a rate
+    #[command(after_long_help = traffic::POLICE_EXAMPLES)]
+    Police(PoliceArgs),
+    /// Drop what would be flooded from a port above a rate, by class
+    #[command(after_long_help = traffic::STORM_EXAMPLES)]
+    Storm(StormArgs),
     /// Make, remove, look into or enter network namespaces
     #[command(
         subcommand,

@@ -8,6 +8,7 @@ mod lab;
 mod namespaces;
 mod ports;
 mod switches;
+mod traffic;
 
 use hyper::Method;
 use serde::Serialize;
@@ -67,6 +68,9 @@ impl Session {
             Command::Fdb(args) => self.fdb(args).await,
             Command::Switch(command) => self.switch(command).await,
             Command::Set(command) => self.set(command).await,
+            Command::Impair(args) => self.impair(*args).await,
+            Command::Police(args) => self.police(args).await,
+            Command::Storm(args) => self.storm(args).await,
             Command::Ns(command) => self.namespace(command).await,
             Command::Addr(command) => self.address(command).await,
             Command::Route(command) => self.route(command).await,

@@ -93,10 +93,10 @@ impl Session {
             vlan: policy.port_vlan(),
             accept: policy.accept_frames(),
             isolation: policy.isolation,
-            acl: None,
             learning: now.as_ref().and_then(|port| policy.learning(port.learning)),
             flooding: now.as_ref().and_then(|port| policy.flooding(port.flooding)),
             pin: now.and_then(|port| policy.pin(port.pin)),
+            ..PortPatch::default()
         };
         self.change(
             Method::PATCH,

@@ -7,6 +7,7 @@ pub mod page;
 pub mod ports;
 pub mod switches;
 pub mod table;
+pub mod traffic;
 pub mod units;
 
 use std::io::{self, IsTerminal, Write};

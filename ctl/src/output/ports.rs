@@ -6,7 +6,7 @@ use vswitch_api::{Port, PortKind, Route};
 
 use super::page::Page;
 use super::table::{Table, Tone, list, number, word};
-use super::{Style, units};
+use super::{Style, traffic, units};
 
 /// A table of ports, one a line; below it why some do not carry frames. `switch`: with a column for the switch.
 pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, switch: bool) -> String {
@@ -61,6 +61,7 @@ pub fn page(style: Style, view: &PortView) -> String {
     page.list("routes", port.routes.iter().map(route));
     page.line("offload", if port.offload { "on" } else { "off" });
     policy(&mut page, port);
+    traffic::lines(&mut page, view);
     page.line("queues", view.queues.to_string());
     page.line("FDB entries", view.fdb_entries.to_string());
 
@@ -79,8 +80,10 @@ pub fn page(style: Style, view: &PortView) -> String {
         },
     );
     drops(&mut page, &counters.rx_drops);
+    traffic::received(&mut page, view);
     page.line("sent", frames(counters.tx_frames, counters.tx_bytes));
     drops(&mut page, &counters.tx_drops);
+    traffic::sent(&mut page, view);
     page.render()
 }
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::acl::PortAcl;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default};
+use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// Default time after which a learned address is forgotten, in seconds (IEEE 802.1Q-2022 table 8-6).
 pub const DEFAULT_AGEING_SECS: u32 = 300;
@@ -160,6 +161,15 @@ pub struct Port {
     /// Access control lists.
     #[serde(default, skip_serializing_if = "is_default")]
     pub acl: PortAcl,
+    /// What happens to frames on their way in and out, as on a bad or slow wire.
+    #[serde(default, skip_serializing_if = "Impairments::is_none")]
+    pub impair: Impairments,
+    /// The rate above which frames from the port are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub police: Option<RateLimit>,
+    /// The rates above which frames from the port are dropped and not flooded.
+    #[serde(default, skip_serializing_if = "StormControl::is_none")]
+    pub storm: StormControl,
 }
 
 impl Port {
@@ -184,6 +194,9 @@ impl Port {
             isolation: Isolation::default(),
             pin: Pin::default(),
             acl: PortAcl::default(),
+            impair: Impairments::default(),
+            police: None,
+            storm: StormControl::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`request`]: what a request carries that is not simply one of the above
+//! * [`traffic`]: what a port does to its traffic: impairment, policer, storm control
 //! * [`view`]: what the daemon answers: states, counters, tables
 //! * [`event`]: what happens, as it happens
 //! * [`error`]: the one error type and its stable codes
@@ -19,12 +20,14 @@ pub mod lab;
 pub mod name;
 pub mod policy;
 pub mod request;
+pub mod traffic;
 pub mod view;
 
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, Switch};
 pub use name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 
 /// Version of the HTTP API; the first part of every path (`/v1/...`).
 pub const API_VERSION: u32 = 1;

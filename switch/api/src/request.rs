@@ -8,6 +8,7 @@ use crate::acl::PortAcl;
 use crate::lab::ReservedMulticast;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId};
+use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// Changes of a port; what is absent stays as it is. `PATCH /v1/ports/{name}`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -43,6 +44,15 @@ pub struct PortPatch {
     /// Access control lists, both as a whole: replaced at one instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acl: Option<PortAcl>,
+    /// New impairment of a direction, in place of the one before; `{}` takes it away, and a direction that is absent stays.
+    #[serde(skip_serializing_if = "Impairments::is_none")]
+    pub impair: Impairments,
+    /// New policer, in place of the one before; `{}` takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub police: Option<RateLimit>,
+    /// New storm control of all classes, in place of the one before; `{}` takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<StormControl>,
 }
 
 /// Changes of a switch; what is absent stays as it is. `PATCH /v1/switches/{name}`

@@ -9,6 +9,7 @@ use crate::acl::AclRule;
 use crate::lab::{Port, Switch};
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 use crate::policy::VlanId;
+use crate::traffic::ImpairCounters;
 
 /// The daemon itself. `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -118,7 +119,9 @@ pub struct PortAclView {
 /// Counters of a port. A GSO frame counts as one frame with all its bytes.
 ///
 /// They add up: `rx_frames` = `rx_forwarded` + `rx_flooded` + all of `rx_drops`, and over a switch
-/// the sum of `rx_forwarded` + `flood_copies` = the sum of `tx_frames` + all of `tx_drops`.
+/// the sum of `rx_forwarded` + `flood_copies` = the sum of `tx_frames` + all of `tx_drops`. Impairment on the way out
+/// makes frames and holds some back, and so adds its `tx_duplicates` + `tx_segments` to the left side of that and its
+/// `tx_waiting` to the right.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortCounters {
     /// Frames that came in from the port.
@@ -141,6 +144,9 @@ pub struct PortCounters {
     /// Frames that were to go out and were dropped, by reason; only reasons that happened.
     #[serde(default)]
     pub tx_drops: BTreeMap<String, u64>,
+    /// What impairment did beyond dropping; absent if nothing.
+    #[serde(default, skip_serializing_if = "ImpairCounters::is_none")]
+    pub impair: ImpairCounters,
 }
 
 /// An FDB entry. `GET /v1/switches/{name}/fdb`

@@ -12,7 +12,7 @@ use vswitch_api::{ApiError, Port, PortKind};
 use super::complete::ifname;
 use super::interface::{announce_all, configure, open_packet, vanished};
 use super::policy::port_settings;
-use super::{Inner, LivePort, text};
+use super::{Inner, LivePort, text, traffic};
 use crate::datapath::policy::PLAIN;
 use crate::datapath::{PortId, PortSetup};
 use crate::kernel::{KernelError, NetNs};
@@ -106,6 +106,7 @@ impl Inner {
             .add_port(setup)
             .map_err(|error| text::step(object.clone(), "poll the port", &error))?;
         made.push(Made::Datapath(id));
+        self.datapath.set_traffic(id, &traffic::setup(port));
         let mut live = LivePort {
             id: Some(id),
             state: PortState::Up,

@@ -5,13 +5,13 @@ use vswitch_api::{ApiError, EventKind, Port, PortKind};
 use super::attach::state_of;
 use super::detach::gone_is_fine;
 use super::interface::{add_address, add_route, announce_all, mtu};
-use super::{Inner, text};
+use super::{Inner, text, traffic};
 use crate::datapath::PortId;
 use crate::kernel::{KernelError, Netlink};
 use crate::port::PortIo;
 
 impl Inner {
-    /// Makes a port that is there what it is wanted to be: MTU, up or down, offloads, addresses, routes.
+    /// Makes a port that is there what it is wanted to be: traffic settings, MTU, up or down, offloads, addresses, routes.
     /// On an error some may be changed: the caller carries out the inverse change.
     pub(super) async fn change(&mut self, before: &Port, after: &Port) -> Result<(), ApiError> {
         let object = text::port(&after.name);
@@ -21,6 +21,13 @@ impl Inner {
             // Missing: it is made as it is wanted when it is back.
             return Ok(());
         };
+        if traffic::setup(before) != traffic::setup(after) {
+            self.datapath.set_traffic(id, &traffic::setup(after));
+            if traffic::same_but_for_it(before, after) {
+                // The kernel has no part in it.
+                return Ok(());
+            }
+        }
         let netns = self.netns_of(after)?;
         let nl = netns.netlink().await.map_err(failed)?;
         let wanted_mtu = match after.kind {

@@ -41,6 +41,7 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
             port.namespace = port.name.as_str().parse().ok();
         }
     }
+    super::traffic::complete(lab);
     name_cable_ends(lab, before, interfaces);
     choose_macs(lab, before, salt);
 }

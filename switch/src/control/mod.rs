@@ -25,6 +25,7 @@ mod requests;
 mod start;
 mod state;
 mod text;
+mod traffic;
 mod validate;
 mod view;
 mod watch;

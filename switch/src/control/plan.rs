@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use vswitch_api::{Cable, Lab, NsName, Port, PortKind, Switch};
 
 use super::complete::ifname;
+use super::traffic;
 
 /// One step. Its inverse takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +146,7 @@ fn describe_change(before: &Port, after: &Port) -> Vec<String> {
     for (what, _) in policies.iter().filter(|(_, changed)| *changed) {
         lines.push(format!("set {what} of port {name}"));
     }
+    lines.extend(traffic::describe(before, after));
     let (gone, new) = difference(&before.addresses, &after.addresses);
     lines.extend(gone.map(|a| format!("took address {a} from port {name}")));
     lines.extend(new.map(|a| format!("gave port {name} address {a}")));

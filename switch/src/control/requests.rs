@@ -11,7 +11,7 @@ use super::complete::{Interfaces, complete, ifname, main_switch};
 use super::interface::mtu;
 use super::plan::{namespaces, plan};
 use super::validate::validate;
-use super::{Control, Inner, text};
+use super::{Control, Inner, text, traffic};
 
 impl Control {
     /// Makes the lab what `change` makes of it.
@@ -162,9 +162,11 @@ impl Control {
     /// # Errors
     /// NotFound, Invalid; the kernel refused a step.
     pub async fn patch_port(&self, name: &PortName, patch: PortPatch) -> Result<Changes, ApiError> {
+        let up = patch.up;
         let changes = self
             .edit(ChangeOptions::default(), |_, lab| {
                 let port = port_mut(lab, name)?;
+                traffic::patch(port, patch.clone());
                 port.mtu = patch.mtu.or(port.mtu);
                 port.up = patch.up.unwrap_or(port.up);
                 port.offload = patch.offload.unwrap_or(port.offload);
@@ -184,7 +186,7 @@ impl Control {
                 Ok(())
             })
             .await?;
-        if patch.up == Some(true) {
+        if up == Some(true) {
             let mut inner = self.inner.lock().await;
             inner.open(name).await;
             // The way to say: look again whether it is back.

@@ -11,7 +11,7 @@ use vswitch_api::{ApiError, IfAddr, Lab, Mac, NsName, Port, PortKind};
 
 use super::complete::{ifname, main_switch};
 use super::plan::namespaces;
-use super::text;
+use super::{text, traffic};
 
 /// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
 const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
@@ -232,6 +232,7 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
         );
     }
     check_policy(port)?;
+    traffic::check(port)?;
     for route in &port.routes {
         check_route(port, route.to.addr().is_ipv4(), route.via)?;
     }

@@ -67,6 +67,16 @@ pub enum DropReason {
     LoopProbe,
     /// Ingress: the kernel had more frames for the daemon than its queue holds.
     Overrun,
+    /// Ingress: above the rate of the port's policer.
+    Policed,
+    /// Ingress: to be flooded, above the rate of the port's storm control.
+    Storm,
+    /// Ingress: lost by impairment.
+    ImpairLossIn,
+    /// Ingress: more frames than the limit of the impairment wait already.
+    ImpairQueueIn,
+    /// Ingress: the impairment that held the frame was taken away.
+    ImpairFlushedIn,
     /// Egress: a rule of the port denies it.
     AclOut,
     /// Egress: longer than the MTU of the port.
@@ -77,11 +87,17 @@ pub enum DropReason {
     LinkDown,
     /// Egress: the kernel does not take the frame, or it can't be segmented.
     Rejected,
+    /// Egress: lost by impairment.
+    ImpairLossOut,
+    /// Egress: more frames than the limit of the impairment wait already.
+    ImpairQueueOut,
+    /// Egress: the impairment that held the frame was taken away.
+    ImpairFlushedOut,
 }
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 34] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -103,14 +119,22 @@ impl DropReason {
         Self::Isolated,
         Self::LoopProbe,
         Self::Overrun,
+        Self::Policed,
+        Self::Storm,
+        Self::ImpairLossIn,
+        Self::ImpairQueueIn,
+        Self::ImpairFlushedIn,
         Self::AclOut,
         Self::Mtu,
         Self::QueueFull,
         Self::LinkDown,
         Self::Rejected,
+        Self::ImpairLossOut,
+        Self::ImpairQueueOut,
+        Self::ImpairFlushedOut,
     ];
 
-    /// The word for it in the API.
+    /// The word for it in the API; what can happen both ways has one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -139,20 +163,22 @@ impl DropReason {
             Self::QueueFull => "queue-full",
             Self::LinkDown => "link-down",
             Self::Rejected => "rejected",
+            Self::Policed => "policed",
+            Self::Storm => "storm",
+            Self::ImpairLossIn | Self::ImpairLossOut => "impair-loss",
+            Self::ImpairQueueIn | Self::ImpairQueueOut => "impair-queue",
+            Self::ImpairFlushedIn | Self::ImpairFlushedOut => "impair-flushed",
         }
     }
 
     /// Whether the frame was dropped on its way out of the port rather than on its way in.
     pub fn is_egress(self) -> bool {
-        matches!(
-            self,
-            Self::AclOut | Self::Mtu | Self::QueueFull | Self::LinkDown | Self::Rejected
-        )
+        self as usize >= Self::AclOut as usize
     }
 }
 
 /// The counters that one worker keeps for one port, on cache lines of their own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub struct WorkerCounters {
     pub(super) rx_frames: Counter,
@@ -162,7 +188,36 @@ pub struct WorkerCounters {
     pub(super) flood_copies: Counter,
     pub(super) tx_frames: Counter,
     pub(super) tx_bytes: Counter,
+    pub(super) rx_duplicates: Counter,
+    pub(super) tx_duplicates: Counter,
+    pub(super) tx_segments: Counter,
+    pub(super) rx_corrupted: Counter,
+    pub(super) tx_corrupted: Counter,
+    pub(super) rx_reordered: Counter,
+    pub(super) tx_reordered: Counter,
     drops: [Counter; DropReason::ALL.len()],
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        Self {
+            rx_frames: Counter::default(),
+            rx_bytes: Counter::default(),
+            rx_forwarded: Counter::default(),
+            rx_flooded: Counter::default(),
+            flood_copies: Counter::default(),
+            tx_frames: Counter::default(),
+            tx_bytes: Counter::default(),
+            rx_duplicates: Counter::default(),
+            tx_duplicates: Counter::default(),
+            tx_segments: Counter::default(),
+            rx_corrupted: Counter::default(),
+            tx_corrupted: Counter::default(),
+            rx_reordered: Counter::default(),
+            tx_reordered: Counter::default(),
+            drops: [const { Counter(AtomicU64::new(0)) }; DropReason::ALL.len()],
+        }
+    }
 }
 
 impl WorkerCounters {
@@ -186,6 +241,13 @@ impl WorkerCounters {
         total.flood_copies += self.flood_copies.get();
         total.tx_frames += self.tx_frames.get();
         total.tx_bytes += self.tx_bytes.get();
+        total.impair.rx_duplicates += self.rx_duplicates.get();
+        total.impair.tx_duplicates += self.tx_duplicates.get();
+        total.impair.tx_segments += self.tx_segments.get();
+        total.impair.rx_corrupted += self.rx_corrupted.get();
+        total.impair.tx_corrupted += self.tx_corrupted.get();
+        total.impair.rx_reordered += self.rx_reordered.get();
+        total.impair.tx_reordered += self.tx_reordered.get();
         for reason in DropReason::ALL {
             let count = self.drops[reason as usize].get();
             if count > 0 {
@@ -208,10 +270,8 @@ mod tests {
     fn each_reason_has_its_place_and_word() {
         for (i, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, i);
-            assert_eq!(
-                DropReason::ALL.iter().filter(|r| r.as_str() == reason.as_str()).count(),
-                1
-            );
+            let word = |reason: DropReason| (reason.is_egress(), reason.as_str());
+            assert_eq!(DropReason::ALL.iter().filter(|r| word(**r) == word(reason)).count(), 1);
         }
     }
 }

@@ -39,21 +39,10 @@ impl Egress {
         }
     }
 
-    /// Sends the frames of `list` to `port`, in order, and counts each as sent or dropped. `vlan`: what its tags are to
-    /// be, on a switch that tells VLANs apart.
-    pub fn send(&mut self, port: &PortEntry, vlan: Option<&VlanPort>, worker: usize, batch: &mut Batch, list: &[u8]) {
+    /// Sends the frames of `list` to `port`, in order, and counts each as sent or dropped.
+    pub fn send(&mut self, port: &PortEntry, worker: usize, batch: &mut Batch, list: &[u8]) {
         self.ready.clear();
-        let acl = port.policy.as_ref().and_then(|policy| policy.acl_out.as_deref());
         for &i in list {
-            if let Some(acl) = acl
-                && !acl.permits(batch.frame(i.into()), batch.vlan(i.into()).id(), true)
-            {
-                port.counters[worker].drop_frame(DropReason::AclOut);
-                continue;
-            }
-            if let Some(vlan) = vlan {
-                vlan.shape(batch, i.into());
-            }
             match choose(port, batch, i.into()) {
                 Way::AsIs => self.ready.push(i),
                 Way::Segmented => {
@@ -113,6 +102,32 @@ impl Egress {
                 });
         }
         outcome
+    }
+}
+
+/// What a policy does to frames on their way out: puts those of `list` that the port's rules let out into `leaving`, with the
+/// tags that they have there. `vlan`: what those are, on a switch that tells VLANs apart.
+pub fn leave(
+    port: &PortEntry,
+    vlan: Option<&VlanPort>,
+    worker: usize,
+    batch: &mut Batch,
+    list: &[u8],
+    leaving: &mut Vec<u8>,
+) {
+    leaving.clear();
+    let acl = port.policy.as_ref().and_then(|policy| policy.acl_out.as_deref());
+    for &i in list {
+        if let Some(acl) = acl
+            && !acl.permits(batch.frame(i.into()), batch.vlan(i.into()).id(), true)
+        {
+            port.counters[worker].drop_frame(DropReason::AclOut);
+            continue;
+        }
+        if let Some(vlan) = vlan {
+            vlan.shape(batch, i.into());
+        }
+        leaving.push(i);
     }
 }
 

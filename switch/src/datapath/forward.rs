@@ -198,8 +198,9 @@ impl<'a> Way<'a> {
             self.learn(FdbKey::new(NO_VLAN, mac_to_u64(src)), src, LearnRule::PLAIN, notice);
         }
         let output = self.look_up(vlan, dst);
-        if let Output::Port(egress) = output {
-            self.may_leave::<POLICY>(egress, vlan)?;
+        match output {
+            Output::Port(egress) => self.may_leave::<POLICY>(egress, vlan)?,
+            Output::Flood(_) => self.may_flood(dst, wire)?,
         }
         Ok((vlan, output))
     }
@@ -263,6 +264,15 @@ impl<'a> Way<'a> {
         match known.filter(|egress| self.snapshot.port(*egress).is_some_and(|port| port.up)) {
             Some(egress) => Output::Port(egress),
             None => Output::Flood(&flood.unknown_unicast),
+        }
+    }
+
+    /// Storm control.
+    #[inline]
+    fn may_flood(&self, dst: Mac, wire: &[u8]) -> Result<(), DropReason> {
+        match &self.port.traffic {
+            Some(traffic) if !traffic.may_flood(dst, wire) => Err(DropReason::Storm),
+            _ => Ok(()),
         }
     }
 

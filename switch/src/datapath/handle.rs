@@ -21,6 +21,7 @@ use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
 use super::guard::probe;
 use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 use super::snapshot::{FloodSets, PortEntry, Snapshot, SwitchEntry};
+use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
 use crate::frame::mac_to_u64;
@@ -141,7 +142,7 @@ impl Datapath {
     }
 
     /// Publishes what `change` makes of the snapshot.
-    fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
+    pub(super) fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
         let _guard = lock(&self.edit);
         let mut snapshot = Snapshot::clone(&self.snapshot());
         let result = change(&mut snapshot);
@@ -230,6 +231,7 @@ impl Datapath {
             up,
             offload,
             policy,
+            traffic: None,
             counters,
         };
         let port = self.edit(|snapshot| {
@@ -309,6 +311,8 @@ impl Datapath {
         let Some(port) = self.snapshot().port(id).cloned() else {
             return;
         };
+        // Frames that wait on its wires are dropped as long as they can be counted.
+        self.set_traffic(id, &TrafficSetup::default());
         for (index, worker) in self.shared.workers.iter().enumerate() {
             if let Some(fd) = port.io.receive_fd(index, self.workers(), id.index()) {
                 // Not there if a worker took it out because the device failed.
@@ -367,6 +371,7 @@ impl Datapath {
         let mut total = PortCounters::default();
         if let Some(port) = self.snapshot().port(id) {
             port.counters.iter().for_each(|counters| counters.add_to(&mut total));
+            port.traffic.iter().for_each(|traffic| traffic.add_to(&mut total));
             let overruns = port.io.overruns();
             if overruns > 0 {
                 total.rx_frames += overruns;
@@ -464,7 +469,7 @@ fn key(vlan: u16, mac: Mac) -> FdbKey {
     FdbKey::new(vlan, mac_to_u64(mac))
 }
 
-fn entry<T>(table: &mut [Option<T>], index: usize) -> Option<&mut T> {
+pub(super) fn entry<T>(table: &mut [Option<T>], index: usize) -> Option<&mut T> {
     table.get_mut(index)?.as_mut()
 }
 

@@ -15,6 +15,8 @@
 //! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
 //! crosses a thread, so the frames of a flow stay in order: all of a flow come by one queue.
 //!
+//! A port that is impaired, policed or limited leaves this way at 1, 3 or 4: see [`traffic`].
+//!
 //! What the worker reads is an immutable [`snapshot`] that control replaces as a whole; a worker looks once a batch
 //! whether there is a newer one. [`handle::Datapath`] is what control holds: it publishes snapshots and waits, where
 //! something is to be freed, until every worker has left the old one. Workers allocate nothing per frame, take no lock
@@ -31,6 +33,7 @@ pub mod pin;
 pub mod policy;
 mod setup;
 pub mod snapshot;
+pub mod traffic;
 pub mod vlan;
 mod worker;
 
@@ -38,6 +41,7 @@ pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
 pub use handle::Datapath;
 pub use setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
+pub use traffic::TrafficSetup;
 
 /// Index of a port in the datapath; used again after the port was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,6 +7,7 @@ use vswitch_api::ReservedMulticast;
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
 use super::policy::{PLAIN, PortPolicy};
+use super::traffic::Traffic;
 use super::{PortId, SwitchId};
 use crate::port::PortIo;
 
@@ -36,6 +37,8 @@ pub struct PortEntry {
     pub offload: bool,
     /// What it lets in and out; none: everything.
     pub policy: Option<Arc<PortPolicy>>,
+    /// What it does to its traffic beyond switching it, if anything.
+    pub traffic: Option<Arc<Traffic>>,
     /// One set for each worker.
     pub counters: Arc<[WorkerCounters]>,
 }

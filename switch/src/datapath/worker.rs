@@ -9,15 +9,22 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
 use super::PortId;
-use super::egress::Egress;
+use super::counters::DropReason;
+use super::egress::{Egress, leave};
 use super::forward::{Notice, OutputLists, forward};
 use super::handle::{Shared, seconds};
 use super::setup::DatapathEvent;
 use super::snapshot::{PortEntry, Snapshot};
+use super::traffic::{Direction, Held, Line, Loader, Schedule, nanoseconds};
 use crate::port::Batch;
+use crate::port::batch::MAX_BATCH;
 
 /// Token of the descriptor by which control wakes a worker.
 pub(super) const WAKE: u64 = u64::MAX;
+/// Token of the timer of a worker's schedule.
+const TIMER: u64 = u64::MAX - 1;
+/// Most held frames that are sent on before other frames have their turn.
+const DUE: usize = 256;
 /// Events taken from the poller at once.
 const EVENTS: usize = 64;
 
@@ -25,6 +32,8 @@ const EVENTS: usize = 64;
 pub(super) struct WorkerShared {
     pub epoll: Epoll,
     pub wake: EventFd,
+    /// Frames that this worker holds back; all workers put some in.
+    pub schedule: Schedule,
 }
 
 impl WorkerShared {
@@ -33,7 +42,9 @@ impl WorkerShared {
         let wake =
             EventFd::from_flags(nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        Ok(Self { epoll, wake })
+        let schedule = Schedule::new()?;
+        epoll.add(schedule.timer(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        Ok(Self { epoll, wake, schedule })
     }
 }
 
@@ -43,9 +54,21 @@ pub(super) struct Worker {
     snapshot: Arc<Snapshot>,
     generation: u64,
     batch: Batch,
+    way: Way,
+    /// Held frames that are due, and the batch that they become.
+    due: Vec<Held>,
+    released: Batch,
+    spin: Duration,
+}
+
+/// The way from a batch that has come in to the ports.
+struct Way {
+    index: usize,
     lists: OutputLists,
     egress: Egress,
-    spin: Duration,
+    loader: Loader,
+    /// Frames of a list that a policy lets out.
+    leaving: Vec<u8>,
 }
 
 impl Worker {
@@ -56,8 +79,15 @@ impl Worker {
             shared,
             generation: 0,
             batch: Batch::new(),
-            lists: OutputLists::default(),
-            egress: Egress::new(),
+            way: Way {
+                index,
+                lists: OutputLists::default(),
+                egress: Egress::new(),
+                loader: Loader::default(),
+                leaving: Vec::with_capacity(MAX_BATCH),
+            },
+            due: Vec::new(),
+            released: Batch::new(),
             spin,
         }
     }
@@ -68,9 +98,11 @@ impl Worker {
         let own = &shared.workers[self.index];
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut busy_since: Option<Instant> = None;
+        let mut due_soon = false;
         while !shared.stop.load(Ordering::Acquire) {
             // After traffic the next frame is often near: looking for it a while is cheaper than going to sleep.
             let timeout = match busy_since {
+                _ if due_soon => EpollTimeout::ZERO,
                 Some(last) if last.elapsed() < self.spin => EpollTimeout::ZERO,
                 _ => EpollTimeout::NONE,
             };
@@ -85,16 +117,21 @@ impl Worker {
             if ready.iter().any(|event| event.data() == WAKE) {
                 let _ = own.wake.read();
             }
+            if ready.iter().any(|event| event.data() == TIMER) {
+                own.schedule.fired();
+            }
             self.refresh();
             let now = seconds();
             let mut served = false;
-            for event in ready.iter().filter(|event| event.data() != WAKE) {
+            for event in ready.iter().filter(|event| event.data() < TIMER) {
                 self.serve(PortId(event.data() as u16), now);
                 served = true;
             }
             if served && !self.spin.is_zero() {
                 busy_since = Some(Instant::now());
             }
+            self.release(&own.schedule, now);
+            due_soon = own.schedule.arm();
         }
     }
 
@@ -103,8 +140,10 @@ impl Worker {
         let generation = self.shared.generation.load(Ordering::Acquire);
         if generation != self.generation {
             self.snapshot = self.shared.snapshot.load_full();
-            self.lists.resize(self.snapshot.ports.len());
+            self.way.lists.resize(self.snapshot.ports.len());
             self.generation = generation;
+            let schedule = &self.shared.workers[self.index].schedule;
+            schedule.flush_closed(|held| held.line.flush(self.index, held));
             self.shared.acknowledge(self.index, generation);
         }
     }
@@ -113,47 +152,145 @@ impl Worker {
         // Not there: it was removed after the poller reported it.
         let Some(port) = self.snapshot.port(id) else { return };
         self.batch.clear();
-        if let Err(error) = port.io.receive(self.index, &mut self.batch, &mut self.egress.messages) {
+        if let Err(error) = port
+            .io
+            .receive(self.index, &mut self.batch, &mut self.way.egress.messages)
+        {
             fail(&self.shared, self.index, port, error.raw_os_error().unwrap_or(0));
             return;
         }
         if self.batch.is_empty() {
             return;
         }
-        forward(
-            &mut self.batch,
-            &self.snapshot,
-            port,
-            self.index,
-            now,
-            &mut self.lists,
-            |notice| {
-                self.shared.notify(match notice {
-                    Notice::LimitReached => DatapathEvent::LimitReached { port: id },
-                    Notice::LoopFound(sent) => DatapathEvent::LoopFound { sent, received: id },
-                    Notice::Learned(mac) => DatapathEvent::Learned {
-                        switch: port.switch,
-                        mac,
-                        port: id,
-                    },
-                    Notice::Moved(mac, from) => DatapathEvent::Moved {
-                        switch: port.switch,
-                        mac,
-                        from,
-                        to: id,
-                    },
-                });
-            },
-        );
-        let (snapshot, egress, batch, worker) = (&self.snapshot, &mut self.egress, &mut self.batch, self.index);
-        let vlan_aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
-        self.lists.drain(|id, list| {
-            if let Some(port) = snapshot.port(id) {
+        if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up)
+            && let Some(line) = traffic.line(Direction::In)
+        {
+            let batch = &self.batch;
+            let frames = (0..batch.len()).map(|i| batch.wire(i));
+            load(self.index, &mut self.way.loader, &self.shared, line, frames);
+            return;
+        }
+        self.way.run(&self.shared, &self.snapshot, port, &mut self.batch, now);
+    }
+
+    /// Lets held frames that are due go on.
+    fn release(&mut self, schedule: &Schedule, now: u32) {
+        schedule.take(nanoseconds, DUE, &mut self.due);
+        let mut due = self.due.drain(..).peekable();
+        while let Some(first) = due.next() {
+            let line = first.line.clone();
+            self.released.clear();
+            let mut next = Some(first);
+            while let Some(held) = next {
+                if line.is_closed() {
+                    line.flush(self.index, &held);
+                } else {
+                    line.arrived(&held);
+                    self.released.push_copy(&held.wire);
+                }
+                let same = |held: &Held| self.released.has_room() && Arc::ptr_eq(&held.line, &line);
+                next = due.next_if(same);
+            }
+            // Its index is its own as long as its line is open.
+            let Some(port) = self.snapshot.port(line.port).filter(|_| !self.released.is_empty()) else {
+                continue;
+            };
+            match line.direction {
+                Direction::In => self
+                    .way
+                    .run(&self.shared, &self.snapshot, port, &mut self.released, now),
+                Direction::Out if port.up => self.way.send(port, &mut self.released),
+                Direction::Out => {
+                    let count = self.released.len() as u64;
+                    port.counters[self.index].drop_frames(DropReason::LinkDown, count);
+                }
+            }
+        }
+    }
+}
+
+impl Way {
+    /// Runs a batch that came in at `port` to completion.
+    fn run(&mut self, shared: &Shared, snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, now: u32) {
+        if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up) {
+            traffic.police(batch, &port.counters[self.index]);
+        }
+        let id = port.id;
+        forward(batch, snapshot, port, self.index, now, &mut self.lists, |notice| {
+            shared.notify(match notice {
+                Notice::LimitReached => DatapathEvent::LimitReached { port: id },
+                Notice::LoopFound(sent) => DatapathEvent::LoopFound { sent, received: id },
+                Notice::Learned(mac) => DatapathEvent::Learned {
+                    switch: port.switch,
+                    mac,
+                    port: id,
+                },
+                Notice::Moved(mac, from) => DatapathEvent::Moved {
+                    switch: port.switch,
+                    mac,
+                    from,
+                    to: id,
+                },
+            });
+        });
+        let Self {
+            index,
+            lists,
+            egress,
+            loader,
+            leaving,
+        } = self;
+        let switch = snapshot.switch(port.switch);
+        let (policies, vlan_aware) = switch.map_or((false, false), |switch| (switch.has_policies, switch.vlan_aware));
+        lists.drain(|id, list| {
+            let Some(port) = snapshot.port(id) else { return };
+            let list = if policies {
                 let vlan = vlan_aware.then(|| &port.policy().vlan);
-                egress.send(port, vlan, worker, batch, list);
+                leave(port, vlan, *index, batch, list, leaving);
+                &leaving[..]
+            } else {
+                list
+            };
+            match port.traffic.as_ref().and_then(|traffic| traffic.line(Direction::Out)) {
+                None => egress.send(port, *index, batch, list),
+                Some(line) => {
+                    let frames = list.iter().map(|&i| batch.wire(i.into()));
+                    load(*index, loader, shared, line, frames);
+                }
             }
         });
     }
+
+    /// Sends a whole batch to a port.
+    fn send(&mut self, port: &PortEntry, batch: &mut Batch) {
+        const ALL: [u8; MAX_BATCH] = {
+            let mut all = [0; MAX_BATCH];
+            let mut i = 0;
+            while i < MAX_BATCH {
+                all[i] = i as u8;
+                i += 1;
+            }
+            all
+        };
+        let list = &ALL[..batch.len()];
+        self.egress.send(port, self.index, batch, list);
+    }
+}
+
+/// Puts frames on the wire of an impaired port.
+fn load<'a>(
+    worker: usize,
+    loader: &mut Loader,
+    shared: &Shared,
+    line: &Arc<Line>,
+    frames: impl Iterator<Item = &'a [u8]>,
+) {
+    let owner = &shared.workers[line.owner];
+    line.load(worker, nanoseconds(), frames, loader, |held| {
+        if !held.is_empty() {
+            owner.schedule.hold(held, line.owner != worker);
+        }
+    });
 }
 
 /// A port that can't be received from is not polled any more, until control opens it anew.

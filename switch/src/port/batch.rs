@@ -98,6 +98,14 @@ impl Batch {
         self.used += (HEADROOM + len).next_multiple_of(64);
     }
 
+    /// Takes a copy of a frame with its virtio-net header in front, of at most [`MAX_FRAME`] bytes; there must be room.
+    pub fn push_copy(&mut self, wire: &[u8]) {
+        if let Some(place) = self.tail().get_mut(..wire.len()) {
+            place.copy_from_slice(wire);
+            self.push(wire.len());
+        }
+    }
+
     /// The whole arena, for a port that fills many slots with one call; the i-th then goes to [`Batch::start_of`].
     pub fn arena_mut(&mut self) -> &mut [u8] {
         &mut self.arena
@@ -148,6 +156,18 @@ impl Batch {
             len: len.saturating_sub(VNET_HDR_LEN) as u32,
         };
         self.len += 1;
+    }
+
+    /// Forgets the frames for which `keep`, given virtio-net header and frame, says no.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let mut kept = 0;
+        for i in 0..self.len {
+            if keep(self.wire(i)) {
+                self.slots[kept] = self.slots[i];
+                kept += 1;
+            }
+        }
+        self.len = kept;
     }
 
     /// Where the i-th frame lies.

@@ -60,7 +60,7 @@ impl Snapshot {
 /// Name, help and how to read a number.
 type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const PORT_COUNTERS: [Field<PortCounters>; 7] = [
+const PORT_COUNTERS: [Field<PortCounters>; 14] = [
     ("port_receive_frames", "Frames that came in from the port", |c| {
         c.rx_frames
     }),
@@ -82,6 +82,54 @@ const PORT_COUNTERS: [Field<PortCounters>; 7] = [
     ("port_transmit_bytes", "Bytes of the frames that went out", |c| {
         c.tx_bytes
     }),
+    (
+        "port_receive_duplicates",
+        "Frames that came in and were doubled by impairment",
+        |c| c.impair.rx_duplicates,
+    ),
+    (
+        "port_transmit_duplicates",
+        "Frames that went out and were doubled by impairment",
+        |c| c.impair.tx_duplicates,
+    ),
+    (
+        "port_transmit_segments",
+        "Frames that cutting GSO frames for impairment added",
+        |c| c.impair.tx_segments,
+    ),
+    (
+        "port_receive_corrupted",
+        "Frames that came in and got a flipped bit by impairment",
+        |c| c.impair.rx_corrupted,
+    ),
+    (
+        "port_transmit_corrupted",
+        "Frames that went out and got a flipped bit by impairment",
+        |c| c.impair.tx_corrupted,
+    ),
+    (
+        "port_receive_reordered",
+        "Frames that came in and were not delayed by impairment",
+        |c| c.impair.rx_reordered,
+    ),
+    (
+        "port_transmit_reordered",
+        "Frames that went out and were not delayed by impairment",
+        |c| c.impair.tx_reordered,
+    ),
+];
+
+const PORT_GAUGES: [Field<PortCounters>; 2] = [
+    (
+        "port_receive_waiting",
+        "Frames from the port that impairment holds back",
+        |c| c.impair.rx_waiting,
+    ),
+    (
+        "port_transmit_waiting",
+        "Frames to the port that impairment holds back",
+        |c| c.impair.tx_waiting,
+    ),
 ];
 
 impl Collector for Snapshot {
@@ -136,6 +184,9 @@ impl Collector for Snapshot {
             "FDB entries that point to the port",
             ports().map(|(l, v)| (l, u64::from(v.fdb_entries))),
         )?;
+        for (name, help, read) in PORT_GAUGES {
+            to.gauge(name, help, ports().map(|(l, v)| (l, read(&v.counters))))?;
+        }
         for (name, help, read) in PORT_COUNTERS {
             to.counter(name, help, ports().map(|(l, v)| (l, read(&v.counters))))?;
         }
@@ -221,6 +272,8 @@ mod tests {
             },
         };
         port.counters.rx_drops.insert("runt".into(), 33);
+        port.counters.impair.tx_waiting = 36;
+        port.counters.impair.rx_duplicates = 37;
         let switch = Switch::new("main".parse().unwrap());
         let text = Snapshot {
             status: Status {
@@ -251,6 +304,8 @@ mod tests {
             "vswitch_port_receive_frames_total{switch=\"main\",port=\"red\"} 31",
             "vswitch_port_transmit_bytes_total{switch=\"main\",port=\"red\"} 32",
             "vswitch_port_receive_drops_total{switch=\"main\",port=\"red\",reason=\"runt\"} 33",
+            "vswitch_port_transmit_waiting{switch=\"main\",port=\"red\"} 36",
+            "vswitch_port_receive_duplicates_total{switch=\"main\",port=\"red\"} 37",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -1,0 +1,234 @@
+//! Impairment, policer and storm control of ports.
+
+use hyper::Method;
+use serde::Serialize;
+use vswitch_api::request::{ChangeOptions, PortPatch};
+use vswitch_api::view::{PortCounters, PortView};
+use vswitch_api::{Impairment, Impairments, PortName, RateLimit, StormControl};
+
+use super::Session;
+use crate::cli::traffic::{
+    Direction, ImpairArgs, ImpairCommand, ImpairSet, PoliceArgs, PoliceCommand, PoliceSet, StormArgs, StormCommand,
+    StormSet,
+};
+use crate::failure::Failure;
+use crate::output::{Style, traffic};
+
+/// What `show` prints as JSON for each port: its settings under the name that the lab has for them.
+#[derive(Serialize)]
+struct Shown<'a> {
+    port: &'a PortName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impair: Option<&'a Impairments>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    police: Option<&'a RateLimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storm: Option<&'a StormControl>,
+    counters: &'a PortCounters,
+}
+
+impl<'a> Shown<'a> {
+    fn new(view: &'a PortView) -> Self {
+        Self {
+            port: &view.port.name,
+            impair: None,
+            police: None,
+            storm: None,
+            counters: &view.counters,
+        }
+    }
+}
+
+impl Session {
+    pub(super) async fn impair(&self, args: ImpairArgs) -> Result<(), Failure> {
+        match (args.command, args.set) {
+            (Some(ImpairCommand::Set(set)), _) => self.set_impairment(*set).await,
+            (None, Some(set)) => self.set_impairment(set).await,
+            (Some(ImpairCommand::Clear { port, direction }), _) => {
+                self.patch_impairment(&port, direction, &Impairment::default()).await
+            }
+            (Some(ImpairCommand::Show { port }), _) => {
+                let show = |view: &PortView| !view.port.impair.is_none();
+                fn shown(view: &PortView) -> Shown<'_> {
+                    Shown {
+                        impair: Some(&view.port.impair),
+                        ..Shown::new(view)
+                    }
+                }
+                self.show_traffic(port, show, shown, traffic::impairments).await
+            }
+            (None, None) => Err(no_port("impair")),
+        }
+    }
+
+    async fn set_impairment(&self, set: ImpairSet) -> Result<(), Failure> {
+        let impairment = Impairment {
+            delay_us: set.delay.unwrap_or(0),
+            jitter_us: set.jitter.unwrap_or(0),
+            distribution: set.distribution.map(Into::into).unwrap_or_default(),
+            loss: set.loss.unwrap_or_default(),
+            loss_burst: set.loss_burst,
+            duplicate: set.duplicate.unwrap_or_default(),
+            reorder: set.reorder.unwrap_or_default(),
+            corrupt: set.corrupt.unwrap_or_default(),
+            rate_bps: set.rate,
+            rate_pps: set.pps,
+            burst_bytes: set.burst.unwrap_or(0),
+            limit: set.limit,
+            seed: set.seed,
+        };
+        if impairment.is_noop() {
+            return Err(nothing(
+                &set.port,
+                "impaired",
+                "give a --delay, --loss, --rate or another; `vswitchctl impair clear` takes all away",
+            ));
+        }
+        self.patch_impairment(&set.port, set.direction, &impairment).await
+    }
+
+    async fn patch_impairment(&self, port: &PortName, way: Direction, impairment: &Impairment) -> Result<(), Failure> {
+        let impair = Impairments {
+            inward: way.has(Direction::In).then(|| impairment.clone()),
+            outward: way.has(Direction::Out).then(|| impairment.clone()),
+        };
+        self.patch_traffic(
+            port,
+            PortPatch {
+                impair,
+                ..PortPatch::default()
+            },
+        )
+        .await
+    }
+
+    pub(super) async fn police(&self, args: PoliceArgs) -> Result<(), Failure> {
+        match (args.command, args.set) {
+            (Some(PoliceCommand::Set(set)), _) | (None, Some(set)) => self.set_policer(set).await,
+            (Some(PoliceCommand::Clear { port }), _) => self.patch_policer(&port, RateLimit::default()).await,
+            (Some(PoliceCommand::Show { port }), _) => {
+                fn shown(view: &PortView) -> Shown<'_> {
+                    Shown {
+                        police: view.port.police.as_ref(),
+                        ..Shown::new(view)
+                    }
+                }
+                self.show_traffic(port, |view| view.port.police.is_some(), shown, traffic::policers)
+                    .await
+            }
+            (None, None) => Err(no_port("police")),
+        }
+    }
+
+    async fn set_policer(&self, set: PoliceSet) -> Result<(), Failure> {
+        let limit = RateLimit {
+            rate_bps: set.rate,
+            rate_pps: set.pps,
+            burst_bytes: set.burst,
+            burst_frames: set.burst_frames,
+        };
+        if limit.is_noop() {
+            return Err(nothing(
+                &set.port,
+                "limited",
+                "give a --rate or --pps; `vswitchctl police clear` takes both away",
+            ));
+        }
+        self.patch_policer(&set.port, limit).await
+    }
+
+    async fn patch_policer(&self, port: &PortName, limit: RateLimit) -> Result<(), Failure> {
+        self.patch_traffic(
+            port,
+            PortPatch {
+                police: Some(limit),
+                ..PortPatch::default()
+            },
+        )
+        .await
+    }
+
+    pub(super) async fn storm(&self, args: StormArgs) -> Result<(), Failure> {
+        match (args.command, args.set) {
+            (Some(StormCommand::Set(set)), _) | (None, Some(set)) => self.set_storm(set).await,
+            (Some(StormCommand::Clear { port }), _) => self.patch_storm(&port, StormControl::default()).await,
+            (Some(StormCommand::Show { port }), _) => {
+                fn shown(view: &PortView) -> Shown<'_> {
+                    Shown {
+                        storm: Some(&view.port.storm),
+                        ..Shown::new(view)
+                    }
+                }
+                self.show_traffic(port, |view| !view.port.storm.is_none(), shown, traffic::storms)
+                    .await
+            }
+            (None, None) => Err(no_port("storm")),
+        }
+    }
+
+    async fn set_storm(&self, set: StormSet) -> Result<(), Failure> {
+        let storm = StormControl {
+            broadcast: set.broadcast,
+            multicast: set.multicast,
+            unknown_unicast: set.unknown_unicast,
+        };
+        if storm.is_none() {
+            return Err(nothing(
+                &set.port,
+                "limited",
+                "give a --broadcast, --multicast or --unknown-unicast; `vswitchctl storm clear` takes all away",
+            ));
+        }
+        self.patch_storm(&set.port, storm).await
+    }
+
+    async fn patch_storm(&self, port: &PortName, storm: StormControl) -> Result<(), Failure> {
+        self.patch_traffic(
+            port,
+            PortPatch {
+                storm: Some(storm),
+                ..PortPatch::default()
+            },
+        )
+        .await
+    }
+
+    async fn patch_traffic(&self, port: &PortName, patch: PortPatch) -> Result<(), Failure> {
+        let path = format!("/v1/ports/{port}");
+        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
+            .await
+    }
+
+    /// One port, or all that have the setting.
+    async fn show_traffic(
+        &self,
+        port: Option<PortName>,
+        has: impl Fn(&PortView) -> bool,
+        shown: fn(&PortView) -> Shown<'_>,
+        table: impl Fn(Style, &[PortView]) -> String,
+    ) -> Result<(), Failure> {
+        let mut views: Vec<PortView> = match port {
+            Some(port) => vec![self.client.get(&format!("/v1/ports/{port}")).await?],
+            None => self.client.get("/v1/ports").await?,
+        };
+        views.retain(has);
+        let all: Vec<_> = views.iter().map(shown).collect();
+        self.out.show(&all, |style| table(style, &views))
+    }
+}
+
+fn no_port(command: &str) -> Failure {
+    Failure::usage(
+        command,
+        "no port is named",
+        format!("name one, or see `vswitchctl {command} --help`"),
+    )
+}
+
+fn nothing(port: &PortName, what: &str, hint: &str) -> Failure {
+    Failure::usage(
+        format!("port \"{port}\""),
+        format!("it is not said what is to be {what}"),
+        hint,
+    )
+}

@@ -1,0 +1,323 @@
+//! What a port does to its traffic: impairment of the wire, an ingress policer, storm control. All are part of
+//! [`crate::Port`]; one that does nothing is as good as none.
+//!
+//! Their text forms ([`std::fmt::Display`]) are what `vswitchctl` takes and shows: `delay 20ms, loss 1%`.
+
+mod text;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
+
+pub use text::{Bits, Bytes, Micros};
+
+/// Frames that may wait in an impairment if nothing else is said.
+pub const DEFAULT_LIMIT: u32 = 1000;
+/// Most frames that may be let wait in one direction of a port.
+pub const MAX_LIMIT: u32 = 100_000;
+/// Longest delay and jitter, in microseconds.
+pub const MAX_DELAY_US: u32 = 60_000_000;
+/// Highest rate, in bit/s or frames/s.
+pub const MAX_RATE: u64 = 1_000_000_000_000;
+
+/// A share of all frames, from 0 to 1, in steps of a millionth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = f64, minimum = 0, maximum = 1, example = 0.01)]
+pub struct Share(u32);
+
+impl Share {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// All of them.
+    pub const ALL: Self = Self(Self::WHOLE);
+    /// The millionths of [`Share::ALL`].
+    pub const WHOLE: u32 = 1_000_000;
+
+    /// A share in millionths; none above [`Share::WHOLE`].
+    pub const fn from_ppm(ppm: u32) -> Option<Self> {
+        if ppm <= Self::WHOLE { Some(Self(ppm)) } else { None }
+    }
+
+    /// A share as a fraction; none if it is not from 0 to 1, or too small to be told from nothing.
+    pub fn from_fraction(fraction: f64) -> Option<Self> {
+        let ppm = (fraction * f64::from(Self::WHOLE)).round();
+        let fits = (0.0..=1.0).contains(&fraction) && (ppm > 0.0 || fraction == 0.0);
+        fits.then_some(Self(ppm as u32))
+    }
+
+    /// In millionths.
+    pub const fn ppm(self) -> u32 {
+        self.0
+    }
+
+    /// As a fraction.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::WHOLE)
+    }
+
+    /// Nothing at all.
+    pub const fn is_none(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.fraction())
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fraction = f64::deserialize(deserializer)?;
+        Self::from_fraction(fraction).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{fraction} is no share of the frames; give 0 to 1 in steps of 0.000001, such as 0.01 for 1 %"
+            ))
+        })
+    }
+}
+
+/// How delays spread around the one that is set. Jitter is the standard deviation, of `uniform` the greatest deviation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Distribution {
+    /// All delays from `delay - jitter` to `delay + jitter` alike.
+    #[default]
+    Uniform,
+    /// The normal distribution, cut off at four deviations.
+    Normal,
+    /// Most delays a little shorter, few much longer (shape 3), cut off at four deviations.
+    Pareto,
+}
+
+/// What happens to the frames of one direction of a port, as on a bad or slow wire. What is left out does not happen.
+///
+/// Where frames are to be lost, doubled, changed, reordered or slowed down, GSO frames are cut into the frames of a wire
+/// first, and each of those has its own fate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Impairment {
+    /// Microseconds that a frame is held back, 60 s at most.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delay_us: u32,
+    /// Microseconds by which the delay varies; a delay never falls below 0. Frames may overtake each other.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub jitter_us: u32,
+    /// How the delay varies.
+    #[serde(skip_serializing_if = "is_default")]
+    pub distribution: Distribution,
+    /// Share of frames lost.
+    #[serde(skip_serializing_if = "Share::is_none")]
+    pub loss: Share,
+    /// Frames lost in a row, on average (Gilbert model); none: each frame is lost or not by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_burst: Option<u32>,
+    /// Share of frames that arrive twice.
+    #[serde(skip_serializing_if = "Share::is_none")]
+    pub duplicate: Share,
+    /// Share of frames that are not delayed, and so overtake those that are.
+    #[serde(skip_serializing_if = "Share::is_none")]
+    pub reorder: Share,
+    /// Share of frames of which one bit is flipped, after their checksums are complete.
+    #[serde(skip_serializing_if = "Share::is_none")]
+    pub corrupt: Share,
+    /// Bit/s that pass; a frame counts from its destination address to its last byte, without preamble and FCS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<u64>,
+    /// Frames/s that pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_pps: Option<u64>,
+    /// Bytes that pass at once after a pause, with `rate_bps`; 0: each frame takes the time that a wire would need.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub burst_bytes: u32,
+    /// Frames, as on a wire, that may wait; more are dropped. None: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Start of the random numbers, for runs that are to be the same; none: each run has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
+}
+
+impl Impairment {
+    /// It changes nothing: as good as none.
+    pub fn is_noop(&self) -> bool {
+        self.delay_us == 0 && self.jitter_us == 0 && !self.needs_wire_frames()
+    }
+
+    /// GSO frames have to be cut into wire frames for it.
+    pub fn needs_wire_frames(&self) -> bool {
+        let shares = [self.loss, self.duplicate, self.reorder, self.corrupt];
+        self.rate_bps.is_some() || self.rate_pps.is_some() || shares.iter().any(|share| !share.is_none())
+    }
+
+    /// Frames that may wait.
+    pub fn limit(&self) -> u32 {
+        self.limit.unwrap_or(DEFAULT_LIMIT)
+    }
+}
+
+/// The impairments of a port, by direction as seen from the switch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Impairments {
+    /// Of what comes into the switch: what the namespace sends.
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    pub inward: Option<Impairment>,
+    /// Of what goes out of the switch: what the namespace gets.
+    #[serde(rename = "out", skip_serializing_if = "Option::is_none")]
+    pub outward: Option<Impairment>,
+}
+
+impl Impairments {
+    /// No direction is impaired.
+    pub fn is_none(&self) -> bool {
+        self.inward.is_none() && self.outward.is_none()
+    }
+
+    /// Those that are there, with the word of their direction.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Impairment)> {
+        let both = [("in", &self.inward), ("out", &self.outward)];
+        both.into_iter().filter_map(|(word, one)| Some((word, one.as_ref()?)))
+    }
+}
+
+/// A rate above which frames are dropped; with both rates, both have to hold.
+///
+/// A GSO frame counts with all the bytes and frames that it takes on a wire. It passes or is dropped as a whole: it
+/// passes if its first wire frame would, and what it is over is owed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimit {
+    /// Bit/s; a frame counts from its destination address to its last byte, without preamble and FCS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<u64>,
+    /// Frames/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_pps: Option<u64>,
+    /// Bytes that pass at once after a pause. None: what passes in 10 ms, at least 64 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst_bytes: Option<u32>,
+    /// Frames that pass at once after a pause. None: what passes in 10 ms, at least 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst_frames: Option<u32>,
+}
+
+impl RateLimit {
+    /// It limits nothing: as good as none.
+    pub fn is_noop(&self) -> bool {
+        self.rate_bps.is_none() && self.rate_pps.is_none()
+    }
+
+    /// Bytes that pass at once, for this rate in bit/s.
+    pub fn burst_bytes(&self, bps: u64) -> u64 {
+        let default = (bps / 800).max(64 << 10);
+        self.burst_bytes.map_or(default, u64::from)
+    }
+
+    /// Frames that pass at once, for this rate in frames/s.
+    pub fn burst_frames(&self, pps: u64) -> u64 {
+        self.burst_frames.map_or((pps / 100).max(16), u64::from)
+    }
+}
+
+/// How many frames from a port are flooded, by class; none: as many as come. It counts frames that came in, not the
+/// copies that they are flooded as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StormControl {
+    /// Frames for ff:ff:ff:ff:ff:ff.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast: Option<RateLimit>,
+    /// Frames for other group addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multicast: Option<RateLimit>,
+    /// Frames for a station that is not in the FDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_unicast: Option<RateLimit>,
+}
+
+impl StormControl {
+    /// Nothing is limited.
+    pub fn is_none(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The limits that are there, with the word of their class.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &RateLimit)> {
+        let all = [
+            ("broadcast", &self.broadcast),
+            ("multicast", &self.multicast),
+            ("unknown-unicast", &self.unknown_unicast),
+        ];
+        all.into_iter().filter_map(|(word, one)| Some((word, one.as_ref()?)))
+    }
+}
+
+/// What became of the frames in the impairments of a port, beyond those dropped (see the rule at
+/// [`crate::view::PortCounters`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ImpairCounters {
+    /// Frames from the port that wait now; they are counted as received when they come out.
+    pub rx_waiting: u64,
+    /// Frames to the port that wait now.
+    pub tx_waiting: u64,
+    /// Frames from the port that were doubled; `rx_frames` counts both.
+    pub rx_duplicates: u64,
+    /// Frames to the port that were doubled.
+    pub tx_duplicates: u64,
+    /// Frames that came to be in addition where GSO frames to the port were cut: a GSO frame of 10 is 9 more.
+    pub tx_segments: u64,
+    /// Frames from the port with a flipped bit.
+    pub rx_corrupted: u64,
+    /// Frames to the port with a flipped bit.
+    pub tx_corrupted: u64,
+    /// Frames from the port that were not delayed.
+    pub rx_reordered: u64,
+    /// Frames to the port that were not delayed.
+    pub tx_reordered: u64,
+}
+
+impl ImpairCounters {
+    /// Nothing has happened.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_fraction_in_json() {
+        let impairment: Impairment = serde_json::from_str(r#"{"loss":0.01,"corrupt":1}"#).unwrap();
+        assert_eq!((impairment.loss.ppm(), impairment.corrupt), (10_000, Share::ALL));
+        assert_eq!(
+            serde_json::to_string(&impairment).unwrap(),
+            r#"{"loss":0.01,"corrupt":1.0}"#
+        );
+        for wrong in ["1.01", "-0.1", "0.0000001"] {
+            let error = serde_json::from_str::<Share>(wrong).unwrap_err().to_string();
+            assert!(error.contains("0 to 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_set_is_nothing_done() {
+        assert!(Impairment::default().is_noop() && RateLimit::default().is_noop() && StormControl::default().is_none());
+        let delayed = Impairment {
+            delay_us: 1,
+            ..Impairment::default()
+        };
+        assert!(!delayed.is_noop() && !delayed.needs_wire_frames());
+    }
+}

@@ -1,0 +1,172 @@
+//! What a port does to its traffic beyond switching it: impairment of the wire, a policer, storm control.
+//!
+//! A port without any of these pays one look at a pointer a batch. The frames of an impaired direction leave the
+//! run-to-completion way: they are copied onto a [`Line`], which decides by chance and rate what becomes of each and when
+//! it arrives, and wait in the [`Schedule`] of the one worker that the line belongs to, whichever worker brought them: so
+//! they stay in order. All lines of a worker share its schedule and its one timer. A frame that is due goes on where it
+//! left: from an inward line into `forward` as if it had just come in, from an outward line out of the port.
+//!
+//! The policer stands behind the inward line, at the door of the switch; storm control where a frame would be flooded.
+
+mod agenda;
+mod chance;
+mod limiter;
+mod line;
+mod meter;
+mod schedule;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::time::{ClockId, clock_gettime};
+use vswitch_api::view::PortCounters;
+use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
+
+use super::PortId;
+use super::counters::{DropReason, WorkerCounters};
+use super::handle::{Datapath, entry};
+use super::snapshot::PortEntry;
+use crate::frame::{VNET_HDR_LEN, VnetHeader, WireSize, wire_size};
+use crate::port::Batch;
+use limiter::{Limiter, Storm};
+pub use line::{Direction, Line, Loader};
+pub use schedule::{Held, Schedule};
+
+/// What a port does to its traffic.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    inward: Option<Arc<Line>>,
+    outward: Option<Arc<Line>>,
+    policer: Option<Arc<Limiter>>,
+    storm: Option<Arc<Storm>>,
+}
+
+/// What a port is to do to its traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrafficSetup {
+    /// Its wire.
+    pub impair: Impairments,
+    /// Its policer.
+    pub police: Option<RateLimit>,
+    /// Its storm control.
+    pub storm: StormControl,
+}
+
+impl Traffic {
+    /// The line of a direction, if that is impaired.
+    #[inline]
+    pub fn line(&self, direction: Direction) -> Option<&Arc<Line>> {
+        match direction {
+            Direction::In => self.inward.as_ref(),
+            Direction::Out => self.outward.as_ref(),
+        }
+    }
+
+    /// Drops the frames of a batch that came in above the rate.
+    pub fn police(&self, batch: &mut Batch, counters: &WorkerCounters) {
+        let Some(policer) = &self.policer else { return };
+        let now = nanoseconds();
+        let (mut frames, mut bytes) = (0, 0);
+        batch.retain(|wire| {
+            let passes = policer.admits(now, size_on_the_wire(wire));
+            if !passes {
+                frames += 1;
+                bytes += (wire.len() - VNET_HDR_LEN) as u64;
+            }
+            passes
+        });
+        counters.rx_frames.add(frames);
+        counters.rx_bytes.add(bytes);
+        counters.drop_frames(DropReason::Policed, frames);
+    }
+
+    /// Whether a frame for `dst` that came in may be flooded; `wire`: its virtio-net header and the frame.
+    #[inline]
+    pub fn may_flood(&self, dst: Mac, wire: &[u8]) -> bool {
+        self.storm.as_ref().is_none_or(|storm| storm.admits(dst, wire))
+    }
+
+    /// Adds the frames that wait to `total`.
+    pub fn add_to(&self, total: &mut PortCounters) {
+        let waiting = |line: &Option<Arc<Line>>| line.as_ref().map_or(0, |line| line.waiting());
+        total.impair.rx_waiting += waiting(&self.inward);
+        total.impair.tx_waiting += waiting(&self.outward);
+    }
+
+    fn is_none(&self) -> bool {
+        self.inward.is_none() && self.outward.is_none() && self.policer.is_none() && self.storm.is_none()
+    }
+}
+
+impl Datapath {
+    /// Sets what a port does to its traffic. What stays as it is goes on undisturbed; frames on a wire that is impaired no
+    /// more are dropped.
+    pub fn set_traffic(&self, id: PortId, setup: &TrafficSetup) {
+        let plain = *setup == TrafficSetup::default();
+        if plain && self.snapshot().port(id).is_none_or(|port| port.traffic.is_none()) {
+            return;
+        }
+        let workers = self.workers();
+        self.edit(|snapshot| {
+            let Some(slot) = entry(&mut snapshot.ports, id.index()) else {
+                return;
+            };
+            let old = slot.traffic.as_deref().cloned().unwrap_or_default();
+            let line = |direction, old: &Option<Arc<Line>>, settings: &Option<Impairment>| match (old, settings) {
+                (Some(line), Some(settings)) => {
+                    line.configure(settings);
+                    Some(line.clone())
+                }
+                (Some(line), None) => {
+                    line.close();
+                    None
+                }
+                (None, settings) => settings.as_ref().map(|settings| {
+                    let owner = id.index() % workers;
+                    Arc::new(Line::new(id, direction, owner, slot.counters.clone(), settings))
+                }),
+            };
+            let traffic = Traffic {
+                inward: line(Direction::In, &old.inward, &setup.impair.inward),
+                outward: line(Direction::Out, &old.outward, &setup.impair.outward),
+                policer: setup.police.map(|limit| match old.policer {
+                    Some(policer) if policer.limit == limit => policer,
+                    _ => Arc::new(Limiter::new(limit)),
+                }),
+                storm: (!setup.storm.is_none()).then(|| match old.storm {
+                    Some(storm) if storm.control == setup.storm => storm,
+                    _ => Arc::new(Storm::new(setup.storm)),
+                }),
+            };
+            let traffic = (!traffic.is_none()).then(|| Arc::new(traffic));
+            *slot = Arc::new(PortEntry {
+                traffic,
+                ..PortEntry::clone(slot)
+            });
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves at worst a rate or a random number half-used.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nanoseconds of the clock by which frames are due.
+pub fn nanoseconds() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// The virtio-net header of a frame that was not checked yet; none if it can't be used.
+fn checked_header(wire: &[u8]) -> Option<VnetHeader> {
+    let (place, frame) = wire.split_first_chunk::<VNET_HDR_LEN>()?;
+    let header = VnetHeader::parse(place).ok()?;
+    header.check(frame.len()).ok()?;
+    Some(header)
+}
+
+/// What a frame takes on the wire; one that the ingress check will refuse counts as it is.
+fn size_on_the_wire(wire: &[u8]) -> WireSize {
+    let frame = wire.get(VNET_HDR_LEN..).unwrap_or_default();
+    wire_size(frame, &checked_header(wire).unwrap_or_default())
+}
