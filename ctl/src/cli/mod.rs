@@ -1,6 +1,7 @@
 //! The command line: what can be said, with its help. No work is done here, so that the build script
 //! can make completions and man pages of it.
 
+pub mod capture;
 pub mod lab;
 pub mod namespace;
 pub mod parse;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use capture::CaptureArgs;
 use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
@@ -231,6 +233,9 @@ Examples:
 
 One line for each event, until it is stopped. With --json each line is an object.")]
     Events,
+    /// See the frames of a port: as lines, in a file, live in Wireshark
+    #[command(after_long_help = capture::EXAMPLES)]
+    Capture(Box<CaptureArgs>),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

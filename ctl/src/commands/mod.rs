@@ -1,5 +1,6 @@
 //! What the commands do: one request or a few, and what is printed.
 
+mod capture;
 mod daemon;
 mod exec;
 mod fdb;
@@ -72,6 +73,7 @@ impl Session {
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,
             Command::Events => self.events().await,
+            Command::Capture(args) => self.capture(*args).await,
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

@@ -2,6 +2,7 @@
 //! [`Out`] prints: that text, or the API's type as JSON.
 
 pub mod events;
+pub mod frames;
 pub mod namespaces;
 pub mod page;
 pub mod ports;

@@ -7,9 +7,11 @@
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`request`]: what a request carries that is not simply one of the above
 //! * [`view`]: what the daemon answers: states, counters, tables
+//! * [`capture`]: what is captured at a port
 //! * [`event`]: what happens, as it happens
 //! * [`error`]: the one error type and its stable codes
 
+pub mod capture;
 pub mod error;
 pub mod event;
 pub mod lab;

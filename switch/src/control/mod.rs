@@ -7,10 +7,11 @@
 //! carried out, and the lab stays what it was. At last the new lab is written to disk (`state`).
 //!
 //! A daemon that starts does the same with the lab on disk, adopting what is there; `watch` does it again for a port whose
-//! interface or namespace went away and came back. `view` answers questions.
+//! interface or namespace went away and came back. `view` answers questions; `capture` shows frames.
 
 mod attach;
 mod cable;
+mod capture;
 mod carry;
 mod change;
 mod complete;
@@ -39,6 +40,7 @@ use vswitch_api::{ApiError, Event, EventKind, PortName, SwitchName};
 
 use crate::datapath::{Datapath, PortId, SwitchId};
 use crate::kernel::{NamedNamespaces, NetNs};
+pub use capture::Capture;
 use state::{Journal, State, StateFile};
 
 /// Events that a slow reader may be behind before it misses some.

@@ -2,6 +2,7 @@
 
 use super::counters::DropReason;
 use super::snapshot::PortEntry;
+use super::tap::{self, Direction};
 use crate::frame::{
     ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, Segments, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, complete, wire_size,
 };
@@ -58,6 +59,9 @@ impl Egress {
         if self.ready.is_empty() {
             return;
         }
+        if let Some(taps) = &port.taps {
+            tap::see(taps, Direction::Out, self.ready.iter().map(|&i| batch.wire(i.into())));
+        }
         let counters = &port.counters[worker];
         let (mut frames, mut bytes) = (0, 0);
         let buffers = self.ready.iter().map(|&i| batch.wire(i.into()));
@@ -95,6 +99,9 @@ impl Egress {
             .map_err(|_| DropReason::Rejected)?
         {
             let wire = &self.segment[..VNET_HDR_LEN + len];
+            if let Some(taps) = &port.taps {
+                tap::see(taps, Direction::Out, std::iter::once(wire));
+            }
             port.io
                 .send(worker, std::iter::once(wire), &mut self.messages, |_, result| {
                     outcome = outcome.and(result.map_err(reason));

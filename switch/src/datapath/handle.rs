@@ -18,6 +18,7 @@ use vswitch_api::{Mac, ReservedMulticast};
 use super::counters::WorkerCounters;
 use super::fdb::{Fdb, FdbFull, FdbKey, FdbRecord};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
+use super::tap;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
 use crate::frame::mac_to_u64;
@@ -212,6 +213,19 @@ impl Datapath {
         result
     }
 
+    /// Publishes what `change` makes of a port; false: there is no such port.
+    pub(super) fn edit_port(&self, id: PortId, change: impl FnOnce(&mut PortEntry)) -> bool {
+        self.edit(|snapshot| {
+            let Some(slot) = entry(&mut snapshot.ports, id.index()) else {
+                return false;
+            };
+            let mut port = PortEntry::clone(slot);
+            change(&mut port);
+            *slot = Arc::new(port);
+            true
+        })
+    }
+
     /// Returns when all workers have taken over the newest snapshot, which takes as long as a batch.
     pub fn quiesce(&self) {
         let generation = self.shared.generation.load(Ordering::Acquire);
@@ -274,6 +288,7 @@ impl Datapath {
             mtu,
             up,
             offload,
+            taps: None,
             counters,
         };
         let port = self.edit(|snapshot| {
@@ -358,12 +373,11 @@ impl Datapath {
         if let Some(switch) = self.snapshot().switch(port.switch) {
             switch.fdb.forget_port(id);
         }
-        self.edit(|snapshot| {
-            if let Some(slot) = snapshot.ports.get_mut(id.index()) {
-                *slot = None;
-            }
-        });
+        let last = self.edit(|snapshot| snapshot.ports.get_mut(id.index()).and_then(Option::take));
         self.quiesce();
+        if let Some(port) = last {
+            tap::close_all(&port);
+        }
     }
 
     /// Where the frames of a port come from and go to.

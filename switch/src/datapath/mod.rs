@@ -25,6 +25,7 @@ pub mod fdb;
 pub mod forward;
 pub mod handle;
 pub mod snapshot;
+pub mod tap;
 mod worker;
 
 pub use counters::DropReason;

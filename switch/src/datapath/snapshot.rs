@@ -6,6 +6,7 @@ use vswitch_api::ReservedMulticast;
 
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
+use super::tap::Taps;
 use super::{PortId, SwitchId};
 use crate::port::PortIo;
 
@@ -31,6 +32,8 @@ pub struct PortEntry {
     pub up: bool,
     /// False: frames go out segmented and with complete checksums.
     pub offload: bool,
+    /// Copies of its frames for captures; none for nearly every port.
+    pub taps: Option<Taps>,
     /// One set for each worker.
     pub counters: Arc<[WorkerCounters]>,
 }

@@ -13,6 +13,7 @@ use super::egress::Egress;
 use super::forward::{Notice, OutputLists, forward};
 use super::handle::{DatapathEvent, Shared, seconds};
 use super::snapshot::{PortEntry, Snapshot};
+use super::tap::{self, Direction};
 use crate::port::Batch;
 
 /// Token of the descriptor by which control wakes a worker.
@@ -118,6 +119,9 @@ impl Worker {
         }
         if self.batch.is_empty() {
             return;
+        }
+        if let Some(taps) = &port.taps {
+            tap::see(taps, Direction::In, (0..self.batch.len()).map(|i| self.batch.wire(i)));
         }
         forward(
             &self.batch,
