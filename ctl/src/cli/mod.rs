@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod lab;
+pub mod mirror;
 pub mod namespace;
 pub mod parse;
 pub mod port;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use capture::CaptureArgs;
 use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
+use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
@@ -236,6 +238,15 @@ One line for each event, until it is stopped. With --json each line is an object
     /// See the frames of a port: as lines, in a file, live in Wireshark
     #[command(after_long_help = capture::EXAMPLES)]
     Capture(Box<CaptureArgs>),
+    /// Copy frames of ports to another port (SPAN)
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl mirror add m --from red --to mon
+  vswitchctl mirror list"
+    )]
+    Mirror(MirrorCommand),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

@@ -5,6 +5,7 @@ mod daemon;
 mod exec;
 mod fdb;
 mod lab;
+mod mirror;
 mod namespaces;
 mod ports;
 mod switches;
@@ -74,6 +75,7 @@ impl Session {
             Command::Export => self.export().await,
             Command::Events => self.events().await,
             Command::Capture(args) => self.capture(*args).await,
+            Command::Mirror(command) => self.mirror(command).await,
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

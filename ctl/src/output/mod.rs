@@ -3,6 +3,7 @@
 
 pub mod events;
 pub mod frames;
+pub mod mirrors;
 pub mod namespaces;
 pub mod page;
 pub mod ports;

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 
 /// Default time after which a learned address is forgotten, in seconds (IEEE 802.1Q-2022 table 8-6).
@@ -32,6 +33,9 @@ pub struct Lab {
     pub ports: Vec<Port>,
     /// Direct links between two namespaces, without a switch.
     pub cables: Vec<Cable>,
+    /// Copies of frames to a port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
 }
 
 /// One switch and its settings.
@@ -198,7 +202,7 @@ fn default_fdb_capacity() -> u32 {
     DEFAULT_FDB_CAPACITY
 }
 
-fn default_switch() -> SwitchName {
+pub(crate) fn default_switch() -> SwitchName {
     #[expect(clippy::unwrap_used, reason = "the constant is a valid name, as a test shows")]
     crate::DEFAULT_SWITCH.parse().unwrap()
 }

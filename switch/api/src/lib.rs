@@ -5,6 +5,7 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
 //! * [`view`]: what the daemon answers: states, counters, tables
 //! * [`capture`]: what is captured at a port
@@ -15,6 +16,7 @@ pub mod capture;
 pub mod error;
 pub mod event;
 pub mod lab;
+pub mod mirror;
 pub mod name;
 pub mod request;
 pub mod view;
@@ -22,7 +24,8 @@ pub mod view;
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, Switch};
-pub use name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+pub use mirror::Mirror;
+pub use name::{IfAddr, IfName, Mac, MirrorName, NsName, PortName, SwitchName};
 
 /// Version of the HTTP API; the first part of every path (`/v1/...`).
 pub const API_VERSION: u32 = 1;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::lab::{Port, Switch};
+use crate::mirror::MirrorView;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 
 /// The daemon itself. `GET /v1/status`
@@ -37,6 +38,9 @@ pub struct SwitchView {
     pub fdb_entries: u32,
     /// Source addresses that could not be learned because the FDB was full.
     pub fdb_full: u64,
+    /// Its mirrors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<MirrorView>,
 }
 
 /// Whether a port can carry frames, and if not, why not.
@@ -89,7 +93,7 @@ pub struct PortView {
 /// Counters of a port. A GSO frame counts as one frame with all its bytes.
 ///
 /// They add up: `rx_frames` = `rx_forwarded` + `rx_flooded` + all of `rx_drops`, and over a switch
-/// the sum of `rx_forwarded` + `flood_copies` = the sum of `tx_frames` + all of `tx_drops`.
+/// the sum of `rx_forwarded` + `flood_copies` + `mirror_copies` = the sum of `tx_frames` + all of `tx_drops`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortCounters {
     /// Frames that came in from the port.
@@ -102,6 +106,9 @@ pub struct PortCounters {
     pub rx_flooded: u64,
     /// Copies that the flooded ones were sent as.
     pub flood_copies: u64,
+    /// Copies that mirrors made of frames that came in from the port, be it for the way in or the way out.
+    #[serde(default)]
+    pub mirror_copies: u64,
     /// Frames that went out to the port.
     pub tx_frames: u64,
     /// Bytes of those.

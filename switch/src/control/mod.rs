@@ -18,6 +18,7 @@ mod complete;
 mod detach;
 mod fdb;
 mod interface;
+mod mirror;
 mod namespace;
 mod plan;
 mod requests;
@@ -36,7 +37,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, Event, EventKind, PortName, SwitchName};
+use vswitch_api::{ApiError, Event, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::datapath::{Datapath, PortId, SwitchId};
 use crate::kernel::{NamedNamespaces, NetNs};
@@ -86,6 +87,7 @@ struct Inner {
     datapath: Arc<Datapath>,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
+    mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     events: broadcast::Sender<Event>,
 }

@@ -74,6 +74,7 @@ impl Control {
             datapath: Arc::new(datapath),
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
             limits,
             events: events.clone(),
         };
@@ -122,6 +123,9 @@ impl Inner {
                 tracing::warn!(%error, "a port is missing");
                 self.ports.insert(port.name, LivePort::missing(error.to_string()));
             }
+        }
+        for mirror in self.state.lab.mirrors.clone() {
+            self.start_mirror(&mirror);
         }
         for cable in self.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {

@@ -295,6 +295,10 @@ impl Inner {
             ports,
             fdb_entries: id.map_or(0, |id| self.datapath.fdb_len(*id)),
             fdb_full: id.map_or(0, |id| self.datapath.fdb_full(*id)),
+            mirrors: {
+                let mirrors = self.state.lab.mirrors.iter().filter(|m| m.switch == switch.name);
+                mirrors.map(|mirror| self.mirror_view(mirror)).collect()
+            },
         }
     }
 

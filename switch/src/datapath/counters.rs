@@ -41,6 +41,8 @@ pub enum DropReason {
     ReservedMulticast,
     /// Ingress: the destination is behind the port that the frame came from.
     SamePort,
+    /// Ingress: the port is the destination of a mirror, which carries copies only.
+    MirrorPort,
     /// Ingress: the kernel had more frames for the daemon than its queue holds.
     Overrun,
     /// Egress: longer than the MTU of the port.
@@ -55,7 +57,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -64,6 +66,7 @@ impl DropReason {
         Self::ZeroSource,
         Self::ReservedMulticast,
         Self::SamePort,
+        Self::MirrorPort,
         Self::Overrun,
         Self::Mtu,
         Self::QueueFull,
@@ -82,6 +85,7 @@ impl DropReason {
             Self::ZeroSource => "zero-source",
             Self::ReservedMulticast => "reserved-multicast",
             Self::SamePort => "same-port",
+            Self::MirrorPort => "mirror-port",
             Self::Overrun => "overrun",
             Self::Mtu => "mtu",
             Self::QueueFull => "queue-full",
@@ -105,6 +109,7 @@ pub struct WorkerCounters {
     pub(super) rx_forwarded: Counter,
     pub(super) rx_flooded: Counter,
     pub(super) flood_copies: Counter,
+    pub(super) mirror_copies: Counter,
     pub(super) tx_frames: Counter,
     pub(super) tx_bytes: Counter,
     drops: [Counter; DropReason::ALL.len()],
@@ -129,6 +134,7 @@ impl WorkerCounters {
         total.rx_forwarded += self.rx_forwarded.get();
         total.rx_flooded += self.rx_flooded.get();
         total.flood_copies += self.flood_copies.get();
+        total.mirror_copies += self.mirror_copies.get();
         total.tx_frames += self.tx_frames.get();
         total.tx_bytes += self.tx_bytes.get();
         for reason in DropReason::ALL {

@@ -28,13 +28,24 @@ impl OutputLists {
         self.touched.reserve(ports);
     }
 
+    /// Puts a frame on the list of a port.
     #[inline]
-    fn push(&mut self, port: PortId, frame: usize) {
+    pub(super) fn push(&mut self, port: PortId, frame: usize) {
         let list = &mut self.lists[port.index()];
         if list.is_empty() {
             self.touched.push(port);
         }
         list.push(frame as u8);
+    }
+
+    /// The lists that are not empty.
+    pub(super) fn filled(&self) -> impl Iterator<Item = (PortId, &[u8])> {
+        self.touched.iter().map(|port| (*port, self.of(*port)))
+    }
+
+    /// The list of a port.
+    pub(super) fn of(&self, port: PortId) -> &[u8] {
+        self.lists.get(port.index()).map_or(&[], Vec::as_slice)
     }
 
     /// Hands each list to `send` and empties it.
@@ -160,12 +171,15 @@ fn learn(fdb: &Fdb, src: Mac, port: PortId, now: u32, notice: &mut impl FnMut(No
     }
 }
 
-/// The port to send to; none: flood. An entry whose port is down or going away is as good as none.
+/// The port to send to; none: flood. An entry whose port is down, going away or a mirror's is as good as none.
 #[inline]
 fn look_up(snapshot: &Snapshot, switch: &SwitchEntry, dst: Mac) -> Option<PortId> {
     if dst.is_multicast() {
         return None;
     }
     let egress = switch.fdb.lookup(FdbKey::new(0, mac_to_u64(dst)))?;
-    snapshot.port(egress).filter(|port| port.up).map(|port| port.id)
+    snapshot
+        .port(egress)
+        .filter(|port| port.up && !port.mirror_only)
+        .map(|port| port.id)
 }

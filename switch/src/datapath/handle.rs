@@ -18,9 +18,9 @@ use vswitch_api::{Mac, ReservedMulticast};
 use super::counters::WorkerCounters;
 use super::fdb::{Fdb, FdbFull, FdbKey, FdbRecord};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
-use super::tap;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
+use super::{mirror, tap};
 use crate::frame::mac_to_u64;
 use crate::port::PortIo;
 
@@ -203,7 +203,7 @@ impl Datapath {
     }
 
     /// Publishes what `change` makes of the snapshot.
-    fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
+    pub(super) fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
         let _guard = lock(&self.edit);
         let mut snapshot = Snapshot::clone(&self.snapshot());
         let result = change(&mut snapshot);
@@ -288,6 +288,7 @@ impl Datapath {
             mtu,
             up,
             offload,
+            mirror_only: false,
             taps: None,
             counters,
         };
@@ -373,7 +374,10 @@ impl Datapath {
         if let Some(switch) = self.snapshot().switch(port.switch) {
             switch.fdb.forget_port(id);
         }
-        let last = self.edit(|snapshot| snapshot.ports.get_mut(id.index()).and_then(Option::take));
+        let last = self.edit(|snapshot| {
+            mirror::forget_port(snapshot, id);
+            snapshot.ports.get_mut(id.index()).and_then(Option::take)
+        });
         self.quiesce();
         if let Some(port) = last {
             tap::close_all(&port);
@@ -498,7 +502,7 @@ fn put<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
 fn set_flood(snapshot: &mut Snapshot, port: &PortEntry) {
     if let Some(switch) = entry(&mut snapshot.switches, port.switch.index()) {
         let mut changed = SwitchEntry::clone(switch);
-        changed.flood.set(port.id, port.up);
+        changed.flood.set(port.id, port.up && !port.mirror_only);
         *switch = Arc::new(changed);
     }
 }

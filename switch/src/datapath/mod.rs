@@ -24,6 +24,7 @@ pub mod egress;
 pub mod fdb;
 pub mod forward;
 pub mod handle;
+pub mod mirror;
 pub mod snapshot;
 pub mod tap;
 mod worker;

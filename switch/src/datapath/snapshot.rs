@@ -6,6 +6,7 @@ use vswitch_api::ReservedMulticast;
 
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
+use super::mirror::MirrorEntry;
 use super::tap::Taps;
 use super::{PortId, SwitchId};
 use crate::port::PortIo;
@@ -15,6 +16,7 @@ use crate::port::PortIo;
 pub struct Snapshot {
     pub(super) ports: Vec<Option<Arc<PortEntry>>>,
     pub(super) switches: Vec<Option<Arc<SwitchEntry>>>,
+    pub(super) mirrors: Arc<[MirrorEntry]>,
 }
 
 /// A port as workers see it.
@@ -32,6 +34,8 @@ pub struct PortEntry {
     pub up: bool,
     /// False: frames go out segmented and with complete checksums.
     pub offload: bool,
+    /// It is the destination of a mirror: copies go out, nothing else, and nothing comes in.
+    pub mirror_only: bool,
     /// Copies of its frames for captures; none for nearly every port.
     pub taps: Option<Taps>,
     /// One set for each worker.
@@ -54,6 +58,18 @@ impl Snapshot {
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Arc<PortEntry>> {
         self.ports.get(id.index())?.as_ref()
+    }
+
+    /// Replaces a port by one with other settings.
+    pub(super) fn put_port(&mut self, port: Arc<PortEntry>) {
+        if let Some(Some(switch)) = self.switches.get_mut(port.switch.index()) {
+            let mut changed = SwitchEntry::clone(switch);
+            changed.flood.set(port.id, port.up && !port.mirror_only);
+            *switch = Arc::new(changed);
+        }
+        if let Some(slot) = self.ports.get_mut(port.id.index()) {
+            *slot = Some(port);
+        }
     }
 
     /// The switch with this index.
@@ -79,6 +95,13 @@ impl PortSet {
         } else {
             self.0[word] &= !(1 << bit);
         }
+    }
+
+    /// Whether a port is in it.
+    #[inline]
+    pub fn contains(&self, port: PortId) -> bool {
+        let word = self.0.get(port.index() / 64).copied().unwrap_or(0);
+        word >> (port.index() % 64) & 1 != 0
     }
 
     /// The ports in it, lowest first.
@@ -111,6 +134,7 @@ mod tests {
                 ports.set(PortId(port), member);
                 if member { expected.insert(port); } else { expected.remove(&port); }
             }
+            prop_assert!((0..300).all(|p| ports.contains(PortId(p)) == expected.contains(&p)));
             prop_assert!(ports.iter().map(|p| p.0).eq(expected));
         }
     }

@@ -12,6 +12,7 @@ use super::PortId;
 use super::egress::Egress;
 use super::forward::{Notice, OutputLists, forward};
 use super::handle::{DatapathEvent, Shared, seconds};
+use super::mirror;
 use super::snapshot::{PortEntry, Snapshot};
 use super::tap::{self, Direction};
 use crate::port::Batch;
@@ -123,6 +124,10 @@ impl Worker {
         if let Some(taps) = &port.taps {
             tap::see(taps, Direction::In, (0..self.batch.len()).map(|i| self.batch.wire(i)));
         }
+        if port.mirror_only {
+            mirror::refuse(&self.batch, port, self.index);
+            return;
+        }
         forward(
             &self.batch,
             &self.snapshot,
@@ -146,6 +151,7 @@ impl Worker {
                 });
             },
         );
+        mirror::mirror(&self.batch, &self.snapshot, port, self.index, &mut self.lists);
         let (snapshot, egress, batch, worker) = (&self.snapshot, &mut self.egress, &mut self.batch, self.index);
         self.lists.drain(|id, list| {
             if let Some(port) = snapshot.port(id) {

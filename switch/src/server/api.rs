@@ -19,7 +19,7 @@ use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::view::Changes;
 
 use super::error::{Failure, Reply};
-use super::{cables, capture, events, extract, lab, metrics, namespaces, ports, switches};
+use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches};
 use crate::control::Control;
 
 /// What the routes work with.
@@ -71,6 +71,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(switches::list, switches::add))
         .routes(routes!(switches::get, switches::patch, switches::remove))
         .routes(routes!(switches::fdb, switches::fdb_add, switches::fdb_remove))
+        .routes(routes!(mirrors::list, mirrors::add))
+        .routes(routes!(mirrors::get, mirrors::remove))
         .routes(routes!(ports::list, ports::add))
         .routes(routes!(ports::get, ports::patch, ports::remove))
         .routes(routes!(capture::capture))

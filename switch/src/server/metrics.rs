@@ -60,7 +60,7 @@ impl Snapshot {
 /// Name, help and how to read a number.
 type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const PORT_COUNTERS: [Field<PortCounters>; 7] = [
+const PORT_COUNTERS: [Field<PortCounters>; 8] = [
     ("port_receive_frames", "Frames that came in from the port", |c| {
         c.rx_frames
     }),
@@ -76,6 +76,11 @@ const PORT_COUNTERS: [Field<PortCounters>; 7] = [
     ("port_flood_copies", "Copies that flooded frames were sent as", |c| {
         c.flood_copies
     }),
+    (
+        "port_mirror_copies",
+        "Copies that mirrors made of frames that came in",
+        |c| c.mirror_copies,
+    ),
     ("port_transmit_frames", "Frames that went out to the port", |c| {
         c.tx_frames
     }),
