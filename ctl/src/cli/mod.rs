@@ -8,6 +8,7 @@ pub mod namespace;
 pub mod parse;
 pub mod port;
 pub mod switch;
+pub mod trace;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
+use trace::TraceArgs;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -247,6 +249,9 @@ Examples:
   vswitchctl mirror list"
     )]
     Mirror(MirrorCommand),
+    /// Tell what the switch would do with a frame, step by step, without sending it
+    #[command(after_long_help = trace::EXAMPLES)]
+    Trace(Box<TraceArgs>),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

@@ -28,6 +28,15 @@ pub fn mtu(text: &str) -> Result<u32, String> {
     number("MTU", "bytes of layer-3 payload", text, MIN_MTU..=MAX_MTU)
 }
 
+/// An EtherType.
+pub fn ethertype(text: &str) -> Result<u16, String> {
+    let value = match text.strip_prefix("0x") {
+        Some(hex) => u16::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    };
+    value.ok_or_else(|| format!("EtherType {text:?} is no number up to 65535; write it as 0x88cc"))
+}
+
 /// A length of time.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok().filter(|seconds| *seconds > 0.0);

@@ -9,6 +9,7 @@ mod mirror;
 mod namespaces;
 mod ports;
 mod switches;
+mod trace;
 
 use hyper::Method;
 use serde::Serialize;
@@ -76,6 +77,7 @@ impl Session {
             Command::Events => self.events().await,
             Command::Capture(args) => self.capture(*args).await,
             Command::Mirror(command) => self.mirror(command).await,
+            Command::Trace(args) => self.trace(*args).await,
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

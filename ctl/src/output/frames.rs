@@ -24,18 +24,22 @@ pub fn line(frame: &Frame, zone: &TimeZone) -> String {
 
 /// The frame as an object.
 pub fn json(frame: &Frame) -> Value {
-    let bytes = frame.bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
     json!({
         "time_ns": frame.time_ns,
         "direction": if frame.outbound { "tx" } else { "rx" },
         "length": frame.original_len,
         "lost_before": frame.lost_before,
         "summary": describe(&frame.bytes, frame.original_len),
-        "bytes": bytes,
+        "bytes": hex(&frame.bytes),
+    })
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
     })
 }
 

@@ -9,6 +9,7 @@ pub mod page;
 pub mod ports;
 pub mod switches;
 pub mod table;
+pub mod traces;
 pub mod units;
 
 use std::io::{self, IsTerminal, Write};

@@ -7,6 +7,7 @@
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
+//! * [`trace`]: what would become of a frame
 //! * [`view`]: what the daemon answers: states, counters, tables
 //! * [`capture`]: what is captured at a port
 //! * [`event`]: what happens, as it happens
@@ -19,6 +20,7 @@ pub mod lab;
 pub mod mirror;
 pub mod name;
 pub mod request;
+pub mod trace;
 pub mod view;
 
 pub use error::{ApiError, ErrorCode};

@@ -7,7 +7,7 @@
 //! carried out, and the lab stays what it was. At last the new lab is written to disk (`state`).
 //!
 //! A daemon that starts does the same with the lab on disk, adopting what is there; `watch` does it again for a port whose
-//! interface or namespace went away and came back. `view` answers questions; `capture` shows frames.
+//! interface or namespace went away and came back. `view` answers questions; `capture` and `trace` show frames.
 
 mod attach;
 mod cable;
@@ -25,6 +25,7 @@ mod requests;
 mod start;
 mod state;
 mod text;
+mod trace;
 mod validate;
 mod view;
 mod watch;

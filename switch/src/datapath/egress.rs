@@ -11,7 +11,7 @@ use crate::port::{Batch, SendError};
 
 /// How a frame gets out of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// As it lies in the batch.
     AsIs,
     /// Cut into segments first.
@@ -133,7 +133,7 @@ fn header(batch: &Batch, i: usize) -> VnetHeader {
 }
 
 #[inline]
-fn choose(port: &PortEntry, batch: &mut Batch, i: usize) -> Way {
+pub(super) fn choose(port: &PortEntry, batch: &mut Batch, i: usize) -> Way {
     let len = batch.slot(i).len as usize;
     if port.offload && len <= port.mtu as usize + ETH_HLEN {
         return Way::AsIs;

@@ -187,6 +187,25 @@ impl Fdb {
         Learned::Known
     }
 
+    /// What [`Fdb::learn`] would do, without doing it.
+    pub fn would_learn(&self, key: FdbKey, port: PortId) -> Learned {
+        match self.find(key) {
+            None if self.len() >= self.capacity => Learned::Full,
+            None => Learned::New,
+            Some((_, place)) if place.is_static() || place.port() == port => Learned::Known,
+            Some((_, place)) => Learned::Moved(place.port()),
+        }
+    }
+
+    /// The entry of a station, as it is at `now`.
+    pub fn record(&self, key: FdbKey, now: u32) -> Option<FdbRecord> {
+        self.find(key).map(|(_, place)| FdbRecord {
+            mac: key.mac(),
+            port: place.port(),
+            age_secs: (!place.is_static()).then(|| age_at(now, place)),
+        })
+    }
+
     #[inline]
     fn home(&self, key: FdbKey) -> usize {
         let mixed = key.0.wrapping_mul(self.multiplier);
@@ -364,13 +383,7 @@ impl Fdb {
             .filter_map(|at| {
                 let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
                 // Read as a worker does: key and place may have changed between the two loads.
-                let (_, place) = self.find(key)?;
-                let age_secs = (!place.is_static()).then(|| age_at(now, place));
-                Some(FdbRecord {
-                    mac: key.mac(),
-                    port: place.port(),
-                    age_secs,
-                })
+                self.record(key, now)
             })
             .collect()
     }

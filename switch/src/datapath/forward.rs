@@ -116,7 +116,7 @@ pub fn forward(
             }
             None => {
                 tally.flooded += 1;
-                for egress in switch.flood.iter().filter(|egress| *egress != port.id) {
+                for egress in flood(switch, port) {
                     tally.copies += 1;
                     lists.push(egress, i);
                 }
@@ -131,7 +131,12 @@ pub fn forward(
 
 /// Destination and source of a frame that may enter the switch, or why it may not.
 #[inline]
-fn admit(frame: &[u8], wire: &[u8], port: &PortEntry, reserved: ReservedMulticast) -> Result<(Mac, Mac), DropReason> {
+pub(super) fn admit(
+    frame: &[u8],
+    wire: &[u8],
+    port: &PortEntry,
+    reserved: ReservedMulticast,
+) -> Result<(Mac, Mac), DropReason> {
     let header = wire.first_chunk::<VNET_HDR_LEN>().ok_or(DropReason::Runt)?;
     let header = VnetHeader::parse(header).map_err(|_| DropReason::Malformed)?;
     let ethernet = frame.first_chunk::<ETH_HLEN>().ok_or(DropReason::Runt)?;
@@ -171,9 +176,15 @@ fn learn(fdb: &Fdb, src: Mac, port: PortId, now: u32, notice: &mut impl FnMut(No
     }
 }
 
+/// Where a frame from `port` is flooded to.
+#[inline]
+pub(super) fn flood(switch: &SwitchEntry, port: &PortEntry) -> impl Iterator<Item = PortId> {
+    switch.flood.iter().filter(|egress| *egress != port.id)
+}
+
 /// The port to send to; none: flood. An entry whose port is down, going away or a mirror's is as good as none.
 #[inline]
-fn look_up(snapshot: &Snapshot, switch: &SwitchEntry, dst: Mac) -> Option<PortId> {
+pub(super) fn look_up(snapshot: &Snapshot, switch: &SwitchEntry, dst: Mac) -> Option<PortId> {
     if dst.is_multicast() {
         return None;
     }

@@ -64,7 +64,7 @@ impl MirrorEntry {
     }
 
     /// Frames of the batch to copy, as a bitmap.
-    fn wanted(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
+    pub(super) fn wanted(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
         let mut wanted = 0;
         if self.rx && self.is_about(port) {
             wanted = (0..batch.len())

@@ -27,6 +27,7 @@ pub mod handle;
 pub mod mirror;
 pub mod snapshot;
 pub mod tap;
+pub mod trace;
 mod worker;
 
 pub use counters::DropReason;

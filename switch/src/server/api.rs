@@ -19,7 +19,7 @@ use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::view::Changes;
 
 use super::error::{Failure, Reply};
-use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches};
+use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches, trace};
 use crate::control::Control;
 
 /// What the routes work with.
@@ -76,6 +76,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(ports::list, ports::add))
         .routes(routes!(ports::get, ports::patch, ports::remove))
         .routes(routes!(capture::capture))
+        .routes(routes!(trace::trace, trace::live))
         .routes(routes!(ports::addresses))
         .routes(routes!(ports::add_address, ports::remove_addresses))
         .routes(routes!(ports::add_route, ports::remove_route))

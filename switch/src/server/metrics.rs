@@ -241,6 +241,7 @@ mod tests {
                 ports: vec![],
                 fdb_entries: 34,
                 fdb_full: 35,
+                mirrors: vec![],
             }],
             ports: vec![port],
         }

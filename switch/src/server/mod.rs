@@ -1,7 +1,7 @@
 //! The HTTP API on the control socket.
 //!
 //! A request's way: [`socket`] (who may connect) -> [`listener`] (HTTP, time limits) -> [`extract`] (checked values out of
-//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`metrics`])
+//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`trace`], [`metrics`])
 //! -> [`crate::control`]. All that fails on this way is answered by an [`ApiError`](vswitch_api::ApiError) as JSON ([`error`]).
 
 mod api;
@@ -19,6 +19,7 @@ mod namespaces;
 mod ports;
 mod socket;
 mod switches;
+mod trace;
 
 pub use api::{openapi, router};
 pub use listener::serve;
