@@ -79,8 +79,11 @@ impl Drop for Capture {
     }
 }
 
+/// Frames received and lost, where the file has its end.
+type Counts = Option<(u64, u64)>;
+
 /// The frames of a file, and the counts (received, lost) at its end. None: it is not complete yet.
-fn read(file: &Path) -> Option<(Vec<Seen>, Option<(u64, u64)>)> {
+fn read(file: &Path) -> Option<(Vec<Seen>, Counts)> {
     let mut reader = PcapNgReader::new(File::open(file).ok()?).ok()?;
     let (mut seen, mut counts) = (Vec::new(), None);
     while let Some(block) = reader.next_block() {

@@ -41,8 +41,8 @@ fn mirror(lab: &Lab) -> MirrorView {
 fn each_way_is_mirrored_frame_for_frame() {
     let (lab, _stations, wire) = lab();
     // To each kind of port once.
-    for n in 0..4 {
-        let (to, red, blue) = (KINDS[n], (n + 1) % 4, (n + 2) % 4);
+    for (n, to) in KINDS.into_iter().enumerate() {
+        let (red, blue) = ((n + 1) % 4, (n + 2) % 4);
         let (red_port, blue_port) = (KINDS[red], KINDS[blue]);
         for (way, red_sends, red_gets) in [("rx", true, false), ("tx", false, true), ("both", true, true)] {
             lab.ok(&format!("mirror add m --from {red_port} --direction {way} --to {to}"));

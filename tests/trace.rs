@@ -50,7 +50,8 @@ fn each_reason_is_told_and_nothing_is_changed() {
     lab.ok("fdb add 0a:01:00:00:00:55 small");
     for name in ["small", "off", "mon"] {
         let path = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
-        Place::named(name).run(|| std::fs::write(path, "1")).unwrap();
+        // Not there where the MTU is too small for IPv6.
+        let _ = Place::named(name).run(|| std::fs::write(path, "1"));
     }
     // What their stacks had sent by then comes through.
     std::thread::sleep(Duration::from_millis(300));

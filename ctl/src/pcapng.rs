@@ -47,7 +47,7 @@ impl Parser {
         let mut at = 0;
         while let (Some(kind), Some(len)) = (u32_at(&self.rest, at), u32_at(&self.rest, at + 4)) {
             let len = len as usize;
-            if !(12..=MAX_BLOCK).contains(&len) || len % 4 != 0 {
+            if !(12..=MAX_BLOCK).contains(&len) || !len.is_multiple_of(4) {
                 return Err("a reply that is no pcapng");
             }
             let Some(block) = self.rest.get(at..at + len) else {

@@ -213,19 +213,6 @@ impl Datapath {
         result
     }
 
-    /// Publishes what `change` makes of a port; false: there is no such port.
-    pub(super) fn edit_port(&self, id: PortId, change: impl FnOnce(&mut PortEntry)) -> bool {
-        self.edit(|snapshot| {
-            let Some(slot) = entry(&mut snapshot.ports, id.index()) else {
-                return false;
-            };
-            let mut port = PortEntry::clone(slot);
-            change(&mut port);
-            *slot = Arc::new(port);
-            true
-        })
-    }
-
     /// Returns when all workers have taken over the newest snapshot, which takes as long as a batch.
     pub fn quiesce(&self) {
         let generation = self.shared.generation.load(Ordering::Acquire);

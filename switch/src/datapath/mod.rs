@@ -11,6 +11,10 @@
 //! 4. **egress** ([`egress`]): the batch has become a list of frames for each port. A list is sent with as few system
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
+//! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its
+//! [`tap`]s, those that come in before 1 and those that go out at 4. [`trace`] walks the same way with one frame and tells of
+//! each step, without a side effect.
+//!
 //! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
 //! crosses a thread, so the frames of a flow stay in order: all of a flow come by one queue.
 //!
