@@ -62,6 +62,9 @@ impl Session {
             rest.extend_from_slice(part.data_ref().map_or(&[][..], |bytes| bytes));
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
+                if line == b"\n" {
+                    continue;
+                }
                 let live: LiveTrace = serde_json::from_slice(&line).map_err(|e| {
                     ApiError::new(ErrorCode::Internal, "trace", e.to_string())
                         .hint("are vswitchctl and vswitchd of the same version?")

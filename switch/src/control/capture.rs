@@ -20,7 +20,7 @@ use crate::pcapng::{self, MAX_SNAPLEN, Packet};
 /// Bytes that are handed on at once.
 const CHUNK: usize = 256 << 10;
 /// After so long without a frame the counts so far are written: a client that went away is noticed by that.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A capture under way. It ends when this is dropped, or with the port.
 pub struct Capture {

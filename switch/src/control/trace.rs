@@ -5,9 +5,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
 use vswitch_api::trace::{LiveOptions, LiveTrace, TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep};
 use vswitch_api::{ApiError, Mac, PortName};
 
+use super::capture::KEEP_ALIVE;
 use super::{Control, Inner, text};
 use crate::datapath::fdb::Learned;
 use crate::datapath::tap::{Tap, TapSetup};
@@ -75,26 +77,34 @@ pub struct Live {
 }
 
 impl Live {
-    /// The next frame and its way; none: there are no more.
-    pub async fn next(&mut self) -> Option<LiveTrace> {
-        self.left = self.left.checked_sub(1)?;
+    /// The next frame and its way; none: there are no more. `Some(None)`: none came for a while, and a client that went
+    /// away would be noticed by a sign of life.
+    pub async fn next(&mut self) -> Option<Option<LiveTrace>> {
+        if self.left == 0 {
+            return None;
+        }
         loop {
             self.tap.acknowledge();
             let closed = self.tap.is_closed();
             if let Some(seen) = self.tap.take() {
                 let inner = self.control.inner.lock().await;
                 let steps = self.datapath.trace(self.port, &seen.wire)?;
-                return Some(LiveTrace {
+                self.left -= 1;
+                return Some(Some(LiveTrace {
                     time_ns: seen.time_ns,
                     frame: to_hex(seen.wire.get(VNET_HDR_LEN..).unwrap_or_default()),
                     lost_before: seen.lost_before,
                     report: report(&inner, self.port, steps),
-                });
+                }));
             }
             if closed {
                 return None;
             }
-            self.ready.readable().await.ok()?.clear_ready();
+            match timeout(KEEP_ALIVE, self.ready.readable()).await {
+                // It can fail only when the runtime ends.
+                Ok(ready) => ready.ok()?.clear_ready(),
+                Err(_) => return Some(None),
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn trace(
     Ok(Json(control.trace(&name, &request).await?))
 }
 
-/// The same for the frames that come in from a port, as they come: a line of JSON each
+/// The same for the frames that come in from a port, as they come: a line of JSON each. Empty lines are signs of life
 #[utoipa::path(
     get, path = "/v1/ports/{name}/trace", tag = "ports", operation_id = "trace_live",
     params(("name" = PortName, Path, description = "Name of the port"), LiveOptions),
@@ -46,7 +46,9 @@ pub(super) async fn live(
     let mut stopping = shared.stopping.clone();
     let lines = stream::unfold(live, async |mut live| {
         let trace = live.next().await?;
-        let line = serde_json::to_string(&trace).map(|line| Bytes::from(line + "\n"));
+        // An empty line is the sign of life.
+        let line = trace.map_or_else(|| Ok(String::new()), |trace| serde_json::to_string(&trace));
+        let line = line.map(|line| Bytes::from(line + "\n"));
         Some((line, live))
     });
     let lines = lines.take_until(async move { stopping.wait_for(|stopping| *stopping).await.is_ok() });
