@@ -100,6 +100,11 @@ fn every_answer_can_be_had_as_json() {
         "fdb flush",
         "del-port p",
         "cable del red blue",
+        "trace veth --arp 10.7.0.2",
+        "mirror add m --to veth",
+        "mirror list",
+        "mirror show m",
+        "mirror del m",
         "reset -n",
         "reset --yes",
     ] {

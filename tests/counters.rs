@@ -26,10 +26,25 @@ fn sum(drops: &std::collections::BTreeMap<String, u64>) -> u64 {
 
 #[test]
 fn frames_in_are_frames_out_and_drops_over_a_mixed_load() {
+    frames_add_up(|_| {});
+}
+
+#[test]
+fn with_mirrors_the_copies_add_up_too() {
+    frames_add_up(|lab| {
+        lab.ok("add-port mon --type tap");
+        lab.ok("add-port mon2 --mtu 600");
+        lab.ok("mirror add all --to mon");
+        lab.ok("mirror add some --from veth,plain --to mon2");
+    });
+}
+
+fn frames_add_up(more: impl FnOnce(&Lab)) {
     let lab = Lab::new();
     let stations = Station::one_of_each(&lab);
     let jumbo = Station::add_with(&lab, "jumbo", PortKind::Tap, 9, "--mtu 9000");
     let plain = Station::add_with(&lab, "plain", PortKind::Veth, 10, "--no-offload");
+    more(&lab);
     for (a, b) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
         transfer::tcp(&stations[a], &stations[b], a % 2 == 0, 8);
     }
@@ -68,7 +83,7 @@ fn frames_in_are_frames_out_and_drops_over_a_mixed_load() {
         );
     }
     assert_eq!(
-        total(&ports, |c| c.rx_forwarded + c.flood_copies),
+        total(&ports, |c| c.rx_forwarded + c.flood_copies + c.mirror_copies),
         total(&ports, |c| c.tx_frames + sum(&c.tx_drops)),
         "over the switch: {ports:#?}"
     );

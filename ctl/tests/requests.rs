@@ -290,3 +290,45 @@ fn listings_name_the_switch_only_if_told() {
         );
     }
 }
+
+#[test]
+fn mirrors() {
+    asks(
+        "mirror add m --to mon",
+        "POST",
+        "/v1/mirrors",
+        json!({"name": "m", "switch": "main", "direction": "both", "to": "mon"}),
+    );
+    asks(
+        "mirror add m --from red,blue --direction rx --to mon --switch lab --if-not-exists",
+        "POST",
+        "/v1/mirrors?dry_run=false&idempotent=true",
+        json!({"name": "m", "switch": "lab", "ports": ["red", "blue"], "direction": "rx", "to": "mon"}),
+    );
+    asks("mirror del m", "DELETE", "/v1/mirrors/m", Value::Null);
+}
+
+#[test]
+fn captures_and_traces() {
+    for (arguments, method, uri, body) in [
+        (
+            "capture red -w /dev/null -c 3 --duration 0.5 -s 96 --segment --direction tx",
+            "GET",
+            "/v1/ports/red/capture?direction=tx&snaplen=96&segment=true&count=3&duration_ms=500",
+            Value::Null,
+        ),
+        ("trace red --live 2", "GET", "/v1/ports/red/trace?count=2", Value::Null),
+        (
+            "trace red --hex 02:00",
+            "POST",
+            "/v1/ports/red/trace",
+            json!({"frame": "02:00"}),
+        ),
+    ] {
+        let daemon = Replies::default().start();
+        // The reply is none that the tool understands; what it asked is what counts.
+        daemon.run(arguments);
+        let (method, uri) = (method.into(), uri.into());
+        assert_eq!(daemon.asked(), [Asked { method, uri, body }], "{arguments}");
+    }
+}

@@ -2,13 +2,16 @@
 //! can make completions and man pages of it.
 
 pub mod acl;
+pub mod capture;
 pub mod lab;
+pub mod mirror;
 pub mod namespace;
 pub mod parse;
 pub mod policy;
 pub mod port;
 pub mod quantity;
 pub mod switch;
+pub mod trace;
 pub mod traffic;
 
 use std::path::PathBuf;
@@ -16,10 +19,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
+use capture::CaptureArgs;
 use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
+use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
+use trace::TraceArgs;
 use traffic::{ImpairArgs, PoliceArgs, StormArgs};
 
 const AFTER_HELP: &str = "\
@@ -249,6 +255,21 @@ Examples:
 
 One line for each event, until it is stopped. With --json each line is an object.")]
     Events,
+    /// See the frames of a port: as lines, in a file, live in Wireshark
+    #[command(after_long_help = capture::EXAMPLES)]
+    Capture(Box<CaptureArgs>),
+    /// Copy frames of ports to another port (SPAN)
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl mirror add m --from red --to mon
+  vswitchctl mirror list"
+    )]
+    Mirror(MirrorCommand),
+    /// Tell what the switch would do with a frame, step by step, without sending it
+    #[command(after_long_help = trace::EXAMPLES)]
+    Trace(Box<TraceArgs>),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -28,6 +29,22 @@ fn number(what: &str, unit: &str, text: &str, range: RangeInclusive<u32>) -> Res
 /// An MTU that a port can have.
 pub fn mtu(text: &str) -> Result<u32, String> {
     number("MTU", "bytes of layer-3 payload", text, MIN_MTU..=MAX_MTU)
+}
+
+/// An EtherType.
+pub fn ethertype(text: &str) -> Result<u16, String> {
+    let value = match text.strip_prefix("0x") {
+        Some(hex) => u16::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    };
+    value.ok_or_else(|| format!("EtherType {text:?} is no number up to 65535; write it as 0x88cc"))
+}
+
+/// A length of time.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| *seconds > 0.0);
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| format!("time {text:?} is no number of seconds above 0; write it as 10 or 0.5"))
 }
 
 /// An ageing time.

@@ -1,13 +1,16 @@
 //! What the commands do: one request or a few, and what is printed.
 
 mod acl;
+mod capture;
 mod daemon;
 mod exec;
 mod fdb;
 mod lab;
+mod mirror;
 mod namespaces;
 mod ports;
 mod switches;
+mod trace;
 mod traffic;
 
 use hyper::Method;
@@ -78,6 +81,9 @@ impl Session {
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,
             Command::Events => self.events().await,
+            Command::Capture(args) => self.capture(*args).await,
+            Command::Mirror(command) => self.mirror(command).await,
+            Command::Trace(args) => self.trace(*args).await,
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

@@ -2,11 +2,14 @@
 //! [`Out`] prints: that text, or the API's type as JSON.
 
 pub mod events;
+pub mod frames;
+pub mod mirrors;
 pub mod namespaces;
 pub mod page;
 pub mod ports;
 pub mod switches;
 pub mod table;
+pub mod traces;
 pub mod traffic;
 pub mod units;
 

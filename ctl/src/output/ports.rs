@@ -79,6 +79,9 @@ pub fn page(style: Style, view: &PortView) -> String {
             ),
         },
     );
+    if counters.mirror_copies > 0 {
+        page.part("mirrored", units::grouped(counters.mirror_copies));
+    }
     drops(&mut page, &counters.rx_drops);
     traffic::received(&mut page, view);
     page.line("sent", frames(counters.tx_frames, counters.tx_bytes));

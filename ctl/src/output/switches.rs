@@ -5,7 +5,7 @@ use vswitch_api::{ReservedMulticast, SwitchName};
 
 use super::page::Page;
 use super::table::{Table, Tone, number, word};
-use super::{Style, ports, units};
+use super::{Style, mirrors, ports, units};
 
 /// Every switch with its ports.
 pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView]) -> String {
@@ -35,6 +35,7 @@ pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView]) -
         } else {
             text += "no ports; `vswitchctl add-port NAME --addr ADDR/LEN` adds one\n";
         }
+        text.extend(view.mirrors.iter().map(mirrors::line));
         blocks.push(text);
     }
     blocks.join("\n")

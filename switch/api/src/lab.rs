@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
+use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default};
 use crate::traffic::{Impairments, RateLimit, StormControl};
@@ -35,6 +36,9 @@ pub struct Lab {
     pub ports: Vec<Port>,
     /// Direct links between two namespaces, without a switch.
     pub cables: Vec<Cable>,
+    /// Copies of frames to a port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
 }
 
 /// One switch and its settings.
@@ -249,7 +253,7 @@ fn default_fdb_capacity() -> u32 {
     DEFAULT_FDB_CAPACITY
 }
 
-fn default_switch() -> SwitchName {
+pub(crate) fn default_switch() -> SwitchName {
     #[expect(clippy::unwrap_used, reason = "the constant is a valid name, as a test shows")]
     crate::DEFAULT_SWITCH.parse().unwrap()
 }

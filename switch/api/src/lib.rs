@@ -7,26 +7,33 @@
 //! * [`acl`]: access control lists
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
 //! * [`traffic`]: what a port does to its traffic: impairment, policer, storm control
+//! * [`trace`]: what would become of a frame
 //! * [`view`]: what the daemon answers: states, counters, tables
+//! * [`capture`]: what is captured at a port
 //! * [`event`]: what happens, as it happens
 //! * [`error`]: the one error type and its stable codes
 
 pub mod acl;
+pub mod capture;
 pub mod error;
 pub mod event;
 pub mod lab;
+pub mod mirror;
 pub mod name;
 pub mod policy;
 pub mod request;
+pub mod trace;
 pub mod traffic;
 pub mod view;
 
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, Switch};
-pub use name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+pub use mirror::Mirror;
+pub use name::{IfAddr, IfName, Mac, MirrorName, NsName, PortName, SwitchName};
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 
 /// Version of the HTTP API; the first part of every path (`/v1/...`).

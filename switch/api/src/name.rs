@@ -126,6 +126,10 @@ name_type!(
     PortName, "port name", NAME_MAX
 );
 name_type!(
+    /// Name of a mirror, at most 15 bytes.
+    MirrorName, "mirror name", NAME_MAX
+);
+name_type!(
     /// Name of a network interface, at most 15 bytes.
     IfName, "interface name", NAME_MAX
 );

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::acl::AclRule;
 use crate::lab::{Port, Switch};
+use crate::mirror::MirrorView;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 use crate::policy::VlanId;
 use crate::traffic::ImpairCounters;
@@ -43,6 +44,9 @@ pub struct SwitchView {
     /// How often a station was seen on another port than before.
     #[serde(default)]
     pub fdb_moves: u64,
+    /// Its mirrors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<MirrorView>,
 }
 
 /// Whether a port can carry frames, and if not, why not.
@@ -134,6 +138,9 @@ pub struct PortCounters {
     pub rx_flooded: u64,
     /// Copies that the flooded ones were sent as.
     pub flood_copies: u64,
+    /// Copies that mirrors made of frames that came in from the port, be it for the way in or the way out.
+    #[serde(default)]
+    pub mirror_copies: u64,
     /// Frames that went out to the port.
     pub tx_frames: u64,
     /// Bytes of those.

@@ -42,6 +42,9 @@ impl Inner {
                 let (inside, mac) = (live.inside, live.mac);
                 self.ports.insert(port.name.clone(), live);
                 self.restore_static_entries(port);
+                if !self.mirrors.is_empty() {
+                    self.publish_mirrors();
+                }
                 if let (Ok(netns), Some(inside), Some(mac)) = (self.netns_of(port), inside, mac) {
                     announce_all(&netns, inside, mac, port.addresses.iter()).await;
                 }

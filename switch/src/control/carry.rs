@@ -159,6 +159,8 @@ impl Inner {
                     switch: port.switch.clone(),
                 });
             }
+            Step::AddMirror(mirror) => self.start_mirror(mirror),
+            Step::RemoveMirror(mirror) => self.stop_mirror(mirror),
             Step::AddCable(cable) => self.attach_cable(cable, Adopt::No).await?,
             Step::RemoveCable(cable) => self.detach_cable(cable, warnings).await,
         }

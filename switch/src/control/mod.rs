@@ -7,10 +7,11 @@
 //! carried out, and the lab stays what it was. At last the new lab is written to disk (`state`).
 //!
 //! A daemon that starts does the same with the lab on disk, adopting what is there; `watch` does it again for a port whose
-//! interface or namespace went away and came back. `view` answers questions.
+//! interface or namespace went away and came back. `view` answers questions; `capture` and `trace` show frames.
 
 mod attach;
 mod cable;
+mod capture;
 mod carry;
 mod change;
 mod complete;
@@ -18,6 +19,7 @@ mod detach;
 mod fdb;
 mod guard;
 mod interface;
+mod mirror;
 mod namespace;
 mod plan;
 mod policy;
@@ -25,6 +27,7 @@ mod requests;
 mod start;
 mod state;
 mod text;
+mod trace;
 mod traffic;
 mod validate;
 mod view;
@@ -38,10 +41,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, Event, EventKind, PortName, SwitchName};
+use vswitch_api::{ApiError, Event, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
 use crate::kernel::{NamedNamespaces, NetNs};
+pub use capture::Capture;
 use state::{Journal, State, StateFile};
 
 /// Events that a slow reader may be behind before it misses some.
@@ -87,6 +91,7 @@ struct Inner {
     datapath: Arc<Datapath>,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
+    mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,
     events: broadcast::Sender<Event>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use vswitch_api::{Cable, Lab, NsName, Port, PortKind, Switch};
+use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortKind, PortName, Switch};
 
 use super::complete::ifname;
 use super::traffic;
@@ -20,6 +20,8 @@ pub(super) enum Step {
     RemovePort(Port),
     AddCable(Cable),
     RemoveCable(Cable),
+    AddMirror(Mirror),
+    RemoveMirror(Mirror),
 }
 
 impl Step {
@@ -42,6 +44,8 @@ impl Step {
             Self::RemovePort(port) => Self::AddPort(port),
             Self::AddCable(cable) => Self::RemoveCable(cable),
             Self::RemoveCable(cable) => Self::AddCable(cable),
+            Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
+            Self::RemoveMirror(mirror) => Self::AddMirror(mirror),
         }
     }
 
@@ -94,6 +98,16 @@ impl Step {
             Self::RemovePort(port) => vec![format!("removed port {} from switch {}", port.name, port.switch)],
             Self::ChangePort { before, after } => describe_change(before, after),
             Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
+            Self::AddMirror(mirror) => {
+                let from: Vec<_> = mirror.ports.iter().map(PortName::as_str).collect();
+                let from = if from.is_empty() {
+                    "all ports".to_owned()
+                } else {
+                    from.join(", ")
+                };
+                vec![format!("added mirror {} from {from} to {}", mirror.name, mirror.to)]
+            }
+            Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
             Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],
         }
     }
@@ -188,6 +202,8 @@ pub(super) fn plan(
     let (mut removals, mut additions) = (Vec::new(), Vec::new());
     let old_ports: HashMap<_, _> = before.ports.iter().map(|p| (&p.name, p)).collect();
     let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
+    let (gone, new_mirrors) = difference(&before.mirrors, &after.mirrors);
+    removals.extend(gone.cloned().map(Step::RemoveMirror));
     for old in &before.ports {
         if new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new)) {
             removals.push(Step::RemovePort(old.clone()));
@@ -237,6 +253,7 @@ pub(super) fn plan(
         }
     }
     additions.extend(difference(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
+    additions.extend(new_mirrors.cloned().map(Step::AddMirror));
     removals.into_iter().chain(additions).chain(clean_up).collect()
 }
 

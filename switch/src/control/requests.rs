@@ -9,13 +9,14 @@ use vswitch_api::{ApiError, Cable, IfAddr, Lab, NsName, Port, PortKind, PortName
 
 use super::complete::{Interfaces, complete, ifname, main_switch};
 use super::interface::mtu;
+use super::mirror::leave_mirrors;
 use super::plan::{namespaces, plan};
 use super::validate::validate;
 use super::{Control, Inner, text, traffic};
 
 impl Control {
     /// Makes the lab what `change` makes of it.
-    async fn edit(
+    pub(super) async fn edit(
         &self,
         options: ChangeOptions,
         change: impl FnOnce(&Inner, &mut Lab) -> Result<(), ApiError>,
@@ -203,6 +204,7 @@ impl Control {
         self.edit(options, |_, lab| {
             let count = lab.ports.len();
             lab.ports.retain(|port| port.name != *name);
+            leave_mirrors(lab, name);
             if lab.ports.len() == count && !options.idempotent {
                 Err(text::no_port(name))
             } else {
@@ -455,7 +457,12 @@ fn spelt_out(port: &Port) -> Port {
 }
 
 /// The object is there: fine if it is alike and that is allowed, else a conflict that names the differences.
-fn already<T: serde::Serialize>(object: String, old: &T, new: &T, options: ChangeOptions) -> Result<(), ApiError> {
+pub(super) fn already<T: serde::Serialize>(
+    object: String,
+    old: &T,
+    new: &T,
+    options: ChangeOptions,
+) -> Result<(), ApiError> {
     let fields = |value: &T| match serde_json::to_value(value) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),

@@ -75,6 +75,7 @@ impl Control {
             datapath: Arc::new(datapath),
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
             limits,
             guard: Default::default(),
             events: events.clone(),
@@ -124,6 +125,9 @@ impl Inner {
                 tracing::warn!(%error, "a port is missing");
                 self.ports.insert(port.name, LivePort::missing(error.to_string()));
             }
+        }
+        for mirror in self.state.lab.mirrors.clone() {
+            self.start_mirror(&mirror);
         }
         for cable in self.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use vswitch_api::{ApiError, Cable, ErrorCode, NsName, PortName, SwitchName};
+use vswitch_api::{ApiError, Cable, ErrorCode, MirrorName, NsName, PortName, SwitchName};
 
 use crate::kernel::KernelError;
 
@@ -20,6 +20,15 @@ pub(super) fn namespace(name: &NsName) -> String {
 
 pub(super) fn cable(cable: &Cable) -> String {
     format!("cable \"{}\" - \"{}\"", cable.a.namespace, cable.b.namespace)
+}
+
+pub(super) fn mirror(name: &MirrorName) -> String {
+    format!("mirror \"{name}\"")
+}
+
+pub(super) fn no_mirror(name: &MirrorName) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, mirror(name), "there is no such mirror")
+        .hint("`vswitchctl mirror list` lists them")
 }
 
 pub(super) fn invalid(object: impl Into<String>, cause: impl Into<String>) -> ApiError {

@@ -10,6 +10,7 @@ use vswitch_api::policy::{AcceptFrames, PortVlan};
 use vswitch_api::{ApiError, IfAddr, Lab, Mac, NsName, Port, PortKind};
 
 use super::complete::{ifname, main_switch};
+use super::mirror::check_mirrors;
 use super::plan::namespaces;
 use super::{text, traffic};
 
@@ -36,6 +37,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
                 .try_for_each(|name| check_ifname(&text::cable(cable), name.as_str()))?;
         }
     }
+    check_mirrors(after)?;
     let known = namespaces(before);
     for name in namespaces(after) {
         // One that is there already may be a container runtime's, with a long name; it was never made by us.

@@ -330,6 +330,10 @@ impl Inner {
             fdb_entries: id.map_or(0, |id| self.datapath.fdb_len(*id)),
             fdb_full: id.map_or(0, |id| self.datapath.fdb_full(*id)),
             fdb_moves: id.map_or(0, |id| self.datapath.fdb_moves(*id)),
+            mirrors: {
+                let mirrors = self.state.lab.mirrors.iter().filter(|m| m.switch == switch.name);
+                mirrors.map(|mirror| self.mirror_view(mirror)).collect()
+            },
         }
     }
 

@@ -65,6 +65,8 @@ pub enum DropReason {
     Isolated,
     /// Ingress: a probe of this switch, which tells of a loop.
     LoopProbe,
+    /// Ingress: the port is the destination of a mirror, which carries copies only.
+    MirrorPort,
     /// Ingress: the kernel had more frames for the daemon than its queue holds.
     Overrun,
     /// Ingress: above the rate of the port's policer.
@@ -97,7 +99,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -118,6 +120,7 @@ impl DropReason {
         Self::MacLimit,
         Self::Isolated,
         Self::LoopProbe,
+        Self::MirrorPort,
         Self::Overrun,
         Self::Policed,
         Self::Storm,
@@ -157,6 +160,7 @@ impl DropReason {
             Self::MacLimit => "mac-limit",
             Self::Isolated => "isolated",
             Self::LoopProbe => "loop-probe",
+            Self::MirrorPort => "mirror-port",
             Self::Overrun => "overrun",
             Self::AclOut => "acl-out",
             Self::Mtu => "mtu",
@@ -186,6 +190,7 @@ pub struct WorkerCounters {
     pub(super) rx_forwarded: Counter,
     pub(super) rx_flooded: Counter,
     pub(super) flood_copies: Counter,
+    pub(super) mirror_copies: Counter,
     pub(super) tx_frames: Counter,
     pub(super) tx_bytes: Counter,
     pub(super) rx_duplicates: Counter,
@@ -206,6 +211,7 @@ impl Default for WorkerCounters {
             rx_forwarded: Counter::default(),
             rx_flooded: Counter::default(),
             flood_copies: Counter::default(),
+            mirror_copies: Counter::default(),
             tx_frames: Counter::default(),
             tx_bytes: Counter::default(),
             rx_duplicates: Counter::default(),
@@ -239,6 +245,7 @@ impl WorkerCounters {
         total.rx_forwarded += self.rx_forwarded.get();
         total.rx_flooded += self.rx_flooded.get();
         total.flood_copies += self.flood_copies.get();
+        total.mirror_copies += self.mirror_copies.get();
         total.tx_frames += self.tx_frames.get();
         total.tx_bytes += self.tx_bytes.get();
         total.impair.rx_duplicates += self.rx_duplicates.get();

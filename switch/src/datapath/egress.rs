@@ -2,6 +2,7 @@
 
 use super::counters::DropReason;
 use super::snapshot::PortEntry;
+use super::tap::{self, Direction};
 use super::vlan::VlanPort;
 use crate::frame::{
     ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, Segments, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, complete, wire_size,
@@ -11,7 +12,7 @@ use crate::port::{Batch, SendError};
 
 /// How a frame gets out of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// As it lies in the batch.
     AsIs,
     /// Cut into segments first.
@@ -59,6 +60,9 @@ impl Egress {
         if self.ready.is_empty() {
             return;
         }
+        if let Some(taps) = &port.taps {
+            tap::see(taps, Direction::Out, self.ready.iter().map(|&i| batch.wire(i.into())));
+        }
         let counters = &port.counters[worker];
         let (mut frames, mut bytes) = (0, 0);
         let buffers = self.ready.iter().map(|&i| batch.wire(i.into()));
@@ -96,6 +100,9 @@ impl Egress {
             .map_err(|_| DropReason::Rejected)?
         {
             let wire = &self.segment[..VNET_HDR_LEN + len];
+            if let Some(taps) = &port.taps {
+                tap::see(taps, Direction::Out, std::iter::once(wire));
+            }
             port.io
                 .send(worker, std::iter::once(wire), &mut self.messages, |_, result| {
                     outcome = outcome.and(result.map_err(reason));
@@ -153,7 +160,7 @@ fn header(batch: &Batch, i: usize) -> VnetHeader {
 }
 
 #[inline]
-fn choose(port: &PortEntry, batch: &mut Batch, i: usize) -> Way {
+pub(super) fn choose(port: &PortEntry, batch: &mut Batch, i: usize) -> Way {
     let len = batch.slot(i).len as usize;
     if port.offload && len <= port.mtu as usize + ETH_HLEN {
         return Way::AsIs;

@@ -262,6 +262,30 @@ impl Fdb {
         Learned::Known
     }
 
+    /// What [`Fdb::learn`] would do, without doing it.
+    pub fn would_learn(&self, key: FdbKey, port: PortId, rule: LearnRule) -> Learned {
+        let counts = self.write();
+        match self.find(key) {
+            Some((_, place)) if place.is_fixed() || place.port() == port => Learned::Known,
+            _ if counts.port(port) >= rule.port_limit => Learned::Limited,
+            Some((_, place)) => Learned::Moved(place.port()),
+            None if counts.vlan(key.vlan()) >= rule.vlan_limit => Learned::Limited,
+            None if self.len() >= self.capacity => Learned::Full,
+            None => Learned::New,
+        }
+    }
+
+    /// The entry of a station, as it is at `now`.
+    pub fn record(&self, key: FdbKey, now: u32) -> Option<FdbRecord> {
+        self.find(key).map(|(_, place)| FdbRecord {
+            mac: key.mac(),
+            vlan: key.vlan(),
+            port: place.port(),
+            age_secs: (place.kind() != EntryKind::Static).then(|| age_at(now, place)),
+            kind: place.kind(),
+        })
+    }
+
     #[inline]
     fn home(&self, key: FdbKey) -> usize {
         let mixed = key.0.wrapping_mul(self.multiplier);
@@ -456,16 +480,7 @@ impl Fdb {
             .filter_map(|at| {
                 let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
                 // Read as a worker does: key and place may have changed between the two loads.
-                let (_, place) = self.find(key)?;
-                let kind = place.kind();
-                let age_secs = (kind != EntryKind::Static).then(|| age_at(now, place));
-                Some(FdbRecord {
-                    mac: key.mac(),
-                    vlan: key.vlan(),
-                    port: place.port(),
-                    age_secs,
-                    kind,
-                })
+                self.record(key, now)
             })
             .collect()
     }

@@ -33,13 +33,24 @@ impl OutputLists {
         self.touched.reserve(ports);
     }
 
+    /// Puts a frame on the list of a port.
     #[inline]
-    fn push(&mut self, port: PortId, frame: usize) {
+    pub(super) fn push(&mut self, port: PortId, frame: usize) {
         let list = &mut self.lists[port.index()];
         if list.is_empty() {
             self.touched.push(port);
         }
         list.push(frame as u8);
+    }
+
+    /// The lists that are not empty.
+    pub(super) fn filled(&self) -> impl Iterator<Item = (PortId, &[u8])> {
+        self.touched.iter().map(|port| (*port, self.of(*port)))
+    }
+
+    /// The list of a port.
+    pub(super) fn of(&self, port: PortId) -> &[u8] {
+        self.lists.get(port.index()).map_or(&[], Vec::as_slice)
     }
 
     /// Hands each list to `send` and empties it.
@@ -108,7 +119,7 @@ pub fn forward(
 }
 
 /// Where a frame goes.
-enum Output<'a> {
+pub(super) enum Output<'a> {
     /// Out of one port.
     Port(PortId),
     /// Out of all of these but the one that it came in at.
@@ -116,11 +127,12 @@ enum Output<'a> {
 }
 
 /// What is the same for all frames of a batch.
-struct Way<'a> {
-    snapshot: &'a Snapshot,
-    switch: &'a SwitchEntry,
-    port: &'a PortEntry,
-    now: u32,
+pub(super) struct Way<'a> {
+    pub snapshot: &'a Snapshot,
+    pub switch: &'a SwitchEntry,
+    pub port: &'a PortEntry,
+    /// Seconds of a monotonic clock.
+    pub now: u32,
 }
 
 impl<'a> Way<'a> {
@@ -141,6 +153,8 @@ impl<'a> Way<'a> {
                 Ok(decision) => decision,
                 Err(reason) => {
                     counters.drop_frame(reason);
+                    // A mirror may copy it all the same: as it came.
+                    batch.set_vlan(i, FrameVlan::default());
                     continue;
                 }
             };
@@ -176,8 +190,8 @@ impl<'a> Way<'a> {
         notice: &mut impl FnMut(Notice),
     ) -> Result<(FrameVlan, Output<'a>), DropReason> {
         let (dst, src) = admit(frame, wire, self.port, self.switch.reserved)?;
-        let vlan = if POLICY && self.switch.vlan_aware {
-            self.port.policy().vlan.classify(frame)?
+        let vlan = if POLICY {
+            self.classify(frame)?
         } else {
             FrameVlan::default()
         };
@@ -185,14 +199,7 @@ impl<'a> Way<'a> {
             self.catch_probe(frame, notice)?;
         }
         if POLICY {
-            if let Some(pin) = &self.port.policy().pin {
-                pin.check(frame, src)?;
-            }
-            if let Some(acl) = &self.port.policy().acl_in
-                && !acl.permits(frame, vlan.id(), true)
-            {
-                return Err(DropReason::AclIn);
-            }
+            self.check_rules(frame, src, vlan, true)?;
             self.learn_by_policy(vlan, src, notice)?;
         } else {
             self.learn(FdbKey::new(NO_VLAN, mac_to_u64(src)), src, LearnRule::PLAIN, notice);
@@ -203,6 +210,28 @@ impl<'a> Way<'a> {
             Output::Flood(_) => self.may_flood(dst, wire)?,
         }
         Ok((vlan, output))
+    }
+
+    /// The VLAN that the frame is in, on a switch that tells them apart.
+    #[inline]
+    pub(super) fn classify(&self, frame: &[u8]) -> Result<FrameVlan, DropReason> {
+        if self.switch.vlan_aware {
+            self.port.policy().vlan.classify(frame)
+        } else {
+            Ok(FrameVlan::default())
+        }
+    }
+
+    /// Pinned addresses and access control list of the ingress port. `count`: whether rules count it as a hit.
+    pub(super) fn check_rules(&self, frame: &[u8], src: Mac, vlan: FrameVlan, count: bool) -> Result<(), DropReason> {
+        let policy = self.port.policy();
+        if let Some(pin) = &policy.pin {
+            pin.check(frame, src)?;
+        }
+        match &policy.acl_in {
+            Some(acl) if !acl.permits(frame, vlan.id(), count) => Err(DropReason::AclIn),
+            _ => Ok(()),
+        }
     }
 
     /// A probe of another switch is a frame like others.
@@ -249,9 +278,9 @@ impl<'a> Way<'a> {
         Ok(())
     }
 
-    /// An entry whose port is down or going away is as good as none.
+    /// An entry whose port is down, going away or a mirror's is as good as none.
     #[inline]
-    fn look_up(&self, vlan: FrameVlan, dst: Mac) -> Output<'a> {
+    pub(super) fn look_up(&self, vlan: FrameVlan, dst: Mac) -> Output<'a> {
         let flood = &self.switch.flood;
         if dst.is_multicast() {
             return Output::Flood(if dst == Mac::BROADCAST {
@@ -261,7 +290,11 @@ impl<'a> Way<'a> {
             });
         }
         let known = self.switch.fdb.lookup(FdbKey::new(vlan.id(), mac_to_u64(dst)));
-        match known.filter(|egress| self.snapshot.port(*egress).is_some_and(|port| port.up)) {
+        match known.filter(|egress| {
+            self.snapshot
+                .port(*egress)
+                .is_some_and(|port| port.up && !port.mirror_only)
+        }) {
             Some(egress) => Output::Port(egress),
             None => Output::Flood(&flood.unknown_unicast),
         }
@@ -278,7 +311,7 @@ impl<'a> Way<'a> {
 
     /// Whether a frame for the station behind `egress` may go there.
     #[inline]
-    fn may_leave<const POLICY: bool>(&self, egress: PortId, vlan: FrameVlan) -> Result<(), DropReason> {
+    pub(super) fn may_leave<const POLICY: bool>(&self, egress: PortId, vlan: FrameVlan) -> Result<(), DropReason> {
         if egress == self.port.id && !(POLICY && self.port.policy().flooding.hairpin) {
             return Err(DropReason::SamePort);
         }
@@ -303,7 +336,12 @@ impl<'a> Way<'a> {
 
 /// Destination and source of a frame that may enter the switch, or why it may not.
 #[inline]
-fn admit(frame: &[u8], wire: &[u8], port: &PortEntry, reserved: ReservedMulticast) -> Result<(Mac, Mac), DropReason> {
+pub(super) fn admit(
+    frame: &[u8],
+    wire: &[u8],
+    port: &PortEntry,
+    reserved: ReservedMulticast,
+) -> Result<(Mac, Mac), DropReason> {
     let header = wire.first_chunk::<VNET_HDR_LEN>().ok_or(DropReason::Runt)?;
     let header = VnetHeader::parse(header).map_err(|_| DropReason::Malformed)?;
     let ethernet = frame.first_chunk::<ETH_HLEN>().ok_or(DropReason::Runt)?;

@@ -24,6 +24,7 @@ use super::snapshot::{FloodSets, PortEntry, Snapshot, SwitchEntry};
 use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
+use super::{mirror, tap};
 use crate::frame::mac_to_u64;
 use crate::kernel::packet::Messages;
 use crate::port::PortIo;
@@ -187,7 +188,7 @@ impl Datapath {
                     ..SwitchEntry::clone(switch)
                 });
             }
-            recompile(snapshot, id);
+            snapshot.recompile(id);
         });
     }
 
@@ -232,6 +233,8 @@ impl Datapath {
             offload,
             policy,
             traffic: None,
+            mirror_only: false,
+            taps: None,
             counters,
         };
         let port = self.edit(|snapshot| {
@@ -246,7 +249,7 @@ impl Datapath {
             port.id = PortId(free as u16);
             let port = Arc::new(port);
             put(&mut snapshot.ports, port.clone());
-            recompile(snapshot, port.switch);
+            snapshot.recompile(port.switch);
             Ok(port)
         })?;
         // After the snapshot: a worker that is told of the port finds it there.
@@ -287,7 +290,7 @@ impl Datapath {
                 ..PortEntry::clone(&before)
             });
             let after = slot.clone();
-            recompile(snapshot, after.switch);
+            snapshot.recompile(after.switch);
             Some((before, after))
         });
         let Some((before, after)) = changed else { return };
@@ -326,20 +329,23 @@ impl Datapath {
                     up: false,
                     ..PortEntry::clone(slot)
                 });
-                recompile(snapshot, port.switch);
+                snapshot.recompile(port.switch);
             }
         });
         self.quiesce();
         if let Some(switch) = self.snapshot().switch(port.switch) {
             switch.fdb.forget_port(id);
         }
-        self.edit(|snapshot| {
-            if let Some(slot) = snapshot.ports.get_mut(id.index()) {
-                *slot = None;
-            }
-            recompile(snapshot, port.switch);
+        let last = self.edit(|snapshot| {
+            mirror::forget_port(snapshot, id);
+            let last = snapshot.ports.get_mut(id.index()).and_then(Option::take);
+            snapshot.recompile(port.switch);
+            last
         });
         self.quiesce();
+        if let Some(port) = last {
+            tap::close_all(&port);
+        }
     }
 
     /// Sends a probe of the loop guard out of a port that is up.
@@ -481,15 +487,4 @@ fn put<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
     }
     table[index] = Some(value);
     index
-}
-
-/// Makes the switch what its ports say.
-fn recompile(snapshot: &mut Snapshot, id: SwitchId) {
-    let Snapshot { ports, switches } = snapshot;
-    if let Some(switch) = entry(switches, id.index()) {
-        let mut changed = SwitchEntry::clone(switch);
-        let own = ports.iter().flatten().filter(|port| port.switch == id);
-        changed.recompile(own.map(Arc::as_ref));
-        *switch = Arc::new(changed);
-    }
 }

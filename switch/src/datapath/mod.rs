@@ -12,6 +12,10 @@
 //! 5. **egress** ([`egress`]): the batch has become a list of frames for each port. A list is sent with as few system
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
+//! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its
+//! [`tap`]s, those that come in before 1 and those that go out at 4. [`trace`] walks the same way with one frame and tells of
+//! each step, without a side effect.
+//!
 //! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
 //! crosses a thread, so the frames of a flow stay in order: all of a flow come by one queue.
 //!
@@ -29,10 +33,13 @@ pub mod fdb;
 pub mod forward;
 pub mod guard;
 pub mod handle;
+pub mod mirror;
 pub mod pin;
 pub mod policy;
 mod setup;
 pub mod snapshot;
+pub mod tap;
+pub mod trace;
 pub mod traffic;
 pub mod vlan;
 mod worker;

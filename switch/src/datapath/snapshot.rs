@@ -6,7 +6,9 @@ use vswitch_api::ReservedMulticast;
 
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
+use super::mirror::MirrorEntry;
 use super::policy::{PLAIN, PortPolicy};
+use super::tap::Taps;
 use super::traffic::Traffic;
 use super::{PortId, SwitchId};
 use crate::port::PortIo;
@@ -16,6 +18,7 @@ use crate::port::PortIo;
 pub struct Snapshot {
     pub(super) ports: Vec<Option<Arc<PortEntry>>>,
     pub(super) switches: Vec<Option<Arc<SwitchEntry>>>,
+    pub(super) mirrors: Arc<[MirrorEntry]>,
 }
 
 /// A port as workers see it.
@@ -39,6 +42,10 @@ pub struct PortEntry {
     pub policy: Option<Arc<PortPolicy>>,
     /// What it does to its traffic beyond switching it, if anything.
     pub traffic: Option<Arc<Traffic>>,
+    /// It is the destination of a mirror: copies go out, nothing else, and nothing comes in.
+    pub mirror_only: bool,
+    /// Copies of its frames for captures; none for nearly every port.
+    pub taps: Option<Taps>,
     /// One set for each worker.
     pub counters: Arc<[WorkerCounters]>,
 }
@@ -89,13 +96,14 @@ impl SwitchEntry {
         self.has_policies = self.vlan_limit != u32::MAX;
         for port in ports {
             let policy = port.policy();
+            let open = port.up && !port.mirror_only;
             self.vlan_aware |= policy.vlan_aware;
             self.has_policies |= port.policy.is_some();
             self.flood
                 .unknown_unicast
-                .set(port.id, port.up && policy.flooding.unknown_unicast);
-            self.flood.multicast.set(port.id, port.up && policy.flooding.multicast);
-            self.flood.broadcast.set(port.id, port.up && policy.flooding.broadcast);
+                .set(port.id, open && policy.flooding.unknown_unicast);
+            self.flood.multicast.set(port.id, open && policy.flooding.multicast);
+            self.flood.broadcast.set(port.id, open && policy.flooding.broadcast);
         }
     }
 }
@@ -105,6 +113,26 @@ impl Snapshot {
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Arc<PortEntry>> {
         self.ports.get(id.index())?.as_ref()
+    }
+
+    /// Replaces a port by one with other settings.
+    pub(super) fn put_port(&mut self, port: Arc<PortEntry>) {
+        let switch = port.switch;
+        if let Some(slot) = self.ports.get_mut(port.id.index()) {
+            *slot = Some(port);
+        }
+        self.recompile(switch);
+    }
+
+    /// Makes the switch what its ports say.
+    pub(super) fn recompile(&mut self, id: SwitchId) {
+        let Self { ports, switches, .. } = self;
+        if let Some(Some(switch)) = switches.get_mut(id.index()) {
+            let mut changed = SwitchEntry::clone(switch);
+            let own = ports.iter().flatten().filter(|port| port.switch == id);
+            changed.recompile(own.map(Arc::as_ref));
+            *switch = Arc::new(changed);
+        }
     }
 
     /// The switch with this index.
@@ -130,6 +158,13 @@ impl PortSet {
         } else {
             self.0[word] &= !(1 << bit);
         }
+    }
+
+    /// Whether a port is in it.
+    #[inline]
+    pub fn contains(&self, port: PortId) -> bool {
+        let word = self.0.get(port.index() / 64).copied().unwrap_or(0);
+        word >> (port.index() % 64) & 1 != 0
     }
 
     /// The ports in it, lowest first.
@@ -162,6 +197,7 @@ mod tests {
                 ports.set(PortId(port), member);
                 if member { expected.insert(port); } else { expected.remove(&port); }
             }
+            prop_assert!((0..300).all(|p| ports.contains(PortId(p)) == expected.contains(&p)));
             prop_assert!(ports.iter().map(|p| p.0).eq(expected));
         }
     }

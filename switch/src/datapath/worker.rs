@@ -16,6 +16,7 @@ use super::handle::{Shared, seconds};
 use super::setup::DatapathEvent;
 use super::snapshot::{PortEntry, Snapshot};
 use super::traffic::{Direction, Held, Line, Loader, Schedule, nanoseconds};
+use super::{mirror, tap};
 use crate::port::Batch;
 use crate::port::batch::MAX_BATCH;
 
@@ -162,6 +163,17 @@ impl Worker {
         if self.batch.is_empty() {
             return;
         }
+        if let Some(taps) = &port.taps {
+            tap::see(
+                taps,
+                tap::Direction::In,
+                (0..self.batch.len()).map(|i| self.batch.wire(i)),
+            );
+        }
+        if port.mirror_only {
+            mirror::refuse(&self.batch, port, self.index);
+            return;
+        }
         if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up)
             && let Some(line) = traffic.line(Direction::In)
         {
@@ -233,6 +245,7 @@ impl Way {
                 },
             });
         });
+        mirror::mirror(batch, snapshot, port, self.index, &mut self.lists);
         let Self {
             index,
             lists,

@@ -14,11 +14,12 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use vswitch_api::capture::Direction;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::view::Changes;
 
 use super::error::{Failure, Reply};
-use super::{cables, events, extract, lab, metrics, namespaces, ports, switches};
+use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches, trace};
 use crate::control::Control;
 
 /// What the routes work with.
@@ -50,7 +51,7 @@ impl FromRef<Shared> for Arc<Control> {
             changes something is answered when it is done, and is finished even if the client goes away. \
             In a query, a flag may stand alone: `?dry_run`."
     ),
-    components(schemas(ApiError)),
+    components(schemas(ApiError, Direction)),
     tags(
         (name = "daemon", description = "The daemon, and the lab as a whole"),
         (name = "switches", description = "Switches and their forwarding databases"),
@@ -70,9 +71,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(switches::list, switches::add))
         .routes(routes!(switches::get, switches::patch, switches::remove))
         .routes(routes!(switches::fdb, switches::fdb_add, switches::fdb_remove))
+        .routes(routes!(mirrors::list, mirrors::add))
+        .routes(routes!(mirrors::get, mirrors::remove))
         .routes(routes!(ports::list, ports::add))
         .routes(routes!(ports::get, ports::patch, ports::remove))
         .routes(routes!(ports::acl))
+        .routes(routes!(capture::capture))
+        .routes(routes!(trace::trace, trace::live))
         .routes(routes!(ports::addresses))
         .routes(routes!(ports::add_address, ports::remove_addresses))
         .routes(routes!(ports::add_route, ports::remove_route))

@@ -60,7 +60,7 @@ impl Snapshot {
 /// Name, help and how to read a number.
 type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const PORT_COUNTERS: [Field<PortCounters>; 14] = [
+const PORT_COUNTERS: [Field<PortCounters>; 15] = [
     ("port_receive_frames", "Frames that came in from the port", |c| {
         c.rx_frames
     }),
@@ -76,6 +76,11 @@ const PORT_COUNTERS: [Field<PortCounters>; 14] = [
     ("port_flood_copies", "Copies that flooded frames were sent as", |c| {
         c.flood_copies
     }),
+    (
+        "port_mirror_copies",
+        "Copies that mirrors made of frames that came in",
+        |c| c.mirror_copies,
+    ),
     ("port_transmit_frames", "Frames that went out to the port", |c| {
         c.tx_frames
     }),
@@ -290,6 +295,7 @@ mod tests {
                 ports: vec![],
                 fdb_entries: 34,
                 fdb_full: 35,
+                mirrors: vec![],
             }],
             ports: vec![port],
         }

@@ -1,11 +1,12 @@
 //! The HTTP API on the control socket.
 //!
 //! A request's way: [`socket`] (who may connect) -> [`listener`] (HTTP, time limits) -> [`extract`] (checked values out of
-//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`metrics`])
+//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`trace`], [`metrics`])
 //! -> [`crate::control`]. All that fails on this way is answered by an [`ApiError`](vswitch_api::ApiError) as JSON ([`error`]).
 
 mod api;
 mod cables;
+mod capture;
 mod error;
 mod events;
 mod extract;
@@ -13,10 +14,12 @@ mod lab;
 mod listener;
 mod lock;
 mod metrics;
+mod mirrors;
 mod namespaces;
 mod ports;
 mod socket;
 mod switches;
+mod trace;
 
 pub use api::{openapi, router};
 pub use listener::serve;

@@ -7,7 +7,8 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 use vswitch_api::request::{AddressAdd, ChangeOptions, FdbAdd, FdbSelect, PortPatch, SwitchPatch};
-use vswitch_api::{Cable, Lab, NsName, Port, Route, Switch};
+use vswitch_api::trace::TraceRequest;
+use vswitch_api::{Cable, Lab, Mirror, NsName, Port, Route, Switch};
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u8]) {
     if let Ok(value) = serde_json::from_slice::<T>(data) {
@@ -24,6 +25,8 @@ fuzz_target!(|data: &[u8]| {
     round_trip::<Switch>(data);
     round_trip::<Port>(data);
     round_trip::<Cable>(data);
+    round_trip::<Mirror>(data);
+    round_trip::<TraceRequest>(data);
     round_trip::<Route>(data);
     round_trip::<NsName>(data);
     round_trip::<PortPatch>(data);

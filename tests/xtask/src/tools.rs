@@ -21,6 +21,7 @@ pub const FOR_TESTS: &[Tool] = &[
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("iptables", "iptables"),
+    ("tcpdump", "tcpdump"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
 ];

@@ -1,0 +1,80 @@
+//! Seeing frames.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use vswitch_api::PortName;
+use vswitch_api::capture::Direction;
+
+use super::parse;
+
+/// Examples of `capture`.
+pub const EXAMPLES: &str = "\
+Examples:
+  vswitchctl capture red                                # a line for each frame, until Ctrl-C
+  vswitchctl capture red -c 10 tcp port 80              # a filter as tcpdump takes it
+  vswitchctl capture red -w red.pcapng --filter arp     # a file for Wireshark
+  vswitchctl capture red | wireshark -k -i -            # live
+  vswitchctl capture red | tcpdump -r - -n
+
+Into a file or a pipe it writes pcapng: times in nanoseconds, the way of each frame (in: from the
+port into the switch), and how many were lost because the reader was too slow. Frames look as on a
+wire: their checksums are complete. Large TCP frames that the switch does not cut up are whole,
+with --segment as a wire would carry them. Filters are compiled by tcpdump, which has to be
+installed, and run in the daemon.";
+
+/// Arguments of `capture`.
+#[derive(Args, Debug)]
+pub struct CaptureArgs {
+    /// The port
+    pub port: PortName,
+    /// Filter in the syntax of tcpdump, see pcap-filter(7)
+    #[arg(value_name = "EXPRESSION", conflicts_with = "filter")]
+    pub expression: Vec<String>,
+    /// The same as one word
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
+    /// Write a pcapng file; `-` is standard output
+    #[arg(short = 'w', long = "write", value_name = "FILE", conflicts_with = "text")]
+    pub file: Option<PathBuf>,
+    /// Print a line for each frame even if standard output is no terminal
+    #[arg(long)]
+    pub text: bool,
+    /// End after so many frames
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this time, such as 10, 1.5 or 0.2 (seconds)
+    #[arg(long, value_name = "SECONDS", value_parser = parse::seconds)]
+    pub duration: Option<Duration>,
+    /// Which way the frames go, as the port sees it
+    #[arg(long, value_enum, value_name = "WAY", default_value = "both")]
+    pub direction: Way,
+    /// Bytes of each frame to keep (default: all)
+    #[arg(short = 's', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    pub snaplen: Option<u32>,
+    /// Cut large TCP and UDP frames up as a wire would carry them
+    #[arg(long)]
+    pub segment: bool,
+}
+
+/// [`Direction`] with its words and help texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// From the port into the switch
+    Rx,
+    /// Out of the switch to the port
+    Tx,
+    /// Both ways
+    Both,
+}
+
+impl From<Way> for Direction {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Rx => Self::Rx,
+            Way::Tx => Self::Tx,
+            Way::Both => Self::Both,
+        }
+    }
+}

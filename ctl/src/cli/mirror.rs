@@ -1,0 +1,69 @@
+//! Mirrors.
+
+use clap::Subcommand;
+use vswitch_api::{MirrorName, PortName, SwitchName};
+
+use super::capture::Way;
+use super::{Addition, Removal};
+
+/// `mirror ...`
+#[derive(Debug, Subcommand)]
+pub enum MirrorCommand {
+    /// Copy the frames of some ports to another
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl mirror add m --from red,blue --to mon
+  vswitchctl mirror add all --to mon                     # all ports of switch main
+  vswitchctl mirror add arps --from red --direction rx --to mon --filter arp
+
+The destination carries copies only: it takes part in nothing else, and what comes in from it is
+dropped and counted (mirror-port). A frame is copied once, however many of the ports it passes, as
+it is when it comes in or goes out. When a port is removed it leaves its mirrors; a mirror without
+its destination or its last port goes with it.")]
+    Add {
+        /// Name of the new mirror
+        name: MirrorName,
+        /// Ports whose frames are copied, apart by commas (default: all of the switch)
+        #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+        from: Vec<PortName>,
+        /// Where the copies go
+        #[arg(long, value_name = "PORT")]
+        to: PortName,
+        /// Which of their frames, as the ports see them
+        #[arg(long, value_enum, value_name = "WAY", default_value = "both")]
+        direction: Way,
+        /// Only frames that this filter in the syntax of tcpdump wants, see pcap-filter(7)
+        #[arg(long, value_name = "EXPRESSION")]
+        filter: Option<String>,
+        /// Switch of the ports
+        #[arg(long, value_name = "NAME", default_value = vswitch_api::DEFAULT_SWITCH)]
+        switch: SwitchName,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
+    },
+    /// Remove a mirror
+    #[command(after_long_help = "\
+Example:
+  vswitchctl mirror del m")]
+    Del {
+        /// The mirror
+        name: MirrorName,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
+    },
+    /// List mirrors with what they copied
+    #[command(after_long_help = "\
+Example:
+  vswitchctl mirror list")]
+    List,
+    /// Show a mirror
+    #[command(after_long_help = "\
+Example:
+  vswitchctl mirror show m")]
+    Show {
+        /// The mirror
+        name: MirrorName,
+    },
+}

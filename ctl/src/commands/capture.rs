@@ -1,0 +1,168 @@
+//! `capture`: frames of a port, into a file, a pipe or as lines.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use http_body_util::BodyExt;
+use jiff::tz::TimeZone;
+use vswitch_api::capture::CaptureOptions;
+use vswitch_api::{ApiError, ErrorCode};
+
+use super::Session;
+use crate::cli::capture::CaptureArgs;
+use crate::client::with_query;
+use crate::failure::Failure;
+use crate::output::frames;
+use crate::pcapng::{Item, Parser};
+
+/// Where the frames go.
+enum Sink {
+    /// As they come from the daemon.
+    Raw(Box<dyn Write>),
+    /// A line each.
+    Lines(TimeZone),
+    /// A JSON object each.
+    Json,
+}
+
+impl Session {
+    pub(super) async fn capture(&self, args: CaptureArgs) -> Result<(), Failure> {
+        let expression = args.filter.clone().unwrap_or_else(|| args.expression.join(" "));
+        let options = CaptureOptions {
+            filter: if expression.trim().is_empty() {
+                None
+            } else {
+                Some(compile(&expression)?)
+            },
+            direction: args.direction.into(),
+            snaplen: args.snaplen,
+            segment: args.segment,
+            count: args.count,
+            duration_ms: args
+                .duration
+                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        };
+        let path = with_query(&format!("/v1/ports/{}/capture", args.port), &options)?;
+        // After the daemon has said yes: a file that is there is not emptied for nothing.
+        let mut body = self.client.stream(&path).await?;
+        let mut sink = self.sink(&args)?;
+        let mut parser = Parser::default();
+        let (mut frames, mut lost) = (0, 0);
+        let mut ended = false;
+        loop {
+            let part = tokio::select! {
+                part = body.frame() => part,
+                _ = tokio::signal::ctrl_c() => break,
+            };
+            let Some(part) = part else {
+                ended = true;
+                break;
+            };
+            let part = part.map_err(|e| self.client.broken(&e))?;
+            let bytes = part.data_ref().map_or(&[][..], |bytes| bytes);
+            if let Sink::Raw(file) = &mut sink {
+                file.write_all(bytes)
+                    .and_then(|()| file.flush())
+                    .map_err(|e| written(&args, e))?;
+            }
+            for item in parser.feed(bytes).map_err(|cause| foreign(&args, cause))? {
+                match item {
+                    Item::Frame(frame) => {
+                        frames += 1;
+                        lost += frame.lost_before;
+                        match &sink {
+                            Sink::Lines(zone) => self.out.print(&frames::line(&frame, zone))?,
+                            Sink::Json => self.out.print(&frames::json(&frame).to_string())?,
+                            Sink::Raw(_) => {}
+                        }
+                    }
+                    Item::Statistics { lost: total } => lost = total,
+                }
+            }
+        }
+        if !self.out.json {
+            eprintln!("{frames} frames captured, {lost} lost as the reader was too slow");
+        }
+        let enough = args.count.is_some_and(|count| frames >= count) || args.duration.is_some();
+        if ended && !enough {
+            return Err(Failure::unreachable(
+                format!("capture of port \"{}\"", args.port),
+                "vswitchd ended it",
+                format!(
+                    "was the port removed, or did the daemon stop? `vswitchctl port show {}` tells",
+                    args.port
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn sink(&self, args: &CaptureArgs) -> Result<Sink, Failure> {
+        match &args.file {
+            Some(file) if file == Path::new("-") => Ok(Sink::Raw(Box::new(io::stdout()))),
+            Some(file) => {
+                let opened = File::create(file).map_err(|e| {
+                    Failure::usage(
+                        format!("file {}", file.display()),
+                        e.to_string(),
+                        "give one that can be written to",
+                    )
+                })?;
+                Ok(Sink::Raw(Box::new(opened)))
+            }
+            None if self.out.json => Ok(Sink::Json),
+            None if args.text || io::stdout().is_terminal() => Ok(Sink::Lines(TimeZone::system())),
+            None => Ok(Sink::Raw(Box::new(io::stdout()))),
+        }
+    }
+}
+
+/// A pipe that nobody reads any more is no error.
+fn written(args: &CaptureArgs, error: io::Error) -> Failure {
+    match &args.file {
+        Some(file) if file != Path::new("-") => Failure::system(format!("file {}", file.display()), &error),
+        _ => Failure::Output(error),
+    }
+}
+
+fn foreign(args: &CaptureArgs, cause: &str) -> Failure {
+    ApiError::new(ErrorCode::Internal, format!("capture of port \"{}\"", args.port), cause)
+        .hint("are vswitchctl and vswitchd of the same version?")
+        .into()
+}
+
+/// Has tcpdump compile a filter expression to a classic BPF program.
+pub(super) fn compile(expression: &str) -> Result<String, Failure> {
+    let object = || format!("filter {expression:?}");
+    let output = Command::new("tcpdump")
+        .args(["-ddd", "-y", "EN10MB", "--", expression])
+        .stdin(Stdio::null())
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ApiError::new(
+                ErrorCode::NotPermitted,
+                object(),
+                "tcpdump, which compiles filters, is not installed",
+            )
+            .hint("install it (apt install tcpdump), or capture without a filter")
+            .into());
+        }
+        Err(error) => return Err(Failure::system("tcpdump", &error)),
+    };
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let cause = text.lines().last().unwrap_or("tcpdump does not take it");
+        let cause = cause.trim_start_matches("tcpdump: ").to_owned();
+        return Err(Failure::usage(
+            object(),
+            cause,
+            "`man pcap-filter` describes the syntax",
+        ));
+    }
+    let program = String::from_utf8_lossy(&output.stdout);
+    Ok(program.lines().collect::<Vec<_>>().join(","))
+}

@@ -1,0 +1,287 @@
+//! `trace`: makes the frame that is described, and asks the daemon what would become of it.
+
+use std::net::IpAddr;
+
+use etherparse::PacketBuilder;
+use http_body_util::BodyExt;
+use hyper::Method;
+use jiff::tz::TimeZone;
+use vswitch_api::trace::{LiveOptions, LiveTrace, TraceReport, TraceRequest};
+use vswitch_api::view::PortView;
+use vswitch_api::{ApiError, ErrorCode, Mac, PortName};
+
+use super::Session;
+use super::capture::compile;
+use crate::cli::trace::{Protocol, Station, TraceArgs};
+use crate::client::with_query;
+use crate::failure::Failure;
+use crate::output::{frames, traces};
+
+/// IEEE 802 Local Experimental EtherType 1 (IEEE 802-2014 table 9-2).
+const EXPERIMENTAL: u16 = 0x88b5;
+/// The least that a wire carries, without the frame check sequence (IEEE 802.3-2022 clause 4A.2.3.2.4).
+const MIN_FRAME: usize = 60;
+
+impl Session {
+    pub(super) async fn trace(&self, args: TraceArgs) -> Result<(), Failure> {
+        if let Some(count) = args.live {
+            return self.trace_live(&args, count).await;
+        }
+        let frame = match &args.hex {
+            Some(hex) => hex.clone(),
+            None => {
+                let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+                frames::hex(&build(&args, &ports)?)
+            }
+        };
+        let path = format!("/v1/ports/{}/trace", args.port);
+        let request = TraceRequest { frame };
+        let report: TraceReport = self.client.send(Method::POST, &path, Some(&request)).await?;
+        let bytes = traces::bytes(&request.frame);
+        self.out.show(&report, |style| {
+            format!(
+                "frame: {}\n{}",
+                frames::describe(&bytes, bytes.len()),
+                traces::report(style, &report)
+            )
+        })
+    }
+
+    async fn trace_live(&self, args: &TraceArgs, count: u64) -> Result<(), Failure> {
+        let options = LiveOptions {
+            count: Some(count),
+            filter: args.filter.as_deref().map(compile).transpose()?,
+        };
+        let path = with_query(&format!("/v1/ports/{}/trace", args.port), &options)?;
+        let mut body = self.client.stream(&path).await?;
+        let zone = TimeZone::system();
+        let mut rest = Vec::new();
+        let mut seen = 0;
+        while let Some(part) = body.frame().await {
+            let part = part.map_err(|e| self.client.broken(&e))?;
+            rest.extend_from_slice(part.data_ref().map_or(&[][..], |bytes| bytes));
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                if line == b"\n" {
+                    continue;
+                }
+                let live: LiveTrace = serde_json::from_slice(&line).map_err(|e| {
+                    ApiError::new(ErrorCode::Internal, "trace", e.to_string())
+                        .hint("are vswitchctl and vswitchd of the same version?")
+                })?;
+                seen += 1;
+                self.out.print(&if self.out.json {
+                    String::from_utf8_lossy(&line).into_owned()
+                } else {
+                    traces::live(self.out.style, &live, &zone)
+                })?;
+            }
+        }
+        if seen < count {
+            return Err(Failure::unreachable(
+                format!("trace of port \"{}\"", args.port),
+                "vswitchd ended it",
+                "was the port removed, or did the daemon stop?",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn unknown(object: impl Into<String>, cause: impl Into<String>, option: &str) -> Failure {
+    Failure::usage(object, cause, format!("give {option}"))
+}
+
+/// The MAC address of a station.
+fn mac_of(station: &Station, ports: &[PortView]) -> Result<Mac, Failure> {
+    match station {
+        Station::Mac(mac) => Ok(*mac),
+        Station::Port(name) => {
+            let view = port(name, ports)?;
+            let mac = view.port.mac;
+            mac.ok_or_else(|| {
+                unknown(
+                    format!("port \"{name}\""),
+                    "its MAC address is not known",
+                    "a MAC address",
+                )
+            })
+        }
+    }
+}
+
+fn port<'a>(name: &PortName, ports: &'a [PortView]) -> Result<&'a PortView, Failure> {
+    ports.iter().find(|view| view.port.name == *name).ok_or_else(|| {
+        ApiError::new(ErrorCode::NotFound, format!("port \"{name}\""), "there is no such port")
+            .hint("`vswitchctl port list` lists them")
+            .into()
+    })
+}
+
+/// The frame that the options describe.
+fn build(args: &TraceArgs, ports: &[PortView]) -> Result<Vec<u8>, Failure> {
+    let own = port(&args.port, ports)?;
+    let object = || format!("port \"{}\"", args.port);
+    let src = match &args.src {
+        Some(station) => mac_of(station, ports)?,
+        None => (own.port.mac).ok_or_else(|| unknown(object(), "its MAC address is not known", "--src"))?,
+    };
+    let dst = match (&args.dst, args.ip) {
+        (Some(station), _) => mac_of(station, ports)?,
+        (None, Some(ip)) => owner(ip, ports).ok_or_else(|| {
+            unknown(
+                format!("address {ip}"),
+                "no port has it, so its MAC address is not known",
+                "--dst MAC or --dst PORT",
+            )
+        })?,
+        (None, None) => Mac::BROADCAST,
+    };
+    let source_ip = |v4: bool| {
+        let mut addresses = own.port.addresses.iter().map(|address| address.ip());
+        let ip = args.from.or_else(|| addresses.find(|ip| ip.is_ipv4() == v4));
+        let ip = ip.filter(|ip| ip.is_ipv4() == v4);
+        ip.ok_or_else(|| {
+            unknown(
+                object(),
+                format!("it has no IPv{} address", if v4 { 4 } else { 6 }),
+                "--from",
+            )
+        })
+    };
+    let (ethertype, inside) = match (args.arp, args.ip) {
+        (Some(target), _) => {
+            let IpAddr::V4(sender) = source_ip(true)? else {
+                return Err(unknown(object(), "it has no IPv4 address", "--from"));
+            };
+            // RFC 826: Ethernet, IPv4, 6 and 4 bytes, request.
+            let head = [0, 1, 8, 0, 6, 4, 0, 1];
+            (
+                0x0806,
+                [&head[..], &src.0, &sender.octets(), &[0; 6], &target.octets()].concat(),
+            )
+        }
+        (None, Some(ip)) => {
+            let tags = if args.vlan.is_some() { 4 } else { 0 };
+            let room = args.size.map(|size| (size as usize).saturating_sub(14 + tags));
+            (
+                if ip.is_ipv4() { 0x0800 } else { 0x86dd },
+                ip_packet(args, source_ip(ip.is_ipv4())?, ip, room)?,
+            )
+        }
+        (None, None) => (args.ethertype.unwrap_or(EXPERIMENTAL), Vec::new()),
+    };
+    let mut frame = [dst.0, src.0].concat();
+    if let Some(vlan) = args.vlan {
+        frame.extend(0x8100_u16.to_be_bytes());
+        frame.extend(vlan.to_be_bytes());
+    }
+    frame.extend(ethertype.to_be_bytes());
+    frame.extend(inside);
+    let size = args.size.map_or(frame.len().max(MIN_FRAME), |size| size as usize);
+    frame.resize(size.max(frame.len()), 0);
+    Ok(frame)
+}
+
+fn owner(ip: IpAddr, ports: &[PortView]) -> Option<Mac> {
+    let owner = ports
+        .iter()
+        .find(|view| view.port.addresses.iter().any(|address| address.ip() == ip))?;
+    owner.port.mac
+}
+
+/// `room`: bytes of the packet.
+fn ip_packet(args: &TraceArgs, from: IpAddr, to: IpAddr, room: Option<usize>) -> Result<Vec<u8>, Failure> {
+    let builder = match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), 64),
+        (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), 64),
+        _ => {
+            return Err(Failure::usage(
+                "frame",
+                "source and destination are of different IP versions",
+                "change --from",
+            ));
+        }
+    };
+    let mut packet = Vec::new();
+    let payload = |headers: usize| vec![0; room.map_or(0, |room| room.saturating_sub(headers))];
+    let written = match args.proto {
+        Protocol::Tcp => {
+            let builder = builder.tcp(args.sport, args.dport, 0, 64_240).syn();
+            let payload = payload(builder.size(0));
+            builder.write(&mut packet, &payload)
+        }
+        Protocol::Udp => {
+            let builder = builder.udp(args.sport, args.dport);
+            let payload = payload(builder.size(0));
+            builder.write(&mut packet, &payload)
+        }
+        Protocol::Icmp if to.is_ipv4() => {
+            let builder = builder.icmpv4_echo_request(1, 1);
+            let payload = payload(builder.size(0));
+            builder.write(&mut packet, &payload)
+        }
+        Protocol::Icmp => {
+            let builder = builder.icmpv6_echo_request(1, 1);
+            let payload = payload(builder.size(0));
+            builder.write(&mut packet, &payload)
+        }
+    };
+    written.map_err(|e| Failure::usage("frame", e.to_string(), "choose a smaller --size"))?;
+    Ok(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use etherparse::SlicedPacket;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn ports() -> Vec<PortView> {
+        let view = |name: &str, mac: &str, address: &str, address6: &str| {
+            json!({
+                "name": name, "mac": mac, "addresses": [address, address6], "state": "up", "state_secs": 1, "queues": 1,
+                "fdb_entries": 0, "counters": vswitch_api::view::PortCounters::default()
+            })
+        };
+        serde_json::from_value(json!([
+            view("red", "02:00:00:00:00:01", "10.0.0.1/24", "fd00::1/64"),
+            view("blue", "02:00:00:00:00:02", "10.0.0.2/24", "fd00::2/64"),
+        ]))
+        .unwrap()
+    }
+
+    fn frame(arguments: &str) -> Vec<u8> {
+        let cli = Cli::parse_from(format!("vswitchctl trace red {arguments}").split_whitespace());
+        let Command::Trace(args) = cli.command else {
+            panic!("another command")
+        };
+        build(&args, &ports()).unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+
+    #[test]
+    fn what_is_not_said_is_taken_from_the_ports() {
+        let arp = frame("--arp 10.0.0.2");
+        assert_eq!(
+            (arp.len(), &arp[..14]),
+            (60, &[&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 8, 6]].concat()[..])
+        );
+        let syn = frame("--ip 10.0.0.2 --proto tcp --dport 443");
+        assert_eq!(&syn[..12], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1]);
+        assert_eq!(
+            frames::describe(&syn, syn.len()).split(": ").nth(1),
+            Some("10.0.0.1.49152 > 10.0.0.2.443")
+        );
+        let echo = frame("--ip fd00::2 --vlan 7 --size 1000");
+        assert_eq!(echo.len(), 1000);
+        assert!(
+            frames::describe(&echo, 1000).contains("vlan 7, IPv6, length 1000: fd00::1 > fd00::2: ICMPv6 echo request")
+        );
+        assert!(SlicedPacket::from_ethernet(&echo).is_ok());
+        assert_eq!(frame("--dst blue --src 02:00:00:00:00:09 --size 14").len(), 14);
+        assert_eq!(frame("--dst blue --ethertype 0x88cc")[12..14], [0x88, 0xcc]);
+    }
+}

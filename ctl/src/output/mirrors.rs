@@ -1,0 +1,87 @@
+//! Mirrors: the table, the page of one, and its line below a switch.
+
+use vswitch_api::mirror::MirrorView;
+
+use super::page::Page;
+use super::table::{Table, Tone, list, number, word};
+use super::{Style, units};
+
+/// The table of mirrors.
+pub fn table(style: Style, views: &[MirrorView]) -> String {
+    let titles = [
+        word("MIRROR"),
+        word("SWITCH"),
+        list("FROM"),
+        word("WAY"),
+        word("TO"),
+        word("STATE"),
+        number("FRAMES"),
+        number("BYTES"),
+    ];
+    let mut table = Table::new(style, &titles);
+    for view in views {
+        let tone = if view.active { Tone::Good } else { Tone::Bad };
+        table.toned_row([
+            (view.mirror.name.to_string(), None),
+            (view.mirror.switch.to_string(), None),
+            (from(view), None),
+            (view.mirror.direction.as_str().to_owned(), None),
+            (view.mirror.to.to_string(), None),
+            (state(view).to_owned(), Some(tone)),
+            (units::count(view.frames), None),
+            (units::count(view.bytes), None),
+        ]);
+    }
+    table.render()
+}
+
+/// All about one mirror.
+pub fn page(style: Style, view: &MirrorView) -> String {
+    let mirror = &view.mirror;
+    let mut page = Page::new(style, format!("mirror {} on switch {}", mirror.name, mirror.switch));
+    page.line("state", state(view));
+    page.line("from", from(view));
+    page.line("direction", mirror.direction.as_str());
+    page.line("to", mirror.to.as_str());
+    if let Some(filter) = &mirror.filter {
+        page.line("filter", filter.expression.as_str());
+    }
+    page.line(
+        "copied",
+        format!(
+            "{} frames, {} bytes",
+            units::grouped(view.frames),
+            units::grouped(view.bytes)
+        ),
+    );
+    page.render()
+}
+
+/// What `show` says of a mirror.
+pub fn line(view: &MirrorView) -> String {
+    let filter = match &view.mirror.filter {
+        Some(filter) => format!(" ({})", filter.expression),
+        None => String::new(),
+    };
+    format!(
+        "mirror {}: {} {}{filter} to {}, {}, {} frames\n",
+        view.mirror.name,
+        from(view),
+        view.mirror.direction.as_str(),
+        view.mirror.to,
+        state(view),
+        units::count(view.frames)
+    )
+}
+
+fn from(view: &MirrorView) -> String {
+    if view.mirror.ports.is_empty() {
+        "all".to_owned()
+    } else {
+        units::list(&view.mirror.ports)
+    }
+}
+
+fn state(view: &MirrorView) -> &'static str {
+    if view.active { "active" } else { "missing" }
+}

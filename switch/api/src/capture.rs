@@ -1,0 +1,64 @@
+//! Capturing the frames of a port. `GET /v1/ports/{name}/capture`
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// Which frames of a port are meant, as the port sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Those that come in from the port.
+    Rx,
+    /// Those that go out to the port.
+    Tx,
+    /// Both.
+    #[default]
+    Both,
+}
+
+impl Direction {
+    /// Whether frames that come in are meant.
+    pub fn rx(self) -> bool {
+        matches!(self, Self::Rx | Self::Both)
+    }
+
+    /// Whether frames that go out are meant.
+    pub fn tx(self) -> bool {
+        matches!(self, Self::Tx | Self::Both)
+    }
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rx => "rx",
+            Self::Tx => "tx",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// What is captured and how it is written. Without any option: all frames, whole, until the client goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct CaptureOptions {
+    /// Only frames that this classic BPF program wants: the output of `tcpdump -ddd -y EN10MB EXPRESSION` with commas
+    /// for its line ends. It sees frames as they cross the switch: a GSO frame once, before it is cut up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Only frames that go this way.
+    pub direction: Direction,
+    /// Bytes of each frame to keep; none: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 262144)]
+    #[param(minimum = 1, maximum = 262144)]
+    pub snaplen: Option<u32>,
+    /// Cut GSO frames into the frames that a wire would carry; otherwise they are written whole.
+    pub segment: bool,
+    /// End after so many frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// End after so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}

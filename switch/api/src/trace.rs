@@ -1,0 +1,120 @@
+//! What the switch would do with a frame, and why. `POST /v1/ports/{name}/trace`
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::name::PortName;
+
+/// A frame to trace. It is neither sent nor counted, and nothing is learned from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TraceRequest {
+    /// The frame in hexadecimal, from the destination address on, without the frame check sequence. Colons, spaces
+    /// and line ends are passed over.
+    pub frame: String,
+}
+
+/// Which real frames to trace. `GET /v1/ports/{name}/trace`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct LiveOptions {
+    /// End after so many frames; none: go on until the client goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// Only frames that this program wants, see [`crate::capture::CaptureOptions::filter`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// The way of a frame, step by step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TraceReport {
+    /// What becomes of it in the end. Copies of mirrors do not count.
+    pub outcome: TraceOutcome,
+    /// Why it is dropped: a word of the drop counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Ports that it goes out of.
+    pub ports: Vec<PortName>,
+    /// The steps, in order.
+    pub steps: Vec<TraceStep>,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceOutcome {
+    /// It goes to the one port where its destination is.
+    Forwarded,
+    /// It goes to all other ports.
+    Flooded,
+    /// It goes nowhere.
+    Dropped,
+}
+
+/// One step of the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TraceStep {
+    /// Where in the pipeline.
+    pub stage: TraceStage,
+    /// The port that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
+    /// Why the frame ends here: a word of the drop counters; none: it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<String>,
+    /// What was found, in words.
+    pub detail: String,
+}
+
+/// A place in the pipeline, in the order it is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceStage {
+    /// The port that the frame comes in from.
+    Ingress,
+    /// The checks that every frame has to pass.
+    Admit,
+    /// The VLAN that it is in.
+    Vlan,
+    /// Pinned addresses and access control list of the ingress port.
+    Rules,
+    /// What its source address teaches.
+    Learn,
+    /// Where its destination address is.
+    LookUp,
+    /// Copies.
+    Mirror,
+    /// The way out of a port.
+    Egress,
+}
+
+impl TraceStage {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Admit => "admit",
+            Self::Vlan => "vlan",
+            Self::Rules => "rules",
+            Self::Learn => "learn",
+            Self::LookUp => "look-up",
+            Self::Mirror => "mirror",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// A real frame that came in, and its way. One line of JSON each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LiveTrace {
+    /// Nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// The frame in hexadecimal.
+    pub frame: String,
+    /// Frames that came before and were left out because the reader was too slow.
+    pub lost_before: u64,
+    /// Its way, by the tables as they are just after it passed.
+    pub report: TraceReport,
+}

@@ -1,0 +1,255 @@
+//! Captures: the frames of a port as a stream in the pcapng format.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
+use vswitch_api::capture::CaptureOptions;
+use vswitch_api::{ApiError, PortName};
+
+use super::{Control, text};
+use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
+use crate::datapath::{Datapath, PortId};
+use crate::filter::Program;
+use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
+use crate::kernel::poll::readable;
+use crate::pcapng::{self, MAX_SNAPLEN, Packet};
+
+/// Bytes that are handed on at once.
+const CHUNK: usize = 256 << 10;
+/// After so long without a frame the counts so far are written: a client that went away is noticed by that.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// A capture under way. It ends when this is dropped, or with the port.
+pub struct Capture {
+    datapath: Arc<Datapath>,
+    port: PortId,
+    tap: Arc<Tap>,
+    ready: AsyncFd<OwnedFd>,
+    snaplen: usize,
+    segment: bool,
+    /// Frames still to be written.
+    left: u64,
+    end: Option<Instant>,
+    /// Frames written.
+    written: u64,
+    /// What is to be written before anything else: the head of the file.
+    head: Vec<u8>,
+    ended: bool,
+}
+
+impl Control {
+    /// Begins to capture at a port.
+    ///
+    /// # Errors
+    /// NotFound. Conflict: the port is missing. Invalid: the filter is no program, or the snap length is out of range.
+    pub async fn capture(&self, name: &PortName, options: CaptureOptions) -> Result<Capture, ApiError> {
+        let object = || text::port(name);
+        let filter = options.filter.as_deref().map(str::parse::<Program>).transpose();
+        let filter = filter.map_err(|error| text::invalid("filter", error.to_string()))?;
+        let snaplen = options.snaplen.unwrap_or(MAX_SNAPLEN);
+        if !(1..=MAX_SNAPLEN).contains(&snaplen) {
+            return Err(text::invalid("snaplen", format!("{snaplen} is out of range"))
+                .hint(format!("choose 1 to {MAX_SNAPLEN} bytes")));
+        }
+        let (datapath, port) = {
+            let inner = self.inner.lock().await;
+            (inner.datapath.clone(), inner.live_id(name)?)
+        };
+        let setup = TapSetup {
+            ingress: options.direction.rx(),
+            egress: options.direction.tx(),
+            filter,
+        };
+        let failed = |error| text::step(object(), "open a tap", &error);
+        let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
+        let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
+        if !datapath.add_tap(port, tap.clone()) {
+            return Err(text::no_port(name));
+        }
+        let mut head = Vec::new();
+        pcapng::begin(&mut head, name.as_str(), snaplen);
+        // One that is so far away that no clock reaches it is none.
+        let duration = options.duration_ms.map(Duration::from_millis);
+        Ok(Capture {
+            datapath,
+            port,
+            tap,
+            ready,
+            snaplen: snaplen as usize,
+            segment: options.segment,
+            left: options.count.unwrap_or(u64::MAX),
+            end: duration.and_then(|duration| Instant::now().checked_add(duration)),
+            written: 0,
+            head,
+            ended: false,
+        })
+    }
+}
+
+impl super::Inner {
+    /// Index of a port in the datapath.
+    ///
+    /// # Errors
+    /// NotFound. Conflict: it is missing.
+    pub(super) fn live_id(&self, name: &PortName) -> Result<PortId, ApiError> {
+        let live = self.ports.get(name).ok_or_else(|| text::no_port(name))?;
+        live.id.ok_or_else(|| {
+            let reason = live.reason.as_deref().unwrap_or("its interface is gone");
+            text::conflict(text::port(name), format!("it is missing: {reason}"))
+                .hint(format!("`vswitchctl port show {name}` tells its state"))
+        })
+    }
+}
+
+impl Capture {
+    /// The next bytes of the file; none: it is complete.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        let mut out = std::mem::take(&mut self.head);
+        while !self.ended {
+            // Before the look: what comes later is then still signalled.
+            self.tap.acknowledge();
+            let closed = self.tap.is_closed();
+            let mut empty = false;
+            while !empty && self.left > 0 && out.len() < CHUNK {
+                match self.tap.take() {
+                    Some(seen) => self.write(&mut out, seen),
+                    None => empty = true,
+                }
+            }
+            let over = self.end.is_some_and(|end| end <= Instant::now());
+            if self.left == 0 || over || (closed && empty) {
+                self.ended = true;
+                self.statistics(&mut out);
+            }
+            if !out.is_empty() {
+                return Some(out);
+            }
+            self.wait(&mut out).await;
+        }
+        None
+    }
+
+    /// Waits for frames, for the end, or so long that a sign of life is due, which is put into `out`.
+    async fn wait(&mut self, out: &mut Vec<u8>) {
+        let alive = Instant::now() + KEEP_ALIVE;
+        let until = self.end.map_or(alive, |end| end.min(alive));
+        tokio::select! {
+            // It can fail only when the runtime ends.
+            ready = self.ready.readable() => match ready {
+                Ok(mut guard) => guard.clear_ready(),
+                Err(_) => self.ended = true,
+            },
+            () = sleep_until(until) => if until == alive { self.statistics(out) },
+        }
+    }
+
+    fn statistics(&self, out: &mut Vec<u8>) {
+        let lost = self.tap.lost();
+        pcapng::statistics(out, now_ns(), self.written + lost, lost);
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, mut seen: Seen) {
+        let (time_ns, outbound) = (seen.time_ns, seen.direction == Direction::Out);
+        let mut lost_before = seen.lost_before;
+        as_on_a_wire(&mut seen.wire, self.segment, |frame| {
+            if self.left == 0 {
+                return;
+            }
+            let packet = Packet {
+                time_ns,
+                outbound,
+                lost_before: std::mem::take(&mut lost_before),
+                bytes: &frame[..frame.len().min(self.snaplen)],
+                original_len: frame.len(),
+            };
+            pcapng::packet(out, &packet);
+            self.left -= 1;
+            self.written += 1;
+        });
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.datapath.remove_tap(self.port, &self.tap);
+    }
+}
+
+/// Hands on the frame behind a virtio-net header as a wire would show it: with complete checksums, and with `segment`
+/// cut up. A GSO frame that stays whole has the checksum that its length calls for. What can't be understood stays as it is.
+fn as_on_a_wire(wire: &mut [u8], segment: bool, mut emit: impl FnMut(&[u8])) {
+    let Some((header, frame)) = wire.split_first_chunk_mut::<VNET_HDR_LEN>() else {
+        return;
+    };
+    let Ok(mut header) = VnetHeader::parse(header) else {
+        return emit(frame);
+    };
+    if segment && let Ok(mut segments) = Segments::new(frame, &header) {
+        let mut buffer = vec![0; frame.len().min(MAX_FRAME)];
+        while let Ok(Some(len)) = segments.write_next(&mut buffer) {
+            emit(&buffer[..len]);
+        }
+        return;
+    }
+    header.gso = Gso::None;
+    // Where it names a place outside the frame, the frame is shown as it came.
+    let _ = complete(frame, &mut header);
+    emit(frame);
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+
+    fn gso(payload: usize) -> (Vec<u8>, Vec<u8>) {
+        let payload: Vec<u8> = (0..payload).map(|i| i as u8).collect();
+        let mut whole = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .tcp(1, 2, 3, 4)
+            .write(&mut whole, &payload)
+            .unwrap();
+        let mut partial = whole.clone();
+        let length = (20 + payload.len()) as u16;
+        let seed = crate::frame::Sum::pseudo_header(&whole[26..34], 6, length).partial();
+        partial[50..52].copy_from_slice(&seed);
+        let header = VnetHeader {
+            flags: VnetHeader::NEEDS_CSUM,
+            gso: Gso::TcpV4,
+            gso_size: 1000,
+            csum_start: 34,
+            csum_offset: 16,
+            hdr_len: 54,
+            ..VnetHeader::default()
+        };
+        let mut wire = vec![0; VNET_HDR_LEN];
+        header.write(wire.first_chunk_mut().unwrap());
+        wire.extend(partial);
+        (wire, whole)
+    }
+
+    #[test]
+    fn a_gso_frame_is_whole_with_its_checksum_or_cut_up() {
+        let (mut wire, whole) = gso(2500);
+        let mut seen = Vec::new();
+        as_on_a_wire(&mut wire.clone(), false, |frame| seen.push(frame.to_vec()));
+        assert_eq!(seen, [whole]);
+        seen.clear();
+        as_on_a_wire(&mut wire, true, |frame| seen.push(frame.to_vec()));
+        assert_eq!(seen.iter().map(Vec::len).collect::<Vec<_>>(), [1054, 1054, 554]);
+    }
+
+    #[test]
+    fn what_is_not_understood_stays_as_it_is() {
+        for bytes in [&[0xff; 40][..], &[0; 10], &[0; 3]] {
+            let mut seen = Vec::new();
+            as_on_a_wire(&mut bytes.to_vec(), true, |frame| seen.push(frame.to_vec()));
+            assert!(seen.iter().all(|frame| *frame == bytes[10..]), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Mirrors: the lab's word, and the indices that the datapath has for it.
+
+use std::sync::Arc;
+
+use vswitch_api::mirror::{Mirror, MirrorView};
+use vswitch_api::request::ChangeOptions;
+use vswitch_api::view::Changes;
+use vswitch_api::{ApiError, Lab, MirrorName, PortName};
+
+use super::requests::already;
+use super::{Control, Inner, text};
+use crate::datapath::mirror::{MirrorCounters, MirrorEntry};
+use crate::datapath::snapshot::PortSet;
+use crate::filter::Program;
+
+/// A mirror that was added, whether its ports are there or not.
+pub(super) struct LiveMirror {
+    mirror: Mirror,
+    counters: Arc<MirrorCounters>,
+}
+
+impl Control {
+    /// Adds a mirror.
+    ///
+    /// # Errors
+    /// Conflict: the name is taken, or a port is in the way. NotFound: a port or switch. Invalid: the filter is no program.
+    pub async fn add_mirror(&self, mirror: Mirror, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            match lab.mirrors.iter().find(|old| old.name == mirror.name) {
+                Some(old) => already(text::mirror(&mirror.name), old, &mirror, options),
+                None => {
+                    lab.mirrors.push(mirror);
+                    Ok(())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Removes a mirror. Its destination is an ordinary port again.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn remove_mirror(&self, name: &MirrorName, options: ChangeOptions) -> Result<Changes, ApiError> {
+        self.edit(options, |_, lab| {
+            let count = lab.mirrors.len();
+            lab.mirrors.retain(|mirror| mirror.name != *name);
+            if lab.mirrors.len() == count && !options.idempotent {
+                return Err(text::no_mirror(name));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// All mirrors.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn mirrors(&self) -> Result<Vec<MirrorView>, ApiError> {
+        let inner = self.inner.lock().await;
+        Ok(inner
+            .state
+            .lab
+            .mirrors
+            .iter()
+            .map(|mirror| inner.mirror_view(mirror))
+            .collect())
+    }
+
+    /// One mirror.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn mirror(&self, name: &MirrorName) -> Result<MirrorView, ApiError> {
+        let inner = self.inner.lock().await;
+        let mirror = inner.state.lab.mirrors.iter().find(|mirror| mirror.name == *name);
+        mirror
+            .map(|mirror| inner.mirror_view(mirror))
+            .ok_or_else(|| text::no_mirror(name))
+    }
+}
+
+impl Inner {
+    pub(super) fn mirror_view(&self, mirror: &Mirror) -> MirrorView {
+        let live = self.mirrors.get(&mirror.name);
+        let (frames, bytes) = live.map_or((0, 0), |live| live.counters.total());
+        MirrorView {
+            mirror: mirror.clone(),
+            active: live.is_some() && self.ports.get(&mirror.to).is_some_and(|port| port.id.is_some()),
+            frames,
+            bytes,
+        }
+    }
+
+    pub(super) fn start_mirror(&mut self, mirror: &Mirror) {
+        let live = LiveMirror {
+            mirror: mirror.clone(),
+            counters: Arc::new(MirrorCounters::new(self.datapath.workers())),
+        };
+        self.mirrors.insert(mirror.name.clone(), live);
+        self.publish_mirrors();
+    }
+
+    pub(super) fn stop_mirror(&mut self, mirror: &Mirror) {
+        self.mirrors.remove(&mirror.name);
+        self.publish_mirrors();
+    }
+
+    /// Tells the datapath of all mirrors. To be called when one changes, and when a port of one came back.
+    pub(super) fn publish_mirrors(&self) {
+        let id = |name: &PortName| self.ports.get(name).and_then(|live| live.id);
+        let entry = |LiveMirror { mirror, counters }: &LiveMirror| {
+            let ports = (!mirror.ports.is_empty()).then(|| {
+                let mut set = PortSet::default();
+                mirror.ports.iter().filter_map(id).for_each(|id| set.set(id, true));
+                set
+            });
+            Some(MirrorEntry {
+                switch: *self.switches.get(&mirror.switch)?,
+                ports,
+                rx: mirror.direction.rx(),
+                tx: mirror.direction.tx(),
+                to: id(&mirror.to)?,
+                // It was found to be a program before.
+                filter: mirror.filter.as_ref().and_then(|filter| filter.program.parse().ok()),
+                counters: counters.clone(),
+            })
+        };
+        self.datapath
+            .set_mirrors(self.mirrors.values().filter_map(entry).collect());
+    }
+}
+
+/// Takes a port that is going out of the mirrors. A mirror without its destination or its last port goes too, rather than
+/// becoming one of all ports.
+pub(super) fn leave_mirrors(lab: &mut Lab, port: &PortName) {
+    lab.mirrors.retain_mut(|mirror| {
+        let was = mirror.ports.len();
+        mirror.ports.retain(|name| name != port);
+        mirror.to != *port && (was == 0 || !mirror.ports.is_empty())
+    });
+}
+
+/// What a lab may say of mirrors.
+pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
+    for (n, mirror) in lab.mirrors.iter().enumerate() {
+        let object = || text::mirror(&mirror.name);
+        if lab.mirrors[..n].iter().any(|other| other.name == mirror.name) {
+            return Err(text::conflict(object(), "it is named twice").hint("give each its own name"));
+        }
+        if !lab.switches.iter().any(|switch| switch.name == mirror.switch) {
+            return Err(text::no_switch(&mirror.switch));
+        }
+        for name in mirror.ports.iter().chain([&mirror.to]) {
+            let port = lab.ports.iter().find(|port| port.name == *name);
+            let port = port.ok_or_else(|| text::no_port(name))?;
+            if port.switch != mirror.switch {
+                let cause = format!(
+                    "port \"{name}\" is on switch \"{}\", not \"{}\"",
+                    port.switch, mirror.switch
+                );
+                return Err(text::conflict(object(), cause).hint("a mirror is about one switch; --switch names it"));
+            }
+        }
+        for (n, name) in mirror.ports.iter().enumerate() {
+            if mirror.ports[..n].contains(name) {
+                return Err(text::invalid(object(), format!("port \"{name}\" is named twice")));
+            }
+            if let Some(other) = lab.mirrors.iter().find(|other| other.to == *name) {
+                let cause = format!("port \"{name}\" is the destination of mirror \"{}\"", other.name);
+                return Err(
+                    text::conflict(object(), cause).hint("a destination carries copies only; choose another port")
+                );
+            }
+        }
+        if let Some(filter) = &mirror.filter {
+            let checked = filter.program.parse::<Program>();
+            checked.map_err(|error| text::invalid(object(), format!("its filter: {error}")))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use vswitch_api::{Port, PortKind, Switch};
+
+    use super::super::complete::main_switch;
+    use super::*;
+
+    fn mirror(ports: &[&str], to: &str) -> Mirror {
+        Mirror {
+            name: "m".parse().unwrap(),
+            switch: main_switch(),
+            ports: ports.iter().map(|name| name.parse().unwrap()).collect(),
+            direction: Default::default(),
+            to: to.parse().unwrap(),
+            filter: None,
+        }
+    }
+
+    fn lab(mirrors: Vec<Mirror>) -> Lab {
+        let other: vswitch_api::SwitchName = "other".parse().unwrap();
+        let port = |name: &str, switch: &vswitch_api::SwitchName| {
+            Port::new(name.parse().unwrap(), switch.clone(), PortKind::Tap)
+        };
+        Lab {
+            switches: vec![Switch::new(main_switch()), Switch::new(other.clone())],
+            ports: vec![
+                port("red", &main_switch()),
+                port("blue", &main_switch()),
+                port("mon", &main_switch()),
+                port("far", &other),
+            ],
+            mirrors,
+            ..Lab::default()
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_mirrored_is_refused() {
+        for (mirrors, word) in [
+            (vec![mirror(&["nosuch"], "mon")], "nosuch"),
+            (vec![mirror(&["red"], "nosuch")], "nosuch"),
+            (vec![mirror(&["mon"], "mon")], "destination"),
+            (vec![mirror(&["far"], "mon")], "on switch \"other\""),
+            (vec![mirror(&["red"], "far")], "on switch \"other\""),
+            (vec![mirror(&["red", "red"], "mon")], "twice"),
+            (vec![mirror(&["red"], "mon"), mirror(&["red"], "mon")], "twice"),
+            (
+                vec![
+                    mirror(&["red"], "mon"),
+                    Mirror {
+                        name: "n".parse().unwrap(),
+                        ..mirror(&["mon"], "blue")
+                    },
+                ],
+                "destination of mirror \"m\"",
+            ),
+        ] {
+            let refused = check_mirrors(&lab(mirrors)).unwrap_err().to_string();
+            assert!(refused.contains(word), "{refused}");
+        }
+        check_mirrors(&lab(vec![mirror(&[], "mon")])).unwrap();
+        check_mirrors(&lab(vec![mirror(&["red", "blue"], "mon")])).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_goes_leaves_its_mirrors() {
+        let left = |mirror: Mirror, port: &str| {
+            let mut lab = lab(vec![mirror]);
+            leave_mirrors(&mut lab, &port.parse().unwrap());
+            lab.mirrors.pop().map(|mirror| mirror.ports.len())
+        };
+        assert_eq!(left(mirror(&["red", "blue"], "mon"), "red"), Some(1));
+        assert_eq!(left(mirror(&["red"], "mon"), "red"), None);
+        assert_eq!(left(mirror(&["red"], "mon"), "mon"), None);
+        assert_eq!(left(mirror(&[], "mon"), "red"), Some(0));
+    }
+}

@@ -1,0 +1,396 @@
+//! Traces: the steps that the datapath found, in words.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+use vswitch_api::trace::{LiveOptions, LiveTrace, TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep};
+use vswitch_api::{ApiError, Mac, PortName};
+
+use super::capture::KEEP_ALIVE;
+use super::{Control, Inner, text};
+use crate::datapath::fdb::Learned;
+use crate::datapath::tap::{Tap, TapSetup};
+use crate::datapath::trace::Step;
+use crate::datapath::{Datapath, DropReason, FdbRecord, PortId, SwitchId};
+use crate::filter::Program;
+use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
+use crate::kernel::poll::readable;
+
+impl Control {
+    /// What the switch would do with a frame that came in from a port now. Nothing is changed by it.
+    ///
+    /// # Errors
+    /// NotFound. Conflict: the port is missing. Invalid: the frame is not in hexadecimal, or too long.
+    pub async fn trace(&self, name: &PortName, request: &TraceRequest) -> Result<TraceReport, ApiError> {
+        let frame = from_hex(&request.frame).map_err(|cause| text::invalid("frame", cause))?;
+        let inner = self.inner.lock().await;
+        let id = inner.live_id(name)?;
+        let wire = [&[0; VNET_HDR_LEN][..], &frame].concat();
+        let steps = inner.datapath.trace(id, &wire).ok_or_else(|| text::no_port(name))?;
+        Ok(report(&inner, id, steps))
+    }
+
+    /// Traces the frames that come in from a port, as they come.
+    ///
+    /// # Errors
+    /// NotFound. Conflict: the port is missing. Invalid: the filter is no program.
+    pub async fn trace_live(self: Arc<Self>, name: &PortName, options: LiveOptions) -> Result<Live, ApiError> {
+        let filter = options.filter.as_deref().map(str::parse::<Program>).transpose();
+        let filter = filter.map_err(|error| text::invalid("filter", error.to_string()))?;
+        let (datapath, port) = {
+            let inner = self.inner.lock().await;
+            (inner.datapath.clone(), inner.live_id(name)?)
+        };
+        let setup = TapSetup {
+            ingress: true,
+            egress: false,
+            filter,
+        };
+        let failed = |error| text::step(text::port(name), "open a tap", &error);
+        let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
+        let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
+        if !datapath.add_tap(port, tap.clone()) {
+            return Err(text::no_port(name));
+        }
+        Ok(Live {
+            control: self,
+            datapath,
+            port,
+            tap,
+            ready,
+            left: options.count.unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// Traces of real frames. They end when this is dropped, or with the port.
+pub struct Live {
+    control: Arc<Control>,
+    datapath: Arc<Datapath>,
+    port: PortId,
+    tap: Arc<Tap>,
+    ready: AsyncFd<OwnedFd>,
+    left: u64,
+}
+
+impl Live {
+    /// The next frame and its way; none: there are no more. `Some(None)`: none came for a while, and a client that went
+    /// away would be noticed by a sign of life.
+    pub async fn next(&mut self) -> Option<Option<LiveTrace>> {
+        if self.left == 0 {
+            return None;
+        }
+        loop {
+            self.tap.acknowledge();
+            let closed = self.tap.is_closed();
+            if let Some(seen) = self.tap.take() {
+                let inner = self.control.inner.lock().await;
+                let steps = self.datapath.trace(self.port, &seen.wire)?;
+                self.left -= 1;
+                return Some(Some(LiveTrace {
+                    time_ns: seen.time_ns,
+                    frame: to_hex(seen.wire.get(VNET_HDR_LEN..).unwrap_or_default()),
+                    lost_before: seen.lost_before,
+                    report: report(&inner, self.port, steps),
+                }));
+            }
+            if closed {
+                return None;
+            }
+            match timeout(KEEP_ALIVE, self.ready.readable()).await {
+                // It can fail only when the runtime ends.
+                Ok(ready) => ready.ok()?.clear_ready(),
+                Err(_) => return Some(None),
+            }
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.datapath.remove_tap(self.port, &self.tap);
+    }
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    let mut digits = Vec::new();
+    for letter in text.chars().filter(|letter| !letter.is_whitespace() && *letter != ':') {
+        let digit = letter.to_digit(16);
+        digits.push(digit.ok_or_else(|| format!("{letter:?} is no hexadecimal digit"))? as u8);
+        if digits.len() > 2 * MAX_FRAME {
+            return Err(format!("it is longer than {MAX_FRAME} bytes"));
+        }
+    }
+    let (pairs, odd) = digits.as_chunks::<2>();
+    if !odd.is_empty() {
+        return Err("it has half a byte at its end".to_owned());
+    }
+    Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// Puts steps into words.
+struct Words<'a> {
+    inner: &'a Inner,
+    names: BTreeMap<u16, &'a PortName>,
+    ingress: PortId,
+}
+
+fn report(inner: &Inner, ingress: PortId, steps: Vec<Step>) -> TraceReport {
+    let names = inner.ports.iter().filter_map(|(name, live)| Some((live.id?.0, name)));
+    let words = Words {
+        inner,
+        names: names.collect(),
+        ingress,
+    };
+    let mut report = TraceReport {
+        outcome: TraceOutcome::Dropped,
+        reason: None,
+        ports: Vec::new(),
+        steps: steps.iter().map(|step| words.step(step)).collect(),
+    };
+    let mut flooded = false;
+    for step in &steps {
+        match step {
+            Step::Ingress { dropped, .. }
+            | Step::Admit { dropped, .. }
+            | Step::Vlan { dropped, .. }
+            | Step::Rules { dropped }
+            | Step::Learn { dropped, .. } => report.reason = word(*dropped),
+            Step::LookUp { to, dropped, .. } => {
+                report.reason = word(*dropped);
+                flooded = to.is_none();
+            }
+            Step::Egress {
+                port,
+                copy: false,
+                dropped,
+                ..
+            } => match dropped {
+                Some(_) => report.reason = word(*dropped),
+                None => report.ports.extend(words.name(*port)),
+            },
+            _ => {}
+        }
+    }
+    if !report.ports.is_empty() || (flooded && report.reason.is_none()) {
+        report.reason = None;
+        report.outcome = if flooded {
+            TraceOutcome::Flooded
+        } else {
+            TraceOutcome::Forwarded
+        };
+    }
+    report
+}
+
+fn word(reason: Option<DropReason>) -> Option<String> {
+    reason.map(|reason| reason.as_str().to_owned())
+}
+
+impl Words<'_> {
+    fn name(&self, id: PortId) -> Option<PortName> {
+        self.names.get(&id.0).map(|name| PortName::clone(name))
+    }
+
+    fn named(&self, id: PortId) -> String {
+        self.names
+            .get(&id.0)
+            .map_or_else(|| "a port that is gone".to_owned(), |name| name.to_string())
+    }
+
+    fn switch(&self, id: SwitchId) -> String {
+        let mut switches = self.inner.switches.iter();
+        switches
+            .find(|(_, other)| **other == id)
+            .map_or_else(String::new, |(name, _)| format!(" of switch {name}"))
+    }
+
+    fn step(&self, step: &Step) -> TraceStep {
+        let make = |stage, port: Option<PortId>, dropped: Option<DropReason>, detail: String| TraceStep {
+            stage,
+            port: port.and_then(|port| self.name(port)),
+            dropped: word(dropped),
+            detail: match dropped {
+                Some(reason) if detail.is_empty() => explain(reason).to_owned(),
+                Some(reason) => format!("{detail}: {}", explain(reason)),
+                None => detail,
+            },
+        };
+        match step {
+            Step::Ingress { switch, dropped } => {
+                let detail = format!(
+                    "comes in from port {}{}",
+                    self.named(self.ingress),
+                    self.switch(*switch)
+                );
+                make(TraceStage::Ingress, Some(self.ingress), *dropped, detail)
+            }
+            Step::Admit { len, dropped } => make(TraceStage::Admit, None, *dropped, format!("{len} bytes")),
+            Step::Vlan { id: 0, dropped } => make(TraceStage::Vlan, None, *dropped, "is in no VLAN".to_owned()),
+            Step::Vlan { id, dropped } => make(TraceStage::Vlan, None, *dropped, format!("is in VLAN {id}")),
+            Step::Rules { dropped } => {
+                let detail = match dropped {
+                    Some(_) => String::new(),
+                    None => "passes the pinned addresses and rules of the port".to_owned(),
+                };
+                make(TraceStage::Rules, None, *dropped, detail)
+            }
+            Step::Learn {
+                mac,
+                learned,
+                known,
+                dropped,
+            } => make(TraceStage::Learn, None, *dropped, self.learned(*mac, *learned, *known)),
+            Step::LookUp {
+                mac,
+                known,
+                to,
+                dropped,
+            } => make(TraceStage::LookUp, None, *dropped, self.looked_up(*mac, *known, *to)),
+            Step::Mirror { to } => make(
+                TraceStage::Mirror,
+                Some(*to),
+                None,
+                format!("a mirror copies it to {}", self.named(*to)),
+            ),
+            Step::Egress {
+                port,
+                copy,
+                segments,
+                cut,
+                dropped,
+            } => {
+                let detail = match (dropped, cut) {
+                    (Some(_), _) => String::new(),
+                    (None, true) => format!("goes out cut into {segments} frames, as the port takes no offloads"),
+                    (None, false) if *segments > 1 => format!("goes out as it is, {segments} frames in one"),
+                    (None, false) => "goes out as it is".to_owned(),
+                };
+                let detail = if *copy { format!("the copy {detail}") } else { detail };
+                make(TraceStage::Egress, Some(*port), *dropped, detail)
+            }
+        }
+    }
+
+    fn learned(&self, mac: Mac, learned: Option<Learned>, known: Option<FdbRecord>) -> String {
+        let Some(learned) = learned else {
+            return format!("{mac} is not learned, as the port does not learn");
+        };
+        match (learned, known) {
+            (Learned::Limited, _) => {
+                format!("{mac} would not be learned: the port or the VLAN has as many stations as it may")
+            }
+            (Learned::New, _) => format!("{mac} is new, and would be learned on {}", self.named(self.ingress)),
+            (Learned::Moved(from), _) => {
+                format!(
+                    "{mac} was on {}, and would move to {}",
+                    self.named(from),
+                    self.named(self.ingress)
+                )
+            }
+            (Learned::Full, _) => format!("{mac} is new, and would not be learned: the FDB is full"),
+            (
+                Learned::Known,
+                Some(FdbRecord {
+                    port, age_secs: None, ..
+                }),
+            ) => {
+                format!("{mac} is set by hand on {}, and stays there", self.named(port))
+            }
+            (Learned::Known, Some(record)) => format!("{mac} is known here{}", seen(record)),
+            (Learned::Known, None) => format!("{mac} is known here"),
+        }
+    }
+
+    fn looked_up(&self, mac: Mac, known: Option<FdbRecord>, to: Option<PortId>) -> String {
+        match (to, known) {
+            (None, _) if mac == Mac::BROADCAST => "broadcast: flooded to all other ports".to_owned(),
+            (None, _) if mac.is_multicast() => format!("{mac} is a group: flooded to all other ports"),
+            (None, None) => format!("{mac} is unknown: flooded to all other ports"),
+            (None, Some(record)) => format!(
+                "{mac} is behind {}, which is down or a mirror's: flooded to all other ports",
+                self.named(record.port)
+            ),
+            (Some(port), Some(record)) => format!("{mac} is behind {}{}", self.named(port), seen(record)),
+            (Some(port), None) => format!("{mac} is behind {}", self.named(port)),
+        }
+    }
+}
+
+fn seen(record: FdbRecord) -> String {
+    match record.age_secs {
+        None => ", set by hand".to_owned(),
+        Some(age) => format!(", last seen {age} s ago"),
+    }
+}
+
+/// What a reason means for the one who asks.
+fn explain(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::Malformed => "its virtio-net header does not fit it",
+        DropReason::Runt => "it is shorter than an Ethernet header",
+        DropReason::Oversize => "it is longer than the MTU of the port allows",
+        DropReason::PortDown => "the port is set down",
+        DropReason::MulticastSource => "its source is a group address, which no station has",
+        DropReason::ZeroSource => "its source is all zeros, which no station has",
+        DropReason::ReservedMulticast => {
+            "a bridge does not forward 01:80:c2:00:00:0x (`set switch --reserved-multicast` lets it)"
+        }
+        DropReason::VlanTagged => "the port takes untagged frames only",
+        DropReason::VlanUntagged => "the port takes tagged frames only, or has no native VLAN",
+        DropReason::VlanFiltered => "the port is not in this VLAN",
+        DropReason::PinMac => "its source MAC address is not one that is pinned to the port",
+        DropReason::PinIp => "its source IP address is not one that is pinned to the port",
+        DropReason::PinArp => "it is ARP with a sender that is not pinned to the port",
+        DropReason::PinNd => "it is neighbour discovery for an address that is not pinned to the port",
+        DropReason::AclIn | DropReason::AclOut => "a rule of the port denies it (`vswitchctl acl show` lists them)",
+        DropReason::Locked => "the port is locked, and the station is not known to be behind it",
+        DropReason::MacLimit => "frames from stations beyond the limit are dropped",
+        DropReason::Isolated => "the two ports are isolated from each other",
+        DropReason::LoopProbe => "it is a probe of the loop guard",
+        DropReason::Policed => "it is above the rate of the port",
+        DropReason::Storm => "it is above the rate of the storm control of the port",
+        DropReason::ImpairLossIn | DropReason::ImpairLossOut => "impairment loses it",
+        DropReason::ImpairQueueIn | DropReason::ImpairQueueOut => "too many frames wait in the impairment of the port",
+        DropReason::ImpairFlushedIn | DropReason::ImpairFlushedOut => "the impairment that held it was taken away",
+        DropReason::SamePort => "that is where it comes from",
+        DropReason::MirrorPort => "the port is the destination of a mirror, which carries copies only",
+        DropReason::Overrun => "the daemon was too slow",
+        DropReason::Mtu => "it is longer than the MTU of the port",
+        DropReason::QueueFull => "the queue of the port is full",
+        DropReason::LinkDown => "the interface is down or gone",
+        DropReason::Rejected => "it can't be made to fit the port",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hexadecimal_is_taken_in_any_common_form() {
+        assert_eq!(from_hex("02:0a ff\n1"), Err("it has half a byte at its end".to_owned()));
+        assert_eq!(from_hex("02:0A ff\n10"), Ok(vec![2, 10, 255, 16]));
+        assert!(from_hex("0x02").unwrap_err().contains('x'));
+        assert!(from_hex(&"00".repeat(MAX_FRAME + 1)).unwrap_err().contains("longer"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(bytes in prop::collection::vec(any::<u8>(), 0..50)) {
+            prop_assert_eq!(from_hex(&to_hex(&bytes)), Ok(bytes));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Mirrors (SPAN): copies of frames to a port that carries nothing else.
+//!
+//! When a batch has become output lists, each mirror looks at them: the frames that came in from one of its ports, and
+//! those on the list of one of its ports, go on the list of its destination too. So nothing is copied here either, and a frame
+//! that passes several of the ports is sent once. Where there is no mirror, a batch pays one comparison.
+
+use std::sync::Arc;
+
+use super::counters::{Counter, DropReason};
+use super::fdb::FdbFilter;
+use super::forward::OutputLists;
+use super::handle::Datapath;
+use super::snapshot::{PortEntry, PortSet, Snapshot};
+use super::{PortId, SwitchId};
+use crate::filter::Program;
+use crate::frame::{ETH_HLEN, MAX_FRAME, VNET_HDR_LEN, VnetHeader};
+use crate::port::Batch;
+
+/// A mirror as workers see it.
+#[derive(Clone, Debug)]
+pub struct MirrorEntry {
+    /// Switch whose frames are copied.
+    pub switch: SwitchId,
+    /// Ports whose frames are copied; none: all but destinations of mirrors.
+    pub ports: Option<PortSet>,
+    /// Frames that come in from them.
+    pub rx: bool,
+    /// Frames that go out to them.
+    pub tx: bool,
+    /// Where the copies go.
+    pub to: PortId,
+    /// Only frames that this program wants; none: all.
+    pub filter: Option<Program>,
+    /// What was copied.
+    pub counters: Arc<MirrorCounters>,
+}
+
+/// What a mirror copied, one set of counters for each worker.
+#[derive(Debug)]
+pub struct MirrorCounters(Box<[WorkerSet]>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct WorkerSet {
+    frames: Counter,
+    bytes: Counter,
+}
+
+impl MirrorCounters {
+    /// Counters for so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| WorkerSet::default()).collect())
+    }
+
+    /// Frames and bytes.
+    pub fn total(&self) -> (u64, u64) {
+        let add = |(frames, bytes), set: &WorkerSet| (frames + set.frames.get(), bytes + set.bytes.get());
+        self.0.iter().fold((0, 0), add)
+    }
+}
+
+impl MirrorEntry {
+    fn is_about(&self, port: &PortEntry) -> bool {
+        !port.mirror_only && self.ports.as_ref().is_none_or(|ports| ports.contains(port.id))
+    }
+
+    /// Frames of the batch to copy, as a bitmap.
+    pub(super) fn wanted(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
+        let mut wanted = 0;
+        if self.rx && self.is_about(port) {
+            wanted = (0..batch.len())
+                .filter(|i| is_frame(batch, *i))
+                .fold(0, |bits, i| bits | 1 << i);
+        }
+        if self.tx {
+            for (out, list) in lists.filled() {
+                if snapshot.port(out).is_some_and(|out| self.is_about(out)) {
+                    wanted |= bits(list);
+                }
+            }
+        }
+        if let Some(filter) = &self.filter {
+            wanted = ones(wanted)
+                .filter(|i| filter.matches(batch.frame(*i)))
+                .fold(0, |bits, i| bits | 1 << i);
+        }
+        wanted
+    }
+}
+
+const _: () = assert!(crate::port::batch::MAX_BATCH <= 64, "a batch fits a bitmap");
+
+fn bits(list: &[u8]) -> u64 {
+    list.iter().fold(0, |bits, i| bits | 1 << i)
+}
+
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = (bits != 0).then(|| bits.trailing_zeros())?;
+        bits &= bits - 1;
+        Some(at as usize)
+    })
+}
+
+/// Whether what came in can be sent at all. Whether it may enter the switch is another question.
+fn is_frame(batch: &Batch, i: usize) -> bool {
+    let frame = batch.frame(i);
+    let header = batch.wire(i).first_chunk::<VNET_HDR_LEN>().map(VnetHeader::parse);
+    (ETH_HLEN..MAX_FRAME).contains(&frame.len())
+        && matches!(header, Some(Ok(header)) if header.check(frame.len()).is_ok())
+}
+
+/// Puts the frames of a batch from `port` that a mirror wants on the list of its destination.
+#[inline]
+pub(super) fn mirror(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worker: usize, lists: &mut OutputLists) {
+    if !snapshot.mirrors.is_empty() && port.up {
+        mirror_all(batch, snapshot, port, worker, lists);
+    }
+}
+
+#[cold]
+fn mirror_all(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worker: usize, lists: &mut OutputLists) {
+    for mirror in snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch) {
+        let Some(to) = snapshot.port(mirror.to).filter(|to| to.up) else {
+            continue;
+        };
+        // On the list of the destination is only what another mirror put there.
+        let new = mirror.wanted(batch, snapshot, port, lists) & !bits(lists.of(to.id));
+        let mut bytes = 0;
+        for i in ones(new) {
+            lists.push(to.id, i);
+            bytes += batch.frame(i).len() as u64;
+        }
+        let frames = u64::from(new.count_ones());
+        port.counters[worker].mirror_copies.add(frames);
+        if let Some(counters) = mirror.counters.0.get(worker) {
+            counters.frames.add(frames);
+            counters.bytes.add(bytes);
+        }
+    }
+}
+
+/// Drops a batch that came in from the destination of a mirror.
+#[cold]
+pub(super) fn refuse(batch: &Batch, port: &PortEntry, worker: usize) {
+    let counters = &port.counters[worker];
+    counters.rx_frames.add(batch.len() as u64);
+    counters
+        .rx_bytes
+        .add((0..batch.len()).map(|i| batch.frame(i).len() as u64).sum());
+    let reason = if port.up {
+        DropReason::MirrorPort
+    } else {
+        DropReason::PortDown
+    };
+    counters.drop_frames(reason, batch.len() as u64);
+}
+
+impl Datapath {
+    /// Sets all mirrors. Their destinations forget what was learned there, and carry copies only from now on.
+    pub fn set_mirrors(&self, mirrors: Vec<MirrorEntry>) {
+        let changed = self.edit(|snapshot| {
+            let destination = |id| mirrors.iter().any(|mirror| mirror.to == id);
+            let changed: Vec<_> = snapshot
+                .ports
+                .iter()
+                .flatten()
+                .filter(|port| port.mirror_only != destination(port.id))
+                .map(|port| PortEntry {
+                    mirror_only: destination(port.id),
+                    ..PortEntry::clone(port)
+                })
+                .map(Arc::new)
+                .collect();
+            for port in &changed {
+                snapshot.put_port(port.clone());
+            }
+            snapshot.mirrors = mirrors.into();
+            changed
+        });
+        let destinations: Vec<_> = changed.iter().filter(|port| port.mirror_only).collect();
+        if !destinations.is_empty() {
+            // A worker may still be learning by the old snapshot.
+            self.quiesce();
+        }
+        for port in destinations {
+            let port_id = Some(port.id);
+            self.fdb_flush(
+                port.switch,
+                FdbFilter {
+                    port: port_id,
+                    ..FdbFilter::default()
+                },
+            );
+        }
+    }
+}
+
+/// A port that is gone is no part of a mirror any more: its index may be another port's soon.
+pub(super) fn forget_port(snapshot: &mut Snapshot, id: PortId) {
+    if snapshot.mirrors.is_empty() {
+        return;
+    }
+    let left = snapshot.mirrors.iter().filter(|mirror| mirror.to != id).cloned();
+    snapshot.mirrors = left
+        .map(|mut mirror| {
+            if let Some(ports) = &mut mirror.ports {
+                ports.set(id, false);
+            }
+            mirror
+        })
+        .collect();
+}

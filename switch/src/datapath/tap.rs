@@ -1,0 +1,267 @@
+//! Taps: copies of the frames of a port for a capture.
+//!
+//! A port without a tap pays one look at a pointer for each batch. A tap copies what its filter wants into a ring of
+//! bounded size and never waits: what finds no room is counted as lost, and the port carries on.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::time::{ClockId, clock_gettime};
+
+use super::PortId;
+use super::handle::Datapath;
+use super::snapshot::PortEntry;
+use crate::filter::Program;
+use crate::frame::VNET_HDR_LEN;
+
+/// Frames that may wait for the reader of a tap.
+const MAX_FRAMES: usize = 8192;
+/// Bytes of frames that may wait.
+const MAX_BYTES: usize = 16 << 20;
+
+/// Which way a frame goes, as the port sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the port into the switch; seen as it came, before any check.
+    In,
+    /// Out of the switch to the port; seen just before it is handed to the kernel.
+    Out,
+}
+
+/// A frame in the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Frames lost since the one before.
+    pub lost_before: u64,
+    /// Virtio-net header and frame.
+    pub wire: Box<[u8]>,
+}
+
+/// What a tap is to see.
+#[derive(Clone, Debug, Default)]
+pub struct TapSetup {
+    /// Frames from the port.
+    pub ingress: bool,
+    /// Frames to the port.
+    pub egress: bool,
+    /// Only frames that this program wants; none: all.
+    pub filter: Option<Program>,
+}
+
+/// One reader's tap on a port.
+#[derive(Debug)]
+pub struct Tap {
+    setup: TapSetup,
+    ring: ArrayQueue<Seen>,
+    /// Bytes in the ring.
+    bytes: AtomicUsize,
+    /// Lost since the last frame that found room.
+    lost: AtomicU64,
+    lost_total: AtomicU64,
+    /// The port is gone: nothing more will come.
+    closed: AtomicBool,
+    pending: AtomicBool,
+    ready: EventFd,
+}
+
+impl Tap {
+    /// A tap that is on no port yet.
+    ///
+    /// # Errors
+    /// No descriptor to be had.
+    pub fn new(setup: TapSetup) -> io::Result<Self> {
+        Ok(Self {
+            setup,
+            ring: ArrayQueue::new(MAX_FRAMES),
+            bytes: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            lost_total: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            pending: AtomicBool::new(false),
+            ready: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        })
+    }
+
+    /// Shows the tap a frame with its virtio-net header in front.
+    fn see(&self, direction: Direction, wire: &[u8]) {
+        let wanted = match direction {
+            Direction::In => self.setup.ingress,
+            Direction::Out => self.setup.egress,
+        };
+        let frame = wire.get(VNET_HDR_LEN..).unwrap_or_default();
+        if !wanted || self.setup.filter.as_ref().is_some_and(|filter| !filter.matches(frame)) {
+            return;
+        }
+        // First taken, then given back: workers that come at the same time can't exceed the bound together.
+        if self.bytes.fetch_add(wire.len(), Ordering::Relaxed) + wire.len() > MAX_BYTES || self.ring.is_full() {
+            self.lose(wire.len(), 0);
+        } else {
+            let lost_before = self.lost.swap(0, Ordering::Relaxed);
+            let seen = Seen {
+                time_ns: now_ns(),
+                direction,
+                lost_before,
+                wire: wire.into(),
+            };
+            if self.ring.push(seen).is_err() {
+                self.lose(wire.len(), lost_before);
+            }
+        }
+        self.wake();
+    }
+
+    fn lose(&self, bytes: usize, before: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.lost.fetch_add(1 + before, Ordering::Relaxed);
+        self.lost_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn wake(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            let _ = self.ready.write(1);
+        }
+    }
+
+    /// Tells the reader that nothing more will come.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Readable when frames wait, or when the port is gone.
+    pub fn ready(&self) -> BorrowedFd<'_> {
+        self.ready.as_fd()
+    }
+
+    /// Takes note that the reader is about to look: what comes from here on makes the tap ready again.
+    pub fn acknowledge(&self) {
+        let _ = self.ready.read();
+        self.pending.store(false, Ordering::Release);
+    }
+
+    /// The next frame that waits.
+    pub fn take(&self) -> Option<Seen> {
+        let seen = self.ring.pop()?;
+        self.bytes.fetch_sub(seen.wire.len(), Ordering::Relaxed);
+        Some(seen)
+    }
+
+    /// Frames that found no room so far.
+    pub fn lost(&self) -> u64 {
+        self.lost_total.load(Ordering::Relaxed)
+    }
+
+    /// Whether the port is gone. Frames may still wait.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// The taps of a port.
+pub type Taps = Arc<[Arc<Tap>]>;
+
+/// Shows frames (with their virtio-net headers) to all taps of a port. Only called where there are some.
+#[cold]
+pub(super) fn see<'a>(taps: &Taps, direction: Direction, frames: impl Iterator<Item = &'a [u8]>) {
+    for wire in frames {
+        taps.iter().for_each(|tap| tap.see(direction, wire));
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+pub fn now_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_REALTIME);
+    time.map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+impl Datapath {
+    /// Publishes what `change` makes of a port; false: there is no such port.
+    fn edit_port(&self, id: PortId, change: impl FnOnce(&mut PortEntry)) -> bool {
+        self.edit(|snapshot| {
+            let Some(Some(slot)) = snapshot.ports.get_mut(id.index()) else {
+                return false;
+            };
+            let mut port = PortEntry::clone(slot);
+            change(&mut port);
+            *slot = Arc::new(port);
+            true
+        })
+    }
+
+    /// Puts a tap on a port; false: there is no such port.
+    pub fn add_tap(&self, id: PortId, tap: Arc<Tap>) -> bool {
+        self.edit_port(id, |port| {
+            let taps = port.taps.iter().flat_map(|taps| taps.iter().cloned());
+            port.taps = Some(taps.chain([tap]).collect());
+        })
+    }
+
+    /// Takes a tap off a port. It may still see the batch that a worker is busy with.
+    pub fn remove_tap(&self, id: PortId, tap: &Arc<Tap>) {
+        self.edit_port(id, |port| {
+            let taps = port.taps.iter().flat_map(|taps| taps.iter());
+            let left: Vec<_> = taps.filter(|other| !Arc::ptr_eq(other, tap)).cloned().collect();
+            port.taps = (!left.is_empty()).then(|| left.into());
+        });
+    }
+}
+
+/// Tells the readers of a port's taps that it is gone.
+pub(super) fn close_all(port: &PortEntry) {
+    port.taps
+        .iter()
+        .flat_map(|taps| taps.iter())
+        .for_each(|tap| tap.close());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tap(ingress: bool, egress: bool, filter: Option<&str>) -> Tap {
+        let filter = filter.map(|text| text.parse().unwrap());
+        Tap::new(TapSetup {
+            ingress,
+            egress,
+            filter,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn only_the_wanted_way_and_what_the_filter_wants_is_seen() {
+        // First byte of the frame is 7.
+        let tap = tap(true, false, Some("4,48 0 0 0,21 0 1 7,6 0 0 1,6 0 0 0"));
+        let wire = |byte| [[0; VNET_HDR_LEN].as_slice(), &[byte; 20]].concat();
+        tap.see(Direction::Out, &wire(7));
+        tap.see(Direction::In, &wire(8));
+        tap.see(Direction::In, &wire(7));
+        assert_eq!(tap.take().map(|seen| seen.wire.to_vec()), Some(wire(7)));
+        assert_eq!((tap.take(), tap.lost()), (None, 0));
+    }
+
+    #[test]
+    fn a_slow_reader_loses_frames_and_each_is_counted() {
+        let tap = tap(true, true, None);
+        let wire = [0; 60_000];
+        let fits = MAX_BYTES / wire.len();
+        (0..fits + 5).for_each(|_| tap.see(Direction::In, &wire));
+        assert_eq!(tap.lost(), 5);
+        assert_eq!(tap.take().map(|seen| seen.lost_before), Some(0));
+        tap.see(Direction::Out, &wire);
+        let rest: Vec<_> = std::iter::from_fn(|| tap.take()).collect();
+        assert_eq!((rest.len(), rest[fits - 1].lost_before), (fits, 5));
+        assert_eq!(tap.bytes.load(Ordering::Relaxed), 0);
+
+        (0..MAX_FRAMES + 3).for_each(|_| tap.see(Direction::In, &[0; 30]));
+        assert_eq!(tap.lost(), 8);
+    }
+}

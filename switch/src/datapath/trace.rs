@@ -1,0 +1,267 @@
+//! What the pipeline would do with a frame: the same functions that workers call, without their side effects. Nothing is
+//! learned, counted or sent.
+
+use super::counters::DropReason;
+use super::egress::{Way, choose};
+use super::fdb::{FdbKey, FdbRecord, Learned};
+use super::forward::{self, Output, OutputLists, admit};
+use super::handle::{Datapath, seconds};
+use super::snapshot::{PortEntry, Snapshot};
+use super::vlan::NO_VLAN;
+use super::{PortId, SwitchId};
+use crate::frame::{MAX_FRAME, VNET_HDR_LEN, VnetHeader, mac_to_u64, wire_size};
+use crate::port::{Batch, FrameVlan};
+use vswitch_api::Mac;
+
+/// One step of a frame's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It comes in from the port.
+    Ingress {
+        /// The switch of the port.
+        switch: SwitchId,
+        /// Why nothing may come in.
+        dropped: Option<DropReason>,
+    },
+    /// The checks that every frame has to pass.
+    Admit {
+        /// Bytes of the frame.
+        len: usize,
+        /// Why it does not pass.
+        dropped: Option<DropReason>,
+    },
+    /// The VLAN that it is in, on a switch that tells them apart.
+    Vlan {
+        /// VLAN id, 0 for none.
+        id: u16,
+        /// Why it may not come in.
+        dropped: Option<DropReason>,
+    },
+    /// Pinned addresses and access control list.
+    Rules {
+        /// Which of them it does not pass.
+        dropped: Option<DropReason>,
+    },
+    /// What would be learned.
+    Learn {
+        /// The source.
+        mac: Mac,
+        /// What learning it would do; none: nothing is learned here.
+        learned: Option<Learned>,
+        /// What is known of it.
+        known: Option<FdbRecord>,
+        /// Why it goes no further.
+        dropped: Option<DropReason>,
+    },
+    /// Where the destination is.
+    LookUp {
+        /// The destination.
+        mac: Mac,
+        /// What is known of it.
+        known: Option<FdbRecord>,
+        /// Where the frame goes; none: it is flooded.
+        to: Option<PortId>,
+        /// Why it goes nowhere.
+        dropped: Option<DropReason>,
+    },
+    /// A copy for a mirror.
+    Mirror {
+        /// Where it goes.
+        to: PortId,
+    },
+    /// Out of a port.
+    Egress {
+        /// The port.
+        port: PortId,
+        /// It is a copy for a mirror.
+        copy: bool,
+        /// Number of frames that it becomes.
+        segments: usize,
+        /// Whether they are cut here; otherwise by who receives the frame.
+        cut: bool,
+        /// Why it does not get out.
+        dropped: Option<DropReason>,
+    },
+}
+
+impl Datapath {
+    /// The way that a frame (with its virtio-net header in front) would take if it came in from a port now; none: there is
+    /// no such port.
+    pub fn trace(&self, id: PortId, wire: &[u8]) -> Option<Vec<Step>> {
+        let snapshot = self.snapshot();
+        let port = snapshot.port(id)?;
+        let mut batch = Batch::new();
+        let len = wire.len().min(VNET_HDR_LEN + MAX_FRAME);
+        batch.tail()[..len].copy_from_slice(&wire[..len]);
+        batch.push(len);
+        Some(trace(&snapshot, port, &mut batch))
+    }
+}
+
+fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut lists = OutputLists::default();
+    lists.resize(snapshot.ports.len());
+    let closed = match (port.up, port.mirror_only) {
+        (false, _) => Some(DropReason::PortDown),
+        (_, true) => Some(DropReason::MirrorPort),
+        _ => None,
+    };
+    steps.push(Step::Ingress {
+        switch: port.switch,
+        dropped: closed,
+    });
+    if closed.is_some() {
+        return steps;
+    }
+    forward(snapshot, port, batch, &mut lists, &mut steps);
+    let outputs: Vec<PortId> = lists.filled().map(|(out, _)| out).collect();
+    let mirrors = snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch);
+    let mut copies: Vec<PortId> = mirrors
+        .filter(|mirror| snapshot.port(mirror.to).is_some_and(|to| to.up))
+        .filter(|mirror| mirror.wanted(batch, snapshot, port, &lists) != 0)
+        .map(|mirror| mirror.to)
+        .collect();
+    copies.dedup();
+    steps.extend(copies.iter().map(|to| Step::Mirror { to: *to }));
+    for (out, copy) in outputs
+        .into_iter()
+        .map(|out| (out, false))
+        .chain(copies.into_iter().map(|out| (out, true)))
+    {
+        let vlan_aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
+        steps.extend(snapshot.port(out).map(|out| egress(out, vlan_aware, copy, batch)));
+    }
+    steps
+}
+
+/// The same as [`super::forward::forward`] for the one frame of the batch. What depends on the moment, policer, storm control
+/// and impairment, is left out.
+fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut OutputLists, steps: &mut Vec<Step>) {
+    let Some(switch) = snapshot.switch(port.switch) else {
+        return;
+    };
+    let way = forward::Way {
+        snapshot,
+        switch,
+        port,
+        now: seconds(),
+    };
+    let frame = batch.frame(0);
+    let admitted = admit(frame, batch.wire(0), port, switch.reserved);
+    steps.push(Step::Admit {
+        len: frame.len(),
+        dropped: admitted.err(),
+    });
+    let Ok((dst, src)) = admitted else { return };
+    let classified = way.classify(frame);
+    if switch.vlan_aware {
+        steps.push(Step::Vlan {
+            id: classified.map_or(NO_VLAN, FrameVlan::id),
+            dropped: classified.err(),
+        });
+    }
+    let Ok(vlan) = classified else { return };
+    let policy = port.policy();
+    let checked = way.check_rules(frame, src, vlan, false);
+    if policy.pin.is_some() || policy.acl_in.is_some() {
+        steps.push(Step::Rules { dropped: checked.err() });
+    }
+    if checked.is_err() || !learn(&way, vlan, src, steps) {
+        return;
+    }
+    batch.set_vlan(0, vlan);
+    look_up(&way, vlan, dst, src, lists, steps);
+}
+
+/// What would be learned; false if the frame ends here.
+fn learn(way: &forward::Way<'_>, vlan: FrameVlan, src: Mac, steps: &mut Vec<Step>) -> bool {
+    let policy = way.port.policy();
+    let key = FdbKey::new(vlan.id(), mac_to_u64(src));
+    let known = way.switch.fdb.record(key, way.now);
+    let here = known.is_some_and(|known| known.port == way.port.id);
+    let learns = policy.learning.enabled && !policy.learning.locked;
+    let rule = policy.learn_rule(way.switch.vlan_limit);
+    let learned = learns.then(|| way.switch.fdb.would_learn(key, way.port.id, rule));
+    let dropped = match learned {
+        _ if policy.learning.locked && !here => Some(DropReason::Locked),
+        Some(Learned::Limited) if policy.drops_beyond_limit() => Some(DropReason::MacLimit),
+        _ => None,
+    };
+    steps.push(Step::Learn {
+        mac: src,
+        learned,
+        known,
+        dropped,
+    });
+    dropped.is_none()
+}
+
+fn look_up(
+    way: &forward::Way<'_>,
+    vlan: FrameVlan,
+    dst: Mac,
+    src: Mac,
+    lists: &mut OutputLists,
+    steps: &mut Vec<Step>,
+) {
+    let mut output = way.look_up(vlan, dst);
+    if dst == src && matches!(output, Output::Port(_)) {
+        // It would have been learned just before.
+        output = Output::Port(way.port.id);
+    }
+    let key = FdbKey::new(vlan.id(), mac_to_u64(dst));
+    let (to, dropped) = match output {
+        Output::Port(to) => (Some(to), way.may_leave::<true>(to, vlan).err()),
+        Output::Flood(_) => (None, None),
+    };
+    steps.push(Step::LookUp {
+        mac: dst,
+        known: way.switch.fdb.record(key, way.now).filter(|_| !dst.is_multicast()),
+        to,
+        dropped,
+    });
+    match output {
+        _ if dropped.is_some() => {}
+        Output::Port(out) => lists.push(out, 0),
+        Output::Flood(ports) => ports
+            .iter()
+            .filter(|out| way.may_leave::<true>(*out, vlan).is_ok())
+            .for_each(|out| lists.push(out, 0)),
+    }
+}
+
+fn egress(port: &PortEntry, vlan_aware: bool, copy: bool, batch: &mut Batch) -> Step {
+    let policy = port.policy();
+    let denied = policy
+        .acl_out
+        .as_ref()
+        .is_some_and(|acl| !acl.permits(batch.frame(0), batch.vlan(0).id(), false));
+    if denied {
+        return Step::Egress {
+            port: port.id,
+            copy,
+            segments: 0,
+            cut: false,
+            dropped: Some(DropReason::AclOut),
+        };
+    }
+    if vlan_aware {
+        policy.vlan.shape(batch, 0);
+    }
+    let header = batch.wire(0).first_chunk().map(VnetHeader::parse);
+    let header = header.and_then(Result::ok).unwrap_or_default();
+    let segments = wire_size(batch.frame(0), &header).segments;
+    let (cut, dropped) = match choose(port, batch, 0) {
+        Way::AsIs => (false, None),
+        Way::Segmented => (true, None),
+        Way::Dropped(reason) => (false, Some(reason)),
+    };
+    Step::Egress {
+        port: port.id,
+        copy,
+        segments,
+        cut,
+        dropped,
+    }
+}
