@@ -58,6 +58,7 @@ async fn start() -> Arc<Control> {
         netns_dir: "/run/netns".into(),
         workers: 2,
         spin_us: 0,
+        fastpath: true,
     };
     Control::start(config).await.unwrap()
 }

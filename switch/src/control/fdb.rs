@@ -96,6 +96,7 @@ impl Control {
                 datapath.fdb_flush(id, port)
             )
         };
+        inner.settle_fastpath();
         Ok(Changes {
             done: vec![done],
             warnings: Vec::new(),

@@ -7,6 +7,8 @@
 //! An entry lies in its home bucket or in one of the next [`WINDOW`] - 1; the home bucket counts those that lie
 //! further on, so a miss usually costs one cache line too. The hash is keyed at random: nobody outside can aim
 //! addresses at one bucket. `docs/decisions.md` has the figures against DashMap and others.
+//!
+//! A [`Mirror`] is told of every change, in order, before the next one can be made.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -16,6 +18,7 @@ use bytemuck::Zeroable;
 use vswitch_api::Mac;
 
 use super::PortId;
+use super::mirror::Mirror;
 
 /// Entries of a bucket: as many as fill a cache line.
 const WAYS: usize = 3;
@@ -32,6 +35,11 @@ impl FdbKey {
     #[inline]
     pub fn new(vlan: u16, mac: u64) -> Self {
         Self(u64::from(vlan) << 48 | mac)
+    }
+
+    /// The VLAN id.
+    pub fn vlan(self) -> u16 {
+        (self.0 >> 48) as u16
     }
 
     /// The station.
@@ -120,6 +128,7 @@ pub struct Fdb {
     len: AtomicU32,
     full: AtomicU64,
     writer: Mutex<()>,
+    mirror: Option<Box<dyn Mirror>>,
 }
 
 impl Fdb {
@@ -137,6 +146,15 @@ impl Fdb {
             len: AtomicU32::new(0),
             full: AtomicU64::new(0),
             writer: Mutex::new(()),
+            mirror: None,
+        }
+    }
+
+    /// The same, with a copy that is kept in step.
+    pub fn with_mirror(capacity: u32, mirror: Box<dyn Mirror>) -> Self {
+        Self {
+            mirror: Some(mirror),
+            ..Self::new(capacity)
         }
     }
 
@@ -235,6 +253,9 @@ impl Fdb {
         bucket.keys[at.way].store(key, Ordering::Relaxed);
         bucket.places[at.way].store(place, Ordering::Relaxed);
         bucket.version.store(version.wrapping_add(2), Ordering::Release);
+        if let Some(mirror) = self.mirror.as_ref().filter(|_| key != 0) {
+            mirror.set(FdbKey(key), Place(place).port(), Place(place).seen());
+        }
     }
 
     #[cold]
@@ -282,6 +303,9 @@ impl Fdb {
     fn remove_at(&self, writer: &MutexGuard<'_, ()>, at: At) {
         let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
         self.set(writer, at, 0, 0);
+        if let Some(mirror) = &self.mirror {
+            mirror.remove(key);
+        }
         let home = self.home(key);
         if home != at.bucket {
             self.buckets[home].strayed.fetch_sub(1, Ordering::Relaxed);
@@ -303,6 +327,12 @@ impl Fdb {
             }
             None => self.place_new(&writer, key, place),
         }
+    }
+
+    /// Takes over what the mirror knew before this table was made; false if the table knows the station already, or is full.
+    pub fn adopt(&self, key: FdbKey, port: PortId, seen: u32) -> bool {
+        let writer = self.write();
+        self.find(key).is_none() && self.place_new(&writer, key, Place::new(port, seen, false)).is_ok()
     }
 
     /// Removes an entry of either kind; false if there is none.
@@ -329,8 +359,30 @@ impl Fdb {
 
     /// Removes the learned entries that were not seen for `ageing` seconds before `now`; returns how many.
     pub fn age(&self, now: u32, ageing: u32) -> u32 {
-        // A worker's clock may be a tick ahead of `now`: that is no age of 136 years.
-        self.remove_where(|place| !place.is_static() && age_at(now, place) >= ageing)
+        let old = |place: Place| !place.is_static() && age_at(now, place) >= ageing;
+        if self.mirror.is_some() {
+            self.ask_mirror(old);
+        }
+        self.remove_where(old)
+    }
+
+    /// Takes over from the mirror when the stations of these entries were last seen.
+    fn ask_mirror(&self, which: impl Fn(Place) -> bool) {
+        for at in self.taken() {
+            let bucket = &self.buckets[at.bucket];
+            let key = FdbKey(bucket.keys[at.way].load(Ordering::Relaxed));
+            let place = Place(bucket.places[at.way].load(Ordering::Relaxed));
+            if !which(place) {
+                continue;
+            }
+            let seen = self.mirror.as_ref().and_then(|mirror| mirror.seen(key));
+            if let Some(seen) = seen.filter(|seen| *seen > place.seen()) {
+                let refreshed = Place::new(place.port(), seen, false);
+                // If the entry has changed meanwhile it is not old any more: as in `learn`.
+                let (order, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+                let _ = bucket.places[at.way].compare_exchange(place.0, refreshed.0, order, failed);
+            }
+        }
     }
 
     fn remove_where(&self, gone: impl Fn(Place) -> bool) -> u32 {
@@ -360,6 +412,9 @@ impl Fdb {
 
     /// All entries, in no order. Each is right in itself; together they are no picture of one moment.
     pub fn records(&self, now: u32) -> Vec<FdbRecord> {
+        if self.mirror.is_some() {
+            self.ask_mirror(|place| !place.is_static());
+        }
         self.taken()
             .filter_map(|at| {
                 let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
@@ -390,6 +445,7 @@ impl Fdb {
     }
 }
 
+/// A worker's clock may be a tick ahead of `now`: that is no age of 136 years.
 fn age_at(now: u32, place: Place) -> u32 {
     now.saturating_sub(place.seen())
 }

@@ -20,6 +20,8 @@ use super::fdb::{Fdb, FdbFull, FdbKey, FdbRecord};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
+use super::mirror::Mirror;
+use crate::fastpath::needs_userspace;
 use crate::frame::mac_to_u64;
 use crate::port::PortIo;
 
@@ -224,7 +226,16 @@ impl Datapath {
 
     /// Adds a switch without ports.
     pub fn add_switch(&self, setup: SwitchSetup) -> SwitchId {
-        let fdb = Arc::new(Fdb::new(setup.fdb_capacity));
+        self.add_switch_with(setup, Fdb::new(setup.fdb_capacity))
+    }
+
+    /// The same with a copy of its FDB that is kept in step.
+    pub fn add_mirrored_switch(&self, setup: SwitchSetup, mirror: Box<dyn Mirror>) -> SwitchId {
+        self.add_switch_with(setup, Fdb::with_mirror(setup.fdb_capacity, mirror))
+    }
+
+    fn add_switch_with(&self, setup: SwitchSetup, fdb: Fdb) -> SwitchId {
+        let fdb = Arc::new(fdb);
         let entry = Arc::new(SwitchEntry {
             fdb,
             reserved: setup.reserved,
@@ -291,6 +302,10 @@ impl Datapath {
             set_flood(snapshot, &port);
             Ok(port)
         })?;
+        if let Some(fast) = port.io.fast() {
+            fast.bind(port.id);
+            fast.set_direct(!needs_userspace(&port));
+        }
         // After the snapshot: a worker that is told of the port finds it there.
         if let Err(error) = self.poll(&port) {
             self.remove_port(port.id);
@@ -312,14 +327,26 @@ impl Datapath {
 
     /// Changes the settings of a port. The learned entries of one that goes down are gone.
     pub fn update_port(&self, id: PortId, mtu: u32, up: bool, offload: bool) {
+        let Some(before) = self.snapshot().port(id).cloned() else {
+            return;
+        };
+        let changed = PortEntry {
+            mtu,
+            up,
+            offload,
+            ..PortEntry::clone(&before)
+        };
+        // The kernel lets go of a port before anything else changes, and gets it back last.
+        let (asked, asks) = (needs_userspace(&before), needs_userspace(&changed));
+        if let Some(fast) = before.io.fast().filter(|_| asks) {
+            fast.set_direct(false);
+            if !asked {
+                fast.settle();
+            }
+        }
         let port = self.edit(|snapshot| {
             let slot = entry(&mut snapshot.ports, id.index())?;
-            *slot = Arc::new(PortEntry {
-                mtu,
-                up,
-                offload,
-                ..PortEntry::clone(slot)
-            });
+            *slot = Arc::new(changed);
             let port = slot.clone();
             set_flood(snapshot, &port);
             Some(port)
@@ -329,6 +356,9 @@ impl Datapath {
             self.quiesce();
             self.fdb_flush(port.switch, Some(id));
         }
+        if let Some(fast) = before.io.fast().filter(|_| !asks) {
+            fast.set_direct(true);
+        }
     }
 
     /// Removes a port. When it returns no worker uses the port any more, its entries in the FDB are gone and, once the
@@ -337,6 +367,9 @@ impl Datapath {
         let Some(port) = self.snapshot().port(id).cloned() else {
             return;
         };
+        if let Some(fast) = port.io.fast() {
+            fast.set_direct(false);
+        }
         for (index, worker) in self.shared.workers.iter().enumerate() {
             if let Some(fd) = port.io.receive_fd(index, self.workers(), id.index()) {
                 // Not there if a worker took it out because the device failed.
@@ -358,6 +391,9 @@ impl Datapath {
         if let Some(switch) = self.snapshot().switch(port.switch) {
             switch.fdb.forget_port(id);
         }
+        if let Some(fast) = port.io.fast() {
+            fast.unbind(id);
+        }
         self.edit(|snapshot| {
             if let Some(slot) = snapshot.ports.get_mut(id.index()) {
                 *slot = None;
@@ -376,6 +412,9 @@ impl Datapath {
         let mut total = PortCounters::default();
         if let Some(port) = self.snapshot().port(id) {
             port.counters.iter().for_each(|counters| counters.add_to(&mut total));
+            if let Some(fast) = port.io.fast() {
+                fast.add_to(&mut total);
+            }
             let overruns = port.io.overruns();
             if overruns > 0 {
                 total.rx_frames += overruns;
@@ -415,6 +454,16 @@ impl Datapath {
     /// The FDB is full.
     pub fn fdb_add_static(&self, id: SwitchId, mac: Mac, port: PortId) -> Result<(), FdbFull> {
         self.fdb_of(id).map_or(Ok(()), |fdb| fdb.add_static(key(mac), port))
+    }
+
+    /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.
+    pub fn fdb_adopt(&self, id: SwitchId, mac: Mac, port: PortId, seen: u32) -> bool {
+        self.fdb_of(id).is_some_and(|fdb| fdb.adopt(key(mac), port, seen))
+    }
+
+    /// Whether the FDB has an entry of either kind for this station.
+    pub fn fdb_knows(&self, id: SwitchId, mac: Mac) -> bool {
+        self.fdb_of(id).is_some_and(|fdb| fdb.lookup(key(mac)).is_some())
     }
 
     /// Removes an FDB entry of either kind; false if there is none.

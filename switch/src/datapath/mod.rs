@@ -24,11 +24,13 @@ pub mod egress;
 pub mod fdb;
 pub mod forward;
 pub mod handle;
+pub mod mirror;
 pub mod snapshot;
 mod worker;
 
 pub use counters::DropReason;
 pub use fdb::{FdbFull, FdbRecord};
+pub use mirror::Mirror;
 pub use handle::{Datapath, DatapathConfig, DatapathEvent, PortSetup, SwitchSetup};
 
 /// Index of a port in the datapath; used again after the port was removed.

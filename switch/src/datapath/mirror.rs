@@ -1,0 +1,126 @@
+//! A copy of the forwarding database elsewhere: in the kernel.
+
+use super::PortId;
+use super::fdb::FdbKey;
+
+/// What a copy is told of, and asked for.
+///
+/// The calls that tell it of changes are made while the table's writer lock is held. So they come in the order of the
+/// changes, and when a change has returned the copy has it too. They must not use the table.
+pub trait Mirror: Send + Sync {
+    /// The station is behind this port now, and behind no other.
+    fn set(&self, key: FdbKey, port: PortId, seen: u32);
+    /// The station is not in the table any more.
+    fn remove(&self, key: FdbKey);
+    /// When the copy last saw a frame from the station (seconds of the monotonic clock), if it has the station.
+    fn seen(&self, key: FdbKey) -> Option<u32>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::super::fdb::Fdb;
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Copy(Arc<Mutex<HashMap<u64, (PortId, u32)>>>);
+
+    impl Mirror for Copy {
+        fn set(&self, key: FdbKey, port: PortId, seen: u32) {
+            self.0.lock().unwrap().insert(index(key), (port, seen));
+        }
+
+        fn remove(&self, key: FdbKey) {
+            self.0.lock().unwrap().remove(&index(key));
+        }
+
+        fn seen(&self, key: FdbKey) -> Option<u32> {
+            self.0.lock().unwrap().get(&index(key)).map(|(_, seen)| *seen)
+        }
+    }
+
+    fn index(key: FdbKey) -> u64 {
+        crate::frame::mac_to_u64(key.mac())
+    }
+
+    fn key(n: u64) -> FdbKey {
+        FdbKey::new(0, n + 1)
+    }
+
+    fn places(fdb: &Fdb) -> HashMap<u64, PortId> {
+        fdb.records(0)
+            .iter()
+            .map(|record| (crate::frame::mac_to_u64(record.mac), record.port))
+            .collect()
+    }
+
+    fn copied(copy: &Copy) -> HashMap<u64, PortId> {
+        copy.0.lock().unwrap().iter().map(|(key, (port, _))| (*key, *port)).collect()
+    }
+
+    #[test]
+    fn what_the_mirror_sees_keeps_an_entry_young() {
+        let copy = Copy::default();
+        let fdb = Fdb::with_mirror(16, Box::new(copy.clone()));
+        fdb.learn(key(1), PortId(1), 10);
+        fdb.learn(key(2), PortId(1), 10);
+        copy.0.lock().unwrap().get_mut(&2).unwrap().1 = 300;
+        assert_eq!(fdb.age(310, 300), 1, "the one that was silent");
+        assert_eq!(fdb.records(310)[0].age_secs, Some(10));
+        assert_eq!(fdb.age(600, 300), 1);
+        assert!(copy.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_learned_meanwhile_is_not_overwritten_by_what_is_adopted() {
+        let fdb = Fdb::with_mirror(16, Box::<Copy>::default());
+        fdb.learn(key(1), PortId(1), 10);
+        assert!(!fdb.adopt(key(1), PortId(2), 5) && fdb.adopt(key(2), PortId(2), 5));
+        assert_eq!((fdb.lookup(key(1)), fdb.lookup(key(2))), (Some(PortId(1)), Some(PortId(2))));
+    }
+
+    #[test]
+    fn after_a_storm_by_many_threads_the_mirror_equals_the_table() {
+        let copy = Copy::default();
+        let fdb = Fdb::with_mirror(64, Box::new(copy.clone()));
+        std::thread::scope(|scope| {
+            for port in 0..4u16 {
+                let fdb = &fdb;
+                scope.spawn(move || {
+                    for n in 0..20_000u64 {
+                        fdb.learn(key(n * 7 % 16), PortId(port), 1);
+                        if n % 97 == 0 {
+                            fdb.flush(Some(PortId(port)));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(places(&fdb), copied(&copy));
+    }
+
+    proptest! {
+        #[test]
+        fn after_each_change_the_mirror_equals_the_table(
+            steps in prop::collection::vec((0u8..7, 0u64..40, 0u16..4), 1..300)
+        ) {
+            let copy = Copy::default();
+            let fdb = Fdb::with_mirror(32, Box::new(copy.clone()));
+            for (time, (step, n, port)) in steps.into_iter().enumerate() {
+                let (time, port) = (time as u32, PortId(port));
+                match step {
+                    0..3 => drop(fdb.learn(key(n), port, time)),
+                    3 => drop(fdb.add_static(key(n), port)),
+                    4 => drop(fdb.remove(key(n))),
+                    5 => drop(fdb.age(time, 20)),
+                    _ => drop(fdb.forget_port(port)),
+                }
+                prop_assert_eq!(places(&fdb), copied(&copy));
+            }
+        }
+    }
+}
