@@ -58,7 +58,9 @@ fn build_fastpath(out: &Path) {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
             let cause = text.lines().find(|line| line.contains("error")).unwrap_or("it failed");
-            println!("cargo::warning=built without the kernel fast path: {clang}: {cause} (libbpf-dev has the headers)");
+            println!(
+                "cargo::warning=built without the kernel fast path: {clang}: {cause} (libbpf-dev has the headers)"
+            );
         }
         Err(error) => {
             println!("cargo::warning=built without the kernel fast path: {clang}: {error}");

@@ -28,7 +28,10 @@ pub(super) fn open(run_dir: &Path, wanted: bool) -> (Option<Arc<FastPath>>, Opti
     }
     match FastPath::open(&root) {
         Ok(fast) => (Some(fast), None),
-        Err(error) => (None, Some(format!("all frames pass the daemon, no kernel fast path: {error}"))),
+        Err(error) => (
+            None,
+            Some(format!("all frames pass the daemon, no kernel fast path: {error}")),
+        ),
     }
 }
 
@@ -113,9 +116,7 @@ impl Inner {
     pub(super) async fn remove_stale_shadows(&self) {
         let Ok(own) = self.own.netlink().await else { return };
         let links = own.links().await.unwrap_or_default();
-        let wanted = |link: &Link| {
-            self.fast.is_some() && links.iter().any(|near| link.name == shadow_name(near.index))
-        };
+        let wanted = |link: &Link| self.fast.is_some() && links.iter().any(|near| link.name == shadow_name(near.index));
         for link in links.iter().filter(|link| link.name.starts_with('~') && !wanted(link)) {
             if let Err(error) = gone_is_fine(own.delete_link(link.index).await) {
                 tracing::warn!(shadow = %link.name, %error, "can't remove a shadow that no port has");

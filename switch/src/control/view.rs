@@ -11,8 +11,8 @@ use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Swi
 use super::complete::ifname;
 use super::plan::namespaces;
 use super::{Control, Inner, text};
-use crate::port::PortIo;
 use crate::kernel::{AddressScope, KernelError, Link};
+use crate::port::PortIo;
 
 impl Control {
     /// The daemon itself.

@@ -17,10 +17,10 @@ use vswitch_api::{Mac, ReservedMulticast};
 
 use super::counters::WorkerCounters;
 use super::fdb::{Fdb, FdbFull, FdbKey, FdbRecord};
+use super::mirror::Mirror;
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
-use super::mirror::Mirror;
 use crate::fastpath::needs_userspace;
 use crate::frame::mac_to_u64;
 use crate::port::PortIo;

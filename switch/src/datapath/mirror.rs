@@ -59,7 +59,12 @@ mod tests {
     }
 
     fn copied(copy: &Copy) -> HashMap<u64, PortId> {
-        copy.0.lock().unwrap().iter().map(|(key, (port, _))| (*key, *port)).collect()
+        copy.0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(key, (port, _))| (*key, *port))
+            .collect()
     }
 
     #[test]
@@ -80,7 +85,10 @@ mod tests {
         let fdb = Fdb::with_mirror(16, Box::<Copy>::default());
         fdb.learn(key(1), PortId(1), 10);
         assert!(!fdb.adopt(key(1), PortId(2), 5) && fdb.adopt(key(2), PortId(2), 5));
-        assert_eq!((fdb.lookup(key(1)), fdb.lookup(key(2))), (Some(PortId(1)), Some(PortId(2))));
+        assert_eq!(
+            (fdb.lookup(key(1)), fdb.lookup(key(2))),
+            (Some(PortId(1)), Some(PortId(2)))
+        );
     }
 
     #[test]

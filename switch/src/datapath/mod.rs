@@ -30,8 +30,8 @@ mod worker;
 
 pub use counters::DropReason;
 pub use fdb::{FdbFull, FdbRecord};
-pub use mirror::Mirror;
 pub use handle::{Datapath, DatapathConfig, DatapathEvent, PortSetup, SwitchSetup};
+pub use mirror::Mirror;
 
 /// Index of a port in the datapath; used again after the port was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

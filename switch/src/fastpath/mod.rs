@@ -132,7 +132,12 @@ impl FastPath {
             self.clear(slot);
         }
         let live: BTreeSet<u32> = slots.interfaces();
-        for (index, _) in self.kernel.slots().into_iter().filter(|(index, _)| !live.contains(index)) {
+        for (index, _) in self
+            .kernel
+            .slots()
+            .into_iter()
+            .filter(|(index, _)| !live.contains(index))
+        {
             self.kernel.clear_slot(index);
         }
         for index in self.kernel.attached().into_iter().filter(|index| !live.contains(index)) {
@@ -177,7 +182,9 @@ impl FastPath {
 pub fn switch_key(name: &SwitchName) -> SwitchKey {
     let mut key = SwitchKey::default();
     // At most 15 bytes (NAME_MAX), so none is cut and no two are the same.
-    key.iter_mut().zip(name.as_str().bytes()).for_each(|(to, from)| *to = from);
+    key.iter_mut()
+        .zip(name.as_str().bytes())
+        .for_each(|(to, from)| *to = from);
     key
 }
 

@@ -135,10 +135,11 @@ impl Bpf {
     /// The daemon was built without the programs; EPERM without CAP_BPF or CAP_SYS_ADMIN; the kernel is too old.
     pub fn load(root: &Path) -> Result<Self, KernelError> {
         let object = OBJECT.ok_or_else(|| failed("this daemon was built without the programs", "no clang"))?;
-        mount_at(root).map_err(|error| KernelError::new(format!("mount a bpf file system at {}", root.display()), error))?;
+        mount_at(root)
+            .map_err(|error| KernelError::new(format!("mount a bpf file system at {}", root.display()), error))?;
         let dir = root.join(LAYOUT);
         // What a daemon with other structures left is no use.
-        for other in entries(root).filter(|path| *path != dir) {
+        for other in pinned(root).filter(|path| *path != dir) {
             remove_tree(&other);
         }
         let made = fs::create_dir(&dir).or_else(|error| match error.kind() {
@@ -152,7 +153,10 @@ impl Bpf {
             let program = classifier(&mut programs, name)?;
             program.load().map_err(|error| failed("load the programs", error))?;
         }
-        fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(programs: &mut Ebpf, name: &str) -> Result<T, KernelError> {
+        fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(
+            programs: &mut Ebpf,
+            name: &str,
+        ) -> Result<T, KernelError> {
             let map = programs.take_map(name).ok_or_else(|| failed("find a map", name))?;
             T::try_from(map).map_err(|error| failed(&format!("open map {name}"), error))
         }
@@ -317,7 +321,7 @@ pub fn settle() {
 /// Removes all that is pinned under `root`, which ends the fast path, and the mount itself. Fine if there is nothing.
 pub fn unmount(root: &Path) {
     if is_mounted(root) {
-        for path in entries(root) {
+        for path in pinned(root) {
             remove_tree(&path);
         }
         if let Err(error) = umount2(root, MntFlags::MNT_DETACH) {
@@ -351,6 +355,12 @@ fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     entries.into_iter().map(|entry| entry.path())
 }
 
+/// What daemons pinned. (The kernel puts two files of its own into each bpf file system.)
+fn pinned(root: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let is_ours = |path: &PathBuf| path.extension().is_none_or(|word| word != "debug");
+    entries(root).filter(is_ours)
+}
+
 /// Removes a file, or a folder with what is in it (here never deeper than one).
 fn remove_tree(path: &Path) {
     let removed = if path.is_dir() {
@@ -372,7 +382,9 @@ fn classifier(programs: &mut Ebpf, program: Program) -> Result<&mut SchedClassif
         Program::FromStation => "from_station",
         Program::ToStation => "to_station",
     };
-    let program = programs.program_mut(name).ok_or_else(|| failed("find a program", name))?;
+    let program = programs
+        .program_mut(name)
+        .ok_or_else(|| failed("find a program", name))?;
     program.try_into().map_err(|error| failed("find a program", error))
 }
 

@@ -78,7 +78,11 @@ pub enum Program {
 #[derive(Debug)]
 pub struct Bpf(Infallible);
 
-#[allow(missing_docs, clippy::missing_errors_doc, reason = "as in the module that it stands in for")]
+#[allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "as in the module that it stands in for"
+)]
 impl Bpf {
     pub fn load(_root: &Path) -> Result<Self, KernelError> {
         let error = io::Error::other("this daemon was built without the feature `fastpath`");
