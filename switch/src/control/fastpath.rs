@@ -11,7 +11,7 @@ use super::detach::gone_is_fine;
 use super::interface::open_packet;
 use crate::datapath::{PortId, SwitchId, SwitchSetup};
 use crate::fastpath::{FastPath, NearEnd, switch_key};
-use crate::kernel::{KernelError, Link, Netlink, bpf};
+use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
 use crate::port::{PortIo, Shadow, Tap};
 
 /// Where links and maps are pinned, beside the own namespace.
@@ -20,13 +20,13 @@ fn root(run_dir: &Path) -> PathBuf {
 }
 
 /// Begins it, or removes what a daemon before left of it; the second value says why it can't be had.
-pub(super) fn open(run_dir: &Path, wanted: bool) -> (Option<Arc<FastPath>>, Option<String>) {
+pub(super) async fn open(own: &NetNs, run_dir: &Path, wanted: bool) -> (Option<Arc<FastPath>>, Option<String>) {
     let root = root(run_dir);
     if !wanted {
         bpf::unmount(&root);
         return (None, None);
     }
-    match FastPath::open(&root) {
+    match own.run(move || FastPath::open(&root)).await.flatten() {
         Ok(fast) => (Some(fast), None),
         Err(error) => (
             None,

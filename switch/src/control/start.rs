@@ -49,7 +49,7 @@ impl Control {
         let (own, unheld) = hold_own(&config.run_dir.join("netns")).await.map_err(failed)?;
         limits.extend(unheld.map(|reason| format!("veth ports do not outlive the daemon: {reason}")));
         limits.extend(tun_limit());
-        let (fast, unavailable) = super::fastpath::open(&config.run_dir, config.fastpath);
+        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let internal = |what: &str, error: std::io::Error| ApiError::new(ErrorCode::Internal, what, error.to_string());
         let datapath = DatapathConfig {

@@ -37,9 +37,12 @@ pub use port::{FastPort, NearEnd};
 use crate::datapath::snapshot::PortEntry;
 use crate::datapath::{Mirror, PortId};
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, SwitchKey, unmount};
+use crate::kernel::bpf::{Bpf, Program, SwitchKey, unmount};
 use mirror::SwitchMirror;
 use slots::Slots;
+
+/// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
 
 /// Whether a frame from or to this port has to pass the daemon, by itself and not for what the frame is.
 ///
@@ -75,12 +78,18 @@ pub struct Leftover {
 }
 
 impl FastPath {
-    /// Loads the programs; links and maps are pinned under `root`.
+    /// Loads the programs; links and maps are pinned under `root`. The calling thread is in the namespace of the near ends.
     ///
     /// # Errors
-    /// Those of [`Bpf::load`]; nothing is left at `root` then.
+    /// Those of [`Bpf::load`] and [`Bpf::attach`]; nothing is left at `root` then.
     pub fn open(root: &Path) -> Result<Arc<Self>, KernelError> {
-        let kernel = Bpf::load(root).inspect_err(|_| unmount(root))?;
+        let opened = Bpf::load(root).and_then(|kernel| {
+            // Whether it can be attached is found out here, once, and not at each port. Nothing uses the own namespace's lo.
+            kernel.attach(Program::ToStation, "lo", LOOPBACK)?;
+            kernel.detach(LOOPBACK);
+            Ok(kernel)
+        });
+        let kernel = opened.inspect_err(|_| unmount(root))?;
         let slots = Slots::found(&kernel);
         Ok(Arc::new(Self {
             kernel,

@@ -194,7 +194,7 @@ impl Bpf {
         let link = classifier
             .attach_with_options(name, TcAttachType::Ingress, order)
             .and_then(|id| classifier.take_link(id))
-            .map_err(|error| failed(&step, error))?;
+            .map_err(|error| failed(&format!("{step} (tcx, Linux 6.6)"), error))?;
         let link = FdLink::try_from(link).map_err(|error| failed(&step, error))?;
         link.pin(&pin).map(drop).map_err(|error| failed(&step, error))
     }
