@@ -213,6 +213,10 @@ impl Inner {
             }
             DatapathEvent::PortFailed { port, errno } => {
                 if let Some(name) = self.port_name(port) {
+                    // Old news of the interface that was there before, when the port is back under the same index.
+                    if self.has_its_interface(&name).await {
+                        return;
+                    }
                     let error = std::io::Error::from_raw_os_error(errno);
                     self.lose(
                         |port| port.name == name,
@@ -221,6 +225,14 @@ impl Inner {
                     .await;
                 }
             }
+        }
+    }
+
+    async fn has_its_interface(&self, name: &PortName) -> bool {
+        let port = self.state.lab.ports.iter().find(|port| port.name == *name);
+        match (port, self.ports.get(name)) {
+            (Some(port), Some(live)) => matches!(self.carries_now(port, live).await, Ok(Some(_))),
+            _ => false,
         }
     }
 
