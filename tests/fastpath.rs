@@ -364,6 +364,93 @@ fn in_a_storm_of_moves_adds_and_deletes_nothing_is_misdelivered() {
     }
 }
 
+/// The station is the same, its port and switch are new ones each time: what was for the old port must not come to it.
+#[test]
+fn a_port_made_anew_on_another_switch_gets_nothing_of_the_old_one() {
+    let Some((lab, stations)) = lab_with(1) else { return };
+    lab.ok("switch add second");
+    run("ip netns add theirs");
+    let talk = stations[0].raw(false);
+    talk.send(&probe(Mac::BROADCAST, mac(1, 2), 0));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                (0..16).for_each(|_| talk.send(&probe(mac(1, 1), mac(1, 2), 1)));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        for round in 0..10 {
+            lab.ok("add-port there --netns theirs --name vs0");
+            let there = RawSocket::open(&Place::named("theirs"), "vs0", false);
+            let end = Instant::now() + Duration::from_secs(10);
+            there.send(&probe(mac(1, 2), mac(1, 1), 2));
+            while probe_id(&there.recv(end).expect("the port is reached").bytes) != Some(1) {}
+            lab.ok("del-port there");
+            lab.ok("add-port elsewhere --netns theirs --name vs0 --switch second");
+            let elsewhere = RawSocket::open(&Place::named("theirs"), "vs0", false);
+            elsewhere.send(&probe(mac(1, 2), mac(1, 1), 2));
+            let end = Instant::now() + Duration::from_millis(100);
+            while let Some(frame) = elsewhere.recv(end) {
+                assert_ne!(probe_id(&frame.bytes), Some(1), "round {round}");
+            }
+            lab.ok("del-port elsewhere");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(counters(&lab, &stations[0]).rx_fastpath > 0, "nothing was tried");
+}
+
+#[test]
+fn a_daemon_killed_amid_moves_comes_back_to_where_the_station_is() {
+    let Some((mut lab, stations)) = lab_with(3) else { return };
+    let [talk, here, there] = [0, 1, 2].map(|n| stations[n].raw(false));
+    let nomad = mac(1, 1);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                talk.send(&probe(nomad, mac(1, 2), 1));
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for place in [&here, &there] {
+                    place.send(&probe(mac(1, 2), nomad, 2));
+                    thread::sleep(Duration::from_millis(3));
+                }
+            }
+        });
+        for _ in 0..4 {
+            thread::sleep(Duration::from_millis(200));
+            lab.kill_daemon();
+            thread::sleep(Duration::from_millis(100));
+            lab.start();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    for (home, away, station) in [(&here, &there, &stations[1]), (&there, &here, &stations[2])] {
+        home.send(&probe(mac(1, 2), nomad, 3));
+        wait_for("the nomad to be known where it is", || {
+            let fdb = lab.fdb("main");
+            fdb.iter()
+                .any(|entry| entry.mac == nomad && entry.port.as_str() == station.port)
+        });
+        while away.try_recv().is_ok() {}
+        (0..50).for_each(|id| talk.send(&probe(nomad, mac(1, 2), 1000 + id)));
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut got = 0;
+        while got < 50 {
+            let frame = home.recv(end).unwrap_or_else(|| panic!("{got} of 50 frames came"));
+            got += u32::from(probe_id(&frame.bytes).is_some_and(|id| id >= 1000));
+        }
+        while let Ok(frame) = away.try_recv() {
+            assert!(probe_id(&frame.bytes).is_none_or(|id| id < 1000), "where it was before");
+        }
+    }
+}
+
 #[test]
 fn the_same_address_on_two_switches_is_two_stations() {
     let Some((lab, stations)) = lab_with(2) else { return };

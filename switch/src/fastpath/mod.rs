@@ -91,6 +91,12 @@ impl FastPath {
         });
         let kernel = opened.inspect_err(|_| unmount(root))?;
         let slots = Slots::found(&kernel);
+        // A slot that is free must not bring stations to the port that it is given to.
+        for (key, place) in kernel.stations() {
+            if !slots.is_left(place.slot()) {
+                kernel.remove(&key);
+            }
+        }
         Ok(Arc::new(Self {
             kernel,
             root: root.to_owned(),

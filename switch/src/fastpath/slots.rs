@@ -25,6 +25,11 @@ impl Slots {
         }
     }
 
+    /// Whether an earlier daemon had a port in this slot.
+    pub fn is_left(&self, slot: u16) -> bool {
+        self.unclaimed.contains_key(&slot)
+    }
+
     /// A slot for a port, and whether it is the one that the very same port had before.
     pub fn claim(&mut self, record: &PortRecord) -> Result<(u16, bool), KernelError> {
         let same = |old: &PortRecord| PortRecord { flags: 0, ..*old } == PortRecord { flags: 0, ..*record };
