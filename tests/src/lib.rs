@@ -6,6 +6,7 @@
 //! * [`lab`]: the private machine, the daemon's life, the control tool
 //! * [`station`]: one end of the switch with an address: ports of every kind
 //! * [`netns`]: running code and commands inside a namespace
+//! * [`fastpath`]: labs for what the kernel forwards by itself
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
 //! * [`snapshot`]: what is there before and after
@@ -15,6 +16,7 @@
 
 pub mod ctl;
 pub mod daemon;
+pub mod fastpath;
 pub mod faults;
 pub mod frame;
 pub mod http;

@@ -17,7 +17,6 @@ use vswitch_api::{Mac, ReservedMulticast};
 
 use super::counters::WorkerCounters;
 use super::fdb::{Fdb, FdbFull, FdbKey, FdbRecord};
-use super::mirror::Mirror;
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
@@ -229,12 +228,7 @@ impl Datapath {
         self.add_switch_with(setup, Fdb::new(setup.fdb_capacity))
     }
 
-    /// The same with a copy of its FDB that is kept in step.
-    pub fn add_mirrored_switch(&self, setup: SwitchSetup, mirror: Box<dyn Mirror>) -> SwitchId {
-        self.add_switch_with(setup, Fdb::with_mirror(setup.fdb_capacity, mirror))
-    }
-
-    fn add_switch_with(&self, setup: SwitchSetup, fdb: Fdb) -> SwitchId {
+    pub(super) fn add_switch_with(&self, setup: SwitchSetup, fdb: Fdb) -> SwitchId {
         let fdb = Arc::new(fdb);
         let entry = Arc::new(SwitchEntry {
             fdb,
@@ -424,7 +418,7 @@ impl Datapath {
         total
     }
 
-    fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
+    pub(super) fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
         self.snapshot().switch(id).map(|switch| switch.fdb.clone())
     }
 
@@ -454,16 +448,6 @@ impl Datapath {
     /// The FDB is full.
     pub fn fdb_add_static(&self, id: SwitchId, mac: Mac, port: PortId) -> Result<(), FdbFull> {
         self.fdb_of(id).map_or(Ok(()), |fdb| fdb.add_static(key(mac), port))
-    }
-
-    /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.
-    pub fn fdb_adopt(&self, id: SwitchId, mac: Mac, port: PortId, seen: u32) -> bool {
-        self.fdb_of(id).is_some_and(|fdb| fdb.adopt(key(mac), port, seen))
-    }
-
-    /// Whether the FDB has an entry of either kind for this station.
-    pub fn fdb_knows(&self, id: SwitchId, mac: Mac) -> bool {
-        self.fdb_of(id).is_some_and(|fdb| fdb.lookup(key(mac)).is_some())
     }
 
     /// Removes an FDB entry of either kind; false if there is none.
@@ -512,7 +496,7 @@ impl Drop for Datapath {
     }
 }
 
-fn key(mac: Mac) -> FdbKey {
+pub(super) fn key(mac: Mac) -> FdbKey {
     FdbKey::new(0, mac_to_u64(mac))
 }
 

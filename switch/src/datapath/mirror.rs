@@ -1,7 +1,10 @@
 //! A copy of the forwarding database elsewhere: in the kernel.
 
-use super::PortId;
-use super::fdb::FdbKey;
+use vswitch_api::Mac;
+
+use super::fdb::{Fdb, FdbKey};
+use super::handle::key as key_of;
+use super::{Datapath, PortId, SwitchId, SwitchSetup};
 
 /// What a copy is told of, and asked for.
 ///
@@ -16,6 +19,23 @@ pub trait Mirror: Send + Sync {
     fn seen(&self, key: FdbKey) -> Option<u32>;
 }
 
+impl Datapath {
+    /// Adds a switch without ports, with a copy of its FDB that is kept in step.
+    pub fn add_mirrored_switch(&self, setup: SwitchSetup, mirror: Box<dyn Mirror>) -> SwitchId {
+        self.add_switch_with(setup, Fdb::with_mirror(setup.fdb_capacity, mirror))
+    }
+
+    /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.
+    pub fn fdb_adopt(&self, id: SwitchId, mac: Mac, port: PortId, seen: u32) -> bool {
+        self.fdb_of(id).is_some_and(|fdb| fdb.adopt(key_of(mac), port, seen))
+    }
+
+    /// Whether the FDB has an entry of either kind for this station.
+    pub fn fdb_knows(&self, id: SwitchId, mac: Mac) -> bool {
+        self.fdb_of(id).is_some_and(|fdb| fdb.lookup(key_of(mac)).is_some())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -23,7 +43,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::fdb::Fdb;
     use super::*;
 
     #[derive(Clone, Default)]
