@@ -48,7 +48,7 @@ impl Inner {
             reserved: switch.reserved_multicast,
         };
         match &self.fast {
-            Some(fast) => self.datapath.add_mirrored_switch(setup, fast.mirror(&switch.name)),
+            Some(fast) => self.datapath.add_replicated_switch(setup, fast.replica(&switch.name)),
             None => self.datapath.add_switch(setup),
         }
     }

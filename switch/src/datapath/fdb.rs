@@ -8,7 +8,7 @@
 //! further on, so a miss usually costs one cache line too. The hash is keyed at random: nobody outside can aim
 //! addresses at one bucket. `docs/decisions.md` has the figures against DashMap and others.
 //!
-//! A [`Mirror`] is told of every change, in order, before the next one can be made.
+//! A [`Replica`] is told of every change, in order, before the next one can be made.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -18,7 +18,7 @@ use bytemuck::Zeroable;
 use vswitch_api::Mac;
 
 use super::PortId;
-use super::mirror::Mirror;
+use super::replica::Replica;
 
 /// Entries of a bucket: as many as fill a cache line.
 const WAYS: usize = 3;
@@ -128,7 +128,7 @@ pub struct Fdb {
     len: AtomicU32,
     full: AtomicU64,
     writer: Mutex<()>,
-    mirror: Option<Box<dyn Mirror>>,
+    replica: Option<Box<dyn Replica>>,
 }
 
 impl Fdb {
@@ -146,14 +146,14 @@ impl Fdb {
             len: AtomicU32::new(0),
             full: AtomicU64::new(0),
             writer: Mutex::new(()),
-            mirror: None,
+            replica: None,
         }
     }
 
     /// The same, with a copy that is kept in step.
-    pub fn with_mirror(capacity: u32, mirror: Box<dyn Mirror>) -> Self {
+    pub fn with_replica(capacity: u32, replica: Box<dyn Replica>) -> Self {
         Self {
-            mirror: Some(mirror),
+            replica: Some(replica),
             ..Self::new(capacity)
         }
     }
@@ -253,8 +253,8 @@ impl Fdb {
         bucket.keys[at.way].store(key, Ordering::Relaxed);
         bucket.places[at.way].store(place, Ordering::Relaxed);
         bucket.version.store(version.wrapping_add(2), Ordering::Release);
-        if let Some(mirror) = self.mirror.as_ref().filter(|_| key != 0) {
-            mirror.set(FdbKey(key), Place(place).port(), Place(place).seen());
+        if let Some(replica) = self.replica.as_ref().filter(|_| key != 0) {
+            replica.set(FdbKey(key), Place(place).port(), Place(place).seen());
         }
     }
 
@@ -303,8 +303,8 @@ impl Fdb {
     fn remove_at(&self, writer: &MutexGuard<'_, ()>, at: At) {
         let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
         self.set(writer, at, 0, 0);
-        if let Some(mirror) = &self.mirror {
-            mirror.remove(key);
+        if let Some(replica) = &self.replica {
+            replica.remove(key);
         }
         let home = self.home(key);
         if home != at.bucket {
@@ -329,7 +329,7 @@ impl Fdb {
         }
     }
 
-    /// Takes over what the mirror knew before this table was made; false if the table knows the station already, or is full.
+    /// Takes over what the replica knew before this table was made; false if the table knows the station already, or is full.
     pub fn adopt(&self, key: FdbKey, port: PortId, seen: u32) -> bool {
         let writer = self.write();
         self.find(key).is_none() && self.place_new(&writer, key, Place::new(port, seen, false)).is_ok()
@@ -360,14 +360,14 @@ impl Fdb {
     /// Removes the learned entries that were not seen for `ageing` seconds before `now`; returns how many.
     pub fn age(&self, now: u32, ageing: u32) -> u32 {
         let old = |place: Place| !place.is_static() && age_at(now, place) >= ageing;
-        if self.mirror.is_some() {
-            self.ask_mirror(old);
+        if self.replica.is_some() {
+            self.ask_replica(old);
         }
         self.remove_where(old)
     }
 
-    /// Takes over from the mirror when the stations of these entries were last seen.
-    fn ask_mirror(&self, which: impl Fn(Place) -> bool) {
+    /// Takes over from the replica when the stations of these entries were last seen.
+    fn ask_replica(&self, which: impl Fn(Place) -> bool) {
         for at in self.taken() {
             let bucket = &self.buckets[at.bucket];
             let key = FdbKey(bucket.keys[at.way].load(Ordering::Relaxed));
@@ -375,7 +375,7 @@ impl Fdb {
             if !which(place) {
                 continue;
             }
-            let seen = self.mirror.as_ref().and_then(|mirror| mirror.seen(key));
+            let seen = self.replica.as_ref().and_then(|replica| replica.seen(key));
             if let Some(seen) = seen.filter(|seen| *seen > place.seen()) {
                 let refreshed = Place::new(place.port(), seen, false);
                 // If the entry has changed meanwhile it is not old any more: as in `learn`.
@@ -412,8 +412,8 @@ impl Fdb {
 
     /// All entries, in no order. Each is right in itself; together they are no picture of one moment.
     pub fn records(&self, now: u32) -> Vec<FdbRecord> {
-        if self.mirror.is_some() {
-            self.ask_mirror(|place| !place.is_static());
+        if self.replica.is_some() {
+            self.ask_replica(|place| !place.is_static());
         }
         self.taken()
             .filter_map(|at| {

@@ -24,14 +24,14 @@ pub mod egress;
 pub mod fdb;
 pub mod forward;
 pub mod handle;
-pub mod mirror;
+pub mod replica;
 pub mod snapshot;
 mod worker;
 
 pub use counters::DropReason;
 pub use fdb::{FdbFull, FdbRecord};
 pub use handle::{Datapath, DatapathConfig, DatapathEvent, PortSetup, SwitchSetup};
-pub use mirror::Mirror;
+pub use replica::Replica;
 
 /// Index of a port in the datapath; used again after the port was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! The kernel fast path: which frames the kernel may forward by itself, and the tables by which it does.
 //!
 //! `bpf/fastpath.c` has the programs, [`crate::kernel::bpf`] loads them and reads and writes their maps. Here is the rest: which
-//! port has which slot of the maps, the copy of the FDB ([`mirror`]), and what a new daemon takes over from the one before
+//! port has which slot of the maps, the copy of the FDB ([`replica`]), and what a new daemon takes over from the one before
 //! ([`FastPath::claim`], [`FastPath::leftovers`]).
 //!
 //! # The invariant
@@ -21,8 +21,8 @@
 //! While no daemon runs, nothing is learned and nothing ages: the map stays as it was, and stations that move
 //! are found again by the next daemon. That one takes over the stations of the ports it finds unchanged and removes all others.
 
-mod mirror;
 mod port;
+mod replica;
 mod slots;
 
 use std::collections::{BTreeSet, HashMap};
@@ -35,10 +35,10 @@ use vswitch_api::{Mac, SwitchName};
 pub use port::{FastPort, NearEnd};
 
 use crate::datapath::snapshot::PortEntry;
-use crate::datapath::{Mirror, PortId};
+use crate::datapath::{PortId, Replica};
 use crate::kernel::KernelError;
 use crate::kernel::bpf::{Bpf, Program, SwitchKey, unmount};
-use mirror::SwitchMirror;
+use replica::SwitchReplica;
 use slots::Slots;
 
 /// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
@@ -120,8 +120,8 @@ impl FastPath {
     }
 
     /// What keeps the map in step with the FDB of a switch.
-    pub fn mirror(self: &Arc<Self>, switch: &SwitchName) -> Box<dyn Mirror> {
-        Box::new(SwitchMirror::new(self.clone(), switch_key(switch)))
+    pub fn replica(self: &Arc<Self>, switch: &SwitchName) -> Box<dyn Replica> {
+        Box::new(SwitchReplica::new(self.clone(), switch_key(switch)))
     }
 
     /// Gives a veth port a slot and attaches the programs: the old slot, with its stations, if an earlier daemon had the same
@@ -178,7 +178,7 @@ impl FastPath {
 
     /// Takes out a leftover that the daemon's own table had no place for.
     pub fn forget(&self, leftover: &Leftover) {
-        let key = mirror::key(leftover.switch, 0, leftover.mac);
+        let key = replica::key(leftover.switch, 0, leftover.mac);
         self.kernel.remove_from(&key, leftover.slot);
     }
 

@@ -10,7 +10,7 @@ use super::{Datapath, PortId, SwitchId, SwitchSetup};
 ///
 /// The calls that tell it of changes are made while the table's writer lock is held. So they come in the order of the
 /// changes, and when a change has returned the copy has it too. They must not use the table.
-pub trait Mirror: Send + Sync {
+pub trait Replica: Send + Sync {
     /// The station is behind this port now, and behind no other.
     fn set(&self, key: FdbKey, port: PortId, seen: u32);
     /// The station is not in the table any more.
@@ -21,8 +21,8 @@ pub trait Mirror: Send + Sync {
 
 impl Datapath {
     /// Adds a switch without ports, with a copy of its FDB that is kept in step.
-    pub fn add_mirrored_switch(&self, setup: SwitchSetup, mirror: Box<dyn Mirror>) -> SwitchId {
-        self.add_switch_with(setup, Fdb::with_mirror(setup.fdb_capacity, mirror))
+    pub fn add_replicated_switch(&self, setup: SwitchSetup, replica: Box<dyn Replica>) -> SwitchId {
+        self.add_switch_with(setup, Fdb::with_replica(setup.fdb_capacity, replica))
     }
 
     /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.
@@ -48,7 +48,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Copy(Arc<Mutex<HashMap<u64, (PortId, u32)>>>);
 
-    impl Mirror for Copy {
+    impl Replica for Copy {
         fn set(&self, key: FdbKey, port: PortId, seen: u32) {
             self.0.lock().unwrap().insert(index(key), (port, seen));
         }
@@ -87,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_mirror_sees_keeps_an_entry_young() {
+    fn what_the_replica_sees_keeps_an_entry_young() {
         let copy = Copy::default();
-        let fdb = Fdb::with_mirror(16, Box::new(copy.clone()));
+        let fdb = Fdb::with_replica(16, Box::new(copy.clone()));
         fdb.learn(key(1), PortId(1), 10);
         fdb.learn(key(2), PortId(1), 10);
         copy.0.lock().unwrap().get_mut(&2).unwrap().1 = 300;
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_was_learned_meanwhile_is_not_overwritten_by_what_is_adopted() {
-        let fdb = Fdb::with_mirror(16, Box::<Copy>::default());
+        let fdb = Fdb::with_replica(16, Box::<Copy>::default());
         fdb.learn(key(1), PortId(1), 10);
         assert!(!fdb.adopt(key(1), PortId(2), 5) && fdb.adopt(key(2), PortId(2), 5));
         assert_eq!(
@@ -111,9 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn after_a_storm_by_many_threads_the_mirror_equals_the_table() {
+    fn after_a_storm_by_many_threads_the_replica_equals_the_table() {
         let copy = Copy::default();
-        let fdb = Fdb::with_mirror(64, Box::new(copy.clone()));
+        let fdb = Fdb::with_replica(64, Box::new(copy.clone()));
         std::thread::scope(|scope| {
             for port in 0..4u16 {
                 let fdb = &fdb;
@@ -132,11 +132,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn after_each_change_the_mirror_equals_the_table(
+        fn after_each_change_the_replica_equals_the_table(
             steps in prop::collection::vec((0u8..7, 0u64..40, 0u16..4), 1..300)
         ) {
             let copy = Copy::default();
-            let fdb = Fdb::with_mirror(32, Box::new(copy.clone()));
+            let fdb = Fdb::with_replica(32, Box::new(copy.clone()));
             for (time, (step, n, port)) in steps.into_iter().enumerate() {
                 let (time, port) = (time as u32, PortId(port));
                 match step {

@@ -6,17 +6,17 @@ use vswitch_api::Mac;
 
 use super::{FastPath, lock};
 use crate::datapath::fdb::FdbKey;
-use crate::datapath::{Mirror, PortId};
+use crate::datapath::{PortId, Replica};
 use crate::frame::mac_to_u64;
 use crate::kernel::bpf::{PlaceValue, StationKey, SwitchKey};
 
 /// The stations of one switch.
-pub(super) struct SwitchMirror {
+pub(super) struct SwitchReplica {
     fast: Arc<FastPath>,
     switch: SwitchKey,
 }
 
-impl SwitchMirror {
+impl SwitchReplica {
     pub fn new(fast: Arc<FastPath>, switch: SwitchKey) -> Self {
         Self { fast, switch }
     }
@@ -34,7 +34,7 @@ pub(super) fn key(switch: SwitchKey, vlan: u16, mac: Mac) -> StationKey {
     }
 }
 
-impl Mirror for SwitchMirror {
+impl Replica for SwitchReplica {
     fn set(&self, key: FdbKey, port: PortId, seen: u32) {
         if self.fast.is_frozen() {
             return;
