@@ -1,9 +1,11 @@
-//! Makes the man page and the shell completions of `vswitchd` from its command line definition, into OUT_DIR.
+//! Makes the man page and the shell completions of `vswitchd` from its command line definition, and the object of the
+//! kernel fast path from its C source, into OUT_DIR.
 
 #[path = "src/args.rs"]
 mod args;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -14,6 +16,7 @@ fn main() -> std::io::Result<()> {
     let Some(out) = std::env::var_os("OUT_DIR").map(PathBuf::from) else {
         return Ok(());
     };
+    build_fastpath(&out);
 
     let mut command = args::Args::command();
     let mut page = Vec::new();
@@ -26,4 +29,41 @@ fn main() -> std::io::Result<()> {
         clap_complete::generate_to(shell, &mut command, "vswitchd", &out)?;
     }
     Ok(())
+}
+
+/// Compiles the programs of the kernel fast path and says so to the crate by `cfg(fastpath_object)`. Where that can't be
+/// done the daemon is built without them.
+fn build_fastpath(out: &Path) {
+    const SOURCE: &str = "bpf/fastpath.c";
+    println!("cargo::rustc-check-cfg=cfg(fastpath_object)");
+    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-env-changed=CLANG");
+    if std::env::var_os("CARGO_FEATURE_FASTPATH").is_none() {
+        return;
+    }
+    let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
+    // Debian keeps asm/types.h, which the kernel's headers include, in a folder of the machine's architecture.
+    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let endian = std::env::var("CARGO_CFG_TARGET_ENDIAN").unwrap_or_default();
+    let mut command = Command::new(&clang);
+    // -g: the maps are described by BTF. v3: 32-bit arithmetic, since Linux 5.1.
+    command
+        .args(["-O2", "-g", "-Wall", "-Wextra", "-mcpu=v3", "-target"])
+        .arg(if endian == "big" { "bpfeb" } else { "bpfel" })
+        .arg(format!("-I/usr/include/{arch}-linux-gnu"))
+        .args(["-c", SOURCE, "-o"])
+        .arg(out.join("fastpath.o"));
+    match command.output() {
+        Ok(output) if output.status.success() => println!("cargo::rustc-cfg=fastpath_object"),
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let cause = text.lines().find(|line| line.contains("error")).unwrap_or("it failed");
+            println!(
+                "cargo::warning=built without the kernel fast path: {clang}: {cause} (libbpf-dev has the headers)"
+            );
+        }
+        Err(error) => {
+            println!("cargo::warning=built without the kernel fast path: {clang}: {error}");
+        }
+    }
 }

@@ -90,7 +90,6 @@ fn what_is_no_rule_is_refused() {
         ("acl add red in --at 5 deny arp", &["0 rules"]),
         ("acl del red out 1", &["0 rules"]),
         ("acl add red up deny arp", &["in, out"]),
-        ("acl set red", &["--in"]),
     ] {
         lab.ctl(line).failed(2, words);
     }

@@ -261,7 +261,7 @@ fn a_bad_configuration_is_refused_with_file_line_and_key() {
     ] {
         fs::write(&path, text).unwrap();
         for check in [true, false] {
-            let mut command = lab.daemon_command();
+            let mut command = Command::new(program("vswitchd"));
             command.arg("--config").arg(&path);
             if check {
                 command.arg("--check-config");
@@ -277,7 +277,7 @@ fn a_bad_configuration_is_refused_with_file_line_and_key() {
         }
     }
     fs::write(&path, "[daemon]\n").unwrap();
-    let mut command = lab.daemon_command();
+    let mut command = Command::new(program("vswitchd"));
     let mut daemon = Daemon::spawn({
         command.arg("--check-config").arg("--config").arg(&path);
         command

@@ -113,6 +113,8 @@ pub struct Datapath {
     pub workers: usize,
     /// Microseconds that a worker keeps looking for frames before it sleeps.
     pub spin_us: u32,
+    /// Whether the kernel forwards by itself what it can.
+    pub fastpath: bool,
 }
 
 impl Default for Datapath {
@@ -120,6 +122,7 @@ impl Default for Datapath {
         Self {
             workers: 0,
             spin_us: DEFAULT_SPIN_US,
+            fastpath: true,
         }
     }
 }
@@ -236,6 +239,7 @@ impl Config {
             ("log.format", new.log.format != old.log.format),
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
             ("datapath.spin_us", new.datapath.spin_us != old.datapath.spin_us),
+            ("datapath.fastpath", new.datapath.fastpath != old.datapath.fastpath),
         ];
         keys.into_iter()
             .filter(|(_, differs)| *differs)

@@ -7,6 +7,7 @@ pub mod args;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod fastpath;
 pub mod filter;
 pub mod frame;
 pub mod kernel;

@@ -67,6 +67,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         netns_dir: config.daemon.netns_dir.clone(),
         workers: config.datapath.workers(),
         spin_us: config.datapath.spin_us,
+        fastpath: config.datapath.fastpath,
     })
     .await?;
     let socket = match ControlSocket::bind(&config.daemon) {

@@ -58,6 +58,8 @@ async fn start() -> Arc<Control> {
         netns_dir: "/run/netns".into(),
         workers: 2,
         spin_us: 0,
+        // As the black-box tests have it.
+        fastpath: std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off"),
     };
     Control::start(config).await.unwrap()
 }
@@ -301,7 +303,8 @@ fn an_interface_that_was_deleted_is_made_again_on_request() {
                 ..PortPatch::default()
             };
             control.patch_port(&name.parse().unwrap(), patch).await.unwrap();
-            assert_eq!(state(&control, name).await, PortState::Up);
+            let view = control.port(&name.parse().unwrap()).await.unwrap();
+            assert_eq!(view.state, PortState::Up, "{name}: {:?}", view.reason);
             assert!(ip(&format!("-n {name} addr show eth0")).contains("10.0.0."));
         }
     });

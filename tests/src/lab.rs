@@ -16,11 +16,19 @@ use crate::daemon::{Daemon, program};
 use crate::netns::run;
 use crate::wait::wait_for;
 
+/// Whether the daemons of the labs run with the kernel fast path, which is so unless the environment has
+/// `VSWITCH_TEST_FASTPATH=off`: what the tests promise holds with it and without.
+pub fn fastpath_wanted() -> bool {
+    std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off")
+}
+
 /// A network and mount namespace with the daemon in it. It holds for the thread that made it, the threads
 /// and processes started from there, and ends with them.
 pub struct Lab {
     daemon: Option<Daemon>,
     options: Vec<String>,
+    /// Lines of the configuration's [datapath].
+    datapath: Vec<String>,
     ctl: PathBuf,
     scratch: tempfile::TempDir,
 }
@@ -47,11 +55,15 @@ impl Lab {
         // Inherited by the daemon.
         sched_setaffinity(Pid::from_raw(0), &first).unwrap();
         let mut lab = Self::without_daemon();
-        let config = lab.scratch().join("one-worker.toml");
-        fs::write(&config, "[datapath]\nworkers = 1\n").unwrap();
-        lab.options = vec!["--config".into(), config.to_str().unwrap().into()];
+        lab.datapath.push("workers = 1".into());
         lab.start();
         lab
+    }
+
+    /// The same without the kernel fast path from its next start on, or with it.
+    pub fn set_fastpath(&mut self, on: bool) {
+        self.datapath.retain(|line| !line.starts_with("fastpath"));
+        self.datapath.push(format!("fastpath = {on}"));
     }
 
     /// A private machine on which the daemon was not started yet.
@@ -78,6 +90,11 @@ impl Lab {
         Self {
             daemon: None,
             options: Vec::new(),
+            datapath: if fastpath_wanted() {
+                Vec::new()
+            } else {
+                vec!["fastpath = false".into()]
+            },
             ctl,
             scratch,
         }
@@ -92,6 +109,11 @@ impl Lab {
     pub fn daemon_command(&self) -> Command {
         let mut command = Command::new(program("vswitchd"));
         command.args(["--log-level", "debug"]).args(&self.options);
+        if !self.datapath.is_empty() {
+            let config = self.scratch().join("vswitchd.toml");
+            fs::write(&config, format!("[datapath]\n{}\n", self.datapath.join("\n"))).unwrap();
+            command.arg("--config").arg(config);
+        }
         command
     }
 

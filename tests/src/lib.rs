@@ -1,9 +1,12 @@
 //! What the black-box tests stand on: a [`Lab`] is the real daemon with the real control tool in a
 //! network and mount namespace of its own, so that a test sees only what it made and leaves nothing behind.
 //!
+//! With `VSWITCH_TEST_FASTPATH=off` in the environment the daemons run without the kernel fast path.
+//!
 //! * [`lab`]: the private machine, the daemon's life, the control tool
 //! * [`station`]: one end of the switch with an address: ports of every kind
 //! * [`netns`]: running code and commands inside a namespace
+//! * [`fastpath`]: labs for what the kernel forwards by itself
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
 //! * [`observer`]: the same on a switch that does not let everything pass
@@ -14,6 +17,7 @@
 
 pub mod ctl;
 pub mod daemon;
+pub mod fastpath;
 pub mod faults;
 pub mod frame;
 pub mod http;

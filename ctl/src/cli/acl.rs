@@ -17,9 +17,19 @@ A rule is permit, deny or count, and what it matches, for example
   permit any
 The first that permits or denies a frame decides; what none decides passes.";
 
+/// The same with examples, for the help of `acl` itself.
+const ALL_EXAMPLES: &str = "\
+Examples:
+  vswitchctl acl show red
+  vswitchctl acl add red in deny udp to any port 53
+
+A rule is permit, deny or count, and what it matches: arp, ipv4, ipv6, tcp, udp, icmp, icmp6, sctp, proto N, ethertype 0xN;
+from and to an IP address, a network or a MAC address, each with port N or N-M behind it; vlan N; flags syn,!ack; type N.
+The first that permits or denies a frame decides; what none decides passes.";
+
 /// `acl ...`
 #[derive(Debug, Subcommand)]
-#[command(after_help = RULES)]
+#[command(after_long_help = ALL_EXAMPLES)]
 pub enum AclCommand {
     /// Show the lists of a port with the hits of each rule
     #[command(after_long_help = "\
@@ -32,8 +42,9 @@ Example:
     /// Replace the lists of a port at one instant; a direction that is not named stays
     #[command(after_help = RULES, after_long_help = "\
 Examples:
-  vswitchctl acl set red --in 'deny tcp to any port 22' --in 'permit any'
-  vswitchctl acl set red --in-file rules.txt     # a rule a line, # begins a comment")]
+  vswitchctl acl set red --in-file rules.txt     # a rule a line, a # begins a comment
+
+Rules can be given one by one too: --in 'deny tcp to any port 22' --in 'permit any'")]
     Set(SetAcl),
     /// Put a rule into a list
     #[command(after_help = RULES, after_long_help = "\

@@ -93,6 +93,9 @@ pub struct PortView {
     pub state_secs: u64,
     /// Queues between the kernel and the daemon.
     pub queues: u32,
+    /// The kernel forwards known unicast from and to this port by itself, as far as no feature needs the daemon.
+    #[serde(default)]
+    pub fastpath: bool,
     /// FDB entries that point to it.
     pub fdb_entries: u32,
     /// Counters since the port was added or the daemon started.
@@ -134,7 +137,10 @@ pub struct PortCounters {
     pub rx_bytes: u64,
     /// Of those, sent to the one port where the destination is.
     pub rx_forwarded: u64,
-    /// Of those, flooded.
+    /// Of the forwarded ones, those that the kernel forwarded by itself (the fast path).
+    #[serde(default)]
+    pub rx_fastpath: u64,
+    /// Of those that came in, flooded.
     pub rx_flooded: u64,
     /// Copies that the flooded ones were sent as.
     pub flood_copies: u64,

@@ -10,7 +10,7 @@ use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Port, PortKind};
 
 use super::complete::ifname;
-use super::interface::{announce_all, configure, open_packet, vanished};
+use super::interface::{announce_all, configure, vanished};
 use super::policy::port_settings;
 use super::{Inner, LivePort, text, traffic};
 use crate::datapath::policy::PLAIN;
@@ -69,7 +69,7 @@ impl Inner {
         let (io, near, link) = match port.kind {
             PortKind::Veth => {
                 let (near, link) = self.make_veth(port, &netns, &own, adopt, made).await?;
-                let io = open_packet(&self.own, near.index, false).await.map_err(failed)?;
+                let io = self.open_near_end(port, &near, &link, &own).await.map_err(failed)?;
                 (io, Some(near.index), link)
             }
             PortKind::Tap | PortKind::Internal => {

@@ -10,7 +10,6 @@ use super::plan::Step;
 use super::policy::switch_settings;
 use super::state::InFlight;
 use super::{Inner, text};
-use crate::datapath::SwitchSetup;
 
 impl Inner {
     /// Carries out `steps`, then makes `lab` the lab and writes it to disk. If anything fails, all is as it was before.
@@ -97,12 +96,7 @@ impl Inner {
             Step::AddNamespace(name) => self.add_namespace(name).await?,
             Step::RemoveNamespace(name) => self.remove_namespace(name)?,
             Step::AddSwitch(switch) => {
-                let setup = SwitchSetup {
-                    fdb_capacity: switch.fdb_capacity,
-                    settings: switch_settings(switch),
-                };
-                self.switches
-                    .insert(switch.name.clone(), self.datapath.add_switch(setup));
+                self.switches.insert(switch.name.clone(), self.add_switch(switch));
                 self.emit(EventKind::SwitchAdded {
                     switch: switch.name.clone(),
                 });
@@ -115,12 +109,7 @@ impl Inner {
                 if before.fdb_capacity != after.fdb_capacity {
                     // Allowed only while no port is on it.
                     self.datapath.remove_switch(id);
-                    let setup = SwitchSetup {
-                        fdb_capacity: after.fdb_capacity,
-                        settings: switch_settings(after),
-                    };
-                    self.switches
-                        .insert(after.name.clone(), self.datapath.add_switch(setup));
+                    self.switches.insert(after.name.clone(), self.add_switch(after));
                 }
             }
             Step::RemoveSwitch(switch) => {

@@ -110,6 +110,7 @@ impl Control {
                 datapath.fdb_flush(id, filter)
             )
         };
+        inner.settle_fastpath();
         Ok(Changes {
             done: vec![done],
             warnings: Vec::new(),

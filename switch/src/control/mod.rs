@@ -16,6 +16,7 @@ mod carry;
 mod change;
 mod complete;
 mod detach;
+mod fastpath;
 mod fdb;
 mod guard;
 mod interface;
@@ -44,6 +45,7 @@ use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Event, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
+use crate::fastpath::FastPath;
 use crate::kernel::{NamedNamespaces, NetNs};
 pub use capture::Capture;
 use state::{Journal, State, StateFile};
@@ -64,6 +66,8 @@ pub struct ControlConfig {
     pub workers: usize,
     /// Microseconds that a worker goes on looking for frames before it sleeps.
     pub spin_us: u32,
+    /// Whether the kernel is to forward by itself what it can.
+    pub fastpath: bool,
 }
 
 /// The one that edits and answers. Its methods are the routes of the API.
@@ -89,6 +93,8 @@ struct Inner {
     home_nsid: Option<i32>,
     named: NamedNamespaces,
     datapath: Arc<Datapath>,
+    /// None: it is off, or can't be had.
+    fast: Option<Arc<FastPath>>,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
@@ -172,6 +178,10 @@ impl Control {
             task.abort();
         }
         let mut inner = self.inner.lock().await;
+        // The kernel goes on without us.
+        if let Some(fast) = &inner.fast {
+            fast.freeze();
+        }
         // Closed before the process ends, so that no frame is taken and lost on the way.
         let ids: Vec<_> = inner.ports.values_mut().filter_map(|port| port.id.take()).collect();
         ids.into_iter().for_each(|id| inner.datapath.remove_port(id));

@@ -11,11 +11,10 @@ use vswitch_api::{ApiError, ErrorCode, Lab, PortKind};
 use super::attach::Adopt;
 use super::complete::{Interfaces, complete};
 use super::detach::gone_is_fine;
-use super::policy::switch_settings;
 use super::requests::absent_namespaces;
 use super::state::{Journal, StateFile, boot_id};
 use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, LivePort, text, watch};
-use crate::datapath::{Datapath, DatapathConfig, SwitchSetup};
+use crate::datapath::{Datapath, DatapathConfig};
 use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
 
 impl Control {
@@ -50,6 +49,8 @@ impl Control {
         let (own, unheld) = hold_own(&config.run_dir.join("netns")).await.map_err(failed)?;
         limits.extend(unheld.map(|reason| format!("veth ports do not outlive the daemon: {reason}")));
         limits.extend(tun_limit());
+        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
+        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let internal = |what: &str, error: std::io::Error| ApiError::new(ErrorCode::Internal, what, error.to_string());
         let datapath = DatapathConfig {
             workers: config.workers,
@@ -73,6 +74,7 @@ impl Control {
             home_nsid,
             named: NamedNamespaces::new(config.netns_dir),
             datapath: Arc::new(datapath),
+            fast,
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
             mirrors: BTreeMap::new(),
@@ -106,6 +108,7 @@ impl Inner {
     async fn bring_back(&mut self) -> Result<(), ApiError> {
         self.remove_half_done().await;
         self.remove_stale_near_ends().await;
+        self.remove_stale_shadows().await;
         for name in absent_namespaces(self) {
             // One that was made elsewhere is waited for; one of ours went with the last boot.
             let ours = self.state.namespaces.iter().any(|owned| owned.name == name);
@@ -114,11 +117,8 @@ impl Inner {
             }
         }
         for switch in self.state.lab.switches.clone() {
-            let setup = SwitchSetup {
-                fdb_capacity: switch.fdb_capacity,
-                settings: switch_settings(&switch),
-            };
-            self.switches.insert(switch.name, self.datapath.add_switch(setup));
+            let id = self.add_switch(&switch);
+            self.switches.insert(switch.name, id);
         }
         for port in self.state.lab.ports.clone() {
             if let Err(error) = self.attach(&port, Adopt::Yes).await {
@@ -129,6 +129,7 @@ impl Inner {
         for mirror in self.state.lab.mirrors.clone() {
             self.start_mirror(&mirror);
         }
+        self.adopt_stations();
         for cable in self.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {
                 tracing::warn!(%error, "a cable is missing");
@@ -198,6 +199,9 @@ impl Inner {
     /// Nothing of an empty lab needs to be found again: the daemon's own namespace goes with it.
     pub(super) fn leave_run_dir(&self) {
         if self.state.lab.ports.is_empty() {
+            if let Some(fast) = &self.fast {
+                fast.remove();
+            }
             let held = self.run_dir.join("netns");
             let _ = nix::mount::umount2(&held, nix::mount::MntFlags::MNT_DETACH);
             let _ = std::fs::remove_file(&held);

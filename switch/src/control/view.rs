@@ -9,7 +9,7 @@ use vswitch_api::view::{
     AclRuleView, AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortAclView,
     PortView, RouteView, Status, SwitchView,
 };
-use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortKind, PortName, Switch, SwitchName};
+use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::ifname;
 use super::plan::namespaces;
@@ -17,6 +17,7 @@ use super::{Control, Inner, text};
 use crate::datapath::EntryKind;
 use crate::datapath::acl::Acl;
 use crate::kernel::{AddressScope, KernelError, Link};
+use crate::port::PortIo;
 
 impl Control {
     /// The daemon itself.
@@ -348,6 +349,7 @@ impl Inner {
         let Some(id) = live.id else {
             return missing_view(shown, live.reason.clone());
         };
+        let io = self.datapath.io(id);
         shown.mac = shown.mac.or(live.mac);
         shown.mtu = Some(live.mtu);
         PortView {
@@ -355,10 +357,11 @@ impl Inner {
             state: live.state,
             reason: live.reason.clone(),
             state_secs: live.since.elapsed().as_secs(),
-            queues: match port.kind {
-                PortKind::Tap | PortKind::Internal => self.datapath.workers() as u32,
-                PortKind::Veth | PortKind::Device => 1,
+            queues: match io.as_deref() {
+                Some(PortIo::Tap(_) | PortIo::Shadow(_)) => self.datapath.workers() as u32,
+                Some(PortIo::Packet(_)) | None => 1,
             },
+            fastpath: io.is_some_and(|io| io.fast().is_some()),
             fdb_entries: fdb_counts.get(id.index()).copied().unwrap_or(0),
             counters: self.datapath.counters(id),
         }
@@ -389,6 +392,7 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         reason,
         state_secs: 0,
         queues: 0,
+        fastpath: false,
         fdb_entries: 0,
         counters: Default::default(),
     }

@@ -7,6 +7,8 @@
 //! An entry lies in its home bucket or in one of the next [`WINDOW`] - 1; the home bucket counts those that lie
 //! further on, so a miss usually costs one cache line too. The hash is keyed at random: nobody outside can aim
 //! addresses at one bucket. `docs/decisions.md` has the figures against DashMap and others.
+//!
+//! A [`Replica`] is told of every change, in order, before the next one can be made.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -16,6 +18,7 @@ use bytemuck::Zeroable;
 use vswitch_api::Mac;
 
 use super::PortId;
+use super::replica::Replica;
 
 /// Entries of a bucket: as many as fill a cache line.
 const WAYS: usize = 3;
@@ -189,6 +192,7 @@ pub struct Fdb {
     full: AtomicU64,
     moves: AtomicU64,
     writer: Mutex<Counts>,
+    replica: Option<Box<dyn Replica>>,
 }
 
 impl Fdb {
@@ -207,6 +211,15 @@ impl Fdb {
             full: AtomicU64::new(0),
             moves: AtomicU64::new(0),
             writer: Mutex::default(),
+            replica: None,
+        }
+    }
+
+    /// The same, with a copy that is kept in step.
+    pub fn with_replica(capacity: u32, replica: Box<dyn Replica>) -> Self {
+        Self {
+            replica: Some(replica),
+            ..Self::new(capacity)
         }
     }
 
@@ -334,6 +347,9 @@ impl Fdb {
         bucket.keys[at.way].store(key, Ordering::Relaxed);
         bucket.places[at.way].store(place, Ordering::Relaxed);
         bucket.version.store(version.wrapping_add(2), Ordering::Release);
+        if let Some(replica) = self.replica.as_ref().filter(|_| key != 0) {
+            replica.set(FdbKey(key), Place(place).port(), Place(place).seen());
+        }
     }
 
     #[cold]
@@ -392,6 +408,9 @@ impl Fdb {
         writer.add_port(place.port(), -1);
         writer.add_vlan(key.vlan(), -1);
         self.set(writer, at, 0, 0);
+        if let Some(replica) = &self.replica {
+            replica.remove(key);
+        }
         let home = self.home(key);
         if home != at.bucket {
             self.buckets[home].strayed.fetch_sub(1, Ordering::Relaxed);
@@ -415,6 +434,13 @@ impl Fdb {
             }
             None => self.place_new(&mut writer, key, place),
         }
+    }
+
+    /// Takes over what the replica knew before this table was made; false if the table knows the station already, or is full.
+    pub fn adopt(&self, key: FdbKey, port: PortId, seen: u32) -> bool {
+        let mut writer = self.write();
+        let place = Place::new(port, seen, EntryKind::Learned);
+        self.find(key).is_none() && self.place_new(&mut writer, key, place).is_ok()
     }
 
     /// Removes an entry of either kind; false if there is none.
@@ -444,8 +470,30 @@ impl Fdb {
 
     /// Removes the learned entries that were not seen for `ageing` seconds before `now`; returns how many.
     pub fn age(&self, now: u32, ageing: u32) -> u32 {
-        // A worker's clock may be a tick ahead of `now`: that is no age of 136 years.
-        self.remove_where(|_, place| !place.is_fixed() && age_at(now, place) >= ageing)
+        let old = |place: Place| !place.is_fixed() && age_at(now, place) >= ageing;
+        if self.replica.is_some() {
+            self.ask_replica(old);
+        }
+        self.remove_where(|_, place| old(place))
+    }
+
+    /// Takes over from the replica when the stations of these entries were last seen.
+    fn ask_replica(&self, which: impl Fn(Place) -> bool) {
+        for at in self.taken() {
+            let bucket = &self.buckets[at.bucket];
+            let key = FdbKey(bucket.keys[at.way].load(Ordering::Relaxed));
+            let place = Place(bucket.places[at.way].load(Ordering::Relaxed));
+            if !which(place) {
+                continue;
+            }
+            let seen = self.replica.as_ref().and_then(|replica| replica.seen(key));
+            if let Some(seen) = seen.filter(|seen| *seen > place.seen()) {
+                let refreshed = Place::new(place.port(), seen, place.kind());
+                // If the entry has changed meanwhile it is not old any more: as in `learn`.
+                let (order, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+                let _ = bucket.places[at.way].compare_exchange(place.0, refreshed.0, order, failed);
+            }
+        }
     }
 
     fn remove_where(&self, gone: impl Fn(FdbKey, Place) -> bool) -> u32 {
@@ -476,6 +524,9 @@ impl Fdb {
 
     /// All entries, in no order. Each is right in itself; together they are no picture of one moment.
     pub fn records(&self, now: u32) -> Vec<FdbRecord> {
+        if self.replica.is_some() {
+            self.ask_replica(|place| place.kind() != EntryKind::Static);
+        }
         self.taken()
             .filter_map(|at| {
                 let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
@@ -523,6 +574,7 @@ fn add(counts: &mut Vec<u32>, index: usize, n: i32) {
     counts[index] = counts[index].saturating_add_signed(n);
 }
 
+/// A worker's clock may be a tick ahead of `now`: that is no age of 136 years.
 fn age_at(now: u32, place: Place) -> u32 {
     now.saturating_sub(place.seen())
 }

@@ -25,6 +25,7 @@ use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
 use super::{mirror, tap};
+use crate::fastpath::needs_userspace;
 use crate::frame::mac_to_u64;
 use crate::kernel::packet::Messages;
 use crate::port::PortIo;
@@ -145,11 +146,16 @@ impl Datapath {
     /// Publishes what `change` makes of the snapshot.
     pub(super) fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
         let _guard = lock(&self.edit);
-        let mut snapshot = Snapshot::clone(&self.snapshot());
+        let before = self.snapshot();
+        let mut snapshot = Snapshot::clone(&before);
         let result = change(&mut snapshot);
-        self.shared.snapshot.store(Arc::new(snapshot));
+        // The kernel lets go of a port before anything else changes, and gets it back last.
+        before.take_from_kernel(&snapshot);
+        let after = Arc::new(snapshot);
+        self.shared.snapshot.store(after.clone());
         self.shared.generation.fetch_add(1, Ordering::Release);
         self.shared.wake_workers();
+        before.give_to_kernel(&after);
         result
     }
 
@@ -165,7 +171,11 @@ impl Datapath {
 
     /// Adds a switch without ports.
     pub fn add_switch(&self, setup: SwitchSetup) -> SwitchId {
-        let fdb = Arc::new(Fdb::new(setup.fdb_capacity));
+        self.add_switch_with(setup, Fdb::new(setup.fdb_capacity))
+    }
+
+    pub(super) fn add_switch_with(&self, setup: SwitchSetup, fdb: Fdb) -> SwitchId {
+        let fdb = Arc::new(fdb);
         let entry = Arc::new(SwitchEntry {
             fdb,
             reserved: setup.settings.reserved,
@@ -252,6 +262,10 @@ impl Datapath {
             snapshot.recompile(port.switch);
             Ok(port)
         })?;
+        if let Some(fast) = port.io.fast() {
+            fast.bind(port.id);
+            fast.set_direct(!needs_userspace(&self.snapshot(), &port));
+        }
         // After the snapshot: a worker that is told of the port finds it there.
         if let Err(error) = self.poll(&port) {
             self.remove_port(port.id);
@@ -336,6 +350,9 @@ impl Datapath {
         if let Some(switch) = self.snapshot().switch(port.switch) {
             switch.fdb.forget_port(id);
         }
+        if let Some(fast) = port.io.fast() {
+            fast.unbind(id);
+        }
         let last = self.edit(|snapshot| {
             mirror::forget_port(snapshot, id);
             let last = snapshot.ports.get_mut(id.index()).and_then(Option::take);
@@ -378,6 +395,9 @@ impl Datapath {
         if let Some(port) = self.snapshot().port(id) {
             port.counters.iter().for_each(|counters| counters.add_to(&mut total));
             port.traffic.iter().for_each(|traffic| traffic.add_to(&mut total));
+            if let Some(fast) = port.io.fast() {
+                fast.add_to(&mut total);
+            }
             let overruns = port.io.overruns();
             if overruns > 0 {
                 total.rx_frames += overruns;
@@ -387,7 +407,7 @@ impl Datapath {
         total
     }
 
-    fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
+    pub(super) fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
         self.snapshot().switch(id).map(|switch| switch.fdb.clone())
     }
 
@@ -471,7 +491,7 @@ impl Drop for Datapath {
     }
 }
 
-fn key(vlan: u16, mac: Mac) -> FdbKey {
+pub(super) fn key(vlan: u16, mac: Mac) -> FdbKey {
     FdbKey::new(vlan, mac_to_u64(mac))
 }
 

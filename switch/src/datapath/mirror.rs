@@ -60,7 +60,7 @@ impl MirrorCounters {
 }
 
 impl MirrorEntry {
-    fn is_about(&self, port: &PortEntry) -> bool {
+    pub(super) fn is_about(&self, port: &PortEntry) -> bool {
         !port.mirror_only && self.ports.as_ref().is_none_or(|ports| ports.contains(port.id))
     }
 

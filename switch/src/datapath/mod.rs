@@ -36,6 +36,7 @@ pub mod handle;
 pub mod mirror;
 pub mod pin;
 pub mod policy;
+pub mod replica;
 mod setup;
 pub mod snapshot;
 pub mod tap;
@@ -47,6 +48,7 @@ mod worker;
 pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
 pub use handle::Datapath;
+pub use replica::Replica;
 pub use setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 pub use traffic::TrafficSetup;
 

@@ -11,6 +11,7 @@ use super::policy::{PLAIN, PortPolicy};
 use super::tap::Taps;
 use super::traffic::Traffic;
 use super::{PortId, SwitchId};
+use crate::fastpath::needs_userspace;
 use crate::port::PortIo;
 
 /// All switches and ports.
@@ -113,6 +114,47 @@ impl Snapshot {
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Arc<PortEntry>> {
         self.ports.get(id.index())?.as_ref()
+    }
+
+    /// Whether frames of the port are copied by a mirror.
+    pub fn is_mirrored(&self, port: &PortEntry) -> bool {
+        self.mirrors
+            .iter()
+            .any(|mirror| mirror.switch == port.switch && mirror.is_about(port))
+    }
+
+    /// Makes the kernel leave the frames of those ports to the daemon that `after`, which is to follow, wants to see.
+    pub(super) fn take_from_kernel(&self, after: &Self) {
+        let ports = after.ports.iter().flatten();
+        let asks = |port: &&Arc<PortEntry>| {
+            let before = self.port(port.id).filter(|before| before.serial == port.serial);
+            needs_userspace(after, port) && before.is_some_and(|before| !needs_userspace(self, before))
+        };
+        let mut last = None;
+        for fast in ports
+            .filter(|port| port.io.fast().is_some())
+            .filter(asks)
+            .filter_map(|port| port.io.fast())
+        {
+            fast.set_direct(false);
+            last = Some(fast);
+        }
+        if let Some(fast) = last {
+            fast.settle();
+        }
+    }
+
+    /// Lets the kernel have the frames of those ports that `after`, which has followed, need not see any more.
+    pub(super) fn give_to_kernel(&self, after: &Self) {
+        for port in after.ports.iter().flatten() {
+            let before = self.port(port.id).filter(|before| before.serial == port.serial);
+            if let (Some(fast), Some(before)) = (port.io.fast(), before)
+                && needs_userspace(self, before)
+                && !needs_userspace(after, port)
+            {
+                fast.set_direct(true);
+            }
+        }
     }
 
     /// Replaces a port by one with other settings.

@@ -6,6 +6,11 @@
 
 mod address;
 pub mod announce;
+#[cfg(feature = "fastpath")]
+pub mod bpf;
+#[cfg(not(feature = "fastpath"))]
+#[path = "bpf_absent.rs"]
+pub mod bpf;
 mod error;
 mod link;
 pub mod monitor;

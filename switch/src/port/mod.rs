@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod packet;
+mod shadow;
 mod tap;
 
 use std::io;
@@ -12,8 +13,10 @@ use std::os::fd::BorrowedFd;
 
 pub use batch::{Batch, FrameVlan};
 pub use packet::PacketPort;
+pub use shadow::Shadow;
 pub use tap::Tap;
 
+use crate::fastpath::FastPort;
 use crate::kernel::packet::Messages;
 
 /// How a port is connected to the kernel.
@@ -23,6 +26,8 @@ pub enum PortIo {
     Tap(Tap),
     /// An AF_PACKET socket on an interface (port kinds `veth` and `device`).
     Packet(PacketPort),
+    /// The shadow TAP of a near end (port kind `veth`, where the kernel fast path can be had).
+    Shadow(Shadow),
 }
 
 /// Why a port did not take a frame.
@@ -52,6 +57,7 @@ impl PortIo {
     pub fn receive_fd(&self, worker: usize, workers: usize, port: usize) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Tap(tap) => tap.receive_fd(worker),
+            Self::Shadow(shadow) => shadow.tap.receive_fd(worker),
             Self::Packet(packet) => (port % workers == worker).then(|| packet.receive_fd()),
         }
     }
@@ -64,6 +70,7 @@ impl PortIo {
         match self {
             Self::Tap(tap) => tap.receive(worker, batch),
             Self::Packet(packet) => packet.receive(batch, messages),
+            Self::Shadow(shadow) => shadow.tap.receive(worker, batch),
         }
     }
 
@@ -78,6 +85,15 @@ impl PortIo {
         match self {
             Self::Tap(tap) => tap.send(worker, buffers, sent),
             Self::Packet(packet) => packet.send(buffers, messages, sent),
+            Self::Shadow(shadow) => shadow.tap.send(worker, buffers, sent),
+        }
+    }
+
+    /// Its part of the kernel fast path, if it has it.
+    pub fn fast(&self) -> Option<&FastPort> {
+        match self {
+            Self::Shadow(shadow) => Some(&shadow.fast),
+            Self::Tap(_) | Self::Packet(_) => None,
         }
     }
 
@@ -85,7 +101,7 @@ impl PortIo {
     pub fn overruns(&self) -> u64 {
         match self {
             // The TAP device counts them itself, as its own tx_dropped, before they are the switch's.
-            Self::Tap(_) => 0,
+            Self::Tap(_) | Self::Shadow(_) => 0,
             Self::Packet(packet) => packet.overruns(),
         }
     }

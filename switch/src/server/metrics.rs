@@ -60,7 +60,7 @@ impl Snapshot {
 /// Name, help and how to read a number.
 type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const PORT_COUNTERS: [Field<PortCounters>; 15] = [
+const PORT_COUNTERS: [Field<PortCounters>; 16] = [
     ("port_receive_frames", "Frames that came in from the port", |c| {
         c.rx_frames
     }),
@@ -69,6 +69,11 @@ const PORT_COUNTERS: [Field<PortCounters>; 15] = [
         "port_forwarded_frames",
         "Frames that came in and were sent to one port",
         |c| c.rx_forwarded,
+    ),
+    (
+        "port_fastpath_frames",
+        "Of the forwarded frames, those that the kernel forwarded by itself",
+        |c| c.rx_fastpath,
     ),
     ("port_flooded_frames", "Frames that came in and were flooded", |c| {
         c.rx_flooded
@@ -269,6 +274,7 @@ mod tests {
             reason: None,
             state_secs: 1,
             queues: 1,
+            fastpath: false,
             fdb_entries: 2,
             counters: PortCounters {
                 rx_frames: 31,

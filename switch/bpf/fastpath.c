@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// (The kernel lends bpf_check_mtu to programs under the GPL only; hence the second licence of this one file.)
+//
+// The kernel fast path: two tc programs and the maps that they share with the daemon.
+//
+//   from_station   ingress of a veth port's near end: what its station sends
+//   to_station     ingress of the port's shadow TAP: what the daemon sends to the station
+//
+// A frame is forwarded here only if the daemon would do just the same with it: source and destination are in the table,
+// the source at this very port, both ports on one switch and in no need of the daemon. All else goes to the daemon
+// by the shadow TAP, one for each port, so that the daemon knows where the frame came in.
+//
+// The structures are those of src/kernel/bpf.rs; whoever changes one changes LAYOUT there.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAX_SLOTS 4096
+#define MAX_STATIONS 131072
+#define NSEC_PER_SEC 1000000000ULL
+
+/* port.flags: frames from and to the port may be forwarded here. */
+#define DIRECT 1
+
+struct station {
+	__u64 net[2]; /* name of the switch */
+	__u16 vlan;
+	__u8 mac[ETH_ALEN];
+};
+
+struct place {
+	/* Slot of the port in the upper 16 bits, the station's address in the lower 48. An element that was freed and
+	 * used for another station between look-up and load is known by the address. */
+	__u64 where;
+	__u32 seen; /* seconds of the monotonic clock */
+	__u32 unused;
+};
+
+/* All but the flags changes only while the port is not DIRECT. */
+struct port {
+	__u64 net[2];
+	__u32 near;
+	__u32 shadow;
+	__u8 mac[ETH_ALEN]; /* of the station's interface */
+	__u16 flags;
+};
+
+struct counters {
+	__u64 rx_frames, rx_bytes, tx_frames, tx_bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_STATIONS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct station);
+	__type(value, struct place);
+} fdb SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct port);
+} ports SEC(".maps");
+
+/* Interface, near end or shadow, to slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2 * MAX_SLOTS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u32);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+static __always_inline __u64 address(const __u8 *mac)
+{
+	return (__u64)mac[0] << 40 | (__u64)mac[1] << 32 | (__u64)mac[2] << 24 | (__u64)mac[3] << 16 |
+	       (__u64)mac[4] << 8 | mac[5];
+}
+
+static __always_inline struct place *find(const struct port *port, const __u8 *mac)
+{
+	struct station key = {};
+
+	key.net[0] = port->net[0];
+	key.net[1] = port->net[1];
+	__builtin_memcpy(key.mac, mac, ETH_ALEN);
+	return bpf_map_lookup_elem(&fdb, &key);
+}
+
+/* Slot at which the station of this address is; none (-1) if the element is another station's by now. */
+static __always_inline int slot_of(const struct place *place, __u64 mac)
+{
+	__u64 where = *(const volatile __u64 *)&place->where;
+
+	return (where & 0xffffffffffffULL) == mac ? (int)(where >> 48) : -1;
+}
+
+/* By the short way if the frame is for the interface itself: what goes there counts as addressed to the host,
+ * so any other frame takes the long one, on which the kernel looks at its address. */
+static __always_inline int deliver(const struct port *port, __u64 dst)
+{
+	if (dst == address(port->mac))
+		return bpf_redirect_peer(port->near, 0);
+	return bpf_redirect(port->near, 0);
+}
+
+SEC("classifier")
+int from_station(struct __sk_buff *skb)
+{
+	struct ethhdr *eth = (void *)(long)skb->data;
+	__u32 index = skb->ifindex, mtu = 0, now;
+	__u32 *in_slot = bpf_map_lookup_elem(&slots, &index);
+	struct port *in = in_slot ? bpf_map_lookup_elem(&ports, in_slot) : 0;
+	struct place *from, *to;
+	struct counters *count;
+	struct port *out;
+	__u32 out_slot;
+	__u64 src, dst;
+	int slot;
+
+	if (!in)
+		return TC_ACT_SHOT;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		goto daemon;
+	if (!(in->flags & DIRECT) || eth->h_dest[0] & 1)
+		goto daemon;
+	/* Tags are the daemon's business, whether they are in the frame or beside it. */
+	if (skb->vlan_present || eth->h_proto == bpf_htons(ETH_P_8021Q) || eth->h_proto == bpf_htons(ETH_P_8021AD))
+		goto daemon;
+
+	src = address(eth->h_source);
+	from = find(in, eth->h_source);
+	/* Not known, or not here: to be learned. Addresses that no station can have are never in the table. */
+	if (!from || slot_of(from, src) != (int)*in_slot)
+		goto daemon;
+	dst = address(eth->h_dest);
+	to = find(in, eth->h_dest);
+	if (!to)
+		goto daemon;
+	slot = slot_of(to, dst);
+	if (slot < 0 || slot == (int)*in_slot)
+		goto daemon;
+	out_slot = slot;
+	out = bpf_map_lookup_elem(&ports, &out_slot);
+	if (!out || !(out->flags & DIRECT) || out->net[0] != in->net[0] || out->net[1] != in->net[1])
+		goto daemon;
+	/* The daemon says in its counters why a frame that is too long for the port is dropped. */
+	if (bpf_check_mtu(skb, out->near, &mtu, 0, BPF_MTU_CHK_SEGS))
+		goto daemon;
+
+	now = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
+	/* Once a second: the line is shared by all processors. */
+	if (from->seen != now)
+		from->seen = now;
+	count = bpf_map_lookup_elem(&counts, in_slot);
+	if (count) {
+		count->rx_frames++;
+		count->rx_bytes += skb->len;
+	}
+	count = bpf_map_lookup_elem(&counts, &out_slot);
+	if (count) {
+		count->tx_frames++;
+		count->tx_bytes += skb->len;
+	}
+	return deliver(out, dst);
+
+daemon:
+	return bpf_redirect(in->shadow, 0);
+}
+
+SEC("classifier")
+int to_station(struct __sk_buff *skb)
+{
+	struct ethhdr *eth = (void *)(long)skb->data;
+	__u32 index = skb->ifindex;
+	__u32 *slot = bpf_map_lookup_elem(&slots, &index);
+	struct port *port = slot ? bpf_map_lookup_elem(&ports, slot) : 0;
+
+	if (!port || (void *)(eth + 1) > (void *)(long)skb->data_end)
+		return TC_ACT_SHOT;
+	return deliver(port, address(eth->h_dest));
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

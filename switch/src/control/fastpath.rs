@@ -1,0 +1,157 @@
+//! The kernel fast path as control sees it: begun at the start if it can be had, given to each veth port, and handed on.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vswitch_api::{Port, Switch};
+
+use super::Inner;
+use super::detach::gone_is_fine;
+use super::interface::open_packet;
+use super::policy::switch_settings;
+use crate::datapath::{PortId, SwitchId, SwitchSetup};
+use crate::fastpath::{FastPath, NearEnd, switch_key};
+use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
+use crate::port::{PortIo, Shadow, Tap};
+
+/// Where links and maps are pinned, beside the own namespace.
+fn root(run_dir: &Path) -> PathBuf {
+    run_dir.join("bpf")
+}
+
+/// Begins it, or removes what a daemon before left of it; the second value says why it can't be had.
+pub(super) async fn open(own: &NetNs, run_dir: &Path, wanted: bool) -> (Option<Arc<FastPath>>, Option<String>) {
+    let root = root(run_dir);
+    if !wanted {
+        bpf::unmount(&root);
+        return (None, None);
+    }
+    match own.run(move || FastPath::open(&root)).await.flatten() {
+        Ok(fast) => (Some(fast), None),
+        Err(error) => (
+            None,
+            Some(format!("all frames pass the daemon, no kernel fast path: {error}")),
+        ),
+    }
+}
+
+/// Name of the shadow TAP of a near end. No port can be called so.
+fn shadow_name(near: u32) -> String {
+    format!("~{near}")
+}
+
+impl Inner {
+    /// Adds a switch to the datapath.
+    pub(super) fn add_switch(&self, switch: &Switch) -> SwitchId {
+        let setup = SwitchSetup {
+            fdb_capacity: switch.fdb_capacity,
+            settings: switch_settings(switch),
+        };
+        match &self.fast {
+            Some(fast) => self.datapath.add_replicated_switch(setup, fast.replica(&switch.name)),
+            None => self.datapath.add_switch(setup),
+        }
+    }
+
+    /// How frames come from and go to the station behind a near end: by the fast path's shadow TAP, else by a packet socket.
+    pub(super) async fn open_near_end(
+        &self,
+        port: &Port,
+        near: &Link,
+        far: &Link,
+        own: &Netlink,
+    ) -> Result<PortIo, KernelError> {
+        if let Some(fast) = &self.fast {
+            match self.open_shadow(fast, port, near, far, own).await {
+                Ok(shadow) => return Ok(PortIo::Shadow(shadow)),
+                // It is the faster way, not the only one.
+                Err(error) => tracing::warn!(port = %port.name, %error, "the port is without the kernel fast path"),
+            }
+        }
+        open_packet(&self.own, near.index, false).await
+    }
+
+    async fn open_shadow(
+        &self,
+        fast: &Arc<FastPath>,
+        port: &Port,
+        near: &Link,
+        far: &Link,
+        own: &Netlink,
+    ) -> Result<Shadow, KernelError> {
+        let (name, queues) = (shadow_name(near.index), self.datapath.workers());
+        let step = format!("open the shadow {name}");
+        let opened = self
+            .own
+            .run({
+                let name = name.clone();
+                move || Tap::open(&name, queues)
+            })
+            .await?;
+        let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;
+        let claimed = async {
+            let link = own.link_by_name(&name).await?;
+            let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;
+            own.set_up(link.index).await?;
+            let end = NearEnd {
+                switch: port.switch.clone(),
+                near: (near.name.clone(), near.index),
+                shadow: (name.clone(), link.index),
+                mac: port.mac.or(far.mac).unwrap_or(vswitch_api::Mac([0; 6])),
+            };
+            let fast = Arc::clone(fast);
+            self.own.run(move || fast.claim(&end)).await?
+        };
+        match claimed.await {
+            Ok(fast) => Ok(Shadow::new(tap, fast)),
+            Err(error) => {
+                // The device goes with its queues.
+                let _ = tap.unpersist();
+                Err(error)
+            }
+        }
+    }
+
+    /// Shadows whose near end is gone, or all if there is no fast path: left by a daemon that was killed.
+    pub(super) async fn remove_stale_shadows(&self) {
+        let Ok(own) = self.own.netlink().await else { return };
+        let links = own.links().await.unwrap_or_default();
+        let wanted = |link: &Link| self.fast.is_some() && links.iter().any(|near| link.name == shadow_name(near.index));
+        for link in links.iter().filter(|link| link.name.starts_with('~') && !wanted(link)) {
+            if let Err(error) = gone_is_fine(own.delete_link(link.index).await) {
+                tracing::warn!(shadow = %link.name, %error, "can't remove a shadow that no port has");
+            }
+        }
+    }
+
+    /// When all ports are there: the FDBs take over what the kernel learned to know under the daemon before, and what
+    /// nobody claims goes.
+    pub(super) fn adopt_stations(&self) {
+        let Some(fast) = &self.fast else { return };
+        let slot = |id: PortId| self.datapath.io(id)?.fast().map(|fast| fast.slot());
+        let ids = self.ports.values().filter_map(|live| live.id);
+        let ports: HashMap<_, _> = ids.filter_map(|id| Some((slot(id)?, id))).collect();
+        let switches: HashMap<_, _> = self.switches.iter().map(|(name, id)| (switch_key(name), *id)).collect();
+        for leftover in fast.leftovers() {
+            let known = match (switches.get(&leftover.switch), ports.get(&leftover.slot)) {
+                (Some(switch), Some(port)) => {
+                    // Not adopted: the FDB knows better already, which is in the map too then, or it is full.
+                    self.datapath.fdb_adopt(*switch, leftover.mac, *port, leftover.seen)
+                        || self.datapath.fdb_knows(*switch, leftover.mac)
+                }
+                _ => false,
+            };
+            if !known {
+                fast.forget(&leftover);
+            }
+        }
+    }
+
+    /// Waits until no frame is forwarded any more by what was removed just now.
+    pub(super) fn settle_fastpath(&self) {
+        if self.fast.is_some() {
+            bpf::settle();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A port that has the fast path.
+
+use std::fmt;
+use std::sync::Arc;
+
+use vswitch_api::view::PortCounters;
+use vswitch_api::{Mac, SwitchName};
+
+use super::{FastPath, lock, switch_key};
+use crate::datapath::PortId;
+use crate::kernel::KernelError;
+use crate::kernel::bpf::{FastCounters, PortRecord, Program, settle};
+
+/// The interfaces of a veth port, all but the one inside in the daemon's own namespace.
+#[derive(Clone, Debug)]
+pub struct NearEnd {
+    /// Switch of the port.
+    pub switch: SwitchName,
+    /// Name and index of the near end.
+    pub near: (String, u32),
+    /// Name and index of the shadow TAP.
+    pub shadow: (String, u32),
+    /// Address of the interface inside.
+    pub mac: Mac,
+}
+
+impl NearEnd {
+    pub(super) fn record(&self) -> PortRecord {
+        PortRecord {
+            switch: switch_key(&self.switch),
+            near: self.near.1,
+            shadow: self.shadow.1,
+            mac: self.mac.0,
+            flags: 0,
+        }
+    }
+}
+
+/// The port's part of the fast path. When it is dropped the kernel forgets it, unless the fast path is frozen.
+pub struct FastPort {
+    fast: Arc<FastPath>,
+    slot: u16,
+    record: PortRecord,
+    /// What the counters were when the port came: they may be older than it.
+    before: FastCounters,
+}
+
+impl FastPort {
+    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord) -> Self {
+        Self {
+            before: fast.kernel.counters(slot),
+            fast,
+            slot,
+            record,
+        }
+    }
+
+    /// Its place in the maps.
+    pub fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    /// Whether the kernel is to keep the port as it is: the daemon is leaving.
+    pub fn is_frozen(&self) -> bool {
+        self.fast.is_frozen()
+    }
+
+    pub(super) fn write(&self) -> Result<(), KernelError> {
+        let kernel = &self.fast.kernel;
+        kernel.set_port(self.slot, self.record)?;
+        kernel.set_slot(self.record.near, self.slot)?;
+        kernel.set_slot(self.record.shadow, self.slot)
+    }
+
+    pub(super) fn attach(&self, end: &NearEnd) -> Result<(), KernelError> {
+        let kernel = &self.fast.kernel;
+        // The shadow first: what is sent to it by the other program has a way back.
+        kernel.attach(Program::ToStation, &end.shadow.0, end.shadow.1)?;
+        kernel.attach(Program::FromStation, &end.near.0, end.near.1)
+    }
+
+    /// The port is in the datapath under this index: stations behind it go into the map.
+    pub fn bind(&self, id: PortId) {
+        lock(&self.fast.by_port).insert(id, self.slot);
+    }
+
+    /// It is not in the datapath any more.
+    pub fn unbind(&self, id: PortId) {
+        lock(&self.fast.by_port).remove(&id);
+    }
+
+    /// Whether the kernel may forward its frames, from now on.
+    pub fn set_direct(&self, direct: bool) {
+        let mut slots = lock(&self.fast.slots);
+        if self.fast.is_frozen() {
+            return;
+        }
+        let Some(record) = slots.set_direct(self.slot, direct) else {
+            return;
+        };
+        if let Err(error) = self.fast.kernel.set_port(self.slot, record) {
+            tracing::error!(slot = self.slot, %error, "can't write a port of the fast path");
+        }
+    }
+
+    /// Waits until what was forbidden before has ceased.
+    pub fn settle(&self) {
+        if !self.fast.is_frozen() {
+            settle();
+        }
+    }
+
+    /// Adds what the kernel forwarded.
+    pub fn add_to(&self, total: &mut PortCounters) {
+        let now = self.fast.kernel.counters(self.slot);
+        let received = now.rx_frames.saturating_sub(self.before.rx_frames);
+        total.rx_frames += received;
+        total.rx_forwarded += received;
+        total.rx_fastpath += received;
+        total.rx_bytes += now.rx_bytes.saturating_sub(self.before.rx_bytes);
+        total.tx_frames += now.tx_frames.saturating_sub(self.before.tx_frames);
+        total.tx_bytes += now.tx_bytes.saturating_sub(self.before.tx_bytes);
+    }
+}
+
+impl Drop for FastPort {
+    fn drop(&mut self) {
+        let mut slots = lock(&self.fast.slots);
+        if self.fast.is_frozen() {
+            return;
+        }
+        // Cleared before the slot can be given to another port.
+        self.fast.clear(self.slot);
+        for index in [self.record.near, self.record.shadow] {
+            self.fast.kernel.clear_slot(index);
+            self.fast.kernel.detach(index);
+        }
+        slots.free(self.slot);
+    }
+}
+
+impl fmt::Debug for FastPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FastPort({}, {:?})", self.slot, self.record)
+    }
+}

@@ -1,0 +1,414 @@
+//! The programs and maps of the kernel fast path (`bpf/fastpath.c`): loading, attaching, pinning, reading and writing.
+//!
+//! Programs are attached by tcx links, which the kernel has since 6.6. Links and maps are pinned in a bpf file system of
+//! the daemon's own, so that they outlive it: /sys/fs/bpf may be hidden where the daemon runs (`ip netns exec` does so).
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use aya::{Ebpf, EbpfLoader, Pod};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::error::KernelError;
+
+/// Ports that can be in the maps: MAX_SLOTS of the source.
+pub const MAX_SLOTS: u16 = 4096;
+/// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
+const LAYOUT: &str = "v1";
+
+#[cfg(fastpath_object)]
+static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));
+#[cfg(not(fastpath_object))]
+static OBJECT: Option<&[u8]> = None;
+
+/// Name of a switch, with zeros behind it.
+pub type SwitchKey = [u8; 16];
+
+/// `struct station`: who is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct StationKey {
+    /// The switch.
+    pub switch: SwitchKey,
+    /// VLAN id, 0 while the switch has none.
+    pub vlan: u16,
+    /// The station.
+    pub mac: [u8; 6],
+}
+
+/// `struct place`: where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct PlaceValue {
+    /// Slot of the port and address of the station.
+    place: u64,
+    /// When the station was last seen, in seconds of the monotonic clock.
+    pub seen: u32,
+    unused: u32,
+}
+
+impl PlaceValue {
+    /// The station `mac` (in its lower 48 bits) behind the port of `slot`.
+    pub fn new(slot: u16, mac: u64, seen: u32) -> Self {
+        Self {
+            place: u64::from(slot) << 48 | mac,
+            seen,
+            unused: 0,
+        }
+    }
+
+    /// Slot of the port.
+    pub fn slot(self) -> u16 {
+        (self.place >> 48) as u16
+    }
+}
+
+/// `struct port`: what the programs know of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PortRecord {
+    /// Its switch.
+    pub switch: SwitchKey,
+    /// Index of the near end; 0: the slot is free.
+    pub near: u32,
+    /// Index of the shadow TAP.
+    pub shadow: u32,
+    /// Address of the interface inside.
+    pub mac: [u8; 6],
+    /// [`DIRECT`] or 0.
+    pub flags: u16,
+}
+
+/// Frames from and to the port may be forwarded in the kernel.
+pub const DIRECT: u16 = 1;
+
+/// `struct counters`: what the programs forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FastCounters {
+    /// Frames from the port's station.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames to the port's station.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+}
+
+// SAFETY: for all four: repr(C) of integers without padding (their sizes are checked below), so any bytes are a value.
+unsafe impl Pod for StationKey {}
+// SAFETY: see above.
+unsafe impl Pod for PlaceValue {}
+// SAFETY: see above.
+unsafe impl Pod for PortRecord {}
+// SAFETY: see above.
+unsafe impl Pod for FastCounters {}
+const _: () = assert!(size_of::<StationKey>() == 24 && size_of::<PlaceValue>() == 16);
+const _: () = assert!(size_of::<PortRecord>() == 32 && size_of::<FastCounters>() == 32);
+
+/// The loaded programs and their maps. Dropping it leaves in the kernel what is pinned.
+pub struct Bpf {
+    /// Where links and maps are pinned.
+    dir: PathBuf,
+    programs: Mutex<Ebpf>,
+    fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
+    ports: Mutex<Array<MapData, PortRecord>>,
+    slots: Mutex<HashMap<MapData, u32, u32>>,
+    counts: PerCpuArray<MapData, FastCounters>,
+}
+
+impl Bpf {
+    /// Loads the programs and the maps that an earlier daemon pinned under `root`, else new ones. `root` becomes a mount
+    /// of the bpf file system.
+    ///
+    /// # Errors
+    /// The daemon was built without the programs; EPERM without CAP_BPF or CAP_SYS_ADMIN; the kernel is too old.
+    pub fn load(root: &Path) -> Result<Self, KernelError> {
+        let object = OBJECT.ok_or_else(|| failed("this daemon was built without the programs", "no clang"))?;
+        mount_at(root)
+            .map_err(|error| KernelError::new(format!("mount a bpf file system at {}", root.display()), error))?;
+        let dir = root.join(LAYOUT);
+        // What a daemon with other structures left is no use.
+        for other in pinned(root).filter(|path| *path != dir) {
+            remove_tree(&other);
+        }
+        let made = fs::create_dir(&dir).or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        });
+        made.map_err(|error| KernelError::new(format!("make the folder {}", dir.display()), error))?;
+        let load = |dir: &Path| EbpfLoader::new().default_map_pin_directory(dir).load(object);
+        let mut programs = load(&dir).map_err(|error| failed("load the maps", error))?;
+        for name in [Program::FromStation, Program::ToStation] {
+            let program = classifier(&mut programs, name)?;
+            program.load().map_err(|error| failed("load the programs", error))?;
+        }
+        fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(
+            programs: &mut Ebpf,
+            name: &str,
+        ) -> Result<T, KernelError> {
+            let map = programs.take_map(name).ok_or_else(|| failed("find a map", name))?;
+            T::try_from(map).map_err(|error| failed(&format!("open map {name}"), error))
+        }
+        Ok(Self {
+            fdb: Mutex::new(map(&mut programs, "fdb")?),
+            ports: Mutex::new(map(&mut programs, "ports")?),
+            slots: Mutex::new(map(&mut programs, "slots")?),
+            counts: map(&mut programs, "counts")?,
+            dir,
+            programs: Mutex::new(programs),
+        })
+    }
+
+    /// Attaches a program to an interface of the calling thread's namespace, in the place of the one that an earlier
+    /// daemon attached there, if there is one. It stays until [`Bpf::detach`] or until the interface goes.
+    ///
+    /// # Errors
+    /// EINVAL: the kernel has no tcx (before 6.6). ENODEV: no such interface.
+    pub fn attach(&self, program: Program, name: &str, index: u32) -> Result<(), KernelError> {
+        let step = format!("attach a program to {name}");
+        let mut programs = lock(&self.programs);
+        let classifier = classifier(&mut programs, program)?;
+        let pin = self.pin(index);
+        if let Ok(old) = PinnedLink::from_pin(&pin) {
+            let replaced = FdLink::from(old).try_into().map(|link| classifier.attach_to_link(link));
+            if let Ok(Ok(id)) = replaced {
+                // Only the descriptor goes: the pin holds the link.
+                drop(classifier.take_link(id));
+                return Ok(());
+            }
+            // Left from an interface that had this index before.
+            fs::remove_file(&pin).map_err(|error| KernelError::new(step.clone(), error))?;
+        }
+        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let link = classifier
+            .attach_with_options(name, TcAttachType::Ingress, order)
+            .and_then(|id| classifier.take_link(id))
+            .map_err(|error| failed(&format!("{step} (tcx, Linux 6.6)"), error))?;
+        let link = FdLink::try_from(link).map_err(|error| failed(&step, error))?;
+        link.pin(&pin).map(drop).map_err(|error| failed(&step, error))
+    }
+
+    /// Takes the program from an interface; fine if it has none.
+    pub fn detach(&self, index: u32) {
+        remove_tree(&self.pin(index));
+    }
+
+    /// Interfaces that have, or had, a program.
+    pub fn attached(&self) -> Vec<u32> {
+        let index = |path: PathBuf| path.file_name()?.to_str()?.strip_prefix("link")?.parse().ok();
+        entries(&self.dir).filter_map(index).collect()
+    }
+
+    fn pin(&self, index: u32) -> PathBuf {
+        self.dir.join(format!("link{index}"))
+    }
+
+    /// Puts a station in or moves it.
+    ///
+    /// # Errors
+    /// E2BIG: the map is full.
+    pub fn insert(&self, key: &StationKey, value: PlaceValue) -> Result<(), KernelError> {
+        let inserted = lock(&self.fdb).insert(key, value, 0);
+        inserted.map_err(|error| failed("write a station", error))
+    }
+
+    /// Takes a station out; fine if it is not there.
+    pub fn remove(&self, key: &StationKey) {
+        // The only error of this call on a valid map is that the key is not there.
+        let _ = lock(&self.fdb).remove(key);
+    }
+
+    /// Takes a station out if it still is behind the port of this slot.
+    pub fn remove_from(&self, key: &StationKey, slot: u16) {
+        let mut fdb = lock(&self.fdb);
+        if fdb.get(key, 0).is_ok_and(|value| value.slot() == slot) {
+            let _ = fdb.remove(key);
+        }
+    }
+
+    /// Where a station is and when it was last seen.
+    pub fn station(&self, key: &StationKey) -> Option<PlaceValue> {
+        lock(&self.fdb).get(key, 0).ok()
+    }
+
+    /// All stations.
+    pub fn stations(&self) -> Vec<(StationKey, PlaceValue)> {
+        lock(&self.fdb).iter().filter_map(Result::ok).collect()
+    }
+
+    /// What the programs know of the port of this slot.
+    pub fn port(&self, slot: u16) -> PortRecord {
+        lock(&self.ports).get(&slot.into(), 0).unwrap_or_default()
+    }
+
+    /// Writes a record. All but the flags may change only while the record is not [`DIRECT`].
+    ///
+    /// # Errors
+    /// None is known for a slot below [`MAX_SLOTS`].
+    pub fn set_port(&self, slot: u16, record: PortRecord) -> Result<(), KernelError> {
+        let set = lock(&self.ports).set(slot.into(), record, 0);
+        set.map_err(|error| failed("write a port", error))
+    }
+
+    /// Names the slot of an interface.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set_slot(&self, index: u32, slot: u16) -> Result<(), KernelError> {
+        let set = lock(&self.slots).insert(index, u32::from(slot), 0);
+        set.map_err(|error| failed("write a slot", error))
+    }
+
+    /// Forgets the slot of an interface.
+    pub fn clear_slot(&self, index: u32) {
+        let _ = lock(&self.slots).remove(&index);
+    }
+
+    /// Interfaces that have a slot, and which.
+    pub fn slots(&self) -> Vec<(u32, u32)> {
+        lock(&self.slots).iter().filter_map(Result::ok).collect()
+    }
+
+    /// What was forwarded from and to the port of this slot, since the maps were made.
+    pub fn counters(&self, slot: u16) -> FastCounters {
+        let mut total = FastCounters::default();
+        let all = self.counts.get(&slot.into(), 0);
+        for one in all.iter().flat_map(|all| all.iter()) {
+            total.rx_frames += one.rx_frames;
+            total.rx_bytes += one.rx_bytes;
+            total.tx_frames += one.tx_frames;
+            total.tx_bytes += one.tx_bytes;
+        }
+        total
+    }
+}
+
+impl fmt::Debug for Bpf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bpf({})", self.dir.display())
+    }
+}
+
+/// The two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Ingress of a near end.
+    FromStation,
+    /// Ingress of a shadow TAP.
+    ToStation,
+}
+
+/// Waits until no program runs any more that may have read the maps as they were before.
+pub fn settle() {
+    /// linux/membarrier.h: a grace period of RCU, under which programs run.
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: integers only; no memory is involved. Kernels with nohz_full refuse it: then what runs ends on its own,
+    // within a frame's time.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+}
+
+/// Removes all that is pinned under `root`, which ends the fast path, and the mount itself. Fine if there is nothing.
+pub fn unmount(root: &Path) {
+    if is_mounted(root) {
+        for path in pinned(root) {
+            remove_tree(&path);
+        }
+        if let Err(error) = umount2(root, MntFlags::MNT_DETACH) {
+            tracing::warn!(path = %root.display(), %error, "can't unmount the bpf file system");
+        }
+    }
+    let _ = fs::remove_dir(root);
+}
+
+fn is_mounted(root: &Path) -> bool {
+    statfs(root).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn mount_at(root: &Path) -> io::Result<()> {
+    if is_mounted(root) {
+        return Ok(());
+    }
+    match fs::create_dir(root) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("bpf"), root, Some("bpf"), flags, Some("mode=0700")).map_err(|error| {
+        let _ = fs::remove_dir(root);
+        error.into()
+    })
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    entries.into_iter().map(|entry| entry.path())
+}
+
+/// What daemons pinned. (The kernel puts two files of its own into each bpf file system.)
+fn pinned(root: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let is_ours = |path: &PathBuf| path.extension().is_none_or(|word| word != "debug");
+    entries(root).filter(is_ours)
+}
+
+/// Removes a file, or a folder with what is in it (here never deeper than one).
+fn remove_tree(path: &Path) {
+    let removed = if path.is_dir() {
+        entries(path).for_each(|inner| drop(fs::remove_file(inner)));
+        fs::remove_dir(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "can't remove what is pinned there");
+        }
+        _ => {}
+    }
+}
+
+fn classifier(programs: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
+    let name = match program {
+        Program::FromStation => "from_station",
+        Program::ToStation => "to_station",
+    };
+    let program = programs
+        .program_mut(name)
+        .ok_or_else(|| failed("find a program", name))?;
+    program.try_into().map_err(|error| failed("find a program", error))
+}
+
+/// With the causes of the error, since the outermost is often no more than "a call failed".
+fn failed(step: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> KernelError {
+    let error = error.into();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    // One line: the verifier's log, if it has something to say, is for debugging.
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    if line.len() < text.len() {
+        tracing::debug!("{step}: {text}");
+    }
+    KernelError::new(step, io::Error::other(line))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Behind the lock is a descriptor only: a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

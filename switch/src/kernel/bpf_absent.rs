@@ -1,0 +1,153 @@
+//! Stands in for [`super::bpf`] where the crate is built without the feature `fastpath`: it can't be loaded, so nothing
+//! else of it is ever called.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+
+use super::error::KernelError;
+
+/// Ports that can be in the maps.
+pub const MAX_SLOTS: u16 = 4096;
+/// Frames from and to the port may be forwarded in the kernel.
+pub const DIRECT: u16 = 1;
+
+/// Name of a switch, with zeros behind it.
+pub type SwitchKey = [u8; 16];
+
+/// Who is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StationKey {
+    /// The switch.
+    pub switch: SwitchKey,
+    /// VLAN id.
+    pub vlan: u16,
+    /// The station.
+    pub mac: [u8; 6],
+}
+
+/// Where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceValue {
+    slot: u16,
+    /// When the station was last seen.
+    pub seen: u32,
+}
+
+#[allow(missing_docs, reason = "as in the module that it stands in for")]
+impl PlaceValue {
+    pub fn new(slot: u16, _mac: u64, seen: u32) -> Self {
+        Self { slot, seen }
+    }
+
+    pub fn slot(self) -> u16 {
+        self.slot
+    }
+}
+
+/// What the programs know of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "as in the module that it stands in for")]
+pub struct PortRecord {
+    pub switch: SwitchKey,
+    pub near: u32,
+    pub shadow: u32,
+    pub mac: [u8; 6],
+    pub flags: u16,
+}
+
+/// What the programs forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "as in the module that it stands in for")]
+pub struct FastCounters {
+    pub rx_frames: u64,
+    pub rx_bytes: u64,
+    pub tx_frames: u64,
+    pub tx_bytes: u64,
+}
+
+/// The two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "as in the module that it stands in for")]
+pub enum Program {
+    FromStation,
+    ToStation,
+}
+
+/// The loaded programs: there is no value of it.
+#[derive(Debug)]
+pub struct Bpf(Infallible);
+
+#[allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "as in the module that it stands in for"
+)]
+impl Bpf {
+    pub fn load(_root: &Path) -> Result<Self, KernelError> {
+        let error = io::Error::other("this daemon was built without the feature `fastpath`");
+        Err(KernelError::new("load the programs", error))
+    }
+
+    pub fn attach(&self, _program: Program, _name: &str, _index: u32) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn detach(&self, _index: u32) {
+        match self.0 {}
+    }
+
+    pub fn attached(&self) -> Vec<u32> {
+        match self.0 {}
+    }
+
+    pub fn insert(&self, _key: &StationKey, _value: PlaceValue) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn remove(&self, _key: &StationKey) {
+        match self.0 {}
+    }
+
+    pub fn remove_from(&self, _key: &StationKey, _slot: u16) {
+        match self.0 {}
+    }
+
+    pub fn station(&self, _key: &StationKey) -> Option<PlaceValue> {
+        match self.0 {}
+    }
+
+    pub fn stations(&self) -> Vec<(StationKey, PlaceValue)> {
+        match self.0 {}
+    }
+
+    pub fn port(&self, _slot: u16) -> PortRecord {
+        match self.0 {}
+    }
+
+    pub fn set_port(&self, _slot: u16, _record: PortRecord) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn set_slot(&self, _index: u32, _slot: u16) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn clear_slot(&self, _index: u32) {
+        match self.0 {}
+    }
+
+    pub fn slots(&self) -> Vec<(u32, u32)> {
+        match self.0 {}
+    }
+
+    pub fn counters(&self, _slot: u16) -> FastCounters {
+        match self.0 {}
+    }
+}
+
+/// There is no program to wait for.
+pub fn settle() {}
+
+/// There is no mount of this daemon's.
+pub fn unmount(_root: &Path) {}
