@@ -51,10 +51,12 @@ impl Session {
         let mut parser = Parser::default();
         let (mut frames, mut lost) = (0, 0);
         let mut ended = false;
+        // Once, and not in each round: one that comes between two rounds would be lost.
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         loop {
             let part = tokio::select! {
                 part = body.frame() => part,
-                _ = tokio::signal::ctrl_c() => break,
+                _ = &mut interrupted => break,
             };
             let Some(part) = part else {
                 ended = true;

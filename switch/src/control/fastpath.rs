@@ -36,6 +36,9 @@ pub(super) async fn open(own: &NetNs, run_dir: &Path, wanted: bool) -> (Option<A
     }
 }
 
+/// Frames that may wait for the daemon in each queue of a shadow TAP: enough for a burst, as a packet socket has.
+const SHADOW_QUEUE: u32 = 4096;
+
 /// Name of the shadow TAP of a near end. No port can be called so.
 fn shadow_name(near: u32) -> String {
     format!("~{near}")
@@ -93,6 +96,7 @@ impl Inner {
         let claimed = async {
             let link = own.link_by_name(&name).await?;
             let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;
+            own.set_queue_length(link.index, SHADOW_QUEUE).await?;
             own.set_up(link.index).await?;
             let end = NearEnd {
                 switch: port.switch.clone(),

@@ -144,6 +144,14 @@ impl Netlink {
             .await
     }
 
+    /// Sets how many frames may wait in a queue of an interface.
+    pub async fn set_queue_length(&self, index: u32, frames: u32) -> Result<(), KernelError> {
+        self.change(index, "set the queue of", &format!("to {frames} frames"), |link| {
+            link.append_extra_attribute(LinkAttribute::TxQueueLen(frames))
+        })
+        .await
+    }
+
     /// Sets the MAC address of an interface.
     pub async fn set_mac(&self, index: u32, mac: Mac) -> Result<(), KernelError> {
         self.change(index, "set the MAC of", &format!("to {mac}"), |link| {
