@@ -78,7 +78,7 @@ struct Loss {
 /// If the switch can't be set up, or nothing arrives.
 pub fn impair(seconds: u64, datagrams: u32) -> Result<Impair> {
     let lab = Lab::new()?;
-    let mut running = vswitch::set_up(&lab, "veth")?;
+    let mut running = vswitch::set_up(&lab, "veth", vswitch::FastPath::On)?;
     lab.wait_connected()?;
     running.check_alive()?;
     let ctl = format!(

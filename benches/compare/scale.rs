@@ -123,7 +123,7 @@ struct Many {
 impl Many {
     fn start() -> Result<Self> {
         let lab = Lab::new()?;
-        let (running, ctl) = vswitch::start(&lab)?;
+        let (running, ctl) = vswitch::start(&lab, vswitch::FastPath::On)?;
         Ok(Self {
             ctl,
             running,

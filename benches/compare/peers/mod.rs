@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use crate::command::{Daemon, is_installed, run};
 use crate::lab::Lab;
+use vswitch::FastPath;
 
 /// A switch, with the kind of ports that it is tried with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
@@ -21,8 +22,10 @@ pub enum Peer {
     Bridge,
     /// This switch with TAP ports.
     VswitchTap,
-    /// This switch with veth ports.
+    /// This switch with veth ports, by the kernel fast path.
     VswitchVeth,
+    /// The same without the fast path: every frame through user space.
+    VswitchVethUser,
     /// Open vSwitch, userspace datapath, veth ports, as it comes.
     Ovs,
     /// The same with TAP ports.
@@ -42,6 +45,7 @@ impl Peer {
             Peer::Bridge => "bridge",
             Peer::VswitchTap => "vswitch-tap",
             Peer::VswitchVeth => "vswitch-veth",
+            Peer::VswitchVethUser => "vswitch-veth-user",
             Peer::Ovs => "ovs",
             Peer::OvsTap => "ovs-tap",
             Peer::OvsTso => "ovs-tso",
@@ -54,7 +58,7 @@ impl Peer {
     pub fn lacks(self) -> Result<Option<String>> {
         let programs: &[&str] = match self {
             Peer::Bridge => &["ip"],
-            Peer::VswitchTap | Peer::VswitchVeth => {
+            Peer::VswitchTap | Peer::VswitchVeth | Peer::VswitchVethUser => {
                 let programs = [vswitch::program("vswitchd")?, vswitch::program("vswitchctl")?];
                 return Ok(programs
                     .into_iter()
@@ -77,8 +81,9 @@ impl Peer {
     pub fn set_up(self, lab: &Lab) -> Result<Running> {
         let running = match self {
             Peer::Bridge => bridge::set_up(),
-            Peer::VswitchTap => vswitch::set_up(lab, "tap"),
-            Peer::VswitchVeth => vswitch::set_up(lab, "veth"),
+            Peer::VswitchTap => vswitch::set_up(lab, "tap", FastPath::On),
+            Peer::VswitchVeth => vswitch::set_up(lab, "veth", FastPath::On),
+            Peer::VswitchVethUser => vswitch::set_up(lab, "veth", FastPath::Off),
             Peer::Ovs => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::Off),
             Peer::OvsTap => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::Off),
             Peer::OvsTso => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::On),

@@ -8,8 +8,15 @@ use super::{Running, target_dir};
 use crate::command::{Daemon, inside, run, wait_until};
 use crate::lab::{A, B, Lab, PREFIX, SWITCH};
 
-pub fn set_up(lab: &Lab, kind: &str) -> Result<Running> {
-    let (mut running, ctl) = start(lab)?;
+/// Whether the kernel may forward by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum FastPath {
+    On,
+    Off,
+}
+
+pub fn set_up(lab: &Lab, kind: &str, fast: FastPath) -> Result<Running> {
+    let (mut running, ctl) = start(lab, fast)?;
     for end in [&A, &B] {
         run(&format!(
             "{ctl} add-port {} --addr {}/{PREFIX} --type {kind}",
@@ -24,12 +31,15 @@ pub fn set_up(lab: &Lab, kind: &str) -> Result<Running> {
 ///
 /// # Errors
 /// If it does not answer within ten seconds.
-pub fn start(lab: &Lab) -> Result<(Running, String)> {
+pub fn start(lab: &Lab, fast: FastPath) -> Result<(Running, String)> {
     let dir = lab.dir().display();
+    let config = lab.dir().join("vswitchd.toml");
+    std::fs::write(&config, format!("[datapath]\nfastpath = {}\n", fast == FastPath::On))?;
+    let config = config.display();
     let socket = format!("{dir}/control.sock");
     let ctl = format!("{} --socket {socket}", program("vswitchctl")?.display());
     let daemon = format!(
-        "{} --socket {socket} --run-dir {dir}/run --state-dir {dir}/state",
+        "{} --socket {socket} --run-dir {dir}/run --state-dir {dir}/state --config {config}",
         program("vswitchd")?.display()
     );
     let mut running = Running::default();
