@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use futures::{StreamExt, stream};
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Port, PortKind};
@@ -15,8 +16,11 @@ use super::policy::port_settings;
 use super::{Inner, LivePort, text, traffic};
 use crate::datapath::policy::PLAIN;
 use crate::datapath::{PortId, PortSetup};
-use crate::kernel::{KernelError, NetNs};
+use crate::kernel::{KernelError, Link, NetNs};
 use crate::port::PortIo;
+
+/// Ports that are attached at a time as the daemon starts.
+const AT_ONCE: usize = 32;
 
 /// What was made for a port so far, to be taken away again should a later step fail.
 pub(super) enum Made {
@@ -37,7 +41,59 @@ impl Inner {
     /// Makes or adopts the interface of a port and puts it into the datapath.
     pub(super) async fn attach(&mut self, port: &Port, adopt: Adopt) -> Result<(), ApiError> {
         let mut made = Vec::new();
-        match self.try_attach(port, adopt, &mut made).await {
+        let result = self.open_and_attach(port, adopt, &mut made).await;
+        self.attached(port, result, made).await
+    }
+
+    /// The same for all ports of the lab as the daemon starts. Most of the time goes by waiting for the kernel, so many are
+    /// attached at a time; what is missing is told, and waited for.
+    pub(super) async fn attach_all(&mut self) {
+        let ports = self.state.lab.ports.clone();
+        let (devices, others): (Vec<_>, Vec<_>) = ports.into_iter().partition(|port| port.kind == PortKind::Device);
+        let this = &*self;
+        let attaching = stream::iter(others).map(|port| async move {
+            let mut made = Vec::new();
+            let result = this.try_attach(&port, Adopt::Yes, None, &mut made).await;
+            (port, result, made)
+        });
+        let attached: Vec<_> = attaching.buffered(AT_ONCE).collect().await;
+        for (port, result, made) in attached {
+            let result = self.attached(&port, result, made).await;
+            self.note_missing(&port, result);
+        }
+        for port in devices {
+            let result = self.attach(&port, Adopt::Yes).await;
+            self.note_missing(&port, result);
+        }
+    }
+
+    fn note_missing(&mut self, port: &Port, result: Result<(), ApiError>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "a port is missing");
+            self.ports
+                .insert(port.name.clone(), LivePort::missing(error.to_string()));
+        }
+    }
+
+    async fn open_and_attach(&mut self, port: &Port, adopt: Adopt, made: &mut Vec<Made>) -> Result<LivePort, ApiError> {
+        let device = match port.kind {
+            PortKind::Device => {
+                let netns = self.netns_of(port)?;
+                Some(self.take_device(port, &netns, made).await?)
+            }
+            PortKind::Veth | PortKind::Tap | PortKind::Internal => None,
+        };
+        self.try_attach(port, adopt, device, made).await
+    }
+
+    /// Takes note of a port that was attached, or takes away what was made of one that could not be.
+    async fn attached(
+        &mut self,
+        port: &Port,
+        result: Result<LivePort, ApiError>,
+        made: Vec<Made>,
+    ) -> Result<(), ApiError> {
+        match result {
             Ok(live) => {
                 let (inside, mac) = (live.inside, live.mac);
                 self.ports.insert(port.name.clone(), live);
@@ -57,7 +113,14 @@ impl Inner {
         }
     }
 
-    async fn try_attach(&mut self, port: &Port, adopt: Adopt, made: &mut Vec<Made>) -> Result<LivePort, ApiError> {
+    /// `device`: the device of a device port, taken over.
+    async fn try_attach(
+        &self,
+        port: &Port,
+        adopt: Adopt,
+        device: Option<(PortIo, Link)>,
+        made: &mut Vec<Made>,
+    ) -> Result<LivePort, ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let switch = *self
@@ -66,18 +129,15 @@ impl Inner {
             .ok_or_else(|| text::no_switch(&port.switch))?;
         let netns = self.netns_of(port)?;
         let own = self.own.netlink().await.map_err(failed)?;
-        let (io, near, link) = match port.kind {
-            PortKind::Veth => {
+        let (io, near, link) = match (port.kind, device) {
+            (_, Some((io, link))) => (io, None, link),
+            (PortKind::Veth, None) => {
                 let (near, link) = self.make_veth(port, &netns, &own, adopt, made).await?;
                 let io = self.open_near_end(port, &near, &link, &own).await.map_err(failed)?;
                 (io, Some(near.index), link)
             }
-            PortKind::Tap | PortKind::Internal => {
+            (PortKind::Tap | PortKind::Internal | PortKind::Device, None) => {
                 let (io, link) = self.make_tap(port, &netns, adopt, made).await?;
-                (io, None, link)
-            }
-            PortKind::Device => {
-                let (io, link) = self.take_device(port, &netns, made).await?;
                 (io, None, link)
             }
         };

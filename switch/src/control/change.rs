@@ -54,7 +54,11 @@ impl Inner {
         if before.up != after.up {
             self.switch_carrier(after, near, id).await?;
         }
-        change_addresses(&nl, inside, before, after).await.map_err(failed)?;
+        // A policy that changes leaves the kernel alone. An MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
+        let layer3 = |port: &Port| (port.addresses.clone(), port.routes.clone(), port.mtu, port.up);
+        if layer3(before) != layer3(after) {
+            change_addresses(&nl, inside, before, after).await.map_err(failed)?;
+        }
         if !after.up
             && let Some(live) = self.ports.get_mut(&after.name)
         {

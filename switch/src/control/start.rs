@@ -13,7 +13,7 @@ use super::complete::{Interfaces, complete};
 use super::detach::gone_is_fine;
 use super::requests::absent_namespaces;
 use super::state::{Journal, StateFile, boot_id};
-use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, LivePort, text, watch};
+use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, text, watch};
 use crate::datapath::{Datapath, DatapathConfig};
 use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
 
@@ -120,12 +120,7 @@ impl Inner {
             let id = self.add_switch(&switch);
             self.switches.insert(switch.name, id);
         }
-        for port in self.state.lab.ports.clone() {
-            if let Err(error) = self.attach(&port, Adopt::Yes).await {
-                tracing::warn!(%error, "a port is missing");
-                self.ports.insert(port.name, LivePort::missing(error.to_string()));
-            }
-        }
+        self.attach_all().await;
         for mirror in self.state.lab.mirrors.clone() {
             self.start_mirror(&mirror);
         }

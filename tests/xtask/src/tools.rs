@@ -12,8 +12,16 @@ use crate::shell::{headline, run};
 /// A program and the Debian package that has it.
 type Tool = (&'static str, &'static str);
 
+/// No program, but found in the same way: what the kernel fast path is compiled with.
+const BPF_HEADER: &str = "/usr/include/bpf/bpf_helpers.h";
+
 /// What the demo needs.
-pub const FOR_DEMO: &[Tool] = &[("ip", "iproute2"), ("ping", "iputils-ping")];
+pub const FOR_DEMO: &[Tool] = &[
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("clang", "clang"),
+    (BPF_HEADER, "libbpf-dev"),
+];
 /// What the tests need.
 pub const FOR_TESTS: &[Tool] = &[
     ("ip", "iproute2"),
@@ -22,6 +30,8 @@ pub const FOR_TESTS: &[Tool] = &[
     ("ethtool", "ethtool"),
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
+    ("clang", "clang"),
+    (BPF_HEADER, "libbpf-dev"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
 ];
