@@ -7,6 +7,22 @@ use super::{Inner, text};
 use crate::kernel::NetNs;
 
 impl Inner {
+    /// A namespace that vswitch made was removed by somebody else. One of the same name that is made later is theirs.
+    pub(super) fn forget_identity(&mut self, name: &NsName) {
+        // Made again by now, and perhaps by ourselves.
+        if self.namespace_present(name) {
+            return;
+        }
+        let mut owned = self.state.namespaces.iter_mut();
+        let Some(owned) = owned.find(|owned| owned.name == *name) else {
+            return;
+        };
+        owned.forget_identity();
+        if let Err(error) = self.save() {
+            tracing::error!(%error, "the state file does not tell that a namespace is gone");
+        }
+    }
+
     /// Whether there is a namespace of that name now.
     pub(super) fn namespace_present(&self, name: &NsName) -> bool {
         matches!(self.named.open(name), Ok(Some(_)))

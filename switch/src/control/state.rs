@@ -57,6 +57,11 @@ impl OwnedNamespace {
         }
     }
 
+    /// The namespace is gone, and the kernel may give its number to the next one that anybody makes.
+    pub fn forget_identity(&mut self) {
+        (self.dev, self.ino) = (0, 0);
+    }
+
     /// Whether the namespace that now has this name is still the one that vswitch made.
     pub fn is(&self, id: NetNsId, boot_id: &str) -> bool {
         self.dev == id.dev && self.ino == id.ino && self.boot_id == boot_id

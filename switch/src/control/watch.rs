@@ -83,6 +83,9 @@ async fn watch_namespaces(control: Weak<Control>, mut namespaces: BoxStream<'sta
             }
             // Also when the name stands for another namespace by now.
             NsEvent::Removed(name) => {
+                if let Ok(name) = name.parse() {
+                    inner.forget_identity(&name);
+                }
                 inner
                     .lose(|port| in_namespace(port, &name), "its namespace is gone")
                     .await
