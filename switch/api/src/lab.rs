@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::acl::PortAcl;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
-use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default};
+use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// Default time after which a learned address is forgotten, in seconds (IEEE 802.1Q-2022 table 8-6).
@@ -260,10 +260,6 @@ pub(crate) fn default_switch() -> SwitchName {
 
 fn yes() -> bool {
     true
-}
-
-fn is_true(value: &bool) -> bool {
-    *value
 }
 
 #[cfg(test)]

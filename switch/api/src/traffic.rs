@@ -8,6 +8,8 @@ mod text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::policy::is_default;
+
 pub use text::{Bits, Bytes, Micros};
 
 /// Frames that may wait in an impairment if nothing else is said.
@@ -287,10 +289,6 @@ impl ImpairCounters {
 
 fn is_zero(value: &u32) -> bool {
     *value == 0
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Changing a port that is there.
 
-use vswitch_api::{ApiError, EventKind, Port, PortKind};
+use vswitch_api::{ApiError, EventKind, IfAddr, Port, PortKind, Route};
 
 use super::attach::state_of;
 use super::detach::gone_is_fine;
@@ -23,10 +23,11 @@ impl Inner {
         };
         if traffic::setup(before) != traffic::setup(after) {
             self.datapath.set_traffic(id, &traffic::setup(after));
-            if traffic::same_but_for_it(before, after) {
-                // The kernel has no part in it.
-                return Ok(());
-            }
+        }
+        if in_kernel(before) == in_kernel(after) {
+            // Nothing that the kernel has a part in.
+            self.update_in_datapath(after);
+            return Ok(());
         }
         let netns = self.netns_of(after)?;
         let nl = netns.netlink().await.map_err(failed)?;
@@ -54,11 +55,8 @@ impl Inner {
         if before.up != after.up {
             self.switch_carrier(after, near, id).await?;
         }
-        // A policy that changes leaves the kernel alone. An MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
-        let layer3 = |port: &Port| (port.addresses.clone(), port.routes.clone(), port.mtu, port.up);
-        if layer3(before) != layer3(after) {
-            change_addresses(&nl, inside, before, after).await.map_err(failed)?;
-        }
+        // All of them, as an MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
+        change_addresses(&nl, inside, before, after).await.map_err(failed)?;
         if !after.up
             && let Some(live) = self.ports.get_mut(&after.name)
         {
@@ -117,6 +115,11 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// What the kernel has of a port's settings.
+fn in_kernel(port: &Port) -> (&[IfAddr], &[Route], Option<u32>, bool) {
+    (&port.addresses, &port.routes, port.mtu, port.up)
 }
 
 async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port) -> Result<(), KernelError> {

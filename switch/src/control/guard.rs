@@ -135,11 +135,10 @@ impl Inner {
         let (Some(sent), Some(received)) = (self.port_name(sent), self.port_name(received)) else {
             return;
         };
-        let on_guard = |inner: &Self| {
-            let port = inner.state.lab.ports.iter().find(|port| port.name == received);
-            port.is_some_and(|port| inner.guards(&port.switch))
-        };
-        if !on_guard(self) {
+        if !self
+            .port_of_lab(&received)
+            .is_some_and(|port| self.guards(&port.switch))
+        {
             return;
         }
         let younger = if self.rank(&sent) > self.rank(&received) {
@@ -159,7 +158,7 @@ impl Inner {
 
     /// Shuts a port, for a time or until it is set up by hand.
     pub(super) async fn shut(&mut self, name: &PortName, reason: String, back_off: Option<Duration>) {
-        let Some(port) = self.state.lab.ports.iter().find(|port| port.name == *name).cloned() else {
+        let Some(port) = self.port_of_lab(name).cloned() else {
             return;
         };
         let Some(live) = self
@@ -190,8 +189,8 @@ impl Inner {
 
     /// A station beyond the limit was seen on a port that is to be shut then.
     pub(super) async fn port_limit_reached(&mut self, name: &PortName) {
-        let port = self.state.lab.ports.iter().find(|port| port.name == *name);
-        // A frame was also dropped if the port only drops.
+        let port = self.port_of_lab(name);
+        // The setting may be another one by now.
         let shuts = port.filter(|port| port.learning.beyond == BeyondLimit::Shut);
         if let Some(port) = shuts {
             let limit = match port.learning.limit {
@@ -204,7 +203,7 @@ impl Inner {
 
     /// Opens a port that was shut.
     pub(super) async fn open(&mut self, name: &PortName) {
-        let Some(port) = self.state.lab.ports.iter().find(|port| port.name == *name).cloned() else {
+        let Some(port) = self.port_of_lab(name).cloned() else {
             return;
         };
         let Some(live) = self.ports.get_mut(name) else { return };

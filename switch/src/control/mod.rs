@@ -190,6 +190,10 @@ impl Control {
 }
 
 impl Inner {
+    fn port_of_lab(&self, name: &PortName) -> Option<&vswitch_api::Port> {
+        self.state.lab.ports.iter().find(|port| port.name == *name)
+    }
+
     fn emit(&self, kind: EventKind) {
         let time_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -216,17 +220,10 @@ impl Inner {
         live.state = state;
         live.reason.clone_from(&reason);
         let id = live.id;
-        if let Some(port) = self.state.lab.ports.iter().find(|port| port.name == *name)
+        if let Some(port) = self.port_of_lab(name)
             && let (Some(id), Some(switch)) = (id.filter(|_| state != PortState::Up), self.switches.get(&port.switch))
         {
-            let port = Some(id);
-            self.datapath.fdb_flush(
-                *switch,
-                FdbFilter {
-                    port,
-                    ..FdbFilter::default()
-                },
-            );
+            self.datapath.fdb_flush(*switch, FdbFilter::of_port(id));
         }
         self.emit(EventKind::PortState {
             port: name.clone(),

@@ -3,7 +3,7 @@
 use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::request::PortPatch;
 use vswitch_api::traffic::{Impairment, MAX_DELAY_US, MAX_LIMIT, MAX_RATE, RateLimit, Share};
-use vswitch_api::{ApiError, Impairments, Lab, Port, StormControl};
+use vswitch_api::{ApiError, Lab, Port};
 
 use super::text;
 use crate::datapath::TrafficSetup;
@@ -16,17 +16,6 @@ pub(super) fn setup(port: &Port) -> TrafficSetup {
         police: port.police,
         storm: port.storm,
     }
-}
-
-/// Whether two ports differ in nothing but what they do to their traffic.
-pub(super) fn same_but_for_it(a: &Port, b: &Port) -> bool {
-    let rest = |port: &Port| Port {
-        impair: Impairments::default(),
-        police: None,
-        storm: StormControl::default(),
-        ..port.clone()
-    };
-    rest(a) == rest(b)
 }
 
 /// Takes over what a patch says.
@@ -200,6 +189,8 @@ fn check_rates(bps: Option<u64>, pps: Option<u64>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use vswitch_api::PortKind;
+
+    use vswitch_api::{Impairments, StormControl};
 
     use super::*;
 

@@ -144,13 +144,7 @@ impl Control {
     /// NotFound.
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
         let inner = self.inner.lock().await;
-        let port = inner
-            .state
-            .lab
-            .ports
-            .iter()
-            .find(|port| port.name == *name)
-            .ok_or_else(|| text::no_port(name))?;
+        let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let counts = inner
             .switches
             .get(&port.switch)
@@ -165,8 +159,7 @@ impl Control {
     /// NotFound.
     pub async fn acl(&self, name: &PortName) -> Result<PortAclView, ApiError> {
         let inner = self.inner.lock().await;
-        let port = inner.state.lab.ports.iter().find(|port| port.name == *name);
-        let port = port.ok_or_else(|| text::no_port(name))?;
+        let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let snapshot = inner.datapath.snapshot();
         let id = inner.ports.get(name).and_then(|live| live.id);
         let policy = id.and_then(|id| snapshot.port(id)).map(|port| port.policy());

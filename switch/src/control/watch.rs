@@ -157,7 +157,7 @@ impl Inner {
             return;
         }
         let name = name.clone();
-        let Some(port) = self.state.lab.ports.iter().find(|port| port.name == name) else {
+        let Some(port) = self.port_of_lab(&name) else {
             return;
         };
         if change.gone {

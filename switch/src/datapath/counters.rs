@@ -182,7 +182,7 @@ impl DropReason {
 }
 
 /// The counters that one worker keeps for one port, on cache lines of their own.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCounters {
     pub(super) rx_frames: Counter,
@@ -200,29 +200,16 @@ pub struct WorkerCounters {
     pub(super) tx_corrupted: Counter,
     pub(super) rx_reordered: Counter,
     pub(super) tx_reordered: Counter,
-    drops: [Counter; DropReason::ALL.len()],
+    drops: Drops,
 }
 
-impl Default for WorkerCounters {
+/// A counter for each reason.
+#[derive(Debug)]
+struct Drops([Counter; DropReason::ALL.len()]);
+
+impl Default for Drops {
     fn default() -> Self {
-        Self {
-            rx_frames: Counter::default(),
-            rx_bytes: Counter::default(),
-            rx_forwarded: Counter::default(),
-            rx_flooded: Counter::default(),
-            flood_copies: Counter::default(),
-            mirror_copies: Counter::default(),
-            tx_frames: Counter::default(),
-            tx_bytes: Counter::default(),
-            rx_duplicates: Counter::default(),
-            tx_duplicates: Counter::default(),
-            tx_segments: Counter::default(),
-            rx_corrupted: Counter::default(),
-            tx_corrupted: Counter::default(),
-            rx_reordered: Counter::default(),
-            tx_reordered: Counter::default(),
-            drops: [const { Counter(AtomicU64::new(0)) }; DropReason::ALL.len()],
-        }
+        Self(std::array::from_fn(|_| Counter::default()))
     }
 }
 
@@ -235,7 +222,7 @@ impl WorkerCounters {
 
     /// Counts `n` dropped frames.
     pub fn drop_frames(&self, reason: DropReason, n: u64) {
-        self.drops[reason as usize].add(n);
+        self.drops.0[reason as usize].add(n);
     }
 
     /// Adds these to `total`.
@@ -256,7 +243,7 @@ impl WorkerCounters {
         total.impair.rx_reordered += self.rx_reordered.get();
         total.impair.tx_reordered += self.tx_reordered.get();
         for reason in DropReason::ALL {
-            let count = self.drops[reason as usize].get();
+            let count = self.drops.0[reason as usize].get();
             if count > 0 {
                 let drops = if reason.is_egress() {
                     &mut total.tx_drops

@@ -130,6 +130,16 @@ pub struct FdbFilter {
     pub sticky: bool,
 }
 
+impl FdbFilter {
+    /// What was learned on a port, but for sticky stations.
+    pub fn of_port(port: PortId) -> Self {
+        Self {
+            port: Some(port),
+            ..Self::default()
+        }
+    }
+}
+
 /// What learning a source address did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {

@@ -168,7 +168,10 @@ impl<'a> Way<'a> {
                 }
                 Output::Flood(ports) => {
                     tally.flooded += 1;
-                    for egress in ports.iter().filter(|egress| self.floods_to::<POLICY>(*egress, vlan)) {
+                    for egress in ports
+                        .iter()
+                        .filter(|egress| self.may_leave::<POLICY>(*egress, vlan).is_ok())
+                    {
                         tally.copies += 1;
                         lists.push(egress, i);
                     }
@@ -309,7 +312,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Whether a frame for the station behind `egress` may go there.
+    /// Whether a frame, for the station behind `egress` or flooded, may go there.
     #[inline]
     pub(super) fn may_leave<const POLICY: bool>(&self, egress: PortId, vlan: FrameVlan) -> Result<(), DropReason> {
         if egress == self.port.id && !(POLICY && self.port.policy().flooding.hairpin) {
@@ -325,12 +328,6 @@ impl<'a> Way<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether a flooded frame goes to `egress` too.
-    #[inline]
-    fn floods_to<const POLICY: bool>(&self, egress: PortId, vlan: FrameVlan) -> bool {
-        self.may_leave::<POLICY>(egress, vlan).is_ok()
     }
 }
 

@@ -311,14 +311,7 @@ impl Datapath {
         if !after.up || before.policy().vlan != after.policy().vlan {
             // A worker may still be learning from it by the old snapshot.
             self.quiesce();
-            let port = Some(id);
-            self.fdb_flush(
-                after.switch,
-                FdbFilter {
-                    port,
-                    ..FdbFilter::default()
-                },
-            );
+            self.fdb_flush(after.switch, FdbFilter::of_port(id));
         }
     }
 

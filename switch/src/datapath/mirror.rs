@@ -184,14 +184,7 @@ impl Datapath {
             self.quiesce();
         }
         for port in destinations {
-            let port_id = Some(port.id);
-            self.fdb_flush(
-                port.switch,
-                FdbFilter {
-                    port: port_id,
-                    ..FdbFilter::default()
-                },
-            );
+            self.fdb_flush(port.switch, FdbFilter::of_port(port.id));
         }
     }
 }

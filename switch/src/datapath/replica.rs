@@ -125,11 +125,7 @@ mod tests {
                     for n in 0..20_000u64 {
                         fdb.learn(key(n * 7 % 16), PortId(port), 1, LearnRule::PLAIN);
                         if n % 97 == 0 {
-                            let port = Some(PortId(port));
-                            fdb.flush(FdbFilter {
-                                port,
-                                ..FdbFilter::default()
-                            });
+                            fdb.flush(FdbFilter::of_port(PortId(port)));
                         }
                     }
                 });

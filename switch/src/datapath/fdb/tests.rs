@@ -12,13 +12,6 @@ fn key(n: u64) -> FdbKey {
     FdbKey::new(0, 0x0200_0000_0000 + n)
 }
 
-fn of(port: PortId) -> FdbFilter {
-    FdbFilter {
-        port: Some(port),
-        ..FdbFilter::default()
-    }
-}
-
 #[test]
 fn a_sticky_station_stays() {
     let fdb = Fdb::new(16);
@@ -30,7 +23,13 @@ fn a_sticky_station_stays() {
     assert_eq!(fdb.learn(key(1), P2, 11, LearnRule::PLAIN), Learned::Known);
     assert_eq!((fdb.lookup(key(1)), fdb.age(1000, 1)), (Some(P1), 0));
     assert_eq!(
-        (fdb.flush(of(P1)), fdb.flush(FdbFilter { sticky: true, ..of(P1) })),
+        (
+            fdb.flush(FdbFilter::of_port(P1)),
+            fdb.flush(FdbFilter {
+                sticky: true,
+                ..FdbFilter::of_port(P1)
+            })
+        ),
         (0, 1)
     );
 }
@@ -133,7 +132,7 @@ fn the_default_capacity_can_be_filled() {
     let fdb = Fdb::new(65_536);
     assert!((0..65_536).all(|n| fdb.learn(key(n * 7919), P1, 1, LearnRule::PLAIN) == Learned::New));
     assert!((0..65_536).all(|n| fdb.lookup(key(n * 7919)) == Some(P1)));
-    assert_eq!(fdb.flush(of(P1)), 65_536);
+    assert_eq!(fdb.flush(FdbFilter::of_port(P1)), 65_536);
     assert!(fdb.is_empty() && fdb.buckets.iter().all(|b| b.strayed.load(Ordering::Relaxed) == 0));
 }
 
@@ -194,7 +193,7 @@ proptest! {
                 _ => {
                     let before = map.len();
                     map.retain(|_, (p, is_static)| *is_static || *p != port);
-                    prop_assert_eq!(fdb.flush(of(PortId(port))) as usize, before - map.len());
+                    prop_assert_eq!(fdb.flush(FdbFilter::of_port(PortId(port))) as usize, before - map.len());
                 }
             }
             prop_assert_eq!(fdb.len() as usize, map.len());
