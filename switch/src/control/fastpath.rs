@@ -97,7 +97,10 @@ impl Inner {
             let link = own.link_by_name(&name).await?;
             let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;
             own.set_queue_length(link.index, SHADOW_QUEUE).await?;
-            own.set_up(link.index).await?;
+            if !link.up {
+                own.set_no_queue(link.index).await?;
+                own.set_up(link.index).await?;
+            }
             let end = NearEnd {
                 switch: port.switch.clone(),
                 near: (near.name.clone(), near.index),
