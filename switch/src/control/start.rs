@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::Mutex;
 use vswitch_api::{ApiError, ErrorCode, Lab, PortKind};
 
 use super::attach::Adopt;
@@ -13,7 +13,7 @@ use super::complete::{Interfaces, complete};
 use super::detach::gone_is_fine;
 use super::requests::absent_namespaces;
 use super::state::{Journal, StateFile, boot_id};
-use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, text, watch};
+use super::{Control, ControlConfig, Events, Inner, text, watch};
 use crate::datapath::{Datapath, DatapathConfig};
 use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
 
@@ -62,7 +62,7 @@ impl Control {
             Err(_) => None,
         };
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
-        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let events = Arc::new(Events::new());
         let mut inner = Inner {
             state,
             file,

@@ -101,9 +101,7 @@ async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
         let mut inner = control.inner.lock().await;
         ready.clear_ready();
         let (events, lost) = inner.datapath.take_events();
-        if lost > 0 {
-            inner.emit(EventKind::Missed { count: lost });
-        }
+        inner.events.lose(lost);
         for event in events {
             inner.datapath_event(event).await;
         }
