@@ -56,6 +56,7 @@ async fn start() -> Arc<Control> {
         state_dir: "/run/state".into(),
         netns_dir: "/run/netns".into(),
         workers: 2,
+        cpus: Vec::new(),
         spin_us: 0,
         // As the black-box tests have it.
         fastpath: std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off"),

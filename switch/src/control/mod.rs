@@ -64,6 +64,8 @@ pub struct ControlConfig {
     pub netns_dir: PathBuf,
     /// Worker threads, at least 1.
     pub workers: usize,
+    /// Cores that they are pinned to, in turn; none: wherever the kernel puts them.
+    pub cpus: Vec<usize>,
     /// Microseconds that a worker goes on looking for frames before it sleeps.
     pub spin_us: u32,
     /// Whether the kernel is to forward by itself what it can.
