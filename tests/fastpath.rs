@@ -150,7 +150,7 @@ fn a_daemon_without_the_fast_path_removes_it_and_one_with_it_has_it_again() {
     let pair = TcpPair::connect(&stations[0], &stations[1], false);
     for on in [false, true, false] {
         lab.kill_daemon();
-        lab.set_fastpath(on);
+        lab.set_datapath("fastpath", on);
         lab.start();
         assert!(lab.ports().iter().all(|port| port.fastpath == on));
         pair.exchange(50);

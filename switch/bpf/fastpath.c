@@ -14,13 +14,19 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
+#include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #define MAX_SLOTS 4096
 #define MAX_STATIONS 131072
 #define NSEC_PER_SEC 1000000000ULL
+
+/* linux/include/net/ipv6.h; RFC 2675 section 2. */
+#define IPV6_TLV_JUMBO 0xc2
 
 /* port.flags: frames from and to the port may be forwarded here. */
 #define DIRECT 1
@@ -86,6 +92,24 @@ struct {
 	__type(key, __u32);
 	__type(value, struct counters);
 } counts SEC(".maps");
+
+/* Whether the segments of a BIG TCP frame over IPv6 fit the MTU. The kernel counts the hop-by-hop header with the jumbo payload
+ * option (RFC 2675), which no segment has. */
+static __always_inline int fits_without_jumbo(struct __sk_buff *skb, __u32 mtu)
+{
+	struct {
+		struct ipv6hdr ip;
+		__u8 next, length, option, option_length;
+		__be32 payload;
+		struct tcphdr tcp;
+	} headers;
+
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || skb->len <= 0xffff ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, &headers, sizeof(headers)))
+		return 0;
+	return headers.ip.nexthdr == IPPROTO_HOPOPTS && headers.length == 0 && headers.option == IPV6_TLV_JUMBO &&
+	       headers.next == IPPROTO_TCP && sizeof(headers.ip) + headers.tcp.doff * 4 + skb->gso_size <= mtu;
+}
 
 static __always_inline __u64 address(const __u8 *mac)
 {
@@ -161,7 +185,7 @@ int from_station(struct __sk_buff *skb)
 	if (!out || !(out->flags & DIRECT) || out->net[0] != in->net[0] || out->net[1] != in->net[1])
 		goto daemon;
 	/* The daemon says in its counters why a frame that is too long for the port is dropped. */
-	if (bpf_check_mtu(skb, out->near, &mtu, 0, BPF_MTU_CHK_SEGS))
+	if (bpf_check_mtu(skb, out->near, &mtu, 0, BPF_MTU_CHK_SEGS) && !fits_without_jumbo(skb, mtu))
 		goto daemon;
 
 	now = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;

@@ -115,6 +115,8 @@ pub struct Datapath {
     pub spin_us: u32,
     /// Whether the kernel forwards by itself what it can.
     pub fastpath: bool,
+    /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
+    pub big_tcp: bool,
 }
 
 impl Default for Datapath {
@@ -123,6 +125,7 @@ impl Default for Datapath {
             workers: 0,
             spin_us: DEFAULT_SPIN_US,
             fastpath: true,
+            big_tcp: true,
         }
     }
 }
@@ -240,6 +243,7 @@ impl Config {
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
             ("datapath.spin_us", new.datapath.spin_us != old.datapath.spin_us),
             ("datapath.fastpath", new.datapath.fastpath != old.datapath.fastpath),
+            ("datapath.big_tcp", new.datapath.big_tcp != old.datapath.big_tcp),
         ];
         keys.into_iter()
             .filter(|(_, differs)| *differs)

@@ -355,6 +355,7 @@ impl Inner {
                 Some(PortIo::Packet(_)) | None => 1,
             },
             fastpath: io.is_some_and(|io| io.fast().is_some()),
+            big_tcp: live.big_tcp,
             fdb_entries: fdb_counts.get(id.index()).copied().unwrap_or(0),
             counters: self.datapath.counters(id),
         }
@@ -386,6 +387,7 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         state_secs: 0,
         queues: 0,
         fastpath: false,
+        big_tcp: false,
         fdb_entries: 0,
         counters: Default::default(),
     }

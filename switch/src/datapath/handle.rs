@@ -47,6 +47,8 @@ pub(super) struct Shared {
     all_seen: Condvar,
     events: ArrayQueue<DatapathEvent>,
     lost_events: AtomicU64,
+    /// Since control asked last.
+    edited: AtomicBool,
     event_pending: AtomicBool,
     event_fd: EventFd,
 }
@@ -63,6 +65,10 @@ impl Shared {
         if self.events.push(event).is_err() {
             self.lost_events.fetch_add(1, Ordering::Relaxed);
         }
+        self.call_control();
+    }
+
+    fn call_control(&self) {
         if !self.event_pending.swap(true, Ordering::AcqRel) {
             let _ = self.event_fd.write(1);
         }
@@ -112,6 +118,7 @@ impl Datapath {
             all_seen: Condvar::new(),
             events: ArrayQueue::new(EVENT_QUEUE),
             lost_events: AtomicU64::new(0),
+            edited: AtomicBool::new(false),
             event_pending: AtomicBool::new(false),
             event_fd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         });
@@ -156,6 +163,8 @@ impl Datapath {
         self.shared.generation.fetch_add(1, Ordering::Release);
         self.shared.wake_workers();
         before.give_to_kernel(&after);
+        self.shared.edited.store(true, Ordering::Release);
+        self.shared.call_control();
         result
     }
 
@@ -382,6 +391,15 @@ impl Datapath {
         self.snapshot().port(id).map(|port| port.io.clone())
     }
 
+    /// Whether the kernel forwards by itself what it knows between all ports of a switch that are up.
+    pub fn kernel_carries_all(&self, switch: SwitchId) -> bool {
+        let snapshot = self.snapshot();
+        let ports = snapshot.ports.iter().flatten();
+        ports
+            .filter(|port| port.switch == switch && port.up)
+            .all(|port| port.io.fast().is_some() && !needs_userspace(&snapshot, port))
+    }
+
     /// Counters of a port since it was added.
     pub fn counters(&self, id: PortId) -> PortCounters {
         let mut total = PortCounters::default();
@@ -466,8 +484,10 @@ impl Datapath {
         let _ = self.shared.event_fd.read();
         // Before the queue is emptied: an event that comes meanwhile is either taken now or signalled again.
         self.shared.event_pending.store(false, Ordering::Release);
+        let edited = self.shared.edited.swap(false, Ordering::Acquire);
         let events = std::iter::from_fn(|| self.shared.events.pop())
             .take(EVENT_QUEUE)
+            .chain(edited.then_some(DatapathEvent::Edited))
             .collect();
         (events, self.shared.lost_events.swap(0, Ordering::Relaxed))
     }
