@@ -245,6 +245,24 @@ fn compare(ports: &[(&str, &str)], vlans: &[Option<u16>]) {
 }
 
 #[test]
+fn a_switch_that_tells_vlans_apart() {
+    let ports = [
+        ("ten", "--vlan 10"),
+        ("ten2", "--vlan 10"),
+        ("ten3", "--vlan 10 --accept untagged --mtu 9000"),
+        ("tentap", "--vlan 10 --type tap"),
+        ("native", "--trunk 20-29 --native 10"),
+        ("trunk", "--trunk 10,20"),
+        ("tunnel", "--tunnel 10 --flood broadcast"),
+        ("twenty", "--vlan 20"),
+        ("isolated", "--vlan 10 --isolation isolated"),
+        ("plain", ""),
+        ("plain2", ""),
+    ];
+    compare(&ports, &[Some(10), Some(20), None]);
+}
+
+#[test]
 fn a_switch_without_vlans() {
     let ports = [
         ("one", ""),

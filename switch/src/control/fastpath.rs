@@ -141,8 +141,9 @@ impl Inner {
             let known = match (switches.get(&leftover.switch), ports.get(&leftover.slot)) {
                 (Some(switch), Some(port)) => {
                     // Not adopted: the FDB knows better already, which is in the map too then, or it is full.
-                    self.datapath.fdb_adopt(*switch, leftover.mac, *port, leftover.seen)
-                        || self.datapath.fdb_knows(*switch, leftover.mac)
+                    let (vlan, mac) = (leftover.vlan, leftover.mac);
+                    self.datapath.fdb_adopt(*switch, vlan, mac, *port, leftover.seen)
+                        || self.datapath.fdb_knows(*switch, vlan, mac)
                 }
                 _ => false,
             };

@@ -25,7 +25,7 @@ use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
 use super::{mirror, tap};
-use crate::fastpath::needs_userspace;
+use crate::fastpath::direct;
 use crate::frame::mac_to_u64;
 use crate::kernel::packet::Messages;
 use crate::port::PortIo;
@@ -273,7 +273,7 @@ impl Datapath {
         })?;
         if let Some(fast) = port.io.fast() {
             fast.bind(port.id);
-            fast.set_direct(!needs_userspace(&self.snapshot(), &port));
+            fast.set_direct(direct(&self.snapshot(), &port));
         }
         // After the snapshot: a worker that is told of the port finds it there.
         if let Err(error) = self.poll(&port) {
@@ -391,13 +391,15 @@ impl Datapath {
         self.snapshot().port(id).map(|port| port.io.clone())
     }
 
-    /// Whether the kernel forwards by itself what it knows between all ports of a switch that are up.
+    /// Whether the kernel forwards by itself what it knows between all ports of a switch that are up, without putting tags in or
+    /// taking them out.
     pub fn kernel_carries_all(&self, switch: SwitchId) -> bool {
         let snapshot = self.snapshot();
         let ports = snapshot.ports.iter().flatten();
-        ports
-            .filter(|port| port.switch == switch && port.up)
-            .all(|port| port.io.fast().is_some() && !needs_userspace(&snapshot, port))
+        ports.filter(|port| port.switch == switch && port.up).all(|port| {
+            let direct = direct(&snapshot, port).filter(|_| port.io.fast().is_some());
+            direct.is_some_and(|direct| direct.tags || port.policy().vlan.is_access())
+        })
     }
 
     /// Counters of a port since it was added.

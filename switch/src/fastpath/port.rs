@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
 
-use super::{FastPath, lock, switch_key};
+use super::{Direct, FastPath, lock, switch_key};
 use crate::datapath::PortId;
 use crate::kernel::KernelError;
 use crate::kernel::bpf::{FastCounters, PortRecord, Program, settle};
@@ -31,7 +31,7 @@ impl NearEnd {
             near: self.near.1,
             shadow: self.shadow.1,
             mac: self.mac.0,
-            flags: 0,
+            ..PortRecord::default()
         }
     }
 }
@@ -89,8 +89,10 @@ impl FastPort {
         lock(&self.fast.by_port).remove(&id);
     }
 
-    /// Whether the kernel may forward its frames, from now on.
-    pub fn set_direct(&self, direct: bool) {
+    /// Which of its frames the kernel may forward from now on, if any.
+    ///
+    /// What is allowed is changed by way of nothing being allowed, and [`FastPort::settle`] in between.
+    pub fn set_direct(&self, direct: Option<Direct>) {
         let mut slots = lock(&self.fast.slots);
         if self.fast.is_frozen() {
             return;

@@ -23,7 +23,7 @@ use super::error::KernelError;
 /// Ports that can be in the maps: MAX_SLOTS of the source.
 pub const MAX_SLOTS: u16 = 4096;
 /// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
-const LAYOUT: &str = "v1";
+const LAYOUT: &str = "v2";
 
 #[cfg(fastpath_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));
@@ -84,12 +84,18 @@ pub struct PortRecord {
     pub shadow: u32,
     /// Address of the interface inside.
     pub mac: [u8; 6],
-    /// [`DIRECT`] or 0.
+    /// [`DIRECT`] and [`TAGS`].
     pub flags: u16,
+    /// VLAN of untagged frames, 0 for none.
+    pub vlan: u16,
+    /// Always 0.
+    pub unused: [u16; 3],
 }
 
-/// Frames from and to the port may be forwarded in the kernel.
+/// Untagged frames from and to the port may be forwarded in the kernel.
 pub const DIRECT: u16 = 1;
+/// Tagged ones too.
+pub const TAGS: u16 = 2;
 
 /// `struct counters`: what the programs forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +120,7 @@ unsafe impl Pod for PortRecord {}
 // SAFETY: see above.
 unsafe impl Pod for FastCounters {}
 const _: () = assert!(size_of::<StationKey>() == 24 && size_of::<PlaceValue>() == 16);
-const _: () = assert!(size_of::<PortRecord>() == 32 && size_of::<FastCounters>() == 32);
+const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 32);
 
 /// The loaded programs and their maps. Dropping it leaves in the kernel what is pinned.
 pub struct Bpf {
@@ -252,7 +258,7 @@ impl Bpf {
         lock(&self.ports).get(&slot.into(), 0).unwrap_or_default()
     }
 
-    /// Writes a record. All but the flags may change only while the record is not [`DIRECT`].
+    /// Writes a record. All but [`DIRECT`] may change only while the record is not [`DIRECT`].
     ///
     /// # Errors
     /// None is known for a slot below [`MAX_SLOTS`].
