@@ -122,6 +122,7 @@ impl Control {
         if let Some(name) = switch {
             inner.find_switch(name)?;
         }
+        inner.read_overruns(None).await;
         let counts: BTreeMap<_, _> = inner
             .switches
             .iter()
@@ -145,6 +146,7 @@ impl Control {
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
         let inner = self.inner.lock().await;
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
+        inner.read_overruns(Some(name)).await;
         let counts = inner
             .switches
             .get(&port.switch)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
@@ -20,6 +21,8 @@ pub struct NearEnd {
     pub near: (String, u32),
     /// Name and index of the shadow TAP.
     pub shadow: (String, u32),
+    /// Frames that the shadow TAP has dropped so far.
+    pub dropped: u64,
     /// Address of the interface inside.
     pub mac: Mac,
 }
@@ -43,11 +46,14 @@ pub struct FastPort {
     record: PortRecord,
     /// What the counters were when the port came: they may be older than it.
     before: FastCounters,
+    /// Frames that the shadow TAP dropped: before the port came, and as far as is known.
+    dropped: (u64, AtomicU64),
 }
 
 impl FastPort {
-    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord) -> Self {
+    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord, dropped: u64) -> Self {
         Self {
+            dropped: (dropped, AtomicU64::new(dropped)),
             before: fast.kernel.counters(slot),
             fast,
             slot,
@@ -110,6 +116,16 @@ impl FastPort {
         if !self.fast.is_frozen() {
             settle();
         }
+    }
+
+    /// How many frames the shadow TAP has dropped by now.
+    pub fn note_dropped(&self, frames: u64) {
+        self.dropped.1.store(frames, Ordering::Relaxed);
+    }
+
+    /// Frames for the daemon that the queue of the shadow TAP had no room for, as far as was noted.
+    pub fn overruns(&self) -> u64 {
+        self.dropped.1.load(Ordering::Relaxed).saturating_sub(self.dropped.0)
     }
 
     /// Adds what the kernel forwarded.

@@ -36,6 +36,8 @@ pub struct Link {
     pub peer_nsid: Option<i32>,
     /// Bytes up to which the stack hands it TCP frames uncut (IFLA_GSO_MAX_SIZE).
     pub gso_max_size: u32,
+    /// Frames that were to be sent by it and were dropped since it was made.
+    pub tx_dropped: u64,
 }
 
 /// What [`Link::gso_max_size`] is unless somebody changed it (linux GSO_LEGACY_MAX_SIZE).
@@ -66,6 +68,7 @@ impl Link {
             peer_index: None,
             peer_nsid: None,
             gso_max_size: USUAL_GSO_SIZE,
+            tx_dropped: 0,
         };
         for attribute in message.attributes {
             match attribute {
@@ -77,6 +80,7 @@ impl Link {
                 LinkAttribute::Link(index) => link.peer_index = Some(index),
                 LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
                 LinkAttribute::GsoMaxSize(bytes) => link.gso_max_size = bytes,
+                LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
