@@ -72,6 +72,7 @@ impl Inner {
                 Err(error) => tracing::warn!(port = %port.name, %error, "the port is without the kernel fast path"),
             }
         }
+        own.drop_ingress_again(near.index).await?;
         open_packet(&self.own, near.index, false).await
     }
 

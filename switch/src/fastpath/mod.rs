@@ -38,7 +38,7 @@ pub use port::{FastPort, NearEnd};
 use crate::datapath::snapshot::{PortEntry, Snapshot};
 use crate::datapath::{PortId, Replica};
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, Program, SwitchKey, unmount};
+use crate::kernel::bpf::{Bpf, SwitchKey, unmount};
 use replica::SwitchReplica;
 use slots::Slots;
 
@@ -103,12 +103,11 @@ impl FastPath {
     /// Loads the programs; links and maps are pinned under `root`. The calling thread is in the namespace of the near ends.
     ///
     /// # Errors
-    /// Those of [`Bpf::load`] and [`Bpf::attach`]; nothing is left at `root` then.
+    /// Those of [`Bpf::load`] and [`Bpf::choose_hook`]; nothing is left at `root` then.
     pub fn open(root: &Path) -> Result<Arc<Self>, KernelError> {
-        let opened = Bpf::load(root).and_then(|kernel| {
+        let opened = Bpf::load(root).and_then(|mut kernel| {
             // Whether it can be attached is found out here, once, and not at each port. Nothing uses the own namespace's lo.
-            kernel.attach(Program::ToStation, "lo", LOOPBACK)?;
-            kernel.detach(LOOPBACK);
+            kernel.choose_hook("lo", LOOPBACK)?;
             Ok(kernel)
         });
         let kernel = opened.inspect_err(|_| unmount(root))?;

@@ -11,6 +11,8 @@ pub mod bpf;
 #[cfg(not(feature = "fastpath"))]
 #[path = "bpf_absent.rs"]
 pub mod bpf;
+#[cfg(feature = "fastpath")]
+mod clsact;
 mod error;
 mod link;
 pub mod monitor;
