@@ -1,5 +1,9 @@
 //! Counters add up: nothing gets lost between them.
 
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 use vswitch_tests::api::view::{PortCounters, PortView};
 use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::frame::{mac, probe};
@@ -91,6 +95,44 @@ fn frames_add_up(more: impl FnOnce(&Lab)) {
         total(&ports, |c| sum(&c.rx_drops)) > 0 && total(&ports, |c| sum(&c.tx_drops)) > 0,
         "no drop was tried"
     );
+}
+
+/// Whatever carries frames to the daemon: a queue that is full does not lose them in silence.
+#[test]
+fn frames_that_come_while_the_daemon_does_not_run_are_overruns() {
+    const FRAMES: u32 = 80_000;
+    let mut lab = Lab::new();
+    let stations: Vec<_> = [("red", 1), ("blue", 2)]
+        .map(|(name, n)| Station::add(&lab, name, PortKind::Veth, n))
+        .into();
+    stations.iter().for_each(Station::silence);
+    let raw = stations[0].raw(false);
+    let before = settled(&lab);
+    lab.daemon().signal(Signal::SIGSTOP);
+    for id in 0..FRAMES {
+        raw.send(&probe(mac(9, 9), mac(1, 1), id));
+        if id % 256 == 0 {
+            // The kernel's own queue between the two ends of a pair is short.
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+    lab.daemon().signal(Signal::SIGCONT);
+    wait_for("all frames to be counted", || {
+        lab.port("red").counters.rx_frames == before_of(&before, "red").rx_frames + u64::from(FRAMES)
+    });
+    let c = lab.port("red").counters;
+    assert!(c.rx_drops["overrun"] > 1000, "{c:?}");
+    assert_eq!(c.rx_frames, c.rx_forwarded + c.rx_flooded + sum(&c.rx_drops), "{c:?}");
+    assert!(!lab.port("blue").counters.rx_drops.contains_key("overrun"));
+    // What the daemon before lost is not the next one's.
+    lab.kill_daemon();
+    lab.start();
+    assert!(!lab.port("red").counters.rx_drops.contains_key("overrun"));
+}
+
+fn before_of<'a>(ports: &'a [PortView], name: &str) -> &'a PortCounters {
+    let port = ports.iter().find(|port| port.port.name.as_str() == name);
+    &port.expect("the port is there").counters
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use vswitch_tests::api::view::FdbEntry;
 use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::fastpath::{counters, lab_with, sum};
 use vswitch_tests::frame::{mac, probe, probe_id, probe_of_len, tagged};
@@ -62,9 +63,6 @@ fn what_is_not_plain_known_unicast_passes_the_daemon() {
     wire.send("v1", &[probe(Mac::BROADCAST, mac(1, 1), 0)]);
     wire.send("v2", &[probe(Mac::BROADCAST, mac(1, 2), 0)]);
     let before = sum(&lab, |c| c.rx_fastpath);
-    let plain = probe(mac(1, 2), mac(1, 1), 1);
-    let frames = [tagged(&plain, 0x8100, 100), tagged(&plain, 0x88a8, 7)];
-    wire.check("v1", &frames, &["v2"], &frames);
     let own = [probe(mac(1, 1), mac(1, 1), 2)];
     wire.check("v1", &own, &[], &[]);
     let unknown = [probe(mac(9, 9), mac(1, 1), 3), probe(Mac::BROADCAST, mac(1, 1), 4)];
@@ -73,6 +71,47 @@ fn what_is_not_plain_known_unicast_passes_the_daemon() {
     let known: Vec<_> = (0..50).map(|id| probe(mac(1, 2), mac(1, 1), 100 + id)).collect();
     wire.check("v1", &known, &["v2"], &known);
     assert_eq!(sum(&lab, |c| c.rx_fastpath), before + 50);
+    // Where no port has a VLAN a tag is payload, and else a reason to look closer.
+    let tags = known[..2].iter().zip([(0x8100, 100), (0x88a8, 7)]);
+    let tags: Vec<_> = tags.map(|(frame, (kind, tci))| tagged(frame, kind, tci)).collect();
+    wire.check("v1", &tags, &["v2"], &tags);
+    assert_eq!(sum(&lab, |c| c.rx_fastpath), before + 52);
+    lab.ok("add-port other --vlan 10");
+    wire.send("v2", &[tagged(&probe(Mac::BROADCAST, mac(1, 2), 0), 0x8100, 100)]);
+    wire.check("v1", &tags[..1], &["v2"], &tags[..1]);
+    assert_eq!(sum(&lab, |c| c.rx_fastpath), before + 52);
+}
+
+#[test]
+fn access_ports_of_one_vlan_have_it_with_each_other() {
+    let Some((mut lab, stations)) = lab_with(4) else { return };
+    for (port, vlan) in [("v1", "10"), ("v2", "10"), ("v3", "20"), ("v4", "10")] {
+        lab.ok(&format!("set port {port} --vlan {vlan}"));
+    }
+    stations[0].ping(stations[1].v4);
+    for v6 in [false, true] {
+        transfer::tcp(&stations[0], &stations[1], v6, 100);
+    }
+    assert!(!stations[0].reaches(stations[2].v4), "another VLAN");
+    let c = counters(&lab, &stations[0]);
+    assert!(c.rx_fastpath * 10 > c.rx_frames * 9, "most pass the daemon: {c:?}");
+    // The next daemon knows who is in which VLAN.
+    let pair = TcpPair::connect(&stations[0], &stations[1], false);
+    lab.kill_daemon();
+    pair.exchange(20);
+    lab.start();
+    let is_two = |entry: &FdbEntry| entry.mac == stations[1].mac() && entry.vlan.is_some_and(|vlan| vlan.get() == 10);
+    assert!(lab.fdb("main").iter().any(is_two));
+    // Its VLAN is another one from here on, at once.
+    pair.exchange(20);
+    let (one, two) = (stations[0].raw(false), stations[1].raw(false));
+    lab.ok("set port v2 --vlan 20");
+    (0..50).for_each(|id| one.send(&probe(stations[1].mac(), stations[0].mac(), 1000 + id)));
+    let end = Instant::now() + Duration::from_millis(300);
+    while let Some(frame) = two.recv(end) {
+        assert!(probe_id(&frame.bytes).is_none(), "a frame crossed from VLAN 10 to 20");
+    }
+    stations[1].ping_soon(stations[2].v4);
 }
 
 #[test]
@@ -150,7 +189,7 @@ fn a_daemon_without_the_fast_path_removes_it_and_one_with_it_has_it_again() {
     let pair = TcpPair::connect(&stations[0], &stations[1], false);
     for on in [false, true, false] {
         lab.kill_daemon();
-        lab.set_fastpath(on);
+        lab.set_datapath("fastpath", on);
         lab.start();
         assert!(lab.ports().iter().all(|port| port.fastpath == on));
         pair.exchange(50);

@@ -201,3 +201,58 @@ fn a_daemon_killed_amid_moves_comes_back_to_where_the_station_is() {
         }
     }
 }
+
+/// One station is in two VLANs by turns, and another of its address in each of them stays: nothing leaves its VLAN.
+#[test]
+fn in_a_storm_of_vlan_changes_nothing_leaves_its_vlan() {
+    const TEN: u32 = 10;
+    const TWENTY: u32 = 20;
+    let Some((lab, stations)) = lab_with(5) else { return };
+    let [ten, twenty, home_ten, home_twenty, wanderer] = [0, 1, 2, 3, 4].map(|n| stations[n].raw(false));
+    for (port, vlan) in [("v1", TEN), ("v2", TWENTY), ("v3", TEN), ("v4", TWENTY), ("v5", TEN)] {
+        lab.ok(&format!("set port {port} --vlan {vlan}"));
+    }
+    let nomad = mac(1, 1);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for (talk, source, vlan) in [(&ten, mac(1, 10), TEN), (&twenty, mac(1, 20), TWENTY)] {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    (0..16).for_each(|_| talk.send(&probe(nomad, source, vlan)));
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for home in [&home_ten, &home_twenty, &wanderer] {
+                    home.send(&probe(Mac::BROADCAST, nomad, 0));
+                    thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+        for round in 0..40 {
+            let (vlan, other) = if round % 2 == 0 { (TWENTY, TEN) } else { (TEN, TWENTY) };
+            lab.ok(&format!("set port v5 --vlan {vlan}"));
+            // What was on its way to the socket when the command ended.
+            thread::sleep(Duration::from_millis(5));
+            while wanderer.try_recv().is_ok() {}
+            let end = Instant::now() + Duration::from_millis(30);
+            while let Some(frame) = wanderer.recv(end) {
+                assert_ne!(probe_id(&frame.bytes), Some(other), "round {round}: of the VLAN before");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    for (home, other) in [(&home_ten, TWENTY), (&home_twenty, TEN)] {
+        let mut own = 0;
+        while let Ok(frame) = home.try_recv() {
+            let id = probe_id(&frame.bytes);
+            assert_ne!(id, Some(other), "of another VLAN");
+            own += u32::from(id == Some(TEN + TWENTY - other));
+        }
+        assert!(own > 0, "nothing came");
+    }
+    assert!(counters(&lab, &stations[0]).rx_fastpath > 0, "nothing was tried");
+}

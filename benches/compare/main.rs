@@ -4,6 +4,7 @@
 //! else the machine does meets all alike. Without a subcommand the comparison itself is run.
 #![expect(clippy::print_stdout, reason = "a command-line tool prints its result")]
 
+mod big_tcp;
 mod command;
 mod generator;
 mod impair;

@@ -7,14 +7,17 @@
 //   to_station     ingress of the port's shadow TAP: what the daemon sends to the station
 //
 // A frame is forwarded here only if the daemon would do just the same with it: source and destination are in the table,
-// the source at this very port, both ports on one switch and in no need of the daemon. All else goes to the daemon
+// the source at this very port, both ports on one switch, their untagged frames in one VLAN, and in no need of the daemon. All else goes to the daemon
 // by the shadow TAP, one for each port, so that the daemon knows where the frame came in.
 //
 // The structures are those of src/kernel/bpf.rs; whoever changes one changes LAYOUT there.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
+#include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -22,8 +25,14 @@
 #define MAX_STATIONS 131072
 #define NSEC_PER_SEC 1000000000ULL
 
-/* port.flags: frames from and to the port may be forwarded here. */
+#define VLAN_HLEN 4
+/* linux/include/net/ipv6.h; RFC 2675 section 2. */
+#define IPV6_TLV_JUMBO 0xc2
+
+/* port.flags: untagged frames from and to the port may be forwarded here. */
 #define DIRECT 1
+/* Tagged ones too: the switch does not tell VLANs apart. */
+#define TAGS 2
 
 struct station {
 	__u64 net[2]; /* name of the switch */
@@ -39,13 +48,15 @@ struct place {
 	__u32 unused;
 };
 
-/* All but the flags changes only while the port is not DIRECT. */
+/* All but DIRECT changes only while the port is not DIRECT. */
 struct port {
 	__u64 net[2];
 	__u32 near;
 	__u32 shadow;
 	__u8 mac[ETH_ALEN]; /* of the station's interface */
 	__u16 flags;
+	__u16 vlan; /* of untagged frames */
+	__u16 unused[3];
 };
 
 struct counters {
@@ -87,6 +98,24 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
+/* Whether the segments of a BIG TCP frame over IPv6 fit the MTU. The kernel counts the hop-by-hop header with the jumbo payload
+ * option (RFC 2675), which no segment has. */
+static __always_inline int fits_without_jumbo(struct __sk_buff *skb, __u32 mtu)
+{
+	struct {
+		struct ipv6hdr ip;
+		__u8 next, length, option, option_length;
+		__be32 payload;
+		struct tcphdr tcp;
+	} headers;
+
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || skb->len <= 0xffff ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, &headers, sizeof(headers)))
+		return 0;
+	return headers.ip.nexthdr == IPPROTO_HOPOPTS && headers.length == 0 && headers.option == IPV6_TLV_JUMBO &&
+	       headers.next == IPPROTO_TCP && sizeof(headers.ip) + headers.tcp.doff * 4 + skb->gso_size <= mtu;
+}
+
 static __always_inline __u64 address(const __u8 *mac)
 {
 	return (__u64)mac[0] << 40 | (__u64)mac[1] << 32 | (__u64)mac[2] << 24 | (__u64)mac[3] << 16 |
@@ -99,6 +128,7 @@ static __always_inline struct place *find(const struct port *port, const __u8 *m
 
 	key.net[0] = port->net[0];
 	key.net[1] = port->net[1];
+	key.vlan = port->vlan;
 	__builtin_memcpy(key.mac, mac, ETH_ALEN);
 	return bpf_map_lookup_elem(&fdb, &key);
 }
@@ -124,7 +154,7 @@ SEC("classifier")
 int from_station(struct __sk_buff *skb)
 {
 	struct ethhdr *eth = (void *)(long)skb->data;
-	__u32 index = skb->ifindex, mtu = 0, now;
+	__u32 index = skb->ifindex, mtu = 0, len, now;
 	__u32 *in_slot = bpf_map_lookup_elem(&slots, &index);
 	struct port *in = in_slot ? bpf_map_lookup_elem(&ports, in_slot) : 0;
 	struct place *from, *to;
@@ -140,8 +170,9 @@ int from_station(struct __sk_buff *skb)
 		goto daemon;
 	if (!(in->flags & DIRECT) || eth->h_dest[0] & 1)
 		goto daemon;
-	/* Tags are the daemon's business, whether they are in the frame or beside it. */
-	if (skb->vlan_present || eth->h_proto == bpf_htons(ETH_P_8021Q) || eth->h_proto == bpf_htons(ETH_P_8021AD))
+	/* Where they say the VLAN, tags are the daemon's business, whether they are in the frame or beside it. */
+	if (!(in->flags & TAGS) && (skb->vlan_present || eth->h_proto == bpf_htons(ETH_P_8021Q) ||
+				    eth->h_proto == bpf_htons(ETH_P_8021AD)))
 		goto daemon;
 
 	src = address(eth->h_source);
@@ -158,25 +189,28 @@ int from_station(struct __sk_buff *skb)
 		goto daemon;
 	out_slot = slot;
 	out = bpf_map_lookup_elem(&ports, &out_slot);
-	if (!out || !(out->flags & DIRECT) || out->net[0] != in->net[0] || out->net[1] != in->net[1])
+	if (!out || !(out->flags & DIRECT) || out->vlan != in->vlan || out->net[0] != in->net[0] ||
+	    out->net[1] != in->net[1])
 		goto daemon;
 	/* The daemon says in its counters why a frame that is too long for the port is dropped. */
-	if (bpf_check_mtu(skb, out->near, &mtu, 0, BPF_MTU_CHK_SEGS))
+	if (bpf_check_mtu(skb, out->near, &mtu, 0, BPF_MTU_CHK_SEGS) && !fits_without_jumbo(skb, mtu))
 		goto daemon;
 
 	now = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
 	/* Once a second: the line is shared by all processors. */
 	if (from->seen != now)
 		from->seen = now;
+	/* A tag beside the frame is part of it. */
+	len = skb->len + (skb->vlan_present ? VLAN_HLEN : 0);
 	count = bpf_map_lookup_elem(&counts, in_slot);
 	if (count) {
 		count->rx_frames++;
-		count->rx_bytes += skb->len;
+		count->rx_bytes += len;
 	}
 	count = bpf_map_lookup_elem(&counts, &out_slot);
 	if (count) {
 		count->tx_frames++;
-		count->tx_bytes += skb->len;
+		count->tx_bytes += len;
 	}
 	return deliver(out, dst);
 

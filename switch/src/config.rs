@@ -117,6 +117,8 @@ pub struct Datapath {
     pub spin_us: u32,
     /// Whether the kernel forwards by itself what it can.
     pub fastpath: bool,
+    /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
+    pub big_tcp: bool,
 }
 
 impl Default for Datapath {
@@ -126,6 +128,7 @@ impl Default for Datapath {
             cpus: Vec::new(),
             spin_us: DEFAULT_SPIN_US,
             fastpath: true,
+            big_tcp: true,
         }
     }
 }
@@ -244,6 +247,7 @@ impl Config {
             ("datapath.cpus", new.datapath.cpus != old.datapath.cpus),
             ("datapath.spin_us", new.datapath.spin_us != old.datapath.spin_us),
             ("datapath.fastpath", new.datapath.fastpath != old.datapath.fastpath),
+            ("datapath.big_tcp", new.datapath.big_tcp != old.datapath.big_tcp),
         ];
         keys.into_iter()
             .filter(|(_, differs)| *differs)

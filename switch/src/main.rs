@@ -69,6 +69,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         cpus: config.datapath.cpus.clone(),
         spin_us: config.datapath.spin_us,
         fastpath: config.datapath.fastpath,
+        big_tcp: config.datapath.big_tcp,
     })
     .await?;
     let socket = match ControlSocket::bind(&config.daemon) {

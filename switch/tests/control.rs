@@ -60,6 +60,7 @@ async fn start() -> Arc<Control> {
         spin_us: 0,
         // As the black-box tests have it.
         fastpath: std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off"),
+        big_tcp: true,
     };
     Control::start(config).await.unwrap()
 }

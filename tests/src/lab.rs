@@ -60,10 +60,10 @@ impl Lab {
         lab
     }
 
-    /// The same without the kernel fast path from its next start on, or with it.
-    pub fn set_fastpath(&mut self, on: bool) {
-        self.datapath.retain(|line| !line.starts_with("fastpath"));
-        self.datapath.push(format!("fastpath = {on}"));
+    /// Turns a setting of the configuration's `[datapath]` on or off, for the daemon's next start.
+    pub fn set_datapath(&mut self, key: &str, on: bool) {
+        self.datapath.retain(|line| !line.starts_with(key));
+        self.datapath.push(format!("{key} = {on}"));
     }
 
     /// A private machine on which the daemon was not started yet.

@@ -9,6 +9,7 @@
 //! * [`fastpath`]: labs for what the kernel forwards by itself
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
+//! * [`random`]: frames of all sorts, the same for the same seed
 //! * [`observer`]: the same on a switch that does not let everything pass
 //! * [`snapshot`]: what is there before and after
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
@@ -24,6 +25,7 @@ pub mod http;
 pub mod lab;
 pub mod netns;
 pub mod observer;
+pub mod random;
 pub mod raw;
 pub mod snapshot;
 pub mod station;

@@ -133,10 +133,22 @@ impl RawSocket {
         }
     }
 
+    /// Bytes of the next frame that comes in until `end`, however long it is; it is not kept.
+    pub fn recv_len(&self, end: Instant) -> Option<usize> {
+        self.wait(end, || {
+            // SAFETY: no bytes are written; with MSG_TRUNC the kernel gives the length of the frame all the same.
+            check(unsafe { libc::recv(self.fd.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_TRUNC) })
+        })
+    }
+
     /// The next frame that comes in until `end`.
     pub fn recv(&self, end: Instant) -> Option<Frame> {
+        self.wait(end, || self.try_recv())
+    }
+
+    fn wait<T>(&self, end: Instant, mut receive: impl FnMut() -> io::Result<T>) -> Option<T> {
         loop {
-            match self.try_recv() {
+            match receive() {
                 Ok(frame) => return Some(frame),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let left = end.saturating_duration_since(Instant::now());

@@ -4,12 +4,22 @@ use anyhow::Result;
 use std::fs;
 
 use super::Running;
+use crate::big_tcp;
 use crate::command::run;
-use crate::lab::{A, B, SWITCH, add_veth, configure, in_namespace};
+use crate::lab::{A, B, INTERFACE, SWITCH, add_veth, configure, in_namespace};
 
 const BRIDGE: &str = "br0";
 
-pub fn set_up() -> Result<Running> {
+/// How long TCP frames may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Frames {
+    /// 64 KiB, as everywhere.
+    Usual,
+    /// See [`big_tcp`].
+    Big,
+}
+
+pub fn set_up(frames: Frames) -> Result<Running> {
     in_namespace(SWITCH, || {
         // Where br_netfilter is loaded, every new namespace starts with it on, and frames would pass the IP hooks.
         for family in ["iptables", "ip6tables", "arptables"] {
@@ -27,6 +37,10 @@ pub fn set_up() -> Result<Running> {
     for (near, end) in [("va", &A), ("vb", &B)] {
         add_veth(near, end)?;
         run(&format!("ip -n {SWITCH} link set {near} master {BRIDGE}"))?;
+        if frames == Frames::Big {
+            big_tcp::allow(SWITCH, near)?;
+            big_tcp::allow(end.ns, INTERFACE)?;
+        }
         configure(end)?;
     }
     Ok(Running::default())

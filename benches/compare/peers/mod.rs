@@ -20,10 +20,14 @@ use vswitch::FastPath;
 pub enum Peer {
     /// The Linux bridge with veth ports: what all others are measured by.
     Bridge,
+    /// The same with TCP frames above 64 KiB.
+    BridgeBig,
     /// This switch with TAP ports.
     VswitchTap,
-    /// This switch with veth ports, by the kernel fast path.
+    /// This switch with veth ports, by the kernel fast path, with TCP frames of the usual 64 KiB.
     VswitchVeth,
+    /// The same with TCP frames above 64 KiB, as it comes.
+    VswitchVethBig,
     /// The same without the fast path: every frame through user space.
     VswitchVethUser,
     /// Open vSwitch, userspace datapath, veth ports, as it comes.
@@ -43,8 +47,10 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::Bridge => "bridge",
+            Peer::BridgeBig => "bridge-big",
             Peer::VswitchTap => "vswitch-tap",
             Peer::VswitchVeth => "vswitch-veth",
+            Peer::VswitchVethBig => "vswitch-veth-big",
             Peer::VswitchVethUser => "vswitch-veth-user",
             Peer::Ovs => "ovs",
             Peer::OvsTap => "ovs-tap",
@@ -57,8 +63,8 @@ impl Peer {
     /// A program that this peer needs and that is not installed.
     pub fn lacks(self) -> Result<Option<String>> {
         let programs: &[&str] = match self {
-            Peer::Bridge => &["ip"],
-            Peer::VswitchTap | Peer::VswitchVeth | Peer::VswitchVethUser => {
+            Peer::Bridge | Peer::BridgeBig => &["ip"],
+            Peer::VswitchTap | Peer::VswitchVeth | Peer::VswitchVethBig | Peer::VswitchVethUser => {
                 let programs = [vswitch::program("vswitchd")?, vswitch::program("vswitchctl")?];
                 return Ok(programs
                     .into_iter()
@@ -80,9 +86,11 @@ impl Peer {
     /// What the first step that fails says; what was started is stopped again.
     pub fn set_up(self, lab: &Lab) -> Result<Running> {
         let running = match self {
-            Peer::Bridge => bridge::set_up(),
+            Peer::Bridge => bridge::set_up(bridge::Frames::Usual),
+            Peer::BridgeBig => bridge::set_up(bridge::Frames::Big),
             Peer::VswitchTap => vswitch::set_up(lab, "tap", FastPath::On),
             Peer::VswitchVeth => vswitch::set_up(lab, "veth", FastPath::On),
+            Peer::VswitchVethBig => vswitch::set_up(lab, "veth", FastPath::Big),
             Peer::VswitchVethUser => vswitch::set_up(lab, "veth", FastPath::Off),
             Peer::Ovs => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::Off),
             Peer::OvsTap => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::Off),

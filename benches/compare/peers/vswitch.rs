@@ -11,6 +11,8 @@ use crate::lab::{A, B, Lab, PREFIX, SWITCH};
 /// Whether the kernel may forward by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum FastPath {
+    /// With TCP frames above 64 KiB.
+    Big,
     On,
     Off,
 }
@@ -34,7 +36,8 @@ pub fn set_up(lab: &Lab, kind: &str, fast: FastPath) -> Result<Running> {
 pub fn start(lab: &Lab, fast: FastPath) -> Result<(Running, String)> {
     let dir = lab.dir().display();
     let config = lab.dir().join("vswitchd.toml");
-    std::fs::write(&config, format!("[datapath]\nfastpath = {}\n", fast == FastPath::On))?;
+    let (on, big) = (fast != FastPath::Off, fast == FastPath::Big);
+    std::fs::write(&config, format!("[datapath]\nfastpath = {on}\nbig_tcp = {big}\n"))?;
     let config = config.display();
     let socket = format!("{dir}/control.sock");
     let ctl = format!("{} --socket {socket}", program("vswitchctl")?.display());

@@ -59,7 +59,7 @@ pub fn page(style: Style, view: &PortView) -> String {
     page.line("MTU", units::or_dash(port.mtu.as_ref()));
     page.list("addresses", &port.addresses);
     page.list("routes", port.routes.iter().map(route));
-    page.line("offload", if port.offload { "on" } else { "off" });
+    page.line("offload", offload(view));
     policy(&mut page, port);
     traffic::lines(&mut page, view);
     page.line("queues", view.queues.to_string());
@@ -91,6 +91,14 @@ pub fn page(style: Style, view: &PortView) -> String {
     drops(&mut page, &counters.tx_drops);
     traffic::sent(&mut page, view);
     page.render()
+}
+
+fn offload(view: &PortView) -> &'static str {
+    match (view.port.offload, view.big_tcp) {
+        (true, true) => "on, TCP frames above 64 KiB",
+        (true, false) => "on",
+        (false, _) => "off",
+    }
 }
 
 /// What the port lets in and out, as far as it is not everything.

@@ -96,6 +96,9 @@ pub struct PortView {
     /// The kernel forwards known unicast from and to this port by itself, as far as no feature needs the daemon.
     #[serde(default)]
     pub fastpath: bool,
+    /// Its interface has TCP frames above 64 KiB (BIG TCP), since the kernel carries all that goes over the switch.
+    #[serde(default)]
+    pub big_tcp: bool,
     /// FDB entries that point to it.
     pub fdb_entries: u32,
     /// Counters since the port was added or the daemon started.

@@ -11,6 +11,7 @@ use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Port, PortKind};
 
 use super::complete::ifname;
+use super::frame_size::is_big;
 use super::interface::{announce_all, configure, vanished};
 use super::policy::port_settings;
 use super::{Inner, LivePort, text, traffic};
@@ -180,6 +181,7 @@ impl Inner {
             nsid,
             mac: port.mac.or(link.mac),
             mtu,
+            big_tcp: is_big(link.gso_max_size),
             shut: None,
         };
         let carries = self.carries_now(port, &live).await?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vswitch_api::{Port, Switch};
+use vswitch_api::{Port, PortName, Switch};
 
 use super::Inner;
 use super::detach::gone_is_fine;
@@ -74,6 +74,7 @@ impl Inner {
                 }
             }
         }
+        own.drop_ingress_again(near.index).await?;
         open_packet(&self.own, near.index, false).await
     }
 
@@ -107,6 +108,7 @@ impl Inner {
                 switch: port.switch.clone(),
                 near: (near.name.clone(), near.index),
                 shadow: (name.clone(), link.index),
+                dropped: link.tx_dropped,
                 mac: port.mac.or(far.mac).unwrap_or(vswitch_api::Mac([0; 6])),
             };
             let fast = Arc::clone(fast);
@@ -146,13 +148,39 @@ impl Inner {
             let known = match (switches.get(&leftover.switch), ports.get(&leftover.slot)) {
                 (Some(switch), Some(port)) => {
                     // Not adopted: the FDB knows better already, which is in the map too then, or it is full.
-                    self.datapath.fdb_adopt(*switch, leftover.mac, *port, leftover.seen)
-                        || self.datapath.fdb_knows(*switch, leftover.mac)
+                    let (vlan, mac) = (leftover.vlan, leftover.mac);
+                    self.datapath.fdb_adopt(*switch, vlan, mac, *port, leftover.seen)
+                        || self.datapath.fdb_knows(*switch, vlan, mac)
                 }
                 _ => false,
             };
             if !known {
                 fast.forget(&leftover);
+            }
+        }
+    }
+
+    /// Brings up to date how many frames the queues of the shadows had no room for, which only the kernel counts: of one port or of all.
+    pub(super) async fn read_overruns(&self, only: Option<&PortName>) {
+        let shadows: HashMap<_, _> = self
+            .ports
+            .iter()
+            .filter(|(name, _)| only.is_none_or(|only| only == *name))
+            .filter_map(|(_, live)| Some((shadow_name(live.near?), self.datapath.io(live.id?)?)))
+            .filter(|(_, io)| io.fast().is_some())
+            .collect();
+        let name = shadows.keys().next();
+        let (Some(name), Ok(own)) = (name, self.own.netlink().await) else {
+            return;
+        };
+        // What can't be had stays what it was.
+        let links = match only {
+            Some(_) => own.link_by_name(name).await.map(Vec::from_iter),
+            None => own.links().await,
+        };
+        for link in links.unwrap_or_default() {
+            if let Some(fast) = shadows.get(&link.name).and_then(|io| io.fast()) {
+                fast.note_dropped(link.tx_dropped);
             }
         }
     }

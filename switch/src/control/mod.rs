@@ -19,6 +19,7 @@ mod detach;
 mod events;
 mod fastpath;
 mod fdb;
+mod frame_size;
 mod guard;
 mod interface;
 mod mirror;
@@ -70,6 +71,8 @@ pub struct ControlConfig {
     pub spin_us: u32,
     /// Whether the kernel is to forward by itself what it can.
     pub fastpath: bool,
+    /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
+    pub big_tcp: bool,
 }
 
 /// The one that edits and answers. Its methods are the routes of the API.
@@ -97,6 +100,7 @@ struct Inner {
     datapath: Arc<Datapath>,
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
+    big_tcp: bool,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
@@ -122,6 +126,8 @@ struct LivePort {
     /// What the interface has.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
+    /// Its interfaces have TCP frames above 64 KiB.
+    big_tcp: bool,
     /// Shut by the switch itself.
     shut: Option<Shut>,
 }
@@ -145,6 +151,7 @@ impl LivePort {
             nsid: None,
             mac: None,
             mtu: 0,
+            big_tcp: false,
             shut: None,
         }
     }

@@ -76,6 +76,7 @@ impl Control {
             named: NamedNamespaces::new(config.netns_dir),
             datapath: Arc::new(datapath),
             fast,
+            big_tcp: config.big_tcp,
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
             mirrors: BTreeMap::new(),
@@ -126,6 +127,7 @@ impl Inner {
             self.start_mirror(&mirror);
         }
         self.adopt_stations();
+        self.fit_frame_sizes().await;
         for cable in self.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {
                 tracing::warn!("a cable is missing: {error}");

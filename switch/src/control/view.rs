@@ -122,6 +122,7 @@ impl Control {
         if let Some(name) = switch {
             inner.find_switch(name)?;
         }
+        inner.read_overruns(None).await;
         let counts: BTreeMap<_, _> = inner
             .switches
             .iter()
@@ -145,6 +146,7 @@ impl Control {
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
         let inner = self.inner.lock().await;
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
+        inner.read_overruns(Some(name)).await;
         let counts = inner
             .switches
             .get(&port.switch)
@@ -355,6 +357,7 @@ impl Inner {
                 Some(PortIo::Packet(_)) | None => 1,
             },
             fastpath: io.is_some_and(|io| io.fast().is_some()),
+            big_tcp: live.big_tcp,
             fdb_entries: fdb_counts.get(id.index()).copied().unwrap_or(0),
             counters: self.datapath.counters(id),
         }
@@ -386,6 +389,7 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         state_secs: 0,
         queues: 0,
         fastpath: false,
+        big_tcp: false,
         fdb_entries: 0,
         counters: Default::default(),
     }

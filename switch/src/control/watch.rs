@@ -219,6 +219,7 @@ impl Inner {
                     self.port_limit_reached(&name).await;
                 }
             }
+            DatapathEvent::Edited => self.fit_frame_sizes().await,
             DatapathEvent::LoopFound { sent, received } => self.loop_found(sent, received).await,
             DatapathEvent::PortFailed { port, serial, errno } => {
                 // One that was lost and is back already had the index before.

@@ -26,7 +26,7 @@ use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
 use super::{mirror, tap};
-use crate::fastpath::needs_userspace;
+use crate::fastpath::direct;
 use crate::frame::mac_to_u64;
 use crate::kernel::packet::Messages;
 use crate::port::PortIo;
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     all_seen: Condvar,
     events: ArrayQueue<DatapathEvent>,
     lost_events: AtomicU64,
+    /// Since control asked last.
+    edited: AtomicBool,
     event_pending: AtomicBool,
     event_fd: EventFd,
 }
@@ -64,6 +66,10 @@ impl Shared {
         if self.events.push(event).is_err() {
             self.lost_events.fetch_add(1, Ordering::Relaxed);
         }
+        self.call_control();
+    }
+
+    fn call_control(&self) {
         if !self.event_pending.swap(true, Ordering::AcqRel) {
             let _ = self.event_fd.write(1);
         }
@@ -114,6 +120,7 @@ impl Datapath {
             all_seen: Condvar::new(),
             events: ArrayQueue::new(EVENT_QUEUE),
             lost_events: AtomicU64::new(0),
+            edited: AtomicBool::new(false),
             event_pending: AtomicBool::new(false),
             event_fd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         });
@@ -166,6 +173,8 @@ impl Datapath {
         self.shared.generation.fetch_add(1, Ordering::Release);
         self.shared.wake_workers();
         before.give_to_kernel(&after);
+        self.shared.edited.store(true, Ordering::Release);
+        self.shared.call_control();
         result
     }
 
@@ -274,7 +283,7 @@ impl Datapath {
         })?;
         if let Some(fast) = port.io.fast() {
             fast.bind(port.id);
-            fast.set_direct(!needs_userspace(&self.snapshot(), &port));
+            fast.set_direct(direct(&self.snapshot(), &port));
         }
         // After the snapshot: a worker that is told of the port finds it there.
         if let Err(error) = self.poll(&port) {
@@ -392,6 +401,17 @@ impl Datapath {
         self.snapshot().port(id).map(|port| port.io.clone())
     }
 
+    /// Whether the kernel forwards by itself what it knows between all ports of a switch that are up, without putting tags in or
+    /// taking them out.
+    pub fn kernel_carries_all(&self, switch: SwitchId) -> bool {
+        let snapshot = self.snapshot();
+        let ports = snapshot.ports.iter().flatten();
+        ports.filter(|port| port.switch == switch && port.up).all(|port| {
+            let direct = direct(&snapshot, port).filter(|_| port.io.fast().is_some());
+            direct.is_some_and(|direct| direct.tags || port.policy().vlan.is_access())
+        })
+    }
+
     /// Counters of a port since it was added.
     pub fn counters(&self, id: PortId) -> PortCounters {
         let mut total = PortCounters::default();
@@ -476,8 +496,10 @@ impl Datapath {
         let _ = self.shared.event_fd.read();
         // Before the queue is emptied: an event that comes meanwhile is either taken now or signalled again.
         self.shared.event_pending.store(false, Ordering::Release);
+        let edited = self.shared.edited.swap(false, Ordering::Acquire);
         let events = std::iter::from_fn(|| self.shared.events.pop())
             .take(EVENT_QUEUE)
+            .chain(edited.then_some(DatapathEvent::Edited))
             .collect();
         (events, self.shared.lost_events.swap(0, Ordering::Relaxed))
     }

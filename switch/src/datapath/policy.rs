@@ -56,6 +56,17 @@ impl PortPolicy {
         }
     }
 
+    /// The VLAN in which untagged frames of the port pass as they come, so that the kernel may forward them. Which floods come to
+    /// the port makes no difference: the kernel does not flood.
+    pub fn direct_vlan(&self) -> Option<u16> {
+        let plain = self.learning == Learning::default()
+            && self.isolation == Isolation::default()
+            && self.pin.is_none()
+            && self.acl_in.is_none()
+            && self.acl_out.is_none();
+        self.vlan.untagged().filter(|_| plain)
+    }
+
     /// Whether a frame from a station beyond the limit is dropped.
     pub fn drops_beyond_limit(&self) -> bool {
         self.learning.beyond != BeyondLimit::Flood

@@ -4,7 +4,6 @@ use vswitch_api::Mac;
 
 use super::fdb::{Fdb, FdbKey};
 use super::handle::key as key_of;
-use super::vlan::NO_VLAN;
 use super::{Datapath, PortId, SwitchId, SwitchSetup};
 
 /// What a copy is told of, and asked for.
@@ -27,15 +26,15 @@ impl Datapath {
     }
 
     /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.
-    pub fn fdb_adopt(&self, id: SwitchId, mac: Mac, port: PortId, seen: u32) -> bool {
+    pub fn fdb_adopt(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId, seen: u32) -> bool {
         self.fdb_of(id)
-            .is_some_and(|fdb| fdb.adopt(key_of(NO_VLAN, mac), port, seen))
+            .is_some_and(|fdb| fdb.adopt(key_of(vlan, mac), port, seen))
     }
 
     /// Whether the FDB has an entry of either kind for this station.
-    pub fn fdb_knows(&self, id: SwitchId, mac: Mac) -> bool {
+    pub fn fdb_knows(&self, id: SwitchId, vlan: u16, mac: Mac) -> bool {
         self.fdb_of(id)
-            .is_some_and(|fdb| fdb.lookup(key_of(NO_VLAN, mac)).is_some())
+            .is_some_and(|fdb| fdb.lookup(key_of(vlan, mac)).is_some())
     }
 }
 

@@ -89,6 +89,8 @@ pub enum DatapathEvent {
         /// The port.
         port: PortId,
     },
+    /// Switches or ports have other settings than before. Told once, however many edits there were.
+    Edited,
     /// A probe came back.
     LoopFound {
         /// The port that sent it.

@@ -11,7 +11,7 @@ use super::policy::{PLAIN, PortPolicy};
 use super::tap::Taps;
 use super::traffic::Traffic;
 use super::{PortId, SwitchId};
-use crate::fastpath::needs_userspace;
+use crate::fastpath::{Direct, FastPort, direct};
 use crate::port::PortIo;
 
 /// All switches and ports.
@@ -123,21 +123,15 @@ impl Snapshot {
             .any(|mirror| mirror.switch == port.switch && mirror.is_about(port))
     }
 
-    /// Makes the kernel leave the frames of those ports to the daemon that `after`, which is to follow, wants to see.
+    /// Makes the kernel leave the frames of those ports to the daemon that `after`, which is to follow, wants to see or to
+    /// have forwarded otherwise.
     pub(super) fn take_from_kernel(&self, after: &Self) {
-        let ports = after.ports.iter().flatten();
-        let asks = |port: &&Arc<PortEntry>| {
-            let before = self.port(port.id).filter(|before| before.serial == port.serial);
-            needs_userspace(after, port) && before.is_some_and(|before| !needs_userspace(self, before))
-        };
         let mut last = None;
-        for fast in ports
-            .filter(|port| port.io.fast().is_some())
-            .filter(asks)
-            .filter_map(|port| port.io.fast())
-        {
-            fast.set_direct(false);
-            last = Some(fast);
+        for (fast, before, now) in self.changed_for_kernel(after) {
+            if before.is_some() && before != now {
+                fast.set_direct(None);
+                last = Some(fast);
+            }
         }
         if let Some(fast) = last {
             fast.settle();
@@ -146,15 +140,23 @@ impl Snapshot {
 
     /// Lets the kernel have the frames of those ports that `after`, which has followed, need not see any more.
     pub(super) fn give_to_kernel(&self, after: &Self) {
-        for port in after.ports.iter().flatten() {
-            let before = self.port(port.id).filter(|before| before.serial == port.serial);
-            if let (Some(fast), Some(before)) = (port.io.fast(), before)
-                && needs_userspace(self, before)
-                && !needs_userspace(after, port)
-            {
-                fast.set_direct(true);
+        for (fast, before, now) in self.changed_for_kernel(after) {
+            if now.is_some() && before != now {
+                fast.set_direct(now);
             }
         }
+    }
+
+    /// Of each port that is in both: what the kernel may forward, before and after.
+    fn changed_for_kernel<'a>(
+        &'a self,
+        after: &'a Self,
+    ) -> impl Iterator<Item = (&'a FastPort, Option<Direct>, Option<Direct>)> {
+        after.ports.iter().flatten().filter_map(|port| {
+            let fast = port.io.fast()?;
+            let before = self.port(port.id).filter(|before| before.serial == port.serial)?;
+            Some((fast, direct(self, before), direct(after, port)))
+        })
     }
 
     /// Replaces a port by one with other settings.

@@ -73,6 +73,16 @@ impl VlanPort {
         self.members[usize::from(id & ID) / 64] & 1 << (id % 64) != 0
     }
 
+    /// The VLAN of frames without a tag, if they may come in; those of that VLAN go out without one.
+    pub fn untagged(&self) -> Option<u16> {
+        self.native.filter(|_| self.accept != AcceptFrames::Tagged)
+    }
+
+    /// Whether it is in one VLAN only and has no use for tags.
+    pub fn is_access(&self) -> bool {
+        self.tpid.is_some() && self.members.iter().map(|word| word.count_ones()).sum::<u32>() == 1
+    }
+
     /// The VLAN of a frame that came in here, or why it may not.
     #[inline]
     pub fn classify(&self, frame: &[u8]) -> Result<FrameVlan, DropReason> {

@@ -8,9 +8,10 @@
 //!
 //! *A station is in the map if and only if the FDB of its switch has it behind a port that is in the datapath and has a slot,
 //! and then behind the same port.* A frame is forwarded in the kernel only if source and destination are in the map under the
-//! name of one switch, the source at the very port that the frame came from, and if both ports are marked as direct
-//! ([`FastPort::set_direct`]). So the
-//! kernel sends a frame only where the daemon would have sent it.
+//! name of one switch and in the VLAN that untagged frames of the ingress port are in, the source at the very port that the
+//! frame came from, if both ports are marked as direct ([`FastPort::set_direct`]), and if untagged frames of the egress port are
+//! in the same VLAN: then it goes out as it came in. One with a tag is forwarded on a switch only that does not tell VLANs apart.
+//! So the kernel sends a frame only where the daemon would have sent it.
 //!
 //! It holds since each change of an FDB is written to the map under the lock of the FDB's writer, and since a slot is
 //! taken from a port only after the port has ceased to be direct and its stations are out of the FDB. There is
@@ -37,25 +38,38 @@ pub use port::{FastPort, NearEnd};
 use crate::datapath::snapshot::{PortEntry, Snapshot};
 use crate::datapath::{PortId, Replica};
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, Program, SwitchKey, unmount};
+use crate::kernel::bpf::{Bpf, SwitchKey, unmount};
 use replica::SwitchReplica;
 use slots::Slots;
 
 /// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
 const LOOPBACK: u32 = 1;
 
-/// Whether a frame from or to this port has to pass the daemon, by itself and not for what the frame is.
+/// Frames from and to a port that the kernel may forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direct {
+    /// VLAN of those without a tag; they go to ports of the same one.
+    pub vlan: u16,
+    /// Those with tags too, which say nothing on their switch.
+    pub tags: bool,
+}
+
+/// What of the frames from and to this port, by itself, may pass the daemon by. None: nothing.
 ///
 /// Who adds a feature that acts on the frames of a port asks for them here.
-pub fn needs_userspace(snapshot: &Snapshot, port: &PortEntry) -> bool {
+pub fn direct(snapshot: &Snapshot, port: &PortEntry) -> Option<Direct> {
     // A port without offloads is sent frames that the daemon has segmented and summed.
-    !port.up
+    let needs_userspace = !port.up
         || !port.offload
         || port.mirror_only
-        || port.policy.is_some()
         || port.traffic.is_some()
         || port.taps.is_some()
-        || snapshot.is_mirrored(port)
+        || snapshot.is_mirrored(port);
+    let switch = snapshot.switch(port.switch).filter(|_| !needs_userspace)?;
+    Some(Direct {
+        vlan: port.policy().direct_vlan()?,
+        tags: !switch.vlan_aware,
+    })
 }
 
 /// The fast path of one daemon.
@@ -75,6 +89,8 @@ pub struct FastPath {
 pub struct Leftover {
     /// The switch.
     pub switch: SwitchKey,
+    /// Its VLAN; 0 for none.
+    pub vlan: u16,
     /// The station.
     pub mac: Mac,
     /// Slot of the port.
@@ -87,12 +103,11 @@ impl FastPath {
     /// Loads the programs; links and maps are pinned under `root`. The calling thread is in the namespace of the near ends.
     ///
     /// # Errors
-    /// Those of [`Bpf::load`] and [`Bpf::attach`]; nothing is left at `root` then.
+    /// Those of [`Bpf::load`] and [`Bpf::choose_hook`]; nothing is left at `root` then.
     pub fn open(root: &Path) -> Result<Arc<Self>, KernelError> {
-        let opened = Bpf::load(root).and_then(|kernel| {
+        let opened = Bpf::load(root).and_then(|mut kernel| {
             // Whether it can be attached is found out here, once, and not at each port. Nothing uses the own namespace's lo.
-            kernel.attach(Program::ToStation, "lo", LOOPBACK)?;
-            kernel.detach(LOOPBACK);
+            kernel.choose_hook("lo", LOOPBACK)?;
             Ok(kernel)
         });
         let kernel = opened.inspect_err(|_| unmount(root))?;
@@ -138,7 +153,7 @@ impl FastPath {
     pub fn claim(self: &Arc<Self>, end: &NearEnd) -> Result<FastPort, KernelError> {
         let record = end.record();
         let (slot, as_it_was) = lock(&self.slots).claim(&record)?;
-        let port = FastPort::new(self.clone(), slot, record);
+        let port = FastPort::new(self.clone(), slot, record, end.dropped);
         if !as_it_was {
             port.write()?;
         }
@@ -167,9 +182,10 @@ impl FastPath {
         let mut stay = Vec::new();
         for (key, place) in self.kernel.stations() {
             let port = slots.record(place.slot());
-            if key.vlan == 0 && port.is_some_and(|record| record.switch == key.switch) {
+            if port.is_some_and(|record| record.switch == key.switch && record.vlan == key.vlan) {
                 stay.push(Leftover {
                     switch: key.switch,
+                    vlan: key.vlan,
                     mac: Mac(key.mac),
                     slot: place.slot(),
                     seen: place.seen,
@@ -184,7 +200,7 @@ impl FastPath {
 
     /// Takes out a leftover that the daemon's own table had no place for.
     pub fn forget(&self, leftover: &Leftover) {
-        let key = replica::key(leftover.switch, 0, leftover.mac);
+        let key = replica::key(leftover.switch, leftover.vlan, leftover.mac);
         self.kernel.remove_from(&key, leftover.slot);
     }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
 
-use super::{FastPath, lock, switch_key};
+use super::{Direct, FastPath, lock, switch_key};
 use crate::datapath::PortId;
 use crate::kernel::KernelError;
 use crate::kernel::bpf::{FastCounters, PortRecord, Program, settle};
@@ -20,6 +21,8 @@ pub struct NearEnd {
     pub near: (String, u32),
     /// Name and index of the shadow TAP.
     pub shadow: (String, u32),
+    /// Frames that the shadow TAP has dropped so far.
+    pub dropped: u64,
     /// Address of the interface inside.
     pub mac: Mac,
 }
@@ -31,7 +34,7 @@ impl NearEnd {
             near: self.near.1,
             shadow: self.shadow.1,
             mac: self.mac.0,
-            flags: 0,
+            ..PortRecord::default()
         }
     }
 }
@@ -43,11 +46,14 @@ pub struct FastPort {
     record: PortRecord,
     /// What the counters were when the port came: they may be older than it.
     before: FastCounters,
+    /// Frames that the shadow TAP dropped: before the port came, and as far as is known.
+    dropped: (u64, AtomicU64),
 }
 
 impl FastPort {
-    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord) -> Self {
+    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord, dropped: u64) -> Self {
         Self {
+            dropped: (dropped, AtomicU64::new(dropped)),
             before: fast.kernel.counters(slot),
             fast,
             slot,
@@ -89,8 +95,10 @@ impl FastPort {
         lock(&self.fast.by_port).remove(&id);
     }
 
-    /// Whether the kernel may forward its frames, from now on.
-    pub fn set_direct(&self, direct: bool) {
+    /// Which of its frames the kernel may forward from now on, if any.
+    ///
+    /// What is allowed is changed by way of nothing being allowed, and [`FastPort::settle`] in between.
+    pub fn set_direct(&self, direct: Option<Direct>) {
         let mut slots = lock(&self.fast.slots);
         if self.fast.is_frozen() {
             return;
@@ -108,6 +116,16 @@ impl FastPort {
         if !self.fast.is_frozen() {
             settle();
         }
+    }
+
+    /// How many frames the shadow TAP has dropped by now.
+    pub fn note_dropped(&self, frames: u64) {
+        self.dropped.1.store(frames, Ordering::Relaxed);
+    }
+
+    /// Frames for the daemon that the queue of the shadow TAP had no room for, as far as was noted.
+    pub fn overruns(&self) -> u64 {
+        self.dropped.1.load(Ordering::Relaxed).saturating_sub(self.dropped.0)
     }
 
     /// Adds what the kernel forwarded.

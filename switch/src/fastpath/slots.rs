@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 
+use super::Direct;
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, DIRECT, MAX_SLOTS, PortRecord};
+use crate::kernel::bpf::{Bpf, DIRECT, MAX_SLOTS, PortRecord, TAGS};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ impl Slots {
 
     /// A slot for a port, and whether it is the one that the very same port had before.
     pub fn claim(&mut self, record: &PortRecord) -> Result<(u16, bool), KernelError> {
-        let same = |old: &PortRecord| PortRecord { flags: 0, ..*old } == PortRecord { flags: 0, ..*record };
+        let same = |old: &PortRecord| without(old) == without(record);
         let old = self.unclaimed.iter().find(|(_, old)| same(old)).map(|(slot, _)| *slot);
         if let Some(slot) = old {
             self.unclaimed.remove(&slot);
@@ -57,10 +58,14 @@ impl Slots {
         self.taken.get(&slot)
     }
 
-    /// Marks a port as one for the kernel or for the daemon; gives what to write.
-    pub fn set_direct(&mut self, slot: u16, direct: bool) -> Option<PortRecord> {
+    /// Says what the kernel may do with the frames of a port; gives what to write.
+    pub fn set_direct(&mut self, slot: u16, direct: Option<Direct>) -> Option<PortRecord> {
         let record = self.taken.get_mut(&slot)?;
-        record.flags = if direct { DIRECT } else { 0 };
+        *record = without(record);
+        if let Some(Direct { vlan, tags }) = direct {
+            record.flags = DIRECT | if tags { TAGS } else { 0 };
+            record.vlan = vlan;
+        }
         Some(*record)
     }
 
@@ -79,6 +84,15 @@ impl Slots {
             .values()
             .flat_map(|record| [record.near, record.shadow])
             .collect()
+    }
+}
+
+/// The record of a port whose frames are all the daemon's.
+fn without(record: &PortRecord) -> PortRecord {
+    PortRecord {
+        flags: 0,
+        vlan: 0,
+        ..*record
     }
 }
 

@@ -1,7 +1,8 @@
 //! The programs and maps of the kernel fast path (`bpf/fastpath.c`): loading, attaching, pinning, reading and writing.
 //!
-//! Programs are attached by tcx links, which the kernel has since 6.6. Links and maps are pinned in a bpf file system of
-//! the daemon's own, so that they outlive it: /sys/fs/bpf may be hidden where the daemon runs (`ip netns exec` does so).
+//! Programs are attached by tcx links, which the kernel has since 6.6, else as tc filters (`clsact`). Links and maps are pinned in
+//! a bpf file system of the daemon's own, so that they outlive it: /sys/fs/bpf may be hidden where the daemon runs (`ip netns
+//! exec` does so).
 
 use std::error::Error;
 use std::fmt;
@@ -18,12 +19,15 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::clsact;
 use super::error::KernelError;
 
 /// Ports that can be in the maps: MAX_SLOTS of the source.
 pub const MAX_SLOTS: u16 = 4096;
+/// In the environment of a daemon that is to do as if the kernel had no tcx: for tests.
+const NO_TCX: &str = "VSWITCHD_NO_TCX";
 /// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
-const LAYOUT: &str = "v1";
+const LAYOUT: &str = "v2";
 
 #[cfg(fastpath_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));
@@ -84,12 +88,18 @@ pub struct PortRecord {
     pub shadow: u32,
     /// Address of the interface inside.
     pub mac: [u8; 6],
-    /// [`DIRECT`] or 0.
+    /// [`DIRECT`] and [`TAGS`].
     pub flags: u16,
+    /// VLAN of untagged frames, 0 for none.
+    pub vlan: u16,
+    /// Always 0.
+    pub unused: [u16; 3],
 }
 
-/// Frames from and to the port may be forwarded in the kernel.
+/// Untagged frames from and to the port may be forwarded in the kernel.
 pub const DIRECT: u16 = 1;
+/// Tagged ones too.
+pub const TAGS: u16 = 2;
 
 /// `struct counters`: what the programs forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,12 +124,13 @@ unsafe impl Pod for PortRecord {}
 // SAFETY: see above.
 unsafe impl Pod for FastCounters {}
 const _: () = assert!(size_of::<StationKey>() == 24 && size_of::<PlaceValue>() == 16);
-const _: () = assert!(size_of::<PortRecord>() == 32 && size_of::<FastCounters>() == 32);
+const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 32);
 
 /// The loaded programs and their maps. Dropping it leaves in the kernel what is pinned.
 pub struct Bpf {
     /// Where links and maps are pinned.
     dir: PathBuf,
+    hook: Hook,
     programs: Mutex<Ebpf>,
     fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
     ports: Mutex<Array<MapData, PortRecord>>,
@@ -166,8 +177,28 @@ impl Bpf {
             slots: Mutex::new(map(&mut programs, "slots")?),
             counts: map(&mut programs, "counts")?,
             dir,
+            hook: Hook::Tcx,
             programs: Mutex::new(programs),
         })
+    }
+
+    /// Finds out by which hook programs can be attached, at an interface that nothing else uses.
+    ///
+    /// # Errors
+    /// By none.
+    pub fn choose_hook(&mut self, name: &str, index: u32) -> Result<(), KernelError> {
+        let tcx = if std::env::var_os(NO_TCX).is_some() {
+            Err(failed("attach by tcx", NO_TCX))
+        } else {
+            self.attach(Program::ToStation, name, index)
+        };
+        self.detach(index);
+        let Err(error) = tcx else { return Ok(()) };
+        self.hook = Hook::Clsact;
+        let mut programs = lock(&self.programs);
+        let program = classifier(&mut programs, Program::ToStation)?;
+        clsact::probe(program, name)
+            .map_err(|clsact| failed(&format!("{error}; attach it by clsact (Linux 5.12)"), clsact))
     }
 
     /// Attaches a program to an interface of the calling thread's namespace, in the place of the one that an earlier
@@ -180,6 +211,12 @@ impl Bpf {
         let mut programs = lock(&self.programs);
         let classifier = classifier(&mut programs, program)?;
         let pin = self.pin(index);
+        if self.hook == Hook::Clsact {
+            clsact::attach(classifier, name).map_err(|error| failed(&format!("{step} (clsact)"), error))?;
+            // A link of a daemon that had tcx comes first otherwise.
+            self.detach(index);
+            return Ok(());
+        }
         if let Ok(old) = PinnedLink::from_pin(&pin) {
             let replaced = FdLink::from(old).try_into().map(|link| classifier.attach_to_link(link));
             if let Ok(Ok(id)) = replaced {
@@ -199,7 +236,8 @@ impl Bpf {
         link.pin(&pin).map(drop).map_err(|error| failed(&step, error))
     }
 
-    /// Takes the program from an interface; fine if it has none.
+    /// Takes the program from an interface; fine if it has none. A filter stays, and drops what comes as soon as the interface has
+    /// no slot.
     pub fn detach(&self, index: u32) {
         remove_tree(&self.pin(index));
     }
@@ -252,7 +290,7 @@ impl Bpf {
         lock(&self.ports).get(&slot.into(), 0).unwrap_or_default()
     }
 
-    /// Writes a record. All but the flags may change only while the record is not [`DIRECT`].
+    /// Writes a record. All but [`DIRECT`] may change only while the record is not [`DIRECT`].
     ///
     /// # Errors
     /// None is known for a slot below [`MAX_SLOTS`].
@@ -298,6 +336,13 @@ impl fmt::Debug for Bpf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bpf({})", self.dir.display())
     }
+}
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hook {
+    Tcx,
+    Clsact,
 }
 
 /// The two programs.

@@ -11,6 +11,8 @@ use super::error::KernelError;
 pub const MAX_SLOTS: u16 = 4096;
 /// Frames from and to the port may be forwarded in the kernel.
 pub const DIRECT: u16 = 1;
+/// Tagged ones too.
+pub const TAGS: u16 = 2;
 
 /// Name of a switch, with zeros behind it.
 pub type SwitchKey = [u8; 16];
@@ -54,6 +56,7 @@ pub struct PortRecord {
     pub shadow: u32,
     pub mac: [u8; 6],
     pub flags: u16,
+    pub vlan: u16,
 }
 
 /// What the programs forwarded.
@@ -87,6 +90,10 @@ impl Bpf {
     pub fn load(_root: &Path) -> Result<Self, KernelError> {
         let error = io::Error::other("this daemon was built without the feature `fastpath`");
         Err(KernelError::new("load the programs", error))
+    }
+
+    pub fn choose_hook(&mut self, _name: &str, _index: u32) -> Result<(), KernelError> {
+        match self.0 {}
     }
 
     pub fn attach(&self, _program: Program, _name: &str, _index: u32) -> Result<(), KernelError> {

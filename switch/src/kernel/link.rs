@@ -34,7 +34,14 @@ pub struct Link {
     pub peer_index: Option<u32>,
     /// Id of the other end's namespace, if it is not this one (IFLA_LINK_NETNSID).
     pub peer_nsid: Option<i32>,
+    /// Bytes up to which the stack hands it TCP frames uncut (IFLA_GSO_MAX_SIZE).
+    pub gso_max_size: u32,
+    /// Frames that were to be sent by it and were dropped since it was made.
+    pub tx_dropped: u64,
 }
+
+/// What [`Link::gso_max_size`] is unless somebody changed it (linux GSO_LEGACY_MAX_SIZE).
+pub const USUAL_GSO_SIZE: u32 = 65_536;
 
 /// The far end of a veth pair that is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +67,8 @@ impl Link {
             kind: None,
             peer_index: None,
             peer_nsid: None,
+            gso_max_size: USUAL_GSO_SIZE,
+            tx_dropped: 0,
         };
         for attribute in message.attributes {
             match attribute {
@@ -70,6 +79,8 @@ impl Link {
                 }
                 LinkAttribute::Link(index) => link.peer_index = Some(index),
                 LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
+                LinkAttribute::GsoMaxSize(bytes) => link.gso_max_size = bytes,
+                LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
@@ -148,6 +159,25 @@ impl Netlink {
     pub async fn set_queue_length(&self, index: u32, frames: u32) -> Result<(), KernelError> {
         self.change(index, "set the queue of", &format!("to {frames} frames"), |link| {
             link.append_extra_attribute(LinkAttribute::TxQueueLen(frames))
+        })
+        .await
+    }
+
+    /// Sets up to how many bytes the stack hands an interface TCP frames uncut, and puts together those that come in from it.
+    ///
+    /// # Errors
+    /// EINVAL: more than its driver takes, or above 64 KiB on a kernel before 5.19 (6.3 for IPv4, which is not told).
+    pub async fn set_gso_size(&self, index: u32, bytes: u32) -> Result<(), KernelError> {
+        self.change(index, "set the GSO size of", &format!("to {bytes}"), |link| {
+            // The kernel goes through them in this order; the first one alone may reset the third.
+            [
+                LinkAttribute::GsoMaxSize(bytes),
+                LinkAttribute::GroMaxSize(bytes),
+                LinkAttribute::GsoIpv4MaxSize(bytes),
+                LinkAttribute::GroIpv4MaxSize(bytes),
+            ]
+            .into_iter()
+            .fold(link, LinkMessageBuilder::append_extra_attribute)
         })
         .await
     }

@@ -11,6 +11,8 @@ pub mod bpf;
 #[cfg(not(feature = "fastpath"))]
 #[path = "bpf_absent.rs"]
 pub mod bpf;
+#[cfg(feature = "fastpath")]
+mod clsact;
 mod error;
 mod link;
 pub mod monitor;
@@ -28,7 +30,7 @@ mod tests;
 pub use address::{AddressScope, KernelRoute};
 pub use announce::announce;
 pub use error::KernelError;
-pub use link::{Link, VethPeer};
+pub use link::{Link, USUAL_GSO_SIZE, VethPeer};
 pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
 pub use neighbour::Neighbour;
 pub use netlink::Netlink;

@@ -21,9 +21,9 @@ const TCA_BPF_OPS: u16 = 5;
 const TC_ACT_SHOT: u32 = 2;
 
 /// Before every other filter.
-const PRIORITY: u16 = 1;
+pub(super) const PRIORITY: u16 = 1;
 /// "vs": tells our filter from others.
-const FILTER_HANDLE: u32 = 0x7673;
+pub(super) const FILTER_HANDLE: u32 = 0x7673;
 
 impl Netlink {
     /// Takes the queueing discipline from a TAP device that is still down: its queues to the daemon are all that a frame waits in.
@@ -47,6 +47,18 @@ impl Netlink {
     /// # Errors
     /// ENODEV if the interface is gone, ENOENT if the kernel lacks cls_bpf or the ingress qdisc.
     pub async fn drop_ingress(&self, index: u32) -> Result<(), KernelError> {
+        self.add_drop(index, NLM_F_CREATE | NLM_F_EXCL).await
+    }
+
+    /// The same, also where a program of the fast path has taken the filter's place.
+    ///
+    /// # Errors
+    /// Those of [`Netlink::drop_ingress`].
+    pub async fn drop_ingress_again(&self, index: u32) -> Result<(), KernelError> {
+        self.add_drop(index, NLM_F_CREATE).await
+    }
+
+    async fn add_drop(&self, index: u32, flags: u16) -> Result<(), KernelError> {
         let what = format!("drop what arrives at interface {index}");
         let index = index.cast_signed();
         let qdisc = self.handle.qdisc().add(index).ingress().execute().await;
@@ -55,12 +67,7 @@ impl Netlink {
         let mut filter = filter_message(index);
         filter.attributes.push(TcAttribute::Options(drop_all()));
         let add = RouteNetlinkMessage::NewTrafficFilter(filter);
-        unless_exists(
-            self.request(add, NLM_F_CREATE | NLM_F_EXCL)
-                .await
-                .map(drop)
-                .map_err(self.failed(&what)),
-        )
+        unless_exists(self.request(add, flags).await.map(drop).map_err(self.failed(&what)))
     }
 
     /// Undoes [`Netlink::drop_ingress`]: removes its filter, and the ingress qdisc unless others use it.

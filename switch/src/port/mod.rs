@@ -101,7 +101,8 @@ impl PortIo {
     pub fn overruns(&self) -> u64 {
         match self {
             // The TAP device counts them itself, as its own tx_dropped, before they are the switch's.
-            Self::Tap(_) | Self::Shadow(_) => 0,
+            Self::Tap(_) => 0,
+            Self::Shadow(shadow) => shadow.fast.overruns(),
             Self::Packet(packet) => packet.overruns(),
         }
     }

@@ -275,6 +275,7 @@ mod tests {
             state_secs: 1,
             queues: 1,
             fastpath: false,
+            big_tcp: false,
             fdb_entries: 2,
             counters: PortCounters {
                 rx_frames: 31,

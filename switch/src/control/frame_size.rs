@@ -1,0 +1,67 @@
+//! BIG TCP: TCP frames above 64 KiB, which a veth port gets as long as nothing but the kernel has to carry them.
+//!
+//! The size is a property of the sender's interface, and the sender does not know where a frame goes. So the ports of a switch
+//! have it while all of its ports that are up leave their frames to the kernel. What comes to the daemon all the same (a
+//! connection keeps the size that it began with, and a station may be unknown) the kernel cuts into frames of the MTU on the
+//! way, since no TAP device takes more than 64 KiB (its tso_max_size): complete, but several times slower.
+
+use vswitch_api::{Port, PortKind};
+
+use super::Inner;
+use super::detach::gone_is_fine;
+use crate::kernel::{KernelError, USUAL_GSO_SIZE};
+
+/// Bytes of the longest frame with BIG TCP: as measured, longer ones gain nothing more and leave the cache.
+const BIG_GSO_SIZE: u32 = 185_000;
+
+/// Whether an interface with this size sends frames above 64 KiB.
+pub(super) fn is_big(gso_max_size: u32) -> bool {
+    gso_max_size > USUAL_GSO_SIZE
+}
+
+impl Inner {
+    /// Gives BIG TCP to the ports that may have it now, and takes it from those that may not.
+    pub(super) async fn fit_frame_sizes(&mut self) {
+        let wrong = |port: &Port| {
+            let live = self.ports.get(&port.name)?;
+            let wanted = self.may_be_big(port)?;
+            (live.big_tcp != wanted).then(|| (port.clone(), wanted))
+        };
+        let wrong: Vec<_> = self.state.lab.ports.iter().filter_map(wrong).collect();
+        for (port, big) in wrong {
+            let set = gone_is_fine(self.set_frame_size(&port, big).await);
+            if let Err(error) = set {
+                tracing::warn!(port = %port.name, %error, "can't change the size of its TCP frames");
+            }
+            // Also after an error: it would be the same the next time.
+            if let Some(live) = self.ports.get_mut(&port.name) {
+                live.big_tcp = big;
+            }
+        }
+    }
+
+    /// None: it is no veth port, or not there.
+    fn may_be_big(&self, port: &Port) -> Option<bool> {
+        let id = self.ports.get(&port.name).and_then(|live| live.id)?;
+        let switch = self.switches.get(&port.switch)?;
+        (port.kind == PortKind::Veth).then(|| {
+            let fast = self.datapath.io(id).is_some_and(|io| io.fast().is_some());
+            self.big_tcp && fast && self.datapath.kernel_carries_all(*switch)
+        })
+    }
+
+    async fn set_frame_size(&self, port: &Port, big: bool) -> Result<(), KernelError> {
+        let Some(live) = self.ports.get(&port.name) else {
+            return Ok(());
+        };
+        let bytes = if big { BIG_GSO_SIZE } else { USUAL_GSO_SIZE };
+        if let Some(near) = live.near {
+            self.own.netlink().await?.set_gso_size(near, bytes).await?;
+        }
+        // A namespace that went is told elsewhere.
+        if let (Some(inside), Ok(netns)) = (live.inside, self.netns_of(port)) {
+            netns.netlink().await?.set_gso_size(inside, bytes).await?;
+        }
+        Ok(())
+    }
+}

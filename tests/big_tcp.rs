@@ -1,0 +1,167 @@
+//! BIG TCP: TCP frames above 64 KiB between veth ports as long as the kernel carries them, whole or cut everywhere else,
+//! and never with other bytes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vswitch_tests::api::PortKind;
+use vswitch_tests::fastpath::{counters, lab_with};
+use vswitch_tests::transfer::{self, TcpPair};
+use vswitch_tests::{Lab, Place, Station, run, wait_for};
+
+/// The longest frame that there was before BIG TCP, with its Ethernet header.
+const USUAL: usize = 65_535 + 14;
+
+/// Waits until the port has TCP frames above 64 KiB, or has them no more.
+#[track_caller]
+fn wait_until_big(lab: &Lab, port: &str, big: bool) {
+    wait_for("the size of TCP frames to change", || lab.port(port).big_tcp == big);
+}
+
+/// The longest frame that comes to `to` while the pair exchanges.
+fn longest(pair: &TcpPair, to: &Station) -> usize {
+    let raw = to.raw(false);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut longest = 0;
+            while !over.load(Ordering::Relaxed) {
+                let end = Instant::now() + Duration::from_millis(20);
+                longest = longest.max(raw.recv_len(end).unwrap_or(0));
+            }
+            longest
+        });
+        pair.exchange(400);
+        over.store(true, Ordering::Relaxed);
+        looking.join().unwrap()
+    })
+}
+
+#[test]
+fn tcp_crosses_in_frames_above_64_kib_in_the_kernel() {
+    let Some((lab, stations)) = lab_with(2) else { return };
+    stations
+        .iter()
+        .for_each(|station| wait_until_big(&lab, &station.port, true));
+    for v6 in [false, true] {
+        let pair = TcpPair::connect(&stations[0], &stations[1], v6);
+        let longest = longest(&pair, &stations[1]);
+        assert!(longest > USUAL, "IPv{}: {longest}", if v6 { 6 } else { 4 });
+    }
+    for station in &stations {
+        let c = counters(&lab, station);
+        assert!(c.rx_fastpath * 10 > c.rx_frames * 9, "most pass the daemon: {c:?}");
+    }
+}
+
+#[test]
+fn a_port_with_a_smaller_mtu_gets_segments_that_fit() {
+    let Some((lab, stations)) = lab_with(1) else { return };
+    let small = Station::add_with(&lab, "small", PortKind::Veth, 9, "--mtu 1300");
+    wait_until_big(&lab, "small", true);
+    for v6 in [false, true] {
+        transfer::tcp(&stations[0], &small, v6, 100);
+    }
+    assert_eq!(counters(&lab, &small).tx_drops.values().sum::<u64>(), 0);
+}
+
+#[test]
+fn a_port_that_the_kernel_does_not_reach_takes_it_from_all_of_its_switch() {
+    let Some((lab, stations)) = lab_with(2) else { return };
+    lab.ok("switch add second");
+    Station::add_with(&lab, "other", PortKind::Veth, 9, "--switch second");
+    wait_until_big(&lab, "other", true);
+    for (n, kind) in [(3, PortKind::Tap), (4, PortKind::Internal), (5, PortKind::Device)] {
+        wait_until_big(&lab, "v1", true);
+        // Begun with large frames: it keeps them.
+        let old = TcpPair::connect(&stations[0], &stations[1], n % 2 == 0);
+        old.exchange(20);
+        let added = Station::add(&lab, "added", kind, n);
+        wait_until_big(&lab, "v1", false);
+        assert!(lab.port("other").big_tcp, "another switch");
+        for v6 in [false, true] {
+            transfer::tcp(&stations[0], &added, v6, 50);
+            transfer::tcp(&added, &stations[1], v6, 50);
+            let pair = TcpPair::connect(&stations[0], &stations[1], v6);
+            let longest = longest(&pair, &stations[1]);
+            assert!(longest <= USUAL, "{longest}");
+        }
+        old.exchange(50);
+        lab.ok("del-port added");
+        if kind == PortKind::Device {
+            run("ip link del added");
+        }
+    }
+}
+
+/// Whoever gives the interface in the namespace large frames himself: nothing is lost by it.
+#[test]
+fn large_frames_that_come_to_the_daemon_are_cut_not_truncated() {
+    let Some((lab, stations)) = lab_with(2) else { return };
+    let tap = Station::add(&lab, "tap", PortKind::Tap, 8);
+    let plain = Station::add_with(&lab, "plain", PortKind::Veth, 9, "--no-offload");
+    wait_until_big(&lab, "v1", false);
+    stations[0].place.run_ok("ip link set eth0 gso_max_size 185000");
+    for to in [&stations[1], &tap, &plain] {
+        transfer::tcp(&stations[0], to, true, 50);
+        transfer::tcp(&stations[0], to, false, 50);
+    }
+}
+
+#[test]
+fn what_needs_the_daemon_comes_and_goes_in_mid_stream() {
+    let Some((lab, stations)) = lab_with(3) else { return };
+    wait_until_big(&lab, "v1", true);
+    let pairs = [false, true].map(|v6| TcpPair::connect(&stations[0], &stations[1], v6));
+    let toggles = [
+        ("mirror add m --from v2 --to v3", "mirror del m"),
+        ("set port v1 --offload off", "set port v1 --offload on"),
+        ("acl add v2 in permit udp", "acl clear v2"),
+        ("add-port tap --type tap", "del-port tap"),
+    ];
+    thread::scope(|scope| {
+        let flows = pairs.each_ref().map(|pair| scope.spawn(|| pair.exchange(800)));
+        let mut rounds = 0;
+        while rounds < 2 || !flows.iter().all(|flow| flow.is_finished()) {
+            for (on, off) in toggles {
+                lab.ok(on);
+                thread::sleep(Duration::from_millis(30));
+                lab.ok(off);
+                thread::sleep(Duration::from_millis(30));
+            }
+            lab.ok("capture v2 --duration 0.1 -w /dev/null");
+            rounds += 1;
+        }
+    });
+    wait_until_big(&lab, "v1", true);
+    let c = counters(&lab, &stations[0]);
+    assert!(c.rx_fastpath > 0 && c.rx_fastpath < c.rx_frames, "one way only: {c:?}");
+}
+
+#[test]
+fn a_daemon_without_it_takes_it_from_the_ports_it_finds() {
+    let Some((mut lab, stations)) = lab_with(2) else { return };
+    let size = |place: &Place, name: &str| {
+        let links: serde_json::Value =
+            serde_json::from_str(&place.run_ok(&format!("ip -j -d link show {name}"))).unwrap();
+        links[0]["gso_max_size"].as_u64().unwrap()
+    };
+    let pair = TcpPair::connect(&stations[0], &stations[1], true);
+    for (key, on) in [
+        ("big_tcp", true),
+        ("big_tcp", false),
+        ("big_tcp", true),
+        ("fastpath", false),
+    ] {
+        lab.kill_daemon();
+        lab.set_datapath(key, on);
+        lab.start();
+        wait_until_big(&lab, "v1", on);
+        let expected = if on { 185_000 } else { 65_536 };
+        assert_eq!(size(&stations[0].place, "eth0"), expected);
+        assert_eq!(size(&Place::daemons_own(), "v1"), expected);
+        assert_eq!(lab.ok("port show v1").contains("TCP frames above 64 KiB"), on);
+        pair.exchange(100);
+    }
+}
