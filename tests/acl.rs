@@ -1,9 +1,12 @@
 //! Access control lists: what a port lets in and out by rules.
 
-use vswitch_tests::api::Mac;
+use std::time::Instant;
+
+use vswitch_tests::api::mirror::MirrorView;
 use vswitch_tests::api::view::PortAclView;
+use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::{Lab, Observer, Place};
+use vswitch_tests::{DEADLINE, Lab, Observer, Place, Station, Wire, wait_for};
 
 fn two(lab: &Lab) -> (Place, Place) {
     for (name, n) in [("red", 1), ("blue", 2)] {
@@ -58,7 +61,7 @@ fn lists_are_replaced_as_a_whole_and_kept() {
     assert!(!pings(&blue, "fd07::1"));
     std::fs::write(&file, "deny ipv6\nallow ipv4\n").unwrap();
     lab.ctl(&format!("acl set red --out-file {}", file.display()))
-        .failed(2, &["line 2", "permit, deny and count"]);
+        .failed(2, &["line 2", "permit, deny, count"]);
     assert_eq!(lab.port("red").port.acl.egress.len(), 3, "nothing was changed");
     lab.ok("acl clear red");
     assert!(pings(&red, "fd07::2"));
@@ -94,4 +97,71 @@ fn what_is_no_rule_is_refused() {
         lab.ctl(line).failed(2, words);
     }
     lab.ctl("acl show nobody").failed(4, &["no such port"]);
+}
+
+#[test]
+fn rules_copy_to_a_mirror_whatever_becomes_of_the_frame() {
+    let lab = Lab::new();
+    let stations = [("red", 1), ("blue", 2), ("mon", 3)].map(|(name, n)| Station::add(&lab, name, PortKind::Tap, n));
+    stations.iter().for_each(Station::silence);
+    let mut wire = Wire::tap(&stations);
+    wire.send("blue", &[probe(Mac::BROADCAST, mac(1, 2), 0)]);
+    let early = lab.ctl(&format!("acl add red in mirror span from {}", mac(1, 1)));
+    assert!(early.stderr.contains("vswitchctl mirror add span"), "{early:?}");
+    lab.ok("mirror add span --to mon --rules-only");
+    lab.ok(&format!("acl add red in deny to {}", mac(1, 9)));
+    lab.ok("acl add blue out mirror span ipv4");
+    let send = |frame: &[u8], at: &[&str]| {
+        wire.at("red").send(frame);
+        for port in at {
+            let got = wire.at(port).recv(Instant::now() + DEADLINE).expect("it comes");
+            assert_eq!(got.bytes, frame, "{port}");
+        }
+    };
+    for id in 0..5 {
+        send(&probe(mac(1, 2), mac(1, 1), id), &["blue", "mon"]);
+        send(&probe(mac(1, 9), mac(1, 1), id), &["mon"]);
+        send(&probe(mac(1, 2), mac(1, 7), id), &["blue"]);
+    }
+    let mut ip = probe(mac(1, 2), mac(1, 7), 9);
+    ip[12..14].copy_from_slice(&[8, 0]);
+    send(&ip, &["blue", "mon"]);
+    let acl: PortAclView = lab.json("acl show red");
+    assert_eq!(acl.ingress.iter().map(|rule| rule.hits).collect::<Vec<_>>(), [10, 5]);
+    let span: MirrorView = lab.json("mirror show span");
+    assert_eq!(span.frames, 11);
+    assert_eq!(lab.port("red").counters.mirror_copies, 11);
+}
+
+#[test]
+fn a_rule_holds_what_it_matches_to_a_rate() {
+    let lab = Lab::new();
+    let stations = [("red", 1), ("blue", 2)].map(|(name, n)| Station::add(&lab, name, PortKind::Tap, n));
+    stations.iter().for_each(Station::silence);
+    let mut wire = Wire::tap(&stations);
+    wire.send("blue", &[probe(Mac::BROADCAST, mac(1, 2), 0)]);
+    for (port, way) in [("red", "in"), ("blue", "out")] {
+        lab.ok(&format!("acl add {port} {way} police 1pps burst 20 to {}", mac(1, 2)));
+        let dropped = || {
+            let counters = lab.port(port).counters;
+            let drops = if way == "in" {
+                counters.rx_drops
+            } else {
+                counters.tx_drops
+            };
+            drops.get("acl-policed").copied().unwrap_or(0)
+        };
+        let before = lab.port("blue").counters.tx_frames;
+        let start = Instant::now();
+        for id in 0..200 {
+            wire.at("red").send(&probe(mac(1, 2), mac(1, 1), id));
+        }
+        let passed = wait_for("all frames to be counted", || {
+            let passed = lab.port("blue").counters.tx_frames - before;
+            (passed + dropped() == 200).then_some(passed)
+        });
+        let most = 21 + start.elapsed().as_secs();
+        assert!((20..=most).contains(&passed), "{way}: {passed} passed");
+        lab.ok(&format!("acl clear {port}"));
+    }
 }

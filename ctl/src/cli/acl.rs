@@ -8,14 +8,16 @@ use vswitch_api::acl::AclRule;
 
 /// How rules are written, for the help of all commands.
 const RULES: &str = "\
-A rule is permit, deny or count, and what it matches, for example
+A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what it matches, for example
   deny tcp from any to 10.0.0.0/8 port 22
   permit udp from 10.0.0.1 port 53
   count from 02:00:00:00:00:01 vlan 10
   deny tcp flags syn,!ack
   deny icmp type 8
+  mirror span tcp to any port 443      (copies to the destination of mirror span)
+  police 10mbit burst 64k udp
   permit any
-The first that permits or denies a frame decides; what none decides passes.";
+The first that permits or denies a frame decides; what none decides passes. Those before it count, copy and police.";
 
 /// The same with examples, for the help of `acl` itself.
 const ALL_EXAMPLES: &str = "\
@@ -23,9 +25,10 @@ Examples:
   vswitchctl acl show red
   vswitchctl acl add red in deny udp to any port 53
 
-A rule is permit, deny or count, and what it matches: arp, ipv4, ipv6, tcp, udp, icmp, icmp6, sctp, proto N, ethertype 0xN;
+A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what it matches: arp, ipv4, ipv6, tcp, udp, icmp, icmp6, sctp, proto N, ethertype 0xN;
 from and to an IP address, a network or a MAC address, each with port N or N-M behind it; vlan N; flags syn,!ack; type N.
-The first that permits or denies a frame decides; what none decides passes.";
+The first that permits or denies a frame decides; what none decides passes. A rule before it that counts, copies to a mirror
+(`mirror add span --to probe --rules-only`) or polices does so; what is dropped uses nothing of a rate.";
 
 /// `acl ...`
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,7 @@ Examples:
   vswitchctl mirror add m --from red,blue --to mon
   vswitchctl mirror add all --to mon                     # all ports of switch main
   vswitchctl mirror add arps --from red --direction rx --to mon --filter arp
+  vswitchctl mirror add span --to mon --rules-only       # then: acl add red in mirror span tcp to any port 443
 
 The destination carries copies only: it takes part in nothing else, and what comes in from it is
 dropped and counted (mirror-port). A frame is copied once, however many of the ports it passes, as
@@ -26,6 +27,9 @@ its destination or its last port goes with it.")]
         /// Ports whose frames are copied, apart by commas (default: all of the switch)
         #[arg(long, value_name = "PORTS", value_delimiter = ',')]
         from: Vec<PortName>,
+        /// Only what rules of access lists copy to it (`acl add red in mirror NAME ...`)
+        #[arg(long, conflicts_with_all = ["from", "direction"])]
+        rules_only: bool,
         /// Where the copies go
         #[arg(long, value_name = "PORT")]
         to: PortName,

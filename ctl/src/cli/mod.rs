@@ -9,7 +9,6 @@ pub mod namespace;
 pub mod parse;
 pub mod policy;
 pub mod port;
-pub mod quantity;
 pub mod switch;
 pub mod trace;
 pub mod traffic;

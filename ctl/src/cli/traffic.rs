@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use vswitch_api::{PortName, RateLimit, Share};
 
-use super::quantity;
+use vswitch_api::traffic::quantity;
 
 /// Examples of `impair`.
 pub const IMPAIR_EXAMPLES: &str = "\

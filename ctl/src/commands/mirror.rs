@@ -15,6 +15,7 @@ impl Session {
             MirrorCommand::Add {
                 name,
                 from,
+                rules_only,
                 to,
                 direction,
                 filter,
@@ -28,6 +29,7 @@ impl Session {
                     name,
                     switch,
                     ports: from,
+                    rules_only,
                     direction: direction.into(),
                     to,
                     filter,

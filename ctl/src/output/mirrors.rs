@@ -75,7 +75,9 @@ pub fn line(view: &MirrorView) -> String {
 }
 
 fn from(view: &MirrorView) -> String {
-    if view.mirror.ports.is_empty() {
+    if view.mirror.rules_only {
+        "rules".to_owned()
+    } else if view.mirror.ports.is_empty() {
         "all".to_owned()
     } else {
         units::list(&view.mirror.ports)

@@ -8,10 +8,13 @@
 //! count from 02:00:00:00:00:01 vlan 10
 //! deny tcp flags syn,!ack
 //! deny icmp type 8
+//! mirror span tcp to any port 443
+//! police 10mbit burst 64k udp
 //! permit any
 //! ```
 //!
-//! The first rule that permits or denies a frame decides; one that counts only counts. What no rule decides passes.
+//! The first rule that permits or denies a frame decides; what no rule decides passes. Those that match before it count
+//! the frame, copy it or hold it to a rate. What is dropped uses nothing of a rate.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,8 +24,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::name::{InvalidValue, Mac};
+use crate::name::{InvalidValue, Mac, MirrorName};
 use crate::policy::{VlanId, is_default};
+use crate::traffic::RateLimit;
+use crate::traffic::quantity::{bytes, either_rate, frames};
 
 /// Most rules of one list.
 pub const ACL_MAX: usize = 4096;
@@ -42,7 +47,7 @@ pub struct PortAcl {
 }
 
 /// What a rule does with a frame that it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AclAction {
     /// The frame passes; no later rule is looked at.
     Permit,
@@ -50,6 +55,29 @@ pub enum AclAction {
     Deny,
     /// The frame is counted; later rules decide.
     Count,
+    /// The frame is copied to the destination of this mirror of the switch, if there is one; later rules decide.
+    Mirror(MirrorName),
+    /// The frame is dropped if it is above the rate; else later rules decide. A GSO frame has its size on a wire.
+    Police(RateLimit),
+}
+
+impl AclAction {
+    /// Whether a frame that such a rule matches is decided on.
+    pub fn decides(&self) -> bool {
+        matches!(self, Self::Permit | Self::Deny)
+    }
+}
+
+impl fmt::Display for AclAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permit => f.write_str("permit"),
+            Self::Deny => f.write_str("deny"),
+            Self::Count => f.write_str("count"),
+            Self::Mirror(name) => write!(f, "mirror {name}"),
+            Self::Police(limit) => write!(f, "police {limit}"),
+        }
+    }
 }
 
 /// A range of ports, both ends included.
@@ -151,12 +179,33 @@ impl FromStr for AclRule {
     type Err = InvalidValue;
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let wrong = |cause: String| InvalidValue::new(format!("rule {text:?}: {cause}"));
-        let mut words = text.split_whitespace();
+        let mut words = text.split_whitespace().peekable();
         let action = match words.next() {
             Some("permit") => AclAction::Permit,
             Some("deny") => AclAction::Deny,
             Some("count") => AclAction::Count,
-            _ => return Err(wrong("it begins with none of permit, deny and count".to_owned())),
+            Some("mirror") => {
+                let name = words.next().unwrap_or_default();
+                AclAction::Mirror(
+                    name.parse()
+                        .map_err(|error| wrong(format!("mirror wants the name of one: {error}")))?,
+                )
+            }
+            Some("police") => {
+                let mut limit = either_rate(words.next().unwrap_or_default()).map_err(wrong)?;
+                if words.next_if_eq(&"burst").is_some() {
+                    let burst = words.next().unwrap_or_default();
+                    match limit.rate_bps {
+                        Some(_) => limit.burst_bytes = Some(bytes(burst).map_err(wrong)?),
+                        None => limit.burst_frames = Some(frames(burst).map_err(wrong)?),
+                    }
+                }
+                AclAction::Police(limit)
+            }
+            _ => {
+                let words = "it begins with none of permit, deny, count, mirror and police";
+                return Err(wrong(words.to_owned()));
+            }
         };
         let mut rule = Self::any(action);
         let mut towards = None;
@@ -267,12 +316,8 @@ impl FromStr for TcpFlags {
 
 impl fmt::Display for AclRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.action {
-            AclAction::Permit => "permit",
-            AclAction::Deny => "deny",
-            AclAction::Count => "count",
-        })?;
-        if *self == Self::any(self.action) {
+        write!(f, "{}", self.action)?;
+        if *self == Self::any(self.action.clone()) {
             return f.write_str(" any");
         }
         if let Some(ethertype) = self.ethertype {
@@ -362,6 +407,11 @@ mod tests {
             "deny proto 89",
             "deny udp to any port 53",
             "deny from 02:00:00:00:00:01 from 10.0.0.1",
+            "mirror span tcp to any port 443",
+            "mirror span any",
+            "police 10mbit udp",
+            "police 10mbit burst 64k udp",
+            "police 100pps burst 5 any",
         ] {
             assert_eq!(text.parse::<AclRule>().unwrap().to_string(), text);
         }
@@ -372,8 +422,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, word) in [
-            ("", "permit, deny and count"),
-            ("allow any", "permit, deny and count"),
+            ("", "permit, deny, count, mirror and police"),
+            ("allow any", "permit, deny, count, mirror and police"),
+            ("mirror", "wants the name"),
+            ("mirror a/b any", "wants the name"),
+            ("police", "is not understood"),
+            ("police fast any", "is not understood"),
+            ("police 100pps burst 0 any", "burst"),
+            ("police 1mbit burst", "is not understood"),
             ("deny tcp port 22", "behind from or to"),
             ("deny to any port 22", "tcp, udp or sctp"),
             ("deny udp flags syn", "belong to tcp"),

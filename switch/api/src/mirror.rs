@@ -21,6 +21,9 @@ pub struct Mirror {
     /// Ports whose frames are copied; none: all but the destinations of mirrors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortName>,
+    /// Only what rules of access lists copy here, and nothing by port; then `ports` is empty.
+    #[serde(default, skip_serializing_if = "crate::policy::is_default")]
+    pub rules_only: bool,
     /// Which frames of these ports.
     #[serde(default)]
     pub direction: Direction,

@@ -3,6 +3,7 @@
 //!
 //! Their text forms ([`std::fmt::Display`]) are what `vswitchctl` takes and shows: `delay 20ms, loss 1%`.
 
+pub mod quantity;
 mod text;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

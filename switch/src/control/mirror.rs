@@ -111,12 +111,13 @@ impl Inner {
     pub(super) fn publish_mirrors(&self) {
         let id = |name: &PortName| self.ports.get(name).and_then(|live| live.id);
         let entry = |LiveMirror { mirror, counters }: &LiveMirror| {
-            let ports = (!mirror.ports.is_empty()).then(|| {
+            let ports = (mirror.rules_only || !mirror.ports.is_empty()).then(|| {
                 let mut set = PortSet::default();
                 mirror.ports.iter().filter_map(id).for_each(|id| set.set(id, true));
                 set
             });
             Some(MirrorEntry {
+                name: mirror.name.clone(),
                 switch: *self.switches.get(&mirror.switch)?,
                 ports,
                 rx: mirror.direction.rx(),
@@ -151,6 +152,10 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
         }
         if !lab.switches.iter().any(|switch| switch.name == mirror.switch) {
             return Err(text::no_switch(&mirror.switch));
+        }
+        if mirror.rules_only && !mirror.ports.is_empty() {
+            let cause = "it has ports, and takes only what rules copy".to_owned();
+            return Err(text::invalid(object(), cause).hint("leave out --from or --rules-only"));
         }
         for name in mirror.ports.iter().chain([&mirror.to]) {
             let port = lab.ports.iter().find(|port| port.name == *name);
@@ -194,6 +199,7 @@ mod tests {
             name: "m".parse().unwrap(),
             switch: main_switch(),
             ports: ports.iter().map(|name| name.parse().unwrap()).collect(),
+            rules_only: false,
             direction: Default::default(),
             to: to.parse().unwrap(),
             filter: None,

@@ -355,6 +355,7 @@ fn explain(reason: DropReason) -> &'static str {
         DropReason::PinArp => "it is ARP with a sender that is not pinned to the port",
         DropReason::PinNd => "it is neighbour discovery for an address that is not pinned to the port",
         DropReason::AclIn | DropReason::AclOut => "a rule of the port denies it (`vswitchctl acl show` lists them)",
+        DropReason::AclPolicedIn | DropReason::AclPolicedOut => "it is above the rate of a rule of the port",
         DropReason::Locked => "the port is locked, and the station is not known to be behind it",
         DropReason::MacLimit => "frames from stations beyond the limit are dropped",
         DropReason::Isolated => "the two ports are isolated from each other",

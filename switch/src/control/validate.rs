@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use vswitch_api::acl::ACL_MAX;
+use vswitch_api::acl::{ACL_MAX, AclAction, AclRule};
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan};
-use vswitch_api::{ApiError, IfAddr, Lab, Mac, NsName, Port, PortKind};
+use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortKind, PortName, SwitchName};
 
 use super::complete::{ifname, main_switch};
 use super::mirror::check_mirrors;
@@ -319,8 +319,47 @@ fn list(addresses: impl Iterator<Item = impl std::borrow::Borrow<IfAddr>>) -> St
     }
 }
 
-/// New addresses that no other port of the switch can reach without a router.
+/// What is allowed and most likely not meant.
 fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
+    let mut warnings = unreachable_addresses(before, after);
+    warnings.extend(rules_without_mirror(before, after));
+    warnings
+}
+
+/// New rules that copy to a mirror that is not there. It may come yet, and a mirror may go at any time.
+fn rules_without_mirror(before: &Lab, after: &Lab) -> Vec<String> {
+    let lacking = |lab: &Lab| -> Vec<_> {
+        let rules = |port: &Port| {
+            let rules = port.acl.ingress.iter().chain(&port.acl.egress);
+            let name = |rule: &AclRule| match &rule.action {
+                AclAction::Mirror(name) => Some((name.clone(), port.name.clone(), port.switch.clone())),
+                _ => None,
+            };
+            rules.filter_map(name).collect::<Vec<_>>()
+        };
+        let there = |name: &MirrorName, switch: &SwitchName| {
+            lab.mirrors
+                .iter()
+                .any(|mirror| mirror.name == *name && mirror.switch == *switch)
+        };
+        let named = lab.ports.iter().flat_map(rules);
+        named.filter(|(name, _, switch)| !there(name, switch)).collect()
+    };
+    let old = lacking(before);
+    let mut new = lacking(after);
+    new.retain(|lack| !old.contains(lack));
+    new.dedup();
+    let warning = |(name, port, switch): (MirrorName, PortName, SwitchName)| {
+        format!(
+            "a rule of port \"{port}\" copies to mirror \"{name}\", which switch \"{switch}\" does not have: \
+             add it with `vswitchctl mirror add {name} --to PORT --rules-only`"
+        )
+    };
+    new.into_iter().map(warning).collect()
+}
+
+/// New addresses that no other port of the switch can reach without a router.
+fn unreachable_addresses(before: &Lab, after: &Lab) -> Vec<String> {
     let old: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, &port.addresses)).collect();
     let mut warnings = Vec::new();
     for port in &after.ports {

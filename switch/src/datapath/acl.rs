@@ -5,120 +5,21 @@
 //! rules with that key. Ranges of ports and flags are checked at the few rules found. Shapes are looked at in the order
 //! of their first rule, so that one which can't decide earlier any more is not looked at.
 
+mod fields;
+
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipnet::IpNet;
 use rustc_hash::FxHasher;
+use vswitch_api::MirrorName;
 use vswitch_api::acl::{AclAction, AclRule, PortRange};
 
-use crate::frame::{EthernetView, mac_to_u64};
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// IPv6 extension headers that are walked over: hop-by-hop, routing, destination options (RFC 8200 section 4).
-const EXTENSIONS: [u8; 3] = [0, 43, 60];
-/// IPv6 fragment header.
-const FRAGMENT: u8 = 44;
-
-/// The fields of a frame that rules look at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Fields {
-    src: u128,
-    dst: u128,
-    src_mac: u64,
-    dst_mac: u64,
-    /// 4, 6; 0: no IP.
-    version: u8,
-    /// IP protocol, if `version` is not 0.
-    protocol: u8,
-    ethertype: u16,
-    vlan: u16,
-}
-
-/// What is behind the IP header; a fragment but the first has none of it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Transport {
-    ports: Option<(u16, u16)>,
-    flags: Option<u8>,
-    icmp_type: Option<u8>,
-}
-
-impl Fields {
-    fn of(frame: &[u8], vlan: u16) -> Option<(Self, Transport)> {
-        let view = EthernetView::new_checked(frame).ok()?;
-        let mut fields = Self {
-            src_mac: mac_to_u64(view.src()),
-            dst_mac: mac_to_u64(view.dst()),
-            ethertype: view.ethertype(),
-            vlan,
-            ..Self::default()
-        };
-        let packet = &frame[view.payload_offset()..];
-        let behind = match view.ethertype() {
-            ETHERTYPE_IPV4 => fields.take_v4(packet),
-            ETHERTYPE_IPV6 => fields.take_v6(packet),
-            _ => None,
-        };
-        let transport = behind.map_or_else(Transport::default, |bytes| Transport::of(fields.protocol, bytes));
-        Some((fields, transport))
-    }
-
-    fn take_v4<'a>(&mut self, packet: &'a [u8]) -> Option<&'a [u8]> {
-        let header = packet.first_chunk::<20>()?;
-        self.version = 4;
-        self.protocol = header[9];
-        self.src = u32::from_be_bytes([header[12], header[13], header[14], header[15]]).into();
-        self.dst = u32::from_be_bytes([header[16], header[17], header[18], header[19]]).into();
-        let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
-        packet
-            .get(usize::from(header[0] & 0x0f) * 4..)
-            .filter(|_| fragment_offset == 0)
-    }
-
-    fn take_v6<'a>(&mut self, packet: &'a [u8]) -> Option<&'a [u8]> {
-        let header = packet.first_chunk::<40>()?;
-        self.version = 6;
-        self.src = u128::from_be_bytes(*header[8..].first_chunk()?);
-        self.dst = u128::from_be_bytes(*header[24..].first_chunk()?);
-        self.protocol = header[6];
-        let mut at = 40;
-        loop {
-            let rest = packet.get(at..)?;
-            if self.protocol == FRAGMENT {
-                let header = rest.first_chunk::<8>()?;
-                self.protocol = header[0];
-                if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 {
-                    return None;
-                }
-                at += 8;
-            } else if EXTENSIONS.contains(&self.protocol) {
-                let [next, units] = *rest.first_chunk::<2>()?;
-                self.protocol = next;
-                at += (usize::from(units) + 1) * 8;
-            } else {
-                return Some(rest);
-            }
-        }
-    }
-}
-
-impl Transport {
-    fn of(protocol: u8, bytes: &[u8]) -> Self {
-        let mut transport = Self::default();
-        match protocol {
-            6 | 17 | 132 => {
-                let ports = bytes.first_chunk::<4>();
-                transport.ports = ports.map(|p| (u16::from_be_bytes([p[0], p[1]]), u16::from_be_bytes([p[2], p[3]])));
-                transport.flags = bytes.get(13).copied().filter(|_| protocol == 6);
-            }
-            1 | 58 => transport.icmp_type = bytes.first().copied(),
-            _ => {}
-        }
-        transport
-    }
-}
+use super::DropReason;
+use super::traffic::{Limiter, nanoseconds, size_on_the_wire};
+use crate::frame::mac_to_u64;
+use fields::{Fields, Transport};
 
 /// Which fields a rule looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -275,42 +176,128 @@ impl Tables {
 pub struct Acl {
     rules: Vec<AclRule>,
     hits: Box<[AtomicU64]>,
+    /// The rules that police, by their place.
+    limiters: Box<[Option<Limiter>]>,
     deciding: Tables,
-    counting: Tables,
+    /// Rules that do something on the way to the one that decides.
+    passing: Tables,
+    /// Those of them that copy to a mirror.
+    copying: Tables,
+}
+
+/// Why a list does not let a frame through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A rule denies it.
+    Denied,
+    /// It is above the rate of a rule.
+    Policed,
+}
+
+impl Refused {
+    /// The reason by which a frame from a port into the switch is counted.
+    pub fn ingress(self) -> DropReason {
+        match self {
+            Self::Denied => DropReason::AclIn,
+            Self::Policed => DropReason::AclPolicedIn,
+        }
+    }
+
+    /// The reason by which a frame out of the switch to a port is counted.
+    pub fn egress(self) -> DropReason {
+        match self {
+            Self::Denied => DropReason::AclOut,
+            Self::Policed => DropReason::AclPolicedOut,
+        }
+    }
 }
 
 impl Acl {
     /// Compiles a list.
     pub fn new(rules: &[AclRule]) -> Self {
-        let of = |counts: bool| {
-            let rules = (0..).zip(rules);
-            Tables::new(rules.filter(move |(_, rule)| (rule.action == AclAction::Count) == counts))
+        let tables = |wanted: fn(&AclAction) -> bool| {
+            Tables::new((0..).zip(rules).filter(move |(_, rule)| wanted(&rule.action)))
+        };
+        let limiter = |rule: &AclRule| match rule.action {
+            AclAction::Police(limit) => Some(Limiter::new(limit)),
+            _ => None,
         };
         Self {
-            deciding: of(false),
-            counting: of(true),
+            deciding: tables(AclAction::decides),
+            passing: tables(|action| !action.decides()),
+            copying: tables(|action| matches!(action, AclAction::Mirror(_))),
             hits: rules.iter().map(|_| AtomicU64::new(0)).collect(),
+            limiters: rules.iter().map(limiter).collect(),
             rules: rules.to_vec(),
         }
     }
 
-    /// Whether a frame of this VLAN passes; `count`: whether it counts as a hit.
-    pub fn permits(&self, frame: &[u8], vlan: u16, count: bool) -> bool {
+    /// Whether a frame of this VLAN passes. `wire`: its virtio-net header and the frame.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, frame: &[u8], wire: &[u8], vlan: u16) -> Result<(), Refused> {
         let Some(fields) = Fields::of(frame, vlan) else {
-            return true;
+            return Ok(());
         };
+        let decision = self.decision(&fields);
+        let denied = self.denies(decision);
+        let mut policed = false;
+        self.passing
+            .search(&self.rules, &fields, decision.unwrap_or(u32::MAX), true, |index| {
+                self.hit(index);
+                // A frame that is dropped uses nothing of a rate.
+                if let Some(limiter) = &self.limiters[index as usize]
+                    && !denied
+                    && !policed
+                {
+                    policed = !limiter.admits(nanoseconds(), size_on_the_wire(wire));
+                }
+            });
+        decision.into_iter().for_each(|index| self.hit(index));
+        match (denied, policed) {
+            (true, _) => Err(Refused::Denied),
+            (false, true) => Err(Refused::Policed),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Whether it would pass, rates aside, without counting it.
+    pub fn permits(&self, frame: &[u8], vlan: u16) -> bool {
+        Fields::of(frame, vlan).is_none_or(|fields| !self.denies(self.decision(&fields)))
+    }
+
+    /// Whether a rule copies a frame to this mirror before one decides.
+    pub fn copies(&self, frame: &[u8], vlan: u16, mirror: &MirrorName) -> bool {
+        let Some(fields) = Fields::of(frame, vlan).filter(|_| self.has_copies()) else {
+            return false;
+        };
+        let bound = self.decision(&fields).unwrap_or(u32::MAX);
+        let mut copies = false;
+        self.copying.search(&self.rules, &fields, bound, true, |index| {
+            copies |= matches!(&self.rules[index as usize].action, AclAction::Mirror(name) if name == mirror);
+        });
+        copies
+    }
+
+    /// Whether any rule copies frames to a mirror.
+    pub fn has_copies(&self) -> bool {
+        !self.copying.0.is_empty()
+    }
+
+    fn decision(&self, fields: &(Fields, Transport)) -> Option<u32> {
         let mut decision = None;
         self.deciding
-            .search(&self.rules, &fields, u32::MAX, false, |index| decision = Some(index));
-        if count {
-            let hit = |index: u32| {
-                self.hits[index as usize].fetch_add(1, Ordering::Relaxed);
-            };
-            self.counting
-                .search(&self.rules, &fields, decision.unwrap_or(u32::MAX), true, hit);
-            decision.into_iter().for_each(hit);
-        }
-        decision.is_none_or(|index| self.rules[index as usize].action == AclAction::Permit)
+            .search(&self.rules, fields, u32::MAX, false, |index| decision = Some(index));
+        decision
+    }
+
+    fn denies(&self, decision: Option<u32>) -> bool {
+        decision.is_some_and(|index| self.rules[index as usize].action == AclAction::Deny)
+    }
+
+    fn hit(&self, index: u32) {
+        self.hits[index as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The rules, in order.
@@ -342,121 +329,4 @@ impl PartialEq for Acl {
 impl Eq for Acl {}
 
 #[cfg(test)]
-mod tests {
-    use etherparse::PacketBuilder;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
-
-    fn list(rules: &[&str]) -> Acl {
-        Acl::new(&rules.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<_>>())
-    }
-
-    fn tcp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16) -> Vec<u8> {
-        let mut frame = Vec::new();
-        PacketBuilder::ethernet2(A, B)
-            .ipv4(src, dst, 64)
-            .tcp(sport, dport, 1, 100)
-            .syn()
-            .write(&mut frame, b"x")
-            .unwrap();
-        frame
-    }
-
-    #[test]
-    fn the_first_rule_that_decides_counts() {
-        let acl = list(&[
-            "count from 10.0.0.0/8",
-            "permit tcp from 10.0.0.1 to any port 22",
-            "deny tcp to any port 20-30",
-            "count any",
-            "deny from 10.9.0.0/16",
-        ]);
-        assert!(acl.permits(&tcp([10, 0, 0, 1], [10, 0, 0, 2], 9, 22), 0, true));
-        assert!(!acl.permits(&tcp([10, 0, 0, 3], [10, 0, 0, 2], 9, 22), 0, true));
-        assert!(acl.permits(&tcp([10, 0, 0, 3], [10, 0, 0, 2], 9, 80), 0, true));
-        assert!(!acl.permits(&tcp([10, 9, 0, 3], [10, 0, 0, 2], 9, 80), 0, true));
-        assert!(acl.permits(&tcp([11, 0, 0, 3], [10, 0, 0, 2], 9, 80), 0, false));
-        assert_eq!(acl.hits(), [4, 1, 1, 2, 1]);
-    }
-
-    #[test]
-    fn flags_types_tags_and_fragments() {
-        let acl = list(&["deny tcp flags syn,!ack"]);
-        let mut frame = tcp([10, 0, 0, 1], [10, 0, 0, 2], 1, 2);
-        assert!(!acl.permits(&frame, 0, true));
-        frame[14 + 20 + 13] |= 0x10;
-        assert!(acl.permits(&frame, 0, true));
-        // A later fragment has no ports: a rule on ports does not match it.
-        let acl = list(&["deny tcp to any port 2", "deny vlan 7"]);
-        let mut fragment = tcp([10, 0, 0, 1], [10, 0, 0, 2], 1, 2);
-        assert!(!acl.permits(&fragment, 0, true));
-        fragment[14 + 7] = 3;
-        assert!(acl.permits(&fragment, 0, true));
-        assert!(!acl.permits(&fragment, 7, true));
-        let mut echo = Vec::new();
-        PacketBuilder::ethernet2(A, B)
-            .ipv6([1; 16], [2; 16], 64)
-            .icmpv6_echo_request(1, 1)
-            .write(&mut echo, b"x")
-            .unwrap();
-        assert!(!list(&["deny icmp6 type 128"]).permits(&echo, 0, true));
-        assert!(list(&["deny icmp6 type 129", "deny ipv4", "deny udp"]).permits(&echo, 0, true));
-    }
-
-    #[test]
-    fn a_thousand_rules_of_one_shape_are_one_table() {
-        let rules: Vec<AclRule> = (0..1000)
-            .map(|n| {
-                format!("deny tcp from 10.0.{}.{} to any port 80", n / 250, n % 250)
-                    .parse()
-                    .unwrap()
-            })
-            .collect();
-        let acl = Acl::new(&rules);
-        assert_eq!(acl.deciding.0.len(), 1);
-        assert!(!acl.permits(&tcp([10, 0, 3, 249], [1, 2, 3, 4], 5, 80), 0, true));
-        assert!(acl.permits(&tcp([10, 0, 3, 250], [1, 2, 3, 4], 5, 80), 0, true));
-    }
-
-    fn naive(rules: &[AclRule], frame: &[u8], vlan: u16) -> bool {
-        let (fields, transport) = Fields::of(frame, vlan).unwrap();
-        let decided = rules.iter().find(|rule| {
-            rule.action != AclAction::Count
-                && Shape::of(rule).key(&fields) == key_of(rule)
-                && matches_rest(rule, &fields, &transport)
-        });
-        decided.is_none_or(|rule| rule.action == AclAction::Permit)
-    }
-
-    fn rule() -> impl Strategy<Value = AclRule> {
-        let action = prop::sample::select(vec!["permit", "deny", "count"]);
-        let what = prop::sample::select(vec!["", "tcp", "udp", "arp", "ipv4"]);
-        let from = prop::sample::select(vec!["", "from 10.0.0.0/30", "from 10.0.0.1", "from 02:00:00:00:00:01"]);
-        let to = prop::sample::select(vec!["", "to 10.0.0.0/31", "to 10.0.0.2"]);
-        let vlan = prop::sample::select(vec!["", "vlan 1", "vlan 2"]);
-        (action, what, from, to, vlan).prop_map(|(a, b, c, d, e)| format!("{a} {b} {c} {d} {e}").parse().unwrap())
-    }
-
-    proptest! {
-        #[test]
-        fn it_decides_as_a_walk_over_the_rules(
-            rules in prop::collection::vec(rule(), 0..30),
-            src in 0u8..5, dst in 0u8..5, vlan in 0u16..3,
-        ) {
-            let frame = tcp([10, 0, 0, src], [10, 0, 0, dst], 1, 2);
-            prop_assert_eq!(Acl::new(&rules).permits(&frame, vlan, true), naive(&rules, &frame, vlan));
-        }
-
-        #[test]
-        fn no_frame_makes_it_panic(mut frame in prop::collection::vec(any::<u8>(), 0..120), v6: bool) {
-            if frame.len() >= 14 {
-                frame[12..14].copy_from_slice(if v6 { &[0x86, 0xdd] } else { &[8, 0] });
-            }
-            list(&["deny tcp to any port 22", "count icmp6 type 1"]).permits(&frame, 0, true);
-        }
-    }
-}
+mod tests;

@@ -57,6 +57,8 @@ pub enum DropReason {
     PinNd,
     /// Ingress: a rule of the port denies it.
     AclIn,
+    /// Above the rate of a rule that polices what the port sends.
+    AclPolicedIn,
     /// Ingress: the port is locked and the station not known to be behind it.
     Locked,
     /// Ingress: the port or the VLAN has as many stations as it may.
@@ -81,6 +83,8 @@ pub enum DropReason {
     ImpairFlushedIn,
     /// Egress: a rule of the port denies it.
     AclOut,
+    /// Above the rate of a rule that polices what the port gets.
+    AclPolicedOut,
     /// Egress: longer than the MTU of the port.
     Mtu,
     /// Egress: the queue of the port is full.
@@ -99,7 +103,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -116,6 +120,7 @@ impl DropReason {
         Self::PinArp,
         Self::PinNd,
         Self::AclIn,
+        Self::AclPolicedIn,
         Self::Locked,
         Self::MacLimit,
         Self::Isolated,
@@ -128,6 +133,7 @@ impl DropReason {
         Self::ImpairQueueIn,
         Self::ImpairFlushedIn,
         Self::AclOut,
+        Self::AclPolicedOut,
         Self::Mtu,
         Self::QueueFull,
         Self::LinkDown,
@@ -156,6 +162,7 @@ impl DropReason {
             Self::PinArp => "pin-arp",
             Self::PinNd => "pin-nd",
             Self::AclIn => "acl-in",
+            Self::AclPolicedIn | Self::AclPolicedOut => "acl-policed",
             Self::Locked => "locked",
             Self::MacLimit => "mac-limit",
             Self::Isolated => "isolated",

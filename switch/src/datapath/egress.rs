@@ -126,9 +126,9 @@ pub fn leave(
     let acl = port.policy.as_ref().and_then(|policy| policy.acl_out.as_deref());
     for &i in list {
         if let Some(acl) = acl
-            && !acl.permits(batch.frame(i.into()), batch.vlan(i.into()).id(), true)
+            && let Err(refused) = acl.check(batch.frame(i.into()), batch.wire(i.into()), batch.vlan(i.into()).id())
         {
-            port.counters[worker].drop_frame(DropReason::AclOut);
+            port.counters[worker].drop_frame(refused.egress());
             continue;
         }
         if let Some(vlan) = vlan {

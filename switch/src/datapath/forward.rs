@@ -6,6 +6,7 @@ use vswitch_api::policy::BeyondLimit;
 use vswitch_api::{Mac, ReservedMulticast};
 
 use super::PortId;
+use super::acl::Refused;
 use super::counters::DropReason;
 use super::fdb::{FdbKey, LearnRule, Learned};
 use super::guard::{PROBE_DST, sent_from};
@@ -202,7 +203,7 @@ impl<'a> Way<'a> {
             self.catch_probe(frame, notice)?;
         }
         if POLICY {
-            self.check_rules(frame, src, vlan, true)?;
+            self.check_rules(frame, Some(wire), src, vlan)?;
             self.learn_by_policy(vlan, src, notice)?;
         } else {
             self.learn(FdbKey::new(NO_VLAN, mac_to_u64(src)), src, LearnRule::PLAIN, notice);
@@ -225,14 +226,22 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Pinned addresses and access control list of the ingress port. `count`: whether rules count it as a hit.
-    pub(super) fn check_rules(&self, frame: &[u8], src: Mac, vlan: FrameVlan, count: bool) -> Result<(), DropReason> {
+    /// Pinned addresses and access control list of the ingress port. `wire`: the frame with its virtio-net header, if it
+    /// counts as a hit of rules and of their rates.
+    pub(super) fn check_rules(
+        &self,
+        frame: &[u8],
+        wire: Option<&[u8]>,
+        src: Mac,
+        vlan: FrameVlan,
+    ) -> Result<(), DropReason> {
         let policy = self.port.policy();
         if let Some(pin) = &policy.pin {
             pin.check(frame, src)?;
         }
-        match &policy.acl_in {
-            Some(acl) if !acl.permits(frame, vlan.id(), count) => Err(DropReason::AclIn),
+        match (&policy.acl_in, wire) {
+            (Some(acl), Some(wire)) => acl.check(frame, wire, vlan.id()).map_err(Refused::ingress),
+            (Some(acl), None) if !acl.permits(frame, vlan.id()) => Err(DropReason::AclIn),
             _ => Ok(()),
         }
     }

@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 
+use vswitch_api::MirrorName;
+
+use super::acl::Acl;
 use super::counters::{Counter, DropReason};
 use super::fdb::FdbFilter;
 use super::forward::OutputLists;
@@ -19,6 +22,8 @@ use crate::port::Batch;
 /// A mirror as workers see it.
 #[derive(Clone, Debug)]
 pub struct MirrorEntry {
+    /// By which rules of access lists name it.
+    pub name: MirrorName,
     /// Switch whose frames are copied.
     pub switch: SwitchId,
     /// Ports whose frames are copied; none: all but destinations of mirrors.
@@ -79,10 +84,34 @@ impl MirrorEntry {
                 }
             }
         }
+        wanted |= self.wanted_by_rules(batch, snapshot, port, lists);
         if let Some(filter) = &self.filter {
             wanted = ones(wanted)
                 .filter(|i| filter.matches(batch.frame(*i)))
                 .fold(0, |bits, i| bits | 1 << i);
+        }
+        wanted
+    }
+}
+
+impl MirrorEntry {
+    /// Frames that rules of access lists copy, in from the port or out to those of the lists.
+    fn wanted_by_rules(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
+        let copied = |acl: &Acl, frames: u64| {
+            ones(frames)
+                .filter(|i| acl.copies(batch.frame(*i), batch.vlan(*i).id(), &self.name))
+                .fold(0, |bits, i| bits | 1 << i)
+        };
+        let mut wanted = 0;
+        if let Some(acl) = port.policy().acl_in.as_ref().filter(|acl| acl.has_copies()) {
+            let frames = (0..batch.len()).filter(|i| is_frame(batch, *i));
+            wanted = copied(acl, frames.fold(0, |bits, i| bits | 1 << i));
+        }
+        for (out, list) in lists.filled() {
+            let acl = snapshot.port(out).and_then(|out| out.policy().acl_out.as_ref());
+            if let Some(acl) = acl.filter(|acl| acl.has_copies()) {
+                wanted |= copied(acl, bits(list));
+            }
         }
         wanted
     }

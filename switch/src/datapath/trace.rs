@@ -163,7 +163,7 @@ fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut
     }
     let Ok(vlan) = classified else { return };
     let policy = port.policy();
-    let checked = way.check_rules(frame, src, vlan, false);
+    let checked = way.check_rules(frame, None, src, vlan);
     if policy.pin.is_some() || policy.acl_in.is_some() {
         steps.push(Step::Rules { dropped: checked.err() });
     }
@@ -236,7 +236,7 @@ fn egress(port: &PortEntry, vlan_aware: bool, copy: bool, batch: &mut Batch) -> 
     let denied = policy
         .acl_out
         .as_ref()
-        .is_some_and(|acl| !acl.permits(batch.frame(0), batch.vlan(0).id(), false));
+        .is_some_and(|acl| !acl.permits(batch.frame(0), batch.vlan(0).id()));
     if denied {
         return Step::Egress {
             port: port.id,

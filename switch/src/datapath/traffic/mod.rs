@@ -27,7 +27,8 @@ use super::handle::{Datapath, entry};
 use super::snapshot::PortEntry;
 use crate::frame::{VNET_HDR_LEN, VnetHeader, WireSize, wire_size};
 use crate::port::Batch;
-use limiter::{Limiter, Storm};
+pub(super) use limiter::Limiter;
+use limiter::Storm;
 pub use line::{Direction, Line, Loader};
 pub use schedule::{Held, Schedule};
 
@@ -166,7 +167,7 @@ fn checked_header(wire: &[u8]) -> Option<VnetHeader> {
 }
 
 /// What a frame takes on the wire; one that the ingress check will refuse counts as it is.
-fn size_on_the_wire(wire: &[u8]) -> WireSize {
+pub(super) fn size_on_the_wire(wire: &[u8]) -> WireSize {
     let frame = wire.get(VNET_HDR_LEN..).unwrap_or_default();
     wire_size(frame, &checked_header(wire).unwrap_or_default())
 }

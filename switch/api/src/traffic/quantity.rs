@@ -1,7 +1,6 @@
 //! Numbers with units, as tc(8) takes them: `20ms`, `1%`, `100mbit`, `64k`. Each error is a whole sentence.
 
-use vswitch_api::traffic::{MAX_DELAY_US, MAX_LIMIT, MAX_RATE};
-use vswitch_api::{RateLimit, Share};
+use super::{MAX_DELAY_US, MAX_LIMIT, MAX_RATE, RateLimit, Share};
 
 /// A number and its unit, in lower case; the number in steps of `1 / scale` for the scale that `units` gives it.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<f64> {
@@ -102,6 +101,16 @@ pub fn bytes(text: &str) -> Result<u32, String> {
     Ok(value as u32)
 }
 
+/// A number of frames that pass at once.
+pub fn frames(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(value) if value > 0 => Ok(value),
+        _ => Err(format!(
+            "burst {text:?} is not understood; give a number of frames, such as 100"
+        )),
+    }
+}
+
 /// A number of frames that may wait.
 pub fn limit(text: &str) -> Result<u32, String> {
     match text.parse() {
@@ -112,8 +121,8 @@ pub fn limit(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::traffic::{Bits, Bytes, Micros};
     use proptest::prelude::*;
-    use vswitch_api::traffic::{Bits, Bytes, Micros};
 
     use super::*;
 

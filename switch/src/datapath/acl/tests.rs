@@ -1,0 +1,130 @@
+use etherparse::PacketBuilder;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Checks a frame as it would come in: with an empty virtio-net header.
+fn check(acl: &Acl, frame: &[u8], vlan: u16) -> Result<(), Refused> {
+    let wire = [&[0; crate::frame::VNET_HDR_LEN][..], frame].concat();
+    acl.check(frame, &wire, vlan)
+}
+
+fn passes(acl: &Acl, frame: &[u8], vlan: u16) -> bool {
+    let passes = acl.permits(frame, vlan);
+    assert_eq!(check(acl, frame, vlan).is_ok(), passes);
+    passes
+}
+
+const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+fn list(rules: &[&str]) -> Acl {
+    Acl::new(&rules.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<_>>())
+}
+
+fn tcp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(A, B)
+        .ipv4(src, dst, 64)
+        .tcp(sport, dport, 1, 100)
+        .syn()
+        .write(&mut frame, b"x")
+        .unwrap();
+    frame
+}
+
+#[test]
+fn the_first_rule_that_decides_counts() {
+    let acl = list(&[
+        "count from 10.0.0.0/8",
+        "permit tcp from 10.0.0.1 to any port 22",
+        "deny tcp to any port 20-30",
+        "count any",
+        "deny from 10.9.0.0/16",
+    ]);
+    assert!(passes(&acl, &tcp([10, 0, 0, 1], [10, 0, 0, 2], 9, 22), 0));
+    assert!(!passes(&acl, &tcp([10, 0, 0, 3], [10, 0, 0, 2], 9, 22), 0));
+    assert!(passes(&acl, &tcp([10, 0, 0, 3], [10, 0, 0, 2], 9, 80), 0));
+    assert!(!passes(&acl, &tcp([10, 9, 0, 3], [10, 0, 0, 2], 9, 80), 0));
+    assert!(acl.permits(&tcp([11, 0, 0, 3], [10, 0, 0, 2], 9, 80), 0));
+    assert_eq!(acl.hits(), [4, 1, 1, 2, 1]);
+}
+
+#[test]
+fn flags_types_tags_and_fragments() {
+    let acl = list(&["deny tcp flags syn,!ack"]);
+    let mut frame = tcp([10, 0, 0, 1], [10, 0, 0, 2], 1, 2);
+    assert!(!passes(&acl, &frame, 0));
+    frame[14 + 20 + 13] |= 0x10;
+    assert!(passes(&acl, &frame, 0));
+    // A later fragment has no ports: a rule on ports does not match it.
+    let acl = list(&["deny tcp to any port 2", "deny vlan 7"]);
+    let mut fragment = tcp([10, 0, 0, 1], [10, 0, 0, 2], 1, 2);
+    assert!(!passes(&acl, &fragment, 0));
+    fragment[14 + 7] = 3;
+    assert!(passes(&acl, &fragment, 0));
+    assert!(!passes(&acl, &fragment, 7));
+    let mut echo = Vec::new();
+    PacketBuilder::ethernet2(A, B)
+        .ipv6([1; 16], [2; 16], 64)
+        .icmpv6_echo_request(1, 1)
+        .write(&mut echo, b"x")
+        .unwrap();
+    assert!(!passes(&list(&["deny icmp6 type 128"]), &echo, 0));
+    assert!(passes(
+        &list(&["deny icmp6 type 129", "deny ipv4", "deny udp"]),
+        &echo,
+        0
+    ));
+}
+
+#[test]
+fn a_thousand_rules_of_one_shape_are_one_table() {
+    let rules: Vec<AclRule> = (0..1000)
+        .map(|n| {
+            format!("deny tcp from 10.0.{}.{} to any port 80", n / 250, n % 250)
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    let acl = Acl::new(&rules);
+    assert_eq!(acl.deciding.0.len(), 1);
+    assert!(!passes(&acl, &tcp([10, 0, 3, 249], [1, 2, 3, 4], 5, 80), 0));
+    assert!(passes(&acl, &tcp([10, 0, 3, 250], [1, 2, 3, 4], 5, 80), 0));
+}
+
+fn naive(rules: &[AclRule], frame: &[u8], vlan: u16) -> bool {
+    let (fields, transport) = Fields::of(frame, vlan).unwrap();
+    let decided = rules.iter().find(|rule| {
+        rule.action.decides() && Shape::of(rule).key(&fields) == key_of(rule) && matches_rest(rule, &fields, &transport)
+    });
+    decided.is_none_or(|rule| rule.action == AclAction::Permit)
+}
+
+fn rule() -> impl Strategy<Value = AclRule> {
+    let action = prop::sample::select(vec!["permit", "deny", "count", "mirror span", "police 100gbit"]);
+    let what = prop::sample::select(vec!["", "tcp", "udp", "arp", "ipv4"]);
+    let from = prop::sample::select(vec!["", "from 10.0.0.0/30", "from 10.0.0.1", "from 02:00:00:00:00:01"]);
+    let to = prop::sample::select(vec!["", "to 10.0.0.0/31", "to 10.0.0.2"]);
+    let vlan = prop::sample::select(vec!["", "vlan 1", "vlan 2"]);
+    (action, what, from, to, vlan).prop_map(|(a, b, c, d, e)| format!("{a} {b} {c} {d} {e}").parse().unwrap())
+}
+
+proptest! {
+    #[test]
+    fn it_decides_as_a_walk_over_the_rules(
+        rules in prop::collection::vec(rule(), 0..30),
+        src in 0u8..5, dst in 0u8..5, vlan in 0u16..3,
+    ) {
+        let frame = tcp([10, 0, 0, src], [10, 0, 0, dst], 1, 2);
+        prop_assert_eq!(passes(&Acl::new(&rules), &frame, vlan), naive(&rules, &frame, vlan));
+    }
+
+    #[test]
+    fn no_frame_makes_it_panic(mut frame in prop::collection::vec(any::<u8>(), 0..120), v6: bool) {
+        if frame.len() >= 14 {
+            frame[12..14].copy_from_slice(if v6 { &[0x86, 0xdd] } else { &[8, 0] });
+        }
+        passes(&list(&["deny tcp to any port 22", "count icmp6 type 1"]), &frame, 0);
+    }
+}
