@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use vswitch_tests::api::{Mac, PortKind};
+use vswitch_tests::frame::{mac, probe};
 use vswitch_tests::http::{connect, request, send_raw};
 use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, wait_for};
+use vswitch_tests::{Lab, Station, wait_for};
 
 #[test]
 fn a_lab_can_be_made_with_nothing_but_http() {
@@ -167,6 +169,41 @@ fn events_are_server_sent() {
     next("event: switch-added");
     let data = next("data:");
     assert!(data.contains("second"), "{data}");
+}
+
+#[test]
+fn a_reader_of_events_that_is_too_slow_is_told_how_many_it_missed() {
+    let lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Tap, 1);
+    red.silence();
+    let mut stream = connect();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("text/event-stream")));
+    // More than socket, server and backlog hold together: 16,000 times some 100 bytes.
+    let socket = red.raw(false);
+    let stations = 16_000;
+    for n in 0..stations {
+        socket.send(&probe(Mac::BROADCAST, mac(1, n), n));
+    }
+    wait_for("all stations to be known", || {
+        lab.switch("main").fdb_entries >= stations
+    });
+    let (mut learned, mut missed, mut seq) = (0, 0, 0);
+    for line in lines.filter(|line| line.starts_with("data:")) {
+        let event: Value = serde_json::from_str(&line["data:".len()..]).unwrap();
+        seq = event["seq"].as_u64().unwrap();
+        match event["kind"].as_str().unwrap() {
+            "fdb-learned" => learned += 1,
+            "missed" => missed += event["count"].as_u64().unwrap(),
+            other => panic!("{other}: {event}"),
+        }
+        if learned + missed >= u64::from(stations) {
+            break;
+        }
+    }
+    assert!(missed > 0, "{learned} of {stations} seen, none missed");
+    assert!(seq >= learned + missed, "{seq}: {learned} seen, {missed} missed");
 }
 
 #[test]

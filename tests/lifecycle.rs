@@ -338,3 +338,35 @@ fn the_log_has_no_errors_over_a_whole_life() {
         assert!(!log.contains(word), "{log}");
     }
 }
+
+#[test]
+fn workers_stay_on_the_cores_that_the_configuration_names() {
+    let mut lab = Lab::without_daemon();
+    let path = lab.scratch().join("cores.toml");
+    let start = |cores: &str| {
+        fs::write(&path, format!("[datapath]\nworkers = 2\ncpus = {cores}\n")).unwrap();
+        let mut command = Command::new(program("vswitchd"));
+        command.arg("--config").arg(&path);
+        command
+    };
+    lab.start_with(start("[0]"), |_| {});
+    let tasks = fs::read_dir(format!("/proc/{}/task", lab.daemon().pid())).unwrap();
+    let cores: Vec<_> = tasks
+        .map(|task| task.unwrap().path())
+        .filter(|task| fs::read_to_string(task.join("comm")).unwrap().starts_with("worker-"))
+        .map(|task| fs::read_to_string(task.join("status")).unwrap())
+        .map(|status| {
+            status
+                .lines()
+                .find(|l| l.starts_with("Cpus_allowed_list:"))
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(cores, ["Cpus_allowed_list:\t0"; 2]);
+    lab.stop_daemon();
+    let mut daemon = Daemon::spawn(start("[0, 1023]"));
+    assert!(!daemon.wait().success());
+    let log = daemon.log();
+    assert!(log.contains("core 1023 is not one of those"), "{log}");
+}

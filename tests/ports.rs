@@ -108,6 +108,19 @@ fn the_mtu_is_set_on_both_ends() {
 }
 
 #[test]
+fn no_port_has_a_queueing_discipline_in_front_of_the_switch() {
+    let lab = Lab::new();
+    for kind in [PortKind::Veth, PortKind::Tap] {
+        let name = word(kind);
+        lab.ok(&format!("add-port {name} --type {name}"));
+        let disciplines = run(&format!("ip netns exec {name} tc qdisc show dev eth0"));
+        // One for each of 256 possible queues would be megabytes.
+        assert_eq!(disciplines.lines().count(), 1, "{name}: {disciplines}");
+        assert!(disciplines.starts_with("qdisc noqueue "), "{name}: {disciplines}");
+    }
+}
+
+#[test]
 fn a_port_can_be_set_down_and_up() {
     let lab = Lab::new();
     let stations = Station::one_of_each(&lab);

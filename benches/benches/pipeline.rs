@@ -30,7 +30,11 @@ fn batch(dst: [u8; 6], stations: u8, len: usize) -> Batch {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    let datapath = Datapath::start(DatapathConfig { workers: 1, spin_us: 0 })?;
+    let datapath = Datapath::start(DatapathConfig {
+        cpus: Vec::new(),
+        workers: 1,
+        spin_us: 0,
+    })?;
     let switch = datapath.add_switch(SwitchSetup {
         fdb_capacity: 65_536,
         settings: SwitchSettings::default(),

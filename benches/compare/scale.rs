@@ -54,6 +54,9 @@ pub fn memory(count: u32) -> Result<Memory> {
         run(&format!("{} del-port {}", many.ctl, name(number)))?;
     }
     let add_port_ms = median(&mut times).context("no port was added")?;
+    for number in 0..count {
+        quieten(number)?;
+    }
     sleep(Duration::from_secs(3));
     let resident_mib = many.resident_mib()?;
     let before = Cpu::now(&many.running.pids())?;
@@ -152,6 +155,17 @@ impl Many {
             .context("no VmRSS")?;
         Ok(kib / 1024.0)
     }
+}
+
+/// Ends the search for routers, which a namespace keeps up for an hour and which is traffic to all ports.
+fn quieten(number: u32) -> Result<()> {
+    for which in ["all", "eth0"] {
+        run_in(
+            &name(number),
+            &format!("sysctl -q -w net.ipv6.conf.{which}.router_solicitations=0"),
+        )?;
+    }
+    Ok(())
 }
 
 fn name(number: u32) -> String {

@@ -324,13 +324,13 @@ const EVENTS: &str = "\
 : hello
 
 event: port-added
-data: {\"time_ms\":1764014400123,\"kind\":\"port-added\",\"port\":\"red\",\"switch\":\"main\"}
+data: {\"seq\":1,\"time_ms\":1764014400123,\"kind\":\"port-added\",\"port\":\"red\",\"switch\":\"main\"}
 
 event: port-state
-data: {\"time_ms\":1764014400200,\"kind\":\"port-state\",\"port\":\"red\",\"state\":\"no-carrier\",\"reason\":\"eth0 is down\"}
+data: {\"seq\":2,\"time_ms\":1764014400200,\"kind\":\"port-state\",\"port\":\"red\",\"state\":\"no-carrier\",\"reason\":\"eth0 is down\"}
 
 event: fdb-moved
-data: {\"time_ms\":1764014401000,\"kind\":\"fdb-moved\",\"switch\":\"main\",\"mac\":\"02:76:73:00:00:01\",\"from\":\"red\",\"to\":\"blue\"}
+data: {\"seq\":3,\"time_ms\":1764014401000,\"kind\":\"fdb-moved\",\"switch\":\"main\",\"mac\":\"02:76:73:00:00:01\",\"from\":\"red\",\"to\":\"blue\"}
 
 ";
 

@@ -111,6 +111,8 @@ pub enum LogFormat {
 pub struct Datapath {
     /// Worker threads; 0: one per core, up to four.
     pub workers: usize,
+    /// Cores that they are pinned to, in turn; none: wherever the kernel puts them.
+    pub cpus: Vec<usize>,
     /// Microseconds that a worker keeps looking for frames before it sleeps.
     pub spin_us: u32,
     /// Whether the kernel forwards by itself what it can.
@@ -123,6 +125,7 @@ impl Default for Datapath {
     fn default() -> Self {
         Self {
             workers: 0,
+            cpus: Vec::new(),
             spin_us: DEFAULT_SPIN_US,
             fastpath: true,
             big_tcp: true,
@@ -241,6 +244,7 @@ impl Config {
             ("daemon.netns_dir", new.daemon.netns_dir != old.daemon.netns_dir),
             ("log.format", new.log.format != old.log.format),
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
+            ("datapath.cpus", new.datapath.cpus != old.datapath.cpus),
             ("datapath.spin_us", new.datapath.spin_us != old.datapath.spin_us),
             ("datapath.fastpath", new.datapath.fastpath != old.datapath.fastpath),
             ("datapath.big_tcp", new.datapath.big_tcp != old.datapath.big_tcp),

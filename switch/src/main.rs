@@ -66,6 +66,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         state_dir: config.daemon.state_dir.clone(),
         netns_dir: config.daemon.netns_dir.clone(),
         workers: config.datapath.workers(),
+        cpus: config.datapath.cpus.clone(),
         spin_us: config.datapath.spin_us,
         fastpath: config.datapath.fastpath,
         big_tcp: config.datapath.big_tcp,

@@ -62,6 +62,7 @@ mod tests {
     #[test]
     fn the_time_is_local() {
         let event = Event {
+            seq: 1,
             time_ms: 1_764_014_400_123,
             kind: EventKind::Missed { count: 1 },
         };

@@ -10,6 +10,8 @@ use crate::view::PortState;
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
+    /// Number of the event since the daemon began. Of `missed`, that of the last one left out.
+    pub seq: u64,
     /// Milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// What happened.

@@ -70,7 +70,7 @@ impl Inner {
 
     fn note_missing(&mut self, port: &Port, result: Result<(), ApiError>) {
         if let Err(error) = result {
-            tracing::warn!(%error, "a port is missing");
+            tracing::warn!("a port is missing: {error}");
             self.ports
                 .insert(port.name.clone(), LivePort::missing(error.to_string()));
         }
@@ -224,7 +224,7 @@ impl Inner {
                 Made::Ingress => self.release_device(port).await,
             };
             if let Err(error) = result {
-                tracing::error!(port = %port.name, %error, "can't undo a step of a failed command");
+                tracing::error!(port = %port.name, "port {}: can't undo a step of a failed command: {error}", port.name);
             }
         }
     }
@@ -242,7 +242,7 @@ impl Inner {
         {
             let vlan = entry.vlan.map_or(0, VlanId::get);
             if self.datapath.fdb_add_static(*switch, vlan, entry.mac, id).is_err() {
-                tracing::warn!(mac = %entry.mac, port = %port.name, "no room for a static FDB entry");
+                tracing::warn!(mac = %entry.mac, port = %port.name, "port {}: no room for the static FDB entry {}", port.name, entry.mac);
             }
         }
     }

@@ -57,7 +57,7 @@ impl Inner {
         };
         for step in done.into_iter().rev().map(Step::inverse) {
             if let Err(error) = self.carry(&step, &mut Vec::new()).await {
-                tracing::error!(%error, "can't undo a step of a failed command");
+                tracing::error!("can't undo a step of a failed command: {error}");
             }
         }
         // What the steps noted of namespaces they made again has to stay known.
@@ -69,7 +69,7 @@ impl Inner {
         if (written || !known)
             && let Err(error) = self.save()
         {
-            tracing::error!(%error, "the state file may tell of what was undone");
+            tracing::error!("the state file may tell of what was undone: {error}");
         }
         self.journal.clear();
         Err(error)
@@ -136,7 +136,7 @@ impl Inner {
             Step::ChangePort { before, after } => {
                 if let Err(error) = self.change(before, after).await {
                     if let Err(error) = Box::pin(self.change(after, before)).await {
-                        tracing::error!(%error, "can't undo a change of a port");
+                        tracing::error!("can't undo a change of a port: {error}");
                     }
                     return Err(error);
                 }

@@ -39,7 +39,7 @@ impl Inner {
         if port.kind == PortKind::Veth
             && let Err(error) = self.delete_near_end(port).await
         {
-            tracing::warn!(port = %port.name, %error, "can't remove the near end");
+            tracing::warn!(port = %port.name, "port {}: can't remove the near end: {error}", port.name);
         }
     }
 

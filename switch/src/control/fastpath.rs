@@ -69,7 +69,9 @@ impl Inner {
             match self.open_shadow(fast, port, near, far, own).await {
                 Ok(shadow) => return Ok(PortIo::Shadow(shadow)),
                 // It is the faster way, not the only one.
-                Err(error) => tracing::warn!(port = %port.name, %error, "the port is without the kernel fast path"),
+                Err(error) => {
+                    tracing::warn!(port = %port.name, "port {}: without the kernel fast path: {error}", port.name)
+                }
             }
         }
         own.drop_ingress_again(near.index).await?;
@@ -98,7 +100,10 @@ impl Inner {
             let link = own.link_by_name(&name).await?;
             let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;
             own.set_queue_length(link.index, SHADOW_QUEUE).await?;
-            own.set_up(link.index).await?;
+            if !link.up {
+                own.set_no_queue(link.index).await?;
+                own.set_up(link.index).await?;
+            }
             let end = NearEnd {
                 switch: port.switch.clone(),
                 near: (near.name.clone(), near.index),
@@ -126,7 +131,7 @@ impl Inner {
         let wanted = |link: &Link| self.fast.is_some() && links.iter().any(|near| link.name == shadow_name(near.index));
         for link in links.iter().filter(|link| link.name.starts_with('~') && !wanted(link)) {
             if let Err(error) = gone_is_fine(own.delete_link(link.index).await) {
-                tracing::warn!(shadow = %link.name, %error, "can't remove a shadow that no port has");
+                tracing::warn!(shadow = %link.name, "shadow {}: no port has it, and it can't be removed: {error}", link.name);
             }
         }
     }

@@ -107,7 +107,7 @@ impl Inner {
         let mut names: Vec<_> = ports.iter().filter_map(|id| self.port_name(*id)).collect();
         names.sort_by_key(|name| self.rank(name));
         let Some(name) = self.switch_name(switch) else { return };
-        tracing::warn!(switch = %name, %mac, ports = ?names, moves, "a station goes to and fro between ports");
+        tracing::warn!(switch = %name, %mac, ports = ?names, moves, "switch {name}: station {mac} goes to and fro between ports");
         self.emit(EventKind::FdbFlapping {
             switch: name.clone(),
             mac,
@@ -173,7 +173,7 @@ impl Inner {
             None => format!("`vswitchctl set port {name} --up` opens it"),
         };
         let reason = format!("{reason}; {next}");
-        tracing::warn!(port = %name, "shut: {reason}");
+        tracing::warn!(port = %name, "port {}: shut: {reason}", name);
         live.shut = Some(Shut {
             reason: reason.clone(),
             until: back_off.map(|time| Instant::now() + time),
@@ -229,7 +229,7 @@ impl Inner {
             .map(|(name, _)| name.clone())
             .collect();
         for name in due {
-            tracing::info!(port = %name, "opened again");
+            tracing::info!(port = %name, "port {}: opened again", name);
             self.open(&name).await;
         }
     }

@@ -96,10 +96,15 @@ impl Inner {
             made.push(Made::Tap);
         }
         let link = inside.link_by_name(name.as_str()).await;
-        let link = match link {
+        let mut link = match link {
             Ok(link) => link.ok_or_else(|| vanished(port)),
             Err(error) => Err(failed(error)),
         };
+        if let (Ok(new), None) = (&link, &before)
+            && let Err(error) = inside.set_no_queue(new.index).await
+        {
+            link = Err(failed(error));
+        }
         if link.is_err() && before.is_none() {
             // The device goes with its queues.
             let _ = tap.unpersist();

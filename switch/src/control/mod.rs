@@ -16,6 +16,7 @@ mod carry;
 mod change;
 mod complete;
 mod detach;
+mod events;
 mod fastpath;
 mod fdb;
 mod frame_size;
@@ -38,21 +39,20 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, Event, EventKind, MirrorName, PortName, SwitchName};
+use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
 use crate::fastpath::FastPath;
 use crate::kernel::{NamedNamespaces, NetNs};
 pub use capture::Capture;
+pub use events::EventReader;
+use events::Events;
 use state::{Journal, State, StateFile};
-
-/// Events that a slow reader may be behind before it misses some.
-const EVENT_BACKLOG: usize = 1024;
 
 /// Where things are, and how the datapath runs.
 #[derive(Clone, Debug)]
@@ -65,6 +65,8 @@ pub struct ControlConfig {
     pub netns_dir: PathBuf,
     /// Worker threads, at least 1.
     pub workers: usize,
+    /// Cores that they are pinned to, in turn; none: wherever the kernel puts them.
+    pub cpus: Vec<usize>,
     /// Microseconds that a worker goes on looking for frames before it sleeps.
     pub spin_us: u32,
     /// Whether the kernel is to forward by itself what it can.
@@ -76,7 +78,7 @@ pub struct ControlConfig {
 /// The one that edits and answers. Its methods are the routes of the API.
 pub struct Control {
     inner: Mutex<Inner>,
-    events: broadcast::Sender<Event>,
+    events: Arc<Events>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     started: Instant,
 }
@@ -104,7 +106,7 @@ struct Inner {
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,
-    events: broadcast::Sender<Event>,
+    events: Arc<Events>,
 }
 
 /// A port of the lab as it is at the moment.
@@ -157,7 +159,7 @@ impl LivePort {
 
 impl Control {
     /// Events from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub fn subscribe(&self) -> EventReader {
         self.events.subscribe()
     }
 
@@ -202,11 +204,7 @@ impl Inner {
     }
 
     fn emit(&self, kind: EventKind) {
-        let time_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_millis() as u64);
-        // Nobody listens: fine.
-        let _ = self.events.send(Event { time_ms, kind });
+        self.events.emit(kind);
     }
 
     /// Sets the state of a port and tells of a change. A port that carries nothing has nothing to remember either.

@@ -19,7 +19,7 @@ impl Inner {
         };
         owned.forget_identity();
         if let Err(error) = self.save() {
-            tracing::error!(%error, "the state file does not tell that a namespace is gone");
+            tracing::error!("the state file does not tell that a namespace is gone: {error}");
         }
     }
 
@@ -53,7 +53,7 @@ impl Inner {
         let owned = OwnedNamespace::new(name.clone(), netns.id(), &self.boot_id);
         if let Err(error) = self.journal.add_namespace(&owned) {
             if let Err(error) = self.named.delete(name) {
-                tracing::error!(%error, "can't undo a step of a failed command");
+                tracing::error!("can't undo a step of a failed command: {error}");
             }
             return Err(text::step(text::namespace(name), "note that it was made", &error)
                 .hint("see that the run directory can be written and has room"));

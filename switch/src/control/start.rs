@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::Mutex;
 use vswitch_api::{ApiError, ErrorCode, Lab, PortKind};
 
 use super::attach::Adopt;
@@ -13,7 +13,7 @@ use super::complete::{Interfaces, complete};
 use super::detach::gone_is_fine;
 use super::requests::absent_namespaces;
 use super::state::{Journal, StateFile, boot_id};
-use super::{Control, ControlConfig, EVENT_BACKLOG, Inner, text, watch};
+use super::{Control, ControlConfig, Events, Inner, text, watch};
 use crate::datapath::{Datapath, DatapathConfig};
 use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
 
@@ -54,6 +54,7 @@ impl Control {
         let internal = |what: &str, error: std::io::Error| ApiError::new(ErrorCode::Internal, what, error.to_string());
         let datapath = DatapathConfig {
             workers: config.workers,
+            cpus: config.cpus,
             spin_us: config.spin_us,
         };
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
@@ -62,7 +63,7 @@ impl Control {
             Err(_) => None,
         };
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
-        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let events = Arc::new(Events::new());
         let mut inner = Inner {
             state,
             file,
@@ -114,7 +115,7 @@ impl Inner {
             // One that was made elsewhere is waited for; one of ours went with the last boot.
             let ours = self.state.namespaces.iter().any(|owned| owned.name == name);
             if ours && let Err(error) = self.add_namespace(&name).await {
-                tracing::error!(%error, "can't make a namespace again");
+                tracing::error!("can't make a namespace again: {error}");
             }
         }
         for switch in self.state.lab.switches.clone() {
@@ -129,7 +130,7 @@ impl Inner {
         self.fit_frame_sizes().await;
         for cable in self.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {
-                tracing::warn!(%error, "a cable is missing");
+                tracing::warn!("a cable is missing: {error}");
             }
         }
         self.save()?;
@@ -154,7 +155,7 @@ impl Inner {
         let needed: BTreeSet<_> = super::plan::namespaces(lab).into_iter().cloned().collect();
         let mut warnings = Vec::new();
         for port in &ports {
-            tracing::info!(port = %port.name, "removing what a killed daemon had begun to make");
+            tracing::info!(port = %port.name, "port {}: removing what a killed daemon had begun to make", port.name);
             self.detach(port, &mut warnings).await;
         }
         for cable in &cables {
@@ -185,9 +186,9 @@ impl Inner {
         let Ok(nl) = self.own.netlink().await else { return };
         for link in nl.links().await.unwrap_or_default() {
             if link.kind.as_deref() == Some("veth") && !wanted.contains(link.name.as_str()) {
-                tracing::info!(near_end = %link.name, "removing a near end that no port has");
+                tracing::info!(near_end = %link.name, "near end {}: removing it, no port has it", link.name);
                 if let Err(error) = gone_is_fine(nl.delete_link(link.index).await) {
-                    tracing::warn!(%error, "can't remove it");
+                    tracing::warn!("can't remove it: {error}");
                 }
             }
         }

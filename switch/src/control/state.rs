@@ -244,7 +244,7 @@ impl Journal {
         if let Err(error) = fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %self.path.display(), %error, "can't remove the note of a finished command");
+            tracing::warn!(path = %self.path.display(), "{}: can't remove the note of a finished command: {error}", self.path.display());
         }
     }
 }

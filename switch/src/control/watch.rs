@@ -31,7 +31,7 @@ impl Sources {
         let links = LinkMonitor::open(&inner.own).await;
         let namespaces = inner.named.watch();
         for error in [links.as_ref().err(), namespaces.as_ref().err()].into_iter().flatten() {
-            tracing::warn!(%error, "changes that others make will not be seen");
+            tracing::warn!("changes that others make will not be seen: {error}");
         }
         Self {
             links: links.ok(),
@@ -54,7 +54,7 @@ impl Control {
         let events = self.inner.lock().await.datapath.event_fd().as_fd().try_clone_to_owned();
         match events.and_then(readable) {
             Ok(fd) => tasks.push(tokio::spawn(watch_datapath(Arc::downgrade(self), fd))),
-            Err(error) => tracing::warn!(%error, "events of the datapath will not be seen"),
+            Err(error) => tracing::warn!("events of the datapath will not be seen: {error}"),
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
     }
@@ -101,9 +101,7 @@ async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
         let mut inner = control.inner.lock().await;
         ready.clear_ready();
         let (events, lost) = inner.datapath.take_events();
-        if lost > 0 {
-            inner.emit(EventKind::Missed { count: lost });
-        }
+        inner.events.lose(lost);
         for event in events {
             inner.datapath_event(event).await;
         }
@@ -269,7 +267,7 @@ impl Inner {
             {
                 continue;
             }
-            tracing::warn!(port = %port.name, "{reason}");
+            tracing::warn!(port = %port.name, "port {}: {reason}", port.name);
             self.release(&port);
             self.forget_near_end(&port).await;
             self.set_state(&port.name, PortState::Missing, Some(reason.to_owned()));
@@ -299,7 +297,7 @@ impl Inner {
         for port in ports {
             match self.attach(&port, Adopt::Yes).await {
                 Ok(()) => {
-                    tracing::info!(port = %port.name, "the port is back");
+                    tracing::info!(port = %port.name, "port {}: back", port.name);
                     if let Some(live) = self.ports.get(&port.name) {
                         self.emit(EventKind::PortState {
                             port: port.name.clone(),

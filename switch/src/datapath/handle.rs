@@ -16,6 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 use vswitch_api::Mac;
 use vswitch_api::view::PortCounters;
 
+use super::affinity::{check_cpus, pin};
 use super::counters::WorkerCounters;
 use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
 use super::guard::probe;
@@ -104,8 +105,9 @@ impl Datapath {
     /// Starts the workers.
     ///
     /// # Errors
-    /// No descriptors or threads to be had.
+    /// No descriptors or threads to be had, or a core that is not there or not ours.
     pub fn start(config: DatapathConfig) -> io::Result<Self> {
+        check_cpus(&config.cpus)?;
         let workers = (0..config.workers.max(1))
             .map(|_| WorkerShared::new())
             .collect::<Result<Vec<_>, _>>()?;
@@ -134,8 +136,16 @@ impl Datapath {
                 datapath.shared.clone(),
                 Duration::from_micros(config.spin_us.into()),
             );
+            let cpu = config.cpus.get(index % config.cpus.len().max(1)).copied();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            datapath.threads.push(thread.spawn(move || worker.run())?);
+            datapath.threads.push(thread.spawn(move || {
+                if let Some(cpu) = cpu
+                    && let Err(error) = pin(cpu)
+                {
+                    tracing::error!(worker = index, cpu, "can't pin a worker: {error}");
+                }
+                worker.run();
+            })?);
         }
         Ok(datapath)
     }

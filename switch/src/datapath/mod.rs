@@ -27,6 +27,7 @@
 //! that control holds for long, and write only counters of their own.
 
 pub mod acl;
+mod affinity;
 pub mod counters;
 pub mod egress;
 pub mod fdb;

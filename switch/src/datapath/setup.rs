@@ -9,10 +9,12 @@ use super::{PortId, SwitchId};
 use crate::port::PortIo;
 
 /// How the datapath runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DatapathConfig {
     /// Worker threads, at least 1.
     pub workers: usize,
+    /// Cores that the workers are pinned to, in turn; none: wherever the kernel puts them.
+    pub cpus: Vec<usize>,
     /// Microseconds that a worker goes on looking for frames before it sleeps.
     pub spin_us: u32,
 }

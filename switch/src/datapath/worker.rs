@@ -329,7 +329,12 @@ mod tests {
     fn no_call_to_a_worker_is_lost() {
         let (send, receive) = channel();
         std::thread::spawn(move || {
-            let datapath = Datapath::start(DatapathConfig { workers: 2, spin_us: 0 }).unwrap();
+            let datapath = Datapath::start(DatapathConfig {
+                cpus: Vec::new(),
+                workers: 2,
+                spin_us: 0,
+            })
+            .unwrap();
             let switch = datapath.add_switch(SwitchSetup {
                 fdb_capacity: 16,
                 settings: SwitchSettings::default(),

@@ -206,7 +206,7 @@ impl FastPath {
 
     fn clear(&self, slot: u16) {
         if let Err(error) = self.kernel.set_port(slot, Default::default()) {
-            tracing::error!(slot, %error, "can't clear a port of the fast path");
+            tracing::error!(slot, "can't clear a port of the fast path: {error}");
         }
     }
 

@@ -107,7 +107,7 @@ impl FastPort {
             return;
         };
         if let Err(error) = self.fast.kernel.set_port(self.slot, record) {
-            tracing::error!(slot = self.slot, %error, "can't write a port of the fast path");
+            tracing::error!(slot = self.slot, "can't write a port of the fast path: {error}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! sending to the one that had it before.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, setsockopt, socket,
@@ -30,16 +30,20 @@ const ICMPV6: u8 = 58;
 pub async fn announce(netns: &NetNs, ifindex: u32, mac: Mac, addr: IpAddr) -> Result<(), KernelError> {
     let frame = announcement(mac, addr);
     let sent = netns.run(move || send(ifindex, &frame)).await?;
-    sent.map_err(|e| KernelError::new(format!("announce {addr} on interface {ifindex} of {netns}"), e))
+    let socket = sent.map_err(|e| KernelError::new(format!("announce {addr} on interface {ifindex} of {netns}"), e))?;
+    // The kernel closes a packet socket only after an RCU grace period, some milliseconds for which nobody has to wait.
+    tokio::task::spawn_blocking(move || drop(socket));
+    Ok(())
 }
 
-fn send(ifindex: u32, frame: &[u8]) -> nix::Result<()> {
+/// Gives the socket, still to be closed.
+fn send(ifindex: u32, frame: &[u8]) -> nix::Result<OwnedFd> {
     // Protocol 0: the socket receives nothing.
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
     // The queueing discipline of an interface that has just come up still drops all, and says nothing.
     setsockopt(&socket, QdiscBypass, &true)?;
     sendto(socket.as_raw_fd(), frame, &link_addr(ifindex)?, MsgFlags::empty())?;
-    Ok(())
+    Ok(socket)
 }
 
 fn link_addr(ifindex: u32) -> nix::Result<LinkAddr> {

@@ -370,7 +370,7 @@ pub fn unmount(root: &Path) {
             remove_tree(&path);
         }
         if let Err(error) = umount2(root, MntFlags::MNT_DETACH) {
-            tracing::warn!(path = %root.display(), %error, "can't unmount the bpf file system");
+            tracing::warn!(path = %root.display(), "{}: can't unmount the bpf file system: {error}", root.display());
         }
     }
     let _ = fs::remove_dir(root);
@@ -416,7 +416,7 @@ fn remove_tree(path: &Path) {
     };
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "can't remove what is pinned there");
+            tracing::warn!(path = %path.display(), "{}: can't remove what is pinned there: {error}", path.display());
         }
         _ => {}
     }

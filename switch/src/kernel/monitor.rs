@@ -108,7 +108,7 @@ impl LinkMonitor {
                     return Some(MonitorEvent::Resync);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "no more interface events");
+                    tracing::error!("no more interface events: {error}");
                     return None;
                 }
             }

@@ -1,4 +1,4 @@
-//! Keeps the kernel's own stack from seeing what arrives at an interface that the switch reads.
+//! Traffic control of interfaces that the switch reads: no queue before a TAP device's own, and nothing for the kernel's own stack.
 //!
 //! AF_PACKET sockets get a frame before tc ingress does, so a filter that drops all there leaves the
 //! frame to the switch alone. The filter is a classic BPF program of one instruction in direct-action
@@ -26,6 +26,22 @@ pub(super) const PRIORITY: u16 = 1;
 pub(super) const FILTER_HANDLE: u32 = 0x7673;
 
 impl Netlink {
+    /// Takes the queueing discipline from a TAP device that is still down: its queues to the daemon are all that a frame waits in.
+    ///
+    /// Else the kernel gives a multi-queue TAP one discipline for each of 256 possible queues as it comes up: megabytes of memory,
+    /// and tens of milliseconds.
+    ///
+    /// # Errors
+    /// ENODEV if the device is gone.
+    pub async fn set_no_queue(&self, index: u32) -> Result<(), KernelError> {
+        let mut message = TcMessage::with_index(index.cast_signed());
+        message.header.parent = TcHandle::ROOT;
+        message.attributes.push(TcAttribute::Kind("noqueue".into()));
+        let add = RouteNetlinkMessage::NewQueueDiscipline(message);
+        let added = self.request(add, NLM_F_CREATE | NLM_F_EXCL).await.map(drop);
+        added.map_err(self.failed(&format!("take the queueing discipline from interface {index}")))
+    }
+
     /// Drops at tc ingress all that arrives at an interface. Fine if it does so already.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ impl Drop for Shadow {
         if !self.fast.is_frozen()
             && let Err(error) = self.tap.unpersist()
         {
-            tracing::warn!(%error, "a shadow TAP stays behind");
+            tracing::warn!("a shadow TAP stays behind: {error}");
         }
     }
 }

@@ -1,15 +1,12 @@
 //! Events as they happen, as server-sent events (WHATWG HTML, section 9.2).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::extract::State;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use futures::{Stream, StreamExt};
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged;
-use vswitch_api::event::{Event, EventKind};
+use vswitch_api::event::Event;
 
 use super::api::Shared;
+use crate::control::EventReader;
 
 /// What happens, as it happens: one server-sent event each, named by its kind. A reader that is too slow gets `missed`
 #[utoipa::path(
@@ -18,18 +15,11 @@ use super::api::Shared;
 )]
 pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Message, axum::Error>>> {
     let mut stopping = shared.stopping.clone();
-    let events = BroadcastStream::new(shared.control().subscribe())
-        .map(|event| message(&event.unwrap_or_else(|Lagged(count)| missed(count))))
+    let reader = shared.control().subscribe();
+    let next = |mut reader: EventReader| async { reader.next().await.map(|event| (message(&event), reader)) };
+    let events = futures::stream::unfold(reader, next)
         .take_until(async move { stopping.wait_for(|stopping| *stopping).await.is_ok() });
     Sse::new(events).keep_alive(KeepAlive::default())
-}
-
-fn missed(count: u64) -> Event {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Event {
-        time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-        kind: EventKind::Missed { count },
-    }
 }
 
 /// The name of the event is its `kind`, so that a browser can listen for one kind.
@@ -43,6 +33,7 @@ fn message(event: &Event) -> Result<Message, axum::Error> {
 mod tests {
     use super::*;
     use axum::response::IntoResponse;
+    use vswitch_api::EventKind;
 
     async fn text(events: Vec<Event>) -> String {
         let stream = futures::stream::iter(events).map(|event| message(&event));
@@ -53,13 +44,14 @@ mod tests {
     #[tokio::test]
     async fn an_event_is_named_by_its_kind() {
         let event = Event {
+            seq: 3,
             time_ms: 7,
             kind: EventKind::SwitchAdded {
                 switch: "main".parse().unwrap(),
             },
         };
-        let expected = "event: switch-added\ndata: {\"kind\":\"switch-added\",\"switch\":\"main\",\"time_ms\":7}\n\n";
+        let expected =
+            "event: switch-added\ndata: {\"kind\":\"switch-added\",\"seq\":3,\"switch\":\"main\",\"time_ms\":7}\n\n";
         assert_eq!(text(vec![event]).await, expected);
-        assert!(text(vec![missed(3)]).await.contains("\"count\":3"));
     }
 }

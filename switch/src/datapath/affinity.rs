@@ -1,0 +1,28 @@
+//! Which cores workers run on.
+
+use std::io;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Whether workers may run on all of these.
+pub(super) fn check_cpus(cpus: &[usize]) -> io::Result<()> {
+    let ours = sched_getaffinity(Pid::this())?;
+    let usable = |cpu: usize| ours.is_set(cpu).unwrap_or(false);
+    match cpus.iter().find(|cpu| !usable(**cpu)) {
+        Some(cpu) => {
+            let ours: Vec<_> = (0..CpuSet::count()).filter(|cpu| usable(*cpu)).collect();
+            let cause =
+                format!("core {cpu} is not one of those that the daemon may use ({ours:?}); see cpus in vswitchd.toml");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, cause))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Keeps the calling thread on a core.
+pub(super) fn pin(cpu: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set)
+}
