@@ -95,6 +95,21 @@ fn a_port_that_the_kernel_does_not_reach_takes_it_from_all_of_its_switch() {
     }
 }
 
+/// Access ports of one VLAN are as good as ports without any, but what has to be tagged on the way is not for the kernel.
+#[test]
+fn a_port_with_tags_takes_it_from_a_switch_with_access_ports() {
+    let Some((lab, stations)) = lab_with(2) else { return };
+    lab.ok("set port v1 --vlan 10");
+    wait_until_big(&lab, "v1", false);
+    lab.ok("set port v2 --vlan 10");
+    wait_until_big(&lab, "v1", true);
+    let pair = TcpPair::connect(&stations[0], &stations[1], false);
+    let longest = longest(&pair, &stations[1]);
+    assert!(longest > USUAL, "{longest}");
+    lab.ok("add-port trunk --trunk 10,20 --native 1");
+    wait_until_big(&lab, "v1", false);
+}
+
 /// Whoever gives the interface in the namespace large frames himself: nothing is lost by it.
 #[test]
 fn large_frames_that_come_to_the_daemon_are_cut_not_truncated() {

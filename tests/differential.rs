@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use vswitch_tests::api::view::PortCounters;
 use vswitch_tests::fastpath::sum;
-use vswitch_tests::frame::{VLAN_ETHERTYPE, probe, probe_id, tagged};
+use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
 use vswitch_tests::lab::fastpath_wanted;
 use vswitch_tests::random::{Frames, Shot};
 use vswitch_tests::raw::{Frame, RawSocket};
@@ -18,6 +18,8 @@ use vswitch_tests::{DEADLINE, Lab, Place, api::Mac};
 const SHOTS: u32 = 6000;
 /// The port from which the sentinels come. It has no settings.
 const MONITOR: &str = "monitor";
+/// So many of the stations have the address of an interface.
+const OWN: u32 = 5;
 const SENTINEL: Mac = Mac([0x0a, 0x5e, 0, 0, 0, 2]);
 
 /// What came out after each shot, by port, and what there was to see at the end.
@@ -42,8 +44,14 @@ impl<'a> Net<'a> {
         // Stations that jump about are what is tried here.
         lab.ok("set switch main --loop-guard off");
         let mut sockets = BTreeMap::new();
-        for (name, options) in ports.iter().chain(&[(MONITOR, "")]) {
-            lab.ok(&format!("add-port {name} {options}"));
+        for ((name, options), n) in ports.iter().chain(&[(MONITOR, "")]).zip(0..) {
+            // The first stations have the addresses of interfaces, to which the kernel has a shorter way.
+            let own = if n < OWN {
+                format!("--mac {}", mac(1, n))
+            } else {
+                String::new()
+            };
+            lab.ok(&format!("add-port {name} {options} {own}"));
             let place = Place::named(name);
             place.run(|| std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1").unwrap());
             sockets.insert((*name).to_owned(), RawSocket::open(&place, "eth0", true));

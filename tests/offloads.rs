@@ -182,6 +182,11 @@ fn checksum_is_right(frame: &[u8]) -> bool {
         ),
         _ => return false,
     };
+    // A sum of zero has two forms. Both are right in TCP, and UDP has the one that does not mean "none".
+    let found = match (found, &packet.transport) {
+        (0xffff, Some(TransportSlice::Tcp(_))) if right == 0 => 0,
+        _ => found,
+    };
     assert_eq!(found, right, "a checksum is wrong: {frame:02x?}");
     true
 }

@@ -134,9 +134,9 @@ impl Frames {
                 let mtu = self.pick(&[1300, 1500, 9000]);
                 (plain, probe_of_len(dst, src, id, mtu + 10 + self.below(14) as usize))
             }
-            // With tags.
+            // With tags, well below the MTUs: a packet socket takes no more than one customer tag beyond them.
             2..=4 => {
-                let mut frame = probe_of_len(dst, src, id, 60 + self.below(1400) as usize);
+                let mut frame = probe_of_len(dst, src, id, 60 + self.below(1200) as usize);
                 for _ in 0..1 + self.below(2) {
                     let ethertype = self.pick(&[VLAN_ETHERTYPE, VLAN_ETHERTYPE, SERVICE_VLAN_ETHERTYPE]);
                     let vlan = self.pick(&[0, 1, 10, 10, 20, 30, 0x2000 | 10, 0xe000, 4095]);
@@ -157,38 +157,64 @@ impl Frames {
                 frame[12..14].copy_from_slice(&kind.to_be_bytes());
                 (plain, frame)
             }
-            7 => self.tcp(dst, src),
+            7 => self.offloaded(dst, src),
             _ => (plain, probe_of_len(dst, src, id, 60 + self.below(1200) as usize)),
         }
     }
 
-    /// A TCP frame over IPv4 that is to be cut and summed, or only summed.
-    fn tcp(&mut self, dst: Mac, src: Mac) -> (VnetHeader, Vec<u8>) {
-        let cut = self.one_in(2);
+    /// A TCP or UDP frame over either IP that is to be cut and summed, or only summed.
+    fn offloaded(&mut self, dst: Mac, src: Mac) -> (VnetHeader, Vec<u8>) {
+        let (cut, v6, udp) = (self.one_in(2), self.one_in(2), self.one_in(3));
         let payload = if cut {
             1200 + self.below(40_000)
         } else {
             self.below(1200)
         } as usize;
-        let builder = etherparse::PacketBuilder::ethernet2(src.0, dst.0)
-            .ipv4([10, 8, 0, 1], [10, 8, 0, 2], 64)
-            .tcp(1000, 2000, self.below(1 << 30), 1000);
         let data = self.noise.next(payload.next_multiple_of(8));
+        let (v4_from, v4_to) = ([10, 8, 0, 1], [10, 8, 0, 2]);
+        let (v6_from, v6_to) = ([0xfd; 16], [0xfe; 16]);
+        let ethernet = etherparse::PacketBuilder::ethernet2(src.0, dst.0);
+        let ip = if v6 {
+            ethernet.ipv6(v6_from, v6_to, 64)
+        } else {
+            ethernet.ipv4(v4_from, v4_to, 64)
+        };
         let mut frame = Vec::new();
-        builder.write(&mut frame, &data[..payload]).unwrap();
+        let written = if udp {
+            ip.udp(1000, 2000).write(&mut frame, &data[..payload])
+        } else {
+            ip.tcp(1000, 2000, self.below(1 << 30), 1000)
+                .write(&mut frame, &data[..payload])
+        };
+        written.unwrap();
+        let start = if v6 { 54 } else { 34 };
+        let (protocol, headers, offset) = if udp { (17, 8, 6) } else { (6, 20, 16) };
         // The sum of the pseudo-header alone, as a sender leaves it.
-        let length = (20 + payload) as u32;
-        let words = [0x0a08, 1, 0x0a08, 2, 6, length >> 16, length & 0xffff];
-        let sum: u32 = words.iter().sum();
-        let sum = (sum & 0xffff) + (sum >> 16);
-        frame[50..52].copy_from_slice(&(sum as u16).to_be_bytes());
+        let addresses = if v6 {
+            [v6_from, v6_to].concat()
+        } else {
+            [v4_from, v4_to].concat()
+        };
+        let words = addresses
+            .chunks(2)
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        let mut sum = words.sum::<u32>() + protocol + headers + payload as u32;
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        frame[start + offset..start + offset + 2].copy_from_slice(&(sum as u16).to_be_bytes());
         let header = VnetHeader {
             flags: 1,
-            gso_type: u8::from(cut),
-            hdr_len: 54,
+            gso_type: match (cut, udp, v6) {
+                (false, ..) => 0,
+                (true, true, _) => 5,
+                (true, false, true) => 4,
+                (true, false, false) => 1,
+            },
+            hdr_len: start as u16 + headers as u16,
             gso_size: if cut { 1000 } else { 0 },
-            csum_start: 34,
-            csum_offset: 16,
+            csum_start: start as u16,
+            csum_offset: offset as u16,
         };
         (header, frame)
     }
