@@ -56,10 +56,17 @@ impl Capture {
         });
     }
 
-    /// Ends it as Ctrl-C does; gives the frames and what it said.
-    fn stop(mut self) -> (Vec<Seen>, String) {
-        run(&format!("kill -INT {}", self.child.id()));
+    /// Ends it as Ctrl-C does; gives the frames and what it said. The file has its end.
+    fn stop(self) -> (Vec<Seen>, String) {
+        self.signalled("INT")
+    }
+
+    fn signalled(mut self, signal: &str) -> (Vec<Seen>, String) {
+        run(&format!("kill -{signal} {}", self.child.id()));
         assert!(self.child.wait().unwrap().success());
+        let (seen, counts) = read(&self.file).unwrap();
+        let (received, lost) = counts.expect("the counts are at the end");
+        assert_eq!(received, seen.len() as u64 + lost, "after {signal}");
         self.end()
     }
 
@@ -317,6 +324,13 @@ fn a_capture_ends_with_the_port_with_time_and_with_its_reader() {
     let before = files(&mut lab);
     let (_, said) = Capture::start(&lab, "red", &["--duration", "0.3"]).end();
     assert!(said.contains("frames captured"), "{said}");
+    for signal in ["INT", "TERM"] {
+        let capture = Capture::start(&lab, "red", &[]);
+        red.ping(blue.v4);
+        capture.wait(2);
+        let (seen, said) = capture.signalled(signal);
+        assert!(seen.len() >= 2 && said.contains("frames captured"), "{said}");
+    }
     let gone = Capture::start(&lab, "red", &[]);
     red.ping(blue.v4);
     // Killed: the daemon finds out when it has the next frame for it.

@@ -69,9 +69,19 @@ impl Client {
         }
     }
 
-    /// Opens a stream of server-sent events.
+    /// Opens a stream, such as one of server-sent events.
     pub async fn stream(&self, path: &str) -> Result<Incoming, Failure> {
-        Ok(self.request(Method::GET, path, NO_BODY).await?.into_body())
+        Ok(self.open(path).await?.into_body())
+    }
+
+    /// The same with the head of the answer.
+    pub async fn open(&self, path: &str) -> Result<Response<Incoming>, Failure> {
+        self.request(Method::GET, path, NO_BODY).await
+    }
+
+    /// Asks for the end of something, with no answer but that it ends.
+    pub async fn end(&self, path: &str) -> Result<(), Failure> {
+        self.request(Method::DELETE, path, NO_BODY).await.map(drop)
     }
 
     /// What to say when the connection ends in the middle.

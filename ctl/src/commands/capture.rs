@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use http_body_util::BodyExt;
 use jiff::tz::TimeZone;
-use vswitch_api::capture::CaptureOptions;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use vswitch_api::capture::{CAPTURE_ID, CaptureOptions};
 use vswitch_api::{ApiError, ErrorCode};
 
 use super::Session;
@@ -46,22 +47,31 @@ impl Session {
         };
         let path = with_query(&format!("/v1/ports/{}/capture", args.port), &options)?;
         // After the daemon has said yes: a file that is there is not emptied for nothing.
-        let mut body = self.client.stream(&path).await?;
+        let answer = self.client.open(&path).await?;
+        let id = answer.headers().get(CAPTURE_ID).and_then(|id| id.to_str().ok());
+        let end = format!("/v1/captures/{}", id.unwrap_or_default());
+        let mut body = answer.into_body();
         let mut sink = self.sink(&args)?;
         let mut parser = Parser::default();
         let (mut frames, mut lost) = (0, 0);
-        let mut ended = false;
-        // Once, and not in each round: one that comes between two rounds would be lost.
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let listen = |kind| signal(kind).map_err(|error| Failure::system("signals", &error));
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut enough = false;
         loop {
             let part = tokio::select! {
                 part = body.frame() => part,
-                _ = &mut interrupted => break,
+                () = either(&mut interrupt, &mut terminate) => {
+                    if enough {
+                        break;
+                    }
+                    // What the daemon has captured still comes, and the end of the file. A second signal ends all at once.
+                    enough = true;
+                    self.client.end(&end).await?;
+                    continue;
+                }
             };
-            let Some(part) = part else {
-                ended = true;
-                break;
-            };
+            let Some(part) = part else { break };
             let part = part.map_err(|e| self.client.broken(&e))?;
             let bytes = part.data_ref().map_or(&[][..], |bytes| bytes);
             if let Sink::Raw(file) = &mut sink {
@@ -87,8 +97,8 @@ impl Session {
         if !self.out.json {
             eprintln!("{frames} frames captured, {lost} lost as the reader was too slow");
         }
-        let enough = args.count.is_some_and(|count| frames >= count) || args.duration.is_some();
-        if ended && !enough {
+        enough |= args.count.is_some_and(|count| frames >= count) || args.duration.is_some();
+        if !enough {
             return Err(Failure::unreachable(
                 format!("capture of port \"{}\"", args.port),
                 "vswitchd ended it",
@@ -118,6 +128,13 @@ impl Session {
             None if args.text || io::stdout().is_terminal() => Ok(Sink::Lines(TimeZone::system())),
             None => Ok(Sink::Raw(Box::new(io::stdout()))),
         }
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
     }
 }
 

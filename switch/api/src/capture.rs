@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+/// Field of the head of an answer: the number by which the capture can be ended. `DELETE /v1/captures/{id}`
+pub const CAPTURE_ID: &str = "capture-id";
+
 /// Which frames of a port are meant, as the port sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

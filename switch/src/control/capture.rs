@@ -1,13 +1,14 @@
 //! Captures: the frames of a port as a stream in the pcapng format.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 use vswitch_api::capture::CaptureOptions;
-use vswitch_api::{ApiError, PortName};
+use vswitch_api::{ApiError, ErrorCode, PortName};
 
 use super::{Control, text};
 use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
@@ -24,6 +25,8 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A capture under way. It ends when this is dropped, or with the port.
 pub struct Capture {
+    /// Number by which it can be ended.
+    pub id: u64,
     datapath: Arc<Datapath>,
     port: PortId,
     tap: Arc<Tap>,
@@ -40,7 +43,35 @@ pub struct Capture {
     ended: bool,
 }
 
+/// The captures under way, by number.
+#[derive(Default)]
+pub(super) struct Captures {
+    last: u64,
+    taps: HashMap<u64, Weak<Tap>>,
+}
+
+impl Captures {
+    fn add(&mut self, tap: &Arc<Tap>) -> u64 {
+        self.taps.retain(|_, tap| tap.strong_count() > 0);
+        self.last += 1;
+        self.taps.insert(self.last, Arc::downgrade(tap));
+        self.last
+    }
+}
+
 impl Control {
+    /// Ends a capture: what was captured is still written, and the counts behind it.
+    ///
+    /// # Errors
+    /// NotFound: it has ended already.
+    pub fn end_capture(&self, id: u64) -> Result<(), ApiError> {
+        let captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
+        let tap = captures.taps.get(&id).and_then(Weak::upgrade);
+        let gone = || ApiError::new(ErrorCode::NotFound, format!("capture {id}"), "there is no such capture");
+        tap.map(|tap| tap.close())
+            .ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))
+    }
+
     /// Begins to capture at a port.
     ///
     /// # Errors
@@ -73,7 +104,9 @@ impl Control {
         pcapng::begin(&mut head, name.as_str(), snaplen);
         // One that is so far away that no clock reaches it is none.
         let duration = options.duration_ms.map(Duration::from_millis);
+        let id = self.captures.lock().unwrap_or_else(PoisonError::into_inner).add(&tap);
         Ok(Capture {
+            id,
             datapath,
             port,
             tap,

@@ -79,6 +79,7 @@ pub struct ControlConfig {
 pub struct Control {
     inner: Mutex<Inner>,
     events: Arc<Events>,
+    captures: std::sync::Mutex<capture::Captures>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     started: Instant,
 }

@@ -90,6 +90,7 @@ impl Control {
         let control = Arc::new(Self {
             inner: Mutex::new(inner),
             events,
+            captures: std::sync::Mutex::default(),
             tasks: std::sync::Mutex::default(),
             started: Instant::now(),
         });

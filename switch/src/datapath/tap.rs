@@ -66,7 +66,7 @@ pub struct Tap {
     /// Lost since the last frame that found room.
     lost: AtomicU64,
     lost_total: AtomicU64,
-    /// The port is gone: nothing more will come.
+    /// The port is gone, or enough was seen: nothing more will come.
     closed: AtomicBool,
     pending: AtomicBool,
     ready: EventFd,
@@ -131,7 +131,7 @@ impl Tap {
     }
 
     /// Tells the reader that nothing more will come.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.wake();
     }
@@ -159,7 +159,7 @@ impl Tap {
         self.lost_total.load(Ordering::Relaxed)
     }
 
-    /// Whether the port is gone. Frames may still wait.
+    /// Whether it was closed. Frames may still wait.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

@@ -77,6 +77,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(ports::get, ports::patch, ports::remove))
         .routes(routes!(ports::acl))
         .routes(routes!(capture::capture))
+        .routes(routes!(capture::end))
         .routes(routes!(trace::trace, trace::live))
         .routes(routes!(ports::addresses))
         .routes(routes!(ports::add_address, ports::remove_addresses))
