@@ -10,6 +10,7 @@
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
 //! * [`observer`]: the same on a switch that does not let everything pass
+//! * [`ovs`]: an Open vSwitch to compare with
 //! * [`snapshot`]: what is there before and after
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
 //! * [`http`]: the control socket without the control tool
@@ -24,6 +25,7 @@ pub mod http;
 pub mod lab;
 pub mod netns;
 pub mod observer;
+pub mod ovs;
 pub mod raw;
 pub mod snapshot;
 pub mod station;
@@ -35,6 +37,7 @@ pub use ctl::Reply;
 pub use lab::Lab;
 pub use netns::{Place, run};
 pub use observer::Observer;
+pub use ovs::Ovs;
 pub use station::Station;
 pub use vswitch_api as api;
 pub use wait::{DEADLINE, wait_for};

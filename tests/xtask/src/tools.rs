@@ -30,6 +30,7 @@ pub const FOR_TESTS: &[Tool] = &[
     ("ethtool", "ethtool"),
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
+    ("ovs-vswitchd", "openvswitch-switch"),
     ("clang", "clang"),
     (BPF_HEADER, "libbpf-dev"),
     ("setpriv", "util-linux"),
