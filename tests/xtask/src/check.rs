@@ -1,4 +1,4 @@
-//! `cargo xtask test` and `cargo xtask deny`.
+//! `cargo xtask test`, `cargo xtask instructions` and `cargo xtask deny`.
 
 use anyhow::{Context, Result};
 
@@ -38,14 +38,39 @@ pub fn test(filter: &[String]) -> Result<()> {
         .output()
         .is_ok_and(|output| output.status.success())
     {
-        run(cargo(&["nextest", "run", "--workspace"]).args(filter))
+        run(cargo(&["nextest", "run", "--workspace"]).args(filter))?;
     } else {
         eprintln!("cargo-nextest is not installed (cargo install --locked cargo-nextest); using cargo test");
         // One at a time: the tests that fill the machine must not starve the others.
         run(cargo(&["test", "--workspace", "--lib", "--bins", "--tests"])
             .args(filter)
-            .args(["--", "--test-threads=1"]))
+            .args(["--", "--test-threads=1"]))?;
     }
+    if !filter.is_empty() {
+        return Ok(());
+    }
+    if !tools::is_there("valgrind") {
+        eprintln!("valgrind is not installed: the instructions of a frame are not counted");
+        return Ok(());
+    }
+    instructions(false)
+}
+
+/// Instructions of a frame by callgrind, of a release build, against those that are kept.
+pub fn instructions(write: bool) -> Result<()> {
+    headline("Instructions of a frame");
+    let mut command = cargo(&[
+        "run",
+        "--release",
+        "--package",
+        "vswitch-benches",
+        "--bin",
+        "instructions",
+    ]);
+    if write {
+        command.args(["--", "--write"]);
+    }
+    run(&mut command)
 }
 
 /// Licences, sources and bans of `deny.toml`. Advisories are left out: their database is a git repository
