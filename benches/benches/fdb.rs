@@ -309,4 +309,26 @@ fn main() {
     all::<papaya::HashMap<Mac, Entry, RandomState>>(&mut criterion);
     all::<Fdb>(&mut criterion);
     criterion.final_summary();
+    if std::env::args().any(|argument| argument == "--bench") {
+        learning_rate();
+    }
+}
+
+/// New stations a second that one worker takes into the datapath's table, which is what the project promises.
+fn learning_rate() {
+    const COUNT: usize = 100_000;
+    let macs = addresses(COUNT);
+    let mut times: Vec<_> = (0..15)
+        .map(|_| {
+            let table = Fdb::with_capacity(COUNT);
+            let start = Instant::now();
+            Table::learn(&table, &macs, 1, NOW);
+            let time = start.elapsed().as_secs_f64();
+            assert_eq!(table.len() as usize, COUNT);
+            time
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let rate = COUNT as f64 / times[times.len() / 2] / 1e6;
+    eprintln!("\nlearning {COUNT} new stations into a fresh table: {rate:.2} million a second and worker (aim: 1)");
 }

@@ -7,11 +7,12 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::setsockopt_impl;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, sendmmsg, setsockopt, socket,
+    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, send, sendmmsg, setsockopt, socket,
 };
 use serde::Serialize;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Frames given to the kernel by one system call.
@@ -20,6 +21,20 @@ const BATCH: usize = 64;
 const HEADERS: usize = 14 + 20 + 8;
 /// Ethernet header and the largest payload of an untagged frame, without frame check sequence.
 const LONGEST: usize = 14 + 1500;
+
+/// linux/if_packet.h
+const PACKET_VNET_HDR: libc::c_int = 15;
+
+/// A virtio-net header stands before each frame.
+#[derive(Clone, Copy, Debug)]
+struct PacketVnetHdr;
+setsockopt_impl!(
+    PacketVnetHdr,
+    libc::SOL_PACKET,
+    PACKET_VNET_HDR,
+    bool,
+    nix::sys::socket::sockopt::SetBool
+);
 
 /// `PACKET_QDISC_BYPASS`, see packet(7).
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +47,17 @@ setsockopt_impl!(
     nix::sys::socket::sockopt::SetBool
 );
 
-/// A socket bound to one interface, and the frame that goes out of it.
+/// Less than this before the next frame is due, the generator looks at the clock all the time.
+const SPIN: Duration = Duration::from_micros(200);
+/// Length of the virtio-net header without the number of buffers.
+const VNET_HDR: usize = 10;
+/// Payload of a segment of a GSO frame.
+const MSS: u16 = 1448;
+
+/// A socket bound to one interface, and the frames that go out of it in turn.
 pub struct Generator {
     socket: OwnedFd,
-    frame: Vec<u8>,
+    frames: Vec<Vec<u8>>,
 }
 
 /// What became of the frames that were offered.
@@ -60,19 +82,24 @@ impl Generator {
             (HEADERS..=LONGEST).contains(&size),
             "frame size {size}: not within {HEADERS} to {LONGEST}"
         );
-        let address = link_address(interface)?;
-        let source = address
-            .addr()
-            .with_context(|| format!("{interface} has no MAC address"))?;
-        // Protocol 0: the socket receives nothing.
-        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
-            .context("no AF_PACKET socket (needs CAP_NET_RAW)")?;
-        setsockopt(&socket, PacketQdiscBypass, &true).context("PACKET_QDISC_BYPASS")?;
-        bind(socket.as_raw_fd(), &address).with_context(|| format!("the generator can't use {interface}"))?;
+        let (socket, source) = bound(interface)?;
         Ok(Self {
             socket,
-            frame: udp_frame(source, destination, size),
+            frames: vec![udp_frame(source, destination, size)],
         })
+    }
+
+    /// Frames of the caller's, which go out in turn. With `vnet` each begins with a virtio-net header.
+    ///
+    /// # Errors
+    /// As [`Generator::open`].
+    pub fn with_frames(interface: &str, frames: Vec<Vec<u8>>, vnet: bool) -> Result<Self> {
+        anyhow::ensure!(!frames.is_empty(), "no frame to send");
+        let (socket, _) = bound(interface)?;
+        if vnet {
+            setsockopt(&socket, PacketVnetHdr, &true).context("PACKET_VNET_HDR")?;
+        }
+        Ok(Self { socket, frames })
     }
 
     /// Sends as fast as the interface takes frames.
@@ -80,20 +107,36 @@ impl Generator {
     /// # Errors
     /// If the interface goes down or away.
     pub fn run(&self, duration: Duration) -> Result<Sent> {
-        let frame = [IoSlice::new(&self.frame)];
-        let batch = [&frame; BATCH];
+        self.send(u64::MAX, None, duration)
+    }
+
+    /// Sends `count` frames evenly at `rate` frames a second, or as fast as the interface takes them, but no longer than
+    /// `limit`.
+    ///
+    /// # Errors
+    /// As [`Generator::run`].
+    pub fn send(&self, count: u64, rate: Option<f64>, limit: Duration) -> Result<Sent> {
+        let frames: Vec<_> = self.frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        // At a rate no more at once than are due in 100 us.
+        let most = rate.map_or(BATCH, |rate| ((rate / 1e4) as usize).clamp(1, BATCH)) as u64;
         let addresses = [None::<LinkAddr>; BATCH];
         let mut headers = MultiHeaders::preallocate(BATCH, None);
         let mut result = Sent::default();
         let start = Instant::now();
-        while start.elapsed() < duration {
+        while start.elapsed() < limit && result.offered() < count {
+            if let Some(rate) = rate {
+                wait_until(start + Duration::from_secs_f64(result.offered() as f64 / rate));
+            }
+            let batch = most.min(count - result.offered()) as usize;
+            let first = (result.offered() % frames.len() as u64) as usize;
+            let next = frames[first..].iter().chain(frames.iter().cycle()).take(batch);
             let fd = self.socket.as_raw_fd();
-            match sendmmsg(fd, &mut headers, batch, addresses, [], MsgFlags::empty()) {
+            match sendmmsg(fd, &mut headers, next, &addresses[..batch], [], MsgFlags::empty()) {
                 Ok(sent) => {
                     let sent = sent.count();
                     result.sent += sent as u64;
                     // The call stops at a frame that is refused, and that frame is lost.
-                    result.refused += u64::from(sent < BATCH);
+                    result.refused += u64::from(sent < batch);
                 }
                 Err(Errno::ENOBUFS) => result.refused += 1,
                 Err(Errno::EINTR) => {}
@@ -103,16 +146,100 @@ impl Generator {
         result.seconds = start.elapsed().as_secs_f64();
         Ok(result)
     }
+
+    /// Sends one frame of the caller's at once; false if it is refused.
+    ///
+    /// # Errors
+    /// As [`Generator::run`].
+    pub fn send_now(&self, frame: &[u8]) -> Result<bool> {
+        match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOBUFS) => Ok(false),
+            Err(error) => Err(error).context("the generator can't send"),
+        }
+    }
 }
 
-fn link_address(interface: &str) -> Result<LinkAddr> {
+impl Sent {
+    /// Frames that there were.
+    pub fn offered(&self) -> u64 {
+        self.sent + self.refused
+    }
+}
+
+fn wait_until(due: Instant) {
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        if left > SPIN {
+            sleep(left - SPIN);
+        }
+    }
+}
+
+/// A socket that sends out of the interface, and the interface's own address.
+fn bound(interface: &str) -> Result<(OwnedFd, [u8; 6])> {
+    let address = link_address(interface)?;
+    let source = address
+        .addr()
+        .with_context(|| format!("{interface} has no MAC address"))?;
+    // Protocol 0: the socket receives nothing.
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
+        .context("no AF_PACKET socket (needs CAP_NET_RAW)")?;
+    setsockopt(&socket, PacketQdiscBypass, &true).context("PACKET_QDISC_BYPASS")?;
+    bind(socket.as_raw_fd(), &address).with_context(|| format!("the generator can't use {interface}"))?;
+    Ok((socket, source))
+}
+
+/// A frame of no protocol: IEEE 802 Local Experimental EtherType 1, which no stack takes.
+pub fn plain_frame(destination: [u8; 6], source: [u8; 6], size: usize) -> Vec<u8> {
+    let mut frame = [&destination[..], &source[..], &[0x88, 0xb5]].concat();
+    frame.resize(size, 0);
+    frame
+}
+
+/// A TCP frame over IPv4 of up to 65,549 bytes behind the virtio-net header that lets the kernel carry it whole (GSO).
+pub fn gso_frame(destination: [u8; 6], source: [u8; 6], size: usize) -> Vec<u8> {
+    let mut wire = udp_frame(source, destination, size);
+    // TCP in place of UDP: 32 bytes of header, an acknowledgement, options of no meaning.
+    wire[23] = 6;
+    wire[24..26].fill(0);
+    let checksum = internet_checksum(&wire[14..34]);
+    wire[24..26].copy_from_slice(&checksum.to_be_bytes());
+    wire[34..66].fill(0);
+    wire[34..38].copy_from_slice(&[0, 9, 0, 9]);
+    wire[46..50].copy_from_slice(&[0x80, 0x10, 0xff, 0xff]);
+    wire[54..66].fill(1);
+    // The sum of the pseudo header stands where the checksum is to go.
+    let pseudo = [&wire[26..34], &[0, 6], &((size - 34) as u16).to_be_bytes()].concat();
+    wire[50..52].copy_from_slice(&(!internet_checksum(&pseudo)).to_be_bytes());
+
+    // VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4.
+    let mut frame = vec![1, 1];
+    // Headers, segment, where summing begins, where the sum goes from there.
+    for value in [66, MSS, 34, 16] {
+        frame.extend(value.to_le_bytes());
+    }
+    debug_assert_eq!(frame.len(), VNET_HDR);
+    frame.extend(wire);
+    frame
+}
+
+/// The interface as an address for AF_PACKET, looked up in the namespace of the calling thread.
+///
+/// # Errors
+/// If it is not there.
+pub fn link_address(interface: &str) -> Result<LinkAddr> {
     getifaddrs()?
         .filter(|entry| entry.interface_name == interface)
         .find_map(|entry| entry.address?.as_link_addr().copied())
         .with_context(|| format!("no interface {interface} here"))
 }
 
-fn udp_frame(source: [u8; 6], destination: [u8; 6], size: usize) -> Vec<u8> {
+/// UDP over IPv4 to the discard port, without checksum.
+pub fn udp_frame(source: [u8; 6], destination: [u8; 6], size: usize) -> Vec<u8> {
     let ip_length = (size - 14) as u16;
     let udp_length = ip_length - 20;
     let mut ip = [0_u8; 20];

@@ -104,14 +104,13 @@ pub fn configure(end: &End) -> Result<()> {
     Ok(())
 }
 
-/// A veth pair: `near` in the switch's namespace, up, and the end's interface at the other side.
+/// A veth pair: `near` in the switch's namespace, up, and the interface of the namespace `ns` at the other side.
 ///
 /// # Errors
 /// If `ip` fails.
-pub fn add_veth(near: &str, end: &End) -> Result<()> {
+pub fn add_veth(near: &str, ns: &str) -> Result<()> {
     run(&format!(
-        "ip -n {SWITCH} link add {near} type veth peer name {INTERFACE} netns {}",
-        end.ns
+        "ip -n {SWITCH} link add {near} type veth peer name {INTERFACE} netns {ns}"
     ))?;
     run(&format!("ip -n {SWITCH} link set {near} up"))?;
     Ok(())

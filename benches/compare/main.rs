@@ -6,6 +6,7 @@
 
 mod big_tcp;
 mod command;
+mod engines;
 mod generator;
 mod impair;
 mod lab;
@@ -14,6 +15,7 @@ mod peers;
 mod report;
 mod sandbox;
 mod scale;
+mod suite;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -59,6 +61,19 @@ enum Command {
         #[arg(long, default_value_t = 50_000)]
         datagrams: u32,
     },
+    /// Plain system calls against io_uring on TAP devices, 60-byte frames, one worker (JSON)
+    Engines {
+        /// Rounds over both
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+    },
+    /// RFC 2544, RFC 2889 and scaling curves of each peer
+    ///
+    /// Example: compare suite --json s.json --svg s.svg --markdown benchmarks.md
+    Suite(Suite),
     /// Attaches many ports and pings from every one to the next and to the first (JSON)
     Ports {
         /// Ports present
@@ -80,6 +95,34 @@ struct Gen {
     /// How long
     #[arg(long, default_value_t = 3)]
     seconds: u64,
+}
+
+#[derive(Args)]
+struct Suite {
+    /// Peers; this switch, the Linux bridge and Open vSwitch, as they are installed, if not given
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<Peer>,
+    /// Milliseconds of a trial
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    trial_ms: u64,
+    /// Seconds of each TCP run
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    tcp_seconds: u32,
+    /// Loss in percent with which a trial of the throughput still passes
+    #[arg(long, default_value_t = 0.1)]
+    loss: f64,
+    /// Of each curve only both ends, with coarse searches: to see that all works
+    #[arg(long)]
+    quick: bool,
+    /// Write all figures here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a chart of the curves here
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write the tables into this document, in place of the last ones
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -121,6 +164,10 @@ fn main() -> ExitCode {
         Some(Command::Impair { seconds, datagrams }) => {
             sandbox::enter(|| print_json(&impair::impair(seconds, datagrams)?))
         }
+        Some(Command::Engines { rounds, seconds }) => {
+            sandbox::enter(|| print_json(&engines::engines(rounds, seconds)?))
+        }
+        Some(Command::Suite(arguments)) => sandbox::enter(|| run_suite(&arguments)),
         Some(Command::Ports { count }) => sandbox::enter(|| print_json(&scale::ports(count)?)),
         None => sandbox::enter(|| compare(&cli.compare)),
     };
@@ -140,12 +187,9 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     Ok(())
 }
 
-fn compare(arguments: &Compare) -> Result<()> {
-    for path in [&arguments.json, &arguments.svg, &arguments.markdown]
-        .into_iter()
-        .flatten()
-    {
-        // Said before the long run and not after it.
+/// Said before a long run and not after it.
+fn check_directories(files: [&Option<PathBuf>; 3]) -> Result<()> {
+    for path in files.into_iter().flatten() {
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
         ensure!(
             directory.is_none_or(Path::is_dir),
@@ -153,6 +197,34 @@ fn compare(arguments: &Compare) -> Result<()> {
             path.display()
         );
     }
+    Ok(())
+}
+
+fn run_suite(arguments: &Suite) -> Result<()> {
+    let Suite {
+        json, svg, markdown, ..
+    } = arguments;
+    check_directories([json, svg, markdown])?;
+    let peers = if arguments.peers.is_empty() {
+        let all = installed(&[])?;
+        suite::PEERS.into_iter().filter(|peer| all.contains(peer)).collect()
+    } else {
+        installed(&arguments.peers)?
+    };
+    let lengths = suite::Lengths::new(
+        arguments.trial_ms,
+        arguments.tcp_seconds,
+        arguments.loss,
+        arguments.quick,
+    );
+    let suite = suite::run(&peers, lengths)?;
+    println!("{}", suite.text());
+    suite.write(json.as_deref(), svg.as_deref(), markdown.as_deref())?;
+    suite.check()
+}
+
+fn compare(arguments: &Compare) -> Result<()> {
+    check_directories([&arguments.json, &arguments.svg, &arguments.markdown])?;
     let settings = Settings {
         rounds: arguments.rounds,
         seconds: Lengths {

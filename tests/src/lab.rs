@@ -50,14 +50,19 @@ impl Lab {
     /// The same with one worker, and both it and this thread on the first processor: veth queues what it is given on
     /// the processor of the sender, so only then do frames of different flows and ports keep their order.
     pub fn with_one_worker() -> Self {
-        let mut first = CpuSet::new();
-        first.set(0).unwrap();
-        // Inherited by the daemon.
-        sched_setaffinity(Pid::from_raw(0), &first).unwrap();
-        let mut lab = Self::without_daemon();
+        let mut lab = Self::one_processor();
         lab.datapath.push("workers = 1".into());
         lab.start();
         lab
+    }
+
+    /// A private machine on which the daemon was not started yet. This thread, and what it starts, is on the first
+    /// processor.
+    pub fn one_processor() -> Self {
+        let mut first = CpuSet::new();
+        first.set(0).unwrap();
+        sched_setaffinity(Pid::from_raw(0), &first).unwrap();
+        Self::without_daemon()
     }
 
     /// Turns a setting of the configuration's `[datapath]` on or off, for the daemon's next start.

@@ -11,6 +11,7 @@
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
 //! * [`random`]: frames of all sorts, the same for the same seed
 //! * [`observer`]: the same on a switch that does not let everything pass
+//! * [`ovs`]: an Open vSwitch to compare with
 //! * [`snapshot`]: what is there before and after
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
 //! * [`http`]: the control socket without the control tool
@@ -25,6 +26,7 @@ pub mod http;
 pub mod lab;
 pub mod netns;
 pub mod observer;
+pub mod ovs;
 pub mod random;
 pub mod raw;
 pub mod snapshot;
@@ -37,6 +39,7 @@ pub use ctl::Reply;
 pub use lab::Lab;
 pub use netns::{Place, run};
 pub use observer::Observer;
+pub use ovs::Ovs;
 pub use station::Station;
 pub use vswitch_api as api;
 pub use wait::{DEADLINE, wait_for};

@@ -3,7 +3,7 @@
 mod cpu;
 mod frames;
 mod round_trip;
-mod tcp;
+pub mod tcp;
 
 use anyhow::Result;
 use clap::ValueEnum;

@@ -14,8 +14,10 @@ const PORT: u16 = 5201;
 
 /// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
+    /// The first end.
     Forth,
+    /// The second.
     Back,
 }
 
@@ -49,13 +51,19 @@ fn is_listener(line: &str) -> bool {
 }
 
 /// What arrived.
-struct Run {
-    gbits: f64,
-    gigabytes: f64,
+pub struct Run {
+    /// Gbit/s of payload.
+    pub gbits: f64,
+    /// 10^9 bytes of payload.
+    pub gigabytes: f64,
 }
 
 impl Run {
-    fn new(lab: &Lab, streams: u32, way: Way, seconds: u32) -> Result<Self> {
+    /// Runs iperf3 between the ends.
+    ///
+    /// # Errors
+    /// If a connection does not come about or breaks.
+    pub fn new(lab: &Lab, streams: u32, way: Way, seconds: u32) -> Result<Self> {
         // One server a run: between two runs it closes its port for a moment, and the next client may meet that.
         let server = Daemon::spawn(
             &inside(B.ns, &format!("iperf3 -s -1 -p {PORT}")),

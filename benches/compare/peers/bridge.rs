@@ -20,6 +20,20 @@ pub enum Frames {
 }
 
 pub fn set_up(frames: Frames) -> Result<Running> {
+    start()?;
+    for (near, end) in [("va", &A), ("vb", &B)] {
+        attach(near, end.ns)?;
+        if frames == Frames::Big {
+            big_tcp::allow(SWITCH, near)?;
+            big_tcp::allow(end.ns, INTERFACE)?;
+        }
+        configure(end)?;
+    }
+    Ok(Running::default())
+}
+
+/// The bridge without ports.
+pub fn start() -> Result<()> {
     in_namespace(SWITCH, || {
         // Where br_netfilter is loaded, every new namespace starts with it on, and frames would pass the IP hooks.
         for family in ["iptables", "ip6tables", "arptables"] {
@@ -34,14 +48,12 @@ pub fn set_up(frames: Frames) -> Result<Running> {
         "ip -n {SWITCH} link add {BRIDGE} type bridge stp_state 0 forward_delay 0"
     ))?;
     run(&format!("ip -n {SWITCH} link set {BRIDGE} up"))?;
-    for (near, end) in [("va", &A), ("vb", &B)] {
-        add_veth(near, end)?;
-        run(&format!("ip -n {SWITCH} link set {near} master {BRIDGE}"))?;
-        if frames == Frames::Big {
-            big_tcp::allow(SWITCH, near)?;
-            big_tcp::allow(end.ns, INTERFACE)?;
-        }
-        configure(end)?;
-    }
-    Ok(Running::default())
+    Ok(())
+}
+
+/// Joins a namespace to it by a veth pair.
+pub fn attach(near: &str, ns: &str) -> Result<()> {
+    add_veth(near, ns)?;
+    run(&format!("ip -n {SWITCH} link set {near} master {BRIDGE}"))?;
+    Ok(())
 }

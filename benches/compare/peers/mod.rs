@@ -1,7 +1,7 @@
 //! The switches that are compared. Each joins the two ends of a [`Lab`] in its own way.
 
-mod bridge;
-mod ovs;
+pub mod bridge;
+pub mod ovs;
 mod vde;
 pub mod vswitch;
 

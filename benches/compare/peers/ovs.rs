@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Running;
 use crate::command::{Daemon, inside, run, run_in, wait_until};
-use crate::lab::{A, B, End, INTERFACE, Lab, SWITCH, add_veth, configure};
+use crate::lab::{A, B, INTERFACE, Lab, SWITCH, add_veth, configure};
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
@@ -27,6 +27,17 @@ pub enum Tso {
 }
 
 pub fn set_up(lab: &Lab, ports: Ports, tso: Tso) -> Result<Running> {
+    let (mut running, vsctl) = start(lab, tso)?;
+    for (port, end) in [("pa", &A), ("pb", &B)] {
+        attach(&vsctl, port, end.ns, ports, tso)?;
+        configure(end)?;
+    }
+    running.check_alive()?;
+    Ok(running)
+}
+
+/// Starts it with a bridge without ports. The second value is the beginning of every `ovs-vsctl` command to it.
+pub fn start(lab: &Lab, tso: Tso) -> Result<(Running, String)> {
     let dir = lab.dir().display();
     let socket = format!("{dir}/db.sock");
     let vsctl = format!("ovs-vsctl --timeout=10 --db=unix:{socket}");
@@ -51,29 +62,24 @@ pub fn set_up(lab: &Lab, ports: Ports, tso: Tso) -> Result<Running> {
         .push(Daemon::spawn(&inside(SWITCH, &daemon), &lab.dir().join("ovs.log"))?);
     run(&format!("{vsctl} add-br br0 -- set bridge br0 datapath_type=netdev"))?;
 
-    for (port, end) in [("pa", &A), ("pb", &B)] {
-        match ports {
-            Ports::Veth => add_veth_port(&vsctl, port, end, tso)?,
-            Ports::Tap => {
-                run(&format!("{vsctl} add-port br0 {port} -- set interface {port} type=tap"))?;
-                run(&format!(
-                    "ip -n {SWITCH} link set {port} netns {} name {INTERFACE}",
-                    end.ns
-                ))?;
-            }
-        }
-        configure(end)?;
-    }
-    running.check_alive()?;
-    Ok(running)
+    Ok((running, vsctl))
 }
 
-fn add_veth_port(vsctl: &str, port: &str, end: &End, tso: Tso) -> Result<()> {
-    add_veth(port, end)?;
-    run(&format!("{vsctl} add-port br0 {port}"))?;
-    if tso == Tso::Off {
-        // Without TSO it forwards partial checksums unfinished and no TCP connection comes about.
-        run_in(end.ns, &format!("ethtool -K {INTERFACE} tx off"))?;
+/// Joins a namespace to it.
+pub fn attach(vsctl: &str, port: &str, ns: &str, ports: Ports, tso: Tso) -> Result<()> {
+    match ports {
+        Ports::Veth => {
+            add_veth(port, ns)?;
+            run(&format!("{vsctl} add-port br0 {port}"))?;
+            if tso == Tso::Off {
+                // Without TSO it forwards partial checksums unfinished and no TCP connection comes about.
+                run_in(ns, &format!("ethtool -K {INTERFACE} tx off"))?;
+            }
+        }
+        Ports::Tap => {
+            run(&format!("{vsctl} add-port br0 {port} -- set interface {port} type=tap"))?;
+            run(&format!("ip -n {SWITCH} link set {port} netns {ns} name {INTERFACE}"))?;
+        }
     }
     Ok(())
 }

@@ -8,18 +8,13 @@ use std::path::Path;
 
 use super::{Report, table};
 
-const BEGIN: &str = "<!-- compare: begin, written by `compare --markdown` -->";
-const END: &str = "<!-- compare: end -->";
+const SECTION: &str = "compare";
 
 /// Puts the report into `file` in place of the last one, or at its end; makes the file if it is not there.
 ///
 /// # Errors
 /// If the file can't be read or written, or one of the two marks in it is missing.
 pub fn write_section(file: &Path, report: &Report, chart: Option<&Path>) -> Result<()> {
-    let old = match fs::read_to_string(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => String::from("# Benchmarks\n"),
-        read => read.with_context(|| file.display().to_string())?,
-    };
     let section = section(
         report,
         chart
@@ -27,7 +22,19 @@ pub fn write_section(file: &Path, report: &Report, chart: Option<&Path>) -> Resu
             .map(|name| name.to_string_lossy())
             .as_deref(),
     );
-    let new = replace(&old, &section).with_context(|| file.display().to_string())?;
+    write_between(file, SECTION, &section)
+}
+
+/// Puts `section` between the marks of this name in `file`, or with them at its end; makes the file if it is not there.
+///
+/// # Errors
+/// If the file can't be read or written, or one of the two marks in it is missing.
+pub fn write_between(file: &Path, name: &str, section: &str) -> Result<()> {
+    let old = match fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::from("# Benchmarks\n"),
+        read => read.with_context(|| file.display().to_string())?,
+    };
+    let new = replace(&old, name, section).with_context(|| file.display().to_string())?;
     fs::write(file, new).with_context(|| file.display().to_string())
 }
 
@@ -69,30 +76,36 @@ fn section(report: &Report, chart: Option<&str>) -> String {
     text
 }
 
-fn replace(old: &str, section: &str) -> Result<String> {
-    let (before, after) = match (old.split_once(BEGIN), old.split_once(END)) {
+fn replace(old: &str, name: &str, section: &str) -> Result<String> {
+    let (begin, end) = (begin(name), format!("<!-- {name}: end -->"));
+    let (before, after) = match (old.split_once(&begin), old.split_once(&end)) {
         (Some((before, _)), Some((_, after))) => (before.to_owned(), after),
         (None, None) => (format!("{}\n\n", old.trim_end()), "\n"),
-        _ => bail!("the marks of the section are not both there"),
+        _ => bail!("the marks of the section {name} are not both there"),
     };
-    Ok(format!("{before}{BEGIN}\n{section}{END}{after}"))
+    Ok(format!("{before}{begin}\n{section}{end}{after}"))
+}
+
+fn begin(name: &str) -> String {
+    let command = if name == SECTION { "compare" } else { "compare suite" };
+    format!("<!-- {name}: begin, written by `{command} --markdown` -->")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BEGIN, replace};
+    use super::{SECTION, begin, replace};
 
     #[test]
     fn a_section_replaces_the_last_one_and_nothing_else() {
-        let first = replace("# Benchmarks\n", "one\n").unwrap();
+        let first = replace("# Benchmarks\n", SECTION, "one\n").unwrap();
         assert_eq!(first.lines().next(), Some("# Benchmarks"));
         let with_more = format!("{first}\n## More\n");
-        let second = replace(&with_more, "two\n").unwrap();
+        let second = replace(&with_more, SECTION, "two\n").unwrap();
         assert_eq!(second, with_more.replace("one", "two"));
     }
 
     #[test]
     fn half_a_section_is_left_alone() {
-        assert!(replace(&format!("{BEGIN}\nmine\n"), "two\n").is_err());
+        assert!(replace(&format!("{}\nmine\n", begin(SECTION)), SECTION, "two\n").is_err());
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::measure::{Group, Lengths, Metric, Sample};
 use crate::peers::Peer;
 pub use machine::Machine;
-pub use markdown::write_section;
+pub use markdown::{write_between, write_section};
 pub use svg::chart;
 pub use table::text;
 

@@ -56,6 +56,7 @@ struct Place(u64);
 impl Place {
     const STATIC: u64 = 1 << 32;
     const STICKY: u64 = 1 << 33;
+    const KIND: u64 = Self::STATIC | Self::STICKY;
 
     fn new(port: PortId, seen: u32, kind: EntryKind) -> Self {
         let kind = match kind {
@@ -67,7 +68,7 @@ impl Place {
     }
 
     fn kind(self) -> EntryKind {
-        match self.0 & (Self::STATIC | Self::STICKY) {
+        match self.0 & Self::KIND {
             0 => EntryKind::Learned,
             Self::STICKY => EntryKind::Sticky,
             _ => EntryKind::Static,
@@ -80,7 +81,7 @@ impl Place {
 
     /// It stays where it is.
     fn is_fixed(self) -> bool {
-        self.0 & (Self::STATIC | Self::STICKY) != 0
+        self.0 & Self::KIND != 0
     }
 
     fn seen(self) -> u32 {
@@ -265,6 +266,16 @@ impl Fdb {
         let Some((at, place)) = self.find(key) else {
             return self.insert(key, port, now, rule);
         };
+        // Nearly every frame's: here, of whatever kind, and seen in this second.
+        if place.0 & !Place::KIND == Place::new(port, now, EntryKind::Learned).0 {
+            return Learned::Known;
+        }
+        self.seen_otherwise(key, at, place, port, now, rule)
+    }
+
+    /// The rest of [`Fdb::learn`] for a station that is known, but elsewhere or for longer.
+    #[inline(never)]
+    fn seen_otherwise(&self, key: FdbKey, at: At, place: Place, port: PortId, now: u32, rule: LearnRule) -> Learned {
         if place.is_fixed() && (place.port() != port || place.kind() == EntryKind::Static) {
             return Learned::Known;
         }
@@ -319,28 +330,38 @@ impl Fdb {
     #[inline]
     fn find(&self, key: FdbKey) -> Option<(At, Place)> {
         let home = self.home(key);
-        for step in 0..WINDOW {
-            let index = (home + step) & (self.buckets.len() - 1);
-            let bucket = &self.buckets[index];
-            let (hit, strayed) = loop {
-                let before = bucket.version.load(Ordering::Acquire);
-                let way = bucket.keys.iter().position(|k| k.load(Ordering::Relaxed) == key.0);
-                let hit = way.map(|way| (way, bucket.places[way].load(Ordering::Relaxed)));
-                let strayed = bucket.strayed.load(Ordering::Relaxed);
-                fence(Ordering::Acquire);
-                if before & 1 == 0 && bucket.version.load(Ordering::Relaxed) == before {
-                    break (hit, strayed);
-                }
-                std::hint::spin_loop();
-            };
-            if let Some((way, place)) = hit {
-                return Some((At { bucket: index, way }, Place(place)));
-            }
-            if step == 0 && strayed == 0 {
-                return None;
-            }
+        match self.find_in(home, key) {
+            (None, strayed) if strayed > 0 => self.find_strayed(home, key),
+            (hit, _) => hit,
         }
-        None
+    }
+
+    /// An entry whose home bucket was full when it came.
+    #[inline(never)]
+    fn find_strayed(&self, home: usize, key: FdbKey) -> Option<(At, Place)> {
+        (1..WINDOW).find_map(|step| self.find_in((home + step) & (self.buckets.len() - 1), key).0)
+    }
+
+    /// What a bucket has under the key, and how many entries of its own lie further on.
+    #[inline]
+    fn find_in(&self, index: usize, key: FdbKey) -> (Option<(At, Place)>, u32) {
+        let bucket = &self.buckets[index];
+        loop {
+            let before = bucket.version.load(Ordering::Acquire);
+            let way = bucket.keys.iter().position(|k| k.load(Ordering::Relaxed) == key.0);
+            let hit = way.map(|way| {
+                (
+                    At { bucket: index, way },
+                    Place(bucket.places[way].load(Ordering::Relaxed)),
+                )
+            });
+            let strayed = bucket.strayed.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            if before & 1 == 0 && bucket.version.load(Ordering::Relaxed) == before {
+                return (hit, strayed);
+            }
+            std::hint::spin_loop();
+        }
     }
 
     fn write(&self) -> MutexGuard<'_, Counts> {

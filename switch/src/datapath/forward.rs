@@ -14,11 +14,21 @@ use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::vlan::NO_VLAN;
 use crate::frame::{
     ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, is_reserved_multicast, mac_to_u64,
+    u64_to_mac,
 };
 use crate::port::{Batch, FrameVlan};
 
 /// 01-80-C2-00-00-0E, nearest bridge: LLDP (IEEE 802.1AB-2016 table 7-1).
-const LLDP: Mac = Mac([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
+const LLDP: u64 = 0x0180_c200_000e;
+/// FF-FF-FF-FF-FF-FF.
+const BROADCAST: u64 = mac_to_u64(Mac::BROADCAST);
+const PROBE: u64 = mac_to_u64(PROBE_DST);
+
+/// Whether an address is a group's (IEEE 802-2014 clause 8.2).
+#[inline(always)]
+fn is_group(address: u64) -> bool {
+    address & 1 << 40 != 0
+}
 
 /// What a batch is to become: for each port the frames to send, by their index in the batch.
 #[derive(Default)]
@@ -148,9 +158,10 @@ impl<'a> Way<'a> {
         let counters = &self.port.counters[worker];
         let mut tally = Tally::default();
         for i in 0..batch.len() {
-            let frame = batch.frame(i);
+            let wire = batch.wire(i);
+            let frame = &wire[VNET_HDR_LEN..];
             tally.bytes += frame.len() as u64;
-            let (vlan, output) = match self.decide::<POLICY>(frame, batch.wire(i), &mut notice) {
+            let (vlan, output) = match self.decide::<POLICY>(frame, wire, &mut notice) {
                 Ok(decision) => decision,
                 Err(reason) => {
                     counters.drop_frame(reason);
@@ -186,7 +197,7 @@ impl<'a> Way<'a> {
     }
 
     /// The stages that a frame passes, in their order: what becomes of it, or why nothing does.
-    #[inline]
+    #[inline(always)]
     fn decide<const POLICY: bool>(
         &self,
         frame: &[u8],
@@ -199,14 +210,14 @@ impl<'a> Way<'a> {
         } else {
             FrameVlan::default()
         };
-        if dst == PROBE_DST {
+        if dst == PROBE {
             self.catch_probe(frame, notice)?;
         }
         if POLICY {
-            self.check_rules(frame, Some(wire), src, vlan)?;
-            self.learn_by_policy(vlan, src, notice)?;
+            self.check_rules(frame, Some(wire), u64_to_mac(src), vlan)?;
+            self.learn_by_policy(FdbKey::new(vlan.id(), src), notice)?;
         } else {
-            self.learn(FdbKey::new(NO_VLAN, mac_to_u64(src)), src, LearnRule::PLAIN, notice);
+            self.learn(FdbKey::new(NO_VLAN, src), LearnRule::PLAIN, notice);
         }
         let output = self.look_up(vlan, dst);
         match output {
@@ -258,20 +269,19 @@ impl<'a> Way<'a> {
         }
     }
 
-    #[inline]
-    fn learn(&self, key: FdbKey, src: Mac, rule: LearnRule, notice: &mut impl FnMut(Notice)) -> Learned {
+    #[inline(always)]
+    fn learn(&self, key: FdbKey, rule: LearnRule, notice: &mut impl FnMut(Notice)) -> Learned {
         let learned = self.switch.fdb.learn(key, self.port.id, self.now, rule);
         match learned {
             Learned::Known | Learned::Full | Learned::Limited => {}
-            Learned::New => notice(Notice::Learned(src)),
-            Learned::Moved(from) => notice(Notice::Moved(src, from)),
+            Learned::New => notice(Notice::Learned(key.mac())),
+            Learned::Moved(from) => notice(Notice::Moved(key.mac(), from)),
         }
         learned
     }
 
-    fn learn_by_policy(&self, vlan: FrameVlan, src: Mac, notice: &mut impl FnMut(Notice)) -> Result<(), DropReason> {
+    fn learn_by_policy(&self, key: FdbKey, notice: &mut impl FnMut(Notice)) -> Result<(), DropReason> {
         let policy = self.port.policy();
-        let key = FdbKey::new(vlan.id(), mac_to_u64(src));
         if policy.learning.locked {
             return match self.switch.fdb.lookup(key) {
                 Some(port) if port == self.port.id => Ok(()),
@@ -280,7 +290,7 @@ impl<'a> Way<'a> {
         }
         if policy.learning.enabled {
             let rule = policy.learn_rule(self.switch.vlan_limit);
-            if self.learn(key, src, rule, notice) == Learned::Limited && policy.drops_beyond_limit() {
+            if self.learn(key, rule, notice) == Learned::Limited && policy.drops_beyond_limit() {
                 if policy.learning.beyond == BeyondLimit::Shut {
                     notice(Notice::LimitReached);
                 }
@@ -291,17 +301,17 @@ impl<'a> Way<'a> {
     }
 
     /// An entry whose port is down, going away or a mirror's is as good as none.
-    #[inline]
-    pub(super) fn look_up(&self, vlan: FrameVlan, dst: Mac) -> Output<'a> {
+    #[inline(always)]
+    pub(super) fn look_up(&self, vlan: FrameVlan, dst: u64) -> Output<'a> {
         let flood = &self.switch.flood;
-        if dst.is_multicast() {
-            return Output::Flood(if dst == Mac::BROADCAST {
+        if is_group(dst) {
+            return Output::Flood(if dst == BROADCAST {
                 &flood.broadcast
             } else {
                 &flood.multicast
             });
         }
-        let known = self.switch.fdb.lookup(FdbKey::new(vlan.id(), mac_to_u64(dst)));
+        let known = self.switch.fdb.lookup(FdbKey::new(vlan.id(), dst));
         match known.filter(|egress| {
             self.snapshot
                 .port(*egress)
@@ -314,9 +324,9 @@ impl<'a> Way<'a> {
 
     /// Storm control.
     #[inline]
-    fn may_flood(&self, dst: Mac, wire: &[u8]) -> Result<(), DropReason> {
+    fn may_flood(&self, dst: u64, wire: &[u8]) -> Result<(), DropReason> {
         match &self.port.traffic {
-            Some(traffic) if !traffic.may_flood(dst, wire) => Err(DropReason::Storm),
+            Some(traffic) if !traffic.may_flood(u64_to_mac(dst), wire) => Err(DropReason::Storm),
             _ => Ok(()),
         }
     }
@@ -340,14 +350,14 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Destination and source of a frame that may enter the switch, or why it may not.
-#[inline]
+/// Destination and source, as numbers, of a frame that may enter the switch, or why it may not.
+#[inline(always)]
 pub(super) fn admit(
     frame: &[u8],
     wire: &[u8],
     port: &PortEntry,
     reserved: ReservedMulticast,
-) -> Result<(Mac, Mac), DropReason> {
+) -> Result<(u64, u64), DropReason> {
     let header = wire.first_chunk::<VNET_HDR_LEN>().ok_or(DropReason::Runt)?;
     let header = VnetHeader::parse(header).map_err(|_| DropReason::Malformed)?;
     let ethernet = frame.first_chunk::<ETH_HLEN>().ok_or(DropReason::Runt)?;
@@ -358,17 +368,17 @@ pub(super) fn admit(
     if frame.len() > longest && (header.gso == Gso::None || frame.len() >= MAX_FRAME) {
         return Err(DropReason::Oversize);
     }
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = *ethernet;
-    let (dst, src) = (Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5]));
-    if !src.is_unicast() {
-        let reason = if src.is_multicast() {
-            DropReason::MulticastSource
-        } else {
-            DropReason::ZeroSource
-        };
-        return Err(reason);
+    // Each is loaded with the two octets behind it, which go.
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *ethernet;
+    let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
+    let src = u64::from_be_bytes([s0, s1, s2, s3, s4, s5, t0, t1]) >> 16;
+    if is_group(src) {
+        return Err(DropReason::MulticastSource);
     }
-    if is_reserved_multicast(dst) {
+    if src == 0 {
+        return Err(DropReason::ZeroSource);
+    }
+    if is_group(dst) && is_reserved_multicast(u64_to_mac(dst)) {
         match reserved {
             ReservedMulticast::All => {}
             ReservedMulticast::Lldp if dst == LLDP => {}

@@ -9,7 +9,7 @@ use super::handle::{Datapath, seconds};
 use super::snapshot::{PortEntry, Snapshot};
 use super::vlan::NO_VLAN;
 use super::{PortId, SwitchId};
-use crate::frame::{MAX_FRAME, VNET_HDR_LEN, VnetHeader, mac_to_u64, wire_size};
+use crate::frame::{MAX_FRAME, VNET_HDR_LEN, VnetHeader, mac_to_u64, u64_to_mac, wire_size};
 use crate::port::{Batch, FrameVlan};
 use vswitch_api::Mac;
 
@@ -154,6 +154,7 @@ fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut
         dropped: admitted.err(),
     });
     let Ok((dst, src)) = admitted else { return };
+    let (dst, src) = (u64_to_mac(dst), u64_to_mac(src));
     let classified = way.classify(frame);
     if switch.vlan_aware {
         steps.push(Step::Vlan {
@@ -205,7 +206,7 @@ fn look_up(
     lists: &mut OutputLists,
     steps: &mut Vec<Step>,
 ) {
-    let mut output = way.look_up(vlan, dst);
+    let mut output = way.look_up(vlan, mac_to_u64(dst));
     if dst == src && matches!(output, Output::Port(_)) {
         // It would have been learned just before.
         output = Output::Port(way.port.id);

@@ -330,9 +330,8 @@ mod tests {
         let (send, receive) = channel();
         std::thread::spawn(move || {
             let datapath = Datapath::start(DatapathConfig {
-                cpus: Vec::new(),
                 workers: 2,
-                spin_us: 0,
+                ..DatapathConfig::default()
             })
             .unwrap();
             let switch = datapath.add_switch(SwitchSetup {

@@ -1,4 +1,4 @@
-//! `cargo xtask test` and `cargo xtask deny`.
+//! `cargo xtask test`, `cargo xtask instructions` and `cargo xtask deny`.
 
 use anyhow::{Context, Result};
 
@@ -40,7 +40,15 @@ pub fn test(filter: &[String]) -> Result<()> {
         &["--package", "vswitch-tests"],
         filter,
         Some(("VSWITCH_TEST_FASTPATH", "off")),
-    )
+    )?;
+    if !filter.is_empty() {
+        return Ok(());
+    }
+    if !tools::is_there("valgrind") {
+        eprintln!("valgrind is not installed: the instructions of a frame are not counted");
+        return Ok(());
+    }
+    instructions(false)
 }
 
 fn run_tests(what: &str, packages: &[&str], filter: &[String], variable: Option<(&str, &str)>) -> Result<()> {
@@ -61,6 +69,23 @@ fn run_tests(what: &str, packages: &[&str], filter: &[String], variable: Option<
         command
     };
     run(command.envs(variable)).with_context(|| format!("failed: {what}"))
+}
+
+/// Instructions of a frame by callgrind, of a release build, against those that are kept.
+pub fn instructions(write: bool) -> Result<()> {
+    headline("Instructions of a frame");
+    let mut command = cargo(&[
+        "run",
+        "--release",
+        "--package",
+        "vswitch-benches",
+        "--bin",
+        "instructions",
+    ]);
+    if write {
+        command.args(["--", "--write"]);
+    }
+    run(&mut command)
 }
 
 /// Licences, sources and bans of `deny.toml`. Advisories are left out: their database is a git repository

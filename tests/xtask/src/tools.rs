@@ -30,6 +30,7 @@ pub const FOR_TESTS: &[Tool] = &[
     ("ethtool", "ethtool"),
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
+    ("ovs-vswitchd", "openvswitch-switch"),
     ("clang", "clang"),
     (BPF_HEADER, "libbpf-dev"),
     ("setpriv", "util-linux"),
@@ -75,7 +76,8 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
 }
 
-fn is_there(tool: &str) -> bool {
+/// Whether the program, or the file of this path, is installed.
+pub fn is_there(tool: &str) -> bool {
     let path = env::var("PATH").unwrap_or_default();
     // Debian keeps ip, tc and iptables where a user's PATH may not look.
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);

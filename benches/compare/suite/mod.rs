@@ -1,0 +1,204 @@
+//! `compare suite`: RFC 2544, RFC 2889 and scaling curves of each peer, by one command.
+
+mod curve;
+mod farm;
+mod probe;
+mod rfc2544;
+mod rfc2889;
+mod scaling;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::peers::Peer;
+use crate::report::{Machine, write_between};
+use curve::Curve;
+
+/// Without a wish: what has many ports. VDE has not, and Open vSwitch's other ports are in the comparison.
+pub const PEERS: [Peer; 5] = [
+    Peer::Bridge,
+    Peer::VswitchVeth,
+    Peer::VswitchVethUser,
+    Peer::VswitchTap,
+    Peer::Ovs,
+];
+const SECTION: &str = "suite";
+/// A search ends within a hundredth of its range.
+const STEPS: u32 = 7;
+
+/// How long and how exact.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Lengths {
+    /// Of a trial.
+    trial: Duration,
+    tcp_seconds: u32,
+    /// A trial that loses no more passes: on a machine that also does other things none is without loss for ever.
+    loss_percent: f64,
+    /// Halvings of a search.
+    steps: u32,
+    /// Of each curve only both ends, to see that all works.
+    quick: bool,
+}
+
+impl Lengths {
+    /// A measure that can be published, or a look whether all works.
+    pub fn new(trial_ms: u64, tcp_seconds: u32, loss_percent: f64, quick: bool) -> Self {
+        Self {
+            trial: Duration::from_millis(trial_ms),
+            tcp_seconds,
+            loss_percent,
+            steps: if quick { 3 } else { STEPS },
+            quick,
+        }
+    }
+
+    /// The values of a curve that are taken.
+    fn some<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        match values {
+            [first, .., last] if self.quick => vec![*first, *last],
+            all => all.to_vec(),
+        }
+    }
+}
+
+/// All of a run, as it is written in JSON.
+#[derive(Serialize)]
+pub struct Suite {
+    machine: Machine,
+    lengths: Lengths,
+    curves: Vec<Curve>,
+    /// Peer and error of measures that broke off.
+    failures: Vec<String>,
+}
+
+/// Measures the peers one after the other.
+///
+/// # Errors
+/// If the machine can't be read.
+pub fn run(peers: &[Peer], lengths: Lengths) -> Result<Suite> {
+    let (mut basic, mut many, mut scaling) = (rfc2544::Curves::new(), rfc2889::Curves::new(), scaling::Curves::new());
+    let mut failures = Vec::new();
+    for peer in peers {
+        let mut note = |part: &str, result: Result<()>| {
+            if let Err(error) = result {
+                failures.push(format!("{}, {part}: {error:#}", peer.name()));
+                eprintln!("compare: {}, {part}: {error:#}", peer.name());
+            }
+        };
+        eprintln!("{}", peer.name());
+        note("RFC 2544", basic.measure(*peer, &lengths));
+        note("RFC 2889", many.measure(*peer, &lengths));
+        note("scaling", scaling.measure(*peer, &lengths));
+    }
+    let curves = basic.all().into_iter().chain(many.all()).chain(scaling.all());
+    Ok(Suite {
+        machine: Machine::read()?,
+        lengths,
+        curves: curves.collect(),
+        failures,
+    })
+}
+
+impl Suite {
+    /// Prints nothing; writes what is asked for.
+    ///
+    /// # Errors
+    /// If a file can't be written.
+    pub fn write(&self, json: Option<&Path>, svg: Option<&Path>, markdown: Option<&Path>) -> Result<()> {
+        let write = |path: &Path, text: String| fs::write(path, text).with_context(|| path.display().to_string());
+        if let Some(path) = json {
+            write(path, serde_json::to_string_pretty(self)? + "\n")?;
+        }
+        if let Some(path) = svg {
+            write(path, curve::chart(&self.curves))?;
+        }
+        if let Some(path) = markdown {
+            write_between(path, SECTION, &self.section(svg))?;
+        }
+        Ok(())
+    }
+
+    /// The tables for a terminal.
+    pub fn text(&self) -> String {
+        curve::text(&self.curves)
+    }
+
+    /// # Errors
+    /// If a measure broke off.
+    pub fn check(&self) -> Result<()> {
+        match self.failures.len() {
+            0 => Ok(()),
+            count => bail!("{count} measures broke off"),
+        }
+    }
+
+    fn section(&self, chart: Option<&Path>) -> String {
+        let Machine {
+            cpu,
+            cores,
+            kernel,
+            date,
+            ..
+        } = &self.machine;
+        let Lengths {
+            trial,
+            tcp_seconds,
+            loss_percent,
+            ..
+        } = self.lengths;
+        let mut text = format!(
+            "## RFC 2544, RFC 2889 and scaling\n\n{cpu}, {cores} cores, Linux {kernel}, {date}. Sizes without frame check \
+             sequence; a trial takes {trial:?} and passes with at most {loss_percent} % of loss; TCP {tcp_seconds} s a run. \
+             The generator and the receiving ends run on the same cores as the switch.\n\n"
+        );
+        if let Some(name) = chart.and_then(Path::file_name) {
+            let _ = write!(
+                text,
+                "![Curves of each switch](benchmarks/{})\n\n",
+                name.to_string_lossy()
+            );
+        }
+        text.push_str(&curve::markdown(&self.curves));
+        for failure in &self.failures {
+            let _ = write!(text, "Broken off: {failure}\n\n");
+        }
+        text
+    }
+}
+
+/// The greatest value up to `most` that passes, by halving; zero if the least that is tried does not.
+///
+/// # Errors
+/// What `passes` says.
+fn search(most: f64, steps: u32, mut passes: impl FnMut(f64) -> Result<bool>) -> Result<f64> {
+    if passes(most)? {
+        return Ok(most);
+    }
+    let (mut good, mut bad) = (0.0, most);
+    for _ in 0..steps {
+        let middle = f64::midpoint(good, bad);
+        if passes(middle)? {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    Ok(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::search;
+
+    #[test]
+    fn a_search_ends_below_what_fails() {
+        let found = search(100.0, 10, |value| Ok(value <= 42.0)).unwrap();
+        assert!((41.8..=42.0).contains(&found), "{found}");
+        assert_eq!(search(100.0, 10, |_| Ok(true)).unwrap(), 100.0);
+        assert_eq!(search(100.0, 3, |_| Ok(false)).unwrap(), 0.0);
+    }
+}
