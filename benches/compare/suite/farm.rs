@@ -114,6 +114,7 @@ impl Farm {
                 }
             }
             Peer::Vde => bail!("VDE is joined to two ends only"),
+            Peer::BridgeBig | Peer::VswitchVethBig => bail!("{} differs in TCP alone", peer.name()),
         }
         Ok(())
     }
