@@ -243,8 +243,9 @@ impl Acl {
         let decision = self.decision(&fields);
         let denied = self.denies(decision);
         let mut policed = false;
-        self.passing
-            .search(&self.rules, &fields, decision.unwrap_or(u32::MAX), true, |index| {
+        let bound = decision.unwrap_or(u32::MAX);
+        if !self.passing.0.is_empty() {
+            self.passing.search(&self.rules, &fields, bound, true, |index| {
                 self.hit(index);
                 // A frame that is dropped uses nothing of a rate.
                 if let Some(limiter) = &self.limiters[index as usize]
@@ -254,6 +255,7 @@ impl Acl {
                     policed = !limiter.admits(nanoseconds(), size_on_the_wire(wire));
                 }
             });
+        }
         decision.into_iter().for_each(|index| self.hit(index));
         match (denied, policed) {
             (true, _) => Err(Refused::Denied),
@@ -293,7 +295,7 @@ impl Acl {
     }
 
     fn denies(&self, decision: Option<u32>) -> bool {
-        decision.is_some_and(|index| self.rules[index as usize].action == AclAction::Deny)
+        decision.is_some_and(|index| matches!(self.rules[index as usize].action, AclAction::Deny))
     }
 
     fn hit(&self, index: u32) {

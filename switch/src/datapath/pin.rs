@@ -16,6 +16,8 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;
 /// IPv6 extension headers that may come before ICMPv6: hop-by-hop, routing, destination options.
 const EXTENSIONS: [u8; 3] = [0, 43, 60];
+/// IPv6 fragment header (RFC 8200 section 4.5).
+const FRAGMENT: u8 = 44;
 
 /// Source addresses that a port may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,18 +89,35 @@ impl PinTable {
 
     /// RFC 4861: the target of an advertisement and the link-layer addresses in the options must be the port's.
     fn check_discovery(&self, packet: &[u8]) -> Result<(), DropReason> {
-        let (mut next, mut at) = (packet[6], 40);
-        while EXTENSIONS.contains(&next) {
-            let Some([following, units]) = field::<2>(packet, at) else {
+        let (mut next, mut at, mut fragment) = (packet[6], 40, false);
+        while next == FRAGMENT || EXTENSIONS.contains(&next) {
+            let Some([following, units, high, low]) = field::<4>(packet, at) else {
                 return Err(DropReason::PinNd);
             };
+            if next == FRAGMENT {
+                // Without its first fragment, which is looked at, no message comes out of the others.
+                if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
+                    return Ok(());
+                }
+                fragment = true;
+                at += 8;
+            } else {
+                at += (usize::from(units) + 1) * 8;
+            }
             next = following;
-            at += (usize::from(units) + 1) * 8;
         }
-        let Some(message) = packet.get(at..).filter(|_| next == ICMPV6) else {
+        if next != ICMPV6 {
             return Ok(());
+        }
+        let message = packet.get(at..).unwrap_or_default();
+        let Some(kind) = message.first() else {
+            // RFC 7112: a first fragment has all headers.
+            return if fragment { Err(DropReason::PinNd) } else { Ok(()) };
         };
-        let Some(kind) = message.first() else { return Ok(()) };
+        // Nobody may send these in fragments (RFC 6980 section 5).
+        if fragment && matches!(kind, 133..=137) {
+            return Err(DropReason::PinNd);
+        }
         // Solicitation of routers, of neighbours, and advertisement of neighbours; what comes before the options.
         let options = match kind {
             133 => 8,
@@ -201,6 +220,21 @@ mod tests {
             check(&advertisement("fd00::1", "fd00::1", OTHER)),
             Err(DropReason::PinNd)
         );
+    }
+
+    #[test]
+    fn neighbour_discovery_in_fragments_is_none() {
+        let fragment = |offset: u8, kind: u8| {
+            let mut frame = advertisement("fd00::1", "fd00::1", OWN);
+            frame[54] = kind;
+            frame[20] = 44;
+            frame.splice(54..54, [58, 0, 0, offset, 0, 0, 0, 1]);
+            table().check(&frame, Mac(OWN))
+        };
+        assert_eq!(fragment(1, 136), Err(DropReason::PinNd));
+        assert_eq!(fragment(0, 136), Err(DropReason::PinNd));
+        assert_eq!(fragment(8, 136), Ok(()), "of no use without the first");
+        assert_eq!(fragment(1, 128), Ok(()), "a long echo request");
     }
 
     proptest! {
