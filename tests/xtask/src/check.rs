@@ -21,6 +21,12 @@ pub fn test(filter: &[String]) -> Result<()> {
             "-D",
             "warnings",
         ]))?;
+        if cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
+            headline("Licences and sources");
+            deny()?;
+        } else {
+            eprintln!("cargo-deny is not installed: licences and sources are not looked at");
+        }
         headline("Doc tests");
         run(&mut cargo(&["test", "--workspace", "--doc"]))?;
     }
