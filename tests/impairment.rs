@@ -309,14 +309,15 @@ fn send_prioritised(lab: &Lab, from: &RawSocket, frames: impl IntoIterator<Item 
 fn a_higher_class_overtakes_a_backlog_and_order_stays_within_a_class() {
     let lab = Lab::new();
     let (red, blue) = silent_pair(&lab);
-    // 1,004 bytes take 0.1 s: most of the backlog waits when the higher classes come.
-    lab.ok("impair blue --rate 80kbit --priority --delay 1ms");
+    // 1,004 bytes take 2 s: most of the backlog waits when the higher classes come.
+    lab.ok("impair blue --rate 4kbit --priority --delay 1ms");
     let shown = lab.ok("impair show");
-    assert!(shown.contains("rate=80kbit,priority"), "{shown}");
+    assert!(shown.contains("rate=4kbit,priority"), "{shown}");
     send_prioritised(&lab, &red, (0..15).map(|id| (0, id)));
     send_prioritised(&lab, &red, (100..105).map(|id| (1, id)));
     send_prioritised(&lab, &red, (200..205).map(|id| (5, id)));
     send_prioritised(&lab, &red, (300..305).map(|id| (7, id)));
+    lab.ok("impair blue --rate 1mbit --priority --delay 1ms");
     let end = Instant::now() + DEADLINE;
     let mut ids = Vec::new();
     while ids.len() < 30 {

@@ -242,9 +242,10 @@ impl Way {
                     mac,
                     port: id,
                 },
-                Notice::Moved(mac, from) => DatapathEvent::Moved {
+                Notice::Moved(key, from) => DatapathEvent::Moved {
                     switch: port.switch,
-                    mac,
+                    mac: key.mac(),
+                    vlan: key.vlan(),
                     from,
                     to: id,
                 },
