@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use vswitch_tests::api::view::{PortCounters, PortView};
 use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe, probe_id, probe_of_len};
+use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, probe_of_len, tagged};
 use vswitch_tests::raw::RawSocket;
 use vswitch_tests::{DEADLINE, Lab, Station, transfer, wait_for};
 
@@ -283,6 +283,92 @@ fn frames_a_second_are_counted_out() {
     let ids = pass(&lab, &red, &blue, 100);
     assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
     assert_eq!(ids, (0..100).collect::<Vec<_>>());
+}
+
+/// Sends each frame with the priority and number given, and waits until `blue`'s queue has it or has dropped it.
+fn send_prioritised(lab: &Lab, from: &RawSocket, frames: impl IntoIterator<Item = (u16, u32)>) {
+    let handled = || {
+        let classes = lab.port("blue").counters.impair.tx_classes.expect("priority is on");
+        classes
+            .iter()
+            .map(|class| class.waiting + class.sent + class.dropped)
+            .sum::<u64>()
+    };
+    let before = handled();
+    let mut count = 0;
+    for (priority, id) in frames {
+        let frame = probe_of_len(Mac::BROADCAST, mac(1, 1), id, 1000);
+        from.send(&tagged(&frame, VLAN_ETHERTYPE, priority << 13));
+        count += 1;
+    }
+    // A frame that another pushes out is counted once, as dropped.
+    wait_for("the frames to be queued", || handled() == before + count);
+}
+
+#[test]
+fn a_higher_class_overtakes_a_backlog_and_order_stays_within_a_class() {
+    let lab = Lab::new();
+    let (red, blue) = silent_pair(&lab);
+    // 1,004 bytes take 2 s: most of the backlog waits when the higher classes come.
+    lab.ok("impair blue --rate 4kbit --priority --delay 1ms");
+    let shown = lab.ok("impair show");
+    assert!(shown.contains("rate=4kbit,priority"), "{shown}");
+    send_prioritised(&lab, &red, (0..15).map(|id| (0, id)));
+    send_prioritised(&lab, &red, (100..105).map(|id| (1, id)));
+    send_prioritised(&lab, &red, (200..205).map(|id| (5, id)));
+    send_prioritised(&lab, &red, (300..305).map(|id| (7, id)));
+    lab.ok("impair blue --rate 1mbit --priority --delay 1ms");
+    let end = Instant::now() + DEADLINE;
+    let mut ids = Vec::new();
+    while ids.len() < 30 {
+        ids.extend(probe_id(&blue.recv(end).expect("what was sent comes out").bytes));
+    }
+    for (range, overtaken) in [(300..305, 200..205), (200..205, 0..15), (0..15, 100..105)] {
+        let at = |id: u32| ids.iter().position(|other| *other == id).unwrap();
+        let of = |range: &std::ops::Range<u32>| range.clone().map(at).collect::<Vec<_>>();
+        assert!(of(&range).is_sorted(), "order within a class: {ids:?}");
+        assert!(
+            of(&range).last() < of(&overtaken).last(),
+            "{range:?} before the end of {overtaken:?}: {ids:?}"
+        );
+    }
+    assert_eq!(ids[25..], [100, 101, 102, 103, 104], "background comes last");
+    let classes = lab.port("blue").counters.impair.tx_classes.unwrap();
+    assert_eq!(classes.map(|class| class.sent), [5, 15, 0, 0, 0, 5, 0, 5]);
+    let page = lab.ok("port show blue");
+    assert!(
+        page.contains("class 7") && page.contains("5 sent, 0 waiting, 0 dropped"),
+        "{page}"
+    );
+    let metrics = vswitch_tests::http::request("GET", "/metrics", "").body;
+    let line = r#"vswitch_port_class_sent_total{switch="main",port="blue",direction="out",class="5"} 5"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[test]
+fn of_a_full_queue_the_lowest_class_loses() {
+    let lab = Lab::new();
+    let (red, blue) = silent_pair(&lab);
+    // One frame takes 80 s: none leaves within the test.
+    lab.ok("impair blue --rate 100bit --limit 10 --priority");
+    let counts = || lab.port("blue").counters.impair.tx_classes.unwrap();
+    send_prioritised(&lab, &red, (0..12).map(|id| (0, id)));
+    // One of class 1 is being sent.
+    assert_eq!((counts()[1].waiting, counts()[1].sent, counts()[1].dropped), (9, 1, 2));
+    send_prioritised(&lab, &red, (20..24).map(|id| (6, id)));
+    send_prioritised(&lab, &red, (30..33).map(|id| (1, id)));
+    let now = counts();
+    assert_eq!(now.map(|class| class.waiting), [0, 5, 0, 0, 0, 0, 4, 0]);
+    assert_eq!(now.map(|class| class.dropped), [3, 6, 0, 0, 0, 0, 0, 0]);
+    let port = lab.port("blue").counters;
+    assert_eq!((drops(&port.tx_drops, "impair-queue"), port.impair.tx_waiting), (9, 10));
+    lab.ok("impair clear blue");
+    let cleared = lab.port("blue").counters;
+    assert_eq!(
+        (drops(&cleared.tx_drops, "impair-flushed"), cleared.impair.tx_waiting),
+        (10, 0)
+    );
+    assert_eq!(pass(&lab, &red, &blue, 5), [0, 1, 2, 3, 4]);
 }
 
 /// Waits until no frame is under way: none waits, and two looks give the same counters.

@@ -45,6 +45,30 @@ fn two_cables_between_two_switches_do_no_harm() {
     });
 }
 
+/// The same with cables that carry tagged frames only: an untagged probe would be dropped at the far end.
+#[test]
+fn a_loop_of_trunks_without_a_native_vlan_is_proven_by_a_probe() {
+    let lab = Lab::new();
+    lab.ok("switch add far");
+    let red = Station::add_with(&lab, "red", PortKind::Veth, 1, "--vlan 20");
+    let blue = Station::add_with(&lab, "blue", PortKind::Veth, 2, "--switch far --vlan 20");
+    for n in [1, 2] {
+        run(&format!("ip link add near{n} up type veth peer name far{n}"));
+        run(&format!("ip link set far{n} up"));
+        lab.ok(&format!("add-port near{n} --type device --trunk 10,20"));
+        lab.ok(&format!("add-port far{n} --type device --switch far --trunk 10,20"));
+    }
+    red.raw(false)
+        .send(&probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1));
+    let reason = wait_for("one of the younger ports to be shut", || {
+        let shut = ["near2", "far2"].map(|port| lab.port(port));
+        shut.into_iter()
+            .find_map(|port| port.reason.filter(|_| port.state == PortState::Shut))
+    });
+    assert!(reason.contains("a loop: it leads to the same place"), "{reason}");
+    red.ping_soon(blue.v4);
+}
+
 #[test]
 fn a_station_that_moves_now_and_then_is_no_loop() {
     let lab = Lab::new();

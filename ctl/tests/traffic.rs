@@ -36,6 +36,10 @@ fn each_command_changes_its_own_setting() {
         }}}),
     );
     patches(
+        "impair red --rate 10mbit --priority",
+        json!({"impair": {"out": {"rate_bps": 10_000_000, "priority": true}}}),
+    );
+    patches(
         "impair red --rate 64kbit --direction both",
         json!({"impair": {"in": {"rate_bps": 64_000}, "out": {"rate_bps": 64_000}}}),
     );

@@ -98,9 +98,14 @@ Examples:
   vswitchctl impair set red --delay 20ms --jitter 2ms
   vswitchctl impair set red --loss 1% --loss-burst 5 --direction in
   vswitchctl impair set red --delay 20ms --seed 1    # the same chance in each run
+  vswitchctl impair set red --rate 10mbit --priority
 
 Frames that are lost, doubled, changed, reordered or slowed down are those of a wire: GSO frames are cut
-first. Jitter lets frames overtake each other. The queue takes --limit frames; more are dropped.")]
+first. Jitter lets frames overtake each other. The queue takes --limit frames; more are dropped.
+
+With --priority the frame of the highest class that waits is sent next, and of a full queue the lowest class loses.
+The class is that of the VLAN tag's priority by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, then 2 to 7); of an
+untagged IP packet the first three bits of its DSCP stand for the priority. A port without a rate has no queue.")]
     Set(Box<ImpairSet>),
     /// Show what is impaired
     #[command(after_long_help = "\
@@ -166,6 +171,9 @@ pub struct ImpairSet {
     /// Bytes that pass at once after a pause, with --rate (default: none)
     #[arg(long, value_name = "SIZE", value_parser = quantity::bytes, requires = "rate")]
     pub burst: Option<u32>,
+    /// The highest of eight classes goes first, by PCP or DSCP; needs --rate or --pps
+    #[arg(long)]
+    pub priority: bool,
     /// Frames that may wait (default: 1000)
     #[arg(long, value_name = "FRAMES", value_parser = quantity::limit)]
     pub limit: Option<u32>,

@@ -74,6 +74,7 @@ impl Session {
             rate_bps: set.rate,
             rate_pps: set.pps,
             burst_bytes: set.burst.unwrap_or(0),
+            priority: set.priority,
             limit: set.limit,
             seed: set.seed,
         };

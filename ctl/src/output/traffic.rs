@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use vswitch_api::RateLimit;
+use vswitch_api::traffic::{CLASSES, ClassCounters};
 use vswitch_api::view::PortView;
 
 use super::page::Page;
@@ -93,6 +94,7 @@ pub fn received(page: &mut Page, view: &PortView) {
             ("reordered", of.rx_reordered),
         ],
     );
+    classes(page, of.rx_classes);
 }
 
 /// The same for frames that go out.
@@ -108,11 +110,27 @@ pub fn sent(page: &mut Page, view: &PortView) {
             ("reordered", of.tx_reordered),
         ],
     );
+    classes(page, of.tx_classes);
 }
 
 fn parts<const N: usize>(page: &mut Page, counts: [(&str, u64); N]) {
     for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
         page.part(key, units::grouped(count));
+    }
+}
+
+/// The traffic classes that had frames, the first to be sent first.
+fn classes(page: &mut Page, classes: Option<[ClassCounters; CLASSES]>) {
+    let Some(classes) = classes else { return };
+    for (class, counters) in classes.iter().enumerate().rev() {
+        if *counters != ClassCounters::default() {
+            let ClassCounters { waiting, sent, dropped } = *counters;
+            let [waiting, sent, dropped] = [waiting, sent, dropped].map(units::grouped);
+            page.part(
+                &format!("class {class}"),
+                format!("{sent} sent, {waiting} waiting, {dropped} dropped"),
+            );
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub const DEFAULT_LIMIT: u32 = 1000;
 pub const MAX_LIMIT: u32 = 100_000;
 /// Longest delay and jitter, in microseconds.
 pub const MAX_DELAY_US: u32 = 60_000_000;
+/// Traffic classes of strict priority.
+pub const CLASSES: usize = 8;
 /// Highest rate, in bit/s or frames/s.
 pub const MAX_RATE: u64 = 1_000_000_000_000;
 
@@ -133,6 +135,11 @@ pub struct Impairment {
     /// Bytes that pass at once after a pause, with `rate_bps`; 0: each frame takes the time that a wire would need.
     #[serde(skip_serializing_if = "is_zero")]
     pub burst_bytes: u32,
+    /// The highest of eight traffic classes goes first, and when the queue is full the lowest loses. The class comes from the
+    /// priority in the frame's VLAN tag by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, 2 to 7), without a tag from the
+    /// class selector bits of an IP packet's DSCP (RFC 2474). Needs a rate: without one no frame waits for its turn.
+    #[serde(skip_serializing_if = "is_default")]
+    pub priority: bool,
     /// Frames, as on a wire, that may wait; more are dropped. None: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
@@ -279,6 +286,23 @@ pub struct ImpairCounters {
     pub rx_reordered: u64,
     /// Frames to the port that were not delayed.
     pub tx_reordered: u64,
+    /// With strict priority: what became of the frames from the port, lowest class first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rx_classes: Option<[ClassCounters; CLASSES]>,
+    /// The same for frames to the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tx_classes: Option<[ClassCounters; CLASSES]>,
+}
+
+/// What became of the frames of a traffic class, since the direction was impaired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClassCounters {
+    /// Frames that wait for their turn.
+    pub waiting: u64,
+    /// Frames that had their turn.
+    pub sent: u64,
+    /// Frames for which the queue had no room.
+    pub dropped: u64,
 }
 
 impl ImpairCounters {

@@ -1,7 +1,7 @@
 //! The loop guard, and other reasons to shut a port.
 //!
 //! A station that is seen on one port and another many times a second tells of a loop, or of two stations with one
-//! address. The ports that it was seen on then send a probe. One that comes back proves the loop, and the younger of the
+//! address. The ports that it was seen on then send a probe in its VLAN. One that comes back proves the loop, and the younger of the
 //! two ports is shut at once; if the station flaps on though no probe came back, the youngest port is shut too. A shut port
 //! is opened again after a time that doubles with each try.
 
@@ -25,10 +25,13 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 /// A port that was open for so long without trouble starts anew.
 const FORGIVEN: Duration = Duration::from_secs(600);
 
+/// A station: the same address in two VLANs is two of them. VLAN 0 is none.
+type Station = (u16, Mac);
+
 /// What the guard remembers.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
-    flaps: HashMap<(SwitchId, Mac), Flap>,
+    flaps: HashMap<(SwitchId, Station), Flap>,
     back_offs: HashMap<PortName, BackOff>,
 }
 
@@ -49,9 +52,9 @@ struct BackOff {
 
 impl Guard {
     /// Counts a move. The ports concerned, once in a second in which the station flaps, and for how many seconds it has.
-    fn moved(&mut self, switch: SwitchId, mac: Mac, ports: [PortId; 2]) -> Option<(Vec<PortId>, u32, u32)> {
+    fn moved(&mut self, switch: SwitchId, station: Station, ports: [PortId; 2]) -> Option<(Vec<PortId>, u32, u32)> {
         let now = Instant::now();
-        let flap = self.flaps.entry((switch, mac)).or_insert_with(|| Flap {
+        let flap = self.flaps.entry((switch, station)).or_insert_with(|| Flap {
             since: now,
             moves: 0,
             ports: Vec::new(),
@@ -100,10 +103,11 @@ impl Guard {
 
 impl Inner {
     /// A station was seen on another port than before.
-    pub(super) async fn station_moved(&mut self, switch: SwitchId, mac: Mac, from: PortId, to: PortId) {
-        let Some((ports, moves, strikes)) = self.guard.moved(switch, mac, [from, to]) else {
+    pub(super) async fn station_moved(&mut self, switch: SwitchId, station: Station, from: PortId, to: PortId) {
+        let Some((ports, moves, strikes)) = self.guard.moved(switch, station, [from, to]) else {
             return;
         };
+        let (vlan, mac) = station;
         let mut names: Vec<_> = ports.iter().filter_map(|id| self.port_name(*id)).collect();
         names.sort_by_key(|name| self.rank(name));
         let Some(name) = self.switch_name(switch) else { return };
@@ -126,7 +130,7 @@ impl Inner {
             return;
         }
         for port in ports {
-            self.datapath.send_probe(port);
+            self.datapath.send_probe(port, vlan);
         }
     }
 
@@ -255,13 +259,14 @@ mod tests {
     #[test]
     fn a_flapping_station_is_told_of_once_a_second() {
         let mut guard = Guard::default();
-        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let mac = (10, Mac([2, 0, 0, 0, 0, 1]));
         let mut told = Vec::new();
         for _ in 0..FLAPPING * 3 {
             told.extend(guard.moved(SwitchId(0), mac, [PortId(1), PortId(2)]));
         }
         assert_eq!(told, [(vec![PortId(1), PortId(2)], FLAPPING, 1)]);
         assert_eq!(guard.moved(SwitchId(1), mac, [PortId(1), PortId(2)]), None);
+        assert_eq!(guard.moved(SwitchId(0), (20, mac.1), [PortId(1), PortId(2)]), None);
     }
 
     #[test]

@@ -119,6 +119,12 @@ fn check_impairment(impairment: &Impairment) -> Result<(), Refusal> {
     if impairment.burst_bytes > 0 && impairment.rate_bps.is_none() {
         return refusal("a burst without a rate means nothing", "give a rate in bit/s too");
     }
+    if impairment.priority && impairment.rate_bps.is_none() && impairment.rate_pps.is_none() {
+        return refusal(
+            "without a rate no frame waits for its turn, so priority means nothing",
+            "give a rate too",
+        );
+    }
     if !impairment.reorder.is_none() && impairment.delay_us == 0 && impairment.jitter_us == 0 {
         return refusal("without a delay no frame can overtake another", "give a delay too");
     }
@@ -255,6 +261,13 @@ mod tests {
                     ..delayed.clone()
                 },
                 "without a rate",
+            ),
+            (
+                Impairment {
+                    priority: true,
+                    ..delayed.clone()
+                },
+                "its turn",
             ),
             (
                 Impairment {

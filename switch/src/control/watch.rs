@@ -207,8 +207,14 @@ impl Inner {
                     self.emit(EventKind::FdbLearned { switch, mac, port });
                 }
             }
-            DatapathEvent::Moved { switch, mac, from, to } => {
-                self.station_moved(switch, mac, from, to).await;
+            DatapathEvent::Moved {
+                switch,
+                mac,
+                vlan,
+                from,
+                to,
+            } => {
+                self.station_moved(switch, (vlan, mac), from, to).await;
                 let ports = (self.port_name(from), self.port_name(to));
                 if let (Some(switch), (Some(from), Some(to))) = (self.switch_name(switch), ports) {
                     self.emit(EventKind::FdbMoved { switch, mac, from, to });

@@ -80,7 +80,7 @@ pub enum Notice {
     /// A station was seen for the first time.
     Learned(Mac),
     /// A station was seen on another port before.
-    Moved(Mac, PortId),
+    Moved(FdbKey, PortId),
     /// A station beyond the limit was seen on a port that drops those.
     LimitReached,
     /// A probe of the loop guard, sent from that port, came in.
@@ -275,7 +275,7 @@ impl<'a> Way<'a> {
         match learned {
             Learned::Known | Learned::Full | Learned::Limited => {}
             Learned::New => notice(Notice::Learned(key.mac())),
-            Learned::Moved(from) => notice(Notice::Moved(key.mac(), from)),
+            Learned::Moved(from) => notice(Notice::Moved(key, from)),
         }
         learned
     }

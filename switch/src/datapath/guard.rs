@@ -3,7 +3,7 @@
 use vswitch_api::Mac;
 
 use super::PortId;
-use crate::frame::{ETH_HLEN, VNET_HDR_LEN};
+use crate::frame::{VLAN_HLEN, VNET_HDR_LEN};
 
 /// Where probes go: a group address of our own, which other switches flood.
 pub const PROBE_DST: Mac = Mac([0x03, 0x76, 0x73, 0x77, 0x00, 0x01]);
@@ -14,15 +14,22 @@ const PROBE_ETHERTYPE: u16 = 0x88b5;
 /// Bytes of a probe with its virtio-net header: the shortest frame there is.
 const PROBE_LEN: usize = VNET_HDR_LEN + 60;
 
-/// The probe that goes out of `port` of the switch with this token.
-pub fn probe(token: u64, port: PortId) -> [u8; PROBE_LEN] {
+/// The probe that goes out of `port` of the switch with this token, with a tag of this TPID and VLAN if there is one: a
+/// trunk may have no VLAN for frames without.
+pub fn probe(token: u64, port: PortId, tag: Option<(u16, u16)>) -> [u8; PROBE_LEN] {
     let mut wire = [0; PROBE_LEN];
     let frame = &mut wire[VNET_HDR_LEN..];
     frame[..6].copy_from_slice(&PROBE_DST.0);
     frame[6..12].copy_from_slice(&PROBE_SRC.0);
-    frame[12..ETH_HLEN].copy_from_slice(&PROBE_ETHERTYPE.to_be_bytes());
-    frame[14..22].copy_from_slice(&token.to_be_bytes());
-    frame[22..24].copy_from_slice(&port.0.to_be_bytes());
+    let mut rest = &mut frame[12..];
+    if let Some((tpid, vlan)) = tag {
+        rest[..2].copy_from_slice(&tpid.to_be_bytes());
+        rest[2..VLAN_HLEN].copy_from_slice(&vlan.to_be_bytes());
+        rest = &mut rest[VLAN_HLEN..];
+    }
+    rest[..2].copy_from_slice(&PROBE_ETHERTYPE.to_be_bytes());
+    rest[2..10].copy_from_slice(&token.to_be_bytes());
+    rest[10..12].copy_from_slice(&port.0.to_be_bytes());
     wire
 }
 
@@ -42,10 +49,12 @@ mod tests {
 
     #[test]
     fn a_switch_knows_its_own_probe_only() {
-        let wire = probe(7, PortId(3));
-        let frame = &wire[VNET_HDR_LEN..];
-        assert_eq!(sent_from(frame, 7), Some(PortId(3)));
-        assert_eq!(sent_from(frame, 8), None);
-        assert_eq!(sent_from(&frame[..20], 7), None);
+        for tag in [None, Some((0x8100, 10))] {
+            let wire = probe(7, PortId(3), tag);
+            let frame = &wire[VNET_HDR_LEN..];
+            assert_eq!(sent_from(frame, 7), Some(PortId(3)));
+            assert_eq!(sent_from(frame, 8), None);
+            assert_eq!(sent_from(&frame[..20], 7), None);
+        }
     }
 }

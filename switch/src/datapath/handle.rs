@@ -377,14 +377,16 @@ impl Datapath {
         }
     }
 
-    /// Sends a probe of the loop guard out of a port that is up.
-    pub fn send_probe(&self, id: PortId) {
+    /// Sends a probe of the loop guard out of a port that is up, in a VLAN; 0: in none.
+    pub fn send_probe(&self, id: PortId, vlan: u16) {
         let snapshot = self.snapshot();
         let Some(port) = snapshot.port(id).filter(|port| port.up) else {
             return;
         };
         if let Some(switch) = snapshot.switch(port.switch) {
-            let probe = probe(switch.token, id);
+            let policy = &port.policy().vlan;
+            let tag = policy.tag_of(vlan).map(|tpid| (tpid, vlan));
+            let probe = probe(switch.token, id, tag);
             let buffer = std::iter::once(&probe[..]);
             // One that gets lost is followed by others as long as there is a reason.
             port.io.send(0, buffer, &mut Messages::new(), |_, _| {});

@@ -79,6 +79,8 @@ pub enum DatapathEvent {
         switch: SwitchId,
         /// The station.
         mac: Mac,
+        /// Its VLAN, 0 for none.
+        vlan: u16,
         /// The port it was behind.
         from: PortId,
         /// The port it is behind.

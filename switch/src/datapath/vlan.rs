@@ -113,16 +113,19 @@ impl VlanPort {
         }
     }
 
+    /// The tag that a frame of the VLAN has here, if any.
+    #[inline]
+    pub fn tag_of(&self, id: u16) -> Option<u16> {
+        self.tpid.filter(|_| id != NO_VLAN && self.native != Some(id))
+    }
+
     /// Gives the i-th frame the tag that this port's frames have.
     #[inline]
     pub fn shape(&self, batch: &mut Batch, i: usize) {
         let vlan = batch.vlan(i);
-        let wanted = match self.tpid {
-            // Of a VLAN that is none: as it came, with the priority that it may have.
-            _ if vlan.id() == NO_VLAN => return,
-            Some(tpid) if self.native != Some(vlan.id()) => Some(tpid),
-            _ => None,
-        };
-        batch.retag(i, wanted);
+        // Of a VLAN that is none: as it came, with the priority that it may have.
+        if vlan.id() != NO_VLAN {
+            batch.retag(i, self.tag_of(vlan.id()));
+        }
     }
 }

@@ -191,6 +191,11 @@ impl Worker {
         let mut due = self.due.drain(..).peekable();
         while let Some(first) = due.next() {
             let line = first.line.clone();
+            if first.is_turn() {
+                // The schedule is this worker's own, which is awake.
+                line.take_turn(nanoseconds(), &mut self.way.loader, |held| schedule.hold(held, false));
+                continue;
+            }
             self.released.clear();
             let mut next = Some(first);
             while let Some(held) = next {
@@ -200,7 +205,7 @@ impl Worker {
                     line.arrived(&held);
                     self.released.push_copy(&held.wire);
                 }
-                let same = |held: &Held| self.released.has_room() && Arc::ptr_eq(&held.line, &line);
+                let same = |held: &Held| self.released.has_room() && !held.is_turn() && Arc::ptr_eq(&held.line, &line);
                 next = due.next_if(same);
             }
             // Its index is its own as long as its line is open.
@@ -237,9 +242,10 @@ impl Way {
                     mac,
                     port: id,
                 },
-                Notice::Moved(mac, from) => DatapathEvent::Moved {
+                Notice::Moved(key, from) => DatapathEvent::Moved {
                     switch: port.switch,
-                    mac,
+                    mac: key.mac(),
+                    vlan: key.vlan(),
                     from,
                     to: id,
                 },

@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet}
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::traffic::{CLASSES, ClassCounters};
 use vswitch_api::view::{PortCounters, PortState, PortView, Status, SwitchView};
 
 use super::error::Failure;
@@ -209,6 +210,16 @@ impl Collector for Snapshot {
             "port_transmit_drops",
             "Frames that were to go out and were dropped, by reason",
             ports().flat_map(|(l, v)| by_reason(l, v.counters.tx_drops.iter())),
+        )?;
+        to.counter(
+            "port_class_sent",
+            "Frames of a traffic class that had their turn, with strict priority",
+            ports().flat_map(|(l, v)| by_class(l, &v.counters, |class| class.sent)),
+        )?;
+        to.counter(
+            "port_class_drops",
+            "Frames of a traffic class for which the queue had no room, with strict priority",
+            ports().flat_map(|(l, v)| by_class(l, &v.counters, |class| class.dropped)),
         )
     }
 }
@@ -226,6 +237,22 @@ fn by_reason<'a>(
     drops: impl Iterator<Item = (&'a String, &'a u64)>,
 ) -> impl Iterator<Item = ([Label<'a>; 3], u64)> {
     drops.map(move |(reason, count)| ([switch, port, ("reason", reason.as_str())], *count))
+}
+
+fn by_class<'a>(
+    [switch, port]: [Label<'a>; 2],
+    counters: &PortCounters,
+    read: fn(&ClassCounters) -> u64,
+) -> impl Iterator<Item = ([Label<'a>; 4], u64)> {
+    const NUMBERS: [&str; CLASSES] = ["0", "1", "2", "3", "4", "5", "6", "7"];
+    let ways = [("in", counters.impair.rx_classes), ("out", counters.impair.tx_classes)];
+    ways.into_iter().flat_map(move |(way, classes)| {
+        let classes = classes.into_iter().flatten().zip(NUMBERS);
+        classes.map(move |(class, number)| {
+            let labels = [switch, port, ("direction", way), ("class", number)];
+            (labels, read(&class))
+        })
+    })
 }
 
 /// Writes one metric family at a time.

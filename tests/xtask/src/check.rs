@@ -21,7 +21,10 @@ pub fn test(filter: &[String]) -> Result<()> {
             "-D",
             "warnings",
         ]))?;
-        if cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        if cargo(&["deny", "--version"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
             headline("Licences and sources");
             deny()?;
         } else {

@@ -107,6 +107,14 @@ impl fmt::Display for Impairment {
         );
         say(self.rate_pps.is_some(), "pps", self.rate_pps.unwrap_or(0).to_string());
         say(self.burst_bytes > 0, "burst", Bytes(self.burst_bytes).to_string());
+        if self.priority {
+            words.push("priority".to_owned());
+        }
+        let mut say = |set: bool, name: &str, value: String| {
+            if set {
+                words.push(format!("{name} {value}"));
+            }
+        };
         say(self.limit.is_some(), "limit", self.limit.unwrap_or(0).to_string());
         say(self.seed.is_some(), "seed", self.seed.unwrap_or(0).to_string());
         f.write_str(&or_none(&words))

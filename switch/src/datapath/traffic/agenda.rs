@@ -71,9 +71,12 @@ impl<T> Agenda<T> {
         }
     }
 
-    /// Keeps the items for which `keep` says so, in their order.
-    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.heap.retain(|item| keep(&item.what));
+    /// Takes the items out for which `which` says so, in no order; the others stay in theirs.
+    pub fn take_if(&mut self, which: impl Fn(&T) -> bool) -> Vec<T> {
+        let all = std::mem::take(&mut self.heap).into_vec();
+        let (out, stay): (Vec<_>, Vec<_>) = all.into_iter().partition(|item| which(&item.what));
+        self.heap = stay.into();
+        out.into_iter().map(|item| item.what).collect()
     }
 }
 
@@ -119,7 +122,11 @@ mod tests {
                         prop_assert_eq!(popped, expected);
                     }
                     Step::DropOdd => {
-                        agenda.retain(|number| number % 2 == 0);
+                        let mut odd = agenda.take_if(|number| number % 2 == 1);
+                        odd.sort_unstable();
+                        let mut expected: Vec<_> = model.iter().map(|(_, number)| *number).filter(|n| n % 2 == 1).collect();
+                        expected.sort_unstable();
+                        prop_assert_eq!(odd, expected);
                         model.retain(|(_, number)| number % 2 == 0);
                     }
                 }

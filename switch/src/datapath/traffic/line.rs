@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use vswitch_api::Impairment;
+use vswitch_api::traffic::{CLASSES, ClassCounters};
 
 use super::chance::Chance;
+use super::classes::{Classes, Waiting, class_of};
 use super::lock;
 use super::meter::Meter;
 use super::schedule::Held;
@@ -49,6 +51,30 @@ struct State {
     frames: Option<Meter>,
     /// When the last frame arrives that was not to overtake another.
     last: u64,
+    /// Those that wait for their turn, with strict priority.
+    classes: Classes,
+}
+
+impl State {
+    /// When a frame of `len` bytes that is sent at `now` has left.
+    fn pass(&mut self, now: u64, len: usize) -> u64 {
+        let bits = 8 * (len - VNET_HDR_LEN.min(len)) as u64;
+        let passed = self.bits.as_mut().map_or(now, |meter| meter.take(now, bits));
+        self.frames
+            .as_mut()
+            .map_or(passed, |meter| meter.take(now, 1).max(passed))
+    }
+
+    /// When a frame arrives that has left at `passed`.
+    fn arrival(&mut self, passed: u64) -> u64 {
+        let due = passed + self.chance.delay(&self.settings);
+        if self.settings.jitter_us == 0 {
+            self.last = due.max(self.last);
+            self.last
+        } else {
+            due
+        }
+    }
 }
 
 /// What a worker needs to put frames on a wire, kept so that only the frames themselves are allocated.
@@ -83,6 +109,7 @@ impl Line {
             bits: None,
             frames: None,
             last: 0,
+            classes: Classes::default(),
         };
         let line = Self {
             port,
@@ -133,6 +160,12 @@ impl Line {
     /// Frames on it, a GSO frame as one.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What became of the frames of each class, if the highest goes first.
+    pub fn classes(&self) -> Option<[ClassCounters; CLASSES]> {
+        let state = lock(&self.state);
+        state.settings.priority.then(|| state.classes.counters())
     }
 
     /// Puts frames (each with its virtio-net header) on the wire at `now`, in nanoseconds. `hold` gets those that arrive,
@@ -199,50 +232,112 @@ impl Line {
         if doubled {
             duplicates.add(1);
         }
+        // Frames that wait for their turn when priority is switched off go first.
+        let queued = settings.priority || state.classes.busy_until.is_some();
+        let class = if settings.priority {
+            class_of(&wire[VNET_HDR_LEN.min(wire.len())..])
+        } else {
+            0
+        };
         for _ in 0..1 + u32::from(doubled) {
-            // The limit is exact: only who holds the lock adds to it.
-            if self.held.load(Ordering::Relaxed) + segments > settings.limit() {
+            if !self.make_room(state, counters, class, segments) {
                 self.drop_frame(counters, wire.len(), Fate::NoRoom);
+                state.classes.dropped(class);
                 continue;
             }
+            let settings = &state.settings;
             let mut wire: Box<[u8]> = wire.into();
             if state.chance.hits(settings.corrupt) {
                 corrupt(&mut wire, &mut state.chance);
                 corrupted.add(1);
             }
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.held.fetch_add(segments, Ordering::Relaxed);
             let due = if state.chance.hits(settings.reorder) {
                 reordered.add(1);
                 now
-            } else {
-                let bits = 8 * (wire.len() - VNET_HDR_LEN.min(wire.len())) as u64;
-                let passed = state.bits.as_mut().map_or(now, |meter| meter.take(now, bits));
-                let passed = state
-                    .frames
-                    .as_mut()
-                    .map_or(passed, |meter| meter.take(now, 1).max(passed));
-                let due = passed + state.chance.delay(settings);
-                if settings.jitter_us == 0 {
-                    state.last = due.max(state.last);
-                    state.last
-                } else {
-                    due
+            } else if queued {
+                state.classes.push(class, Waiting { wire, segments });
+                if state.classes.busy_until.is_none() {
+                    self.send_next(state, now, now, held);
                 }
+                continue;
+            } else {
+                let passed = state.pass(now, wire.len());
+                state.arrival(passed)
             };
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            self.held.fetch_add(segments, Ordering::Relaxed);
             let line = self.clone();
             held.push((due, Held { line, wire, segments }));
         }
     }
 
+    /// Whether there is room for a frame of `class`, at the cost of those of lower ones that wait for their turn.
+    fn make_room(&self, state: &mut State, counters: &WorkerCounters, class: u8, segments: u32) -> bool {
+        // The limit is exact: only who holds the lock adds to it.
+        while self.held.load(Ordering::Relaxed) + segments > state.settings.limit() {
+            let Some(lost) = state.classes.give_up(class) else {
+                return false;
+            };
+            self.left(lost.segments);
+            self.drop_frame(counters, lost.wire.len(), Fate::NoRoom);
+        }
+        true
+    }
+
+    /// Sends those whose turn it is from `at` on. If one has not left by `now`, a turn of the schedule is taken for the
+    /// moment at which it has.
+    fn send_next(self: &Arc<Self>, state: &mut State, mut at: u64, now: u64, held: &mut Vec<(u64, Held)>) {
+        state.classes.busy_until = None;
+        while let Some(Waiting { wire, segments }) = state.classes.next() {
+            at = state.pass(at, wire.len());
+            let line = self.clone();
+            held.push((state.arrival(at), Held { line, wire, segments }));
+            if at > now {
+                held.push((at, Held::turn(self.clone())));
+                state.classes.busy_until = Some(at);
+                break;
+            }
+        }
+    }
+
+    /// The frame that was being sent has left: the next ones have their turn. Called by the owner, as of the frame
+    /// itself; `hold` as for [`Line::load`].
+    pub fn take_turn(self: &Arc<Self>, now: u64, loader: &mut Loader, hold: impl FnOnce(&mut Vec<(u64, Held)>)) {
+        let state = &mut *lock(&self.state);
+        if self.is_closed() {
+            self.flush_waiting(state);
+            return;
+        }
+        // From when it had left, not from when the worker woke up: so the rate is kept.
+        let at = state.classes.busy_until.unwrap_or(now);
+        self.send_next(state, at, now, &mut loader.frames);
+        hold(&mut loader.frames);
+    }
+
+    /// Drops those that wait for their turn, as the wire is gone. Called by the owner.
+    fn flush_waiting(&self, state: &mut State) {
+        for frame in state.classes.drain() {
+            self.left(frame.segments);
+            self.drop_frame(&self.counters[self.owner], frame.wire.len(), Fate::Flushed);
+        }
+    }
+
+    fn left(&self, segments: u32) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.held.fetch_sub(segments, Ordering::Relaxed);
+    }
+
     /// A frame has arrived; the worker that took it from the schedule says so.
     pub fn arrived(&self, held: &Held) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.held.fetch_sub(held.segments, Ordering::Relaxed);
+        self.left(held.segments);
     }
 
     /// A held frame is dropped as the wire is gone.
     pub fn flush(&self, worker: usize, held: &Held) {
+        if held.is_turn() {
+            self.flush_waiting(&mut lock(&self.state));
+            return;
+        }
         self.arrived(held);
         self.drop_frame(&self.counters[worker], held.wire.len(), Fate::Flushed);
     }

@@ -6,10 +6,14 @@
 //! they stay in order. All lines of a worker share its schedule and its one timer. A frame that is due goes on where it
 //! left: from an inward line into `forward` as if it had just come in, from an outward line out of the port.
 //!
+//! With strict priority ([`classes`]) an outward line lets frames wait by class until the one before has left; a turn in the
+//! schedule wakes it for the next.
+//!
 //! The policer stands behind the inward line, at the door of the switch; storm control where a frame would be flooded.
 
 mod agenda;
 mod chance;
+mod classes;
 mod limiter;
 mod line;
 mod meter;
@@ -91,6 +95,9 @@ impl Traffic {
         let waiting = |line: &Option<Arc<Line>>| line.as_ref().map_or(0, |line| line.waiting());
         total.impair.rx_waiting += waiting(&self.inward);
         total.impair.tx_waiting += waiting(&self.outward);
+        let classes = |line: &Option<Arc<Line>>| line.as_ref().and_then(|line| line.classes());
+        total.impair.rx_classes = classes(&self.inward);
+        total.impair.tx_classes = classes(&self.outward);
     }
 
     fn is_none(&self) -> bool {

@@ -17,15 +17,31 @@ const MOST_LEAD: u64 = 200_000;
 /// No frame waits.
 const NEVER: u64 = u64::MAX;
 
-/// A frame that waits.
+/// A frame that waits, or the turn of a wire to send the next.
 #[derive(Debug)]
 pub struct Held {
     /// The wire that it is on.
     pub line: Arc<Line>,
     /// Virtio-net header and frame.
     pub wire: Box<[u8]>,
-    /// Frames that it is on a wire.
+    /// Frames that it is on a wire; none: a turn.
     pub segments: u32,
+}
+
+impl Held {
+    /// The moment at which a wire may send its next frame.
+    pub fn turn(line: Arc<Line>) -> Self {
+        Self {
+            line,
+            wire: Box::default(),
+            segments: 0,
+        }
+    }
+
+    /// No frame, but [`Held::turn`].
+    pub fn is_turn(&self) -> bool {
+        self.segments == 0
+    }
 }
 
 /// The held frames of one worker. Any worker may put frames in; only the one that it belongs to takes them out.
@@ -125,20 +141,19 @@ impl Schedule {
         near
     }
 
-    /// Takes all frames out whose wire is gone; `dropped` is called for each.
-    pub fn flush_closed(&self, mut dropped: impl FnMut(&Held)) {
+    /// Takes all frames out whose wire is gone; `dropped` is called for each, without the lock: a wire takes it while it
+    /// holds its own.
+    pub fn flush_closed(&self, dropped: impl FnMut(&Held)) {
         if self.first.load(Ordering::Relaxed) == NEVER {
             return;
         }
-        let queue = &mut *lock(&self.queue);
-        queue.agenda.retain(|held| {
-            let closed = held.line.is_closed();
-            if closed {
-                dropped(held);
-            }
-            !closed
-        });
-        self.first.store(queue.first(), Ordering::Relaxed);
+        let closed = {
+            let queue = &mut *lock(&self.queue);
+            let closed = queue.agenda.take_if(|held| held.line.is_closed());
+            self.first.store(queue.first(), Ordering::Relaxed);
+            closed
+        };
+        closed.iter().for_each(dropped);
     }
 
     fn set_timer(&self, queue: &mut Queue) {

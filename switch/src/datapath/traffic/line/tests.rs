@@ -185,6 +185,66 @@ fn a_wire_that_was_taken_away_takes_nothing() {
     assert_eq!(line.waiting(), 0);
 }
 
+/// The marks of the frames that leave by `now`, as the owner lets them.
+fn run_until(line: &Arc<Line>, agenda: &mut Vec<(u64, Held)>, now: u64) -> Vec<u8> {
+    let mut left = Vec::new();
+    let mut loader = Loader::default();
+    loop {
+        agenda.sort_by_key(|(due, _)| *due);
+        if agenda.first().is_none_or(|(due, _)| *due > now) {
+            return left;
+        }
+        let (due, held) = agenda.remove(0);
+        if held.is_turn() {
+            line.take_turn(due, &mut loader, |held| agenda.append(held));
+        } else {
+            line.arrived(&held);
+            left.push(held.wire[VNET_HDR_LEN + 20]);
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_is_being_sent_is_not_overtaken_and_no_time_is_lost_between_two() {
+    // A frame of 1000 bytes takes 1 ms.
+    let settings = Impairment {
+        rate_bps: Some(8_000_000),
+        priority: true,
+        ..Impairment::default()
+    };
+    let line = line(Direction::Out, settings);
+    let frame = |priority: u8, mark: u8| {
+        let mut wire = plain(1000, mark);
+        wire[VNET_HDR_LEN + 12..][..4].copy_from_slice(&[0x81, 0, priority << 5, 1]);
+        wire
+    };
+    let mut agenda = load(&line, 0, &[frame(0, 1), frame(0, 2), frame(1, 3), frame(7, 4)]);
+    agenda.extend(load(&line, 500_000, &[frame(7, 5), frame(2, 6)]));
+    assert!(run_until(&line, &mut agenda, 999_999).is_empty());
+    assert_eq!(run_until(&line, &mut agenda, 3_000_000), [1, 4, 5]);
+    assert_eq!(run_until(&line, &mut agenda, 6_000_000), [6, 2, 3]);
+    assert_eq!(line.waiting(), 0);
+    // Idle again: the next one is sent at once.
+    let later = load(&line, 9_000_000, &[frame(0, 7)]);
+    assert_eq!(later[0].0, 10_000_000);
+}
+
+#[test]
+fn priority_switched_off_lets_those_that_wait_go_first() {
+    let settings = |priority| Impairment {
+        rate_bps: Some(8_000_000),
+        priority,
+        ..Impairment::default()
+    };
+    let line = line(Direction::Out, settings(true));
+    let mut agenda = load(&line, 0, &[plain(1000, 1), plain(1000, 2), plain(1000, 3)]);
+    line.configure(&settings(false));
+    agenda.extend(load(&line, 10, &[plain(1000, 4)]));
+    assert_eq!(run_until(&line, &mut agenda, 4_000_000), [1, 2, 3, 4]);
+    agenda.extend(load(&line, 5_000_000, &[plain(1000, 5)]));
+    assert_eq!(agenda[0].0, 6_000_000);
+}
+
 proptest! {
     #[test]
     fn whatever_comes_is_held_or_dropped_by_name(
