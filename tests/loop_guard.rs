@@ -108,3 +108,23 @@ fn the_guard_can_be_turned_off() {
     }
     assert_eq!([lab.port("a").state, lab.port("b").state], [PortState::Up; 2]);
 }
+
+#[test]
+fn when_a_station_flaps_is_a_setting() {
+    let lab = Lab::new();
+    lab.ok("set switch main --flap-moves 20 --flap-secs 1");
+    let a = Station::add(&lab, "a", PortKind::Veth, 1);
+    let b = Station::add(&lab, "b", PortKind::Veth, 2);
+    let (from_a, from_b) = (a.raw(false), b.raw(false));
+    let frame = probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1);
+    wait_for("the younger port to be shut", || {
+        from_a.send(&frame);
+        if lab.port("b").state != PortState::Shut {
+            from_b.send(&frame);
+        }
+        lab.port("b").state == PortState::Shut
+    });
+    assert_eq!(lab.port("a").state, PortState::Up);
+    assert!(lab.switch("main").fdb_moves < 500);
+    lab.ctl("set switch main --flap-moves 1").failed(2, &["flap-moves"]);
+}

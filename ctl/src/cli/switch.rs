@@ -168,7 +168,7 @@ pub struct SetPort {
 /// Arguments of `set switch`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast", "vlan_limit", "loop_guard"]))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast", "vlan_limit", "loop_guard", "flap_moves", "flap_secs"]))]
 pub struct SetSwitch {
     /// The switch
     pub name: SwitchName,
@@ -184,4 +184,10 @@ pub struct SetSwitch {
     /// Shut a port behind which the switch finds itself, or a station that flaps, for a while
     #[arg(long, value_enum, value_name = "on|off")]
     pub loop_guard: Option<Switched>,
+    /// Moves within a second by which a station counts as flapping, told by an event (default: 500)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub flap_moves: Option<u32>,
+    /// Seconds of flapping after which the loop guard shuts the younger port (default: 3)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub flap_secs: Option<u32>,
 }

@@ -77,6 +77,8 @@ impl Session {
                     reserved_multicast: args.reserved_multicast.map(Into::into),
                     vlan_limit: args.vlan_limit,
                     loop_guard: args.loop_guard.map(|switched| switched == Switched::On),
+                    flap_moves: args.flap_moves,
+                    flap_secs: args.flap_secs,
                 };
                 let path = format!("/v1/switches/{}", args.name);
                 self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))

@@ -86,6 +86,13 @@ pub fn page(style: Style, view: &SwitchView) -> String {
         page.part("limit a VLAN", limit.to_string());
     }
     page.line("loop guard", if view.switch.loop_guard { "on" } else { "off" });
+    page.part(
+        "flapping",
+        format!(
+            "{} moves a second, for {} s",
+            view.switch.flap_moves, view.switch.flap_secs
+        ),
+    );
     page.line("reserved multicast", units::reserved(view.switch.reserved_multicast));
     page.line(
         "ports",

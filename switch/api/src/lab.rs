@@ -13,6 +13,10 @@ use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
 
+/// [`Switch::flap_moves`] if nothing else is said: more than an honest station makes.
+pub const DEFAULT_FLAP_MOVES: u32 = 500;
+/// [`Switch::flap_secs`] if nothing else is said.
+pub const DEFAULT_FLAP_SECS: u32 = 3;
 /// Default time after which a learned address is forgotten, in seconds (IEEE 802.1Q-2022 table 8-6).
 pub const DEFAULT_AGEING_SECS: u32 = 300;
 /// Default bound of the forwarding database, in entries.
@@ -62,6 +66,14 @@ pub struct Switch {
     /// True: a port behind which the switch finds itself, or a station that flaps, is shut for a while.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub loop_guard: bool,
+    /// Moves of a station within a second by which it is told of as flapping, and the loop guard looks for a loop.
+    #[serde(default = "default_flap_moves", skip_serializing_if = "is_default_flap_moves")]
+    #[schema(minimum = 2)]
+    pub flap_moves: u32,
+    /// Seconds in a row for which a station must flap until the loop guard shuts a port though no probe came back.
+    #[serde(default = "default_flap_secs", skip_serializing_if = "is_default_flap_secs")]
+    #[schema(minimum = 1)]
+    pub flap_secs: u32,
 }
 
 impl Switch {
@@ -74,6 +86,8 @@ impl Switch {
             reserved_multicast: ReservedMulticast::default(),
             vlan_limit: None,
             loop_guard: true,
+            flap_moves: DEFAULT_FLAP_MOVES,
+            flap_secs: DEFAULT_FLAP_SECS,
         }
     }
 }
@@ -256,6 +270,22 @@ fn default_fdb_capacity() -> u32 {
 pub(crate) fn default_switch() -> SwitchName {
     #[expect(clippy::unwrap_used, reason = "the constant is a valid name, as a test shows")]
     crate::DEFAULT_SWITCH.parse().unwrap()
+}
+
+fn default_flap_moves() -> u32 {
+    DEFAULT_FLAP_MOVES
+}
+
+fn is_default_flap_moves(moves: &u32) -> bool {
+    *moves == DEFAULT_FLAP_MOVES
+}
+
+fn default_flap_secs() -> u32 {
+    DEFAULT_FLAP_SECS
+}
+
+fn is_default_flap_secs(seconds: &u32) -> bool {
+    *seconds == DEFAULT_FLAP_SECS
 }
 
 fn yes() -> bool {

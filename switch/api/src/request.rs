@@ -71,6 +71,14 @@ pub struct SwitchPatch {
     /// Loop guard on or off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loop_guard: Option<bool>,
+    /// Moves within a second by which a station flaps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 2)]
+    pub flap_moves: Option<u32>,
+    /// Seconds of flapping after which a port is shut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub flap_secs: Option<u32>,
 }
 
 /// A static FDB entry. `PUT /v1/switches/{name}/fdb`

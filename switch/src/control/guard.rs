@@ -16,10 +16,6 @@ use super::attach::state_of;
 use super::{Inner, Shut};
 use crate::datapath::{PortId, SwitchId};
 
-/// Moves of one station within a second that no honest station makes.
-const FLAPPING: u32 = 500;
-/// Seconds in a row for which a station must flap until a port is shut though no probe came back.
-const STRIKES: u32 = 3;
 /// How long a port is shut for the first time, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 /// A port that was open for so long without trouble starts anew.
@@ -52,7 +48,13 @@ struct BackOff {
 
 impl Guard {
     /// Counts a move. The ports concerned, once in a second in which the station flaps, and for how many seconds it has.
-    fn moved(&mut self, switch: SwitchId, station: Station, ports: [PortId; 2]) -> Option<(Vec<PortId>, u32, u32)> {
+    fn moved(
+        &mut self,
+        switch: SwitchId,
+        station: Station,
+        ports: [PortId; 2],
+        flapping: u32,
+    ) -> Option<(Vec<PortId>, u32, u32)> {
         let now = Instant::now();
         let flap = self.flaps.entry((switch, station)).or_insert_with(|| Flap {
             since: now,
@@ -77,7 +79,7 @@ impl Guard {
                 flap.ports.push(port);
             }
         }
-        if flap.moves < FLAPPING || flap.told {
+        if flap.moves < flapping || flap.told {
             return None;
         }
         flap.told = true;
@@ -104,13 +106,17 @@ impl Guard {
 impl Inner {
     /// A station was seen on another port than before.
     pub(super) async fn station_moved(&mut self, switch: SwitchId, station: Station, from: PortId, to: PortId) {
-        let Some((ports, moves, strikes)) = self.guard.moved(switch, station, [from, to]) else {
+        let Some(name) = self.switch_name(switch) else { return };
+        let Some(settings) = self.state.lab.switches.iter().find(|switch| switch.name == name) else {
+            return;
+        };
+        let (flapping, enough) = (settings.flap_moves, settings.flap_secs);
+        let Some((ports, moves, strikes)) = self.guard.moved(switch, station, [from, to], flapping) else {
             return;
         };
         let (vlan, mac) = station;
         let mut names: Vec<_> = ports.iter().filter_map(|id| self.port_name(*id)).collect();
         names.sort_by_key(|name| self.rank(name));
-        let Some(name) = self.switch_name(switch) else { return };
         tracing::warn!(switch = %name, %mac, ports = ?names, moves, "switch {name}: station {mac} goes to and fro between ports");
         self.emit(EventKind::FdbFlapping {
             switch: name.clone(),
@@ -121,7 +127,7 @@ impl Inner {
         if !self.guards(&name) {
             return;
         }
-        if strikes >= STRIKES
+        if strikes >= enough
             && let [_, .., youngest] = &names[..]
         {
             let reason = format!("station {mac} flaps between it and port \"{}\"", names[0]);
@@ -255,18 +261,25 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vswitch_api::lab::DEFAULT_FLAP_MOVES;
 
     #[test]
     fn a_flapping_station_is_told_of_once_a_second() {
         let mut guard = Guard::default();
         let mac = (10, Mac([2, 0, 0, 0, 0, 1]));
         let mut told = Vec::new();
-        for _ in 0..FLAPPING * 3 {
-            told.extend(guard.moved(SwitchId(0), mac, [PortId(1), PortId(2)]));
+        for _ in 0..DEFAULT_FLAP_MOVES * 3 {
+            told.extend(guard.moved(SwitchId(0), mac, [PortId(1), PortId(2)], DEFAULT_FLAP_MOVES));
         }
-        assert_eq!(told, [(vec![PortId(1), PortId(2)], FLAPPING, 1)]);
-        assert_eq!(guard.moved(SwitchId(1), mac, [PortId(1), PortId(2)]), None);
-        assert_eq!(guard.moved(SwitchId(0), (20, mac.1), [PortId(1), PortId(2)]), None);
+        assert_eq!(told, [(vec![PortId(1), PortId(2)], DEFAULT_FLAP_MOVES, 1)]);
+        assert_eq!(
+            guard.moved(SwitchId(1), mac, [PortId(1), PortId(2)], DEFAULT_FLAP_MOVES),
+            None
+        );
+        assert_eq!(
+            guard.moved(SwitchId(0), (20, mac.1), [PortId(1), PortId(2)], DEFAULT_FLAP_MOVES),
+            None
+        );
     }
 
     #[test]

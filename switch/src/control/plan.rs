@@ -74,6 +74,12 @@ impl Step {
                     let word = if after.loop_guard { "on" } else { "off" };
                     lines.push(format!("set loop guard of switch {name} {word}"));
                 }
+                if (before.flap_moves, before.flap_secs) != (after.flap_moves, after.flap_secs) {
+                    lines.push(format!(
+                        "set flapping of switch {name} to {} moves a second, for {} s",
+                        after.flap_moves, after.flap_secs
+                    ));
+                }
                 lines
             }
             Self::AddPort(port) => {

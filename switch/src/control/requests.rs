@@ -91,6 +91,8 @@ impl Control {
             switch.ageing_secs = patch.ageing_secs.unwrap_or(switch.ageing_secs);
             switch.reserved_multicast = patch.reserved_multicast.unwrap_or(switch.reserved_multicast);
             switch.loop_guard = patch.loop_guard.unwrap_or(switch.loop_guard);
+            switch.flap_moves = patch.flap_moves.unwrap_or(switch.flap_moves);
+            switch.flap_secs = patch.flap_secs.unwrap_or(switch.flap_secs);
             if let Some(limit) = patch.vlan_limit {
                 switch.vlan_limit = Some(limit).filter(|limit| *limit > 0);
             }

@@ -58,6 +58,14 @@ fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
         if seen.insert(&switch.name, ()).is_some() {
             return Err(text::conflict(text::switch(&switch.name), "it is named twice").hint("give each its own name"));
         }
+        if switch.flap_moves < 2 || switch.flap_secs < 1 {
+            let cause = format!(
+                "{} moves a second for {} s is no flapping",
+                switch.flap_moves, switch.flap_secs
+            );
+            return Err(text::invalid(text::switch(&switch.name), cause)
+                .hint("give at least 2 moves and 1 second; usual are 500 and 3"));
+        }
         if switch.fdb_capacity == 0 || switch.fdb_capacity > 1 << 24 {
             let cause = format!("FDB capacity {} is out of range", switch.fdb_capacity);
             return Err(text::invalid(text::switch(&switch.name), cause).hint("choose 1 to 16777216 entries"));
