@@ -126,5 +126,6 @@ fn when_a_station_flaps_is_a_setting() {
     });
     assert_eq!(lab.port("a").state, PortState::Up);
     assert!(lab.switch("main").fdb_moves < 500);
-    lab.ctl("set switch main --flap-moves 1").failed(2, &["flap-moves"]);
+    lab.ctl("set switch main --flap-moves 1")
+        .failed(2, &["1 moves a second", "usual are 500 and 3"]);
 }

@@ -1,6 +1,7 @@
 //! Mirrors.
 
 use clap::Subcommand;
+use vswitch_api::policy::{VlanId, VlanSet};
 use vswitch_api::{MirrorName, PortName, SwitchName};
 
 use super::capture::Way;
@@ -15,6 +16,8 @@ Examples:
   vswitchctl mirror add m --from red,blue --to mon
   vswitchctl mirror add all --to mon                     # all ports of switch main
   vswitchctl mirror add arps --from red --direction rx --to mon --filter arp
+  vswitchctl mirror add v --vlans 10,20-29 --to mon
+  vswitchctl set switch main --rspan-vlans 999; vswitchctl mirror add far --from red --to-vlan 999
   vswitchctl mirror add span --to mon --rules-only       # then: acl add red in mirror span tcp to any port 443
 
 The destination carries copies only: it takes part in nothing else, and what comes in from it is
@@ -30,9 +33,20 @@ its destination or its last port goes with it.")]
         /// Only what rules of access lists copy to it (`acl add red in mirror NAME ...`)
         #[arg(long, conflicts_with_all = ["from", "direction"])]
         rules_only: bool,
-        /// Where the copies go
-        #[arg(long, value_name = "PORT")]
-        to: PortName,
+        /// The port that the copies go to
+        #[arg(
+            long,
+            value_name = "PORT",
+            required_unless_present = "to_vlan",
+            conflicts_with = "to_vlan"
+        )]
+        to: Option<PortName>,
+        /// The VLAN that the copies go into, out of all ports that are set to be in it (RSPAN)
+        #[arg(long, value_name = "VLAN")]
+        to_vlan: Option<VlanId>,
+        /// Only frames of these VLANs
+        #[arg(long, value_name = "VLANS")]
+        vlans: Option<VlanSet>,
         /// Which of their frames, as the ports see them
         #[arg(long, value_enum, value_name = "WAY", default_value = "both")]
         direction: Way,

@@ -1,6 +1,9 @@
 //! Switches, their forwarding database, and settings.
 
+use std::str::FromStr;
+
 use clap::{ArgGroup, Args, Subcommand};
+use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::VlanId;
 use vswitch_api::{Mac, PortName, SwitchName};
 
@@ -168,7 +171,7 @@ pub struct SetPort {
 /// Arguments of `set switch`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast", "vlan_limit", "loop_guard", "flap_moves", "flap_secs"]))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast", "vlan_limit", "rspan_vlans", "loop_guard", "flap_moves", "flap_secs"]))]
 pub struct SetSwitch {
     /// The switch
     pub name: SwitchName,
@@ -181,13 +184,30 @@ pub struct SetSwitch {
     /// Most stations that are learned in each VLAN, 0 = no limit
     #[arg(long, value_name = "N")]
     pub vlan_limit: Option<u32>,
+    /// VLANs that carry copies of mirrors, in which nothing is learned: 999 or 998,999; none
+    #[arg(long, value_name = "VLANS")]
+    pub rspan_vlans: Option<VlanList>,
     /// Shut a port behind which the switch finds itself, or a station that flaps, for a while
     #[arg(long, value_enum, value_name = "on|off")]
     pub loop_guard: Option<Switched>,
     /// Moves within a second by which a station counts as flapping, told by an event (default: 500)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N")]
     pub flap_moves: Option<u32>,
     /// Seconds of flapping after which the loop guard shuts the younger port (default: 3)
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS")]
     pub flap_secs: Option<u32>,
+}
+
+/// VLANs one by one, or `none`.
+#[derive(Clone, Debug)]
+pub struct VlanList(pub Vec<VlanId>);
+
+impl FromStr for VlanList {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "none" => Ok(Self(Vec::new())),
+            list => list.split(',').map(str::parse).collect::<Result<_, _>>().map(Self),
+        }
+    }
 }

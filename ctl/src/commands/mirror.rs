@@ -17,6 +17,8 @@ impl Session {
                 from,
                 rules_only,
                 to,
+                to_vlan,
+                vlans,
                 direction,
                 filter,
                 switch,
@@ -31,7 +33,9 @@ impl Session {
                     ports: from,
                     rules_only,
                     direction: direction.into(),
+                    vlans,
                     to,
+                    to_vlan,
                     filter,
                 };
                 self.change(Method::POST, "/v1/mirrors", addition.into(), Some(&mirror))

@@ -76,6 +76,7 @@ impl Session {
                     ageing_secs: args.ageing,
                     reserved_multicast: args.reserved_multicast.map(Into::into),
                     vlan_limit: args.vlan_limit,
+                    rspan_vlans: args.rspan_vlans.map(|list| list.0),
                     loop_guard: args.loop_guard.map(|switched| switched == Switched::On),
                     flap_moves: args.flap_moves,
                     flap_secs: args.flap_secs,

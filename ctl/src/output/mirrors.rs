@@ -26,7 +26,7 @@ pub fn table(style: Style, views: &[MirrorView]) -> String {
             (view.mirror.switch.to_string(), None),
             (from(view), None),
             (view.mirror.direction.as_str().to_owned(), None),
-            (view.mirror.to.to_string(), None),
+            (view.mirror.destination(), None),
             (state(view).to_owned(), Some(tone)),
             (units::count(view.frames), None),
             (units::count(view.bytes), None),
@@ -42,7 +42,10 @@ pub fn page(style: Style, view: &MirrorView) -> String {
     page.line("state", state(view));
     page.line("from", from(view));
     page.line("direction", mirror.direction.as_str());
-    page.line("to", mirror.to.as_str());
+    page.line("to", mirror.destination());
+    if let Some(vlans) = &mirror.vlans {
+        page.line("VLANs", vlans.to_string());
+    }
     if let Some(filter) = &mirror.filter {
         page.line("filter", filter.expression.as_str());
     }
@@ -68,7 +71,7 @@ pub fn line(view: &MirrorView) -> String {
         view.mirror.name,
         from(view),
         view.mirror.direction.as_str(),
-        view.mirror.to,
+        view.mirror.destination(),
         state(view),
         units::count(view.frames)
     )

@@ -85,6 +85,9 @@ pub fn page(style: Style, view: &SwitchView) -> String {
     if let Some(limit) = view.switch.vlan_limit {
         page.part("limit a VLAN", limit.to_string());
     }
+    if !view.switch.rspan_vlans.is_empty() {
+        page.line("RSPAN VLANs", units::list(&view.switch.rspan_vlans));
+    }
     page.line("loop guard", if view.switch.loop_guard { "on" } else { "off" });
     page.part(
         "flapping",

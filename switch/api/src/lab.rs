@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::acl::PortAcl;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
-use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, is_default, is_true};
+use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// [`Switch::flap_moves`] if nothing else is said: more than an honest station makes.
@@ -63,6 +63,9 @@ pub struct Switch {
     /// Most stations that are learned in each VLAN; none: as many as the FDB takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan_limit: Option<u32>,
+    /// VLANs that carry copies of mirrors ([`Mirror::to_vlan`]), as Cisco's `remote-span`: nothing is learned in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rspan_vlans: Vec<VlanId>,
     /// True: a port behind which the switch finds itself, or a station that flaps, is shut for a while.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub loop_guard: bool,
@@ -85,6 +88,7 @@ impl Switch {
             fdb_capacity: DEFAULT_FDB_CAPACITY,
             reserved_multicast: ReservedMulticast::default(),
             vlan_limit: None,
+            rspan_vlans: Vec::new(),
             loop_guard: true,
             flap_moves: DEFAULT_FLAP_MOVES,
             flap_secs: DEFAULT_FLAP_SECS,

@@ -5,11 +5,16 @@ use utoipa::ToSchema;
 
 use crate::capture::Direction;
 use crate::name::{MirrorName, PortName, SwitchName};
+use crate::policy::{VlanId, VlanSet};
 
-/// Copies of the frames of some ports of a switch to another port of it.
+/// Copies of the frames of some ports of a switch to another port of it (SPAN) or into a VLAN (RSPAN).
 ///
-/// The destination carries copies only: it is flooded nothing, nothing is learned there, and what comes in from it is
+/// A destination port carries copies only: it is flooded nothing, nothing is learned there, and what comes in from it is
 /// dropped (`mirror-port`). A frame is copied once, however many of the ports it passes.
+///
+/// Copies into a VLAN go out of all ports that a setting has put into it but the one that the frame came from, with its tag in the place of the
+/// one that says the frame's own VLAN. This switch and each other on their way must have the VLAN among its
+/// [`crate::Switch::rspan_vlans`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mirror {
@@ -27,11 +32,29 @@ pub struct Mirror {
     /// Which frames of these ports.
     #[serde(default)]
     pub direction: Direction,
-    /// Where the copies go.
-    pub to: PortName,
+    /// Only frames of these VLANs: those that the switch put them into, or, where it tells none apart, of their tags. None: of all and of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlans: Option<VlanSet>,
+    /// The port that the copies go to. Either this or `to_vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<PortName>,
+    /// The VLAN that the copies go into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_vlan: Option<VlanId>,
     /// Only frames that this filter wants; none: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<MirrorFilter>,
+}
+
+impl Mirror {
+    /// Where the copies go, in words: `mon`, `VLAN 999`.
+    pub fn destination(&self) -> String {
+        match (&self.to, self.to_vlan) {
+            (Some(port), _) => port.to_string(),
+            (None, Some(vlan)) => format!("VLAN {vlan}"),
+            (None, None) => "nowhere".to_owned(),
+        }
+    }
 }
 
 /// A filter of frames.

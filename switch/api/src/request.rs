@@ -68,6 +68,9 @@ pub struct SwitchPatch {
     /// Most stations that are learned in each VLAN; 0 = no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan_limit: Option<u32>,
+    /// VLANs that carry copies of mirrors; an empty list: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rspan_vlans: Option<Vec<VlanId>>,
     /// Loop guard on or off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loop_guard: Option<bool>,

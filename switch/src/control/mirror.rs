@@ -9,7 +9,7 @@ use vswitch_api::{ApiError, Lab, MirrorName, PortName};
 
 use super::requests::already;
 use super::{Control, Inner, text};
-use crate::datapath::mirror::{MirrorCounters, MirrorEntry};
+use crate::datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
 use crate::datapath::snapshot::PortSet;
 use crate::filter::Program;
 
@@ -87,7 +87,11 @@ impl Inner {
         let (frames, bytes) = live.map_or((0, 0), |live| live.counters.total());
         MirrorView {
             mirror: mirror.clone(),
-            active: live.is_some() && self.ports.get(&mirror.to).is_some_and(|port| port.id.is_some()),
+            active: live.is_some()
+                && match &mirror.to {
+                    Some(to) => self.ports.get(to).is_some_and(|port| port.id.is_some()),
+                    None => true,
+                },
             frames,
             bytes,
         }
@@ -122,7 +126,11 @@ impl Inner {
                 ports,
                 rx: mirror.direction.rx(),
                 tx: mirror.direction.tx(),
-                to: id(&mirror.to)?,
+                vlans: mirror.vlans.clone(),
+                to: match (&mirror.to, mirror.to_vlan) {
+                    (Some(port), _) => MirrorTo::Port(id(port)?),
+                    (None, vlan) => MirrorTo::Vlan(vlan?.get()),
+                },
                 // It was found to be a program before.
                 filter: mirror.filter.as_ref().and_then(|filter| filter.program.parse().ok()),
                 counters: counters.clone(),
@@ -139,7 +147,7 @@ pub(super) fn leave_mirrors(lab: &mut Lab, port: &PortName) {
     lab.mirrors.retain_mut(|mirror| {
         let was = mirror.ports.len();
         mirror.ports.retain(|name| name != port);
-        mirror.to != *port && (was == 0 || !mirror.ports.is_empty())
+        mirror.to.as_ref() != Some(port) && (was == 0 || !mirror.ports.is_empty())
     });
 }
 
@@ -157,7 +165,28 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
             let cause = "it has ports, and takes only what rules copy".to_owned();
             return Err(text::invalid(object(), cause).hint("leave out --from or --rules-only"));
         }
-        for name in mirror.ports.iter().chain([&mirror.to]) {
+        match (&mirror.to, mirror.to_vlan) {
+            (Some(_), None) => {}
+            (None, Some(vlan)) => {
+                let switch = lab.switches.iter().find(|switch| switch.name == mirror.switch);
+                if !switch.is_some_and(|switch| switch.rspan_vlans.contains(&vlan)) {
+                    let cause = format!(
+                        "VLAN {vlan} is not one of those of switch \"{}\" for copies",
+                        mirror.switch
+                    );
+                    let hint = format!(
+                        "`vswitchctl set switch {} --rspan-vlans {vlan}` makes it one",
+                        mirror.switch
+                    );
+                    return Err(text::conflict(object(), cause).hint(hint));
+                }
+            }
+            _ => {
+                return Err(text::invalid(object(), "it has not one destination")
+                    .hint("give a port (--to) or a VLAN (--to-vlan)"));
+            }
+        }
+        for name in mirror.ports.iter().chain(&mirror.to) {
             let port = lab.ports.iter().find(|port| port.name == *name);
             let port = port.ok_or_else(|| text::no_port(name))?;
             if port.switch != mirror.switch {
@@ -172,7 +201,7 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
             if mirror.ports[..n].contains(name) {
                 return Err(text::invalid(object(), format!("port \"{name}\" is named twice")));
             }
-            if let Some(other) = lab.mirrors.iter().find(|other| other.to == *name) {
+            if let Some(other) = lab.mirrors.iter().find(|other| other.to.as_ref() == Some(name)) {
                 let cause = format!("port \"{name}\" is the destination of mirror \"{}\"", other.name);
                 return Err(
                     text::conflict(object(), cause).hint("a destination carries copies only; choose another port")
@@ -201,7 +230,9 @@ mod tests {
             ports: ports.iter().map(|name| name.parse().unwrap()).collect(),
             rules_only: false,
             direction: Default::default(),
-            to: to.parse().unwrap(),
+            vlans: None,
+            to: Some(to.parse().unwrap()),
+            to_vlan: None,
             filter: None,
         }
     }

@@ -70,6 +70,15 @@ impl Step {
                     let limit = after.vlan_limit.map_or("none".to_owned(), |limit| limit.to_string());
                     lines.push(format!("set limit of stations a VLAN of switch {name} to {limit}"));
                 }
+                if before.rspan_vlans != after.rspan_vlans {
+                    let vlans: Vec<_> = after.rspan_vlans.iter().map(ToString::to_string).collect();
+                    let vlans = if vlans.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        vlans.join(", ")
+                    };
+                    lines.push(format!("set RSPAN VLANs of switch {name} to {vlans}"));
+                }
                 if before.loop_guard != after.loop_guard {
                     let word = if after.loop_guard { "on" } else { "off" };
                     lines.push(format!("set loop guard of switch {name} {word}"));
@@ -111,7 +120,11 @@ impl Step {
                 } else {
                     from.join(", ")
                 };
-                vec![format!("added mirror {} from {from} to {}", mirror.name, mirror.to)]
+                vec![format!(
+                    "added mirror {} from {from} to {}",
+                    mirror.name,
+                    mirror.destination()
+                )]
             }
             Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
             Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],

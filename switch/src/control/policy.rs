@@ -19,6 +19,7 @@ pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {
     SwitchSettings {
         reserved: switch.reserved_multicast,
         vlan_limit: switch.vlan_limit,
+        rspan: switch.rspan_vlans.as_slice().into(),
     }
 }
 

@@ -93,6 +93,9 @@ impl Control {
             switch.loop_guard = patch.loop_guard.unwrap_or(switch.loop_guard);
             switch.flap_moves = patch.flap_moves.unwrap_or(switch.flap_moves);
             switch.flap_secs = patch.flap_secs.unwrap_or(switch.flap_secs);
+            if let Some(vlans) = patch.rspan_vlans {
+                switch.rspan_vlans = vlans;
+            }
             if let Some(limit) = patch.vlan_limit {
                 switch.vlan_limit = Some(limit).filter(|limit| *limit > 0);
             }

@@ -35,6 +35,8 @@ fn is_group(address: u64) -> bool {
 pub struct OutputLists {
     lists: Vec<Vec<u8>>,
     touched: Vec<PortId>,
+    /// Frames to be copied into a VLAN when all lists have been sent, as a bitmap: by then they may get another tag.
+    pub(super) into_vlans: Vec<(u16, u64)>,
 }
 
 impl OutputLists {
@@ -288,7 +290,7 @@ impl<'a> Way<'a> {
                 _ => Err(DropReason::Locked),
             };
         }
-        if policy.learning.enabled {
+        if policy.learning.enabled && !self.switch.rspan.iter().any(|vlan| vlan.get() == key.vlan()) {
             let rule = policy.learn_rule(self.switch.vlan_limit);
             if self.learn(key, rule, notice) == Learned::Limited && policy.drops_beyond_limit() {
                 if policy.learning.beyond == BeyondLimit::Shut {

@@ -190,7 +190,8 @@ impl Datapath {
 
     /// Adds a switch without ports.
     pub fn add_switch(&self, setup: SwitchSetup) -> SwitchId {
-        self.add_switch_with(setup, Fdb::new(setup.fdb_capacity))
+        let fdb = Fdb::new(setup.fdb_capacity);
+        self.add_switch_with(setup, fdb)
     }
 
     pub(super) fn add_switch_with(&self, setup: SwitchSetup, fdb: Fdb) -> SwitchId {
@@ -199,6 +200,7 @@ impl Datapath {
             fdb,
             reserved: setup.settings.reserved,
             vlan_limit: setup.settings.vlan_limit.unwrap_or(u32::MAX),
+            rspan: setup.settings.rspan,
             token: RandomState::new().build_hasher().finish(),
             has_policies: setup.settings.vlan_limit.is_some(),
             vlan_aware: false,
@@ -214,6 +216,7 @@ impl Datapath {
                 *switch = Arc::new(SwitchEntry {
                     reserved: settings.reserved,
                     vlan_limit: settings.vlan_limit.unwrap_or(u32::MAX),
+                    rspan: settings.rspan,
                     ..SwitchEntry::clone(switch)
                 });
             }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use vswitch_api::MirrorName;
+use vswitch_api::policy::{VlanId, VlanSet};
 
 use super::acl::Acl;
 use super::counters::{Counter, DropReason};
@@ -14,10 +15,11 @@ use super::fdb::FdbFilter;
 use super::forward::OutputLists;
 use super::handle::Datapath;
 use super::snapshot::{PortEntry, PortSet, Snapshot};
+use super::vlan::NO_VLAN;
 use super::{PortId, SwitchId};
 use crate::filter::Program;
-use crate::frame::{ETH_HLEN, MAX_FRAME, VNET_HDR_LEN, VnetHeader};
-use crate::port::Batch;
+use crate::frame::{ETH_HLEN, EthernetView, MAX_FRAME, VNET_HDR_LEN, VnetHeader};
+use crate::port::{Batch, FrameVlan};
 
 /// A mirror as workers see it.
 #[derive(Clone, Debug)]
@@ -32,12 +34,23 @@ pub struct MirrorEntry {
     pub rx: bool,
     /// Frames that go out to them.
     pub tx: bool,
+    /// Only frames of these VLANs; none: all.
+    pub vlans: Option<VlanSet>,
     /// Where the copies go.
-    pub to: PortId,
+    pub to: MirrorTo,
     /// Only frames that this program wants; none: all.
     pub filter: Option<Program>,
     /// What was copied.
     pub counters: Arc<MirrorCounters>,
+}
+
+/// Where copies go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorTo {
+    /// To this port, as they are.
+    Port(PortId),
+    /// Out of the ports of this VLAN, as its frames (RSPAN).
+    Vlan(u16),
 }
 
 /// What a mirror copied, one set of counters for each worker.
@@ -65,6 +78,15 @@ impl MirrorCounters {
 }
 
 impl MirrorEntry {
+    /// The ports that copies of a frame from `port` go to now.
+    pub(super) fn destinations(&self, snapshot: &Snapshot, port: &PortEntry) -> Vec<PortId> {
+        match self.to {
+            MirrorTo::Port(to) if snapshot.port(to).is_some_and(|to| to.up) => vec![to],
+            MirrorTo::Port(_) => Vec::new(),
+            MirrorTo::Vlan(vlan) => carriers(vlan, snapshot, port).collect(),
+        }
+    }
+
     pub(super) fn is_about(&self, port: &PortEntry) -> bool {
         !port.mirror_only && self.ports.as_ref().is_none_or(|ports| ports.contains(port.id))
     }
@@ -85,6 +107,12 @@ impl MirrorEntry {
             }
         }
         wanted |= self.wanted_by_rules(batch, snapshot, port, lists);
+        if let Some(vlans) = &self.vlans {
+            let aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
+            wanted = ones(wanted)
+                .filter(|i| vlan_of(batch, *i, aware).is_some_and(|vlan| vlans.contains(vlan)))
+                .fold(0, |bits, i| bits | 1 << i);
+        }
         if let Some(filter) = &self.filter {
             wanted = ones(wanted)
                 .filter(|i| filter.matches(batch.frame(*i)))
@@ -115,6 +143,18 @@ impl MirrorEntry {
         }
         wanted
     }
+}
+
+/// The VLAN that the switch put a frame into, else that of its tag: it may have been dropped before.
+fn vlan_of(batch: &Batch, i: usize, aware: bool) -> Option<VlanId> {
+    let known = batch.vlan(i).id();
+    if aware && known != NO_VLAN {
+        return VlanId::try_from(known).ok();
+    }
+    let view = EthernetView::new_checked(batch.frame(i)).ok()?;
+    view.tags()
+        .next()
+        .and_then(|tag| VlanId::try_from(tag.tci & FrameVlan::ID).ok())
 }
 
 const _: () = assert!(crate::port::batch::MAX_BATCH <= 64, "a batch fits a bitmap");
@@ -150,23 +190,58 @@ pub(super) fn mirror(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worke
 #[cold]
 fn mirror_all(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worker: usize, lists: &mut OutputLists) {
     for mirror in snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch) {
-        let Some(to) = snapshot.port(mirror.to).filter(|to| to.up) else {
-            continue;
+        let wanted = mirror.wanted(batch, snapshot, port, lists);
+        let new = match mirror.to {
+            MirrorTo::Port(to) if snapshot.port(to).is_some_and(|to| to.up) => {
+                // On the list of the destination is only what another mirror put there.
+                let new = wanted & !bits(lists.of(to));
+                ones(new).for_each(|i| lists.push(to, i));
+                port.counters[worker].mirror_copies.add(new.count_ones().into());
+                new
+            }
+            MirrorTo::Port(_) => 0,
+            MirrorTo::Vlan(vlan) => {
+                lists.into_vlans.push((vlan, wanted));
+                wanted
+            }
         };
-        // On the list of the destination is only what another mirror put there.
-        let new = mirror.wanted(batch, snapshot, port, lists) & !bits(lists.of(to.id));
-        let mut bytes = 0;
-        for i in ones(new) {
-            lists.push(to.id, i);
-            bytes += batch.frame(i).len() as u64;
-        }
+        let bytes = ones(new).map(|i| batch.frame(i).len() as u64).sum();
         let frames = u64::from(new.count_ones());
-        port.counters[worker].mirror_copies.add(frames);
         if let Some(counters) = mirror.counters.0.get(worker) {
             counters.frames.add(frames);
             counters.bytes.add(bytes);
         }
     }
+}
+
+/// Puts frames into a VLAN for copies and on the lists of the ports that carry it. All lists have been sent, so that the frames may
+/// get another tag.
+#[cold]
+pub(super) fn into_vlan(
+    (vlan, frames): (u16, u64),
+    batch: &mut Batch,
+    snapshot: &Snapshot,
+    port: &PortEntry,
+    worker: usize,
+    lists: &mut OutputLists,
+) {
+    for i in ones(frames) {
+        let own = batch.vlan(i);
+        let tci = own.tci & !FrameVlan::ID | vlan;
+        batch.set_vlan(i, FrameVlan { tci, ..own });
+    }
+    for to in carriers(vlan, snapshot, port) {
+        ones(frames).for_each(|i| lists.push(to, i));
+        port.counters[worker].mirror_copies.add(frames.count_ones().into());
+    }
+}
+
+/// The ports that carry copies in a VLAN of what `port` brought.
+fn carriers(vlan: u16, snapshot: &Snapshot, port: &PortEntry) -> impl Iterator<Item = PortId> {
+    let others = snapshot.ports.iter().flatten().filter(move |to| {
+        to.switch == port.switch && to.id != port.id && to.up && !to.mirror_only && to.policy().vlan.has_joined(vlan)
+    });
+    others.map(|to| to.id)
 }
 
 /// Drops a batch that came in from the destination of a mirror.
@@ -189,7 +264,7 @@ impl Datapath {
     /// Sets all mirrors. Their destinations forget what was learned there, and carry copies only from now on.
     pub fn set_mirrors(&self, mirrors: Vec<MirrorEntry>) {
         let changed = self.edit(|snapshot| {
-            let destination = |id| mirrors.iter().any(|mirror| mirror.to == id);
+            let destination = |id| mirrors.iter().any(|mirror| mirror.to == MirrorTo::Port(id));
             let changed: Vec<_> = snapshot
                 .ports
                 .iter()
@@ -223,7 +298,11 @@ pub(super) fn forget_port(snapshot: &mut Snapshot, id: PortId) {
     if snapshot.mirrors.is_empty() {
         return;
     }
-    let left = snapshot.mirrors.iter().filter(|mirror| mirror.to != id).cloned();
+    let left = snapshot
+        .mirrors
+        .iter()
+        .filter(|mirror| mirror.to != MirrorTo::Port(id))
+        .cloned();
     snapshot.mirrors = left
         .map(|mut mirror| {
             if let Some(ports) = &mut mirror.ports {

@@ -22,7 +22,8 @@ pub trait Replica: Send + Sync {
 impl Datapath {
     /// Adds a switch without ports, with a copy of its FDB that is kept in step.
     pub fn add_replicated_switch(&self, setup: SwitchSetup, replica: Box<dyn Replica>) -> SwitchId {
-        self.add_switch_with(setup, Fdb::with_replica(setup.fdb_capacity, replica))
+        let fdb = Fdb::with_replica(setup.fdb_capacity, replica);
+        self.add_switch_with(setup, fdb)
     }
 
     /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vswitch_api::policy::VlanId;
 use vswitch_api::{Mac, ReservedMulticast};
 
 use super::policy::PortPolicy;
@@ -20,7 +21,7 @@ pub struct DatapathConfig {
 }
 
 /// A new switch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SwitchSetup {
     /// Most entries of its FDB.
     pub fdb_capacity: u32,
@@ -29,8 +30,10 @@ pub struct SwitchSetup {
 }
 
 /// What a switch does.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SwitchSettings {
+    /// VLANs in which nothing is learned, since they carry copies.
+    pub rspan: Arc<[VlanId]>,
     /// What happens to frames for the reserved group addresses.
     pub reserved: ReservedMulticast,
     /// Most entries of each VLAN in the FDB; none: as many as there is room for.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vswitch_api::ReservedMulticast;
+use vswitch_api::policy::VlanId;
 
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
@@ -60,6 +61,8 @@ pub struct SwitchEntry {
     pub reserved: ReservedMulticast,
     /// Most entries of each VLAN in the FDB.
     pub vlan_limit: u32,
+    /// VLANs in which nothing is learned.
+    pub rspan: Arc<[VlanId]>,
     /// By which it knows its own probes.
     pub token: u64,
     /// Some port has a policy, or VLANs are limited: frames take the way with all stages.

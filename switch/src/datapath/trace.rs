@@ -118,9 +118,8 @@ fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> 
     let outputs: Vec<PortId> = lists.filled().map(|(out, _)| out).collect();
     let mirrors = snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch);
     let mut copies: Vec<PortId> = mirrors
-        .filter(|mirror| snapshot.port(mirror.to).is_some_and(|to| to.up))
         .filter(|mirror| mirror.wanted(batch, snapshot, port, &lists) != 0)
-        .map(|mirror| mirror.to)
+        .flat_map(|mirror| mirror.destinations(snapshot, port))
         .collect();
     copies.dedup();
     steps.extend(copies.iter().map(|to| Step::Mirror { to: *to }));

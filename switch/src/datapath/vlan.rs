@@ -119,6 +119,11 @@ impl VlanPort {
         self.tpid.filter(|_| id != NO_VLAN && self.native != Some(id))
     }
 
+    /// Whether the port belongs to the VLAN by a setting, and not for want of one.
+    pub fn has_joined(&self, id: u16) -> bool {
+        self.native != Some(NO_VLAN) && self.is_member(id)
+    }
+
     /// Gives the i-th frame the tag that this port's frames have.
     #[inline]
     pub fn shape(&self, batch: &mut Batch, i: usize) {

@@ -252,6 +252,15 @@ impl Way {
             });
         });
         mirror::mirror(batch, snapshot, port, self.index, &mut self.lists);
+        self.send_lists(shared, snapshot, port, batch);
+        while let Some(copies) = self.lists.into_vlans.pop() {
+            mirror::into_vlan(copies, batch, snapshot, port, self.index, &mut self.lists);
+            self.send_lists(shared, snapshot, port, batch);
+        }
+    }
+
+    /// Sends what came in at `port` to the ports on whose lists it is.
+    fn send_lists(&mut self, shared: &Shared, snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) {
         let Self {
             index,
             lists,
@@ -349,7 +358,7 @@ mod tests {
                     switch,
                     SwitchSettings {
                         reserved: ReservedMulticast::All,
-                        vlan_limit: None,
+                        ..SwitchSettings::default()
                     },
                 );
                 datapath.quiesce();
