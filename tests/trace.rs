@@ -231,3 +231,48 @@ fn real_frames_are_traced_as_they_come() {
         assert_ne!(traces.join().unwrap().code, 0);
     });
 }
+
+#[test]
+fn rates_and_impairment_are_steps_that_use_nothing_up() {
+    let (lab, stations) = lab();
+    let [red, blue] = [0, 1].map(|n: usize| stations[n].port.clone());
+    lab.ok(&format!("police {red} --pps 1 --burst-frames 1"));
+    lab.ok(&format!("storm {red} --broadcast 1pps"));
+    lab.ok(&format!("impair {blue} --delay 20ms"));
+    let steps = |options: &str| {
+        let report = trace(&lab, &format!("{red} {options}"));
+        let steps = report
+            .steps
+            .iter()
+            .map(|step| (step.stage.as_str(), step.dropped.clone()));
+        steps.collect::<Vec<_>>()
+    };
+    let ask = format!("--src {} --dst ff:ff:ff:ff:ff:ff", mac(1, 0));
+    for _ in 0..5 {
+        let steps = steps(&ask);
+        for stage in ["police", "storm", "impair"] {
+            assert!(steps.contains(&(stage, None)), "{stage}: {steps:?}");
+        }
+    }
+    // One frame uses the rate up.
+    let mut wire = Wire::tap(&stations);
+    wire.send(&blue, &[]);
+    wire.at(&red).send(&probe(Mac::BROADCAST, mac(1, 0), 1));
+    wait_for("the rate to be used up", || {
+        let steps = steps(&ask);
+        steps.contains(&("police", Some("policed".to_owned())))
+    });
+    let known = format!("{red} --src {} --dst {}", mac(1, 0), mac(1, 1));
+    lab.ok(&format!("police clear {red}"));
+    let report = trace(&lab, &known);
+    assert!(
+        report.steps.iter().all(|step| step.stage.as_str() != "storm"),
+        "nothing is flooded: {report:?}"
+    );
+    let delay = report
+        .steps
+        .iter()
+        .find(|step| step.stage.as_str() == "impair")
+        .unwrap();
+    assert!(delay.detail.contains("delay 20ms"), "{delay:?}");
+}

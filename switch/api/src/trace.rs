@@ -74,6 +74,10 @@ pub struct TraceStep {
 pub enum TraceStage {
     /// The port that the frame comes in from.
     Ingress,
+    /// Impairment of the wire.
+    Impair,
+    /// The policer of the ingress port.
+    Police,
     /// The checks that every frame has to pass.
     Admit,
     /// The VLAN that it is in.
@@ -84,6 +88,8 @@ pub enum TraceStage {
     Learn,
     /// Where its destination address is.
     LookUp,
+    /// Storm control of the ingress port.
+    Storm,
     /// Copies.
     Mirror,
     /// The way out of a port.
@@ -95,6 +101,9 @@ impl TraceStage {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
+            Self::Impair => "impair",
+            Self::Police => "police",
+            Self::Storm => "storm",
             Self::Admit => "admit",
             Self::Vlan => "vlan",
             Self::Rules => "rules",

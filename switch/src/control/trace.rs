@@ -14,6 +14,7 @@ use super::{Control, Inner, text};
 use crate::datapath::fdb::Learned;
 use crate::datapath::tap::{Tap, TapSetup};
 use crate::datapath::trace::Step;
+use crate::datapath::traffic::Direction;
 use crate::datapath::{Datapath, DropReason, FdbRecord, PortId, SwitchId};
 use crate::filter::Program;
 use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
@@ -236,6 +237,11 @@ impl Words<'_> {
                 );
                 make(TraceStage::Ingress, Some(self.ingress), *dropped, detail)
             }
+            Step::Impair { port, direction } => {
+                make(TraceStage::Impair, Some(*port), None, self.impaired(*port, *direction))
+            }
+            Step::Police { dropped } => make(TraceStage::Police, None, *dropped, self.policed(*dropped)),
+            Step::Storm { dropped } => make(TraceStage::Storm, None, *dropped, self.stormed(*dropped)),
             Step::Admit { len, dropped } => make(TraceStage::Admit, None, *dropped, format!("{len} bytes")),
             Step::Vlan { id: 0, dropped } => make(TraceStage::Vlan, None, *dropped, "is in no VLAN".to_owned()),
             Step::Vlan { id, dropped } => make(TraceStage::Vlan, None, *dropped, format!("is in VLAN {id}")),
@@ -280,6 +286,36 @@ impl Words<'_> {
                 let detail = if *copy { format!("the copy {detail}") } else { detail };
                 make(TraceStage::Egress, Some(*port), *dropped, detail)
             }
+        }
+    }
+
+    fn lab_port(&self, id: PortId) -> Option<&vswitch_api::Port> {
+        self.inner.port_of_lab(&self.name(id)?)
+    }
+
+    fn impaired(&self, id: PortId, direction: Direction) -> String {
+        let impair = self.lab_port(id).map(|port| &port.impair);
+        let (way, settings) = match direction {
+            Direction::In => ("in", impair.and_then(|impair| impair.inward.as_ref())),
+            Direction::Out => ("out", impair.and_then(|impair| impair.outward.as_ref())),
+        };
+        let settings = settings.map_or_else(String::new, ToString::to_string);
+        format!("is impaired on its way {way}, by chance and by what waits: {settings}")
+    }
+
+    fn policed(&self, dropped: Option<DropReason>) -> String {
+        let limit = self.lab_port(self.ingress).and_then(|port| port.police);
+        let limit = limit.map_or_else(String::new, |limit| limit.to_string());
+        match dropped {
+            Some(_) => format!("the policer ({limit})"),
+            None => format!("is within the rate of the policer now ({limit})"),
+        }
+    }
+
+    fn stormed(&self, dropped: Option<DropReason>) -> String {
+        match dropped {
+            Some(_) => "storm control".to_owned(),
+            None => "is within the rate of storm control now".to_owned(),
         }
     }
 

@@ -7,6 +7,7 @@ use super::fdb::{FdbKey, FdbRecord, Learned};
 use super::forward::{self, Output, OutputLists, admit};
 use super::handle::{Datapath, seconds};
 use super::snapshot::{PortEntry, Snapshot};
+use super::traffic::Direction;
 use super::vlan::NO_VLAN;
 use super::{PortId, SwitchId};
 use crate::frame::{MAX_FRAME, VNET_HDR_LEN, VnetHeader, mac_to_u64, u64_to_mac, wire_size};
@@ -21,6 +22,23 @@ pub enum Step {
         /// The switch of the port.
         switch: SwitchId,
         /// Why nothing may come in.
+        dropped: Option<DropReason>,
+    },
+    /// Impairment of the wire, by which it may be lost or late.
+    Impair {
+        /// The port.
+        port: PortId,
+        /// Into the switch or out of it.
+        direction: Direction,
+    },
+    /// The rate of the policer.
+    Police {
+        /// It is above, at this moment.
+        dropped: Option<DropReason>,
+    },
+    /// The rate of storm control, of a frame that is to be flooded.
+    Storm {
+        /// It is above, at this moment.
         dropped: Option<DropReason>,
     },
     /// The checks that every frame has to pass.
@@ -111,7 +129,7 @@ fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> 
         switch: port.switch,
         dropped: closed,
     });
-    if closed.is_some() {
+    if closed.is_some() || !enter(port, batch, &mut steps) {
         return steps;
     }
     forward(snapshot, port, batch, &mut lists, &mut steps);
@@ -129,13 +147,37 @@ fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> 
         .chain(copies.into_iter().map(|out| (out, true)))
     {
         let vlan_aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
-        steps.extend(snapshot.port(out).map(|out| egress(out, vlan_aware, copy, batch)));
+        let Some(out) = snapshot.port(out) else { continue };
+        let step = egress(out, vlan_aware, copy, batch);
+        if out
+            .traffic
+            .as_ref()
+            .is_some_and(|traffic| traffic.line(Direction::Out).is_some())
+        {
+            let (port, direction) = (out.id, Direction::Out);
+            steps.push(Step::Impair { port, direction });
+        }
+        steps.push(step);
     }
     steps
 }
 
-/// The same as [`super::forward::forward`] for the one frame of the batch. What depends on the moment, policer, storm control
-/// and impairment, is left out.
+/// Impairment and policer of the port, as they are at this moment; false if the frame ends here.
+fn enter(port: &PortEntry, batch: &Batch, steps: &mut Vec<Step>) -> bool {
+    let Some(traffic) = &port.traffic else { return true };
+    if traffic.line(Direction::In).is_some() {
+        let (port, direction) = (port.id, Direction::In);
+        steps.push(Step::Impair { port, direction });
+    }
+    let passes = traffic.would_police(batch.wire(0));
+    if let Some(passes) = passes {
+        let dropped = (!passes).then_some(DropReason::Policed);
+        steps.push(Step::Police { dropped });
+    }
+    passes != Some(false)
+}
+
+/// The same as [`super::forward::forward`] for the one frame of the batch.
 fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut OutputLists, steps: &mut Vec<Step>) {
     let Some(switch) = snapshot.switch(port.switch) else {
         return;
@@ -171,7 +213,7 @@ fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut
         return;
     }
     batch.set_vlan(0, vlan);
-    look_up(&way, vlan, dst, src, lists, steps);
+    look_up(&way, vlan, (dst, src), batch.wire(0), lists, steps);
 }
 
 /// What would be learned; false if the frame ends here.
@@ -200,8 +242,8 @@ fn learn(way: &forward::Way<'_>, vlan: FrameVlan, src: Mac, steps: &mut Vec<Step
 fn look_up(
     way: &forward::Way<'_>,
     vlan: FrameVlan,
-    dst: Mac,
-    src: Mac,
+    (dst, src): (Mac, Mac),
+    wire: &[u8],
     lists: &mut OutputLists,
     steps: &mut Vec<Step>,
 ) {
@@ -221,6 +263,15 @@ fn look_up(
         to,
         dropped,
     });
+    if let (Output::Flood(_), Some(traffic)) = (&output, &way.port.traffic)
+        && let Some(passes) = traffic.would_flood(dst, wire)
+    {
+        let dropped = (!passes).then_some(DropReason::Storm);
+        steps.push(Step::Storm { dropped });
+        if !passes {
+            return;
+        }
+    }
     match output {
         _ if dropped.is_some() => {}
         Output::Port(out) => lists.push(out, 0),

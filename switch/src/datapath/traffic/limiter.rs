@@ -22,6 +22,13 @@ struct Meters {
     frames: Option<Meter>,
 }
 
+impl Meters {
+    fn allow(&self, now: u64, size: WireSize) -> bool {
+        self.bits.is_none_or(|bits| bits.allows(now, 8 * size.largest as u64))
+            && self.frames.is_none_or(|frames| frames.allows(now, 1))
+    }
+}
+
 impl Limiter {
     /// A limiter of which nothing has been used.
     pub fn new(limit: RateLimit) -> Self {
@@ -33,13 +40,17 @@ impl Limiter {
         }
     }
 
+    /// Whether a frame of this size would pass at `now`, in nanoseconds.
+    pub fn would_admit(&self, now: u64, size: WireSize) -> bool {
+        lock(&self.meters).allow(now, size)
+    }
+
     /// Whether a frame of this size may pass at `now`, in nanoseconds; if so it is charged. What a GSO frame has beyond
     /// its first wire frame is charged too, but needs not be there yet: else none longer than the burst would ever pass.
     pub fn admits(&self, now: u64, size: WireSize) -> bool {
         let meters = &mut *lock(&self.meters);
-        let (largest, total, segments) = (8 * size.largest as u64, 8 * size.total as u64, size.segments as u64);
-        let passes = meters.bits.is_none_or(|bits| bits.allows(now, largest))
-            && meters.frames.is_none_or(|frames| frames.allows(now, 1));
+        let (total, segments) = (8 * size.total as u64, size.segments as u64);
+        let passes = meters.allow(now, size);
         if passes {
             for (meter, units) in [(&mut meters.bits, total), (&mut meters.frames, segments)] {
                 if let Some(meter) = meter {
@@ -74,16 +85,19 @@ impl Storm {
 
     /// Whether a frame for `dst` may be flooded now; `wire`: its virtio-net header and the frame.
     pub fn admits(&self, dst: Mac, wire: &[u8]) -> bool {
-        let limiter = if dst == Mac::BROADCAST {
-            &self.broadcast
+        let limiter = self.limiter(dst);
+        limiter.is_none_or(|limiter| limiter.admits(nanoseconds(), size_on_the_wire(wire)))
+    }
+
+    /// The limit for frames to `dst`.
+    pub fn limiter(&self, dst: Mac) -> Option<&Limiter> {
+        if dst == Mac::BROADCAST {
+            self.broadcast.as_ref()
         } else if dst.is_multicast() {
-            &self.multicast
+            self.multicast.as_ref()
         } else {
-            &self.unknown
-        };
-        limiter
-            .as_ref()
-            .is_none_or(|limiter| limiter.admits(nanoseconds(), size_on_the_wire(wire)))
+            self.unknown.as_ref()
+        }
     }
 }
 

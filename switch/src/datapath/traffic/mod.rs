@@ -90,6 +90,18 @@ impl Traffic {
         self.storm.as_ref().is_none_or(|storm| storm.admits(dst, wire))
     }
 
+    /// What the policer would do with a frame now; none: there is no policer.
+    pub fn would_police(&self, wire: &[u8]) -> Option<bool> {
+        let policer = self.policer.as_ref()?;
+        Some(policer.would_admit(nanoseconds(), size_on_the_wire(wire)))
+    }
+
+    /// What storm control would do now with a frame that is to be flooded; none: it has no limit for it.
+    pub fn would_flood(&self, dst: Mac, wire: &[u8]) -> Option<bool> {
+        let limiter = self.storm.as_ref()?.limiter(dst)?;
+        Some(limiter.would_admit(nanoseconds(), size_on_the_wire(wire)))
+    }
+
     /// Adds the frames that wait to `total`.
     pub fn add_to(&self, total: &mut PortCounters) {
         let waiting = |line: &Option<Arc<Line>>| line.as_ref().map_or(0, |line| line.waiting());
