@@ -260,6 +260,7 @@ switch main
     not learned       0 (the FDB was full)
     moves             0
   loop guard          on
+    flapping          500 moves a second, for 3 s
   reserved multicast  never
   ports               2: blue red
 ",

@@ -17,7 +17,8 @@ Examples:
   vswitchctl mirror add all --to mon                     # all ports of switch main
   vswitchctl mirror add arps --from red --direction rx --to mon --filter arp
   vswitchctl mirror add v --vlans 10,20-29 --to mon
-  vswitchctl set switch main --rspan-vlans 999; vswitchctl mirror add far --from red --to-vlan 999
+  vswitchctl set switch main --rspan-vlans 999           # then copies can go into that VLAN:
+  vswitchctl mirror add far --from red --to-vlan 999
   vswitchctl mirror add span --to mon --rules-only       # then: acl add red in mirror span tcp to any port 443
 
 The destination carries copies only: it takes part in nothing else, and what comes in from it is
