@@ -320,9 +320,7 @@ fn nothing_is_left_of_it() {
         return;
     }
     let mut lab = Lab::without_daemon();
-    run("ip netns add first");
-    run("ip netns del first");
-    let before = Snapshot::of_machine();
+    let before = Snapshot::of_used_machine();
     lab.start();
     for name in ["red", "blue"] {
         lab.ok(&format!("add-port {name}"));

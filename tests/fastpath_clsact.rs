@@ -7,7 +7,7 @@ use vswitch_tests::fastpath::counters;
 use vswitch_tests::lab::fastpath_wanted;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Place, Station, run};
+use vswitch_tests::{Lab, Place, Station};
 
 /// Starts the daemon as on a kernel without tcx, or as it is.
 fn start(lab: &mut Lab, tcx: bool) {
@@ -85,9 +85,7 @@ fn nothing_is_left_of_the_filters() {
         return;
     }
     let mut lab = Lab::without_daemon();
-    run("ip netns add first");
-    run("ip netns del first");
-    let before = Snapshot::of_machine();
+    let before = Snapshot::of_used_machine();
     start(&mut lab, false);
     for name in ["red", "blue"] {
         lab.ok(&format!("add-port {name}"));

@@ -259,9 +259,7 @@ fn a_reset_after_a_crash_removes_what_the_crash_left() {
 fn after_reset_and_stop_not_even_the_daemon_can_be_seen() {
     let mut lab = Lab::without_daemon();
     // The first namespace makes /run/netns itself, whoever makes it; `ip netns` leaves it there too.
-    run("ip netns add first");
-    run("ip netns del first");
-    let before = Snapshot::of_machine();
+    let before = Snapshot::of_used_machine();
     lab.start();
     lab.ok("add-port red --addr 10.7.0.1/24");
     lab.ok("add-port host --type internal");

@@ -1,8 +1,9 @@
 //! A loop is found and cut, and what is no loop is left alone.
 
-use vswitch_tests::api::PortKind;
 use vswitch_tests::api::view::PortState;
+use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::frame::{mac, probe};
+use vswitch_tests::raw::RawSocket;
 use vswitch_tests::{Lab, Station, run, wait_for};
 
 /// Two switches, joined by two cables. The first broadcast would go round for ever.
@@ -19,7 +20,7 @@ fn two_cables_between_two_switches_do_no_harm() {
         lab.ok(&format!("add-port far{n} --type device --switch far"));
     }
     let socket = red.raw(false);
-    socket.send(&probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1));
+    socket.send(&probe(Mac::BROADCAST, mac(1, 1), 1));
     let younger = ["near2", "far2"];
     wait_for("one of the younger ports to be shut", || {
         younger.iter().any(|port| lab.port(port).state == PortState::Shut)
@@ -58,8 +59,7 @@ fn a_loop_of_trunks_without_a_native_vlan_is_proven_by_a_probe() {
         lab.ok(&format!("add-port near{n} --type device --trunk 10,20"));
         lab.ok(&format!("add-port far{n} --type device --switch far --trunk 10,20"));
     }
-    red.raw(false)
-        .send(&probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1));
+    red.raw(false).send(&probe(Mac::BROADCAST, mac(1, 1), 1));
     let reason = wait_for("one of the younger ports to be shut", || {
         let shut = ["near2", "far2"].map(|port| lab.port(port));
         shut.into_iter()
@@ -77,8 +77,7 @@ fn a_station_that_moves_now_and_then_is_no_loop() {
         .collect();
     for n in 0..40 {
         let from = &stations[n % 2];
-        from.raw(false)
-            .send(&probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), n as u32));
+        from.raw(false).send(&probe(Mac::BROADCAST, mac(1, 1), n as u32));
         wait_for("the move to be seen", || {
             let fdb = lab.fdb("main");
             fdb.iter()
@@ -91,15 +90,18 @@ fn a_station_that_moves_now_and_then_is_no_loop() {
     assert!(lab.switch("main").fdb_moves >= 39);
 }
 
+/// Sockets behind two ports, a and b.
+fn behind_two_ports(lab: &Lab) -> [RawSocket; 2] {
+    [("a", 1), ("b", 2)].map(|(name, n)| Station::add(lab, name, PortKind::Veth, n).raw(false))
+}
+
 #[test]
 fn the_guard_can_be_turned_off() {
     let lab = Lab::new();
     lab.ok("set switch main --loop-guard off");
-    let a = Station::add(&lab, "a", PortKind::Veth, 1);
-    let b = Station::add(&lab, "b", PortKind::Veth, 2);
-    let (from_a, from_b) = (a.raw(false), b.raw(false));
+    let [from_a, from_b] = behind_two_ports(&lab);
     let moves = || lab.switch("main").fdb_moves;
-    let frame = probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1);
+    let frame = probe(Mac::BROADCAST, mac(1, 1), 1);
     while moves() < 2000 {
         for _ in 0..100 {
             from_a.send(&frame);
@@ -113,10 +115,8 @@ fn the_guard_can_be_turned_off() {
 fn when_a_station_flaps_is_a_setting() {
     let lab = Lab::new();
     lab.ok("set switch main --flap-moves 20 --flap-secs 1");
-    let a = Station::add(&lab, "a", PortKind::Veth, 1);
-    let b = Station::add(&lab, "b", PortKind::Veth, 2);
-    let (from_a, from_b) = (a.raw(false), b.raw(false));
-    let frame = probe(vswitch_tests::api::Mac::BROADCAST, mac(1, 1), 1);
+    let [from_a, from_b] = behind_two_ports(&lab);
+    let frame = probe(Mac::BROADCAST, mac(1, 1), 1);
     wait_for("the younger port to be shut", || {
         from_a.send(&frame);
         if lab.port("b").state != PortState::Shut {

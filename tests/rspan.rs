@@ -63,6 +63,9 @@ fn copies_travel_in_a_vlan_of_their_own() {
             .all(|entry| entry.vlan.is_none_or(|vlan| vlan.get() != 999)),
         "{known:?}"
     );
+    // A trace knows it too.
+    let told = lab.ok(&format!("trace probe --src {} --dst {}", mac(1, 8), mac(1, 9)));
+    assert!(told.contains("is not learned"), "{told}");
     let shown = lab.ok("switch show main") + &lab.ok("mirror list");
     assert!(shown.contains("RSPAN VLANs") && shown.contains("VLAN 999"), "{shown}");
 }

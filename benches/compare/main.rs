@@ -114,15 +114,8 @@ struct Suite {
     /// Of each curve only both ends, with coarse searches: to see that all works
     #[arg(long)]
     quick: bool,
-    /// Write all figures here
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a chart of the curves here
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
-    /// Write the tables into this document, in place of the last ones
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
 }
 
 #[derive(Args)]
@@ -145,13 +138,19 @@ struct Compare {
     /// Seconds of each round-trip run
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     rtt_seconds: u32,
+    #[command(flatten)]
+    files: Files,
+}
+
+#[derive(Args)]
+struct Files {
     /// Write all figures here
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a chart of the medians here
+    /// Write a chart of them here
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Write the report into this document, in place of the last one
+    /// Write the tables into this document, in place of the last ones
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
@@ -187,24 +186,23 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     Ok(())
 }
 
-/// Said before a long run and not after it.
-fn check_directories(files: [&Option<PathBuf>; 3]) -> Result<()> {
-    for path in files.into_iter().flatten() {
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        ensure!(
-            directory.is_none_or(Path::is_dir),
-            "{}: there is no such directory",
-            path.display()
-        );
+impl Files {
+    /// Said before a long run and not after it.
+    fn check_directories(&self) -> Result<()> {
+        for path in [&self.json, &self.svg, &self.markdown].into_iter().flatten() {
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            ensure!(
+                directory.is_none_or(Path::is_dir),
+                "{}: there is no such directory",
+                path.display()
+            );
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn run_suite(arguments: &Suite) -> Result<()> {
-    let Suite {
-        json, svg, markdown, ..
-    } = arguments;
-    check_directories([json, svg, markdown])?;
+    arguments.files.check_directories()?;
     let peers = if arguments.peers.is_empty() {
         let all = installed(&[])?;
         suite::PEERS.into_iter().filter(|peer| all.contains(peer)).collect()
@@ -219,12 +217,13 @@ fn run_suite(arguments: &Suite) -> Result<()> {
     );
     let suite = suite::run(&peers, lengths)?;
     println!("{}", suite.text());
+    let Files { json, svg, markdown } = &arguments.files;
     suite.write(json.as_deref(), svg.as_deref(), markdown.as_deref())?;
     suite.check()
 }
 
 fn compare(arguments: &Compare) -> Result<()> {
-    check_directories([&arguments.json, &arguments.svg, &arguments.markdown])?;
+    arguments.files.check_directories()?;
     let settings = Settings {
         rounds: arguments.rounds,
         seconds: Lengths {
@@ -266,14 +265,15 @@ fn compare(arguments: &Compare) -> Result<()> {
     report.summary = report::summarise(&settings.peers, &report.samples);
 
     println!("{}", report::text(&report));
-    if let Some(path) = &arguments.json {
+    let Files { json, svg, markdown } = &arguments.files;
+    if let Some(path) = json {
         write(path, &serde_json::to_string_pretty(&report)?)?;
     }
-    if let Some(path) = &arguments.svg {
+    if let Some(path) = svg {
         write(path, &report::chart(&report))?;
     }
-    if let Some(path) = &arguments.markdown {
-        report::write_section(path, &report, arguments.svg.as_deref())?;
+    if let Some(path) = markdown {
+        report::write_section(path, &report, svg.as_deref())?;
     }
     match report.failures.len() {
         0 => Ok(()),

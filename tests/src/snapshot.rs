@@ -30,6 +30,13 @@ impl Snapshot {
         Self(parts)
     }
 
+    /// The same of a machine on which `ip netns` has been used before, as on most: what that leaves is not ours.
+    pub fn of_used_machine() -> Self {
+        run("ip netns add first");
+        run("ip netns del first");
+        Self::of_machine()
+    }
+
     /// The same with what the daemon keeps: its lab and the near ends in its own namespace.
     pub fn of(lab: &Lab) -> Self {
         let mut snapshot = Self::of_machine();

@@ -5,6 +5,8 @@
 //! connection keeps the size that it began with, and a station may be unknown) the kernel cuts into frames of the MTU on the
 //! way, since no TAP device takes more than 64 KiB (its tso_max_size): complete, but several times slower.
 
+use std::collections::BTreeMap;
+
 use vswitch_api::{Port, PortKind};
 
 use super::Inner;
@@ -22,32 +24,28 @@ pub(super) fn is_big(gso_max_size: u32) -> bool {
 impl Inner {
     /// Gives BIG TCP to the ports that may have it now, and takes it from those that may not.
     pub(super) async fn fit_frame_sizes(&mut self) {
+        let carried: BTreeMap<_, _> = self
+            .switches
+            .iter()
+            .map(|(name, id)| (name, self.datapath.kernel_carries_all(*id)))
+            .collect();
         let wrong = |port: &Port| {
-            let live = self.ports.get(&port.name)?;
-            let wanted = self.may_be_big(port)?;
+            let live = self.ports.get(&port.name).filter(|_| port.kind == PortKind::Veth)?;
+            let fast = self.datapath.io(live.id?)?.fast().is_some();
+            let wanted = self.big_tcp && fast && *carried.get(&port.switch)?;
             (live.big_tcp != wanted).then(|| (port.clone(), wanted))
         };
         let wrong: Vec<_> = self.state.lab.ports.iter().filter_map(wrong).collect();
         for (port, big) in wrong {
             let set = gone_is_fine(self.set_frame_size(&port, big).await);
             if let Err(error) = set {
-                tracing::warn!(port = %port.name, %error, "can't change the size of its TCP frames");
+                tracing::warn!(port = %port.name, "port {}: can't change the size of its TCP frames: {error}", port.name);
             }
             // Also after an error: it would be the same the next time.
             if let Some(live) = self.ports.get_mut(&port.name) {
                 live.big_tcp = big;
             }
         }
-    }
-
-    /// None: it is no veth port, or not there.
-    fn may_be_big(&self, port: &Port) -> Option<bool> {
-        let id = self.ports.get(&port.name).and_then(|live| live.id)?;
-        let switch = self.switches.get(&port.switch)?;
-        (port.kind == PortKind::Veth).then(|| {
-            let fast = self.datapath.io(id).is_some_and(|io| io.fast().is_some());
-            self.big_tcp && fast && self.datapath.kernel_carries_all(*switch)
-        })
     }
 
     async fn set_frame_size(&self, port: &Port, big: bool) -> Result<(), KernelError> {

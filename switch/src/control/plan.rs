@@ -115,10 +115,10 @@ impl Step {
             Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
             Self::AddMirror(mirror) => {
                 let from: Vec<_> = mirror.ports.iter().map(PortName::as_str).collect();
-                let from = if from.is_empty() {
-                    "all ports".to_owned()
-                } else {
-                    from.join(", ")
+                let from = match from[..] {
+                    [] if mirror.rules_only => "rules".to_owned(),
+                    [] => "all ports".to_owned(),
+                    _ => from.join(", "),
                 };
                 vec![format!(
                     "added mirror {} from {from} to {}",

@@ -271,7 +271,7 @@ impl Acl {
 
     /// Whether a rule copies a frame to this mirror before one decides.
     pub fn copies(&self, frame: &[u8], vlan: u16, mirror: &MirrorName) -> bool {
-        let Some(fields) = Fields::of(frame, vlan).filter(|_| self.has_copies()) else {
+        let Some(fields) = Fields::of(frame, vlan) else {
             return false;
         };
         let bound = self.decision(&fields).unwrap_or(u32::MAX);

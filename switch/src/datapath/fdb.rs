@@ -10,170 +10,26 @@
 //!
 //! A [`Replica`] is told of every change, in order, before the next one can be made.
 
+mod counts;
+mod entry;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Zeroable;
-use vswitch_api::Mac;
 
 use super::PortId;
 use super::replica::Replica;
+use counts::Counts;
+use entry::Place;
+pub use entry::{EntryKind, FdbFilter, FdbFull, FdbKey, FdbRecord, LearnRule, Learned};
 
 /// Entries of a bucket: as many as fill a cache line.
 const WAYS: usize = 3;
 /// Buckets in which an entry may lie, counted from its home. With 4, a table filled to its capacity had lost 3 of 65,536
 /// entries on average for want of room; with 8, one in 200 tables would lose one.
 const WINDOW: usize = 12;
-
-/// What is looked up: VLAN id (0 while the switch has none) and station.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FdbKey(u64);
-
-impl FdbKey {
-    /// The key of a station that is not 00:00:00:00:00:00.
-    #[inline]
-    pub fn new(vlan: u16, mac: u64) -> Self {
-        Self(u64::from(vlan) << 48 | mac)
-    }
-
-    /// The VLAN.
-    pub fn vlan(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    /// The station.
-    pub fn mac(self) -> Mac {
-        let [_, _, mac @ ..] = self.0.to_be_bytes();
-        Mac(mac)
-    }
-}
-
-/// Where a station is, packed into the word that readers load at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place(u64);
-
-impl Place {
-    const STATIC: u64 = 1 << 32;
-    const STICKY: u64 = 1 << 33;
-    const KIND: u64 = Self::STATIC | Self::STICKY;
-
-    fn new(port: PortId, seen: u32, kind: EntryKind) -> Self {
-        let kind = match kind {
-            EntryKind::Learned => 0,
-            EntryKind::Sticky => Self::STICKY,
-            EntryKind::Static => Self::STATIC,
-        };
-        Self(u64::from(port.0) << 48 | kind | u64::from(seen))
-    }
-
-    fn kind(self) -> EntryKind {
-        match self.0 & Self::KIND {
-            0 => EntryKind::Learned,
-            Self::STICKY => EntryKind::Sticky,
-            _ => EntryKind::Static,
-        }
-    }
-
-    fn port(self) -> PortId {
-        PortId((self.0 >> 48) as u16)
-    }
-
-    /// It stays where it is.
-    fn is_fixed(self) -> bool {
-        self.0 & Self::KIND != 0
-    }
-
-    fn seen(self) -> u32 {
-        self.0 as u32
-    }
-}
-
-/// How an entry came into the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// By a frame from the station: it moves and ages.
-    Learned,
-    /// The same on a sticky port: it does neither.
-    Sticky,
-    /// By hand: it does neither, and is kept on disk.
-    Static,
-}
-
-/// What may be learned on a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LearnRule {
-    /// Most entries of the port.
-    pub port_limit: u32,
-    /// Most entries of the VLAN.
-    pub vlan_limit: u32,
-    /// [`EntryKind::Learned`] or [`EntryKind::Sticky`].
-    pub kind: EntryKind,
-}
-
-impl LearnRule {
-    /// Whatever comes.
-    pub const PLAIN: Self = Self {
-        port_limit: u32::MAX,
-        vlan_limit: u32::MAX,
-        kind: EntryKind::Learned,
-    };
-}
-
-/// Which learned entries to remove.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FdbFilter {
-    /// Only those behind this port.
-    pub port: Option<PortId>,
-    /// Only those of this VLAN.
-    pub vlan: Option<u16>,
-    /// Those on sticky ports too.
-    pub sticky: bool,
-}
-
-impl FdbFilter {
-    /// What was learned on a port, but for sticky stations.
-    pub fn of_port(port: PortId) -> Self {
-        Self {
-            port: Some(port),
-            ..Self::default()
-        }
-    }
-}
-
-/// What learning a source address did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Learned {
-    /// Nothing new.
-    Known,
-    /// The station was not known before.
-    New,
-    /// It was behind this port before.
-    Moved(PortId),
-    /// It is not known, and the table is full.
-    Full,
-    /// It is not known here, and the port or the VLAN has as many as it may.
-    Limited,
-}
-
-/// The table is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FdbFull;
-
-/// An entry as control sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FdbRecord {
-    /// The station.
-    pub mac: Mac,
-    /// Its VLAN; 0 for none.
-    pub vlan: u16,
-    /// The port behind which it is.
-    pub port: PortId,
-    /// Seconds since it was last seen; none for an entry set by hand.
-    pub age_secs: Option<u32>,
-    /// How it came.
-    pub kind: EntryKind,
-}
 
 #[derive(Zeroable)]
 #[repr(C, align(64))]
@@ -571,38 +427,6 @@ impl Fdb {
     pub fn counts(&self) -> Vec<u32> {
         self.write().ports.clone()
     }
-}
-
-/// Number of entries by port and by VLAN.
-#[derive(Default)]
-struct Counts {
-    ports: Vec<u32>,
-    vlans: Vec<u32>,
-}
-
-impl Counts {
-    fn port(&self, port: PortId) -> u32 {
-        self.ports.get(port.index()).copied().unwrap_or(0)
-    }
-
-    fn vlan(&self, vlan: u16) -> u32 {
-        self.vlans.get(usize::from(vlan)).copied().unwrap_or(0)
-    }
-
-    fn add_port(&mut self, port: PortId, n: i32) {
-        add(&mut self.ports, port.index(), n);
-    }
-
-    fn add_vlan(&mut self, vlan: u16, n: i32) {
-        add(&mut self.vlans, vlan.into(), n);
-    }
-}
-
-fn add(counts: &mut Vec<u32>, index: usize, n: i32) {
-    if index >= counts.len() {
-        counts.resize(index + 1, 0);
-    }
-    counts[index] = counts[index].saturating_add_signed(n);
 }
 
 /// A worker's clock may be a tick ahead of `now`: that is no age of 136 years.

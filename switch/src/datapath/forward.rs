@@ -290,7 +290,7 @@ impl<'a> Way<'a> {
                 _ => Err(DropReason::Locked),
             };
         }
-        if policy.learning.enabled && !self.switch.rspan.iter().any(|vlan| vlan.get() == key.vlan()) {
+        if self.learns_in(key.vlan()) {
             let rule = policy.learn_rule(self.switch.vlan_limit);
             if self.learn(key, rule, notice) == Learned::Limited && policy.drops_beyond_limit() {
                 if policy.learning.beyond == BeyondLimit::Shut {
@@ -300,6 +300,12 @@ impl<'a> Way<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether new stations of a VLAN are learned at the port; locked ports learn nothing besides.
+    #[inline]
+    pub(super) fn learns_in(&self, vlan: u16) -> bool {
+        self.port.policy().learning.enabled && !self.switch.rspan.iter().any(|rspan| rspan.get() == vlan)
     }
 
     /// An entry whose port is down, going away or a mirror's is as good as none.

@@ -81,8 +81,7 @@ impl MirrorEntry {
     /// The ports that copies of a frame from `port` go to now.
     pub(super) fn destinations(&self, snapshot: &Snapshot, port: &PortEntry) -> Vec<PortId> {
         match self.to {
-            MirrorTo::Port(to) if snapshot.port(to).is_some_and(|to| to.up) => vec![to],
-            MirrorTo::Port(_) => Vec::new(),
+            MirrorTo::Port(to) => Vec::from_iter(is_up(snapshot, to).then_some(to)),
             MirrorTo::Vlan(vlan) => carriers(vlan, snapshot, port).collect(),
         }
     }
@@ -95,50 +94,39 @@ impl MirrorEntry {
     pub(super) fn wanted(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
         let mut wanted = 0;
         if self.rx && self.is_about(port) {
-            wanted = (0..batch.len())
-                .filter(|i| is_frame(batch, *i))
-                .fold(0, |bits, i| bits | 1 << i);
+            wanted = frames(batch);
         }
         if self.tx {
             for (out, list) in lists.filled() {
                 if snapshot.port(out).is_some_and(|out| self.is_about(out)) {
-                    wanted |= bits(list);
+                    wanted |= listed(list);
                 }
             }
         }
         wanted |= self.wanted_by_rules(batch, snapshot, port, lists);
         if let Some(vlans) = &self.vlans {
             let aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
-            wanted = ones(wanted)
-                .filter(|i| vlan_of(batch, *i, aware).is_some_and(|vlan| vlans.contains(vlan)))
-                .fold(0, |bits, i| bits | 1 << i);
+            wanted = those(wanted, |i| {
+                vlan_of(batch, i, aware).is_some_and(|vlan| vlans.contains(vlan))
+            });
         }
         if let Some(filter) = &self.filter {
-            wanted = ones(wanted)
-                .filter(|i| filter.matches(batch.frame(*i)))
-                .fold(0, |bits, i| bits | 1 << i);
+            wanted = those(wanted, |i| filter.matches(batch.frame(i)));
         }
         wanted
     }
-}
 
-impl MirrorEntry {
     /// Frames that rules of access lists copy, in from the port or out to those of the lists.
     fn wanted_by_rules(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
-        let copied = |acl: &Acl, frames: u64| {
-            ones(frames)
-                .filter(|i| acl.copies(batch.frame(*i), batch.vlan(*i).id(), &self.name))
-                .fold(0, |bits, i| bits | 1 << i)
-        };
+        let copied = |acl: &Acl, frames| those(frames, |i| acl.copies(batch.frame(i), batch.vlan(i).id(), &self.name));
         let mut wanted = 0;
         if let Some(acl) = port.policy().acl_in.as_ref().filter(|acl| acl.has_copies()) {
-            let frames = (0..batch.len()).filter(|i| is_frame(batch, *i));
-            wanted = copied(acl, frames.fold(0, |bits, i| bits | 1 << i));
+            wanted = copied(acl, frames(batch));
         }
         for (out, list) in lists.filled() {
             let acl = snapshot.port(out).and_then(|out| out.policy().acl_out.as_ref());
             if let Some(acl) = acl.filter(|acl| acl.has_copies()) {
-                wanted |= copied(acl, bits(list));
+                wanted |= copied(acl, listed(list));
             }
         }
         wanted
@@ -152,15 +140,28 @@ fn vlan_of(batch: &Batch, i: usize, aware: bool) -> Option<VlanId> {
         return VlanId::try_from(known).ok();
     }
     let view = EthernetView::new_checked(batch.frame(i)).ok()?;
-    view.tags()
-        .next()
-        .and_then(|tag| VlanId::try_from(tag.tci & FrameVlan::ID).ok())
+    VlanId::try_from(view.tags().next()?.vlan_id()).ok()
 }
 
 const _: () = assert!(crate::port::batch::MAX_BATCH <= 64, "a batch fits a bitmap");
 
-fn bits(list: &[u8]) -> u64 {
-    list.iter().fold(0, |bits, i| bits | 1 << i)
+fn bits(frames: impl Iterator<Item = usize>) -> u64 {
+    frames.fold(0, |bits, i| bits | 1 << i)
+}
+
+/// Those on a list.
+fn listed(list: &[u8]) -> u64 {
+    bits(list.iter().map(|i| (*i).into()))
+}
+
+/// Those of a batch that can be sent at all.
+fn frames(batch: &Batch) -> u64 {
+    bits((0..batch.len()).filter(|i| is_frame(batch, *i)))
+}
+
+/// Those of `frames` for which `wanted` says so.
+fn those(frames: u64, wanted: impl Fn(usize) -> bool) -> u64 {
+    bits(ones(frames).filter(|i| wanted(*i)))
 }
 
 fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
@@ -190,19 +191,21 @@ pub(super) fn mirror(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worke
 #[cold]
 fn mirror_all(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worker: usize, lists: &mut OutputLists) {
     for mirror in snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch) {
-        let wanted = mirror.wanted(batch, snapshot, port, lists);
         let new = match mirror.to {
-            MirrorTo::Port(to) if snapshot.port(to).is_some_and(|to| to.up) => {
+            MirrorTo::Port(to) if is_up(snapshot, to) => {
                 // On the list of the destination is only what another mirror put there.
-                let new = wanted & !bits(lists.of(to));
+                let new = mirror.wanted(batch, snapshot, port, lists) & !listed(lists.of(to));
                 ones(new).for_each(|i| lists.push(to, i));
                 port.counters[worker].mirror_copies.add(new.count_ones().into());
                 new
             }
-            MirrorTo::Port(_) => 0,
+            MirrorTo::Port(_) => continue,
             MirrorTo::Vlan(vlan) => {
-                lists.into_vlans.push((vlan, wanted));
-                wanted
+                let new = mirror.wanted(batch, snapshot, port, lists);
+                if new != 0 {
+                    lists.into_vlans.push((vlan, new));
+                }
+                new
             }
         };
         let bytes = ones(new).map(|i| batch.frame(i).len() as u64).sum();
@@ -234,6 +237,10 @@ pub(super) fn into_vlan(
         ones(frames).for_each(|i| lists.push(to, i));
         port.counters[worker].mirror_copies.add(frames.count_ones().into());
     }
+}
+
+fn is_up(snapshot: &Snapshot, port: PortId) -> bool {
+    snapshot.port(port).is_some_and(|port| port.up)
 }
 
 /// The ports that carry copies in a VLAN of what `port` brought.

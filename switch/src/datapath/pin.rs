@@ -6,18 +6,13 @@ use ipnet::IpNet;
 use vswitch_api::Mac;
 
 use super::counters::DropReason;
-use crate::frame::{EthernetView, mac_to_u64};
+use crate::frame::{
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetView, IPV6_EXTENSIONS, IPV6_FRAGMENT, mac_to_u64,
+};
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_RARP: u16 = 0x8035;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Next header of ICMPv6 (RFC 4443).
 const ICMPV6: u8 = 58;
-/// IPv6 extension headers that may come before ICMPv6: hop-by-hop, routing, destination options.
-const EXTENSIONS: [u8; 3] = [0, 43, 60];
-/// IPv6 fragment header (RFC 8200 section 4.5).
-const FRAGMENT: u8 = 44;
 
 /// Source addresses that a port may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,11 +85,11 @@ impl PinTable {
     /// RFC 4861: the target of an advertisement and the link-layer addresses in the options must be the port's.
     fn check_discovery(&self, packet: &[u8]) -> Result<(), DropReason> {
         let (mut next, mut at, mut fragment) = (packet[6], 40, false);
-        while next == FRAGMENT || EXTENSIONS.contains(&next) {
+        while next == IPV6_FRAGMENT || IPV6_EXTENSIONS.contains(&next) {
             let Some([following, units, high, low]) = field::<4>(packet, at) else {
                 return Err(DropReason::PinNd);
             };
-            if next == FRAGMENT {
+            if next == IPV6_FRAGMENT {
                 // Without its first fragment, which is looked at, no message comes out of the others.
                 if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
                     return Ok(());

@@ -149,26 +149,28 @@ fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> 
         let vlan_aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
         let Some(out) = snapshot.port(out) else { continue };
         let step = egress(out, vlan_aware, copy, batch);
-        if out
-            .traffic
-            .as_ref()
-            .is_some_and(|traffic| traffic.line(Direction::Out).is_some())
-        {
-            let (port, direction) = (out.id, Direction::Out);
-            steps.push(Step::Impair { port, direction });
-        }
+        impair(out, Direction::Out, &mut steps);
         steps.push(step);
     }
     steps
 }
 
+/// The wire of a port, if it is impaired.
+fn impair(port: &PortEntry, direction: Direction, steps: &mut Vec<Step>) {
+    if port
+        .traffic
+        .as_ref()
+        .is_some_and(|traffic| traffic.line(direction).is_some())
+    {
+        let port = port.id;
+        steps.push(Step::Impair { port, direction });
+    }
+}
+
 /// Impairment and policer of the port, as they are at this moment; false if the frame ends here.
 fn enter(port: &PortEntry, batch: &Batch, steps: &mut Vec<Step>) -> bool {
     let Some(traffic) = &port.traffic else { return true };
-    if traffic.line(Direction::In).is_some() {
-        let (port, direction) = (port.id, Direction::In);
-        steps.push(Step::Impair { port, direction });
-    }
+    impair(port, Direction::In, steps);
     let passes = traffic.would_police(batch.wire(0));
     if let Some(passes) = passes {
         let dropped = (!passes).then_some(DropReason::Policed);
@@ -222,7 +224,7 @@ fn learn(way: &forward::Way<'_>, vlan: FrameVlan, src: Mac, steps: &mut Vec<Step
     let key = FdbKey::new(vlan.id(), mac_to_u64(src));
     let known = way.switch.fdb.record(key, way.now);
     let here = known.is_some_and(|known| known.port == way.port.id);
-    let learns = policy.learning.enabled && !policy.learning.locked;
+    let learns = way.learns_in(vlan.id()) && !policy.learning.locked;
     let rule = policy.learn_rule(way.switch.vlan_limit);
     let learned = learns.then(|| way.switch.fdb.would_learn(key, way.port.id, rule));
     let dropped = match learned {

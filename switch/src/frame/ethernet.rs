@@ -10,6 +10,13 @@ pub const TPID_CUSTOMER: u16 = 0x8100;
 /// Tag protocol identifier of a service VLAN tag (IEEE 802.1Q-2022 table 9-1, formerly 802.1ad).
 pub const TPID_SERVICE: u16 = 0x88a8;
 
+/// EtherType of IPv4 (IEEE 802 numbers, IANA).
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+
 /// Why bytes are not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EthernetError {

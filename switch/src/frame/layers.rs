@@ -4,10 +4,8 @@
 
 use thiserror::Error;
 
-use super::{EthernetError, EthernetView, bytes_at, u16_at};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetError, EthernetView, bytes_at, u16_at};
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Bytes of an IPv6 header without extensions (RFC 8200 section 3).
 pub(super) const IPV6_HLEN: usize = 40;
 /// Bytes of a UDP header (RFC 768).

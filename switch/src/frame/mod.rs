@@ -18,7 +18,8 @@ mod vnet;
 
 pub use checksum::{Sum, complete};
 pub use ethernet::{
-    EthernetError, EthernetView, TPID_CUSTOMER, TPID_SERVICE, Tag, is_reserved_multicast, mac_to_u64, u64_to_mac,
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetError, EthernetView, TPID_CUSTOMER, TPID_SERVICE, Tag,
+    is_reserved_multicast, mac_to_u64, u64_to_mac,
 };
 pub use layers::LayerError;
 pub use segment::{SegmentError, Segments, WireSize, wire_size};
@@ -34,6 +35,12 @@ pub const MAX_TAGS: usize = 2;
 pub const VNET_HDR_LEN: usize = 10;
 /// Bytes of the largest frame: an IP datagram of 65535 bytes behind two tags.
 pub const MAX_FRAME: usize = 65_535 + ETH_HLEN + MAX_TAGS * VLAN_HLEN;
+
+/// IPv6 extension headers that only say more about the packet: hop-by-hop, routing, destination options (RFC 8200 section 4).
+/// Each has its length in units of 8 octets, the first not counted.
+pub const IPV6_EXTENSIONS: [u8; 3] = [0, 43, 60];
+/// IPv6 fragment header (RFC 8200 section 4.5).
+pub const IPV6_FRAGMENT: u8 = 44;
 
 /// The `N` bytes at `at`; None where the buffer ends before.
 #[inline]

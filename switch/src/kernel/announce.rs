@@ -12,14 +12,13 @@ use vswitch_api::name::Mac;
 
 use super::error::KernelError;
 use super::netns::NetNs;
+use crate::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV6};
 
 sockopt_impl!(
     /// Sends past the queueing discipline, packet(7).
     QdiscBypass, SetOnly, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, bool
 );
 
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;
 
 /// Announces that `addr` is at `mac`, once: with an ARP announcement (RFC 5227 clause 3) or an unsolicited

@@ -1,13 +1,6 @@
 //! What rules look at, read from a frame.
 
-use crate::frame::{EthernetView, mac_to_u64};
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// IPv6 extension headers that are walked over: hop-by-hop, routing, destination options (RFC 8200 section 4).
-const EXTENSIONS: [u8; 3] = [0, 43, 60];
-/// IPv6 fragment header.
-const FRAGMENT: u8 = 44;
+use crate::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetView, IPV6_EXTENSIONS, IPV6_FRAGMENT, mac_to_u64};
 
 /// The fields of a frame that rules look at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -75,14 +68,14 @@ impl Fields {
         let mut at = 40;
         loop {
             let rest = packet.get(at..)?;
-            if self.protocol == FRAGMENT {
+            if self.protocol == IPV6_FRAGMENT {
                 let header = rest.first_chunk::<8>()?;
                 self.protocol = header[0];
                 if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 {
                     return None;
                 }
                 at += 8;
-            } else if EXTENSIONS.contains(&self.protocol) {
+            } else if IPV6_EXTENSIONS.contains(&self.protocol) {
                 let [next, units] = *rest.first_chunk::<2>()?;
                 self.protocol = next;
                 at += (usize::from(units) + 1) * 8;

@@ -5,10 +5,7 @@ use std::collections::VecDeque;
 
 use vswitch_api::traffic::{CLASSES, ClassCounters};
 
-use crate::frame::EthernetView;
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+use crate::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetView};
 
 /// Traffic class of each priority: table 8-5 of IEEE 802.1Q, recommended for eight classes. The default priority, 0, is
 /// best effort and stands above 1, background.
