@@ -42,6 +42,8 @@ const DIR: &str = "/run/compare";
 /// The namespaces while one peer is measured; dropping it deletes them.
 pub struct Lab {
     dir: PathBuf,
+    /// Lines for the `[datapath]` of this switch's configuration.
+    pub datapath: Vec<String>,
 }
 
 impl Lab {
@@ -50,7 +52,10 @@ impl Lab {
     /// # Errors
     /// If `ip` fails.
     pub fn new() -> Result<Self> {
-        let lab = Self { dir: DIR.into() };
+        let lab = Self {
+            dir: DIR.into(),
+            datapath: Vec::new(),
+        };
         fs::create_dir_all(&lab.dir).with_context(|| DIR.to_owned())?;
         for ns in [A.ns, B.ns, SWITCH] {
             run(&format!("ip netns add {ns}"))?;

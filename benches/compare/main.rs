@@ -129,6 +129,9 @@ struct Compare {
     /// Groups of measures; all if not given
     #[arg(long, value_delimiter = ',')]
     only: Vec<Group>,
+    /// A line for this switch's [datapath], such as "workers = 1"; can be given several times
+    #[arg(long, value_name = "LINE")]
+    datapath: Vec<String>,
     /// Seconds of each TCP run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     tcp_seconds: u32,
@@ -233,6 +236,7 @@ fn compare(arguments: &Compare) -> Result<()> {
         },
         groups: all_if_empty(&arguments.only),
         peers: installed(&arguments.peers)?,
+        datapath: arguments.datapath.clone(),
     };
     let mut report = Report {
         machine: Machine::read()?,
@@ -283,7 +287,8 @@ fn compare(arguments: &Compare) -> Result<()> {
 
 /// Sets the peer up afresh, measures it and takes it down again.
 fn one_round(peer: Peer, settings: &Settings, figures: &mut Sample) -> Result<()> {
-    let lab = Lab::new()?;
+    let mut lab = Lab::new()?;
+    lab.datapath.clone_from(&settings.datapath);
     let mut running = peer.set_up(&lab)?;
     let connected = lab.wait_connected();
     running.check_alive()?;

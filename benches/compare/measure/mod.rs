@@ -43,6 +43,7 @@ pub enum Metric {
     Frames1500Loss,
     RttTcp,
     RttPing,
+    RttPolled,
     SwitchPerGb,
     MachinePerGb,
     SwitchPerMframe,
@@ -51,7 +52,7 @@ pub enum Metric {
 
 impl Metric {
     /// In the order of the reports.
-    pub const ALL: [Metric; 16] = [
+    pub const ALL: [Metric; 17] = [
         Metric::TcpOneForth,
         Metric::TcpOneBack,
         Metric::TcpFourForth,
@@ -64,6 +65,7 @@ impl Metric {
         Metric::Frames1500Loss,
         Metric::RttTcp,
         Metric::RttPing,
+        Metric::RttPolled,
         Metric::SwitchPerGb,
         Metric::MachinePerGb,
         Metric::SwitchPerMframe,
@@ -85,6 +87,7 @@ impl Metric {
             Metric::Frames1500Loss => "1500-byte frames, lost",
             Metric::RttTcp => "round trip, 1 byte over TCP",
             Metric::RttPing => "one exchange of flood ping",
+            Metric::RttPolled => "round trip, echo, asker polls",
             Metric::SwitchPerGb => "processor time of the switch, TCP",
             Metric::MachinePerGb => "processor time of the machine, TCP",
             Metric::SwitchPerMframe => "processor time of the switch, 60-byte frames",
@@ -98,7 +101,7 @@ impl Metric {
             Metric::TcpOneForth | Metric::TcpOneBack | Metric::TcpFourForth | Metric::TcpFourBack => "Gbit/s",
             Metric::Frames60 | Metric::Frames60Offered | Metric::Frames1500 | Metric::Frames1500Offered => "Mframe/s",
             Metric::Frames60Loss | Metric::Frames1500Loss => "%",
-            Metric::RttTcp | Metric::RttPing => "us",
+            Metric::RttTcp | Metric::RttPing | Metric::RttPolled => "us",
             Metric::SwitchPerGb | Metric::MachinePerGb => "s/GB",
             Metric::SwitchPerMframe | Metric::MachinePerMframe => "s/Mframe",
         }

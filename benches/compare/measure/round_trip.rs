@@ -1,11 +1,16 @@
-//! Round trips: one byte there and back over TCP, and flood ping.
+//! Round trips: one byte there and back over TCP, flood ping, and an echo whose asker does not sleep.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, connect, recv, send, setsockopt, socket,
+    sockopt,
+};
 use nix::unistd::Pid;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,12 +18,14 @@ use super::{Metric, Sample};
 use crate::command::run_in;
 use crate::lab::{A, B, CONGESTION_CONTROL, in_namespace};
 use crate::report::median;
+use vswitch::frame::Sum;
 
 const PORT: u16 = 7;
 
 pub fn measure(duration: Duration, sample: &mut Sample) -> Result<()> {
     sample.insert(Metric::RttTcp, over_tcp(duration)?);
     sample.insert(Metric::RttPing, flood_ping(duration)?);
+    sample.insert(Metric::RttPolled, in_namespace(A.ns, || polled_echo(duration))?);
     Ok(())
 }
 
@@ -112,10 +119,59 @@ fn exchange_of_ping(report: &str) -> Option<f64> {
     Some(milliseconds * 1e3 / received)
 }
 
+/// Median round trip of an echo request, in microseconds, whose asker looks for the answer until it is there: the time of
+/// the way itself, without the time that a thread takes to wake up.
+fn polled_echo(duration: Duration) -> Result<f64> {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        SockProtocol::Icmp,
+    )
+    .context("a socket for echo requests")?;
+    let socket = socket.as_raw_fd();
+    connect(socket, &SockaddrIn::from(SocketAddrV4::new(B.ip.parse()?, 0)))?;
+    let mut times = Vec::new();
+    let start = Instant::now();
+    let mut number = 0u16;
+    while start.elapsed() < duration {
+        number = number.wrapping_add(1);
+        let asked = Instant::now();
+        send(socket, &echo_request(number), MsgFlags::empty()).context("the echo request")?;
+        while !answered(socket, number)? {
+            ensure!(asked.elapsed() < Duration::from_secs(1), "no answer to an echo request");
+        }
+        times.push(asked.elapsed().as_secs_f64() * 1e6);
+    }
+    median(&mut times).context("no echo came back")
+}
+
+/// RFC 792: type 8, identifier 0.
+fn echo_request(number: u16) -> [u8; 8] {
+    let [high, low] = number.to_be_bytes();
+    let mut request = [8, 0, 0, 0, 0, 0, high, low];
+    let check = Sum::default().bytes(&request).checksum();
+    request[2..4].copy_from_slice(&check);
+    request
+}
+
+/// Whether the answer to request `number` has come; anything else that has is thrown away.
+fn answered(socket: RawFd, number: u16) -> Result<bool> {
+    let mut packet = [0; 64];
+    match recv(socket, &mut packet, MsgFlags::empty()) {
+        Ok(length) => {
+            let header = usize::from(packet[0] & 0xf) * 4;
+            let icmp = packet[..length].get(header..).unwrap_or_default();
+            Ok(icmp.len() >= 8 && icmp[0] == 0 && icmp[6..8] == number.to_be_bytes())
+        }
+        Err(Errno::EAGAIN) => Ok(false),
+        Err(error) => Err(error).context("the echo's socket"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::exchange_of_ping;
-
     #[test]
     fn ping_s_time_is_shared_by_the_answers() {
         let report =

@@ -37,7 +37,11 @@ pub fn start(lab: &Lab, fast: FastPath) -> Result<(Running, String)> {
     let dir = lab.dir().display();
     let config = lab.dir().join("vswitchd.toml");
     let (on, big) = (fast != FastPath::Off, fast == FastPath::Big);
-    std::fs::write(&config, format!("[datapath]\nfastpath = {on}\nbig_tcp = {big}\n"))?;
+    let more = lab.datapath.join("\n");
+    std::fs::write(
+        &config,
+        format!("[datapath]\nfastpath = {on}\nbig_tcp = {big}\n{more}\n"),
+    )?;
     let config = config.display();
     let socket = format!("{dir}/control.sock");
     let ctl = format!("{} --socket {socket}", program("vswitchctl")?.display());

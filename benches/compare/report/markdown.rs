@@ -46,7 +46,8 @@ fn section(report: &Report, chart: Option<&str>) -> String {
         text,
         "{}, {} cores, Linux {}, {}. {} rounds over all peers in turn; medians, and in parentheses the ratio to the \
          Linux bridge of the same run. TCP: iperf3, cubic, {} s a run. Frames: one generator over AF_PACKET, {} s a run, \
-         sizes without frame check sequence. Round trips: {} s a run; the median over TCP with both ends on one processor, time by exchange of flood ping. \
+         sizes without frame check sequence. Round trips: {} s a run; the median over TCP with both ends on one processor, time by exchange of flood ping; the median of \
+         echo requests whose asker polls for the answer. \
          Processor time: TCP with one stream forth, by gigabyte that arrived; 60-byte frames, by million that arrived.",
         machine.cpu,
         machine.cores,
@@ -57,6 +58,9 @@ fn section(report: &Report, chart: Option<&str>) -> String {
         seconds.frames,
         seconds.rtt,
     );
+    for line in &report.settings.datapath {
+        let _ = write!(text, "\n* vswitchd.toml: `{line}`");
+    }
     for (program, version) in &machine.versions {
         let _ = write!(text, "\n* {program}: {version}");
     }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub seconds: Lengths,
     pub groups: Vec<Group>,
     pub peers: Vec<Peer>,
+    /// Lines in this switch's `[datapath]` besides those of the peer.
+    pub datapath: Vec<String>,
 }
 
 /// The figures of a peer in one round.

@@ -11,7 +11,7 @@ const PANELS: [(Metric, &str); 6] = [
     (Metric::Frames60, "more is better"),
     (Metric::Frames1500, "more is better"),
     (Metric::RttTcp, "less is better"),
-    (Metric::RttPing, "less is better"),
+    (Metric::RttPolled, "less is better"),
 ];
 const COLUMNS: usize = 2;
 const PANEL_WIDTH: usize = 440;
