@@ -241,7 +241,9 @@ fn a_station_that_talks_by_the_fast_path_does_not_age() {
     let knows = |mac: Mac| lab.fdb("main").iter().any(|entry| entry.mac == mac);
     let before = counters(&lab, &stations[0]);
     let begin = Instant::now();
+    let mut sent = 0;
     while begin.elapsed() < Duration::from_secs(6) {
+        sent += 1;
         stations[0].raw(false).send(&probe(mac(1, 2), mac(1, 1), 7));
         stations[1].raw(false).send(&probe(mac(1, 1), mac(1, 2), 7));
         assert!(
@@ -252,7 +254,7 @@ fn a_station_that_talks_by_the_fast_path_does_not_age() {
     }
     let after = counters(&lab, &stations[0]);
     assert!(
-        after.rx_fastpath >= before.rx_fastpath + 20,
+        after.rx_fastpath >= before.rx_fastpath + sent,
         "it talked past the daemon: {after:?}"
     );
     assert!(!knows(mac(1, 3)), "the silent one stayed");

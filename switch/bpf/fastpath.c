@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // (The kernel lends bpf_check_mtu to programs under the GPL only; hence the second licence of this one file.)
 //
-// The kernel fast path: two tc programs and the maps that they share with the daemon.
+// The kernel fast path: tc programs and the maps that they share with the daemon.
 //
 //   from_station   ingress of a veth port's near end: what its station sends
 //   to_station     ingress of the port's shadow TAP: what the daemon sends to the station
+//   from_device    ingress of a device: what comes from the wire goes to a near end
+//   to_device      ingress of that near end's other end: what is for the wire
 //
 // A frame is forwarded here only if the daemon would do just the same with it: source and destination are in the table,
 // the source at this very port, both ports on one switch, their untagged frames in one VLAN, and in no need of the daemon. All else goes to the daemon
@@ -141,11 +143,23 @@ static __always_inline int slot_of(const struct place *place, __u64 mac)
 	return (where & 0xffffffffffffULL) == mac ? (int)(where >> 48) : -1;
 }
 
+/* Interface to interface, both in the namespace of a device: the device to the end of the veth pair beside it (its splice),
+ * and that end to the device. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2 * MAX_SLOTS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u32);
+} splices SEC(".maps");
+
 /* By the short way if the frame is for the interface itself: what goes there counts as addressed to the host,
- * so any other frame takes the long one, on which the kernel looks at its address. */
+ * so any other frame takes the long one, on which the kernel looks at its address. Behind a near end that has a
+ * group address for its station is no host but a device, which sends all alike. */
 static __always_inline int deliver(const struct port *port, __u64 dst)
 {
-	if (dst == address(port->mac))
+	if (dst == address(port->mac) || port->mac[0] & 1)
 		return bpf_redirect_peer(port->near, 0);
 	return bpf_redirect(port->near, 0);
 }
@@ -229,6 +243,26 @@ int to_station(struct __sk_buff *skb)
 	if (!port || (void *)(eth + 1) > (void *)(long)skb->data_end)
 		return TC_ACT_SHOT;
 	return deliver(port, address(eth->h_dest));
+}
+
+/* bpf_redirect leads to interfaces of one namespace only, and a device stays in its own. So a veth pair leads from there to the
+ * near end in the daemon's, where all goes on as for a station. */
+SEC("classifier")
+int from_device(struct __sk_buff *skb)
+{
+	__u32 index = skb->ifindex;
+	__u32 *end = bpf_map_lookup_elem(&splices, &index);
+
+	return end ? bpf_redirect_peer(*end, 0) : TC_ACT_SHOT;
+}
+
+SEC("classifier")
+int to_device(struct __sk_buff *skb)
+{
+	__u32 index = skb->ifindex;
+	__u32 *device = bpf_map_lookup_elem(&splices, &index);
+
+	return device ? bpf_redirect(*device, 0) : TC_ACT_SHOT;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

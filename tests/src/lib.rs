@@ -24,6 +24,7 @@ pub mod faults;
 pub mod frame;
 pub mod http;
 pub mod lab;
+pub mod linux;
 pub mod netns;
 pub mod observer;
 pub mod ovs;

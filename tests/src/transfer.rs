@@ -8,6 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::station::Station;
 use crate::wait::DEADLINE;
+use crate::{lab::fastpath_wanted, linux};
 
 /// A stream of bytes that looks random and is the same for the same seed (splitmix64).
 pub struct Noise(u64);
@@ -118,6 +119,10 @@ pub fn udp(from: &Station, to: &Station, v6: bool) {
 /// Hands the kernel 40 datagrams in one call (UDP_SEGMENT, udp(7)), as QUIC does.
 #[track_caller]
 pub fn udp_gso(from: &Station, to: &Station, v6: bool) {
+    // Packet sockets, which veth ports and devices have without the fast path, hand over no UDP segments before.
+    if !fastpath_wanted() && !linux::at_least(6, 2) {
+        return;
+    }
     const SEGMENT: usize = 1200;
     let (client, server) = udp_pair(from, to, v6);
     setsockopt(&client, sockopt::UdpGsoSegment, &(SEGMENT as i32)).unwrap();

@@ -30,6 +30,10 @@ pub enum Peer {
     VswitchVethBig,
     /// The same without the fast path: every frame through user space.
     VswitchVethUser,
+    /// This switch with veth pairs of somebody else's as its devices, by the kernel fast path.
+    VswitchDevice,
+    /// The same without the fast path.
+    VswitchDeviceUser,
     /// Open vSwitch, userspace datapath, veth ports, as it comes.
     Ovs,
     /// The same with TAP ports.
@@ -52,6 +56,8 @@ impl Peer {
             Peer::VswitchVeth => "vswitch-veth",
             Peer::VswitchVethBig => "vswitch-veth-big",
             Peer::VswitchVethUser => "vswitch-veth-user",
+            Peer::VswitchDevice => "vswitch-device",
+            Peer::VswitchDeviceUser => "vswitch-device-user",
             Peer::Ovs => "ovs",
             Peer::OvsTap => "ovs-tap",
             Peer::OvsTso => "ovs-tso",
@@ -64,7 +70,12 @@ impl Peer {
     pub fn lacks(self) -> Result<Option<String>> {
         let programs: &[&str] = match self {
             Peer::Bridge | Peer::BridgeBig => &["ip"],
-            Peer::VswitchTap | Peer::VswitchVeth | Peer::VswitchVethBig | Peer::VswitchVethUser => {
+            Peer::VswitchTap
+            | Peer::VswitchVeth
+            | Peer::VswitchVethBig
+            | Peer::VswitchVethUser
+            | Peer::VswitchDevice
+            | Peer::VswitchDeviceUser => {
                 let programs = [vswitch::program("vswitchd")?, vswitch::program("vswitchctl")?];
                 return Ok(programs
                     .into_iter()
@@ -92,6 +103,8 @@ impl Peer {
             Peer::VswitchVeth => vswitch::set_up(lab, "veth", FastPath::On),
             Peer::VswitchVethBig => vswitch::set_up(lab, "veth", FastPath::Big),
             Peer::VswitchVethUser => vswitch::set_up(lab, "veth", FastPath::Off),
+            Peer::VswitchDevice => vswitch::set_up_devices(lab, FastPath::On),
+            Peer::VswitchDeviceUser => vswitch::set_up_devices(lab, FastPath::Off),
             Peer::Ovs => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::Off),
             Peer::OvsTap => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::Off),
             Peer::OvsTso => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::On),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Running, target_dir};
 use crate::command::{Daemon, inside, run, wait_until};
-use crate::lab::{A, B, Lab, PREFIX, SWITCH};
+use crate::lab::{A, B, Lab, PREFIX, SWITCH, add_veth, configure};
 
 /// Whether the kernel may forward by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,18 @@ pub fn set_up(lab: &Lab, kind: &str, fast: FastPath) -> Result<Running> {
             "{ctl} add-port {} --addr {}/{PREFIX} --type {kind}",
             end.ns, end.ip
         ))?;
+    }
+    running.check_alive()?;
+    Ok(running)
+}
+
+/// Joins the ends by interfaces that are there already.
+pub fn set_up_devices(lab: &Lab, fast: FastPath) -> Result<Running> {
+    let (mut running, ctl) = start(lab, fast)?;
+    for (device, end) in [("va", &A), ("vb", &B)] {
+        add_veth(device, end.ns)?;
+        configure(end)?;
+        run(&format!("{ctl} add-port {device} --type device"))?;
     }
     running.check_alive()?;
     Ok(running)

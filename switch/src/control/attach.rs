@@ -14,10 +14,11 @@ use super::complete::ifname;
 use super::frame_size::is_big;
 use super::interface::{announce_all, configure, vanished};
 use super::policy::port_settings;
+use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
 use crate::datapath::policy::PLAIN;
 use crate::datapath::{PortId, PortSetup};
-use crate::kernel::{KernelError, Link, NetNs};
+use crate::kernel::{KernelError, NetNs};
 use crate::port::PortIo;
 
 /// Ports that are attached at a time as the daemon starts.
@@ -119,7 +120,7 @@ impl Inner {
         &self,
         port: &Port,
         adopt: Adopt,
-        device: Option<(PortIo, Link)>,
+        device: Option<TakenDevice>,
         made: &mut Vec<Made>,
     ) -> Result<LivePort, ApiError> {
         let object = text::port(&port.name);
@@ -131,7 +132,7 @@ impl Inner {
         let netns = self.netns_of(port)?;
         let own = self.own.netlink().await.map_err(failed)?;
         let (io, near, link) = match (port.kind, device) {
-            (_, Some((io, link))) => (io, None, link),
+            (_, Some(TakenDevice { io, near, link })) => (io, near, link),
             (PortKind::Veth, None) => {
                 let (near, link) = self.make_veth(port, &netns, &own, adopt, made).await?;
                 let io = self.open_near_end(port, &near, &link, &own).await.map_err(failed)?;
@@ -143,7 +144,7 @@ impl Inner {
             }
         };
         // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once.
-        if let (Some(near), true) = (near, port.up) {
+        if let (Some(near), true) = (near, port.up && port.kind == PortKind::Veth) {
             own.set_up(near).await.map_err(failed)?;
         }
         if port.kind != PortKind::Device {
@@ -155,9 +156,9 @@ impl Inner {
                 .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
         }
         // A veth port is watched by its near end, the others where they are.
-        let nsid = match near {
-            Some(_) => None,
-            None => Some(own.nsid_of(&netns).await.map_err(failed)?),
+        let nsid = match port.kind {
+            PortKind::Veth => None,
+            _ => Some(own.nsid_of(&netns).await.map_err(failed)?),
         };
         let mtu = port.mtu.unwrap_or(link.mtu);
         let setup = PortSetup {
@@ -191,8 +192,8 @@ impl Inner {
 
     /// Whether the interface of a port carries frames, as the kernel has it now; none if it is not there.
     pub(super) async fn carries_now(&self, port: &Port, live: &LivePort) -> Result<Option<bool>, ApiError> {
-        let (netns, name, index) = match live.near {
-            Some(_) => (self.own.clone(), port.name.to_string(), live.near),
+        let (netns, name, index) = match live.watched_near() {
+            near @ Some(_) => (self.own.clone(), port.name.to_string(), near),
             None => (self.netns_of(port)?, ifname(port).to_string(), live.inside),
         };
         let link = async { netns.netlink().await?.link_by_name(&name).await };

@@ -100,7 +100,7 @@ impl Inner {
     async fn switch_carrier(&self, port: &Port, near: Option<u32>, id: PortId) -> Result<(), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        if let Some(near) = near {
+        if let Some(near) = near.filter(|_| port.kind == PortKind::Veth) {
             let own = self.own.netlink().await.map_err(failed)?;
             if port.up {
                 own.set_up(near).await

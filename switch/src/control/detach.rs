@@ -34,9 +34,9 @@ impl Inner {
         }
     }
 
-    /// Removes what is left of a veth port whose far end or namespace is out of reach.
+    /// Removes what is left of a port whose far end, device or namespace is out of reach.
     pub(super) async fn forget_near_end(&self, port: &Port) {
-        if port.kind == PortKind::Veth
+        if matches!(port.kind, PortKind::Veth | PortKind::Device)
             && let Err(error) = self.delete_near_end(port).await
         {
             tracing::warn!(port = %port.name, "port {}: can't remove the near end: {error}", port.name);
@@ -67,12 +67,16 @@ impl Inner {
         let before = self.state.devices.remove(&port.name);
         let home = self.home.netlink().await?;
         let Some(link) = home.link_by_name(ifname(port).as_str()).await? else {
-            return Ok(());
+            return self.delete_near_end(port).await;
         };
         gone_is_fine(home.undrop_ingress(link.index).await)?;
+        self.delete_near_end(port).await?;
         let Some(before) = before else { return Ok(()) };
         if before.mtu != link.mtu {
             gone_is_fine(home.set_mtu(link.index, before.mtu).await)?;
+        }
+        if before.promiscuous != link.promiscuous {
+            gone_is_fine(home.set_promiscuous(link.index, before.promiscuous).await)?;
         }
         if !before.up {
             gone_is_fine(home.set_down(link.index).await)?;

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vswitch_api::{Port, PortName, Switch};
+use vswitch_api::{Mac, Port, PortName, Switch};
 
 use super::Inner;
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
 use super::policy::switch_settings;
 use crate::datapath::{PortId, SwitchId, SwitchSetup};
-use crate::fastpath::{FastPath, NearEnd, switch_key};
+use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
 use crate::port::{PortIo, Shadow, Tap};
 
@@ -66,7 +66,8 @@ impl Inner {
         own: &Netlink,
     ) -> Result<PortIo, KernelError> {
         if let Some(fast) = &self.fast {
-            match self.open_shadow(fast, port, near, far, own).await {
+            let mac = port.mac.or(far.mac).unwrap_or(Mac([0; 6]));
+            match self.open_shadow(fast, port, near, mac, own, None).await {
                 Ok(shadow) => return Ok(PortIo::Shadow(shadow)),
                 // It is the faster way, not the only one.
                 Err(error) => {
@@ -78,13 +79,15 @@ impl Inner {
         open_packet(&self.own, near.index, false).await
     }
 
-    async fn open_shadow(
+    /// Opens the shadow TAP of a near end and gives the port its part of the fast path. `mac`: see [`NearEnd::mac`].
+    pub(super) async fn open_shadow(
         &self,
         fast: &Arc<FastPath>,
         port: &Port,
         near: &Link,
-        far: &Link,
+        mac: Mac,
         own: &Netlink,
+        splice: Option<Splice>,
     ) -> Result<Shadow, KernelError> {
         let (name, queues) = (shadow_name(near.index), self.datapath.workers());
         let step = format!("open the shadow {name}");
@@ -109,10 +112,14 @@ impl Inner {
                 near: (near.name.clone(), near.index),
                 shadow: (name.clone(), link.index),
                 dropped: link.tx_dropped,
-                mac: port.mac.or(far.mac).unwrap_or(vswitch_api::Mac([0; 6])),
+                mac,
             };
             let fast = Arc::clone(fast);
-            self.own.run(move || fast.claim(&end)).await?
+            let mut fast = self.own.run(move || fast.claim(&end)).await??;
+            match splice {
+                None => Ok(fast),
+                Some(splice) => self.home.run(move || fast.join(splice).map(|()| fast)).await?,
+            }
         };
         match claimed.await {
             Ok(fast) => Ok(Shadow::new(tap, fast)),

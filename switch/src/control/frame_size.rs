@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use vswitch_api::{Port, PortKind};
+use vswitch_api::{Port, PortKind, SwitchName};
 
 use super::Inner;
 use super::detach::gone_is_fine;
@@ -27,7 +27,7 @@ impl Inner {
         let carried: BTreeMap<_, _> = self
             .switches
             .iter()
-            .map(|(name, id)| (name, self.datapath.kernel_carries_all(*id)))
+            .map(|(name, id)| (name, self.datapath.kernel_carries_all(*id) && !self.has_device(name)))
             .collect();
         let wrong = |port: &Port| {
             let live = self.ports.get(&port.name).filter(|_| port.kind == PortKind::Veth)?;
@@ -46,6 +46,14 @@ impl Inner {
                 live.big_tcp = big;
             }
         }
+    }
+
+    /// A device takes frames of the size that its own driver has: longer ones would be cut up by software.
+    fn has_device(&self, switch: &SwitchName) -> bool {
+        let ports = &self.state.lab.ports;
+        ports
+            .iter()
+            .any(|port| port.kind == PortKind::Device && port.switch == *switch)
     }
 
     async fn set_frame_size(&self, port: &Port, big: bool) -> Result<(), KernelError> {

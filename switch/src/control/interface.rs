@@ -4,6 +4,7 @@ use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, NsName, Port, Route};
 
 use super::attach::{Adopt, Made};
 use super::complete::ifname;
+use super::splice::TakenDevice;
 use super::state::DeviceBefore;
 use super::{Inner, text};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, VethPeer, announce};
@@ -118,7 +119,7 @@ impl Inner {
         port: &Port,
         netns: &NetNs,
         made: &mut Vec<Made>,
-    ) -> Result<(PortIo, Link), ApiError> {
+    ) -> Result<TakenDevice, ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let name = ifname(port);
@@ -134,6 +135,7 @@ impl Inner {
         let before = DeviceBefore {
             up: link.up,
             mtu: link.mtu,
+            promiscuous: link.promiscuous,
         };
         self.state.devices.entry(port.name.clone()).or_insert(before);
         made.push(Made::Ingress);
@@ -142,7 +144,7 @@ impl Inner {
             home.set_mtu(link.index, mtu).await.map_err(failed)?;
         }
         home.set_up(link.index).await.map_err(failed)?;
-        Ok((open_packet(netns, link.index, true).await.map_err(failed)?, link))
+        self.open_device(port, netns, link).await.map_err(failed)
     }
 }
 

@@ -27,6 +27,7 @@ mod namespace;
 mod plan;
 mod policy;
 mod requests;
+mod splice;
 mod start;
 mod state;
 mod text;
@@ -118,7 +119,7 @@ struct LivePort {
     state: PortState,
     reason: Option<String>,
     since: Instant,
-    /// Index of the near end in the own namespace (veth only).
+    /// Index of the near end in the own namespace (veth, and device with the fast path).
     near: Option<u32>,
     /// Index of the interface that its user sees, where it is.
     inside: Option<u32>,
@@ -141,6 +142,11 @@ struct Shut {
 }
 
 impl LivePort {
+    /// The near end if the port is watched by it, and not where its interface is.
+    fn watched_near(&self) -> Option<u32> {
+        self.near.filter(|_| self.nsid.is_none())
+    }
+
     fn missing(reason: String) -> Self {
         Self {
             id: None,

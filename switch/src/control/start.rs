@@ -181,7 +181,7 @@ impl Inner {
             .lab
             .ports
             .iter()
-            .filter(|p| p.kind == PortKind::Veth)
+            .filter(|p| p.kind == PortKind::Veth || (p.kind == PortKind::Device && self.fast.is_some()))
             .map(|p| p.name.as_str())
             .collect();
         let Ok(nl) = self.own.netlink().await else { return };

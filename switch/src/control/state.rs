@@ -85,6 +85,9 @@ pub(super) struct StaticEntry {
 pub(super) struct DeviceBefore {
     pub up: bool,
     pub mtu: u32,
+    /// Not in files from before devices had the fast path.
+    #[serde(default)]
+    pub promiscuous: bool,
 }
 
 impl State {
@@ -276,9 +279,14 @@ mod tests {
             vlan: None,
             port: "red".parse().unwrap(),
         });
-        state
-            .devices
-            .insert("eth1".parse().unwrap(), DeviceBefore { up: true, mtu: 9000 });
+        state.devices.insert(
+            "eth1".parse().unwrap(),
+            DeviceBefore {
+                up: true,
+                mtu: 9000,
+                promiscuous: false,
+            },
+        );
         state
     }
 

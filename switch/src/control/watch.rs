@@ -137,8 +137,8 @@ async fn age(control: Weak<Control>) {
 impl Inner {
     async fn link_changed(&mut self, change: &LinkChange) {
         let found = self.ports.iter().find(|(_, live)| {
-            if live.near.is_some() {
-                change.nsid.is_none() && live.near == Some(change.index)
+            if let Some(near) = live.watched_near() {
+                change.nsid.is_none() && near == change.index
             } else {
                 live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index)
             }

@@ -25,7 +25,7 @@ impl Counter {
 /// Why a frame was dropped. Counters, events and docs use the same words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// Ingress: the virtio-net header does not fit the frame.
+    /// Ingress: the virtio-net header does not fit the frame, or the kernel could not make one (UDP segments before Linux 6.2).
     Malformed,
     /// Ingress: shorter than an Ethernet header.
     Runt,

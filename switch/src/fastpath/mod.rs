@@ -33,12 +33,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vswitch_api::{Mac, SwitchName};
 
-pub use port::{FastPort, NearEnd};
+pub use port::{FastPort, NearEnd, Splice};
 
 use crate::datapath::snapshot::{PortEntry, Snapshot};
 use crate::datapath::{PortId, Replica};
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, SwitchKey, unmount};
+use crate::kernel::bpf::{Bpf, Program, SwitchKey, unmount};
 use replica::SwitchReplica;
 use slots::Slots;
 
@@ -82,6 +82,8 @@ pub struct FastPath {
     slots: Mutex<Slots>,
     /// Slots of the ports in the datapath.
     by_port: Mutex<HashMap<PortId, u16>>,
+    /// Devices that are ports, and the ends of veth pairs beside them.
+    spliced: Mutex<BTreeSet<u32>>,
 }
 
 /// A station that an earlier daemon left in the map, behind a port that was taken over.
@@ -124,6 +126,7 @@ impl FastPath {
             frozen: AtomicBool::new(false),
             slots: Mutex::new(slots),
             by_port: Mutex::default(),
+            spliced: Mutex::default(),
         }))
     }
 
@@ -176,8 +179,18 @@ impl FastPath {
         {
             self.kernel.clear_slot(index);
         }
-        for index in self.kernel.attached().into_iter().filter(|index| !live.contains(index)) {
-            self.kernel.detach(index);
+        let spliced = lock(&self.spliced).clone();
+        for index in self.kernel.splices() {
+            if !spliced.contains(&index) {
+                self.kernel.clear_splice(index);
+            }
+        }
+        for (program, live) in [(Program::FromStation, &live), (Program::FromDevice, &spliced)] {
+            for index in self.kernel.attached(program) {
+                if !live.contains(&index) {
+                    self.kernel.detach(program, index);
+                }
+            }
         }
         let mut stay = Vec::new();
         for (key, place) in self.kernel.stations() {

@@ -23,8 +23,17 @@ pub struct NearEnd {
     pub shadow: (String, u32),
     /// Frames that the shadow TAP has dropped so far.
     pub dropped: u64,
-    /// Address of the interface inside.
+    /// Address of the interface inside; all ones if there is a device behind it.
     pub mac: Mac,
+}
+
+/// What leads from a device to the near end that stands for it: both in the namespace of the device.
+#[derive(Clone, Debug)]
+pub struct Splice {
+    /// Name and index of the device.
+    pub device: (String, u32),
+    /// Name and index of the near end's other end.
+    pub end: (String, u32),
 }
 
 impl NearEnd {
@@ -48,6 +57,8 @@ pub struct FastPort {
     before: FastCounters,
     /// Frames that the shadow TAP dropped: before the port came, and as far as is known.
     dropped: (u64, AtomicU64),
+    /// Of a device port.
+    splice: Option<Splice>,
 }
 
 impl FastPort {
@@ -55,6 +66,7 @@ impl FastPort {
         Self {
             dropped: (dropped, AtomicU64::new(dropped)),
             before: fast.kernel.counters(slot),
+            splice: None,
             fast,
             slot,
             record,
@@ -83,6 +95,22 @@ impl FastPort {
         // The shadow first: what is sent to it by the other program has a way back.
         kernel.attach(Program::ToStation, &end.shadow.0, end.shadow.1)?;
         kernel.attach(Program::FromStation, &end.near.0, end.near.1)
+    }
+
+    /// Leads all that comes in at a device to the near end, and the other way round. The calling thread is in the namespace of the
+    /// device.
+    ///
+    /// # Errors
+    /// The kernel refused a step; what was done goes with this port.
+    pub fn join(&mut self, splice: Splice) -> Result<(), KernelError> {
+        let (device, end) = (splice.device.clone(), splice.end.clone());
+        lock(&self.fast.spliced).extend([device.1, end.1]);
+        self.splice = Some(splice);
+        let kernel = &self.fast.kernel;
+        kernel.set_splice(end.1, device.1)?;
+        kernel.set_splice(device.1, end.1)?;
+        kernel.attach(Program::ToDevice, &end.0, end.1)?;
+        kernel.attach(Program::FromDevice, &device.0, device.1)
     }
 
     /// The port is in the datapath under this index: stations behind it go into the map.
@@ -147,11 +175,23 @@ impl Drop for FastPort {
         if self.fast.is_frozen() {
             return;
         }
+        let kernel = &self.fast.kernel;
+        if let Some(Splice { device, end }) = &self.splice {
+            let mut spliced = lock(&self.fast.spliced);
+            for (program, index) in [(Program::FromDevice, device.1), (Program::ToDevice, end.1)] {
+                kernel.clear_splice(index);
+                kernel.detach(program, index);
+                spliced.remove(&index);
+            }
+        }
         // Cleared before the slot can be given to another port.
         self.fast.clear(self.slot);
-        for index in [self.record.near, self.record.shadow] {
-            self.fast.kernel.clear_slot(index);
-            self.fast.kernel.detach(index);
+        for (program, index) in [
+            (Program::FromStation, self.record.near),
+            (Program::ToStation, self.record.shadow),
+        ] {
+            kernel.clear_slot(index);
+            kernel.detach(program, index);
         }
         slots.free(self.slot);
     }

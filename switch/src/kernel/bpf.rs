@@ -135,6 +135,7 @@ pub struct Bpf {
     fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
     ports: Mutex<Array<MapData, PortRecord>>,
     slots: Mutex<HashMap<MapData, u32, u32>>,
+    splices: Mutex<HashMap<MapData, u32, u32>>,
     counts: PerCpuArray<MapData, FastCounters>,
 }
 
@@ -160,8 +161,8 @@ impl Bpf {
         made.map_err(|error| KernelError::new(format!("make the folder {}", dir.display()), error))?;
         let load = |dir: &Path| EbpfLoader::new().default_map_pin_directory(dir).load(object);
         let mut programs = load(&dir).map_err(|error| failed("load the maps", error))?;
-        for name in [Program::FromStation, Program::ToStation] {
-            let program = classifier(&mut programs, name)?;
+        for program in Program::ALL {
+            let program = classifier(&mut programs, program)?;
             program.load().map_err(|error| failed("load the programs", error))?;
         }
         fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(
@@ -175,6 +176,7 @@ impl Bpf {
             fdb: Mutex::new(map(&mut programs, "fdb")?),
             ports: Mutex::new(map(&mut programs, "ports")?),
             slots: Mutex::new(map(&mut programs, "slots")?),
+            splices: Mutex::new(map(&mut programs, "splices")?),
             counts: map(&mut programs, "counts")?,
             dir,
             hook: Hook::Tcx,
@@ -192,7 +194,7 @@ impl Bpf {
         } else {
             self.attach(Program::ToStation, name, index)
         };
-        self.detach(index);
+        self.detach(Program::ToStation, index);
         let Err(error) = tcx else { return Ok(()) };
         self.hook = Hook::Clsact;
         let mut programs = lock(&self.programs);
@@ -210,11 +212,11 @@ impl Bpf {
         let step = format!("attach a program to {name}");
         let mut programs = lock(&self.programs);
         let classifier = classifier(&mut programs, program)?;
-        let pin = self.pin(index);
+        let pin = self.pin(program, index);
         if self.hook == Hook::Clsact {
             clsact::attach(classifier, name).map_err(|error| failed(&format!("{step} (clsact)"), error))?;
             // A link of a daemon that had tcx comes first otherwise.
-            self.detach(index);
+            self.detach(program, index);
             return Ok(());
         }
         if let Ok(old) = PinnedLink::from_pin(&pin) {
@@ -237,19 +239,25 @@ impl Bpf {
     }
 
     /// Takes the program from an interface; fine if it has none. A filter stays, and drops what comes as soon as the interface has
-    /// no slot.
-    pub fn detach(&self, index: u32) {
-        remove_tree(&self.pin(index));
+    /// no slot or splice.
+    pub fn detach(&self, program: Program, index: u32) {
+        remove_tree(&self.pin(program, index));
     }
 
-    /// Interfaces that have, or had, a program.
-    pub fn attached(&self) -> Vec<u32> {
-        let index = |path: PathBuf| path.file_name()?.to_str()?.strip_prefix("link")?.parse().ok();
+    /// Interfaces that have, or had, this program or the one beside it.
+    pub fn attached(&self, program: Program) -> Vec<u32> {
+        let index = |path: PathBuf| {
+            path.file_name()?
+                .to_str()?
+                .strip_prefix(program.pin_name())?
+                .parse()
+                .ok()
+        };
         entries(&self.dir).filter_map(index).collect()
     }
 
-    fn pin(&self, index: u32) -> PathBuf {
-        self.dir.join(format!("link{index}"))
+    fn pin(&self, program: Program, index: u32) -> PathBuf {
+        self.dir.join(format!("{}{index}", program.pin_name()))
     }
 
     /// Puts a station in or moves it.
@@ -318,6 +326,25 @@ impl Bpf {
         lock(&self.slots).iter().filter_map(Result::ok).collect()
     }
 
+    /// Joins two interfaces of a device's namespace: what comes in at `from` goes to `to`.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set_splice(&self, from: u32, to: u32) -> Result<(), KernelError> {
+        let set = lock(&self.splices).insert(from, to, 0);
+        set.map_err(|error| failed("write a splice", error))
+    }
+
+    /// Forgets where what comes in at an interface of a device's namespace goes.
+    pub fn clear_splice(&self, from: u32) {
+        let _ = lock(&self.splices).remove(&from);
+    }
+
+    /// Interfaces of a device's namespace from which something leads elsewhere.
+    pub fn splices(&self) -> Vec<u32> {
+        lock(&self.splices).keys().filter_map(Result::ok).collect()
+    }
+
     /// What was forwarded from and to the port of this slot, since the maps were made.
     pub fn counters(&self, slot: u16) -> FastCounters {
         let mut total = FastCounters::default();
@@ -345,13 +372,29 @@ enum Hook {
     Clsact,
 }
 
-/// The two programs.
+/// The programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// Ingress of a near end.
     FromStation,
     /// Ingress of a shadow TAP.
     ToStation,
+    /// Ingress of a device.
+    FromDevice,
+    /// Ingress of the end of a splice beside its device.
+    ToDevice,
+}
+
+impl Program {
+    const ALL: [Self; 4] = [Self::FromStation, Self::ToStation, Self::FromDevice, Self::ToDevice];
+
+    /// Beginning of the name of its link: indices of interfaces are those of a namespace.
+    fn pin_name(self) -> &'static str {
+        match self {
+            Self::FromStation | Self::ToStation => "link",
+            Self::FromDevice | Self::ToDevice => "home",
+        }
+    }
 }
 
 /// Waits until no program runs any more that may have read the maps as they were before.
@@ -426,6 +469,8 @@ fn classifier(programs: &mut Ebpf, program: Program) -> Result<&mut SchedClassif
     let name = match program {
         Program::FromStation => "from_station",
         Program::ToStation => "to_station",
+        Program::FromDevice => "from_device",
+        Program::ToDevice => "to_device",
     };
     let program = programs
         .program_mut(name)

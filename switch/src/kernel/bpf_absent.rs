@@ -69,12 +69,14 @@ pub struct FastCounters {
     pub tx_bytes: u64,
 }
 
-/// The two programs.
+/// The programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "as in the module that it stands in for")]
 pub enum Program {
     FromStation,
     ToStation,
+    FromDevice,
+    ToDevice,
 }
 
 /// The loaded programs: there is no value of it.
@@ -100,11 +102,11 @@ impl Bpf {
         match self.0 {}
     }
 
-    pub fn detach(&self, _index: u32) {
+    pub fn detach(&self, _program: Program, _index: u32) {
         match self.0 {}
     }
 
-    pub fn attached(&self) -> Vec<u32> {
+    pub fn attached(&self, _program: Program) -> Vec<u32> {
         match self.0 {}
     }
 
@@ -145,6 +147,18 @@ impl Bpf {
     }
 
     pub fn slots(&self) -> Vec<(u32, u32)> {
+        match self.0 {}
+    }
+
+    pub fn set_splice(&self, _from: u32, _to: u32) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn clear_splice(&self, _from: u32) {
+        match self.0 {}
+    }
+
+    pub fn splices(&self) -> Vec<u32> {
         match self.0 {}
     }
 

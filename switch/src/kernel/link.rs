@@ -26,6 +26,8 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up (IFF_UP).
     pub up: bool,
+    /// Somebody set it to take all frames (IFF_PROMISC).
+    pub promiscuous: bool,
     /// Has carrier (IFF_LOWER_UP): for a veth, the other end is up.
     pub carrier: bool,
     /// Driver's word for its kind: `veth`, `tun`, `bridge`; none for hardware.
@@ -63,6 +65,7 @@ impl Link {
             mac: None,
             mtu: 0,
             up: header.flags.contains(LinkFlags::Up),
+            promiscuous: header.flags.contains(LinkFlags::Promisc),
             carrier: header.flags.contains(LinkFlags::LowerUp),
             kind: None,
             peer_index: None,
@@ -147,6 +150,12 @@ impl Netlink {
     /// Sets an interface administratively down.
     pub async fn set_down(&self, index: u32) -> Result<(), KernelError> {
         self.change(index, "set", "down", LinkMessageBuilder::down).await
+    }
+
+    /// Makes an interface take all frames, or only those for itself.
+    pub async fn set_promiscuous(&self, index: u32, on: bool) -> Result<(), KernelError> {
+        let value = if on { "promiscuous" } else { "not promiscuous" };
+        self.change(index, "set", value, |link| link.promiscuous(on)).await
     }
 
     /// Sets the MTU of an interface, in bytes of layer-3 payload.

@@ -19,6 +19,7 @@ use super::netlink::Netlink;
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
 const TC_ACT_SHOT: u32 = 2;
+const MIN_EGRESS: u16 = 0xfff3;
 
 /// Before every other filter.
 pub(super) const PRIORITY: u16 = 1;
@@ -64,10 +65,34 @@ impl Netlink {
         let qdisc = self.handle.qdisc().add(index).ingress().execute().await;
         // An ingress or clsact qdisc that is there already serves as well.
         unless_exists(qdisc.map_err(self.failed(&what)))?;
-        let mut filter = filter_message(index);
+        self.add_filter(filter_message(index, TcHandle::MIN_INGRESS), flags, &what)
+            .await
+    }
+
+    /// Drops all that the own stack sends by an interface. Fine if it does so already.
+    ///
+    /// # Errors
+    /// ENODEV if the interface is gone, ENOENT if the kernel lacks cls_bpf or clsact.
+    pub async fn drop_egress(&self, index: u32) -> Result<(), KernelError> {
+        let what = format!("drop what is sent by interface {index}");
+        let mut qdisc = TcMessage::with_index(index.cast_signed());
+        qdisc.header.parent = TcHandle::CLSACT;
+        qdisc.header.handle = TcHandle {
+            minor: 0,
+            ..TcHandle::CLSACT
+        };
+        qdisc.attributes.push(TcAttribute::Kind("clsact".into()));
+        let add = RouteNetlinkMessage::NewQueueDiscipline(qdisc);
+        let added = self.request(add, NLM_F_CREATE | NLM_F_EXCL).await.map(drop);
+        unless_exists(added.map_err(self.failed(&what)))?;
+        let filter = filter_message(index.cast_signed(), MIN_EGRESS);
+        self.add_filter(filter, NLM_F_CREATE | NLM_F_EXCL, &what).await
+    }
+
+    async fn add_filter(&self, mut filter: TcMessage, flags: u16, what: &str) -> Result<(), KernelError> {
         filter.attributes.push(TcAttribute::Options(drop_all()));
         let add = RouteNetlinkMessage::NewTrafficFilter(filter);
-        unless_exists(self.request(add, flags).await.map(drop).map_err(self.failed(&what)))
+        unless_exists(self.request(add, flags).await.map(drop).map_err(self.failed(what)))
     }
 
     /// Undoes [`Netlink::drop_ingress`]: removes its filter, and the ingress qdisc unless others use it.
@@ -77,7 +102,7 @@ impl Netlink {
     pub async fn undrop_ingress(&self, index: u32) -> Result<(), KernelError> {
         let what = format!("stop dropping what arrives at interface {index}");
         let index = index.cast_signed();
-        let delete = RouteNetlinkMessage::DelTrafficFilter(filter_message(index));
+        let delete = RouteNetlinkMessage::DelTrafficFilter(filter_message(index, TcHandle::MIN_INGRESS));
         match self.request(delete, 0).await.map_err(self.failed(&what)) {
             // The kernel says EINVAL when there is no qdisc, ENOENT when there is no such filter.
             Err(e) if matches!(e.errno(), Some(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)) => {}
@@ -111,12 +136,12 @@ fn unless_exists(result: Result<(), KernelError>) -> Result<(), KernelError> {
     result.or_else(|e| if e.is_exists() { Ok(()) } else { Err(e) })
 }
 
-/// Names our filter.
-fn filter_message(index: i32) -> TcMessage {
+/// Names our filter on one side of an interface.
+fn filter_message(index: i32, side: u16) -> TcMessage {
     let mut message = TcMessage::with_index(index);
     message.header.parent = TcHandle {
         major: 0xffff,
-        minor: TcHandle::MIN_INGRESS,
+        minor: side,
     };
     message.header.handle = FILTER_HANDLE.into();
     let all_protocols = u16::to_be(libc::ETH_P_ALL as u16);

@@ -128,6 +128,12 @@ impl Batch {
         }
     }
 
+    /// Takes a frame that the kernel had but could not describe: no header says what this one says, so it is dropped as malformed.
+    pub fn push_undescribed(&mut self) {
+        self.tail()[..VNET_HDR_LEN].fill(0xff);
+        self.push(VNET_HDR_LEN);
+    }
+
     /// The VLAN that the i-th frame was put into.
     pub fn vlan(&self, i: usize) -> FrameVlan {
         self.vlans[i]
@@ -240,5 +246,19 @@ fn shift_offloads(wire: &mut [u8], shift: impl Fn(u16, u16) -> u16) {
 impl Default for Batch {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::VnetHeader;
+
+    #[test]
+    fn a_frame_that_could_not_be_described_has_no_header_that_anybody_takes() {
+        let mut batch = Batch::new();
+        batch.push_undescribed();
+        assert!(batch.frame(0).is_empty());
+        assert!(VnetHeader::parse(batch.wire(0).first_chunk().unwrap()).is_err());
     }
 }

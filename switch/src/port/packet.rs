@@ -42,6 +42,11 @@ impl PacketPort {
             // ENETDOWN: the interface went down; its link event tells control.
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN) => 0,
+                // The frame is gone: its kind of GSO has no name in the header. UDP segments have one since Linux 6.2.
+                Some(libc::EINVAL) => {
+                    batch.push_undescribed();
+                    return Ok(());
+                }
                 _ => return Err(error),
             },
         };

@@ -209,7 +209,13 @@ impl<'a> DemoLab<'a> {
                 eprintln!("{from:>10} -> {to:<10} {address:<14} {time}");
                 Ok(())
             }
-            _ => bail!("{from} gets no answer from {to} at {address}\n{said}\n{}", self.log()),
+            _ => {
+                let cause = String::from_utf8_lossy(&output.stderr);
+                bail!(
+                    "{from} gets no answer from {to} at {address}\n{said}{cause}\n{}",
+                    self.log()
+                )
+            }
         }
     }
 

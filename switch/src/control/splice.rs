@@ -1,0 +1,124 @@
+//! Device ports on the kernel fast path.
+//!
+//! A program can redirect frames to interfaces of its own namespace only, and a device stays where it is. So a veth pair, the
+//! splice, leads from there to the daemon's namespace: its end there is the port's near end like that of a veth port, its other
+//! end stands beside the device and belongs to the two programs that pass frames on between the two.
+
+use std::sync::Arc;
+
+use vswitch_api::{Mac, Port};
+
+use super::Inner;
+use super::interface::open_packet;
+use crate::fastpath::{FastPath, Splice};
+use crate::kernel::{KernelError, Link, NetNs, Netlink, VethPeer};
+use crate::port::{PortIo, Shadow};
+
+/// Frames are measured by the MTU of the near end, on their way in and out.
+const MAX_MTU: u32 = 65_535;
+
+/// A device that is a port now.
+pub(super) struct TakenDevice {
+    pub io: PortIo,
+    /// Index of the near end, if there is one.
+    pub near: Option<u32>,
+    pub link: Link,
+}
+
+impl Inner {
+    /// Connects a device: by the kernel fast path, else by a packet socket.
+    pub(super) async fn open_device(
+        &self,
+        port: &Port,
+        home: &NetNs,
+        device: Link,
+    ) -> Result<TakenDevice, KernelError> {
+        if let Some(fast) = &self.fast {
+            match self.splice(fast, port, home, &device).await {
+                Ok((shadow, near)) => {
+                    return Ok(TakenDevice {
+                        io: PortIo::Shadow(shadow),
+                        near: Some(near),
+                        link: device,
+                    });
+                }
+                // It is the faster way, not the only one.
+                Err(error) => {
+                    tracing::warn!(port = %port.name, "port {}: without the kernel fast path: {error}", port.name);
+                    self.delete_near_end(port).await?;
+                }
+            }
+        }
+        Ok(TakenDevice {
+            io: open_packet(home, device.index, true).await?,
+            near: None,
+            link: device,
+        })
+    }
+
+    async fn splice(
+        &self,
+        fast: &Arc<FastPath>,
+        port: &Port,
+        home: &NetNs,
+        device: &Link,
+    ) -> Result<(Shadow, u32), KernelError> {
+        let (own, beside) = (self.own.netlink().await?, home.netlink().await?);
+        let (near, end) = make_ends(port, home, device, &own, &beside).await?;
+        // A packet socket takes all frames as long as it is open. The fast path is to outlive the daemon.
+        beside.set_promiscuous(device.index, true).await?;
+        own.set_up(near.index).await?;
+        beside.set_up(end.index).await?;
+        let splice = Splice {
+            device: (device.name.clone(), device.index),
+            end: (end.name, end.index),
+        };
+        let shadow = self
+            .open_shadow(fast, port, &near, Mac::BROADCAST, &own, Some(splice))
+            .await?;
+        Ok((shadow, near.index))
+    }
+}
+
+/// The splice's two ends: those that are there, or new ones.
+async fn make_ends(
+    port: &Port,
+    home: &NetNs,
+    device: &Link,
+    own: &Netlink,
+    beside: &Netlink,
+) -> Result<(Link, Link), KernelError> {
+    let mtu = port.mtu.unwrap_or(device.mtu);
+    let (near_name, end_name) = (port.name.as_str(), format!("vs-{}", device.index));
+    let near = own.link_by_name(near_name).await?;
+    let end = beside.link_by_name(&end_name).await?;
+    match (near, end) {
+        (Some(near), Some(end)) if near.peer_index == Some(end.index) && end.peer_index == Some(near.index) => {
+            own.set_mtu(near.index, mtu).await?;
+            return Ok((near, end));
+        }
+        // Nothing but a near end of ours is in the own namespace: one that leads elsewhere is left from before.
+        (Some(stale), _) => own.delete_link(stale.index).await?,
+        _ => {}
+    }
+    let [a, b, c, d] = device.index.to_be_bytes();
+    let peer = VethPeer {
+        netns: home,
+        name: &end_name,
+        // On no wire, but the kernel wants one.
+        mac: Mac([2, 0x76, a, b, c, d]),
+    };
+    own.add_veth(near_name, mtu, peer).await?;
+    let there = |link: Option<Link>| {
+        let gone = || KernelError::new(format!("find the veth pair {near_name}"), nix::errno::Errno::ENODEV);
+        link.ok_or_else(gone)
+    };
+    let near = there(own.link_by_name(near_name).await?)?;
+    let end = there(beside.link_by_name(&end_name).await?)?;
+    own.drop_ingress(near.index).await?;
+    // The host sees an interface and may greet its neighbours by it.
+    beside.drop_egress(end.index).await?;
+    beside.drop_ingress(end.index).await?;
+    beside.set_mtu(end.index, MAX_MTU).await?;
+    Ok((near, end))
+}
