@@ -1,7 +1,9 @@
 //! Namespaces are those of `ip netns`; what vswitch did not make it does not remove.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
+use nix::sys::signal::Signal;
 use vswitch_tests::api::PortKind;
 use vswitch_tests::api::view::{NamespaceSummary, NamespaceView};
 use vswitch_tests::{Lab, Place, Station, run, wait_for};
@@ -74,6 +76,30 @@ fn a_namespace_made_elsewhere_is_used_and_never_deleted() {
     assert_eq!(names(), ["theirs"]);
     let links = Place::named("theirs").run_ok("ip -br link");
     assert!(links.contains("marker") && !links.contains("eth0"), "{links}");
+}
+
+#[test]
+fn a_namespace_of_the_same_name_and_number_is_not_ours() {
+    let mut lab = Lab::new();
+    lab.ok("ns add red");
+    lab.ok("ns add blue");
+    let number = || fs::metadata("/run/netns/red").unwrap().ino();
+    let first = number();
+    // The daemon sleeps through it, and finds a name that it made. The kernel gives numbers again, which takes some tries.
+    lab.daemon().signal(Signal::SIGSTOP);
+    let mut others = 0;
+    loop {
+        run("ip netns del red");
+        run("ip netns add red");
+        if number() == first {
+            break;
+        }
+        others += 1;
+        assert!(others < 1000, "no namespace has the number again");
+    }
+    lab.daemon().signal(Signal::SIGCONT);
+    lab.ok("reset --yes");
+    assert_eq!(names(), ["red"], "what somebody else made is gone");
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Inner {
             return false;
         };
         let mut owned = self.state.namespaces.iter().filter(|owned| owned.name == *name);
-        owned.any(|owned| owned.is(netns.id(), &self.boot_id))
+        owned.any(|owned| owned.is(&netns, &self.boot_id))
     }
 
     /// The namespace of that name.
@@ -50,7 +50,7 @@ impl Inner {
     pub(super) async fn add_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
         let failed = |error: &_| text::kernel(text::namespace(name), error);
         let netns = self.named.create(name).await.map_err(|error| failed(&error))?;
-        let owned = OwnedNamespace::new(name.clone(), netns.id(), &self.boot_id);
+        let owned = OwnedNamespace::new(name.clone(), &netns, &self.boot_id);
         if let Err(error) = self.journal.add_namespace(&owned) {
             if let Err(error) = self.named.delete(name) {
                 tracing::error!("can't undo a step of a failed command: {error}");

@@ -163,7 +163,7 @@ impl Inner {
             self.detach_cable(cable, &mut warnings).await;
         }
         for made in note.namespaces.iter().filter(|made| !needed.contains(&made.name)) {
-            let still = matches!(self.named.open(&made.name), Ok(Some(netns)) if made.is(netns.id(), &self.boot_id));
+            let still = matches!(self.named.open(&made.name), Ok(Some(netns)) if made.is(&netns, &self.boot_id));
             if still && let Err(error) = self.named.delete(&made.name) {
                 warnings.push(error.to_string());
             }

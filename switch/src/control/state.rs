@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
 use vswitch_api::{Cable, Lab, Mac, NsName, Port, PortName, SwitchName};
 
-use crate::kernel::NetNsId;
+use crate::kernel::{NetNs, NetNsId};
 
 /// Version of the file's format. A file of another version is set aside like a corrupt one.
 const VERSION: u32 = 1;
@@ -43,17 +43,22 @@ pub(super) struct OwnedNamespace {
     pub name: NsName,
     pub dev: u64,
     pub ino: u64,
-    /// Inode numbers start again at each boot.
+    /// Inode numbers and cookies start again at each boot.
     pub boot_id: String,
+    /// [`NetNs::cookie`]; none in files from before it was kept.
+    #[serde(default)]
+    pub cookie: Option<u64>,
 }
 
 impl OwnedNamespace {
-    pub fn new(name: NsName, id: NetNsId, boot_id: &str) -> Self {
+    pub fn new(name: NsName, netns: &NetNs, boot_id: &str) -> Self {
+        let NetNsId { dev, ino } = netns.id();
         Self {
             name,
-            dev: id.dev,
-            ino: id.ino,
+            dev,
+            ino,
             boot_id: boot_id.to_owned(),
+            cookie: netns.cookie(),
         }
     }
 
@@ -63,8 +68,11 @@ impl OwnedNamespace {
     }
 
     /// Whether the namespace that now has this name is still the one that vswitch made.
-    pub fn is(&self, id: NetNsId, boot_id: &str) -> bool {
-        self.dev == id.dev && self.ino == id.ino && self.boot_id == boot_id
+    pub fn is(&self, netns: &NetNs, boot_id: &str) -> bool {
+        let NetNsId { dev, ino } = netns.id();
+        // The kernel may have given the inode's number to another one.
+        let same_cookie = || self.cookie.is_none() || self.cookie == netns.cookie();
+        (self.dev, self.ino) == (dev, ino) && self.boot_id == boot_id && same_cookie()
     }
 }
 
@@ -266,13 +274,10 @@ mod tests {
         let mut state = State::new();
         let red = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth);
         state.lab.ports.push(red);
-        let id = NetNsId {
-            dev: 4,
-            ino: 4_026_532_000,
-        };
+        let here = NetNs::current().unwrap();
         state
             .namespaces
-            .push(OwnedNamespace::new("red".parse().unwrap(), id, "boot"));
+            .push(OwnedNamespace::new("red".parse().unwrap(), &here, "boot"));
         state.fdb.push(StaticEntry {
             switch: "main".parse().unwrap(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -330,11 +335,19 @@ mod tests {
 
     #[test]
     fn a_namespace_is_ours_only_within_the_boot_that_made_it() {
-        let id = NetNsId { dev: 4, ino: 7 };
-        let owned = OwnedNamespace::new("red".parse().unwrap(), id, "boot-1");
-        assert!(owned.is(id, "boot-1"));
-        assert!(!owned.is(id, "boot-2"));
-        assert!(!owned.is(NetNsId { dev: 4, ino: 8 }, "boot-1"));
+        let here = NetNs::current().unwrap();
+        let owned = OwnedNamespace::new("red".parse().unwrap(), &here, "boot-1");
+        assert!(owned.is(&here, "boot-1"));
+        assert!(!owned.is(&here, "boot-2"));
+        let before = |change: fn(&mut OwnedNamespace)| {
+            let mut other = owned.clone();
+            change(&mut other);
+            other
+        };
+        assert!(!before(|other| other.ino += 1).is(&here, "boot-1"));
+        // The same number, but not the same namespace.
+        assert!(!before(|other| other.cookie = Some(0)).is(&here, "boot-1"));
+        assert!(before(|other| other.cookie = None).is(&here, "boot-1"));
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::sync::Arc;
 use std::thread;
 
@@ -24,6 +26,8 @@ use vswitch_api::name::NsName;
 
 use super::error::KernelError;
 
+/// asm-generic/socket.h, which all architectures follow that Rust's standard library knows but SPARC and PA-RISC.
+const SO_NETNS_COOKIE: libc::c_int = 71;
 /// The calling thread's own network namespace. (`/proc/self` would be that of the main thread.)
 const THREAD_NETNS: &str = "/proc/thread-self/ns/net";
 
@@ -95,6 +99,29 @@ impl NetNs {
     /// Identity of the namespace.
     pub fn id(&self) -> NetNsId {
         self.0.id
+    }
+
+    /// A number that no other namespace gets until the next boot (SO_NETNS_COOKIE, Linux 5.14); none if the kernel has none.
+    pub fn cookie(&self) -> Option<u64> {
+        let read = || {
+            setns(self, CloneFlags::CLONE_NEWNET).ok()?;
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+            let (mut cookie, mut length) = (0u64, size_of::<u64>() as libc::socklen_t);
+            // SAFETY: the pointers are valid for the call, and `length` is the size of `cookie`.
+            let result = unsafe {
+                let value = ptr::from_mut(&mut cookie).cast();
+                libc::getsockopt(
+                    socket.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    SO_NETNS_COOKIE,
+                    value,
+                    &mut length,
+                )
+            };
+            (result == 0).then_some(cookie)
+        };
+        // A thread can't reliably return to where it was.
+        thread::scope(|scope| scope.spawn(read).join().ok().flatten())
     }
 
     /// Runs `f` on a thread of its own that has entered the namespace.
