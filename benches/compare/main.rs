@@ -17,10 +17,8 @@ mod sandbox;
 mod scale;
 mod suite;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,7 +26,7 @@ use generator::Generator;
 use lab::Lab;
 use measure::{Group, Lengths, Sample, measure};
 use peers::Peer;
-use report::{Failure, Machine, PeerSample, Report, Settings};
+use report::{Failure, Files, Machine, PeerSample, Report, Settings};
 
 /// Compares this switch with others, in private namespaces that leave nothing behind. Needs root.
 #[derive(Parser)]
@@ -145,19 +143,6 @@ struct Compare {
     files: Files,
 }
 
-#[derive(Args)]
-struct Files {
-    /// Write all figures here
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a chart of them here
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
-    /// Write the tables into this document, in place of the last ones
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
@@ -189,21 +174,6 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     Ok(())
 }
 
-impl Files {
-    /// Said before a long run and not after it.
-    fn check_directories(&self) -> Result<()> {
-        for path in [&self.json, &self.svg, &self.markdown].into_iter().flatten() {
-            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-            ensure!(
-                directory.is_none_or(Path::is_dir),
-                "{}: there is no such directory",
-                path.display()
-            );
-        }
-        Ok(())
-    }
-}
-
 fn run_suite(arguments: &Suite) -> Result<()> {
     arguments.files.check_directories()?;
     let peers = if arguments.peers.is_empty() {
@@ -220,8 +190,8 @@ fn run_suite(arguments: &Suite) -> Result<()> {
     );
     let suite = suite::run(&peers, lengths)?;
     println!("{}", suite.text());
-    let Files { json, svg, markdown } = &arguments.files;
-    suite.write(json.as_deref(), svg.as_deref(), markdown.as_deref())?;
+    let section = |chart: Option<&str>| suite.section(chart);
+    arguments.files.write(&suite, &suite.chart(), suite::SECTION, section)?;
     suite.check()
 }
 
@@ -269,16 +239,10 @@ fn compare(arguments: &Compare) -> Result<()> {
     report.summary = report::summarise(&settings.peers, &report.samples);
 
     println!("{}", report::text(&report));
-    let Files { json, svg, markdown } = &arguments.files;
-    if let Some(path) = json {
-        write(path, &serde_json::to_string_pretty(&report)?)?;
-    }
-    if let Some(path) = svg {
-        write(path, &report::chart(&report))?;
-    }
-    if let Some(path) = markdown {
-        report::write_section(path, &report, svg.as_deref())?;
-    }
+    let section = |chart: Option<&str>| report::section(&report, chart);
+    arguments
+        .files
+        .write(&report, &report::chart(&report), report::SECTION, section)?;
     match report.failures.len() {
         0 => Ok(()),
         failures => bail!("{failures} of {} tries failed", report.samples.len()),
@@ -315,8 +279,4 @@ fn installed(asked: &[Peer]) -> Result<Vec<Peer>> {
         }
     }
     Ok(peers)
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| path.display().to_string())
 }

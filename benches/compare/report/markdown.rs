@@ -8,22 +8,8 @@ use std::path::Path;
 
 use super::{Report, table};
 
-const SECTION: &str = "compare";
-
-/// Puts the report into `file` in place of the last one, or at its end; makes the file if it is not there.
-///
-/// # Errors
-/// If the file can't be read or written, or one of the two marks in it is missing.
-pub fn write_section(file: &Path, report: &Report, chart: Option<&Path>) -> Result<()> {
-    let section = section(
-        report,
-        chart
-            .and_then(Path::file_name)
-            .map(|name| name.to_string_lossy())
-            .as_deref(),
-    );
-    write_between(file, SECTION, &section)
-}
+/// Name of the marks.
+pub const SECTION: &str = "compare";
 
 /// Puts `section` between the marks of this name in `file`, or with them at its end; makes the file if it is not there.
 ///
@@ -38,7 +24,8 @@ pub fn write_between(file: &Path, name: &str, section: &str) -> Result<()> {
     fs::write(file, new).with_context(|| file.display().to_string())
 }
 
-fn section(report: &Report, chart: Option<&str>) -> String {
+/// The report; `chart`: how to link its chart.
+pub fn section(report: &Report, chart: Option<&str>) -> String {
     let machine = &report.machine;
     let seconds = report.settings.seconds;
     let mut text = String::from("## Side by side with other switches\n\n");

@@ -1,5 +1,6 @@
 //! What comes out of a run: medians, ratios to the Linux bridge, and the ways to show them.
 
+mod files;
 mod machine;
 mod markdown;
 mod svg;
@@ -10,8 +11,9 @@ use std::collections::BTreeMap;
 
 use crate::measure::{Group, Lengths, Metric, Sample};
 use crate::peers::Peer;
+pub use files::Files;
 pub use machine::Machine;
-pub use markdown::{write_between, write_section};
+pub use markdown::{SECTION, section};
 pub use svg::chart;
 pub use table::text;
 

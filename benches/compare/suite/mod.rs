@@ -7,15 +7,13 @@ mod rfc2544;
 mod rfc2889;
 mod scaling;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::peers::Peer;
-use crate::report::{Machine, write_between};
+use crate::report::Machine;
 use curve::Curve;
 
 /// Without a wish: what has many ports. VDE has not, and Open vSwitch's other ports are in the comparison.
@@ -26,7 +24,8 @@ pub const PEERS: [Peer; 5] = [
     Peer::VswitchTap,
     Peer::Ovs,
 ];
-const SECTION: &str = "suite";
+/// Name of the marks in the document.
+pub const SECTION: &str = "suite";
 /// A search ends within a hundredth of its range.
 const STEPS: u32 = 7;
 
@@ -104,22 +103,9 @@ pub fn run(peers: &[Peer], lengths: Lengths) -> Result<Suite> {
 }
 
 impl Suite {
-    /// Prints nothing; writes what is asked for.
-    ///
-    /// # Errors
-    /// If a file can't be written.
-    pub fn write(&self, json: Option<&Path>, svg: Option<&Path>, markdown: Option<&Path>) -> Result<()> {
-        let write = |path: &Path, text: String| fs::write(path, text).with_context(|| path.display().to_string());
-        if let Some(path) = json {
-            write(path, serde_json::to_string_pretty(self)? + "\n")?;
-        }
-        if let Some(path) = svg {
-            write(path, curve::chart(&self.curves))?;
-        }
-        if let Some(path) = markdown {
-            write_between(path, SECTION, &self.section(svg))?;
-        }
-        Ok(())
+    /// The curves drawn.
+    pub fn chart(&self) -> String {
+        curve::chart(&self.curves)
     }
 
     /// The tables for a terminal.
@@ -136,7 +122,8 @@ impl Suite {
         }
     }
 
-    fn section(&self, chart: Option<&Path>) -> String {
+    /// The tables for a document; `chart`: how to link the chart.
+    pub fn section(&self, chart: Option<&str>) -> String {
         let Machine {
             cpu,
             cores,
@@ -155,12 +142,8 @@ impl Suite {
              sequence; a trial takes {trial:?} and passes with at most {loss_percent} % of loss; TCP {tcp_seconds} s a run. \
              The generator and the receiving ends run on the same cores as the switch.\n\n"
         );
-        if let Some(name) = chart.and_then(Path::file_name) {
-            let _ = write!(
-                text,
-                "![Curves of each switch](benchmarks/{})\n\n",
-                name.to_string_lossy()
-            );
+        if let Some(chart) = chart {
+            let _ = write!(text, "![Curves of each switch]({chart})\n\n");
         }
         text.push_str(&curve::markdown(&self.curves));
         for failure in &self.failures {
