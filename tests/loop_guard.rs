@@ -1,10 +1,14 @@
 //! A loop is found and cut, and what is no loop is left alone.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use vswitch_tests::api::view::PortState;
 use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::frame::{mac, probe};
 use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{Lab, Station, run, wait_for};
+use vswitch_tests::{DEADLINE, Lab, Station, run, wait_for};
 
 /// Two switches, joined by two cables. The first broadcast would go round for ever.
 #[test]
@@ -117,12 +121,20 @@ fn when_a_station_flaps_is_a_setting() {
     lab.ok("set switch main --flap-moves 20 --flap-secs 1");
     let [from_a, from_b] = behind_two_ports(&lab);
     let frame = probe(Mac::BROADCAST, mac(1, 1), 1);
-    wait_for("the younger port to be shut", || {
-        from_a.send(&frame);
-        if lab.port("b").state != PortState::Shut {
-            from_b.send(&frame);
-        }
-        lab.port("b").state == PortState::Shut
+    let shut = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Some fifty moves a second, however long a look at the port takes.
+        scope.spawn(|| {
+            let end = Instant::now() + DEADLINE;
+            while !shut.load(Ordering::Relaxed) && Instant::now() < end {
+                for raw in [&from_a, &from_b] {
+                    raw.send(&frame);
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        wait_for("the younger port to be shut", || lab.port("b").state == PortState::Shut);
+        shut.store(true, Ordering::Relaxed);
     });
     assert_eq!(lab.port("a").state, PortState::Up);
     assert!(lab.switch("main").fdb_moves < 500);
