@@ -275,4 +275,14 @@ fn rates_and_impairment_are_steps_that_use_nothing_up() {
         .find(|step| step.stage.as_str() == "impair")
         .unwrap();
     assert!(delay.detail.contains("delay 20ms"), "{delay:?}");
+    lab.ok(&format!("acl add {blue} out deny any"));
+    let steps = steps(&known[red.len()..]);
+    assert!(
+        steps.iter().any(|(_, dropped)| dropped.as_deref() == Some("acl-out")),
+        "{steps:?}"
+    );
+    assert!(
+        steps.iter().all(|(stage, _)| *stage != "impair"),
+        "what is denied does not come to the wire: {steps:?}"
+    );
 }

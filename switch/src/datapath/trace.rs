@@ -149,7 +149,16 @@ fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> 
         let vlan_aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
         let Some(out) = snapshot.port(out) else { continue };
         let step = egress(out, vlan_aware, copy, batch);
-        impair(out, Direction::Out, &mut steps);
+        // What a rule denies does not come to the wire; what is too long is found out behind it.
+        if !matches!(
+            step,
+            Step::Egress {
+                dropped: Some(DropReason::AclOut),
+                ..
+            }
+        ) {
+            impair(out, Direction::Out, &mut steps);
+        }
         steps.push(step);
     }
     steps
