@@ -57,11 +57,15 @@ static __always_inline int deliver(const struct port *port, __u64 dst)
 	return bpf_redirect(port->near, 0);
 }
 
-/* The frame came from this station, and is handled here. */
-static __always_inline struct counters *note(struct place *from, __u32 in_slot, __u32 len)
+static __always_inline __u32 seconds(void)
 {
-	__u32 now = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
-	struct counters *count = bpf_map_lookup_elem(&counts, &in_slot);
+	return bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
+}
+
+/* The frame came from this station, and is handled here. */
+static __always_inline void note(struct place *from, struct counters *count, __u32 len)
+{
+	__u32 now = seconds();
 
 	/* Once a second: the line is shared by all processors. */
 	if (from->seen != now)
@@ -70,7 +74,6 @@ static __always_inline struct counters *note(struct place *from, __u32 in_slot, 
 		count->rx_frames++;
 		count->rx_bytes += len;
 	}
-	return count;
 }
 
 SEC("classifier")
@@ -104,12 +107,14 @@ int from_station(struct __sk_buff *skb)
 	if (!(eth->h_dest[0] & 1))
 		to = find(in, vlan, eth->h_dest);
 	if (!to) {
-		wanted = may_flood(dst) ? forms_wanted(skb, *in_slot, vlan) : DAEMONS;
-		if (wanted == DAEMONS)
+		if (!may_flood(dst))
 			goto daemon;
-		count = note(from, *in_slot, len);
-		if (count)
-			count->rx_flooded++;
+		wanted = forms_wanted(skb, *in_slot, vlan);
+		count = bpf_map_lookup_elem(&counts, in_slot);
+		if (wanted == DAEMONS || !count || !within_rate(count, seconds()))
+			goto daemon;
+		note(from, count, len);
+		count->rx_flooded++;
 		return flood_out(skb, wanted, *in_slot, vlan);
 	}
 
@@ -125,7 +130,7 @@ int from_station(struct __sk_buff *skb)
 	/* The daemon says in its counters why a frame that is too long for the port, or of a VLAN that it is not in, is dropped. */
 	if (then == NOT_AT_ALL || !fits(skb, out->near))
 		goto daemon;
-	note(from, *in_slot, len);
+	note(from, bpf_map_lookup_elem(&counts, in_slot), len);
 	if (reshape(skb, vlan, now, then))
 		return TC_ACT_SHOT;
 	count_sent(out_slot, length(skb));

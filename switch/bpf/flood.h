@@ -7,6 +7,10 @@
 #include "mtu.h"
 #include "vlan.h"
 
+/* Most frames that are flooded here in a second, from each port on each processor. A loop soon has more of them than any lab;
+ * then they are the daemon's for the rest of the second, and its loop guard sees which stations move. */
+#define FLOOD_RATE 10000
+
 /* 01-80-C2-xx-xx-xx: which of them a switch forwards depends on a setting. */
 #define FOR_BRIDGES 0x0180c2ULL
 /* PROBE_DST of src/datapath/guard.rs: the daemon is to see that one came back. */
@@ -26,6 +30,16 @@ static __always_inline const struct flood *flood_of(__u32 in_slot)
 
 /* Not what forms_wanted() gives otherwise: the frame is the daemon's. */
 #define DAEMONS (-1)
+
+/* Takes one off what may be flooded in this second. */
+static __always_inline int within_rate(struct counters *count, __u32 now)
+{
+	if (count->flood_second != now) {
+		count->flood_second = now;
+		count->floods_in_it = 0;
+	}
+	return count->floods_in_it++ < FLOOD_RATE;
+}
 
 /* The forms in which a flooded frame has to leave, one bit each. It is the daemon's if the switch has no list, if some port of the
  * list is not the kernel's any more, or if the frame is too long for one that is to get it. */

@@ -64,6 +64,8 @@ struct flood {
 struct counters {
 	__u64 rx_frames, rx_bytes, tx_frames, tx_bytes;
 	__u64 rx_flooded, flood_copies;
+	/* Of those flooded here: how many in which second of the monotonic clock. */
+	__u32 flood_second, floods_in_it;
 };
 
 struct {

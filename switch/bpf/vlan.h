@@ -59,8 +59,9 @@ static __always_inline __u16 classify(struct __sk_buff *skb, const struct port *
 
 	if (in->flags & PAYLOAD_TAGS)
 		return in->vlan;
-	/* One tag at most, for a customer's VLAN: whatever else there is, the daemon knows. */
-	if (is_tag(inner))
+	/* One tag at most, for a customer's VLAN: whatever else there is, the daemon knows. A frame with less than two bytes behind
+	 * a tag in its place, as the daemon sends it, no kernel takes in; beside the frame it would. */
+	if (is_tag(inner) || skb->len < ETH_HLEN + 2)
 		return NO_VLAN;
 	if (skb->vlan_present) {
 		if (skb->vlan_proto != bpf_htons(ETH_P_8021Q))

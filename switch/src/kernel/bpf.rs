@@ -144,6 +144,8 @@ pub struct FastCounters {
     pub rx_flooded: u64,
     /// To how many ports in all.
     pub flood_copies: u64,
+    /// By which the programs keep to their rate.
+    pub rate: [u32; 2],
 }
 
 // SAFETY: for all six: repr(C) of integers without padding (their sizes are checked below), so any bytes are a value.
@@ -159,7 +161,7 @@ unsafe impl Pod for Vlans {}
 // SAFETY: see above.
 unsafe impl Pod for Flood {}
 const _: () = assert!(size_of::<StationKey>() == 24 && size_of::<PlaceValue>() == 16);
-const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 48);
+const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 56);
 const _: () = assert!(size_of::<Vlans>() == 512 && size_of::<Flood>() == 4 + 2 * MAX_FLOOD);
 
 /// The loaded programs and their maps. Dropping it leaves in the kernel what is pinned.
