@@ -172,7 +172,7 @@ fn a_switch_with_very_many_ports_floods_by_the_daemon() {
         raw.send(&probe(Mac::BROADCAST, mac(1, 1), 1));
         wait_for("the flood to be counted", || {
             let now = counters(&lab, &stations[0]);
-            (now.flood_copies >= before.flood_copies + count).then(|| now.rx_fastpath > before.rx_fastpath)
+            (now.flood_copies >= before.flood_copies + count).then_some(now.rx_fastpath > before.rx_fastpath)
         })
     };
     // Whether what the new stations say by themselves is over does not matter: it is not counted there.
