@@ -36,7 +36,7 @@ fn main() -> std::io::Result<()> {
 fn build_fastpath(out: &Path) {
     const SOURCE: &str = "bpf/fastpath.c";
     println!("cargo::rustc-check-cfg=cfg(fastpath_object)");
-    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
     if std::env::var_os("CARGO_FEATURE_FASTPATH").is_none() {
         return;

@@ -1,10 +1,11 @@
 //! Addresses and routes: what a lab needs to talk, and what would keep it from talking.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use etherparse::{EtherType, SlicedPacket};
 use vswitch_tests::api::view::{AddressView, Changes};
-use vswitch_tests::api::{IfAddr, PortKind};
+use vswitch_tests::api::{IfAddr, Mac, PortKind};
 use vswitch_tests::raw::RawSocket;
 use vswitch_tests::{DEADLINE, Lab, Place, Station, run};
 
@@ -117,52 +118,61 @@ fn an_address_announces_itself() {
         let name = vswitch_tests::station::word(kind);
         let wire = red.raw(false);
         let station = Station::add(&lab, name, kind, n);
-        await_announcement(&wire, &station, &format!("10.7.0.{n}/24"));
-        await_announcement(&wire, &station, &format!("fd07::{n}/64"));
+        await_announcements(&wire, &station, &[&format!("10.7.0.{n}/24"), &format!("fd07::{n}/64")]);
         let wire = red.raw(false);
         lab.ok(&format!("addr add {name} 10.7.1.{n}/24"));
-        await_announcement(&wire, &station, &format!("10.7.1.{n}/24"));
+        await_announcements(&wire, &station, &[&format!("10.7.1.{n}/24")]);
     }
 }
 
 /// RFC 5227, 1.1: an ARP request in which sender and target are the new address.
 /// RFC 4861, 7.2.6: an unsolicited neighbour advertisement with the override flag to all nodes.
-fn await_announcement(wire: &RawSocket, from: &Station, address: &str) {
-    let (mac, ip) = (from.mac(), address.parse::<IfAddr>().unwrap().ip());
+///
+/// In any order: the first frame of a station passes the daemon, one that follows at once may overtake it in the kernel.
+fn await_announcements(wire: &RawSocket, from: &Station, addresses: &[&str]) {
+    let mac = from.mac();
+    let mut left: Vec<_> = addresses
+        .iter()
+        .map(|address| address.parse::<IfAddr>().unwrap().ip())
+        .collect();
     let end = Instant::now() + DEADLINE;
     while let Some(frame) = wire.recv(end) {
         let bytes = &frame.bytes;
         if bytes[6..12] != mac.0 {
             continue;
         }
-        let found = match ip {
-            std::net::IpAddr::V4(ip) => {
-                bytes[..6] == [0xff; 6]
-                    && bytes[12..14] == EtherType::ARP.0.to_be_bytes()
-                    && bytes[20..22] == [0, 1]
-                    && bytes[22..28] == mac.0
-                    && bytes[28..32] == ip.octets()
-                    && bytes[38..42] == ip.octets()
-            }
-            std::net::IpAddr::V6(ip) => {
-                let packet = SlicedPacket::from_ethernet(bytes).unwrap();
-                let Some(etherparse::TransportSlice::Icmpv6(icmp)) = packet.transport else {
-                    continue;
-                };
-                let body = icmp.slice();
-                // Type 136, override flag, the target, option 2: target link-layer address.
-                body[0] == 136
-                    && body[4] & 0x20 != 0
-                    && body[8..24] == ip.octets()
-                    && body[24..26] == [2, 1]
-                    && body[26..32] == mac.0
-            }
-        };
-        if found {
+        left.retain(|ip| !announces(bytes, mac, *ip));
+        if left.is_empty() {
             return;
         }
     }
-    panic!("no announcement of {address} by {mac} was seen");
+    panic!("no announcement of {left:?} by {mac} was seen");
+}
+
+fn announces(bytes: &[u8], mac: Mac, ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            bytes[..6] == [0xff; 6]
+                && bytes[12..14] == EtherType::ARP.0.to_be_bytes()
+                && bytes[20..22] == [0, 1]
+                && bytes[22..28] == mac.0
+                && bytes[28..32] == ip.octets()
+                && bytes[38..42] == ip.octets()
+        }
+        IpAddr::V6(ip) => {
+            let packet = SlicedPacket::from_ethernet(bytes).unwrap();
+            let Some(etherparse::TransportSlice::Icmpv6(icmp)) = packet.transport else {
+                return false;
+            };
+            let body = icmp.slice();
+            // Type 136, override flag, the target, option 2: target link-layer address.
+            body[0] == 136
+                && body[4] & 0x20 != 0
+                && body[8..24] == ip.octets()
+                && body[24..26] == [2, 1]
+                && body[26..32] == mac.0
+        }
+    }
 }
 
 #[test]

@@ -97,19 +97,24 @@ fn a_port_that_the_kernel_does_not_reach_takes_it_from_all_of_its_switch() {
     }
 }
 
-/// Access ports of one VLAN are as good as ports without any, but what has to be tagged on the way is not for the kernel.
+/// The kernel puts customer tags in and takes them out, and no others. (`tests/fastpath_vlan.rs` has trunks.)
 #[test]
-fn a_port_with_tags_takes_it_from_a_switch_with_access_ports() {
+fn a_port_with_service_tags_takes_it_from_a_switch_with_vlans() {
     let Some((lab, stations)) = lab_with(2) else { return };
-    lab.ok("set port v1 --vlan 10");
-    wait_until_big(&lab, "v1", false);
-    lab.ok("set port v2 --vlan 10");
+    for port in ["v1", "v2"] {
+        lab.ok(&format!("set port {port} --vlan 10"));
+    }
+    lab.ok("add-port trunk --trunk 10,20 --native 1");
     wait_until_big(&lab, "v1", true);
     let pair = TcpPair::connect(&stations[0], &stations[1], true);
     let longest = longest(&pair, &stations[1]);
     assert!(longest > USUAL, "{longest}");
-    lab.ok("add-port trunk --trunk 10,20 --native 1");
-    wait_until_big(&lab, "v1", false);
+    for vlan in ["--trunk 10 --tag service", "--tunnel 10"] {
+        lab.ok(&format!("set port trunk {vlan}"));
+        wait_until_big(&lab, "v1", false);
+        lab.ok("set port trunk --vlan 10");
+        wait_until_big(&lab, "v1", true);
+    }
 }
 
 /// Whoever gives the interface in the namespace large frames himself: nothing is lost by it.

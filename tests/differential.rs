@@ -16,8 +16,9 @@ use vswitch_tests::{DEADLINE, Lab, Place, api::Mac};
 
 /// Shots of each test.
 const SHOTS: u32 = 6000;
-/// The port from which the sentinels come. It has no settings.
-const MONITOR: &str = "monitor";
+/// The ports from which the sentinels come by turns, so that their source moves, and the daemon sends them, after all that came to
+/// it before, and not the kernel. They have no settings.
+const MONITORS: [&str; 2] = ["monitor", "monitor2"];
 /// So many of the stations have the address of an interface.
 const OWN: u32 = 5;
 const SENTINEL: Mac = Mac([0x0a, 0x5e, 0, 0, 0, 2]);
@@ -44,7 +45,7 @@ impl<'a> Net<'a> {
         // Stations that jump about are what is tried here.
         lab.ok("set switch main --loop-guard off");
         let mut sockets = BTreeMap::new();
-        for ((name, options), n) in ports.iter().chain(&[(MONITOR, "")]).zip(0..) {
+        for ((name, options), n) in ports.iter().copied().chain(MONITORS.map(|name| (name, ""))).zip(0..) {
             // The first stations have the addresses of interfaces, to which the kernel has a shorter way.
             let own = if n < OWN {
                 format!("--mac {}", mac(1, n))
@@ -54,7 +55,7 @@ impl<'a> Net<'a> {
             lab.ok(&format!("add-port {name} {options} {own}"));
             let place = Place::named(name);
             place.run(|| std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1").unwrap());
-            sockets.insert((*name).to_owned(), RawSocket::open(&place, "eth0", true));
+            sockets.insert(name.to_owned(), RawSocket::open(&place, "eth0", true));
         }
         let mut net = Self {
             lab,
@@ -74,15 +75,19 @@ impl<'a> Net<'a> {
     /// what was there before that, and when a second one is out, it is done with it.
     fn rest(&mut self) -> BTreeMap<String, Vec<Vec<u8>>> {
         let mut seen = BTreeMap::new();
-        for _ in 0..2 {
+        for monitor in MONITORS {
             let first = self.sentinels;
             for vlan in self.vlans {
                 let frame = probe(Mac::BROADCAST, SENTINEL, self.sentinels);
                 self.sentinels += 1;
                 let frame = vlan.map_or(frame.clone(), |vlan| tagged(&frame, VLAN_ETHERTYPE, vlan));
-                self.sockets[MONITOR].send(&frame);
+                self.sockets[monitor].send(&frame);
             }
-            for (port, socket) in self.sockets.iter().filter(|(port, _)| *port != MONITOR) {
+            for (port, socket) in self
+                .sockets
+                .iter()
+                .filter(|(port, _)| !MONITORS.contains(&port.as_str()))
+            {
                 let end = Instant::now() + DEADLINE;
                 loop {
                     let frame = socket.recv(end).unwrap_or_else(|| panic!("no sentinel came to {port}"));
@@ -280,6 +285,35 @@ fn a_switch_without_vlans() {
         ("small", "--mtu 1300"),
         ("tap", "--type tap"),
         ("wire", "--no-offload"),
+    ];
+    compare(&ports, &[None]);
+}
+
+/// All that the kernel can do at once: with ports that have nothing but VLANs, floods are its own too.
+#[test]
+fn a_switch_of_access_ports_and_trunks() {
+    let ports = [
+        ("ten", "--vlan 10"),
+        ("ten2", "--vlan 10 --accept untagged --mtu 1300"),
+        ("native", "--trunk 10,20-29 --native 10"),
+        ("native2", "--trunk 10,20,30 --native 20 --mtu 9000"),
+        ("tags", "--trunk 20 --native 10 --accept tagged"),
+        ("trunk", "--trunk 10,20"),
+        ("bare", "--trunk 10 --native 20 --accept untagged"),
+        ("plain", ""),
+        ("plain2", ""),
+    ];
+    compare(&ports, &[Some(10), Some(20), None]);
+}
+
+#[test]
+fn a_switch_without_vlans_of_which_all_floods_are_the_kernels() {
+    let ports = [
+        ("one", ""),
+        ("two", ""),
+        ("three", ""),
+        ("jumbo", "--mtu 9000"),
+        ("small", "--mtu 1300"),
     ];
     compare(&ports, &[None]);
 }

@@ -28,6 +28,9 @@ fn in_a_storm_of_moves_adds_and_deletes_nothing_is_misdelivered() {
             while !stop.load(Ordering::Relaxed) {
                 talk.send(&probe(nomad, mac(1, 2), 1));
                 sent += 1;
+                if sent.is_multiple_of(16) {
+                    talk.send(&probe(Mac::BROADCAST, mac(1, 2), 1));
+                }
                 if sent.is_multiple_of(64) {
                     thread::sleep(Duration::from_millis(1));
                 }
@@ -128,6 +131,7 @@ fn a_port_made_anew_on_another_switch_gets_nothing_of_the_old_one() {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 (0..16).for_each(|_| talk.send(&probe(mac(1, 1), mac(1, 2), 1)));
+                (0..4).for_each(|_| talk.send(&probe(Mac::BROADCAST, mac(1, 2), 1)));
                 thread::sleep(Duration::from_millis(1));
             }
         });

@@ -223,7 +223,8 @@ impl Stage {
         let mut seen = Seen::new();
         for _ in 0..2 {
             self.sentinels += 1;
-            self.sockets[MONITOR].send(&probe(Mac::BROADCAST, mac(0xee, 1), self.sentinels));
+            // From nobody known: ours sends it by the daemon, after all that came to that before.
+            self.sockets[MONITOR].send(&probe(Mac::BROADCAST, mac(0xee, self.sentinels), self.sentinels));
             let end = Instant::now() + DEADLINE;
             loop {
                 let frame = self.sockets[WITNESS].recv(end).expect("no sentinel came");

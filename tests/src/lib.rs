@@ -8,6 +8,7 @@
 //! * [`netns`]: running code and commands inside a namespace
 //! * [`fastpath`]: labs for what the kernel forwards by itself
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
+//! * [`trunk`]: stations that speak TCP over a trunk port
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
 //! * [`random`]: frames of all sorts, the same for the same seed
 //! * [`observer`]: the same on a switch that does not let everything pass
@@ -33,6 +34,7 @@ pub mod raw;
 pub mod snapshot;
 pub mod station;
 pub mod transfer;
+pub mod trunk;
 pub mod wait;
 pub mod wire;
 

@@ -94,9 +94,10 @@ impl<'a> Observer<'a> {
         assert_eq!(seen, expected, "sent by {from}: {frame:02x?}");
     }
 
+    /// From a source that is not known yet: so the daemon sends it, after all that came to it before, and not the kernel.
     fn sentinel(&mut self, vlan: Option<u16>) -> u32 {
         self.sentinels += 1;
-        let frame = probe(Mac::BROADCAST, mac(0xee, 1), self.sentinels);
+        let frame = probe(Mac::BROADCAST, mac(0xee, self.sentinels), self.sentinels);
         let frame = vlan.map_or(frame.clone(), |vlan| tagged(&frame, VLAN_ETHERTYPE, vlan));
         self.sockets[MONITOR].send(&frame);
         self.sentinels

@@ -14,6 +14,8 @@ use crate::wait::DEADLINE;
 pub struct Wire {
     sockets: BTreeMap<String, RawSocket>,
     sentinels: u32,
+    /// Where each source of sentinels sent from last.
+    sources: Vec<String>,
 }
 
 /// Numbers of sentinels start here; tests number their probes below.
@@ -29,6 +31,7 @@ impl Wire {
         Self {
             sockets,
             sentinels: FIRST_SENTINEL,
+            sources: Vec::new(),
         }
     }
 
@@ -114,10 +117,18 @@ impl Wire {
         seen
     }
 
-    /// Sends a broadcast from behind a port and gives its number.
+    /// Sends a broadcast from behind a port and gives its number. Its source was seen elsewhere before, if at all: so the daemon
+    /// sends it, after all that came to it before, and not the kernel.
     fn sentinel(&mut self, from: &str) -> u32 {
         self.sentinels += 1;
-        self.at(from).send(&probe(Mac::BROADCAST, SENTINEL, self.sentinels));
+        let elsewhere = self.sources.iter().position(|last| last != from);
+        let source = elsewhere.unwrap_or_else(|| {
+            self.sources.push(String::new());
+            self.sources.len() - 1
+        });
+        self.sources[source] = from.to_owned();
+        let source = Mac([0x0a, 0x5e, 0, 0, 0, 1 + source as u8]);
+        self.at(from).send(&probe(Mac::BROADCAST, source, self.sentinels));
         self.sentinels
     }
 
@@ -136,9 +147,6 @@ impl Wire {
         }
     }
 }
-
-/// Source of the sentinels. Each comes from another port: the one entry of the FDB that they leave moves about.
-pub const SENTINEL: Mac = Mac([0x0a, 0x5e, 0, 0, 0, 1]);
 
 fn numbers(frames: &[Vec<u8>]) -> Vec<Option<u32>> {
     frames.iter().map(|frame| probe_id(frame)).collect()

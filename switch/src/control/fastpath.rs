@@ -165,6 +165,7 @@ impl Inner {
                 fast.forget(&leftover);
             }
         }
+        self.datapath.adopt_floods(fast);
     }
 
     /// Brings up to date how many frames the queues of the shadows had no room for, which only the kernel counts: of one port or of all.

@@ -308,7 +308,8 @@ impl<'a> Way<'a> {
         self.port.policy().learning.enabled && !self.switch.rspan.iter().any(|rspan| rspan.get() == vlan)
     }
 
-    /// An entry whose port is down, going away or a mirror's is as good as none.
+    /// An entry whose port is down, going away or a mirror's is as good as none. 00:00:00:00:00:00 is nobody, and the key of no
+    /// entry.
     #[inline(always)]
     pub(super) fn look_up(&self, vlan: FrameVlan, dst: u64) -> Output<'a> {
         let flood = &self.switch.flood;
@@ -321,9 +322,11 @@ impl<'a> Way<'a> {
         }
         let known = self.switch.fdb.lookup(FdbKey::new(vlan.id(), dst));
         match known.filter(|egress| {
-            self.snapshot
-                .port(*egress)
-                .is_some_and(|port| port.up && !port.mirror_only)
+            dst != 0
+                && self
+                    .snapshot
+                    .port(*egress)
+                    .is_some_and(|port| port.up && !port.mirror_only)
         }) {
             Some(egress) => Output::Port(egress),
             None => Output::Flood(&flood.unknown_unicast),

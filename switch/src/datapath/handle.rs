@@ -26,7 +26,7 @@ use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
 use super::{DropReason, PortId, SwitchId};
 use super::{mirror, tap};
-use crate::fastpath::direct;
+use crate::fastpath::{FastPath, direct, flood_lists};
 use crate::frame::mac_to_u64;
 use crate::kernel::packet::Messages;
 use crate::port::PortIo;
@@ -176,6 +176,12 @@ impl Datapath {
         self.shared.edited.store(true, Ordering::Release);
         self.shared.call_control();
         result
+    }
+
+    /// Lets the kernel flood as the snapshot has it, and not as an earlier daemon left it.
+    pub fn adopt_floods(&self, fast: &FastPath) {
+        let _guard = lock(&self.edit);
+        fast.adopt_floods(&flood_lists(&self.snapshot()));
     }
 
     /// Returns when all workers have taken over the newest snapshot, which takes as long as a batch.
@@ -406,14 +412,13 @@ impl Datapath {
         self.snapshot().port(id).map(|port| port.io.clone())
     }
 
-    /// Whether the kernel forwards by itself what it knows between all ports of a switch that are up, without putting tags in or
-    /// taking them out.
+    /// Whether the kernel forwards by itself what it knows between all ports of a switch that are up, in all VLANs.
     pub fn kernel_carries_all(&self, switch: SwitchId) -> bool {
         let snapshot = self.snapshot();
         let ports = snapshot.ports.iter().flatten();
         ports.filter(|port| port.switch == switch && port.up).all(|port| {
             let direct = direct(&snapshot, port).filter(|_| port.io.fast().is_some());
-            direct.is_some_and(|direct| direct.tags || port.policy().vlan.is_access())
+            direct.is_some_and(|direct| direct.has_all_vlans())
         })
     }
 

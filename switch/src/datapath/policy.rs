@@ -56,15 +56,13 @@ impl PortPolicy {
         }
     }
 
-    /// The VLAN in which untagged frames of the port pass as they come, so that the kernel may forward them. Which floods come to
-    /// the port makes no difference: the kernel does not flood.
-    pub fn direct_vlan(&self) -> Option<u16> {
-        let plain = self.learning == Learning::default()
+    /// Whether nothing but VLANs and flood control is asked of the port, so that the kernel may forward its frames.
+    pub fn is_plain(&self) -> bool {
+        self.learning == Learning::default()
             && self.isolation == Isolation::default()
             && self.pin.is_none()
             && self.acl_in.is_none()
-            && self.acl_out.is_none();
-        self.vlan.untagged().filter(|_| plain)
+            && self.acl_out.is_none()
     }
 
     /// Whether a frame from a station beyond the limit is dropped.

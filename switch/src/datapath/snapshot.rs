@@ -12,7 +12,7 @@ use super::policy::{PLAIN, PortPolicy};
 use super::tap::Taps;
 use super::traffic::Traffic;
 use super::{PortId, SwitchId};
-use crate::fastpath::{Direct, FastPort, direct};
+use crate::fastpath::{Direct, FastPort, direct, flood_lists};
 use crate::port::PortIo;
 
 /// All switches and ports.
@@ -119,6 +119,11 @@ impl Snapshot {
         self.ports.get(id.index())?.as_ref()
     }
 
+    /// All ports.
+    pub fn ports(&self) -> impl Iterator<Item = &PortEntry> {
+        self.ports.iter().flatten().map(Arc::as_ref)
+    }
+
     /// Whether frames of the port are copied by a mirror.
     pub fn is_mirrored(&self, port: &PortEntry) -> bool {
         self.mirrors
@@ -136,6 +141,17 @@ impl Snapshot {
                 last = Some(fast);
             }
         }
+        // A list that only grows is replaced when `after` has followed.
+        let (lists, lists_after) = (flood_lists(self), flood_lists(after));
+        for (switch, (fast, slots)) in &lists {
+            let kept = lists_after
+                .get(switch)
+                .is_some_and(|(_, after)| slots.iter().all(|slot| after.contains(slot)));
+            if !kept {
+                fast.set_flood(None);
+                last = Some(fast);
+            }
+        }
         if let Some(fast) = last {
             fast.settle();
         }
@@ -146,6 +162,12 @@ impl Snapshot {
         for (fast, before, now) in self.changed_for_kernel(after) {
             if now.is_some() && before != now {
                 fast.set_direct(now);
+            }
+        }
+        let lists = flood_lists(self);
+        for (switch, (fast, slots)) in flood_lists(after) {
+            if lists.get(&switch).is_none_or(|(_, before)| *before != slots) {
+                fast.set_flood(Some(&slots));
             }
         }
     }

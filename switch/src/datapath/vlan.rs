@@ -3,6 +3,8 @@
 //! On its way through the switch a frame lies in the batch as it came; beside it stands its VLAN and whether the outermost
 //! tag in the buffer shows it. Egress puts a tag in, takes it out or rewrites it only where the port wants it otherwise.
 
+use std::sync::Arc;
+
 use vswitch_api::policy::{AcceptFrames, PortVlan, TagKind};
 
 use super::counters::DropReason;
@@ -18,7 +20,7 @@ const ID: u16 = FrameVlan::ID;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VlanPort {
     /// Which VLANs it belongs to, one bit each.
-    members: Box<[u64; 64]>,
+    members: Arc<[u64; 64]>,
     /// VLAN of frames without a tag; none: they are dropped.
     native: Option<u16>,
     /// TPID of the tags that show a VLAN; none: whatever comes is payload.
@@ -29,42 +31,34 @@ pub struct VlanPort {
 impl VlanPort {
     /// What `vlan` and `accept` say.
     pub fn new(vlan: &PortVlan, accept: AcceptFrames) -> Self {
-        let mut port = Self {
-            members: Box::new([0; 64]),
-            native: None,
-            tpid: Some(TPID_CUSTOMER),
-            accept,
-        };
-        match vlan {
+        let mut members = [0; 64];
+        let mut join = |id: u16| members[usize::from(id) / 64] |= 1 << (id % 64);
+        let (native, tpid) = match vlan {
             PortVlan::All => {
-                *port.members = [u64::MAX; 64];
-                port.native = Some(NO_VLAN);
+                // 4095 is no VLAN (IEEE 802.1Q-2022 table 9-2).
+                (NO_VLAN..ID).for_each(&mut join);
+                (Some(NO_VLAN), Some(TPID_CUSTOMER))
             }
-            PortVlan::Access(id) => port.native = Some(id.get()),
+            PortVlan::Access(id) => (Some(id.get()), Some(TPID_CUSTOMER)),
             PortVlan::Trunk(trunk) => {
                 for (first, last) in trunk.allowed.ranges() {
-                    (first.get()..=last.get()).for_each(|id| port.join(id));
+                    (first.get()..=last.get()).for_each(&mut join);
                 }
-                port.native = trunk.native.map(|id| id.get());
-                if trunk.tag == TagKind::Service {
-                    port.tpid = Some(TPID_SERVICE);
-                }
+                let tpid = match trunk.tag {
+                    TagKind::Service => TPID_SERVICE,
+                    TagKind::Customer => TPID_CUSTOMER,
+                };
+                (trunk.native.map(|id| id.get()), Some(tpid))
             }
-            PortVlan::Tunnel(id) => {
-                port.native = Some(id.get());
-                port.tpid = None;
-            }
+            PortVlan::Tunnel(id) => (Some(id.get()), None),
+        };
+        native.into_iter().for_each(join);
+        Self {
+            members: Arc::new(members),
+            native,
+            tpid,
+            accept,
         }
-        if let Some(id) = port.native {
-            port.join(id);
-        }
-        // 4095 is no VLAN (IEEE 802.1Q-2022 table 9-2).
-        port.members[63] &= !(1 << 63);
-        port
-    }
-
-    fn join(&mut self, id: u16) {
-        self.members[usize::from(id) / 64] |= 1 << (id % 64);
     }
 
     /// Whether the port belongs to the VLAN.
@@ -73,14 +67,34 @@ impl VlanPort {
         self.members[usize::from(id & ID) / 64] & 1 << (id % 64) != 0
     }
 
-    /// The VLAN of frames without a tag, if they may come in; those of that VLAN go out without one.
-    pub fn untagged(&self) -> Option<u16> {
-        self.native.filter(|_| self.accept != AcceptFrames::Tagged)
+    /// The VLAN of frames without a tag.
+    pub fn native(&self) -> Option<u16> {
+        self.native
     }
 
-    /// Whether it is in one VLAN only and has no use for tags.
-    pub fn is_access(&self) -> bool {
-        self.tpid.is_some() && self.members.iter().map(|word| word.count_ones()).sum::<u32>() == 1
+    /// The VLANs that it belongs to, one bit each.
+    pub fn members(&self) -> &Arc<[u64; 64]> {
+        &self.members
+    }
+
+    /// Whether it is in one VLAN only, the native one.
+    pub fn is_in_native_only(&self) -> bool {
+        self.native.is_some() && self.members.iter().map(|word| word.count_ones()).sum::<u32>() == 1
+    }
+
+    /// Whether it shows VLANs other than the native one, if it is in any, by customer tags.
+    pub fn has_customer_tags(&self) -> bool {
+        self.tpid == Some(TPID_CUSTOMER)
+    }
+
+    /// Whether frames without a tag may come in.
+    pub fn accepts_untagged(&self) -> bool {
+        self.native.is_some() && self.accept != AcceptFrames::Tagged
+    }
+
+    /// Whether frames with a tag that says their VLAN may come in.
+    pub fn accepts_tagged(&self) -> bool {
+        self.tpid.is_some() && self.accept != AcceptFrames::Untagged
     }
 
     /// The VLAN of a frame that came in here, or why it may not.

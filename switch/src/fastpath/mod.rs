@@ -7,21 +7,29 @@
 //! # The invariant
 //!
 //! *A station is in the map if and only if the FDB of its switch has it behind a port that is in the datapath and has a slot,
-//! and then behind the same port.* A frame is forwarded in the kernel only if source and destination are in the map under the
-//! name of one switch and in the VLAN that untagged frames of the ingress port are in, the source at the very port that the
-//! frame came from, if both ports are marked as direct ([`FastPort::set_direct`]), and if untagged frames of the egress port are
-//! in the same VLAN: then it goes out as it came in. One with a tag is forwarded on a switch only that does not tell VLANs apart.
+//! and then behind the same port.* A frame is forwarded in the kernel only if its source is in the map under the name of the
+//! ingress port's switch and the VLAN that the frame is in there, at the very port that it came from; if its destination is in
+//! the map under the same; and if both ports are marked as direct ([`FastPort::set_direct`]) and in that VLAN. It leaves with the
+//! tag that the daemon would have given it. Which VLAN that is the program finds out as [`crate::datapath`] does, for frames
+//! with one customer tag or none; others are the daemon's on a switch that tells VLANs apart, and payload on one that does not.
 //! So the kernel sends a frame only where the daemon would have sent it.
+//!
+//! *A list of the ports that a switch floods to is in the kernel only while the kernel may send to each of them whatever is flooded
+//! ([`flood`]).* With it a frame for a group or for a station that is not in the map goes to all of them, if its source is
+//! known as above. While a port of the list is not direct, whatever the list says, floods are the daemon's. So a port is taken from
+//! the kernel's floods by the same step that takes it from unicast; the list itself changes after.
 //!
 //! It holds since each change of an FDB is written to the map under the lock of the FDB's writer, and since a slot is
 //! taken from a port only after the port has ceased to be direct and its stations are out of the FDB. There is
 //! this much delay: a program that is running uses what it read when it began, which is some microseconds ago. Where a command has
 //! to be able to say that it is over, it waits for those ([`crate::kernel::bpf::settle`]): a port that goes down or asks for the daemon, an entry that is
-//! removed by hand. A port that is deleted needs no such wait, since the kernel does that itself as the near end goes.
+//! removed by hand, a port that the kernel does not reach. A port that is deleted needs no such wait, since the kernel does that itself as the near end goes.
 //!
-//! While no daemon runs, nothing is learned and nothing ages: the map stays as it was, and stations that move
-//! are found again by the next daemon. That one takes over the stations of the ports it finds unchanged and removes all others.
+//! While no daemon runs, nothing is learned and nothing ages: the maps stay as they were, and stations that move
+//! are found again by the next daemon. Until that one has all ports the kernel goes by what the one before left; then it takes over the stations
+//! of the ports it finds unchanged and removes all others.
 
+mod flood;
 mod port;
 mod replica;
 mod slots;
@@ -33,12 +41,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vswitch_api::{Mac, SwitchName};
 
+pub use flood::{FloodLists, flood_lists};
 pub use port::{FastPort, NearEnd, Splice};
 
 use crate::datapath::snapshot::{PortEntry, Snapshot};
+use crate::datapath::vlan::{NO_VLAN, VlanPort};
 use crate::datapath::{PortId, Replica};
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, Program, SwitchKey, unmount};
+use crate::kernel::bpf::{
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, NO_NATIVE, PAYLOAD_TAGS, Program, SwitchKey, TRUNK,
+    VlanBits, unmount,
+};
+use flood::Floods;
 use replica::SwitchReplica;
 use slots::Slots;
 
@@ -46,12 +60,58 @@ use slots::Slots;
 const LOOPBACK: u32 = 1;
 
 /// Frames from and to a port that the kernel may forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Direct {
-    /// VLAN of those without a tag; they go to ports of the same one.
-    pub vlan: u16,
-    /// Those with tags too, which say nothing on their switch.
-    pub tags: bool,
+    /// Native VLAN.
+    vlan: u16,
+    /// Those of the record.
+    flags: u16,
+    /// Frames in all of its VLANs pass.
+    all_vlans: bool,
+    /// VLANs besides the native one, if it is in some but not in all.
+    members: Option<Arc<VlanBits>>,
+}
+
+impl Direct {
+    /// On a switch that does not tell VLANs apart.
+    const PLAIN: Self = Self {
+        vlan: NO_VLAN,
+        flags: DIRECT | PAYLOAD_TAGS | ACCEPT_UNTAGGED,
+        all_vlans: true,
+        members: None,
+    };
+
+    /// On one that does.
+    fn in_vlans(port: &VlanPort) -> Self {
+        let everywhere = port.native() == Some(NO_VLAN);
+        let trunk = port.has_customer_tags() && !port.is_in_native_only();
+        let flag = |flag: u16, set: bool| if set { flag } else { 0 };
+        Self {
+            vlan: port.native().unwrap_or(NO_NATIVE),
+            flags: DIRECT
+                | flag(ACCEPT_UNTAGGED, port.accepts_untagged())
+                | flag(ACCEPT_TAGGED, port.has_customer_tags() && port.accepts_tagged())
+                | flag(TRUNK, trunk)
+                | flag(EVERY_VLAN, everywhere),
+            all_vlans: port.has_customer_tags(),
+            members: (trunk && !everywhere).then(|| port.members().clone()),
+        }
+    }
+
+    /// Whether frames in all of the port's VLANs pass. Those with service tags don't, and nothing that has one in a tunnel.
+    pub fn has_all_vlans(&self) -> bool {
+        self.all_vlans
+    }
+
+    /// Whether the port is in a VLAN.
+    fn is_in(&self, vlan: u16) -> bool {
+        let bit = |members: &Arc<VlanBits>| {
+            members
+                .get(usize::from(vlan) / 64)
+                .is_some_and(|word| word >> (vlan % 64) & 1 != 0)
+        };
+        self.vlan == vlan || self.flags & EVERY_VLAN != 0 || self.members.as_ref().is_some_and(bit)
+    }
 }
 
 /// What of the frames from and to this port, by itself, may pass the daemon by. None: nothing.
@@ -64,11 +124,13 @@ pub fn direct(snapshot: &Snapshot, port: &PortEntry) -> Option<Direct> {
         || port.mirror_only
         || port.traffic.is_some()
         || port.taps.is_some()
-        || snapshot.is_mirrored(port);
+        || snapshot.is_mirrored(port)
+        || !port.policy().is_plain();
     let switch = snapshot.switch(port.switch).filter(|_| !needs_userspace)?;
-    Some(Direct {
-        vlan: port.policy().direct_vlan()?,
-        tags: !switch.vlan_aware,
+    Some(if switch.vlan_aware {
+        Direct::in_vlans(&port.policy().vlan)
+    } else {
+        Direct::PLAIN
     })
 }
 
@@ -84,6 +146,7 @@ pub struct FastPath {
     by_port: Mutex<HashMap<PortId, u16>>,
     /// Devices that are ports, and the ends of veth pairs beside them.
     spliced: Mutex<BTreeSet<u32>>,
+    floods: Mutex<Floods>,
 }
 
 /// A station that an earlier daemon left in the map, behind a port that was taken over.
@@ -127,6 +190,7 @@ impl FastPath {
             slots: Mutex::new(slots),
             by_port: Mutex::default(),
             spliced: Mutex::default(),
+            floods: Mutex::default(),
         }))
     }
 
@@ -164,9 +228,13 @@ impl FastPath {
         Ok(port)
     }
 
-    /// When all ports are there: what an earlier daemon left and nobody claimed goes. Gives the stations that stay.
+    /// When all ports are there: the kernel goes by what this daemon says, and what an earlier one left and nobody claimed goes.
+    /// Gives the stations that stay.
     pub fn leftovers(&self) -> Vec<Leftover> {
         let mut slots = lock(&self.slots);
+        for slot in slots.adopt() {
+            self.write_direct(&slots, slot);
+        }
         for slot in slots.take_unclaimed() {
             self.clear(slot);
         }
@@ -194,8 +262,7 @@ impl FastPath {
         }
         let mut stay = Vec::new();
         for (key, place) in self.kernel.stations() {
-            let port = slots.record(place.slot());
-            if port.is_some_and(|record| record.switch == key.switch && record.vlan == key.vlan) {
+            if slots.may_know(place.slot(), &key) {
                 stay.push(Leftover {
                     switch: key.switch,
                     vlan: key.vlan,
@@ -217,8 +284,25 @@ impl FastPath {
         self.kernel.remove_from(&key, leftover.slot);
     }
 
+    /// Writes what the kernel may forward of a port. It may do less before.
+    fn write_direct(&self, slots: &Slots, slot: u16) {
+        let Some((record, direct)) = slots.get(slot) else {
+            return;
+        };
+        // The VLANs stay as long as a program may ask for them that found the port direct.
+        let written = match direct {
+            Some(direct) => self.kernel.set_members(slot, direct.members.as_deref()),
+            None => Ok(()),
+        };
+        let written = written.and_then(|()| self.kernel.set_port(slot, *record));
+        if let Err(error) = written {
+            tracing::error!(slot, "can't write a port of the fast path: {error}");
+        }
+    }
+
     fn clear(&self, slot: u16) {
-        if let Err(error) = self.kernel.set_port(slot, Default::default()) {
+        let cleared = self.kernel.set_port(slot, Default::default());
+        if let Err(error) = cleared.and_then(|()| self.kernel.set_members(slot, None)) {
             tracing::error!(slot, "can't clear a port of the fast path: {error}");
         }
     }

@@ -10,7 +10,7 @@ use vswitch_api::{Mac, SwitchName};
 use super::{Direct, FastPath, lock, switch_key};
 use crate::datapath::PortId;
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{FastCounters, PortRecord, Program, settle};
+use crate::kernel::bpf::{FastCounters, PortRecord, Program, SwitchKey, settle};
 
 /// The interfaces of a veth port, all but the one inside in the daemon's own namespace.
 #[derive(Clone, Debug)]
@@ -78,6 +78,11 @@ impl FastPort {
         self.slot
     }
 
+    /// Name of its switch in the maps.
+    pub(super) fn switch(&self) -> SwitchKey {
+        self.record.switch
+    }
+
     /// Whether the kernel is to keep the port as it is: the daemon is leaving.
     pub fn is_frozen(&self) -> bool {
         self.fast.is_frozen()
@@ -123,7 +128,8 @@ impl FastPort {
         lock(&self.fast.by_port).remove(&id);
     }
 
-    /// Which of its frames the kernel may forward from now on, if any.
+    /// Which of its frames the kernel may forward from now on, if any. Nothing changes before all ports that an earlier daemon
+    /// left are there.
     ///
     /// What is allowed is changed by way of nothing being allowed, and [`FastPort::settle`] in between.
     pub fn set_direct(&self, direct: Option<Direct>) {
@@ -131,12 +137,14 @@ impl FastPort {
         if self.fast.is_frozen() {
             return;
         }
-        let Some(record) = slots.set_direct(self.slot, direct) else {
-            return;
-        };
-        if let Err(error) = self.fast.kernel.set_port(self.slot, record) {
-            tracing::error!(slot = self.slot, "can't write a port of the fast path: {error}");
+        if slots.set_direct(self.slot, direct) {
+            self.fast.write_direct(&slots, self.slot);
         }
+    }
+
+    /// Which ports (by slot) get what is flooded on the port's switch, if the kernel is to send it.
+    pub fn set_flood(&self, to: Option<&[u16]>) {
+        self.fast.set_flood(&self.record.switch, to);
     }
 
     /// Waits until what was forbidden before has ceased.
@@ -161,7 +169,10 @@ impl FastPort {
         let now = self.fast.kernel.counters(self.slot);
         let received = now.rx_frames.saturating_sub(self.before.rx_frames);
         total.rx_frames += received;
-        total.rx_forwarded += received;
+        let flooded = now.rx_flooded.saturating_sub(self.before.rx_flooded);
+        total.rx_forwarded += received.saturating_sub(flooded);
+        total.rx_flooded += flooded;
+        total.flood_copies += now.flood_copies.saturating_sub(self.before.flood_copies);
         total.rx_fastpath += received;
         total.rx_bytes += now.rx_bytes.saturating_sub(self.before.rx_bytes);
         total.tx_frames += now.tx_frames.saturating_sub(self.before.tx_frames);

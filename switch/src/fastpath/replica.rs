@@ -42,8 +42,13 @@ impl Replica for SwitchReplica {
         let slot = lock(&self.fast.by_port).get(&port).copied();
         let inserted = slot.is_some_and(|slot| {
             let place = PlaceValue::new(slot, mac_to_u64(key.mac()), seen);
-            // An error: the map is full. Without an entry the station's frames go to the daemon.
-            self.fast.kernel.insert(&self.key(key), place).is_ok()
+            // An error: the map is full. Without an entry the station's frames go to the daemon, which alone knows then that
+            // they are not to be flooded.
+            let inserted = self.fast.kernel.insert(&self.key(key), place).is_ok();
+            if !inserted {
+                self.fast.stop_floods();
+            }
+            inserted
         });
         if !inserted {
             // It may have been behind another port before.

@@ -5,15 +5,17 @@ use std::io;
 
 use super::Direct;
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, DIRECT, MAX_SLOTS, PortRecord, TAGS};
+use crate::kernel::bpf::{Bpf, MAX_SLOTS, PortRecord, StationKey};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    taken: HashMap<u16, PortRecord>,
+    taken: HashMap<u16, (PortRecord, Option<Direct>)>,
     /// Left by an earlier daemon, and not claimed yet.
     unclaimed: HashMap<u16, PortRecord>,
     next: u16,
+    /// All ports are there: the kernel goes by what this daemon says.
+    adopted: bool,
 }
 
 impl Slots {
@@ -37,7 +39,7 @@ impl Slots {
         let old = self.unclaimed.iter().find(|(_, old)| same(old)).map(|(slot, _)| *slot);
         if let Some(slot) = old {
             self.unclaimed.remove(&slot);
-            self.taken.insert(slot, *record);
+            self.taken.insert(slot, (*record, None));
             return Ok((slot, true));
         }
         // Round and round, so that a slot rests as long as possible before it is another port's.
@@ -49,24 +51,41 @@ impl Slots {
             KernelError::new("give a port the fast path", cause)
         })?;
         self.next = (slot + 1) % MAX_SLOTS;
-        self.taken.insert(slot, *record);
+        self.taken.insert(slot, (*record, None));
         Ok((slot, false))
     }
 
-    /// What is known of the port of a slot.
-    pub fn record(&self, slot: u16) -> Option<&PortRecord> {
+    /// The record of the port of a slot, and what it is made of.
+    pub fn get(&self, slot: u16) -> Option<&(PortRecord, Option<Direct>)> {
         self.taken.get(&slot)
     }
 
-    /// Says what the kernel may do with the frames of a port; gives what to write.
-    pub fn set_direct(&mut self, slot: u16, direct: Option<Direct>) -> Option<PortRecord> {
-        let record = self.taken.get_mut(&slot)?;
+    /// Whether the port of a slot can have a station in the map under this key.
+    pub fn may_know(&self, slot: u16, key: &StationKey) -> bool {
+        self.taken.get(&slot).is_some_and(|(record, direct)| {
+            // Of a port that leaves its frames to the daemon no VLAN is known here.
+            let in_vlan = direct.as_ref().map_or(key.vlan == 0, |direct| direct.is_in(key.vlan));
+            record.switch == key.switch && in_vlan
+        })
+    }
+
+    /// Says what the kernel may do with the frames of a port; whether that is to be written.
+    pub fn set_direct(&mut self, slot: u16, direct: Option<Direct>) -> bool {
+        let Some((record, old)) = self.taken.get_mut(&slot) else {
+            return false;
+        };
         *record = without(record);
-        if let Some(Direct { vlan, tags }) = direct {
-            record.flags = DIRECT | if tags { TAGS } else { 0 };
-            record.vlan = vlan;
+        if let Some(direct) = &direct {
+            (record.flags, record.vlan) = (direct.flags, direct.vlan);
         }
-        Some(*record)
+        *old = direct;
+        self.adopted
+    }
+
+    /// All ports are there. Gives their slots.
+    pub fn adopt(&mut self) -> Vec<u16> {
+        self.adopted = true;
+        self.taken.keys().copied().collect()
     }
 
     pub fn free(&mut self, slot: u16) {
@@ -82,7 +101,7 @@ impl Slots {
     pub fn interfaces(&self) -> BTreeSet<u32> {
         self.taken
             .values()
-            .flat_map(|record| [record.near, record.shadow])
+            .flat_map(|(record, _)| [record.near, record.shadow])
             .collect()
     }
 }
@@ -99,6 +118,7 @@ fn without(record: &PortRecord) -> PortRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::bpf::DIRECT;
 
     fn record(near: u32) -> PortRecord {
         PortRecord {

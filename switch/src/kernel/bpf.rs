@@ -24,10 +24,12 @@ use super::error::KernelError;
 
 /// Ports that can be in the maps: MAX_SLOTS of the source.
 pub const MAX_SLOTS: u16 = 4096;
+/// Most ports of a switch whose floods the programs send: MAX_FLOOD of the source.
+pub const MAX_FLOOD: usize = 64;
 /// In the environment of a daemon that is to do as if the kernel had no tcx: for tests.
 const NO_TCX: &str = "VSWITCHD_NO_TCX";
 /// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
-const LAYOUT: &str = "v2";
+const LAYOUT: &str = "v3";
 
 #[cfg(fastpath_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));
@@ -88,18 +90,43 @@ pub struct PortRecord {
     pub shadow: u32,
     /// Address of the interface inside.
     pub mac: [u8; 6],
-    /// [`DIRECT`] and [`TAGS`].
+    /// [`DIRECT`] and those below it.
     pub flags: u16,
-    /// VLAN of untagged frames, 0 for none.
+    /// Native VLAN: 0 is that of frames in none; [`NO_NATIVE`]: there is none.
     pub vlan: u16,
     /// Always 0.
     pub unused: [u16; 3],
 }
 
-/// Untagged frames from and to the port may be forwarded in the kernel.
+/// Frames from and to the port may be forwarded in the kernel.
 pub const DIRECT: u16 = 1;
-/// Tagged ones too.
-pub const TAGS: u16 = 2;
+/// The switch does not tell VLANs apart: tags are payload. All of the following is about those that do.
+pub const PAYLOAD_TAGS: u16 = 2;
+/// Frames without a tag may come in, and those whose tag tells the priority only.
+pub const ACCEPT_UNTAGGED: u16 = 4;
+/// Frames with a customer tag may come in.
+pub const ACCEPT_TAGGED: u16 = 8;
+/// The port is in VLANs besides the native one, whose frames have a customer tag there.
+pub const TRUNK: u16 = 16;
+/// In all VLANs; else in those that [`Bpf::set_members`] says.
+pub const EVERY_VLAN: u16 = 32;
+/// The port has no native VLAN: NO_VLAN of the source.
+pub const NO_NATIVE: u16 = 0xffff;
+
+/// `struct vlans`: one bit for each VLAN.
+pub type VlanBits = [u64; 64];
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Vlans(VlanBits);
+
+/// `struct flood`: where floods of a switch go.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Flood {
+    count: u32,
+    slots: [u16; MAX_FLOOD],
+}
 
 /// `struct counters`: what the programs forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,9 +140,15 @@ pub struct FastCounters {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
+    /// Those of `rx_frames` that were flooded.
+    pub rx_flooded: u64,
+    /// To how many ports in all.
+    pub flood_copies: u64,
+    /// By which the programs keep to their rate.
+    pub rate: [u32; 2],
 }
 
-// SAFETY: for all four: repr(C) of integers without padding (their sizes are checked below), so any bytes are a value.
+// SAFETY: for all six: repr(C) of integers without padding (their sizes are checked below), so any bytes are a value.
 unsafe impl Pod for StationKey {}
 // SAFETY: see above.
 unsafe impl Pod for PlaceValue {}
@@ -123,8 +156,13 @@ unsafe impl Pod for PlaceValue {}
 unsafe impl Pod for PortRecord {}
 // SAFETY: see above.
 unsafe impl Pod for FastCounters {}
+// SAFETY: see above.
+unsafe impl Pod for Vlans {}
+// SAFETY: see above.
+unsafe impl Pod for Flood {}
 const _: () = assert!(size_of::<StationKey>() == 24 && size_of::<PlaceValue>() == 16);
-const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 32);
+const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 56);
+const _: () = assert!(size_of::<Vlans>() == 512 && size_of::<Flood>() == 4 + 2 * MAX_FLOOD);
 
 /// The loaded programs and their maps. Dropping it leaves in the kernel what is pinned.
 pub struct Bpf {
@@ -136,6 +174,8 @@ pub struct Bpf {
     ports: Mutex<Array<MapData, PortRecord>>,
     slots: Mutex<HashMap<MapData, u32, u32>>,
     splices: Mutex<HashMap<MapData, u32, u32>>,
+    members: Mutex<HashMap<MapData, u32, Vlans>>,
+    floods: Mutex<HashMap<MapData, SwitchKey, Flood>>,
     counts: PerCpuArray<MapData, FastCounters>,
 }
 
@@ -177,6 +217,8 @@ impl Bpf {
             ports: Mutex::new(map(&mut programs, "ports")?),
             slots: Mutex::new(map(&mut programs, "slots")?),
             splices: Mutex::new(map(&mut programs, "splices")?),
+            members: Mutex::new(map(&mut programs, "members")?),
+            floods: Mutex::new(map(&mut programs, "floods")?),
             counts: map(&mut programs, "counts")?,
             dir,
             hook: Hook::Tcx,
@@ -307,6 +349,50 @@ impl Bpf {
         set.map_err(|error| failed("write a port", error))
     }
 
+    /// Says in which VLANs the trunk of this slot is, or that it is none. May change only while the record is not [`DIRECT`].
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set_members(&self, slot: u16, vlans: Option<&VlanBits>) -> Result<(), KernelError> {
+        let mut members = lock(&self.members);
+        match vlans {
+            Some(vlans) => members
+                .insert(u32::from(slot), Vlans(*vlans), 0)
+                .map_err(|error| failed("write the VLANs of a port", error)),
+            None => {
+                // The only error of this call on a valid map is that the key is not there.
+                let _ = members.remove(&slot.into());
+                Ok(())
+            }
+        }
+    }
+
+    /// Says where the programs flood to on a switch, or that they don't.
+    ///
+    /// # Errors
+    /// ENOMEM. Nothing is said then: floods are the daemon's.
+    pub fn set_flood(&self, switch: &SwitchKey, to: Option<&[u16]>) -> Result<(), KernelError> {
+        let mut floods = lock(&self.floods);
+        let mut written = Ok(());
+        if let Some(to) = to {
+            let mut flood = Flood {
+                count: to.len().min(MAX_FLOOD) as u32,
+                slots: [0; MAX_FLOOD],
+            };
+            flood.slots.iter_mut().zip(to).for_each(|(slot, to)| *slot = *to);
+            written = floods.insert(*switch, flood, 0);
+        }
+        if to.is_none() || written.is_err() {
+            let _ = floods.remove(switch);
+        }
+        written.map_err(|error| failed("write where a switch floods to", error))
+    }
+
+    /// Switches whose floods the programs send.
+    pub fn flooding(&self) -> Vec<SwitchKey> {
+        lock(&self.floods).keys().filter_map(Result::ok).collect()
+    }
+
     /// Names the slot of an interface.
     ///
     /// # Errors
@@ -354,6 +440,8 @@ impl Bpf {
             total.rx_bytes += one.rx_bytes;
             total.tx_frames += one.tx_frames;
             total.tx_bytes += one.tx_bytes;
+            total.rx_flooded += one.rx_flooded;
+            total.flood_copies += one.flood_copies;
         }
         total
     }

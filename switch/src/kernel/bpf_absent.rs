@@ -9,10 +9,25 @@ use super::error::KernelError;
 
 /// Ports that can be in the maps.
 pub const MAX_SLOTS: u16 = 4096;
+/// Most ports of a switch whose floods the programs send.
+pub const MAX_FLOOD: usize = 64;
 /// Frames from and to the port may be forwarded in the kernel.
 pub const DIRECT: u16 = 1;
-/// Tagged ones too.
-pub const TAGS: u16 = 2;
+/// Tags are payload.
+pub const PAYLOAD_TAGS: u16 = 2;
+/// Frames without a tag may come in.
+pub const ACCEPT_UNTAGGED: u16 = 4;
+/// Frames with a customer tag may come in.
+pub const ACCEPT_TAGGED: u16 = 8;
+/// The port is in VLANs besides the native one.
+pub const TRUNK: u16 = 16;
+/// In all VLANs.
+pub const EVERY_VLAN: u16 = 32;
+/// The port has no native VLAN.
+pub const NO_NATIVE: u16 = 0xffff;
+
+/// One bit for each VLAN.
+pub type VlanBits = [u64; 64];
 
 /// Name of a switch, with zeros behind it.
 pub type SwitchKey = [u8; 16];
@@ -67,6 +82,8 @@ pub struct FastCounters {
     pub rx_bytes: u64,
     pub tx_frames: u64,
     pub tx_bytes: u64,
+    pub rx_flooded: u64,
+    pub flood_copies: u64,
 }
 
 /// The programs.
@@ -135,6 +152,18 @@ impl Bpf {
     }
 
     pub fn set_port(&self, _slot: u16, _record: PortRecord) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn set_members(&self, _slot: u16, _vlans: Option<&VlanBits>) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn set_flood(&self, _switch: &SwitchKey, _to: Option<&[u16]>) -> Result<(), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn flooding(&self) -> Vec<SwitchKey> {
         match self.0 {}
     }
 

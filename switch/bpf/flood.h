@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Floods: to all ports of the switch that are in the frame's VLAN, but the one that it came from. */
+
+#pragma once
+
+#include <linux/pkt_cls.h>
+#include "mtu.h"
+#include "vlan.h"
+
+/* Most frames that are flooded here in a second, from each port on each processor. A loop soon has more of them than any lab;
+ * then they are the daemon's for the rest of the second, and its loop guard sees which stations move. */
+#define FLOOD_RATE 10000
+
+/* 01-80-C2-xx-xx-xx: which of them a switch forwards depends on a setting. */
+#define FOR_BRIDGES 0x0180c2ULL
+/* PROBE_DST of src/datapath/guard.rs: the daemon is to see that one came back. */
+#define PROBE 0x037673770001ULL
+
+static __always_inline int may_flood(__u64 dst)
+{
+	return dst >> 24 != FOR_BRIDGES && dst != PROBE;
+}
+
+static __always_inline const struct flood *flood_of(__u32 in_slot)
+{
+	struct port *in = bpf_map_lookup_elem(&ports, &in_slot);
+
+	return in ? bpf_map_lookup_elem(&floods, in->net) : 0;
+}
+
+/* Not what forms_wanted() gives otherwise: the frame is the daemon's. */
+#define DAEMONS (-1)
+
+/* Takes one off what may be flooded in this second. */
+static __always_inline int within_rate(struct counters *count, __u32 now)
+{
+	if (count->flood_second != now) {
+		count->flood_second = now;
+		count->floods_in_it = 0;
+	}
+	return count->floods_in_it++ < FLOOD_RATE;
+}
+
+/* The forms in which a flooded frame has to leave, one bit each. It is the daemon's if the switch has no list, if some port of the
+ * list is not the kernel's any more, or if the frame is too long for one that is to get it. */
+__noinline int forms_wanted(struct __sk_buff *skb, __u32 in_slot, __u32 vlan)
+{
+	const struct flood *flood = flood_of(in_slot);
+	int wanted = 0;
+
+	if (!flood)
+		return DAEMONS;
+	for (__u32 i = 0; i < MAX_FLOOD; i++) {
+		struct port *out;
+		enum form form;
+		__u32 slot;
+
+		if (i >= flood->count)
+			break;
+		slot = flood->slots[i];
+		out = bpf_map_lookup_elem(&ports, &slot);
+		if (!out || !(out->flags & DIRECT))
+			return DAEMONS;
+		if (slot == in_slot)
+			continue;
+		form = form_at(out, slot, vlan);
+		if (form == NOT_AT_ALL)
+			continue;
+		if (!fits(skb, out->near))
+			return DAEMONS;
+		wanted |= 1 << form;
+	}
+	return wanted;
+}
+
+/* Sends copies of the frame to all ports of the list that get it in this form, in which it is now; all but the last one, whose
+ * near end is what it gives (0: there is none). */
+__noinline __u32 spread(struct __sk_buff *skb, __u32 in_slot, __u32 vlan, __u32 form)
+{
+	const struct flood *flood = flood_of(in_slot);
+	__u32 len = length(skb), next = 0, copies = 0;
+	struct counters *count;
+
+	if (!flood)
+		return 0;
+	for (__u32 i = 0; i < MAX_FLOOD; i++) {
+		struct port *out;
+		__u32 slot;
+
+		if (i >= flood->count)
+			break;
+		slot = flood->slots[i];
+		out = bpf_map_lookup_elem(&ports, &slot);
+		if (!out || slot == in_slot || form_at(out, slot, vlan) != form)
+			continue;
+		if (next)
+			bpf_clone_redirect(skb, next, 0);
+		next = out->near;
+		copies++;
+		count_sent(slot, len);
+	}
+	count = bpf_map_lookup_elem(&counts, &in_slot);
+	if (count)
+		count->flood_copies += copies;
+	return next;
+}
+
+/* Sends the frame to all. What is to become of the frame itself then. */
+static __always_inline int flood_out(struct __sk_buff *skb, int wanted, __u32 in_slot, __u16 vlan)
+{
+	enum form now = form_now(skb, vlan), other;
+	__u32 next;
+
+	if (now == NOT_AT_ALL) {
+		if (reshape(skb, vlan, now, TAGGED))
+			return TC_ACT_SHOT;
+		now = TAGGED;
+	}
+	next = spread(skb, in_slot, vlan, now);
+	other = now == BARE ? TAGGED : BARE;
+	if (wanted & 1 << other) {
+		if (next)
+			bpf_clone_redirect(skb, next, 0);
+		if (reshape(skb, vlan, now, other))
+			return TC_ACT_SHOT;
+		next = spread(skb, in_slot, vlan, other);
+	}
+	return next ? bpf_redirect(next, 0) : TC_ACT_SHOT;
+}
