@@ -41,89 +41,86 @@ static __always_inline int within_rate(struct counters *count, __u32 now)
 	return count->floods_in_it++ < FLOOD_RATE;
 }
 
-/* The forms in which a flooded frame has to leave, one bit each. It is the daemon's if the switch has no list, if some port of the
- * list is not the kernel's any more, or if the frame is too long for one that is to get it. */
+/* The form in which a flooded frame leaves a port, as a bit; none if it does not. It is the daemon's if the port is not the kernel's
+ * any more, or if it is too long for the port. (Both loops below leave to functions what is done for each port. Linux 6.1 takes all
+ * that it knows as essential in a loop that calls one, so what the loops keep has to be unknown to it.) */
+__noinline int form_wanted(struct __sk_buff *skb, __u32 slot, __u32 in_slot, __u32 vlan)
+{
+	struct port *out = bpf_map_lookup_elem(&ports, &slot);
+	enum form form;
+
+	if (!out || !(out->flags & DIRECT))
+		return DAEMONS;
+	if (slot == in_slot)
+		return 0;
+	form = form_at(out, slot, vlan);
+	if (form == NOT_AT_ALL)
+		return 0;
+	return fits(skb, out->near) ? 1 << form : DAEMONS;
+}
+
+/* The forms in which a flooded frame has to leave, one bit each. It is the daemon's if the switch has no list, or if it is for one
+ * of the ports. */
 __noinline int forms_wanted(struct __sk_buff *skb, __u32 in_slot, __u32 vlan)
 {
 	const struct flood *flood = flood_of(in_slot);
-	int wanted = 0;
+	int wanted = 0, one;
 
 	if (!flood)
 		return DAEMONS;
-	for (__u32 i = 0; i < MAX_FLOOD; i++) {
-		struct port *out;
-		enum form form;
-		__u32 slot;
-
-		if (i >= flood->count)
-			break;
-		slot = flood->slots[i];
-		out = bpf_map_lookup_elem(&ports, &slot);
-		if (!out || !(out->flags & DIRECT))
+	for (__u32 i = 0; i < MAX_FLOOD && i < flood->count; i++) {
+		one = form_wanted(skb, flood->slots[i], in_slot, vlan);
+		if (one < 0)
 			return DAEMONS;
-		if (slot == in_slot)
-			continue;
-		form = form_at(out, slot, vlan);
-		if (form == NOT_AT_ALL)
-			continue;
-		if (!fits(skb, out->near))
-			return DAEMONS;
-		wanted |= 1 << form;
+		wanted |= one;
 	}
 	return wanted;
 }
 
-/* Sends copies of the frame to all ports of the list that get it in this form, in which it is now; all but the last one, whose
- * near end is what it gives (0: there is none). */
-__noinline __u32 spread(struct __sk_buff *skb, __u32 in_slot, __u32 vlan, __u32 form)
+/* Sends a copy of the frame to a port that gets it in this form. The number of copies. */
+__noinline __u32 copy_to(struct __sk_buff *skb, __u32 slot, __u32 in_slot, __u32 vlan, __u32 form)
+{
+	struct port *out = bpf_map_lookup_elem(&ports, &slot);
+
+	if (!out || slot == in_slot || form_at(out, slot, vlan) != form)
+		return 0;
+	count_sent(slot, length(skb));
+	bpf_clone_redirect(skb, out->near, 0);
+	return 1;
+}
+
+/* Sends copies of the frame to all ports of the list that get it in this form, in which it is now. */
+__noinline int spread(struct __sk_buff *skb, __u32 in_slot, __u32 vlan, __u32 form)
 {
 	const struct flood *flood = flood_of(in_slot);
-	__u32 len = length(skb), next = 0, copies = 0;
 	struct counters *count;
+	__u32 copies = 0;
 
 	if (!flood)
 		return 0;
-	for (__u32 i = 0; i < MAX_FLOOD; i++) {
-		struct port *out;
-		__u32 slot;
-
-		if (i >= flood->count)
-			break;
-		slot = flood->slots[i];
-		out = bpf_map_lookup_elem(&ports, &slot);
-		if (!out || slot == in_slot || form_at(out, slot, vlan) != form)
-			continue;
-		if (next)
-			bpf_clone_redirect(skb, next, 0);
-		next = out->near;
-		copies++;
-		count_sent(slot, len);
-	}
+	for (__u32 i = 0; i < MAX_FLOOD && i < flood->count; i++)
+		copies += copy_to(skb, flood->slots[i], in_slot, vlan, form);
 	count = bpf_map_lookup_elem(&counts, &in_slot);
 	if (count)
 		count->flood_copies += copies;
-	return next;
+	return 0;
 }
 
 /* Sends the frame to all. What is to become of the frame itself then. */
 static __always_inline int flood_out(struct __sk_buff *skb, int wanted, __u32 in_slot, __u16 vlan)
 {
 	enum form now = form_now(skb, vlan), other;
-	__u32 next;
 
 	if (now == NOT_AT_ALL) {
 		if (reshape(skb, vlan, now, TAGGED))
 			return TC_ACT_SHOT;
 		now = TAGGED;
 	}
-	next = spread(skb, in_slot, vlan, now);
 	other = now == BARE ? TAGGED : BARE;
-	if (wanted & 1 << other) {
-		if (next)
-			bpf_clone_redirect(skb, next, 0);
-		if (reshape(skb, vlan, now, other))
-			return TC_ACT_SHOT;
-		next = spread(skb, in_slot, vlan, other);
-	}
-	return next ? bpf_redirect(next, 0) : TC_ACT_SHOT;
+	if (wanted & 1 << now)
+		spread(skb, in_slot, vlan, now);
+	if (wanted & 1 << other && !reshape(skb, vlan, now, other))
+		spread(skb, in_slot, vlan, other);
+	/* All that was wanted are copies. */
+	return TC_ACT_SHOT;
 }
