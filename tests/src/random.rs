@@ -137,9 +137,9 @@ impl Frames {
             // With tags, well below the MTUs: a packet socket takes no more than one customer tag beyond them.
             2..=4 => {
                 let mut frame = probe_of_len(dst, src, id, 60 + self.below(1200) as usize);
-                for _ in 0..1 + self.below(2) {
+                for _ in 0..1 + u32::from(self.one_in(3)) {
                     let ethertype = self.pick(&[VLAN_ETHERTYPE, VLAN_ETHERTYPE, SERVICE_VLAN_ETHERTYPE]);
-                    let vlan = self.pick(&[0, 1, 10, 10, 20, 30, 0x2000 | 10, 0xe000, 4095]);
+                    let vlan = self.pick(&[0, 1, 10, 10, 20, 20, 30, 0x2000 | 10, 0xb000 | 20, 0xe000, 0xe000, 4095]);
                     frame = tagged(&frame, ethertype, vlan);
                 }
                 (plain, frame)
