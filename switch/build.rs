@@ -1,5 +1,5 @@
 //! Makes the man page and the shell completions of `vswitchd` from its command line definition, and the object of the
-//! kernel fast path from its C source, into OUT_DIR.
+//! kernel fast path and of XDP from their C sources, into OUT_DIR.
 
 #[path = "src/args.rs"]
 mod args;
@@ -16,7 +16,7 @@ fn main() -> std::io::Result<()> {
     let Some(out) = std::env::var_os("OUT_DIR").map(PathBuf::from) else {
         return Ok(());
     };
-    build_fastpath(&out);
+    build_programs(&out);
 
     let mut command = args::Args::command();
     let mut page = Vec::new();
@@ -31,16 +31,24 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Compiles the programs of the kernel fast path and says so to the crate by `cfg(fastpath_object)`. Where that can't be
-/// done the daemon is built without them.
-fn build_fastpath(out: &Path) {
-    const SOURCE: &str = "bpf/fastpath.c";
-    println!("cargo::rustc-check-cfg=cfg(fastpath_object)");
+/// Compiles the programs for the kernel and says so to the crate by `cfg(fastpath_object)` and `cfg(xdp_object)`. Where that
+/// can't be done the daemon is built without them.
+fn build_programs(out: &Path) {
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
-    if std::env::var_os("CARGO_FEATURE_FASTPATH").is_none() {
-        return;
+    for (name, what) in [("fastpath", "the kernel fast path"), ("xdp", "XDP")] {
+        println!("cargo::rustc-check-cfg=cfg({name}_object)");
+        if std::env::var_os("CARGO_FEATURE_FASTPATH").is_none() {
+            continue;
+        }
+        match compile(&format!("bpf/{name}.c"), &out.join(format!("{name}.o"))) {
+            Ok(()) => println!("cargo::rustc-cfg={name}_object"),
+            Err(cause) => println!("cargo::warning=built without {what}: {cause}"),
+        }
     }
+}
+
+fn compile(source: &str, object: &Path) -> Result<(), String> {
     let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
     // Debian keeps asm/types.h, which the kernel's headers include, in a folder of the machine's architecture.
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
@@ -51,19 +59,15 @@ fn build_fastpath(out: &Path) {
         .args(["-O2", "-g", "-Wall", "-Wextra", "-mcpu=v3", "-target"])
         .arg(if endian == "big" { "bpfeb" } else { "bpfel" })
         .arg(format!("-I/usr/include/{arch}-linux-gnu"))
-        .args(["-c", SOURCE, "-o"])
-        .arg(out.join("fastpath.o"));
+        .args(["-c", source, "-o"])
+        .arg(object);
     match command.output() {
-        Ok(output) if output.status.success() => println!("cargo::rustc-cfg=fastpath_object"),
+        Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
             let cause = text.lines().find(|line| line.contains("error")).unwrap_or("it failed");
-            println!(
-                "cargo::warning=built without the kernel fast path: {clang}: {cause} (libbpf-dev has the headers)"
-            );
+            Err(format!("{clang}: {cause} (libbpf-dev has the headers)"))
         }
-        Err(error) => {
-            println!("cargo::warning=built without the kernel fast path: {clang}: {error}");
-        }
+        Err(error) => Err(format!("{clang}: {error}")),
     }
 }

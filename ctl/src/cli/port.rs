@@ -56,6 +56,9 @@ pub struct AddPort {
     /// Send frames to the port as on a wire: cut to the MTU, with complete checksums
     #[arg(long)]
     pub no_offload: bool,
+    /// Move the frames of a device by AF_XDP, if its driver can: many short frames for less, TCP for more
+    #[arg(long)]
+    pub xdp: bool,
     /// What it lets in and out.
     #[command(flatten)]
     pub policy: PolicyArgs,

@@ -158,6 +158,7 @@ fn port(args: AddPort) -> Result<Port, Failure> {
         addresses: args.addr,
         routes,
         offload: !args.no_offload,
+        xdp: args.xdp,
         vlan: args.policy.port_vlan().unwrap_or_default(),
         accept: args.policy.accept_frames().unwrap_or_default(),
         learning: args.policy.learning(Learning::default()).unwrap_or_default(),

@@ -60,6 +60,11 @@ pub fn page(style: Style, view: &PortView) -> String {
     page.list("addresses", &port.addresses);
     page.list("routes", port.routes.iter().map(route));
     page.line("offload", offload(view));
+    if let Some(mode) = view.xdp_mode {
+        page.line("AF_XDP", mode.as_str());
+    } else if let Some(reason) = &view.xdp_refused {
+        page.line("AF_XDP", format!("none: {reason}"));
+    }
     policy(&mut page, port);
     traffic::lines(&mut page, view);
     page.line("queues", view.queues.to_string());

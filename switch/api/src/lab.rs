@@ -162,6 +162,9 @@ pub struct Port {
     /// False: frames go out as on a wire: segmented to the MTU and with complete checksums.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub offload: bool,
+    /// True: its frames come and go by AF_XDP, if the device can do that. For `device` only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub xdp: bool,
     /// Which VLANs it belongs to.
     #[serde(default, skip_serializing_if = "is_default")]
     pub vlan: PortVlan,
@@ -209,6 +212,7 @@ impl Port {
             routes: Vec::new(),
             up: true,
             offload: true,
+            xdp: false,
             vlan: PortVlan::All,
             accept: AcceptFrames::All,
             learning: Learning::default(),

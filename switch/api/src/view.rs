@@ -78,6 +78,26 @@ impl PortState {
     }
 }
 
+/// How frames come and go by AF_XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum XdpMode {
+    /// The driver reads and writes them where the daemon does.
+    ZeroCopy,
+    /// The kernel copies them.
+    Copy,
+}
+
+impl XdpMode {
+    /// The word shown to people, the same as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ZeroCopy => "zero-copy",
+            Self::Copy => "copy",
+        }
+    }
+}
+
 /// A port, its state and counters. `GET /v1/ports`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortView {
@@ -99,6 +119,12 @@ pub struct PortView {
     /// Its interface has TCP frames above 64 KiB (BIG TCP), since the kernel carries all that goes over the switch.
     #[serde(default)]
     pub big_tcp: bool,
+    /// How it is connected by AF_XDP, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp_mode: Option<XdpMode>,
+    /// Why it is not, though it was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp_refused: Option<String>,
     /// FDB entries that point to it.
     pub fdb_entries: u32,
     /// Counters since the port was added or the daemon started.

@@ -131,8 +131,12 @@ impl Inner {
             .ok_or_else(|| text::no_switch(&port.switch))?;
         let netns = self.netns_of(port)?;
         let own = self.own.netlink().await.map_err(failed)?;
+        let mut refused = None;
         let (io, near, link) = match (port.kind, device) {
-            (_, Some(TakenDevice { io, near, link })) => (io, near, link),
+            (_, Some(TakenDevice { io, near, link, xdp_refused })) => {
+                refused = xdp_refused;
+                (io, near, link)
+            }
             (PortKind::Veth, None) => {
                 let (near, link) = self.make_veth(port, &netns, &own, adopt, made).await?;
                 let io = self.open_near_end(port, &near, &link, &own).await.map_err(failed)?;
@@ -183,6 +187,7 @@ impl Inner {
             mac: port.mac.or(link.mac),
             mtu,
             big_tcp: is_big(link.gso_max_size),
+            xdp_refused: refused,
             shut: None,
         };
         let carries = self.carries_now(port, &live).await?;

@@ -130,6 +130,8 @@ struct LivePort {
     mtu: u32,
     /// Its interfaces have TCP frames above 64 KiB.
     big_tcp: bool,
+    /// Why it has no AF_XDP though it was to have it.
+    xdp_refused: Option<String>,
     /// Shut by the switch itself.
     shut: Option<Shut>,
 }
@@ -159,6 +161,7 @@ impl LivePort {
             mac: None,
             mtu: 0,
             big_tcp: false,
+            xdp_refused: None,
             shut: None,
         }
     }

@@ -285,6 +285,7 @@ fn changes_in_place(old: &Port, new: &Port) -> bool {
             port.namespace.clone(),
             ifname(port),
             port.mac,
+            port.xdp,
         )
     };
     identity(old) == identity(new)

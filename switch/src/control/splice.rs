@@ -12,7 +12,7 @@ use super::Inner;
 use super::interface::open_packet;
 use crate::fastpath::{FastPath, Splice};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, VethPeer};
-use crate::port::{PortIo, Shadow};
+use crate::port::{PortIo, Shadow, XdpDevice, XdpPort};
 
 /// Frames are measured by the MTU of the near end, on their way in and out.
 const MAX_MTU: u32 = 65_535;
@@ -23,16 +23,35 @@ pub(super) struct TakenDevice {
     /// Index of the near end, if there is one.
     pub near: Option<u32>,
     pub link: Link,
+    /// Why it has no AF_XDP though it was to have it.
+    pub xdp_refused: Option<String>,
 }
 
 impl Inner {
-    /// Connects a device: by the kernel fast path, else by a packet socket.
+    /// Connects a device: by AF_XDP if it is to, else by the kernel fast path, else by a packet socket.
     pub(super) async fn open_device(
         &self,
         port: &Port,
         home: &NetNs,
         device: Link,
     ) -> Result<TakenDevice, KernelError> {
+        let mut xdp_refused = None;
+        if port.xdp {
+            match self.open_xdp(port, home, &device).await? {
+                Ok(xdp) => {
+                    return Ok(TakenDevice {
+                        io: PortIo::Xdp(xdp),
+                        near: None,
+                        link: device,
+                        xdp_refused,
+                    });
+                }
+                Err(reason) => {
+                    tracing::warn!(port = %port.name, "port {}: without AF_XDP: {reason}", port.name);
+                    xdp_refused = Some(reason);
+                }
+            }
+        }
         if let Some(fast) = &self.fast {
             match self.splice(fast, port, home, &device).await {
                 Ok((shadow, near)) => {
@@ -40,6 +59,7 @@ impl Inner {
                         io: PortIo::Shadow(shadow),
                         near: Some(near),
                         link: device,
+                        xdp_refused,
                     });
                 }
                 // It is the faster way, not the only one.
@@ -53,7 +73,25 @@ impl Inner {
             io: open_packet(home, device.index, true).await?,
             near: None,
             link: device,
+            xdp_refused,
         })
+    }
+
+    /// The second error is the reason for which the device can't have it.
+    async fn open_xdp(
+        &self,
+        port: &Port,
+        home: &NetNs,
+        device: &Link,
+    ) -> Result<Result<XdpPort, String>, KernelError> {
+        let workers = self.datapath.workers();
+        let device = XdpDevice {
+            ifindex: device.index,
+            name: device.name.clone(),
+            mtu: port.mtu.unwrap_or(device.mtu),
+            kind: device.kind.clone(),
+        };
+        home.run(move || XdpPort::open(&device, workers)).await
     }
 
     async fn splice(

@@ -233,6 +233,10 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
                 .hint("give the host a leg of its own: vswitchctl add-port gw --type internal --addr ..."));
             }
         }
+        PortKind::Veth | PortKind::Tap | PortKind::Internal if port.xdp => {
+            return Err(text::invalid(object, "only a device port can have AF_XDP")
+                .hint("choose --type device, or leave --xdp out: other ports have faster ways"));
+        }
         PortKind::Veth | PortKind::Tap | PortKind::Internal => {}
     }
     if port.namespace.is_some() && matches!(port.kind, PortKind::Device | PortKind::Internal) {

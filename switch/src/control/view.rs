@@ -354,8 +354,14 @@ impl Inner {
             state_secs: live.since.elapsed().as_secs(),
             queues: match io.as_deref() {
                 Some(PortIo::Tap(_) | PortIo::Shadow(_)) => self.datapath.workers() as u32,
+                Some(PortIo::Xdp(xdp)) => xdp.queues() as u32,
                 Some(PortIo::Packet(_)) | None => 1,
             },
+            xdp_mode: match io.as_deref() {
+                Some(PortIo::Xdp(xdp)) => Some(xdp.mode()),
+                _ => None,
+            },
+            xdp_refused: live.xdp_refused.clone(),
             fastpath: io.is_some_and(|io| io.fast().is_some()),
             big_tcp: live.big_tcp,
             fdb_entries: fdb_counts.get(id.index()).copied().unwrap_or(0),
@@ -390,6 +396,8 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         queues: 0,
         fastpath: false,
         big_tcp: false,
+        xdp_mode: None,
+        xdp_refused: None,
         fdb_entries: 0,
         counters: Default::default(),
     }

@@ -265,10 +265,10 @@ impl Datapath {
             id: PortId(0),
             serial,
             switch,
+            offload: offload && io.takes_offloads(),
             io: Arc::new(io),
             mtu,
             up,
-            offload,
             policy,
             traffic: None,
             mirror_only: false,
@@ -304,7 +304,7 @@ impl Datapath {
 
     fn poll(&self, port: &PortEntry) -> io::Result<()> {
         for (index, worker) in self.shared.workers.iter().enumerate() {
-            if let Some(fd) = port.io.receive_fd(index, self.workers(), port.id.index()) {
+            for fd in port.io.receive_fds(index, self.workers(), port.id.index()) {
                 worker
                     .epoll
                     .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, port.id.0.into()))?;
@@ -327,7 +327,7 @@ impl Datapath {
             *slot = Arc::new(PortEntry {
                 mtu,
                 up,
-                offload,
+                offload: offload && before.io.takes_offloads(),
                 policy,
                 ..PortEntry::clone(&before)
             });
@@ -352,7 +352,7 @@ impl Datapath {
         // Frames that wait on its wires are dropped as long as they can be counted.
         self.set_traffic(id, &TrafficSetup::default());
         for (index, worker) in self.shared.workers.iter().enumerate() {
-            if let Some(fd) = port.io.receive_fd(index, self.workers(), id.index()) {
+            for fd in port.io.receive_fds(index, self.workers(), id.index()) {
                 // Not there if a worker took it out because the device failed.
                 let _ = worker.epoll.delete(fd);
             }

@@ -323,7 +323,7 @@ fn load<'a>(
 
 /// A port that can't be received from is not polled any more, until control opens it anew.
 fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
-    if let Some(fd) = port.io.receive_fd(worker, shared.workers.len(), port.id.index()) {
+    for fd in port.io.receive_fds(worker, shared.workers.len(), port.id.index()) {
         let _ = shared.workers[worker].epoll.delete(fd);
     }
     shared.notify(DatapathEvent::PortFailed {

@@ -11,6 +11,7 @@
 mod checksum;
 mod ethernet;
 mod layers;
+mod partial;
 mod segment;
 #[cfg(test)]
 mod testing;
@@ -22,6 +23,7 @@ pub use ethernet::{
     is_reserved_multicast, mac_to_u64, u64_to_mac,
 };
 pub use layers::LayerError;
+pub use partial::partial;
 pub use segment::{SegmentError, Segments, WireSize, wire_size};
 pub use vnet::{Gso, VnetError, VnetHeader};
 

@@ -14,6 +14,7 @@ pub mod bpf;
 #[cfg(feature = "fastpath")]
 mod clsact;
 mod error;
+pub mod ethtool;
 mod link;
 pub mod monitor;
 mod neighbour;
@@ -23,6 +24,12 @@ pub mod packet;
 pub mod poll;
 pub mod tap;
 mod tc;
+#[cfg(feature = "fastpath")]
+pub mod xdp;
+#[cfg(not(feature = "fastpath"))]
+#[path = "xdp_absent.rs"]
+pub mod xdp;
+pub mod xsk;
 
 #[cfg(test)]
 mod tests;

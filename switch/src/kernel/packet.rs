@@ -8,7 +8,7 @@ use std::ptr;
 /// Bytes of frames that may wait in the socket. A burst of GSO frames is charged with 64 KiB and more a frame.
 const RECEIVE_BUFFER: libc::c_int = 16 << 20;
 /// Bytes of frames that may be on their way out.
-const SEND_BUFFER: libc::c_int = 16 << 20;
+pub(super) const SEND_BUFFER: libc::c_int = 16 << 20;
 /// Most frames that one call moves.
 pub const MAX_MESSAGES: usize = 64;
 /// Room for one `tpacket_auxdata` control message.
@@ -24,20 +24,8 @@ impl PacketSocket {
     /// # Errors
     /// EPERM without CAP_NET_RAW over the namespace, ENODEV if there is no such interface.
     pub fn open(ifindex: u32, promiscuous: bool) -> io::Result<Self> {
-        // Protocol 0: nothing is received before everything is set and the socket is bound.
-        // SAFETY: plain call without pointers; the result is checked.
-        let fd = unsafe {
-            libc::socket(
-                libc::AF_PACKET,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-                0,
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fd` is open and owned by nobody else.
-        let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        // Nothing is received before everything is set and the socket is bound.
+        let socket = Self::unbound()?;
         let on: libc::c_int = 1;
         socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &on)?;
         socket.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &on)?;
@@ -50,11 +38,7 @@ impl PacketSocket {
             .set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER)
             .or_else(|_| socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER))?;
         if promiscuous {
-            // SAFETY: all-zero is a valid packet_mreq.
-            let mut membership: libc::packet_mreq = unsafe { mem::zeroed() };
-            membership.mr_ifindex = ifindex as libc::c_int;
-            membership.mr_type = libc::PACKET_MR_PROMISC as libc::c_ushort;
-            socket.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &membership)?;
+            socket.set_promiscuous(ifindex)?;
         }
         // SAFETY: all-zero is a valid sockaddr_ll.
         let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
@@ -64,7 +48,7 @@ impl PacketSocket {
         // SAFETY: the pointer and length describe `address`, which outlives the call.
         let result = unsafe {
             libc::bind(
-                fd,
+                socket.0.as_raw_fd(),
                 ptr::from_ref(&address).cast(),
                 size_of::<libc::sockaddr_ll>() as libc::socklen_t,
             )
@@ -73,6 +57,31 @@ impl PacketSocket {
             return Err(io::Error::last_os_error());
         }
         Ok(socket)
+    }
+
+    /// With protocol 0: nothing comes to it.
+    fn unbound() -> io::Result<Self> {
+        // SAFETY: plain call without pointers; the result is checked.
+        let fd = unsafe {
+            libc::socket(
+                libc::AF_PACKET,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                0,
+            )
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `fd` is open and owned by nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    fn set_promiscuous(&self, ifindex: u32) -> io::Result<()> {
+        // SAFETY: all-zero is a valid packet_mreq.
+        let mut membership: libc::packet_mreq = unsafe { mem::zeroed() };
+        membership.mr_ifindex = ifindex as libc::c_int;
+        membership.mr_type = libc::PACKET_MR_PROMISC as libc::c_ushort;
+        self.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &membership)
     }
 
     fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
@@ -115,6 +124,24 @@ impl PacketSocket {
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Makes an interface take all frames as long as the value lives.
+#[derive(Debug)]
+pub struct Promiscuous {
+    _socket: PacketSocket,
+}
+
+impl Promiscuous {
+    /// Of the interface `ifindex` in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_RAW over the namespace, ENODEV if there is no such interface.
+    pub fn set(ifindex: u32) -> io::Result<Self> {
+        let socket = PacketSocket::unbound()?;
+        socket.set_promiscuous(ifindex)?;
+        Ok(Self { _socket: socket })
     }
 }
 

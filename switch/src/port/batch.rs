@@ -120,12 +120,31 @@ impl Batch {
     /// back in its place behind the addresses.
     pub fn push_fixed(&mut self, i: usize, len: usize, tag: Option<(u16, u16)>) {
         self.push_at(i * STRIDE, len);
+        self.put_tag(tag);
+    }
+
+    /// Puts a tag into the last frame.
+    fn put_tag(&mut self, tag: Option<(u16, u16)>) {
         if let Some((tpid, tci)) = tag
             && let Some(slot) = self.slots[..self.len].last_mut()
             && slot.len >= 12
         {
             push_tag(&mut self.arena, slot, tpid, tci);
         }
+    }
+
+    /// Takes a copy of a frame of at most [`MAX_FRAME`] bytes with this header, and puts `tag` (TPID, TCI) back in its place behind
+    /// the addresses; there must be room.
+    pub fn push_with(&mut self, header: VnetHeader, frame: &[u8], tag: Option<(u16, u16)>) {
+        let len = VNET_HDR_LEN + frame.len();
+        let place = self.tail().get_mut(..len);
+        let Some((head, body)) = place.and_then(|place| place.split_first_chunk_mut()) else {
+            return;
+        };
+        header.write(head);
+        body.copy_from_slice(frame);
+        self.push(len);
+        self.put_tag(tag);
     }
 
     /// Takes a frame that the kernel had but could not describe: no header says what this one says, so it is dropped as malformed.

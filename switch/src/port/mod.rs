@@ -7,6 +7,7 @@ pub mod batch;
 mod packet;
 mod shadow;
 mod tap;
+mod xdp;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,6 +16,7 @@ pub use batch::{Batch, FrameVlan};
 pub use packet::PacketPort;
 pub use shadow::Shadow;
 pub use tap::Tap;
+pub use xdp::{XdpDevice, XdpPort};
 
 use crate::fastpath::FastPort;
 use crate::kernel::packet::Messages;
@@ -28,6 +30,8 @@ pub enum PortIo {
     Packet(PacketPort),
     /// The shadow TAP of a near end (port kind `veth`, where the kernel fast path can be had).
     Shadow(Shadow),
+    /// AF_XDP sockets on an interface (port kind `device`, where it is asked for and can be had).
+    Xdp(XdpPort),
 }
 
 /// Why a port did not take a frame.
@@ -53,13 +57,19 @@ impl SendError {
 }
 
 impl PortIo {
-    /// The descriptor by which worker `worker` of `workers` receives from this port; none if another one does.
-    pub fn receive_fd(&self, worker: usize, workers: usize, port: usize) -> Option<BorrowedFd<'_>> {
+    /// The descriptors by which worker `worker` of `workers` receives from this port; none if others do.
+    pub fn receive_fds(&self, worker: usize, workers: usize, port: usize) -> Vec<BorrowedFd<'_>> {
         match self {
-            Self::Tap(tap) => tap.receive_fd(worker),
-            Self::Shadow(shadow) => shadow.tap.receive_fd(worker),
-            Self::Packet(packet) => (port % workers == worker).then(|| packet.receive_fd()),
+            Self::Tap(tap) => Vec::from_iter(tap.receive_fd(worker)),
+            Self::Shadow(shadow) => Vec::from_iter(shadow.tap.receive_fd(worker)),
+            Self::Packet(packet) => Vec::from_iter((port % workers == worker).then(|| packet.receive_fd())),
+            Self::Xdp(xdp) => xdp.receive_fds(worker),
         }
+    }
+
+    /// Whether it takes GSO frames and partial checksums.
+    pub fn takes_offloads(&self) -> bool {
+        !matches!(self, Self::Xdp(_))
     }
 
     /// Takes the frames that wait, up to a batch; `batch` must be empty.
@@ -71,6 +81,10 @@ impl PortIo {
             Self::Tap(tap) => tap.receive(worker, batch),
             Self::Packet(packet) => packet.receive(batch, messages),
             Self::Shadow(shadow) => shadow.tap.receive(worker, batch),
+            Self::Xdp(xdp) => {
+                xdp.receive(worker, batch);
+                Ok(())
+            }
         }
     }
 
@@ -86,6 +100,7 @@ impl PortIo {
             Self::Tap(tap) => tap.send(worker, buffers, sent),
             Self::Packet(packet) => packet.send(buffers, messages, sent),
             Self::Shadow(shadow) => shadow.tap.send(worker, buffers, sent),
+            Self::Xdp(xdp) => xdp.send(worker, buffers, sent),
         }
     }
 
@@ -93,7 +108,7 @@ impl PortIo {
     pub fn fast(&self) -> Option<&FastPort> {
         match self {
             Self::Shadow(shadow) => Some(&shadow.fast),
-            Self::Tap(_) | Self::Packet(_) => None,
+            Self::Tap(_) | Self::Packet(_) | Self::Xdp(_) => None,
         }
     }
 
@@ -104,6 +119,7 @@ impl PortIo {
             Self::Tap(_) => 0,
             Self::Shadow(shadow) => shadow.fast.overruns(),
             Self::Packet(packet) => packet.overruns(),
+            Self::Xdp(xdp) => xdp.overruns(),
         }
     }
 }

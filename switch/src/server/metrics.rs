@@ -303,6 +303,8 @@ mod tests {
             queues: 1,
             fastpath: false,
             big_tcp: false,
+            xdp_mode: None,
+            xdp_refused: None,
             fdb_entries: 2,
             counters: PortCounters {
                 rx_frames: 31,

@@ -1,0 +1,174 @@
+//! A device reached by AF_XDP: a socket for each of its queues, and the program that leads frames there.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use vswitch_api::view::XdpMode;
+
+use super::SendError;
+use super::batch::{Batch, MAX_BATCH};
+use crate::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, partial};
+use crate::kernel::KernelError;
+use crate::kernel::ethtool::Ethtool;
+use crate::kernel::packet::Promiscuous;
+use crate::kernel::xdp::{MAX_QUEUES, Tags, XdpLink};
+use crate::kernel::xsk::{MAX_RECEIVED, META, Xsk};
+
+/// Largest MTU, in bytes, of which every frame fits a chunk.
+const MAX_MTU: u32 = (MAX_RECEIVED - ETH_HLEN - MAX_TAGS * VLAN_HLEN) as u32;
+/// Features of a driver that takes tags out of frames, by the kernel's names.
+const TAG_STRIPPING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
+
+/// The sockets of one device.
+#[derive(Debug)]
+pub struct XdpPort {
+    sockets: Vec<Xsk>,
+    /// Queues by which it can send, counted from the first.
+    senders: usize,
+    tags: Tags,
+    /// Frames may come with partial checksums.
+    software: bool,
+    /// The worker that receives from the first queue, and how many there are.
+    first: usize,
+    workers: usize,
+    _link: XdpLink,
+    _promiscuous: Promiscuous,
+}
+
+/// What has to be known of a device to take it over.
+#[derive(Clone, Debug)]
+pub struct XdpDevice {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// The driver's word for its kind; none for hardware.
+    pub kind: Option<String>,
+}
+
+impl XdpPort {
+    /// Takes over a device of the calling thread's network namespace; its queues are dealt out to so many workers.
+    ///
+    /// # Errors
+    /// The reason, as the user is told, for which it is no device for XDP.
+    pub fn open(device: &XdpDevice, workers: usize) -> Result<Self, String> {
+        let XdpDevice { ifindex, name, mtu, kind } = device;
+        if *mtu > MAX_MTU {
+            return Err(format!("its MTU of {mtu} is above {MAX_MTU}, which is what XDP takes"));
+        }
+        let ethtool = Ethtool::open(name).map_err(|error| format!("ask its driver: {error}"))?;
+        let tags = tags_of(device, &ethtool)?;
+        let queues = ethtool.queues().map_err(|error| format!("its driver does not tell its queues: {error}"))?;
+        if queues.receive > MAX_QUEUES {
+            return Err(format!(
+                "it has {} queues and {MAX_QUEUES} can be used; `ethtool -L {name} combined {MAX_QUEUES}` sets the number",
+                queues.receive
+            ));
+        }
+        let open = |queue| {
+            Xsk::open(*ifindex, queue).map_err(|error| format!("open an AF_XDP socket on queue {queue}: {error}"))
+        };
+        let sockets: Vec<_> = (0..queues.receive.max(1)).map(open).collect::<Result<_, _>>()?;
+        let promiscuous = Promiscuous::set(*ifindex).map_err(|error| format!("make it promiscuous: {error}"))?;
+        // Last, so that everything is there when the first frame comes.
+        let link = XdpLink::attach(*ifindex, tags, sockets.iter().map(Xsk::as_fd)).map_err(|error| refusal(&error))?;
+        Ok(Self {
+            senders: (queues.send.max(1) as usize).min(sockets.len()),
+            sockets,
+            tags,
+            software: kind.is_some(),
+            first: *ifindex as usize % workers,
+            workers,
+            _link: link,
+            _promiscuous: promiscuous,
+        })
+    }
+
+    /// Whether the driver can do without copies, on all queues.
+    pub fn mode(&self) -> XdpMode {
+        if self.sockets.iter().all(Xsk::is_zero_copy) {
+            XdpMode::ZeroCopy
+        } else {
+            XdpMode::Copy
+        }
+    }
+
+    /// Queues to receive from.
+    pub fn queues(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The sockets that a worker receives from: another one begins for each device.
+    fn receivers(&self, worker: usize) -> impl Iterator<Item = &Xsk> {
+        let skipped = (worker + self.workers - self.first) % self.workers;
+        self.sockets.iter().skip(skipped).step_by(self.workers)
+    }
+
+    pub(super) fn receive_fds(&self, worker: usize) -> Vec<BorrowedFd<'_>> {
+        self.receivers(worker).map(Xsk::as_fd).collect()
+    }
+
+    pub(super) fn receive(&self, worker: usize, batch: &mut Batch) {
+        for socket in self.receivers(worker) {
+            socket.receive(MAX_BATCH - batch.len(), |beside, frame| {
+                let tag = match self.tags {
+                    Tags::Inside => None,
+                    Tags::Beside => tag_in(beside),
+                };
+                let header = if self.software { partial(frame) } else { VnetHeader::default() };
+                batch.push_with(header, frame, tag);
+            });
+        }
+    }
+
+    /// Sends frames by one of its queues. They are complete: no header is looked at.
+    pub(super) fn send<'a>(
+        &self,
+        worker: usize,
+        buffers: impl Iterator<Item = &'a [u8]>,
+        mut sent: impl FnMut(usize, Result<(), SendError>),
+    ) {
+        let frames = buffers.map(|wire| wire.get(VNET_HDR_LEN..).unwrap_or_default());
+        let socket = &self.sockets[worker % self.senders];
+        socket.send(frames, |i, result| sent(i, result.map_err(|error| SendError::from_io(&error))));
+        socket.flush();
+    }
+
+    pub(super) fn overruns(&self) -> u64 {
+        self.sockets.iter().filter_map(|socket| socket.overruns().ok()).sum()
+    }
+}
+
+/// The tag that the program left before a frame.
+fn tag_in(beside: &[u8; META]) -> Option<(u16, u16)> {
+    let [a, b, c, d, ..] = *beside;
+    let tpid = u16::from_be_bytes([a, b]);
+    (tpid != 0).then_some((tpid, u16::from_ne_bytes([c, d])))
+}
+
+/// Where the driver of a device has the tags of frames, if that can be known.
+fn tags_of(device: &XdpDevice, ethtool: &Ethtool) -> Result<Tags, String> {
+    match device.kind.as_deref() {
+        Some("veth") => Ok(Tags::Beside),
+        // Its frames would come uncut, with nothing that says so.
+        Some("tun") => Err("it is a TAP device, which XDP can't be told the offloads of".into()),
+        _ => match ethtool.is_any_on(&TAG_STRIPPING) {
+            Ok(false) => Ok(Tags::Inside),
+            Ok(true) => Err(format!(
+                "its driver takes VLAN tags out of frames; `ethtool -K {} rxvlan off` makes it leave them",
+                device.name
+            )),
+            Err(error) => Err(format!("its driver does not tell whether it takes VLAN tags out of frames: {error}")),
+        },
+    }
+}
+
+fn refusal(error: &KernelError) -> String {
+    match error.errno() {
+        Some(Errno::EOPNOTSUPP) => "its driver has no native XDP".into(),
+        Some(Errno::EBUSY | Errno::EEXIST) => "it has another XDP program".into(),
+        _ => error.to_string(),
+    }
+}
