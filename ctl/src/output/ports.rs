@@ -73,9 +73,6 @@ pub fn page(style: Style, view: &PortView) -> String {
     let counters = &view.counters;
     page.line("received", frames(counters.rx_frames, counters.rx_bytes));
     page.part("forwarded", units::grouped(counters.rx_forwarded));
-    if view.fastpath {
-        page.part("  by the kernel", units::grouped(counters.rx_fastpath));
-    }
     page.part(
         "flooded",
         match counters.rx_flooded {
@@ -87,6 +84,9 @@ pub fn page(style: Style, view: &PortView) -> String {
             ),
         },
     );
+    if view.fastpath {
+        page.part("by the kernel", units::grouped(counters.rx_fastpath));
+    }
     if counters.mirror_copies > 0 {
         page.part("mirrored", units::grouped(counters.mirror_copies));
     }

@@ -166,7 +166,7 @@ pub struct PortCounters {
     pub rx_bytes: u64,
     /// Of those, sent to the one port where the destination is.
     pub rx_forwarded: u64,
-    /// Of the forwarded ones, those that the kernel forwarded by itself (the fast path).
+    /// Of those that came in, the ones that the kernel forwarded or flooded by itself (the fast path).
     #[serde(default)]
     pub rx_fastpath: u64,
     /// Of those that came in, flooded.

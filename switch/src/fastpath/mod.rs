@@ -98,7 +98,7 @@ impl Direct {
         }
     }
 
-    /// Whether frames in all of the port's VLANs pass. Those with service tags don't, and nothing that has one in a tunnel.
+    /// Whether frames in all of the port's VLANs pass: on a port with service tags, and a tunnel, those with tags don't.
     pub fn has_all_vlans(&self) -> bool {
         self.all_vlans
     }

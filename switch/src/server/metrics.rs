@@ -73,7 +73,7 @@ const PORT_COUNTERS: [Field<PortCounters>; 16] = [
     ),
     (
         "port_fastpath_frames",
-        "Of the forwarded frames, those that the kernel forwarded by itself",
+        "Frames that came in and that the kernel forwarded or flooded by itself",
         |c| c.rx_fastpath,
     ),
     ("port_flooded_frames", "Frames that came in and were flooded", |c| {

@@ -1,0 +1,135 @@
+//! What lies in the maps, as `bpf/maps.h` has it. Whoever changes it changes `LAYOUT`.
+
+use aya::Pod;
+
+/// Ports that can be in the maps: MAX_SLOTS of the source.
+pub const MAX_SLOTS: u16 = 4096;
+/// Most ports of a switch whose floods the programs send: MAX_FLOOD of the source.
+pub const MAX_FLOOD: usize = 64;
+/// Name of a switch, with zeros behind it.
+pub type SwitchKey = [u8; 16];
+
+/// `struct station`: who is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct StationKey {
+    /// The switch.
+    pub switch: SwitchKey,
+    /// VLAN id, 0 while the switch has none.
+    pub vlan: u16,
+    /// The station.
+    pub mac: [u8; 6],
+}
+
+/// `struct place`: where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct PlaceValue {
+    /// Slot of the port and address of the station.
+    place: u64,
+    /// When the station was last seen, in seconds of the monotonic clock.
+    pub seen: u32,
+    unused: u32,
+}
+
+impl PlaceValue {
+    /// The station `mac` (in its lower 48 bits) behind the port of `slot`.
+    pub fn new(slot: u16, mac: u64, seen: u32) -> Self {
+        Self {
+            place: u64::from(slot) << 48 | mac,
+            seen,
+            unused: 0,
+        }
+    }
+
+    /// Slot of the port.
+    pub fn slot(self) -> u16 {
+        (self.place >> 48) as u16
+    }
+}
+
+/// `struct port`: what the programs know of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PortRecord {
+    /// Its switch.
+    pub switch: SwitchKey,
+    /// Index of the near end; 0: the slot is free.
+    pub near: u32,
+    /// Index of the shadow TAP.
+    pub shadow: u32,
+    /// Address of the interface inside.
+    pub mac: [u8; 6],
+    /// [`DIRECT`] and those below it.
+    pub flags: u16,
+    /// Native VLAN: 0 is that of frames in none; [`NO_NATIVE`]: there is none.
+    pub vlan: u16,
+    /// Always 0.
+    pub unused: [u16; 3],
+}
+
+/// Frames from and to the port may be forwarded in the kernel.
+pub const DIRECT: u16 = 1;
+/// The switch does not tell VLANs apart: tags are payload. All of the following is about those that do.
+pub const PAYLOAD_TAGS: u16 = 2;
+/// Frames without a tag may come in, and those whose tag tells the priority only.
+pub const ACCEPT_UNTAGGED: u16 = 4;
+/// Frames with a customer tag may come in.
+pub const ACCEPT_TAGGED: u16 = 8;
+/// The port is in VLANs besides the native one, whose frames have a customer tag there.
+pub const TRUNK: u16 = 16;
+/// In all VLANs; else in those that [`Bpf::set_members`] says.
+pub const EVERY_VLAN: u16 = 32;
+/// The port has no native VLAN: NO_VLAN of the source.
+pub const NO_NATIVE: u16 = 0xffff;
+
+/// `struct vlans`: one bit for each VLAN.
+pub type VlanBits = [u64; 64];
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Vlans(pub(super) VlanBits);
+
+/// `struct flood`: where floods of a switch go.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Flood {
+    pub(super) count: u32,
+    pub(super) slots: [u16; MAX_FLOOD],
+}
+
+/// `struct counters`: what the programs forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FastCounters {
+    /// Frames from the port's station.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames to the port's station.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Those of `rx_frames` that were flooded.
+    pub rx_flooded: u64,
+    /// To how many ports in all.
+    pub flood_copies: u64,
+    /// By which the programs keep to their rate.
+    pub rate: [u32; 2],
+}
+
+// SAFETY: for all six: repr(C) of integers without padding (their sizes are checked below), so any bytes are a value.
+unsafe impl Pod for StationKey {}
+// SAFETY: see above.
+unsafe impl Pod for PlaceValue {}
+// SAFETY: see above.
+unsafe impl Pod for PortRecord {}
+// SAFETY: see above.
+unsafe impl Pod for FastCounters {}
+// SAFETY: see above.
+unsafe impl Pod for Vlans {}
+// SAFETY: see above.
+unsafe impl Pod for Flood {}
+const _: () = assert!(size_of::<StationKey>() == 24 && size_of::<PlaceValue>() == 16);
+const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 56);
+const _: () = assert!(size_of::<Vlans>() == 512 && size_of::<Flood>() == 4 + 2 * MAX_FLOOD);
