@@ -274,8 +274,8 @@ impl<T: Copy> Ring<T> {
     fn map(fd: &OwnedFd, page_offset: i64, offsets: &libc::xdp_ring_offset, size: u32) -> io::Result<Self> {
         let len = offsets.desc as usize + size as usize * size_of::<T>();
         let mapping = Mapping::new(len, Some((fd, page_offset)))?;
-        let inside = |at: u64| at as usize + size_of::<u32>() <= len && at % 4 == 0;
-        let aligned = offsets.desc as usize % mem::align_of::<T>() == 0;
+        let inside = |at: u64| at as usize + size_of::<u32>() <= len && at.is_multiple_of(4);
+        let aligned = (offsets.desc as usize).is_multiple_of(mem::align_of::<T>());
         if !(inside(offsets.producer) && inside(offsets.consumer) && inside(offsets.flags) && aligned) {
             return Err(io::ErrorKind::InvalidData.into());
         }
