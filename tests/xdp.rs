@@ -102,7 +102,9 @@ fn a_device_that_vanishes_has_it_again_when_it_is_back() {
     other.ping(station.v4);
     let mac = station.mac();
     run("ip link del device");
-    wait_for("the port to be missing", || lab.port("device").state == PortState::Missing);
+    wait_for("the port to be missing", || {
+        lab.port("device").state == PortState::Missing
+    });
     make_device("device");
     station.place.run_ok(&format!("ip link set eth0 address {mac}"));
     station.place.run_ok("ip addr add 10.7.0.2/24 dev eth0");
@@ -122,10 +124,28 @@ fn what_can_not_be_had_is_told_and_the_port_works_all_the_same() {
     for (port, reason) in [("device", "9000"), ("tap7", "TAP")] {
         let view = lab.port(port);
         assert_eq!(view.xdp_mode, None);
-        assert!(view.xdp_refused.as_deref().is_some_and(|why| why.contains(reason)), "{view:#?}");
+        assert!(
+            view.xdp_refused.as_deref().is_some_and(|why| why.contains(reason)),
+            "{view:#?}"
+        );
         let page = lab.ok(&format!("port show {port}"));
         assert!(page.contains("AF_XDP") && page.contains(reason), "{page}");
     }
     transfer::tcp(&other, &device, true, 20);
     assert!(device_line().contains("mtu 9000"));
+}
+
+#[test]
+fn an_mtu_that_is_too_large_is_refused_and_changes_nothing() {
+    let Some((lab, [other, device])) = lab_with_xdp(PortKind::Veth, "") else {
+        return;
+    };
+    lab.ctl("set port device --mtu 9000")
+        .failed(2, &["device", "9000", "--xdp"]);
+    assert!(device_line().contains("mtu 1500"), "{}", device_line());
+    assert_eq!(lab.port("device").port.mtu, Some(1500));
+    // A veth is limited by the other end's, which is in other hands.
+    lab.ok("set port device --mtu 3000");
+    assert!(device_line().contains("mtu 3000"), "{}", device_line());
+    transfer::tcp(&other, &device, false, 20);
 }

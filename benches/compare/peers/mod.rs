@@ -34,6 +34,8 @@ pub enum Peer {
     VswitchDevice,
     /// The same without the fast path.
     VswitchDeviceUser,
+    /// The same by AF_XDP.
+    VswitchDeviceXdp,
     /// Open vSwitch, userspace datapath, veth ports, as it comes.
     Ovs,
     /// The same with TAP ports.
@@ -58,6 +60,7 @@ impl Peer {
             Peer::VswitchVethUser => "vswitch-veth-user",
             Peer::VswitchDevice => "vswitch-device",
             Peer::VswitchDeviceUser => "vswitch-device-user",
+            Peer::VswitchDeviceXdp => "vswitch-device-xdp",
             Peer::Ovs => "ovs",
             Peer::OvsTap => "ovs-tap",
             Peer::OvsTso => "ovs-tso",
@@ -75,7 +78,8 @@ impl Peer {
             | Peer::VswitchVethBig
             | Peer::VswitchVethUser
             | Peer::VswitchDevice
-            | Peer::VswitchDeviceUser => {
+            | Peer::VswitchDeviceUser
+            | Peer::VswitchDeviceXdp => {
                 let programs = [vswitch::program("vswitchd")?, vswitch::program("vswitchctl")?];
                 return Ok(programs
                     .into_iter()
@@ -103,8 +107,9 @@ impl Peer {
             Peer::VswitchVeth => vswitch::set_up(lab, "veth", FastPath::On),
             Peer::VswitchVethBig => vswitch::set_up(lab, "veth", FastPath::Big),
             Peer::VswitchVethUser => vswitch::set_up(lab, "veth", FastPath::Off),
-            Peer::VswitchDevice => vswitch::set_up_devices(lab, FastPath::On),
-            Peer::VswitchDeviceUser => vswitch::set_up_devices(lab, FastPath::Off),
+            Peer::VswitchDevice => vswitch::set_up_devices(lab, FastPath::On, ""),
+            Peer::VswitchDeviceUser => vswitch::set_up_devices(lab, FastPath::Off, ""),
+            Peer::VswitchDeviceXdp => vswitch::set_up_devices(lab, FastPath::Off, "--xdp"),
             Peer::Ovs => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::Off),
             Peer::OvsTap => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::Off),
             Peer::OvsTso => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::On),

@@ -30,12 +30,12 @@ pub fn set_up(lab: &Lab, kind: &str, fast: FastPath) -> Result<Running> {
 }
 
 /// Joins the ends by interfaces that are there already.
-pub fn set_up_devices(lab: &Lab, fast: FastPath) -> Result<Running> {
+pub fn set_up_devices(lab: &Lab, fast: FastPath, options: &str) -> Result<Running> {
     let (mut running, ctl) = start(lab, fast)?;
     for (device, end) in [("va", &A), ("vb", &B)] {
         add_veth(device, end.ns)?;
         configure(end)?;
-        run(&format!("{ctl} add-port {device} --type device"))?;
+        run(&format!("{ctl} add-port {device} --type device {options}"))?;
     }
     running.check_alive()?;
     Ok(running)

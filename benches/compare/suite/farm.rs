@@ -114,7 +114,9 @@ impl Farm {
                 }
             }
             Peer::Vde => bail!("VDE is joined to two ends only"),
-            Peer::VswitchDevice | Peer::VswitchDeviceUser => bail!("{} is joined to two ends only", peer.name()),
+            Peer::VswitchDevice | Peer::VswitchDeviceUser | Peer::VswitchDeviceXdp => {
+                bail!("{} is joined to two ends only", peer.name())
+            }
             Peer::BridgeBig | Peer::VswitchVethBig => bail!("{} differs in TCP alone", peer.name()),
         }
         Ok(())

@@ -133,7 +133,15 @@ impl Inner {
         let own = self.own.netlink().await.map_err(failed)?;
         let mut refused = None;
         let (io, near, link) = match (port.kind, device) {
-            (_, Some(TakenDevice { io, near, link, xdp_refused })) => {
+            (
+                _,
+                Some(TakenDevice {
+                    io,
+                    near,
+                    link,
+                    xdp_refused,
+                }),
+            ) => {
                 refused = xdp_refused;
                 (io, near, link)
             }

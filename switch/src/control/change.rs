@@ -8,7 +8,7 @@ use super::interface::{add_address, add_route, announce_all, mtu};
 use super::{Inner, text, traffic};
 use crate::datapath::PortId;
 use crate::kernel::{KernelError, Netlink};
-use crate::port::PortIo;
+use crate::port::{PortIo, XdpPort};
 
 impl Inner {
     /// Makes a port that is there what it is wanted to be: traffic settings, MTU, up or down, offloads, addresses, routes.
@@ -38,6 +38,11 @@ impl Inner {
             _ => Some(mtu(after)),
         };
         if let Some(mtu) = wanted_mtu.filter(|_| before.mtu != after.mtu) {
+            if matches!(self.datapath.io(id).as_deref(), Some(PortIo::Xdp(_))) && mtu > XdpPort::MAX_MTU {
+                let cause = format!("an MTU of {mtu} is above {}, which is what XDP takes", XdpPort::MAX_MTU);
+                return Err(text::invalid(object, cause)
+                    .hint("choose a smaller one, or remove the port and add it without --xdp"));
+            }
             nl.set_mtu(inside, mtu).await.map_err(failed)?;
             if let Some(near) = near {
                 self.own

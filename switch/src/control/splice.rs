@@ -78,12 +78,7 @@ impl Inner {
     }
 
     /// The second error is the reason for which the device can't have it.
-    async fn open_xdp(
-        &self,
-        port: &Port,
-        home: &NetNs,
-        device: &Link,
-    ) -> Result<Result<XdpPort, String>, KernelError> {
+    async fn open_xdp(&self, port: &Port, home: &NetNs, device: &Link) -> Result<Result<XdpPort, String>, KernelError> {
         let workers = self.datapath.workers();
         let device = XdpDevice {
             ifindex: device.index,

@@ -67,7 +67,9 @@ mod tests {
                 (0, true) => link.ipv6([a; 16], [b; 16], 64),
                 (1, false) => link.single_vlan(vlan(5)).ipv4([10, 0, 0, a], [10, 0, 0, b], 64),
                 (1, true) => link.single_vlan(vlan(5)).ipv6([a; 16], [b; 16], 64),
-                (_, false) => link.double_vlan(vlan(5), vlan(6)).ipv4([10, 0, 0, a], [10, 0, 0, b], 64),
+                (_, false) => link
+                    .double_vlan(vlan(5), vlan(6))
+                    .ipv4([10, 0, 0, a], [10, 0, 0, b], 64),
                 (_, true) => link.double_vlan(vlan(5), vlan(6)).ipv6([a; 16], [b; 16], 64),
             };
             self.write(step)
@@ -92,7 +94,11 @@ mod tests {
         /// What Linux leaves in the field of a partial checksum, by a plain loop.
         fn seed(&self, frame: &[u8]) -> [u8; 2] {
             let (start, _) = self.places();
-            let addresses = if self.ipv6 { &frame[start - 32..start] } else { &frame[start - 8..start] };
+            let addresses = if self.ipv6 {
+                &frame[start - 32..start]
+            } else {
+                &frame[start - 8..start]
+            };
             let protocol = [0, if self.tcp { 6 } else { 17 }];
             let length = ((frame.len() - start) as u16).to_be_bytes();
             let pseudo = [addresses, &protocol, &length].concat();

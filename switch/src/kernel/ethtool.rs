@@ -109,6 +109,10 @@ impl Ethtool {
         // SAFETY: the request and what it points to outlive the call; the callers give the kernel as much room as the command
         // writes for the numbers in it.
         let result = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL as _, ptr::from_mut(&mut request)) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 }

@@ -89,13 +89,15 @@ fn link_program(object: &[u8], tags: Tags, map: BorrowedFd<'_>) -> io::Result<Ve
     let mut object = Object::parse(object).map_err(io::Error::other)?;
     let maps: Vec<(String, Map)> = object.maps.drain().collect();
     let maps = maps.iter().map(|(name, of)| (name.as_str(), map.as_raw_fd(), of));
-    object
-        .relocate_maps(maps, &HashSet::new())
-        .map_err(io::Error::other)?;
+    object.relocate_maps(maps, &HashSet::new()).map_err(io::Error::other)?;
     let key = object.programs.get(name).map(aya_obj::Program::function_key);
     let function = key.and_then(|key| object.functions.remove(&key));
-    let mut instructions = function.ok_or_else(|| io::Error::other("no such program"))?.instructions;
-    let calls = instructions.iter_mut().filter(|call| call.code == CALL && call.imm == KFUNC_CALL);
+    let mut instructions = function
+        .ok_or_else(|| io::Error::other("no such program"))?
+        .instructions;
+    let calls = instructions
+        .iter_mut()
+        .filter(|call| call.code == CALL && call.imm == KFUNC_CALL);
     for call in calls {
         let btf = Btf::from_sys_fs().map_err(io::Error::other)?;
         let id = btf.id_by_type_name_kind(KFUNC, BtfKind::Func);

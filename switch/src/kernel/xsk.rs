@@ -127,7 +127,10 @@ impl Xsk {
         for _ in 0..count {
             let desc = received.take();
             // SAFETY: the chunk of a received frame is ours until it is back in the fill ring.
-            let bytes = unsafe { self.umem.bytes(desc.addr.wrapping_sub(META as u64), META + desc.len as usize) };
+            let bytes = unsafe {
+                self.umem
+                    .bytes(desc.addr.wrapping_sub(META as u64), META + desc.len as usize)
+            };
             if let Some((meta, frame)) = bytes.and_then(|bytes| bytes.split_first_chunk()) {
                 each(meta, frame);
             }
@@ -299,12 +302,22 @@ impl<T: Copy> Ring<T> {
     fn entry(&self, index: u32) -> *mut T {
         let slot = (index & (self.size - 1)) as usize;
         // SAFETY: the mapping has room for `size` entries, a power of two, from `entries` on.
-        unsafe { self.mapping.base.as_ptr().add(self.entries as usize).cast::<T>().add(slot) }
+        unsafe {
+            self.mapping
+                .base
+                .as_ptr()
+                .add(self.entries as usize)
+                .cast::<T>()
+                .add(slot)
+        }
     }
 
     /// Entries that can be taken out.
     fn waiting(&self) -> u32 {
-        self.word(self.producer).load(Ordering::Acquire).wrapping_sub(self.own).min(self.size)
+        self.word(self.producer)
+            .load(Ordering::Acquire)
+            .wrapping_sub(self.own)
+            .min(self.size)
     }
 
     /// Takes one out; there must be one [`Ring::waiting`].
@@ -388,7 +401,8 @@ impl Mapping {
     /// Nobody may write to it meanwhile.
     unsafe fn bytes(&self, at: u64, len: usize) -> Option<&[u8]> {
         // SAFETY: inside the mapping, which was zeroed by the kernel; the caller keeps it from being written to.
-        self.start(at, len).map(|start| unsafe { std::slice::from_raw_parts(start, len) })
+        self.start(at, len)
+            .map(|start| unsafe { std::slice::from_raw_parts(start, len) })
     }
 
     /// Part of the memory to write to; none where it ends before.
@@ -398,7 +412,8 @@ impl Mapping {
     #[allow(clippy::mut_from_ref, reason = "parts of one mapping are used by different threads")]
     unsafe fn bytes_mut(&self, at: u64, len: usize) -> Option<&mut [u8]> {
         // SAFETY: inside the mapping, which was zeroed by the kernel; the caller keeps it from being used otherwise.
-        self.start(at, len).map(|start| unsafe { std::slice::from_raw_parts_mut(start, len) })
+        self.start(at, len)
+            .map(|start| unsafe { std::slice::from_raw_parts_mut(start, len) })
     }
 }
 
@@ -453,7 +468,11 @@ impl Plain for libc::xdp_options {}
 impl Plain for libc::xdp_statistics {}
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// A thread that panicked with the lock held left indices that still fit.

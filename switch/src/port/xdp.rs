@@ -14,8 +14,6 @@ use crate::kernel::packet::Promiscuous;
 use crate::kernel::xdp::{MAX_QUEUES, Tags, XdpLink};
 use crate::kernel::xsk::{MAX_RECEIVED, META, Xsk};
 
-/// Largest MTU, in bytes, of which every frame fits a chunk.
-const MAX_MTU: u32 = (MAX_RECEIVED - ETH_HLEN - MAX_TAGS * VLAN_HLEN) as u32;
 /// Features of a driver that takes tags out of frames, by the kernel's names.
 const TAG_STRIPPING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
 
@@ -49,18 +47,31 @@ pub struct XdpDevice {
 }
 
 impl XdpPort {
+    /// Largest MTU, in bytes, of which every frame fits a chunk. Some drivers take less.
+    pub const MAX_MTU: u32 = (MAX_RECEIVED - ETH_HLEN - MAX_TAGS * VLAN_HLEN) as u32;
+
     /// Takes over a device of the calling thread's network namespace; its queues are dealt out to so many workers.
     ///
     /// # Errors
     /// The reason, as the user is told, for which it is no device for XDP.
     pub fn open(device: &XdpDevice, workers: usize) -> Result<Self, String> {
-        let XdpDevice { ifindex, name, mtu, kind } = device;
-        if *mtu > MAX_MTU {
-            return Err(format!("its MTU of {mtu} is above {MAX_MTU}, which is what XDP takes"));
+        let XdpDevice {
+            ifindex,
+            name,
+            mtu,
+            kind,
+        } = device;
+        if *mtu > Self::MAX_MTU {
+            return Err(format!(
+                "its MTU of {mtu} is above {}, which is what XDP takes",
+                Self::MAX_MTU
+            ));
         }
         let ethtool = Ethtool::open(name).map_err(|error| format!("ask its driver: {error}"))?;
         let tags = tags_of(device, &ethtool)?;
-        let queues = ethtool.queues().map_err(|error| format!("its driver does not tell its queues: {error}"))?;
+        let queues = ethtool
+            .queues()
+            .map_err(|error| format!("its driver does not tell its queues: {error}"))?;
         if queues.receive > MAX_QUEUES {
             return Err(format!(
                 "it has {} queues and {MAX_QUEUES} can be used; `ethtool -L {name} combined {MAX_QUEUES}` sets the number",
@@ -117,7 +128,11 @@ impl XdpPort {
                     Tags::Inside => None,
                     Tags::Beside => tag_in(beside),
                 };
-                let header = if self.software { partial(frame) } else { VnetHeader::default() };
+                let header = if self.software {
+                    partial(frame)
+                } else {
+                    VnetHeader::default()
+                };
                 batch.push_with(header, frame, tag);
             });
         }
@@ -132,7 +147,9 @@ impl XdpPort {
     ) {
         let frames = buffers.map(|wire| wire.get(VNET_HDR_LEN..).unwrap_or_default());
         let socket = &self.sockets[worker % self.senders];
-        socket.send(frames, |i, result| sent(i, result.map_err(|error| SendError::from_io(&error))));
+        socket.send(frames, |i, result| {
+            sent(i, result.map_err(|error| SendError::from_io(&error)))
+        });
         socket.flush();
     }
 
@@ -154,13 +171,17 @@ fn tags_of(device: &XdpDevice, ethtool: &Ethtool) -> Result<Tags, String> {
         Some("veth") => Ok(Tags::Beside),
         // Its frames would come uncut, with nothing that says so.
         Some("tun") => Err("it is a TAP device, which XDP can't be told the offloads of".into()),
-        _ => match ethtool.is_any_on(&TAG_STRIPPING) {
+        // What lies beside its frames depends on the devices under it.
+        Some(kind) => Err(format!("it is a {kind} device, and XDP is for hardware and veths")),
+        None => match ethtool.is_any_on(&TAG_STRIPPING) {
             Ok(false) => Ok(Tags::Inside),
             Ok(true) => Err(format!(
                 "its driver takes VLAN tags out of frames; `ethtool -K {} rxvlan off` makes it leave them",
                 device.name
             )),
-            Err(error) => Err(format!("its driver does not tell whether it takes VLAN tags out of frames: {error}")),
+            Err(error) => Err(format!(
+                "its driver does not tell whether it takes VLAN tags out of frames: {error}"
+            )),
         },
     }
 }
