@@ -103,6 +103,11 @@ fn a_device_port_is_added_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_device_port_by_af_xdp_is_added_whole_or_not_at_all() {
+    check("add-port device --type device --xdp", 4);
+}
+
+#[test]
 fn a_cable_is_laid_whole_or_not_at_all() {
     check("cable red blue --addr-a 10.7.0.1/24 --addr-b 10.7.0.2/24", 8);
 }
