@@ -45,6 +45,7 @@ pub enum Tags {
 /// A program that is attached to an interface. It goes with the value, and with the process.
 #[derive(Debug)]
 pub struct XdpLink {
+    map: OwnedFd,
     /// Closing it takes the program away.
     _link: OwnedFd,
 }
@@ -70,13 +71,21 @@ impl XdpLink {
         })?;
         let map = make_map().map_err(step("make a map of AF_XDP sockets (CAP_BPF)"))?;
         for (queue, socket) in (0..).zip(sockets) {
-            put(&map, queue, socket).map_err(step("put an AF_XDP socket into its map"))?;
+            put(&map, queue, socket)?;
         }
         let instructions = link_program(object, tags, map.as_fd()).map_err(step("link the XDP program"))?;
         let program = load(&instructions, (tags == Tags::Beside).then_some(ifindex))
             .map_err(step("load the XDP program (CAP_BPF, CAP_PERFMON)"))?;
         let link = attach(&program, ifindex).map_err(step("attach an XDP program in native mode"))?;
-        Ok(Self { _link: link })
+        Ok(Self { map, _link: link })
+    }
+
+    /// Leads what comes by another queue to this socket.
+    ///
+    /// # Errors
+    /// E2BIG: the queue is not below [`MAX_QUEUES`].
+    pub fn add(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), KernelError> {
+        put(&self.map, queue, socket)
     }
 }
 
@@ -118,7 +127,7 @@ fn make_map() -> io::Result<OwnedFd> {
     open(bpf_cmd::BPF_MAP_CREATE, &attr)
 }
 
-fn put(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+fn put(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> Result<(), KernelError> {
     let value = socket.as_raw_fd();
     let mut attr = empty();
     // SAFETY: as in `make_map`.
@@ -126,7 +135,8 @@ fn put(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
     element.map_fd = map.as_raw_fd() as u32;
     element.key = &raw const queue as u64;
     element.__bindgen_anon_1.value = &raw const value as u64;
-    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr).map(drop)
+    let result = bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr).map(drop);
+    result.map_err(|error| KernelError::new("put an AF_XDP socket into its map", error))
 }
 
 /// `device`: to which the program is bound, so that it may ask its driver.

@@ -30,4 +30,10 @@ impl XdpLink {
             io::Error::other("feature `fastpath` is off"),
         ))
     }
+
+    /// # Errors
+    /// None: there is no such value.
+    pub fn add(&self, _: u32, _: BorrowedFd<'_>) -> Result<(), KernelError> {
+        match *self {}
+    }
 }

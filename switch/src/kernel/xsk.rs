@@ -29,6 +29,15 @@ pub const META: usize = 8;
 /// How often the kernel is asked again to send what it had no room for.
 const TRIES: u32 = 8;
 
+/// Whether the kernel copies frames between the driver's memory and ours.
+#[derive(Clone, Copy, Debug)]
+pub enum Copies {
+    /// Not where the driver can do without.
+    IfNeeded,
+    /// The driver learns nothing of the socket.
+    Always,
+}
+
 /// A socket on one queue. One thread at a time receives, and one sends.
 #[derive(Debug)]
 pub struct Xsk {
@@ -56,13 +65,12 @@ struct Sender {
 }
 
 impl Xsk {
-    /// Opens a socket on a queue of the interface `ifindex` in the network namespace of the calling thread, without copies
-    /// where the driver can do that. Nothing is received before a program leads frames to it.
+    /// Opens a socket on a queue of the interface `ifindex` in the network namespace of the calling thread. Nothing is received before a program leads frames to it.
     ///
     /// # Errors
     /// EPERM without CAP_NET_RAW; EBUSY: the queue has a socket already; EINVAL: there is no such queue; ENOBUFS: the limit
     /// of locked memory.
-    pub fn open(ifindex: u32, queue: u32) -> io::Result<Self> {
+    pub fn open(ifindex: u32, queue: u32, copies: Copies) -> io::Result<Self> {
         // SAFETY: plain call without pointers; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
@@ -97,7 +105,7 @@ impl Xsk {
             fill.put(u64::from(chunk) * CHUNK as u64);
         }
         fill.publish();
-        bind(&fd, ifindex, queue)?;
+        bind(&fd, ifindex, queue, copies)?;
         let options: libc::xdp_options = get(&fd, libc::XDP_OPTIONS)?;
         let last = RECEIVE_CHUNKS + SEND_CHUNKS;
         let free = (RECEIVE_CHUNKS..last).map(|chunk| u64::from(chunk) * CHUNK as u64);
@@ -424,11 +432,14 @@ impl Drop for Mapping {
     }
 }
 
-fn bind(fd: &OwnedFd, ifindex: u32, queue: u32) -> io::Result<()> {
+fn bind(fd: &OwnedFd, ifindex: u32, queue: u32, copies: Copies) -> io::Result<()> {
+    let mode = match copies {
+        Copies::IfNeeded => 0,
+        Copies::Always => libc::XDP_COPY,
+    };
     let address = libc::sockaddr_xdp {
         sxdp_family: libc::AF_XDP as u16,
-        // Neither XDP_COPY nor XDP_ZEROCOPY: without copies if the driver can, else with.
-        sxdp_flags: libc::XDP_USE_NEED_WAKEUP,
+        sxdp_flags: libc::XDP_USE_NEED_WAKEUP | mode,
         sxdp_ifindex: ifindex,
         sxdp_queue_id: queue,
         sxdp_shared_umem_fd: 0,

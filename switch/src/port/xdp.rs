@@ -9,10 +9,10 @@ use super::SendError;
 use super::batch::{Batch, MAX_BATCH};
 use crate::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, partial};
 use crate::kernel::KernelError;
-use crate::kernel::ethtool::Ethtool;
+use crate::kernel::ethtool::{Ethtool, Queues};
 use crate::kernel::packet::Promiscuous;
 use crate::kernel::xdp::{MAX_QUEUES, Tags, XdpLink};
-use crate::kernel::xsk::{MAX_RECEIVED, META, Xsk};
+use crate::kernel::xsk::{Copies, MAX_RECEIVED, META, Xsk};
 
 /// Features of a driver that takes tags out of frames, by the kernel's names.
 const TAG_STRIPPING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
@@ -21,7 +21,9 @@ const TAG_STRIPPING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
 #[derive(Debug)]
 pub struct XdpPort {
     sockets: Vec<Xsk>,
-    /// Queues by which it can send, counted from the first.
+    /// How many of them, from the first, are on queues that the device has without the program.
+    own: usize,
+    /// Queues by which it can send, counted from the first. Those that came with the program are not for us.
     senders: usize,
     tags: Tags,
     /// Frames may come with partial checksums.
@@ -69,25 +71,28 @@ impl XdpPort {
         }
         let ethtool = Ethtool::open(name).map_err(|error| format!("ask its driver: {error}"))?;
         let tags = tags_of(device, &ethtool)?;
-        let queues = ethtool
-            .queues()
-            .map_err(|error| format!("its driver does not tell its queues: {error}"))?;
-        if queues.receive > MAX_QUEUES {
-            return Err(format!(
-                "it has {} queues and {MAX_QUEUES} can be used; `ethtool -L {name} combined {MAX_QUEUES}` sets the number",
-                queues.receive
-            ));
-        }
-        let open = |queue| {
-            Xsk::open(*ifindex, queue).map_err(|error| format!("open an AF_XDP socket on queue {queue}: {error}"))
+        let open = |queue, copies| {
+            Xsk::open(*ifindex, queue, copies)
+                .map_err(|error| format!("open an AF_XDP socket on queue {queue}: {error}"))
         };
-        let sockets: Vec<_> = (0..queues.receive.max(1)).map(open).collect::<Result<_, _>>()?;
+        let queues = queues_of(&ethtool, name)?;
+        let mut sockets: Vec<_> = (0..queues.receive)
+            .map(|queue| open(queue, Copies::IfNeeded))
+            .collect::<Result<_, _>>()?;
         let promiscuous = Promiscuous::set(*ifindex).map_err(|error| format!("make it promiscuous: {error}"))?;
         // Last, so that everything is there when the first frame comes.
         let link = XdpLink::attach(*ifindex, tags, sockets.iter().map(Xsk::as_fd)).map_err(|error| refusal(&error))?;
+        // But a driver may make queues for what programs send, as virtio_net does, and receive by them too. They go with the
+        // program, and Linux 7.3 hangs if the driver still has our memory for them then.
+        for queue in queues.receive..queues_of(&ethtool, name)?.receive {
+            let socket = open(queue, Copies::Always)?;
+            link.add(queue, socket.as_fd()).map_err(|error| error.to_string())?;
+            sockets.push(socket);
+        }
         Ok(Self {
-            senders: (queues.send.max(1) as usize).min(sockets.len()),
+            senders: queues.send.min(queues.receive) as usize,
             sockets,
+            own: queues.receive as usize,
             tags,
             software: kind.is_some(),
             first: *ifindex as usize % workers,
@@ -97,9 +102,9 @@ impl XdpPort {
         })
     }
 
-    /// Whether the driver can do without copies, on all queues.
+    /// Whether the driver can do without copies, on all queues that it has without the program.
     pub fn mode(&self) -> XdpMode {
-        if self.sockets.iter().all(Xsk::is_zero_copy) {
+        if self.sockets.iter().take(self.own).all(Xsk::is_zero_copy) {
             XdpMode::ZeroCopy
         } else {
             XdpMode::Copy
@@ -163,6 +168,22 @@ fn tag_in(beside: &[u8; META]) -> Option<(u16, u16)> {
     let [a, b, c, d, ..] = *beside;
     let tpid = u16::from_be_bytes([a, b]);
     (tpid != 0).then_some((tpid, u16::from_ne_bytes([c, d])))
+}
+
+/// The queues of a device; there is at least one to receive from and one to send by.
+fn queues_of(ethtool: &Ethtool, name: &str) -> Result<Queues, String> {
+    let Queues { receive, send } = ethtool
+        .queues()
+        .map_err(|error| format!("its driver does not tell its queues: {error}"))?;
+    if receive > MAX_QUEUES {
+        return Err(format!(
+            "it has {receive} queues and {MAX_QUEUES} can be used; `ethtool -L {name} combined {MAX_QUEUES}` sets the number"
+        ));
+    }
+    Ok(Queues {
+        receive: receive.max(1),
+        send: send.max(1),
+    })
 }
 
 /// Where the driver of a device has the tags of frames, if that can be known.
