@@ -54,10 +54,47 @@ const VNET_HDR: usize = 10;
 /// Payload of a segment of a GSO frame.
 const MSS: u16 = 1448;
 
-/// A socket bound to one interface, and the frames that go out of it in turn.
+/// A socket bound to one interface, and what goes out of it.
 pub struct Generator {
     socket: OwnedFd,
-    frames: Vec<Vec<u8>>,
+    load: Load,
+}
+
+/// What goes out.
+enum Load {
+    /// These in turn.
+    Frames(Vec<Vec<u8>>),
+    /// The frames of a range in turn.
+    Range(Range),
+}
+
+/// The same frame from or to many stations. It is written into the same few buffers for each batch, so that what the generator
+/// itself would pay for so many frames, which are not in the processor's cache, is in no figure of a switch.
+pub struct Range {
+    /// How it looks but for the address.
+    pub frame: Vec<u8>,
+    /// Where the address is: 0, the destination's, or 6, the source's.
+    pub at: usize,
+    /// Number of the first station; see [`address`].
+    pub first: u32,
+    /// How many stations there are.
+    pub count: u32,
+}
+
+impl Range {
+    /// The frames from the `offered`th on.
+    fn write(&self, buffers: &mut [Vec<u8>], offered: u64) {
+        let start = (offered % u64::from(self.count)) as u32;
+        for (i, buffer) in (start..).zip(buffers) {
+            buffer[self.at..self.at + 6].copy_from_slice(&address(self.first + i % self.count));
+        }
+    }
+}
+
+/// A locally administered address.
+fn address(n: u32) -> [u8; 6] {
+    let [a, b, c, d] = n.to_be_bytes();
+    [0x0a, 0x2e, a, b, c, d]
 }
 
 /// What became of the frames that were offered.
@@ -85,7 +122,7 @@ impl Generator {
         let (socket, source) = bound(interface)?;
         Ok(Self {
             socket,
-            frames: vec![udp_frame(source, destination, size)],
+            load: Load::Frames(vec![udp_frame(source, destination, size)]),
         })
     }
 
@@ -99,7 +136,23 @@ impl Generator {
         if vnet {
             setsockopt(&socket, PacketVnetHdr, &true).context("PACKET_VNET_HDR")?;
         }
-        Ok(Self { socket, frames })
+        let load = Load::Frames(frames);
+        Ok(Self { socket, load })
+    }
+
+    /// Frames of many stations.
+    ///
+    /// # Errors
+    /// As [`Generator::open`], and if there are none.
+    pub fn with_range(interface: &str, range: Range) -> Result<Self> {
+        anyhow::ensure!(range.count > 0, "no station");
+        anyhow::ensure!(
+            range.frame.len() >= range.at + 6,
+            "no room for the address of a station"
+        );
+        let (socket, _) = bound(interface)?;
+        let load = Load::Range(range);
+        Ok(Self { socket, load })
     }
 
     /// Sends as fast as the interface takes frames.
@@ -116,7 +169,12 @@ impl Generator {
     /// # Errors
     /// As [`Generator::run`].
     pub fn send(&self, count: u64, rate: Option<f64>, limit: Duration) -> Result<Sent> {
-        let frames: Vec<_> = self.frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        let (frames, range) = match &self.load {
+            Load::Frames(frames) => (&frames[..], None),
+            Load::Range(range) => (&[][..], Some(range)),
+        };
+        let frames: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        let mut buffers = range.map_or_else(Vec::new, |range| vec![range.frame.clone(); BATCH]);
         // At a rate no more at once than are due in 100 us.
         let most = rate.map_or(BATCH, |rate| ((rate / 1e4) as usize).clamp(1, BATCH)) as u64;
         let addresses = [None::<LinkAddr>; BATCH];
@@ -128,12 +186,19 @@ impl Generator {
                 wait_until(start + Duration::from_secs_f64(result.offered() as f64 / rate));
             }
             let batch = most.min(count - result.offered()) as usize;
-            let first = (result.offered() % frames.len() as u64) as usize;
-            let next = frames[first..].iter().chain(frames.iter().cycle()).take(batch);
             let fd = self.socket.as_raw_fd();
-            match sendmmsg(fd, &mut headers, next, &addresses[..batch], [], MsgFlags::empty()) {
+            let addresses = &addresses[..batch];
+            let outcome = if let Some(range) = range {
+                range.write(&mut buffers[..batch], result.offered());
+                let next: Vec<_> = buffers[..batch].iter().map(|frame| [IoSlice::new(frame)]).collect();
+                sendmmsg(fd, &mut headers, &next, addresses, [], MsgFlags::empty()).map(|sent| sent.count())
+            } else {
+                let first = (result.offered() % frames.len() as u64) as usize;
+                let next = frames[first..].iter().chain(frames.iter().cycle()).take(batch);
+                sendmmsg(fd, &mut headers, next, addresses, [], MsgFlags::empty()).map(|sent| sent.count())
+            };
+            match outcome {
                 Ok(sent) => {
-                    let sent = sent.count();
                     result.sent += sent as u64;
                     // The call stops at a frame that is refused, and that frame is lost.
                     result.refused += u64::from(sent < batch);
@@ -279,7 +344,25 @@ fn internet_checksum(bytes: &[u8]) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{internet_checksum, udp_frame};
+    use super::{Range, address, internet_checksum, plain_frame, udp_frame};
+
+    #[test]
+    fn stations_take_turns_over_the_ends_of_batches() {
+        let range = Range {
+            frame: plain_frame([0xff; 6], [0; 6], 60),
+            at: 6,
+            first: 1000,
+            count: 5,
+        };
+        let mut buffers = vec![range.frame.clone(); 4];
+        for offered in [0, 4, 8] {
+            range.write(&mut buffers, offered);
+            for (buffer, i) in buffers.iter().zip(offered..) {
+                assert_eq!(buffer[..6], [0xff; 6]);
+                assert_eq!(buffer[6..12], address(1000 + i as u32 % 5));
+            }
+        }
+    }
 
     #[test]
     fn frames_have_the_size_asked_for_and_a_right_header() {

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::command::run;
-use crate::generator::{Generator, link_address, plain_frame};
+use crate::generator::{Generator, Range, link_address, plain_frame};
 use crate::lab::{INTERFACE, Lab, in_namespace};
 use crate::peers::vswitch::FastPath;
 use crate::peers::{Peer, Running, bridge, ovs, vswitch};
@@ -190,6 +190,14 @@ impl Station {
     /// Without CAP_NET_RAW.
     pub fn generator(&self, frames: Vec<Vec<u8>>) -> Result<Generator> {
         in_namespace(&self.ns, || Generator::with_frames(INTERFACE, frames, false))
+    }
+
+    /// The same with the frames of many stations.
+    ///
+    /// # Errors
+    /// As [`Station::generator`].
+    pub fn range_generator(&self, range: Range) -> Result<Generator> {
+        in_namespace(&self.ns, || Generator::with_range(INTERFACE, range))
     }
 
     /// The same with frames that begin with a virtio-net header.

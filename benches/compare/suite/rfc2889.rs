@@ -8,7 +8,7 @@ use super::curve::Curve;
 use super::farm::{Farm, Station, Table};
 use super::probe::probe;
 use super::{Lengths, search};
-use crate::generator::plain_frame;
+use crate::generator::{Range, plain_frame};
 use crate::peers::Peer;
 use crate::report::median;
 
@@ -145,7 +145,7 @@ impl Curves {
         for count in lengths.some(&STATIONS) {
             teach(&mut farm, 0, count, EASY, ROUNDS)?;
             let to_all = to_stations(&farm.stations[0], 0, count);
-            let (sent, came) = farm.watch(|stations| stations[0].generator(to_all)?.run(lengths.trial))?;
+            let (sent, came) = farm.watch(|stations| stations[0].range_generator(to_all)?.run(lengths.trial))?;
             let received = came.last().copied().unwrap_or(0) as f64;
             self.stations.add(peer, count.into(), received / sent.seconds / 1e6);
         }
@@ -159,7 +159,7 @@ fn flooded(farm: &mut Farm, first: u32, count: u32, rate: f64, rounds: u32) -> R
     let rate = teach(farm, first, count, rate, rounds)?;
     let to_all = to_stations(&farm.stations[0], first, count);
     let (_, came) = farm.watch(|stations| {
-        let generator = stations[0].generator(to_all)?;
+        let generator = stations[0].range_generator(to_all)?;
         generator.send(count.into(), Some(EASY), Duration::MAX)
     })?;
     Ok((came.get(2).copied().unwrap_or(0), rate))
@@ -169,11 +169,14 @@ fn flooded(farm: &mut Farm, first: u32, count: u32, rate: f64, rounds: u32) -> R
 /// is said.
 fn teach(farm: &mut Farm, first: u32, count: u32, rate: f64, rounds: u32) -> Result<f64> {
     let to = farm.stations[0].mac;
-    let frames = (first..first + count)
-        .map(|n| plain_frame(to, address(n), 60))
-        .collect();
+    let from_all = Range {
+        frame: plain_frame(to, [0; 6], 60),
+        at: 6,
+        first,
+        count,
+    };
     let send = |stations: &[Station]| {
-        let generator = stations[1].generator(frames)?;
+        let generator = stations[1].range_generator(from_all)?;
         generator.send(u64::from(count * rounds), Some(rate), Duration::MAX)
     };
     let (sent, _) = farm.watch(send)?;
@@ -181,14 +184,11 @@ fn teach(farm: &mut Farm, first: u32, count: u32, rate: f64, rounds: u32) -> Res
 }
 
 /// Frames to such stations.
-fn to_stations(from: &Station, first: u32, count: u32) -> Vec<Vec<u8>> {
-    (first..first + count)
-        .map(|n| plain_frame(address(n), from.mac, 60))
-        .collect()
-}
-
-/// A locally administered address.
-fn address(n: u32) -> [u8; 6] {
-    let [a, b, c, d] = n.to_be_bytes();
-    [0x0a, 0x2e, a, b, c, d]
+fn to_stations(from: &Station, first: u32, count: u32) -> Range {
+    Range {
+        frame: plain_frame([0; 6], from.mac, 60),
+        at: 0,
+        first,
+        count,
+    }
 }
