@@ -3,7 +3,7 @@
 use vswitch_tests::faults::Faults;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, wait_for};
+use vswitch_tests::{Lab, Place, run, wait_for};
 
 /// More steps than adding a port takes; to reach it means that the count never ends.
 const MOST_STEPS: u32 = 200;
@@ -74,6 +74,51 @@ fn check(line: &str, at_least: usize) {
         "only {} steps were seen to fail: {failed:#?}",
         failed.len()
     );
+}
+
+/// Lets the removal of what `lines` add fail at its first, second, ... kernel step: the next removal takes what is left.
+fn fail_each_step_of_removing(lines: &[&str]) {
+    let (lab, faults) = lab_with_faults();
+    make_device("device");
+    // Made elsewhere, so that what is left in it does not go with it.
+    run("ip netns add green");
+    lab.ok(lines[0]);
+    lab.ok("reset --yes");
+    let before = Snapshot::of(&lab);
+    let mut failed = Vec::new();
+    for step in 1..MOST_STEPS {
+        for line in lines {
+            lab.ok(line);
+        }
+        faults.fail_step(step);
+        let reply = lab.ctl("reset --yes");
+        let Some(name) = faults.disarm() else {
+            reply.ok();
+            assert!(
+                failed.len() >= 10,
+                "only {} steps were seen to fail: {failed:#?}",
+                failed.len()
+            );
+            return;
+        };
+        eprintln!("step {step}, {name}: {} {}", reply.code, reply.stderr.trim());
+        lab.ok("reset --yes");
+        before.wait_until_same(|| Snapshot::of(&lab));
+        assert_eq!(Place::named("green").run_ok("ip -br link").lines().count(), 1, "{name}");
+        failed.push(name);
+    }
+    panic!("the removal takes more than {MOST_STEPS} steps: {failed:#?}");
+}
+
+#[test]
+fn what_a_failed_removal_leaves_the_next_one_takes() {
+    fail_each_step_of_removing(&[
+        "add-port red --addr 10.7.0.1/24",
+        "add-port blue --addr 10.7.0.2/24 --type tap",
+        "add-port green --addr 10.7.0.3/24 --type tap",
+        "add-port device --type device",
+        "cable red green --name-a c --name-b c --addr-a 10.8.0.1/24 --addr-b 10.8.0.2/24",
+    ]);
 }
 
 #[test]

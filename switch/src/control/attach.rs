@@ -239,6 +239,7 @@ impl Inner {
             };
             if let Err(error) = result {
                 tracing::error!(port = %port.name, "port {}: can't undo a step of a failed command: {error}", port.name);
+                self.leave_port(port);
             }
         }
     }

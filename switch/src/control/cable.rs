@@ -66,10 +66,10 @@ impl Inner {
     /// has its name by now is told from it by the MAC address.
     pub(super) async fn detach_cable(&mut self, cable: &Cable, warnings: &mut Vec<String>) {
         for end in [&cable.a, &cable.b] {
-            let Ok(netns) = self.open_namespace(&end.namespace) else {
-                continue;
-            };
             let removed = async {
+                let Some(netns) = self.find_namespace(&end.namespace)? else {
+                    return Ok(());
+                };
                 let nl = netns.netlink().await?;
                 match nl.link_by_name(name(end)).await? {
                     Some(link) if link.kind.as_deref() == Some("veth") && link.mac == end.mac => {
@@ -79,7 +79,11 @@ impl Inner {
                 }
             };
             if let Err(error) = removed.await {
-                warnings.push(format!("{}: {error}", text::cable(cable)));
+                warnings.push(format!(
+                    "{}: {error}; the next command tries it again",
+                    text::cable(cable)
+                ));
+                self.leave_cable(cable);
             }
         }
     }

@@ -8,7 +8,6 @@ use vswitch_api::{ApiError, ErrorCode, EventKind, Lab};
 use super::attach::Adopt;
 use super::plan::Step;
 use super::policy::switch_settings;
-use super::state::InFlight;
 use super::{Inner, text};
 
 impl Inner {
@@ -19,6 +18,7 @@ impl Inner {
         lab: Lab,
         mut changes: Changes,
     ) -> Result<Changes, ApiError> {
+        self.remove_unremoved(&mut changes.warnings).await;
         let before = self.state.clone();
         self.note(&steps)?;
         let mut done = Vec::with_capacity(steps.len());
@@ -52,7 +52,7 @@ impl Inner {
             }
         }
         let Some(error) = failure else {
-            self.journal.clear();
+            self.close_journal();
             return Ok(changes);
         };
         for step in done.into_iter().rev().map(Step::inverse) {
@@ -71,13 +71,13 @@ impl Inner {
         {
             tracing::error!("the state file may tell of what was undone: {error}");
         }
-        self.journal.clear();
+        self.close_journal();
         Err(error)
     }
 
     /// Notes what is about to be made, for the daemon after one that is killed in between; [`Inner::add_namespace`] adds to it.
     fn note(&self, steps: &[Step]) -> Result<(), ApiError> {
-        let mut note = InFlight::default();
+        let mut note = self.unremoved.clone();
         for step in steps {
             match step {
                 Step::AddPort(port) => note.ports.push(port.clone()),

@@ -1,14 +1,18 @@
 //! Taking ports apart, in any order and however much of them is left.
 
-use vswitch_api::{Port, PortKind};
+use std::mem;
+
+use vswitch_api::{Cable, Port, PortKind};
 
 use super::Inner;
 use super::complete::ifname;
+use super::fastpath::shadow_name;
+use super::state::{DeviceBefore, InFlight};
 use crate::kernel::{KernelError, Link};
 
 impl Inner {
     /// Takes a port out of the datapath and removes its interface. What is gone already is removed enough; what can't be
-    /// removed is told in `warnings`, and the rest is removed all the same.
+    /// removed is told in `warnings` and tried again with the next command; the rest is removed all the same.
     pub(super) async fn detach(&mut self, port: &Port, warnings: &mut Vec<String>) {
         self.release(port);
         let live = self.ports.remove(&port.name);
@@ -23,7 +27,56 @@ impl Inner {
             PortKind::Device => self.release_device(port).await,
         };
         if let Err(error) = result {
-            warnings.push(format!("port \"{}\": {error}", port.name));
+            warnings.push(format!(
+                "port \"{}\": {error}; the next command tries it again",
+                port.name
+            ));
+            self.leave_port(port);
+        }
+    }
+
+    /// Takes note of a port that is not in the lab any more, but could not be removed whole.
+    pub(super) fn leave_port(&mut self, port: &Port) {
+        if !self.unremoved.ports.contains(port) {
+            self.unremoved.ports.push(port.clone());
+        }
+    }
+
+    /// The same of a cable.
+    pub(super) fn leave_cable(&mut self, cable: &Cable) {
+        if !self.unremoved.cables.contains(cable) {
+            self.unremoved.cables.push(cable.clone());
+        }
+    }
+
+    /// Removes what earlier commands could not, if it is not wanted again.
+    pub(super) async fn remove_unremoved(&mut self, warnings: &mut Vec<String>) {
+        let left = mem::take(&mut self.unremoved);
+        if left == InFlight::default() {
+            return;
+        }
+        for port in &left.ports {
+            if !self.state.lab.ports.iter().any(|other| other.name == port.name) {
+                tracing::info!(port = %port.name, "port {}: removing what is left of it", port.name);
+                self.detach(port, warnings).await;
+            }
+        }
+        for cable in &left.cables {
+            if !self.state.lab.cables.contains(cable) {
+                self.detach_cable(cable, warnings).await;
+            }
+        }
+        if let Err(error) = self.save() {
+            tracing::error!("the state file does not tell what was removed: {error}");
+        }
+    }
+
+    /// The command is done or undone: what could not be removed is all that a next daemon needs to know of it.
+    pub(super) fn close_journal(&self) {
+        if self.unremoved == InFlight::default() {
+            self.journal.clear();
+        } else if let Err(error) = self.journal.write(&self.unremoved) {
+            tracing::error!("can't note what could not be removed: {error}");
         }
     }
 
@@ -46,14 +99,24 @@ impl Inner {
     pub(super) async fn delete_near_end(&self, port: &Port) -> Result<(), KernelError> {
         let own = self.own.netlink().await?;
         match own.link_by_name(port.name.as_str()).await? {
-            Some(near) => gone_is_fine(own.delete_link(near.index).await),
+            Some(near) => {
+                // The shadow has gone with its last queue, if nothing went wrong.
+                if let Some(shadow) = own.link_by_name(&shadow_name(near.index)).await? {
+                    gone_is_fine(own.delete_link(shadow.index).await)?;
+                }
+                gone_is_fine(own.delete_link(near.index).await)
+            }
             None => Ok(()),
         }
     }
 
     /// Deletes the TAP device of a port, if what has its name is one, and its own.
     pub(super) async fn delete_tap(&self, port: &Port, is_its_own: impl Fn(&Link) -> bool) -> Result<(), KernelError> {
-        let Ok(netns) = self.netns_of(port) else { return Ok(()) };
+        let netns = match &port.namespace {
+            Some(name) => self.find_namespace(name)?,
+            None => Some(self.home.clone()),
+        };
+        let Some(netns) = netns else { return Ok(()) };
         let inside = netns.netlink().await?;
         match inside.link_by_name(ifname(port).as_str()).await? {
             Some(link) if link.kind.as_deref() == Some("tun") && is_its_own(&link) => {
@@ -64,7 +127,13 @@ impl Inner {
     }
 
     pub(super) async fn release_device(&mut self, port: &Port) -> Result<(), KernelError> {
-        let before = self.state.devices.remove(&port.name);
+        let before = self.state.devices.get(&port.name).copied();
+        self.give_back_device(port, before).await?;
+        self.state.devices.remove(&port.name);
+        Ok(())
+    }
+
+    async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
         let home = self.home.netlink().await?;
         let Some(link) = home.link_by_name(ifname(port).as_str()).await? else {
             return self.delete_near_end(port).await;

@@ -40,7 +40,7 @@ pub(super) async fn open(own: &NetNs, run_dir: &Path, wanted: bool) -> (Option<A
 const SHADOW_QUEUE: u32 = 4096;
 
 /// Name of the shadow TAP of a near end. No port can be called so.
-fn shadow_name(near: u32) -> String {
+pub(super) fn shadow_name(near: u32) -> String {
     format!("~{near}")
 }
 

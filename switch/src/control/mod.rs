@@ -53,7 +53,7 @@ use crate::kernel::{NamedNamespaces, NetNs};
 pub use capture::Capture;
 pub use events::EventReader;
 use events::Events;
-use state::{Journal, State, StateFile};
+use state::{InFlight, Journal, State, StateFile};
 
 /// Where things are, and how the datapath runs.
 #[derive(Clone, Debug)]
@@ -90,6 +90,8 @@ struct Inner {
     state: State,
     file: StateFile,
     journal: Journal,
+    /// Ports and cables that are not in the lab any more, but could not be removed whole.
+    unremoved: InFlight,
     run_dir: PathBuf,
     boot_id: String,
     /// Namespace of the near ends.

@@ -1,16 +1,17 @@
 //! Namespaces: those that vswitch makes, and those that it finds.
 
+use nix::errno::Errno;
 use vswitch_api::{ApiError, EventKind, NsName};
 
 use super::state::OwnedNamespace;
 use super::{Inner, text};
-use crate::kernel::NetNs;
+use crate::kernel::{KernelError, NetNs};
 
 impl Inner {
     /// A namespace that vswitch made was removed by somebody else. One of the same name that is made later is theirs.
     pub(super) fn forget_identity(&mut self, name: &NsName) {
-        // Made again by now, and perhaps by ourselves.
-        if self.namespace_present(name) {
+        // Made again by now, and perhaps by ourselves; or it can't be told, and then it must not be left behind.
+        if !matches!(self.find_namespace(name), Ok(None)) {
             return;
         }
         let mut owned = self.state.namespaces.iter_mut();
@@ -29,12 +30,28 @@ impl Inner {
     }
 
     /// Whether there is a namespace of that name now, and it is the one that vswitch made.
-    pub(super) fn namespace_owned(&self, name: &NsName) -> bool {
-        let Ok(Some(netns)) = self.named.open(name) else {
-            return false;
+    ///
+    /// # Errors
+    /// What has this name can't be opened, so that it can't be told.
+    pub(super) fn namespace_owned(&self, name: &NsName) -> Result<bool, KernelError> {
+        let Some(owned) = self.state.namespaces.iter().find(|owned| owned.name == *name) else {
+            return Ok(false);
         };
-        let mut owned = self.state.namespaces.iter().filter(|owned| owned.name == *name);
-        owned.any(|owned| owned.is(&netns, &self.boot_id))
+        match self.find_namespace(name)? {
+            Some(netns) => owned.is(&netns, &self.boot_id),
+            None => Ok(false),
+        }
+    }
+
+    /// The namespace of that name; none if nothing has this name, or only a file that is no namespace.
+    ///
+    /// # Errors
+    /// What has this name can't be opened.
+    pub(super) fn find_namespace(&self, name: &NsName) -> Result<Option<NetNs>, KernelError> {
+        match self.named.open(name) {
+            Err(error) if error.errno() == Some(Errno::EINVAL) => Ok(None),
+            found => found,
+        }
     }
 
     /// The namespace of that name.
@@ -48,16 +65,20 @@ impl Inner {
 
     /// Makes a namespace that is then vswitch's own.
     pub(super) async fn add_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
-        let failed = |error: &_| text::kernel(text::namespace(name), error);
-        let netns = self.named.create(name).await.map_err(|error| failed(&error))?;
-        let owned = OwnedNamespace::new(name.clone(), &netns, &self.boot_id);
-        if let Err(error) = self.journal.add_namespace(&owned) {
+        let object = || text::namespace(name);
+        let failed = |error: KernelError| text::kernel(object(), &error);
+        let netns = self.named.create(name).await.map_err(failed)?;
+        let noted = OwnedNamespace::new(name.clone(), &netns, &self.boot_id).map_err(failed);
+        let noted = noted.and_then(|owned| match self.journal.add_namespace(&owned) {
+            Ok(()) => Ok(owned),
+            Err(error) => Err(text::step(object(), "note that it was made", &error)
+                .hint("see that the run directory can be written and has room")),
+        });
+        let owned = noted.inspect_err(|_| {
             if let Err(error) = self.named.delete(name) {
                 tracing::error!("can't undo a step of a failed command: {error}");
             }
-            return Err(text::step(text::namespace(name), "note that it was made", &error)
-                .hint("see that the run directory can be written and has room"));
-        }
+        })?;
         self.state.namespaces.retain(|owned| owned.name != *name);
         self.state.namespaces.push(owned);
         self.emit(EventKind::NamespaceAdded {
@@ -68,10 +89,9 @@ impl Inner {
 
     /// Removes a namespace that vswitch made; one that is gone already is removed enough.
     pub(super) fn remove_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
-        if self.namespace_owned(name) {
-            self.named
-                .delete(name)
-                .map_err(|error| text::kernel(text::namespace(name), &error))?;
+        let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
+        if self.namespace_owned(name).map_err(failed)? {
+            self.named.delete(name).map_err(failed)?;
             self.emit(EventKind::NamespaceRemoved {
                 namespace: name.clone(),
             });

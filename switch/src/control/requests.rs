@@ -29,7 +29,8 @@ impl Control {
         let warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
         let (present, owned) = (
             |name: &_| inner.namespace_present(name),
-            |name: &_| inner.namespace_owned(name),
+            // One of which it can't be told is not passed over in silence: the step that removes it says why it can't.
+            |name: &_| inner.namespace_owned(name).unwrap_or(true),
         );
         let steps = plan(&inner.state.lab, &lab, present, owned);
         let mut changes = Changes {
@@ -314,7 +315,7 @@ impl Control {
                     Err(namespace_there(&name))
                 };
             }
-            if inner.namespace_present(&name) && !inner.namespace_owned(&name) && !options.idempotent {
+            if inner.namespace_present(&name) && !inner.namespace_owned(&name).unwrap_or(false) && !options.idempotent {
                 return Err(namespace_there(&name));
             }
             lab.namespaces.push(name);

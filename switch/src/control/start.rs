@@ -1,6 +1,7 @@
 //! The daemon starts: what is on disk comes back, what a crash left is adopted or removed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use super::attach::Adopt;
 use super::complete::{Interfaces, complete};
 use super::detach::gone_is_fine;
 use super::requests::absent_namespaces;
-use super::state::{Journal, StateFile, boot_id};
+use super::state::{InFlight, Journal, StateFile, boot_id};
 use super::{Control, ControlConfig, Events, Inner, text, watch};
 use crate::datapath::{Datapath, DatapathConfig};
 use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
@@ -68,6 +69,7 @@ impl Control {
             state,
             file,
             journal: Journal::new(&config.run_dir),
+            unremoved: InFlight::default(),
             run_dir: config.run_dir,
             boot_id: boot_id().map_err(|error| internal("boot id", error))?,
             own,
@@ -135,43 +137,31 @@ impl Inner {
             }
         }
         self.save()?;
-        self.journal.clear();
+        self.close_journal();
         Ok(())
     }
 
-    /// What a command had begun to make when its daemon was killed, and is in no lab.
+    /// What a command had begun to make when its daemon was killed, or could not remove, and is in no lab.
     async fn remove_half_done(&mut self) {
-        let note = self.journal.load();
-        let lab = &self.state.lab;
-        let ports: Vec<_> = note
-            .ports
-            .into_iter()
-            .filter(|p| !lab.ports.iter().any(|q| q.name == p.name))
-            .collect();
-        let cables: Vec<_> = note
-            .cables
-            .into_iter()
-            .filter(|cable| !lab.cables.contains(cable))
-            .collect();
-        let needed: BTreeSet<_> = super::plan::namespaces(lab).into_iter().cloned().collect();
+        let mut left = self.journal.load();
+        let namespaces = mem::take(&mut left.namespaces);
+        self.unremoved = left;
         let mut warnings = Vec::new();
-        for port in &ports {
-            tracing::info!(port = %port.name, "port {}: removing what a killed daemon had begun to make", port.name);
-            self.detach(port, &mut warnings).await;
-        }
-        for cable in &cables {
-            self.detach_cable(cable, &mut warnings).await;
-        }
-        for made in note.namespaces.iter().filter(|made| !needed.contains(&made.name)) {
-            let still = matches!(self.named.open(&made.name), Ok(Some(netns)) if made.is(&netns, &self.boot_id));
-            if still && let Err(error) = self.named.delete(&made.name) {
+        self.remove_unremoved(&mut warnings).await;
+        let needed: BTreeSet<_> = super::plan::namespaces(&self.state.lab).into_iter().collect();
+        for made in namespaces.iter().filter(|made| !needed.contains(&made.name)) {
+            let removed = || match self.find_namespace(&made.name)? {
+                Some(netns) if made.is(&netns, &self.boot_id)? => self.named.delete(&made.name),
+                _ => Ok(()),
+            };
+            if let Err(error) = removed() {
                 warnings.push(error.to_string());
             }
         }
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        self.journal.clear();
+        self.close_journal();
     }
 
     /// Near ends of ports that are in the lab no more.

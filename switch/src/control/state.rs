@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
 use vswitch_api::{Cable, Lab, Mac, NsName, Port, PortName, SwitchName};
 
-use crate::kernel::{NetNs, NetNsId};
+use crate::kernel::{KernelError, NetNs, NetNsId};
 
 /// Version of the file's format. A file of another version is set aside like a corrupt one.
 const VERSION: u32 = 1;
@@ -51,15 +51,17 @@ pub(super) struct OwnedNamespace {
 }
 
 impl OwnedNamespace {
-    pub fn new(name: NsName, netns: &NetNs, boot_id: &str) -> Self {
+    /// # Errors
+    /// The namespace can't be told from others.
+    pub fn new(name: NsName, netns: &NetNs, boot_id: &str) -> Result<Self, KernelError> {
         let NetNsId { dev, ino } = netns.id();
-        Self {
+        Ok(Self {
             name,
             dev,
             ino,
             boot_id: boot_id.to_owned(),
-            cookie: netns.cookie(),
-        }
+            cookie: netns.cookie()?,
+        })
     }
 
     /// The namespace is gone, and the kernel may give its number to the next one that anybody makes.
@@ -68,11 +70,16 @@ impl OwnedNamespace {
     }
 
     /// Whether the namespace that now has this name is still the one that vswitch made.
-    pub fn is(&self, netns: &NetNs, boot_id: &str) -> bool {
+    ///
+    /// # Errors
+    /// The namespace can't be told from others.
+    pub fn is(&self, netns: &NetNs, boot_id: &str) -> Result<bool, KernelError> {
         let NetNsId { dev, ino } = netns.id();
+        if (self.dev, self.ino) != (dev, ino) || self.boot_id != boot_id {
+            return Ok(false);
+        }
         // The kernel may have given the inode's number to another one.
-        let same_cookie = || self.cookie.is_none() || self.cookie == netns.cookie();
-        (self.dev, self.ino) == (dev, ino) && self.boot_id == boot_id && same_cookie()
+        Ok(self.cookie.is_none() || self.cookie == netns.cookie()?)
     }
 }
 
@@ -208,7 +215,7 @@ fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()
 
 /// What a command makes: ports and cables noted before they are touched, namespaces as soon as they are there, for only
 /// then can they be told from another of the name. When the daemon is killed half-way, the next one removes what stands
-/// here and is not in the lab. The note lives in the run directory: like the interfaces and namespaces in it, it does not
+/// here and is not in the lab. So stands here too what a command could not remove. The note lives in the run directory: like the interfaces and namespaces in it, it does not
 /// outlive a reboot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -277,7 +284,7 @@ mod tests {
         let here = NetNs::current().unwrap();
         state
             .namespaces
-            .push(OwnedNamespace::new("red".parse().unwrap(), &here, "boot"));
+            .push(OwnedNamespace::new("red".parse().unwrap(), &here, "boot").unwrap());
         state.fdb.push(StaticEntry {
             switch: "main".parse().unwrap(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -336,18 +343,18 @@ mod tests {
     #[test]
     fn a_namespace_is_ours_only_within_the_boot_that_made_it() {
         let here = NetNs::current().unwrap();
-        let owned = OwnedNamespace::new("red".parse().unwrap(), &here, "boot-1");
-        assert!(owned.is(&here, "boot-1"));
-        assert!(!owned.is(&here, "boot-2"));
+        let owned = OwnedNamespace::new("red".parse().unwrap(), &here, "boot-1").unwrap();
+        assert!(owned.is(&here, "boot-1").unwrap());
+        assert!(!owned.is(&here, "boot-2").unwrap());
         let before = |change: fn(&mut OwnedNamespace)| {
             let mut other = owned.clone();
             change(&mut other);
             other
         };
-        assert!(!before(|other| other.ino += 1).is(&here, "boot-1"));
+        assert!(!before(|other| other.ino += 1).is(&here, "boot-1").unwrap());
         // The same number, but not the same namespace.
-        assert!(!before(|other| other.cookie = Some(0)).is(&here, "boot-1"));
-        assert!(before(|other| other.cookie = None).is(&here, "boot-1"));
+        assert!(!before(|other| other.cookie = Some(0)).is(&here, "boot-1").unwrap());
+        assert!(before(|other| other.cookie = None).is(&here, "boot-1").unwrap());
     }
 
     #[test]

@@ -182,16 +182,17 @@ impl Inner {
                 continue;
             };
             let netns = match &port.namespace {
-                Some(name) => self.open_namespace(name).ok(),
-                None => Some(self.home.clone()),
+                Some(name) => self.find_namespace(name),
+                None => Ok(Some(self.home.clone())),
             };
-            let link = match netns {
-                Some(netns) => match netns.netlink().await {
-                    Ok(nl) => nl.link_by_name(ifname(&port).as_str()).await.ok().flatten(),
-                    Err(_) => continue,
-                },
-                None => None,
+            let link = async {
+                match netns? {
+                    Some(netns) => netns.netlink().await?.link_by_name(ifname(&port).as_str()).await,
+                    None => Ok(None),
+                }
             };
+            // What can't be looked at has not gone for that.
+            let Ok(link) = link.await else { continue };
             if link.is_none_or(|link| link.index != index) {
                 self.lose(|other| other.name == port.name, "its interface is gone")
                     .await;

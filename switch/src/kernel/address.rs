@@ -40,10 +40,8 @@ impl Netlink {
         if address.ip().is_ipv6() {
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
-        request
-            .execute()
-            .await
-            .map_err(self.failed(format_args!("add {address} to interface {index}")))
+        let added = request.execute().await;
+        self.answer(format_args!("add {address} to interface {index}"), added)
     }
 
     /// Takes an address away from an interface.
@@ -61,23 +59,15 @@ impl Netlink {
                 .address(ip, address.prefix_len())
                 .build(),
         };
-        let what = format!("remove {address} from interface {index}");
-        self.handle
-            .address()
-            .del(message)
-            .execute()
-            .await
-            .map_err(|e| self.failed(what)(e))
+        let removed = self.handle.address().del(message).execute().await;
+        self.answer(format_args!("remove {address} from interface {index}"), removed)
     }
 
     /// All addresses, with the index of the interface that has each.
     pub async fn addresses(&self) -> Result<Vec<(u32, IpNet, AddressScope)>, KernelError> {
         let messages = self.handle.address().get().execute();
-        messages
-            .try_filter_map(async |message| Ok(parse_address(&message)))
-            .try_collect()
-            .await
-            .map_err(self.failed("list the addresses"))
+        let addresses = messages.try_filter_map(async |message| Ok(parse_address(&message)));
+        self.answer("list the addresses", addresses.try_collect().await)
     }
 
     /// Adds a route through an interface to the main table.
@@ -88,12 +78,7 @@ impl Netlink {
     pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let what = format!("add route to {} through interface {index}", route.to);
         let message = route_message(index, route, &what)?;
-        self.handle
-            .route()
-            .add(message)
-            .execute()
-            .await
-            .map_err(self.failed(what))
+        self.answer(what, self.handle.route().add(message).execute().await)
     }
 
     /// Removes a route through an interface from the main table.
@@ -103,12 +88,7 @@ impl Netlink {
     pub async fn del_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let what = format!("remove route to {} through interface {index}", route.to);
         let message = route_message(index, route, &what)?;
-        self.handle
-            .route()
-            .del(message)
-            .execute()
-            .await
-            .map_err(self.failed(what))
+        self.answer(what, self.handle.route().del(message).execute().await)
     }
 
     /// The unicast routes of the main table, IPv4 first.
@@ -119,7 +99,7 @@ impl Netlink {
             RouteMessageBuilder::<Ipv6Addr>::new().build(),
         ] {
             let messages = self.handle.route().get(family).execute();
-            let messages: Vec<_> = messages.try_collect().await.map_err(self.failed("list the routes"))?;
+            let messages: Vec<_> = self.answer("list the routes", messages.try_collect().await)?;
             routes.extend(messages.iter().flat_map(parse_routes));
         }
         Ok(routes)

@@ -101,17 +101,14 @@ impl Netlink {
     /// All interfaces.
     pub async fn links(&self) -> Result<Vec<Link>, KernelError> {
         let links = self.handle.link().get().execute().map_ok(Link::from_message);
-        links.try_collect().await.map_err(self.failed("list the interfaces"))
+        self.answer("list the interfaces", links.try_collect().await)
     }
 
     /// The interface of that name, if there is one.
     pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>, KernelError> {
         let mut found = Box::pin(self.handle.link().get().match_name(name).execute());
-        match found
-            .try_next()
-            .await
-            .map_err(self.failed(format_args!("look up interface {name}")))
-        {
+        let found = found.try_next().await;
+        match self.answer(format_args!("look up interface {name}"), found) {
             Ok(message) => Ok(message.map(Link::from_message)),
             Err(e) if e.is_gone() => Ok(None),
             Err(e) => Err(e),
@@ -134,12 +131,12 @@ impl Netlink {
             .mtu(mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
             .build();
-        self.handle.link().add(pair).execute().await.map_err(|error| {
-            self.failed(format_args!(
-                "create veth pair {near} with far end {} in {}",
-                peer.name, peer.netns
-            ))(error)
-        })
+        let added = self.handle.link().add(pair).execute().await;
+        let (name, netns) = (peer.name, peer.netns);
+        self.answer(
+            format_args!("create veth pair {near} with far end {name} in {netns}"),
+            added,
+        )
     }
 
     /// Sets an interface administratively up.
@@ -208,16 +205,12 @@ impl Netlink {
     ) -> Result<(), KernelError> {
         let message = edit(LinkUnspec::new_with_index(index)).build();
         let changed = self.handle.link().change(message).execute().await;
-        changed.map_err(self.failed(format_args!("{verb} interface {index} {value}")))
+        self.answer(format_args!("{verb} interface {index} {value}"), changed)
     }
 
     /// Deletes an interface, of a veth pair both ends.
     pub async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
-        self.handle
-            .link()
-            .del(index)
-            .execute()
-            .await
-            .map_err(self.failed(format_args!("delete interface {index}")))
+        let deleted = self.handle.link().del(index).execute().await;
+        self.answer(format_args!("delete interface {index}"), deleted)
     }
 }

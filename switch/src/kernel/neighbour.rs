@@ -26,11 +26,8 @@ impl Netlink {
     /// The ARP and ND tables, without the entries that need no resolution (NUD_NOARP), as `ip neigh` shows them.
     pub async fn neighbours(&self) -> Result<Vec<Neighbour>, KernelError> {
         let messages = self.handle.neighbours().get().execute();
-        messages
-            .try_filter_map(async |message| Ok(parse(&message)))
-            .try_collect()
-            .await
-            .map_err(self.failed("list the neighbours"))
+        let neighbours = messages.try_filter_map(async |message| Ok(parse(&message)));
+        self.answer("list the neighbours", neighbours.try_collect().await)
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::fmt::Display;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::{Error, Handle};
-use std::os::fd::{AsFd, AsRawFd};
 use tokio::task::AbortHandle;
 
 use super::error::KernelError;
@@ -23,6 +26,8 @@ const LOOPBACK: u32 = 1;
 /// already, EPERM without CAP_NET_ADMIN over the namespace, and for what is gone see [`KernelError::is_gone`].
 pub struct Netlink {
     pub(super) handle: Handle,
+    /// The connection has ended.
+    broken: Arc<AtomicBool>,
     task: AbortHandle,
     netns: NetNs,
 }
@@ -49,10 +54,20 @@ impl NetNs {
             .await?;
         let (connection, handle, _) =
             opened.map_err(|e| KernelError::new(format!("open a netlink socket in {self}"), e))?;
-        let task = tokio::spawn(connection).abort_handle();
+        let broken = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn({
+            let broken = Arc::clone(&broken);
+            async move {
+                let mut connection = pin!(connection);
+                connection.as_mut().await;
+                // Before the connection is dropped, and with it the answers that are waited for.
+                broken.store(true, Ordering::Release);
+            }
+        });
         Ok(Netlink {
             handle,
-            task,
+            broken,
+            task: task.abort_handle(),
             netns: self.clone(),
         })
     }
@@ -63,9 +78,19 @@ impl NetNs {
 }
 
 impl Netlink {
-    /// Wraps an error of rtnetlink: `what` was tried in this connection's namespace.
-    pub(super) fn failed(&self, what: impl Display) -> impl FnOnce(Error) -> KernelError {
-        move |error| KernelError::new(format!("{what} in {}", self.netns), io_error(error))
+    /// The kernel's answer to a request: `what` was tried in this connection's namespace.
+    ///
+    /// To rtnetlink an answer ends with the connection, so that a request that was never sent has an empty one, which looks as if
+    /// all went well.
+    pub(super) fn answer<T>(&self, what: impl Display, answer: Result<T, Error>) -> Result<T, KernelError> {
+        let source = match answer {
+            Ok(answer) if !self.broken.load(Ordering::Acquire) => return Ok(answer),
+            // The kernel's error number, so that callers can tell the cases apart.
+            Err(Error::NetlinkError(message)) => message.to_io(),
+            Ok(_) | Err(Error::RequestFailed) => io::Error::other("the netlink socket could not send it"),
+            Err(other) => io::Error::other(other.to_string()),
+        };
+        Err(KernelError::new(format!("{what} in {}", self.netns), source))
     }
 
     /// Sends a request that rtnetlink has no builder for and returns the answers.
@@ -93,18 +118,18 @@ impl Netlink {
     /// Link events come only from namespaces that have one ([`super::LinkMonitor`]).
     pub async fn nsid_of(&self, other: &NetNs) -> Result<i32, KernelError> {
         let what = format!("assign an id to {other}");
-        if let Some(id) = self.known_nsid(other).await.map_err(self.failed(&what))? {
+        if let Some(id) = self.answer(&what, self.known_nsid(other).await)? {
             return Ok(id);
         }
         const ANY_FREE: i32 = -1;
         let fd = NsidAttribute::Fd(raw_fd(other));
         let assign = RouteNetlinkMessage::NewNsId(nsid_message(vec![fd, NsidAttribute::Id(ANY_FREE)]));
-        match self.request(assign, 0).await.map_err(self.failed(&what)) {
+        match self.answer(&what, self.request(assign, 0).await) {
             // EEXIST: another process was faster.
             Err(e) if !e.is_exists() => return Err(e),
             _ => {}
         }
-        let id = self.known_nsid(other).await.map_err(self.failed(&what))?;
+        let id = self.answer(&what, self.known_nsid(other).await)?;
         id.ok_or_else(|| KernelError::new(what, io::Error::other("the kernel assigned none")))
     }
 
@@ -130,12 +155,4 @@ fn nsid_message(attributes: Vec<NsidAttribute>) -> NsidMessage {
 fn raw_fd(netns: &NetNs) -> u32 {
     // An open descriptor is never negative.
     netns.as_fd().as_raw_fd().cast_unsigned()
-}
-
-/// The kernel's error number where there is one, so that callers can tell the cases apart.
-fn io_error(error: Error) -> io::Error {
-    match error {
-        Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    }
 }

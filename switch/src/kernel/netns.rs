@@ -102,10 +102,13 @@ impl NetNs {
     }
 
     /// A number that no other namespace gets until the next boot (SO_NETNS_COOKIE, Linux 5.14); none if the kernel has none.
-    pub fn cookie(&self) -> Option<u64> {
+    ///
+    /// # Errors
+    /// EPERM without CAP_SYS_ADMIN over the namespace; EAGAIN if no thread can be made.
+    pub fn cookie(&self) -> Result<Option<u64>, KernelError> {
         let read = || {
-            setns(self, CloneFlags::CLONE_NEWNET).ok()?;
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+            setns(self, CloneFlags::CLONE_NEWNET)?;
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
             let (mut cookie, mut length) = (0u64, size_of::<u64>() as libc::socklen_t);
             // SAFETY: the pointers are valid for the call, and `length` is the size of `cookie`.
             let result = unsafe {
@@ -118,10 +121,20 @@ impl NetNs {
                     &mut length,
                 )
             };
-            (result == 0).then_some(cookie)
+            match Errno::result(result) {
+                Ok(_) => Ok(Some(cookie)),
+                Err(Errno::ENOPROTOOPT) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
         };
         // A thread can't reliably return to where it was.
-        thread::scope(|scope| scope.spawn(read).join().ok().flatten())
+        let cookie = thread::scope(|scope| {
+            let thread = thread::Builder::new().spawn_scoped(scope, read)?;
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+        });
+        cookie.map_err(|error| KernelError::new(format!("tell {self} from others"), error))
     }
 
     /// Runs `f` on a thread of its own that has entered the namespace.

@@ -40,7 +40,10 @@ impl Netlink {
         message.attributes.push(TcAttribute::Kind("noqueue".into()));
         let add = RouteNetlinkMessage::NewQueueDiscipline(message);
         let added = self.request(add, NLM_F_CREATE | NLM_F_EXCL).await.map(drop);
-        added.map_err(self.failed(&format!("take the queueing discipline from interface {index}")))
+        self.answer(
+            format_args!("take the queueing discipline from interface {index}"),
+            added,
+        )
     }
 
     /// Drops at tc ingress all that arrives at an interface. Fine if it does so already.
@@ -64,7 +67,7 @@ impl Netlink {
         let index = index.cast_signed();
         let qdisc = self.handle.qdisc().add(index).ingress().execute().await;
         // An ingress or clsact qdisc that is there already serves as well.
-        unless_exists(qdisc.map_err(self.failed(&what)))?;
+        unless_exists(self.answer(&what, qdisc))?;
         self.add_filter(filter_message(index, TcHandle::MIN_INGRESS), flags, &what)
             .await
     }
@@ -84,7 +87,7 @@ impl Netlink {
         qdisc.attributes.push(TcAttribute::Kind("clsact".into()));
         let add = RouteNetlinkMessage::NewQueueDiscipline(qdisc);
         let added = self.request(add, NLM_F_CREATE | NLM_F_EXCL).await.map(drop);
-        unless_exists(added.map_err(self.failed(&what)))?;
+        unless_exists(self.answer(&what, added))?;
         let filter = filter_message(index.cast_signed(), MIN_EGRESS);
         self.add_filter(filter, NLM_F_CREATE | NLM_F_EXCL, &what).await
     }
@@ -92,7 +95,8 @@ impl Netlink {
     async fn add_filter(&self, mut filter: TcMessage, flags: u16, what: &str) -> Result<(), KernelError> {
         filter.attributes.push(TcAttribute::Options(drop_all()));
         let add = RouteNetlinkMessage::NewTrafficFilter(filter);
-        unless_exists(self.request(add, flags).await.map(drop).map_err(self.failed(what)))
+        let added = self.request(add, flags).await.map(drop);
+        unless_exists(self.answer(what, added))
     }
 
     /// Undoes [`Netlink::drop_ingress`]: removes its filter, and the ingress qdisc unless others use it.
@@ -103,23 +107,23 @@ impl Netlink {
         let what = format!("stop dropping what arrives at interface {index}");
         let index = index.cast_signed();
         let delete = RouteNetlinkMessage::DelTrafficFilter(filter_message(index, TcHandle::MIN_INGRESS));
-        match self.request(delete, 0).await.map_err(self.failed(&what)) {
+        match self.answer(&what, self.request(delete, 0).await) {
             // The kernel says EINVAL when there is no qdisc, ENOENT when there is no such filter.
             Err(e) if matches!(e.errno(), Some(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)) => {}
             result => drop(result?),
         }
         let filters = self.handle.traffic_filter(index).get().ingress().execute();
-        let filters: Vec<_> = match filters.try_collect().await.map_err(self.failed(&what)) {
+        let filters: Vec<_> = match self.answer(&what, filters.try_collect().await) {
             // No qdisc.
             Err(e) if e.errno() == Some(nix::errno::Errno::EINVAL) => return Ok(()),
             result => result?,
         };
-        if !filters.is_empty() || !self.has_ingress_qdisc(index).await.map_err(self.failed(&what))? {
+        if !filters.is_empty() || !self.answer(&what, self.has_ingress_qdisc(index).await)? {
             return Ok(());
         }
         let mut qdisc = self.handle.qdisc().del(index);
         qdisc.message_mut().header.parent = TcHandle::INGRESS;
-        qdisc.execute().await.map_err(self.failed(&what))
+        self.answer(&what, qdisc.execute().await)
     }
 
     /// True for `ingress`, false for `clsact`, which is not ours.
