@@ -1,6 +1,5 @@
 //! What control holds of the datapath: it changes switches and ports, and reads tables and counters.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,21 +12,18 @@ use crossbeam_queue::ArrayQueue;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::time::{ClockId, clock_gettime};
-use vswitch_api::Mac;
-use vswitch_api::view::PortCounters;
 
 use super::affinity::{check_cpus, pin};
 use super::counters::WorkerCounters;
-use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
+use super::fdb::{Fdb, FdbFilter};
 use super::guard::probe;
 use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
-use super::snapshot::{FloodSets, PortEntry, Snapshot, SwitchEntry};
+use super::snapshot::{PortEntry, Snapshot, SwitchEntry};
 use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
-use super::{DropReason, PortId, SwitchId};
+use super::{PortId, SwitchId};
 use super::{mirror, tap};
 use crate::fastpath::{FastPath, direct, flood_lists};
-use crate::frame::mac_to_u64;
 use crate::kernel::packet::Messages;
 use crate::port::PortIo;
 
@@ -196,35 +192,19 @@ impl Datapath {
 
     /// Adds a switch without ports.
     pub fn add_switch(&self, setup: SwitchSetup) -> SwitchId {
-        let fdb = Fdb::new(setup.fdb_capacity);
-        self.add_switch_with(setup, fdb)
+        self.add_switch_with(Fdb::new(setup.fdb_capacity), setup.settings)
     }
 
-    pub(super) fn add_switch_with(&self, setup: SwitchSetup, fdb: Fdb) -> SwitchId {
-        let fdb = Arc::new(fdb);
-        let entry = Arc::new(SwitchEntry {
-            fdb,
-            reserved: setup.settings.reserved,
-            vlan_limit: setup.settings.vlan_limit.unwrap_or(u32::MAX),
-            rspan: setup.settings.rspan,
-            token: RandomState::new().build_hasher().finish(),
-            has_policies: setup.settings.vlan_limit.is_some(),
-            vlan_aware: false,
-            flood: FloodSets::default(),
-        });
-        self.edit(|snapshot| SwitchId(put(&mut snapshot.switches, entry) as u16))
+    pub(super) fn add_switch_with(&self, fdb: Fdb, settings: SwitchSettings) -> SwitchId {
+        let switch = Arc::new(SwitchEntry::new(fdb, settings));
+        self.edit(|snapshot| SwitchId(put(&mut snapshot.switches, switch) as u16))
     }
 
     /// Changes the settings of a switch.
     pub fn update_switch(&self, id: SwitchId, settings: SwitchSettings) {
         self.edit(|snapshot| {
-            if let Some(switch) = entry(&mut snapshot.switches, id.index()) {
-                *switch = Arc::new(SwitchEntry {
-                    reserved: settings.reserved,
-                    vlan_limit: settings.vlan_limit.unwrap_or(u32::MAX),
-                    rspan: settings.rspan,
-                    ..SwitchEntry::clone(switch)
-                });
+            if let Some(Some(switch)) = snapshot.switches.get_mut(id.index()) {
+                *switch = Arc::new(SwitchEntry::clone(switch).with(settings));
             }
             snapshot.recompile(id);
         });
@@ -322,18 +302,15 @@ impl Datapath {
             policy,
         } = settings;
         let changed = self.edit(|snapshot| {
-            let slot = entry(&mut snapshot.ports, id.index())?;
-            let before = slot.clone();
-            *slot = Arc::new(PortEntry {
-                mtu,
-                up,
-                offload: offload && before.io.takes_offloads(),
-                policy,
-                ..PortEntry::clone(&before)
+            let before = snapshot.port(id)?.clone();
+            snapshot.change_port(id, |port| {
+                port.mtu = mtu;
+                port.up = up;
+                port.offload = offload && port.io.takes_offloads();
+                port.policy = policy;
             });
-            let after = slot.clone();
-            snapshot.recompile(after.switch);
-            Some((before, after))
+            snapshot.recompile(before.switch);
+            Some((before, snapshot.port(id)?.clone()))
         });
         let Some((before, after)) = changed else { return };
         if !after.up || before.policy().vlan != after.policy().vlan {
@@ -359,13 +336,8 @@ impl Datapath {
         }
         // Two steps, so that the index is not used again before the last worker has left the port.
         self.edit(|snapshot| {
-            if let Some(slot) = entry(&mut snapshot.ports, id.index()) {
-                *slot = Arc::new(PortEntry {
-                    up: false,
-                    ..PortEntry::clone(slot)
-                });
-                snapshot.recompile(port.switch);
-            }
+            snapshot.change_port(id, |port| port.up = false);
+            snapshot.recompile(port.switch);
         });
         self.quiesce();
         if let Some(switch) = self.snapshot().switch(port.switch) {
@@ -422,80 +394,6 @@ impl Datapath {
         })
     }
 
-    /// Counters of a port since it was added.
-    pub fn counters(&self, id: PortId) -> PortCounters {
-        let mut total = PortCounters::default();
-        if let Some(port) = self.snapshot().port(id) {
-            port.counters.iter().for_each(|counters| counters.add_to(&mut total));
-            port.traffic.iter().for_each(|traffic| traffic.add_to(&mut total));
-            if let Some(fast) = port.io.fast() {
-                fast.add_to(&mut total);
-            }
-            let overruns = port.io.overruns();
-            if overruns > 0 {
-                total.rx_frames += overruns;
-                total.rx_drops.insert(DropReason::Overrun.as_str().to_owned(), overruns);
-            }
-        }
-        total
-    }
-
-    pub(super) fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
-        self.snapshot().switch(id).map(|switch| switch.fdb.clone())
-    }
-
-    /// All entries of the FDB of a switch.
-    pub fn fdb(&self, id: SwitchId) -> Vec<FdbRecord> {
-        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.records(seconds()))
-    }
-
-    /// Number of entries in the FDB of a switch.
-    pub fn fdb_len(&self, id: SwitchId) -> u32 {
-        self.fdb_of(id).map_or(0, |fdb| fdb.len())
-    }
-
-    /// How often a station could not be learned since the FDB was full.
-    pub fn fdb_full(&self, id: SwitchId) -> u64 {
-        self.fdb_of(id).map_or(0, |fdb| fdb.full_count())
-    }
-
-    /// How often a station of a switch was seen on another port than before.
-    pub fn fdb_moves(&self, id: SwitchId) -> u64 {
-        self.fdb_of(id).map_or(0, |fdb| fdb.move_count())
-    }
-
-    /// Number of FDB entries of each port of a switch, by port index; ports after the last that has one are left out.
-    pub fn fdb_counts(&self, id: SwitchId) -> Vec<u32> {
-        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.counts())
-    }
-
-    /// Sets an FDB entry by hand.
-    ///
-    /// # Errors
-    /// The FDB is full.
-    pub fn fdb_add_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) -> Result<(), FdbFull> {
-        self.fdb_of(id)
-            .map_or(Ok(()), |fdb| fdb.add_static(key(vlan, mac), port))
-    }
-
-    /// Removes an FDB entry of either kind; false if there is none.
-    pub fn fdb_remove(&self, id: SwitchId, vlan: u16, mac: Mac) -> bool {
-        self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(vlan, mac)))
-    }
-
-    /// Removes learned FDB entries; returns how many.
-    pub fn fdb_flush(&self, id: SwitchId, filter: FdbFilter) -> u32 {
-        self.fdb_of(id).map_or(0, |fdb| fdb.flush(filter))
-    }
-
-    /// Removes the learned FDB entries not seen for `ageing_secs` (0 = never); returns how many.
-    pub fn age(&self, id: SwitchId, ageing_secs: u32) -> u32 {
-        if ageing_secs == 0 {
-            return 0;
-        }
-        self.fdb_of(id).map_or(0, |fdb| fdb.age(seconds(), ageing_secs))
-    }
-
     /// Readable when events wait.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.shared.event_fd.as_fd()
@@ -524,14 +422,6 @@ impl Drop for Datapath {
             let _ = thread.join();
         }
     }
-}
-
-pub(super) fn key(vlan: u16, mac: Mac) -> FdbKey {
-    FdbKey::new(vlan, mac_to_u64(mac))
-}
-
-pub(super) fn entry<T>(table: &mut [Option<T>], index: usize) -> Option<&mut T> {
-    table.get_mut(index)?.as_mut()
 }
 
 /// Puts a value into the first free place of a table.

@@ -272,24 +272,19 @@ impl Datapath {
     pub fn set_mirrors(&self, mirrors: Vec<MirrorEntry>) {
         let changed = self.edit(|snapshot| {
             let destination = |id| mirrors.iter().any(|mirror| mirror.to == MirrorTo::Port(id));
-            let changed: Vec<_> = snapshot
-                .ports
-                .iter()
-                .flatten()
+            let ports = snapshot.ports.iter().flatten();
+            let changed: Vec<_> = ports
                 .filter(|port| port.mirror_only != destination(port.id))
-                .map(|port| PortEntry {
-                    mirror_only: destination(port.id),
-                    ..PortEntry::clone(port)
-                })
-                .map(Arc::new)
+                .cloned()
                 .collect();
             for port in &changed {
-                snapshot.put_port(port.clone());
+                snapshot.change_port(port.id, |port| port.mirror_only = !port.mirror_only);
+                snapshot.recompile(port.switch);
             }
             snapshot.mirrors = mirrors.into();
             changed
         });
-        let destinations: Vec<_> = changed.iter().filter(|port| port.mirror_only).collect();
+        let destinations: Vec<_> = changed.iter().filter(|before| !before.mirror_only).collect();
         if !destinations.is_empty() {
             // A worker may still be learning by the old snapshot.
             self.quiesce();

@@ -40,6 +40,7 @@ pub mod policy;
 pub mod replica;
 mod setup;
 pub mod snapshot;
+mod tables;
 pub mod tap;
 pub mod trace;
 pub mod traffic;

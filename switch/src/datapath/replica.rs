@@ -3,7 +3,7 @@
 use vswitch_api::Mac;
 
 use super::fdb::{Fdb, FdbKey};
-use super::handle::key as key_of;
+use super::tables::key as key_of;
 use super::{Datapath, PortId, SwitchId, SwitchSetup};
 
 /// What a copy is told of, and asked for.
@@ -23,7 +23,7 @@ impl Datapath {
     /// Adds a switch without ports, with a copy of its FDB that is kept in step.
     pub fn add_replicated_switch(&self, setup: SwitchSetup, replica: Box<dyn Replica>) -> SwitchId {
         let fdb = Fdb::with_replica(setup.fdb_capacity, replica);
-        self.add_switch_with(setup, fdb)
+        self.add_switch_with(fdb, setup.settings)
     }
 
     /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.

@@ -1,5 +1,7 @@
 //! What workers read of the configuration: an immutable picture that control replaces as a whole.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::iter;
 use std::sync::Arc;
 
 use vswitch_api::ReservedMulticast;
@@ -9,6 +11,7 @@ use super::counters::WorkerCounters;
 use super::fdb::Fdb;
 use super::mirror::MirrorEntry;
 use super::policy::{PLAIN, PortPolicy};
+use super::setup::SwitchSettings;
 use super::tap::Taps;
 use super::traffic::Traffic;
 use super::{PortId, SwitchId};
@@ -93,6 +96,38 @@ impl PortEntry {
 }
 
 impl SwitchEntry {
+    /// A switch without ports.
+    pub(super) fn new(fdb: Fdb, settings: SwitchSettings) -> Self {
+        let switch = Self {
+            fdb: Arc::new(fdb),
+            reserved: ReservedMulticast::default(),
+            vlan_limit: u32::MAX,
+            rspan: Arc::default(),
+            token: RandomState::new().build_hasher().finish(),
+            has_policies: false,
+            vlan_aware: false,
+            flood: FloodSets::default(),
+        };
+        let mut switch = switch.with(settings);
+        switch.recompile(iter::empty());
+        switch
+    }
+
+    /// The same with other settings; [`Snapshot::recompile`] has to follow.
+    pub(super) fn with(self, settings: SwitchSettings) -> Self {
+        let SwitchSettings {
+            rspan,
+            reserved,
+            vlan_limit,
+        } = settings;
+        Self {
+            rspan,
+            reserved,
+            vlan_limit: vlan_limit.unwrap_or(u32::MAX),
+            ..self
+        }
+    }
+
     /// Takes up what `ports`, its own, say now.
     pub(super) fn recompile<'a>(&mut self, ports: impl Iterator<Item = &'a PortEntry>) {
         self.flood = FloodSets::default();
@@ -184,13 +219,16 @@ impl Snapshot {
         })
     }
 
-    /// Replaces a port by one with other settings.
-    pub(super) fn put_port(&mut self, port: Arc<PortEntry>) {
-        let switch = port.switch;
-        if let Some(slot) = self.ports.get_mut(port.id.index()) {
-            *slot = Some(port);
-        }
-        self.recompile(switch);
+    /// Replaces a port by what `change` makes of it; false: there is none. Where that matters to floods and policies of the
+    /// switch, [`Snapshot::recompile`] follows.
+    pub(super) fn change_port(&mut self, id: PortId, change: impl FnOnce(&mut PortEntry)) -> bool {
+        let Some(Some(slot)) = self.ports.get_mut(id.index()) else {
+            return false;
+        };
+        let mut port = PortEntry::clone(slot);
+        change(&mut port);
+        *slot = Arc::new(port);
+        true
     }
 
     /// Makes the switch what its ports say.

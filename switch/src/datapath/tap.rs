@@ -185,15 +185,7 @@ pub fn now_ns() -> u64 {
 impl Datapath {
     /// Publishes what `change` makes of a port; false: there is no such port.
     fn edit_port(&self, id: PortId, change: impl FnOnce(&mut PortEntry)) -> bool {
-        self.edit(|snapshot| {
-            let Some(Some(slot)) = snapshot.ports.get_mut(id.index()) else {
-                return false;
-            };
-            let mut port = PortEntry::clone(slot);
-            change(&mut port);
-            *slot = Arc::new(port);
-            true
-        })
+        self.edit(|snapshot| snapshot.change_port(id, change))
     }
 
     /// Puts a tap on a port; false: there is no such port.

@@ -27,8 +27,7 @@ use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 
 use super::PortId;
 use super::counters::{DropReason, WorkerCounters};
-use super::handle::{Datapath, entry};
-use super::snapshot::PortEntry;
+use super::handle::Datapath;
 use crate::frame::{VNET_HDR_LEN, VnetHeader, WireSize, wire_size};
 use crate::port::Batch;
 pub(super) use limiter::Limiter;
@@ -127,10 +126,8 @@ impl Datapath {
         }
         let workers = self.workers();
         self.edit(|snapshot| {
-            let Some(slot) = entry(&mut snapshot.ports, id.index()) else {
-                return;
-            };
-            let old = slot.traffic.as_deref().cloned().unwrap_or_default();
+            let Some(port) = snapshot.port(id).cloned() else { return };
+            let old = port.traffic.as_deref().cloned().unwrap_or_default();
             let line = |direction, old: &Option<Arc<Line>>, settings: &Option<Impairment>| match (old, settings) {
                 (Some(line), Some(settings)) => {
                     line.configure(settings);
@@ -142,7 +139,7 @@ impl Datapath {
                 }
                 (None, settings) => settings.as_ref().map(|settings| {
                     let owner = id.index() % workers;
-                    Arc::new(Line::new(id, direction, owner, slot.counters.clone(), settings))
+                    Arc::new(Line::new(id, direction, owner, port.counters.clone(), settings))
                 }),
             };
             let traffic = Traffic {
@@ -158,10 +155,7 @@ impl Datapath {
                 }),
             };
             let traffic = (!traffic.is_none()).then(|| Arc::new(traffic));
-            *slot = Arc::new(PortEntry {
-                traffic,
-                ..PortEntry::clone(slot)
-            });
+            snapshot.change_port(id, |port| port.traffic = traffic);
         });
     }
 }
