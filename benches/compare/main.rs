@@ -18,7 +18,7 @@ mod scale;
 mod suite;
 
 use anyhow::{Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -100,6 +100,12 @@ struct Suite {
     /// Peers; this switch, the Linux bridge and Open vSwitch, as they are installed, if not given
     #[arg(long, value_delimiter = ',')]
     peers: Vec<Peer>,
+    /// Parts; all if not given
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<suite::Part>,
+    /// Rounds over all peers
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Milliseconds of a trial
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
     trial_ms: u64,
@@ -188,7 +194,11 @@ fn run_suite(arguments: &Suite) -> Result<()> {
         arguments.loss,
         arguments.quick,
     );
-    let suite = suite::run(&peers, lengths)?;
+    let parts = match &arguments.only[..] {
+        [] => suite::Part::value_variants(),
+        some => some,
+    };
+    let suite = suite::run(&peers, parts, arguments.rounds, lengths)?;
     println!("{}", suite.text());
     let section = |chart: Option<&str>| suite.section(chart);
     arguments.files.write(&suite, &suite.chart(), suite::SECTION, section)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::peers::Peer;
-use crate::report::three_digits;
+use crate::report::{median, three_digits};
 
 /// A measure over a variable.
 #[derive(Serialize)]
@@ -19,8 +19,10 @@ pub struct Curve {
     pub variable: &'static str,
     /// Of the figures.
     pub unit: &'static str,
-    /// Figures by peer and value of the variable.
+    /// Figures by peer and value of the variable; medians if there is more than one round.
     pub series: BTreeMap<Peer, BTreeMap<u64, f64>>,
+    /// Those of each round.
+    samples: BTreeMap<Peer, BTreeMap<u64, Vec<f64>>>,
 }
 
 impl Curve {
@@ -32,6 +34,7 @@ impl Curve {
             variable,
             unit,
             series: BTreeMap::new(),
+            samples: BTreeMap::new(),
         }
     }
 
@@ -39,7 +42,11 @@ impl Curve {
     pub fn add(&mut self, peer: Peer, at: u64, figure: f64) {
         let (title, variable, unit) = (self.title, self.variable, self.unit);
         eprintln!("  {title}, {variable} {at}: {} {unit}", three_digits(figure));
-        self.series.entry(peer).or_default().insert(at, figure);
+        let samples = self.samples.entry(peer).or_default().entry(at).or_default();
+        samples.push(figure);
+        if let Some(middle) = median(&mut samples.clone()) {
+            self.series.entry(peer).or_default().insert(at, middle);
+        }
     }
 
     fn values(&self) -> Vec<u64> {

@@ -8,6 +8,7 @@ mod rfc2889;
 mod scaling;
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -28,6 +29,19 @@ pub const PEERS: [Peer; 5] = [
 pub const SECTION: &str = "suite";
 /// A search ends within a hundredth of its range.
 const STEPS: u32 = 7;
+
+/// The parts that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Throughput, latency, loss and bursts.
+    Rfc2544,
+    /// Learning, capacity, head-of-line blocking, broadcasts.
+    Rfc2889,
+    /// Forwarding to 10 up to 100,000 stations.
+    Stations,
+    /// More ports and more TCP streams.
+    Scaling,
+}
 
 /// How long and how exact.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -68,34 +82,40 @@ impl Lengths {
 #[derive(Serialize)]
 pub struct Suite {
     machine: Machine,
+    rounds: u32,
     lengths: Lengths,
     curves: Vec<Curve>,
     /// Peer and error of measures that broke off.
     failures: Vec<String>,
 }
 
-/// Measures the peers one after the other.
+/// Measures the peers one after the other, as often as there are rounds.
 ///
 /// # Errors
 /// If the machine can't be read.
-pub fn run(peers: &[Peer], lengths: Lengths) -> Result<Suite> {
+pub fn run(peers: &[Peer], parts: &[Part], rounds: u32, lengths: Lengths) -> Result<Suite> {
     let (mut basic, mut many, mut scaling) = (rfc2544::Curves::new(), rfc2889::Curves::new(), scaling::Curves::new());
     let mut failures = Vec::new();
-    for peer in peers {
-        let mut note = |part: &str, result: Result<()>| {
-            if let Err(error) = result {
-                failures.push(format!("{}, {part}: {error:#}", peer.name()));
-                eprintln!("compare: {}, {part}: {error:#}", peer.name());
+    for (round, peer) in (1..=rounds).flat_map(|round| peers.iter().map(move |peer| (round, *peer))) {
+        eprintln!("round {round} of {rounds}: {}", peer.name());
+        for part in parts {
+            let measured = match part {
+                Part::Rfc2544 => basic.measure(peer, &lengths),
+                Part::Rfc2889 => many.measure(peer, &lengths),
+                Part::Stations => many.many_stations(peer, &lengths),
+                Part::Scaling => scaling.measure(peer, &lengths),
+            };
+            if let Err(error) = measured {
+                let failure = format!("{}, {part:?}: {error:#}", peer.name());
+                eprintln!("compare: {failure}");
+                failures.push(failure);
             }
-        };
-        eprintln!("{}", peer.name());
-        note("RFC 2544", basic.measure(*peer, &lengths));
-        note("RFC 2889", many.measure(*peer, &lengths));
-        note("scaling", scaling.measure(*peer, &lengths));
+        }
     }
     let curves = basic.all().into_iter().chain(many.all()).chain(scaling.all());
     Ok(Suite {
         machine: Machine::read()?,
+        rounds,
         lengths,
         curves: curves.collect(),
         failures,
@@ -137,8 +157,12 @@ impl Suite {
             loss_percent,
             ..
         } = self.lengths;
+        let rounds = match self.rounds {
+            1 => "One round.".to_owned(),
+            rounds => format!("{rounds} rounds over all peers in turn, medians."),
+        };
         let mut text = format!(
-            "## RFC 2544, RFC 2889 and scaling\n\n{cpu}, {cores} cores, Linux {kernel}, {date}. Sizes without frame check \
+            "## RFC 2544, RFC 2889 and scaling\n\n{cpu}, {cores} cores, Linux {kernel}, {date}. {rounds} Sizes without frame check \
              sequence; a trial takes {trial:?} and passes with at most {loss_percent} % of loss; TCP {tcp_seconds} s a run. \
              The generator and the receiving ends run on the same cores as the switch.\n\n"
         );

@@ -81,8 +81,7 @@ impl Curves {
         })?;
         self.capacity.add(peer, 3, capacity.floor());
         self.blocking(peer, lengths)?;
-        self.broadcast(peer, lengths)?;
-        self.many_stations(peer, lengths)
+        self.broadcast(peer, lengths)
     }
 
     fn learning(&mut self, peer: Peer, lengths: &Lengths) -> Result<()> {
@@ -140,7 +139,8 @@ impl Curves {
         Ok(())
     }
 
-    fn many_stations(&mut self, peer: Peer, lengths: &Lengths) -> Result<()> {
+    /// Forwarding to more and more stations that the table has.
+    pub fn many_stations(&mut self, peer: Peer, lengths: &Lengths) -> Result<()> {
         let mut farm = Farm::new(peer, 2, Table::Large)?;
         for count in lengths.some(&STATIONS) {
             teach(&mut farm, 0, count, EASY, ROUNDS)?;
