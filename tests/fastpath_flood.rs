@@ -112,6 +112,41 @@ fn a_flood_too_long_for_one_port_is_the_daemons() {
 }
 
 #[test]
+fn stations_that_the_kernel_has_no_room_for_are_the_daemons() {
+    // The kernel has room for 131,072 (`bpf/maps.h`).
+    const STATIONS: u32 = 135_000;
+    const AT_ONCE: u32 = 3_000;
+    let Some((lab, _)) = lab_with(0) else { return };
+    lab.ok("switch add big --fdb-capacity 200000");
+    let add = |n| Station::add_with(&lab, &format!("v{n}"), PortKind::Veth, n, "--switch big");
+    let stations: Vec<_> = (1..=3).map(add).collect();
+    stations.iter().for_each(Station::silence);
+    let entries = || lab.switch("big").fdb_entries;
+    let (socket, here) = (stations[0].raw(false), mac(1, 1));
+    lab.ok("fdb flush --switch big");
+    socket.send(&probe(Mac::BROADCAST, here, 0));
+    wait_for("the first to be learned", || entries() == 1);
+    for first in (0..STATIONS).step_by(AT_ONCE as usize) {
+        let some = first..first + AT_ONCE;
+        wait_for("them to be learned", || {
+            // To a station behind the same port: they go nowhere.
+            let frames = some.clone().map(|n| probe(here, mac(9, n), n));
+            frames.for_each(|frame| socket.send(&frame));
+            entries() == 1 + some.end
+        });
+    }
+    let mut wire = Wire::tap(&stations);
+    for (to, id) in [(mac(9, 0), 1), (mac(9, STATIONS - 1), 2)] {
+        let frames = [probe(to, mac(3, 1), id)];
+        wire.check("v3", &frames, &["v1"], &frames);
+    }
+    let frames = floods(mac(3, 1));
+    let unknown = probe(mac(9, STATIONS), mac(3, 1), 3);
+    let frames: Vec<_> = frames[..2].iter().cloned().chain([unknown]).collect();
+    wire.check("v3", &frames, &["v1", "v2"], &frames);
+}
+
+#[test]
 fn stations_find_each_other_while_the_daemon_is_dead() {
     let Some((mut lab, stations)) = lab_with(3) else { return };
     for (a, b) in [(0, 1), (1, 2), (2, 0)] {

@@ -133,6 +133,11 @@ fn what_can_not_be_had_is_told_and_the_port_works_all_the_same() {
     }
     transfer::tcp(&other, &device, true, 20);
     assert!(device_line().contains("mtu 9000"));
+    lab.ok("set port device --mtu 1500");
+    let view = lab.port("device");
+    assert_eq!((view.xdp_mode, view.xdp_refused), (Some(XdpMode::Copy), None));
+    assert!(device_line().contains("mtu 1500"), "{}", device_line());
+    transfer::tcp(&other, &device, false, 20);
 }
 
 #[test]

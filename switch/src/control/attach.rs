@@ -69,6 +69,14 @@ impl Inner {
         }
     }
 
+    /// Attaches a port anew, which then may have what it was refused before.
+    pub(super) async fn attach_again(&mut self, port: &Port) {
+        self.release(port);
+        self.forget_near_end(port).await;
+        let result = self.attach(port, Adopt::Yes).await;
+        self.note_missing(port, result);
+    }
+
     fn note_missing(&mut self, port: &Port, result: Result<(), ApiError>) {
         if let Err(error) = result {
             tracing::warn!("a port is missing: {error}");

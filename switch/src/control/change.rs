@@ -5,7 +5,7 @@ use vswitch_api::{ApiError, EventKind, IfAddr, Port, PortKind, Route};
 use super::attach::state_of;
 use super::detach::gone_is_fine;
 use super::interface::{add_address, add_route, announce_all, mtu};
-use super::{Inner, text, traffic};
+use super::{Inner, LivePort, text, traffic};
 use crate::datapath::PortId;
 use crate::kernel::{KernelError, Netlink};
 use crate::port::{PortIo, XdpPort};
@@ -97,6 +97,11 @@ impl Inner {
                 port: after.name.clone(),
                 address: *address,
             });
+        }
+        let refused = |live: &LivePort| live.xdp_refused.is_some();
+        if before.mtu != after.mtu && self.ports.get(&after.name).is_some_and(refused) {
+            // Perhaps for its MTU.
+            self.attach_again(after).await;
         }
         Ok(())
     }
