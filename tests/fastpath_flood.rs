@@ -140,6 +140,10 @@ fn stations_that_the_kernel_has_no_room_for_are_the_daemons() {
         let frames = [probe(to, mac(3, 1), id)];
         wire.check("v3", &frames, &["v1"], &frames);
     }
+    // From one that the kernel knows to one that it doesn't: it must not take that for a flood.
+    wire.send("v2", &[probe(Mac::BROADCAST, mac(2, 1), 0)]);
+    let frames = [probe(mac(2, 1), here, 4)];
+    wire.check("v1", &frames, &["v2"], &frames);
     let frames = floods(mac(3, 1));
     let unknown = probe(mac(9, STATIONS), mac(3, 1), 3);
     let frames: Vec<_> = frames[..2].iter().cloned().chain([unknown]).collect();
