@@ -215,8 +215,8 @@ fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()
 
 /// What a command makes: ports and cables noted before they are touched, namespaces as soon as they are there, for only
 /// then can they be told from another of the name. When the daemon is killed half-way, the next one removes what stands
-/// here and is not in the lab. So stands here too what a command could not remove. The note lives in the run directory: like the interfaces and namespaces in it, it does not
-/// outlive a reboot.
+/// here and is not in the lab. So stand here too the ports and cables that a command could not remove. The note lives in the
+/// run directory: like the interfaces and namespaces in it, it does not outlive a reboot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InFlight {
