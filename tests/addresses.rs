@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use etherparse::{EtherType, SlicedPacket};
-use vswitch_tests::api::view::{AddressView, Changes};
+use vswitch_tests::api::view::{AddressView, Changes, PortState};
 use vswitch_tests::api::{IfAddr, Mac, PortKind};
 use vswitch_tests::raw::RawSocket;
 use vswitch_tests::{DEADLINE, Lab, Place, Station, run};
@@ -84,6 +84,34 @@ fn addresses_are_added_listed_deleted_and_flushed() {
     lab.ok("addr flush blue");
     let links = Place::named("blue").run_ok("ip -br addr show eth0 scope global");
     assert!(!links.contains("10.7.0.2") && !links.contains("fd07::2"), "{links}");
+}
+
+#[test]
+fn ipv6_that_is_turned_off_inside_is_in_the_way_of_new_addresses_only() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", PortKind::Tap, 2);
+    let routed = "add-port green --addr 10.7.0.3/24 --addr fd07::3/64 --gateway fd07::1";
+    lab.ok(routed);
+    let green = Place::named("green");
+    for place in [&red.place, &blue.place, &green] {
+        place.run_ok("sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+    }
+    for port in ["red", "blue", "green"] {
+        lab.ok(&format!("set port {port} --down"));
+        lab.ok(&format!("set port {port} --up --mtu 1400"));
+        lab.ctl(&format!("addr add {port} fd07::9/64"))
+            .failed(1, &[port, "fd07::9/64", "IPv6 is disabled", "disable_ipv6=0"]);
+        assert_eq!(lab.port(port).port.addresses.len(), 2);
+    }
+    lab.stop_daemon();
+    lab.start();
+    assert!(
+        lab.ports().iter().all(|port| port.state == PortState::Up),
+        "{:#?}",
+        lab.ports()
+    );
+    red.ping_soon(blue.v4);
 }
 
 #[test]

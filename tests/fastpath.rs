@@ -32,11 +32,8 @@ fn the_kernel_forwards_what_is_known_byte_for_byte() {
         );
         assert!(c.rx_fastpath * 10 > c.rx_frames * 9, "most pass the daemon: {c:?}");
         assert!(c.rx_bytes > 200 * 65_536, "{c:?}");
-        assert_eq!(
-            c.rx_frames,
-            c.rx_forwarded + c.rx_flooded + c.rx_drops.values().sum::<u64>()
-        );
     }
+    lab.wait_for_sums();
 }
 
 #[test]
@@ -213,6 +210,7 @@ fn a_daemon_without_the_fast_path_removes_it_and_one_with_it_has_it_again() {
 #[test]
 fn a_port_that_goes_down_or_wants_no_offloads_is_obeyed_at_once() {
     let Some((lab, stations)) = lab_with(2) else { return };
+    stations.iter().for_each(Station::silence);
     let mut wire = Wire::tap(&stations);
     let (one, two) = (stations[0].raw(false), stations[1].raw(false));
     wire.send("v1", &[probe(Mac::BROADCAST, mac(1, 1), 0)]);
@@ -299,6 +297,7 @@ fn the_same_address_on_two_switches_is_two_stations() {
     let all: Vec<_> = stations
         .iter()
         .chain(&others)
+        .inspect(|station| station.silence())
         .map(|station| station.raw(false))
         .collect();
     for pair in all.chunks(2) {

@@ -41,11 +41,8 @@ fn known_frames_pass_between_a_device_and_a_station_without_the_daemon() {
         let c = counters(&lab, station);
         assert!(c.rx_fastpath > 100, "{c:?}");
         assert!(c.rx_fastpath * 10 > c.rx_frames * 9, "most pass the daemon: {c:?}");
-        assert_eq!(
-            c.rx_frames,
-            c.rx_forwarded + c.rx_flooded + c.rx_drops.values().sum::<u64>()
-        );
     }
+    lab.wait_for_sums();
 }
 
 #[test]

@@ -106,16 +106,7 @@ fn in_a_storm_of_moves_adds_and_deletes_nothing_is_misdelivered() {
         assert!(probe_id(&frame.bytes).is_none(), "a frame crossed to another switch");
     }
     // The sums hold after all that, for the ports that are left.
-    for port in lab.ports() {
-        let c = &port.counters;
-        let drops = c.rx_drops.values().sum::<u64>();
-        assert_eq!(
-            c.rx_frames,
-            c.rx_forwarded + c.rx_flooded + drops,
-            "{}: {c:?}",
-            port.port.name
-        );
-    }
+    lab.wait_for_sums();
 }
 
 /// The station is the same, its port and switch are new ones each time: what was for the old port must not come to it.

@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, Uid};
 use serde::de::DeserializeOwned;
-use vswitch_api::view::{FdbEntry, PortView, Status, SwitchView};
+use vswitch_api::view::{FdbEntry, PortCounters, PortView, Status, SwitchView};
 
 use crate::ctl::Reply;
 use crate::daemon::{Daemon, program};
@@ -193,6 +193,20 @@ impl Lab {
     #[track_caller]
     pub fn port(&self, name: &str) -> PortView {
         self.json(&format!("port show {name}"))
+    }
+
+    /// Waits until each frame that came in at a port is forwarded, flooded or dropped, as the port's counters say. What the
+    /// stacks say by themselves may come between two of them.
+    #[track_caller]
+    pub fn wait_for_sums(&self) {
+        wait_for("the counters to add up", || {
+            let adds_up =
+                |c: &PortCounters| c.rx_frames == c.rx_forwarded + c.rx_flooded + c.rx_drops.values().sum::<u64>();
+            match self.ports().into_iter().find(|port| !adds_up(&port.counters)) {
+                Some(port) => Err(format!("{port:#?}")),
+                None => Ok(()),
+            }
+        });
     }
 
     /// All ports of all switches.

@@ -169,7 +169,7 @@ impl Inner {
         }
         if port.kind != PortKind::Device {
             let inside = netns.netlink().await.map_err(failed)?;
-            configure(&inside, &link, port).await.map_err(failed)?;
+            configure(&inside, &link, port, adopt).await.map_err(failed)?;
         }
         if let (PortIo::Tap(tap), false) = (&io, port.up) {
             tap.set_carrier(false)

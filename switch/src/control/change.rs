@@ -4,7 +4,7 @@ use vswitch_api::{ApiError, EventKind, IfAddr, Port, PortKind, Route};
 
 use super::attach::state_of;
 use super::detach::gone_is_fine;
-use super::interface::{add_address, add_route, announce_all, mtu};
+use super::interface::{add_addresses, announce_all, mtu};
 use super::{Inner, LivePort, text, traffic};
 use crate::datapath::PortId;
 use crate::kernel::{KernelError, Netlink};
@@ -143,11 +143,5 @@ async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port)
     {
         gone_is_fine(nl.del_address(index, *address).await)?;
     }
-    for address in &after.addresses {
-        add_address(nl, index, *address).await?;
-    }
-    for route in &after.routes {
-        add_route(nl, index, route).await?;
-    }
-    Ok(())
+    add_addresses(nl, index, after, Some(before)).await
 }

@@ -156,7 +156,7 @@ pub(super) async fn open_packet(netns: &NetNs, ifindex: u32, promiscuous: bool) 
 }
 
 /// MAC address, MTU, up, addresses and routes of the interface inside; what is so already stays.
-pub(super) async fn configure(nl: &Netlink, link: &Link, port: &Port) -> Result<(), KernelError> {
+pub(super) async fn configure(nl: &Netlink, link: &Link, port: &Port, adopt: Adopt) -> Result<(), KernelError> {
     if link.mac != Some(mac(port)) {
         nl.set_mac(link.index, mac(port)).await?;
     }
@@ -166,23 +166,42 @@ pub(super) async fn configure(nl: &Netlink, link: &Link, port: &Port) -> Result<
     if !link.up {
         nl.set_up(link.index).await?;
     }
+    add_addresses(nl, link.index, port, (adopt == Adopt::Yes).then_some(port)).await
+}
+
+/// Addresses and routes of a port, unless the interface has them. What it had `before` and somebody has turned off since, IPv6 as
+/// a whole, stays away and is no error.
+pub(super) async fn add_addresses(
+    nl: &Netlink,
+    index: u32,
+    port: &Port,
+    before: Option<&Port>,
+) -> Result<(), KernelError> {
+    let mut turned_off = false;
     for address in &port.addresses {
-        add_address(nl, link.index, *address).await?;
+        let had = before.is_some_and(|before| before.addresses.contains(address));
+        match add_address(nl, index, *address).await {
+            Err(error) if had && error.is_unsupported() => turned_off = true,
+            added => added?,
+        }
     }
     for route in &port.routes {
-        add_route(nl, link.index, route).await?;
+        let had = before.is_some_and(|before| before.routes.contains(route));
+        if !(turned_off && had && route.to.addr().is_ipv6()) {
+            add_route(nl, index, route).await?;
+        }
     }
     Ok(())
 }
 
-pub(super) async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), KernelError> {
+async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), KernelError> {
     nl.add_address(index, address)
         .await
         .or_else(|error| if error.is_exists() { Ok(()) } else { Err(error) })
 }
 
 /// Adds a route unless the interface has it. One to the same destination through another is an error.
-pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
+async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
     let wanted = (route.to.trunc(), route.via, Some(index));
     match nl.add_route(index, route).await {
         Err(error) if error.is_exists() => {

@@ -1,9 +1,11 @@
 //! Addresses and routes.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
+use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType, RouteVia,
@@ -34,7 +36,7 @@ impl Netlink {
     /// detection, because vswitch itself refuses duplicates on a switch.
     ///
     /// # Errors
-    /// EEXIST if the interface has it already.
+    /// EEXIST if the interface has it already; [`KernelError::is_unsupported`] if it has no IPv6.
     pub async fn add_address(&self, index: u32, address: IfAddr) -> Result<(), KernelError> {
         let mut request = self.handle.address().add(index, address.ip(), address.prefix_len());
         if address.ip().is_ipv6() {
@@ -42,6 +44,7 @@ impl Netlink {
         }
         let added = request.execute().await;
         self.answer(format_args!("add {address} to interface {index}"), added)
+            .map_err(tell_if_ipv6_is_off)
     }
 
     /// Takes an address away from an interface.
@@ -74,11 +77,12 @@ impl Netlink {
     ///
     /// # Errors
     /// EEXIST if there is one to that destination, ENETUNREACH or EHOSTUNREACH if the next hop is on
-    /// no subnet of the interface, ENETDOWN if the interface is down.
+    /// no subnet of the interface, ENETDOWN if the interface is down; [`KernelError::is_unsupported`] if it has no IPv6.
     pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let what = format!("add route to {} through interface {index}", route.to);
         let message = route_message(index, route, &what)?;
         self.answer(what, self.handle.route().add(message).execute().await)
+            .map_err(tell_if_ipv6_is_off)
     }
 
     /// Removes a route through an interface from the main table.
@@ -104,6 +108,15 @@ impl Netlink {
         }
         Ok(routes)
     }
+}
+
+/// EACCES means just this here: who lacks the rights is told EPERM.
+fn tell_if_ipv6_is_off(error: KernelError) -> KernelError {
+    if error.errno() != Some(Errno::EACCES) {
+        return error;
+    }
+    let cause = "IPv6 is disabled on it; `sysctl net.ipv6.conf.all.disable_ipv6=0` inside turns it on";
+    KernelError::new(error.step, io::Error::new(io::ErrorKind::Unsupported, cause))
 }
 
 fn parse_address(message: &AddressMessage) -> Option<(u32, IpNet, AddressScope)> {

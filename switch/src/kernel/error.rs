@@ -42,6 +42,11 @@ impl KernelError {
         self.errno() == Some(Errno::EEXIST)
     }
 
+    /// The object can't have it, such as an IPv6 address where IPv6 is disabled.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.kind() == io::ErrorKind::Unsupported
+    }
+
     /// The daemon lacks the right to do this (EPERM, EACCES).
     pub fn is_denied(&self) -> bool {
         matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES))
