@@ -233,6 +233,14 @@ impl Inner {
         }
     }
 
+    /// The same; none if it has gone.
+    pub(super) fn find_netns_of(&self, port: &Port) -> Result<Option<NetNs>, KernelError> {
+        match &port.namespace {
+            Some(name) => self.find_namespace(name),
+            None => Ok(Some(self.home.clone())),
+        }
+    }
+
     /// Takes away what a failed attach made, latest first; goes on after an error.
     async fn unmake(&mut self, port: &Port, made: Vec<Made>) {
         for made in made.into_iter().rev() {

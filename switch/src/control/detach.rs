@@ -112,11 +112,9 @@ impl Inner {
 
     /// Deletes the TAP device of a port, if what has its name is one, and its own.
     pub(super) async fn delete_tap(&self, port: &Port, is_its_own: impl Fn(&Link) -> bool) -> Result<(), KernelError> {
-        let netns = match &port.namespace {
-            Some(name) => self.find_namespace(name)?,
-            None => Some(self.home.clone()),
+        let Some(netns) = self.find_netns_of(port)? else {
+            return Ok(());
         };
-        let Some(netns) = netns else { return Ok(()) };
         let inside = netns.netlink().await?;
         match inside.link_by_name(ifname(port).as_str()).await? {
             Some(link) if link.kind.as_deref() == Some("tun") && is_its_own(&link) => {

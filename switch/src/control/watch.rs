@@ -181,12 +181,8 @@ impl Inner {
             let Some(index) = self.ports.get(&port.name).and_then(|live| live.inside) else {
                 continue;
             };
-            let netns = match &port.namespace {
-                Some(name) => self.find_namespace(name),
-                None => Ok(Some(self.home.clone())),
-            };
             let link = async {
-                match netns? {
+                match self.find_netns_of(&port)? {
                     Some(netns) => netns.netlink().await?.link_by_name(ifname(&port).as_str()).await,
                     None => Ok(None),
                 }
