@@ -16,6 +16,8 @@ use crate::report::median;
 const TRIES: u32 = 15;
 /// How long the daemon is watched when nothing happens, after the ports' first announcements are over.
 const IDLE: Duration = Duration::from_secs(5);
+/// Until what the stacks had begun to say before they were quietened is over; whether it is can't be seen from here.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Addresses are counted through a /16.
 const MOST_PORTS: u32 = 60_000;
 
@@ -57,7 +59,7 @@ pub fn memory(count: u32) -> Result<Memory> {
     for number in 0..count {
         quieten(number)?;
     }
-    sleep(Duration::from_secs(3));
+    sleep(SETTLE);
     let resident_mib = many.resident_mib()?;
     let before = Cpu::now(&many.running.pids())?;
     sleep(IDLE);
