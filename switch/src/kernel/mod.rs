@@ -22,6 +22,7 @@ pub mod netlink;
 pub mod netns;
 pub mod packet;
 pub mod poll;
+mod presence;
 pub mod tap;
 mod tc;
 #[cfg(feature = "fastpath")]
@@ -42,3 +43,4 @@ pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
 pub use neighbour::Neighbour;
 pub use netlink::Netlink;
 pub use netns::{NamedNamespaces, NetNs, NetNsId, NsEvent, hold_own};
+pub use presence::Presence;
