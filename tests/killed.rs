@@ -48,9 +48,9 @@ impl Machine {
     /// A machine with a namespace and two devices of somebody else.
     fn prepare() -> Self {
         run("ip netns add theirs");
-        make_device("dev");
-        run("ip link set dev mtu 1450 down");
-        make_device("dev2");
+        make_device("eth7");
+        run("ip link set dev eth7 mtu 1450 down");
+        make_device("eth8");
         Self::now()
     }
 
@@ -197,7 +197,7 @@ kind = "veth"
 addresses = ["10.7.0.3/24"]
 
 [[ports]]
-name = "dev2"
+name = "eth8"
 switch = "main"
 kind = "device"
 "#;
@@ -206,7 +206,7 @@ const PORTS: [&str; 4] = [
     "add-port red --addr 10.7.0.1/24",
     "add-port blue --type tap --addr 10.7.0.2/24",
     "add-port host --type internal --addr 10.7.0.9/24",
-    "add-port dev --type device --mtu 1400",
+    "add-port eth7 --type device --mtu 1400",
 ];
 
 macro_rules! killed {
@@ -224,11 +224,11 @@ killed! {
     add_tap: [], "add-port red --type tap --addr 10.7.0.1/24";
     add_tap_in_theirs: [], "add-port theirs --type tap --addr 10.7.0.1/24";
     add_internal: [], "add-port host --type internal --addr 10.7.0.9/24";
-    add_device: [], "add-port dev --type device --mtu 1400";
+    add_device: [], "add-port eth7 --type device --mtu 1400";
     del_veth: PORTS, "del-port red";
     del_tap: PORTS, "del-port blue";
     del_internal: PORTS, "del-port host";
-    del_device: PORTS, "del-port dev";
+    del_device: PORTS, "del-port eth7";
     del_tap_in_theirs: ["add-port theirs --type tap"], "del-port theirs";
     add_namespace: [], "ns add red";
     del_namespace: ["ns add red"], "ns del red";
@@ -241,7 +241,7 @@ killed! {
     add_route: [PORTS[0]], "route add red default --via 10.7.0.9";
     del_route: [PORTS[0], "route add red default --via 10.7.0.9"], "route del red default";
     set_mtu: PORTS, "set port red --mtu 1300";
-    set_device_mtu: PORTS, "set port dev --mtu 1300";
+    set_device_mtu: PORTS, "set port eth7 --mtu 1300";
     set_down: PORTS, "set port blue --down";
     add_switch: [], "switch add second";
     del_switch: ["switch add second"], "switch del second";
