@@ -49,8 +49,11 @@ impl Machine {
     fn prepare() -> Self {
         run("ip netns add theirs");
         make_device("eth7");
-        run("ip link set dev eth7 mtu 1450 down");
         make_device("eth8");
+        // The kernel would give them addresses in its own time.
+        run("ip link set dev eth7 addrgenmode none mtu 1450 down");
+        run("ip link set dev eth8 addrgenmode none down");
+        run("ip link set dev eth8 up");
         Self::now()
     }
 

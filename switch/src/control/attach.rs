@@ -12,7 +12,7 @@ use vswitch_api::{ApiError, ErrorCode, Port, PortKind};
 
 use super::complete::ifname;
 use super::frame_size::is_big;
-use super::interface::{announce_all, configure, vanished};
+use super::interface::{announce_all, configure, mtu, vanished};
 use super::policy::port_settings;
 use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
@@ -199,7 +199,11 @@ impl Inner {
             PortKind::Veth => None,
             _ => Some(own.nsid_of(&netns).await.map_err(failed)?),
         };
-        let mtu = port.mtu.unwrap_or(link.mtu);
+        // What it was before it was configured does not count.
+        let mtu = match port.kind {
+            PortKind::Device => port.mtu.unwrap_or(link.mtu),
+            PortKind::Veth | PortKind::Tap | PortKind::Internal => mtu(port),
+        };
         let setup = PortSetup {
             switch,
             io,

@@ -193,7 +193,8 @@ impl Inner {
         let stays = |owned: &OwnedNamespace| wanted.namespaces.contains(owned);
         let going = self.state.namespaces.iter().filter(|owned| !stays(owned));
         self.unremoved.namespaces.extend(going.cloned());
-        self.take_state(wanted);
+        // Those of the ports that go last.
+        self.take_state(wanted, |_| true);
         Ok(())
     }
 
@@ -212,11 +213,10 @@ impl Inner {
         wanted
     }
 
-    /// Makes `state` the state. What is known of devices that could not be given back stays known.
-    fn take_state(&mut self, mut state: State) {
+    /// Makes `state` the state. What is known of devices that are still to be given back stays known.
+    fn take_state(&mut self, mut state: State, still_taken: impl Fn(&PortName) -> bool) {
         let devices = std::mem::take(&mut self.state.devices);
-        let left = |name: &_| self.unremoved.ports.iter().any(|port| port.name == *name);
-        for (name, device) in devices.into_iter().filter(|(name, _)| left(name)) {
+        for (name, device) in devices.into_iter().filter(|(name, _)| still_taken(name)) {
             state.devices.entry(name).or_insert(device);
         }
         self.state = state;
@@ -228,7 +228,8 @@ impl Inner {
                 tracing::error!("can't undo a step of a failed command: {error}");
             }
         }
-        self.take_state(before);
+        let left: Vec<_> = self.unremoved.ports.iter().map(|port| port.name.clone()).collect();
+        self.take_state(before, |name| left.contains(name));
         // A state file that could not be written for sure may all the same be the new one.
         if self.unsaved.is_some()
             && let Err(error) = self.save()
