@@ -85,6 +85,18 @@ struct Plan {
     daemon: u32,
 }
 
+/// Whether something of this call may outlive the process. To be killed before one that only reads, or makes what ends with the
+/// process, is the same as to be killed before the next that does more.
+fn leaves_something(call: libc::c_long, args: &[u64; 6]) -> bool {
+    match call {
+        libc::SYS_openat => args[2] as i32 & libc::O_CREAT != 0,
+        // linux/bpf.h: BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM, BPF_OBJ_PIN, BPF_LINK_CREATE, BPF_LINK_UPDATE
+        libc::SYS_bpf => matches!(args[0], 2 | 3 | 6 | 28 | 29),
+        libc::SYS_socket | libc::SYS_bind | libc::SYS_setsockopt | libc::SYS_setns | libc::SYS_unshare => false,
+        _ => true,
+    }
+}
+
 fn all_steps() -> impl Iterator<Item = &'static (libc::c_long, &'static str)> {
     STEPS.iter().chain(&MORE_STEPS).chain(OLD_STEPS)
 }
@@ -114,7 +126,8 @@ impl Faults {
         self.arm(Deed::Fail, n);
     }
 
-    /// Before the n-th step from now on, counted from 1, the daemon is killed. More calls count than those that may fail.
+    /// Before the n-th step from now on, counted from 1, the daemon is killed. What counts is each call of which something may outlive
+    /// the process.
     pub fn kill_at(&self, n: u32) {
         self.arm(Deed::Kill, n);
     }
@@ -169,7 +182,10 @@ impl Faults {
         let call = libc::c_long::from(notice.data.nr);
         let to_kernel = call != libc::SYS_sendto || notice.data.args[5] == SOCKADDR_NL;
         let mut plan = self.0.lock().unwrap();
-        let counts = plan.deed == Deed::Kill || STEPS.iter().any(|(nr, _)| *nr == call);
+        let counts = match plan.deed {
+            Deed::Fail => STEPS.iter().any(|(nr, _)| *nr == call),
+            Deed::Kill => leaves_something(call, &notice.data.args),
+        };
         if !plan.armed || plan.failed.is_some() || !to_kernel || !counts {
             return None;
         }
