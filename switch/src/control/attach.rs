@@ -8,11 +8,11 @@ use std::time::Instant;
 use futures::{StreamExt, stream};
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, Port, PortKind};
+use vswitch_api::{ApiError, ErrorCode, Port, PortKind};
 
 use super::complete::ifname;
 use super::frame_size::is_big;
-use super::interface::{announce_all, configure, vanished};
+use super::interface::{announce_all, configure, mtu, vanished};
 use super::policy::port_settings;
 use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
@@ -80,9 +80,17 @@ impl Inner {
     fn note_missing(&mut self, port: &Port, result: Result<(), ApiError>) {
         if let Err(error) = result {
             tracing::warn!("a port is missing: {error}");
-            self.ports
-                .insert(port.name.clone(), LivePort::missing(error.to_string()));
+            self.still_missing(port, &error);
         }
+    }
+
+    /// A port could not be attached. If that may be for want of something else than its interface, it is tried again soon.
+    pub(super) fn still_missing(&mut self, port: &Port, error: &ApiError) {
+        if matches!(error.code, ErrorCode::Kernel | ErrorCode::Internal) {
+            self.again.insert(port.name.clone());
+        }
+        self.ports
+            .insert(port.name.clone(), LivePort::missing(error.to_string()));
     }
 
     async fn open_and_attach(&mut self, port: &Port, adopt: Adopt, made: &mut Vec<Made>) -> Result<LivePort, ApiError> {
@@ -164,23 +172,38 @@ impl Inner {
             }
         };
         // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once.
-        if let (Some(near), true) = (near, port.up && port.kind == PortKind::Veth) {
-            own.set_up(near).await.map_err(failed)?;
+        if let (Some(near), PortKind::Veth) = (near, port.kind) {
+            // One that is taken over may be either.
+            let set = if port.up {
+                own.set_up(near).await
+            } else {
+                own.set_down(near).await
+            };
+            set.map_err(failed)?;
         }
         if port.kind != PortKind::Device {
             let inside = netns.netlink().await.map_err(failed)?;
             configure(&inside, &link, port, adopt).await.map_err(failed)?;
         }
-        if let (PortIo::Tap(tap), false) = (&io, port.up) {
-            tap.set_carrier(false)
-                .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
+        if let PortIo::Tap(tap) = &io {
+            // Only now that it can be told by its address whose it is.
+            tap.persist()
+                .map_err(|error| text::step(object.clone(), "keep the TAP device", &error))?;
+            if !port.up {
+                tap.set_carrier(false)
+                    .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
+            }
         }
         // A veth port is watched by its near end, the others where they are.
         let nsid = match port.kind {
             PortKind::Veth => None,
             _ => Some(own.nsid_of(&netns).await.map_err(failed)?),
         };
-        let mtu = port.mtu.unwrap_or(link.mtu);
+        // What it was before it was configured does not count.
+        let mtu = match port.kind {
+            PortKind::Device => port.mtu.unwrap_or(link.mtu),
+            PortKind::Veth | PortKind::Tap | PortKind::Internal => mtu(port),
+        };
         let setup = PortSetup {
             switch,
             io,

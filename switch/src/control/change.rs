@@ -132,7 +132,8 @@ fn in_kernel(port: &Port) -> (&[IfAddr], &[Route], Option<u32>, bool) {
     (&port.addresses, &port.routes, port.mtu, port.up)
 }
 
-async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port) -> Result<(), KernelError> {
+/// Takes addresses and routes that `after` has not, and gives those that it has.
+pub(super) async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port) -> Result<(), KernelError> {
     for route in before.routes.iter().filter(|route| !after.routes.contains(route)) {
         gone_is_fine(nl.del_route(index, route).await)?;
     }

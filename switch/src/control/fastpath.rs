@@ -95,7 +95,7 @@ impl Inner {
             .own
             .run({
                 let name = name.clone();
-                move || Tap::open(&name, queues)
+                move || Tap::open(&name, queues).and_then(|tap| tap.persist().map(|()| tap))
             })
             .await?;
         let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;

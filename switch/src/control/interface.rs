@@ -96,21 +96,35 @@ impl Inner {
         if before.is_none() {
             made.push(Made::Tap);
         }
-        let link = inside.link_by_name(name.as_str()).await;
-        let mut link = match link {
-            Ok(link) => link.ok_or_else(|| vanished(port)),
-            Err(error) => Err(failed(error)),
-        };
-        if let (Ok(new), None) = (&link, &before)
-            && let Err(error) = inside.set_no_queue(new.index).await
-        {
-            link = Err(failed(error));
+        // Until all is done that tells whose it is, a new device goes with its queues.
+        let link = inside.link_by_name(name.as_str()).await.map_err(failed)?;
+        let link = link.ok_or_else(|| vanished(port))?;
+        if before.is_none() {
+            inside.set_no_queue(link.index).await.map_err(failed)?;
         }
-        if link.is_err() && before.is_none() {
-            // The device goes with its queues.
-            let _ = tap.unpersist();
-        }
-        Ok((PortIo::Tap(tap), link?))
+        Ok((PortIo::Tap(tap), link))
+    }
+
+    /// How the device of a device port is now; none if it is not there.
+    pub(super) async fn look_at_device(&self, port: &Port) -> Result<Option<DeviceBefore>, KernelError> {
+        let link = self.home.netlink().await?.link_by_name(ifname(port).as_str()).await?;
+        Ok(link.as_ref().map(device_before))
+    }
+
+    /// Notes how a device was, before it is touched: a daemon that is killed then has a successor that gives it back.
+    fn note_device(&mut self, port: &Port, before: DeviceBefore) -> Result<(), ApiError> {
+        let noted = self.journal.add(|note| {
+            note.devices.insert(ifname(port), before);
+            if !note.ports.contains(port) {
+                note.ports.push(port.clone());
+            }
+        });
+        noted.map_err(|error| {
+            text::step(text::port(&port.name), "note how the device was", &error)
+                .hint("see that the run directory can be written and has room")
+        })?;
+        self.state.devices.insert(port.name.clone(), before);
+        Ok(())
     }
 
     /// The device of a device port, as it was before.
@@ -132,12 +146,10 @@ impl Inner {
             )
             .hint("`ip link` lists them; name one with --name")
         })?;
-        let before = DeviceBefore {
-            up: link.up,
-            mtu: link.mtu,
-            promiscuous: link.promiscuous,
-        };
-        self.state.devices.entry(port.name.clone()).or_insert(before);
+        if !self.state.devices.contains_key(&port.name) {
+            // Of one that comes back. Of one that is added the command has noted it.
+            self.note_device(port, device_before(&link))?;
+        }
         made.push(Made::Ingress);
         home.drop_ingress(link.index).await.map_err(failed)?;
         if let Some(mtu) = port.mtu.filter(|mtu| *mtu != link.mtu) {
@@ -145,6 +157,15 @@ impl Inner {
         }
         home.set_up(link.index).await.map_err(failed)?;
         self.open_device(port, netns, link).await.map_err(failed)
+    }
+}
+
+/// What a device gets back when it is released.
+fn device_before(link: &Link) -> DeviceBefore {
+    DeviceBefore {
+        up: link.up,
+        mtu: link.mtu,
+        promiscuous: link.promiscuous,
     }
 }
 

@@ -22,6 +22,8 @@ mod fdb;
 mod frame_size;
 mod guard;
 mod interface;
+mod journal;
+mod keep;
 mod mirror;
 mod namespace;
 mod plan;
@@ -30,6 +32,7 @@ mod requests;
 mod splice;
 mod start;
 mod state;
+mod store;
 mod text;
 mod trace;
 mod traffic;
@@ -37,7 +40,7 @@ mod validate;
 mod view;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +56,9 @@ use crate::kernel::{NamedNamespaces, NetNs};
 pub use capture::Capture;
 pub use events::EventReader;
 use events::Events;
-use state::{InFlight, Journal, State, StateFile};
+use journal::{InFlight, Journal};
+use state::State;
+use store::StateFile;
 
 /// Where things are, and how the datapath runs.
 #[derive(Clone, Debug)]
@@ -74,6 +79,8 @@ pub struct ControlConfig {
     pub fastpath: bool,
     /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
     pub big_tcp: bool,
+    /// Whether to begin with an empty lab if the state file can't be used.
+    pub recover: bool,
 }
 
 /// The one that edits and answers. Its methods are the routes of the API.
@@ -89,13 +96,19 @@ pub struct Control {
 struct Inner {
     state: State,
     file: StateFile,
+    /// Why the file does not have the state, if so.
+    unsaved: Option<String>,
     journal: Journal,
-    /// Ports and cables that are not in the lab any more, but could not be removed whole.
+    /// Ports, cables and namespaces that are not in the lab any more, but could not be removed whole.
     unremoved: InFlight,
+    /// Missing ports of which nothing could be told the last time.
+    again: BTreeSet<PortName>,
     run_dir: PathBuf,
     boot_id: String,
     /// Namespace of the near ends.
     own: NetNs,
+    /// Its file in the run directory keeps it for the next daemon.
+    own_is_held: bool,
     /// Namespace that the daemon was started in.
     home: NetNs,
     /// Its id in the own namespace, by which link events name it.

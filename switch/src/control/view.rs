@@ -26,13 +26,16 @@ impl Control {
     /// None.
     pub async fn status(&self) -> Result<Status, ApiError> {
         let inner = self.inner.lock().await;
+        let mut limits = inner.limits.clone();
+        let unsaved = inner.unsaved.as_ref();
+        limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),
             workers: inner.datapath.workers() as u32,
-            limits: inner.limits.clone(),
+            limits,
         })
     }
 

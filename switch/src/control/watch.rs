@@ -12,6 +12,7 @@ use vswitch_api::{EventKind, Port, PortKind, PortName, SwitchName};
 
 use super::attach::{Adopt, carries, state_of};
 use super::complete::ifname;
+use super::keep::keep;
 use super::{Control, Inner, LivePort};
 use crate::datapath::{DatapathEvent, PortRef};
 use crate::kernel::poll::readable;
@@ -51,6 +52,7 @@ impl Control {
             tasks.push(tokio::spawn(watch_namespaces(Arc::downgrade(self), namespaces)));
         }
         tasks.push(tokio::spawn(age(Arc::downgrade(self))));
+        tasks.push(tokio::spawn(keep(Arc::downgrade(self))));
         let events = self.inner.lock().await.datapath.event_fd().as_fd().try_clone_to_owned();
         match events.and_then(readable) {
             Ok(fd) => tasks.push(tokio::spawn(watch_datapath(Arc::downgrade(self), fd))),
@@ -244,15 +246,27 @@ impl Inner {
             DatapathEvent::PortFailed { port, errno } => {
                 // One that was lost and is back already had the index before.
                 if let Some(name) = self.port_name(port) {
-                    let error = std::io::Error::from_raw_os_error(errno);
-                    self.lose(
-                        |port| port.name == name,
-                        &format!("its interface can't be read: {error}"),
-                    )
-                    .await;
+                    self.port_failed(&name, &std::io::Error::from_raw_os_error(errno)).await;
                 }
             }
         }
+    }
+
+    /// Nothing comes from a port any more. That its interface is gone is one of the reasons there may be.
+    async fn port_failed(&mut self, name: &PortName, error: &std::io::Error) {
+        let reason = format!("its interface can't be read: {error}");
+        let (Some(port), Some(live)) = (self.port_of_lab(name).cloned(), self.ports.get(name)) else {
+            return;
+        };
+        if matches!(self.carries_now(&port, live).await, Ok(None)) {
+            self.lose(|port| port.name == *name, &reason).await;
+            return;
+        }
+        // Nothing is taken apart, and it is opened anew soon.
+        tracing::warn!(port = %name, "port {name}: {reason}");
+        self.release(&port);
+        self.set_state(name, PortState::Missing, Some(reason));
+        self.again.insert(name.clone());
     }
 
     /// The switch of a port of the lab.
@@ -335,6 +349,7 @@ impl Inner {
             .filter(|port| which(port))
             .cloned()
             .collect();
+        let devices = self.state.devices.clone();
         for port in ports {
             match self.attach(&port, Adopt::Yes).await {
                 Ok(()) => {
@@ -349,9 +364,15 @@ impl Inner {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the port is still missing");
-                    self.ports
-                        .insert(port.name.clone(), LivePort::missing(error.to_string()));
+                    self.still_missing(&port, &error);
                 }
+            }
+        }
+        // Until it is in the file, the note has how a device was.
+        if devices != self.state.devices {
+            match self.save() {
+                Ok(()) => self.close_journal(),
+                Err(error) => tracing::error!("the state file does not tell how a device was: {error}"),
             }
         }
     }
@@ -393,6 +414,7 @@ mod tests {
             spin_us: 0,
             fastpath: true,
             big_tcp: true,
+            recover: false,
         };
         Control::start(config).await.unwrap()
     }

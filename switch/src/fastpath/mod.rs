@@ -35,6 +35,7 @@ mod replica;
 mod slots;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -204,7 +205,14 @@ impl FastPath {
     /// Removes all of it from the kernel.
     pub fn remove(&self) {
         self.freeze();
+        self.kernel.release();
         unmount(&self.root);
+    }
+
+    /// Pins again what somebody has removed; none if all is there.
+    pub fn put_back(&self) -> Option<io::Result<()>> {
+        let _slots = lock(&self.slots);
+        if self.is_frozen() { None } else { self.kernel.put_back() }
     }
 
     /// What keeps the map in step with the FDB of a switch.

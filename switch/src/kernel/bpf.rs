@@ -5,6 +5,7 @@
 //! exec` does so).
 
 mod layout;
+mod pins;
 mod rules;
 
 use std::error::Error;
@@ -23,6 +24,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use layout::{Flood, Vlans};
+use pins::Pins;
 
 use super::clsact;
 use super::error::KernelError;
@@ -46,6 +48,7 @@ static OBJECT: Option<&[u8]> = None;
 pub struct Bpf {
     /// Where links and maps are pinned.
     dir: PathBuf,
+    pins: Pins,
     hook: Hook,
     programs: Mutex<Ebpf>,
     fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
@@ -83,6 +86,10 @@ impl Bpf {
             let program = classifier(&mut programs, program)?;
             program.load().map_err(|error| failed("load the programs", error))?;
         }
+        let pins = Pins::default();
+        // Links that are there are held as they are attached again, or detached.
+        let maps = programs.maps().map(|(name, _)| dir.join(name));
+        maps.for_each(|map| pins.hold(map));
         fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(
             programs: &mut Ebpf,
             name: &str,
@@ -99,6 +106,7 @@ impl Bpf {
             floods: Mutex::new(map(&mut programs, "floods")?),
             counts: map(&mut programs, "counts")?,
             dir,
+            pins,
             hook: Hook::Tcx,
             programs: Mutex::new(programs),
         })
@@ -144,6 +152,7 @@ impl Bpf {
             if let Ok(Ok(id)) = replaced {
                 // Only the descriptor goes: the pin holds the link.
                 drop(classifier.take_link(id));
+                self.pins.hold(pin);
                 return Ok(());
             }
             // Left from an interface that had this index before.
@@ -155,13 +164,35 @@ impl Bpf {
             .and_then(|id| classifier.take_link(id))
             .map_err(|error| failed(&format!("{step} (tcx, Linux 6.6)"), error))?;
         let link = FdLink::try_from(link).map_err(|error| failed(&step, error))?;
-        link.pin(&pin).map(drop).map_err(|error| failed(&step, error))
+        link.pin(&pin).map(drop).map_err(|error| failed(&step, error))?;
+        self.pins.hold(pin);
+        Ok(())
     }
 
     /// Takes the program from an interface; fine if it has none. A filter stays, and drops what comes as soon as the interface has
     /// no slot or splice.
     pub fn detach(&self, program: Program, index: u32) {
-        remove_tree(&self.pin(program, index));
+        let pin = self.pin(program, index);
+        self.pins.release(&pin);
+        remove_tree(&pin);
+    }
+
+    /// Pins again what somebody has removed, also with the whole file system; none if all is there.
+    pub fn put_back(&self) -> Option<io::Result<()>> {
+        self.pins.put_back(|| {
+            if let Some(root) = self.dir.parent() {
+                mount_at(root)?;
+            }
+            match fs::create_dir(&self.dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Lets what is pinned end with its pins.
+    pub fn release(&self) {
+        self.pins.release_all();
     }
 
     /// Interfaces that have, or had, this program or the one beside it.

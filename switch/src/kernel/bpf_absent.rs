@@ -124,6 +124,14 @@ impl Bpf {
         match self.0 {}
     }
 
+    pub fn put_back(&self) -> Option<io::Result<()>> {
+        match self.0 {}
+    }
+
+    pub fn release(&self) {
+        match self.0 {}
+    }
+
     pub fn attached(&self, _program: Program) -> Vec<u32> {
         match self.0 {}
     }

@@ -37,7 +37,10 @@ pub(crate) fn sandboxed<T>(test: impl AsyncFnOnce() -> T) -> T {
 }
 
 async fn namespace(name: &str) -> NetNs {
-    NamedNamespaces::default().create(&name.parse().unwrap()).await.unwrap()
+    let name = name.parse().unwrap();
+    let netns = NetNs::make(&name).await.unwrap();
+    NamedNamespaces::default().add(&name, &netns).await.unwrap();
+    netns
 }
 
 async fn link(netlink: &Netlink, name: &str) -> Link {
