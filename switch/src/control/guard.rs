@@ -2,7 +2,7 @@
 //!
 //! A station that is seen on one port and another many times a second tells of a loop, or of two stations with one
 //! address. The ports that it was seen on then send a probe in its VLAN. One that comes back proves the loop, and the younger of the
-//! two ports is shut at once; if the station flaps on though no probe came back, the youngest port is shut too. A shut port
+//! two ports (of a namespace's port and a device, the first) is shut at once; if the station flaps on though no probe came back, the youngest port is shut too. A shut port
 //! is opened again after a time that doubles with each try, and is a little different for each port; it then sends a probe at once.
 //!
 //! A loop may lead through several switches, and each of them finds it. One shut port cuts it, and so what was found out before
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit};
 use vswitch_api::view::PortState;
-use vswitch_api::{EventKind, Mac, Port, PortName, SwitchName};
+use vswitch_api::{EventKind, Mac, Port, PortKind, PortName, SwitchName};
 
 use super::attach::state_of;
 use super::{Inner, Shut};
@@ -346,9 +346,13 @@ impl Inner {
         }
     }
 
-    /// Ports stand in the lab in the order in which they were added.
-    fn rank(&self, name: &PortName) -> Option<usize> {
-        self.state.lab.ports.iter().position(|port| port.name == *name)
+    /// Of two ports in a loop the one with the higher rank is shut: the younger, as ports stand in the lab in the order in which they
+    /// were added. But before a device, by which others are reached, the port of a namespace: who is behind one, and hears elsewhere
+    /// what went out of the other, is to harm himself only.
+    fn rank(&self, name: &PortName) -> Option<(bool, usize)> {
+        let mut ports = self.state.lab.ports.iter();
+        let place = ports.position(|port| port.name == *name)?;
+        Some((self.state.lab.ports[place].kind != PortKind::Device, place))
     }
 
     fn guards(&self, switch: &vswitch_api::SwitchName) -> bool {
