@@ -249,7 +249,7 @@ impl Inner {
         tracing::warn!(port = %name, "port {name}: {reason}");
         self.release(&port);
         self.set_state(name, PortState::Missing, Some(reason));
-        self.again.insert(name.clone());
+        self.try_again_later(name);
     }
 
     pub(super) fn switch_name(&self, id: SwitchId) -> Option<SwitchName> {
