@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use vswitch::args::Args;
 use vswitch::config::Config;
 use vswitch::control::{Control, ControlConfig};
-use vswitch::logging::{self, LogHandle};
+use vswitch::logging::{self, LogHandle, Repeated};
 use vswitch::server::{self, ControlSocket, RunLock};
 use vswitch_api::error::{ApiError, ErrorCode};
 
@@ -86,11 +86,12 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
     notify(&[NotifyState::Ready]);
 
     let watchdog = tokio::spawn(feed_watchdog(control.clone()));
+    let mut failure = Repeated::default();
     let mut lock_tick = tokio::time::interval(LOCK_TICK);
     let stop = async {
         loop {
             tokio::select! {
-                _ = lock_tick.tick() => keep(lock),
+                _ = lock_tick.tick() => keep(lock, &mut failure),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => reload(args, &config, log),
@@ -106,11 +107,13 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
 }
 
 /// Takes the lock again if somebody removed its file.
-fn keep(lock: &mut RunLock) {
+fn keep(lock: &mut RunLock, failure: &mut Repeated) {
     match lock.put_back() {
         None => {}
         Some(Ok(())) => tracing::warn!("the lock of the run directory was gone and is back"),
-        Some(Err(error)) => tracing::error!("the lock of the run directory is gone and can't be taken again: {error}"),
+        Some(Err(error)) => failure.error(format!(
+            "the lock of the run directory is gone and can't be taken again: {error}"
+        )),
     }
 }
 

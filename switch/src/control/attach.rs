@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::{StreamExt, stream};
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, ErrorCode, Port, PortKind};
+use vswitch_api::{ApiError, Port, PortKind};
 
 use super::complete::ifname;
 use super::frame_size::is_big;
@@ -82,15 +82,6 @@ impl Inner {
             tracing::warn!("a port is missing: {error}");
             self.still_missing(port, &error);
         }
-    }
-
-    /// A port could not be attached. If that may be for want of something else than its interface, it is tried again soon.
-    pub(super) fn still_missing(&mut self, port: &Port, error: &ApiError) {
-        if matches!(error.code, ErrorCode::Kernel | ErrorCode::Internal) {
-            self.again.insert(port.name.clone());
-        }
-        self.ports
-            .insert(port.name.clone(), LivePort::missing(error.to_string()));
     }
 
     async fn open_and_attach(&mut self, port: &Port, adopt: Adopt, made: &mut Vec<Made>) -> Result<LivePort, ApiError> {

@@ -40,7 +40,7 @@ mod validate;
 mod view;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -102,7 +102,7 @@ struct Inner {
     /// Ports, cables and namespaces that are not in the lab any more, but could not be removed whole.
     unremoved: InFlight,
     /// Missing ports of which nothing could be told the last time.
-    again: BTreeSet<PortName>,
+    again: BTreeMap<PortName, keep::Again>,
     run_dir: PathBuf,
     boot_id: String,
     /// Namespace of the near ends.

@@ -76,7 +76,7 @@ impl Control {
             unsaved: None,
             journal,
             unremoved: InFlight::default(),
-            again: BTreeSet::new(),
+            again: BTreeMap::new(),
             run_dir: config.run_dir,
             boot_id,
             own,

@@ -266,7 +266,7 @@ impl Inner {
         tracing::warn!(port = %name, "port {name}: {reason}");
         self.release(&port);
         self.set_state(name, PortState::Missing, Some(reason));
-        self.again.insert(name.clone());
+        self.try_again_later(name);
     }
 
     /// The switch of a port of the lab.

@@ -14,6 +14,7 @@ use tracing::Instrument;
 use super::api::router;
 use super::socket::ControlSocket;
 use crate::control::Control;
+use crate::logging::Repeated;
 
 /// Connections at the same time. Bounded so that clients can't use up the file descriptors that ports need.
 const MAX_CONNECTIONS: usize = 256;
@@ -38,6 +39,7 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl 
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
 
+    let mut failure = Repeated::default();
     let accept_all = async {
         loop {
             let Ok(slot) = slots.clone().acquire_owned().await else {
@@ -46,7 +48,7 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl 
             let accepted = match tokio::time::timeout(SOCKET_TICK, socket.listener.accept()).await {
                 Ok(accepted) => accepted,
                 Err(_) => {
-                    keep(&mut socket);
+                    keep(&mut socket, &mut failure);
                     continue;
                 }
             };
@@ -85,11 +87,11 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl 
 }
 
 /// Makes the socket again if somebody removed it.
-fn keep(socket: &mut ControlSocket) {
+fn keep(socket: &mut ControlSocket, failure: &mut Repeated) {
     match socket.put_back() {
         None => {}
         Some(Ok(())) => tracing::warn!("the control socket was gone and is back"),
-        Some(Err(error)) => tracing::error!("the control socket is gone and can't be put back: {error}"),
+        Some(Err(error)) => failure.error(format!("the control socket is gone and can't be put back: {error}")),
     }
 }
 
