@@ -130,6 +130,13 @@ impl NetNs {
         self.0.id
     }
 
+    /// By which mount it was opened (proc_pid_fdinfo(5)).
+    fn mount_id(&self) -> Option<u64> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd())).ok()?;
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+        id.trim().parse().ok()
+    }
+
     /// A number that no other namespace gets until the next boot (SO_NETNS_COOKIE, Linux 5.14); none if the kernel has none.
     ///
     /// # Errors
@@ -349,7 +356,12 @@ impl NamedNamespaces {
     /// EPERM without CAP_SYS_ADMIN.
     pub fn delete_this(&self, name: &NsName, netns: &NetNs) -> Result<(), KernelError> {
         let failed = |error: io::Error| KernelError::new(format!("delete namespace {name}"), error);
-        // The descriptor leads to the mount that it was opened by, whatever has been mounted or renamed since.
+        // The descriptor leads to the mount that it was opened by, whatever has the name since; but a mount on top would be
+        // unmounted in its place.
+        let is_on_top = NetNs::open(&self.path(name)).is_ok_and(|top| top.mount_id() == netns.mount_id());
+        if !is_on_top {
+            return Ok(());
+        }
         let mount = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
         match umount2(mount.as_str(), MntFlags::MNT_DETACH) {
             Ok(()) => {}

@@ -83,9 +83,11 @@ fn a_namespace_that_took_the_name_of_one_that_is_to_go_stays() {
         .unwrap();
         names.delete_this(&name, &below).unwrap();
         assert_eq!(names.open(&name).known().unwrap().unwrap().id(), blue.id());
-        // And the very one goes, with its file.
+        // And the very ones go, the last with the file.
         let top = names.open(&name).known().unwrap().unwrap();
         names.delete_this(&name, &top).unwrap();
+        assert_eq!(names.open(&name).known().unwrap().unwrap().id(), other.id());
+        names.delete_this(&name, &other).unwrap();
         assert!(!path.exists());
         assert!(names.open(&"blue".parse().unwrap()).is_here());
     });
