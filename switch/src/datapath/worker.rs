@@ -197,9 +197,11 @@ impl Worker {
                 continue;
             }
             self.released.clear();
+            // Its index is its own as long as its line is open. It may not have come into this worker's snapshot yet.
+            let port = self.snapshot.port(line.port);
             let mut next = Some(first);
             while let Some(held) = next {
-                if line.is_closed() {
+                if line.is_closed() || port.is_none() {
                     line.flush(self.index, &held);
                 } else {
                     line.arrived(&held);
@@ -208,8 +210,7 @@ impl Worker {
                 let same = |held: &Held| self.released.has_room() && !held.is_turn() && Arc::ptr_eq(&held.line, &line);
                 next = due.next_if(same);
             }
-            // Its index is its own as long as its line is open.
-            let Some(port) = self.snapshot.port(line.port).filter(|_| !self.released.is_empty()) else {
+            let Some(port) = port.filter(|_| !self.released.is_empty()) else {
                 continue;
             };
             match line.direction {
