@@ -258,13 +258,10 @@ impl Receiver {
             _ => return,
         };
         let mut rest = body.get(options..).unwrap_or_default();
-        while let [option @ (1 | 2), 1.., ..] = rest {
+        while let [1 | 2, units, ..] = *rest {
             let mac = rest.get(2..8);
-            self.violates(
-                Violation::Neighbour,
-                mac.is_some_and(|mac| mac != OWN_MAC) && *option > 0,
-            );
-            rest = rest.get(8 * usize::from(rest[1])..).unwrap_or_default();
+            self.violates(Violation::Neighbour, units > 0 && mac.is_some_and(|mac| mac != OWN_MAC));
+            rest = rest.get(8 * usize::from(units.max(1))..).unwrap_or_default();
         }
     }
 }
