@@ -288,10 +288,15 @@ pub struct Pin {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Vec<Mac>>,
     /// IP addresses or networks; none: any. An empty list stands for those that vswitch gave the port.
-    /// IPv6 link-local addresses and 0.0.0.0 or :: (a host that asks for an address) are always allowed.
+    /// Besides 0.0.0.0 and :: (a host that asks for an address) and the one IPv6 link-local address that is made from the MAC address
+    /// that a frame comes from (EUI-64, RFC 4291) are always allowed. A host that chooses another one (RFC 7217, `addr_gen_mode`)
+    /// needs it in the list, or fe80::/10 for any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["192.168.15.1/32"]))]
     pub ip: Option<Vec<IpNet>>,
+    /// True: a port with pinned addresses may send router advertisements and redirects, as a router does.
+    #[serde(skip_serializing_if = "is_default")]
+    pub allow_ra: bool,
 }
 
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -393,6 +393,15 @@ fn explain(reason: DropReason) -> &'static str {
         DropReason::PinIp => "its source IP address is not one that is pinned to the port",
         DropReason::PinArp => "it is ARP with a sender that is not pinned to the port",
         DropReason::PinNd => "it is neighbour discovery for an address that is not pinned to the port",
+        DropReason::PinRouter => {
+            "it is a router advertisement or redirect, which the pinned port has no permission for (`--allow-ra on`)"
+        }
+        DropReason::UnreadableIn | DropReason::UnreadableOut => {
+            "it can't be read as far as the rules of the port look: too many tags or extension headers, or broken ones"
+        }
+        DropReason::TinyFragmentIn | DropReason::TinyFragmentOut => {
+            "it is a fragment by which rules can't see the header behind IP (RFC 1858)"
+        }
         DropReason::AclIn | DropReason::AclOut => "a rule of the port denies it (`vswitchctl acl show` lists them)",
         DropReason::AclPolicedIn | DropReason::AclPolicedOut => "it is above the rate of a rule of the port",
         DropReason::Locked => "the port is locked, and the station is not known to be behind it",

@@ -28,7 +28,7 @@ use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 use super::PortRef;
 use super::counters::{DropReason, WorkerCounters};
 use super::handle::Datapath;
-use crate::frame::{VNET_HDR_LEN, VnetHeader, WireSize, wire_size};
+use crate::frame::{Checked, VNET_HDR_LEN, VnetHeader, WireSize};
 use crate::port::Batch;
 pub(super) use limiter::Limiter;
 use limiter::Storm;
@@ -181,14 +181,11 @@ pub fn nanoseconds() -> u64 {
 
 /// The virtio-net header of a frame that was not checked yet; none if it can't be used.
 fn checked_header(wire: &[u8]) -> Option<VnetHeader> {
-    let (place, frame) = wire.split_first_chunk::<VNET_HDR_LEN>()?;
-    let header = VnetHeader::parse(place).ok()?;
-    header.check(frame.len()).ok()?;
-    Some(header)
+    Some(*Checked::new(wire).ok()?.header())
 }
 
 /// What a frame takes on the wire; one that the ingress check will refuse counts as it is.
 pub(super) fn size_on_the_wire(wire: &[u8]) -> WireSize {
-    let frame = wire.get(VNET_HDR_LEN..).unwrap_or_default();
-    wire_size(frame, &checked_header(wire).unwrap_or_default())
+    let whole = wire.len().saturating_sub(VNET_HDR_LEN);
+    Checked::new(wire).map_or(WireSize::of_one(whole), |frame| frame.wire_size())
 }
