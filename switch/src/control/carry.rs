@@ -204,9 +204,6 @@ impl Inner {
         let goes = |owned: &OwnedNamespace| last.contains(&Step::RemoveNamespace(owned.name.clone()));
         wanted.namespaces.retain(|owned| !goes(owned));
         wanted
-            .fdb
-            .retain(|entry| (lab.ports.iter()).any(|port| (&port.switch, &port.name) == (&entry.switch, &entry.port)));
-        wanted
             .devices
             .retain(|name, _| lab.ports.iter().any(|port| port.name == *name));
         wanted.lab = lab;

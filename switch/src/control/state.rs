@@ -7,7 +7,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
-use vswitch_api::{Lab, Mac, NsName, PortName, SwitchName};
+use vswitch_api::{Lab, Mac, NsName, PortName, StaticStation, SwitchName};
 
 use crate::kernel::{KernelError, NetNs, NetNsId};
 
@@ -25,8 +25,9 @@ pub(super) struct State {
     pub lab: Lab,
     /// Namespaces that vswitch made.
     pub namespaces: Vec<OwnedNamespace>,
-    /// Static FDB entries.
-    pub fdb: Vec<StaticEntry>,
+    /// Static FDB entries of a file from before they were part of the lab.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fdb: Vec<StaticEntry>,
     /// How devices were before they were taken over.
     pub devices: BTreeMap<PortName, DeviceBefore>,
 }
@@ -78,15 +79,15 @@ impl OwnedNamespace {
     }
 }
 
-/// An FDB entry that the user set.
+/// A static FDB entry as it was kept before it was part of the lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StaticEntry {
-    pub switch: SwitchName,
-    pub mac: Mac,
+struct StaticEntry {
+    switch: SwitchName,
+    mac: Mac,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<VlanId>,
-    pub port: PortName,
+    vlan: Option<VlanId>,
+    port: PortName,
 }
 
 /// What a device gets back when it is released.
@@ -113,6 +114,25 @@ impl State {
             devices: BTreeMap::new(),
         }
     }
+
+    /// Makes static FDB entries of an older file part of the lab.
+    pub fn take_in_stations(&mut self) {
+        for StaticEntry {
+            switch,
+            mac,
+            vlan,
+            port,
+        } in std::mem::take(&mut self.fdb)
+        {
+            let station = StaticStation { mac, vlan };
+            let mut ports = self.lab.ports.iter_mut();
+            if let Some(port) = ports.find(|other| other.name == port && other.switch == switch)
+                && !port.stations.contains(&station)
+            {
+                port.stations.push(station);
+            }
+        }
+    }
 }
 
 /// Identity of this boot of the kernel.
@@ -122,7 +142,38 @@ pub(super) fn boot_id() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use vswitch_api::{Port, PortKind};
+
     use super::*;
+    /// Static entries were kept beside the lab, and so were in no export.
+    #[test]
+    fn static_entries_of_an_older_file_become_part_of_the_lab() {
+        let mut state = State::new();
+        let red = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth);
+        state.lab.ports.push(red);
+        let entry = StaticEntry {
+            switch: "main".parse().unwrap(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            vlan: None,
+            port: "red".parse().unwrap(),
+        };
+        state.fdb.push(entry.clone());
+        state.take_in_stations();
+        let station = StaticStation {
+            mac: entry.mac,
+            vlan: None,
+        };
+        assert_eq!((&state.fdb, &state.lab.ports[0].stations), (&vec![], &vec![station]));
+        // One of a port that is gone goes too, and one that is there stays one.
+        let gone = StaticEntry {
+            port: "gone".parse().unwrap(),
+            ..entry.clone()
+        };
+        state.fdb = vec![entry, gone];
+        state.take_in_stations();
+        assert_eq!(state.lab.ports[0].stations.len(), 1);
+    }
+
 
     #[test]
     fn a_namespace_is_ours_only_within_the_boot_that_made_it() {

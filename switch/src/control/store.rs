@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use vswitch_api::strict;
 use vswitch_api::{ApiError, ErrorCode};
 
 use super::state::{State, VERSION};
@@ -222,7 +223,7 @@ fn understand(content: &[u8]) -> Result<State, String> {
             "it has version {version}, and this vswitchd reads version {VERSION}"
         )),
         Ok(_) => {
-            serde_json::from_slice(content).map_err(|error| format!("it has what this vswitchd does not know: {error}"))
+            strict::from_json(content).map_err(|error| format!("it has what this vswitchd does not know: {error}"))
         }
         Err(error) => Err(format!("it is damaged: {error}")),
     }
@@ -232,9 +233,9 @@ fn understand(content: &[u8]) -> Result<State, String> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use vswitch_api::{Lab, Mac, Port, PortKind};
+    use vswitch_api::{Lab, Port, PortKind};
 
-    use super::super::state::{DeviceBefore, OwnedNamespace, StaticEntry};
+    use super::super::state::{DeviceBefore, OwnedNamespace};
     use super::*;
     use crate::kernel::NetNs;
 
@@ -246,12 +247,6 @@ mod tests {
         state
             .namespaces
             .push(OwnedNamespace::new("red".parse().unwrap(), &here, "boot").unwrap());
-        state.fdb.push(StaticEntry {
-            switch: "main".parse().unwrap(),
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            vlan: None,
-            port: "red".parse().unwrap(),
-        });
         state.devices.insert(
             "eth1".parse().unwrap(),
             DeviceBefore {
