@@ -173,7 +173,7 @@ impl Inner {
         let Some(id) = self.switches.get(switch) else {
             return false;
         };
-        let behind = |name| self.ports.get(name).and_then(|live| live.id);
+        let behind = |name| self.ports.get(name).and_then(|live| Some(live.id?.id));
         let mut records = self.datapath.fdb(*id).into_iter();
         records.any(|entry| {
             (entry.vlan, entry.mac) == (vlan, mac)

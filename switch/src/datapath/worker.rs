@@ -197,8 +197,7 @@ impl Worker {
                 continue;
             }
             self.released.clear();
-            // Its index is its own as long as its line is open. It may not have come into this worker's snapshot yet.
-            let port = self.snapshot.port(line.port);
+            // It may not have come into this worker's snapshot yet.
             let mut next = Some(first);
             let port = self.snapshot.find(line.port);
             while let Some(held) = next {

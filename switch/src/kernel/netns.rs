@@ -358,8 +358,8 @@ impl NamedNamespaces {
         let failed = |error: io::Error| KernelError::new(format!("delete namespace {name}"), error);
         // The descriptor leads to the mount that it was opened by, whatever has the name since; but a mount on top would be
         // unmounted in its place.
-        let is_on_top = NetNs::open(&self.path(name)).is_ok_and(|top| top.mount_id() == netns.mount_id());
-        if !is_on_top {
+        let top = NetNs::open(&self.path(name)).known()?;
+        if top.is_none_or(|top| top.mount_id() != netns.mount_id()) {
             return Ok(());
         }
         let mount = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
