@@ -1,6 +1,7 @@
 //! Interfaces: list, create, change, delete.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::TryStreamExt;
 use rtnetlink::packet_route::link::{
@@ -44,6 +45,10 @@ pub struct Link {
 
 /// What [`Link::gso_max_size`] is unless somebody changed it (linux GSO_LEGACY_MAX_SIZE).
 pub const USUAL_GSO_SIZE: u32 = 65_536;
+
+/// Indices from here on are chosen by us, where the kernel's choice does not do. It counts up from 1 in each namespace.
+const OWN_INDICES: u32 = 1_000_000;
+static NEXT_INDEX: AtomicU32 = AtomicU32::new(0);
 
 /// The far end of a veth pair that is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -115,22 +120,45 @@ impl Netlink {
         }
     }
 
-    /// Makes a veth pair in one request: `near` here and `peer` in its namespace, both down.
+    /// Makes a veth pair: `near` here and `peer` in its namespace, both down and with different indices.
+    ///
+    /// Of a device whose other end has the same index the kernel takes a change of carrier for not urgent
+    /// (linkwatch_urgent_event), and acts on it up to a second late. Each namespace counts by itself, so it can come to that.
     ///
     /// # Errors
     /// EEXIST if one of the names is taken, EPERM without CAP_NET_ADMIN over both namespaces.
     pub async fn add_veth(&self, near: &str, mtu: u32, peer: VethPeer<'_>) -> Result<(), KernelError> {
+        self.request_veth(near, 0, mtu, peer).await?;
+        for _ in 0..16 {
+            let made = self.link_by_name(near).await?;
+            let Some(same) = made.filter(|link| link.peer_index == Some(link.index)) else {
+                break;
+            };
+            self.delete_link(same.index).await?;
+            let index = OWN_INDICES + NEXT_INDEX.fetch_add(1, Ordering::Relaxed) % OWN_INDICES;
+            match self.request_veth(near, index, mtu, peer).await {
+                // Not the names, which were free just now, but the index.
+                Err(error) if error.is_exists() => self.request_veth(near, 0, mtu, peer).await?,
+                made => made?,
+            }
+        }
+        Ok(())
+    }
+
+    /// In one request. `index`: that of `near`; 0: the next in turn.
+    async fn request_veth(&self, near: &str, index: u32, mtu: u32, peer: VethPeer<'_>) -> Result<(), KernelError> {
         // The kernel refuses (ENOTCONN) to set the far end up in this request.
         let far = LinkUnspec::new_with_name(peer.name)
             .mtu(mtu)
             .address(peer.mac.0.to_vec())
             .setns_by_fd(peer.netns.as_fd().as_raw_fd())
             .build();
-        let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        let mut pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(near)
             .mtu(mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
             .build();
+        pair.header.index = index;
         let added = self.handle.link().add(pair).execute().await;
         let (name, netns) = (peer.name, peer.netns);
         self.answer(
