@@ -37,9 +37,17 @@ impl Inner {
         let Some(owned) = self.state.namespaces.iter().find(|owned| owned.name == *name) else {
             return Ok(false);
         };
-        match self.find_namespace(name)? {
-            Some(netns) => owned.is(&netns, &self.boot_id),
-            None => Ok(false),
+        Ok(self.find_owned(owned)?.is_some())
+    }
+
+    /// A namespace that vswitch made, if it is there and has its name.
+    ///
+    /// # Errors
+    /// What has this name can't be opened, so that it can't be told.
+    pub(super) fn find_owned(&self, owned: &OwnedNamespace) -> Result<Option<NetNs>, KernelError> {
+        match self.find_namespace(&owned.name)? {
+            Some(netns) if owned.is(&netns, &self.boot_id)? => Ok(Some(netns)),
+            _ => Ok(None),
         }
     }
 
@@ -75,7 +83,7 @@ impl Inner {
                 .hint("see that the run directory can be written and has room")),
         });
         let owned = noted.inspect_err(|_| {
-            if let Err(error) = self.named.delete(name) {
+            if let Err(error) = self.named.delete_this(name, &netns) {
                 tracing::error!("can't undo a step of a failed command: {error}");
             }
         })?;
@@ -90,8 +98,10 @@ impl Inner {
     /// Removes a namespace that vswitch made; one that is gone already is removed enough.
     pub(super) fn remove_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
         let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
-        if self.namespace_owned(name).map_err(failed)? {
-            self.named.delete(name).map_err(failed)?;
+        let owned = self.state.namespaces.iter().find(|owned| owned.name == *name);
+        let found = owned.map(|owned| self.find_owned(owned)).transpose();
+        if let Some(netns) = found.map_err(failed)?.flatten() {
+            self.named.delete_this(name, &netns).map_err(failed)?;
             self.emit(EventKind::NamespaceRemoved {
                 namespace: name.clone(),
             });

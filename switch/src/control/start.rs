@@ -150,9 +150,9 @@ impl Inner {
         self.remove_unremoved(&mut warnings).await;
         let needed: BTreeSet<_> = super::plan::namespaces(&self.state.lab).into_iter().collect();
         for made in namespaces.iter().filter(|made| !needed.contains(&made.name)) {
-            let removed = || match self.find_namespace(&made.name)? {
-                Some(netns) if made.is(&netns, &self.boot_id)? => self.named.delete(&made.name),
-                _ => Ok(()),
+            let removed = || match self.find_owned(made)? {
+                Some(netns) => self.named.delete_this(&made.name, &netns),
+                None => Ok(()),
             };
             if let Err(error) = removed() {
                 warnings.push(error.to_string());

@@ -101,6 +101,13 @@ impl NetNs {
         self.0.id
     }
 
+    /// By which mount it was opened (proc_pid_fdinfo(5)).
+    fn mount_id(&self) -> Option<u64> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd())).ok()?;
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+        id.trim().parse().ok()
+    }
+
     /// A number that no other namespace gets until the next boot (SO_NETNS_COOKIE, Linux 5.14); none if the kernel has none.
     ///
     /// # Errors
@@ -286,10 +293,38 @@ impl NamedNamespaces {
         .await?;
         if let Err(error) = netns.set_loopback_up().await {
             // The first error tells more than one of the clean-up.
-            let _ = self.delete(name);
+            let _ = self.delete_this(name, &netns);
             return Err(error);
         }
         Ok(netns)
+    }
+
+    /// Removes a name from this very namespace, which was opened by it; the namespace itself goes with its last user. Fine if it is
+    /// already gone. A namespace that has the name by now keeps it.
+    ///
+    /// # Errors
+    /// EPERM without CAP_SYS_ADMIN.
+    pub fn delete_this(&self, name: &NsName, netns: &NetNs) -> Result<(), KernelError> {
+        let failed = |error: io::Error| KernelError::new(format!("delete namespace {name}"), error);
+        // The descriptor leads to the mount that it was opened by, whatever has the name since; but a mount on top would be
+        // unmounted in its place.
+        let is_on_top = NetNs::open(&self.path(name)).is_ok_and(|top| top.mount_id() == netns.mount_id());
+        if !is_on_top {
+            return Ok(());
+        }
+        let mount = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
+        match umount2(mount.as_str(), MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            // It was unmounted before, by somebody who may have made another since.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(failed(error.into())),
+        }
+        match fs::remove_file(self.path(name)) {
+            // Something is mounted there: another namespace.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(failed),
+        }
     }
 
     /// Removes a name; the namespace itself goes with its last user. Fine if it is already gone.

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use futures::StreamExt;
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -50,6 +50,41 @@ fn a_namespace_can_be_deleted_twice_but_not_created_twice() {
         assert!(!names.path(&name).exists());
         names.delete(&name).unwrap();
         names.create(&name).await.unwrap();
+    });
+}
+
+/// Between the look at a namespace and its removal somebody may put another in its place (review B10).
+#[test]
+fn a_namespace_that_took_the_name_of_one_that_is_to_go_stays() {
+    sandboxed(async || {
+        let names = NamedNamespaces::default();
+        let name = "red".parse().unwrap();
+        let looked_at = namespace("red").await;
+        names.delete(&name).unwrap();
+        let other = namespace("red").await;
+        names.delete_this(&name, &looked_at).unwrap();
+        assert_eq!(names.open(&name).unwrap().unwrap().id(), other.id());
+        // The same where the other was only put on top.
+        let below = names.open(&name).unwrap().unwrap();
+        let blue = namespace("blue").await;
+        let path = names.path(&name);
+        mount(
+            Some(&names.path(&"blue".parse().unwrap())),
+            &path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .unwrap();
+        names.delete_this(&name, &below).unwrap();
+        assert_eq!(names.open(&name).unwrap().unwrap().id(), blue.id());
+        // And the very ones go, the last with the file.
+        let top = names.open(&name).unwrap().unwrap();
+        names.delete_this(&name, &top).unwrap();
+        assert_eq!(names.open(&name).unwrap().unwrap().id(), other.id());
+        names.delete_this(&name, &other).unwrap();
+        assert!(!path.exists());
+        assert!(names.open(&"blue".parse().unwrap()).unwrap().is_some());
     });
 }
 
