@@ -5,7 +5,7 @@ use std::io;
 
 use super::Direct;
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, MAX_SLOTS, PortRecord, StationKey};
+use crate::kernel::bpf::{Bpf, MAX_SLOTS, PortRecord, Rules, StationKey};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
@@ -74,10 +74,10 @@ impl Slots {
         let Some((record, old)) = self.taken.get_mut(&slot) else {
             return false;
         };
-        *record = without(record);
-        if let Some(direct) = &direct {
-            (record.flags, record.vlan) = (direct.flags, direct.vlan);
-        }
+        record.rules = match &direct {
+            Some(direct) => Rules::new(direct.flags, direct.vlan),
+            None => record.rules.shut(),
+        };
         *old = direct;
         self.adopted
     }
@@ -109,8 +109,7 @@ impl Slots {
 /// The record of a port whose frames are all the daemon's.
 fn without(record: &PortRecord) -> PortRecord {
     PortRecord {
-        flags: 0,
-        vlan: 0,
+        rules: Rules::default(),
         ..*record
     }
 }
@@ -143,7 +142,7 @@ mod tests {
     #[test]
     fn only_the_same_port_gets_its_old_slot() {
         let left = PortRecord {
-            flags: DIRECT,
+            rules: Rules::new(DIRECT, 0),
             ..record(5)
         };
         let mut slots = Slots {

@@ -5,6 +5,7 @@
 //! exec` does so).
 
 mod layout;
+mod rules;
 
 use std::error::Error;
 use std::fmt;
@@ -26,14 +27,15 @@ use layout::{Flood, Vlans};
 use super::clsact;
 use super::error::KernelError;
 pub use layout::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, FastCounters, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, EVERY_VLAN, FastCounters, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS,
     PlaceValue, PortRecord, StationKey, SwitchKey, TRUNK, VlanBits,
 };
+pub use rules::{DIRECT, Rules};
 
 /// In the environment of a daemon that is to do as if the kernel had no tcx: for tests.
 const NO_TCX: &str = "VSWITCHD_NO_TCX";
 /// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
-const LAYOUT: &str = "v3";
+const LAYOUT: &str = "v4";
 
 #[cfg(fastpath_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));

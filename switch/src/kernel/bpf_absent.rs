@@ -1,18 +1,20 @@
 //! Stands in for [`super::bpf`] where the crate is built without the feature `fastpath`: it can't be loaded, so nothing
 //! else of it is ever called.
 
+#[path = "bpf/rules.rs"]
+mod rules;
+
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
 use super::error::KernelError;
+pub use rules::{DIRECT, Rules};
 
 /// Ports that can be in the maps.
 pub const MAX_SLOTS: u16 = 4096;
 /// Most ports of a switch whose floods the programs send.
 pub const MAX_FLOOD: usize = 64;
-/// Frames from and to the port may be forwarded in the kernel.
-pub const DIRECT: u16 = 1;
 /// Tags are payload.
 pub const PAYLOAD_TAGS: u16 = 2;
 /// Frames without a tag may come in.
@@ -70,8 +72,7 @@ pub struct PortRecord {
     pub near: u32,
     pub shadow: u32,
     pub mac: [u8; 6],
-    pub flags: u16,
-    pub vlan: u16,
+    pub rules: Rules,
 }
 
 /// What the programs forwarded.
