@@ -37,7 +37,7 @@ mod tests;
 pub use address::{AddressScope, KernelRoute};
 pub use announce::announce;
 pub use error::KernelError;
-pub use link::{Link, USUAL_GSO_SIZE, VethPeer};
+pub use link::{GsoSize, Link, VethPeer};
 pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
 pub use neighbour::Neighbour;
 pub use netlink::Netlink;
