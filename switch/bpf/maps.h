@@ -25,6 +25,8 @@
 #define TRUNK 16
 /* In all VLANs. */
 #define EVERY_VLAN 32
+/* (On any switch.) What goes to the station takes the long way: deliver(). */
+#define LONG_WAY 64
 
 struct station {
 	__u64 net[2]; /* name of the switch */
@@ -40,7 +42,7 @@ struct place {
 	__u32 unused;
 };
 
-/* All but DIRECT changes only while the port is not DIRECT. */
+/* All but DIRECT and LONG_WAY changes only while the port is not DIRECT. */
 struct port {
 	__u64 net[2];
 	__u32 near;

@@ -165,6 +165,7 @@ impl Inner {
                 .await;
             return;
         }
+        self.look_for_xdp(port, live).await;
         let told = carries(port.kind, change.up, change.carrier);
         if state_of(port, told).0 == live.state {
             return;
@@ -187,6 +188,9 @@ impl Inner {
                     None => Ok(None),
                 }
             };
+            if let Some(live) = self.ports.get(&port.name) {
+                self.look_for_xdp(&port, live).await;
+            }
             // What can't be looked at has not gone for that.
             let Ok(link) = link.await else { continue };
             if link.is_none_or(|link| link.index != index) {

@@ -5,7 +5,7 @@ use std::io;
 
 use super::Direct;
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, MAX_SLOTS, PortRecord, StationKey};
+use crate::kernel::bpf::{Bpf, LONG_WAY, MAX_SLOTS, PortRecord, StationKey};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
@@ -74,12 +74,29 @@ impl Slots {
         let Some((record, old)) = self.taken.get_mut(&slot) else {
             return false;
         };
+        let long = record.flags & LONG_WAY;
         *record = without(record);
+        record.flags = long;
         if let Some(direct) = &direct {
-            (record.flags, record.vlan) = (direct.flags, direct.vlan);
+            (record.flags, record.vlan) = (direct.flags | long, direct.vlan);
         }
         *old = direct;
         self.adopted
+    }
+
+    /// Says by which way frames go to the station behind a slot; whether that is to be written.
+    pub fn set_long_way(&mut self, slot: u16, long: bool) -> bool {
+        let Some((record, _)) = self.taken.get_mut(&slot) else {
+            return false;
+        };
+        let flags = if long {
+            record.flags | LONG_WAY
+        } else {
+            record.flags & !LONG_WAY
+        };
+        let changed = record.flags != flags;
+        record.flags = flags;
+        changed && self.adopted
     }
 
     /// All ports are there. Gives their slots.
