@@ -7,14 +7,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt};
-use vswitch_tests::api::PortKind;
+use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::bpf::set_xdp;
 use vswitch_tests::fastpath::{counters, lab_with};
+use vswitch_tests::frame::{mac, probe, probe_id};
+use vswitch_tests::raw::RawSocket;
 use vswitch_tests::station::word;
 use vswitch_tests::transfer::{self, Noise};
-use vswitch_tests::{DEADLINE, Lab, Station, run, trunk, wait_for};
+use vswitch_tests::{DEADLINE, Lab, Place, Station, run, trunk, wait_for};
 
 /// Runs a test in two labs, one after the other: as the environment says, and whose daemon forwards everything itself.
 fn both_ways(test: impl Fn(Lab) + Sync) {
@@ -120,6 +123,38 @@ fn a_station_with_xdp_gets_tcp_from_the_daemon_too() {
         }
         set_xdp(&lab, &blue, None);
     }
+}
+
+/// It stands in the host's namespace, where programs may greet whoever they find by it. And it goes with the daemon.
+#[test]
+fn the_shadow_of_a_device_sends_nothing_of_the_hosts() {
+    // One worker: what is sent later comes out later.
+    let mut lab = Lab::one_processor();
+    lab.set_datapath("fastpath", false);
+    lab.start();
+    let device = Station::add(&lab, "dev", PortKind::Device, 1);
+    let other = Station::add(&lab, "other", PortKind::Veth, 2);
+    other.ping(device.v4);
+    let links = run("ip -o link show");
+    let shadow = links.split(": ").find(|word| word.starts_with("vs-")).unwrap();
+    let (host, far, seen) = (
+        RawSocket::open(&Place::Home, shadow, false),
+        device.raw(false),
+        other.raw(false),
+    );
+    host.send(&probe(Mac::BROADCAST, mac(1, 1), 1));
+    far.send(&probe(Mac::BROADCAST, mac(1, 2), 2));
+    let end = Instant::now() + DEADLINE;
+    let mut frames = std::iter::from_fn(|| seen.recv(end));
+    let first = frames.find_map(|frame| probe_id(&frame.bytes).filter(|id| [1, 2].contains(id)));
+    assert_eq!(first, Some(2));
+    lab.kill_daemon();
+    wait_for("the shadow to go", || !run("ip -o link show").contains(shadow));
+    lab.start();
+    other.ping_soon(device.v4);
+    lab.ok("del-port dev");
+    assert!(!run("ip -o link show").contains("vs-"));
+    assert!(!run("ip -d link show dev").contains("promiscuity 1"));
 }
 
 /// Guards against a bound of one tag: each TCP segment of full size was sent again for ever.

@@ -106,6 +106,9 @@ impl Inner {
     ) -> Result<Shadow, KernelError> {
         let nl = netns.netlink().await?;
         let (tap, link) = self.open_shadow_tap(name, netns, &nl).await?;
+        // It goes with the daemon, however that ends: nothing goes on without it.
+        let step = format!("let go the shadow {name}");
+        tap.unpersist().map_err(|error| KernelError::new(step, error))?;
         let led = async {
             // The host sees an interface and may greet its neighbours by it.
             nl.send_only_from(link.index, &beside.name).await?;
@@ -113,14 +116,8 @@ impl Inner {
             nl.set_up(link.index).await?;
             nl.redirect_ingress(beside.index, link.index).await
         };
-        match led.await {
-            Ok(()) => Ok(Shadow::new(tap, None, link.tx_dropped)),
-            Err(error) => {
-                // The device goes with its queues.
-                let _ = tap.unpersist();
-                Err(error)
-            }
-        }
+        // After an error the device goes with its queues.
+        led.await.map(|()| Shadow::new(tap, None, link.tx_dropped))
     }
 
     /// Opens a shadow TAP, or the one that an earlier daemon left. A new one is down.

@@ -85,9 +85,6 @@ impl Inner {
         self.delete_near_end(port).await?;
         match self.open_plain_shadow(&beside_name(device.index), home, device).await {
             Ok(shadow) => {
-                // In the host's namespace nobody would find a shadow that no daemon holds.
-                let step = format!("let go {}", beside_name(device.index));
-                shadow.unpersist().map_err(|error| KernelError::new(step, error))?;
                 // A packet socket takes all frames as long as it is open.
                 beside.set_promiscuous(device.index, true).await?;
                 Ok(PortIo::Shadow(shadow))

@@ -28,11 +28,6 @@ impl Shadow {
         }
     }
 
-    /// Lets the TAP device go with the daemon, however that ends.
-    pub fn unpersist(&self) -> std::io::Result<()> {
-        self.tap.unpersist()
-    }
-
     /// How many frames the TAP device has dropped by now.
     pub fn note_dropped(&self, frames: u64) {
         self.dropped.1.store(frames, Ordering::Relaxed);
