@@ -110,8 +110,10 @@ impl Inner {
         let step = format!("let go the shadow {name}");
         tap.unpersist().map_err(|error| KernelError::new(step, error))?;
         let led = async {
-            // The host sees an interface and may greet its neighbours by it.
-            nl.send_only_from(link.index, &beside.name).await?;
+            if netns.id() == self.home.id() {
+                // The host sees an interface and may greet its neighbours by it.
+                nl.send_only_from(link.index, &beside.name).await?;
+            }
             nl.redirect_ingress(link.index, beside.index).await?;
             nl.set_up(link.index).await?;
             nl.redirect_ingress(beside.index, link.index).await

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{
     TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType, TcAttribute,
     TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcFilterU32, TcFilterU32Option, TcHandle, TcMessage, TcMirror,
-    TcMirrorActionType, TcOption, TcU32Key, TcU32Selector, TcU32SelectorFlags,
+    TcMirrorActionType, TcOption, TcU32Selector, TcU32SelectorFlags,
 };
 
 use super::error::KernelError;
@@ -246,12 +246,10 @@ fn redirect_all(to: u32) -> Vec<TcOption> {
     vec![count, program, bpf_option(TCA_BPF_ACT, bytes)]
 }
 
-/// Of the filter u32: lets pass what has come in by this interface.
+/// Of the filter u32: lets pass what has come in by this interface. It looks at no byte, which the shortest of frames do not have.
 fn pass_from(name: &str) -> Vec<TcOption> {
     let mut all = TcU32Selector::default();
     all.flags = TcU32SelectorFlags::Terminal;
-    all.nkeys = 1;
-    all.keys = vec![TcU32Key::default()];
     let name = name.bytes().chain([0]).collect();
     [TcFilterU32Option::Selector(all), TcFilterU32Option::Indev(name)]
         .map(TcOption::U32)
