@@ -157,7 +157,7 @@ fn the_shadow_of_a_device_sends_nothing_of_the_hosts() {
     other.ping_soon(device.v4);
     lab.ok("del-port dev");
     assert!(!run("ip -o link show").contains("vs-"));
-    assert!(!run("ip -d link show dev").contains("promiscuity 1"));
+    assert!(!run("ip -d link show dev dev").contains("promiscuity 1"));
 }
 
 /// Down to one byte behind the Ethernet header, which is less than some filters of tc look at.
