@@ -52,10 +52,11 @@ static __always_inline int slot_of(const struct place *place, __u64 mac)
 
 /* By the short way if the frame is for the interface itself: what goes there counts as addressed to the host,
  * so any other frame takes the long one, on which the kernel looks at its address. Behind a near end that has a
- * group address for its station is no host but a device, which sends all alike. */
+ * group address for its station is no host but a device, which sends all alike. The short way passes by a program
+ * of XDP (native) at the station's interface. */
 static __always_inline int deliver(const struct port *port, __u64 dst)
 {
-	if (dst == address(port->mac) || port->mac[0] & 1)
+	if (!(port->rules & LONG_WAY) && (dst == address(port->mac) || port->mac[0] & 1))
 		return bpf_redirect_peer(port->near, 0);
 	return bpf_redirect(port->near, 0);
 }

@@ -25,6 +25,8 @@
 #define TRUNK (16 << 16)
 /* In all VLANs. */
 #define EVERY_VLAN (32 << 16)
+/* (On any switch.) What goes to the station takes the long way: deliver(). */
+#define LONG_WAY (64 << 16)
 /* Lower half: the native VLAN: 0 is that of frames in none; NO_VLAN: there is none. */
 #define NATIVE(rules) ((__u16)(rules))
 
@@ -42,7 +44,7 @@ struct place {
 	__u32 unused;
 };
 
-/* All but DIRECT changes only while the port is not DIRECT. */
+/* All but DIRECT and LONG_WAY changes only while the port is not DIRECT. */
 struct port {
 	__u64 net[2];
 	__u32 near;

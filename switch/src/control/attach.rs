@@ -11,7 +11,6 @@ use vswitch_api::{ApiError, Port, PortKind};
 
 use super::complete::ifname;
 use super::fdb::fdb_key;
-use super::frame_size::is_big;
 use super::interface::{announce_all, configure, mtu, vanished};
 use super::policy::port_settings;
 use super::splice::TakenDevice;
@@ -216,7 +215,7 @@ impl Inner {
             nsid,
             mac: port.mac.or(link.mac),
             mtu,
-            big_tcp: is_big(link.gso_max_size),
+            gso: link.gso,
             xdp_refused: refused,
             shut: None,
         };

@@ -55,7 +55,7 @@ use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::datapath::{Datapath, FdbFilter, PortRef, SwitchId};
 use crate::fastpath::FastPath;
-use crate::kernel::{NamedNamespaces, NetNs};
+use crate::kernel::{GsoSize, NamedNamespaces, NetNs};
 pub use capture::Capture;
 pub use condition::{Editing, Subject};
 pub use events::EventReader;
@@ -148,8 +148,8 @@ struct LivePort {
     /// What the interface has.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
-    /// Its interfaces have TCP frames above 64 KiB.
-    big_tcp: bool,
+    /// Up to which size its interfaces have TCP frames uncut; none if the kernel has no BIG TCP over IPv4, or it is missing.
+    gso: Option<GsoSize>,
     /// Why it has no AF_XDP though it was to have it.
     xdp_refused: Option<String>,
     /// Shut by the switch itself.
@@ -182,7 +182,7 @@ impl LivePort {
             nsid: None,
             mac: None,
             mtu: 0,
-            big_tcp: false,
+            gso: None,
             xdp_refused: None,
             shut: None,
         }

@@ -12,6 +12,7 @@ use vswitch_api::view::{
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::ifname;
+use super::frame_size::is_big;
 use super::plan::namespaces;
 use super::{Control, Inner, text};
 use crate::datapath::EntryKind;
@@ -366,7 +367,7 @@ impl Inner {
             },
             xdp_refused: live.xdp_refused.clone(),
             fastpath: io.is_some_and(|io| io.fast().is_some()),
-            big_tcp: live.big_tcp,
+            big_tcp: is_big(live.gso),
             fdb_entries: fdb_counts.get(id.id.index()).copied().unwrap_or(0),
             counters: self.datapath.counters(id),
         }

@@ -170,6 +170,7 @@ impl Inner {
                 .await;
             return;
         }
+        self.look_for_xdp(port, live).await;
         let told = carries(port.kind, change.up, change.carrier);
         if state_of(port, told).0 == live.state {
             return;
@@ -211,6 +212,11 @@ impl Inner {
     /// Events were lost: ports whose interface is gone are found out, and those that wait are tried again.
     async fn look_again(&mut self) {
         self.lose_if_gone(|_| true, "its interface is gone").await;
+        for port in &self.state.lab.ports {
+            if let Some(live) = self.ports.get(&port.name) {
+                self.look_for_xdp(port, live).await;
+            }
+        }
         self.reattach_missing(|_| true).await;
     }
 

@@ -228,7 +228,7 @@ impl FastPath {
     pub fn claim(self: &Arc<Self>, end: &NearEnd) -> Result<FastPort, KernelError> {
         let record = end.record();
         let (slot, as_it_was) = lock(&self.slots).claim(&record)?;
-        let port = FastPort::new(self.clone(), slot, record, end.dropped);
+        let port = FastPort::new(self.clone(), slot, record);
         if !as_it_was {
             port.write()?;
         }

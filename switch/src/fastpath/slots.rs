@@ -5,7 +5,7 @@ use std::io;
 
 use super::Direct;
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, MAX_SLOTS, PortRecord, Rules, StationKey};
+use crate::kernel::bpf::{Bpf, LONG_WAY, MAX_SLOTS, PortRecord, Rules, StationKey};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
@@ -75,11 +75,22 @@ impl Slots {
             return false;
         };
         record.rules = match &direct {
-            Some(direct) => Rules::new(direct.flags, direct.vlan),
+            Some(direct) => Rules::new(direct.flags | (record.rules.flags() & LONG_WAY), direct.vlan),
             None => record.rules.shut(),
         };
         *old = direct;
         self.adopted
+    }
+
+    /// Says by which way frames go to the station behind a slot; whether that is to be written.
+    pub fn set_long_way(&mut self, slot: u16, long: bool) -> bool {
+        let Some((record, _)) = self.taken.get_mut(&slot) else {
+            return false;
+        };
+        let rules = record.rules.with(LONG_WAY, long);
+        let changed = record.rules != rules;
+        record.rules = rules;
+        changed && self.adopted
     }
 
     /// All ports are there. Gives their slots.

@@ -29,7 +29,7 @@ use pins::Pins;
 use super::clsact;
 use super::error::KernelError;
 pub use layout::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, EVERY_VLAN, FastCounters, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, EVERY_VLAN, FastCounters, LONG_WAY, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS,
     PlaceValue, PortRecord, StationKey, SwitchKey, TRUNK, VlanBits,
 };
 pub use rules::{DIRECT, Rules};
@@ -249,7 +249,7 @@ impl Bpf {
         lock(&self.ports).get(&slot.into(), 0).unwrap_or_default()
     }
 
-    /// Writes a record. All but [`DIRECT`] may change only while the record is not [`DIRECT`].
+    /// Writes a record. All but [`DIRECT`] and [`LONG_WAY`] may change only while the record is not [`DIRECT`].
     ///
     /// # Errors
     /// None is known for a slot below [`MAX_SLOTS`].

@@ -25,6 +25,8 @@ pub const ACCEPT_TAGGED: u16 = 8;
 pub const TRUNK: u16 = 16;
 /// In all VLANs.
 pub const EVERY_VLAN: u16 = 32;
+/// What goes to the station takes the way by which a program of XDP at its interface sees it.
+pub const LONG_WAY: u16 = 64;
 /// The port has no native VLAN.
 pub const NO_NATIVE: u16 = 0xffff;
 

@@ -41,7 +41,7 @@ pub(crate) use tests::sandboxed;
 pub use address::{AddressScope, KernelRoute};
 pub use announce::announce;
 pub use error::KernelError;
-pub use link::{Link, USUAL_GSO_SIZE, VethPeer};
+pub use link::{GsoSize, Link, VethPeer};
 pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
 pub use neighbour::Neighbour;
 pub use netlink::Netlink;

@@ -80,6 +80,8 @@ pub const ACCEPT_TAGGED: u16 = 8;
 pub const TRUNK: u16 = 16;
 /// In all VLANs; else in those that [`Bpf::set_members`] says.
 pub const EVERY_VLAN: u16 = 32;
+/// What goes to the station takes the way by which a program of XDP at its interface sees it.
+pub const LONG_WAY: u16 = 64;
 /// The port has no native VLAN: NO_VLAN of the source.
 pub const NO_NATIVE: u16 = 0xffff;
 

@@ -19,9 +19,20 @@ impl Rules {
         self.0 & (DIRECT as u32) << 16 != 0
     }
 
+    /// The flags.
+    pub const fn flags(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// The same with or without a flag.
+    pub const fn with(self, flag: u16, set: bool) -> Self {
+        let bit = (flag as u32) << 16;
+        Self(if set { self.0 | bit } else { self.0 & !bit })
+    }
+
     /// The same without [`DIRECT`].
     pub const fn shut(self) -> Self {
-        Self(self.0 & !((DIRECT as u32) << 16))
+        self.with(DIRECT, false)
     }
 
     /// By which steps these rules become others: no program that reads them in between finds what is partly of the one and partly
@@ -42,8 +53,8 @@ mod tests {
         /// A reader that sees each byte of the word of another time finds the rules of one time, or none (review B12).
         #[test]
         fn rules_that_change_are_never_a_mixture(
-            from in (0u16..64, prop::sample::select(vec![0u16, 1, 10, 0x0fff, 0xffff])),
-            to in (0u16..64, prop::sample::select(vec![0u16, 1, 10, 0x0fff, 0xffff])),
+            from in (0u16..128, prop::sample::select(vec![0u16, 1, 10, 0x0fff, 0xffff])),
+            to in (0u16..128, prop::sample::select(vec![0u16, 1, 10, 0x0fff, 0xffff])),
             torn in 0u32..16,
         ) {
             let [from, to] = [from, to].map(|(flags, vlan)| Rules::new(flags, vlan));
