@@ -1,7 +1,7 @@
 //! The loop guard, and other reasons to shut a port.
 //!
 //! A station that is seen on one port and another many times a second tells of a loop, or of two stations with one
-//! address. Before that the ports that it was seen on send a probe in its VLAN. One that comes back proves the loop, and the younger of the
+//! address. The ports that it was seen on then send a probe in its VLAN. One that comes back proves the loop, and the younger of the
 //! two ports (of a namespace's port and a device, the first) is shut at once; if the station flaps on though no probe came back, the youngest port is shut too. A shut port
 //! is opened again after a time that doubles with each try, and is a little different for each port; it then sends a probe at once.
 //!
@@ -27,9 +27,6 @@ use crate::kernel::random::random_u64;
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 /// A port that was open for so long without trouble starts anew.
 const FORGIVEN: Duration = Duration::from_secs(600);
-/// A loop is looked for at this part of the moves that are told of as flapping: a probe costs next to nothing, and on a busy machine
-/// stations move seldom however full the loop is, as a batch of frames from one port is one move.
-const SUSPECT: u32 = 10;
 /// How long a probe may be under way; after half of this time the next one has a nonce of its own. In between it is the same one
 /// in several VLANs: a storm may hold it up, and what replaced it could not be told from a forged one.
 const PROBE_VALID: Duration = Duration::from_secs(4);
@@ -72,8 +69,7 @@ struct BackOff {
 }
 
 impl Guard {
-    /// Counts a move. The ports concerned, once in a second in which the station flaps, and for how many seconds it has; 0 if it is
-    /// about to.
+    /// Counts a move. The ports concerned, once in a second in which the station flaps, and for how many seconds it has.
     fn moved(
         &mut self,
         switch: SwitchId,
@@ -105,12 +101,8 @@ impl Guard {
                 flap.ports.push(port);
             }
         }
-        if flap.told {
+        if flap.moves < flapping || flap.told {
             return None;
-        }
-        if flap.moves < flapping {
-            let suspect = flap.moves == (flapping / SUSPECT).max(2);
-            return suspect.then(|| (flap.ports.clone(), flap.moves, 0));
         }
         flap.told = true;
         flap.strikes += 1;
@@ -189,10 +181,6 @@ impl Inner {
             .filter_map(|id| Some((self.port_name(*id)?, *id)))
             .collect();
         seen.sort_by_key(|(name, _)| self.rank(name));
-        if strikes == 0 {
-            self.look_for_loop(switch, name, &seen, vlan);
-            return;
-        }
         let names: Vec<_> = seen.iter().map(|(name, _)| name.clone()).collect();
         tracing::warn!(switch = %name, %mac, ports = ?names, moves, "switch {name}: station {mac} goes to and fro between ports");
         self.emit(EventKind::FdbFlapping {
@@ -201,23 +189,17 @@ impl Inner {
             ports: names.clone(),
             moves,
         });
+        if !self.guards(name) {
+            return;
+        }
         if strikes >= enough
-            && self.guards(name)
             && let [(eldest, _), .., (youngest, id)] = &seen[..]
         {
             let reason = format!("station {mac} flaps between it and port \"{eldest}\"");
             self.shut_for_a_time(youngest, *id, reason, vlan).await;
             return;
         }
-        self.look_for_loop(switch, name, &seen, vlan);
-    }
-
-    /// Sends probes out of the ports between which a station moves.
-    fn look_for_loop(&mut self, switch: SwitchId, name: &SwitchName, between: &[(PortName, PortRef)], vlan: u16) {
-        if !self.guards(name) {
-            return;
-        }
-        for (_, port) in between {
+        for (_, port) in &seen {
             self.probe(*port, vlan);
         }
         self.look_wide(switch, name, vlan);
@@ -411,9 +393,7 @@ mod tests {
         for _ in 0..DEFAULT_FLAP_MOVES * 3 {
             told.extend(guard.moved(SwitchId(0), mac, [port(1, 1), port(2, 2)], DEFAULT_FLAP_MOVES));
         }
-        let both = vec![port(1, 1), port(2, 2)];
-        let suspected = (both.clone(), DEFAULT_FLAP_MOVES / SUSPECT, 0);
-        assert_eq!(told, [suspected, (both, DEFAULT_FLAP_MOVES, 1)]);
+        assert_eq!(told, [(vec![port(1, 1), port(2, 2)], DEFAULT_FLAP_MOVES, 1)]);
         assert_eq!(
             guard.moved(SwitchId(1), mac, [port(1, 1), port(2, 2)], DEFAULT_FLAP_MOVES),
             None
