@@ -286,6 +286,40 @@ fn a_namespace_that_goes_is_missed_and_found_again() {
     });
 }
 
+/// The kernel tells of what is gone late, by numbers that the next port's namespace and interface have again (fault E11).
+#[test]
+fn ports_that_come_and_go_at_a_pace_are_never_missing() {
+    isolated(async || {
+        let control = start().await;
+        let mut events = control.subscribe();
+        for round in 0..60 {
+            let (name, kind) = [("red", PortKind::Veth), ("green", PortKind::Tap)][round % 2];
+            control.add_port(port(name, kind), NOT_DRY).await.unwrap();
+            assert_eq!(state(&control, name).await, PortState::Up, "round {round}");
+            control.remove_port(&name.parse().unwrap(), NOT_DRY).await.unwrap();
+        }
+        // The last one stays until all that was told of the others has come to control, and word of its own.
+        control.add_port(port("last", PortKind::Veth), NOT_DRY).await.unwrap();
+        ip("-n last link set eth0 down");
+        wait_for("the end of its carrier", async || {
+            state(&control, "last").await == PortState::NoCarrier
+        })
+        .await;
+        control.remove_port(&"last".parse().unwrap(), NOT_DRY).await.unwrap();
+        loop {
+            match events.next().await.unwrap().kind {
+                EventKind::PortState {
+                    state: PortState::Missing,
+                    port,
+                    reason,
+                } => panic!("{port} is missing: {reason:?}"),
+                EventKind::PortRemoved { port, .. } if port.as_str() == "last" => break,
+                _ => {}
+            }
+        }
+    });
+}
+
 #[test]
 fn an_interface_that_was_deleted_is_made_again_on_request() {
     isolated(async || {

@@ -17,7 +17,7 @@ use super::policy::port_settings;
 use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
 use crate::datapath::policy::PLAIN;
-use crate::datapath::{PortId, PortSetup};
+use crate::datapath::{PortRef, PortSetup};
 use crate::kernel::{KernelError, NetNs};
 use crate::port::PortIo;
 
@@ -29,7 +29,7 @@ pub(super) enum Made {
     NearEnd,
     Tap,
     Ingress,
-    Datapath(PortId),
+    Datapath(PortRef),
 }
 
 /// Whether interfaces that are there already may be the port's own, from before.
@@ -272,7 +272,7 @@ impl Inner {
             .filter(|entry| entry.port == port.name && entry.switch == port.switch)
         {
             let vlan = entry.vlan.map_or(0, VlanId::get);
-            if self.datapath.fdb_add_static(*switch, vlan, entry.mac, id).is_err() {
+            if self.datapath.fdb_add_static(*switch, vlan, entry.mac, id.id).is_err() {
                 tracing::warn!(mac = %entry.mac, port = %port.name, "port {}: no room for the static FDB entry {}", port.name, entry.mac);
             }
         }

@@ -12,7 +12,7 @@ use vswitch_api::{ApiError, ErrorCode, PortName};
 
 use super::{Control, text};
 use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
-use crate::datapath::{Datapath, PortId};
+use crate::datapath::{Datapath, PortRef};
 use crate::filter::Program;
 use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
 use crate::kernel::poll::readable;
@@ -28,7 +28,7 @@ pub struct Capture {
     /// Number by which it can be ended.
     pub id: u64,
     datapath: Arc<Datapath>,
-    port: PortId,
+    port: PortRef,
     tap: Arc<Tap>,
     ready: AsyncFd<OwnedFd>,
     snaplen: usize,
@@ -123,11 +123,11 @@ impl Control {
 }
 
 impl super::Inner {
-    /// Index of a port in the datapath.
+    /// A port in the datapath.
     ///
     /// # Errors
     /// NotFound. Conflict: it is missing.
-    pub(super) fn live_id(&self, name: &PortName) -> Result<PortId, ApiError> {
+    pub(super) fn live_id(&self, name: &PortName) -> Result<PortRef, ApiError> {
         let live = self.ports.get(name).ok_or_else(|| text::no_port(name))?;
         live.id.ok_or_else(|| {
             let reason = live.reason.as_deref().unwrap_or("its interface is gone");

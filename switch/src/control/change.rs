@@ -6,7 +6,7 @@ use super::attach::state_of;
 use super::detach::gone_is_fine;
 use super::interface::{add_addresses, announce_all, mtu};
 use super::{Inner, LivePort, text, traffic};
-use crate::datapath::PortId;
+use crate::datapath::PortRef;
 use crate::kernel::{KernelError, Netlink};
 use crate::port::{PortIo, XdpPort};
 
@@ -107,7 +107,7 @@ impl Inner {
     }
 
     /// Shows the user of the port a carrier or none.
-    async fn switch_carrier(&self, port: &Port, near: Option<u32>, id: PortId) -> Result<(), ApiError> {
+    async fn switch_carrier(&self, port: &Port, near: Option<u32>, id: PortRef) -> Result<(), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         if let Some(near) = near.filter(|_| port.kind == PortKind::Veth) {

@@ -10,7 +10,7 @@ use super::Inner;
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
 use super::policy::switch_settings;
-use crate::datapath::{PortId, SwitchId, SwitchSetup};
+use crate::datapath::{PortRef, SwitchId, SwitchSetup};
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
 use crate::port::{PortIo, Shadow, Tap};
@@ -147,7 +147,7 @@ impl Inner {
     /// nobody claims goes.
     pub(super) fn adopt_stations(&self) {
         let Some(fast) = &self.fast else { return };
-        let slot = |id: PortId| self.datapath.io(id)?.fast().map(|fast| fast.slot());
+        let slot = |id: PortRef| self.datapath.io(id)?.fast().map(|fast| fast.slot());
         let ids = self.ports.values().filter_map(|live| live.id);
         let ports: HashMap<_, _> = ids.filter_map(|id| Some((slot(id)?, id))).collect();
         let switches: HashMap<_, _> = self.switches.iter().map(|(name, id)| (switch_key(name), *id)).collect();
@@ -156,7 +156,7 @@ impl Inner {
                 (Some(switch), Some(port)) => {
                     // Not adopted: the FDB knows better already, which is in the map too then, or it is full.
                     let (vlan, mac) = (leftover.vlan, leftover.mac);
-                    self.datapath.fdb_adopt(*switch, vlan, mac, *port, leftover.seen)
+                    self.datapath.fdb_adopt(*switch, vlan, mac, port.id, leftover.seen)
                         || self.datapath.fdb_knows(*switch, vlan, mac)
                 }
                 _ => false,

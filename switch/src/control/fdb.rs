@@ -50,7 +50,7 @@ impl Control {
         if let Some(port) = inner.ports.get(&entry.port).and_then(|live| live.id)
             && inner
                 .datapath
-                .fdb_add_static(id, entry.vlan.map_or(0, VlanId::get), entry.mac, port)
+                .fdb_add_static(id, entry.vlan.map_or(0, VlanId::get), entry.mac, port.id)
                 .is_err()
         {
             inner.state.fdb = before;
@@ -93,7 +93,7 @@ impl Control {
                 Some(name) => {
                     port_mut(&mut inner.state.lab, name)?;
                     match inner.ports.get(name).and_then(|live| live.id) {
-                        Some(port) => Some(port),
+                        Some(port) => Some(port.id),
                         // A missing port has no entries.
                         None => return Ok(Changes::default()),
                     }

@@ -113,7 +113,7 @@ impl Inner {
 
     /// Tells the datapath of all mirrors. To be called when one changes, and when a port of one came back.
     pub(super) fn publish_mirrors(&self) {
-        let id = |name: &PortName| self.ports.get(name).and_then(|live| live.id);
+        let id = |name: &PortName| self.ports.get(name).and_then(|live| Some(live.id?.id));
         let entry = |LiveMirror { mirror, counters }: &LiveMirror| {
             let ports = (mirror.rules_only || !mirror.ports.is_empty()).then(|| {
                 let mut set = PortSet::default();

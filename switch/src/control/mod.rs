@@ -47,7 +47,7 @@ use tokio::task::JoinHandle;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
-use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
+use crate::datapath::{Datapath, FdbFilter, PortRef, SwitchId};
 use crate::fastpath::FastPath;
 use crate::kernel::{NamedNamespaces, NetNs};
 pub use capture::Capture;
@@ -117,7 +117,7 @@ struct Inner {
 #[derive(Debug)]
 struct LivePort {
     /// Its place in the datapath; none while it is missing.
-    id: Option<PortId>,
+    id: Option<PortRef>,
     state: PortState,
     reason: Option<String>,
     since: Instant,
@@ -143,6 +143,8 @@ struct LivePort {
 struct Shut {
     reason: String,
     until: Option<Instant>,
+    /// Where a loop was found, and is looked for as soon as the port is opened again.
+    looped_in: Option<u16>,
 }
 
 impl LivePort {
@@ -240,7 +242,7 @@ impl Inner {
         if let Some(port) = self.port_of_lab(name)
             && let (Some(id), Some(switch)) = (id.filter(|_| state != PortState::Up), self.switches.get(&port.switch))
         {
-            self.datapath.fdb_flush(*switch, FdbFilter::of_port(id));
+            self.datapath.fdb_flush(*switch, FdbFilter::of_port(id.id));
         }
         self.emit(EventKind::PortState {
             port: name.clone(),

@@ -79,7 +79,7 @@ impl Inner {
         }) = self.ports.get(&port.name)
         {
             let snapshot = self.datapath.snapshot();
-            let before = snapshot.port(*id).map_or(&*PLAIN, |port| port.policy());
+            let before = snapshot.find(*id).map_or(&*PLAIN, |port| port.policy());
             self.datapath
                 .update_port(*id, port_settings(port, *mtu, shut.is_some(), before));
         }

@@ -78,7 +78,7 @@ impl Control {
         let names: BTreeMap<_, _> = inner
             .ports
             .iter()
-            .filter_map(|(name, live)| Some((live.id?.0, name)))
+            .filter_map(|(name, live)| Some((live.id?.id.0, name)))
             .collect();
         let entry = |record: crate::datapath::FdbRecord| {
             let port = names.get(&record.port.0).map(|name| PortName::clone(name))?;
@@ -164,7 +164,7 @@ impl Control {
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let snapshot = inner.datapath.snapshot();
         let id = inner.ports.get(name).and_then(|live| live.id);
-        let policy = id.and_then(|id| snapshot.port(id)).map(|port| port.policy());
+        let policy = id.and_then(|id| snapshot.find(id)).map(|port| port.policy());
         let view = |rules: &[AclRule], live: Option<&Arc<Acl>>| {
             let mut hits = live.map(|acl| acl.hits()).unwrap_or_default().into_iter();
             let view = |rule: &AclRule| AclRuleView {
@@ -364,7 +364,7 @@ impl Inner {
             xdp_refused: live.xdp_refused.clone(),
             fastpath: io.is_some_and(|io| io.fast().is_some()),
             big_tcp: live.big_tcp,
-            fdb_entries: fdb_counts.get(id.index()).copied().unwrap_or(0),
+            fdb_entries: fdb_counts.get(id.id.index()).copied().unwrap_or(0),
             counters: self.datapath.counters(id),
         }
     }

@@ -5,13 +5,13 @@
 use vswitch_api::policy::BeyondLimit;
 use vswitch_api::{Mac, ReservedMulticast};
 
-use super::PortId;
 use super::acl::Refused;
 use super::counters::DropReason;
 use super::fdb::{FdbKey, LearnRule, Learned};
-use super::guard::{PROBE_DST, sent_from};
+use super::guard::{PROBE_DST, PROBE_SRC, Probe, is_probe};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::vlan::NO_VLAN;
+use super::{PortId, PortRef};
 use crate::frame::{
     ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, is_reserved_multicast, mac_to_u64,
     u64_to_mac,
@@ -23,6 +23,8 @@ const LLDP: u64 = 0x0180_c200_000e;
 /// FF-FF-FF-FF-FF-FF.
 const BROADCAST: u64 = mac_to_u64(Mac::BROADCAST);
 const PROBE: u64 = mac_to_u64(PROBE_DST);
+/// Where they come from.
+const PROBER: u64 = mac_to_u64(PROBE_SRC);
 
 /// Whether an address is a group's (IEEE 802-2014 clause 8.2).
 #[inline(always)]
@@ -85,8 +87,8 @@ pub enum Notice {
     Moved(FdbKey, PortId),
     /// A station beyond the limit was seen on a port that drops those.
     LimitReached,
-    /// A probe of the loop guard, sent from that port, came in.
-    LoopFound(PortId),
+    /// The probe of the loop guard that was sent from that port with this nonce came in.
+    LoopFound(PortRef, u64),
 }
 
 /// Counts of one batch, written to the shared counters once.
@@ -212,11 +214,12 @@ impl<'a> Way<'a> {
         } else {
             FrameVlan::default()
         };
-        if dst == PROBE {
-            self.catch_probe(frame, notice)?;
-        }
         if POLICY {
             self.check_rules(frame, Some(wire), u64_to_mac(src), vlan)?;
+        }
+        if dst == PROBE && src == PROBER && self.catch_probe(frame, notice)? {
+            // Another switch's: it goes on, and is nobody's station.
+        } else if POLICY {
             self.learn_by_policy(FdbKey::new(vlan.id(), src), notice)?;
         } else {
             self.learn(FdbKey::new(NO_VLAN, src), LearnRule::PLAIN, notice);
@@ -259,16 +262,24 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// A probe of another switch is a frame like others.
+    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
+    /// not learned. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the rules cut.
     #[cold]
-    fn catch_probe(&self, frame: &[u8], notice: &mut impl FnMut(Notice)) -> Result<(), DropReason> {
-        match sent_from(frame, self.switch.token) {
-            Some(port) => {
-                notice(Notice::LoopFound(port));
-                Err(DropReason::LoopProbe)
-            }
-            None => Ok(()),
+    fn catch_probe(&self, frame: &[u8], notice: &mut impl FnMut(Notice)) -> Result<bool, DropReason> {
+        if self.port.policy().learning.locked {
+            // It has no station of this address.
+            return Ok(false);
         }
+        let Some(probe) = Probe::parse(frame, self.switch.token) else {
+            return Ok(is_probe(frame));
+        };
+        let sender = self.snapshot.port(probe.port);
+        if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch)
+            && probe.is_claimed_from(&sender.probe)
+        {
+            notice(Notice::LoopFound(sender.port_ref(), probe.nonce));
+        }
+        Err(DropReason::LoopProbe)
     }
 
     #[inline(always)]

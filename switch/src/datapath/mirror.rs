@@ -278,7 +278,7 @@ impl Datapath {
                 .cloned()
                 .collect();
             for port in &changed {
-                snapshot.change_port(port.id, |port| port.mirror_only = !port.mirror_only);
+                snapshot.change_port(port.port_ref(), |port| port.mirror_only = !port.mirror_only);
                 snapshot.recompile(port.switch);
             }
             snapshot.mirrors = mirrors.into();

@@ -9,7 +9,7 @@ use super::handle::{Datapath, seconds};
 use super::snapshot::{PortEntry, Snapshot};
 use super::traffic::Direction;
 use super::vlan::NO_VLAN;
-use super::{PortId, SwitchId};
+use super::{PortId, PortRef, SwitchId};
 use crate::frame::{MAX_FRAME, VNET_HDR_LEN, VnetHeader, mac_to_u64, u64_to_mac, wire_size};
 use crate::port::{Batch, FrameVlan};
 use vswitch_api::Mac;
@@ -105,9 +105,9 @@ pub enum Step {
 impl Datapath {
     /// The way that a frame (with its virtio-net header in front) would take if it came in from a port now; none: there is
     /// no such port.
-    pub fn trace(&self, id: PortId, wire: &[u8]) -> Option<Vec<Step>> {
+    pub fn trace(&self, port: PortRef, wire: &[u8]) -> Option<Vec<Step>> {
         let snapshot = self.snapshot();
-        let port = snapshot.port(id)?;
+        let port = snapshot.find(port)?;
         let mut batch = Batch::new();
         let len = wire.len().min(VNET_HDR_LEN + MAX_FRAME);
         batch.tail()[..len].copy_from_slice(&wire[..len]);

@@ -22,6 +22,7 @@ pub mod netlink;
 pub mod netns;
 pub mod packet;
 pub mod poll;
+pub mod random;
 pub mod tap;
 mod tc;
 #[cfg(feature = "fastpath")]
@@ -33,6 +34,8 @@ pub mod xsk;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::sandboxed;
 
 pub use address::{AddressScope, KernelRoute};
 pub use announce::announce;
