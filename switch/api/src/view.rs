@@ -194,6 +194,8 @@ pub struct PortCounters {
 /// An FDB entry. `GET /v1/switches/{name}/fdb`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FdbEntry {
+    /// Switch that knows it.
+    pub switch: SwitchName,
     /// Address of the station.
     pub mac: Mac,
     /// VLAN in which it is known; none: that of frames without one.

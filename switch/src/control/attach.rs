@@ -6,11 +6,11 @@
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
-use vswitch_api::policy::VlanId;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Port, PortKind};
 
 use super::complete::ifname;
+use super::fdb::fdb_key;
 use super::frame_size::is_big;
 use super::interface::{announce_all, configure, vanished};
 use super::policy::port_settings;
@@ -265,15 +265,10 @@ impl Inner {
         let (Some(id), Some(switch)) = (id, self.switches.get(&port.switch)) else {
             return;
         };
-        for entry in self
-            .state
-            .fdb
-            .iter()
-            .filter(|entry| entry.port == port.name && entry.switch == port.switch)
-        {
-            let vlan = entry.vlan.map_or(0, VlanId::get);
-            if self.datapath.fdb_add_static(*switch, vlan, entry.mac, id).is_err() {
-                tracing::warn!(mac = %entry.mac, port = %port.name, "port {}: no room for the static FDB entry {}", port.name, entry.mac);
+        for station in &port.stations {
+            let (vlan, mac) = fdb_key(station);
+            if self.datapath.fdb_add_static(*switch, vlan, mac, id).is_err() {
+                tracing::warn!(%mac, port = %port.name, "port {}: no room for the static FDB entry {mac}", port.name);
             }
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use vswitch_api::capture::CaptureOptions;
 use vswitch_api::{ApiError, ErrorCode, PortName};
 
+use super::condition::{Editing, Subject};
 use super::{Control, text};
 use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
 use crate::datapath::{Datapath, PortId};
@@ -64,12 +65,18 @@ impl Control {
     ///
     /// # Errors
     /// NotFound: it has ended already.
-    pub fn end_capture(&self, id: u64) -> Result<(), ApiError> {
+    pub async fn end_capture(&self, id: u64, options: impl Into<Editing>) -> Result<(), ApiError> {
+        let Editing { dry_run, if_match, .. } = options.into();
+        let inner = self.inner.lock().await;
+        inner.check_condition(Subject::Lab, if_match.as_deref())?;
         let captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
         let tap = captures.taps.get(&id).and_then(Weak::upgrade);
         let gone = || ApiError::new(ErrorCode::NotFound, format!("capture {id}"), "there is no such capture");
-        tap.map(|tap| tap.close())
-            .ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))
+        let tap = tap.ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))?;
+        if !dry_run {
+            tap.close();
+        }
+        Ok(())
     }
 
     /// Begins to capture at a port.

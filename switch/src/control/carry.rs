@@ -1,7 +1,5 @@
 //! Carrying out the steps of a plan, all or none.
 
-use std::collections::BTreeSet;
-
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, EventKind, Lab};
 
@@ -37,11 +35,6 @@ impl Inner {
             }
         }
         if failure.is_none() {
-            // Only now: a port that is put back gets its static entries back.
-            let ports: BTreeSet<_> = lab.ports.iter().map(|port| (&port.switch, &port.name)).collect();
-            self.state
-                .fdb
-                .retain(|entry| ports.contains(&(&entry.switch, &entry.port)));
             self.state.lab = lab;
             if self.state != before {
                 written = true;

@@ -24,6 +24,7 @@ impl Inner {
         if traffic::setup(before) != traffic::setup(after) {
             self.datapath.set_traffic(id, &traffic::setup(after));
         }
+        self.change_stations(before, after, id)?;
         if in_kernel(before) == in_kernel(after) {
             // Nothing that the kernel has a part in.
             self.update_in_datapath(after);

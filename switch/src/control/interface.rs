@@ -185,7 +185,7 @@ pub(super) async fn add_addresses(
             added => added?,
         }
     }
-    for route in &port.routes {
+    for route in routes_in_order(&port.routes) {
         let had = before.is_some_and(|before| before.routes.contains(route));
         if !(turned_off && had && route.to.addr().is_ipv6()) {
             add_route(nl, index, route).await?;
@@ -200,8 +200,14 @@ async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), Ke
         .or_else(|error| if error.is_exists() { Ok(()) } else { Err(error) })
 }
 
+/// Routes to what is on the link first: they make next hops reachable.
+pub(super) fn routes_in_order(routes: &[Route]) -> impl Iterator<Item = &Route> {
+    let (on_link, over_hops): (Vec<_>, Vec<_>) = routes.iter().partition(|route| route.via.is_none());
+    on_link.into_iter().chain(over_hops)
+}
+
 /// Adds a route unless the interface has it. One to the same destination through another is an error.
-async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
+pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
     let wanted = (route.to.trunc(), route.via, Some(index));
     match nl.add_route(index, route).await {
         Err(error) if error.is_exists() => {

@@ -9,12 +9,15 @@
 //! A daemon that starts does the same with the lab on disk, adopting what is there; `watch` does it again for a port whose
 //! interface or namespace went away and came back. `view` answers questions; `capture` and `trace` show frames.
 
+mod acl;
+mod addresses;
 mod attach;
 mod cable;
 mod capture;
 mod carry;
 mod change;
 mod complete;
+mod condition;
 mod detach;
 mod events;
 mod fastpath;
@@ -51,6 +54,7 @@ use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
 use crate::fastpath::FastPath;
 use crate::kernel::{NamedNamespaces, NetNs};
 pub use capture::Capture;
+pub use condition::{Editing, Subject};
 pub use events::EventReader;
 use events::Events;
 use state::{InFlight, Journal, State, StateFile};
@@ -110,6 +114,7 @@ struct Inner {
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,
+    history: condition::History,
     events: Arc<Events>,
 }
 

@@ -63,6 +63,7 @@ impl Control {
             Ok(nl) => nl.nsid_of(&home).await.ok(),
             Err(_) => None,
         };
+        state.take_in_stations();
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
         let events = Arc::new(Events::new());
         let mut inner = Inner {
@@ -84,6 +85,7 @@ impl Control {
             mirrors: BTreeMap::new(),
             limits,
             guard: Default::default(),
+            history: Default::default(),
             events: events.clone(),
         };
         // Before anything is attached, so that no change in between is missed.

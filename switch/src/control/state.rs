@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
-use vswitch_api::{Cable, Lab, Mac, NsName, Port, PortName, SwitchName};
+use vswitch_api::strict;
+use vswitch_api::{Cable, Lab, Mac, NsName, Port, PortName, StaticStation, SwitchName};
 
 use crate::kernel::{KernelError, NetNs, NetNsId};
 
@@ -30,8 +31,9 @@ pub(super) struct State {
     pub lab: Lab,
     /// Namespaces that vswitch made.
     pub namespaces: Vec<OwnedNamespace>,
-    /// Static FDB entries.
-    pub fdb: Vec<StaticEntry>,
+    /// Static FDB entries of a file from before they were part of the lab.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fdb: Vec<StaticEntry>,
     /// How devices were before they were taken over.
     pub devices: BTreeMap<PortName, DeviceBefore>,
 }
@@ -83,15 +85,15 @@ impl OwnedNamespace {
     }
 }
 
-/// An FDB entry that the user set.
+/// A static FDB entry as it was kept before it was part of the lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StaticEntry {
-    pub switch: SwitchName,
-    pub mac: Mac,
+struct StaticEntry {
+    switch: SwitchName,
+    mac: Mac,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<VlanId>,
-    pub port: PortName,
+    vlan: Option<VlanId>,
+    port: PortName,
 }
 
 /// What a device gets back when it is released.
@@ -116,6 +118,25 @@ impl State {
             namespaces: Vec::new(),
             fdb: Vec::new(),
             devices: BTreeMap::new(),
+        }
+    }
+
+    /// Makes static FDB entries of an older file part of the lab.
+    pub fn take_in_stations(&mut self) {
+        for StaticEntry {
+            switch,
+            mac,
+            vlan,
+            port,
+        } in std::mem::take(&mut self.fdb)
+        {
+            let station = StaticStation { mac, vlan };
+            let mut ports = self.lab.ports.iter_mut();
+            if let Some(port) = ports.find(|other| other.name == port && other.switch == switch)
+                && !port.stations.contains(&station)
+            {
+                port.stations.push(station);
+            }
         }
     }
 }
@@ -145,7 +166,7 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((State::new(), None)),
             Err(error) => return Err(error),
         };
-        let cause = match serde_json::from_slice::<State>(&text) {
+        let cause = match strict::from_json::<State>(&text) {
             Ok(state) if state.version == VERSION => return Ok((state, None)),
             Ok(state) => format!(
                 "it has version {}, this vswitchd writes version {VERSION}",
@@ -315,6 +336,27 @@ mod tests {
             .map(|e| e.unwrap().file_name())
             .collect();
         assert_eq!(names, ["state.json"]);
+    }
+
+    /// Static entries were kept beside the lab, and so were in no export.
+    #[test]
+    fn static_entries_of_an_older_file_become_part_of_the_lab() {
+        let mut state = sample();
+        let entry = state.fdb[0].clone();
+        state.take_in_stations();
+        let station = StaticStation {
+            mac: entry.mac,
+            vlan: None,
+        };
+        assert_eq!((&state.fdb, &state.lab.ports[0].stations), (&vec![], &vec![station]));
+        // One of a port that is gone goes too, and one that is there stays one.
+        let gone = StaticEntry {
+            port: "gone".parse().unwrap(),
+            ..entry.clone()
+        };
+        state.fdb = vec![entry, gone];
+        state.take_in_stations();
+        assert_eq!(state.lab.ports[0].stations.len(), 1);
     }
 
     #[test]

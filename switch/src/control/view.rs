@@ -83,6 +83,7 @@ impl Control {
         let entry = |record: crate::datapath::FdbRecord| {
             let port = names.get(&record.port.0).map(|name| PortName::clone(name))?;
             Some(FdbEntry {
+                switch: name.clone(),
                 mac: record.mac,
                 vlan: VlanId::try_from(record.vlan).ok(),
                 port,
@@ -93,16 +94,15 @@ impl Control {
         };
         let mut entries: Vec<_> = inner.datapath.fdb(id).into_iter().filter_map(entry).collect();
         // Those of a missing port wait for it.
-        let waiting = inner
-            .state
-            .fdb
-            .iter()
-            .filter(|e| e.switch == *name && !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
+        let ports = inner.state.lab.ports.iter().filter(|port| port.switch == *name);
+        let stations = ports.flat_map(|port| port.stations.iter().map(move |station| (port, station)));
+        let waiting = stations.filter(|(_, e)| !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
         let waiting: Vec<_> = waiting
-            .map(|e| FdbEntry {
-                mac: e.mac,
-                vlan: e.vlan,
-                port: e.port.clone(),
+            .map(|(port, station)| FdbEntry {
+                switch: name.clone(),
+                mac: station.mac,
+                vlan: station.vlan,
+                port: port.name.clone(),
                 age_secs: None,
                 is_static: true,
                 sticky: false,
@@ -300,7 +300,7 @@ impl Control {
 }
 
 impl Inner {
-    fn find_switch(&self, name: &SwitchName) -> Result<&Switch, ApiError> {
+    pub(super) fn find_switch(&self, name: &SwitchName) -> Result<&Switch, ApiError> {
         self.state
             .lab
             .switches

@@ -342,6 +342,17 @@ impl Fdb {
         }
     }
 
+    /// Removes an entry that was set by hand, if it is behind this port.
+    pub fn remove_static(&self, key: FdbKey, port: PortId) {
+        let mut writer = self.write();
+        if let Some((at, place)) = self.find(key)
+            && place.kind() == EntryKind::Static
+            && place.port() == port
+        {
+            self.remove_at(&mut writer, at);
+        }
+    }
+
     /// Removes the learned entries that the filter names; returns how many.
     pub fn flush(&self, filter: FdbFilter) -> u32 {
         self.remove_where(|key, place| {

@@ -72,6 +72,13 @@ impl Datapath {
         self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(vlan, mac)))
     }
 
+    /// Removes an FDB entry that was set by hand, if it is behind this port.
+    pub fn fdb_remove_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) {
+        if let Some(fdb) = self.fdb_of(id) {
+            fdb.remove_static(key(vlan, mac), port);
+        }
+    }
+
     /// Removes learned FDB entries; returns how many.
     pub fn fdb_flush(&self, id: SwitchId, filter: FdbFilter) -> u32 {
         self.fdb_of(id).map_or(0, |fdb| fdb.flush(filter))
