@@ -54,6 +54,7 @@ pub fn policy(args: &PolicyArgs) -> MergePatch {
         Pinned::Own => Pinned::Own,
     });
     say("pin", "ip", ips.as_ref().map(pinned));
+    say("pin", "allow_ra", on(args.allow_ra));
     for (name, value) in [
         ("vlan", args.port_vlan().as_ref().map(vlan)),
         ("accept", args.accept_frames().map(value)),
