@@ -2,14 +2,12 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use futures::TryStreamExt;
-use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use vswitch_api::name::Mac;
 
 use super::error::KernelError;
+use super::link_read::{Wanted, read_links};
 use super::netlink::Netlink;
 use super::netns::NetNs;
 
@@ -18,7 +16,7 @@ use super::netns::NetNs;
 pub struct Link {
     /// Kernel's index; never reused within a namespace before it wraps.
     pub index: u32,
-    /// Its name.
+    /// Its name; bytes that are no UTF-8 as `\xff`.
     pub name: String,
     /// MAC address; none for `lo` and other interfaces that are not Ethernet.
     pub mac: Option<Mac>,
@@ -30,6 +28,10 @@ pub struct Link {
     pub promiscuous: bool,
     /// Has carrier (IFF_LOWER_UP): for a veth, the other end is up.
     pub carrier: bool,
+    /// The driver says that there is carrier, also of an interface that is down (IFLA_CARRIER).
+    pub driver_carrier: bool,
+    /// A text that somebody gave it (IFLA_IFALIAS).
+    pub alias: Option<String>,
     /// Driver's word for its kind: `veth`, `tun`, `bridge`; none for hardware.
     pub kind: Option<String>,
     /// Index of the other end of a veth, in the other end's namespace (IFLA_LINK).
@@ -56,62 +58,28 @@ pub struct VethPeer<'a> {
     pub mac: Mac,
 }
 
-impl Link {
-    fn from_message(message: LinkMessage) -> Self {
-        let header = message.header;
-        let mut link = Self {
-            index: header.index,
-            name: String::new(),
-            mac: None,
-            mtu: 0,
-            up: header.flags.contains(LinkFlags::Up),
-            promiscuous: header.flags.contains(LinkFlags::Promisc),
-            carrier: header.flags.contains(LinkFlags::LowerUp),
-            kind: None,
-            peer_index: None,
-            peer_nsid: None,
-            gso_max_size: USUAL_GSO_SIZE,
-            tx_dropped: 0,
-        };
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Address(octets) if header.link_layer_type == LinkLayerType::Ether => {
-                    link.mac = octets.try_into().ok().map(Mac);
-                }
-                LinkAttribute::Link(index) => link.peer_index = Some(index),
-                LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
-                LinkAttribute::GsoMaxSize(bytes) => link.gso_max_size = bytes,
-                LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        link
-    }
-}
-
 impl Netlink {
     /// All interfaces.
     pub async fn links(&self) -> Result<Vec<Link>, KernelError> {
-        let links = self.handle.link().get().execute().map_ok(Link::from_message);
-        self.answer("list the interfaces", links.try_collect().await)
+        let found = read_links(self.reader(), &Wanted::All);
+        found.map_err(|error| self.failed("list the interfaces", error))
     }
 
     /// The interface of that name, if there is one.
     pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>, KernelError> {
-        let mut found = Box::pin(self.handle.link().get().match_name(name).execute());
-        let found = found.try_next().await;
-        match self.answer(format_args!("look up interface {name}"), found) {
-            Ok(message) => Ok(message.map(Link::from_message)),
-            Err(e) if e.is_gone() => Ok(None),
-            Err(e) => Err(e),
+        self.one(&Wanted::Named(name), format_args!("look up interface {name}"))
+    }
+
+    /// The interface of that index, if there is one.
+    pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, KernelError> {
+        self.one(&Wanted::Numbered(index), format_args!("look up interface {index}"))
+    }
+
+    fn one(&self, wanted: &Wanted<'_>, what: std::fmt::Arguments<'_>) -> Result<Option<Link>, KernelError> {
+        match read_links(self.reader(), wanted) {
+            Ok(links) => Ok(links.into_iter().next()),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(self.failed(what, error)),
         }
     }
 
@@ -184,6 +152,14 @@ impl Netlink {
             ]
             .into_iter()
             .fold(link, LinkMessageBuilder::append_extra_attribute)
+        })
+        .await
+    }
+
+    /// Gives an interface a text that goes with it through renames and moves.
+    pub async fn set_alias(&self, index: u32, alias: &str) -> Result<(), KernelError> {
+        self.change(index, "set the alias of", &format!("to {alias}"), |link| {
+            link.append_extra_attribute(LinkAttribute::IfAlias(alias.to_owned()))
         })
         .await
     }

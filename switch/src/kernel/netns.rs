@@ -1,26 +1,22 @@
 //! Network namespaces: open handles, the named ones of `ip netns`, and the daemon's own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 use std::thread;
 
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use vswitch_api::name::NsName;
 
@@ -74,6 +70,33 @@ impl NetNs {
         Self::open_as(path, format!("namespace {}", name.to_string_lossy()))
     }
 
+    /// The namespace of a process.
+    ///
+    /// # Errors
+    /// ENOENT: it has ended. EACCES: it is somebody else's.
+    pub fn of_process(pid: u32) -> Result<Self, KernelError> {
+        Self::open_as(Path::new(&process_file(pid)), format!("the namespace of process {pid}"))
+    }
+
+    /// The namespace behind an open nsfs file.
+    ///
+    /// # Errors
+    /// It can't be told from others.
+    pub fn from_fd(file: OwnedFd, label: impl Into<String>) -> Result<Self, KernelError> {
+        let label = label.into();
+        Self::of_file(File::from(file), label.clone())
+            .map_err(|source| KernelError::new(format!("look at {label}"), source))
+    }
+
+    fn of_file(file: File, label: String) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        let id = NetNsId {
+            dev: meta.dev(),
+            ino: meta.ino(),
+        };
+        Ok(Self(Arc::new(Inner { file, id, label })))
+    }
+
     fn open_as(path: &Path, label: String) -> Result<Self, KernelError> {
         let failed = |source: io::Error| KernelError::new(format!("open {label} at {}", path.display()), source);
         // Without O_NONBLOCK a FIFO of that name would block the daemon.
@@ -88,12 +111,8 @@ impl NetNs {
                 Errno::EINVAL,
             ));
         }
-        let meta = file.metadata().map_err(failed)?;
-        let id = NetNsId {
-            dev: meta.dev(),
-            ino: meta.ino(),
-        };
-        Ok(Self(Arc::new(Inner { file, id, label })))
+        Self::of_file(file, label.clone())
+            .map_err(|source| KernelError::new(format!("open {label} at {}", path.display()), source))
     }
 
     /// Identity of the namespace.
@@ -154,6 +173,25 @@ impl NetNs {
     }
 }
 
+fn process_file(pid: u32) -> String {
+    format!("/proc/{pid}/ns/net")
+}
+
+/// The namespaces in which processes live, and for each one of these. Those of other users may be left out.
+pub fn with_processes() -> BTreeMap<NetNsId, u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let with_namespace = |pid| {
+        let meta = fs::metadata(process_file(pid)).ok()?;
+        let id = NetNsId {
+            dev: meta.dev(),
+            ino: meta.ino(),
+        };
+        Some((id, pid))
+    };
+    pids.filter_map(with_namespace).collect()
+}
+
 impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.file.as_fd()
@@ -211,15 +249,6 @@ pub struct NamedNamespaces {
     dir: PathBuf,
 }
 
-/// A change among the named namespaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NsEvent {
-    /// The name can be opened now.
-    Added(String),
-    /// The name is gone, or stands for another namespace now (then `Added` follows).
-    Removed(String),
-}
-
 impl Default for NamedNamespaces {
     /// Where `ip netns` keeps them.
     fn default() -> Self {
@@ -240,18 +269,29 @@ impl NamedNamespaces {
 
     /// Names that can be opened, sorted. Files that are no namespaces (any more) are left out.
     pub fn list(&self) -> Vec<String> {
-        self.ids().into_keys().collect()
+        self.all().into_keys().collect()
     }
 
-    fn ids(&self) -> BTreeMap<String, NetNsId> {
+    /// All that can be opened, by name.
+    pub fn all(&self) -> BTreeMap<String, NetNs> {
+        let opened = self.names().into_iter();
+        opened
+            .filter_map(|name| Some((name.clone(), NetNs::open(&self.dir.join(name)).ok()?)))
+            .collect()
+    }
+
+    /// What is in the directory.
+    pub(super) fn names(&self) -> Vec<String> {
         // No directory is the same as an empty one; nothing was ever made.
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         entries
-            .filter_map(|entry| {
-                let id = NetNs::open(&entry.path()).ok()?.id();
-                Some((entry.file_name().into_string().ok()?, id))
-            })
+            .filter_map(|entry| entry.file_name().into_string().ok())
             .collect()
+    }
+
+    /// Where they are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Opens a namespace; none if there is none of that name.
@@ -298,60 +338,6 @@ impl NamedNamespaces {
     /// EPERM without CAP_SYS_ADMIN, EBUSY if something else is mounted there.
     pub fn delete(&self, name: &NsName) -> Result<(), KernelError> {
         remove(&self.path(name)).map_err(|e| KernelError::new(format!("delete namespace {name}"), e))
-    }
-
-    /// Reports what changes from now on.
-    ///
-    /// It watches the mount table, not the directory: a name counts only once a namespace is mounted
-    /// on it, and inotify sees neither that moment nor an unmount.
-    ///
-    /// # Errors
-    /// /proc is not mounted, or the process is out of descriptors.
-    pub fn watch(&self) -> Result<BoxStream<'static, NsEvent>, KernelError> {
-        let failed = |e| KernelError::new(format!("watch the namespaces in {}", self.dir.display()), e);
-        let mounts = File::open("/proc/thread-self/mountinfo").map_err(failed)?;
-        // proc(5): the file polls as exceptional whenever the mount table changes.
-        // SAFETY: the file owns its descriptor, which stays the same and open until the AsyncFd drops the file.
-        let mounts = unsafe { AsyncFd::register_with_interest(mounts, Interest::PRIORITY) };
-        let mounts = mounts.map_err(|e| failed(e.into_parts().1))?;
-        let state = Watch {
-            mounts,
-            known: self.ids(),
-            names: self.clone(),
-            ready: VecDeque::new(),
-        };
-        Ok(stream::unfold(state, |mut watch| async move { Some((watch.next().await?, watch)) }).boxed())
-    }
-}
-
-struct Watch {
-    names: NamedNamespaces,
-    mounts: AsyncFd<File>,
-    known: BTreeMap<String, NetNsId>,
-    ready: VecDeque<NsEvent>,
-}
-
-impl Watch {
-    async fn next(&mut self) -> Option<NsEvent> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            // Cleared before the look at the directory, so that a change meanwhile wakes us again.
-            self.mounts.ready(Interest::PRIORITY).await.ok()?.clear_ready();
-            let now = self.names.ids();
-            let differs = |a: &BTreeMap<String, NetNsId>, b: &BTreeMap<String, NetNsId>| {
-                a.iter()
-                    .filter(|(name, id)| b.get(*name) != Some(*id))
-                    .map(|(name, _)| name.clone())
-                    .collect::<Vec<_>>()
-            };
-            self.ready
-                .extend(differs(&self.known, &now).into_iter().map(NsEvent::Removed));
-            self.ready
-                .extend(differs(&now, &self.known).into_iter().map(NsEvent::Added));
-            self.known = now;
-        }
     }
 }
 

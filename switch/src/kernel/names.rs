@@ -1,0 +1,227 @@
+//! The names of namespaces are watched: when one begins or ceases to lead to a namespace, by whatever way.
+//!
+//! A name is mostly a file that a namespace is mounted on. Neither that moment nor an unmount is seen by inotify, but the mount
+//! table polls. It may also be a link that somebody put there: to such a file elsewhere, or to `/proc/PID/ns/net`, which leads
+//! nowhere once the process has ended. inotify hears of the link, a pidfd of the end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::select_all;
+use futures::stream::{self, BoxStream};
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::error::KernelError;
+use super::netns::{NamedNamespaces, NetNs, NetNsId};
+use super::poll::readable;
+
+/// Links that may lead to one another, as many as the kernel follows at most (MAXSYMLINKS).
+const MAX_LINKS: usize = 40;
+/// When to look again where a name could not be opened for want of descriptors, memory or rights.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A change among the named namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NsEvent {
+    /// The name can be opened now.
+    Added(String),
+    /// The name is gone, or stands for another namespace now (then `Added` follows).
+    Removed(String),
+}
+
+impl NamedNamespaces {
+    /// Reports what changes from now on.
+    ///
+    /// # Errors
+    /// /proc is not mounted, or the process is out of descriptors.
+    pub fn watch(&self) -> Result<BoxStream<'static, NsEvent>, KernelError> {
+        let failed = |e: io::Error| KernelError::new(format!("watch the namespaces in {}", self.dir().display()), e);
+        let mounts = File::open("/proc/thread-self/mountinfo").map_err(failed)?;
+        // proc(5): the file polls as exceptional whenever the mount table changes.
+        // SAFETY: the file owns its descriptor, which stays the same and open until the AsyncFd drops the file.
+        let mounts = unsafe { AsyncFd::register_with_interest(mounts, Interest::PRIORITY) };
+        let mounts = mounts.map_err(|e| failed(e.into_parts().1))?;
+        let entries = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|e| failed(e.into()))?;
+        // SAFETY: as above.
+        let entries = unsafe { AsyncFd::register_with_interest(Entries(entries), Interest::READABLE) };
+        let entries = entries.map_err(|e| failed(e.into_parts().1))?;
+        let mut watch = Watch {
+            mounts,
+            entries,
+            processes: BTreeMap::new(),
+            known: BTreeMap::new(),
+            unsure: false,
+            names: self.clone(),
+            ready: VecDeque::new(),
+        };
+        watch.look();
+        watch.ready.clear();
+        Ok(stream::unfold(watch, |mut watch| async move { Some((watch.next().await?, watch)) }).boxed())
+    }
+}
+
+struct Watch {
+    names: NamedNamespaces,
+    mounts: AsyncFd<File>,
+    /// inotify on the directory, or the one that it will be made in.
+    entries: AsyncFd<Entries>,
+    /// The processes that links lead through.
+    processes: BTreeMap<u32, AsyncFd<OwnedFd>>,
+    known: BTreeMap<String, NetNsId>,
+    /// Of some name it could not be told where it leads.
+    unsure: bool,
+    ready: VecDeque<NsEvent>,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<NsEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let ends = self
+                .processes
+                .values()
+                .map(|process| Box::pin(ended(process)) as Wait<'_>);
+            let waits: Vec<_> = ends
+                .chain([
+                    Box::pin(mounted(&self.mounts)) as Wait<'_>,
+                    Box::pin(listed(&self.entries)) as Wait<'_>,
+                ])
+                .collect();
+            let any = select_all(waits);
+            if self.unsure {
+                let _ = tokio::time::timeout(AGAIN, any).await;
+            } else {
+                any.await.0?;
+            }
+            self.look();
+        }
+    }
+
+    /// Looks where the names lead. What wakes it was cleared before, so that a change meanwhile wakes it again.
+    fn look(&mut self) {
+        self.listen();
+        let names = self.names.names();
+        let paths: BTreeMap<_, _> = names.iter().map(|name| (name, self.names.dir().join(name))).collect();
+        self.watch_processes(paths.values());
+        self.unsure = false;
+        let mut now = BTreeMap::new();
+        for (name, path) in paths {
+            match NetNs::open(&path) {
+                Ok(netns) => {
+                    now.insert(name.clone(), netns.id());
+                }
+                // ENOENT: a link that leads nowhere. EINVAL: no namespace. ESRCH: the process is just ending.
+                Err(error)
+                    if matches!(
+                        error.errno(),
+                        Some(Errno::ENOENT | Errno::EINVAL | Errno::ESRCH | Errno::ENOTDIR | Errno::ELOOP)
+                    ) => {}
+                // That it can't be told does not make it gone.
+                Err(error) => {
+                    tracing::debug!(name, "can't tell where a name leads: {error}");
+                    self.unsure = true;
+                    now.extend(self.known.get(name).map(|id| (name.clone(), *id)));
+                }
+            }
+        }
+        let differs = |a: &BTreeMap<String, NetNsId>, b: &BTreeMap<String, NetNsId>| {
+            a.iter()
+                .filter(|(name, id)| b.get(*name) != Some(*id))
+                .map(|(name, _)| name.clone())
+                .collect::<Vec<_>>()
+        };
+        self.ready
+            .extend(differs(&self.known, &now).into_iter().map(NsEvent::Removed));
+        self.ready
+            .extend(differs(&now, &self.known).into_iter().map(NsEvent::Added));
+        self.known = now;
+    }
+
+    /// Listens at the directory; while there is none, where it will be made.
+    fn listen(&self) {
+        let inotify = &self.entries.get_ref().0;
+        let new = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
+        let gone = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE_SELF;
+        let mut dirs = self.names.dir().ancestors();
+        let itself = dirs.next().map(|dir| inotify.add_watch(dir, new | gone));
+        if !matches!(itself, Some(Ok(_))) {
+            let above = dirs.find_map(|dir| inotify.add_watch(dir, new | AddWatchFlags::IN_ONESHOT).ok());
+            if above.is_none() {
+                tracing::debug!(dir = %self.names.dir().display(), "links to namespaces will not be seen");
+            }
+        }
+    }
+
+    fn watch_processes<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) {
+        let mut before = std::mem::take(&mut self.processes);
+        for pid in paths.filter_map(|path| process_behind(path)) {
+            let known = before.remove(&pid);
+            // One that has ended already needs no watching: what leads to it is found to lead nowhere.
+            if let Some(process) = known.or_else(|| open_process(pid).ok()) {
+                self.processes.insert(pid, process);
+            }
+        }
+    }
+}
+
+struct Entries(Inotify);
+
+impl AsRawFd for Entries {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+type Wait<'a> = std::pin::Pin<Box<dyn Future<Output = Option<()>> + Send + 'a>>;
+
+async fn mounted(mounts: &AsyncFd<File>) -> Option<()> {
+    mounts.ready(Interest::PRIORITY).await.ok()?.clear_ready();
+    Some(())
+}
+
+async fn listed(entries: &AsyncFd<Entries>) -> Option<()> {
+    entries.readable().await.ok()?.clear_ready();
+    // What exactly happened is looked up.
+    while entries.get_ref().0.read_events().is_ok() {}
+    Some(())
+}
+
+async fn ended(process: &AsyncFd<OwnedFd>) -> Option<()> {
+    // It stays readable; the look that follows takes it out.
+    process.readable().await.ok().map(drop)
+}
+
+/// The process whose namespace, or whose file system, a link leads through.
+fn process_behind(path: &Path) -> Option<u32> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let target = fs::read_link(&path).ok()?;
+        // An absolute target takes the place of all that was before.
+        path = path.parent()?.join(target);
+        let mut parts = path.components();
+        if (parts.next(), parts.next()) == (Some(Component::RootDir), Some(Component::Normal("proc".as_ref()))) {
+            return parts.next()?.as_os_str().to_str()?.parse().ok();
+        }
+    }
+    None
+}
+
+fn open_process(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: pidfd_open(2) takes two numbers; the result is checked.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows it; a descriptor fits an int.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) };
+    readable(fd)
+}
