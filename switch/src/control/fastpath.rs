@@ -95,10 +95,14 @@ impl Inner {
             .own
             .run({
                 let name = name.clone();
-                move || Tap::open(&name, queues)
+                move || {
+                    let tap = Tap::open(&name, queues)?;
+                    tap.persist()?;
+                    Ok(tap)
+                }
             })
             .await?;
-        let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;
+        let tap = opened.map_err(|error: std::io::Error| KernelError::new(step.clone(), error))?;
         let claimed = async {
             let link = own.link_by_name(&name).await?;
             let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;

@@ -24,8 +24,10 @@ mod guard;
 mod interface;
 mod mirror;
 mod namespace;
+mod place;
 mod plan;
 mod policy;
+mod repair;
 mod requests;
 mod splice;
 mod start;
@@ -107,6 +109,10 @@ struct Inner {
     big_tcp: bool,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
+    /// When ports are made again whose interface was deleted.
+    retries: BTreeMap<PortName, repair::Retry>,
+    /// TAP devices that were found as the daemon started, with the namespaces that they are in.
+    strays: Vec<(NetNs, crate::kernel::Link)>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,
@@ -127,7 +133,13 @@ struct LivePort {
     inside: Option<u32>,
     /// Id, in the own namespace, of the namespace of `inside`.
     nsid: Option<i32>,
-    /// What the interface has.
+    /// How `inside` is called.
+    ifname: String,
+    /// Where it is, if somebody has moved it.
+    moved: Option<place::Moved>,
+    /// Its namespace has no name any more, but processes live in it.
+    unnamed: bool,
+    /// What the interface has, whatever the settings are.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
     /// Its interfaces have TCP frames above 64 KiB.
@@ -146,11 +158,6 @@ struct Shut {
 }
 
 impl LivePort {
-    /// The near end if the port is watched by it, and not where its interface is.
-    fn watched_near(&self) -> Option<u32> {
-        self.near.filter(|_| self.nsid.is_none())
-    }
-
     fn missing(reason: String) -> Self {
         Self {
             id: None,
@@ -160,6 +167,9 @@ impl LivePort {
             near: None,
             inside: None,
             nsid: None,
+            ifname: String::new(),
+            moved: None,
+            unnamed: false,
             mac: None,
             mtu: 0,
             big_tcp: false,

@@ -49,11 +49,20 @@ impl Control {
     /// # Errors
     /// What each edit refuses.
     pub async fn apply(&self, lab: Lab, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, wanted| {
-            *wanted = lab;
-            Ok(())
-        })
-        .await
+        let mut changes = self
+            .edit(options, |_, wanted| {
+                *wanted = lab;
+                Ok(())
+            })
+            .await?;
+        let mut inner = self.inner.lock().await;
+        if !options.dry_run {
+            inner.repair(None, &mut changes).await?;
+        } else if changes.done.is_empty() {
+            // What an edit brings it makes itself: only what stays as it is can have drifted.
+            changes.done = inner.describe_repair().await;
+        }
+        Ok(changes)
     }
 
     /// Removes everything that vswitch made.
@@ -146,22 +155,28 @@ impl Control {
     /// # Errors
     /// What it names is not there, taken or out of range, or the kernel refused a step; then all is as before.
     pub async fn add_port(&self, port: Port, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
-            match lab.ports.iter().find(|old| old.name == port.name) {
-                Some(old) => {
-                    let mut wanted = port;
-                    // What was left to vswitch then may be left to it again.
-                    wanted.mac = wanted.mac.or(old.mac);
-                    wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
-                    already(text::port(&old.name), &spelt_out(old), &spelt_out(&wanted), options)
+        let name = port.name.clone();
+        let mut changes = self
+            .edit(options, |_, lab| {
+                match lab.ports.iter().find(|old| old.name == port.name) {
+                    Some(old) => {
+                        let mut wanted = port;
+                        // What was left to vswitch then may be left to it again.
+                        wanted.mac = wanted.mac.or(old.mac);
+                        wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
+                        already(text::port(&old.name), &spelt_out(old), &spelt_out(&wanted), options)
+                    }
+                    None => {
+                        lab.ports.push(port);
+                        Ok(())
+                    }
                 }
-                None => {
-                    lab.ports.push(port);
-                    Ok(())
-                }
-            }
-        })
-        .await
+            })
+            .await?;
+        if options.idempotent && !options.dry_run {
+            self.inner.lock().await.repair(Some(&name), &mut changes).await?;
+        }
+        Ok(changes)
     }
 
     /// Changes settings of a port.
@@ -169,8 +184,16 @@ impl Control {
     /// # Errors
     /// NotFound, Invalid; the kernel refused a step.
     pub async fn patch_port(&self, name: &PortName, patch: PortPatch) -> Result<Changes, ApiError> {
+        let mut repaired = Changes::default();
+        if patch.up == Some(true) {
+            let mut inner = self.inner.lock().await;
+            if inner.port_of_lab(name).is_some() {
+                // The way to say: look again whether it is back. What can't be up is not set up.
+                inner.repair(Some(name), &mut repaired).await?;
+            }
+        }
         let up = patch.up;
-        let changes = self
+        let mut changes = self
             .edit(ChangeOptions::default(), |_, lab| {
                 let port = port_mut(lab, name)?;
                 traffic::patch(port, patch.clone());
@@ -194,11 +217,9 @@ impl Control {
             })
             .await?;
         if up == Some(true) {
-            let mut inner = self.inner.lock().await;
-            inner.open(name).await;
-            // The way to say: look again whether it is back.
-            inner.reattach_missing(|port| port.name == *name).await;
+            self.inner.lock().await.open(name).await;
         }
+        changes.done.splice(0..0, repaired.done);
         Ok(changes)
     }
 
@@ -307,21 +328,34 @@ impl Control {
     /// # Errors
     /// Conflict: there is one of that name.
     pub async fn add_namespace(&self, name: NsName, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |inner, lab| {
-            if lab.namespaces.contains(&name) {
-                return if options.idempotent {
-                    Ok(())
-                } else {
-                    Err(namespace_there(&name))
-                };
-            }
-            if inner.namespace_present(&name) && !inner.namespace_owned(&name).unwrap_or(false) && !options.idempotent {
-                return Err(namespace_there(&name));
-            }
-            lab.namespaces.push(name);
-            Ok(())
-        })
-        .await
+        let asked_for = name.clone();
+        let mut changes = self
+            .edit(options, |inner, lab| {
+                if lab.namespaces.contains(&name) {
+                    // One that somebody else has deleted is made again below.
+                    return if !inner.namespace_present(&name) {
+                        Ok(())
+                    } else if options.idempotent {
+                        Ok(())
+                    } else {
+                        Err(namespace_there(&name))
+                    };
+                }
+                if inner.namespace_present(&name)
+                    && !inner.namespace_owned(&name).unwrap_or(false)
+                    && !options.idempotent
+                {
+                    return Err(namespace_there(&name));
+                }
+                lab.namespaces.push(name);
+                Ok(())
+            })
+            .await?;
+        let mut inner = self.inner.lock().await;
+        if !options.dry_run && !inner.namespace_present(&asked_for) {
+            inner.repair_namespace(asked_for, &mut changes).await?;
+        }
+        Ok(changes)
     }
 
     /// Removes a namespace that vswitch made and no port or cable is in.

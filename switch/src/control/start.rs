@@ -81,6 +81,8 @@ impl Control {
             big_tcp: config.big_tcp,
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            strays: Vec::new(),
             mirrors: BTreeMap::new(),
             limits,
             guard: Default::default(),
@@ -125,7 +127,18 @@ impl Inner {
             let id = self.add_switch(&switch);
             self.switches.insert(switch.name, id);
         }
+        if self
+            .state
+            .lab
+            .ports
+            .iter()
+            .any(|port| matches!(port.kind, PortKind::Tap | PortKind::Internal))
+        {
+            self.strays = self.find_strays().await;
+        }
         self.attach_all().await;
+        // They keep their namespaces alive.
+        self.strays.clear();
         for mirror in self.state.lab.mirrors.clone() {
             self.start_mirror(&mirror);
         }

@@ -103,6 +103,11 @@ pub(super) struct DeviceBefore {
     /// Not in files from before devices had the fast path.
     #[serde(default)]
     pub promiscuous: bool,
+    /// What tells it from others whatever it is called; none in files from before these were kept.
+    #[serde(default)]
+    pub index: Option<u32>,
+    #[serde(default)]
+    pub mac: Option<Mac>,
 }
 
 impl State {
@@ -297,6 +302,8 @@ mod tests {
                 up: true,
                 mtu: 9000,
                 promiscuous: false,
+                index: Some(7),
+                mac: Some(Mac([2, 0, 0, 0, 0, 7])),
             },
         );
         state

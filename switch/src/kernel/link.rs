@@ -7,7 +7,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use vswitch_api::name::Mac;
 
 use super::error::KernelError;
-use super::link_read::{Wanted, read_links};
+use super::link_read::{Wanted, open_reader, read_links};
 use super::netlink::Netlink;
 use super::netns::NetNs;
 
@@ -56,6 +56,14 @@ pub struct VethPeer<'a> {
     pub name: &'a str,
     /// Its MAC address.
     pub mac: Mac,
+}
+
+impl NetNs {
+    /// All interfaces, for when nothing else is asked.
+    pub async fn links_once(&self) -> Result<Vec<Link>, KernelError> {
+        let links = self.run(|| read_links(&open_reader()?, &Wanted::All)).await?;
+        links.map_err(|error| KernelError::new(format!("list the interfaces in {self}"), error))
+    }
 }
 
 impl Netlink {

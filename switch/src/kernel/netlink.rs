@@ -149,7 +149,8 @@ impl Netlink {
 
     /// The same if there is one already.
     pub async fn nsid_if_known(&self, other: &NetNs) -> Result<Option<i32>, KernelError> {
-        self.answer(format_args!("ask for the id of {other}"), self.known_nsid(other).await)
+        let known = self.known_nsid(other).await;
+        self.answer(format_args!("ask for the id of {other}"), known)
     }
 
     async fn known_nsid(&self, other: &NetNs) -> Result<Option<i32>, Error> {

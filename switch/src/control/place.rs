@@ -1,0 +1,227 @@
+//! Where the interface of a port is. Whoever is root there may rename it, or move it to another namespace: it is followed by
+//! what it is, not by how it is called.
+//!
+//! Of a veth the near end tells where the far end is, of a TAP device an open queue. A daemon that starts has no queues yet: so
+//! near ends and TAP devices bear a mark, by which they are found, with the place where they were made: one that lies elsewhere
+//! was moved, while one that lies there still belongs to a namespace that has lost its name if the name leads elsewhere by now.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use vswitch_api::{NsName, Port, PortKind};
+
+use super::complete::ifname;
+use super::{Inner, LivePort};
+use crate::kernel::{KernelError, Link, NetNs, NetNsId, Netlink, with_processes};
+use crate::port::{PortIo, Tap};
+
+/// An interface and the namespace that it is in, which it keeps alive: not for keeping.
+pub(super) struct Place {
+    pub netns: NetNs,
+    pub link: Link,
+}
+
+/// Where an interface is that is not where its port has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// In words.
+    pub to: String,
+    /// The namespace, if it has a name.
+    pub namespace: Option<NsName>,
+}
+
+/// What keeps a namespace alive that is not the daemon itself.
+enum Keeper {
+    Host,
+    Name(String),
+    Process(u32),
+    Nobody,
+}
+
+impl Inner {
+    /// Where the interface of a port is that is attached; none if it is gone.
+    pub(super) async fn place_of(&self, port: &Port, live: &LivePort) -> Result<Option<Place>, KernelError> {
+        let io = live.id.and_then(|id| self.datapath.io(id));
+        if let Some(PortIo::Tap(tap)) = io.as_deref() {
+            return place_of_tap(tap).await;
+        }
+        match (port.kind, live.near, live.inside) {
+            (PortKind::Veth, Some(near), _) => {
+                let own = self.own.netlink().await?;
+                match own.link_by_index(near).await? {
+                    Some(near) => self.far_end(port, &near, &own).await,
+                    None => Ok(None),
+                }
+            }
+            (PortKind::Device, _, Some(index)) => {
+                let link = self.home.netlink().await?.link_by_index(index).await?;
+                let netns = self.home.clone();
+                Ok(link.map(|link| Place { netns, link }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The other end of a near end, wherever it is.
+    ///
+    /// # Errors
+    /// NotFound: it is where it can't be got at, in a namespace without name and process.
+    pub(super) async fn far_end(&self, port: &Port, near: &Link, own: &Netlink) -> Result<Option<Place>, KernelError> {
+        let (Some(index), Some(nsid)) = (near.peer_index, near.peer_nsid) else {
+            return Ok(None);
+        };
+        let netns = self.namespace_of_id(nsid, port, own).await?;
+        let link = netns.netlink().await?.link_by_index(index).await?;
+        Ok(link.map(|link| Place { netns, link }))
+    }
+
+    async fn namespace_of_id(&self, nsid: i32, port: &Port, own: &Netlink) -> Result<NetNs, KernelError> {
+        // Where it ought to be comes first: that it is elsewhere is rare.
+        let likely = self.find_netns_of(port).ok().flatten();
+        for netns in likely.into_iter().chain([self.home.clone()]) {
+            if own.nsid_if_known(&netns).await? == Some(nsid) {
+                return Ok(netns);
+            }
+        }
+        let named = self.named.all();
+        let ids: BTreeSet<_> = named.values().map(NetNs::id).collect();
+        let others = with_processes().into_iter().filter(|(id, _)| !ids.contains(id));
+        let others = others.filter_map(|(_, pid)| NetNs::of_process(pid).ok());
+        for netns in named.into_values().chain(others) {
+            if own.nsid_if_known(&netns).await? == Some(nsid) {
+                return Ok(netns);
+            }
+        }
+        let step = format!("find the namespace of the interface of port {}", port.name);
+        let cause = "it has no name and no process, so that it can't be entered";
+        Err(KernelError::new(step, io::Error::new(io::ErrorKind::NotFound, cause)))
+    }
+
+    /// The mark of the interfaces of a port. `made_in`: id of the namespace in which it was made. Two daemons on a machine have
+    /// different ones.
+    pub(super) fn mark(&self, port: &Port, made_in: i32) -> String {
+        format!("{}{made_in}", self.mark_of(port))
+    }
+
+    fn mark_of(&self, port: &Port) -> String {
+        format!("vswitch:{:08x}:{}:", self.state.salt as u32, port.name)
+    }
+
+    /// Where an interface was made, if it has the mark of the port.
+    pub(super) fn made_in(&self, port: &Port, link: &Link) -> Option<i32> {
+        let made_in = link.alias.as_deref()?.strip_prefix(&self.mark_of(port))?;
+        made_in.parse().ok()
+    }
+
+    /// The TAP device that an earlier daemon left of a port: in its namespace, under whatever name, or where somebody moved it.
+    pub(super) async fn left_tap(
+        &self,
+        port: &Port,
+        netns: &NetNs,
+        own: &Netlink,
+    ) -> Result<Option<Place>, KernelError> {
+        let links = netns.netlink().await?.links().await?;
+        let taps = || links.iter().filter(|link| link.kind.as_deref() == Some("tun"));
+        let unmarked = |link: &&Link| link.alias.as_deref().is_none_or(|alias| !alias.starts_with("vswitch:"));
+        let marked = taps().find(|link| self.made_in(port, link).is_some());
+        let here = marked
+            .or_else(|| taps().filter(unmarked).find(|link| link.name == ifname(port).as_str()))
+            .or_else(|| {
+                taps()
+                    .filter(unmarked)
+                    .find(|link| link.mac.is_some() && link.mac == port.mac)
+            });
+        if let Some(link) = here {
+            return Ok(Some(Place {
+                netns: netns.clone(),
+                link: link.clone(),
+            }));
+        }
+        for (netns, link) in &self.strays {
+            let Some(made_in) = self.made_in(port, link) else {
+                continue;
+            };
+            if own.nsid_of(netns).await? != made_in {
+                return Ok(Some(Place {
+                    netns: netns.clone(),
+                    link: link.clone(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The TAP devices with a mark in all namespaces that have a name or a process.
+    pub(super) async fn find_strays(&self) -> Vec<(NetNs, Link)> {
+        let named = self.named.all();
+        let mut seen: BTreeSet<NetNsId> = named.values().map(NetNs::id).collect();
+        seen.insert(self.home.id());
+        let others = with_processes().into_iter().filter(|(id, _)| !seen.contains(id));
+        let others = others.filter_map(|(_, pid)| NetNs::of_process(pid).ok());
+        let mut strays = Vec::new();
+        for netns in [self.home.clone()].into_iter().chain(named.into_values()).chain(others) {
+            // One that can't be looked into holds none that can be got at.
+            let Ok(links) = netns.links_once().await else { continue };
+            let marked = |link: &Link| link.alias.as_deref().is_some_and(|alias| alias.starts_with("vswitch:"));
+            let marked = links
+                .into_iter()
+                .filter(|link| link.kind.as_deref() == Some("tun") && marked(link));
+            strays.extend(marked.map(|link| (netns.clone(), link)));
+        }
+        strays
+    }
+
+    /// Where the interface of a port is if not where the port has it, and whether that namespace has no name.
+    pub(super) fn moved(&self, port: &Port, netns: &NetNs) -> (Option<Moved>, bool) {
+        let wanted = self.find_netns_of(port).ok().flatten();
+        if wanted.is_some_and(|wanted| wanted.id() == netns.id()) {
+            return (None, false);
+        }
+        let (to, namespace, unnamed) = match self.keeper(netns.id()) {
+            Keeper::Host => ("the host's namespace".to_owned(), None, false),
+            Keeper::Name(name) => (format!("namespace {}", name.escape_debug()), name.parse().ok(), false),
+            Keeper::Process(pid) => (format!("the namespace of process {pid}"), None, true),
+            Keeper::Nobody => ("a namespace without a name".to_owned(), None, true),
+        };
+        (Some(Moved { to, namespace }), unnamed)
+    }
+
+    /// Whether a namespace has a name or a process: else only the daemon may be what holds it.
+    pub(super) fn lives(&self, id: NetNsId) -> bool {
+        !matches!(self.keeper(id), Keeper::Nobody)
+    }
+
+    fn keeper(&self, id: NetNsId) -> Keeper {
+        if id == self.home.id() {
+            return Keeper::Host;
+        }
+        let named = self.named.all().into_iter().find(|(_, netns)| netns.id() == id);
+        match (named, with_processes().get(&id)) {
+            (Some((name, _)), _) => Keeper::Name(name),
+            (None, Some(pid)) => Keeper::Process(*pid),
+            (None, None) => Keeper::Nobody,
+        }
+    }
+}
+
+async fn place_of_tap(tap: &Tap) -> Result<Option<Place>, KernelError> {
+    let mut last = String::new();
+    // It may be renamed or moved between the questions.
+    for _ in 0..3 {
+        let (file, name) = match tap.place() {
+            Ok(place) => place,
+            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return Ok(None),
+            Err(error) => return Err(KernelError::new("look where a TAP device is", error)),
+        };
+        let netns = NetNs::from_fd(file, format!("the namespace of interface {name}"))?;
+        let links = netns.links_once().await?;
+        if let Some(link) = links.into_iter().find(|link| link.name == name) {
+            return Ok(Some(Place { netns, link }));
+        }
+        last = name;
+    }
+    Err(KernelError::new(
+        format!("look where TAP device {last} is"),
+        nix::errno::Errno::EAGAIN,
+    ))
+}
