@@ -105,15 +105,15 @@ impl Inner {
     ) -> Result<(), ApiError> {
         match result {
             Ok(live) => {
-                let place = self.place_of(port, &live).await;
+                let inside = self.where_inside(port, &live).await;
                 let mac = live.mac;
                 self.ports.insert(port.name.clone(), live);
                 self.restore_static_entries(port);
                 if !self.mirrors.is_empty() {
                     self.publish_mirrors();
                 }
-                if let (Ok(Some(place)), Some(mac)) = (place, mac) {
-                    announce_all(&place.netns, place.link.index, mac, port.addresses.iter()).await;
+                if let (Ok(Some((netns, index))), Some(mac)) = (inside, mac) {
+                    announce_all(&netns, index, mac, port.addresses.iter()).await;
                 }
                 Ok(())
             }

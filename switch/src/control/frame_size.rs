@@ -11,7 +11,6 @@ use vswitch_api::{Port, PortKind, SwitchName};
 
 use super::Inner;
 use super::detach::gone_is_fine;
-use super::place::Place;
 use crate::kernel::{KernelError, USUAL_GSO_SIZE};
 
 /// Bytes of the longest frame with BIG TCP: as measured, longer ones gain nothing more and leave the cache.
@@ -66,8 +65,8 @@ impl Inner {
             self.own.netlink().await?.set_gso_size(near, bytes).await?;
         }
         // A namespace that went is told elsewhere.
-        if let Ok(Some(Place { netns, link })) = self.place_of(port, live).await {
-            netns.netlink().await?.set_gso_size(link.index, bytes).await?;
+        if let Ok(Some((netns, index))) = self.where_inside(port, live).await {
+            netns.netlink().await?.set_gso_size(index, bytes).await?;
         }
         Ok(())
     }

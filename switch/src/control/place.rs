@@ -62,6 +62,15 @@ impl Inner {
         }
     }
 
+    /// The namespace of the interface of a port that is attached, and its index there, by the shortest way.
+    pub(super) async fn where_inside(&self, port: &Port, live: &LivePort) -> Result<Option<(NetNs, u32)>, KernelError> {
+        if live.moved.is_none() && !live.unnamed {
+            return Ok(self.find_netns_of(port)?.zip(live.inside));
+        }
+        let place = self.place_of(port, live).await?;
+        Ok(place.map(|place| (place.netns, place.link.index)))
+    }
+
     /// The other end of a near end, wherever it is.
     ///
     /// # Errors

@@ -277,6 +277,8 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
         lost.push("an interface that is up".to_owned());
     }
     if !port.addresses.is_empty() || !port.routes.is_empty() {
+        // Whoever turns IPv6 off in the namespace does so on purpose.
+        let no_ipv6 = ipv6_is_off(place).await;
         let nl = place.netns.netlink().await?;
         let there = nl.addresses().await?;
         let has = |address: &&IfAddr| {
@@ -284,6 +286,7 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
             own.any(|(_, net, _)| net.addr() == address.ip() && net.prefix_len() == address.prefix_len())
         };
         let missing = port.addresses.iter().filter(|address| !has(address));
+        let missing = missing.filter(|address| !(no_ipv6 && address.ip().is_ipv6()));
         lost.extend(missing.map(|address| format!("its address {address}")));
         let routes = nl.routes().await?;
         let has = |route: &&Route| {
@@ -293,7 +296,14 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
                 .any(|there| (there.to.trunc(), there.via, there.index) == wanted)
         };
         let missing = port.routes.iter().filter(|route| !has(route));
+        let missing = missing.filter(|route| !(no_ipv6 && route.to.addr().is_ipv6()));
         lost.extend(missing.map(|route| format!("its route to {}", route.to)));
     }
     Ok(lost)
+}
+
+async fn ipv6_is_off(place: &Place) -> bool {
+    let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", place.link.name);
+    let read = place.netns.run(move || std::fs::read_to_string(file)).await;
+    matches!(read, Ok(Ok(text)) if text.trim() == "1")
 }

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -88,52 +88,65 @@ impl Watch {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let ends = self
-                .processes
-                .values()
-                .map(|process| Box::pin(ended(process)) as Wait<'_>);
-            let waits: Vec<_> = ends
-                .chain([
-                    Box::pin(mounted(&self.mounts)) as Wait<'_>,
-                    Box::pin(listed(&self.entries)) as Wait<'_>,
-                ])
-                .collect();
-            let any = select_all(waits);
-            if self.unsure {
-                let _ = tokio::time::timeout(AGAIN, any).await;
-            } else {
-                any.await.0?;
+            if let Some(pid) = self.wait().await? {
+                // The number may be another process's by now, which is to be watched for itself.
+                self.processes.remove(&pid);
             }
             self.look();
         }
+    }
+
+    /// Waits until it is time to look again; gives the process that has ended, if it is for that.
+    async fn wait(&self) -> Option<Option<u32>> {
+        let ends = self.processes.values();
+        let ends = ends.map(|process| Box::pin(ended(process)) as Wait<'_>);
+        let others = [
+            Box::pin(mounted(&self.mounts)) as Wait<'_>,
+            Box::pin(listed(&self.entries)) as Wait<'_>,
+        ];
+        let any = select_all(ends.chain(others));
+        let (result, which, _) = if self.unsure {
+            match tokio::time::timeout(AGAIN, any).await {
+                Ok(woken) => woken,
+                Err(_) => return Some(None),
+            }
+        } else {
+            any.await
+        };
+        result?;
+        Some(self.processes.keys().nth(which).copied())
     }
 
     /// Looks where the names lead. What wakes it was cleared before, so that a change meanwhile wakes it again.
     fn look(&mut self) {
         self.listen();
         let names = self.names.names();
-        let paths: BTreeMap<_, _> = names.iter().map(|name| (name, self.names.dir().join(name))).collect();
-        self.watch_processes(paths.values());
         self.unsure = false;
         let mut now = BTreeMap::new();
-        for (name, path) in paths {
+        let mut processes = std::mem::take(&mut self.processes);
+        for name in names {
+            let path = self.names.dir().join(&name);
+            // First, so that an end of the process after the look wakes us again.
+            let pid = process_behind(&path).filter(|pid| !self.processes.contains_key(pid));
+            let process = pid.and_then(|pid| {
+                let known = processes.remove(&pid);
+                Some((pid, known.or_else(|| open_process(pid).ok())?))
+            });
             match NetNs::open(&path) {
                 Ok(netns) => {
-                    now.insert(name.clone(), netns.id());
+                    now.insert(name, netns.id());
                 }
-                // ENOENT: a link that leads nowhere. EINVAL: no namespace. ESRCH: the process is just ending.
-                Err(error)
-                    if matches!(
-                        error.errno(),
-                        Some(Errno::ENOENT | Errno::EINVAL | Errno::ESRCH | Errno::ENOTDIR | Errno::ELOOP)
-                    ) => {}
+                // A link that leads nowhere, or to a process that is just ending, or what is no namespace. Nothing more is to be
+                // heard of that process.
+                Err(error) if error.errno().is_some_and(is_nowhere) => continue,
                 // That it can't be told does not make it gone.
                 Err(error) => {
                     tracing::debug!(name, "can't tell where a name leads: {error}");
                     self.unsure = true;
-                    now.extend(self.known.get(name).map(|id| (name.clone(), *id)));
+                    now.extend(self.known.get(&name).map(|id| (name.clone(), *id)));
                 }
             }
+            self.processes.extend(process);
         }
         let differs = |a: &BTreeMap<String, NetNsId>, b: &BTreeMap<String, NetNsId>| {
             a.iter()
@@ -162,17 +175,13 @@ impl Watch {
             }
         }
     }
+}
 
-    fn watch_processes<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) {
-        let mut before = std::mem::take(&mut self.processes);
-        for pid in paths.filter_map(|path| process_behind(path)) {
-            let known = before.remove(&pid);
-            // One that has ended already needs no watching: what leads to it is found to lead nowhere.
-            if let Some(process) = known.or_else(|| open_process(pid).ok()) {
-                self.processes.insert(pid, process);
-            }
-        }
-    }
+fn is_nowhere(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::ENOENT | Errno::EINVAL | Errno::ESRCH | Errno::ENOTDIR | Errno::ELOOP
+    )
 }
 
 struct Entries(Inotify);
@@ -198,7 +207,6 @@ async fn listed(entries: &AsyncFd<Entries>) -> Option<()> {
 }
 
 async fn ended(process: &AsyncFd<OwnedFd>) -> Option<()> {
-    // It stays readable; the look that follows takes it out.
     process.readable().await.ok().map(drop)
 }
 
