@@ -606,3 +606,63 @@ fn hostile_interface_names_are_shown_and_do_no_harm() {
     lab.ok("reset --yes");
     assert_eq!(run("ip netns list"), "");
 }
+
+/// An end of a cable is known by what it is too.
+#[test]
+fn a_cable_whose_ends_were_renamed_is_adopted_and_taken_away() {
+    let mut lab = Lab::new();
+    for name in ["red", "blue"] {
+        lab.ok(&format!("ns add {name}"));
+    }
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    for name in ["red", "blue"] {
+        run(&format!("ip -n {name} link set eth0 down"));
+        run(&format!("ip -n {name} link set eth0 name lan0"));
+        run(&format!("ip -n {name} link set lan0 up"));
+    }
+    lab.kill_daemon();
+    lab.start();
+    assert!(!run("ip -n red -br link").contains("eth0"));
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+    lab.ok("cable del red blue");
+    for name in ["red", "blue"] {
+        assert!(!run(&format!("ip -n {name} -br link")).contains("lan0"));
+    }
+}
+
+/// A container that ends takes what was moved into it along; the port is made again where it was made before, also if the daemon that moved
+/// it has ended in between.
+#[test]
+fn what_was_moved_into_a_container_is_back_when_the_container_ends() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    for (kind, restart) in [("internal", false), ("internal", true), ("tap", true), ("veth", false)] {
+        lab.ok(&format!("add-port gw --type {kind} --name gw0 --addr 10.7.0.9/24"));
+        let home = if kind == "internal" {
+            Place::Home
+        } else {
+            Place::named("gw")
+        };
+        let container = Container::start();
+        let canary = Canary::put_into(&container, "canary-far");
+        home.run_ok(&format!("ip link set gw0 netns {}", container.0.id()));
+        let gw: std::net::Ipv4Addr = "10.7.0.9".parse().unwrap();
+        wait_for_port(&lab, "gw", "the port to be shown where it is", |port| {
+            port.moved_to.is_some()
+        });
+        if restart {
+            lab.kill_daemon();
+            lab.start();
+            assert!(lab.port("gw").moved_to.is_some(), "{:?}", lab.port("gw"));
+        }
+        red.ping_soon(gw);
+        drop(container);
+        canary.wait_until_gone();
+        wait_for_port(&lab, "gw", "the port to be back", |port| {
+            port.moved_to.is_none() && port.state == PortState::Up
+        });
+        red.ping_soon(gw);
+        home.run_ok("ip link show gw0");
+        lab.ok("del-port gw");
+    }
+}

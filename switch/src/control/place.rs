@@ -6,6 +6,7 @@
 //! was moved, while one that lies there still belongs to a namespace that has lost its name if the name leads elsewhere by now.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
 use vswitch_api::{NsName, Port, PortKind};
@@ -14,6 +15,13 @@ use super::complete::ifname;
 use super::{Inner, LivePort};
 use crate::kernel::{KernelError, Link, NetNs, NetNsId, Netlink, with_processes};
 use crate::port::{PortIo, Tap};
+
+/// What the alias of an interface of ours begins with.
+const MARK: &str = "vswitch:";
+
+fn named_mark(port: &Port) -> String {
+    format!("{MARK}{}:", port.name)
+}
 
 /// An interface and the namespace that it is in, which it keeps alive: not for keeping.
 pub(super) struct Place {
@@ -107,13 +115,15 @@ impl Inner {
     }
 
     /// The mark of the interfaces of a port. `made_in`: id of the namespace in which it was made. Two daemons on a machine have
-    /// different ones.
+    /// different ones, and whoever reads that of one port can't make that of another.
     pub(super) fn mark(&self, port: &Port, made_in: i32) -> String {
         format!("{}{made_in}", self.mark_of(port))
     }
 
     fn mark_of(&self, port: &Port) -> String {
-        format!("vswitch:{:08x}:{}:", self.state.salt as u32, port.name)
+        let mut hasher = DefaultHasher::new();
+        (self.state.salt, "mark", port.name.as_str()).hash(&mut hasher);
+        format!("{}{:016x}:", named_mark(port), hasher.finish())
     }
 
     /// Where an interface was made, if it has the mark of the port.
@@ -131,13 +141,20 @@ impl Inner {
     ) -> Result<Option<Place>, KernelError> {
         let links = netns.netlink().await?.links().await?;
         let taps = || links.iter().filter(|link| link.kind.as_deref() == Some("tun"));
-        let unmarked = |link: &&Link| link.alias.as_deref().is_none_or(|alias| !alias.starts_with("vswitch:"));
+        let not_anothers = |link: &&Link| {
+            let alias = link.alias.as_deref().unwrap_or_default();
+            !alias.starts_with(MARK) || alias.starts_with(&named_mark(port))
+        };
         let marked = taps().find(|link| self.made_in(port, link).is_some());
         let here = marked
-            .or_else(|| taps().filter(unmarked).find(|link| link.name == ifname(port).as_str()))
             .or_else(|| {
                 taps()
-                    .filter(unmarked)
+                    .filter(not_anothers)
+                    .find(|link| link.name == ifname(port).as_str())
+            })
+            .or_else(|| {
+                taps()
+                    .filter(not_anothers)
                     .find(|link| link.mac.is_some() && link.mac == port.mac)
             });
         if let Some(link) = here {
@@ -171,7 +188,7 @@ impl Inner {
         for netns in [self.home.clone()].into_iter().chain(named.into_values()).chain(others) {
             // One that can't be looked into holds none that can be got at.
             let Ok(links) = netns.links_once().await else { continue };
-            let marked = |link: &Link| link.alias.as_deref().is_some_and(|alias| alias.starts_with("vswitch:"));
+            let marked = |link: &Link| link.alias.as_deref().is_some_and(|alias| alias.starts_with(MARK));
             let marked = links
                 .into_iter()
                 .filter(|link| link.kind.as_deref() == Some("tun") && marked(link));

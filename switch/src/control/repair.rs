@@ -7,6 +7,7 @@ use vswitch_api::view::{Changes, PortState};
 use vswitch_api::{ApiError, Cable, EventKind, IfAddr, NsName, Port, PortKind, PortName, Route};
 
 use super::attach::Adopt;
+use super::cable::find_end;
 use super::interface::{configure, wanted_mtu};
 use super::place::Place;
 use super::requests::absent_namespaces;
@@ -241,9 +242,8 @@ impl Inner {
         for end in [&cable.a, &cable.b] {
             let there = async {
                 let netns = self.find_namespace(&end.namespace)?;
-                let name = end.ifname.as_ref().map_or("eth0", |name| name.as_str());
                 match netns {
-                    Some(netns) => netns.netlink().await?.link_by_name(name).await,
+                    Some(netns) => find_end(&netns.netlink().await?, end).await,
                     None => Ok(None),
                 }
             };

@@ -333,9 +333,7 @@ impl Control {
             .edit(options, |inner, lab| {
                 if lab.namespaces.contains(&name) {
                     // One that somebody else has deleted is made again below.
-                    return if !inner.namespace_present(&name) {
-                        Ok(())
-                    } else if options.idempotent {
+                    return if options.idempotent || !inner.namespace_present(&name) {
                         Ok(())
                     } else {
                         Err(namespace_there(&name))

@@ -329,7 +329,12 @@ impl Inner {
                 }
             };
             if !lives {
+                let moved = live.moved.is_some();
                 self.lose(|other| other.name == *name, "its namespace is gone").await;
+                if moved {
+                    // The one that it was made in is still there.
+                    self.deleted(name).await;
+                }
             } else if let Some(live) = self.ports.get_mut(name) {
                 live.unnamed = true;
             }
