@@ -1,15 +1,19 @@
 //! Taking ports apart, in any order and however much of them is left.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
-use vswitch_api::{Cable, Port, PortKind};
+use vswitch_api::{Cable, IfName, Port, PortKind};
 
-use super::Inner;
 use super::complete::ifname;
 use super::fastpath::shadow_name;
+use super::interface::known_device;
+use super::journal::InFlight;
 use super::place::Place;
-use super::state::{DeviceBefore, InFlight};
-use crate::kernel::KernelError;
+use super::plan::namespaces;
+use super::state::DeviceBefore;
+use super::{Inner, text};
+use crate::kernel::{KernelError, Link};
 
 impl Inner {
     /// Takes a port out of the datapath and removes its interface. What is gone already is removed enough; what can't be
@@ -53,6 +57,21 @@ impl Inner {
         }
     }
 
+    /// What could not be removed, with what has to be known for it.
+    pub(super) fn left(&self) -> InFlight {
+        let mut left = self.unremoved.clone();
+        left.devices.extend(self.devices_of(&left.ports));
+        left
+    }
+
+    /// How the devices among these ports were before.
+    pub(super) fn devices_of(&self, ports: &[Port]) -> BTreeMap<IfName, DeviceBefore> {
+        let devices = ports.iter().filter(|port| port.kind == PortKind::Device);
+        devices
+            .filter_map(|port| Some((ifname(port), *self.state.devices.get(&port.name)?)))
+            .collect()
+    }
+
     /// Removes what earlier commands could not, if it is not wanted again.
     pub(super) async fn remove_unremoved(&mut self, warnings: &mut Vec<String>) {
         let left = mem::take(&mut self.unremoved);
@@ -62,12 +81,30 @@ impl Inner {
         for port in &left.ports {
             if !self.state.lab.ports.iter().any(|other| other.name == port.name) {
                 tracing::info!(port = %port.name, "port {}: removing what is left of it", port.name);
+                if let Some(before) = left.devices.get(&ifname(port)) {
+                    self.state.devices.entry(port.name.clone()).or_insert(*before);
+                }
                 self.detach(port, warnings).await;
             }
         }
         for cable in &left.cables {
             if !self.state.lab.cables.contains(cable) {
                 self.detach_cable(cable, warnings).await;
+            }
+        }
+        let needed: BTreeSet<_> = namespaces(&self.state.lab).into_iter().cloned().collect();
+        for owned in left.namespaces {
+            if needed.contains(&owned.name) {
+                // Wanted again, and it is still there: it goes when it is not wanted any more.
+                if !self.state.namespaces.iter().any(|other| other.name == owned.name) {
+                    self.state.namespaces.push(owned);
+                }
+            } else if let Err(error) = self.remove_namespace(&owned) {
+                warnings.push(format!(
+                    "{}: {error}; the next command tries it again",
+                    text::namespace(&owned.name)
+                ));
+                self.unremoved.namespaces.push(owned);
             }
         }
         if let Err(error) = self.save() {
@@ -77,9 +114,10 @@ impl Inner {
 
     /// The command is done or undone: what could not be removed is all that a next daemon needs to know of it.
     pub(super) fn close_journal(&self) {
-        if self.unremoved == InFlight::default() {
+        let left = self.left();
+        if left == InFlight::default() {
             self.journal.clear();
-        } else if let Err(error) = self.journal.write(&self.unremoved) {
+        } else if let Err(error) = self.journal.write(&left) {
             tracing::error!("can't note what could not be removed: {error}");
         }
     }
@@ -139,6 +177,22 @@ impl Inner {
         Ok(link.map(|link| Place { netns, link }))
     }
 
+    /// Deletes what a command that was changing the place of a port left in the other place.
+    pub(super) async fn delete_left_tap(&self, noted: &Port) -> Result<(), KernelError> {
+        let Some(netns) = self.find_netns_of(noted)? else {
+            return Ok(());
+        };
+        let nl = netns.netlink().await?;
+        let link = nl.link_by_name(ifname(noted).as_str()).await?;
+        let ours = |link: &Link| {
+            link.kind.as_deref() == Some("tun") && (self.made_in(noted, link).is_some() || link.mac == noted.mac)
+        };
+        match link.filter(ours) {
+            Some(link) => gone_is_fine(nl.delete_link(link.index).await),
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn release_device(&mut self, port: &Port) -> Result<(), KernelError> {
         let before = self.state.devices.get(&port.name).copied();
         self.give_back_device(port, before).await?;
@@ -146,9 +200,9 @@ impl Inner {
         Ok(())
     }
 
-    async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
+    pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
         let home = self.home.netlink().await?;
-        let Some(link) = self.known_device(port, &home).await? else {
+        let Some(link) = known_device(port, before, &home).await? else {
             return self.delete_near_end(port).await;
         };
         gone_is_fine(home.undrop_ingress(link.index).await)?;

@@ -132,9 +132,29 @@ impl Inner {
         if left.is_none() {
             made.push(Made::Tap);
         }
-        tap.persist()
-            .map_err(|error| text::step(object, &format!("keep TAP device {name}"), &error))?;
         Ok((PortIo::Tap(tap), Place { netns, link }))
+    }
+
+    /// How the device of a device port is now; none if it is not there.
+    pub(super) async fn look_at_device(&self, port: &Port) -> Result<Option<DeviceBefore>, KernelError> {
+        let link = self.home.netlink().await?.link_by_name(ifname(port).as_str()).await?;
+        Ok(link.as_ref().map(device_before))
+    }
+
+    /// Notes how a device was, before it is touched: a daemon that is killed then has a successor that gives it back.
+    fn note_device(&mut self, port: &Port, before: DeviceBefore) -> Result<(), ApiError> {
+        let noted = self.journal.add(|note| {
+            note.devices.insert(ifname(port), before);
+            if !note.ports.contains(port) {
+                note.ports.push(port.clone());
+            }
+        });
+        noted.map_err(|error| {
+            text::step(text::port(&port.name), "note how the device was", &error)
+                .hint("see that the run directory can be written and has room")
+        })?;
+        self.state.devices.insert(port.name.clone(), before);
+        Ok(())
     }
 
     /// The device of a device port, as it was before.
@@ -148,7 +168,8 @@ impl Inner {
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let name = ifname(port);
         let home = netns.netlink().await.map_err(failed)?;
-        let known = self.known_device(port, &home).await.map_err(failed)?;
+        let noted = self.state.devices.get(&port.name).copied();
+        let known = known_device(port, noted, &home).await.map_err(failed)?;
         let link = known.ok_or_else(|| {
             ApiError::new(
                 ErrorCode::NotFound,
@@ -157,16 +178,16 @@ impl Inner {
             )
             .hint("`ip link` lists them; name one with --name")
         })?;
-        let before = DeviceBefore {
-            up: link.up,
-            mtu: link.mtu,
-            promiscuous: link.promiscuous,
-            index: Some(link.index),
-            mac: link.mac,
-        };
-        let noted = self.state.devices.entry(port.name.clone()).or_insert(before);
-        // One that went and came back is another to the kernel.
-        (noted.index, noted.mac) = (before.index, before.mac);
+        let now = device_before(&link);
+        // Of one that is added the command has noted it. One that went and came back is another to the kernel, and gets the same back.
+        let before = noted.map_or(now, |noted| DeviceBefore {
+            index: now.index,
+            mac: now.mac,
+            ..noted
+        });
+        if noted != Some(before) {
+            self.note_device(port, before)?;
+        }
         made.push(Made::Ingress);
         home.drop_ingress(link.index).await.map_err(failed)?;
         if let Some(mtu) = port.mtu.filter(|mtu| *mtu != link.mtu) {
@@ -179,16 +200,31 @@ impl Inner {
         }
         Ok(taken)
     }
+}
 
-    /// The device of a port: the one that was taken over, whatever it is called by now, else the one of that name.
-    pub(super) async fn known_device(&self, port: &Port, home: &Netlink) -> Result<Option<Link>, KernelError> {
-        if let Some(before) = self.state.devices.get(&port.name)
-            && let (Some(index), mac @ Some(_)) = (before.index, before.mac)
-            && let Some(link) = home.link_by_index(index).await?.filter(|link| link.mac == mac)
-        {
-            return Ok(Some(link));
-        }
-        home.link_by_name(ifname(port).as_str()).await
+/// The device of a port: the one that was taken over, whatever it is called by now, else the one of that name.
+pub(super) async fn known_device(
+    port: &Port,
+    before: Option<DeviceBefore>,
+    home: &Netlink,
+) -> Result<Option<Link>, KernelError> {
+    if let Some(before) = before
+        && let (Some(index), mac @ Some(_)) = (before.index, before.mac)
+        && let Some(link) = home.link_by_index(index).await?.filter(|link| link.mac == mac)
+    {
+        return Ok(Some(link));
+    }
+    home.link_by_name(ifname(port).as_str()).await
+}
+
+/// What a device gets back when it is released.
+fn device_before(link: &Link) -> DeviceBefore {
+    DeviceBefore {
+        up: link.up,
+        mtu: link.mtu,
+        promiscuous: link.promiscuous,
+        index: Some(link.index),
+        mac: link.mac,
     }
 }
 
@@ -229,7 +265,7 @@ pub(super) async fn add_addresses(
             added => added?,
         }
     }
-    for route in &port.routes {
+    for route in routes_in_order(&port.routes) {
         let had = before.is_some_and(|before| before.routes.contains(route));
         if !(turned_off && had && route.to.addr().is_ipv6()) {
             add_route(nl, index, route).await?;
@@ -244,8 +280,14 @@ async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), Ke
         .or_else(|error| if error.is_exists() { Ok(()) } else { Err(error) })
 }
 
+/// Routes to what is on the link first: they make next hops reachable.
+pub(super) fn routes_in_order(routes: &[Route]) -> impl Iterator<Item = &Route> {
+    let (on_link, over_hops): (Vec<_>, Vec<_>) = routes.iter().partition(|route| route.via.is_none());
+    on_link.into_iter().chain(over_hops)
+}
+
 /// Adds a route unless the interface has it. One to the same destination through another is an error.
-async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
+pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
     let wanted = (route.to.trunc(), route.via, Some(index));
     match nl.add_route(index, route).await {
         Err(error) if error.is_exists() => {

@@ -5,7 +5,7 @@
 //! near ends and TAP devices bear a mark, by which they are found, with the place where they were made: one that lies elsewhere
 //! was moved, while one that lies there still belongs to a namespace that has lost its name if the name leads elsewhere by now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
@@ -13,7 +13,7 @@ use vswitch_api::{NsName, Port, PortKind};
 
 use super::complete::ifname;
 use super::{Inner, LivePort};
-use crate::kernel::{KernelError, Link, NetNs, NetNsId, Netlink, with_processes};
+use crate::kernel::{Found, KernelError, Link, NetNs, NetNsId, Netlink, Presence, with_processes};
 use crate::port::{PortIo, Tap};
 
 /// What the alias of an interface of ours begins with.
@@ -100,18 +100,38 @@ impl Inner {
                 return Ok(netns);
             }
         }
-        let named = self.named.all();
-        let ids: BTreeSet<_> = named.values().map(NetNs::id).collect();
-        let others = with_processes().into_iter().filter(|(id, _)| !ids.contains(id));
-        let others = others.filter_map(|(_, pid)| NetNs::of_process(pid).ok());
-        for netns in named.into_values().chain(others) {
+        let (others, unsure) = self.all_others();
+        for netns in others {
             if own.nsid_if_known(&netns).await? == Some(nsid) {
                 return Ok(netns);
             }
         }
         let step = format!("find the namespace of the interface of port {}", port.name);
         let cause = "it has no name and no process, so that it can't be entered";
-        Err(KernelError::new(step, io::Error::new(io::ErrorKind::NotFound, cause)))
+        Err(unsure.unwrap_or_else(|| KernelError::new(step, io::Error::new(io::ErrorKind::NotFound, cause))))
+    }
+
+    /// The namespaces that have a name or a process, without the host's, and why there may be more of them.
+    fn all_others(&self) -> (Vec<NetNs>, Option<KernelError>) {
+        let Found { netns, mut unsure } = self.named.all();
+        let mut seen: BTreeSet<_> = netns.values().map(NetNs::id).collect();
+        seen.insert(self.home.id());
+        let mut others: Vec<_> = netns
+            .into_values()
+            .filter(|netns| netns.id() != self.home.id())
+            .collect();
+        let with_processes = with_processes().unwrap_or_else(|error| {
+            unsure = Some(error);
+            BTreeMap::new()
+        });
+        for (_, pid) in with_processes.into_iter().filter(|(id, _)| !seen.contains(id)) {
+            match NetNs::of_process(pid) {
+                Presence::Here(netns) => others.push(netns),
+                Presence::Gone => {}
+                Presence::Unknown(error) => unsure = Some(error),
+            }
+        }
+        (others, unsure)
     }
 
     /// The mark of the interfaces of a port. `made_in`: id of the namespace in which it was made. Two daemons on a machine have
@@ -179,14 +199,10 @@ impl Inner {
 
     /// The TAP devices with a mark in all namespaces that have a name or a process.
     pub(super) async fn find_strays(&self) -> Vec<(NetNs, Link)> {
-        let named = self.named.all();
-        let mut seen: BTreeSet<NetNsId> = named.values().map(NetNs::id).collect();
-        seen.insert(self.home.id());
-        let others = with_processes().into_iter().filter(|(id, _)| !seen.contains(id));
-        let others = others.filter_map(|(_, pid)| NetNs::of_process(pid).ok());
+        // One that can't be looked into holds none that can be got at.
+        let (others, _) = self.all_others();
         let mut strays = Vec::new();
-        for netns in [self.home.clone()].into_iter().chain(named.into_values()).chain(others) {
-            // One that can't be looked into holds none that can be got at.
+        for netns in [self.home.clone()].into_iter().chain(others) {
             let Ok(links) = netns.links_once().await else { continue };
             let marked = |link: &Link| link.alias.as_deref().is_some_and(|alias| alias.starts_with(MARK));
             let marked = links
@@ -203,7 +219,7 @@ impl Inner {
         if wanted.is_some_and(|wanted| wanted.id() == netns.id()) {
             return (None, false);
         }
-        let (to, namespace, unnamed) = match self.keeper(netns.id()) {
+        let (to, namespace, unnamed) = match self.keeper(netns.id()).unwrap_or(Keeper::Nobody) {
             Keeper::Host => ("the host's namespace".to_owned(), None, false),
             Keeper::Name(name) => (format!("namespace {}", name.escape_debug()), name.parse().ok(), false),
             Keeper::Process(pid) => (format!("the namespace of process {pid}"), None, true),
@@ -213,19 +229,25 @@ impl Inner {
     }
 
     /// Whether a namespace has a name or a process: else only the daemon may be what holds it.
-    pub(super) fn lives(&self, id: NetNsId) -> bool {
-        !matches!(self.keeper(id), Keeper::Nobody)
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub(super) fn lives(&self, id: NetNsId) -> Result<bool, KernelError> {
+        Ok(!matches!(self.keeper(id)?, Keeper::Nobody))
     }
 
-    fn keeper(&self, id: NetNsId) -> Keeper {
+    fn keeper(&self, id: NetNsId) -> Result<Keeper, KernelError> {
         if id == self.home.id() {
-            return Keeper::Host;
+            return Ok(Keeper::Host);
         }
-        let named = self.named.all().into_iter().find(|(_, netns)| netns.id() == id);
-        match (named, with_processes().get(&id)) {
-            (Some((name, _)), _) => Keeper::Name(name),
-            (None, Some(pid)) => Keeper::Process(*pid),
-            (None, None) => Keeper::Nobody,
+        let Found { netns, unsure } = self.named.all();
+        if let Some((name, _)) = netns.into_iter().find(|(_, netns)| netns.id() == id) {
+            return Ok(Keeper::Name(name));
+        }
+        match (with_processes()?.get(&id), unsure) {
+            (Some(pid), _) => Ok(Keeper::Process(*pid)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(Keeper::Nobody),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the lab wants and somebody else has taken away is made again: by itself where it was only the interface, and all of it when a
 //! command says what is to be there.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use vswitch_api::view::{Changes, PortState};
@@ -11,16 +12,18 @@ use super::cable::find_end;
 use super::interface::{configure, wanted_mtu};
 use super::place::Place;
 use super::requests::absent_namespaces;
+use super::state::DeviceBefore;
 use super::{Inner, LivePort, text};
 use crate::kernel::KernelError;
 
-/// The second time that an interface is deleted it is made again after this, then after twice that, and so on.
+/// What was in vain is tried again after this, then after twice that, and so on. An interface that is deleted is made again at once,
+/// and the second time after this.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
 /// One that stays for so long was not made in vain.
 const GOOD_FOR: Duration = Duration::from_secs(60);
 
-/// When the interface of a port is made again.
+/// When a missing port is tried again, though nobody tells that it may be back.
 #[derive(Debug)]
 pub(super) struct Retry {
     due: Instant,
@@ -54,37 +57,46 @@ impl Drift {
 impl Inner {
     /// The interface of a port was deleted, though its namespace is there: it is made again, and if that is in vain, ever later.
     pub(super) async fn deleted(&mut self, name: &PortName) {
+        self.put_off(name, Duration::ZERO);
+        self.retry_due().await;
+    }
+
+    /// A port could not be attached, or has failed, for want of something else than its interface, of which nobody tells.
+    pub(super) fn try_again_later(&mut self, name: &PortName) {
+        self.put_off(name, FIRST_WAIT);
+    }
+
+    /// `first`: how long, if it was not tried lately.
+    fn put_off(&mut self, name: &PortName, first: Duration) {
         let now = Instant::now();
         let before = self.retries.remove(name).filter(|retry| now < retry.due + GOOD_FOR);
         let retry = match before {
-            None => Retry {
-                due: now,
-                wait: FIRST_WAIT,
-            },
+            Some(retry) if now < retry.due => retry,
             Some(retry) => Retry {
                 due: now + retry.wait,
                 wait: (2 * retry.wait).min(LONGEST_WAIT),
             },
+            None => Retry {
+                due: now + first,
+                wait: (2 * first).max(FIRST_WAIT),
+            },
         };
         self.retries.insert(name.clone(), retry);
-        self.retry_due().await;
     }
 
-    /// Makes again what is due.
+    /// Tries again what is due.
     pub(super) async fn retry_due(&mut self) {
         let now = Instant::now();
+        let ports = &self.ports;
+        self.retries
+            .retain(|name, retry| is_missing(ports.get(name)) || now < retry.due + GOOD_FOR);
         let due = self.retries.iter().filter(|(_, retry)| retry.due <= now);
         let due = due.filter(|(name, _)| is_missing(self.ports.get(*name)));
         let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
         for name in due {
             self.reattach_missing(|port| port.name == name).await;
-            if is_missing(self.ports.get(&name))
-                && let Some(retry) = self.retries.get_mut(&name)
-            {
-                *retry = Retry {
-                    due: now + retry.wait,
-                    wait: (2 * retry.wait).min(LONGEST_WAIT),
-                };
+            if is_missing(self.ports.get(&name)) {
+                self.try_again_later(&name);
             }
         }
     }
@@ -177,21 +189,28 @@ impl Inner {
             Drift::Missing(port) => {
                 self.lose(|other| other.name == port.name, "its interface is gone")
                     .await;
+                let devices = self.state.devices.clone();
                 let attached = self.attach(port, Adopt::Yes).await;
-                match attached {
-                    Ok(()) => {
-                        self.tell_back(port);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        let missing = LivePort::missing(error.to_string());
-                        self.ports.insert(port.name.clone(), missing);
-                        Err(error)
-                    }
+                match &attached {
+                    Ok(()) => self.tell_back(port),
+                    Err(error) => self.still_missing(port, error),
                 }
+                self.keep_devices(&devices);
+                attached
             }
             Drift::Settings(port, _) => self.give_back_settings(port).await,
             Drift::Cable(cable) => self.attach_cable(cable, Adopt::Yes).await,
+        }
+    }
+
+    /// Until it is in the file, the note has how a device was.
+    pub(super) fn keep_devices(&mut self, before: &BTreeMap<PortName, DeviceBefore>) {
+        if *before == self.state.devices {
+            return;
+        }
+        match self.save() {
+            Ok(()) => self.close_journal(),
+            Err(error) => tracing::error!("the state file does not tell how a device was: {error}"),
         }
     }
 

@@ -13,9 +13,10 @@ use vswitch_api::{EventKind, Port, PortKind, PortName, SwitchName};
 
 use super::attach::{Adopt, carries, state_of};
 use super::complete::ifname;
+use super::keep::keep;
 use super::place::Place;
 use super::{Control, Inner, LivePort};
-use crate::datapath::{DatapathEvent, PortId, SwitchId};
+use crate::datapath::{DatapathEvent, PortRef};
 use crate::kernel::poll::readable;
 use crate::kernel::{KernelError, LinkChange, LinkMonitor, MonitorEvent, NsEvent};
 
@@ -53,6 +54,7 @@ impl Control {
             tasks.push(tokio::spawn(watch_namespaces(Arc::downgrade(self), namespaces)));
         }
         tasks.push(tokio::spawn(age(Arc::downgrade(self))));
+        tasks.push(tokio::spawn(keep(Arc::downgrade(self))));
         let events = self.inner.lock().await.datapath.event_fd().as_fd().try_clone_to_owned();
         match events.and_then(readable) {
             Ok(fd) => tasks.push(tokio::spawn(watch_datapath(Arc::downgrade(self), fd))),
@@ -76,17 +78,7 @@ async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
 async fn watch_namespaces(control: Weak<Control>, mut namespaces: BoxStream<'static, NsEvent>) {
     while let Some(event) = namespaces.next().await {
         let Some(control) = control.upgrade() else { return };
-        let mut inner = control.inner.lock().await;
-        match event {
-            NsEvent::Added(name) => inner.name_leads(&name).await,
-            // Also when the name stands for another namespace by now.
-            NsEvent::Removed(name) => {
-                if let Ok(name) = name.parse() {
-                    inner.forget_identity(&name);
-                }
-                inner.name_lost(&name).await;
-            }
-        }
+        control.inner.lock().await.namespace_changed(event).await;
     }
 }
 
@@ -137,6 +129,19 @@ fn in_namespace(port: &Port, name: &str) -> bool {
 }
 
 impl Inner {
+    async fn namespace_changed(&mut self, event: NsEvent) {
+        match event {
+            NsEvent::Added(name) => self.name_leads(&name).await,
+            // Also when the name stands for another namespace by now.
+            NsEvent::Removed(name) => {
+                if let Ok(name) = name.parse() {
+                    self.forget_identity(&name);
+                }
+                self.name_lost(&name).await;
+            }
+        }
+    }
+
     async fn link_changed(&mut self, change: &LinkChange) {
         let near = |live: &LivePort| change.nsid.is_none() && live.near == Some(change.index);
         let inside =
@@ -171,17 +176,24 @@ impl Inner {
         if inside == by_near {
             return;
         }
+        self.look_for_xdp(&port, live).await;
         let told = carries(port.kind, change.up, change.carrier);
         if state_of(&port, &live.ifname, told).0 == live.state {
             return;
         }
-        // What was told is as old as the command that ran meanwhile: the kernel knows better by now.
-        let now = self.carries_now(&port, live).await.ok().flatten();
-        let (state, reason) = state_of(&port, &live.ifname, now.unwrap_or(told));
+        // What was told is as old as the command that ran meanwhile: the kernel knows better by now. Of an interface that is
+        // not there, or can't be looked at, it says nothing.
+        let Ok(Some(now)) = self.carries_now(&port, live).await else {
+            return;
+        };
+        let (state, reason) = state_of(&port, &live.ifname, now);
         self.set_state(&port.name, state, reason);
     }
 
     /// Something happened to the interface of a port: it is looked for, and what has changed is taken note of.
+    ///
+    /// Nothing is believed of what was told. The kernel tells late, and gives the numbers by which it tells, a namespace's id and an
+    /// interface's index, to what is made next.
     async fn follow(&mut self, port: &Port) {
         let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) else {
             return;
@@ -196,14 +208,13 @@ impl Inner {
         match found.await {
             // It can't be told: that does not make it gone.
             Err(error) => tracing::debug!(port = %port.name, "can't look where an interface is: {error}"),
-            Ok(None) => self.interface_gone(port).await,
+            Ok(None) => self.interface_gone(port, "its interface is gone").await,
             Ok(Some((place, nsid))) => self.found_at(port, place, nsid).await,
         }
     }
 
-    async fn interface_gone(&mut self, port: &Port) {
-        self.lose(|other| other.name == port.name, "its interface is gone")
-            .await;
+    async fn interface_gone(&mut self, port: &Port, reason: &str) {
+        self.lose(|other| other.name == port.name, reason).await;
         if port.kind == PortKind::Device {
             // It may be back under another index before we hear that the old one is gone.
             self.reattach_missing(|other| other.name == port.name).await;
@@ -279,21 +290,34 @@ impl Inner {
 
     /// A name leads to a namespace: what waits for it is made there.
     async fn name_leads(&mut self, name: &str) {
-        // The namespace that it led to before goes on without it, but the name is what the port was given.
-        let left_behind: Vec<_> = self
-            .ports
-            .iter()
-            .filter(|(_, live)| live.unnamed && live.moved.is_none())
-            .map(|(name, _)| name.clone())
-            .collect();
         let here = |port: &Port| in_namespace(port, name);
-        self.lose(
-            |port| here(port) && left_behind.contains(&port.name),
-            "its namespace has another name",
-        )
-        .await;
+        // The namespace that it led to before goes on without it, but the name is what the port was given.
+        let unnamed = |port: &&Port| {
+            let live = self.ports.get(&port.name);
+            here(port) && live.is_some_and(|live| live.unnamed && live.moved.is_none())
+        };
+        for port in self.state.lab.ports.iter().filter(unnamed).cloned().collect::<Vec<_>>() {
+            if self.is_at_home(&port).await {
+                // It is that namespace again.
+                self.ports.entry(port.name).and_modify(|live| live.unnamed = false);
+            } else {
+                self.lose(|other| other.name == port.name, "its namespace has another name")
+                    .await;
+            }
+        }
         self.reattach_missing(here).await;
         self.reattach_cables(name).await;
+    }
+
+    /// Whether the interface of a port is in the namespace that the port was given.
+    async fn is_at_home(&self, port: &Port) -> bool {
+        let Some(live) = self.ports.get(&port.name) else {
+            return false;
+        };
+        match (self.find_netns_of(port), self.place_of(port, live).await) {
+            (Ok(Some(wanted)), Ok(Some(place))) => wanted.id() == place.netns.id(),
+            _ => false,
+        }
     }
 
     /// A name leads nowhere any more, or elsewhere. Where processes live on in the namespace its ports stay as long as they do; where
@@ -319,7 +343,11 @@ impl Inner {
             };
             let lives = match self.place_of(&port, live).await {
                 Ok(Some(place)) => self.lives(place.netns.id()),
-                Ok(None) => false,
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
+            let lives = match lives {
+                Ok(lives) => lives,
                 // Of a veth: neither a name nor a process leads to its far end any more.
                 Err(error) if error.source.kind() == ErrorKind::NotFound => false,
                 // What can't be told has not gone for that.
@@ -335,8 +363,12 @@ impl Inner {
                     // The one that it was made in is still there.
                     self.deleted(name).await;
                 }
-            } else if let Some(live) = self.ports.get_mut(name) {
-                live.unnamed = true;
+                continue;
+            }
+            // What was told may be of the namespace before.
+            let unnamed = !self.is_at_home(&port).await;
+            if let Some(live) = self.ports.get_mut(name) {
+                live.unnamed = unnamed;
             }
         }
     }
@@ -352,29 +384,34 @@ impl Inner {
     async fn look_again(&mut self) {
         for port in self.state.lab.ports.clone() {
             self.follow(&port).await;
+            if let Some(live) = self.ports.get(&port.name) {
+                self.look_for_xdp(&port, live).await;
+            }
         }
         self.reattach_missing(|_| true).await;
     }
 
     async fn datapath_event(&mut self, event: DatapathEvent) {
         match event {
-            DatapathEvent::Learned { switch, mac, port } => {
-                if let (Some(switch), Some(port)) = (self.switch_name(switch), self.port_name(port)) {
+            DatapathEvent::Learned { mac, port } => {
+                if let Some(port) = self.port_name(port)
+                    && let Some(switch) = self.switch_of(&port)
+                {
                     self.emit(EventKind::FdbLearned { switch, mac, port });
                 }
             }
-            DatapathEvent::Moved {
-                switch,
-                mac,
-                vlan,
-                from,
-                to,
-            } => {
-                self.station_moved(switch, (vlan, mac), from, to).await;
-                let ports = (self.port_name(from), self.port_name(to));
-                if let (Some(switch), (Some(from), Some(to))) = (self.switch_name(switch), ports) {
-                    self.emit(EventKind::FdbMoved { switch, mac, from, to });
-                }
+            DatapathEvent::Moved { mac, vlan, from, to } => {
+                let (Some(from_name), Some(to_name)) = (self.port_name(from), self.port_name(to)) else {
+                    return;
+                };
+                let Some(switch) = self.switch_of(&to_name) else { return };
+                self.station_moved(&switch, (vlan, mac), from, to).await;
+                self.emit(EventKind::FdbMoved {
+                    switch,
+                    mac,
+                    from: from_name,
+                    to: to_name,
+                });
             }
             DatapathEvent::LimitReached { port } => {
                 if let Some(name) = self.port_name(port) {
@@ -382,30 +419,40 @@ impl Inner {
                 }
             }
             DatapathEvent::Edited => self.fit_frame_sizes().await,
-            DatapathEvent::LoopFound { sent, received } => self.loop_found(sent, received).await,
-            DatapathEvent::PortFailed { port, serial, errno } => {
+            DatapathEvent::LoopFound { sent, nonce, received } => self.loop_found(sent, nonce, received).await,
+            DatapathEvent::PortFailed { port, errno } => {
                 // One that was lost and is back already had the index before.
-                if let Some(name) = self.port_name(port).filter(|_| self.datapath.is_same(port, serial)) {
-                    let error = std::io::Error::from_raw_os_error(errno);
-                    self.lose(
-                        |port| port.name == name,
-                        &format!("its interface can't be read: {error}"),
-                    )
-                    .await;
-                    self.deleted(&name).await;
+                if let Some(name) = self.port_name(port) {
+                    self.port_failed(&name, &std::io::Error::from_raw_os_error(errno)).await;
                 }
             }
         }
     }
 
-    pub(super) fn switch_name(&self, id: SwitchId) -> Option<SwitchName> {
-        self.switches
-            .iter()
-            .find(|(_, other)| **other == id)
-            .map(|(name, _)| name.clone())
+    /// Nothing comes from a port any more. That its interface is gone is one of the reasons there may be.
+    async fn port_failed(&mut self, name: &PortName, error: &std::io::Error) {
+        let reason = format!("its interface can't be read: {error}");
+        let (Some(port), Some(live)) = (self.port_of_lab(name).cloned(), self.ports.get(name)) else {
+            return;
+        };
+        if matches!(self.carries_now(&port, live).await, Ok(None)) {
+            self.interface_gone(&port, &reason).await;
+            return;
+        }
+        // Nothing is taken apart, and it is opened anew soon.
+        tracing::warn!(port = %name, "port {name}: {reason}");
+        self.release(&port);
+        self.set_state(name, PortState::Missing, Some(reason));
+        self.try_again_later(name);
     }
 
-    pub(super) fn port_name(&self, id: PortId) -> Option<PortName> {
+    /// The switch of a port of the lab.
+    pub(super) fn switch_of(&self, port: &PortName) -> Option<SwitchName> {
+        self.port_of_lab(port).map(|port| port.switch.clone())
+    }
+
+    /// The port of the lab that is this very one now.
+    pub(super) fn port_name(&self, id: PortRef) -> Option<PortName> {
         self.ports
             .iter()
             .find(|(_, live)| live.id == Some(id))
@@ -459,16 +506,17 @@ impl Inner {
             .filter(|port| which(port))
             .cloned()
             .collect();
+        let devices = self.state.devices.clone();
         for port in ports {
             match self.attach(&port, Adopt::Yes).await {
                 Ok(()) => self.tell_back(&port),
                 Err(error) => {
                     tracing::debug!(%error, "the port is still missing");
-                    self.ports
-                        .insert(port.name.clone(), LivePort::missing(error.to_string()));
+                    self.still_missing(&port, &error);
                 }
             }
         }
+        self.keep_devices(&devices);
     }
 
     async fn reattach_cables(&mut self, namespace: &str) {
@@ -481,5 +529,164 @@ impl Inner {
                 tracing::debug!(%error, "a cable is still missing");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vswitch_api::request::ChangeOptions;
+
+    use super::*;
+    use crate::control::ControlConfig;
+    use crate::kernel::sandboxed;
+
+    const NOT_DRY: ChangeOptions = ChangeOptions {
+        dry_run: false,
+        idempotent: false,
+    };
+
+    async fn start() -> Arc<Control> {
+        std::fs::create_dir("/run/vswitch").unwrap();
+        let config = ControlConfig {
+            run_dir: "/run/vswitch".into(),
+            state_dir: "/run/state".into(),
+            netns_dir: "/run/netns".into(),
+            workers: 1,
+            cpus: Vec::new(),
+            spin_us: 0,
+            fastpath: true,
+            big_tcp: true,
+            recover: false,
+        };
+        Control::start(config).await.unwrap()
+    }
+
+    async fn add(control: &Control, name: &str, kind: PortKind) {
+        let port = Port::new(name.parse().unwrap(), "main".parse().unwrap(), kind);
+        control.add_port(port, NOT_DRY).await.unwrap();
+    }
+
+    /// What the kernel says when the interface of a port goes.
+    fn gone(live: &LivePort) -> LinkChange {
+        LinkChange {
+            nsid: live.nsid.filter(|_| live.near.is_none()),
+            index: live.near.or(live.inside).unwrap(),
+            name: live.ifname.clone(),
+            mtu: live.mtu,
+            up: false,
+            carrier: false,
+            gone: true,
+        }
+    }
+
+    const KINDS: [(&str, PortKind); 2] = [("red", PortKind::Veth), ("green", PortKind::Tap)];
+
+    /// Word of the namespace before, which had the same id and index, comes when the port is long there (fault E11).
+    #[test]
+    fn late_word_of_something_that_is_gone_does_not_make_its_successor_missing() {
+        sandboxed(async || {
+            let control = start().await;
+            for (name, kind) in KINDS {
+                add(&control, name, kind).await;
+                let mut inner = control.inner.lock().await;
+                let port: PortName = name.parse().unwrap();
+                let told = gone(&inner.ports[&port]);
+                inner.link_changed(&told).await;
+                assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: {told:?}");
+                let quiet = LinkChange { gone: false, ..told };
+                inner.link_changed(&quiet).await;
+                assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: {quiet:?}");
+                inner.namespace_changed(NsEvent::Removed(name.to_owned())).await;
+                assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: its namespace");
+                inner.look_again().await;
+                assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: another look");
+            }
+        });
+    }
+
+    #[test]
+    fn word_of_something_that_is_gone_is_believed_when_it_is() {
+        sandboxed(async || {
+            let control = start().await;
+            for (name, kind) in KINDS {
+                add(&control, name, kind).await;
+                let mut inner = control.inner.lock().await;
+                let port: PortName = name.parse().unwrap();
+                let told = gone(&inner.ports[&port]);
+                let netns = inner.open_namespace(&name.parse().unwrap()).unwrap();
+                let inside = inner.ports[&port].inside.unwrap();
+                let id = inner.ports[&port].id;
+                netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
+                inner.link_changed(&told).await;
+                // It was lost, and made again at once.
+                assert_eq!(inner.ports[&port].state, PortState::Up, "{name}");
+                assert_ne!(inner.ports[&port].id, id, "{name}");
+                // The second time it is not made again at once.
+                let told = gone(&inner.ports[&port]);
+                let inside = inner.ports[&port].inside.unwrap();
+                netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
+                inner.link_changed(&told).await;
+                assert_eq!(inner.ports[&port].state, PortState::Missing, "{name}");
+            }
+        });
+    }
+
+    /// What was told of a port that is gone does nothing to the one that has its index by now (review B7).
+    #[test]
+    fn events_of_a_port_that_is_gone_are_not_its_successor_s() {
+        sandboxed(async || {
+            let control = start().await;
+            let shuts = |name: &str| {
+                let mut port = Port::new(name.parse().unwrap(), "main".parse().unwrap(), PortKind::Veth);
+                port.learning.limit = Some(1);
+                port.learning.beyond = vswitch_api::policy::BeyondLimit::Shut;
+                port
+            };
+            let name = |name: &str| name.parse::<PortName>().unwrap();
+            control.add_port(shuts("stays"), NOT_DRY).await.unwrap();
+            control.add_port(shuts("gone"), NOT_DRY).await.unwrap();
+            let (stays, gone) = {
+                let inner = control.inner.lock().await;
+                (
+                    inner.ports[&name("stays")].id.unwrap(),
+                    inner.ports[&name("gone")].id.unwrap(),
+                )
+            };
+            control.remove_port(&name("gone"), NOT_DRY).await.unwrap();
+            control.add_port(shuts("next"), NOT_DRY).await.unwrap();
+            let mut inner = control.inner.lock().await;
+            let next = inner.ports[&name("next")].id.unwrap();
+            assert_eq!((next.id, next == gone), (gone.id, false));
+            let mac = vswitch_api::Mac([2, 0, 0, 0, 0, 1]);
+            let moved = |from, to| DatapathEvent::Moved { mac, vlan: 0, from, to };
+            let mut events = vec![
+                DatapathEvent::LimitReached { port: gone },
+                DatapathEvent::PortFailed { port: gone, errno: 5 },
+                DatapathEvent::Learned { mac, port: gone },
+            ];
+            for _ in 0..1000 {
+                events.extend([moved(gone, stays), moved(stays, gone)]);
+            }
+            for nonce in [0, 1] {
+                for (sent, received) in [(gone, stays), (stays, gone), (next, stays), (stays, next), (next, next)] {
+                    events.push(DatapathEvent::LoopFound { sent, nonce, received });
+                }
+            }
+            let mut told = control.subscribe();
+            for event in events {
+                inner.datapath_event(event).await;
+            }
+            for port in ["stays", "next"] {
+                assert_eq!(inner.ports[&name(port)].state, PortState::Up, "{port}");
+            }
+            // Nor is anybody told of it.
+            inner.datapath_event(DatapathEvent::LimitReached { port: next }).await;
+            assert_eq!(inner.ports[&name("next")].state, PortState::Shut);
+            let first = told.next().await.unwrap().kind;
+            assert!(
+                matches!(&first, EventKind::PortShut { port, .. } if port.as_str() == "next"),
+                "{first:?}"
+            );
+        });
     }
 }

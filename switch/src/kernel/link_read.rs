@@ -17,7 +17,7 @@ use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use vswitch_api::name::Mac;
 
-use super::link::{Link, USUAL_GSO_SIZE};
+use super::link::{GsoSize, Link};
 
 /// The kernel makes no message longer than this (NLMSG_GOODSIZE and the dump size are below).
 const MESSAGE_MAX: usize = 64 << 10;
@@ -27,6 +27,12 @@ const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
 const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
 /// Place of `tx_dropped` in struct rtnl_link_stats64.
 const TX_DROPPED_AT: usize = 7 * size_of::<u64>();
+
+/// Not in the libc crate for every target, as the next ones (linux/if_link.h).
+const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
+const IFLA_XDP_ATTACHED: u16 = 2;
+/// XDP_ATTACHED_DRV, XDP_ATTACHED_HW, XDP_ATTACHED_MULTI: a program that the driver or the hardware runs.
+const BESIDE_THE_STACK: [u8; 3] = [1, 3, 4];
 
 /// Which interfaces are asked for.
 pub(super) enum Wanted<'a> {
@@ -109,9 +115,11 @@ pub(super) fn parse(payload: &[u8]) -> Option<Link> {
         kind: None,
         peer_index: None,
         peer_nsid: None,
-        gso_max_size: USUAL_GSO_SIZE,
+        gso: None,
+        native_xdp: false,
         tx_dropped: 0,
     };
+    let (mut ipv4, mut ipv6) = (None, None);
     for attribute in NlasIterator::new(attributes).flatten() {
         let value = attribute.value();
         match attribute.kind() {
@@ -121,7 +129,14 @@ pub(super) fn parse(payload: &[u8]) -> Option<Link> {
             libc::IFLA_ADDRESS if ethernet => link.mac = value.try_into().ok().map(Mac),
             libc::IFLA_LINK => link.peer_index = Some(number(value)?),
             libc::IFLA_LINK_NETNSID => link.peer_nsid = Some(number(value)?.cast_signed()),
-            libc::IFLA_GSO_MAX_SIZE => link.gso_max_size = number(value)?,
+            libc::IFLA_GSO_MAX_SIZE => ipv6 = Some(number(value)?),
+            IFLA_GSO_IPV4_MAX_SIZE => ipv4 = Some(number(value)?),
+            libc::IFLA_XDP => {
+                let mut infos = NlasIterator::new(value).flatten();
+                let attached = infos.find(|info| info.kind() == IFLA_XDP_ATTACHED);
+                let how = attached.and_then(|info| info.value().first().copied());
+                link.native_xdp = how.is_some_and(|how| BESIDE_THE_STACK.contains(&how));
+            }
             libc::IFLA_CARRIER => link.driver_carrier = value.first() == Some(&1),
             libc::IFLA_STATS64 => {
                 let dropped = value.get(TX_DROPPED_AT..)?.first_chunk()?;
@@ -135,6 +150,7 @@ pub(super) fn parse(payload: &[u8]) -> Option<Link> {
             _ => {}
         }
     }
+    link.gso = ipv4.zip(ipv6).map(|(ipv4, ipv6)| GsoSize { ipv4, ipv6 });
     Some(link)
 }
 

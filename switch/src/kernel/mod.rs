@@ -24,6 +24,8 @@ pub mod netlink;
 pub mod netns;
 pub mod packet;
 pub mod poll;
+mod presence;
+pub mod random;
 pub mod tap;
 mod tc;
 #[cfg(feature = "fastpath")]
@@ -35,13 +37,16 @@ pub mod xsk;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::sandboxed;
 
 pub use address::{AddressScope, KernelRoute};
 pub use announce::announce;
 pub use error::KernelError;
-pub use link::{Link, USUAL_GSO_SIZE, VethPeer};
+pub use link::{GsoSize, Link, VethPeer};
 pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
 pub use names::NsEvent;
 pub use neighbour::Neighbour;
 pub use netlink::Netlink;
-pub use netns::{NamedNamespaces, NetNs, NetNsId, hold_own, with_processes};
+pub use netns::{Found, NamedNamespaces, NetNs, NetNsId, hold_own, with_processes};
+pub use presence::Presence;

@@ -23,6 +23,7 @@ use tokio::io::unix::AsyncFd;
 use super::error::KernelError;
 use super::netns::{NamedNamespaces, NetNs, NetNsId};
 use super::poll::readable;
+use super::presence::Presence;
 
 /// Links that may lead to one another, as many as the kernel follows at most (MAXSYMLINKS).
 const MAX_LINKS: usize = 40;
@@ -120,7 +121,15 @@ impl Watch {
     /// Looks where the names lead. What wakes it was cleared before, so that a change meanwhile wakes it again.
     fn look(&mut self) {
         self.listen();
-        let names = self.names.names();
+        let names = match self.names.names() {
+            Ok(names) => names,
+            // That it can't be told does not make them gone.
+            Err(error) => {
+                tracing::debug!("can't look where names lead: {error}");
+                self.unsure = true;
+                return;
+            }
+        };
         self.unsure = false;
         let mut now = BTreeMap::new();
         let mut processes = std::mem::take(&mut self.processes);
@@ -133,14 +142,14 @@ impl Watch {
                 Some((pid, known.or_else(|| open_process(pid).ok())?))
             });
             match NetNs::open(&path) {
-                Ok(netns) => {
+                Presence::Here(netns) => {
                     now.insert(name, netns.id());
                 }
                 // A link that leads nowhere, or to a process that is just ending, or what is no namespace. Nothing more is to be
                 // heard of that process.
-                Err(error) if error.errno().is_some_and(is_nowhere) => continue,
+                Presence::Gone => continue,
                 // That it can't be told does not make it gone.
-                Err(error) => {
+                Presence::Unknown(error) => {
                     tracing::debug!(name, "can't tell where a name leads: {error}");
                     self.unsure = true;
                     now.extend(self.known.get(&name).map(|id| (name.clone(), *id)));
@@ -175,13 +184,6 @@ impl Watch {
             }
         }
     }
-}
-
-fn is_nowhere(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::ENOENT | Errno::EINVAL | Errno::ESRCH | Errno::ENOTDIR | Errno::ELOOP
-    )
 }
 
 struct Entries(Inotify);

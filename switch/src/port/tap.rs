@@ -28,7 +28,7 @@ impl Tap {
         Ok(Self { queues })
     }
 
-    /// Lets the device outlive its queues.
+    /// Lets the device outlive its queues, until [`Tap::unpersist`]: when it can be told whose it is.
     pub fn persist(&self) -> io::Result<()> {
         tap::set_persistent(&self.queues[0], true)
     }
