@@ -414,6 +414,7 @@ mod tests {
         let own = Pin {
             mac: Some(Vec::new()),
             ip: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+            ..Pin::default()
         };
         assert_eq!(
             serde_json::to_string(&own).unwrap(),
