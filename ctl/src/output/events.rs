@@ -32,6 +32,7 @@ fn describe(kind: &EventKind) -> String {
             state,
             reason: Some(reason),
         } => format!("{port} {}: {reason}", state.as_str()),
+        EventKind::PortChanged { port, what } => format!("{port}: {what}"),
         EventKind::NamespaceAdded { namespace } | EventKind::NamespaceRemoved { namespace } => namespace.to_string(),
         EventKind::AddressAdded { port, address } => format!("{address} to {port}"),
         EventKind::AddressRemoved { port, address } => format!("{address} from {port}"),

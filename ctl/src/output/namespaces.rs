@@ -61,26 +61,30 @@ pub fn page(style: Style, view: &NamespaceView) -> String {
         };
         links.toned_row([
             (link.ifindex.to_string(), None),
-            (link.name.clone(), None),
+            (units::printable(&link.name), None),
             (link.state.clone(), Some(tone)),
             (units::or_dash(link.mac.as_ref()), None),
             (link.mtu.to_string(), None),
             (units::or_dash(link.port.as_ref()), None),
         ]);
         for address in &link.addresses {
-            addresses.row([address.clone(), link.name.clone()]);
+            addresses.row([address.clone(), units::printable(&link.name)]);
         }
     }
     let mut routes = Table::new(style, &[word("ROUTE"), word("VIA"), word("LINK")]);
     for route in &view.routes {
-        routes.row([route.to.clone(), units::or_dash(route.via.as_ref()), route.dev.clone()]);
+        routes.row([
+            route.to.clone(),
+            units::or_dash(route.via.as_ref()),
+            units::printable(&route.dev),
+        ]);
     }
     let mut neighbours = Table::new(style, &[word("NEIGHBOUR"), word("MAC"), word("LINK"), word("STATE")]);
     for neighbour in &view.neighbours {
         neighbours.row([
             neighbour.ip.clone(),
             units::or_dash(neighbour.mac.as_ref()),
-            neighbour.dev.clone(),
+            units::printable(&neighbour.dev),
             neighbour.state.clone(),
         ]);
     }

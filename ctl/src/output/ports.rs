@@ -41,8 +41,9 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         ];
         let switch = switch.then(|| (view.port.switch.to_string(), None));
         table.toned_row(switch.into_iter().chain(cells));
-        if let Some(reason) = &view.reason {
-            reasons += &format!("{}: {reason}\n", view.port.name);
+        let notes = view.reason.clone().into_iter().chain(changed(view));
+        for note in notes {
+            reasons += &format!("{}: {note}\n", view.port.name);
         }
     }
     table.render() + &reasons
@@ -56,7 +57,13 @@ pub fn page(style: Style, view: &PortView) -> String {
     page.line("state", state(style, view));
     page.line("interface", interface(view));
     page.line("MAC", units::or_dash(port.mac.as_ref()));
-    page.line("MTU", units::or_dash(port.mtu.as_ref()));
+    page.line(
+        "MTU",
+        match view.mtu_wanted {
+            Some(wanted) => format!("{} (it was set to {wanted})", units::or_dash(port.mtu.as_ref())),
+            None => units::or_dash(port.mtu.as_ref()),
+        },
+    );
     page.list("addresses", &port.addresses);
     page.list("routes", port.routes.iter().map(route));
     page.line("offload", offload(view));
@@ -257,8 +264,23 @@ fn place(view: &PortView) -> String {
     }
 }
 
+/// What somebody else has changed of its interface, a sentence each.
+fn changed(view: &PortView) -> Vec<String> {
+    let name = units::or_dash(view.port.ifname.as_ref());
+    let moved = view.moved_to.as_ref();
+    let moved = moved.map(|place| format!("interface {name} was moved to {place}"));
+    let mtu = view.mtu_wanted.map(|wanted| {
+        let mtu = units::or_dash(view.port.mtu.as_ref());
+        format!("interface {name} has an MTU of {mtu}, but was set to {wanted}")
+    });
+    moved.into_iter().chain(mtu).collect()
+}
+
 fn interface(view: &PortView) -> String {
     let name = units::or_dash(view.port.ifname.as_ref());
+    if let Some(place) = &view.moved_to {
+        return format!("{name}, moved to {place}");
+    }
     match (&view.port.namespace, view.port.kind) {
         (Some(namespace), _) => format!("{name} in namespace {namespace}"),
         (None, PortKind::Device | PortKind::Internal) => format!("{name} of the host"),

@@ -86,6 +86,24 @@ pub fn reserved(reserved: ReservedMulticast) -> &'static str {
     }
 }
 
+/// A name that others chose, such that it can't change the terminal that it is printed on.
+pub fn printable(name: &str) -> String {
+    // Controls, and what turns the direction of the text or can't be seen (Unicode's Cf, as far as a name may have it).
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        if hidden(c) {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -57,6 +57,13 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Somebody else has renamed or moved the interface of a port, or changed its MTU.
+    PortChanged {
+        /// Its name.
+        port: PortName,
+        /// What it has now.
+        what: String,
+    },
     /// A namespace was made.
     NamespaceAdded {
         /// Its name.

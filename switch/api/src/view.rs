@@ -109,6 +109,12 @@ pub struct PortView {
     /// Why it does not, where there is more to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The MTU that it was set to, where its interface has another by now (which is the one that counts).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_wanted: Option<u32>,
+    /// Where its interface is, if somebody has moved it out of the namespace that it was made in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<String>,
     /// Seconds since the state last changed.
     pub state_secs: u64,
     /// Queues between the kernel and the daemon.

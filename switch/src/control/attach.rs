@@ -9,9 +9,9 @@ use futures::{StreamExt, stream};
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Port, PortKind};
 
-use super::complete::ifname;
 use super::fdb::fdb_key;
-use super::interface::{announce_all, configure, mtu, vanished};
+use super::interface::{announce_all, configure, vanished, wanted_mtu};
+use super::place::Place;
 use super::policy::port_settings;
 use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
@@ -103,14 +103,15 @@ impl Inner {
     ) -> Result<(), ApiError> {
         match result {
             Ok(live) => {
-                let (inside, mac) = (live.inside, live.mac);
+                let inside = self.where_inside(port, &live).await;
+                let mac = live.mac;
                 self.ports.insert(port.name.clone(), live);
                 self.restore_static_entries(port);
                 if !self.mirrors.is_empty() {
                     self.publish_mirrors();
                 }
-                if let (Ok(netns), Some(inside), Some(mac)) = (self.netns_of(port), inside, mac) {
-                    announce_all(&netns, inside, mac, port.addresses.iter()).await;
+                if let (Ok(Some((netns, index))), Some(mac)) = (inside, mac) {
+                    announce_all(&netns, index, mac, port.addresses.iter()).await;
                 }
                 Ok(())
             }
@@ -138,7 +139,7 @@ impl Inner {
         let netns = self.netns_of(port)?;
         let own = self.own.netlink().await.map_err(failed)?;
         let mut refused = None;
-        let (io, near, link) = match (port.kind, device) {
+        let (io, near, Place { netns, link }) = match (port.kind, device) {
             (
                 _,
                 Some(TakenDevice {
@@ -149,16 +150,16 @@ impl Inner {
                 }),
             ) => {
                 refused = xdp_refused;
-                (io, near, link)
+                (io, near, Place { netns, link })
             }
             (PortKind::Veth, None) => {
-                let (near, link) = self.make_veth(port, &netns, &own, adopt, made).await?;
-                let io = self.open_near_end(port, &near, &link, &own).await.map_err(failed)?;
-                (io, Some(near.index), link)
+                let (near, place) = self.make_veth(port, &netns, &own, adopt, made).await?;
+                let io = self.open_near_end(port, &near, &place.link, &own).await;
+                (io.map_err(failed)?, Some(near.index), place)
             }
             (PortKind::Tap | PortKind::Internal | PortKind::Device, None) => {
-                let (io, link) = self.make_tap(port, &netns, adopt, made).await?;
-                (io, None, link)
+                let (io, place) = self.make_tap(port, &netns, &own, adopt, made).await?;
+                (io, None, place)
             }
         };
         // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once.
@@ -184,16 +185,10 @@ impl Inner {
                     .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
             }
         }
-        // A veth port is watched by its near end, the others where they are.
-        let nsid = match port.kind {
-            PortKind::Veth => None,
-            _ => Some(own.nsid_of(&netns).await.map_err(failed)?),
-        };
+        let nsid = own.nsid_of(&netns).await.map_err(failed)?;
         // What it was before it was configured does not count.
-        let mtu = match port.kind {
-            PortKind::Device => port.mtu.unwrap_or(link.mtu),
-            PortKind::Veth | PortKind::Tap | PortKind::Internal => mtu(port),
-        };
+        let mtu = wanted_mtu(port).unwrap_or(link.mtu);
+        let (moved, unnamed) = self.moved(port, &netns);
         let setup = PortSetup {
             switch,
             io,
@@ -212,7 +207,10 @@ impl Inner {
             since: Instant::now(),
             near,
             inside: Some(link.index),
-            nsid,
+            nsid: Some(nsid),
+            ifname: link.name,
+            moved,
+            unnamed,
             mac: port.mac.or(link.mac),
             mtu,
             gso: link.gso,
@@ -220,25 +218,25 @@ impl Inner {
             shut: None,
         };
         let carries = self.carries_now(port, &live).await?;
-        (live.state, live.reason) = state_of(port, carries.ok_or_else(|| vanished(port))?);
+        (live.state, live.reason) = state_of(port, &live.ifname, carries.ok_or_else(|| vanished(port))?);
         Ok(live)
     }
 
     /// Whether the interface of a port carries frames, as the kernel has it now; none if it is not there.
     pub(super) async fn carries_now(&self, port: &Port, live: &LivePort) -> Result<Option<bool>, ApiError> {
-        let (netns, name, index) = match live.watched_near() {
-            near @ Some(_) => (self.own.clone(), port.name.to_string(), near),
-            None => (self.netns_of(port)?, ifname(port).to_string(), live.inside),
+        let link = async {
+            match live.near.filter(|_| port.kind == PortKind::Veth) {
+                Some(near) => self.own.netlink().await?.link_by_index(near).await,
+                None => Ok(self.place_of(port, live).await?.map(|place| place.link)),
+            }
         };
-        let link = async { netns.netlink().await?.link_by_name(&name).await };
         let link = link
             .await
             .map_err(|error| text::kernel(text::port(&port.name), &error))?;
-        let link = link.filter(|link| Some(link.index) == index);
         Ok(link.map(|link| carries(port.kind, link.up, link.carrier)))
     }
 
-    /// The namespace of the interface that the port's user sees.
+    /// The namespace that the interface of a port is to be in.
     pub(super) fn netns_of(&self, port: &Port) -> Result<NetNs, ApiError> {
         match &port.namespace {
             Some(name) => self.open_namespace(name),
@@ -263,7 +261,7 @@ impl Inner {
                     Ok(())
                 }
                 Made::NearEnd => self.delete_near_end(port).await,
-                Made::Tap => self.delete_tap(port, |_| true).await,
+                Made::Tap => self.delete_tap(port).await,
                 Made::Ingress => self.release_device(port).await,
             };
             if let Err(error) = result {
@@ -298,7 +296,7 @@ pub(super) fn carries(kind: PortKind, up: bool, carrier: bool) -> bool {
 }
 
 /// The state of a port that is there, and the reason if it carries nothing though it is to.
-pub(super) fn state_of(port: &Port, carries: bool) -> (PortState, Option<String>) {
+pub(super) fn state_of(port: &Port, ifname: &str, carries: bool) -> (PortState, Option<String>) {
     match (port.up, carries) {
         (false, _) => (PortState::Down, None),
         (true, true) => (PortState::Up, None),
@@ -308,7 +306,10 @@ pub(super) fn state_of(port: &Port, carries: bool) -> (PortState, Option<String>
             } else {
                 "is down"
             };
-            (PortState::NoCarrier, Some(format!("interface {} {what}", ifname(port))))
+            (
+                PortState::NoCarrier,
+                Some(format!("interface {} {what}", ifname.escape_debug())),
+            )
         }
     }
 }

@@ -10,7 +10,7 @@ use super::condition::{Editing, Subject};
 use super::detach::gone_is_fine;
 use super::interface::{add_route, routes_in_order};
 use super::{Control, Inner, text};
-use crate::kernel::{KernelError, Link, VethPeer};
+use crate::kernel::{KernelError, Link, Netlink, VethPeer};
 
 impl Control {
     /// Joins two namespaces, once more if they are joined already.
@@ -107,8 +107,8 @@ impl Inner {
         let (a_nl, b_nl) = (a.netlink().await.map_err(failed)?, b.netlink().await.map_err(failed)?);
         let (a_name, b_name) = (name(&cable.a), name(&cable.b));
         let mtu = cable.mtu.unwrap_or(DEFAULT_MTU);
-        let a_link = a_nl.link_by_name(a_name).await.map_err(failed)?;
-        let b_link = b_nl.link_by_name(b_name).await.map_err(failed)?;
+        let a_link = find_end(&a_nl, &cable.a).await.map_err(failed)?;
+        let b_link = find_end(&b_nl, &cable.b).await.map_err(failed)?;
         let joined = |a: &Link, b: &Link| a.peer_index == Some(b.index) && b.peer_index == Some(a.index);
         match (&a_link, &b_link) {
             (Some(a_link), Some(b_link)) if adopt == Adopt::Yes && joined(a_link, b_link) => {}
@@ -151,8 +151,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes a cable; one that is gone already, with its namespace or without, is removed enough. Another interface that
-    /// has its name by now is told from it by the MAC address.
+    /// Removes a cable; one that is gone already, with its namespace or without, is removed enough. It is known by its MAC address,
+    /// whatever it is called by now; another interface may have its name.
     pub(super) async fn detach_cable(&mut self, cable: &Cable, warnings: &mut Vec<String>) {
         for end in [&cable.a, &cable.b] {
             let removed = async {
@@ -160,10 +160,8 @@ impl Inner {
                     return Ok(());
                 };
                 let nl = netns.netlink().await?;
-                match nl.link_by_name(name(end)).await? {
-                    Some(link) if link.kind.as_deref() == Some("veth") && link.mac == end.mac => {
-                        gone_is_fine(nl.delete_link(link.index).await)
-                    }
+                match find_end(&nl, end).await? {
+                    Some(link) if is_end(&link, end) => gone_is_fine(nl.delete_link(link.index).await),
                     _ => Ok(()),
                 }
             };
@@ -183,8 +181,22 @@ fn name(end: &CableEnd) -> &str {
     end.ifname.as_ref().map_or("eth0", |name| name.as_str())
 }
 
-async fn configure_end(nl: &crate::kernel::Netlink, end: &CableEnd, mtu: u32) -> Result<(), KernelError> {
-    let Some(link) = nl.link_by_name(name(end)).await? else {
+fn is_end(link: &Link, end: &CableEnd) -> bool {
+    link.kind.as_deref() == Some("veth") && link.mac == end.mac
+}
+
+/// The interface of an end, whatever it is called by now; else the one that has its name.
+pub(super) async fn find_end(nl: &Netlink, end: &CableEnd) -> Result<Option<Link>, KernelError> {
+    let links = nl.links().await?;
+    let named = |link: &&Link| link.name == name(end);
+    let own = links.iter().filter(|link| is_end(link, end));
+    // Of two with that address the one that is called so.
+    let own = own.min_by_key(|link| !named(link));
+    Ok(own.or_else(|| links.iter().find(named)).cloned())
+}
+
+async fn configure_end(nl: &Netlink, end: &CableEnd, mtu: u32) -> Result<(), KernelError> {
+    let Some(link) = find_end(nl, end).await? else {
         return Err(KernelError::new(
             format!("look up {}", name(end)),
             std::io::Error::from_raw_os_error(libc::ENODEV),

@@ -330,8 +330,8 @@ impl Inner {
                 }
             }
             Step::ChangePort { before, after } => {
-                if let Err(error) = self.change(before, after).await {
-                    if let Err(error) = Box::pin(self.change(after, before)).await {
+                if let Err(error) = self.change(before, after, warnings).await {
+                    if let Err(error) = Box::pin(self.change(after, before, &mut Vec::new())).await {
                         tracing::error!("can't undo a change of a port: {error}");
                     }
                     return Err(error);

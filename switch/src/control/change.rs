@@ -5,6 +5,7 @@ use vswitch_api::{ApiError, EventKind, IfAddr, Port, PortKind, Route};
 use super::attach::state_of;
 use super::detach::gone_is_fine;
 use super::interface::{add_addresses, announce_all, mtu};
+use super::place::Place;
 use super::{Inner, LivePort, text, traffic};
 use crate::datapath::PortRef;
 use crate::kernel::{KernelError, Netlink};
@@ -13,12 +14,17 @@ use crate::port::{PortIo, XdpPort};
 impl Inner {
     /// Makes a port that is there what it is wanted to be: traffic settings, MTU, up or down, offloads, addresses, routes.
     /// On an error some may be changed: the caller carries out the inverse change.
-    pub(super) async fn change(&mut self, before: &Port, after: &Port) -> Result<(), ApiError> {
+    pub(super) async fn change(
+        &mut self,
+        before: &Port,
+        after: &Port,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
         let object = text::port(&after.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let live = self.ports.get(&after.name);
-        let Some((id, inside, near)) = live.and_then(|live| Some((live.id?, live.inside?, live.near))) else {
-            // Missing: it is made as it is wanted when it is back.
+        let Some((id, near)) = live.and_then(|live| Some((live.id?, live.near))) else {
+            self.say_missing(after, warnings);
             return Ok(());
         };
         if traffic::setup(before) != traffic::setup(after) {
@@ -30,7 +36,17 @@ impl Inner {
             self.update_in_datapath(after);
             return Ok(());
         }
-        let netns = self.netns_of(after)?;
+        let place = match self.ports.get(&after.name) {
+            Some(live) => self.place_of(before, live).await.map_err(failed)?,
+            None => None,
+        };
+        let Some(Place { netns, link }) = place else {
+            // It has just gone, and we hear of it here first.
+            self.lose(|port| port.name == after.name, "its interface is gone").await;
+            self.say_missing(after, warnings);
+            return Ok(());
+        };
+        let inside = link.index;
         let nl = netns.netlink().await.map_err(failed)?;
         let wanted_mtu = match after.kind {
             PortKind::Device => after
@@ -59,7 +75,7 @@ impl Inner {
             }
         }
         if before.up != after.up {
-            self.switch_carrier(after, near, id).await?;
+            self.switch_carrier(after, near, inside, id, warnings).await?;
         }
         // All of them, as an MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
         change_addresses(&nl, inside, before, after).await.map_err(failed)?;
@@ -75,7 +91,7 @@ impl Inner {
                 Some(live) => self.carries_now(after, live).await?,
                 None => None,
             };
-            let (state, reason) = state_of(after, carries.unwrap_or(false));
+            let (state, reason) = state_of(after, &link.name, carries.unwrap_or(false));
             self.set_state(&after.name, state, reason);
         }
         if let Some(mac) = after.mac {
@@ -107,8 +123,25 @@ impl Inner {
         Ok(())
     }
 
-    /// Shows the user of the port a carrier or none.
-    async fn switch_carrier(&self, port: &Port, near: Option<u32>, id: PortRef) -> Result<(), ApiError> {
+    /// A port that is missing is made as it is wanted when it is back.
+    fn say_missing(&self, port: &Port, warnings: &mut Vec<String>) {
+        let reason = self.ports.get(&port.name).and_then(|live| live.reason.as_deref());
+        let reason = reason.unwrap_or("its interface is not there");
+        warnings.push(format!(
+            "port \"{}\" is missing ({reason}): it gets what was set when it is back",
+            port.name
+        ));
+    }
+
+    /// Shows whoever is behind the port a carrier or none.
+    async fn switch_carrier(
+        &self,
+        port: &Port,
+        near: Option<u32>,
+        inside: u32,
+        id: PortRef,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         if let Some(near) = near.filter(|_| port.kind == PortKind::Veth) {
@@ -119,6 +152,21 @@ impl Inner {
                 own.set_down(near).await
             }
             .map_err(failed)?;
+        }
+        if port.kind == PortKind::Device {
+            let home = self.home.netlink().await.map_err(failed)?;
+            if port.up {
+                home.set_up(inside).await.map_err(failed)?;
+            } else {
+                home.set_down(inside).await.map_err(failed)?;
+                let link = home.link_by_index(inside).await.map_err(failed)?;
+                if let Some(link) = link.filter(|link| link.driver_carrier) {
+                    warnings.push(format!(
+                        "port \"{}\": interface {} is down, but its driver keeps the carrier: the far end may not notice",
+                        port.name, link.name
+                    ));
+                }
+            }
         }
         if let Some(PortIo::Tap(tap)) = self.datapath.io(id).as_deref() {
             tap.set_carrier(port.up)

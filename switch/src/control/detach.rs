@@ -7,7 +7,9 @@ use vswitch_api::{Cable, IfName, Port, PortKind};
 
 use super::complete::ifname;
 use super::fastpath::shadow_name;
+use super::interface::known_device;
 use super::journal::InFlight;
+use super::place::Place;
 use super::plan::namespaces;
 use super::state::DeviceBefore;
 use super::{Inner, text};
@@ -17,17 +19,20 @@ impl Inner {
     /// Takes a port out of the datapath and removes its interface. What is gone already is removed enough; what can't be
     /// removed is told in `warnings` and tried again with the next command; the rest is removed all the same.
     pub(super) async fn detach(&mut self, port: &Port, warnings: &mut Vec<String>) {
+        // While it is attached: then it tells by itself where it is.
+        let tap = match port.kind {
+            PortKind::Tap | PortKind::Internal => self.find_tap(port).await,
+            PortKind::Veth | PortKind::Device => Ok(None),
+        };
         self.release(port);
-        let live = self.ports.remove(&port.name);
-        let result = match port.kind {
-            PortKind::Veth => self.delete_near_end(port).await,
-            PortKind::Tap | PortKind::Internal => {
-                // While the port was missing somebody may have made another of that name.
-                let index = live.and_then(|live| live.inside);
-                let is_its_own = |link: &Link| index == Some(link.index) || (index.is_none() && link.mac == port.mac);
-                self.delete_tap(port, is_its_own).await
-            }
-            PortKind::Device => self.release_device(port).await,
+        self.ports.remove(&port.name);
+        self.retries.remove(&port.name);
+        let result = match (port.kind, tap) {
+            (PortKind::Veth, _) => self.delete_near_end(port).await,
+            (PortKind::Device, _) => self.release_device(port).await,
+            (PortKind::Tap | PortKind::Internal, Ok(None)) => Ok(()),
+            (PortKind::Tap | PortKind::Internal, Ok(Some(place))) => delete_place(place).await,
+            (PortKind::Tap | PortKind::Internal, Err(error)) => Err(error),
         };
         if let Err(error) = result {
             warnings.push(format!(
@@ -147,17 +152,44 @@ impl Inner {
         }
     }
 
-    /// Deletes the TAP device of a port, if what has its name is one, and its own.
-    pub(super) async fn delete_tap(&self, port: &Port, is_its_own: impl Fn(&Link) -> bool) -> Result<(), KernelError> {
+    /// Deletes the TAP device of a port.
+    pub(super) async fn delete_tap(&self, port: &Port) -> Result<(), KernelError> {
+        match self.find_tap(port).await? {
+            Some(place) => delete_place(place).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The TAP device of a port, wherever it is; of a missing one, what is left where it was to be. While the port was missing
+    /// somebody may have made another of that name.
+    async fn find_tap(&self, port: &Port) -> Result<Option<Place>, KernelError> {
+        if let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) {
+            return self.place_of(port, live).await;
+        }
         let Some(netns) = self.find_netns_of(port)? else {
+            return Ok(None);
+        };
+        let links = netns.links_once().await?;
+        let mut taps = links.into_iter().filter(|link| link.kind.as_deref() == Some("tun"));
+        let link = taps.find(|link| {
+            self.made_in(port, link).is_some() || (link.name == ifname(port).as_str() && link.mac == port.mac)
+        });
+        Ok(link.map(|link| Place { netns, link }))
+    }
+
+    /// Deletes what a command that was changing the place of a port left in the other place.
+    pub(super) async fn delete_left_tap(&self, noted: &Port) -> Result<(), KernelError> {
+        let Some(netns) = self.find_netns_of(noted)? else {
             return Ok(());
         };
-        let inside = netns.netlink().await?;
-        match inside.link_by_name(ifname(port).as_str()).await? {
-            Some(link) if link.kind.as_deref() == Some("tun") && is_its_own(&link) => {
-                gone_is_fine(inside.delete_link(link.index).await)
-            }
-            _ => Ok(()),
+        let nl = netns.netlink().await?;
+        let link = nl.link_by_name(ifname(noted).as_str()).await?;
+        let ours = |link: &Link| {
+            link.kind.as_deref() == Some("tun") && (self.made_in(noted, link).is_some() || link.mac == noted.mac)
+        };
+        match link.filter(ours) {
+            Some(link) => gone_is_fine(nl.delete_link(link.index).await),
+            None => Ok(()),
         }
     }
 
@@ -170,7 +202,7 @@ impl Inner {
 
     pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
         let home = self.home.netlink().await?;
-        let Some(link) = home.link_by_name(ifname(port).as_str()).await? else {
+        let Some(link) = known_device(port, before, &home).await? else {
             return self.delete_near_end(port).await;
         };
         gone_is_fine(home.undrop_ingress(link.index).await)?;
@@ -182,11 +214,20 @@ impl Inner {
         if before.promiscuous != link.promiscuous {
             gone_is_fine(home.set_promiscuous(link.index, before.promiscuous).await)?;
         }
-        if !before.up {
-            gone_is_fine(home.set_down(link.index).await)?;
+        if before.up != link.up {
+            let back = if before.up {
+                home.set_up(link.index).await
+            } else {
+                home.set_down(link.index).await
+            };
+            gone_is_fine(back)?;
         }
         Ok(())
     }
+}
+
+async fn delete_place(place: Place) -> Result<(), KernelError> {
+    gone_is_fine(place.netns.netlink().await?.delete_link(place.link.index).await)
 }
 
 pub(super) fn gone_is_fine(result: Result<(), KernelError>) -> Result<(), KernelError> {

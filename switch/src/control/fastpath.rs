@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vswitch_api::{Mac, Port, PortName, Switch};
+use vswitch_api::{Mac, Port, PortKind, PortName, Switch};
 
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
@@ -197,20 +197,14 @@ impl Inner {
     /// A near end changes when a program of XDP comes or goes at the station's interface, which then takes other frames. Such a program
     /// sees only what goes to the station by the long way.
     pub(super) async fn look_for_xdp(&self, port: &Port, live: &LivePort) {
-        let io = live.watched_near().and(live.id).and_then(|id| self.datapath.io(id));
+        let io = live.id.filter(|_| port.kind == PortKind::Veth);
+        let io = io.and_then(|id| self.datapath.io(id));
         let Some(fast) = io.as_ref().and_then(|io| io.fast()) else {
             return;
         };
-        let links = async {
-            match self.find_netns_of(port)? {
-                Some(netns) => netns.netlink().await?.links().await,
-                None => Ok(Vec::new()),
-            }
-        };
-        // Whatever its name is by now. What can't be looked at stays as it was.
-        let links = links.await.unwrap_or_default();
-        if let Some(link) = links.iter().find(|link| Some(link.index) == live.inside) {
-            fast.set_long_way(link.native_xdp);
+        // What can't be looked at stays as it was.
+        if let Ok(Some(place)) = self.place_of(port, live).await {
+            fast.set_long_way(place.link.native_xdp);
         }
     }
 

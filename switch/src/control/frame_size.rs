@@ -76,8 +76,8 @@ impl Inner {
             self.own.netlink().await?.set_gso_size(near, size).await?;
         }
         // A namespace that went is told elsewhere.
-        if let (Some(inside), Ok(netns)) = (live.inside, self.netns_of(port)) {
-            netns.netlink().await?.set_gso_size(inside, size).await?;
+        if let Ok(Some((netns, index))) = self.where_inside(port, live).await {
+            netns.netlink().await?.set_gso_size(index, size).await?;
         }
         Ok(())
     }

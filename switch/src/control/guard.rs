@@ -325,7 +325,7 @@ impl Inner {
         }
         let Some(live) = self.ports.get(name) else { return };
         let carries = self.carries_now(&port, live).await.ok().flatten().unwrap_or(false);
-        let (state, reason) = state_of(&port, carries);
+        let (state, reason) = state_of(&port, &live.ifname, carries);
         self.set_state(name, state, reason);
     }
 

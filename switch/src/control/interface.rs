@@ -1,9 +1,10 @@
 //! Interfaces of ports: found or made, and set up as the lab wants them.
 
-use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, NsName, Port, Route};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, NsName, Port, PortKind, Route};
 
 use super::attach::{Adopt, Made};
 use super::complete::ifname;
+use super::place::Place;
 use super::splice::TakenDevice;
 use super::state::DeviceBefore;
 use super::{Inner, text};
@@ -19,26 +20,32 @@ impl Inner {
         own: &Netlink,
         adopt: Adopt,
         made: &mut Vec<Made>,
-    ) -> Result<(Link, Link), ApiError> {
+    ) -> Result<(Link, Place), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let (near_name, far_name) = (port.name.as_str(), ifname(port));
-        let inside = netns.netlink().await.map_err(failed)?;
-        let far = inside.link_by_name(far_name.as_str()).await.map_err(failed)?;
         let near = own.link_by_name(near_name).await.map_err(failed)?;
-        let joined = |near: &Link, far: &Link| near.peer_index == Some(far.index) && far.peer_index == Some(near.index);
-        if let (Adopt::Yes, Some(near), Some(far)) = (adopt, &near, &far)
-            && joined(near, far)
-        {
-            own.set_mtu(near.index, mtu(port)).await.map_err(failed)?;
-            own.drop_ingress(near.index).await.map_err(failed)?;
-            return Ok((near.clone(), far.clone()));
+        if let Some(near) = near {
+            let far = match adopt {
+                // What can't be got at can't be adopted either.
+                Adopt::Yes => self.far_end(port, &near, own).await.unwrap_or_default(),
+                Adopt::No => None,
+            };
+            let elsewhere = |near: &Link| {
+                self.made_in(port, near)
+                    .is_some_and(|nsid| near.peer_nsid != Some(nsid))
+            };
+            if let Some(far) = far.filter(|far| far.netns.id() == netns.id() || elsewhere(&near)) {
+                own.set_mtu(near.index, mtu(port)).await.map_err(failed)?;
+                own.drop_ingress(near.index).await.map_err(failed)?;
+                self.mark_near_end(port, &near, own).await.map_err(failed)?;
+                return Ok((near, far));
+            }
+            // Nothing but a near end of ours is in the own namespace: one that leads elsewhere is left from before.
+            self.delete_near_end(port).await.map_err(failed)?;
         }
-        // Nothing but a near end of ours is in the own namespace: one that leads elsewhere is left from before.
-        if let Some(stale) = near {
-            own.delete_link(stale.index).await.map_err(failed)?;
-        }
-        if far.is_some() && inside.link_by_name(far_name.as_str()).await.map_err(failed)?.is_some() {
+        let inside = netns.netlink().await.map_err(failed)?;
+        if inside.link_by_name(far_name.as_str()).await.map_err(failed)?.is_some() {
             return Err(taken(port));
         }
         let peer = VethPeer {
@@ -55,12 +62,22 @@ impl Inner {
             .map_err(failed)?
             .ok_or_else(|| vanished(port))?;
         own.drop_ingress(near.index).await.map_err(failed)?;
+        self.mark_near_end(port, &near, own).await.map_err(failed)?;
         let far = inside
             .link_by_name(far_name.as_str())
             .await
             .map_err(failed)?
             .ok_or_else(|| vanished(port))?;
-        Ok((near, far))
+        let netns = netns.clone();
+        Ok((near, Place { netns, link: far }))
+    }
+
+    /// Notes where the far end is, unless that is noted already: a later daemon tells by it whether it was moved.
+    async fn mark_near_end(&self, port: &Port, near: &Link, own: &Netlink) -> Result<(), KernelError> {
+        match near.peer_nsid {
+            Some(nsid) if self.made_in(port, near).is_none() => own.set_alias(near.index, &self.mark(port, nsid)).await,
+            _ => Ok(()),
+        }
     }
 
     /// The TAP device of a tap or internal port.
@@ -68,21 +85,29 @@ impl Inner {
         &self,
         port: &Port,
         netns: &NetNs,
+        own: &Netlink,
         adopt: Adopt,
         made: &mut Vec<Made>,
-    ) -> Result<(PortIo, Link), ApiError> {
+    ) -> Result<(PortIo, Place), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        let (name, queues) = (ifname(port), self.datapath.workers());
+        let (wanted, queues) = (ifname(port), self.datapath.workers());
+        let left = match adopt {
+            Adopt::Yes => self.left_tap(port, netns, own).await.map_err(failed)?,
+            Adopt::No => None,
+        };
+        let (netns, name) = match &left {
+            Some(left) => (left.netns.clone(), left.link.name.clone()),
+            None => (netns.clone(), wanted.to_string()),
+        };
         let inside = netns.netlink().await.map_err(failed)?;
-        let before = inside.link_by_name(name.as_str()).await.map_err(failed)?;
-        if before.is_some() && adopt == Adopt::No {
+        if left.is_none() && inside.link_by_name(&name).await.map_err(failed)?.is_some() {
             return Err(taken(port));
         }
         let opened = netns
             .run({
                 let name = name.clone();
-                move || Tap::open(name.as_str(), queues)
+                move || Tap::open(&name, queues)
             })
             .await
             .map_err(failed)?;
@@ -93,16 +118,21 @@ impl Inner {
                 &error,
             )
         })?;
-        if before.is_none() {
-            made.push(Made::Tap);
-        }
-        // Until all is done that tells whose it is, a new device goes with its queues.
-        let link = inside.link_by_name(name.as_str()).await.map_err(failed)?;
+        // Until it is to outlive its queues, a new device goes with them, whatever happens.
+        let link = inside.link_by_name(&name).await.map_err(failed)?;
         let link = link.ok_or_else(|| vanished(port))?;
-        if before.is_none() {
+        if left.is_none() {
             inside.set_no_queue(link.index).await.map_err(failed)?;
         }
-        Ok((PortIo::Tap(tap), link))
+        if self.made_in(port, &link).is_none() {
+            let nsid = own.nsid_of(&netns).await.map_err(failed)?;
+            let marked = inside.set_alias(link.index, &self.mark(port, nsid)).await;
+            marked.map_err(failed)?;
+        }
+        if left.is_none() {
+            made.push(Made::Tap);
+        }
+        Ok((PortIo::Tap(tap), Place { netns, link }))
     }
 
     /// How the device of a device port is now; none if it is not there.
@@ -138,7 +168,9 @@ impl Inner {
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let name = ifname(port);
         let home = netns.netlink().await.map_err(failed)?;
-        let link = home.link_by_name(name.as_str()).await.map_err(failed)?.ok_or_else(|| {
+        let noted = self.state.devices.get(&port.name).copied();
+        let known = known_device(port, noted, &home).await.map_err(failed)?;
+        let link = known.ok_or_else(|| {
             ApiError::new(
                 ErrorCode::NotFound,
                 object.clone(),
@@ -146,9 +178,15 @@ impl Inner {
             )
             .hint("`ip link` lists them; name one with --name")
         })?;
-        if !self.state.devices.contains_key(&port.name) {
-            // Of one that comes back. Of one that is added the command has noted it.
-            self.note_device(port, device_before(&link))?;
+        let now = device_before(&link);
+        // Of one that is added the command has noted it. One that went and came back is another to the kernel, and gets the same back.
+        let before = noted.map_or(now, |noted| DeviceBefore {
+            index: now.index,
+            mac: now.mac,
+            ..noted
+        });
+        if noted != Some(before) {
+            self.note_device(port, before)?;
         }
         made.push(Made::Ingress);
         home.drop_ingress(link.index).await.map_err(failed)?;
@@ -156,8 +194,27 @@ impl Inner {
             home.set_mtu(link.index, mtu).await.map_err(failed)?;
         }
         home.set_up(link.index).await.map_err(failed)?;
-        self.open_device(port, netns, link).await.map_err(failed)
+        let taken = self.open_device(port, netns, link).await.map_err(failed)?;
+        if !port.up {
+            home.set_down(taken.link.index).await.map_err(failed)?;
+        }
+        Ok(taken)
     }
+}
+
+/// The device of a port: the one that was taken over, whatever it is called by now, else the one of that name.
+pub(super) async fn known_device(
+    port: &Port,
+    before: Option<DeviceBefore>,
+    home: &Netlink,
+) -> Result<Option<Link>, KernelError> {
+    if let Some(before) = before
+        && let (Some(index), mac @ Some(_)) = (before.index, before.mac)
+        && let Some(link) = home.link_by_index(index).await?.filter(|link| link.mac == mac)
+    {
+        return Ok(Some(link));
+    }
+    home.link_by_name(ifname(port).as_str()).await
 }
 
 /// What a device gets back when it is released.
@@ -166,6 +223,8 @@ fn device_before(link: &Link) -> DeviceBefore {
         up: link.up,
         mtu: link.mtu,
         promiscuous: link.promiscuous,
+        index: Some(link.index),
+        mac: link.mac,
     }
 }
 
@@ -254,6 +313,14 @@ pub(super) async fn announce_all(netns: &NetNs, index: u32, mac: Mac, addresses:
 
 pub(super) fn mtu(port: &Port) -> u32 {
     port.mtu.unwrap_or(vswitch_api::lab::DEFAULT_MTU)
+}
+
+/// The MTU that the interface of a port is to have; none: a device's own.
+pub(super) fn wanted_mtu(port: &Port) -> Option<u32> {
+    match port.kind {
+        PortKind::Device => port.mtu,
+        PortKind::Veth | PortKind::Tap | PortKind::Internal => Some(mtu(port)),
+    }
 }
 
 /// Of a completed port that is no device: they all have one.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::sync::Weak;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, ErrorCode, Port, PortName};
+use vswitch_api::{ApiError, ErrorCode, Port};
 
 use super::journal::InFlight;
 use super::{Control, Inner, LivePort};
@@ -19,15 +19,6 @@ use crate::logging::Repeated;
 
 /// How often it is looked after.
 const TICK: Duration = Duration::from_secs(2);
-/// A port that can't be attached is tried again after one tick, then two, four, and so on up to this power of two.
-const MOST_DOUBLINGS: u32 = 5;
-
-/// When a missing port of which nothing could be told is tried again.
-#[derive(Debug)]
-pub(super) struct Again {
-    tries: u32,
-    at: Instant,
-}
 
 /// What could not be put back the last time: told once, not every two seconds.
 type Failures = BTreeMap<&'static str, Repeated>;
@@ -43,7 +34,6 @@ pub(super) async fn keep(control: Weak<Control>) {
         let mut inner = control.inner.lock().await;
         inner.keep_run_dir(&mut failures);
         inner.keep_state();
-        inner.try_again().await;
     }
 }
 
@@ -102,36 +92,5 @@ impl Inner {
             missing.since = before.since;
         }
         self.ports.insert(port.name.clone(), missing);
-    }
-
-    pub(super) fn try_again_later(&mut self, name: &PortName) {
-        let tries = self.again.get(name).map_or(0, |again| again.tries + 1);
-        let again = Again {
-            tries,
-            at: Instant::now() + TICK * (1 << tries.min(MOST_DOUBLINGS)),
-        };
-        self.again.insert(name.clone(), again);
-    }
-
-    async fn try_again(&mut self) {
-        let is_missing = |name: &PortName| {
-            self.ports
-                .get(name)
-                .is_some_and(|live| live.state == PortState::Missing)
-        };
-        let found: Vec<_> = self.again.keys().filter(|name| !is_missing(name)).cloned().collect();
-        for name in found {
-            self.again.remove(&name);
-        }
-        let now = Instant::now();
-        let due: Vec<_> = self
-            .again
-            .iter()
-            .filter(|(_, again)| again.at <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        if !due.is_empty() {
-            self.reattach_missing(|port| due.contains(&port.name)).await;
-        }
     }
 }

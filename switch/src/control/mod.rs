@@ -29,8 +29,10 @@ mod journal;
 mod keep;
 mod mirror;
 mod namespace;
+mod place;
 mod plan;
 mod policy;
+mod repair;
 mod requests;
 mod splice;
 mod start;
@@ -105,8 +107,6 @@ struct Inner {
     journal: Journal,
     /// Ports, cables and namespaces that are not in the lab any more, but could not be removed whole.
     unremoved: InFlight,
-    /// Missing ports of which nothing could be told the last time.
-    again: BTreeMap<PortName, keep::Again>,
     run_dir: PathBuf,
     boot_id: String,
     /// Namespace of the near ends.
@@ -124,6 +124,10 @@ struct Inner {
     big_tcp: bool,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
+    /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
+    retries: BTreeMap<PortName, repair::Retry>,
+    /// TAP devices that were found as the daemon started, with the namespaces that they are in.
+    strays: Vec<(NetNs, crate::kernel::Link)>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,
@@ -145,7 +149,13 @@ struct LivePort {
     inside: Option<u32>,
     /// Id, in the own namespace, of the namespace of `inside`.
     nsid: Option<i32>,
-    /// What the interface has.
+    /// How `inside` is called.
+    ifname: String,
+    /// Where it is, if somebody has moved it.
+    moved: Option<place::Moved>,
+    /// Its namespace has no name any more, but processes live in it.
+    unnamed: bool,
+    /// What the interface has, whatever the settings are.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
     /// Up to which size its interfaces have TCP frames uncut; none if the kernel has no BIG TCP over IPv4, or it is missing.
@@ -166,11 +176,6 @@ struct Shut {
 }
 
 impl LivePort {
-    /// The near end if the port is watched by it, and not where its interface is.
-    fn watched_near(&self) -> Option<u32> {
-        self.near.filter(|_| self.nsid.is_none())
-    }
-
     fn missing(reason: String) -> Self {
         Self {
             id: None,
@@ -180,6 +185,9 @@ impl LivePort {
             near: None,
             inside: None,
             nsid: None,
+            ifname: String::new(),
+            moved: None,
+            unnamed: false,
             mac: None,
             mtu: 0,
             gso: None,

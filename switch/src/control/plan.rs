@@ -254,9 +254,11 @@ pub(super) fn plan(
         .filter(|name| !needed.contains(**name) && owned(name));
     // Last, when nothing else can fail: a namespace made again would be without what its users had in it.
     let clean_up: Vec<_> = unneeded.map(|name| Step::RemoveNamespace((*name).clone())).collect();
+    // One that was needed before and is gone by now is waited for, unless it is asked for by its name.
+    let asked_for = |name: &NsName| after.namespaces.contains(name) && !before.namespaces.contains(name);
     let missing = needed
         .iter()
-        .filter(|name| !needed_before.contains(**name) && !present(name));
+        .filter(|name| (!needed_before.contains(**name) || asked_for(name)) && !present(name));
     additions.extend(missing.map(|name| Step::AddNamespace((*name).clone())));
     for new in &after.switches {
         match before.switches.iter().find(|old| old.name == new.name) {

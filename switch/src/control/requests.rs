@@ -55,11 +55,22 @@ impl Control {
     /// # Errors
     /// What each edit refuses.
     pub async fn apply(&self, lab: Lab, options: impl Into<Editing>) -> Result<Changes, ApiError> {
-        self.edit(Subject::Lab, options, |_, wanted| {
-            *wanted = lab;
-            Ok(())
-        })
-        .await
+        let options = options.into();
+        let dry_run = options.dry_run;
+        let mut changes = self
+            .edit(Subject::Lab, options, |_, wanted| {
+                *wanted = lab;
+                Ok(())
+            })
+            .await?;
+        let mut inner = self.inner.lock().await;
+        if !dry_run {
+            inner.repair(None, &mut changes).await?;
+        } else if changes.done.is_empty() {
+            // What an edit brings it makes itself: only what stays as it is can have drifted.
+            changes.done = inner.describe_repair().await;
+        }
+        Ok(changes)
     }
 
     /// Removes everything that vswitch made.
@@ -157,8 +168,8 @@ impl Control {
     /// # Errors
     /// What it names is not there, taken or out of range, or the kernel refused a step; then all is as before.
     pub async fn add_port(&self, port: Port, options: impl Into<Editing>) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Lab, options.clone(), |_, lab| {
+        let (options, name) = (options.into(), port.name.clone());
+        let edited = self.edit(Subject::Lab, options.clone(), |_, lab| {
             match lab.ports.iter().find(|old| old.name == port.name) {
                 Some(old) => {
                     let mut wanted = port;
@@ -180,8 +191,12 @@ impl Control {
                     Ok(())
                 }
             }
-        })
-        .await
+        });
+        let mut changes = edited.await?;
+        if options.idempotent && !options.dry_run {
+            self.inner.lock().await.repair(Some(&name), &mut changes).await?;
+        }
+        Ok(changes)
     }
 
     /// Changes settings of a port.
@@ -196,7 +211,16 @@ impl Control {
     ) -> Result<Changes, ApiError> {
         let options = options.into();
         let opens = !options.dry_run && patch.0.get("up") == Some(&true.into());
-        let changes = self
+        let mut repaired = Changes::default();
+        if opens {
+            let mut inner = self.inner.lock().await;
+            inner.check_condition(Subject::Port(name), options.if_match.as_deref())?;
+            if inner.port_of_lab(name).is_some() {
+                // The way to say: look again whether it is back. What can't be up is not set up.
+                inner.repair(Some(name), &mut repaired).await?;
+            }
+        }
+        let mut changes = self
             .edit(Subject::Port(name), options, |_, lab| {
                 let port = port_mut(lab, name)?;
                 let object = || text::port(name);
@@ -210,11 +234,9 @@ impl Control {
             })
             .await?;
         if opens {
-            let mut inner = self.inner.lock().await;
-            inner.open(name).await;
-            // The way to say: look again whether it is back.
-            inner.reattach_missing(|port| port.name == *name).await;
+            self.inner.lock().await.open(name).await;
         }
+        changes.done.splice(0..0, repaired.done);
         Ok(changes)
     }
 
@@ -242,22 +264,29 @@ impl Control {
     /// # Errors
     /// Conflict: there is one of that name.
     pub async fn add_namespace(&self, name: NsName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Lab, options.clone(), |inner, lab| {
+        let (options, asked_for) = (options.into(), name.clone());
+        let edited = self.edit(Subject::Lab, options.clone(), |inner, lab| {
+            let there = inner.namespace_present(&name);
             if lab.namespaces.contains(&name) {
-                return if options.idempotent {
+                // One that somebody else has deleted is made again below.
+                return if options.idempotent || !there {
                     Ok(())
                 } else {
                     Err(namespace_there(&name))
                 };
             }
-            if inner.namespace_present(&name) && !inner.namespace_owned(&name).unwrap_or(false) && !options.idempotent {
+            if there && !inner.namespace_owned(&name).unwrap_or(false) && !options.idempotent {
                 return Err(namespace_there(&name));
             }
             lab.namespaces.push(name);
             Ok(())
-        })
-        .await
+        });
+        let mut changes = edited.await?;
+        let mut inner = self.inner.lock().await;
+        if !options.dry_run && !inner.namespace_present(&asked_for) {
+            inner.repair_namespace(asked_for, &mut changes).await?;
+        }
+        Ok(changes)
     }
 
     /// Removes a namespace that vswitch made and no port or cable is in.

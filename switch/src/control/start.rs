@@ -77,7 +77,6 @@ impl Control {
             unsaved: None,
             journal,
             unremoved: InFlight::default(),
-            again: BTreeMap::new(),
             run_dir: config.run_dir,
             boot_id,
             own,
@@ -90,6 +89,8 @@ impl Control {
             big_tcp: config.big_tcp,
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            strays: Vec::new(),
             mirrors: BTreeMap::new(),
             limits,
             guard: Default::default(),
@@ -176,7 +177,18 @@ impl Inner {
             let id = self.add_switch(&switch);
             self.switches.insert(switch.name, id);
         }
+        if self
+            .state
+            .lab
+            .ports
+            .iter()
+            .any(|port| matches!(port.kind, PortKind::Tap | PortKind::Internal))
+        {
+            self.strays = self.find_strays().await;
+        }
         self.attach_all().await;
+        // They keep their namespaces alive.
+        self.strays.clear();
         for mirror in self.state.lab.mirrors.clone() {
             self.start_mirror(&mirror);
         }
@@ -226,7 +238,7 @@ impl Inner {
         let removed = match noted.kind {
             // Its near end has the name of the port, and is made anew if it does not fit.
             PortKind::Veth => self.delete_near_end(noted).await,
-            PortKind::Tap | PortKind::Internal => self.delete_tap(noted, |link| link.mac == noted.mac).await,
+            PortKind::Tap | PortKind::Internal => self.delete_left_tap(noted).await,
             PortKind::Device => self.give_back_device(noted, before).await,
         };
         if let Err(error) = removed {
@@ -239,12 +251,10 @@ impl Inner {
         let Some(port) = self.port_of_lab(&noted.name).filter(|port| *port != noted) else {
             return;
         };
-        let Some(inside) = self.ports.get(&port.name).and_then(|live| live.inside) else {
-            return;
-        };
+        let Some(live) = self.ports.get(&port.name) else { return };
         let changed = async {
-            match self.find_netns_of(port)? {
-                Some(netns) => change_addresses(&netns.netlink().await?, inside, noted, port).await,
+            match self.where_inside(port, live).await? {
+                Some((netns, inside)) => change_addresses(&netns.netlink().await?, inside, noted, port).await,
                 None => Ok(()),
             }
         };

@@ -99,6 +99,11 @@ pub(super) struct DeviceBefore {
     /// Not in files from before devices had the fast path.
     #[serde(default)]
     pub promiscuous: bool,
+    /// What tells it from others whatever it is called; none in files from before these were kept.
+    #[serde(default)]
+    pub index: Option<u32>,
+    #[serde(default)]
+    pub mac: Option<Mac>,
 }
 
 impl State {
@@ -173,7 +178,6 @@ mod tests {
         state.take_in_stations();
         assert_eq!(state.lab.ports[0].stations.len(), 1);
     }
-
 
     #[test]
     fn a_namespace_is_ours_only_within_the_boot_that_made_it() {

@@ -253,6 +253,8 @@ mod tests {
                 up: true,
                 mtu: 9000,
                 promiscuous: false,
+                index: Some(7),
+                mac: Some(vswitch_api::Mac([2, 0, 0, 0, 0, 7])),
             },
         );
         state

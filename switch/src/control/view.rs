@@ -13,6 +13,7 @@ use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Swi
 
 use super::complete::ifname;
 use super::frame_size::is_big;
+use super::interface::wanted_mtu;
 use super::plan::namespaces;
 use super::{Control, Inner, text};
 use crate::datapath::EntryKind;
@@ -230,12 +231,17 @@ impl Control {
         let inner = self.inner.lock().await;
         let netns = inner.open_namespace(name)?;
         let summary = inner.namespace_summary(name.clone());
-        let ports: BTreeMap<String, PortName> = inner
-            .ports_in(name)
-            .map(|p| (ifname(p).to_string(), p.name.clone()))
+        let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
+        let own = inner.own.netlink().await.map_err(failed)?;
+        let nsid = own.nsid_if_known(&netns).await.map_err(failed)?;
+        let here = inner
+            .ports
+            .iter()
+            .filter(|(_, live)| live.nsid.is_some() && live.nsid == nsid);
+        let ports: BTreeMap<u32, PortName> = here
+            .filter_map(|(name, live)| Some((live.inside?, name.clone())))
             .collect();
         drop(inner);
-        let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
         let nl = netns.netlink().await.map_err(failed)?;
         let links = nl.links().await.map_err(failed)?;
         let mut addresses = nl.addresses().await.map_err(failed)?;
@@ -260,7 +266,7 @@ impl Control {
                 "no-carrier"
             }
             .to_owned(),
-            port: ports.get(&link.name).cloned(),
+            port: ports.get(&link.index).cloned(),
             addresses: addresses
                 .iter()
                 .filter(|(index, ..)| *index == link.index)
@@ -350,9 +356,17 @@ impl Inner {
         };
         let io = self.datapath.io(id);
         shown.mac = shown.mac.or(live.mac);
+        let wanted = wanted_mtu(port).filter(|mtu| *mtu != live.mtu);
         shown.mtu = Some(live.mtu);
+        // As its user has it by now.
+        shown.ifname = live.ifname.parse().ok().or(shown.ifname);
+        if let Some(moved) = &live.moved {
+            shown.namespace = moved.namespace.clone();
+        }
         PortView {
             port: shown,
+            mtu_wanted: wanted,
+            moved_to: live.moved.as_ref().map(|moved| moved.to.clone()),
             state: live.state,
             reason: live.reason.clone(),
             state_secs: live.since.elapsed().as_secs(),
@@ -394,6 +408,8 @@ impl Inner {
 fn missing_view(port: Port, reason: Option<String>) -> PortView {
     PortView {
         port,
+        mtu_wanted: None,
+        moved_to: None,
         state: vswitch_api::view::PortState::Missing,
         reason,
         state_secs: 0,

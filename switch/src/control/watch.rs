@@ -1,5 +1,6 @@
 //! What happens without a command: interfaces and namespaces come and go, stations are learned and forgotten.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -13,10 +14,11 @@ use vswitch_api::{EventKind, Port, PortKind, PortName, SwitchName};
 use super::attach::{Adopt, carries, state_of};
 use super::complete::ifname;
 use super::keep::keep;
+use super::place::Place;
 use super::{Control, Inner, LivePort};
 use crate::datapath::{DatapathEvent, PortRef};
 use crate::kernel::poll::readable;
-use crate::kernel::{KernelError, Link, LinkChange, LinkMonitor, MonitorEvent, NsEvent};
+use crate::kernel::{KernelError, LinkChange, LinkMonitor, MonitorEvent, NsEvent};
 
 /// How often learned entries are looked through for old ones.
 const AGEING_TICK: Duration = Duration::from_secs(1);
@@ -105,6 +107,8 @@ async fn age(control: Weak<Control>) {
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
         inner.open_due().await;
+        inner.retry_due().await;
+        inner.leave_dead_namespaces().await;
         for switch in &inner.state.lab.switches {
             let Some(id) = inner.switches.get(&switch.name) else {
                 continue;
@@ -120,33 +124,29 @@ async fn age(control: Weak<Control>) {
     }
 }
 
+fn in_namespace(port: &Port, name: &str) -> bool {
+    port.namespace.as_ref().is_some_and(|own| own.as_str() == name)
+}
+
 impl Inner {
     async fn namespace_changed(&mut self, event: NsEvent) {
-        let in_namespace = |port: &Port, name: &str| port.namespace.as_ref().is_some_and(|own| own.as_str() == name);
         match event {
-            NsEvent::Added(name) => {
-                self.reattach_missing(|port| in_namespace(port, &name)).await;
-                self.reattach_cables(&name).await;
-            }
+            NsEvent::Added(name) => self.name_leads(&name).await,
             // Also when the name stands for another namespace by now.
             NsEvent::Removed(name) => {
                 if let Ok(name) = name.parse() {
                     self.forget_identity(&name);
                 }
-                self.lose_if_gone(|port| in_namespace(port, &name), "its namespace is gone")
-                    .await;
+                self.name_lost(&name).await;
             }
         }
     }
 
     async fn link_changed(&mut self, change: &LinkChange) {
-        let found = self.ports.iter().find(|(_, live)| {
-            if let Some(near) = live.watched_near() {
-                change.nsid.is_none() && near == change.index
-            } else {
-                live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index)
-            }
-        });
+        let near = |live: &LivePort| change.nsid.is_none() && live.near == Some(change.index);
+        let inside =
+            |live: &LivePort| live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index);
+        let found = self.ports.iter().find(|(_, live)| near(live) || inside(live));
         let Some((name, live)) = found else {
             // An interface that a port waits for?
             if !change.gone && change.nsid.is_some() && change.nsid == self.home_nsid {
@@ -158,63 +158,234 @@ impl Inner {
         if live.state == PortState::Missing {
             return;
         }
-        let name = name.clone();
-        let Some(port) = self.port_of_lab(&name) else {
+        let Some(port) = self.port_of_lab(name).cloned() else {
             return;
         };
+        let (inside, by_near) = (inside(live), port.kind == PortKind::Veth);
         if change.gone {
-            self.lose_if_gone(|port| port.name == name, "its interface is gone")
-                .await;
-            // A device may be back under another index before we hear that the old one is gone.
-            self.reattach_missing(|port| port.name == name && port.kind == PortKind::Device)
-                .await;
+            if inside || by_near {
+                self.follow(&port).await;
+            }
             return;
         }
-        self.look_for_xdp(port, live).await;
+        if inside && (change.name != live.ifname || (change.mtu != live.mtu && change.mtu > 0)) {
+            self.follow(&port).await;
+            return;
+        }
+        // A veth port is watched by its near end, the others where they are.
+        if inside == by_near {
+            return;
+        }
+        self.look_for_xdp(&port, live).await;
         let told = carries(port.kind, change.up, change.carrier);
-        if state_of(port, told).0 == live.state {
+        if state_of(&port, &live.ifname, told).0 == live.state {
             return;
         }
         // What was told is as old as the command that ran meanwhile: the kernel knows better by now. Of an interface that is
         // not there, or can't be looked at, it says nothing.
-        let Ok(Some(now)) = self.carries_now(port, live).await else {
+        let Ok(Some(now)) = self.carries_now(&port, live).await else {
             return;
         };
-        let (state, reason) = state_of(port, now);
-        self.set_state(&name, state, reason);
+        let (state, reason) = state_of(&port, &live.ifname, now);
+        self.set_state(&port.name, state, reason);
     }
 
-    /// Whether a port's interface, and of a veth pair both ends, is there now where its namespace's name leads.
+    /// Something happened to the interface of a port: it is looked for, and what has changed is taken note of.
     ///
-    /// Whoever is told that it is gone asks this first. The kernel tells late, and gives the numbers by which it tells, a
-    /// namespace's id and an interface's index, to what is made next.
-    async fn is_there(&self, port: &Port, live: &LivePort) -> Result<bool, KernelError> {
-        let Some(netns) = self.find_netns_of(port)? else {
-            return Ok(false);
+    /// Nothing is believed of what was told. The kernel tells late, and gives the numbers by which it tells, a namespace's id and an
+    /// interface's index, to what is made next.
+    async fn follow(&mut self, port: &Port) {
+        let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) else {
+            return;
         };
-        let inside = netns.netlink().await?.link_by_name(ifname(port).as_str()).await?;
-        let Some(inside) = inside.filter(|link| Some(link.index) == live.inside) else {
-            return Ok(false);
+        let found = async {
+            let Some(place) = self.place_of(port, live).await? else {
+                return Ok(None);
+            };
+            let nsid = self.own.netlink().await?.nsid_of(&place.netns).await?;
+            Ok::<_, KernelError>(Some((place, nsid)))
         };
-        let own = self.own.netlink().await?;
-        let nsid = own.nsid_of(&netns).await?;
-        let Some(near) = live.watched_near() else {
-            return Ok(live.nsid == Some(nsid));
+        match found.await {
+            // It can't be told: that does not make it gone.
+            Err(error) => tracing::debug!(port = %port.name, "can't look where an interface is: {error}"),
+            Ok(None) => self.interface_gone(port, "its interface is gone").await,
+            Ok(Some((place, nsid))) => self.found_at(port, place, nsid).await,
+        }
+    }
+
+    async fn interface_gone(&mut self, port: &Port, reason: &str) {
+        self.lose(|other| other.name == port.name, reason).await;
+        if port.kind == PortKind::Device {
+            // It may be back under another index before we hear that the old one is gone.
+            self.reattach_missing(|other| other.name == port.name).await;
+        } else {
+            self.deleted(&port.name).await;
+        }
+    }
+
+    /// The interface of a port is there. What it is called, and its MTU, may be as others have set it.
+    async fn found_at(&mut self, port: &Port, Place { netns, link }: Place, nsid: i32) {
+        let Some(live) = self.ports.get(&port.name) else { return };
+        let moved_now = live.nsid != Some(nsid) || live.inside != Some(link.index);
+        let mut told = Vec::new();
+        if moved_now {
+            let (moved, unnamed) = self.moved(port, &netns);
+            told.push(match &moved {
+                Some(moved) => format!("interface {} was moved to {}", link.name.escape_debug(), moved.to),
+                None => format!("interface {} was moved back", link.name.escape_debug()),
+            });
+            if let Some(live) = self.ports.get_mut(&port.name) {
+                (live.nsid, live.inside) = (Some(nsid), Some(link.index));
+                (live.moved, live.unnamed) = (moved, unnamed);
+                live.ifname.clone_from(&link.name);
+                live.mtu = link.mtu;
+            }
+            // The kernel takes down what is moved, with its addresses and routes.
+            if port.kind != PortKind::Device
+                && let Err(error) = self.give_back_settings(port).await
+            {
+                tracing::warn!(port = %port.name, "an interface that was moved lacks settings: {error}");
+            }
+        }
+        let Some(live) = self.ports.get_mut(&port.name) else {
+            return;
         };
-        let joined = |link: Link| {
-            link.index == near
-                && (link.peer_index, link.peer_nsid) == (Some(inside.index), Some(nsid))
-                && inside.peer_index == Some(near)
+        if live.ifname != link.name {
+            told.push(format!(
+                "interface {} was renamed to {}",
+                live.ifname.escape_debug(),
+                link.name.escape_debug()
+            ));
+            live.ifname.clone_from(&link.name);
+        }
+        if !moved_now && live.mtu != link.mtu {
+            told.push(format!(
+                "interface {} has an MTU of {} now",
+                link.name.escape_debug(),
+                link.mtu
+            ));
+            live.mtu = link.mtu;
+            let near = live.near;
+            if let Some(near) = near
+                && let Err(error) = async { self.own.netlink().await?.set_mtu(near, link.mtu).await }.await
+            {
+                tracing::warn!(port = %port.name, "port {}: its near end has another MTU: {error}", port.name);
+            }
+            self.update_in_datapath(port);
+        }
+        for what in told {
+            tracing::info!(port = %port.name, "port {}: {what}", port.name);
+            self.emit(EventKind::PortChanged {
+                port: port.name.clone(),
+                what,
+            });
+        }
+        if let Some(live) = self.ports.get(&port.name)
+            && let Ok(Some(carries)) = self.carries_now(port, live).await
+        {
+            let (state, reason) = state_of(port, &live.ifname, carries);
+            self.set_state(&port.name, state, reason);
+        }
+    }
+
+    /// A name leads to a namespace: what waits for it is made there.
+    async fn name_leads(&mut self, name: &str) {
+        let here = |port: &Port| in_namespace(port, name);
+        // The namespace that it led to before goes on without it, but the name is what the port was given.
+        let unnamed = |port: &&Port| {
+            let live = self.ports.get(&port.name);
+            here(port) && live.is_some_and(|live| live.unnamed && live.moved.is_none())
         };
-        Ok(own.link_by_name(port.name.as_str()).await?.is_some_and(joined))
+        for port in self.state.lab.ports.iter().filter(unnamed).cloned().collect::<Vec<_>>() {
+            if self.is_at_home(&port).await {
+                // It is that namespace again.
+                self.ports.entry(port.name).and_modify(|live| live.unnamed = false);
+            } else {
+                self.lose(|other| other.name == port.name, "its namespace has another name")
+                    .await;
+            }
+        }
+        self.reattach_missing(here).await;
+        self.reattach_cables(name).await;
+    }
+
+    /// Whether the interface of a port is in the namespace that the port was given.
+    async fn is_at_home(&self, port: &Port) -> bool {
+        let Some(live) = self.ports.get(&port.name) else {
+            return false;
+        };
+        match (self.find_netns_of(port), self.place_of(port, live).await) {
+            (Ok(Some(wanted)), Ok(Some(place))) => wanted.id() == place.netns.id(),
+            _ => false,
+        }
+    }
+
+    /// A name leads nowhere any more, or elsewhere. Where processes live on in the namespace its ports stay as long as they do; where
+    /// none does, nothing that the daemon has open may keep it.
+    async fn name_lost(&mut self, name: &str) {
+        let here = |port: &Port, live: &LivePort| match &live.moved {
+            Some(moved) => moved.namespace.as_ref().is_some_and(|moved| moved.as_str() == name),
+            None => in_namespace(port, name),
+        };
+        let ports = self.state.lab.ports.iter().filter(|port| {
+            let live = self.ports.get(&port.name).filter(|live| live.id.is_some());
+            live.is_some_and(|live| here(port, live))
+        });
+        let ports: Vec<_> = ports.map(|port| port.name.clone()).collect();
+        self.leave_if_dead(&ports).await;
+    }
+
+    /// Lets go of what these ports have in a namespace that nothing else keeps alive.
+    async fn leave_if_dead(&mut self, ports: &[PortName]) {
+        for name in ports {
+            let (Some(port), Some(live)) = (self.port_of_lab(name).cloned(), self.ports.get(name)) else {
+                continue;
+            };
+            let lives = match self.place_of(&port, live).await {
+                Ok(Some(place)) => self.lives(place.netns.id()),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
+            let lives = match lives {
+                Ok(lives) => lives,
+                // Of a veth: neither a name nor a process leads to its far end any more.
+                Err(error) if error.source.kind() == ErrorKind::NotFound => false,
+                // What can't be told has not gone for that.
+                Err(error) => {
+                    tracing::debug!(port = %name, "can't look where an interface is: {error}");
+                    continue;
+                }
+            };
+            if !lives {
+                let moved = live.moved.is_some();
+                self.lose(|other| other.name == *name, "its namespace is gone").await;
+                if moved {
+                    // The one that it was made in is still there.
+                    self.deleted(name).await;
+                }
+                continue;
+            }
+            // What was told may be of the namespace before.
+            let unnamed = !self.is_at_home(&port).await;
+            if let Some(live) = self.ports.get_mut(name) {
+                live.unnamed = unnamed;
+            }
+        }
+    }
+
+    /// The namespaces of ports that have no name are looked at again and again, for nobody tells when their last process ends.
+    async fn leave_dead_namespaces(&mut self) {
+        let unnamed = self.ports.iter().filter(|(_, live)| live.unnamed && live.id.is_some());
+        let unnamed: Vec<_> = unnamed.map(|(name, _)| name.clone()).collect();
+        self.leave_if_dead(&unnamed).await;
     }
 
     /// Events were lost: ports whose interface is gone are found out, and those that wait are tried again.
     async fn look_again(&mut self) {
-        self.lose_if_gone(|_| true, "its interface is gone").await;
-        for port in &self.state.lab.ports {
+        for port in self.state.lab.ports.clone() {
+            self.follow(&port).await;
             if let Some(live) = self.ports.get(&port.name) {
-                self.look_for_xdp(port, live).await;
+                self.look_for_xdp(&port, live).await;
             }
         }
         self.reattach_missing(|_| true).await;
@@ -265,7 +436,7 @@ impl Inner {
             return;
         };
         if matches!(self.carries_now(&port, live).await, Ok(None)) {
-            self.lose(|port| port.name == *name, &reason).await;
+            self.interface_gone(&port, &reason).await;
             return;
         }
         // Nothing is taken apart, and it is opened anew soon.
@@ -288,30 +459,8 @@ impl Inner {
             .map(|(name, _)| name.clone())
     }
 
-    /// Loses those of these ports whose interface is gone, as the kernel has it now. What can't be looked at has not gone for
-    /// that.
-    async fn lose_if_gone(&mut self, which: impl Fn(&Port) -> bool, reason: &str) {
-        let mut gone = Vec::new();
-        for port in self.state.lab.ports.iter().filter(|port| which(port)) {
-            if let Some(live) = self.ports.get(&port.name)
-                && live.state != PortState::Missing
-            {
-                match self.is_there(port, live).await {
-                    Ok(true) => {
-                        tracing::debug!(port = %port.name, "port {}: told that {reason}, but it is there", port.name)
-                    }
-                    Ok(false) => gone.push(port.name.clone()),
-                    Err(error) => {
-                        tracing::warn!(port = %port.name, "port {}: can't tell whether {reason}: {error}", port.name);
-                    }
-                }
-            }
-        }
-        self.lose(|port| gone.contains(&port.name), reason).await;
-    }
-
     /// The ports' interfaces are gone: descriptors are closed, what is left of a veth pair goes too.
-    async fn lose(&mut self, which: impl Fn(&Port) -> bool, reason: &str) {
+    pub(super) async fn lose(&mut self, which: impl Fn(&Port) -> bool, reason: &str) {
         let ports: Vec<_> = self
             .state
             .lab
@@ -335,6 +484,8 @@ impl Inner {
             if let Some(live) = self.ports.get_mut(&port.name) {
                 live.inside = None;
                 live.near = None;
+                live.nsid = None;
+                (live.moved, live.unnamed) = (None, false);
             }
         }
     }
@@ -358,29 +509,14 @@ impl Inner {
         let devices = self.state.devices.clone();
         for port in ports {
             match self.attach(&port, Adopt::Yes).await {
-                Ok(()) => {
-                    tracing::info!(port = %port.name, "port {}: back", port.name);
-                    if let Some(live) = self.ports.get(&port.name) {
-                        self.emit(EventKind::PortState {
-                            port: port.name.clone(),
-                            state: live.state,
-                            reason: live.reason.clone(),
-                        });
-                    }
-                }
+                Ok(()) => self.tell_back(&port),
                 Err(error) => {
                     tracing::debug!(%error, "the port is still missing");
                     self.still_missing(&port, &error);
                 }
             }
         }
-        // Until it is in the file, the note has how a device was.
-        if devices != self.state.devices {
-            match self.save() {
-                Ok(()) => self.close_journal(),
-                Err(error) => tracing::error!("the state file does not tell how a device was: {error}"),
-            }
-        }
+        self.keep_devices(&devices);
     }
 
     async fn reattach_cables(&mut self, namespace: &str) {
@@ -432,11 +568,11 @@ mod tests {
 
     /// What the kernel says when the interface of a port goes.
     fn gone(live: &LivePort) -> LinkChange {
-        let near = live.watched_near();
         LinkChange {
-            nsid: live.nsid.filter(|_| near.is_none()),
-            index: near.or(live.inside).unwrap(),
-            name: "eth0".to_owned(),
+            nsid: live.nsid.filter(|_| live.near.is_none()),
+            index: live.near.or(live.inside).unwrap(),
+            name: live.ifname.clone(),
+            mtu: live.mtu,
             up: false,
             carrier: false,
             gone: true,
@@ -478,6 +614,15 @@ mod tests {
                 let port: PortName = name.parse().unwrap();
                 let told = gone(&inner.ports[&port]);
                 let netns = inner.open_namespace(&name.parse().unwrap()).unwrap();
+                let inside = inner.ports[&port].inside.unwrap();
+                let id = inner.ports[&port].id;
+                netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
+                inner.link_changed(&told).await;
+                // It was lost, and made again at once.
+                assert_eq!(inner.ports[&port].state, PortState::Up, "{name}");
+                assert_ne!(inner.ports[&port].id, id, "{name}");
+                // The second time it is not made again at once.
+                let told = gone(&inner.ports[&port]);
                 let inside = inner.ports[&port].inside.unwrap();
                 netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
                 inner.link_changed(&told).await;

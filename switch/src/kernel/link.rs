@@ -3,14 +3,12 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use futures::TryStreamExt;
-use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
-};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use vswitch_api::name::Mac;
 
 use super::error::KernelError;
+use super::link_read::{Wanted, open_reader, read_links};
 use super::netlink::Netlink;
 use super::netns::NetNs;
 
@@ -19,7 +17,7 @@ use super::netns::NetNs;
 pub struct Link {
     /// Kernel's index; never reused within a namespace before it wraps.
     pub index: u32,
-    /// Its name.
+    /// Its name; bytes that are no UTF-8 as `\xff`.
     pub name: String,
     /// MAC address; none for `lo` and other interfaces that are not Ethernet.
     pub mac: Option<Mac>,
@@ -31,6 +29,10 @@ pub struct Link {
     pub promiscuous: bool,
     /// Has carrier (IFF_LOWER_UP): for a veth, the other end is up.
     pub carrier: bool,
+    /// The driver says that there is carrier, also of an interface that is down (IFLA_CARRIER).
+    pub driver_carrier: bool,
+    /// A text that somebody gave it (IFLA_IFALIAS).
+    pub alias: Option<String>,
     /// Driver's word for its kind: `veth`, `tun`, `bridge`; none for hardware.
     pub kind: Option<String>,
     /// Index of the other end of a veth, in the other end's namespace (IFLA_LINK).
@@ -78,75 +80,36 @@ pub struct VethPeer<'a> {
     pub mac: Mac,
 }
 
-impl Link {
-    fn from_message(message: LinkMessage) -> Self {
-        let header = message.header;
-        let mut link = Self {
-            index: header.index,
-            name: String::new(),
-            mac: None,
-            mtu: 0,
-            up: header.flags.contains(LinkFlags::Up),
-            promiscuous: header.flags.contains(LinkFlags::Promisc),
-            carrier: header.flags.contains(LinkFlags::LowerUp),
-            kind: None,
-            peer_index: None,
-            peer_nsid: None,
-            gso: None,
-            native_xdp: false,
-            tx_dropped: 0,
-        };
-        let (mut ipv4, mut ipv6) = (None, None);
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Address(octets) if header.link_layer_type == LinkLayerType::Ether => {
-                    link.mac = octets.try_into().ok().map(Mac);
-                }
-                LinkAttribute::Link(index) => link.peer_index = Some(index),
-                LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
-                LinkAttribute::GsoMaxSize(bytes) => ipv6 = Some(bytes),
-                LinkAttribute::GsoIpv4MaxSize(bytes) => ipv4 = Some(bytes),
-                LinkAttribute::Xdp(xdp) => {
-                    let beside_the_stack = |one: &LinkXdp| {
-                        matches!(
-                            one,
-                            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware | XdpAttached::Multiple)
-                        )
-                    };
-                    link.native_xdp = xdp.iter().any(beside_the_stack);
-                }
-                LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        link.gso = ipv4.zip(ipv6).map(|(ipv4, ipv6)| GsoSize { ipv4, ipv6 });
-        link
+impl NetNs {
+    /// All interfaces, for when nothing else is asked.
+    pub async fn links_once(&self) -> Result<Vec<Link>, KernelError> {
+        let links = self.run(|| read_links(&open_reader()?, &Wanted::All)).await?;
+        links.map_err(|error| KernelError::new(format!("list the interfaces in {self}"), error))
     }
 }
 
 impl Netlink {
     /// All interfaces.
     pub async fn links(&self) -> Result<Vec<Link>, KernelError> {
-        let links = self.handle.link().get().execute().map_ok(Link::from_message);
-        self.answer("list the interfaces", links.try_collect().await)
+        let found = read_links(self.reader(), &Wanted::All);
+        found.map_err(|error| self.failed("list the interfaces", error))
     }
 
     /// The interface of that name, if there is one.
     pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>, KernelError> {
-        let mut found = Box::pin(self.handle.link().get().match_name(name).execute());
-        let found = found.try_next().await;
-        match self.answer(format_args!("look up interface {name}"), found) {
-            Ok(message) => Ok(message.map(Link::from_message)),
-            Err(e) if e.is_gone() => Ok(None),
-            Err(e) => Err(e),
+        self.one(&Wanted::Named(name), format_args!("look up interface {name}"))
+    }
+
+    /// The interface of that index, if there is one.
+    pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, KernelError> {
+        self.one(&Wanted::Numbered(index), format_args!("look up interface {index}"))
+    }
+
+    fn one(&self, wanted: &Wanted<'_>, what: std::fmt::Arguments<'_>) -> Result<Option<Link>, KernelError> {
+        match read_links(self.reader(), wanted) {
+            Ok(links) => Ok(links.into_iter().next()),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(self.failed(what, error)),
         }
     }
 
@@ -244,6 +207,14 @@ impl Netlink {
             ]
             .into_iter()
             .fold(link, LinkMessageBuilder::append_extra_attribute)
+        })
+        .await
+    }
+
+    /// Gives an interface a text that goes with it through renames and moves.
+    pub async fn set_alias(&self, index: u32, alias: &str) -> Result<(), KernelError> {
+        self.change(index, "set the alias of", &format!("to {alias}"), |link| {
+            link.append_extra_attribute(LinkAttribute::IfAlias(alias.to_owned()))
         })
         .await
     }

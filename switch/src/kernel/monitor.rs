@@ -7,13 +7,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use rtnetlink::MulticastGroup;
-use rtnetlink::packet_core::{NetlinkBuffer, NlasIterator};
+use rtnetlink::packet_core::NetlinkBuffer;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::error::KernelError;
+use super::link_read;
 use super::netns::NetNs;
 
 /// Room for the events of some thousand interfaces that change at once.
@@ -23,8 +24,6 @@ const MESSAGE_MAX: usize = 64 << 10;
 
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
 const RTM_DELLINK: u16 = libc::RTM_DELLINK;
-/// Length of struct ifinfomsg, after which the attributes come.
-const IFINFOMSG_LEN: usize = 16;
 
 /// What the monitor reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +41,10 @@ pub struct LinkChange {
     pub nsid: Option<i32>,
     /// Its index there.
     pub index: u32,
-    /// Its name.
+    /// Its name; bytes that are no UTF-8 as `\xff`.
     pub name: String,
+    /// Its MTU.
+    pub mtu: u32,
     /// Administratively up.
     pub up: bool,
     /// Has carrier.
@@ -158,36 +159,32 @@ fn parse(nsid: Option<i32>, mut datagram: &[u8], events: &mut VecDeque<MonitorEv
     }
 }
 
-/// Reads only what the event tells. The full parser of netlink-packet-route gives up on a message when
-/// one of its many attributes is of a kind that it does not know.
 fn parse_link(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<LinkChange> {
     if message_type != RTM_NEWLINK && message_type != RTM_DELLINK {
         return None;
     }
-    // struct ifinfomsg: family, padding, type, index, flags, change
-    let (header, attributes) = payload.split_at_checked(IFINFOMSG_LEN)?;
     // PF_BRIDGE messages tell of a bridge's port, not of the link; a bridge deletes the port, not the link.
-    if i32::from(header[0]) != libc::AF_UNSPEC {
+    if i32::from(*payload.first()?) != libc::AF_UNSPEC {
         return None;
     }
-    let index = u32::from_ne_bytes(*header[4..].first_chunk()?);
-    let flags = u32::from_ne_bytes(*header[8..].first_chunk()?);
-    let name = NlasIterator::new(attributes)
-        .flatten()
-        .find(|a| a.kind() == libc::IFLA_IFNAME)?;
-    let name = name.value().split(|b| *b == 0).next()?;
+    let link = link_read::parse(payload)?;
+    if link.name.is_empty() {
+        return None;
+    }
     Some(LinkChange {
         nsid,
-        index,
-        name: String::from_utf8_lossy(name).into_owned(),
-        up: flags & libc::IFF_UP as u32 != 0,
-        carrier: flags & libc::IFF_LOWER_UP as u32 != 0,
+        index: link.index,
+        name: link.name,
+        mtu: link.mtu,
+        up: link.up,
+        carrier: link.carrier,
         gone: message_type == RTM_DELLINK,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::link_read::IFINFOMSG_LEN;
     use super::*;
     use proptest::prelude::*;
 
@@ -221,6 +218,7 @@ mod tests {
                 nsid: Some(3),
                 index,
                 name: name.into(),
+                mtu: 0,
                 up: on,
                 carrier: on,
                 gone,

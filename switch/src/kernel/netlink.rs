@@ -11,10 +11,12 @@ use futures::StreamExt;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::sys::Socket;
 use rtnetlink::{Error, Handle};
 use tokio::task::AbortHandle;
 
 use super::error::KernelError;
+use super::link_read::open_reader;
 use super::netns::NetNs;
 
 /// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
@@ -29,6 +31,8 @@ pub struct Netlink {
     /// The connection has ended.
     broken: Arc<AtomicBool>,
     task: AbortHandle,
+    /// For what rtnetlink can't read ([`super::link_read`]).
+    reader: Socket,
     netns: NetNs,
 }
 
@@ -49,11 +53,11 @@ impl NetNs {
             .run(move || {
                 // The socket stays in this thread's namespace; the runtime is entered to register it for polling.
                 let _entered = runtime.enter();
-                rtnetlink::new_connection()
+                Ok((rtnetlink::new_connection()?, open_reader()?))
             })
             .await?;
-        let (connection, handle, _) =
-            opened.map_err(|e| KernelError::new(format!("open a netlink socket in {self}"), e))?;
+        let ((connection, handle, _), reader) =
+            opened.map_err(|e: io::Error| KernelError::new(format!("open a netlink socket in {self}"), e))?;
         let broken = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn({
             let broken = Arc::clone(&broken);
@@ -68,6 +72,7 @@ impl NetNs {
             handle,
             broken,
             task: task.abort_handle(),
+            reader,
             netns: self.clone(),
         })
     }
@@ -90,7 +95,16 @@ impl Netlink {
             Ok(_) | Err(Error::RequestFailed) => io::Error::other("the netlink socket could not send it"),
             Err(other) => io::Error::other(other.to_string()),
         };
-        Err(KernelError::new(format!("{what} in {}", self.netns), source))
+        Err(self.failed(what, source))
+    }
+
+    /// `what` was tried in this connection's namespace.
+    pub(super) fn failed(&self, what: impl Display, source: io::Error) -> KernelError {
+        KernelError::new(format!("{what} in {}", self.netns), source)
+    }
+
+    pub(super) fn reader(&self) -> &Socket {
+        &self.reader
     }
 
     /// Sends a request that rtnetlink has no builder for and returns the answers.
@@ -131,6 +145,12 @@ impl Netlink {
         }
         let id = self.answer(&what, self.known_nsid(other).await)?;
         id.ok_or_else(|| KernelError::new(what, io::Error::other("the kernel assigned none")))
+    }
+
+    /// The same if there is one already.
+    pub async fn nsid_if_known(&self, other: &NetNs) -> Result<Option<i32>, KernelError> {
+        let known = self.known_nsid(other).await;
+        self.answer(format_args!("ask for the id of {other}"), known)
     }
 
     async fn known_nsid(&self, other: &NetNs) -> Result<Option<i32>, Error> {

@@ -1,27 +1,22 @@
 //! Network namespaces: open handles, the named ones of `ip netns`, and the daemon's own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use vswitch_api::name::NsName;
 
@@ -32,8 +27,6 @@ use super::presence::Presence;
 const SO_NETNS_COOKIE: libc::c_int = 71;
 /// The calling thread's own network namespace. (`/proc/self` would be that of the main thread.)
 const THREAD_NETNS: &str = "/proc/thread-self/ns/net";
-/// When to look again at namespaces of which nothing could be told.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 mod ioctl {
     // Type of the namespace behind an nsfs file, ioctl_ns(2).
@@ -103,6 +96,31 @@ impl NetNs {
         )?)
     }
 
+    /// The namespace of a process, unless it has ended.
+    pub fn of_process(pid: u32) -> Presence<Self> {
+        let opened = Self::open_as(Path::new(&process_file(pid)), format!("the namespace of process {pid}"));
+        Presence::of(opened, is_no_namespace)
+    }
+
+    /// The namespace behind an open nsfs file.
+    ///
+    /// # Errors
+    /// It can't be told from others.
+    pub fn from_fd(file: OwnedFd, label: impl Into<String>) -> Result<Self, KernelError> {
+        let label = label.into();
+        Self::of_file(File::from(file), label.clone())
+            .map_err(|source| KernelError::new(format!("look at {label}"), source))
+    }
+
+    fn of_file(file: File, label: String) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        let id = NetNsId {
+            dev: meta.dev(),
+            ino: meta.ino(),
+        };
+        Ok(Self(Arc::new(Inner { file, id, label })))
+    }
+
     fn open_as(path: &Path, label: String) -> Result<Self, KernelError> {
         let failed = |source: io::Error| KernelError::new(format!("open {label} at {}", path.display()), source);
         // Without O_NONBLOCK a FIFO of that name would block the daemon.
@@ -117,12 +135,8 @@ impl NetNs {
                 Errno::EINVAL,
             ));
         }
-        let meta = file.metadata().map_err(failed)?;
-        let id = NetNsId {
-            dev: meta.dev(),
-            ino: meta.ino(),
-        };
-        Ok(Self(Arc::new(Inner { file, id, label })))
+        Self::of_file(file, label.clone())
+            .map_err(|source| KernelError::new(format!("open {label} at {}", path.display()), source))
     }
 
     /// Identity of the namespace.
@@ -190,6 +204,30 @@ impl NetNs {
     }
 }
 
+fn process_file(pid: u32) -> String {
+    format!("/proc/{pid}/ns/net")
+}
+
+/// The namespaces in which processes live, and for each one of these. Those of other users may be left out.
+///
+/// # Errors
+/// The processes can't be listed.
+pub fn with_processes() -> Result<BTreeMap<NetNsId, u32>, KernelError> {
+    let entries = fs::read_dir("/proc")
+        .map_err(|error| KernelError::new("list the processes", error))?
+        .flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let with_namespace = |pid| {
+        let meta = fs::metadata(process_file(pid)).ok()?;
+        let id = NetNsId {
+            dev: meta.dev(),
+            ino: meta.ino(),
+        };
+        Some((id, pid))
+    };
+    Ok(pids.filter_map(with_namespace).collect())
+}
+
 impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.file.as_fd()
@@ -238,11 +276,11 @@ fn is_netns(file: &File) -> nix::Result<bool> {
 
 /// Whether an error of opening a namespace says that there is none. Others say nothing of it.
 ///
-/// EINVAL: the file is none; ENXIO: nor can it be, it is a socket.
+/// EINVAL: the file is none; ENXIO: nor can it be, it is a socket; ESRCH: its process has ended.
 pub(super) fn is_no_namespace(error: &KernelError) -> bool {
     matches!(
         error.errno(),
-        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENXIO | Errno::EINVAL)
+        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENXIO | Errno::EINVAL | Errno::ESRCH)
     )
 }
 
@@ -252,13 +290,13 @@ pub struct NamedNamespaces {
     dir: PathBuf,
 }
 
-/// A change among the named namespaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NsEvent {
-    /// The name can be opened now.
-    Added(String),
-    /// The name is gone, or stands for another namespace now (then `Added` follows).
-    Removed(String),
+/// The named namespaces, as far as they could be opened.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// By name.
+    pub netns: BTreeMap<String, NetNs>,
+    /// Why there may be others.
+    pub unsure: Option<KernelError>,
 }
 
 impl Default for NamedNamespaces {
@@ -281,35 +319,48 @@ impl NamedNamespaces {
 
     /// Names that can be opened, sorted. Files that are no namespaces (any more) are left out.
     pub fn list(&self) -> Vec<String> {
-        self.look(&BTreeMap::new()).ids.into_keys().collect()
+        self.all().netns.into_keys().collect()
     }
 
-    /// Looks at all of them. What can't be told of is what it was `before`.
-    fn look(&self, before: &BTreeMap<String, NetNsId>) -> Look {
-        let mut look = Look::default();
+    /// All that can be opened, by name.
+    pub fn all(&self) -> Found {
+        let mut found = Found::default();
+        let names = self.names().unwrap_or_else(|error| {
+            found.unsure = Some(error);
+            Vec::new()
+        });
+        for name in names {
+            match NetNs::open(&self.dir.join(&name)) {
+                Presence::Here(netns) => drop(found.netns.insert(name, netns)),
+                Presence::Gone => {}
+                Presence::Unknown(error) => found.unsure = Some(error),
+            }
+        }
+        found
+    }
+
+    /// What is in the directory.
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub(super) fn names(&self) -> Result<Vec<String>, KernelError> {
+        let failed = |error: io::Error| KernelError::new(format!("list {}", self.dir.display()), error);
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             // The same as an empty one; nothing was ever made.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return look,
-            Err(_) => return Look::unsure(before),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
         };
+        let mut names = Vec::new();
         for entry in entries {
-            let Ok(entry) = entry else {
-                return Look::unsure(before);
-            };
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            match NetNs::open(&entry.path()) {
-                Presence::Here(netns) => drop(look.ids.insert(name, netns.id())),
-                Presence::Gone => {}
-                Presence::Unknown(_) => {
-                    look.is_sure = false;
-                    look.ids.extend(before.get(&name).map(|id| (name, *id)));
-                }
-            }
+            names.extend(entry.map_err(failed)?.file_name().into_string());
         }
-        look
+        Ok(names)
+    }
+
+    /// Where they are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Opens a namespace. A file that is no network namespace is none.
@@ -383,93 +434,6 @@ impl NamedNamespaces {
     /// EPERM without CAP_SYS_ADMIN, EBUSY if something else is mounted there.
     pub fn delete(&self, name: &NsName) -> Result<(), KernelError> {
         remove(&self.path(name)).map_err(|e| KernelError::new(format!("delete namespace {name}"), e))
-    }
-
-    /// Reports what changes from now on.
-    ///
-    /// It watches the mount table, not the directory: a name counts only once a namespace is mounted
-    /// on it, and inotify sees neither that moment nor an unmount.
-    ///
-    /// # Errors
-    /// /proc is not mounted, or the process is out of descriptors.
-    pub fn watch(&self) -> Result<BoxStream<'static, NsEvent>, KernelError> {
-        let failed = |e| KernelError::new(format!("watch the namespaces in {}", self.dir.display()), e);
-        let mounts = File::open("/proc/thread-self/mountinfo").map_err(failed)?;
-        // proc(5): the file polls as exceptional whenever the mount table changes.
-        // SAFETY: the file owns its descriptor, which stays the same and open until the AsyncFd drops the file.
-        let mounts = unsafe { AsyncFd::register_with_interest(mounts, Interest::PRIORITY) };
-        let mounts = mounts.map_err(|e| failed(e.into_parts().1))?;
-        let state = Watch {
-            mounts,
-            seen: self.look(&BTreeMap::new()),
-            names: self.clone(),
-            ready: VecDeque::new(),
-        };
-        Ok(stream::unfold(state, |mut watch| async move { Some((watch.next().await?, watch)) }).boxed())
-    }
-}
-
-struct Watch {
-    names: NamedNamespaces,
-    mounts: AsyncFd<File>,
-    seen: Look,
-    ready: VecDeque<NsEvent>,
-}
-
-/// What a look at the named namespaces gave.
-struct Look {
-    ids: BTreeMap<String, NetNsId>,
-    /// Nothing is only supposed.
-    is_sure: bool,
-}
-
-impl Default for Look {
-    /// There is none, for certain.
-    fn default() -> Self {
-        Self {
-            ids: BTreeMap::new(),
-            is_sure: true,
-        }
-    }
-}
-
-impl Look {
-    /// Nothing could be told.
-    fn unsure(before: &BTreeMap<String, NetNsId>) -> Self {
-        Self {
-            ids: before.clone(),
-            is_sure: false,
-        }
-    }
-}
-
-impl Watch {
-    async fn next(&mut self) -> Option<NsEvent> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            // Cleared before the look at the directory, so that a change meanwhile wakes us again.
-            let changed = self.mounts.ready(Interest::PRIORITY);
-            if self.seen.is_sure {
-                changed.await.ok()?.clear_ready();
-            } else if let Ok(changed) = tokio::time::timeout(LOOK_AGAIN, changed).await {
-                changed.ok()?.clear_ready();
-            }
-            let now = self.names.look(&self.seen.ids);
-            let differs = |a: &BTreeMap<String, NetNsId>, b: &BTreeMap<String, NetNsId>| {
-                a.iter()
-                    .filter(|(name, id)| b.get(*name) != Some(*id))
-                    .map(|(name, _)| name.clone())
-                    .collect::<Vec<_>>()
-            };
-            let (before, after) = (&self.seen.ids, &now.ids);
-            self.ready
-                .extend(differs(before, after).into_iter().map(NsEvent::Removed));
-            self.ready
-                .extend(differs(after, before).into_iter().map(NsEvent::Added));
-            self.seen = now;
-        }
     }
 }
 

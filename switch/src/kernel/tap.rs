@@ -3,9 +3,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::link_read;
 use crate::frame::VNET_HDR_LEN;
 
 #[allow(
@@ -18,12 +19,16 @@ mod ioctl {
     nix::ioctl_write_int_bad!(tun_set_persist, libc::TUNSETPERSIST);
     nix::ioctl_write_ptr_bad!(tun_set_vnet_hdr_size, libc::TUNSETVNETHDRSZ, libc::c_int);
     nix::ioctl_write_ptr_bad!(tun_set_carrier, super::TUNSETCARRIER, libc::c_int);
+    nix::ioctl_read_bad!(tun_get_iff, libc::TUNGETIFF, libc::ifreq);
+    nix::ioctl_none_bad!(tun_get_dev_netns, super::TUNGETDEVNETNS);
 }
 
 use ioctl::*;
 
 /// `_IOW('T', 226, int)`; not in the libc crate.
 const TUNSETCARRIER: libc::c_ulong = 0x4004_54e2;
+/// `_IO('T', 227)`, since Linux 5.2; not in the libc crate.
+const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 
 /// A TCP frame may come unsegmented and without its checksum.
 const OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
@@ -70,6 +75,22 @@ pub fn set_carrier(queue: &OwnedFd, carrier: bool) -> io::Result<()> {
     // SAFETY: the kernel reads one int from the pointer, which is valid for the call.
     unsafe { tun_set_carrier(queue.as_raw_fd(), &value) }?;
     Ok(())
+}
+
+/// Where the device of a queue is by now: an nsfs file of its network namespace, and its name there.
+///
+/// # Errors
+/// EBADFD: the device is gone. EPERM: no CAP_NET_ADMIN over the namespace that it is in.
+pub fn place(queue: &OwnedFd) -> io::Result<(OwnedFd, String)> {
+    // SAFETY: no argument; the kernel returns a new descriptor or an error.
+    let netns = unsafe { tun_get_dev_netns(queue.as_raw_fd()) }?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    let netns = unsafe { OwnedFd::from_raw_fd(netns) };
+    let mut answer = interface_request("any")?;
+    // SAFETY: `answer` is a valid ifreq that outlives the call; the kernel writes only within it.
+    unsafe { tun_get_iff(queue.as_raw_fd(), &mut answer) }?;
+    let name: Vec<_> = answer.ifr_name.iter().map(|byte| byte.cast_unsigned()).collect();
+    Ok((netns, link_read::text(&name)))
 }
 
 fn interface_request(name: &str) -> io::Result<libc::ifreq> {

@@ -33,6 +33,14 @@ impl Tap {
         tap::set_persistent(&self.queues[0], true)
     }
 
+    /// Where the device is by now: a file of its network namespace, and its name there.
+    ///
+    /// # Errors
+    /// See [`tap::place`].
+    pub fn place(&self) -> io::Result<(OwnedFd, String)> {
+        tap::place(&self.queues[0])
+    }
+
     /// Lets the device go as soon as the queues are closed.
     pub fn unpersist(&self) -> io::Result<()> {
         tap::set_persistent(&self.queues[0], false)

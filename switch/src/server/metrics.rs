@@ -299,6 +299,8 @@ mod tests {
             port: Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth),
             state: PortState::Up,
             reason: None,
+            mtu_wanted: None,
+            moved_to: None,
             state_secs: 1,
             queues: 1,
             fastpath: false,

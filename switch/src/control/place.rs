@@ -1,0 +1,275 @@
+//! Where the interface of a port is. Whoever is root there may rename it, or move it to another namespace: it is followed by
+//! what it is, not by how it is called.
+//!
+//! Of a veth the near end tells where the far end is, of a TAP device an open queue. A daemon that starts has no queues yet: so
+//! near ends and TAP devices bear a mark, by which they are found, with the place where they were made: one that lies elsewhere
+//! was moved, while one that lies there still belongs to a namespace that has lost its name if the name leads elsewhere by now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+
+use vswitch_api::{NsName, Port, PortKind};
+
+use super::complete::ifname;
+use super::{Inner, LivePort};
+use crate::kernel::{Found, KernelError, Link, NetNs, NetNsId, Netlink, Presence, with_processes};
+use crate::port::{PortIo, Tap};
+
+/// What the alias of an interface of ours begins with.
+const MARK: &str = "vswitch:";
+
+fn named_mark(port: &Port) -> String {
+    format!("{MARK}{}:", port.name)
+}
+
+/// An interface and the namespace that it is in, which it keeps alive: not for keeping.
+pub(super) struct Place {
+    pub netns: NetNs,
+    pub link: Link,
+}
+
+/// Where an interface is that is not where its port has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// In words.
+    pub to: String,
+    /// The namespace, if it has a name.
+    pub namespace: Option<NsName>,
+}
+
+/// What keeps a namespace alive that is not the daemon itself.
+enum Keeper {
+    Host,
+    Name(String),
+    Process(u32),
+    Nobody,
+}
+
+impl Inner {
+    /// Where the interface of a port is that is attached; none if it is gone.
+    pub(super) async fn place_of(&self, port: &Port, live: &LivePort) -> Result<Option<Place>, KernelError> {
+        let io = live.id.and_then(|id| self.datapath.io(id));
+        if let Some(PortIo::Tap(tap)) = io.as_deref() {
+            return place_of_tap(tap).await;
+        }
+        match (port.kind, live.near, live.inside) {
+            (PortKind::Veth, Some(near), _) => {
+                let own = self.own.netlink().await?;
+                match own.link_by_index(near).await? {
+                    Some(near) => self.far_end(port, &near, &own).await,
+                    None => Ok(None),
+                }
+            }
+            (PortKind::Device, _, Some(index)) => {
+                let link = self.home.netlink().await?.link_by_index(index).await?;
+                let netns = self.home.clone();
+                Ok(link.map(|link| Place { netns, link }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The namespace of the interface of a port that is attached, and its index there, by the shortest way.
+    pub(super) async fn where_inside(&self, port: &Port, live: &LivePort) -> Result<Option<(NetNs, u32)>, KernelError> {
+        if live.moved.is_none() && !live.unnamed {
+            return Ok(self.find_netns_of(port)?.zip(live.inside));
+        }
+        let place = self.place_of(port, live).await?;
+        Ok(place.map(|place| (place.netns, place.link.index)))
+    }
+
+    /// The other end of a near end, wherever it is.
+    ///
+    /// # Errors
+    /// NotFound: it is where it can't be got at, in a namespace without name and process.
+    pub(super) async fn far_end(&self, port: &Port, near: &Link, own: &Netlink) -> Result<Option<Place>, KernelError> {
+        let (Some(index), Some(nsid)) = (near.peer_index, near.peer_nsid) else {
+            return Ok(None);
+        };
+        let netns = self.namespace_of_id(nsid, port, own).await?;
+        let link = netns.netlink().await?.link_by_index(index).await?;
+        Ok(link.map(|link| Place { netns, link }))
+    }
+
+    async fn namespace_of_id(&self, nsid: i32, port: &Port, own: &Netlink) -> Result<NetNs, KernelError> {
+        // Where it ought to be comes first: that it is elsewhere is rare.
+        let likely = self.find_netns_of(port).ok().flatten();
+        for netns in likely.into_iter().chain([self.home.clone()]) {
+            if own.nsid_if_known(&netns).await? == Some(nsid) {
+                return Ok(netns);
+            }
+        }
+        let (others, unsure) = self.all_others();
+        for netns in others {
+            if own.nsid_if_known(&netns).await? == Some(nsid) {
+                return Ok(netns);
+            }
+        }
+        let step = format!("find the namespace of the interface of port {}", port.name);
+        let cause = "it has no name and no process, so that it can't be entered";
+        Err(unsure.unwrap_or_else(|| KernelError::new(step, io::Error::new(io::ErrorKind::NotFound, cause))))
+    }
+
+    /// The namespaces that have a name or a process, without the host's, and why there may be more of them.
+    fn all_others(&self) -> (Vec<NetNs>, Option<KernelError>) {
+        let Found { netns, mut unsure } = self.named.all();
+        let mut seen: BTreeSet<_> = netns.values().map(NetNs::id).collect();
+        seen.insert(self.home.id());
+        let mut others: Vec<_> = netns
+            .into_values()
+            .filter(|netns| netns.id() != self.home.id())
+            .collect();
+        let with_processes = with_processes().unwrap_or_else(|error| {
+            unsure = Some(error);
+            BTreeMap::new()
+        });
+        for (_, pid) in with_processes.into_iter().filter(|(id, _)| !seen.contains(id)) {
+            match NetNs::of_process(pid) {
+                Presence::Here(netns) => others.push(netns),
+                Presence::Gone => {}
+                Presence::Unknown(error) => unsure = Some(error),
+            }
+        }
+        (others, unsure)
+    }
+
+    /// The mark of the interfaces of a port. `made_in`: id of the namespace in which it was made. Two daemons on a machine have
+    /// different ones, and whoever reads that of one port can't make that of another.
+    pub(super) fn mark(&self, port: &Port, made_in: i32) -> String {
+        format!("{}{made_in}", self.mark_of(port))
+    }
+
+    fn mark_of(&self, port: &Port) -> String {
+        let mut hasher = DefaultHasher::new();
+        (self.state.salt, "mark", port.name.as_str()).hash(&mut hasher);
+        format!("{}{:016x}:", named_mark(port), hasher.finish())
+    }
+
+    /// Where an interface was made, if it has the mark of the port.
+    pub(super) fn made_in(&self, port: &Port, link: &Link) -> Option<i32> {
+        let made_in = link.alias.as_deref()?.strip_prefix(&self.mark_of(port))?;
+        made_in.parse().ok()
+    }
+
+    /// The TAP device that an earlier daemon left of a port: in its namespace, under whatever name, or where somebody moved it.
+    pub(super) async fn left_tap(
+        &self,
+        port: &Port,
+        netns: &NetNs,
+        own: &Netlink,
+    ) -> Result<Option<Place>, KernelError> {
+        let links = netns.netlink().await?.links().await?;
+        let taps = || links.iter().filter(|link| link.kind.as_deref() == Some("tun"));
+        let not_anothers = |link: &&Link| {
+            let alias = link.alias.as_deref().unwrap_or_default();
+            !alias.starts_with(MARK) || alias.starts_with(&named_mark(port))
+        };
+        let marked = taps().find(|link| self.made_in(port, link).is_some());
+        let here = marked
+            .or_else(|| {
+                taps()
+                    .filter(not_anothers)
+                    .find(|link| link.name == ifname(port).as_str())
+            })
+            .or_else(|| {
+                taps()
+                    .filter(not_anothers)
+                    .find(|link| link.mac.is_some() && link.mac == port.mac)
+            });
+        if let Some(link) = here {
+            return Ok(Some(Place {
+                netns: netns.clone(),
+                link: link.clone(),
+            }));
+        }
+        for (netns, link) in &self.strays {
+            let Some(made_in) = self.made_in(port, link) else {
+                continue;
+            };
+            if own.nsid_of(netns).await? != made_in {
+                return Ok(Some(Place {
+                    netns: netns.clone(),
+                    link: link.clone(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The TAP devices with a mark in all namespaces that have a name or a process.
+    pub(super) async fn find_strays(&self) -> Vec<(NetNs, Link)> {
+        // One that can't be looked into holds none that can be got at.
+        let (others, _) = self.all_others();
+        let mut strays = Vec::new();
+        for netns in [self.home.clone()].into_iter().chain(others) {
+            let Ok(links) = netns.links_once().await else { continue };
+            let marked = |link: &Link| link.alias.as_deref().is_some_and(|alias| alias.starts_with(MARK));
+            let marked = links
+                .into_iter()
+                .filter(|link| link.kind.as_deref() == Some("tun") && marked(link));
+            strays.extend(marked.map(|link| (netns.clone(), link)));
+        }
+        strays
+    }
+
+    /// Where the interface of a port is if not where the port has it, and whether that namespace has no name.
+    pub(super) fn moved(&self, port: &Port, netns: &NetNs) -> (Option<Moved>, bool) {
+        let wanted = self.find_netns_of(port).ok().flatten();
+        if wanted.is_some_and(|wanted| wanted.id() == netns.id()) {
+            return (None, false);
+        }
+        let (to, namespace, unnamed) = match self.keeper(netns.id()).unwrap_or(Keeper::Nobody) {
+            Keeper::Host => ("the host's namespace".to_owned(), None, false),
+            Keeper::Name(name) => (format!("namespace {}", name.escape_debug()), name.parse().ok(), false),
+            Keeper::Process(pid) => (format!("the namespace of process {pid}"), None, true),
+            Keeper::Nobody => ("a namespace without a name".to_owned(), None, true),
+        };
+        (Some(Moved { to, namespace }), unnamed)
+    }
+
+    /// Whether a namespace has a name or a process: else only the daemon may be what holds it.
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub(super) fn lives(&self, id: NetNsId) -> Result<bool, KernelError> {
+        Ok(!matches!(self.keeper(id)?, Keeper::Nobody))
+    }
+
+    fn keeper(&self, id: NetNsId) -> Result<Keeper, KernelError> {
+        if id == self.home.id() {
+            return Ok(Keeper::Host);
+        }
+        let Found { netns, unsure } = self.named.all();
+        if let Some((name, _)) = netns.into_iter().find(|(_, netns)| netns.id() == id) {
+            return Ok(Keeper::Name(name));
+        }
+        match (with_processes()?.get(&id), unsure) {
+            (Some(pid), _) => Ok(Keeper::Process(*pid)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(Keeper::Nobody),
+        }
+    }
+}
+
+async fn place_of_tap(tap: &Tap) -> Result<Option<Place>, KernelError> {
+    let mut last = String::new();
+    // It may be renamed or moved between the questions.
+    for _ in 0..3 {
+        let (file, name) = match tap.place() {
+            Ok(place) => place,
+            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return Ok(None),
+            Err(error) => return Err(KernelError::new("look where a TAP device is", error)),
+        };
+        let netns = NetNs::from_fd(file, format!("the namespace of interface {name}"))?;
+        let links = netns.links_once().await?;
+        if let Some(link) = links.into_iter().find(|link| link.name == name) {
+            return Ok(Some(Place { netns, link }));
+        }
+        last = name;
+    }
+    Err(KernelError::new(
+        format!("look where TAP device {last} is"),
+        nix::errno::Errno::EAGAIN,
+    ))
+}

@@ -1,0 +1,328 @@
+//! What the lab wants and somebody else has taken away is made again: by itself where it was only the interface, and all of it when a
+//! command says what is to be there.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use vswitch_api::view::{Changes, PortState};
+use vswitch_api::{ApiError, Cable, EventKind, IfAddr, NsName, Port, PortKind, PortName, Route};
+
+use super::attach::Adopt;
+use super::cable::find_end;
+use super::interface::{configure, wanted_mtu};
+use super::place::Place;
+use super::requests::absent_namespaces;
+use super::state::DeviceBefore;
+use super::{Inner, LivePort, text};
+use crate::kernel::KernelError;
+
+/// What was in vain is tried again after this, then after twice that, and so on. An interface that is deleted is made again at once,
+/// and the second time after this.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(64);
+/// One that stays for so long was not made in vain.
+const GOOD_FOR: Duration = Duration::from_secs(60);
+
+/// When a missing port is tried again, though nobody tells that it may be back.
+#[derive(Debug)]
+pub(super) struct Retry {
+    due: Instant,
+    /// What the next one waits.
+    wait: Duration,
+}
+
+/// Something that the lab wants and that is not so.
+enum Drift {
+    Namespace(NsName),
+    Missing(Port),
+    /// It is there, with something else.
+    Settings(Port, Vec<String>),
+    Cable(Cable),
+}
+
+impl Drift {
+    fn describe(&self) -> Vec<String> {
+        match self {
+            Self::Namespace(name) => vec![format!("repaired: created namespace {name} again")],
+            Self::Missing(port) => vec![format!("repaired: made the interface of port {} again", port.name)],
+            Self::Settings(port, what) => {
+                let line = |what: &String| format!("repaired: gave port {} back {what}", port.name);
+                what.iter().map(line).collect()
+            }
+            Self::Cable(cable) => vec![format!("repaired: made {} again", text::cable(cable))],
+        }
+    }
+}
+
+impl Inner {
+    /// The interface of a port was deleted, though its namespace is there: it is made again, and if that is in vain, ever later.
+    pub(super) async fn deleted(&mut self, name: &PortName) {
+        self.put_off(name, Duration::ZERO);
+        self.retry_due().await;
+    }
+
+    /// A port could not be attached, or has failed, for want of something else than its interface, of which nobody tells.
+    pub(super) fn try_again_later(&mut self, name: &PortName) {
+        self.put_off(name, FIRST_WAIT);
+    }
+
+    /// `first`: how long, if it was not tried lately.
+    fn put_off(&mut self, name: &PortName, first: Duration) {
+        let now = Instant::now();
+        let before = self.retries.remove(name).filter(|retry| now < retry.due + GOOD_FOR);
+        let retry = match before {
+            Some(retry) if now < retry.due => retry,
+            Some(retry) => Retry {
+                due: now + retry.wait,
+                wait: (2 * retry.wait).min(LONGEST_WAIT),
+            },
+            None => Retry {
+                due: now + first,
+                wait: (2 * first).max(FIRST_WAIT),
+            },
+        };
+        self.retries.insert(name.clone(), retry);
+    }
+
+    /// Tries again what is due.
+    pub(super) async fn retry_due(&mut self) {
+        let now = Instant::now();
+        let ports = &self.ports;
+        self.retries
+            .retain(|name, retry| is_missing(ports.get(name)) || now < retry.due + GOOD_FOR);
+        let due = self.retries.iter().filter(|(_, retry)| retry.due <= now);
+        let due = due.filter(|(name, _)| is_missing(self.ports.get(*name)));
+        let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
+        for name in due {
+            self.reattach_missing(|port| port.name == name).await;
+            if is_missing(self.ports.get(&name)) {
+                self.try_again_later(&name);
+            }
+        }
+    }
+
+    /// Makes again what of these ports, or of the whole lab, is not there as it is wanted, and tells of it.
+    ///
+    /// # Errors
+    /// Something is missing still. The rest was repaired all the same.
+    pub(super) async fn repair(&mut self, only: Option<&PortName>, changes: &mut Changes) -> Result<(), ApiError> {
+        let mut failed = None;
+        for drift in self.drift(only).await {
+            match self.mend(&drift).await {
+                Ok(()) => changes.done.extend(drift.describe()),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// The same of a namespace alone.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub(super) async fn repair_namespace(&mut self, name: NsName, changes: &mut Changes) -> Result<(), ApiError> {
+        let drift = Drift::Namespace(name);
+        self.mend(&drift).await?;
+        changes.done.extend(drift.describe());
+        Ok(())
+    }
+
+    /// What a repair would do.
+    pub(super) async fn describe_repair(&self) -> Vec<String> {
+        self.drift(None).await.iter().flat_map(Drift::describe).collect()
+    }
+
+    async fn drift(&self, only: Option<&PortName>) -> Vec<Drift> {
+        let mut drifts = Vec::new();
+        let of_port = |name: &NsName| {
+            let own = only.and_then(|only| self.port_of_lab(only)?.namespace.as_ref());
+            only.is_none() || own == Some(name)
+        };
+        // One that others made is theirs to make again, and is waited for.
+        let ours = |name: &NsName| {
+            self.state.namespaces.iter().any(|owned| owned.name == *name) || self.state.lab.namespaces.contains(name)
+        };
+        let absent = absent_namespaces(self).into_iter();
+        drifts.extend(absent.filter(|name| of_port(name) && ours(name)).map(Drift::Namespace));
+        for port in &self.state.lab.ports {
+            if only.is_some_and(|only| *only != port.name) {
+                continue;
+            }
+            match self.ports.get(&port.name) {
+                Some(live) if live.id.is_some() => match self.place_of(port, live).await {
+                    Ok(None) => drifts.push(Drift::Missing(port.clone())),
+                    Ok(Some(place)) => {
+                        let what = lost_settings(port, &place).await.unwrap_or_default();
+                        if !what.is_empty() {
+                            drifts.push(Drift::Settings(port.clone(), what));
+                        }
+                    }
+                    // It is somewhere out of reach, and carries what it carries.
+                    Err(error) => tracing::debug!("can't look for drift: {error}"),
+                },
+                _ => drifts.push(Drift::Missing(port.clone())),
+            }
+        }
+        if only.is_none() {
+            for cable in &self.state.lab.cables {
+                if !self.cable_is_there(cable).await {
+                    drifts.push(Drift::Cable(cable.clone()));
+                }
+            }
+        }
+        drifts
+    }
+
+    async fn mend(&mut self, drift: &Drift) -> Result<(), ApiError> {
+        match drift {
+            Drift::Namespace(name) => {
+                self.add_namespace(name).await?;
+                self.save()?;
+                self.close_journal();
+                Ok(())
+            }
+            Drift::Missing(port) => {
+                self.lose(|other| other.name == port.name, "its interface is gone")
+                    .await;
+                let devices = self.state.devices.clone();
+                let attached = self.attach(port, Adopt::Yes).await;
+                match &attached {
+                    Ok(()) => self.tell_back(port),
+                    Err(error) => self.still_missing(port, error),
+                }
+                self.keep_devices(&devices);
+                attached
+            }
+            Drift::Settings(port, _) => self.give_back_settings(port).await,
+            Drift::Cable(cable) => self.attach_cable(cable, Adopt::Yes).await,
+        }
+    }
+
+    /// Until it is in the file, the note has how a device was.
+    pub(super) fn keep_devices(&mut self, before: &BTreeMap<PortName, DeviceBefore>) {
+        if *before == self.state.devices {
+            return;
+        }
+        match self.save() {
+            Ok(()) => self.close_journal(),
+            Err(error) => tracing::error!("the state file does not tell how a device was: {error}"),
+        }
+    }
+
+    pub(super) fn tell_back(&self, port: &Port) {
+        tracing::info!(port = %port.name, "port {}: back", port.name);
+        if let Some(live) = self.ports.get(&port.name) {
+            self.emit(EventKind::PortState {
+                port: port.name.clone(),
+                state: live.state,
+                reason: live.reason.clone(),
+            });
+        }
+    }
+
+    /// MAC address, MTU, up, addresses and routes as the settings have them.
+    pub(super) async fn give_back_settings(&mut self, port: &Port) -> Result<(), ApiError> {
+        let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
+        let Some(live) = self.ports.get(&port.name) else {
+            return Ok(());
+        };
+        let near = live.near;
+        let Some(place) = self.place_of(port, live).await.map_err(failed)? else {
+            return Ok(());
+        };
+        let nl = place.netns.netlink().await.map_err(failed)?;
+        match port.kind {
+            PortKind::Device => {
+                if let Some(mtu) = port.mtu {
+                    nl.set_mtu(place.link.index, mtu).await.map_err(failed)?;
+                }
+            }
+            _ => configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?,
+        }
+        if let Some(mtu) = wanted_mtu(port) {
+            if let Some(near) = near {
+                let own = self.own.netlink().await.map_err(failed)?;
+                own.set_mtu(near, mtu).await.map_err(failed)?;
+            }
+            if let Some(live) = self.ports.get_mut(&port.name) {
+                live.mtu = mtu;
+            }
+            self.update_in_datapath(port);
+        }
+        Ok(())
+    }
+
+    async fn cable_is_there(&self, cable: &Cable) -> bool {
+        for end in [&cable.a, &cable.b] {
+            let there = async {
+                let netns = self.find_namespace(&end.namespace)?;
+                match netns {
+                    Some(netns) => find_end(&netns.netlink().await?, end).await,
+                    None => Ok(None),
+                }
+            };
+            // What can't be looked at has not gone for that.
+            if matches!(there.await, Ok(None)) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn is_missing(live: Option<&LivePort>) -> bool {
+    live.is_some_and(|live| live.state == PortState::Missing)
+}
+
+/// What the interface of a port has not any more, in words.
+async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, KernelError> {
+    let mut lost = Vec::new();
+    let link = &place.link;
+    if let Some(mtu) = wanted_mtu(port).filter(|mtu| *mtu != link.mtu) {
+        lost.push(format!("its MTU of {mtu}"));
+    }
+    if port.kind == PortKind::Device {
+        return Ok(lost);
+    }
+    if let Some(mac) = port.mac.filter(|mac| link.mac != Some(*mac)) {
+        lost.push(format!("its MAC {mac}"));
+    }
+    if !link.up {
+        lost.push("an interface that is up".to_owned());
+    }
+    if !port.addresses.is_empty() || !port.routes.is_empty() {
+        // Whoever turns IPv6 off in the namespace does so on purpose.
+        let no_ipv6 = ipv6_is_off(place).await;
+        let nl = place.netns.netlink().await?;
+        let there = nl.addresses().await?;
+        let has = |address: &&IfAddr| {
+            let mut own = there.iter().filter(|(index, ..)| *index == link.index);
+            own.any(|(_, net, _)| net.addr() == address.ip() && net.prefix_len() == address.prefix_len())
+        };
+        let missing = port.addresses.iter().filter(|address| !has(address));
+        let missing = missing.filter(|address| !(no_ipv6 && address.ip().is_ipv6()));
+        lost.extend(missing.map(|address| format!("its address {address}")));
+        let routes = nl.routes().await?;
+        let has = |route: &&Route| {
+            let wanted = (route.to.trunc(), route.via, Some(link.index));
+            routes
+                .iter()
+                .any(|there| (there.to.trunc(), there.via, there.index) == wanted)
+        };
+        let missing = port.routes.iter().filter(|route| !has(route));
+        let missing = missing.filter(|route| !(no_ipv6 && route.to.addr().is_ipv6()));
+        lost.extend(missing.map(|route| format!("its route to {}", route.to)));
+    }
+    Ok(lost)
+}
+
+async fn ipv6_is_off(place: &Place) -> bool {
+    let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", place.link.name);
+    let read = place.netns.run(move || std::fs::read_to_string(file)).await;
+    matches!(read, Ok(Ok(text)) if text.trim() == "1")
+}

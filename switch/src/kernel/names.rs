@@ -1,0 +1,237 @@
+//! The names of namespaces are watched: when one begins or ceases to lead to a namespace, by whatever way.
+//!
+//! A name is mostly a file that a namespace is mounted on. Neither that moment nor an unmount is seen by inotify, but the mount
+//! table polls. It may also be a link that somebody put there: to such a file elsewhere, or to `/proc/PID/ns/net`, which leads
+//! nowhere once the process has ended. inotify hears of the link, a pidfd of the end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::select_all;
+use futures::stream::{self, BoxStream};
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::error::KernelError;
+use super::netns::{NamedNamespaces, NetNs, NetNsId};
+use super::poll::readable;
+use super::presence::Presence;
+
+/// Links that may lead to one another, as many as the kernel follows at most (MAXSYMLINKS).
+const MAX_LINKS: usize = 40;
+/// When to look again where a name could not be opened for want of descriptors, memory or rights.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A change among the named namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NsEvent {
+    /// The name can be opened now.
+    Added(String),
+    /// The name is gone, or stands for another namespace now (then `Added` follows).
+    Removed(String),
+}
+
+impl NamedNamespaces {
+    /// Reports what changes from now on.
+    ///
+    /// # Errors
+    /// /proc is not mounted, or the process is out of descriptors.
+    pub fn watch(&self) -> Result<BoxStream<'static, NsEvent>, KernelError> {
+        let failed = |e: io::Error| KernelError::new(format!("watch the namespaces in {}", self.dir().display()), e);
+        let mounts = File::open("/proc/thread-self/mountinfo").map_err(failed)?;
+        // proc(5): the file polls as exceptional whenever the mount table changes.
+        // SAFETY: the file owns its descriptor, which stays the same and open until the AsyncFd drops the file.
+        let mounts = unsafe { AsyncFd::register_with_interest(mounts, Interest::PRIORITY) };
+        let mounts = mounts.map_err(|e| failed(e.into_parts().1))?;
+        let entries = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|e| failed(e.into()))?;
+        // SAFETY: as above.
+        let entries = unsafe { AsyncFd::register_with_interest(Entries(entries), Interest::READABLE) };
+        let entries = entries.map_err(|e| failed(e.into_parts().1))?;
+        let mut watch = Watch {
+            mounts,
+            entries,
+            processes: BTreeMap::new(),
+            known: BTreeMap::new(),
+            unsure: false,
+            names: self.clone(),
+            ready: VecDeque::new(),
+        };
+        watch.look();
+        watch.ready.clear();
+        Ok(stream::unfold(watch, |mut watch| async move { Some((watch.next().await?, watch)) }).boxed())
+    }
+}
+
+struct Watch {
+    names: NamedNamespaces,
+    mounts: AsyncFd<File>,
+    /// inotify on the directory, or the one that it will be made in.
+    entries: AsyncFd<Entries>,
+    /// The processes that links lead through.
+    processes: BTreeMap<u32, AsyncFd<OwnedFd>>,
+    known: BTreeMap<String, NetNsId>,
+    /// Of some name it could not be told where it leads.
+    unsure: bool,
+    ready: VecDeque<NsEvent>,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<NsEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if let Some(pid) = self.wait().await? {
+                // The number may be another process's by now, which is to be watched for itself.
+                self.processes.remove(&pid);
+            }
+            self.look();
+        }
+    }
+
+    /// Waits until it is time to look again; gives the process that has ended, if it is for that.
+    async fn wait(&self) -> Option<Option<u32>> {
+        let ends = self.processes.values();
+        let ends = ends.map(|process| Box::pin(ended(process)) as Wait<'_>);
+        let others = [
+            Box::pin(mounted(&self.mounts)) as Wait<'_>,
+            Box::pin(listed(&self.entries)) as Wait<'_>,
+        ];
+        let any = select_all(ends.chain(others));
+        let (result, which, _) = if self.unsure {
+            match tokio::time::timeout(AGAIN, any).await {
+                Ok(woken) => woken,
+                Err(_) => return Some(None),
+            }
+        } else {
+            any.await
+        };
+        result?;
+        Some(self.processes.keys().nth(which).copied())
+    }
+
+    /// Looks where the names lead. What wakes it was cleared before, so that a change meanwhile wakes it again.
+    fn look(&mut self) {
+        self.listen();
+        let names = match self.names.names() {
+            Ok(names) => names,
+            // That it can't be told does not make them gone.
+            Err(error) => {
+                tracing::debug!("can't look where names lead: {error}");
+                self.unsure = true;
+                return;
+            }
+        };
+        self.unsure = false;
+        let mut now = BTreeMap::new();
+        let mut processes = std::mem::take(&mut self.processes);
+        for name in names {
+            let path = self.names.dir().join(&name);
+            // First, so that an end of the process after the look wakes us again.
+            let pid = process_behind(&path).filter(|pid| !self.processes.contains_key(pid));
+            let process = pid.and_then(|pid| {
+                let known = processes.remove(&pid);
+                Some((pid, known.or_else(|| open_process(pid).ok())?))
+            });
+            match NetNs::open(&path) {
+                Presence::Here(netns) => {
+                    now.insert(name, netns.id());
+                }
+                // A link that leads nowhere, or to a process that is just ending, or what is no namespace. Nothing more is to be
+                // heard of that process.
+                Presence::Gone => continue,
+                // That it can't be told does not make it gone.
+                Presence::Unknown(error) => {
+                    tracing::debug!(name, "can't tell where a name leads: {error}");
+                    self.unsure = true;
+                    now.extend(self.known.get(&name).map(|id| (name.clone(), *id)));
+                }
+            }
+            self.processes.extend(process);
+        }
+        let differs = |a: &BTreeMap<String, NetNsId>, b: &BTreeMap<String, NetNsId>| {
+            a.iter()
+                .filter(|(name, id)| b.get(*name) != Some(*id))
+                .map(|(name, _)| name.clone())
+                .collect::<Vec<_>>()
+        };
+        self.ready
+            .extend(differs(&self.known, &now).into_iter().map(NsEvent::Removed));
+        self.ready
+            .extend(differs(&now, &self.known).into_iter().map(NsEvent::Added));
+        self.known = now;
+    }
+
+    /// Listens at the directory; while there is none, where it will be made.
+    fn listen(&self) {
+        let inotify = &self.entries.get_ref().0;
+        let new = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
+        let gone = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE_SELF;
+        let mut dirs = self.names.dir().ancestors();
+        let itself = dirs.next().map(|dir| inotify.add_watch(dir, new | gone));
+        if !matches!(itself, Some(Ok(_))) {
+            let above = dirs.find_map(|dir| inotify.add_watch(dir, new | AddWatchFlags::IN_ONESHOT).ok());
+            if above.is_none() {
+                tracing::debug!(dir = %self.names.dir().display(), "links to namespaces will not be seen");
+            }
+        }
+    }
+}
+
+struct Entries(Inotify);
+
+impl AsRawFd for Entries {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+type Wait<'a> = std::pin::Pin<Box<dyn Future<Output = Option<()>> + Send + 'a>>;
+
+async fn mounted(mounts: &AsyncFd<File>) -> Option<()> {
+    mounts.ready(Interest::PRIORITY).await.ok()?.clear_ready();
+    Some(())
+}
+
+async fn listed(entries: &AsyncFd<Entries>) -> Option<()> {
+    entries.readable().await.ok()?.clear_ready();
+    // What exactly happened is looked up.
+    while entries.get_ref().0.read_events().is_ok() {}
+    Some(())
+}
+
+async fn ended(process: &AsyncFd<OwnedFd>) -> Option<()> {
+    process.readable().await.ok().map(drop)
+}
+
+/// The process whose namespace, or whose file system, a link leads through.
+fn process_behind(path: &Path) -> Option<u32> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let target = fs::read_link(&path).ok()?;
+        // An absolute target takes the place of all that was before.
+        path = path.parent()?.join(target);
+        let mut parts = path.components();
+        if (parts.next(), parts.next()) == (Some(Component::RootDir), Some(Component::Normal("proc".as_ref()))) {
+            return parts.next()?.as_os_str().to_str()?.parse().ok();
+        }
+    }
+    None
+}
+
+fn open_process(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: pidfd_open(2) takes two numbers; the result is checked.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows it; a descriptor fits an int.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) };
+    readable(fd)
+}
