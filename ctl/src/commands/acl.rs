@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use hyper::Method;
 use vswitch_api::PortName;
 use vswitch_api::acl::{AclRule, PortAcl};
-use vswitch_api::request::{ChangeOptions, PortPatch};
-use vswitch_api::view::{PortAclView, PortView};
+use vswitch_api::request::PortPatch;
+use vswitch_api::view::PortAclView;
 
 use super::Session;
 use crate::cli::acl::{AclCommand, Direction, SetAcl};
@@ -82,15 +81,15 @@ impl Session {
         port: &PortName,
         edit: impl FnOnce(&mut PortAcl) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let path = format!("/v1/ports/{port}");
-        let mut acl = self.client.get::<PortView>(&path).await?.port.acl;
-        edit(&mut acl)?;
-        let patch = PortPatch {
-            acl: Some(acl),
-            ..PortPatch::default()
-        };
-        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
-            .await
+        self.edit_port(port, |now| {
+            let mut acl = now.acl;
+            edit(&mut acl)?;
+            Ok(PortPatch {
+                acl: Some(acl),
+                ..PortPatch::default()
+            })
+        })
+        .await
     }
 }
 

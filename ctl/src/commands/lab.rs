@@ -16,15 +16,34 @@ use crate::failure::Failure;
 const DRY_RUN: ChangeOptions = ChangeOptions {
     dry_run: true,
     idempotent: false,
+    force: false,
 };
+/// So many of the things that would go are named in an error.
+const NAMED: usize = 20;
 
 impl Session {
     pub(super) async fn apply(&self, args: ApplyArgs) -> Result<(), Failure> {
         let lab = read_lab(&args.file)?;
         let options = ChangeOptions {
             dry_run: args.dry_run,
-            idempotent: false,
+            force: args.force,
+            ..ChangeOptions::default()
         };
+        if !args.dry_run && !args.yes {
+            let plan = ChangeOptions {
+                dry_run: true,
+                ..options
+            };
+            let path = with_options("/v1/lab", plan)?;
+            let plan: Changes = self.client.send(Method::PUT, &path, Some(&lab)).await?;
+            // What comes from standard input leaves none to answer by.
+            let can_answer = args.file != Path::new("-") && io::stdin().is_terminal();
+            match plan.removed.is_empty() {
+                true => {}
+                false if can_answer => confirm("apply", &plan)?,
+                false => return Err(would_remove(&plan.removed)),
+            }
+        }
         self.change(Method::PUT, "/v1/lab", options, Some(&lab)).await
     }
 
@@ -51,15 +70,32 @@ impl Session {
                 .client
                 .send(Method::POST, &with_options("/v1/reset", DRY_RUN)?, NO_BODY)
                 .await?;
-            confirm(&changes)?;
+            confirm("reset", &changes)?;
         }
         self.change(Method::POST, "/v1/reset", ChangeOptions::default(), NO_BODY)
             .await
     }
 }
 
+/// There is nobody to ask.
+fn would_remove(removed: &[String]) -> Failure {
+    let named = removed.iter().take(NAMED).map(String::as_str);
+    let mut named: Vec<_> = named.map(|line| line.trim_start_matches("removed ")).collect();
+    let more = format!("{} more", removed.len().saturating_sub(NAMED));
+    if removed.len() > NAMED {
+        named.push(&more);
+    }
+    let cause = format!(
+        "the file does not name all that is there, and this would be removed: {}. Nothing was changed",
+        named.join(", ")
+    );
+    ApiError::new(ErrorCode::Conflict, "apply", cause)
+        .hint("add --yes if that is meant; `vswitchctl apply -n` shows the whole plan")
+        .into()
+}
+
 /// Asks on standard error, so that the output stays what was done.
-fn confirm(changes: &Changes) -> Result<(), Failure> {
+fn confirm(command: &str, changes: &Changes) -> Result<(), Failure> {
     let mut stderr = io::stderr().lock();
     for line in &changes.done {
         writeln!(stderr, "would: {line}").map_err(|e| Failure::system("terminal", &e))?;
@@ -74,10 +110,7 @@ fn confirm(changes: &Changes) -> Result<(), Failure> {
         .map_err(|e| Failure::system("terminal", &e))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => {
-            let error = ApiError::new(ErrorCode::Conflict, "reset", "not confirmed, nothing was done");
-            Err(Failure::Error { error, exit: 1 })
-        }
+        _ => Err(ApiError::new(ErrorCode::Conflict, command, "not confirmed, nothing was done").into()),
     }
 }
 
@@ -95,6 +128,15 @@ fn read_lab(file: &Path) -> Result<Lab, Failure> {
         })
     };
     let object = object.map_err(|e| unreadable(file, &e))?;
+    // Also where the command on the other side of the pipe failed: everything would be removed.
+    let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.trim_start_matches('\u{feff}').lines().all(says_nothing) {
+        return Err(Failure::usage(
+            object,
+            "it is empty, so nothing was changed",
+            "did the command that writes it fail? A lab without anything is `ports = []`; `vswitchctl reset` removes everything",
+        ));
+    }
     toml::from_str(&text).map_err(|e| {
         let line = e
             .span()

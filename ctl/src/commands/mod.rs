@@ -9,9 +9,12 @@ mod lab;
 mod mirror;
 mod namespaces;
 mod ports;
+mod sender;
 mod switches;
 mod trace;
 mod traffic;
+
+use std::path::Path;
 
 use hyper::Method;
 use serde::Serialize;
@@ -34,20 +37,36 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         .map_err(|e| Failure::system("event loop", &e))?;
     let session = Session {
         out: Out::new(&cli.global),
-        client: Client::new(cli.global.socket),
+        client: Client::new(cli.global.socket, cli.global.timeout),
     };
     runtime.block_on(session.run(cli.command))
 }
 
-fn man(out: &Out, args: ManArgs) -> Result<(), Failure> {
-    let Some(dir) = args.dir else {
-        let mut page = Vec::new();
-        generate::main_page(&mut page).map_err(Failure::Output)?;
+/// Prints the page of the tool or of a command, or writes all of them. A directory is made only where a path is named: a
+/// mistaken word is no directory.
+fn man(out: &Out, args: &ManArgs) -> Result<(), Failure> {
+    if let Some(page) = generate::page(&args.what).map_err(Failure::Output)? {
         return out.print(&String::from_utf8_lossy(&page));
+    }
+    let [dir] = &args.what[..] else {
+        let cause = "there is no such command";
+        return Err(Failure::usage(
+            args.what.join(" "),
+            cause,
+            "`vswitchctl --help` lists them",
+        ));
     };
-    generate::all_pages(&dir).map_err(|e| {
+    let path = Path::new(dir);
+    if !dir.contains('/') && !path.is_dir() {
+        return Err(Failure::usage(
+            format!("man page {dir:?}"),
+            "there is neither a command nor a directory of this name",
+            format!("`vswitchctl --help` lists the commands; for a new directory write ./{dir}"),
+        ));
+    }
+    generate::all_pages(path).map_err(|e| {
         Failure::usage(
-            format!("directory {}", dir.display()),
+            format!("directory {dir}"),
             e.to_string(),
             "give one that can be written to",
         )
@@ -89,7 +108,7 @@ impl Session {
             Command::Completions(args) => self
                 .out
                 .print(&String::from_utf8_lossy(&generate::completions(args.shell))),
-            Command::Man(args) => man(&self.out, args),
+            Command::Man(args) => man(&self.out, &args),
         }
     }
 
@@ -116,6 +135,7 @@ impl From<Removal> for ChangeOptions {
         Self {
             dry_run: removal.dry_run,
             idempotent: removal.if_exists,
+            ..Self::default()
         }
     }
 }
@@ -125,6 +145,7 @@ impl From<Addition> for ChangeOptions {
         Self {
             dry_run: addition.dry_run,
             idempotent: addition.if_not_exists,
+            ..Self::default()
         }
     }
 }

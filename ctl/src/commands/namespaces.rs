@@ -57,6 +57,7 @@ impl Session {
         let options = ChangeOptions {
             dry_run: add.dry_run,
             idempotent: add.if_not_exists,
+            ..ChangeOptions::default()
         };
         let cable = Cable {
             a: CableEnd {

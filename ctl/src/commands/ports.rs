@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hyper::Method;
-use vswitch_api::policy::{Flooding, Learning, Pin};
+use vswitch_api::policy::{Flooding, Learning, Pin, PortVlan};
 use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, PortPatch, RouteSelect, SwitchFilter};
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
@@ -11,6 +11,7 @@ use vswitch_api::{Port, PortName, Route};
 use super::{Session, with_options};
 use crate::cli::namespace::{AddrCommand, RouteCommand};
 use crate::cli::parse::{Destination, Toggle};
+use crate::cli::policy::PolicyArgs;
 use crate::cli::port::{AddPort, DelPort, PortCommand};
 use crate::cli::switch::SetPort;
 use crate::client::{NO_BODY, with_query};
@@ -19,7 +20,10 @@ use crate::output::ports;
 
 impl Session {
     pub(super) async fn add_port(&self, args: AddPort) -> Result<(), Failure> {
-        let options = args.addition.into();
+        let options = ChangeOptions {
+            force: args.force,
+            ..args.addition.into()
+        };
         self.change(Method::POST, "/v1/ports", options, Some(&port(args)?))
             .await
     }
@@ -34,6 +38,7 @@ impl Session {
             match self.client.send::<Changes>(Method::DELETE, &path, NO_BODY).await {
                 Ok(changes) => {
                     all.done.extend(changes.done);
+                    all.removed.extend(changes.removed);
                     all.warnings.extend(changes.warnings);
                 }
                 Err(failure) => {
@@ -71,40 +76,28 @@ impl Session {
     }
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
-        let policy = &args.policy;
-        // These are replaced as a whole: what was not said stays as it is now.
-        let now = match (
-            policy.learning(Learning::default()),
-            policy.flooding(Flooding::default()),
-            policy.pin(Pin::default()),
-        ) {
-            (None, None, None) => None,
-            _ => Some(
-                self.client
-                    .get::<PortView>(&format!("/v1/ports/{}", args.name))
-                    .await?
-                    .port,
-            ),
-        };
-        let patch = PortPatch {
-            mtu: args.mtu,
-            up: (args.up || args.down).then_some(args.up),
-            offload: args.offload.map(|toggle| toggle == Toggle::On),
-            vlan: policy.port_vlan(),
-            accept: policy.accept_frames(),
-            isolation: policy.isolation,
-            learning: now.as_ref().and_then(|port| policy.learning(port.learning)),
-            flooding: now.as_ref().and_then(|port| policy.flooding(port.flooding)),
-            pin: now.and_then(|port| policy.pin(port.pin)),
-            ..PortPatch::default()
-        };
-        self.change(
-            Method::PATCH,
-            &format!("/v1/ports/{}", args.name),
-            ChangeOptions::default(),
-            Some(&patch),
-        )
-        .await
+        if args.policy.needs_before() {
+            // Parts of settings that are replaced as a whole.
+            return self.edit_port(&args.name, |now| patch(&args, &now.into())).await;
+        }
+        let patch = patch(&args, &Before::default())?;
+        self.patch_port(&args.name, &patch).await
+    }
+
+    /// Changes a port by what it is now.
+    pub(super) async fn edit_port(
+        &self,
+        name: &PortName,
+        edit: impl FnOnce(Port) -> Result<PortPatch, Failure>,
+    ) -> Result<(), Failure> {
+        let now: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
+        self.patch_port(name, &edit(now.port)?).await
+    }
+
+    async fn patch_port(&self, name: &PortName, patch: &PortPatch) -> Result<(), Failure> {
+        let path = format!("/v1/ports/{name}");
+        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(patch))
+            .await
     }
 
     pub(super) async fn address(&self, command: AddrCommand) -> Result<(), Failure> {
@@ -147,9 +140,52 @@ fn addresses(port: &PortName) -> String {
     format!("/v1/ports/{port}/addresses")
 }
 
+/// Settings of which parts can be said.
+#[derive(Default)]
+struct Before {
+    vlan: PortVlan,
+    learning: Learning,
+    flooding: Flooding,
+    pin: Pin,
+}
+
+impl From<Port> for Before {
+    fn from(port: Port) -> Self {
+        Self {
+            vlan: port.vlan,
+            learning: port.learning,
+            flooding: port.flooding,
+            pin: port.pin,
+        }
+    }
+}
+
+/// What is said of a port that is `now` so.
+fn patch(args: &SetPort, now: &Before) -> Result<PortPatch, Failure> {
+    let policy = &args.policy;
+    Ok(PortPatch {
+        mtu: args.mtu,
+        up: (args.up || args.down).then_some(args.up),
+        offload: args.offload.map(|toggle| toggle == Toggle::On),
+        vlan: vlan(&args.name, policy, &now.vlan)?,
+        accept: policy.accept_frames(),
+        isolation: policy.isolation,
+        learning: policy.learning(now.learning),
+        flooding: policy.flooding(now.flooding),
+        pin: policy.pin(now.pin.clone()),
+        ..PortPatch::default()
+    })
+}
+
+fn vlan(port: &PortName, policy: &PolicyArgs, before: &PortVlan) -> Result<Option<PortVlan>, Failure> {
+    let said = policy.port_vlan(before);
+    said.map_err(|cause| Failure::usage(format!("port \"{port}\""), cause, "nothing was changed"))
+}
+
 /// The port that the arguments describe. What is not said is left to the daemon, which knows the defaults.
 fn port(args: AddPort) -> Result<Port, Failure> {
     let routes = default_routes(&args.name, &args.gateway)?;
+    let vlan = vlan(&args.name, &args.policy, &PortVlan::All)?;
     Ok(Port {
         namespace: args.netns,
         ifname: args.ifname,
@@ -159,7 +195,7 @@ fn port(args: AddPort) -> Result<Port, Failure> {
         routes,
         offload: !args.no_offload,
         xdp: args.xdp,
-        vlan: args.policy.port_vlan().unwrap_or_default(),
+        vlan: vlan.unwrap_or_default(),
         accept: args.policy.accept_frames().unwrap_or_default(),
         learning: args.policy.learning(Learning::default()).unwrap_or_default(),
         flooding: args.policy.flooding(Flooding::default()).unwrap_or_default(),

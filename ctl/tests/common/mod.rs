@@ -138,6 +138,7 @@ pub fn tool(socket: &Path) -> Command {
     command
         .env("VSWITCH_SOCKET", socket)
         .env("TZ", "UTC")
+        .env_remove("VSWITCH_TIMEOUT")
         .env_remove("NO_COLOR")
         .env_remove("COLUMNS");
     command

@@ -7,6 +7,7 @@
 //! * [`acl`]: access control lists
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
 //! * [`traffic`]: what a port does to its traffic: impairment, policer, storm control
@@ -23,6 +24,7 @@ pub mod event;
 pub mod lab;
 pub mod mirror;
 pub mod name;
+pub mod number;
 pub mod policy;
 pub mod request;
 pub mod trace;

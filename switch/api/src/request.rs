@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::acl::PortAcl;
 use crate::lab::ReservedMulticast;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
-use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId};
+use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default};
 use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// Changes of a port; what is absent stays as it is. `PATCH /v1/ports/{name}`
@@ -130,6 +130,9 @@ pub struct ChangeOptions {
     pub dry_run: bool,
     /// Adding what is there already with the same settings, or removing what is not there, is no error.
     pub idempotent: bool,
+    /// Take over an interface of the host though it has addresses or routes there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub force: bool,
 }
 
 /// A namespace to add. `POST /v1/namespaces`

@@ -59,7 +59,7 @@ impl Control {
         }
         Ok(Changes {
             done,
-            warnings: Vec::new(),
+            ..Changes::default()
         })
     }
 
@@ -113,7 +113,7 @@ impl Control {
         inner.settle_fastpath();
         Ok(Changes {
             done: vec![done],
-            warnings: Vec::new(),
+            ..Changes::default()
         })
     }
 }

@@ -21,6 +21,7 @@ mod fastpath;
 mod fdb;
 mod frame_size;
 mod guard;
+mod in_use;
 mod interface;
 mod mirror;
 mod namespace;

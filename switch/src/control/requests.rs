@@ -7,7 +7,7 @@ use vswitch_api::request::{ChangeOptions, PortPatch, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Cable, IfAddr, Lab, NsName, Port, PortKind, PortName, Route, Switch, SwitchName};
 
-use super::complete::{Interfaces, complete, ifname, main_switch};
+use super::complete::{Interfaces, complete, ifname, main_switch, namespaces_to_name_in};
 use super::interface::mtu;
 use super::mirror::leave_mirrors;
 use super::plan::{namespaces, plan};
@@ -24,17 +24,20 @@ impl Control {
         let mut inner = self.inner.lock().await;
         let mut lab = inner.state.lab.clone();
         change(&inner, &mut lab)?;
-        let interfaces = inner.interfaces_for_cables(&lab).await;
+        let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.state.lab, inner.state.salt, &interfaces);
-        let warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
+        let mut warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
         let (present, owned) = (
             |name: &_| inner.namespace_present(name),
             // One of which it can't be told is not passed over in silence: the step that removes it says why it can't.
             |name: &_| inner.namespace_owned(name).unwrap_or(true),
         );
         let steps = plan(&inner.state.lab, &lab, present, owned);
+        warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
+        let removed = steps.iter().filter(|step| step.removes());
         let mut changes = Changes {
             done: Vec::new(),
+            removed: removed.flat_map(|step| step.describe()).collect(),
             warnings,
         };
         if options.dry_run {
@@ -153,6 +156,7 @@ impl Control {
                     // What was left to vswitch then may be left to it again.
                     wanted.mac = wanted.mac.or(old.mac);
                     wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
+                    wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
                     already(text::port(&old.name), &spelt_out(old), &spelt_out(&wanted), options)
                 }
                 None => {
@@ -418,18 +422,17 @@ impl Control {
 }
 
 impl Inner {
-    /// Interfaces in the namespaces of cables that still have to get a name there.
-    async fn interfaces_for_cables(&self, lab: &Lab) -> Interfaces {
+    /// Interfaces in the namespaces where a name still has to be chosen.
+    async fn interfaces_to_name(&self, lab: &Lab) -> Interfaces {
         let mut interfaces = Interfaces::new();
-        let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
-        for end in ends.filter(|end| end.ifname.is_none()) {
-            let Ok(netns) = self.open_namespace(&end.namespace) else {
+        for namespace in namespaces_to_name_in(lab) {
+            let Ok(netns) = self.open_namespace(&namespace) else {
                 continue;
             };
             let Ok(nl) = netns.netlink().await else { continue };
             let links = nl.links().await.unwrap_or_default();
-            let names: BTreeSet<_> = links.into_iter().map(|link| link.name).collect();
-            interfaces.entry(end.namespace.clone()).or_default().extend(names);
+            let names = links.into_iter().map(|link| link.name).collect();
+            interfaces.insert(namespace, names);
         }
         interfaces
     }

@@ -22,6 +22,7 @@ const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
 pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> bool) -> Result<Vec<String>, ApiError> {
     switches(before, after)?;
     unique(after)?;
+    interfaces(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
     }
@@ -92,7 +93,6 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
     let mut names = HashMap::new();
     let mut macs: HashMap<Mac, String> = HashMap::new();
     let mut addresses = HashMap::new();
-    let mut interfaces: HashMap<(Option<&NsName>, String), String> = HashMap::new();
     let mut pairs = HashMap::new();
     for port in &lab.ports {
         let object = text::port(&port.name);
@@ -118,12 +118,6 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
                 return Err(text::conflict(object, cause).hint("`vswitchctl addr list` shows which are free"));
             }
         }
-        take_interface(
-            &mut interfaces,
-            port.namespace.as_ref(),
-            ifname(port).to_string(),
-            object,
-        )?;
     }
     for cable in &lab.cables {
         let (a, b) = (&cable.a.namespace, &cable.b.namespace);
@@ -136,9 +130,35 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
             if let Some(mac) = end.mac {
                 take_mac(&mut macs, mac, &object)?;
             }
-            let Some(name) = &end.ifname else { continue };
-            take_interface(&mut interfaces, Some(&end.namespace), name.to_string(), object)?;
         }
+    }
+    Ok(())
+}
+
+/// Names of interfaces, each of which can be in a namespace only once. Told of what comes, not of what was there before.
+fn interfaces<'a>(before: &Lab, after: &'a Lab) -> Result<(), ApiError> {
+    let mut taken: HashMap<(Option<&'a NsName>, String), String> = HashMap::new();
+    let of_port = |port: &'a Port| {
+        let old = before.ports.iter().any(|old| old.name == port.name);
+        (
+            old,
+            port.namespace.as_ref(),
+            ifname(port).to_string(),
+            text::port(&port.name),
+        )
+    };
+    let mut claims: Vec<_> = after.ports.iter().map(of_port).collect();
+    for cable in &after.cables {
+        let old = before.cables.contains(cable);
+        for end in [&cable.a, &cable.b] {
+            if let Some(name) = &end.ifname {
+                claims.push((old, Some(&end.namespace), name.to_string(), text::cable(cable)));
+            }
+        }
+    }
+    claims.sort_by_key(|(old, ..)| !old);
+    for (_, namespace, name, object) in claims {
+        take_interface(&mut taken, namespace, name, object)?;
     }
     Ok(())
 }

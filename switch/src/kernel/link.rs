@@ -32,7 +32,9 @@ pub struct Link {
     pub carrier: bool,
     /// Driver's word for its kind: `veth`, `tun`, `bridge`; none for hardware.
     pub kind: Option<String>,
-    /// Index of the other end of a veth, in the other end's namespace (IFLA_LINK).
+    /// Index of the bridge, bond or the like that it is a member of (IFLA_MASTER).
+    pub master: Option<u32>,
+    /// Index of the other end of a veth, in the other end's namespace, or of the interface that it stands on (IFLA_LINK).
     pub peer_index: Option<u32>,
     /// Id of the other end's namespace, if it is not this one (IFLA_LINK_NETNSID).
     pub peer_nsid: Option<i32>,
@@ -68,6 +70,7 @@ impl Link {
             promiscuous: header.flags.contains(LinkFlags::Promisc),
             carrier: header.flags.contains(LinkFlags::LowerUp),
             kind: None,
+            master: None,
             peer_index: None,
             peer_nsid: None,
             gso_max_size: USUAL_GSO_SIZE,
@@ -80,6 +83,7 @@ impl Link {
                 LinkAttribute::Address(octets) if header.link_layer_type == LinkLayerType::Ether => {
                     link.mac = octets.try_into().ok().map(Mac);
                 }
+                LinkAttribute::Controller(index) => link.master = Some(index),
                 LinkAttribute::Link(index) => link.peer_index = Some(index),
                 LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
                 LinkAttribute::GsoMaxSize(bytes) => link.gso_max_size = bytes,

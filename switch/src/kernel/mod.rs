@@ -34,7 +34,7 @@ pub mod xsk;
 #[cfg(test)]
 mod tests;
 
-pub use address::{AddressScope, KernelRoute};
+pub use address::{AddressScope, KernelRoute, WayOut};
 pub use announce::announce;
 pub use error::KernelError;
 pub use link::{Link, USUAL_GSO_SIZE, VethPeer};
