@@ -1,9 +1,12 @@
 //! The lab as a whole.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use hyper::Method;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab};
@@ -128,26 +131,43 @@ fn read_lab(file: &Path) -> Result<Lab, Failure> {
         })
     };
     let object = object.map_err(|e| unreadable(file, &e))?;
+    let wrong = |span: Option<Range<usize>>, cause: &str| {
+        let line = span.map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let object = line.map_or(object.clone(), |line| format!("{object} line {line}"));
+        let mut cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(source) = line.and_then(|line| text.lines().nth(line - 1)) {
+            cause = format!("{cause} in `{}`", source.trim());
+        }
+        Failure::usage(object, cause, "see `vswitchctl export` for how a lab file looks")
+    };
+    let unread = |e: toml::de::Error| wrong(e.span(), e.message());
+    let document = DeTable::parse(&text).map_err(unread)?.into_inner();
     // Also where the command on the other side of the pipe failed: everything would be removed.
-    let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    if text.trim_start_matches('\u{feff}').lines().all(says_nothing) {
+    if document.is_empty() {
         return Err(Failure::usage(
             object,
             "it is empty, so nothing was changed",
             "did the command that writes it fail? A lab without anything is `ports = []`; `vswitchctl reset` removes everything",
         ));
     }
-    toml::from_str(&text).map_err(|e| {
-        let line = e
-            .span()
-            .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-        let object = line.map_or(object.clone(), |line| format!("{object} line {line}"));
-        let mut cause = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        if let Some(source) = line.and_then(|line| text.lines().nth(line - 1)) {
-            cause = format!("{cause} in `{}`", source.trim());
+    // TOML has numbers with a sign, and 1400 may be read out of +1400 where 1400 more is meant.
+    if let Some(span) = document.values().find_map(|value| with_plus(value, &text)) {
+        return Err(wrong(Some(span), "a number has no sign"));
+    }
+    toml::from_str(&text).map_err(unread)
+}
+
+/// Where a number with a plus sign stands.
+fn with_plus(value: &Spanned<DeValue<'_>>, text: &str) -> Option<Range<usize>> {
+    match value.get_ref() {
+        DeValue::Integer(_) | DeValue::Float(_) => {
+            let has_plus = text.get(value.span()).is_some_and(|number| number.starts_with('+'));
+            has_plus.then(|| value.span())
         }
-        Failure::usage(object, cause, "see `vswitchctl export` for how a lab file looks")
-    })
+        DeValue::Array(values) => values.iter().find_map(|value| with_plus(value, text)),
+        DeValue::Table(table) => table.values().find_map(|value| with_plus(value, text)),
+        _ => None,
+    }
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Failure {
@@ -190,6 +210,24 @@ mod tests {
         assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted.clone()));
         wanted = Lab::default();
         assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted));
+    }
+
+    /// `mtu = +1400` is a number to TOML (faults A6).
+    #[test]
+    fn a_number_in_a_file_has_no_sign() {
+        for (text, line) in [
+            ("ports = [{ name = \"red\", mtu = +1400 }]", 1),
+            ("[[ports]]\nname = \"red\"\nvlan = { access = +10 }", 3),
+            ("[[ports]]\nname = \"red\"\n[ports.impair.out]\nloss = +0.01", 4),
+            ("[[switches]]\nname = \"main\"\nrspan_vlans = [\n998,\n+999]", 5),
+        ] {
+            let error = lab(text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("lab file F line {line}: a number has no sign in")),
+                "{error}"
+            );
+        }
+        assert!(lab("[[ports]]\nname = \"a+5\"").is_ok());
     }
 
     #[test]

@@ -15,8 +15,7 @@ use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::{frames, traces};
 
-/// Words for why a packet never comes to the switch.
-const NO_ROUTE: &str = "no-route";
+/// The word for why a packet never comes to the switch.
 const NO_NEIGHBOUR: &str = "no-neighbour";
 
 /// What the sender's stack does with a packet.
@@ -29,34 +28,30 @@ pub(super) struct Sender {
 
 impl Session {
     /// Asks the stack behind the port about --ip. None where the options describe the frame as such, or where the stack is out
-    /// of sight.
+    /// of sight; an error where there is no frame to speak of.
     pub(super) async fn sender(&self, args: &TraceArgs, ports: &[PortView]) -> Result<Option<Sender>, Failure> {
         let (Some(ip), None, None, None) = (args.ip, &args.dst, &args.src, args.vlan) else {
             return Ok(None);
         };
         let own = port(&args.port, ports)?;
         let path = with_query(&format!("/v1/ports/{}/way", args.port), &WayQuery { to: ip })?;
-        let stopped = |reason: &str, detail: String| {
-            Ok(Some(Sender {
-                step: step(&args.port, Some(reason), detail),
-                mac: None,
-            }))
+        let nothing = |cause: String| {
+            let object = format!("port \"{}\"", args.port);
+            let hint = "give --dst MAC or --dst PORT to trace a frame as if it were sent";
+            Err(Failure::usage(object, cause, hint))
         };
         let (next_hop, mac, state) = match self.client.get(&path).await? {
             WayView::Unknown => return Ok(None),
             WayView::NoRoute => {
-                return stopped(
-                    NO_ROUTE,
-                    format!("the sender has no route to {ip}, so that it sends nothing"),
-                );
+                return nothing(format!("its stack has no route to {ip}, so that it sends nothing"));
             }
             WayView::Own => {
-                let detail = format!("{ip} is an address of the sender's own stack, which sends nothing");
-                return stopped(NO_ROUTE, detail);
+                return nothing(format!("{ip} is an address of its own stack, which sends nothing"));
             }
             WayView::Elsewhere { dev } => {
-                let detail = format!("the sender's route to {ip} leads out of {dev}, not out of this port");
-                return stopped(NO_ROUTE, detail);
+                return nothing(format!(
+                    "the route of its stack to {ip} leads out of {dev}, not out of this port"
+                ));
             }
             WayView::Here { next_hop, mac, state } => (next_hop, mac, state),
         };
@@ -77,17 +72,21 @@ impl Session {
             }));
         }
         let Some(view) = owner else {
-            let detail = format!(
-                "{route}, and nobody is known to have {next_hop}: the sender asks for it ({}), and the answer decides; give \
-                 --dst to trace a frame to a MAC address",
-                resolution(next_hop)
-            );
-            return stopped(NO_NEIGHBOUR, detail);
+            let asks = resolution(next_hop);
+            return nothing(format!(
+                "{route}; its stack asks for {next_hop} by {asks}, and no port has that, so its MAC address is not known"
+            ));
+        };
+        let stopped = |detail: String| {
+            Ok(Some(Sender {
+                step: step(&args.port, Some(NO_NEIGHBOUR), detail),
+                mac: None,
+            }))
         };
         let name = &view.port.name;
         if let Some(trouble) = trouble {
             let detail = format!("{route}, and nobody answers for {next_hop}: {trouble}");
-            return stopped(NO_NEIGHBOUR, detail);
+            return stopped(detail);
         }
         let (Some(mine), Some(theirs)) = (own.port.mac, view.port.mac) else {
             return Ok(None);
@@ -116,7 +115,7 @@ impl Session {
                     resolution(next_hop),
                     why(&report)
                 );
-                return stopped(NO_NEIGHBOUR, detail);
+                return stopped(detail);
             }
         }
         let detail = format!("{route}, and port {name} answers for {next_hop} with {theirs}");
