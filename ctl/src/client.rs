@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
@@ -49,6 +49,19 @@ impl Client {
         self.send(Method::GET, path, NO_BODY).await
     }
 
+    /// Reads something with its tag, for [`Self::send_if`].
+    pub async fn get_tagged<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<HeaderValue>), Failure> {
+        self.exchange(Method::GET, path, None, NO_BODY).await
+    }
+
+    /// The tag alone.
+    pub async fn tag(&self, path: &str) -> Result<Option<HeaderValue>, Failure> {
+        let head = self
+            .while_alive(self.request(Method::HEAD, path, None, NO_BODY))
+            .await?;
+        Ok(head.headers().get(ETAG).cloned())
+    }
+
     /// Sends a request and reads the reply.
     pub async fn send<T: DeserializeOwned>(
         &self,
@@ -56,15 +69,40 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, Failure> {
+        self.send_if(method, path, None, body).await
+    }
+
+    /// The same on the condition that what is changed still has this tag.
+    pub async fn send_if<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        tag: Option<&HeaderValue>,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failure> {
+        Ok(self.exchange(method, path, tag, body).await?.0)
+    }
+
+    /// Sends a request, and gives what is replied with its tag.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        tag: Option<&HeaderValue>,
+        body: Option<&impl Serialize>,
+    ) -> Result<(T, Option<HeaderValue>), Failure> {
         self.while_alive(async {
-            let reply = self.request(method, path, body).await?;
+            let reply = self.request(method, path, tag, body).await?;
+            let tag = reply.headers().get(ETAG).cloned();
             let bytes = reply
                 .into_body()
                 .collect()
                 .await
                 .map_err(|e| self.broken(&e))?
                 .to_bytes();
-            serde_json::from_slice(&bytes).map_err(|e| foreign(path, &format!("a reply that is not understood: {e}")))
+            let value = serde_json::from_slice(&bytes)
+                .map_err(|e| foreign(path, &format!("a reply that is not understood: {e}")))?;
+            Ok((value, tag))
         })
         .await
     }
@@ -76,7 +114,7 @@ impl Client {
             if let Ok(answer) = timeout(self.patience, exchange.as_mut()).await {
                 return answer;
             }
-            let sign = timeout(self.patience, self.request(Method::GET, SIGN_OF_LIFE, NO_BODY));
+            let sign = timeout(self.patience, self.request(Method::GET, SIGN_OF_LIFE, None, NO_BODY));
             tokio::select! {
                 // The answer may come first.
                 answer = exchange.as_mut() => return answer,
@@ -98,12 +136,12 @@ impl Client {
 
     /// The same with the head of the answer.
     pub async fn open(&self, path: &str) -> Result<Response<Incoming>, Failure> {
-        self.while_alive(self.request(Method::GET, path, NO_BODY)).await
+        self.while_alive(self.request(Method::GET, path, None, NO_BODY)).await
     }
 
     /// Asks for the end of something, with no answer but that it ends.
     pub async fn end(&self, path: &str) -> Result<(), Failure> {
-        self.while_alive(self.request(Method::DELETE, path, NO_BODY))
+        self.while_alive(self.request(Method::DELETE, path, None, NO_BODY))
             .await
             .map(drop)
     }
@@ -128,6 +166,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
+        tag: Option<&HeaderValue>,
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, Failure> {
         let stream = self.connect().await?;
@@ -148,6 +187,9 @@ impl Client {
             .header(ACCEPT, "*/*");
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(tag) = tag {
+            request = request.header(IF_MATCH, tag);
         }
         let request = request
             .body(Full::new(Bytes::from(content)))

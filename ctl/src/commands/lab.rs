@@ -8,10 +8,12 @@ use hyper::Method;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use vswitch_api::request::ChangeOptions;
+use vswitch_api::strict;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab};
 
-use super::{Session, with_options};
+use super::capture::compile;
+use super::{Session, until_unchanged, with_options};
 use crate::cli::lab::{ApplyArgs, ResetArgs};
 use crate::client::NO_BODY;
 use crate::failure::Failure;
@@ -26,19 +28,34 @@ const NAMED: usize = 20;
 
 impl Session {
     pub(super) async fn apply(&self, args: ApplyArgs) -> Result<(), Failure> {
-        let lab = read_lab(&args.file)?;
+        let mut lab = read_lab(&args.file)?;
+        for filter in lab.mirrors.iter_mut().filter_map(|mirror| mirror.filter.as_mut()) {
+            if filter.program.is_none() {
+                filter.program = Some(compile(&filter.expression)?);
+            }
+        }
         let options = ChangeOptions {
             dry_run: args.dry_run,
             force: args.force,
             ..ChangeOptions::default()
         };
-        if !args.dry_run && !args.yes {
-            let plan = ChangeOptions {
-                dry_run: true,
-                ..options
+        if args.dry_run || args.yes {
+            return self.change(Method::PUT, "/v1/lab", options, Some(&lab)).await;
+        }
+        let plan = ChangeOptions {
+            dry_run: true,
+            ..options
+        };
+        // What is there when it is removed is what was asked about.
+        let changes: Changes = until_unchanged(async || {
+            let tag = self.client.tag("/v1/lab").await?;
+            let put = async |options| {
+                let path = with_options("/v1/lab", options)?;
+                self.client
+                    .send_if::<Changes>(Method::PUT, &path, tag.as_ref(), Some(&lab))
+                    .await
             };
-            let path = with_options("/v1/lab", plan)?;
-            let plan: Changes = self.client.send(Method::PUT, &path, Some(&lab)).await?;
+            let plan = put(plan).await?;
             // What comes from standard input leaves none to answer by.
             let can_answer = args.file != Path::new("-") && io::stdin().is_terminal();
             match plan.removed.is_empty() {
@@ -46,13 +63,22 @@ impl Session {
                 false if can_answer => confirm("apply", &plan)?,
                 false => return Err(would_remove(&plan.removed)),
             }
-        }
-        self.change(Method::PUT, "/v1/lab", options, Some(&lab)).await
+            put(options).await
+        })
+        .await?;
+        self.out.changes(&changes, false)
     }
 
     pub(super) async fn export(&self) -> Result<(), Failure> {
         let lab: Lab = self.client.get("/v1/lab").await?;
-        let text = toml::to_string_pretty(&lab)
+        let mut written = lab.clone();
+        for filter in written.mirrors.iter_mut().filter_map(|mirror| mirror.filter.as_mut()) {
+            // What `apply` makes of the expression again need not stand in the file.
+            filter
+                .program
+                .take_if(|program| compile(&filter.expression).is_ok_and(|made| made == *program));
+        }
+        let text = toml::to_string_pretty(&written)
             .map_err(|e| ApiError::new(ErrorCode::Internal, "lab", format!("it can't be written as TOML: {e}")))?;
         self.out.show(&lab, |_| text)
     }
@@ -154,7 +180,8 @@ fn read_lab(file: &Path) -> Result<Lab, Failure> {
     if let Some(span) = document.values().find_map(|value| with_plus(value, &text)) {
         return Err(wrong(Some(span), "a number has no sign"));
     }
-    toml::from_str(&text).map_err(unread)
+    let file = toml::Deserializer::parse(&text).map_err(unread)?;
+    strict::from_deserializer(file).map_err(|error| unread(error.into_inner()))
 }
 
 /// Where a number with a plus sign stands.
@@ -204,7 +231,11 @@ mod tests {
                 "name": "red", "kind": "tap", "mac": "02:00:00:00:00:01", "addresses": ["10.0.0.1/24", "fd00::1/64"],
                 "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.254"}, {"to": "10.1.0.0/16"}], "offload": false
             }],
-            "cables": [{"a": {"namespace": "red"}, "b": {"namespace": "blue", "ifname": "x"}}]
+            "cables": [{
+                "a": {"namespace": "red", "routes": [{"to": "10.2.0.0/16"}]},
+                "b": {"namespace": "blue", "ifname": "x"},
+                "mtu": 9000
+            }]
         }))
         .unwrap();
         assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted.clone()));
@@ -228,6 +259,16 @@ mod tests {
             );
         }
         assert!(lab("[[ports]]\nname = \"a+5\"").is_ok());
+    }
+
+    /// serde takes an array for a struct, so `["red"]` was a port of this name.
+    #[test]
+    fn a_list_is_no_port() {
+        let error = lab("ports = [[\"red\"]]\n").unwrap_err();
+        assert!(
+            error.contains("line 1") && error.contains("expected an object"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod fdb;
 mod lab;
 mod mirror;
 mod namespaces;
+mod patch;
 mod ports;
 mod sender;
 mod switches;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 use hyper::Method;
 use serde::Serialize;
+use vswitch_api::ErrorCode;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::Changes;
 
@@ -27,6 +29,9 @@ use crate::client::{Client, NO_BODY, with_query};
 use crate::failure::Failure;
 use crate::generate;
 use crate::output::Out;
+
+/// So often a change is tried that others come between.
+const ATTEMPTS: usize = 20;
 
 /// Runs the command to its end.
 pub fn run(cli: Cli) -> Result<(), Failure> {
@@ -154,6 +159,17 @@ impl From<OnlySwitch> for SwitchFilter {
     fn from(only: OnlySwitch) -> Self {
         Self { switch: only.switch }
     }
+}
+
+/// Makes a change of what was read before on the condition that it is still so, again where it is not.
+async fn until_unchanged<T>(attempt: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(Failure::Error { error, .. }) if error.code == ErrorCode::Changed => {}
+            done => return done,
+        }
+    }
+    attempt().await
 }
 
 /// The path with options, if any is set.

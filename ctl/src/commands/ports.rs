@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use hyper::Method;
+use vswitch_api::patch::MergePatch;
 use vswitch_api::policy::{Flooding, Learning, Pin, PortVlan};
-use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, PortPatch, RouteSelect, SwitchFilter};
+use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, RouteSelect, SwitchFilter};
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
 
-use super::{Session, with_options};
+use super::patch::policy;
+use super::{Session, until_unchanged, with_options};
 use crate::cli::namespace::{AddrCommand, RouteCommand};
 use crate::cli::parse::{Destination, Toggle};
 use crate::cli::policy::PolicyArgs;
@@ -76,27 +78,26 @@ impl Session {
     }
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
-        if args.policy.needs_before() {
-            // Parts of settings that are replaced as a whole.
-            return self.edit_port(&args.name, |now| patch(&args, &now.into())).await;
+        if !args.policy.needs_before() {
+            return self.patch_port(&args.name, patch(&args, &PortVlan::All)?).await;
         }
-        let patch = patch(&args, &Before::default())?;
-        self.patch_port(&args.name, &patch).await
+        // VLANs of a trunk come and go by what it has now.
+        let path = format!("/v1/ports/{}", args.name);
+        let changes: Changes = until_unchanged(async || {
+            let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
+            let patch = patch(&args, &now.port.vlan)?;
+            self.client
+                .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
+                .await
+        })
+        .await?;
+        self.out.changes(&changes, false)
     }
 
-    /// Changes a port by what it is now.
-    pub(super) async fn edit_port(
-        &self,
-        name: &PortName,
-        edit: impl FnOnce(Port) -> Result<PortPatch, Failure>,
-    ) -> Result<(), Failure> {
-        let now: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
-        self.patch_port(name, &edit(now.port)?).await
-    }
-
-    async fn patch_port(&self, name: &PortName, patch: &PortPatch) -> Result<(), Failure> {
+    /// Changes what is said of a port, and nothing else.
+    pub(super) async fn patch_port(&self, name: &PortName, patch: MergePatch) -> Result<(), Failure> {
         let path = format!("/v1/ports/{name}");
-        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(patch))
+        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
             .await
     }
 
@@ -123,8 +124,11 @@ impl Session {
     pub(super) async fn route(&self, command: RouteCommand) -> Result<(), Failure> {
         let none = ChangeOptions::default();
         match command {
-            RouteCommand::Add { port, to, via } => {
-                let route = route(&port, to, via)?;
+            RouteCommand::Add { port, to, via, onlink } => {
+                let route = Route {
+                    onlink,
+                    ..route(&format!("port {port:?}"), to, via)?
+                };
                 self.change(Method::POST, &format!("/v1/ports/{port}/routes"), none, Some(&route))
                     .await
             }
@@ -140,41 +144,19 @@ fn addresses(port: &PortName) -> String {
     format!("/v1/ports/{port}/addresses")
 }
 
-/// Settings of which parts can be said.
-#[derive(Default)]
-struct Before {
-    vlan: PortVlan,
-    learning: Learning,
-    flooding: Flooding,
-    pin: Pin,
-}
-
-impl From<Port> for Before {
-    fn from(port: Port) -> Self {
-        Self {
-            vlan: port.vlan,
-            learning: port.learning,
-            flooding: port.flooding,
-            pin: port.pin,
-        }
+/// What is said of a port whose VLAN setting is `now` so.
+fn patch(args: &SetPort, now: &PortVlan) -> Result<MergePatch, Failure> {
+    let mut patch = policy(&args.policy, vlan(&args.name, &args.policy, now)?.as_ref());
+    if let Some(mtu) = args.mtu {
+        patch = patch.with("mtu", mtu);
     }
-}
-
-/// What is said of a port that is `now` so.
-fn patch(args: &SetPort, now: &Before) -> Result<PortPatch, Failure> {
-    let policy = &args.policy;
-    Ok(PortPatch {
-        mtu: args.mtu,
-        up: (args.up || args.down).then_some(args.up),
-        offload: args.offload.map(|toggle| toggle == Toggle::On),
-        vlan: vlan(&args.name, policy, &now.vlan)?,
-        accept: policy.accept_frames(),
-        isolation: policy.isolation,
-        learning: policy.learning(now.learning),
-        flooding: policy.flooding(now.flooding),
-        pin: policy.pin(now.pin.clone()),
-        ..PortPatch::default()
-    })
+    if args.up || args.down {
+        patch = patch.with("up", args.up);
+    }
+    if let Some(offload) = args.offload {
+        patch = patch.with("offload", offload == Toggle::On);
+    }
+    Ok(patch)
 }
 
 fn vlan(port: &PortName, policy: &PolicyArgs, before: &PortVlan) -> Result<Option<PortVlan>, Failure> {
@@ -206,15 +188,15 @@ fn port(args: AddPort) -> Result<Port, Failure> {
 }
 
 /// A route whose next hop, if there is one, is of the same address family.
-fn route(port: &PortName, to: Destination, via: Option<IpAddr>) -> Result<Route, Failure> {
+pub(super) fn route(object: &str, to: Destination, via: Option<IpAddr>) -> Result<Route, Failure> {
     let to = to.net(via);
     match via {
         Some(ip) if ip.is_ipv4() != to.addr().is_ipv4() => Err(Failure::usage(
-            format!("port {port:?}"),
+            object,
             format!("the route to {to} is of another address family than its next hop {ip}"),
             "give one of the same",
         )),
-        _ => Ok(Route { to, via }),
+        _ => Ok(Route::new(to, via)),
     }
 }
 
@@ -222,7 +204,7 @@ fn route(port: &PortName, to: Destination, via: Option<IpAddr>) -> Result<Route,
 fn default_routes(port: &PortName, gateways: &[IpAddr]) -> Result<Vec<Route>, Failure> {
     let mut routes: Vec<Route> = Vec::new();
     for via in gateways {
-        let route = route(port, Destination::Default, Some(*via))?;
+        let route = route(&format!("port {port:?}"), Destination::Default, Some(*via))?;
         if let Some(Route { via: Some(first), .. }) = routes.iter().find(|r| r.to == route.to) {
             return Err(Failure::usage(
                 format!("port {port:?}"),

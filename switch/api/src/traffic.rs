@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::policy::is_default;
 
 pub use text::{Bits, Bytes, Micros};
+pub(crate) use words::to_keys;
 
 /// Frames that may wait in an impairment if nothing else is said.
 pub const DEFAULT_LIMIT: u32 = 1000;

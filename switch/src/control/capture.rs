@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep_until};
 use vswitch_api::capture::CaptureOptions;
 use vswitch_api::{ApiError, ErrorCode, PortName};
 
+use super::condition::{Editing, Subject};
 use super::{Control, text};
 use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
-use crate::datapath::{Datapath, PortId};
+use crate::datapath::{Datapath, PortRef};
 use crate::filter::Program;
 use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
 use crate::kernel::poll::readable;
@@ -28,7 +29,7 @@ pub struct Capture {
     /// Number by which it can be ended.
     pub id: u64,
     datapath: Arc<Datapath>,
-    port: PortId,
+    port: PortRef,
     tap: Arc<Tap>,
     ready: AsyncFd<OwnedFd>,
     snaplen: usize,
@@ -64,12 +65,18 @@ impl Control {
     ///
     /// # Errors
     /// NotFound: it has ended already.
-    pub fn end_capture(&self, id: u64) -> Result<(), ApiError> {
+    pub async fn end_capture(&self, id: u64, options: impl Into<Editing>) -> Result<(), ApiError> {
+        let Editing { dry_run, if_match, .. } = options.into();
+        let inner = self.inner.lock().await;
+        inner.check_condition(Subject::Lab, if_match.as_deref())?;
         let captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
         let tap = captures.taps.get(&id).and_then(Weak::upgrade);
         let gone = || ApiError::new(ErrorCode::NotFound, format!("capture {id}"), "there is no such capture");
-        tap.map(|tap| tap.close())
-            .ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))
+        let tap = tap.ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))?;
+        if !dry_run {
+            tap.close();
+        }
+        Ok(())
     }
 
     /// Begins to capture at a port.
@@ -123,11 +130,11 @@ impl Control {
 }
 
 impl super::Inner {
-    /// Index of a port in the datapath.
+    /// A port in the datapath.
     ///
     /// # Errors
     /// NotFound. Conflict: it is missing.
-    pub(super) fn live_id(&self, name: &PortName) -> Result<PortId, ApiError> {
+    pub(super) fn live_id(&self, name: &PortName) -> Result<PortRef, ApiError> {
         let live = self.ports.get(name).ok_or_else(|| text::no_port(name))?;
         live.id.ok_or_else(|| {
             let reason = live.reason.as_deref().unwrap_or("its interface is gone");

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortKind, PortName, Switch};
 
 use super::complete::ifname;
+use super::fdb::station;
 use super::traffic;
 
 /// One step. Its inverse takes it back.
@@ -116,6 +117,11 @@ impl Step {
                         .iter()
                         .map(|r| format!("gave port {} a route to {}", port.name, r.to)),
                 );
+                lines.extend(
+                    port.stations
+                        .iter()
+                        .map(|s| format!("set FDB entry {} behind port {}", station(s), port.name)),
+                );
                 lines
             }
             Self::RemovePort(port) => vec![format!("removed port {} from switch {}", port.name, port.switch)],
@@ -194,6 +200,9 @@ fn describe_change(before: &Port, after: &Port) -> Vec<String> {
     let (gone, new) = difference(&before.routes, &after.routes);
     lines.extend(gone.map(|r| format!("took the route to {} from port {name}", r.to)));
     lines.extend(new.map(|r| format!("gave port {name} a route to {}", r.to)));
+    let (gone, new) = difference(&before.stations, &after.stations);
+    lines.extend(gone.map(|s| format!("removed FDB entry {}", station(s))));
+    lines.extend(new.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
     lines
 }
 

@@ -14,6 +14,7 @@ use tracing::Instrument;
 use super::api::router;
 use super::socket::ControlSocket;
 use crate::control::Control;
+use crate::logging::Repeated;
 
 /// Connections at the same time. Bounded so that clients can't use up the file descriptors that ports need.
 const MAX_CONNECTIONS: usize = 256;
@@ -21,12 +22,14 @@ const MAX_CONNECTIONS: usize = 256;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests may go on after the daemon was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is seen to that the socket is where clients look for it.
+const SOCKET_TICK: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API on `socket` until `stop` completes; then removes the socket, ends event streams and waits a while for
 /// requests under way.
-pub async fn serve(socket: ControlSocket, control: Arc<Control>, stop: impl Future<Output = ()>) {
+pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl Future<Output = ()>) {
     let (stopping, stopping_seen) = watch::channel(false);
     let service = TowerToHyperService::new(router(control, stopping_seen));
     let mut http = http1::Builder::new();
@@ -36,12 +39,20 @@ pub async fn serve(socket: ControlSocket, control: Arc<Control>, stop: impl Futu
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
 
+    let mut failure = Repeated::default();
     let accept_all = async {
         loop {
             let Ok(slot) = slots.clone().acquire_owned().await else {
                 return;
             };
-            let stream = match socket.listener.accept().await {
+            let accepted = match tokio::time::timeout(SOCKET_TICK, socket.listener.accept()).await {
+                Ok(accepted) => accepted,
+                Err(_) => {
+                    keep(&mut socket, &mut failure);
+                    continue;
+                }
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!("a connection to the control socket could not be accepted: {error}");
@@ -72,6 +83,15 @@ pub async fn serve(socket: ControlSocket, control: Arc<Control>, stop: impl Futu
             "requests still ran {} s after the stop; their connections are closed",
             DRAIN_TIMEOUT.as_secs()
         );
+    }
+}
+
+/// Makes the socket again if somebody removed it.
+fn keep(socket: &mut ControlSocket, failure: &mut Repeated) {
+    match socket.put_back() {
+        None => {}
+        Some(Ok(())) => tracing::warn!("the control socket was gone and is back"),
+        Some(Err(error)) => failure.error(format!("the control socket is gone and can't be put back: {error}")),
     }
 }
 

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::quantity::{bytes, either_rate, frames};
 use super::{Impairment, RateLimit, Share, quantity};
@@ -105,15 +106,15 @@ impl<'de, V: DeserializeSeed<'de>> DeserializeSeed<'de> for Text<V> {
     }
 }
 
+fn with_unit(word: &str, example: &str) -> String {
+    format!("{word} with its unit, as a string: {example:?}, for a number alone may count anything")
+}
+
 impl<'de, V: DeserializeSeed<'de>> Visitor<'de> for Text<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} with its unit, as a string: {:?}, for a number alone may count anything",
-            self.word, self.example
-        )
+        f.write_str(&with_unit(self.word, self.example))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<V::Value, E> {
@@ -329,7 +330,7 @@ impl<'de> Deserialize<'de> for Impairment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(MapReader {
             words: &IMPAIRMENT,
-            what: "the settings of an impairment, such as { delay = \"20ms\", loss = \"1%\" }",
+            what: "an object with the settings of an impairment, such as { delay = \"20ms\", loss = \"1%\" }",
             kind: PhantomData,
         })
     }
@@ -339,10 +340,43 @@ impl<'de> Deserialize<'de> for RateLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(MapReader {
             words: &RATE_LIMIT,
-            what: "a rate, such as \"100pps\", \"10mbit burst 64k\" or { rate = \"10mbit\" }",
+            what: "an object with a rate, such as { rate = \"10mbit\" }, or a string such as \"100pps\" or \"10mbit burst 64k\"",
             kind: PhantomData,
         })
     }
+}
+
+/// Puts keys for words in a merge patch of a port: what is there already has keys, and is not to be said a second time.
+///
+/// # Errors
+/// A number behind a word that wants a unit, or the same by word and by key.
+pub(crate) fn to_keys(port: &mut Map<String, Value>) -> Result<(), String> {
+    for (name, words) in [("impair", &IMPAIRMENT[..]), ("storm", &RATE_LIMIT)] {
+        for (part, settings) in port.get_mut(name).and_then(Value::as_object_mut).into_iter().flatten() {
+            rename(words, settings).map_err(|cause| format!("{name}.{part}.{cause}"))?;
+        }
+    }
+    let police = port.get_mut("police").map(|settings| rename(&RATE_LIMIT, settings));
+    police.unwrap_or(Ok(())).map_err(|cause| format!("police.{cause}"))
+}
+
+fn rename(words: &[Word], settings: &mut Value) -> Result<(), String> {
+    let Value::Object(settings) = settings else {
+        return Ok(());
+    };
+    for Word { word, key, text } in words {
+        let Some(value) = settings.remove(*word) else { continue };
+        if let Some(example) = text
+            && !(value.is_string() || value.is_null())
+        {
+            let expected = with_unit(word, example);
+            return Err(format!("{word}: invalid value {value}, expected {expected}"));
+        }
+        if settings.insert((*key).to_owned(), value).is_some() {
+            return Err(format!("{word}: duplicate of {key}; give one of them"));
+        }
+    }
+    Ok(())
 }
 
 /// As it is shown: `100mbit burst 64k, 1000pps`.
