@@ -441,10 +441,11 @@ fn apply_asks_on_a_terminal() {
     assert_eq!(code, 5, "{text}");
     assert!(text.contains("would: removed port red from switch main"), "{text}");
     assert!(text.contains("apply: not confirmed, nothing was done"), "{text}");
-    assert_eq!(daemon.asked().len(), 1);
+    let asked = || daemon.asked().into_iter().map(|asked| asked.method).collect::<Vec<_>>();
+    assert_eq!(asked(), ["HEAD", "PUT"]);
     let (code, text) = on_a_terminal(&daemon, &line, &[], "y\n");
     assert_eq!(code, 0, "{text}");
-    assert_eq!(daemon.asked().len(), 2);
+    assert_eq!(asked(), ["HEAD", "PUT", "PUT"]);
 }
 
 #[test]

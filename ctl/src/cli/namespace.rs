@@ -183,7 +183,7 @@ Examples:
   vswitchctl cable add red blue
   vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30
   vswitchctl cable add red blue --name-a wan0 --name-b wan0
-  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --route-a default,10.1.0.2
+  vswitchctl cable add a b --addr-a 10.1.0.1/30 --route-a default,10.1.0.2
 
 Namespaces that are joined already get one more.")]
     Add(CableAdd),
