@@ -258,6 +258,16 @@ fn a_bad_configuration_is_refused_with_file_line_and_key() {
         ("[datapath]\nworkers = -1\n", &["workers"]),
         ("[log]\nlevel = \"loud\"\n", &["loud"]),
         ("this is no TOML", &[]),
+        // What only this machine can tell.
+        (
+            "[daemon]\nsocket_group = \"no-such-group\"\n",
+            &["socket_group", "vswitchd.toml:2", "groupadd"],
+        ),
+        ("[datapath]\ncpus = [99999]\n", &["cpus", "vswitchd.toml:2", "99999"]),
+        (
+            "[daemon]\nstate_dir = \"/proc/version/x\"\n",
+            &["state_dir", "vswitchd.toml:2"],
+        ),
     ] {
         fs::write(&path, text).unwrap();
         for check in [true, false] {

@@ -227,7 +227,9 @@ fn apply_makes_the_lab_what_the_file_says() {
         b = { namespace = "blue", addresses = ["10.8.0.2/24"] }
         "#,
     );
-    lab.ok(&format!("apply {file}"));
+    let plan = lab.ctl(&format!("apply {file}"));
+    plan.failed(5, &["port old", "namespace old", "--yes"]);
+    lab.ok(&format!("apply --yes {file}"));
     let mut ports: Vec<_> = lab.ports().iter().map(|port| port.port.name.to_string()).collect();
     ports.sort();
     assert_eq!(ports, ["blue", "red"]);

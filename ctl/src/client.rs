@@ -4,24 +4,29 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use vswitch_api::{ApiError, ErrorCode};
 
-use crate::failure::Failure;
+use crate::failure::{EXIT_UNREACHABLE, Failure};
 
-/// How long a reply may take: `apply` of a lab with some thousand ports ends within it, at up to 50 ms a port.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Something that the daemon answers without looking at ports, whatever it is busy with.
+const SIGN_OF_LIFE: &str = "/v1/openapi.json";
+/// How long to wait before a full queue of connections is tried again.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// A request without a body.
 pub const NO_BODY: Option<&()> = None;
@@ -29,17 +34,32 @@ pub const NO_BODY: Option<&()> = None;
 /// The daemon as seen through its control socket.
 pub struct Client {
     socket: PathBuf,
+    /// How long the daemon may be silent.
+    patience: Duration,
 }
 
 impl Client {
     /// A client of the daemon behind this socket. Nothing is connected yet.
-    pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+    pub fn new(socket: PathBuf, patience: Duration) -> Self {
+        Self { socket, patience }
     }
 
     /// Reads something.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.send(Method::GET, path, NO_BODY).await
+    }
+
+    /// Reads something with its tag, for [`Self::send_if`].
+    pub async fn get_tagged<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<HeaderValue>), Failure> {
+        self.exchange(Method::GET, path, None, NO_BODY).await
+    }
+
+    /// The tag alone.
+    pub async fn tag(&self, path: &str) -> Result<Option<HeaderValue>, Failure> {
+        let head = self
+            .while_alive(self.request(Method::HEAD, path, None, NO_BODY))
+            .await?;
+        Ok(head.headers().get(ETAG).cloned())
     }
 
     /// Sends a request and reads the reply.
@@ -49,23 +69,63 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, Failure> {
-        let exchange = async {
-            let reply = self.request(method, path, body).await?;
+        self.send_if(method, path, None, body).await
+    }
+
+    /// The same on the condition that what is changed still has this tag.
+    pub async fn send_if<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        tag: Option<&HeaderValue>,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failure> {
+        Ok(self.exchange(method, path, tag, body).await?.0)
+    }
+
+    /// Sends a request, and gives what is replied with its tag.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        tag: Option<&HeaderValue>,
+        body: Option<&impl Serialize>,
+    ) -> Result<(T, Option<HeaderValue>), Failure> {
+        self.while_alive(async {
+            let reply = self.request(method, path, tag, body).await?;
+            let tag = reply.headers().get(ETAG).cloned();
             let bytes = reply
                 .into_body()
                 .collect()
                 .await
                 .map_err(|e| self.broken(&e))?
                 .to_bytes();
-            serde_json::from_slice(&bytes).map_err(|e| foreign(path, &format!("a reply that is not understood: {e}")))
-        };
-        match tokio::time::timeout(REPLY_TIMEOUT, exchange).await {
-            Ok(reply) => reply,
-            Err(_) => Err(Failure::unreachable(
-                self.name(),
-                format!("no answer within {} s", REPLY_TIMEOUT.as_secs()),
-                "look into the daemon's log; `vswitchctl show` tells how far it came",
-            )),
+            let value = serde_json::from_slice(&bytes)
+                .map_err(|e| foreign(path, &format!("a reply that is not understood: {e}")))?;
+            Ok((value, tag))
+        })
+        .await
+    }
+
+    /// Waits for an answer as long as the daemon lives: one that is busy with a large lab answers other requests meanwhile.
+    async fn while_alive<T>(&self, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let mut exchange = pin!(exchange);
+        loop {
+            if let Ok(answer) = timeout(self.patience, exchange.as_mut()).await {
+                return answer;
+            }
+            let sign = timeout(self.patience, self.request(Method::GET, SIGN_OF_LIFE, None, NO_BODY));
+            tokio::select! {
+                // The answer may come first.
+                answer = exchange.as_mut() => return answer,
+                sign = sign => if !is_life(&sign) {
+                    return Err(Failure::unreachable(
+                        self.name(),
+                        format!("it gave no answer and no sign of life for {:?}", 2 * self.patience),
+                        "what was asked for may still be done: see its log, and `vswitchctl show`; --timeout has it wait longer",
+                    ));
+                },
+            }
         }
     }
 
@@ -76,12 +136,14 @@ impl Client {
 
     /// The same with the head of the answer.
     pub async fn open(&self, path: &str) -> Result<Response<Incoming>, Failure> {
-        self.request(Method::GET, path, NO_BODY).await
+        self.while_alive(self.request(Method::GET, path, None, NO_BODY)).await
     }
 
     /// Asks for the end of something, with no answer but that it ends.
     pub async fn end(&self, path: &str) -> Result<(), Failure> {
-        self.request(Method::DELETE, path, NO_BODY).await.map(drop)
+        self.while_alive(self.request(Method::DELETE, path, None, NO_BODY))
+            .await
+            .map(drop)
     }
 
     /// What to say when the connection ends in the middle.
@@ -104,11 +166,10 @@ impl Client {
         &self,
         method: Method,
         path: &str,
+        tag: Option<&HeaderValue>,
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, Failure> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|e| unreachable_socket(&self.socket, &e))?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| self.broken(&e))?;
@@ -126,6 +187,9 @@ impl Client {
             .header(ACCEPT, "*/*");
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(tag) = tag {
+            request = request.header(IF_MATCH, tag);
         }
         let request = request
             .body(Full::new(Bytes::from(content)))
@@ -150,8 +214,27 @@ impl Client {
         })
     }
 
+    /// A queue of connections that is full has room again soon, or [`Self::while_alive`] gives up.
+    async fn connect(&self) -> Result<UnixStream, Failure> {
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(RETRY).await,
+                connected => return connected.map_err(|e| unreachable_socket(&self.socket, &e)),
+            }
+        }
+    }
+
     fn name(&self) -> String {
         format!("vswitchd at {}", self.socket.display())
+    }
+}
+
+/// Whether there was any answer, be it an error.
+fn is_life<T>(sign: &Result<Result<T, Failure>, Elapsed>) -> bool {
+    match sign {
+        Ok(Ok(_)) => true,
+        Ok(Err(failure)) => failure.exit_code() != EXIT_UNREACHABLE,
+        Err(_) => false,
     }
 }
 

@@ -11,18 +11,7 @@ use crate::failure::Failure;
 
 /// Tells a parse error (or prints the help that was asked for) and gives the exit code.
 pub fn report(error: &clap::Error, json: bool) -> ExitCode {
-    let told = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            None
-        }
-        ErrorKind::ValueValidation => wrong_value(error),
-        ErrorKind::InvalidValue => not_one_of(error),
-        _ if json => Some(first_line(error)),
-        _ => None,
-    };
-    match told {
-        // The parsers' texts are whole sentences that begin with their object: `address 192.168.15.1 has no ...`.
-        Some(api) if error.kind() == ErrorKind::ValueValidation && !json => eprintln!("vswitchctl: {}", api.cause),
+    match told(error, json) {
         Some(api) => return Failure::from(api).report(json),
         // Nothing can be done about a terminal that takes no text.
         None => drop(error.print()),
@@ -30,17 +19,40 @@ pub fn report(error: &clap::Error, json: bool) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
+/// What is told in one line; for the rest there is clap's own text.
+fn told(error: &clap::Error, json: bool) -> Option<ApiError> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            None
+        }
+        ErrorKind::ValueValidation => wrong_value(error),
+        ErrorKind::InvalidValue => not_one_of(error),
+        _ if json => Some(first_line(error)),
+        _ => None,
+    }
+}
+
 fn wrong_value(error: &clap::Error) -> Option<ApiError> {
     let arg = option_name(&text(error, ContextKind::InvalidArg)?);
-    Some(ApiError::new(ErrorCode::Invalid, arg, error.source()?.to_string()))
+    let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
+    let cause = error.source()?.to_string();
+    // The parsers' texts are sentences such as `address 192.168.15.1 has no prefix length`; those of Rust's own name no value.
+    let cause = if cause.contains(&value) {
+        cause
+    } else {
+        format!("{value:?} is no value for it: {cause}")
+    };
+    Some(ApiError::new(ErrorCode::Invalid, arg, cause))
 }
 
 fn not_one_of(error: &clap::Error) -> Option<ApiError> {
     let arg = option_name(&text(error, ContextKind::InvalidArg)?);
-    let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue) else {
-        return None;
-    };
     let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
+    let valid = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(valid)) if !valid.is_empty() => valid,
+        _ if value.is_empty() => return Some(ApiError::new(ErrorCode::Invalid, arg, "it needs a value")),
+        _ => return None,
+    };
     let cause = if value.is_empty() {
         "it needs a value".to_owned()
     } else {
@@ -75,4 +87,122 @@ fn option_name(arg: &str) -> String {
         .unwrap_or(arg)
         .trim_matches(['<', '>', '[', ']', '.'])
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{Arg, ArgAction, Command, CommandFactory};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// No name, number, address, word or rule.
+    const BAD: &str = "!?";
+
+    /// What takes any text.
+    const FREE: [&str; 13] = [
+        "acl add RULE",
+        "acl set --in-file",
+        "acl set --out-file",
+        "apply FILE",
+        "capture --filter",
+        "capture --write",
+        "capture EXPRESSION",
+        "man COMMAND|DIR",
+        "mirror add --filter",
+        "ns exec COMMAND",
+        "trace --filter",
+        "trace --hex",
+        "--socket",
+    ];
+
+    fn every_command<'a>(command: &'a Command, path: &str, all: &mut Vec<(String, &'a Command)>) {
+        all.push((path.to_owned(), command));
+        for below in command.get_subcommands() {
+            every_command(below, format!("{path} {}", below.get_name()).trim(), all);
+        }
+    }
+
+    /// The words of a call in which `arg` has a bad value. Values before it are good enough to be read.
+    fn call(path: &str, command: &Command, arg: &Arg) -> Vec<String> {
+        let mut words = vec!["vswitchctl".to_owned()];
+        words.extend(path.split_whitespace().map(str::to_owned));
+        match (arg.get_long(), arg.get_index()) {
+            (Some(long), _) => words.push(format!("--{long}={BAD}")),
+            (None, index) => {
+                let before = command.get_positionals().filter(|other| other.get_index() < index);
+                // A name, a MAC address and a direction would all do somewhere; each argument takes one of them.
+                for other in before {
+                    let good = match other.get_id().as_str() {
+                        "mac" => "02:00:00:00:00:01",
+                        "direction" => "in",
+                        _ => "red",
+                    };
+                    words.push(good.to_owned());
+                }
+                words.push(BAD.to_owned());
+            }
+        }
+        words
+    }
+
+    /// Each value that can't be is told in one line with its option and itself (faults C). A new option is among them by itself.
+    #[test]
+    fn a_bad_value_is_named_with_its_option() {
+        let mut tool = Cli::command();
+        tool.build();
+        let mut all = Vec::new();
+        every_command(&tool, "", &mut all);
+        let (mut free, mut seen) = (BTreeSet::new(), 0);
+        for (path, command) in all
+            .iter()
+            .filter(|(path, _)| !path.split(' ').any(|word| word == "help"))
+        {
+            let takes_value = |arg: &&Arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+            for arg in command.get_arguments().filter(takes_value) {
+                let words = call(path, command, arg);
+                let line = words.join(" ");
+                let value_name = arg.get_value_names().and_then(|names| names.first());
+                let name = match arg.get_long() {
+                    Some(long) => format!("--{long}"),
+                    None => value_name.map_or_else(|| arg.get_id().as_str().to_uppercase(), ToString::to_string),
+                };
+                let error = Cli::command().try_get_matches_from(&words).err();
+                let told = error.as_ref().and_then(|error| told(error, false));
+                match told {
+                    Some(error) => {
+                        let text = error.to_string();
+                        assert!(error.object.contains(&name), "{line}: {text} does not name {name}");
+                        assert!(text.contains(BAD), "{line}: {text} does not name the value");
+                        assert!(!text.contains('\n'), "{line}: {text}");
+                        assert!(!text.contains("invalid digit"), "{line}: {text}");
+                        seen += 1;
+                    }
+                    None => {
+                        let place = if arg.is_global_set() { "" } else { path };
+                        free.insert(format!("{place} {name}").trim().to_owned());
+                    }
+                }
+            }
+        }
+        let expected: BTreeSet<_> = FREE.iter().map(ToString::to_string).collect();
+        assert_eq!(free, expected);
+        assert!(seen > 150, "{seen}");
+    }
+
+    #[test]
+    fn an_option_without_its_value_is_named() {
+        for (line, name) in [
+            ("set switch main --rspan-vlans", "--rspan-vlans"),
+            ("set port red --mtu", "--mtu"),
+            ("set port red --trunk", "--trunk"),
+        ] {
+            let words = format!("vswitchctl {line}");
+            let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
+            let told = told(&error, false).unwrap_or_else(|| panic!("{line}: {error}"));
+            assert_eq!(told.to_string(), format!("{name}: it needs a value"));
+        }
+    }
 }

@@ -22,43 +22,45 @@ fn refused(arguments: &str, line: &str) {
 fn an_address_needs_its_prefix_length() {
     let line = "address 192.168.15.1 has no prefix length; without one the namespace gets no route to its neighbours; \
                 try 192.168.15.1/24";
-    refused("add-port red --addr 192.168.15.1", line);
-    refused("addr add red 192.168.15.1", line);
-    refused("cable red blue --addr-a 192.168.15.1", line);
+    refused("add-port red --addr 192.168.15.1", &format!("--addr: {line}"));
+    refused("addr add red 192.168.15.1", &format!("ADDR/LEN: {line}"));
+    refused("cable red blue --addr-a 192.168.15.1", &format!("--addr-a: {line}"));
 }
 
 #[test]
 fn names_are_checked() {
     let long = "\"sixteen-bytes-xx\" has 16 bytes, at most 15 are allowed; choose a shorter one";
-    refused("add-port sixteen-bytes-xx", &format!("port name {long}"));
-    refused("ns add sixteen-bytes-xx", &format!("namespace name {long}"));
+    refused("add-port sixteen-bytes-xx", &format!("NAME: port name {long}"));
+    refused("ns add sixteen-bytes-xx", &format!("NAME: namespace name {long}"));
     refused(
         "add-port red --name sixteen-bytes-xx",
-        &format!("interface name {long}"),
+        &format!("--name: interface name {long}"),
     );
     refused(
         "add-port a/b",
-        "port name \"a/b\" contains '/'; use letters, digits and - _ . @ +",
+        "NAME: port name \"a/b\" contains '/'; use letters, digits and - _ . @ +",
     );
     refused(
         "ns exec ../x true",
-        "namespace name \"../x\" starts with \".\"; start it with a letter or a digit",
+        "NAME: namespace name \"../x\" starts with \".\"; start it with a letter or a digit",
     );
 }
 
 #[test]
 fn numbers_are_checked() {
-    let mtu = |text| format!("MTU {text:?} is out of range; give a number from 68 to 65517 (bytes of layer-3 payload)");
+    let mtu = |text| {
+        format!("--mtu: MTU {text:?} is out of range; give a number from 68 to 65517 (bytes of layer-3 payload)")
+    };
     refused("add-port red --mtu 67", &mtu("67"));
     refused("set port red --mtu 65518", &mtu("65518"));
     refused("set port red --mtu 1500b", &mtu("1500b"));
     refused(
         "set switch main --ageing=-1",
-        "ageing time \"-1\" is out of range; give a number from 0 to 4294967295 (seconds, 0 = never)",
+        "--ageing: ageing time \"-1\" is out of range; give a number from 0 to 4294967295 (seconds, 0 = never)",
     );
     refused(
         "switch add lab --fdb-capacity 0",
-        "FDB capacity \"0\" is out of range; give a number from 1 to 4294967295 (entries)",
+        "--fdb-capacity: FDB capacity \"0\" is out of range; give a number from 1 to 4294967295 (entries)",
     );
 }
 
@@ -66,11 +68,11 @@ fn numbers_are_checked() {
 fn macs_are_checked() {
     let multicast = "MAC address 01:00:5e:00:00:01 is a multicast address, which no station can have; \
                      make the first octet even, such as 02";
-    refused("add-port red --mac 01:00:5e:00:00:01", multicast);
-    refused("fdb add 01:00:5e:00:00:01 red", multicast);
+    refused("add-port red --mac 01:00:5e:00:00:01", &format!("--mac: {multicast}"));
+    refused("fdb add 01:00:5e:00:00:01 red", &format!("MAC: {multicast}"));
     refused(
         "fdb add 2:0:0:0:0:1 red",
-        "\"2:0:0:0:0:1\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01",
+        "MAC: \"2:0:0:0:0:1\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01",
     );
 }
 
@@ -78,7 +80,7 @@ fn macs_are_checked() {
 fn routes_are_checked() {
     refused(
         "route add red 10.0.0.1/8",
-        "destination 10.0.0.1/8 has bits set beyond its prefix length; try 10.0.0.0/8",
+        "TO: destination 10.0.0.1/8 has bits set beyond its prefix length; try 10.0.0.0/8",
     );
     refused(
         "route add red 10.0.0.0/8 --via fd00::1",
@@ -86,7 +88,7 @@ fn routes_are_checked() {
     );
     refused(
         "add-port red --gateway 10.0.0.1/24",
-        "next hop 10.0.0.1/24 has a prefix length, but it is one host; try 10.0.0.1",
+        "--gateway: next hop 10.0.0.1/24 has a prefix length, but it is one host; try 10.0.0.1",
     );
     refused(
         "add-port red --gateway 10.0.0.1 --gateway 10.0.0.2",
@@ -104,6 +106,38 @@ fn a_wrong_word_is_answered_with_the_right_ones() {
         "completions tcsh",
         "SHELL: there is no \"tcsh\"; choose one of bash, elvish, fish, powershell, zsh",
     );
+}
+
+/// A sign is never part of a number, and the error names option and value (faults A6, C).
+#[test]
+fn a_number_has_no_sign_and_is_whole() {
+    let whole = |what: &str, text: &str| format!("{what}: {text:?} is not a whole number from 0 to 4294967295");
+    refused(
+        "impair red --loss 5% --loss-burst 2.5",
+        "--loss-burst: \"2.5\" is not a whole number from 1 to 4294967295",
+    );
+    refused("impair red --delay 1ms --seed +1", &whole("--seed", "+1"));
+    refused("set port red --mac-limit +1", &whole("--mac-limit", "+1"));
+    refused("set switch main --flap-moves x", &whole("--flap-moves", "x"));
+    refused(
+        "set port red --vlan +10",
+        "--vlan: VLAN id \"+10\" is not a number from 1 to 4094, or all",
+    );
+    refused(
+        "set port red --mtu +1400",
+        "--mtu: MTU \"+1400\" is out of range; give a number from 68 to 65517 (bytes of layer-3 payload)",
+    );
+    refused(
+        "acl add red in deny tcp to any port +22",
+        "port \"red\": rule \"deny tcp to any port +22\": port \"+22\" is neither a number to 65535 nor a range such as \
+         1000-1999; see `vswitchctl acl --help`",
+    );
+    refused(
+        "add-port red --trunk +30",
+        "port \"red\": it is no trunk, so that VLANs can't be added to it or taken away; give all of them, such as --trunk \
+         10,20; nothing was changed",
+    );
+    refused("set switch main --rspan-vlans", "--rspan-vlans: it needs a value");
 }
 
 #[test]

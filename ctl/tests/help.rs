@@ -54,6 +54,9 @@ fn every_command_has_an_example() {
 fn the_examples_can_be_said() {
     // Each is run against a server that takes everything: only exit code 2 would be wrong.
     let daemon = Replies::default().start();
+    let lab = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(lab.path(), "ports = []\n").unwrap();
+    let lab_file = lab.path().display().to_string();
     let mut seen = 0;
     let mut paths = vec![String::new()];
     while let Some(path) = paths.pop() {
@@ -64,7 +67,7 @@ fn the_examples_can_be_said() {
             let example = example.split(['#', '|', '>']).next().unwrap();
             if !["ns exec", "man"].iter().any(|own| example.starts_with(own)) {
                 let example = example
-                    .replace("lab.toml", "/dev/null")
+                    .replace("lab.toml", &lab_file)
                     .replace("rules.txt", "/dev/null")
                     .replace("red.pcapng", "/dev/null");
                 assert_ne!(daemon.run(&example).code, 2, "{example}");
@@ -84,6 +87,24 @@ fn the_exit_codes_are_told() {
         "  6  not permitted, or the kernel lacks a feature",
     ] {
         assert!(help.contains(line), "{line}");
+    }
+}
+
+/// `vswitchctl man add-port` once made a directory of this name with 70 files (faults C).
+#[test]
+fn man_takes_a_command_or_a_directory() {
+    assert!(text("man add-port").contains(".TH vswitchctl-add-port 1"));
+    assert!(text("man ns exec").contains(".TH vswitchctl-ns-exec 1"));
+    let dir = tempfile::tempdir().unwrap();
+    for mistaken in ["add-prt", "man1", "ns exce"] {
+        let output = common::tool(Path::new("/nowhere"))
+            .current_dir(dir.path())
+            .arg("man")
+            .args(mistaken.split(' '))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{mistaken}: {output:?}");
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0, "{mistaken}");
     }
 }
 

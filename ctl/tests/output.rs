@@ -427,11 +427,32 @@ fn a_narrow_terminal_gets_a_narrow_table() {
     );
 }
 
+/// What `apply` would remove is shown and asked about (faults A2).
+#[test]
+fn apply_asks_on_a_terminal() {
+    let removed = json!(["removed port red from switch main"]);
+    let daemon = Replies::default()
+        .json("PUT /v1/lab", json!({"done": removed, "removed": removed}))
+        .start();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "ports = []\n").unwrap();
+    let line = format!("apply {}", file.path().display());
+    let (code, text) = on_a_terminal(&daemon, &line, &[], "n\n");
+    assert_eq!(code, 5, "{text}");
+    assert!(text.contains("would: removed port red from switch main"), "{text}");
+    assert!(text.contains("apply: not confirmed, nothing was done"), "{text}");
+    let asked = || daemon.asked().into_iter().map(|asked| asked.method).collect::<Vec<_>>();
+    assert_eq!(asked(), ["HEAD", "PUT"]);
+    let (code, text) = on_a_terminal(&daemon, &line, &[], "y\n");
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(asked(), ["HEAD", "PUT", "PUT"]);
+}
+
 #[test]
 fn reset_asks_on_a_terminal() {
     let daemon = Replies::default().start();
     let (code, text) = on_a_terminal(&daemon, "reset", &[], "n\n");
-    assert_eq!(code, 1, "{text}");
+    assert_eq!(code, 5, "{text}");
     assert!(
         text.contains("would: did it\nDo it? [y/N]") && text.contains("nothing was done"),
         "{text}"

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::number::in_base;
 use vswitch_api::strict;
 
 use crate::args::Args;
@@ -157,8 +158,8 @@ impl Serialize for Mode {
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match u32::from_str_radix(&text, 8) {
-            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
+        match in_base(&text, 8) {
+            Some(mode) if mode <= 0o777 => Ok(Self(mode)),
             _ => Err(serde::de::Error::custom(format_args!(
                 "{text:?} is not a file mode; write it as \"0660\""
             ))),
@@ -190,6 +191,16 @@ impl Config {
         };
         config.override_by(args)?;
         Ok(config)
+    }
+
+    /// The error of a key whose value can't be had on this machine, with its place in the file if that has it.
+    pub fn blame(args: &Args, key: &str, cause: &str) -> ApiError {
+        let path = args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        match span_of(&text, key) {
+            Some(span) => at(path, &text, Some(span), cause),
+            None => ApiError::new(ErrorCode::Invalid, format!("key {key:?}"), cause),
+        }
     }
 
     /// Parses and checks the text of a configuration file; `path` is for the error only.

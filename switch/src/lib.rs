@@ -15,4 +15,5 @@ pub mod kernel;
 pub mod logging;
 pub mod pcapng;
 pub mod port;
+pub mod preflight;
 pub mod server;

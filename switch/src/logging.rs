@@ -41,6 +41,14 @@ pub fn init(config: &Log) -> Result<LogHandle, ApiError> {
     Ok(LogHandle(handle))
 }
 
+/// Whether the log can be had as it is asked for.
+///
+/// # Errors
+/// `Internal`: the journal was asked for and can't be reached.
+pub fn check(config: &Log) -> Result<(), ApiError> {
+    output::<Registry>(config.format).map(drop)
+}
+
 /// A level (`info`), or a comma-separated list of levels and `target=level` (`info,vswitch::control=debug`).
 ///
 /// # Errors

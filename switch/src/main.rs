@@ -13,6 +13,7 @@ use vswitch::args::Args;
 use vswitch::config::Config;
 use vswitch::control::{Control, ControlConfig};
 use vswitch::logging::{self, LogHandle, Repeated};
+use vswitch::preflight;
 use vswitch::server::{self, ControlSocket, RunLock};
 use vswitch_api::error::{ApiError, ErrorCode};
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> Result<(), ApiError> {
     let config = Config::load(args)?;
+    preflight::check(&config).map_err(|(key, cause)| Config::blame(args, key, &cause))?;
     if args.check_config {
         let _ = writeln!(std::io::stdout(), "OK");
         return Ok(());

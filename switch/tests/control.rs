@@ -20,6 +20,7 @@ use vswitch_api::{Cable, CableEnd, ErrorCode, EventKind, Lab, Mac, Port, PortKin
 const NOT_DRY: ChangeOptions = ChangeOptions {
     dry_run: false,
     idempotent: false,
+    force: false,
 };
 
 /// Runs `test` on a thread that shares nothing of the network and of /run with the rest of the machine. Threads and

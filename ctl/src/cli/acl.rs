@@ -6,20 +6,25 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use vswitch_api::PortName;
 use vswitch_api::acl::AclRule;
 
+use super::parse;
+
 /// How rules are written, for the help of all commands.
 const RULES: &str = "\
-A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what it matches, for example
+A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what
+it matches, for example
   deny tcp from any to 10.0.0.0/8 port 22
   permit udp from 10.0.0.1 port 53
   count from 02:00:00:00:00:01 vlan 10
   deny tcp flags syn,!ack
   deny icmp type 8
   permit udp fragment                  (later fragments, which have no ports)
-  mirror span tcp to any port 443      (copies to the destination of mirror span)
+  mirror span tcp to any port 443  (copies to the destination of mirror span)
   police 10mbit burst 64k udp
   permit any
-The first that permits or denies a frame decides; what none decides passes. Those before it count, copy and police.
-A rule with ports, flags or a type matches no later fragment. What can't be read as far as the rules look is dropped.";
+The first that permits or denies a frame decides; what none decides passes.
+Those before it count, copy and police. A rule with ports, flags or a type
+matches no later fragment. What can't be read as far as the rules look is
+dropped.";
 
 /// The same with examples, for the help of `acl` itself.
 const ALL_EXAMPLES: &str = "\
@@ -27,14 +32,20 @@ Examples:
   vswitchctl acl show red
   vswitchctl acl add red in deny udp to any port 53
 
-A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what it matches: arp, ipv4, ipv6, tcp, udp, icmp, icmp6, sctp, proto N, ethertype 0xN;
-from and to an IP address, a network or a MAC address, each with port N or N-M behind it; vlan N; flags syn,!ack; type N; fragment.
-The first that permits or denies a frame decides; what none decides passes. A rule before it that counts, copies to a mirror
-(`mirror add span --to probe --rules-only`) or polices does so; what is dropped uses nothing of a rate.
+A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what
+it matches: arp, ipv4, ipv6, tcp, udp, icmp, icmp6, sctp, proto N, ethertype
+0xN; from and to an IP address, a network or a MAC address, each with port N
+or N-M behind it; vlan N; flags syn,!ack; type N; fragment. The first that
+permits or denies a frame decides; what none decides passes. A rule before it
+that counts, copies to a mirror (`mirror add span --to probe --rules-only`) or
+polices does so; what is dropped uses nothing of a rate.
 
-Only the first fragment of an IP packet has ports, flags and types: a rule with any of these neither permits nor denies a later one. Rules without
-do, and those with the word fragment match nothing else: `permit udp to any port 5000`, `permit udp fragment`, `deny udp`. Fragments made
-so that the TCP header can't be seen (RFC 1858), and frames that can't be read as far as the rules look, are dropped.";
+Only the first fragment of an IP packet has ports, flags and types: a rule
+with any of these neither permits nor denies a later one. Rules without do,
+and those with the word fragment match nothing else: `permit udp to any port
+5000`, `permit udp fragment`, `deny udp`. Fragments made so that the TCP
+header can't be seen (RFC 1858), and frames that can't be read as far as the
+rules look, are dropped.";
 
 /// `acl ...`
 #[derive(Debug, Subcommand)]
@@ -51,9 +62,11 @@ Example:
     /// Replace the lists of a port at one instant; a direction that is not named stays
     #[command(after_help = RULES, after_long_help = "\
 Examples:
-  vswitchctl acl set red --in-file rules.txt     # a rule a line, a # begins a comment
+  # a rule a line, a # begins a comment
+  vswitchctl acl set red --in-file rules.txt
 
-Rules can be given one by one too: --in 'deny tcp to any port 22' --in 'permit any'")]
+Rules can be given one by one too:
+--in 'deny tcp to any port 22' --in 'permit any'")]
     Set(SetAcl),
     /// Put a rule into a list
     #[command(after_help = RULES, after_long_help = "\
@@ -66,7 +79,7 @@ Examples:
         /// The list
         direction: Direction,
         /// Place of the rule, 1 is the first (default: the last)
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = parse::from_one::<usize>)]
         at: Option<usize>,
         /// The rule
         #[arg(required = true, trailing_var_arg = true)]
@@ -82,6 +95,7 @@ Example:
         /// The list
         direction: Direction,
         /// Place of the rule, 1 is the first
+        #[arg(value_parser = parse::from_one::<usize>)]
         at: usize,
     },
     /// Empty the lists of a port

@@ -12,16 +12,17 @@ use super::parse;
 /// Examples of `capture`.
 pub const EXAMPLES: &str = "\
 Examples:
-  vswitchctl capture red                                # a line for each frame, until Ctrl-C
-  vswitchctl capture red -c 10 tcp port 80              # a filter as tcpdump takes it
+  vswitchctl capture red  # a line for each frame, until Ctrl-C
+  vswitchctl capture red -c 10 tcp port 80  # a filter as tcpdump takes it
   vswitchctl capture red -w red.pcapng --filter arp     # a file for Wireshark
   vswitchctl capture red | wireshark -k -i -            # live
   vswitchctl capture red | tcpdump -r - -n
 
-Into a file or a pipe it writes pcapng: times in nanoseconds, the way of each frame (in: from the
-port into the switch), and how many were lost because the reader was too slow. Frames look as on a
-wire: their checksums are complete. Large TCP frames that the switch does not cut up are whole,
-with --segment as a wire would carry them. Filters are compiled by tcpdump, which has to be
+Into a file or a pipe it writes pcapng: times in nanoseconds, the way of each
+frame (in: from the port into the switch), and how many were lost because the
+reader was too slow. Frames look as on a wire: their checksums are complete.
+Large TCP frames that the switch does not cut up are whole, with --segment as
+a wire would carry them. Filters are compiled by tcpdump, which has to be
 installed, and run in the daemon.";
 
 /// Arguments of `capture`.
@@ -42,7 +43,7 @@ pub struct CaptureArgs {
     #[arg(long)]
     pub text: bool,
     /// End after so many frames
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'c', long, value_name = "N", value_parser = parse::from_one::<u64>)]
     pub count: Option<u64>,
     /// End after this time, such as 10, 1.5 or 0.2 (seconds)
     #[arg(long, value_name = "SECONDS", value_parser = parse::seconds)]
@@ -51,7 +52,7 @@ pub struct CaptureArgs {
     #[arg(long, value_enum, value_name = "WAY", default_value = "both")]
     pub direction: Way,
     /// Bytes of each frame to keep (default: all)
-    #[arg(short = 's', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    #[arg(short = 's', long, value_name = "BYTES", value_parser = parse::snaplen)]
     pub snaplen: Option<u32>,
     /// Cut large TCP and UDP frames up as a wire would carry them
     #[arg(long)]

@@ -11,6 +11,12 @@ pub struct ApplyArgs {
     /// Lab file (TOML); `-` is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Do not ask before ports, namespaces, cables or switches are removed
+    #[arg(long, short = 'y', visible_alias = "prune")]
+    pub yes: bool,
+    /// Take devices over though the host has addresses or routes on them
+    #[arg(long)]
+    pub force: bool,
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -38,6 +44,7 @@ pub struct CompletionsArgs {
 /// Arguments of `man`.
 #[derive(Args, Debug)]
 pub struct ManArgs {
-    /// Directory to write all pages to (default: print the main page)
-    pub dir: Option<PathBuf>,
+    /// Command whose page is printed, or a directory for all pages (default: print the main page)
+    #[arg(value_name = "COMMAND|DIR")]
+    pub what: Vec<String>,
 }

@@ -14,17 +14,20 @@ pub enum MirrorCommand {
     #[command(after_long_help = "\
 Examples:
   vswitchctl mirror add m --from red,blue --to mon
-  vswitchctl mirror add all --to mon                     # all ports of switch main
+  vswitchctl mirror add all --to mon  # all ports of switch main
   vswitchctl mirror add arps --from red --direction rx --to mon --filter arp
   vswitchctl mirror add v --vlans 10,20-29 --to mon
-  vswitchctl set switch main --rspan-vlans 999           # then copies can go into that VLAN:
+  # then copies can go into that VLAN:
+  vswitchctl set switch main --rspan-vlans 999
   vswitchctl mirror add far --from red --to-vlan 999
-  vswitchctl mirror add span --to mon --rules-only       # then: acl add red in mirror span tcp to any port 443
+  # then: acl add red in mirror span tcp to any port 443
+  vswitchctl mirror add span --to mon --rules-only
 
-The destination carries copies only: it takes part in nothing else, and what comes in from it is
-dropped and counted (mirror-port). A frame is copied once, however many of the ports it passes, as
-it is when it comes in or goes out. When a port is removed it leaves its mirrors; a mirror without
-its destination or its last port goes with it.")]
+The destination carries copies only: it takes part in nothing else, and what
+comes in from it is dropped and counted (mirror-port). A frame is copied once,
+however many of the ports it passes, as it is when it comes in or goes out.
+When a port is removed it leaves its mirrors; a mirror without its destination
+or its last port goes with it.")]
     Add {
         /// Name of the new mirror
         name: MirrorName,

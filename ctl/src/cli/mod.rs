@@ -14,6 +14,7 @@ pub mod trace;
 pub mod traffic;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -29,24 +30,29 @@ use traffic::{ImpairArgs, PoliceArgs, StormArgs};
 
 const AFTER_HELP: &str = "\
 Examples:
-  vswitchctl add-port red  --addr 192.168.15.1/24    # namespace, port and address in one go
+  # namespace, port and address in one go
+  vswitchctl add-port red  --addr 192.168.15.1/24
   vswitchctl add-port blue --addr 192.168.15.2/24
   vswitchctl ns exec red ping -c2 192.168.15.2
   vswitchctl show
 
 Exit codes:
   0  done
-  1  the kernel refused a step (what was done before it was undone), or an internal error
+  1  the kernel refused a step (what was done before it was undone), or an
+     internal error
   2  the command line or a value in it is wrong; nothing was done
   3  the daemon can't be reached
   4  what the command names does not exist
-  5  a name, address or device is taken, the state forbids the request, or what it is about has changed
+  5  a name, address or device is taken, the state forbids the request, what
+     it is about has changed, or a question was not answered with yes;
+     nothing was done
   6  not permitted, or the kernel lacks a feature
 
-`ns exec` ends with the exit code of the command that it runs (126: it can't be run, 127: not found).
+`ns exec` ends with the exit code of the command that it runs (126: it can't
+be run, 127: not found).
 
-Errors are one line on stderr: what it is about, what was wrong, what to do next; with --json they
-are JSON objects.";
+Errors are one line on stderr: what it is about, what was wrong, what to do
+next; with --json they are JSON objects.";
 
 /// Control the userspace layer-2 switch vswitchd
 #[derive(Debug, Parser)]
@@ -55,7 +61,7 @@ are JSON objects.";
     version,
     max_term_width = 110,
     after_long_help = AFTER_HELP,
-    after_help = "`vswitchctl --help` shows examples and the exit codes, `vswitchctl COMMAND --help` those of a command."
+    after_help = "`vswitchctl --help` shows examples and the exit codes,\n`vswitchctl COMMAND --help` those of a command."
 )]
 pub struct Cli {
     /// What holds for every command.
@@ -73,6 +79,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "PATH", env = "VSWITCH_SOCKET",
           default_value = vswitch_api::DEFAULT_SOCKET, help_heading = "Global options")]
     pub socket: PathBuf,
+    /// Give up when the daemon has not answered for so long and gives no sign of life; a long `apply` is waited for
+    #[arg(long, global = true, value_name = "SECONDS", env = "VSWITCH_TIMEOUT", value_parser = parse::seconds,
+          default_value = "10", help_heading = "Global options")]
+    pub timeout: Duration,
     /// Print the daemon's reply as JSON; errors are JSON on stderr
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
@@ -151,9 +161,9 @@ Examples:
   vswitchctl show --switch lab
   vswitchctl show --json | jq '.ports[] | {name, state}'
 
-RX and TX are frames/bytes as the switch sees them: RX came in from the port. DROPS is the sum of
-both ways; `vswitchctl port show NAME` tells the reasons. A narrow terminal gets no columns MAC and
-MTU.")]
+RX and TX are frames/bytes as the switch sees them: RX came in from the port.
+DROPS is the sum of both ways; `vswitchctl port show NAME` tells the reasons.
+A narrow terminal gets no columns MAC and MTU.")]
     Show(OnlySwitch),
     /// List ports, or show all about one
     #[command(
@@ -169,7 +179,7 @@ Examples:
 Examples:
   vswitchctl fdb                                 # the tables of all switches
   vswitchctl fdb add 02:00:00:00:00:01 red       # a static entry
-  vswitchctl fdb flush --port red                # forget what was learned on a port")]
+  vswitchctl fdb flush --port red  # forget what was learned on a port")]
     Fdb(FdbArgs),
     /// Access control lists of ports
     #[command(subcommand)]
@@ -237,14 +247,20 @@ Examples:
 Examples:
   vswitchctl apply lab.toml
   vswitchctl apply -n lab.toml          # say what would change
+  vswitchctl apply --yes lab.toml       # for scripts: also if things go away
   vswitchctl export | vswitchctl apply -
 
-What vswitch made and the file does not name is removed.")]
+What vswitch made and the file does not name is removed. Where ports,
+namespaces, cables or switches would go it shows them and asks first; where it
+can't ask, it needs --yes. An empty file is refused.
+
+Quantities are written as on the command line: loss = \"1%\", delay = \"20ms\",
+rate = \"10mbit\", broadcast = \"100pps\".")]
     Apply(ApplyArgs),
     /// Print everything that was asked for as a lab file
     #[command(after_long_help = "\
 Example:
-  vswitchctl export > lab.toml          # `vswitchctl apply lab.toml` makes it again")]
+  vswitchctl export > lab.toml  # `vswitchctl apply lab.toml` makes it again")]
     Export,
     /// Follow what happens: ports, addresses, learning
     #[command(after_long_help = "\
@@ -252,7 +268,8 @@ Examples:
   vswitchctl events
   vswitchctl events --json | jq -c 'select(.kind == \"fdb-moved\")'
 
-One line for each event, until it is stopped. With --json each line is an object.")]
+One line for each event, until it is stopped. With --json each line is an
+object.")]
     Events,
     /// See the frames of a port: as lines, in a file, live in Wireshark
     #[command(after_long_help = capture::EXAMPLES)]
@@ -292,6 +309,7 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   vswitchctl man | man -l -
+  vswitchctl man add-port | man -l -
   vswitchctl man /usr/local/share/man/man1")]
     Man(ManArgs),
 }
@@ -300,8 +318,67 @@ Examples:
 mod tests {
     use clap::CommandFactory;
 
+    use crate::generate;
+
     #[test]
     fn the_definition_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    fn every_command(command: &clap::Command, path: &[String], all: &mut Vec<Vec<String>>) {
+        all.push(path.to_vec());
+        for below in command.get_subcommands() {
+            every_command(below, &[path, &[below.get_name().to_owned()]].concat(), all);
+        }
+    }
+
+    /// What `man` shows of a line of a page.
+    fn shown(line: &str) -> String {
+        let plain = [("\\-", "-"), ("\\*(Aq", "'"), ("\\&", ""), ("\\e", "\\")];
+        plain
+            .iter()
+            .fold(line.to_owned(), |line, (roff, plain)| line.replace(roff, plain))
+    }
+
+    /// On a terminal of 80 columns and on man pages each example stands as it is typed, so that it can be pasted (faults C).
+    #[test]
+    fn examples_are_never_wrapped() {
+        let mut tool = super::Cli::command().disable_help_subcommand(true).term_width(80);
+        tool.build();
+        let mut all = Vec::new();
+        every_command(&tool, &[], &mut all);
+        let mut seen = 0;
+        for path in all {
+            let find = |command, word: &String| clap::Command::find_subcommand_mut(command, word).unwrap();
+            let command = path.iter().fold(&mut tool, find);
+            let text = command
+                .get_after_long_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let short = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = command.render_long_help().to_string();
+            let page = String::from_utf8(generate::page(&path).unwrap().unwrap()).unwrap();
+            let kept: Vec<_> = page
+                .split("\n.nf\n")
+                .skip(1)
+                .filter_map(|part| part.split("\n.fi").next())
+                .collect();
+            let kept: Vec<_> = kept.iter().flat_map(|part| part.lines()).map(shown).collect();
+            for line in text.lines().chain(short.lines()) {
+                assert!(line.chars().count() <= 78, "{path:?}: too wide: {line}");
+            }
+            for line in text.lines().filter(|line| line.starts_with("  ")) {
+                assert!(
+                    help.lines().any(|shown| shown == line),
+                    "{path:?}: {line}\nis not in\n{help}"
+                );
+                assert!(
+                    kept.iter().any(|shown| shown == line),
+                    "{path:?}: {line}\nis not in\n{page}"
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen > 150, "{seen}");
     }
 }

@@ -56,9 +56,10 @@ Examples:
   vswitchctl ns exec red ping -c2 192.168.15.2
   vswitchctl ns exec red -- bash
 
-It works as `ip netns exec` does, also while the daemon is not running: /sys shows the namespace,
-files of /etc/netns/NAME take the place of those in /etc. The exit code is that of the command
-(126: it can't be run, 127: it is not found).")]
+It works as `ip netns exec` does, also while the daemon is not running: /sys
+shows the namespace, files of /etc/netns/NAME take the place of those in /etc.
+The exit code is that of the command (126: it can't be run, 127: it is not
+found).")]
     Exec {
         /// The namespace
         name: NsName,
@@ -123,7 +124,8 @@ pub enum RouteCommand {
 Examples:
   vswitchctl route add red default --via 192.168.15.254
   vswitchctl route add red 10.0.0.0/8 --via 192.168.15.254
-  vswitchctl route add red default --via fd00:15::fe        # ::/0, as the next hop is IPv6
+  # ::/0, as the next hop is IPv6
+  vswitchctl route add red default --via fd00:15::fe
   vswitchctl route add red default --via 169.254.1.1 --onlink")]
     Add {
         /// The port
@@ -157,7 +159,8 @@ Examples:
   vswitchctl cable list
   vswitchctl cable del red blue
 
-`cable A B` is short for `cable add A B`. Namespaces that are not there are made.";
+`cable A B` is short for `cable add A B`. Namespaces that are not there are
+made.";
 
 /// Arguments of `cable`.
 #[derive(Args, Debug)]
@@ -178,8 +181,9 @@ pub enum CableCommand {
     #[command(after_long_help = "\
 Examples:
   vswitchctl cable add red blue
-  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30 --name-a wan0
-  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30 --route-a default,10.1.0.2
+  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30
+  vswitchctl cable add red blue --name-a wan0 --name-b wan0
+  vswitchctl cable add a b --addr-a 10.1.0.1/30 --route-a default,10.1.0.2
 
 Namespaces that are joined already get one more.")]
     Add(CableAdd),

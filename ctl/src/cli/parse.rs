@@ -1,7 +1,7 @@
 //! Value parsers for what the API types do not check by themselves. Each error is a whole sentence:
 //! what was given, what is wrong with it, what would be right.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,20 +10,61 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
-use vswitch_api::policy::Isolation;
+use vswitch_api::number::{Whole, decimal, in_base, no_whole, whole};
+use vswitch_api::policy::{Isolation, VLAN_MAX};
 use vswitch_api::{Mac, NsName, PortKind, ReservedMulticast};
 
 use super::policy::{Pinned, VlanOrAll};
 
 fn number(what: &str, unit: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
-    match text.parse::<u32>() {
-        Ok(value) if range.contains(&value) => Ok(value),
+    match whole::<u32>(text) {
+        Some(value) if range.contains(&value) => Ok(value),
         _ => Err(format!(
             "{what} {text:?} is out of range; give a number from {} to {} ({unit})",
             range.start(),
             range.end()
         )),
     }
+}
+
+/// A whole number.
+pub fn count<T: Whole>(text: &str) -> Result<T, String> {
+    whole(text).ok_or_else(|| no_whole::<T>(text))
+}
+
+/// A number of things of which there is at least one, or the place of one among them.
+pub fn from_one<T: Whole + PartialEq>(text: &str) -> Result<T, String> {
+    let zero = whole::<T>("0");
+    let value = whole(text).filter(|value| Some(*value) != zero);
+    value.ok_or_else(|| format!("{text:?} is not a whole number from 1 to {}", T::MAX))
+}
+
+/// The VLAN id of a tag, which may be that of none.
+pub fn tag_id(text: &str) -> Result<u16, String> {
+    let id = whole(text).filter(|id| *id <= VLAN_MAX);
+    id.ok_or_else(|| format!("VLAN id {text:?} is not a number from 0 to {VLAN_MAX}"))
+}
+
+/// The length of a frame.
+pub fn frame_size(text: &str) -> Result<u32, String> {
+    number("size", "bytes from the destination address on", text, 14..=65_557)
+}
+
+/// How much of a frame is kept.
+pub fn snaplen(text: &str) -> Result<u32, String> {
+    number("length", "bytes", text, 1..=262_144)
+}
+
+/// An IP address.
+pub fn ip(text: &str) -> Result<IpAddr, String> {
+    let ip = text.parse();
+    ip.map_err(|_| format!("{text:?} is not an IP address; write it as 192.168.15.1 or fd00::1"))
+}
+
+/// An IPv4 address.
+pub fn ipv4(text: &str) -> Result<Ipv4Addr, String> {
+    let ip = text.parse();
+    ip.map_err(|_| format!("{text:?} is not an IPv4 address; write it as 192.168.15.1"))
 }
 
 /// An MTU that a port can have.
@@ -34,15 +75,15 @@ pub fn mtu(text: &str) -> Result<u32, String> {
 /// An EtherType.
 pub fn ethertype(text: &str) -> Result<u16, String> {
     let value = match text.strip_prefix("0x") {
-        Some(hex) => u16::from_str_radix(hex, 16).ok(),
-        None => text.parse().ok(),
+        Some(hex) => in_base(hex, 16).and_then(|value| u16::try_from(value).ok()),
+        None => whole(text),
     };
     value.ok_or_else(|| format!("EtherType {text:?} is no number up to 65535; write it as 0x88cc"))
 }
 
 /// A length of time.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: Option<f64> = text.parse().ok().filter(|seconds| *seconds > 0.0);
+    let seconds = decimal(text).filter(|seconds| *seconds > 0.0);
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration.ok_or_else(|| format!("time {text:?} is no number of seconds above 0; write it as 10 or 0.5"))
 }
@@ -244,10 +285,9 @@ pub fn isolation(text: &str) -> Result<Isolation, String> {
     match text {
         "promiscuous" => Ok(Isolation::Promiscuous),
         "isolated" => Ok(Isolation::Isolated),
-        community => community
-            .parse()
+        community => whole(community)
             .map(Isolation::Community)
-            .map_err(|_| format!("{text:?} is none of promiscuous, isolated and a community from 0 to 65535")),
+            .ok_or_else(|| format!("{text:?} is none of promiscuous, isolated and a community from 0 to 65535")),
     }
 }
 

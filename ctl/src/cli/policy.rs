@@ -1,8 +1,11 @@
 //! What a port lets in and out, the same for `add-port` and `set port`.
 
+use std::str::FromStr;
+
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use vswitch_api::Mac;
+use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::{
     AcceptFrames, BeyondLimit, Flooding, Isolation, Learning, Pin, PortVlan, TagKind, Trunk, VlanId, VlanSet,
 };
@@ -19,9 +22,9 @@ pub struct PolicyArgs {
     /// Access port of this VLAN, untagged; `all`: no VLAN setting
     #[arg(long, value_name = "VLAN|all", value_parser = parse::vlan_or_all, conflicts_with_all = ["trunk", "tunnel"], help_heading = HEADING)]
     pub vlan: Option<VlanOrAll>,
-    /// Trunk port of these VLANs, tagged, such as 10,20-29
-    #[arg(long, value_name = "VLANS", conflicts_with = "tunnel", help_heading = HEADING)]
-    pub trunk: Option<VlanSet>,
+    /// Trunk port of these VLANs, tagged, such as 10,20-29; on a trunk +30 adds VLAN 30, and -30 takes it away
+    #[arg(long, value_name = "VLANS", allow_hyphen_values = true, conflicts_with = "tunnel", help_heading = HEADING)]
+    pub trunk: Option<TrunkVlans>,
     /// VLAN of untagged frames on a trunk (default: none, they are dropped)
     #[arg(long, value_name = "VLAN", requires = "trunk", help_heading = HEADING)]
     pub native: Option<VlanId>,
@@ -44,7 +47,7 @@ pub struct PolicyArgs {
     #[arg(long, value_enum, value_name = "on|off", help_heading = HEADING)]
     pub locked: Option<Switched>,
     /// Most stations that are learned on the port, 0 = no limit
-    #[arg(long, value_name = "N", help_heading = HEADING)]
+    #[arg(long, value_name = "N", value_parser = parse::count::<u32>, help_heading = HEADING)]
     pub mac_limit: Option<u32>,
     /// What happens to frames from stations beyond the limit
     #[arg(long, value_enum, value_name = "WHAT", help_heading = HEADING)]
@@ -98,6 +101,87 @@ pub enum VlanOrAll {
     All,
     /// One VLAN.
     One(VlanId),
+}
+
+/// VLANs of a trunk: all of them, or how they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrunkVlans {
+    /// These and no others.
+    These(VlanSet),
+    /// Those that it has and these, without those.
+    Change {
+        /// What is added.
+        add: Option<VlanSet>,
+        /// What is taken away.
+        remove: Option<VlanSet>,
+    },
+}
+
+impl FromStr for TrunkVlans {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<_> = text.split(',').map(str::trim).collect();
+        let of_sign = |sign: char| -> Result<Option<VlanSet>, String> {
+            let parts: Vec<_> = parts.iter().filter_map(|part| part.strip_prefix(sign)).collect();
+            let set = (!parts.is_empty()).then(|| parts.join(",").parse::<VlanSet>());
+            set.transpose().map_err(|error| error.to_string())
+        };
+        if !text.contains(['+']) && parts.iter().all(|part| !part.starts_with('-')) {
+            return text
+                .parse()
+                .map(Self::These)
+                .map_err(|error: InvalidValue| error.to_string());
+        }
+        if let Some(part) = parts.iter().find(|part| !part.starts_with(['+', '-'])) {
+            return Err(format!(
+                "VLANs {text:?}: {part:?} has no sign, and others have; write +{part} to add it, or all without signs to \
+                 replace the list"
+            ));
+        }
+        let (add, remove) = (of_sign('+')?, of_sign('-')?);
+        if let (Some(add), Some(remove)) = (&add, &remove)
+            && add.without(remove).as_ref() != Some(add)
+        {
+            return Err(format!(
+                "VLANs {text:?}: one of them is both added and taken away; say one of the two"
+            ));
+        }
+        Ok(Self::Change { add, remove })
+    }
+}
+
+impl TrunkVlans {
+    /// The trunk, made of what the port is `before`.
+    fn trunk(&self, before: &PortVlan) -> Result<Trunk, String> {
+        let new = |allowed: &VlanSet| Trunk {
+            allowed: allowed.clone(),
+            native: None,
+            tag: TagKind::Customer,
+        };
+        match (self, before) {
+            (Self::These(allowed), _) => Ok(new(allowed)),
+            (Self::Change { add, remove }, PortVlan::Trunk(trunk)) => {
+                let mut trunk = trunk.clone();
+                if let Some(add) = add {
+                    trunk.allowed = trunk.allowed.with(add);
+                }
+                if let Some(remove) = remove {
+                    let left = trunk.allowed.without(remove);
+                    trunk.allowed = left.ok_or_else(|| {
+                        format!(
+                            "it would have no VLAN left of {}; give it another setting, such as --vlan",
+                            trunk.allowed
+                        )
+                    })?;
+                }
+                Ok(trunk)
+            }
+            (Self::Change { .. }, _) => {
+                Err("it is no trunk, so that VLANs can't be added to it or taken away; give all of them, such as --trunk 10,20".to_owned())
+            }
+        }
+    }
 }
 
 /// Addresses that a port may use.
@@ -168,19 +252,30 @@ pub enum FloodClass {
 }
 
 impl PolicyArgs {
-    /// The VLAN setting, if one was given.
-    pub fn port_vlan(&self) -> Option<PortVlan> {
-        if let Some(allowed) = &self.trunk {
-            let tag = match self.tag {
-                Some(Tag::Service) => TagKind::Service,
-                _ => TagKind::Customer,
-            };
-            return Some(PortVlan::Trunk(Trunk {
-                allowed: allowed.clone(),
-                native: self.native,
-                tag,
-            }));
+    /// Whether what is said can only be told from what a port has now.
+    pub fn needs_before(&self) -> bool {
+        matches!(self.trunk, Some(TrunkVlans::Change { .. }))
+    }
+
+    /// The VLAN setting, if one was given, made of what it is `before`.
+    ///
+    /// # Errors
+    /// VLANs are added to what is no trunk, or none is left.
+    pub fn port_vlan(&self, before: &PortVlan) -> Result<Option<PortVlan>, String> {
+        let Some(vlans) = &self.trunk else {
+            return Ok(self.untrunked());
+        };
+        let mut trunk = vlans.trunk(before)?;
+        trunk.native = self.native.or(trunk.native);
+        match self.tag {
+            Some(Tag::Service) => trunk.tag = TagKind::Service,
+            Some(Tag::Customer) => trunk.tag = TagKind::Customer,
+            None => {}
         }
+        Ok(Some(PortVlan::Trunk(trunk)))
+    }
+
+    fn untrunked(&self) -> Option<PortVlan> {
         match (self.tunnel, self.vlan) {
             (Some(id), _) => Some(PortVlan::Tunnel(id)),
             (None, Some(VlanOrAll::One(id))) => Some(PortVlan::Access(id)),
@@ -253,5 +348,58 @@ impl PolicyArgs {
 fn set(value: &mut bool, said: Option<Switched>) {
     if let Some(said) = said {
         *value = said == Switched::On;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(change: &str, before: &str) -> Result<String, String> {
+        let before = PortVlan::Trunk(Trunk {
+            allowed: before.parse().unwrap(),
+            native: None,
+            tag: TagKind::Service,
+        });
+        let trunk = change.parse::<TrunkVlans>()?.trunk(&before)?;
+        Ok(trunk.allowed.to_string())
+    }
+
+    /// A sign says that the list changes, and is never part of a number (faults A6).
+    #[test]
+    fn signs_change_the_list_of_a_trunk() {
+        for (change, result) in [
+            ("30", "30"),
+            ("30-39,50", "30-39,50"),
+            ("all", "all"),
+            ("+30", "10,20,30"),
+            ("-20", "10"),
+            ("+30-39,-20", "10,30-39"),
+            ("-20,+30,+40", "10,30,40"),
+            ("+10", "10,20"),
+            ("-99", "10,20"),
+            ("+all", "all"),
+        ] {
+            assert_eq!(after(change, "10,20").as_deref(), Ok(result), "{change}");
+        }
+        for (wrong, part) in [
+            ("+30,40", "write +40"),
+            ("30,-40", "\"30\" has no sign"),
+            ("++30", "\"+30\""),
+            ("+-30", "not a number"),
+            ("-", "not a number"),
+            ("+", "not a number"),
+            ("+20-+29", "+29"),
+            ("+20--29", "-29"),
+            ("+30,-30", "both"),
+            ("-10,-20", "no VLAN left of 10,20"),
+            ("-all", "no VLAN left"),
+            ("10-+20", "sign"),
+        ] {
+            let error = after(wrong, "10,20").expect_err(wrong);
+            assert!(error.contains(part), "{wrong}: {error}");
+        }
+        let change: TrunkVlans = "+30".parse().unwrap();
+        assert!(change.trunk(&PortVlan::All).unwrap_err().contains("no trunk"));
     }
 }

@@ -13,16 +13,20 @@ use super::{Addition, OnlySwitch, Removal};
 pub const ADD_EXAMPLES: &str = "\
 Examples:
   vswitchctl add-port red --addr 192.168.15.1/24
-  vswitchctl add-port green --addr 192.168.15.3/24 --addr fd00:15::3/64 --type tap --mtu 9000
-  vswitchctl add-port web --netns red --name eth1 --addr 10.0.0.2/24 --gateway 10.0.0.1
-  vswitchctl add-port gw --type internal --addr 192.168.15.254/24     # the host itself
-  vswitchctl add-port uplink --type device --name enp3s0              # an existing interface
-  vswitchctl add-port web --addr 10.10.0.2/24 --vlan 10               # an access port
+  vswitchctl add-port green --addr 192.168.15.3/24 --addr fd00:15::3/64
+  vswitchctl add-port vm --type tap --mtu 9000
+  vswitchctl add-port web --netns red --name eth1 --addr 10.0.0.2/24
+  vswitchctl add-port client --addr 10.0.0.3/24 --gateway 10.0.0.1
+  # the host itself
+  vswitchctl add-port gw --type internal --addr 192.168.15.254/24
+  # an existing interface
+  vswitchctl add-port uplink --type device --name enp3s0
+  vswitchctl add-port web --addr 10.10.0.2/24 --vlan 10  # an access port
   vswitchctl add-port router --trunk 10,20-29 --native 1
-  vswitchctl add-port guest --addr 10.0.0.7/24 --isolation isolated --pin-mac own --pin-ip own
+  vswitchctl add-port guest --addr 10.0.0.7/24 --pin-mac own --pin-ip own
 
-The interface is `eth0` in the namespace NAME unless --name and --netns say otherwise.
-A namespace that is not there is made, and goes with its last port.";
+The interface is `eth0` in the namespace NAME unless --name and --netns say
+otherwise. A namespace that is not there is made, and goes with its last port.";
 
 /// Arguments of `add-port`.
 #[derive(Args, Debug)]
@@ -59,6 +63,9 @@ pub struct AddPort {
     /// Move the frames of a device by AF_XDP, if its driver can: many short frames for less, TCP for more
     #[arg(long)]
     pub xdp: bool,
+    /// Take a device over though the host has addresses or routes on it
+    #[arg(long)]
+    pub force: bool,
     /// What it lets in and out.
     #[command(flatten)]
     pub policy: PolicyArgs,

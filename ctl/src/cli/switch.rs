@@ -18,7 +18,8 @@ pub enum SwitchCommand {
     #[command(after_long_help = "\
 Examples:
   vswitchctl switch add lab
-  vswitchctl switch add lab --ageing 60 --fdb-capacity 1024 --reserved-multicast lldp")]
+  vswitchctl switch add lab --ageing 60 --fdb-capacity 1024
+  vswitchctl switch add lldp --reserved-multicast lldp")]
     Add {
         /// Name of the new switch
         name: SwitchName,
@@ -133,6 +134,7 @@ Examples:
   vswitchctl set port red --down
   vswitchctl set port red --offload off
   vswitchctl set port red --vlan 10
+  vswitchctl set port red --trunk +30,-20  # on a trunk: add 30, take 20 away
   vswitchctl set port red --mac-limit 2 --beyond-limit drop
   vswitchctl set port red --flood broadcast,multicast --pin-ip own")]
     Port(SetPort),
@@ -182,7 +184,7 @@ pub struct SetSwitch {
     #[arg(long, value_enum, value_name = "WHICH")]
     pub reserved_multicast: Option<Reserved>,
     /// Most stations that are learned in each VLAN, 0 = no limit
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse::count::<u32>)]
     pub vlan_limit: Option<u32>,
     /// VLANs that carry copies of mirrors, in which nothing is learned: 999 or 998,999; none
     #[arg(long, value_name = "VLANS")]
@@ -191,10 +193,10 @@ pub struct SetSwitch {
     #[arg(long, value_enum, value_name = "on|off")]
     pub loop_guard: Option<Switched>,
     /// Moves within a second by which a station counts as flapping, told by an event (default: 500)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse::count::<u32>)]
     pub flap_moves: Option<u32>,
     /// Seconds of flapping after which the loop guard shuts the younger port (default: 3)
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse::count::<u32>)]
     pub flap_secs: Option<u32>,
 }
 

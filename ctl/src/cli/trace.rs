@@ -11,60 +11,63 @@ use super::parse;
 /// Examples of `trace`.
 pub const EXAMPLES: &str = "\
 Examples:
-  vswitchctl trace red --arp 192.168.15.2                 # who has ...?, as red would ask
+  vswitchctl trace red --arp 192.168.15.2  # who has ...?, as red would ask
   vswitchctl trace red --ip 192.168.15.2 --proto tcp --dport 80
-  vswitchctl trace red --dst blue --size 9000             # a frame of 9000 bytes to blue's MAC address
+  # a frame of 9000 bytes to blue's MAC address
+  vswitchctl trace red --dst blue --size 9000
   vswitchctl trace red --dst 01:80:c2:00:00:0e --vlan 7
   vswitchctl trace red --hex ffffffffffff020000000001080600
-  vswitchctl trace red --live 5 --filter arp              # the next 5 real frames
+  vswitchctl trace red --live 5 --filter arp  # the next 5 real frames
 
-The frame is not sent, not counted, and nothing is learned from it. What is not given is taken from
-the port: its MAC address, and its first address. With --live the real frames that come in from
-the port are traced, by the tables as they are just after each has passed.";
+The frame is not sent, not counted, and nothing is learned from it. What is
+not given is taken from the port: its MAC address, and its first address. With
+--live the real frames that come in from the port are traced, by the tables as
+they are just after each has passed.";
 
 /// Arguments of `trace`.
 #[derive(Args, Debug)]
 pub struct TraceArgs {
     /// The port that the frame comes in from
     pub port: PortName,
-    /// Destination: a MAC address, or a port for that of its interface (default: the owner of --ip, else broadcast)
-    #[arg(long, value_name = "MAC|PORT")]
+    /// Destination: a MAC address, or a port or an IP address for that of its interface (default: the neighbour by
+    /// which --ip is reached, else broadcast)
+    #[arg(long, value_name = "MAC|PORT|IP")]
     pub dst: Option<Station>,
     /// Source, likewise (default: the port's own)
-    #[arg(long, value_name = "MAC|PORT")]
+    #[arg(long, value_name = "MAC|PORT|IP")]
     pub src: Option<Station>,
     /// Tag the frame with this VLAN id
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(0..=4094))]
+    #[arg(long, value_name = "ID", value_parser = parse::tag_id)]
     pub vlan: Option<u16>,
     /// EtherType (default: 0x88b5, for experiments)
     #[arg(long, value_name = "NUMBER", value_parser = parse::ethertype, conflicts_with_all = ["arp", "ip"])]
     pub ethertype: Option<u16>,
     /// An ARP request for this IPv4 address
-    #[arg(long, value_name = "IP", conflicts_with = "ip")]
+    #[arg(long, value_name = "IP", value_parser = parse::ipv4, conflicts_with = "ip")]
     pub arp: Option<std::net::Ipv4Addr>,
     /// An IP packet to this address
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = parse::ip)]
     pub ip: Option<IpAddr>,
     /// Source address of the IP packet or the ARP request (default: the port's own)
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = parse::ip)]
     pub from: Option<IpAddr>,
     /// What is in the IP packet
     #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "icmp")]
     pub proto: Protocol,
     /// Source port of TCP and UDP
-    #[arg(long, value_name = "PORT", default_value_t = 49152)]
+    #[arg(long, value_name = "PORT", value_parser = parse::count::<u16>, default_value_t = 49152)]
     pub sport: u16,
     /// Destination port of TCP and UDP
-    #[arg(long, value_name = "PORT", default_value_t = 80)]
+    #[arg(long, value_name = "PORT", value_parser = parse::count::<u16>, default_value_t = 80)]
     pub dport: u16,
     /// Length of the frame, filled up with zeros (default: 60 bytes, or what it needs)
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(14..=65_557))]
+    #[arg(long, value_name = "BYTES", value_parser = parse::frame_size)]
     pub size: Option<u32>,
     /// The frame itself in hexadecimal, from the destination address on
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["dst", "src", "vlan", "ethertype", "arp", "ip", "from", "size"])]
     pub hex: Option<String>,
     /// Trace the next N real frames from the port
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..),
+    #[arg(long, value_name = "N", value_parser = parse::from_one::<u64>,
           conflicts_with_all = ["hex", "dst", "src", "vlan", "ethertype", "arp", "ip", "from", "size"])]
     pub live: Option<u64>,
     /// With --live: only frames that this filter wants, in the syntax of tcpdump
@@ -79,6 +82,8 @@ pub enum Station {
     Mac(Mac),
     /// The port that it is behind.
     Port(PortName),
+    /// An IP address that it has. A port may be called so too.
+    Ip(IpAddr),
 }
 
 impl FromStr for Station {
@@ -88,8 +93,15 @@ impl FromStr for Station {
         if let Ok(mac) = text.parse() {
             return Ok(Self::Mac(mac));
         }
+        if let Ok(ip) = text.parse() {
+            return Ok(Self::Ip(ip));
+        }
         let port = text.parse().map(Self::Port);
-        port.map_err(|_| format!("{text:?} is neither a MAC address such as 02:00:00:00:00:01 nor the name of a port"))
+        port.map_err(|_| {
+            format!(
+                "{text:?} is neither a MAC address such as 02:00:00:00:00:01 nor an IP address nor the name of a port"
+            )
+        })
     }
 }
 

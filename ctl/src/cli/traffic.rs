@@ -5,17 +5,22 @@ use vswitch_api::{PortName, RateLimit, Share};
 
 use vswitch_api::traffic::quantity;
 
+use super::parse;
+
 /// Examples of `impair`.
 pub const IMPAIR_EXAMPLES: &str = "\
 Examples:
   vswitchctl impair red --delay 20ms --loss 1%
-  vswitchctl impair red --delay 40ms --jitter 5ms --distribution normal --direction both
-  vswitchctl impair red --rate 10mbit --limit 100    # a slow line with a queue of 100 frames
+  vswitchctl impair red --delay 40ms --jitter 5ms --distribution normal
+  vswitchctl impair red --loss 1% --direction both
+  # a slow line with a queue of 100 frames
+  vswitchctl impair red --rate 10mbit --limit 100
   vswitchctl impair show
   vswitchctl impair clear red
 
-`impair PORT` is short for `impair set PORT`. Directions are the switch's: `out` is what the namespace
-gets, `in` is what it sends. What is given replaces what the direction had.";
+`impair PORT` is short for `impair set PORT`. Directions are the switch's:
+`out` is what the namespace gets, `in` is what it sends. What is given
+replaces what the direction had.";
 
 /// Examples of `police`.
 pub const POLICE_EXAMPLES: &str = "\
@@ -25,18 +30,19 @@ Examples:
   vswitchctl police show
   vswitchctl police clear red
 
-`police PORT` is short for `police set PORT`. It drops what the namespace sends above the rate; to slow
-down what it gets, shape it: `vswitchctl impair PORT --rate 100mbit`.";
+`police PORT` is short for `police set PORT`. It drops what the namespace
+sends above the rate; to slow down what it gets, shape it: `vswitchctl impair
+PORT --rate 100mbit`.";
 
 /// Examples of `storm`.
 pub const STORM_EXAMPLES: &str = "\
 Examples:
-  vswitchctl storm red --broadcast 100pps --multicast 1000pps --unknown-unicast 10mbit
+  vswitchctl storm red --broadcast 100pps --unknown-unicast 10mbit
   vswitchctl storm show
   vswitchctl storm clear red
 
-`storm PORT` is short for `storm set PORT`. It counts what comes from the port and would be flooded; what
-is given replaces all that the port had.";
+`storm PORT` is short for `storm set PORT`. It counts what comes from the port
+and would be flooded; what is given replaces all that the port had.";
 
 /// Which way frames go, as seen from the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,15 +103,19 @@ pub enum ImpairCommand {
 Examples:
   vswitchctl impair set red --delay 20ms --jitter 2ms
   vswitchctl impair set red --loss 1% --loss-burst 5 --direction in
-  vswitchctl impair set red --delay 20ms --seed 1    # the same chance in each run
+  # the same chance in each run
+  vswitchctl impair set red --delay 20ms --seed 1
   vswitchctl impair set red --rate 10mbit --priority
 
-Frames that are lost, doubled, changed, reordered or slowed down are those of a wire: GSO frames are cut
-first. Jitter lets frames overtake each other. The queue takes --limit frames; more are dropped.
+Frames that are lost, doubled, changed, reordered or slowed down are those of
+a wire: GSO frames are cut first. Jitter lets frames overtake each other. The
+queue takes --limit frames; more are dropped.
 
-With --priority the frame of the highest class that waits is sent next, and of a full queue the lowest class loses.
-The class is that of the VLAN tag's priority by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, then 2 to 7); of an
-untagged IP packet the first three bits of its DSCP stand for the priority. A port without a rate has no queue.")]
+With --priority the frame of the highest class that waits is sent next, and of
+a full queue the lowest class loses. The class is that of the VLAN tag's
+priority by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, then 2 to 7);
+of an untagged IP packet the first three bits of its DSCP stand for the
+priority. A port without a rate has no queue.")]
     Set(Box<ImpairSet>),
     /// Show what is impaired
     #[command(after_long_help = "\
@@ -151,7 +161,7 @@ pub struct ImpairSet {
     #[arg(long, value_name = "PERCENT", value_parser = quantity::share)]
     pub loss: Option<Share>,
     /// Frames lost in a row, on average (default: each by itself)
-    #[arg(long, value_name = "FRAMES", requires = "loss")]
+    #[arg(long, value_name = "FRAMES", value_parser = parse::from_one::<u32>, requires = "loss")]
     pub loss_burst: Option<u32>,
     /// Share of frames that arrive twice
     #[arg(long, value_name = "PERCENT", value_parser = quantity::share)]
@@ -178,7 +188,7 @@ pub struct ImpairSet {
     #[arg(long, value_name = "FRAMES", value_parser = quantity::limit)]
     pub limit: Option<u32>,
     /// Start of the random numbers, for runs that are to be the same
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse::count::<u32>)]
     pub seed: Option<u32>,
 }
 
@@ -201,9 +211,11 @@ pub enum PoliceCommand {
     #[command(after_long_help = "\
 Examples:
   vswitchctl police set red --rate 100mbit
-  vswitchctl police set red --rate 1gbit --burst 256k --pps 100000 --burst-frames 500
+  vswitchctl police set red --rate 1gbit --burst 256k
+  vswitchctl police set red --pps 100000 --burst-frames 500
 
-A GSO frame counts with all that it takes on a wire; it passes or is dropped as a whole.")]
+A GSO frame counts with all that it takes on a wire; it passes or is dropped
+as a whole.")]
     Set(PoliceSet),
     /// Show which ports are limited
     #[command(after_long_help = "\
@@ -239,7 +251,7 @@ pub struct PoliceSet {
     #[arg(long, value_name = "FRAMES", value_parser = quantity::pps)]
     pub pps: Option<u64>,
     /// Frames that pass at once after a pause (default: those of 10 ms, at least 16)
-    #[arg(long, value_name = "FRAMES", requires = "pps")]
+    #[arg(long, value_name = "FRAMES", value_parser = quantity::frames, requires = "pps")]
     pub burst_frames: Option<u32>,
 }
 

@@ -1,16 +1,19 @@
 //! The lab as a whole.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use hyper::Method;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::strict;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab};
 
 use super::capture::compile;
-use super::{Session, with_options};
+use super::{Session, until_unchanged, with_options};
 use crate::cli::lab::{ApplyArgs, ResetArgs};
 use crate::client::NO_BODY;
 use crate::failure::Failure;
@@ -18,7 +21,10 @@ use crate::failure::Failure;
 const DRY_RUN: ChangeOptions = ChangeOptions {
     dry_run: true,
     idempotent: false,
+    force: false,
 };
+/// So many of the things that would go are named in an error.
+const NAMED: usize = 20;
 
 impl Session {
     pub(super) async fn apply(&self, args: ApplyArgs) -> Result<(), Failure> {
@@ -30,9 +36,37 @@ impl Session {
         }
         let options = ChangeOptions {
             dry_run: args.dry_run,
-            idempotent: false,
+            force: args.force,
+            ..ChangeOptions::default()
         };
-        self.change(Method::PUT, "/v1/lab", options, Some(&lab)).await
+        if args.dry_run || args.yes {
+            return self.change(Method::PUT, "/v1/lab", options, Some(&lab)).await;
+        }
+        let plan = ChangeOptions {
+            dry_run: true,
+            ..options
+        };
+        // What is there when it is removed is what was asked about.
+        let changes: Changes = until_unchanged(async || {
+            let tag = self.client.tag("/v1/lab").await?;
+            let put = async |options| {
+                let path = with_options("/v1/lab", options)?;
+                self.client
+                    .send_if::<Changes>(Method::PUT, &path, tag.as_ref(), Some(&lab))
+                    .await
+            };
+            let plan = put(plan).await?;
+            // What comes from standard input leaves none to answer by.
+            let can_answer = args.file != Path::new("-") && io::stdin().is_terminal();
+            match plan.removed.is_empty() {
+                true => {}
+                false if can_answer => confirm("apply", &plan)?,
+                false => return Err(would_remove(&plan.removed)),
+            }
+            put(options).await
+        })
+        .await?;
+        self.out.changes(&changes, false)
     }
 
     pub(super) async fn export(&self) -> Result<(), Failure> {
@@ -65,15 +99,32 @@ impl Session {
                 .client
                 .send(Method::POST, &with_options("/v1/reset", DRY_RUN)?, NO_BODY)
                 .await?;
-            confirm(&changes)?;
+            confirm("reset", &changes)?;
         }
         self.change(Method::POST, "/v1/reset", ChangeOptions::default(), NO_BODY)
             .await
     }
 }
 
+/// There is nobody to ask.
+fn would_remove(removed: &[String]) -> Failure {
+    let named = removed.iter().take(NAMED).map(String::as_str);
+    let mut named: Vec<_> = named.map(|line| line.trim_start_matches("removed ")).collect();
+    let more = format!("{} more", removed.len().saturating_sub(NAMED));
+    if removed.len() > NAMED {
+        named.push(&more);
+    }
+    let cause = format!(
+        "the file does not name all that is there, and this would be removed: {}. Nothing was changed",
+        named.join(", ")
+    );
+    ApiError::new(ErrorCode::Conflict, "apply", cause)
+        .hint("add --yes if that is meant; `vswitchctl apply -n` shows the whole plan")
+        .into()
+}
+
 /// Asks on standard error, so that the output stays what was done.
-fn confirm(changes: &Changes) -> Result<(), Failure> {
+fn confirm(command: &str, changes: &Changes) -> Result<(), Failure> {
     let mut stderr = io::stderr().lock();
     for line in &changes.done {
         writeln!(stderr, "would: {line}").map_err(|e| Failure::system("terminal", &e))?;
@@ -88,10 +139,7 @@ fn confirm(changes: &Changes) -> Result<(), Failure> {
         .map_err(|e| Failure::system("terminal", &e))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => {
-            let error = ApiError::new(ErrorCode::Conflict, "reset", "not confirmed, nothing was done");
-            Err(Failure::Error { error, exit: 1 })
-        }
+        _ => Err(ApiError::new(ErrorCode::Conflict, command, "not confirmed, nothing was done").into()),
     }
 }
 
@@ -109,19 +157,44 @@ fn read_lab(file: &Path) -> Result<Lab, Failure> {
         })
     };
     let object = object.map_err(|e| unreadable(file, &e))?;
-    let read = toml::Deserializer::parse(&text)
-        .and_then(|from| strict::from_deserializer(from).map_err(|error| error.into_inner()));
-    read.map_err(|e| {
-        let line = e
-            .span()
-            .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+    let wrong = |span: Option<Range<usize>>, cause: &str| {
+        let line = span.map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         let object = line.map_or(object.clone(), |line| format!("{object} line {line}"));
-        let mut cause = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
         if let Some(source) = line.and_then(|line| text.lines().nth(line - 1)) {
             cause = format!("{cause} in `{}`", source.trim());
         }
         Failure::usage(object, cause, "see `vswitchctl export` for how a lab file looks")
-    })
+    };
+    let unread = |e: toml::de::Error| wrong(e.span(), e.message());
+    let document = DeTable::parse(&text).map_err(unread)?.into_inner();
+    // Also where the command on the other side of the pipe failed: everything would be removed.
+    if document.is_empty() {
+        return Err(Failure::usage(
+            object,
+            "it is empty, so nothing was changed",
+            "did the command that writes it fail? A lab without anything is `ports = []`; `vswitchctl reset` removes everything",
+        ));
+    }
+    // TOML has numbers with a sign, and 1400 may be read out of +1400 where 1400 more is meant.
+    if let Some(span) = document.values().find_map(|value| with_plus(value, &text)) {
+        return Err(wrong(Some(span), "a number has no sign"));
+    }
+    let file = toml::Deserializer::parse(&text).map_err(unread)?;
+    strict::from_deserializer(file).map_err(|error| unread(error.into_inner()))
+}
+
+/// Where a number with a plus sign stands.
+fn with_plus(value: &Spanned<DeValue<'_>>, text: &str) -> Option<Range<usize>> {
+    match value.get_ref() {
+        DeValue::Integer(_) | DeValue::Float(_) => {
+            let has_plus = text.get(value.span()).is_some_and(|number| number.starts_with('+'));
+            has_plus.then(|| value.span())
+        }
+        DeValue::Array(values) => values.iter().find_map(|value| with_plus(value, text)),
+        DeValue::Table(table) => table.values().find_map(|value| with_plus(value, text)),
+        _ => None,
+    }
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Failure {
@@ -168,6 +241,24 @@ mod tests {
         assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted.clone()));
         wanted = Lab::default();
         assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted));
+    }
+
+    /// `mtu = +1400` is a number to TOML (faults A6).
+    #[test]
+    fn a_number_in_a_file_has_no_sign() {
+        for (text, line) in [
+            ("ports = [{ name = \"red\", mtu = +1400 }]", 1),
+            ("[[ports]]\nname = \"red\"\nvlan = { access = +10 }", 3),
+            ("[[ports]]\nname = \"red\"\n[ports.impair.out]\nloss = +0.01", 4),
+            ("[[switches]]\nname = \"main\"\nrspan_vlans = [\n998,\n+999]", 5),
+        ] {
+            let error = lab(text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("lab file F line {line}: a number has no sign in")),
+                "{error}"
+            );
+        }
+        assert!(lab("[[ports]]\nname = \"a+5\"").is_ok());
     }
 
     /// serde takes an array for a struct, so `["red"]` was a port of this name.

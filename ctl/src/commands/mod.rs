@@ -10,12 +10,16 @@ mod mirror;
 mod namespaces;
 mod patch;
 mod ports;
+mod sender;
 mod switches;
 mod trace;
 mod traffic;
 
+use std::path::Path;
+
 use hyper::Method;
 use serde::Serialize;
+use vswitch_api::ErrorCode;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::Changes;
 
@@ -26,6 +30,9 @@ use crate::failure::Failure;
 use crate::generate;
 use crate::output::Out;
 
+/// So often a change is tried that others come between.
+const ATTEMPTS: usize = 20;
+
 /// Runs the command to its end.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     // One thread: `ns exec` moves this very thread into the namespace.
@@ -35,20 +42,36 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         .map_err(|e| Failure::system("event loop", &e))?;
     let session = Session {
         out: Out::new(&cli.global),
-        client: Client::new(cli.global.socket),
+        client: Client::new(cli.global.socket, cli.global.timeout),
     };
     runtime.block_on(session.run(cli.command))
 }
 
-fn man(out: &Out, args: ManArgs) -> Result<(), Failure> {
-    let Some(dir) = args.dir else {
-        let mut page = Vec::new();
-        generate::main_page(&mut page).map_err(Failure::Output)?;
+/// Prints the page of the tool or of a command, or writes all of them. A directory is made only where a path is named: a
+/// mistaken word is no directory.
+fn man(out: &Out, args: &ManArgs) -> Result<(), Failure> {
+    if let Some(page) = generate::page(&args.what).map_err(Failure::Output)? {
         return out.print(&String::from_utf8_lossy(&page));
+    }
+    let [dir] = &args.what[..] else {
+        let cause = "there is no such command";
+        return Err(Failure::usage(
+            args.what.join(" "),
+            cause,
+            "`vswitchctl --help` lists them",
+        ));
     };
-    generate::all_pages(&dir).map_err(|e| {
+    let path = Path::new(dir);
+    if !dir.contains('/') && !path.is_dir() {
+        return Err(Failure::usage(
+            format!("man page {dir:?}"),
+            "there is neither a command nor a directory of this name",
+            format!("`vswitchctl --help` lists the commands; for a new directory write ./{dir}"),
+        ));
+    }
+    generate::all_pages(path).map_err(|e| {
         Failure::usage(
-            format!("directory {}", dir.display()),
+            format!("directory {dir}"),
             e.to_string(),
             "give one that can be written to",
         )
@@ -90,7 +113,7 @@ impl Session {
             Command::Completions(args) => self
                 .out
                 .print(&String::from_utf8_lossy(&generate::completions(args.shell))),
-            Command::Man(args) => man(&self.out, args),
+            Command::Man(args) => man(&self.out, &args),
         }
     }
 
@@ -117,6 +140,7 @@ impl From<Removal> for ChangeOptions {
         Self {
             dry_run: removal.dry_run,
             idempotent: removal.if_exists,
+            ..Self::default()
         }
     }
 }
@@ -126,6 +150,7 @@ impl From<Addition> for ChangeOptions {
         Self {
             dry_run: addition.dry_run,
             idempotent: addition.if_not_exists,
+            ..Self::default()
         }
     }
 }
@@ -134,6 +159,17 @@ impl From<OnlySwitch> for SwitchFilter {
     fn from(only: OnlySwitch) -> Self {
         Self { switch: only.switch }
     }
+}
+
+/// Makes a change of what was read before on the condition that it is still so, again where it is not.
+async fn until_unchanged<T>(attempt: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(Failure::Error { error, .. }) if error.code == ErrorCode::Changed => {}
+            done => return done,
+        }
+    }
+    attempt().await
 }
 
 /// The path with options, if any is set.

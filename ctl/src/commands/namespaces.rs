@@ -73,6 +73,7 @@ impl Session {
         let options = ChangeOptions {
             dry_run: add.dry_run,
             idempotent: add.if_not_exists,
+            ..ChangeOptions::default()
         };
         let object = format!("cable \"{}\" - \"{}\"", add.a, add.b);
         let routes = |routes: Vec<RouteArg>| -> Result<Vec<_>, Failure> {

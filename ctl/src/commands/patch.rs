@@ -14,8 +14,8 @@ pub fn value(part: impl Serialize) -> Value {
     serde_json::to_value(part).unwrap_or_default()
 }
 
-/// What is said of what a port lets in and out.
-pub fn policy(args: &PolicyArgs) -> MergePatch {
+/// What is said of what a port lets in and out; `port_vlan` is its VLAN setting then, if that is said.
+pub fn policy(args: &PolicyArgs, port_vlan: Option<&PortVlan>) -> MergePatch {
     let mut patch = MergePatch::default();
     let mut say = |outer: &str, name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -56,7 +56,7 @@ pub fn policy(args: &PolicyArgs) -> MergePatch {
     say("pin", "ip", ips.as_ref().map(pinned));
     say("pin", "allow_ra", on(args.allow_ra));
     for (name, value) in [
-        ("vlan", args.port_vlan().as_ref().map(vlan)),
+        ("vlan", port_vlan.map(vlan)),
         ("accept", args.accept_frames().map(value)),
         ("isolation", args.isolation.map(value)),
     ] {

@@ -4,15 +4,16 @@ use std::net::IpAddr;
 
 use hyper::Method;
 use vswitch_api::patch::MergePatch;
-use vswitch_api::policy::{Flooding, Learning, Pin};
+use vswitch_api::policy::{Flooding, Learning, Pin, PortVlan};
 use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, RouteSelect, SwitchFilter};
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
 
 use super::patch::policy;
-use super::{Session, with_options};
+use super::{Session, until_unchanged, with_options};
 use crate::cli::namespace::{AddrCommand, RouteCommand};
 use crate::cli::parse::{Destination, Toggle};
+use crate::cli::policy::PolicyArgs;
 use crate::cli::port::{AddPort, DelPort, PortCommand};
 use crate::cli::switch::SetPort;
 use crate::client::{NO_BODY, with_query};
@@ -21,7 +22,10 @@ use crate::output::ports;
 
 impl Session {
     pub(super) async fn add_port(&self, args: AddPort) -> Result<(), Failure> {
-        let options = args.addition.into();
+        let options = ChangeOptions {
+            force: args.force,
+            ..args.addition.into()
+        };
         self.change(Method::POST, "/v1/ports", options, Some(&port(args)?))
             .await
     }
@@ -36,6 +40,7 @@ impl Session {
             match self.client.send::<Changes>(Method::DELETE, &path, NO_BODY).await {
                 Ok(changes) => {
                     all.done.extend(changes.done);
+                    all.removed.extend(changes.removed);
                     all.warnings.extend(changes.warnings);
                 }
                 Err(failure) => {
@@ -73,17 +78,20 @@ impl Session {
     }
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
-        let mut patch = policy(&args.policy);
-        if let Some(mtu) = args.mtu {
-            patch = patch.with("mtu", mtu);
+        if !args.policy.needs_before() {
+            return self.patch_port(&args.name, patch(&args, &PortVlan::All)?).await;
         }
-        if args.up || args.down {
-            patch = patch.with("up", args.up);
-        }
-        if let Some(offload) = args.offload {
-            patch = patch.with("offload", offload == Toggle::On);
-        }
-        self.patch_port(&args.name, patch).await
+        // VLANs of a trunk come and go by what it has now.
+        let path = format!("/v1/ports/{}", args.name);
+        let changes: Changes = until_unchanged(async || {
+            let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
+            let patch = patch(&args, &now.port.vlan)?;
+            self.client
+                .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
+                .await
+        })
+        .await?;
+        self.out.changes(&changes, false)
     }
 
     /// Changes what is said of a port, and nothing else.
@@ -136,9 +144,30 @@ fn addresses(port: &PortName) -> String {
     format!("/v1/ports/{port}/addresses")
 }
 
+/// What is said of a port whose VLAN setting is `now` so.
+fn patch(args: &SetPort, now: &PortVlan) -> Result<MergePatch, Failure> {
+    let mut patch = policy(&args.policy, vlan(&args.name, &args.policy, now)?.as_ref());
+    if let Some(mtu) = args.mtu {
+        patch = patch.with("mtu", mtu);
+    }
+    if args.up || args.down {
+        patch = patch.with("up", args.up);
+    }
+    if let Some(offload) = args.offload {
+        patch = patch.with("offload", offload == Toggle::On);
+    }
+    Ok(patch)
+}
+
+fn vlan(port: &PortName, policy: &PolicyArgs, before: &PortVlan) -> Result<Option<PortVlan>, Failure> {
+    let said = policy.port_vlan(before);
+    said.map_err(|cause| Failure::usage(format!("port \"{port}\""), cause, "nothing was changed"))
+}
+
 /// The port that the arguments describe. What is not said is left to the daemon, which knows the defaults.
 fn port(args: AddPort) -> Result<Port, Failure> {
     let routes = default_routes(&args.name, &args.gateway)?;
+    let vlan = vlan(&args.name, &args.policy, &PortVlan::All)?;
     Ok(Port {
         namespace: args.netns,
         ifname: args.ifname,
@@ -148,7 +177,7 @@ fn port(args: AddPort) -> Result<Port, Failure> {
         routes,
         offload: !args.no_offload,
         xdp: args.xdp,
-        vlan: args.policy.port_vlan().unwrap_or_default(),
+        vlan: vlan.unwrap_or_default(),
         accept: args.policy.accept_frames().unwrap_or_default(),
         learning: args.policy.learning(Learning::default()).unwrap_or_default(),
         flooding: args.policy.flooding(Flooding::default()).unwrap_or_default(),

@@ -8,10 +8,11 @@ use hyper::Method;
 use jiff::tz::TimeZone;
 use vswitch_api::trace::{LiveOptions, LiveTrace, TraceReport, TraceRequest};
 use vswitch_api::view::PortView;
-use vswitch_api::{ApiError, ErrorCode, Mac, PortName};
+use vswitch_api::{ApiError, ErrorCode, Mac, PortName, SwitchName};
 
 use super::Session;
 use super::capture::compile;
+use super::sender::Sender;
 use crate::cli::trace::{Protocol, Station, TraceArgs};
 use crate::client::with_query;
 use crate::failure::Failure;
@@ -27,16 +28,25 @@ impl Session {
         if let Some(count) = args.live {
             return self.trace_live(&args, count).await;
         }
-        let frame = match &args.hex {
-            Some(hex) => hex.clone(),
+        let (frame, sender) = match &args.hex {
+            Some(hex) => (hex.clone(), None),
             None => {
                 let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
-                frames::hex(&build(&args, &ports)?)
+                let sender = self.sender(&args, &ports).await?;
+                if let Some(Sender { step, mac: None }) = sender {
+                    return self.never_sent(step);
+                }
+                let sender = sender.and_then(|sender| Some((sender.mac?, sender.step)));
+                let neighbour = sender.as_ref().map(|(mac, _)| *mac);
+                (
+                    frames::hex(&build(&args, &ports, neighbour)?),
+                    sender.map(|(_, step)| step),
+                )
             }
         };
-        let path = format!("/v1/ports/{}/trace", args.port);
         let request = TraceRequest { frame };
-        let report: TraceReport = self.client.send(Method::POST, &path, Some(&request)).await?;
+        let mut report = self.ask(&args.port, &request).await?;
+        report.steps.splice(0..0, sender);
         let bytes = traces::bytes(&request.frame);
         self.out.show(&report, |style| {
             format!(
@@ -45,6 +55,11 @@ impl Session {
                 traces::report(style, &report)
             )
         })
+    }
+
+    pub(super) async fn ask(&self, port: &PortName, request: &TraceRequest) -> Result<TraceReport, Failure> {
+        let path = format!("/v1/ports/{port}/trace");
+        self.client.send(Method::POST, &path, Some(request)).await
     }
 
     async fn trace_live(&self, args: &TraceArgs, count: u64) -> Result<(), Failure> {
@@ -93,24 +108,44 @@ fn unknown(object: impl Into<String>, cause: impl Into<String>, option: &str) ->
 }
 
 /// The MAC address of a station.
-fn mac_of(station: &Station, ports: &[PortView]) -> Result<Mac, Failure> {
+fn mac_of(station: &Station, own: &PortView, ports: &[PortView]) -> Result<Mac, Failure> {
+    let of_port = |view: &PortView| {
+        view.port.mac.ok_or_else(|| {
+            unknown(
+                format!("port \"{}\"", view.port.name),
+                "its MAC address is not known",
+                "a MAC address",
+            )
+        })
+    };
     match station {
         Station::Mac(mac) => Ok(*mac),
-        Station::Port(name) => {
-            let view = port(name, ports)?;
-            let mac = view.port.mac;
-            mac.ok_or_else(|| {
-                unknown(
-                    format!("port \"{name}\""),
-                    "its MAC address is not known",
-                    "a MAC address",
-                )
-            })
+        Station::Port(name) => of_port(port(name, ports)?),
+        Station::Ip(ip) => {
+            let called_so = ports.iter().find(|view| view.port.name.as_str() == ip.to_string());
+            let owner = called_so.or_else(|| owner(*ip, &own.port.switch, ports));
+            of_port(owner.ok_or_else(|| no_owner(*ip, &own.port.switch))?)
         }
     }
 }
 
-fn port<'a>(name: &PortName, ports: &'a [PortView]) -> Result<&'a PortView, Failure> {
+/// The port of a switch whose interface has an address.
+pub(super) fn owner<'a>(ip: IpAddr, switch: &SwitchName, ports: &'a [PortView]) -> Option<&'a PortView> {
+    let has = |view: &&PortView| view.port.addresses.iter().any(|address| address.ip() == ip);
+    ports.iter().filter(|view| view.port.switch == *switch).find(has)
+}
+
+fn no_owner(ip: IpAddr, switch: &SwitchName) -> Failure {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("address {ip}"),
+        format!("no port of switch \"{switch}\" has it, so its MAC address is not known"),
+    )
+    .hint("give --dst MAC or --dst PORT; `vswitchctl addr list` lists the addresses")
+    .into()
+}
+
+pub(super) fn port<'a>(name: &PortName, ports: &'a [PortView]) -> Result<&'a PortView, Failure> {
     ports.iter().find(|view| view.port.name == *name).ok_or_else(|| {
         ApiError::new(ErrorCode::NotFound, format!("port \"{name}\""), "there is no such port")
             .hint("`vswitchctl port list` lists them")
@@ -118,24 +153,19 @@ fn port<'a>(name: &PortName, ports: &'a [PortView]) -> Result<&'a PortView, Fail
     })
 }
 
-/// The frame that the options describe.
-fn build(args: &TraceArgs, ports: &[PortView]) -> Result<Vec<u8>, Failure> {
+/// The frame that the options describe. `neighbour`: where the sender's stack sends what is for --ip.
+fn build(args: &TraceArgs, ports: &[PortView], neighbour: Option<Mac>) -> Result<Vec<u8>, Failure> {
     let own = port(&args.port, ports)?;
     let object = || format!("port \"{}\"", args.port);
     let src = match &args.src {
-        Some(station) => mac_of(station, ports)?,
+        Some(station) => mac_of(station, own, ports)?,
         None => (own.port.mac).ok_or_else(|| unknown(object(), "its MAC address is not known", "--src"))?,
     };
-    let dst = match (&args.dst, args.ip) {
-        (Some(station), _) => mac_of(station, ports)?,
-        (None, Some(ip)) => owner(ip, ports).ok_or_else(|| {
-            unknown(
-                format!("address {ip}"),
-                "no port has it, so its MAC address is not known",
-                "--dst MAC or --dst PORT",
-            )
-        })?,
-        (None, None) => Mac::BROADCAST,
+    let dst = match (&args.dst, args.ip, neighbour) {
+        (Some(station), ..) => mac_of(station, own, ports)?,
+        (None, Some(_), Some(mac)) => mac,
+        (None, Some(ip), None) => mac_of(&Station::Ip(ip), own, ports)?,
+        (None, None, _) => Mac::BROADCAST,
     };
     let source_ip = |v4: bool| {
         let mut addresses = own.port.addresses.iter().map(|address| address.ip());
@@ -181,13 +211,6 @@ fn build(args: &TraceArgs, ports: &[PortView]) -> Result<Vec<u8>, Failure> {
     let size = args.size.map_or(frame.len().max(MIN_FRAME), |size| size as usize);
     frame.resize(size.max(frame.len()), 0);
     Ok(frame)
-}
-
-fn owner(ip: IpAddr, ports: &[PortView]) -> Option<Mac> {
-    let owner = ports
-        .iter()
-        .find(|view| view.port.addresses.iter().any(|address| address.ip() == ip))?;
-    owner.port.mac
 }
 
 /// `room`: bytes of the packet.
@@ -259,7 +282,7 @@ mod tests {
         let Command::Trace(args) = cli.command else {
             panic!("another command")
         };
-        build(&args, &ports()).unwrap_or_else(|failure| panic!("{failure:?}"))
+        build(&args, &ports(), None).unwrap_or_else(|failure| panic!("{failure:?}"))
     }
 
     #[test]
@@ -283,5 +306,10 @@ mod tests {
         assert!(SlicedPacket::from_ethernet(&echo).is_ok());
         assert_eq!(frame("--dst blue --src 02:00:00:00:00:09 --size 14").len(), 14);
         assert_eq!(frame("--dst blue --ethertype 0x88cc")[12..14], [0x88, 0xcc]);
+        assert_eq!(frame("--dst 10.0.0.2")[..6], [2, 0, 0, 0, 0, 2]);
+        assert_eq!(
+            frame("--dst fd00::2 --src 10.0.0.2")[..12],
+            [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 2]
+        );
     }
 }

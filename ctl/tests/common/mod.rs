@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -26,6 +27,10 @@ struct Shared {
     /// By `METHOD path`, without the query.
     replies: HashMap<String, (u16, &'static str, String)>,
     asked: Mutex<Vec<Asked>>,
+    /// What the requests since the last look had in `If-Match`.
+    conditions: Mutex<Vec<Option<String>>>,
+    /// So many requests on a condition find that it does not hold any more.
+    changes: AtomicUsize,
 }
 
 /// The prepared server; it ends with the test's process.
@@ -54,6 +59,12 @@ impl Replies {
         self
     }
 
+    /// Somebody else comes before this many edits that are made on a condition.
+    pub fn changed(self, times: usize) -> Self {
+        self.0.changes.store(times, Ordering::Relaxed);
+        self
+    }
+
     pub fn start(self) -> Daemon {
         let dir = tempfile::tempdir().unwrap();
         let listener = std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
@@ -76,7 +87,13 @@ impl Replies {
 }
 
 /// Changes with one line, for whatever is not prepared.
-async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let body = if body.is_empty() {
         Value::Null
     } else {
@@ -87,7 +104,18 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
         uri: uri.to_string(),
         body,
     });
-    match shared.replies.get(&format!("{method} {}", uri.path())) {
+    let condition = headers
+        .get(header::IF_MATCH)
+        .map(|tag| tag.to_str().unwrap().to_owned());
+    shared.conditions.lock().unwrap().push(condition.clone());
+    let left = shared.changes.load(Ordering::Relaxed);
+    if condition.is_some() && left > 0 {
+        shared.changes.store(left - 1, Ordering::Relaxed);
+        let error = json!({"code": "changed", "object": "port \"t\"", "cause": "it changed since it was read"});
+        return (StatusCode::PRECONDITION_FAILED, axum::Json(error)).into_response();
+    }
+    let tag = [(header::ETAG, format!("\"tag-{left}\""))];
+    let reply = match shared.replies.get(&format!("{method} {}", uri.path())) {
         Some((status, content_type, body)) => (
             StatusCode::from_u16(*status).unwrap(),
             [(header::CONTENT_TYPE, *content_type)],
@@ -95,7 +123,8 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
         )
             .into_response(),
         None => axum::Json(json!({"done": ["did it"]})).into_response(),
-    }
+    };
+    (tag, reply).into_response()
 }
 
 impl Daemon {
@@ -115,6 +144,11 @@ impl Daemon {
     /// What was asked since the last call.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.asked.lock().unwrap())
+    }
+
+    /// The conditions of the requests since the last call.
+    pub fn conditions(&self) -> Vec<Option<String>> {
+        std::mem::take(&mut self.shared.conditions.lock().unwrap())
     }
 }
 
@@ -138,6 +172,7 @@ pub fn tool(socket: &Path) -> Command {
     command
         .env("VSWITCH_SOCKET", socket)
         .env("TZ", "UTC")
+        .env_remove("VSWITCH_TIMEOUT")
         .env_remove("NO_COLOR")
         .env_remove("COLUMNS");
     command

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::name::{InvalidValue, Mac, MirrorName};
+use crate::number::{in_base, whole};
 use crate::policy::{VlanId, is_default};
 use crate::traffic::RateLimit;
 use crate::traffic::quantity::{bytes, either_rate, frames};
@@ -248,7 +249,7 @@ impl FromStr for AclRule {
                     let value = value()?;
                     let hex = value
                         .strip_prefix("0x")
-                        .and_then(|hex| u16::from_str_radix(hex, 16).ok());
+                        .and_then(|hex| u16::try_from(in_base(hex, 16)?).ok());
                     rule.ethertype =
                         Some(hex.ok_or_else(|| wrong(format!("EtherType {value:?} is none such as 0x88cc")))?);
                 }
@@ -273,8 +274,7 @@ impl FromStr for AclRule {
 }
 
 fn number(text: &str, what: &str) -> Result<u8, String> {
-    text.parse()
-        .map_err(|_| format!("{what} {text:?} is not a number from 0 to 255"))
+    whole(text).ok_or_else(|| format!("{what} {text:?} is not a number from 0 to 255"))
 }
 
 fn endpoint(text: &str, mac: &mut Option<Mac>, net: &mut Option<IpNet>) -> Result<(), String> {
@@ -297,8 +297,8 @@ impl FromStr for PortRange {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last)) if first <= last => Ok(Self { first, last }),
+        match (whole(first), whole(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
             _ => Err(format!(
                 "port {text:?} is neither a number to 65535 nor a range such as 1000-1999"
             )),

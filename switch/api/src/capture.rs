@@ -55,13 +55,16 @@ pub struct CaptureOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 262144)]
     #[param(minimum = 1, maximum = 262144)]
+    #[serde(deserialize_with = "crate::number::optional")]
     pub snaplen: Option<u32>,
     /// Cut GSO frames into the frames that a wire would carry; otherwise they are written whole.
     pub segment: bool,
     /// End after so many frames.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::number::optional")]
     pub count: Option<u64>,
     /// End after so many milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::number::optional")]
     pub duration_ms: Option<u64>,
 }

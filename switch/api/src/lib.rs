@@ -8,6 +8,7 @@
 //! * [`patch`]: changes as JSON merge patches
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
 //! * [`strict`]: reading values so that an object is an object
@@ -25,6 +26,7 @@ pub mod event;
 pub mod lab;
 pub mod mirror;
 pub mod name;
+pub mod number;
 pub mod patch;
 pub mod policy;
 pub mod request;

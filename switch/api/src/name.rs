@@ -8,6 +8,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::number::in_base;
+
 /// Longest name of an interface, port, switch or new namespace, in bytes (IFNAMSIZ less the closing NUL).
 pub const NAME_MAX: usize = 15;
 
@@ -168,7 +170,7 @@ impl FromStr for Mac {
             *octet = match parts
                 .next()
                 .filter(|p| p.len() == 2)
-                .and_then(|p| u8::from_str_radix(p, 16).ok())
+                .and_then(|p| u8::try_from(in_base(p, 16)?).ok())
             {
                 Some(v) => v,
                 None => {

@@ -9,6 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::lab::{Port, Switch};
 use crate::strict;
+use crate::traffic::to_keys;
 
 /// What stands for a change of something: an object with only what is to change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +156,18 @@ patch_type!(
     SwitchPatch, Switch, "name"
 );
 
+impl PortPatch {
+    /// `before` with the changes. One VLAN setting takes the place of another, and words of the command line that of keys.
+    ///
+    /// # Errors
+    /// Those of [`MergePatch::apply`]; a quantity without its unit.
+    pub fn apply(&self, before: &Port) -> Result<Port, String> {
+        let mut patch = self.0.clone();
+        to_keys(&mut patch.0)?;
+        patch.apply(before, &["vlan"])
+    }
+}
+
 /// The schema of an object in which nothing must be there, and anything but `fixed` may be null.
 fn changes_of(schema: RefOr<Schema>, fixed: &str, text: &str) -> RefOr<Schema> {
     let RefOr::T(Schema::Object(mut object)) = schema else {
@@ -253,6 +266,59 @@ mod tests {
         };
         let patch = MergePatch::default().with("police", in_place(&limit));
         assert_eq!(patch.apply(&port, &[]).unwrap().police, Some(limit));
+    }
+
+    /// The lab has keys such as `delay_us`, so a patch by words said the same twice.
+    #[test]
+    fn words_change_what_keys_said() {
+        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
+        for (text, settings) in [
+            (
+                r#"{"impair":{"out":{"delay_us":5,"loss":"1%"}}}"#,
+                r#"{"impair":{"out":{"delay_us":5,"loss":0.01}}}"#,
+            ),
+            (
+                r#"{"impair":{"out":{"delay":"20ms","rate":"10mbit"}}}"#,
+                r#"{"impair":{"out":{"delay_us":20000,"loss":0.01,"rate_bps":10000000}}}"#,
+            ),
+            (
+                r#"{"impair":{"out":{"delay":null,"jitter":null,"burst":"64k"}}}"#,
+                r#"{"impair":{"out":{"loss":0.01,"rate_bps":10000000,"burst_bytes":65536}}}"#,
+            ),
+            (
+                r#"{"impair":null,"police":{"rate":"1mbit"},"storm":{"broadcast":"100pps"}}"#,
+                r#"{"police":{"rate_bps":1000000},"storm":{"broadcast":{"rate_pps":100}}}"#,
+            ),
+            (
+                r#"{"police":{"pps":7},"storm":{"broadcast":{"rate":"1mbit"},"multicast":"10mbit burst 64k"}}"#,
+                r#"{"police":{"rate_bps":1000000,"rate_pps":7},"storm":{"broadcast":{"rate_bps":1000000,"rate_pps":100},
+                    "multicast":{"rate_bps":10000000,"burst_bytes":65536}}}"#,
+            ),
+            (
+                r#"{"police":"100pps","storm":{"broadcast":null,"multicast":"1pps"}}"#,
+                r#"{"police":{"rate_pps":100},"storm":{"multicast":{"rate_pps":1}}}"#,
+            ),
+        ] {
+            port = PortPatch(patch(text)).apply(&port).unwrap();
+            let mut value = serde_json::to_value(&port).unwrap();
+            value
+                .as_object_mut()
+                .unwrap()
+                .retain(|name, _| ["impair", "police", "storm"].contains(&name.as_str()));
+            assert_eq!(value, serde_json::from_str::<Value>(settings).unwrap(), "{text}");
+        }
+        for (wrong, part) in [
+            (r#"{"impair":{"out":{"delay":20}}}"#, "\"20ms\""),
+            (r#"{"impair":{"in":{"delay":"1ms","delay_us":1}}}"#, "impair.in.delay"),
+            (r#"{"impair":{"out":{"dealy":"1ms"}}}"#, "unknown field"),
+            (r#"{"impair":{"out":{"dealy":null}}}"#, "unknown field"),
+            (r#"{"police":{"rate":100}}"#, "police.rate"),
+            (r#"{"storm":{"broadcast":{"rate":"100"}}}"#, "100mbit"),
+            (r#"{"police":[5]}"#, "expected an object"),
+        ] {
+            let error = PortPatch(patch(wrong)).apply(&port).expect_err(wrong);
+            assert!(error.contains(part), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -4,17 +4,18 @@ use std::fmt;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::name::{InvalidValue, Mac};
+use crate::number::whole;
 
 /// Largest id of a VLAN; 0 and 4095 are none (IEEE 802.1Q-2022 table 9-2).
 pub const VLAN_MAX: u16 = 4094;
 
 /// The id of a VLAN, 1 to 4094.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "u16", into = "u16")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[serde(into = "u16")]
 #[schema(value_type = u16, minimum = 1, maximum = 4094)]
 pub struct VlanId(u16);
 
@@ -38,6 +39,13 @@ impl TryFrom<u16> for VlanId {
     }
 }
 
+impl<'de> Deserialize<'de> for VlanId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id: u16 = crate::number::deserialize(deserializer)?;
+        Self::try_from(id).map_err(serde::de::Error::custom)
+    }
+}
+
 impl From<VlanId> for u16 {
     fn from(id: VlanId) -> Self {
         id.0
@@ -48,7 +56,7 @@ impl FromStr for VlanId {
     type Err = InvalidValue;
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let wrong = || InvalidValue::new(format!("VLAN id {text:?} is not a number from 1 to {VLAN_MAX}"));
-        Self::try_from(text.trim().parse::<u16>().map_err(|_| wrong())?)
+        Self::try_from(whole::<u16>(text.trim()).ok_or_else(wrong)?)
     }
 }
 
@@ -68,6 +76,20 @@ impl VlanSet {
     /// First and last VLAN of each range, lowest first; ranges neither overlap nor touch.
     pub fn ranges(&self) -> &[(VlanId, VlanId)] {
         &self.0
+    }
+
+    /// The VLANs of both; none only if both are empty.
+    #[must_use]
+    pub fn with(&self, others: &Self) -> Self {
+        Self(merged(self.0.iter().chain(&others.0).copied().collect()))
+    }
+
+    /// The VLANs that are not among `others`; none if there are none.
+    pub fn without(&self, others: &Self) -> Option<Self> {
+        let left = (1..=VLAN_MAX).map(VlanId);
+        let left = left.filter(|id| self.contains(*id) && !others.contains(*id));
+        let ranges = merged(left.map(|id| (id, id)).collect());
+        (!ranges.is_empty()).then_some(Self(ranges))
     }
 
     /// Whether the VLAN is in the set.
@@ -93,16 +115,21 @@ impl FromStr for VlanSet {
             }
             ranges.push((first, last));
         }
-        ranges.sort_unstable();
-        let mut merged: Vec<(VlanId, VlanId)> = Vec::with_capacity(ranges.len());
-        for (first, last) in ranges {
-            match merged.last_mut() {
-                Some(before) if first.0 <= before.1.0 + 1 => before.1 = before.1.max(last),
-                _ => merged.push((first, last)),
-            }
-        }
-        Ok(Self(merged))
+        Ok(Self(merged(ranges)))
     }
+}
+
+/// Lowest first, and those that overlap or touch made one.
+fn merged(mut ranges: Vec<(VlanId, VlanId)>) -> Vec<(VlanId, VlanId)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(VlanId, VlanId)> = Vec::with_capacity(ranges.len());
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some(before) if first.0 <= before.1.0 + 1 => before.1 = before.1.max(last),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
 }
 
 impl TryFrom<String> for VlanSet {
@@ -414,7 +441,11 @@ mod tests {
         let own = Pin {
             mac: Some(Vec::new()),
             ip: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+<<<<<<< HEAD
             ..Pin::default()
+=======
+            allow_ra: false,
+>>>>>>> hand
         };
         assert_eq!(
             serde_json::to_string(&own).unwrap(),
@@ -430,6 +461,14 @@ mod tests {
         assert_eq!(read("{}").unwrap(), Pin::default());
         assert_eq!(read(r#"{"mac":null}"#).unwrap(), Pin::default());
         assert!(read(r#"{"mac":"all"}"#).unwrap_err().to_string().contains("own"));
+    }
+
+    #[test]
+    fn vlans_are_added_to_a_set_and_taken_out_of_it() {
+        let set = |text: &str| text.parse::<VlanSet>().unwrap();
+        assert_eq!(set("10,20").with(&set("30,15-21")).to_string(), "10,15-21,30");
+        assert_eq!(set("10-20").without(&set("15,20")).unwrap().to_string(), "10-14,16-19");
+        assert_eq!(set("10").without(&set("all")), None);
     }
 
     #[test]

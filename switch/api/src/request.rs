@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::acl::AclRule;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
-use crate::policy::VlanId;
+use crate::policy::{VlanId, is_default};
 
 pub use crate::patch::{PortPatch, SwitchPatch};
 
@@ -46,6 +46,7 @@ pub struct AclSelect {
     pub direction: Option<AclList>,
     /// Only the rule at this place of it, 1 is the first.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::number::optional")]
     #[param(minimum = 1)]
     pub at: Option<usize>,
 }
@@ -109,6 +110,9 @@ pub struct ChangeOptions {
     pub dry_run: bool,
     /// Adding what is there already with the same settings, or removing what is not there, is no error.
     pub idempotent: bool,
+    /// Take over an interface of the host though it has addresses or routes there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub force: bool,
 }
 
 /// The condition of a request that changes things.

@@ -1,9 +1,11 @@
 //! What the switch would do with a frame, and why. `POST /v1/ports/{name}/trace`
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::name::PortName;
+use crate::name::{Mac, PortName};
 
 /// A frame to trace. It is neither sent nor counted, and nothing is learned from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -21,6 +23,7 @@ pub struct TraceRequest {
 pub struct LiveOptions {
     /// End after so many frames; none: go on until the client goes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::number::optional")]
     pub count: Option<u64>,
     /// Only frames that this program wants, see [`crate::capture::CaptureOptions::filter`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +75,8 @@ pub struct TraceStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TraceStage {
+    /// The stack that would send the frame: its routes and neighbours. Only `vswitchctl` looks there.
+    Sender,
     /// The port that the frame comes in from.
     Ingress,
     /// Impairment of the wire.
@@ -100,6 +105,7 @@ impl TraceStage {
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Sender => "sender",
             Self::Ingress => "ingress",
             Self::Impair => "impair",
             Self::Police => "police",
@@ -126,4 +132,44 @@ pub struct LiveTrace {
     pub lost_before: u64,
     /// Its way, by the tables as they are just after it passed.
     pub report: TraceReport,
+}
+
+/// Which address is asked about. `GET /v1/ports/{name}/way`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WayQuery {
+    /// The address.
+    #[schema(value_type = String, example = "192.168.15.2")]
+    #[param(value_type = String, example = "192.168.15.2")]
+    pub to: IpAddr,
+}
+
+/// What the stack that has the interface of a port would do with a packet for an address. `GET /v1/ports/{name}/way`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "way", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum WayView {
+    /// The stack behind the port is not this machine's, or out of reach, so that it can't be told.
+    Unknown,
+    /// It has no route there.
+    NoRoute,
+    /// It is an address of its own.
+    Own,
+    /// It goes out of another interface.
+    Elsewhere {
+        /// Name of that.
+        dev: String,
+    },
+    /// It goes out of the interface of the port.
+    Here {
+        /// Who has to take it on the link: the address itself, or a router.
+        #[schema(value_type = String)]
+        next_hop: IpAddr,
+        /// MAC address of that, if the stack knows it now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mac: Option<Mac>,
+        /// Kernel's word for how well it knows it: `reachable`, `stale`, `failed`, ...
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+    },
 }

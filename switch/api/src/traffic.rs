@@ -1,17 +1,20 @@
 //! What a port does to its traffic: impairment of the wire, an ingress policer, storm control. All are part of
 //! [`crate::Port`]; one that does nothing is as good as none.
 //!
-//! Their text forms ([`std::fmt::Display`]) are what `vswitchctl` takes and shows: `delay 20ms, loss 1%`.
+//! Their text forms ([`std::fmt::Display`]) are what `vswitchctl` takes and shows: `delay 20ms, loss 1%`. Files and requests
+//! may have those strings too (`loss = "1%"`, `delay = "20ms"`, `rate = "10mbit"`); numbers are what is written.
 
 pub mod quantity;
 mod text;
+mod words;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::policy::is_default;
 
 pub use text::{Bits, Bytes, Micros};
+pub(crate) use words::to_keys;
 
 /// Frames that may wait in an impairment if nothing else is said.
 pub const DEFAULT_LIMIT: u32 = 1000;
@@ -24,9 +27,9 @@ pub const CLASSES: usize = 8;
 /// Highest rate, in bit/s or frames/s.
 pub const MAX_RATE: u64 = 1_000_000_000_000;
 
-/// A share of all frames, from 0 to 1, in steps of a millionth.
+/// A share of all frames, in steps of a millionth: a percentage (`"1%"`), or a fraction from 0.0 to 1.0, as it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
-#[schema(value_type = f64, minimum = 0, maximum = 1, example = 0.01)]
+#[schema(value_type = ShareForm, example = 0.01)]
 pub struct Share(u32);
 
 impl Share {
@@ -71,15 +74,24 @@ impl Serialize for Share {
     }
 }
 
-impl<'de> Deserialize<'de> for Share {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fraction = f64::deserialize(deserializer)?;
-        Self::from_fraction(fraction).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "{fraction} is no share of the frames; give 0 to 1 in steps of 0.000001, such as 0.01 for 1 %"
-            ))
-        })
-    }
+/// The forms of a [`Share`], for the API's description.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ShareForm {
+    /// A fraction from 0 to 1.
+    Fraction(f64),
+    /// A percentage, such as `1%`.
+    Percentage(String),
+}
+
+/// The forms of a quantity, for the API's description.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum QuantityForm {
+    /// A number in the unit of the key.
+    Number(u64),
+    /// A text with its unit, such as `20ms`, `10mbit` or `64k`.
+    Text(String),
 }
 
 /// How delays spread around the one that is set. Jitter is the standard deviation, of `uniform` the greatest deviation.
@@ -99,14 +111,21 @@ pub enum Distribution {
 ///
 /// Where frames are to be lost, doubled, changed, reordered or slowed down, GSO frames are cut into the frames of a wire
 /// first, and each of those has its own fate.
+///
+/// Quantities are written as numbers, in the unit of their key, and may be given as strings with their unit, also by the
+/// names of the options: `"delay": "20ms"`, `"rate": "10mbit"`, `"pps": 1000`, `"burst": "64k"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Impairment {
     /// Microseconds that a frame is held back, 60 s at most.
     #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "words::micros")]
+    #[schema(value_type = QuantityForm)]
     pub delay_us: u32,
     /// Microseconds by which the delay varies; a delay never falls below 0. Frames may overtake each other.
     #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "words::micros")]
+    #[schema(value_type = QuantityForm)]
     pub jitter_us: u32,
     /// How the delay varies.
     #[serde(skip_serializing_if = "is_default")]
@@ -116,6 +135,8 @@ pub struct Impairment {
     pub loss: Share,
     /// Frames lost in a row, on average (Gilbert model); none: each frame is lost or not by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::count")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub loss_burst: Option<u32>,
     /// Share of frames that arrive twice.
     #[serde(skip_serializing_if = "Share::is_none")]
@@ -128,12 +149,18 @@ pub struct Impairment {
     pub corrupt: Share,
     /// Bit/s that pass; a frame counts from its destination address to its last byte, without preamble and FCS.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::bits")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub rate_bps: Option<u64>,
     /// Frames/s that pass.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::pps")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub rate_pps: Option<u64>,
     /// Bytes that pass at once after a pause, with `rate_bps`; 0: each frame takes the time that a wire would need.
     #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "words::size")]
+    #[schema(value_type = QuantityForm)]
     pub burst_bytes: u32,
     /// The highest of eight traffic classes goes first, and when the queue is full the lowest loses. The class comes from the
     /// priority in the frame's VLAN tag by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, 2 to 7), without a tag from the
@@ -142,10 +169,24 @@ pub struct Impairment {
     pub priority: bool,
     /// Frames, as on a wire, that may wait; more are dropped. None: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::limit")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub limit: Option<u32>,
     /// Start of the random numbers, for runs that are to be the same; none: each run has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
+}
+
+impl Serialize for Impairment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl Serialize for RateLimit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
 }
 
 impl Impairment {
@@ -195,20 +236,30 @@ impl Impairments {
 ///
 /// A GSO frame counts with all the bytes and frames that it takes on a wire. It passes or is dropped as a whole: it
 /// passes if its first wire frame would, and what it is over is owed.
+///
+/// It may be given as a string too: `"10mbit burst 64k"`, `"100pps"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct RateLimit {
     /// Bit/s; a frame counts from its destination address to its last byte, without preamble and FCS.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::bits")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub rate_bps: Option<u64>,
     /// Frames/s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::pps")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub rate_pps: Option<u64>,
     /// Bytes that pass at once after a pause. None: what passes in 10 ms, at least 64 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::sizes")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub burst_bytes: Option<u32>,
     /// Frames that pass at once after a pause. None: what passes in 10 ms, at least 16.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "words::count")]
+    #[schema(value_type = Option<QuantityForm>)]
     pub burst_frames: Option<u32>,
 }
 
@@ -322,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_share_is_a_fraction_in_json() {
-        let impairment: Impairment = serde_json::from_str(r#"{"loss":0.01,"corrupt":1}"#).unwrap();
+        let impairment: Impairment = serde_json::from_str(r#"{"loss":0.01,"corrupt":1.0}"#).unwrap();
         assert_eq!((impairment.loss.ppm(), impairment.corrupt), (10_000, Share::ALL));
         assert_eq!(
             serde_json::to_string(&impairment).unwrap(),
@@ -330,7 +381,7 @@ mod tests {
         );
         for wrong in ["1.01", "-0.1", "0.0000001"] {
             let error = serde_json::from_str::<Share>(wrong).unwrap_err().to_string();
-            assert!(error.contains("0 to 1"), "{error}");
+            assert!(error.contains("0.0 to 1.0"), "{error}");
         }
     }
 

@@ -310,6 +310,9 @@ pub struct AddressView {
 pub struct Changes {
     /// What was done (or, in a dry run, would be), in order, one line each: `created namespace red`.
     pub done: Vec<String>,
+    /// Those of them by which ports, namespaces, cables or switches go away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
     /// What the user should know though it is no error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -41,8 +41,8 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
         lab.switches.insert(0, Switch::new(main_switch()));
     }
     for port in &mut lab.ports {
-        if port.namespace.is_none() && matches!(port.kind, PortKind::Veth | PortKind::Tap) {
-            port.namespace = port.name.as_str().parse().ok();
+        if is_inside(port) {
+            port.namespace = namespace_of(port);
         }
     }
     for switch in &mut lab.switches {
@@ -55,7 +55,9 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
     for end in lab.cables.iter_mut().flat_map(|cable| [&mut cable.a, &mut cable.b]) {
         imply_onlink(&end.addresses, &mut end.routes);
     }
-    name_cable_ends(lab, before, interfaces);
+    keep_cables(&mut lab.cables, &before.cables);
+    name_ports(lab, before, interfaces);
+    name_cable_ends(lab, interfaces);
     choose_macs(lab, before, salt);
 }
 
@@ -129,9 +131,42 @@ fn ends(lab: &Lab) -> impl Iterator<Item = &CableEnd> {
     lab.cables.iter().flat_map(|c| [&c.a, &c.b])
 }
 
-/// Gives each end of a cable the name it had, or the first free one of eth0, eth1, ...
-fn name_cable_ends(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
-    keep_cables(&mut lab.cables, &before.cables);
+/// Namespaces where [`complete`] may have to look for a free name: more than one interface is to be there, and one of them has
+/// no name yet. `lab` is not complete yet.
+pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<NsName> {
+    let mut users: BTreeMap<NsName, (usize, bool)> = BTreeMap::new();
+    let mut uses = |namespace: NsName, nameless: bool| {
+        let (count, open) = users.entry(namespace).or_default();
+        *count += 1;
+        *open |= nameless;
+    };
+    for end in ends(lab) {
+        uses(end.namespace.clone(), end.ifname.is_none());
+        if end.ifname.is_none() {
+            // Whatever is there already counts too.
+            uses(end.namespace.clone(), true);
+        }
+    }
+    for port in lab.ports.iter().filter(|port| is_inside(port)) {
+        if let Some(namespace) = namespace_of(port) {
+            uses(namespace, port.ifname.is_none());
+        }
+    }
+    let shared = users.into_iter().filter(|(_, (count, open))| *count > 1 && *open);
+    shared.map(|(namespace, _)| namespace).collect()
+}
+
+/// Its interface is in a namespace of its own.
+fn is_inside(port: &Port) -> bool {
+    matches!(port.kind, PortKind::Veth | PortKind::Tap)
+}
+
+fn namespace_of(port: &Port) -> Option<NsName> {
+    port.namespace.clone().or_else(|| port.name.as_str().parse().ok())
+}
+
+/// Gives each end of a cable that has no name the first free one of eth0, eth1, ...
+fn name_cable_ends(lab: &mut Lab, interfaces: &Interfaces) {
     let mut taken = interfaces.clone();
     for port in &lab.ports {
         if let Some(namespace) = &port.namespace {
@@ -153,12 +188,51 @@ fn name_cable_ends(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
         .filter(|e| e.ifname.is_none())
     {
         let names = taken.entry(end.namespace.clone()).or_default();
-        let free = (0..)
-            .map(|n| format!("eth{n}"))
-            .find(|name| !names.contains(name))
-            .unwrap_or_default();
+        let free = first_free(names);
         end.ifname = free.parse().ok();
         names.insert(free);
+    }
+}
+
+fn first_free(taken: &BTreeSet<String>) -> String {
+    let mut names = (0..).map(|n| format!("eth{n}"));
+    names.find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+/// A port that is left to take the usual name takes the next free one where a cable has that. What is there stays as it is.
+fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
+    let old = |port: &Port| {
+        let same = |old: &&Port| old.name == port.name && old.namespace == port.namespace;
+        before.ports.iter().find(same)
+    };
+    let mut taken = Interfaces::new();
+    for end in ends(lab) {
+        let name = end.ifname.as_ref().map(IfName::to_string);
+        taken.entry(end.namespace.clone()).or_default().extend(name);
+    }
+    let cabled = taken.iter().filter(|(_, names)| names.contains(INSIDE));
+    let cabled: BTreeSet<NsName> = cabled.map(|(namespace, _)| namespace.clone()).collect();
+    let (settled, open): (Vec<_>, Vec<_>) = lab
+        .ports
+        .iter_mut()
+        .filter(|port| is_inside(port))
+        .partition(|port| port.ifname.is_some() || old(port).is_some_and(|old| ifname(old).as_str() == INSIDE));
+    for port in settled {
+        if let Some(namespace) = &port.namespace {
+            let names = taken.entry(namespace.clone()).or_default();
+            names.insert(ifname(port).to_string());
+        }
+    }
+    for port in open {
+        let Some(namespace) = &port.namespace else { continue };
+        let names = taken.entry(namespace.clone()).or_default();
+        if cabled.contains(namespace) {
+            let kept = old(port).map(ifname).filter(|name| !names.contains(name.as_str()));
+            let there = interfaces.get(namespace).into_iter().flatten();
+            let free = || first_free(&names.iter().chain(there).cloned().collect());
+            port.ifname = kept.or_else(|| free().parse().ok());
+        }
+        names.insert(ifname(port).to_string());
     }
 }
 
@@ -358,6 +432,42 @@ mod tests {
         assert_eq!((lab.ports[0].mac, &lab.ports[0].namespace), (None, &None));
         assert_eq!((lab.ports[1].mac.is_some(), &lab.ports[1].namespace), (true, &None));
         assert_eq!(lab.switches, [Switch::new(main_switch())]);
+    }
+
+    /// `cable red blue` and then `add-port red`: the cable has eth0 (faults C).
+    #[test]
+    fn a_port_takes_the_next_name_where_a_cable_has_the_usual_one() {
+        let mut first = Lab {
+            cables: vec![cable("red", "blue")],
+            ..Lab::default()
+        };
+        complete(&mut first, &Lab::default(), 1, &Interfaces::new());
+        let mut second = first.clone();
+        second.ports = vec![port("red", PortKind::Veth), port("tap", PortKind::Tap)];
+        second.ports[1].namespace = "red".parse().ok();
+        assert_eq!(namespaces_to_name_in(&second), ["red".parse().unwrap()]);
+        let there = Interfaces::from([("red".parse().unwrap(), BTreeSet::from(["eth1".to_owned()]))]);
+        complete(&mut second, &first, 1, &there);
+        let names: Vec<_> = second.ports.iter().map(|port| ifname(port).to_string()).collect();
+        assert_eq!(names, ["eth2", "eth3"], "eth1 is somebody else's");
+        // Said again in another order, and without names, each keeps what it has.
+        let mut third = second.clone();
+        third.ports.reverse();
+        third.ports.iter_mut().for_each(|port| port.ifname = None);
+        complete(&mut third, &second, 1, &there);
+        third.ports.reverse();
+        assert_eq!(third, second);
+        // One that had the usual name before any cable came keeps it.
+        let mut fourth = Lab {
+            ports: vec![port("green", PortKind::Veth)],
+            ..Lab::default()
+        };
+        complete(&mut fourth, &Lab::default(), 1, &Interfaces::new());
+        let before = fourth.clone();
+        fourth.cables = vec![cable("green", "blue")];
+        complete(&mut fourth, &before, 1, &Interfaces::new());
+        assert_eq!(fourth.ports[0].ifname, None);
+        assert_eq!(fourth.cables[0].a.ifname.as_ref().unwrap().as_str(), "eth1");
     }
 
     #[test]

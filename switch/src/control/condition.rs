@@ -23,6 +23,8 @@ pub struct Editing {
     pub dry_run: bool,
     /// Adding what is there already with the same settings, or removing what is not there, is no error.
     pub idempotent: bool,
+    /// Take over an interface of the host though it has addresses or routes there.
+    pub force: bool,
     /// The field `If-Match`: tags of which the edit's subject, or the lab, must have one.
     pub if_match: Option<String>,
 }
@@ -32,6 +34,7 @@ impl From<ChangeOptions> for Editing {
         Self {
             dry_run: options.dry_run,
             idempotent: options.idempotent,
+            force: options.force,
             if_match: None,
         }
     }

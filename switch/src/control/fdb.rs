@@ -162,7 +162,7 @@ impl Control {
         };
         Ok(Changes {
             done: vec![format!("flushed {flushed} learned entries of switch {switch}")],
-            warnings: Vec::new(),
+            ..Changes::default()
         })
     }
 }

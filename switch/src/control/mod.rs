@@ -24,6 +24,7 @@ mod fastpath;
 mod fdb;
 mod frame_size;
 mod guard;
+mod in_use;
 mod interface;
 mod journal;
 mod keep;

@@ -50,6 +50,14 @@ impl Step {
         }
     }
 
+    /// A port, namespace, cable or switch goes away by it.
+    pub fn removes(&self) -> bool {
+        matches!(
+            self,
+            Self::RemovePort(_) | Self::RemoveNamespace(_) | Self::RemoveCable(_) | Self::RemoveSwitch(_)
+        )
+    }
+
     /// What the user is told of it, a line each.
     pub fn describe(&self) -> Vec<String> {
         match self {

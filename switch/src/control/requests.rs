@@ -6,7 +6,7 @@ use vswitch_api::request::{PortPatch, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, NsName, Port, PortKind, PortName, Switch, SwitchName};
 
-use super::complete::{Interfaces, complete, ifname, imply_onlink, main_switch};
+use super::complete::{Interfaces, complete, ifname, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
 use super::interface::mtu;
 use super::mirror::leave_mirrors;
@@ -27,17 +27,20 @@ impl Control {
         inner.check_condition(subject, options.if_match.as_deref())?;
         let mut lab = inner.state.lab.clone();
         change(&inner, &mut lab)?;
-        let interfaces = inner.interfaces_for_cables(&lab).await;
+        let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.state.lab, inner.state.salt, &interfaces);
-        let warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
+        let mut warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
         let (present, owned) = (
             |name: &_| inner.namespace_present(name),
             // One of which it can't be told is not passed over in silence: the step that removes it says why it can't.
             |name: &_| inner.namespace_owned(name).unwrap_or(true),
         );
         let steps = plan(&inner.state.lab, &lab, present, owned);
+        warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
+        let removed = steps.iter().filter(|step| step.removes());
         let mut changes = Changes {
             done: Vec::new(),
+            removed: removed.flat_map(|step| step.describe()).collect(),
             warnings,
         };
         if options.dry_run {
@@ -176,6 +179,7 @@ impl Control {
                     // What was left to vswitch then may be left to it again.
                     wanted.mac = wanted.mac.or(old.mac);
                     wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
+                    wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
                     if wanted.stations.is_empty() {
                         wanted.stations.clone_from(&old.stations);
                     }
@@ -224,7 +228,7 @@ impl Control {
             .edit(Subject::Port(name), options, |_, lab| {
                 let port = port_mut(lab, name)?;
                 let object = || text::port(name);
-                let after = patch.0.apply(port, &["vlan"]);
+                let after = patch.apply(port);
                 *port = after.map_err(|cause| text::invalid(object(), cause))?;
                 if port.name == *name {
                     Ok(())
@@ -338,18 +342,17 @@ impl Control {
 }
 
 impl Inner {
-    /// Interfaces in the namespaces of cables that still have to get a name there.
-    async fn interfaces_for_cables(&self, lab: &Lab) -> Interfaces {
+    /// Interfaces in the namespaces where a name still has to be chosen.
+    async fn interfaces_to_name(&self, lab: &Lab) -> Interfaces {
         let mut interfaces = Interfaces::new();
-        let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
-        for end in ends.filter(|end| end.ifname.is_none()) {
-            let Ok(netns) = self.open_namespace(&end.namespace) else {
+        for namespace in namespaces_to_name_in(lab) {
+            let Ok(netns) = self.open_namespace(&namespace) else {
                 continue;
             };
             let Ok(nl) = netns.netlink().await else { continue };
             let links = nl.links().await.unwrap_or_default();
-            let names: BTreeSet<_> = links.into_iter().map(|link| link.name).collect();
-            interfaces.entry(end.namespace.clone()).or_default().extend(names);
+            let names = links.into_iter().map(|link| link.name).collect();
+            interfaces.insert(namespace, names);
         }
         interfaces
     }

@@ -1,13 +1,16 @@
 //! Traces: the steps that the datapath found, in words.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
-use vswitch_api::trace::{LiveOptions, LiveTrace, TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep};
-use vswitch_api::{ApiError, Mac, PortName};
+use vswitch_api::trace::{
+    LiveOptions, LiveTrace, TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep, WayView,
+};
+use vswitch_api::{ApiError, Mac, PortKind, PortName};
 
 use super::capture::KEEP_ALIVE;
 use super::{Control, Inner, text};
@@ -19,6 +22,7 @@ use crate::datapath::{Datapath, DropReason, FdbRecord, PortId, PortRef, SwitchId
 use crate::filter::Program;
 use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
 use crate::kernel::poll::readable;
+use crate::kernel::{KernelError, WayOut};
 
 impl Control {
     /// What the switch would do with a frame that came in from a port now. Nothing is changed by it.
@@ -32,6 +36,47 @@ impl Control {
         let wire = [&[0; VNET_HDR_LEN][..], &frame].concat();
         let steps = inner.datapath.trace(id, &wire).ok_or_else(|| text::no_port(name))?;
         Ok(report(&inner, id.id, steps))
+    }
+
+    /// What the stack that has the interface of a port would do with a packet for an address.
+    ///
+    /// # Errors
+    /// NotFound; the kernel refused to tell.
+    pub async fn way(&self, name: &PortName, to: IpAddr) -> Result<WayView, ApiError> {
+        let (netns, inside) = {
+            let inner = self.inner.lock().await;
+            let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
+            let inside = inner.ports.get(name).and_then(|live| live.inside);
+            match (port.kind, inside) {
+                // The one end of a cable, whose other end has the stack.
+                (PortKind::Device, _) | (_, None) => return Ok(WayView::Unknown),
+                (_, Some(inside)) => (inner.netns_of(port)?, inside),
+            }
+        };
+        let failed = |error: KernelError| text::kernel(text::port(name), &error);
+        let nl = netns.netlink().await.map_err(failed)?;
+        let via = match nl.way_to(to).await.map_err(failed)? {
+            WayOut::None => return Ok(WayView::NoRoute),
+            WayOut::Local => return Ok(WayView::Own),
+            WayOut::Through { index, .. } if index != inside => {
+                let links = nl.links().await.map_err(failed)?;
+                let dev = links.into_iter().find(|link| link.index == index);
+                let dev = dev.map_or_else(|| format!("interface {index}"), |link| link.name);
+                return Ok(WayView::Elsewhere { dev });
+            }
+            WayOut::Through { via, .. } => via,
+        };
+        let next_hop = via.unwrap_or(to);
+        let mut neighbours = nl.neighbours().await.map_err(failed)?.into_iter();
+        let known = neighbours.find(|known| known.index == inside && known.ip == next_hop);
+        let state = known.as_ref().map(|known| known.state.clone());
+        // What could not be resolved may still have the address of before.
+        let known = known.filter(|known| !matches!(&*known.state, "failed" | "incomplete"));
+        Ok(WayView::Here {
+            next_hop,
+            mac: known.and_then(|known| known.mac),
+            state,
+        })
     }
 
     /// Traces the frames that come in from a port, as they come.

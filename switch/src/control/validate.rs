@@ -25,6 +25,7 @@ const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
 pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> bool) -> Result<Vec<String>, ApiError> {
     switches(before, after)?;
     unique(after)?;
+    interfaces(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
     }
@@ -118,13 +119,12 @@ fn share_a_vlan(a: &Port, b: &Port) -> bool {
     a.members().iter().zip(b.members().iter()).any(|(a, b)| a & b != 0)
 }
 
-/// Names and interface names that can be there only once, addresses and stations only once in a VLAN of a switch.
+/// Names that can be there only once, addresses and stations only once in a VLAN of a switch.
 fn unique(lab: &Lab) -> Result<(), ApiError> {
     let mut names = HashMap::new();
     let mut macs: HashMap<_, Vec<&Port>> = HashMap::new();
     let mut addresses = HashMap::new();
     let mut stations = HashMap::new();
-    let mut interfaces: HashMap<(Option<&NsName>, String), String> = HashMap::new();
     for port in &lab.ports {
         let object = text::port(&port.name);
         if names.insert(&port.name, ()).is_some() {
@@ -167,23 +167,40 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
                 return Err(text::conflict(object, cause).hint("a station is behind one port of a switch"));
             }
         }
-        take_interface(
-            &mut interfaces,
-            port.namespace.as_ref(),
-            ifname(port).to_string(),
-            object,
-        )?;
     }
     for cable in &lab.cables {
-        let object = text::cable(cable);
         if let (Some(mac), true) = (cable.a.mac, cable.a.mac == cable.b.mac) {
-            return Err(text::conflict(object, format!("both ends have the MAC address {mac}"))
-                .hint("leave one out and it is chosen"));
+            let cause = format!("both ends have the MAC address {mac}");
+            return Err(text::conflict(text::cable(cable), cause).hint("leave one out and it is chosen"));
         }
+    }
+    Ok(())
+}
+
+/// Names of interfaces, each of which can be in a namespace only once. Told of what comes, not of what was there before.
+fn interfaces<'a>(before: &Lab, after: &'a Lab) -> Result<(), ApiError> {
+    let mut taken: HashMap<(Option<&'a NsName>, String), String> = HashMap::new();
+    let of_port = |port: &'a Port| {
+        let old = before.ports.iter().any(|old| old.name == port.name);
+        (
+            old,
+            port.namespace.as_ref(),
+            ifname(port).to_string(),
+            text::port(&port.name),
+        )
+    };
+    let mut claims: Vec<_> = after.ports.iter().map(of_port).collect();
+    for cable in &after.cables {
+        let old = before.cables.contains(cable);
         for end in [&cable.a, &cable.b] {
-            let Some(name) = &end.ifname else { continue };
-            take_interface(&mut interfaces, Some(&end.namespace), name.to_string(), object.clone())?;
+            if let Some(name) = &end.ifname {
+                claims.push((old, Some(&end.namespace), name.to_string(), text::cable(cable)));
+            }
         }
+    }
+    claims.sort_by_key(|(old, ..)| !old);
+    for (_, namespace, name, object) in claims {
+        take_interface(&mut taken, namespace, name, object)?;
     }
     Ok(())
 }

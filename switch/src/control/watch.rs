@@ -543,6 +543,7 @@ mod tests {
     const NOT_DRY: ChangeOptions = ChangeOptions {
         dry_run: false,
         idempotent: false,
+        force: false,
     };
 
     async fn start() -> Arc<Control> {

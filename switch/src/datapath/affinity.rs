@@ -6,7 +6,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// Whether workers may run on all of these.
-pub(super) fn check_cpus(cpus: &[usize]) -> io::Result<()> {
+pub fn check_cpus(cpus: &[usize]) -> io::Result<()> {
     let ours = sched_getaffinity(Pid::this())?;
     let usable = |cpu: usize| ours.is_set(cpu).unwrap_or(false);
     match cpus.iter().find(|cpu| !usable(**cpu)) {

@@ -47,6 +47,7 @@ pub mod traffic;
 pub mod vlan;
 mod worker;
 
+pub use affinity::check_cpus;
 pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
 pub use handle::Datapath;

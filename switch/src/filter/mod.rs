@@ -7,6 +7,7 @@
 use std::str::FromStr;
 
 use thiserror::Error;
+use vswitch_api::number::whole;
 
 /// Most instructions of a program: what Linux takes (BPF_MAXINSNS).
 pub const MAX_INSTRUCTIONS: usize = 4096;
@@ -112,7 +113,7 @@ impl FromStr for Program {
         let wrong = |what: &str| ProgramError::Text(what.chars().take(40).collect());
         let mut lines = text.trim_end_matches([',', '\n']).split([',', '\n']);
         let count = lines.next().unwrap_or_default();
-        let count: usize = count.trim().parse().map_err(|_| wrong(count))?;
+        let count: usize = whole(count.trim()).ok_or_else(|| wrong(count))?;
         let instructions = lines.map(|line| instruction(line).ok_or_else(|| wrong(line)));
         let instructions: Vec<_> = instructions.take(MAX_INSTRUCTIONS + 1).collect::<Result<_, _>>()?;
         if instructions.len() != count {
@@ -128,10 +129,10 @@ impl FromStr for Program {
 fn instruction(line: &str) -> Option<Instruction> {
     let mut words = line.split_whitespace();
     let instruction = Instruction {
-        code: words.next()?.parse().ok()?,
-        jt: words.next()?.parse().ok()?,
-        jf: words.next()?.parse().ok()?,
-        k: words.next()?.parse().ok()?,
+        code: whole(words.next()?)?,
+        jt: whole(words.next()?)?,
+        jf: whole(words.next()?)?,
+        k: whole(words.next()?)?,
     };
     words.next().is_none().then_some(instruction)
 }

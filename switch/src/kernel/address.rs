@@ -31,7 +31,57 @@ pub struct KernelRoute {
     pub index: Option<u32>,
 }
 
+/// Where a stack sends what is for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// Nowhere: it has no route there, or one that says so.
+    None,
+    /// To itself.
+    Local,
+    /// Out of an interface.
+    Through {
+        /// Index of the interface.
+        index: u32,
+        /// Next hop; none: the address is on the link.
+        via: Option<IpAddr>,
+    },
+}
+
 impl Netlink {
+    /// What the stack would do with a packet for this address, as `ip route get` tells.
+    pub async fn way_to(&self, ip: IpAddr) -> Result<WayOut, KernelError> {
+        let what = format!("look up the route to {ip}");
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        let message = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(ip, bits)
+            .map_err(|error| KernelError::new(&*what, io::Error::other(error.to_string())))?
+            .build();
+        let mut found = Box::pin(self.handle.route().get(message).execute());
+        let found = match self.answer(&*what, found.try_next().await) {
+            Ok(found) => found,
+            // Unreachable, prohibited, blackhole: what the types of such routes are told as.
+            Err(error) => match error.errno() {
+                Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL) => {
+                    return Ok(WayOut::None);
+                }
+                _ => return Err(error),
+            },
+        };
+        let Some(message) = found else { return Ok(WayOut::None) };
+        let index = message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        });
+        Ok(match (message.header.kind, index) {
+            (RouteType::Local | RouteType::Anycast, _) => WayOut::Local,
+            (RouteType::Unicast, Some(index)) => WayOut::Through {
+                index,
+                via: gateway(&message.attributes),
+            },
+            _ => WayOut::None,
+        })
+    }
+
     /// Gives an address to an interface. An IPv6 address is usable at once: no duplicate address
     /// detection, because vswitch itself refuses duplicates on a switch.
     ///
@@ -97,6 +147,16 @@ impl Netlink {
 
     /// The unicast routes of the main table, IPv4 first.
     pub async fn routes(&self) -> Result<Vec<KernelRoute>, KernelError> {
+        self.routes_of(|header| header.table == RouteHeader::RT_TABLE_MAIN)
+            .await
+    }
+
+    /// The same of all tables.
+    pub async fn routes_of_all_tables(&self) -> Result<Vec<KernelRoute>, KernelError> {
+        self.routes_of(|_| true).await
+    }
+
+    async fn routes_of(&self, wanted: fn(&RouteHeader) -> bool) -> Result<Vec<KernelRoute>, KernelError> {
         let mut routes = Vec::new();
         for family in [
             RouteMessageBuilder::<Ipv4Addr>::new().build(),
@@ -104,7 +164,7 @@ impl Netlink {
         ] {
             let messages = self.handle.route().get(family).execute();
             let messages: Vec<_> = self.answer("list the routes", messages.try_collect().await)?;
-            routes.extend(messages.iter().flat_map(parse_routes));
+            routes.extend(messages.iter().filter(|m| wanted(&m.header)).flat_map(parse_routes));
         }
         Ok(routes)
     }
@@ -159,7 +219,7 @@ fn route_message(index: u32, route: &Route, what: &str) -> Result<RouteMessage, 
 
 fn parse_routes(message: &RouteMessage) -> Vec<KernelRoute> {
     let header = &message.header;
-    if header.kind != RouteType::Unicast || header.table != RouteHeader::RT_TABLE_MAIN {
+    if header.kind != RouteType::Unicast {
         return Vec::new();
     }
     let any = match header.address_family {

@@ -40,7 +40,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::sandboxed;
 
-pub use address::{AddressScope, KernelRoute};
+pub use address::{AddressScope, KernelRoute, WayOut};
 pub use announce::announce;
 pub use error::KernelError;
 pub use link::{GsoSize, Link, VethPeer};

@@ -83,6 +83,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(capture::capture))
         .routes(routes!(capture::end))
         .routes(routes!(trace::trace, trace::live))
+        .routes(routes!(trace::way))
         .routes(routes!(ports::addresses))
         .routes(routes!(ports::add_address, ports::remove_addresses))
         .routes(routes!(ports::add_route, ports::remove_route))

@@ -25,4 +25,4 @@ mod trace;
 pub use api::{openapi, router};
 pub use listener::serve;
 pub use lock::RunLock;
-pub use socket::ControlSocket;
+pub use socket::{ControlSocket, check_path, find_group};

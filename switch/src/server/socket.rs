@@ -10,11 +10,14 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::unistd::{Gid, Group, chown};
 use tokio::net::UnixListener;
 use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::number::whole;
 
 use crate::config::Daemon;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+/// Longest path of the socket: 108 bytes less the closing NUL and the end of the temporary name.
+const MAX_PATH: usize = 103;
 
 /// The listening control socket.
 #[derive(Debug)]
@@ -59,15 +62,9 @@ impl ControlSocket {
         let mut temporary = path.clone().into_os_string();
         temporary.push(".new");
         let temporary = PathBuf::from(temporary);
-        let address = UnixAddr::new(&temporary).map_err(|_| {
-            let length = path.as_os_str().len();
-            ApiError::new(
-                ErrorCode::Invalid,
-                object(),
-                format!("the path has {length} bytes, at most 103 are possible"),
-            )
-            .hint("choose a shorter one with --socket")
-        })?;
+        let too_long = |cause| ApiError::new(ErrorCode::Invalid, object(), cause);
+        check_path(&path).map_err(too_long)?;
+        let address = UnixAddr::new(&temporary).map_err(|e| failed("open", e))?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|e| failed("open", e))?;
         let _ = std::fs::remove_file(&temporary);
@@ -116,6 +113,19 @@ impl Drop for ControlSocket {
     }
 }
 
+/// Whether a socket can have this path, as far as its length goes (unix(7)) and the temporary name has room.
+///
+/// # Errors
+/// It is too long.
+pub fn check_path(path: &Path) -> Result<(), String> {
+    match path.as_os_str().len() {
+        0..=MAX_PATH => Ok(()),
+        length => Err(format!(
+            "the path has {length} bytes, at most {MAX_PATH} are possible; choose a shorter one with --socket"
+        )),
+    }
+}
+
 /// Only a socket of which it is certain that nobody listens on it any more may be replaced.
 fn check_free(path: &Path) -> Result<(), String> {
     match std::fs::symlink_metadata(path) {
@@ -136,11 +146,15 @@ fn check_free(path: &Path) -> Result<(), String> {
     }
 }
 
-fn find_group(name: &str) -> Result<Option<Gid>, String> {
+/// The group of this name or number; none for the daemon's own.
+///
+/// # Errors
+/// There is none, or it can't be told.
+pub fn find_group(name: &str) -> Result<Option<Gid>, String> {
     if name.is_empty() {
         return Ok(None);
     }
-    if let Ok(gid) = name.parse() {
+    if let Some(gid) = whole(name) {
         return Ok(Some(Gid::from_raw(gid)));
     }
     match Group::from_name(name) {

@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use futures::{StreamExt, stream};
 use vswitch_api::name::PortName;
-use vswitch_api::trace::{LiveOptions, LiveTrace, TraceReport, TraceRequest};
+use vswitch_api::trace::{LiveOptions, LiveTrace, TraceReport, TraceRequest, WayQuery, WayView};
 
 use super::api::Shared;
 use super::error::{Failure, Reply};
@@ -30,7 +30,21 @@ pub(super) async fn trace(
     Ok(Json(control.trace(&name, &request).await?))
 }
 
-/// The same for the frames that come in from a port, as they come: a line of JSON each. Empty lines are signs of life
+/// What the stack that has the port's interface would do with a packet for an address: its route and its neighbour
+#[utoipa::path(
+    get, path = "/v1/ports/{name}/way", tag = "ports", operation_id = "way",
+    params(("name" = PortName, Path, description = "Name of the port"), WayQuery),
+    responses((status = 200, description = "OK", body = WayView), Failure)
+)]
+pub(super) async fn way(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<PortName>,
+    Query(query): Query<WayQuery>,
+) -> Reply<WayView> {
+    Ok(Json(control.way(&name, query.to).await?))
+}
+
+/// What the switch does with the frames that come in from a port, as they come: a line of JSON each. Empty lines are signs of life
 #[utoipa::path(
     get, path = "/v1/ports/{name}/trace", tag = "ports", operation_id = "trace_live",
     params(("name" = PortName, Path, description = "Name of the port"), LiveOptions),

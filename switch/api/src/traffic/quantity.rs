@@ -1,6 +1,7 @@
 //! Numbers with units, as tc(8) takes them: `20ms`, `1%`, `100mbit`, `64k`. Each error is a whole sentence.
 
 use super::{MAX_DELAY_US, MAX_LIMIT, MAX_RATE, RateLimit, Share};
+use crate::number::{decimal, whole};
 
 /// A number and its unit, in lower case; the number in steps of `1 / scale` for the scale that `units` gives it.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<f64> {
@@ -10,7 +11,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<f64> {
         .unwrap_or(lower.len());
     let (number, unit) = lower.split_at(digits);
     let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
-    let value = number.parse::<f64>().ok()? * *scale as f64;
+    let value = decimal(number)? * *scale as f64;
     value.is_finite().then(|| value.round())
 }
 
@@ -32,7 +33,7 @@ pub fn share(text: &str) -> Result<Share, String> {
         .trim()
         .strip_suffix('%')
         .ok_or_else(|| wrong("has no percent sign"))?;
-    let percent: f64 = number.parse().map_err(|_| wrong("is not understood"))?;
+    let percent = decimal(number).ok_or_else(|| wrong("is not understood"))?;
     Share::from_fraction(percent / 100.0).ok_or_else(|| wrong("is out of range"))
 }
 
@@ -103,8 +104,8 @@ pub fn bytes(text: &str) -> Result<u32, String> {
 
 /// A number of frames that pass at once.
 pub fn frames(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(value) if value > 0 => Ok(value),
+    match whole(text) {
+        Some(value) if value > 0 => Ok(value),
         _ => Err(format!(
             "burst {text:?} is not understood; give a number of frames, such as 100"
         )),
@@ -113,8 +114,8 @@ pub fn frames(text: &str) -> Result<u32, String> {
 
 /// A number of frames that may wait.
 pub fn limit(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(value) if (1..=MAX_LIMIT).contains(&value) => Ok(value),
+    match whole(text) {
+        Some(value) if (1..=MAX_LIMIT).contains(&value) => Ok(value),
         _ => Err(format!("limit {text:?} is out of range; give 1 to {MAX_LIMIT} frames")),
     }
 }
