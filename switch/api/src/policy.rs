@@ -441,11 +441,7 @@ mod tests {
         let own = Pin {
             mac: Some(Vec::new()),
             ip: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-<<<<<<< HEAD
             ..Pin::default()
-=======
-            allow_ra: false,
->>>>>>> hand
         };
         assert_eq!(
             serde_json::to_string(&own).unwrap(),

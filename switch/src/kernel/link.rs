@@ -82,67 +82,11 @@ pub struct VethPeer<'a> {
     pub mac: Mac,
 }
 
-<<<<<<< HEAD
 impl NetNs {
     /// All interfaces, for when nothing else is asked.
     pub async fn links_once(&self) -> Result<Vec<Link>, KernelError> {
         let links = self.run(|| read_links(&open_reader()?, &Wanted::All)).await?;
         links.map_err(|error| KernelError::new(format!("list the interfaces in {self}"), error))
-=======
-impl Link {
-    fn from_message(message: LinkMessage) -> Self {
-        let header = message.header;
-        let mut link = Self {
-            index: header.index,
-            name: String::new(),
-            mac: None,
-            mtu: 0,
-            up: header.flags.contains(LinkFlags::Up),
-            promiscuous: header.flags.contains(LinkFlags::Promisc),
-            carrier: header.flags.contains(LinkFlags::LowerUp),
-            kind: None,
-            master: None,
-            peer_index: None,
-            peer_nsid: None,
-            gso: None,
-            native_xdp: false,
-            tx_dropped: 0,
-        };
-        let (mut ipv4, mut ipv6) = (None, None);
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Address(octets) if header.link_layer_type == LinkLayerType::Ether => {
-                    link.mac = octets.try_into().ok().map(Mac);
-                }
-                LinkAttribute::Controller(index) => link.master = Some(index),
-                LinkAttribute::Link(index) => link.peer_index = Some(index),
-                LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
-                LinkAttribute::GsoMaxSize(bytes) => ipv6 = Some(bytes),
-                LinkAttribute::GsoIpv4MaxSize(bytes) => ipv4 = Some(bytes),
-                LinkAttribute::Xdp(xdp) => {
-                    let beside_the_stack = |one: &LinkXdp| {
-                        matches!(
-                            one,
-                            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware | XdpAttached::Multiple)
-                        )
-                    };
-                    link.native_xdp = xdp.iter().any(beside_the_stack);
-                }
-                LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        link.gso = ipv4.zip(ipv6).map(|(ipv4, ipv6)| GsoSize { ipv4, ipv6 });
-        link
->>>>>>> hand
     }
 }
 
