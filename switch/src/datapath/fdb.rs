@@ -21,6 +21,7 @@ use bytemuck::Zeroable;
 
 use super::PortId;
 use super::replica::Replica;
+use super::snapshot::PortSet;
 use counts::Counts;
 use entry::Place;
 pub use entry::{EntryKind, FdbFilter, FdbFull, FdbKey, FdbRecord, LearnRule, Learned};
@@ -350,9 +351,9 @@ impl Fdb {
         })
     }
 
-    /// Removes all entries of a port that is going away, static ones too.
-    pub fn forget_port(&self, port: PortId) -> u32 {
-        self.remove_where(|_, place| place.port() == port)
+    /// Removes all entries of ports that are going away, static ones too.
+    pub fn forget_ports(&self, ports: &PortSet) -> u32 {
+        self.remove_where(|_, place| ports.contains(place.port()))
     }
 
     /// Removes the learned entries that were not seen for `ageing` seconds before `now`; returns how many.

@@ -16,6 +16,7 @@ mod clsact;
 mod error;
 pub mod ethtool;
 mod link;
+pub mod memory;
 pub mod monitor;
 mod neighbour;
 pub mod netlink;
