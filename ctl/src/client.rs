@@ -64,7 +64,7 @@ impl Client {
             Err(_) => Err(Failure::unreachable(
                 self.name(),
                 format!("no answer within {} s", REPLY_TIMEOUT.as_secs()),
-                "look into the daemon's log; `vswitchctl show` tells how far it came",
+                "`vswitchctl status` tells how far it came; it goes on by itself",
             )),
         }
     }

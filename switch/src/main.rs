@@ -8,6 +8,7 @@ use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinError;
 use vswitch::args::Args;
 use vswitch::config::Config;
 use vswitch::control::{Control, ControlConfig};
@@ -16,9 +17,10 @@ use vswitch::server::{self, ControlSocket, RunLock};
 use vswitch_api::error::{ApiError, ErrorCode};
 
 /// Threads for requests, netlink and timers. Frames have their own.
-const CONTROL_THREADS: usize = 2;
+const CONTROL_THREADS: usize = 4;
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(end));
     let args = Args::parse();
     match start(&args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,6 +29,13 @@ fn main() -> ExitCode {
             ExitCode::from(error.code.exit_code())
         }
     }
+}
+
+/// A panic, or memory that is not to be had, is the end, told in one line. The kernel goes on forwarding, and whoever watches over the
+/// daemon starts it again: better than one that lives on without a thread for which all others wait. Nothing here allocates.
+fn end(panic: &std::panic::PanicHookInfo<'_>) {
+    let _ = writeln!(std::io::stderr(), "vswitchd: {panic}");
+    std::process::abort();
 }
 
 fn start(args: &Args) -> Result<(), ApiError> {
@@ -61,7 +70,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         .thread_unblock()
         .map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()))?;
 
-    let control = Control::start(ControlConfig {
+    let (control, mut coming_back) = Control::begin(ControlConfig {
         run_dir: config.daemon.run_dir.clone(),
         state_dir: config.daemon.state_dir.clone(),
         netns_dir: config.daemon.netns_dir.clone(),
@@ -70,6 +79,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         spin_us: config.datapath.spin_us,
         fastpath: config.datapath.fastpath,
         big_tcp: config.datapath.big_tcp,
+        fdb_entries: config.datapath.fdb_entries,
     })
     .await?;
     let socket = match ControlSocket::bind(&config.daemon) {
@@ -84,24 +94,42 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         env!("CARGO_PKG_VERSION"),
         config.daemon.socket().display()
     );
-    notify(&[NotifyState::Ready]);
+    notify(&[NotifyState::Status("bringing the lab back")]);
 
     let watchdog = tokio::spawn(feed_watchdog(control.clone()));
+    let left_out = tokio::spawn({
+        let log = log.clone();
+        async move { log.tell_left_out().await }
+    });
+    let mut all_back = false;
+    let mut result = Ok(());
     let stop = async {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => reload(args, &config, log),
+                back = &mut coming_back, if !all_back => {
+                    all_back = true;
+                    let failed = |error: JoinError| ApiError::new(ErrorCode::Internal, "start", error.to_string());
+                    result = back.map_err(failed).flatten();
+                    if result.is_err() {
+                        break;
+                    }
+                    // Whoever was to start after the daemon finds its namespaces and ports.
+                    notify(&[NotifyState::Status(""), NotifyState::Ready]);
+                }
             }
         }
         tracing::info!("stopping; interfaces, addresses and namespaces stay");
         notify(&[NotifyState::Stopping]);
+        control.stop_edits();
     };
     server::serve(socket, control.clone(), stop).await;
     control.shutdown().await;
     watchdog.abort();
-    Ok(())
+    left_out.abort();
+    result
 }
 
 /// Without this right nothing works at all, and the error of the first step that needs it would not say so.
@@ -128,7 +156,7 @@ fn notify(state: &[NotifyState]) {
     }
 }
 
-/// Sends signs of life as long as the control lock can be taken and the workers answer.
+/// Sends signs of life as long as edits get on and the workers answer.
 async fn feed_watchdog(control: Arc<Control>) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;

@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 use vswitch_api::capture::CaptureOptions;
 use vswitch_api::{ApiError, ErrorCode, PortName};
@@ -15,6 +17,7 @@ use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
 use crate::datapath::{Datapath, PortId};
 use crate::filter::Program;
 use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
+use crate::kernel::memory;
 use crate::kernel::poll::readable;
 use crate::pcapng::{self, MAX_SNAPLEN, Packet};
 
@@ -86,7 +89,7 @@ impl Control {
                 .hint(format!("choose 1 to {MAX_SNAPLEN} bytes")));
         }
         let (datapath, port) = {
-            let inner = self.inner.lock().await;
+            let inner = self.view();
             (inner.datapath.clone(), inner.live_id(name)?)
         };
         let setup = TapSetup {
@@ -97,7 +100,7 @@ impl Control {
         let failed = |error| text::step(object(), "open a tap", &error);
         let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
         let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
-        if !datapath.add_tap(port, tap.clone()) {
+        if !add_tap(&datapath, port, &tap).await {
             return Err(text::no_port(name));
         }
         let mut head = Vec::new();
@@ -122,7 +125,7 @@ impl Control {
     }
 }
 
-impl super::Inner {
+impl super::View {
     /// Index of a port in the datapath.
     ///
     /// # Errors
@@ -205,9 +208,32 @@ impl Capture {
     }
 }
 
+/// Puts a tap on a port; false: there is no such port. The kernel, which may forward what comes in there, is waited for elsewhere.
+pub(super) async fn add_tap(datapath: &Arc<Datapath>, port: PortId, tap: &Arc<Tap>) -> bool {
+    let (datapath, tap) = (datapath.clone(), tap.clone());
+    spawn_blocking(move || datapath.add_tap(port, tap))
+        .await
+        .unwrap_or(false)
+}
+
+/// Takes it off again, soon.
+pub(super) fn remove_tap(datapath: &Arc<Datapath>, port: PortId, tap: &Arc<Tap>) {
+    let (datapath, tap) = (datapath.clone(), tap.clone());
+    let remove = move || {
+        datapath.remove_tap(port, &tap);
+        // What waited there may have been much.
+        drop(tap);
+        memory::give_back();
+    };
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+        Err(_) => remove(),
+    }
+}
+
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.datapath.remove_tap(self.port, &self.tap);
+        remove_tap(&self.datapath, self.port, &self.tap);
     }
 }
 

@@ -6,7 +6,7 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, EventKind, Lab};
 
 use super::attach::Adopt;
-use super::plan::Step;
+use super::plan::{Step, together};
 use super::policy::switch_settings;
 use super::{Inner, text};
 
@@ -16,17 +16,31 @@ impl Inner {
         &mut self,
         steps: Vec<Step>,
         lab: Lab,
-        mut changes: Changes,
+        changes: Changes,
     ) -> Result<Changes, ApiError> {
+        let result = self.carry_out_all(steps, lab, changes).await;
+        self.end_progress();
+        result
+    }
+
+    async fn carry_out_all(&mut self, steps: Vec<Step>, lab: Lab, mut changes: Changes) -> Result<Changes, ApiError> {
         self.remove_unremoved(&mut changes.warnings).await;
         let before = self.state.clone();
         self.note(&steps)?;
         let mut done = Vec::with_capacity(steps.len());
         let mut failure = None;
         let mut written = false;
+        self.begin_progress("a change", steps.iter().map(Step::size).sum());
         for step in steps {
-            match self.carry(&step, &mut changes.warnings).await {
+            let carried = match self.pulse.is_stopping() {
+                true => {
+                    Err(text::conflict("request", "the daemon is about to stop").hint("nothing was changed; try again"))
+                }
+                false => self.carry(&step, &mut changes.warnings).await,
+            };
+            match carried {
                 Ok(()) => {
+                    self.step_done(step.size());
                     changes.done.extend(step.describe());
                     done.push(step);
                 }
@@ -55,10 +69,11 @@ impl Inner {
             self.close_journal();
             return Ok(changes);
         };
-        for step in done.into_iter().rev().map(Step::inverse) {
+        for step in together(done.into_iter().rev().map(Step::inverse)) {
             if let Err(error) = self.carry(&step, &mut Vec::new()).await {
                 tracing::error!("can't undo a step of a failed command: {error}");
             }
+            self.pulse.beat();
         }
         // What the steps noted of namespaces they made again has to stay known.
         let namespaces = std::mem::take(&mut self.state.namespaces);
@@ -141,12 +156,23 @@ impl Inner {
                     return Err(error);
                 }
             }
-            Step::RemovePort(port) => {
-                self.detach(port, warnings).await;
-                self.emit(EventKind::PortRemoved {
-                    port: port.name.clone(),
-                    switch: port.switch.clone(),
-                });
+            Step::AddPorts(ports) => {
+                let mut failed = None;
+                for port in ports {
+                    // The others are put back all the same.
+                    let added = Box::pin(self.carry(&Step::AddPort(port.clone()), warnings)).await;
+                    failed = failed.or(added.err());
+                }
+                failed.map_or(Ok(()), Err)?;
+            }
+            Step::RemovePorts(ports) => {
+                self.detach_all(ports, warnings).await;
+                for port in ports {
+                    self.emit(EventKind::PortRemoved {
+                        port: port.name.clone(),
+                        switch: port.switch.clone(),
+                    });
+                }
             }
             Step::AddMirror(mirror) => self.start_mirror(mirror),
             Step::RemoveMirror(mirror) => self.stop_mirror(mirror),

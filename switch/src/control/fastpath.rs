@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use vswitch_api::{Mac, Port, PortName, Switch};
 
-use super::Inner;
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
 use super::policy::switch_settings;
+use super::{Inner, View};
 use crate::datapath::{PortId, SwitchId, SwitchSetup};
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
@@ -168,6 +168,15 @@ impl Inner {
         self.datapath.adopt_floods(fast);
     }
 
+    /// Waits until no frame is forwarded any more by what was removed just now.
+    pub(super) fn settle_fastpath(&self) {
+        if self.fast.is_some() {
+            bpf::settle();
+        }
+    }
+}
+
+impl View {
     /// Brings up to date how many frames the queues of the shadows had no room for, which only the kernel counts: of one port or of all.
     pub(super) async fn read_overruns(&self, only: Option<&PortName>) {
         let shadows: HashMap<_, _> = self
@@ -190,13 +199,6 @@ impl Inner {
             if let Some(fast) = shadows.get(&link.name).and_then(|io| io.fast()) {
                 fast.note_dropped(link.tx_dropped);
             }
-        }
-    }
-
-    /// Waits until no frame is forwarded any more by what was removed just now.
-    pub(super) fn settle_fastpath(&self) {
-        if self.fast.is_some() {
-            bpf::settle();
         }
     }
 }

@@ -18,7 +18,7 @@ impl Control {
     /// # Errors
     /// NotFound: switch or port. Invalid: no unicast address. Conflict: the port is another switch's, the FDB is full.
     pub async fn fdb_add(&self, switch: &SwitchName, entry: FdbAdd) -> Result<Changes, ApiError> {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.begin_edit().await?;
         let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
         let port = port_mut(&mut inner.state.lab, &entry.port)?;
         let object = format!("FDB entry {}", entry.mac);
@@ -68,7 +68,7 @@ impl Control {
     /// # Errors
     /// NotFound: switch, port or entry.
     pub async fn fdb_remove(&self, switch: &SwitchName, select: FdbSelect) -> Result<Changes, ApiError> {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.begin_edit().await?;
         let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
         let datapath = Arc::clone(&inner.datapath);
         let done = if let Some(mac) = select.mac {

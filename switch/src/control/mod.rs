@@ -7,7 +7,8 @@
 //! carried out, and the lab stays what it was. At last the new lab is written to disk (`state`).
 //!
 //! A daemon that starts does the same with the lab on disk, adopting what is there; `watch` does it again for a port whose
-//! interface or namespace went away and came back. `view` answers questions; `capture` and `trace` show frames.
+//! interface or namespace went away and came back. `view` answers questions, from what was `published`; `capture` and `trace` show
+//! frames.
 
 mod attach;
 mod cable;
@@ -26,6 +27,7 @@ mod mirror;
 mod namespace;
 mod plan;
 mod policy;
+mod published;
 mod requests;
 mod splice;
 mod start;
@@ -40,11 +42,11 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
-use vswitch_api::view::PortState;
+use vswitch_api::view::{PortState, Progress};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
@@ -53,6 +55,8 @@ use crate::kernel::{NamedNamespaces, NetNs};
 pub use capture::Capture;
 pub use events::EventReader;
 use events::Events;
+pub use published::for_client;
+use published::{Held, Model, Pulse, View};
 use state::{InFlight, Journal, State, StateFile};
 
 /// Where things are, and how the datapath runs.
@@ -74,11 +78,13 @@ pub struct ControlConfig {
     pub fastpath: bool,
     /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
     pub big_tcp: bool,
+    /// Most entries of the FDBs of all switches together.
+    pub fdb_entries: u64,
 }
 
 /// The one that edits and answers. Its methods are the routes of the API.
 pub struct Control {
-    inner: Mutex<Inner>,
+    inner: Model,
     events: Arc<Events>,
     captures: std::sync::Mutex<capture::Captures>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -105,16 +111,27 @@ struct Inner {
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
     big_tcp: bool,
+    /// Most entries of the FDBs of all switches together.
+    fdb_entries: u64,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,
     events: Arc<Events>,
+    /// How far the edit under way came.
+    progress: Option<Progress>,
+    /// The lab is being brought back.
+    attaching: bool,
+    pulse: Arc<Pulse>,
+    /// Where a picture of all this is shown; none until there is one.
+    view: Option<Arc<ArcSwap<View>>>,
+    /// When that was done last, and how long it took.
+    published: (Instant, Duration),
 }
 
 /// A port of the lab as it is at the moment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LivePort {
     /// Its place in the datapath; none while it is missing.
     id: Option<PortId>,
@@ -139,7 +156,7 @@ struct LivePort {
 }
 
 /// Why a port is shut, and until when; none: until somebody opens it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shut {
     reason: String,
     until: Option<Instant>,
@@ -175,12 +192,28 @@ impl Control {
         self.events.subscribe()
     }
 
-    /// A sign of life: comes back when no edit hangs and every worker has answered.
+    /// What is known now. Questions are answered from it, so that they never wait for an edit.
+    fn view(&self) -> Arc<View> {
+        self.inner.view()
+    }
+
+    /// The model, for an edit.
     ///
     /// # Errors
-    /// None so far; the caller sets a time limit.
+    /// Whoever asked for the edit is gone.
+    async fn begin_edit(&self) -> Result<Held<'_>, ApiError> {
+        let held = self.inner.lock().await;
+        published::check_client()?;
+        Ok(held)
+    }
+
+    /// A sign of life: comes back when every worker has answered. An edit may take as long as it gets on.
+    ///
+    /// # Errors
+    /// An edit hangs. The caller sets a time limit for the workers.
     pub async fn ping(&self) -> Result<(), ApiError> {
-        let datapath = self.inner.lock().await.datapath.clone();
+        self.inner.check()?;
+        let datapath = self.view().datapath.clone();
         // Workers answer within a batch; this thread may wait that long, but not for a worker that hangs.
         let answer = tokio::task::spawn_blocking(move || datapath.quiesce());
         answer
@@ -188,8 +221,14 @@ impl Control {
             .map_err(|error| ApiError::new(vswitch_api::ErrorCode::Internal, "workers", error.to_string()))
     }
 
+    /// Makes edits under way end soon, and what they did undone: the daemon is about to stop.
+    pub fn stop_edits(&self) {
+        self.inner.stop();
+    }
+
     /// Stops, and leaves interfaces, addresses and namespaces in place for the next daemon.
     pub async fn shutdown(&self) {
+        self.stop_edits();
         for task in self
             .tasks
             .lock()
@@ -205,7 +244,7 @@ impl Control {
         }
         // Closed before the process ends, so that no frame is taken and lost on the way.
         let ids: Vec<_> = inner.ports.values_mut().filter_map(|port| port.id.take()).collect();
-        ids.into_iter().for_each(|id| inner.datapath.remove_port(id));
+        drop(inner.datapath.remove_ports(&ids));
         inner.leave_run_dir();
     }
 }

@@ -5,7 +5,21 @@ use vswitch_api::{ApiError, EventKind, NsName};
 
 use super::state::OwnedNamespace;
 use super::{Inner, text};
-use crate::kernel::{KernelError, NetNs};
+use crate::kernel::{KernelError, NamedNamespaces, NetNs};
+
+/// Whether there is a namespace of that name now.
+pub(super) fn is_present(named: &NamedNamespaces, name: &NsName) -> bool {
+    matches!(named.open(name), Ok(Some(_)))
+}
+
+/// The namespace of that name.
+pub(super) fn open(named: &NamedNamespaces, name: &NsName) -> Result<NetNs, ApiError> {
+    match named.open(name) {
+        Ok(Some(netns)) => Ok(netns),
+        Ok(None) => Err(text::no_namespace(name)),
+        Err(error) => Err(text::kernel(text::namespace(name), &error)),
+    }
+}
 
 impl Inner {
     /// A namespace that vswitch made was removed by somebody else. One of the same name that is made later is theirs.
@@ -26,7 +40,7 @@ impl Inner {
 
     /// Whether there is a namespace of that name now.
     pub(super) fn namespace_present(&self, name: &NsName) -> bool {
-        matches!(self.named.open(name), Ok(Some(_)))
+        is_present(&self.named, name)
     }
 
     /// Whether there is a namespace of that name now, and it is the one that vswitch made.
@@ -56,11 +70,7 @@ impl Inner {
 
     /// The namespace of that name.
     pub(super) fn open_namespace(&self, name: &NsName) -> Result<NetNs, ApiError> {
-        match self.named.open(name) {
-            Ok(Some(netns)) => Ok(netns),
-            Ok(None) => Err(text::no_namespace(name)),
-            Err(error) => Err(text::kernel(text::namespace(name), &error)),
-        }
+        open(&self.named, name)
     }
 
     /// Makes a namespace that is then vswitch's own.

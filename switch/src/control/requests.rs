@@ -21,7 +21,7 @@ impl Control {
         options: ChangeOptions,
         change: impl FnOnce(&Inner, &mut Lab) -> Result<(), ApiError>,
     ) -> Result<Changes, ApiError> {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.begin_edit().await?;
         let mut lab = inner.state.lab.clone();
         change(&inner, &mut lab)?;
         let interfaces = inner.interfaces_for_cables(&lab).await;
@@ -32,6 +32,7 @@ impl Control {
             // One of which it can't be told is not passed over in silence: the step that removes it says why it can't.
             |name: &_| inner.namespace_owned(name).unwrap_or(true),
         );
+        inner.check_fdbs(&lab)?;
         let steps = plan(&inner.state.lab, &lab, present, owned);
         let mut changes = Changes {
             done: Vec::new(),
@@ -418,6 +419,26 @@ impl Control {
 }
 
 impl Inner {
+    /// The memory of all FDBs together has a bound. What is so already stays.
+    fn check_fdbs(&self, lab: &Lab) -> Result<(), ApiError> {
+        let entries = |lab: &Lab| {
+            lab.switches
+                .iter()
+                .map(|switch| u64::from(switch.fdb_capacity))
+                .sum::<u64>()
+        };
+        let (before, after) = (entries(&self.state.lab), entries(lab));
+        if after <= before.max(self.fdb_entries) {
+            return Ok(());
+        }
+        let cause = format!(
+            "those of all switches would have {after} entries together, and {} are allowed",
+            self.fdb_entries
+        );
+        Err(text::conflict("FDB capacity", cause)
+            .hint("choose a smaller --fdb-capacity, or raise fdb_entries under [datapath] in vswitchd.toml"))
+    }
+
     /// Interfaces in the namespaces of cables that still have to get a name there.
     async fn interfaces_for_cables(&self, lab: &Lab) -> Interfaces {
         let mut interfaces = Interfaces::new();

@@ -7,13 +7,14 @@ use vswitch_api::acl::AclRule;
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::{
     AclRuleView, AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortAclView,
-    PortView, RouteView, Status, SwitchView,
+    PortState, PortView, RouteView, Status, SwitchView,
 };
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::ifname;
+use super::namespace::{is_present, open};
 use super::plan::namespaces;
-use super::{Control, Inner, text};
+use super::{Control, View, text};
 use crate::datapath::EntryKind;
 use crate::datapath::acl::Acl;
 use crate::kernel::{AddressScope, KernelError, Link};
@@ -25,7 +26,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn status(&self) -> Result<Status, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
@@ -33,6 +34,7 @@ impl Control {
             uptime_secs: self.started.elapsed().as_secs(),
             workers: inner.datapath.workers() as u32,
             limits: inner.limits.clone(),
+            progress: inner.progress.clone(),
         })
     }
 
@@ -41,7 +43,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn lab(&self) -> Result<Lab, ApiError> {
-        Ok(self.inner.lock().await.state.lab.clone())
+        Ok(self.view().state.lab.clone())
     }
 
     /// All switches.
@@ -49,7 +51,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn switches(&self) -> Result<Vec<SwitchView>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         Ok(inner
             .state
             .lab
@@ -64,7 +66,7 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn switch(&self, name: &SwitchName) -> Result<SwitchView, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         Ok(inner.switch_view(inner.find_switch(name)?))
     }
 
@@ -73,7 +75,7 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn fdb(&self, name: &SwitchName) -> Result<Vec<FdbEntry>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let id = *inner.switches.get(name).ok_or_else(|| text::no_switch(name))?;
         let names: BTreeMap<_, _> = inner
             .ports
@@ -118,11 +120,14 @@ impl Control {
     /// # Errors
     /// NotFound: the switch.
     pub async fn ports(&self, switch: Option<&SwitchName>) -> Result<Vec<PortView>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         if let Some(name) = switch {
             inner.find_switch(name)?;
         }
-        inner.read_overruns(None).await;
+        if inner.progress.is_none() {
+            // An edit keeps the kernel busy, which answers when it is done.
+            inner.read_overruns(None).await;
+        }
         let counts: BTreeMap<_, _> = inner
             .switches
             .iter()
@@ -144,9 +149,11 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-        inner.read_overruns(Some(name)).await;
+        if inner.progress.is_none() {
+            inner.read_overruns(Some(name)).await;
+        }
         let counts = inner
             .switches
             .get(&port.switch)
@@ -160,7 +167,7 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn acl(&self, name: &PortName) -> Result<PortAclView, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let snapshot = inner.datapath.snapshot();
         let id = inner.ports.get(name).and_then(|live| live.id);
@@ -184,7 +191,7 @@ impl Control {
     /// # Errors
     /// NotFound: the switch.
     pub async fn addresses(&self, switch: Option<&SwitchName>) -> Result<Vec<AddressView>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         if let Some(name) = switch {
             inner.find_switch(name)?;
         }
@@ -210,7 +217,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn namespaces(&self) -> Result<Vec<NamespaceSummary>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let mut names: Vec<NsName> = inner.named.list().iter().filter_map(|name| name.parse().ok()).collect();
         names.extend(namespaces(&inner.state.lab).into_iter().cloned());
         names.sort();
@@ -223,8 +230,8 @@ impl Control {
     /// # Errors
     /// NotFound; the kernel refused to tell.
     pub async fn namespace(&self, name: &NsName) -> Result<NamespaceView, ApiError> {
-        let inner = self.inner.lock().await;
-        let netns = inner.open_namespace(name)?;
+        let inner = self.view();
+        let netns = open(&inner.named, name)?;
         let summary = inner.namespace_summary(name.clone());
         let ports: BTreeMap<String, PortName> = inner
             .ports_in(name)
@@ -295,11 +302,11 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn cables(&self) -> Result<Vec<Cable>, ApiError> {
-        Ok(self.inner.lock().await.state.lab.cables.clone())
+        Ok(self.view().state.lab.cables.clone())
     }
 }
 
-impl Inner {
+impl View {
     fn find_switch(&self, name: &SwitchName) -> Result<&Switch, ApiError> {
         self.state
             .lab
@@ -338,7 +345,13 @@ impl Inner {
         let mut shown = port.clone();
         shown.ifname = Some(ifname(port));
         let Some(live) = self.ports.get(&port.name) else {
-            let reason = "it is in no datapath".to_owned();
+            if self.attaching {
+                return PortView {
+                    state: PortState::Attaching,
+                    ..missing_view(shown, None)
+                };
+            }
+            let reason = "it is in no datapath; a change under way makes or removes it".to_owned();
             return missing_view(shown, Some(reason));
         };
         let Some(id) = live.id else {
@@ -380,7 +393,7 @@ impl Inner {
     fn namespace_summary(&self, name: NsName) -> NamespaceSummary {
         NamespaceSummary {
             owned: self.state.namespaces.iter().any(|owned| owned.name == name),
-            present: self.namespace_present(&name),
+            present: is_present(&self.named, &name),
             ports: self.ports_in(&name).map(|port| port.name.clone()).collect(),
             name,
         }
@@ -390,7 +403,7 @@ impl Inner {
 fn missing_view(port: Port, reason: Option<String>) -> PortView {
     PortView {
         port,
-        state: vswitch_api::view::PortState::Missing,
+        state: PortState::Missing,
         reason,
         state_secs: 0,
         queues: 0,

@@ -64,10 +64,12 @@ async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
     while let Some(event) = links.recv().await {
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
-        match event {
-            MonitorEvent::Link(change) => inner.link_changed(&change).await,
-            MonitorEvent::Resync => inner.look_again().await,
-        }
+        apart(async {
+            match event {
+                MonitorEvent::Link(change) => inner.link_changed(&change).await,
+                MonitorEvent::Resync => inner.look_again().await,
+            }
+        });
     }
 }
 
@@ -76,21 +78,23 @@ async fn watch_namespaces(control: Weak<Control>, mut namespaces: BoxStream<'sta
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
         let in_namespace = |port: &Port, name: &str| port.namespace.as_ref().is_some_and(|own| own.as_str() == name);
-        match event {
-            NsEvent::Added(name) => {
-                inner.reattach_missing(|port| in_namespace(port, &name)).await;
-                inner.reattach_cables(&name).await;
-            }
-            // Also when the name stands for another namespace by now.
-            NsEvent::Removed(name) => {
-                if let Ok(name) = name.parse() {
-                    inner.forget_identity(&name);
+        apart(async {
+            match event {
+                NsEvent::Added(name) => {
+                    inner.reattach_missing(|port| in_namespace(port, &name)).await;
+                    inner.reattach_cables(&name).await;
                 }
-                inner
-                    .lose(|port| in_namespace(port, &name), "its namespace is gone")
-                    .await
+                // Also when the name stands for another namespace by now.
+                NsEvent::Removed(name) => {
+                    if let Ok(name) = name.parse() {
+                        inner.forget_identity(&name);
+                    }
+                    inner
+                        .lose(|port| in_namespace(port, &name), "its namespace is gone")
+                        .await
+                }
             }
-        }
+        });
     }
 }
 
@@ -102,9 +106,16 @@ async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
         ready.clear_ready();
         let (events, lost) = inner.datapath.take_events();
         inner.events.lose(lost);
-        for event in events {
-            inner.datapath_event(event).await;
-        }
+        // Nothing of the model is changed by a new station: a storm of them is no reason for new pictures.
+        let new_stations = events
+            .iter()
+            .all(|event| matches!(event, DatapathEvent::Learned { .. }));
+        let model = if new_stations { inner.unpublished() } else { &mut *inner };
+        apart(async {
+            for event in events {
+                model.datapath_event(event).await;
+            }
+        });
         drop(inner);
         // A storm of new stations is told in lots, not one by one.
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -118,7 +129,9 @@ async fn age(control: Weak<Control>) {
         tick.tick().await;
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
-        inner.open_due().await;
+        if inner.unpublished().is_one_due() {
+            apart(inner.open_due());
+        }
         for switch in &inner.state.lab.switches {
             let Some(id) = inner.switches.get(&switch.name) else {
                 continue;
@@ -132,6 +145,11 @@ async fn age(control: Weak<Control>) {
             }
         }
     }
+}
+
+/// Does what may wait for a worker, a disk or a thread, while other tasks go on elsewhere.
+fn apart<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 
 impl Inner {

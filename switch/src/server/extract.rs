@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use vswitch_api::error::{ApiError, ErrorCode};
 
 use super::error::Failure;
+use super::slots::Place;
+use crate::datapath::MAX_PORTS;
 
-/// Largest body of a request, in bytes. A lab of 2,000 ports has about 400 KB.
-pub(super) const MAX_BODY: usize = 1 << 20;
+/// Largest body of a request, in bytes: a lab of as many ports as the datapath takes, with 2 KB for each.
+pub(super) const MAX_BODY: usize = 2048 * MAX_PORTS;
+/// A body up to this length needs no leave.
+const SMALL_BODY: usize = 1 << 20;
+/// Longer bodies at a time: what is sent and not yet carried out must not fill the memory.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(4);
 /// How long the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -25,6 +32,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let place = request.extensions().get::<Place>().cloned();
+        let length = request.body().size_hint().upper();
+        let is_small = length.is_some_and(|length| length <= SMALL_BODY as u64);
+        // It is never closed.
+        let _leave = if is_small {
+            None
+        } else {
+            LARGE_BODIES.acquire().await.ok()
+        };
         let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
             let cause = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
             return Err(Failure::malformed(StatusCode::REQUEST_TIMEOUT, "request body", cause));
@@ -37,6 +53,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             ),
             status => Failure::malformed(status, "request body", rejection.body_text()),
         })?;
+        if let Some(place) = place {
+            place.begin();
+        }
         if body.is_empty() {
             return Err(invalid("request body", "it is empty").hint("send a JSON object; /v1/openapi.json says which"));
         }

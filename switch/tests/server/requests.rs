@@ -96,15 +96,15 @@ fn what_is_malformed_is_answered_by_an_error_that_helps() {
 }
 
 #[test]
-fn a_body_over_one_mebibyte_is_refused() {
+fn a_body_over_32_mebibytes_is_refused() {
     let daemon = Daemon::start();
-    let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(1 << 20));
+    let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(32 << 20));
     assert_invalid(
         &daemon.request("POST", "/v1/ports", &body),
         413,
-        &["larger than 1048576 bytes"],
+        &["larger than 33554432 bytes"],
     );
-    let just_fits = format!("{}{PORT}", " ".repeat((1 << 20) - PORT.len()));
+    let just_fits = format!("{}{PORT}", " ".repeat((32 << 20) - PORT.len()));
     assert_eq!(daemon.request("POST", "/v1/ports?dry_run", &just_fits).status, 200);
 }
 
