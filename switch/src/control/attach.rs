@@ -53,7 +53,7 @@ impl Inner {
         let ports = self.state.lab.ports.clone();
         let (devices, others): (Vec<_>, Vec<_>) = ports.into_iter().partition(|port| port.kind == PortKind::Device);
         for ports in others.chunks(2 * AT_ONCE) {
-            if self.pulse.is_stopping() {
+            if !self.goes_on() {
                 return;
             }
             let this = &*self;

@@ -37,7 +37,7 @@ impl Inner {
         };
         let wrong: Vec<_> = self.state.lab.ports.iter().filter_map(wrong).collect();
         for (port, big) in wrong {
-            if self.pulse.is_stopping() {
+            if !self.goes_on() {
                 return;
             }
             let set = gone_is_fine(self.set_frame_size(&port, big).await);

@@ -208,6 +208,13 @@ impl Inner {
         }
     }
 
+    /// To be asked between the parts of whatever takes long: a sign of life, and whether there is time for more. The daemon
+    /// that is about to stop leaves the rest to the next one.
+    pub(super) fn goes_on(&self) -> bool {
+        self.pulse.beat();
+        !self.pulse.is_stopping()
+    }
+
     /// The edit is over.
     pub(super) fn end_progress(&mut self) {
         self.progress = None;

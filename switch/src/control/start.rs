@@ -170,7 +170,7 @@ impl Inner {
         }
         self.publish();
         self.attach_all().await;
-        if self.pulse.is_stopping() {
+        if !self.goes_on() {
             // What the kernel carries of those that are not there yet is not to be given up.
             return Ok(());
         }

@@ -196,6 +196,9 @@ impl Inner {
     /// Events were lost: ports whose interface is gone are found out, and those that wait are tried again.
     async fn look_again(&mut self) {
         for port in self.state.lab.ports.clone() {
+            if !self.goes_on() {
+                return;
+            }
             let Some(index) = self.ports.get(&port.name).and_then(|live| live.inside) else {
                 continue;
             };
@@ -316,6 +319,9 @@ impl Inner {
             .cloned()
             .collect();
         for port in ports {
+            if !self.goes_on() {
+                return;
+            }
             match self.attach(&port, Adopt::Yes).await {
                 Ok(()) => {
                     tracing::info!(port = %port.name, "port {}: back", port.name);

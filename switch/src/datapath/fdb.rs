@@ -13,11 +13,13 @@
 mod counts;
 mod entry;
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Zeroable;
+use bytemuck::allocation::try_zeroed_slice_box;
 
 use super::PortId;
 use super::replica::Replica;
@@ -72,7 +74,10 @@ impl Fdb {
             .next_power_of_two()
             .max(WINDOW * 2);
         Self {
-            buckets: bytemuck::zeroed_slice_box(buckets),
+            // Without memory the daemon ends, and says so.
+            buckets: try_zeroed_slice_box(buckets).unwrap_or_else(|()| {
+                handle_alloc_error(Layout::array::<Bucket>(buckets).unwrap_or(Layout::new::<Bucket>()))
+            }),
             multiplier: RandomState::new().build_hasher().finish() | 1,
             capacity,
             len: AtomicU32::new(0),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use axum::extract::{DefaultBodyLimit, FromRef, Request};
+use axum::extract::{FromRef, Request};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -22,7 +22,7 @@ use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::view::Changes;
 
 use super::error::{Failure, Reply};
-use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches, trace};
+use super::{cables, capture, events, lab, metrics, mirrors, namespaces, ports, switches, trace};
 use crate::control::{Control, for_client};
 
 /// What the routes work with.
@@ -104,7 +104,6 @@ pub fn router(control: Arc<Control>, stopping: watch::Receiver<bool>) -> Router 
         .route("/v1/openapi.json", axum::routing::get(async move || Json(document)))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(extract::MAX_BODY))
         .layer(axum::middleware::from_fn(log))
         .with_state(Shared { control, stopping })
 }

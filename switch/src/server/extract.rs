@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use serde::de::DeserializeOwned;
@@ -16,12 +16,14 @@ use super::error::Failure;
 use super::slots::Place;
 use crate::datapath::MAX_PORTS;
 
-/// Largest body of a request, in bytes: a lab of as many ports as the datapath takes, with 2 KB for each.
-pub(super) const MAX_BODY: usize = 2048 * MAX_PORTS;
-/// A body up to this length needs no leave.
-const SMALL_BODY: usize = 1 << 20;
-/// Longer bodies at a time: what is sent and not yet carried out must not fill the memory.
+/// Largest body of a request, in bytes.
+const MAX_BODY: usize = 1 << 20;
+/// The same of a whole lab: of as many ports as the datapath takes, with 2 KB for each.
+const MAX_LAB: usize = 2048 * MAX_PORTS;
+/// Labs longer than [`MAX_BODY`] at a time: what is sent and not yet carried out must not fill the memory.
 static LARGE_BODIES: Semaphore = Semaphore::const_new(4);
+/// Route of a whole lab.
+const LAB: &str = "/v1/lab";
 /// How long the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -31,10 +33,12 @@ pub(super) struct Body<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        let limit = if request.uri().path() == LAB { MAX_LAB } else { MAX_BODY };
+        DefaultBodyLimit::max(limit).apply(&mut request);
         let place = request.extensions().get::<Place>().cloned();
         let length = request.body().size_hint().upper();
-        let is_small = length.is_some_and(|length| length <= SMALL_BODY as u64);
+        let is_small = limit == MAX_BODY || length.is_some_and(|length| length <= MAX_BODY as u64);
         // It is never closed.
         let _leave = if is_small {
             None
@@ -49,7 +53,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             StatusCode::PAYLOAD_TOO_LARGE => Failure::malformed(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request body",
-                format!("it is larger than {MAX_BODY} bytes"),
+                format!("it is larger than {limit} bytes"),
             ),
             status => Failure::malformed(status, "request body", rejection.body_text()),
         })?;

