@@ -1,5 +1,7 @@
 //! The files in `configs/` are what the daemon takes.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

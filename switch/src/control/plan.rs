@@ -9,6 +9,7 @@ use super::traffic;
 
 /// One step. Its inverse takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most steps of a long plan are the large one")]
 pub(super) enum Step {
     AddNamespace(NsName),
     RemoveNamespace(NsName),
