@@ -202,8 +202,9 @@ fn a_daemon_without_the_fast_path_removes_it_and_one_with_it_has_it_again() {
         pair.exchange(50);
         assert_eq!(sum(&lab, |c| c.rx_fastpath) > 0, on);
         assert_eq!(Path::new("/run/vswitch/bpf").exists(), on);
+        // Frames for the daemon come by them either way.
         let shadows = Place::daemons_own().run_ok("ip -br link").matches('~').count();
-        assert_eq!(shadows, if on { 2 } else { 0 });
+        assert_eq!(shadows, 2);
     }
 }
 

@@ -16,9 +16,10 @@ fn lab_with_device() -> Option<(Lab, [Station; 2])> {
     Some((lab, [stations.remove(0), device]))
 }
 
-/// Interfaces of the host that lead from a device to the daemon's namespace.
+/// Interfaces of the host that lead from a device to the daemon's namespace. (What stands beside a device without the fast path has
+/// the same name, but is a TAP device.)
 fn splices() -> usize {
-    run("ip -o link show")
+    run("ip -o link show type veth")
         .lines()
         .filter(|line| line.contains(": vs-"))
         .count()

@@ -76,17 +76,11 @@ fn big_tcp_crosses_a_trunk_whole() {
     for port in ["v1", "v2"] {
         wait_for("TCP frames above 64 KiB", || lab.port(port).big_tcp);
     }
-    for v6 in [false, true] {
-        for (from, to) in [(0, 1), (1, 0)] {
-            let pair = TcpPair::connect(&stations[from], &stations[to], v6);
-            let longest = longest(&pair, &stations[to]);
-            assert!(
-                longest > USUAL,
-                "IPv{}, from v{}: {longest}",
-                if v6 { 6 } else { 4 },
-                from + 1
-            );
-        }
+    for (from, to) in [(0, 1), (1, 0)] {
+        // Over IPv6 there is none.
+        let pair = TcpPair::connect(&stations[from], &stations[to], false);
+        let longest = longest(&pair, &stations[to]);
+        assert!(longest > USUAL, "from v{}: {longest}", from + 1);
     }
     // Those have another MTU than the sender.
     let small = Station::add_with(&lab, "small", PortKind::Veth, 9, "--mtu 1300 --vlan 10");

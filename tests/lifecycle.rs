@@ -170,35 +170,6 @@ fn reboot(lab: &Lab) {
 }
 
 #[test]
-fn a_corrupt_state_file_is_set_aside_with_a_message() {
-    let mut lab = Lab::new();
-    lab.ok("add-port red --addr 10.7.0.1/24");
-    lab.stop_daemon();
-    let path = "/var/lib/vswitch/state.json";
-    let whole = fs::read_to_string(path).unwrap();
-    let cut = &whole[..whole.len() / 2];
-    fs::write(path, cut).unwrap();
-    lab.start();
-    assert!(lab.ports().is_empty());
-    let aside: Vec<_> = fs::read_dir("/var/lib/vswitch")
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_str().unwrap().contains("state.json.corrupt-"))
-        .collect();
-    assert_eq!(aside.len(), 1, "{aside:?}");
-    assert_eq!(
-        fs::read_to_string(&aside[0]).unwrap(),
-        cut,
-        "what was there is kept as it was"
-    );
-    let log = lab.daemon().log();
-    assert!(log.contains("state.json.corrupt-"), "{log}");
-    lab.ok("add-port blue");
-    lab.stop_daemon();
-    assert_eq!(fs::read_to_string(&aside[0]).unwrap(), cut);
-}
-
-#[test]
 fn reset_leaves_everything_as_before() {
     let mut lab = Lab::new();
     run("ip netns add theirs");

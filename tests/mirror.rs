@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use vswitch_tests::api::mirror::MirrorView;
 use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, tagged};
-use vswitch_tests::{DEADLINE, Lab, Station, Wire, run, transfer, wait_for};
+use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
+use vswitch_tests::raw::RawSocket;
+use vswitch_tests::{DEADLINE, Lab, Place, Station, Wire, run, transfer, wait_for};
 
 const KINDS: [&str; 4] = ["veth", "tap", "device", "internal"];
 
@@ -216,4 +217,35 @@ fn what_can_not_be_mirrored_is_refused() {
     lab.ok("mirror add m --from red --to mon --if-not-exists");
     lab.ctl("mirror add n --from mon --to red")
         .failed(5, &["red", "copies only"]);
+}
+
+/// As with Open vSwitch (`tests/openvswitch.rs` compares). What docs/features.md says of it.
+#[test]
+fn a_copy_shows_its_vlan_by_the_settings_of_the_destination() {
+    for (options, shown) in [
+        ("", true),
+        ("--trunk 1", true),
+        ("--vlan 1", false),
+        ("--trunk 1 --native 1", false),
+    ] {
+        let lab = Lab::with_one_worker();
+        for port in ["a", "b"] {
+            lab.ok(&format!("add-port {port} --vlan 1"));
+        }
+        lab.ok(&format!("add-port probe {options}"));
+        lab.ok("mirror add m --from a --to probe");
+        let [sender, seen] = ["a", "probe"].map(|port| RawSocket::open(&Place::named(port), "eth0", false));
+        let frame = probe(Mac::BROADCAST, mac(1, 1), 1);
+        let copy = if shown {
+            tagged(&frame, VLAN_ETHERTYPE, 1)
+        } else {
+            frame.clone()
+        };
+        sender.send(&frame);
+        // The stacks greet each other meanwhile.
+        let end = Instant::now() + DEADLINE;
+        let copies = std::iter::from_fn(|| seen.recv(end)).map(|frame| frame.bytes);
+        let got = copies.into_iter().find(|bytes| probe_id(bytes) == Some(1));
+        assert_eq!(got, Some(copy), "{options}");
+    }
 }

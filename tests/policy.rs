@@ -86,6 +86,19 @@ fn a_limit_of_stations_floods_drops_or_shuts() {
     assert_eq!(lab.port("s").state, PortState::Up);
 }
 
+/// Guards F5: static stations are no part of a limit.
+#[test]
+fn static_stations_do_not_count_against_a_limit() {
+    let lab = Lab::with_one_worker();
+    let mut net = Observer::new(&lab, &[("a", "--mac-limit 1 --beyond-limit drop"), ("b", "")], &[None]);
+    lab.ok(&format!("fdb add {} a", mac(1, 9)));
+    let frame = probe(Mac::BROADCAST, mac(1, 1), 1);
+    net.check("a", &frame, &[("b", frame.clone())]);
+    net.check("a", &probe(Mac::BROADCAST, mac(1, 2), 2), &[]);
+    let by_hand = probe(Mac::BROADCAST, mac(1, 9), 3);
+    net.check("a", &by_hand, &[("b", by_hand.clone())]);
+}
+
 #[test]
 fn a_limit_of_stations_a_vlan() {
     let lab = Lab::with_one_worker();

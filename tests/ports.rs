@@ -246,3 +246,27 @@ fn apply_makes_the_lab_what_the_file_says() {
     assert_eq!(lab.ok("export"), exported);
     lab.ok("ns exec red -- ping -n -c 1 -W 10 10.7.0.2");
 }
+
+/// Of a veth whose other end has the same index the kernel takes the carrier for not urgent: it would show NO-CARRIER for up to a
+/// second. Each namespace counts by itself, and without care the first port of a lab is such a one.
+#[test]
+fn an_interface_never_has_the_index_of_its_other_end_and_is_up_when_it_was_added() {
+    let lab = Lab::new();
+    let check = |place: &Place| {
+        let link = || -> serde_json::Value {
+            let links: serde_json::Value = serde_json::from_str(&place.run_ok("ip -j link show eth0")).unwrap();
+            links[0].clone()
+        };
+        assert!(link()["link_index"].is_u64(), "{}", link());
+        assert_ne!(link()["ifindex"], link()["link_index"], "{}", link());
+        wait_for("its carrier", || link()["operstate"] == "UP");
+    };
+    for n in 0..6 {
+        lab.ok(&format!("add-port p{n}"));
+        check(&Place::named(&format!("p{n}")));
+    }
+    lab.ok("cable left right");
+    for end in ["left", "right"] {
+        check(&Place::named(end));
+    }
+}

@@ -123,13 +123,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let known = [2, 0, 0, 0, 0, 9];
     if datapath
-        .fdb_add_static(switch, 0, vswitch_api::Mac(known), ports[1])
+        .fdb_add_static(switch, 0, vswitch_api::Mac(known), ports[1].id)
         .is_err()
     {
         return Err("the FDB has no room".into());
     }
     let snapshot = datapath.snapshot();
-    let port = snapshot.port(ports[0]).ok_or("the port is gone")?;
+    let port = snapshot.find(ports[0]).ok_or("the port is gone")?;
     let mut lists = OutputLists::default();
     lists.resize(ports.len());
     let mut criterion = Criterion::default().configure_from_args();
@@ -159,7 +159,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 black_box((port, list));
             });
         };
-        let mut add = |n: u32| datapath.fdb_add_static(switch, 0, vswitch_api::Mac(station(n)), ports[1]);
+        let mut add = |n: u32| datapath.fdb_add_static(switch, 0, vswitch_api::Mac(station(n)), ports[1].id);
         compare_stations(&mut pass, &mut add)?;
     }
     Ok(())

@@ -157,11 +157,11 @@ pub fn run(case: &Case) -> Result<()> {
         })?);
     }
     for vlan in [0, VLAN] {
-        let added = datapath.fdb_add_static(switch, vlan, vswitch_api::Mac(KNOWN), ports[1]);
+        let added = datapath.fdb_add_static(switch, vlan, vswitch_api::Mac(KNOWN), ports[1].id);
         added.map_err(|_| anyhow!("the FDB has no room"))?;
     }
     let snapshot = datapath.snapshot();
-    let port = snapshot.port(ports[0]).context("the port is gone")?;
+    let port = snapshot.find(ports[0]).context("the port is gone")?;
     let mut lists = OutputLists::default();
     lists.resize(ports.len());
     let mut batch = Batch::new();

@@ -69,8 +69,8 @@ fn namespace() -> Value {
 
 fn fdb() -> Value {
     json!([
-        {"mac": "02:76:73:00:00:01", "port": "red", "age_secs": 75, "static": false},
-        {"mac": "02:00:00:00:00:09", "port": "blue", "static": true}
+        {"switch": "main", "mac": "02:76:73:00:00:01", "port": "red", "age_secs": 75, "static": false},
+        {"switch": "main", "mac": "02:00:00:00:00:09", "port": "blue", "static": true}
     ])
 }
 
@@ -81,7 +81,7 @@ fn daemon() -> Daemon {
         .json("GET /v1/switches/main/fdb", fdb())
         .json(
             "GET /v1/switches/lab/fdb",
-            json!([{"mac": "02:00:00:00:00:0a", "port": "x", "age_secs": 3, "static": false}]),
+            json!([{"switch": "lab", "mac": "02:00:00:00:00:0a", "port": "x", "age_secs": 3, "static": false}]),
         )
         .json("GET /v1/ports", json!([blue(), red()]))
         .json("GET /v1/ports/red", red())
@@ -216,8 +216,8 @@ main    red   192.168.15.1/24
     prints(
         "cable list",
         "\
-END A     ADDRESSES    END B  ADDRESSES
-red/eth1  10.1.0.1/30  blue   -
+END A     ADDRESSES    END B  ADDRESSES   MTU
+red/eth1  10.1.0.1/30  blue   -          1500
 ",
     );
 }

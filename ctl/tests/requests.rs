@@ -89,6 +89,47 @@ fn ports_are_removed_and_set() {
     );
 }
 
+/// They were read, changed and written back as a whole, so that two at once lost one.
+#[test]
+fn rules_and_flags_are_changed_one_by_one() {
+    asks(
+        "acl add red in --at 2 deny udp to any port 53",
+        "POST",
+        "/v1/ports/red/acl",
+        json!({"direction": "in", "at": 2, "rule": "deny udp to any port 53"}),
+    );
+    asks(
+        "acl del red out 1",
+        "DELETE",
+        "/v1/ports/red/acl?direction=out&at=1",
+        Value::Null,
+    );
+    asks("acl clear red", "DELETE", "/v1/ports/red/acl", Value::Null);
+    asks(
+        "set port red --locked on --mac-limit 0 --flood multicast --pin-mac own --pin-ip any --vlan 10",
+        "PATCH",
+        "/v1/ports/red",
+        json!({
+            "learning": {"locked": true, "limit": null},
+            "flooding": {"unknown_unicast": false, "multicast": true, "broadcast": false},
+            "pin": {"mac": "own", "ip": null},
+            "vlan": {"access": 10}
+        }),
+    );
+    asks(
+        "set port red --trunk 10,20",
+        "PATCH",
+        "/v1/ports/red",
+        json!({"vlan": {"trunk": {"allowed": "10,20", "native": null, "tag": null}}}),
+    );
+    asks(
+        "set switch main --vlan-limit 0 --loop-guard off",
+        "PATCH",
+        "/v1/switches/main",
+        json!({"vlan_limit": null, "loop_guard": false}),
+    );
+}
+
 #[test]
 fn switches_are_added_set_and_removed() {
     asks(
@@ -196,6 +237,12 @@ fn a_default_route_is_of_the_family_of_its_next_hop() {
         routes,
         json!({"to": "::/0", "via": "fd00::9"}),
     );
+    asks(
+        "route add red default --via 169.254.1.1 --onlink",
+        "POST",
+        routes,
+        json!({"to": "0.0.0.0/0", "via": "169.254.1.1", "onlink": true}),
+    );
     asks("route add red default", "POST", routes, json!({"to": "0.0.0.0/0"}));
     asks("route add red 10.9.0.7", "POST", routes, json!({"to": "10.9.0.7/32"}));
     asks(
@@ -222,6 +269,22 @@ fn a_cable_can_be_added_in_short() {
     asks(&format!("cable {ends}"), "POST", "/v1/cables", cable.clone());
     asks(&format!("cable add {ends}"), "POST", "/v1/cables", cable);
     asks("cable del red blue", "DELETE", "/v1/cables/red/blue", Value::Null);
+    asks(
+        "cable del red blue --name-a wan0",
+        "DELETE",
+        "/v1/cables/red/blue?ifname_a=wan0",
+        Value::Null,
+    );
+    asks(
+        "cable red blue --mtu 9000 --route-a default,fd00::2 --route-a 10.9.0.0/16 --route-b 10.8.0.0/16,10.1.0.1",
+        "POST",
+        "/v1/cables",
+        json!({
+            "a": {"namespace": "red", "routes": [{"to": "::/0", "via": "fd00::2"}, {"to": "10.9.0.0/16"}]},
+            "b": {"namespace": "blue", "routes": [{"to": "10.8.0.0/16", "via": "10.1.0.1"}]},
+            "mtu": 9000
+        }),
+    );
 }
 
 #[test]

@@ -52,10 +52,11 @@ static __always_inline int slot_of(const struct place *place, __u64 mac)
 
 /* By the short way if the frame is for the interface itself: what goes there counts as addressed to the host,
  * so any other frame takes the long one, on which the kernel looks at its address. Behind a near end that has a
- * group address for its station is no host but a device, which sends all alike. */
+ * group address for its station is no host but a device, which sends all alike. The short way passes by a program
+ * of XDP (native) at the station's interface. */
 static __always_inline int deliver(const struct port *port, __u64 dst)
 {
-	if (dst == address(port->mac) || port->mac[0] & 1)
+	if (!(port->rules & LONG_WAY) && (dst == address(port->mac) || port->mac[0] & 1))
 		return bpf_redirect_peer(port->near, 0);
 	return bpf_redirect(port->near, 0);
 }
@@ -88,6 +89,7 @@ int from_station(struct __sk_buff *skb)
 	struct port *in = in_slot ? bpf_map_lookup_elem(&ports, in_slot) : 0;
 	struct place *from, *to = 0;
 	struct counters *count;
+	__u32 rules, out_rules;
 	enum form now, then;
 	struct port *out;
 	__u64 src, dst;
@@ -96,9 +98,10 @@ int from_station(struct __sk_buff *skb)
 
 	if (!in)
 		return TC_ACT_SHOT;
-	if ((void *)(eth + 1) > (void *)(long)skb->data_end || !(in->flags & DIRECT))
+	rules = rules_of(in);
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end || !(rules & DIRECT))
 		goto daemon;
-	vlan = classify(skb, in, *in_slot, eth->h_proto);
+	vlan = classify(skb, rules, *in_slot, eth->h_proto);
 	if (vlan == NO_VLAN)
 		goto daemon;
 	src = address(eth->h_source);
@@ -126,10 +129,11 @@ int from_station(struct __sk_buff *skb)
 		goto daemon;
 	out_slot = slot;
 	out = bpf_map_lookup_elem(&ports, &out_slot);
-	if (!out || !(out->flags & DIRECT) || !same_net(out, in))
+	out_rules = out ? rules_of(out) : 0;
+	if (!out || !(out_rules & DIRECT) || !same_net(out, in))
 		goto daemon;
 	now = form_now(skb, vlan);
-	then = form_at(out, out_slot, vlan);
+	then = form_at(out_rules, out_slot, vlan);
 	/* The daemon says in its counters why a frame that is too long for the port, or of a VLAN that it is not in, is dropped. */
 	if (then == NOT_AT_ALL || !fits(skb, out->near))
 		goto daemon;

@@ -47,13 +47,14 @@ static __always_inline int within_rate(struct counters *count, __u32 now)
 __noinline int form_wanted(struct __sk_buff *skb, __u32 slot, __u32 in_slot, __u32 vlan)
 {
 	struct port *out = bpf_map_lookup_elem(&ports, &slot);
+	__u32 rules = out ? rules_of(out) : 0;
 	enum form form;
 
-	if (!out || !(out->flags & DIRECT))
+	if (!out || !(rules & DIRECT))
 		return DAEMONS;
 	if (slot == in_slot)
 		return 0;
-	form = form_at(out, slot, vlan);
+	form = form_at(rules, slot, vlan);
 	if (form == NOT_AT_ALL)
 		return 0;
 	return fits(skb, out->near) ? 1 << form : DAEMONS;
@@ -82,7 +83,7 @@ __noinline __u32 copy_to(struct __sk_buff *skb, __u32 slot, __u32 in_slot, __u32
 {
 	struct port *out = bpf_map_lookup_elem(&ports, &slot);
 
-	if (!out || slot == in_slot || form_at(out, slot, vlan) != form)
+	if (!out || slot == in_slot || form_at(rules_of(out), slot, vlan) != form)
 		return 0;
 	count_sent(slot, length(skb));
 	bpf_clone_redirect(skb, out->near, 0);

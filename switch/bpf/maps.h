@@ -13,18 +13,22 @@
 /* Most ports of a switch whose floods the programs send. */
 #define MAX_FLOOD 64
 
-/* port.flags: frames from and to the port may be forwarded here. */
-#define DIRECT 1
+/* port.rules, upper half: frames from and to the port may be forwarded here. */
+#define DIRECT (1 << 16)
 /* The switch does not tell VLANs apart: tags are payload. All of the following is about those that do. */
-#define PAYLOAD_TAGS 2
+#define PAYLOAD_TAGS (2 << 16)
 /* Frames without a tag, or with one that tells the priority only, may come in: they are of the native VLAN. */
-#define ACCEPT_UNTAGGED 4
+#define ACCEPT_UNTAGGED (4 << 16)
 /* Frames with a customer tag may come in. */
-#define ACCEPT_TAGGED 8
+#define ACCEPT_TAGGED (8 << 16)
 /* The port is in VLANs besides the native one, whose frames have a customer tag there: in those of `members`. */
-#define TRUNK 16
+#define TRUNK (16 << 16)
 /* In all VLANs. */
-#define EVERY_VLAN 32
+#define EVERY_VLAN (32 << 16)
+/* (On any switch.) What goes to the station takes the long way: deliver(). */
+#define LONG_WAY (64 << 16)
+/* Lower half: the native VLAN: 0 is that of frames in none; NO_VLAN: there is none. */
+#define NATIVE(rules) ((__u16)(rules))
 
 struct station {
 	__u64 net[2]; /* name of the switch */
@@ -40,15 +44,15 @@ struct place {
 	__u32 unused;
 };
 
-/* All but DIRECT changes only while the port is not DIRECT. */
+/* All but DIRECT and LONG_WAY changes only while the port is not DIRECT. */
 struct port {
 	__u64 net[2];
 	__u32 near;
 	__u32 shadow;
 	__u8 mac[ETH_ALEN]; /* of the station's interface */
-	__u16 flags;
-	__u16 vlan; /* native VLAN: 0 is that of frames in none; NO_VLAN: there is none */
-	__u16 unused[3];
+	__u16 unused;
+	__u32 rules; /* to be read by rules_of() */
+	__u32 unused2;
 };
 
 struct vlans {
@@ -122,6 +126,12 @@ struct {
 	__type(key, __u32);
 	__type(value, struct counters);
 } counts SEC(".maps");
+
+/* All at once, so that they are of one time: while the daemon changes them, either DIRECT is not set, or DIRECT is all that changes. */
+static __always_inline __u32 rules_of(const struct port *port)
+{
+	return *(const volatile __u32 *)&port->rules;
+}
 
 static __always_inline int same_net(const struct port *a, const struct port *b)
 {

@@ -27,38 +27,35 @@ static __always_inline int is_tag(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
-/* Whether a TRUNK is in a VLAN besides its native one. (A function of its own, as are others that are not static: the verifier
+/* Whether a TRUNK that is not in EVERY_VLAN is in one besides its native one. (A function of its own, as are others that are not static: the verifier
  * goes through it once, and not on each way that leads to it.) */
 __noinline int is_member(__u32 slot, __u32 vlan)
 {
-	struct port *port = bpf_map_lookup_elem(&ports, &slot);
+	struct vlans *vlans = bpf_map_lookup_elem(&members, &slot);
 	__u32 word = vlan / 64;
-	struct vlans *vlans;
 
-	if (!port || vlan == 0 || vlan >= VLAN_RESERVED)
-		return 0;
-	if (port->flags & EVERY_VLAN)
-		return 1;
-	vlans = bpf_map_lookup_elem(&members, &slot);
 	/* The verifier does not see what the compiler does: that it is less than 64. */
 	asm volatile("" : "+r"(word));
 	return vlans && word < 64 && vlans->words[word] >> (vlan & 63) & 1;
 }
 
-static __always_inline enum form form_at(const struct port *out, __u32 slot, __u16 vlan)
+/* Form in which a frame of this VLAN leaves the port of this slot, which has these rules. */
+static __always_inline enum form form_at(__u32 rules, __u32 slot, __u16 vlan)
 {
-	if (out->vlan == vlan)
+	if (NATIVE(rules) == vlan)
 		return BARE;
-	return out->flags & TRUNK && is_member(slot, vlan) ? TAGGED : NOT_AT_ALL;
+	if (!(rules & TRUNK) || vlan == 0 || vlan >= VLAN_RESERVED)
+		return NOT_AT_ALL;
+	return rules & EVERY_VLAN || is_member(slot, vlan) ? TAGGED : NOT_AT_ALL;
 }
 
-/* VLAN of a frame that came in; `inner`: the EtherType behind the tag beside it. */
-static __always_inline __u16 classify(struct __sk_buff *skb, const struct port *in, __u32 slot, __be16 inner)
+/* VLAN of a frame that came in at a port with these rules; `inner`: the EtherType behind the tag beside it. */
+static __always_inline __u16 classify(struct __sk_buff *skb, __u32 rules, __u32 slot, __be16 inner)
 {
 	__u16 id;
 
-	if (in->flags & PAYLOAD_TAGS)
-		return in->vlan;
+	if (rules & PAYLOAD_TAGS)
+		return NATIVE(rules);
 	/* One tag at most, for a customer's VLAN: whatever else there is, the daemon knows. A frame with less than two bytes behind
 	 * a tag in its place, as the daemon sends it, no kernel takes in; beside the frame it would. */
 	if (is_tag(inner) || skb->len < ETH_HLEN + 2)
@@ -68,15 +65,15 @@ static __always_inline __u16 classify(struct __sk_buff *skb, const struct port *
 			return NO_VLAN;
 		id = skb->vlan_tci & VLAN_ID;
 		if (id != 0) {
-			if (!(in->flags & ACCEPT_TAGGED) || form_at(in, slot, id) == NOT_AT_ALL)
+			if (!(rules & ACCEPT_TAGGED) || form_at(rules, slot, id) == NOT_AT_ALL)
 				return NO_VLAN;
 			return id;
 		}
 		/* A tunnel's frames are never looked into. */
-		if (!(in->flags & ACCEPT_TAGGED))
+		if (!(rules & ACCEPT_TAGGED))
 			return NO_VLAN;
 	}
-	return in->flags & ACCEPT_UNTAGGED ? in->vlan : NO_VLAN;
+	return rules & ACCEPT_UNTAGGED ? NATIVE(rules) : NO_VLAN;
 }
 
 /* Form in which a frame of this VLAN is now; NOT_AT_ALL: in neither, as its tag tells the priority only. */

@@ -42,6 +42,12 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
+    /// Begin with an empty lab if the state file can't be used, and keep the file under another name
+    ///
+    /// Without it the daemon does not start then, and what the kernel carries goes on. A state file that can be used is used.
+    #[arg(long)]
+    pub recover: bool,
+
     /// Check the configuration, print OK or what is wrong, and exit
     #[arg(long)]
     pub check_config: bool,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::strict;
 
 use crate::args::Args;
 use crate::logging;
@@ -201,7 +202,9 @@ impl Config {
     /// # Errors
     /// `Invalid` with file, line and key.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ApiError> {
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let read = toml::Deserializer::parse(text)
+            .and_then(|from| strict::from_deserializer(from).map_err(|error| error.into_inner()));
+        let config: Self = read.map_err(|error: toml::de::Error| {
             // Only the first line: the rest repeats the text of the file with a marker under it.
             let message = error.message().lines().next().unwrap_or_default();
             at(path, text, error.span(), message)
@@ -372,6 +375,13 @@ mod tests {
         // Equal values could still come from a default, so compare the keys too.
         let sample: toml::Table = toml::from_str(&text).unwrap();
         assert_eq!(sample, toml::Table::try_from(default).unwrap());
+    }
+
+    /// serde takes an array for a struct.
+    #[test]
+    fn a_list_is_no_table() {
+        let text = error("log = [\"debug\"]\n");
+        assert!(text.contains("expected an object"), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod fastpath;
+mod files;
 pub mod filter;
 pub mod frame;
 pub mod kernel;

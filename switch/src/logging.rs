@@ -110,6 +110,20 @@ fn stderr_is_journal() -> bool {
     nix::sys::stat::fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
+/// An error that comes again and again, told once until it is another one.
+#[derive(Debug, Default)]
+pub struct Repeated(Option<String>);
+
+impl Repeated {
+    /// Logs it unless it is the one from before.
+    pub fn error(&mut self, text: String) {
+        if self.0.as_ref() != Some(&text) {
+            tracing::error!("{text}");
+            self.0 = Some(text);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

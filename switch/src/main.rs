@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
@@ -12,12 +13,14 @@ use tokio::task::JoinError;
 use vswitch::args::Args;
 use vswitch::config::Config;
 use vswitch::control::{Control, ControlConfig};
-use vswitch::logging::{self, LogHandle};
+use vswitch::logging::{self, LogHandle, Repeated};
 use vswitch::server::{self, ControlSocket, RunLock};
 use vswitch_api::error::{ApiError, ErrorCode};
 
 /// Threads for requests, netlink and timers. Frames have their own.
 const CONTROL_THREADS: usize = 4;
+/// How often it is seen to that the lock is where a second daemon looks for it.
+const LOCK_TICK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(end));
@@ -46,19 +49,19 @@ fn start(args: &Args) -> Result<(), ApiError> {
     }
     let log = logging::init(&config.log)?;
     check_rights()?;
-    let lock = RunLock::take(&config.daemon.run_dir)?;
+    let mut lock = RunLock::take(&config.daemon.run_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
         .map_err(|error| ApiError::new(ErrorCode::Internal, "control threads", error.to_string()))?;
-    let result = runtime.block_on(run(args, config, &log));
+    let result = runtime.block_on(run(args, config, &log, &mut lock));
     drop(lock);
     result
 }
 
-async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiError> {
+async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -> Result<(), ApiError> {
     let signals = |kind| signal(kind).map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()));
     // Before anything is made, so that a signal during the start is not lost.
     let mut terminate = signals(SignalKind::terminate())?;
@@ -70,6 +73,8 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         .thread_unblock()
         .map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()))?;
 
+    // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
+    let socket = ControlSocket::bind(&config.daemon)?;
     let (control, mut coming_back) = Control::begin(ControlConfig {
         run_dir: config.daemon.run_dir.clone(),
         state_dir: config.daemon.state_dir.clone(),
@@ -80,15 +85,9 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
         fastpath: config.datapath.fastpath,
         big_tcp: config.datapath.big_tcp,
         fdb_entries: config.datapath.fdb_entries,
+        recover: args.recover,
     })
     .await?;
-    let socket = match ControlSocket::bind(&config.daemon) {
-        Ok(socket) => socket,
-        Err(error) => {
-            control.shutdown().await;
-            return Err(error);
-        }
-    };
     tracing::info!(
         "vswitchd {} listens on {}",
         env!("CARGO_PKG_VERSION"),
@@ -103,16 +102,19 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
     });
     let mut all_back = false;
     let mut result = Ok(());
+    let mut failure = Repeated::default();
+    let mut lock_tick = tokio::time::interval(LOCK_TICK);
     let stop = async {
         loop {
             tokio::select! {
+                _ = lock_tick.tick() => keep(lock, &mut failure),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => reload(args, &config, log),
                 back = &mut coming_back, if !all_back => {
                     all_back = true;
                     let failed = |error: JoinError| ApiError::new(ErrorCode::Internal, "start", error.to_string());
-                    result = back.map_err(failed).flatten();
+                    result = back.map_err(failed);
                     if result.is_err() {
                         break;
                     }
@@ -130,6 +132,17 @@ async fn run(args: &Args, config: Config, log: &LogHandle) -> Result<(), ApiErro
     watchdog.abort();
     left_out.abort();
     result
+}
+
+/// Takes the lock again if somebody removed its file.
+fn keep(lock: &mut RunLock, failure: &mut Repeated) {
+    match lock.put_back() {
+        None => {}
+        Some(Ok(())) => tracing::warn!("the lock of the run directory was gone and is back"),
+        Some(Err(error)) => failure.error(format!(
+            "the lock of the run directory is gone and can't be taken again: {error}"
+        )),
+    }
 }
 
 /// Without this right nothing works at all, and the error of the first step that needs it would not say so.

@@ -1,4 +1,4 @@
-//! Makes the n-th kernel step of the daemon fail.
+//! Makes the n-th kernel step of the daemon fail, or be its last.
 //!
 //! The daemon gets a seccomp filter (seccomp(2), SECCOMP_RET_USER_NOTIF) that asks this process about each of the
 //! system calls by which it changes the kernel. Here they are counted over all its threads and let pass, except one.
@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::daemon::Daemon;
 
@@ -30,6 +32,26 @@ const STEPS: [(libc::c_long, &str); 10] = [
     (libc::SYS_setsockopt, "setsockopt"),
     (libc::SYS_sendto, "sendto"),
 ];
+/// Besides these: system calls between which a daemon that is killed may leave something half-done.
+const MORE_STEPS: [(libc::c_long, &str); 6] = [
+    (libc::SYS_umount2, "umount2"),
+    (libc::SYS_bpf, "bpf"),
+    (libc::SYS_unlinkat, "unlinkat"),
+    (libc::SYS_mkdirat, "mkdirat"),
+    (libc::SYS_linkat, "linkat"),
+    (libc::SYS_renameat2, "renameat2"),
+];
+/// The older ones, which some machines have.
+#[cfg(target_arch = "x86_64")]
+const OLD_STEPS: &[(libc::c_long, &str)] = &[
+    (libc::SYS_unlink, "unlink"),
+    (libc::SYS_rename, "rename"),
+    (libc::SYS_mkdir, "mkdir"),
+    (libc::SYS_rmdir, "rmdir"),
+    (libc::SYS_link, "link"),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_STEPS: &[(libc::c_long, &str)] = &[(libc::SYS_renameat, "renameat")];
 /// Where the filter's descriptor lies in the daemon, until it is taken from there.
 const LISTENER: RawFd = 900;
 /// `sizeof(struct sockaddr_nl)`: by this a message to the kernel is told from an answer on the control socket.
@@ -44,12 +66,39 @@ nix::ioctl_readwrite! {
     respond, b'!', 1, libc::seccomp_notif_resp
 }
 
+/// What becomes of the n-th step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Deed {
+    #[default]
+    Fail,
+    /// The daemon is killed before it is carried out.
+    Kill,
+}
+
 /// What is to fail, and what did.
 #[derive(Default)]
 struct Plan {
     armed: bool,
+    deed: Deed,
     steps_until_failure: u32,
     failed: Option<String>,
+    daemon: u32,
+}
+
+/// Whether something of this call may outlive the process. To be killed before one that only reads, or makes what ends with the
+/// process, is the same as to be killed before the next that does more.
+fn leaves_something(call: libc::c_long, args: &[u64; 6]) -> bool {
+    match call {
+        libc::SYS_openat => args[2] as i32 & libc::O_CREAT != 0,
+        // linux/bpf.h: BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM, BPF_OBJ_PIN, BPF_LINK_CREATE, BPF_LINK_UPDATE
+        libc::SYS_bpf => matches!(args[0], 2 | 3 | 6 | 28 | 29),
+        libc::SYS_socket | libc::SYS_bind | libc::SYS_setsockopt | libc::SYS_setns | libc::SYS_unshare => false,
+        _ => true,
+    }
+}
+
+fn all_steps() -> impl Iterator<Item = &'static (libc::c_long, &'static str)> {
+    STEPS.iter().chain(&MORE_STEPS).chain(OLD_STEPS)
 }
 
 /// The hand on the daemon's system calls.
@@ -68,15 +117,29 @@ impl Faults {
     pub fn watch(&self, daemon: &Daemon) {
         let listener = take_listener(daemon.pid()).unwrap();
         let plan = self.clone();
+        plan.0.lock().unwrap().daemon = daemon.pid();
         thread::spawn(move || plan.answer(&listener));
     }
 
     /// The n-th step from now on fails, counted from 1.
     pub fn fail_step(&self, n: u32) {
-        *self.0.lock().unwrap() = Plan {
+        self.arm(Deed::Fail, n);
+    }
+
+    /// Before the n-th step from now on, counted from 1, the daemon is killed. What counts is each call of which something may outlive
+    /// the process.
+    pub fn kill_at(&self, n: u32) {
+        self.arm(Deed::Kill, n);
+    }
+
+    fn arm(&self, deed: Deed, n: u32) {
+        let mut plan = self.0.lock().unwrap();
+        *plan = Plan {
             armed: true,
+            deed,
             steps_until_failure: n,
             failed: None,
+            daemon: plan.daemon,
         };
     }
 
@@ -119,16 +182,25 @@ impl Faults {
         let call = libc::c_long::from(notice.data.nr);
         let to_kernel = call != libc::SYS_sendto || notice.data.args[5] == SOCKADDR_NL;
         let mut plan = self.0.lock().unwrap();
-        if !plan.armed || plan.failed.is_some() || !to_kernel {
+        let counts = match plan.deed {
+            Deed::Fail => STEPS.iter().any(|(nr, _)| *nr == call),
+            Deed::Kill => leaves_something(call, &notice.data.args),
+        };
+        if !plan.armed || plan.failed.is_some() || !to_kernel || !counts {
             return None;
         }
         plan.steps_until_failure -= 1;
         if plan.steps_until_failure > 0 {
             return None;
         }
-        let name = STEPS.iter().find(|(nr, _)| *nr == call).map_or("?", |(_, name)| name);
+        let name = all_steps().find(|(nr, _)| *nr == call).map_or("?", |(_, name)| name);
         let thread = fs::read_to_string(format!("/proc/{}/comm", notice.pid)).unwrap_or_default();
         plan.failed = Some(format!("{name} of thread {}", thread.trim()));
+        if plan.deed == Deed::Kill {
+            // The call waits for its answer, and is not carried out when its process is killed meanwhile.
+            let _ = kill(Pid::from_raw(plan.daemon as i32), Signal::SIGKILL);
+            return Some(libc::EINTR);
+        }
         Some(libc::ENOMEM)
     }
 }
@@ -139,12 +211,13 @@ fn install_filter() -> io::Result<()> {
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     // Load the number of the call (the first field of seccomp_data); if it is one of ours jump to the last line.
-    let mut program = [op(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF); STEPS.len() + 3];
+    const COUNT: usize = STEPS.len() + MORE_STEPS.len() + OLD_STEPS.len();
+    let mut program = [op(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF); COUNT + 3];
     program[0] = op(LOAD_NR, 0, 0, 0);
-    for (i, (nr, _)) in STEPS.iter().enumerate() {
-        program[i + 1] = op(JUMP_IF_EQUAL, (STEPS.len() - i) as u8, 0, *nr as u32);
+    for (i, (nr, _)) in all_steps().enumerate() {
+        program[i + 1] = op(JUMP_IF_EQUAL, (COUNT - i) as u8, 0, *nr as u32);
     }
-    program[STEPS.len() + 1] = op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW);
+    program[COUNT + 1] = op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW);
     let program = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),

@@ -54,10 +54,16 @@ fn read_answer(mut stream: UnixStream) -> Option<Response> {
 /// One request with a body.
 #[track_caller]
 pub fn request(method: &str, path: &str, body: &str) -> Response {
+    request_with(method, path, &["Content-Type: application/json"], body)
+}
+
+/// The same with fields of the head.
+#[track_caller]
+pub fn request_with(method: &str, path: &str, fields: &[&str], body: &str) -> Response {
     let length = body.len();
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let text = format!(
-        "{method} {path} HTTP/1.1\r\nHost: vswitch\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: vswitch\r\nConnection: close\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
     );
     let mut stream = connect();
     let _ = stream.write_all(text.as_bytes());

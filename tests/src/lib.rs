@@ -8,7 +8,8 @@
 //! * [`netns`]: running code and commands inside a namespace
 //! * [`fastpath`]: labs for what the kernel forwards by itself
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
-//! * [`trunk`]: stations that speak TCP over a trunk port
+//! * [`trunk`]: stations whose frames have tags
+//! * [`bpf`]: programs at the interfaces of stations
 //! * [`raw`], [`frame`], [`wire`]: frames in and out as they are, seen at every port
 //! * [`random`]: frames of all sorts, the same for the same seed
 //! * [`observer`]: the same on a switch that does not let everything pass
@@ -18,6 +19,7 @@
 //! * [`http`]: the control socket without the control tool
 //! * [`wait`]: waiting for something to become true, with a deadline that means "hangs"
 
+pub mod bpf;
 pub mod ctl;
 pub mod daemon;
 pub mod fastpath;

@@ -134,9 +134,14 @@ impl Frames {
                 let mtu = self.pick(&[1300, 1500, 9000]);
                 (plain, probe_of_len(dst, src, id, mtu + 10 + self.below(14) as usize))
             }
-            // With tags, well below the MTUs: a packet socket takes no more than one customer tag beyond them.
+            // With tags, and around every MTU that there is.
             2..=4 => {
-                let mut frame = probe_of_len(dst, src, id, 60 + self.below(1200) as usize);
+                let len = if self.one_in(4) {
+                    self.pick(&[1300, 1500, 9000]) + 4 + self.below(14) as usize
+                } else {
+                    60 + self.below(1200) as usize
+                };
+                let mut frame = probe_of_len(dst, src, id, len);
                 for _ in 0..1 + u32::from(self.one_in(3)) {
                     let ethertype = self.pick(&[VLAN_ETHERTYPE, VLAN_ETHERTYPE, SERVICE_VLAN_ETHERTYPE]);
                     let vlan = self.pick(&[0, 1, 10, 10, 20, 20, 30, 0x2000 | 10, 0xb000 | 20, 0xe000, 0xe000, 4095]);

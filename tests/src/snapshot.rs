@@ -100,8 +100,9 @@ fn interface(link: &Value) -> String {
         .map(|a| &a["local"])
         .collect();
     let (mac, mtu, promiscuity) = (&link["address"], &link["mtu"], &link["promiscuity"]);
+    let up = link["flags"].as_array().unwrap().iter().any(|flag| flag == "UP");
     format!(
-        "{} mac {mac} mtu {mtu} promiscuity {promiscuity} {addresses:?}",
+        "{} mac {mac} mtu {mtu} up {up} promiscuity {promiscuity} {addresses:?}",
         link["ifname"]
     )
 }

@@ -119,22 +119,30 @@ pub fn udp(from: &Station, to: &Station, v6: bool) {
 /// Hands the kernel 40 datagrams in one call (UDP_SEGMENT, udp(7)), as QUIC does.
 #[track_caller]
 pub fn udp_gso(from: &Station, to: &Station, v6: bool) {
-    // Packet sockets, which veth ports and devices have without the fast path, hand over no UDP segments before.
+    udp_gso_of(from, to, v6, 1200, 40);
+}
+
+/// The same with so many datagrams of so many bytes; their product is a multiple of eight.
+#[track_caller]
+pub fn udp_gso_of(from: &Station, to: &Station, v6: bool, segment: usize, count: usize) {
+    // Packet sockets, which may be all that veth ports and devices have without the fast path, hand over no UDP segments before.
     if !fastpath_wanted() && !linux::at_least(6, 2) {
         return;
     }
-    const SEGMENT: usize = 1200;
     let (client, server) = udp_pair(from, to, v6);
-    setsockopt(&client, sockopt::UdpGsoSegment, &(SEGMENT as i32)).unwrap();
-    let datagrams = Noise::new(3).next(40 * SEGMENT);
+    setsockopt(&client, sockopt::UdpGsoSegment, &(segment as i32)).unwrap();
+    let datagrams = Noise::new(3).next(count * segment);
     client.send(&datagrams).unwrap();
     let mut bytes = vec![0; 65_536];
-    for (n, expected) in datagrams.chunks(SEGMENT).enumerate() {
+    for (n, expected) in datagrams.chunks(segment).enumerate() {
         let got = server
             .recv(&mut bytes)
-            .unwrap_or_else(|e| panic!("datagram {n} of 40: {e}"));
-        assert_eq!(got, SEGMENT, "datagram {n} of 40");
-        assert!(bytes[..got] == *expected, "datagram {n} of 40 arrived with other bytes");
+            .unwrap_or_else(|e| panic!("datagram {n} of {count}: {e}"));
+        assert_eq!(got, segment, "datagram {n} of {count}");
+        assert!(
+            bytes[..got] == *expected,
+            "datagram {n} of {count} arrived with other bytes"
+        );
     }
 }
 

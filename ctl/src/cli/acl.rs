@@ -14,10 +14,12 @@ A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what it
   count from 02:00:00:00:00:01 vlan 10
   deny tcp flags syn,!ack
   deny icmp type 8
+  permit udp fragment                  (later fragments, which have no ports)
   mirror span tcp to any port 443      (copies to the destination of mirror span)
   police 10mbit burst 64k udp
   permit any
-The first that permits or denies a frame decides; what none decides passes. Those before it count, copy and police.";
+The first that permits or denies a frame decides; what none decides passes. Those before it count, copy and police.
+A rule with ports, flags or a type matches no later fragment. What can't be read as far as the rules look is dropped.";
 
 /// The same with examples, for the help of `acl` itself.
 const ALL_EXAMPLES: &str = "\
@@ -26,9 +28,13 @@ Examples:
   vswitchctl acl add red in deny udp to any port 53
 
 A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what it matches: arp, ipv4, ipv6, tcp, udp, icmp, icmp6, sctp, proto N, ethertype 0xN;
-from and to an IP address, a network or a MAC address, each with port N or N-M behind it; vlan N; flags syn,!ack; type N.
+from and to an IP address, a network or a MAC address, each with port N or N-M behind it; vlan N; flags syn,!ack; type N; fragment.
 The first that permits or denies a frame decides; what none decides passes. A rule before it that counts, copies to a mirror
-(`mirror add span --to probe --rules-only`) or polices does so; what is dropped uses nothing of a rate.";
+(`mirror add span --to probe --rules-only`) or polices does so; what is dropped uses nothing of a rate.
+
+Only the first fragment of an IP packet has ports, flags and types: a rule with any of these neither permits nor denies a later one. Rules without
+do, and those with the word fragment match nothing else: `permit udp to any port 5000`, `permit udp fragment`, `deny udp`. Fragments made
+so that the TCP header can't be seen (RFC 1858), and frames that can't be read as far as the rules look, are dropped.";
 
 /// `acl ...`
 #[derive(Debug, Subcommand)]

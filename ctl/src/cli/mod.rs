@@ -40,7 +40,7 @@ Exit codes:
   2  the command line or a value in it is wrong; nothing was done
   3  the daemon can't be reached
   4  what the command names does not exist
-  5  a name, address or device is taken, or the state forbids the request
+  5  a name, address or device is taken, the state forbids the request, or what it is about has changed
   6  not permitted, or the kernel lacks a feature
 
 `ns exec` ends with the exit code of the command that it runs (126: it can't be run, 127: not found).

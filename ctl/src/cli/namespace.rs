@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 use vswitch_api::{IfAddr, IfName, NsName, PortName};
 
-use super::parse::{self, Destination};
+use super::parse::{self, Destination, RouteArg};
 use super::{Addition, OnlySwitch, Removal};
 
 /// `ns ...`
@@ -123,7 +123,8 @@ pub enum RouteCommand {
 Examples:
   vswitchctl route add red default --via 192.168.15.254
   vswitchctl route add red 10.0.0.0/8 --via 192.168.15.254
-  vswitchctl route add red default --via fd00:15::fe        # ::/0, as the next hop is IPv6")]
+  vswitchctl route add red default --via fd00:15::fe        # ::/0, as the next hop is IPv6
+  vswitchctl route add red default --via 169.254.1.1 --onlink")]
     Add {
         /// The port
         port: PortName,
@@ -132,6 +133,9 @@ Examples:
         /// Next hop (default: the destination is on the link)
         #[arg(long, value_name = "IP", value_parser = parse::next_hop)]
         via: Option<IpAddr>,
+        /// The next hop is on the link though no address of the interface tells so
+        #[arg(long, requires = "via")]
+        onlink: bool,
     },
     /// Remove a route
     #[command(after_long_help = "\
@@ -174,17 +178,27 @@ pub enum CableCommand {
     #[command(after_long_help = "\
 Examples:
   vswitchctl cable add red blue
-  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30 --name-a wan0")]
+  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30 --name-a wan0
+  vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30 --route-a default,10.1.0.2
+
+Namespaces that are joined already get one more.")]
     Add(CableAdd),
-    /// Remove the cable between two namespaces
+    /// Remove a cable between two namespaces
     #[command(after_long_help = "\
-Example:
-  vswitchctl cable del red blue")]
+Examples:
+  vswitchctl cable del red blue
+  vswitchctl cable del red blue --name-a eth1")]
     Del {
         /// Namespace of one end
         a: NsName,
         /// Namespace of the other end
         b: NsName,
+        /// The one whose interface in A has this name, if several join them
+        #[arg(long, value_name = "IF")]
+        name_a: Option<IfName>,
+        /// The one whose interface in B has this name
+        #[arg(long, value_name = "IF")]
+        name_b: Option<IfName>,
         /// How to remove it.
         #[command(flatten)]
         removal: Removal,
@@ -209,6 +223,15 @@ pub struct CableAdd {
     /// Address of the interface in B; may be given more than once
     #[arg(long, value_name = "ADDR/LEN")]
     pub addr_b: Vec<IfAddr>,
+    /// Route of A over the cable: destination, and next hop if it has one; may be given more than once
+    #[arg(long, value_name = "DEST[,IP]")]
+    pub route_a: Vec<RouteArg>,
+    /// Route of B over the cable
+    #[arg(long, value_name = "DEST[,IP]")]
+    pub route_b: Vec<RouteArg>,
+    /// MTU of both ends, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = parse::mtu)]
+    pub mtu: Option<u32>,
     /// Name of the interface in A (default: the first free one of eth0, eth1, ...)
     #[arg(long, value_name = "IF")]
     pub name_a: Option<IfName>,

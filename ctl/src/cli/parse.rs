@@ -146,6 +146,26 @@ impl Destination {
     }
 }
 
+/// A route in one word: `default,10.1.0.2`, or `10.9.0.0/16` on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteArg {
+    /// Where it leads.
+    pub to: Destination,
+    /// Next hop.
+    pub via: Option<IpAddr>,
+}
+
+impl FromStr for RouteArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (to, via) = match text.split_once(',') {
+            Some((to, via)) => (to, Some(next_hop(via)?)),
+            None => (text, None),
+        };
+        Ok(Self { to: to.parse()?, via })
+    }
+}
+
 /// [`PortKind`] with its words and help texts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {

@@ -61,13 +61,17 @@ pub struct PolicyArgs {
     /// Source MAC addresses the port may use: own (the one vswitch gave it), a list, or any
     #[arg(long, value_name = "MACS", value_parser = parse::pinned::<Mac>, help_heading = HEADING)]
     pub pin_mac: Option<Pinned<Mac>>,
-    /// Source IP addresses the port may use: own (those vswitch gave it), a list of addresses or networks, or any
+    /// Source IP addresses the port may use: own (those vswitch gave it), a list of addresses or networks, or any. The IPv6 link-local
+    /// address made from its MAC address is one of them; others, as of RFC 7217, have to be in the list (fe80::/10: all)
     #[arg(long, value_name = "IPS", value_parser = parse::pinned::<parse::HostOrNet>, help_heading = HEADING)]
     pub pin_ip: Option<Pinned<parse::HostOrNet>>,
+    /// A port with pinned addresses may send router advertisements and redirects
+    #[arg(long, value_enum, value_name = "on|off", help_heading = HEADING)]
+    pub allow_ra: Option<Switched>,
 }
 
 /// Names of the options, for the group of settings that `set port` wants one of.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "vlan",
     "trunk",
     "native",
@@ -84,6 +88,7 @@ pub const NAMES: [&str; 16] = [
     "isolation",
     "pin_mac",
     "pin_ip",
+    "allow_ra",
 ];
 
 /// A VLAN, or no setting.
@@ -240,7 +245,8 @@ impl PolicyArgs {
         if let Some(pinned) = &self.pin_ip {
             pin.ip = pinned.clone().into_list::<IpNet>();
         }
-        (self.pin_mac.is_some() || self.pin_ip.is_some()).then_some(pin)
+        set(&mut pin.allow_ra, self.allow_ra);
+        (self.pin_mac.is_some() || self.pin_ip.is_some() || self.allow_ra.is_some()).then_some(pin)
     }
 }
 

@@ -258,7 +258,7 @@ pub struct StormArgs {
 /// `storm ...`
 #[derive(Debug, Subcommand)]
 pub enum StormCommand {
-    /// Limit what is flooded from a port, by class
+    /// Limit what is flooded from a port, by class; a class that is not named stays as it is
     #[command(after_long_help = "\
 Examples:
   vswitchctl storm set red --broadcast 100pps

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use hyper::Method;
 use vswitch_api::PortName;
-use vswitch_api::acl::{AclRule, PortAcl};
-use vswitch_api::request::{ChangeOptions, PortPatch};
-use vswitch_api::view::{PortAclView, PortView};
+use vswitch_api::acl::AclRule;
+use vswitch_api::patch::MergePatch;
+use vswitch_api::request::{AclAdd, AclList, AclSelect, ChangeOptions};
+use vswitch_api::view::PortAclView;
 
 use super::Session;
+use super::patch::value;
 use crate::cli::acl::{AclCommand, Direction, SetAcl};
+use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::ports;
 
@@ -17,17 +20,18 @@ impl Session {
     pub(super) async fn acl(&self, command: AclCommand) -> Result<(), Failure> {
         match command {
             AclCommand::Show { port } => {
-                let view: PortAclView = self.client.get(&format!("/v1/ports/{port}/acl")).await?;
+                let view: PortAclView = self.client.get(&acl(&port)).await?;
                 self.out.show(&view, |style| ports::acl(style, &view))
             }
             AclCommand::Set(args) => {
                 let (port, ingress, egress) = rules(args)?;
-                self.edit_acl(&port, |acl| {
-                    acl.ingress = ingress.unwrap_or(std::mem::take(&mut acl.ingress));
-                    acl.egress = egress.unwrap_or(std::mem::take(&mut acl.egress));
-                    Ok(())
-                })
-                .await
+                let mut patch = MergePatch::default();
+                for (name, rules) in [("in", ingress), ("out", egress)] {
+                    if let Some(rules) = rules {
+                        patch = patch.with_inner("acl", name, value(rules));
+                    }
+                }
+                self.patch_port(&port, patch).await
             }
             AclCommand::Add {
                 port,
@@ -42,71 +46,39 @@ impl Session {
                         "see `vswitchctl acl --help`",
                     )
                 })?;
-                self.edit_acl(&port, |acl| {
-                    let list = list(acl, direction);
-                    let at = at.map_or(list.len(), |at| at.saturating_sub(1));
-                    if at > list.len() {
-                        return Err(no_rule(&port, list.len()));
-                    }
-                    list.insert(at, rule);
-                    Ok(())
-                })
-                .await
+                let direction = direction.into();
+                let body = AclAdd { direction, at, rule };
+                self.change(Method::POST, &acl(&port), ChangeOptions::default(), Some(&body))
+                    .await
             }
-            AclCommand::Del { port, direction, at } => {
-                self.edit_acl(&port, |acl| {
-                    let list = list(acl, direction);
-                    if at == 0 || at > list.len() {
-                        return Err(no_rule(&port, list.len()));
-                    }
-                    list.remove(at - 1);
-                    Ok(())
-                })
-                .await
-            }
-            AclCommand::Clear { port, direction } => {
-                self.edit_acl(&port, |acl| {
-                    match direction {
-                        Some(direction) => list(acl, direction).clear(),
-                        None => *acl = PortAcl::default(),
-                    }
-                    Ok(())
-                })
-                .await
-            }
+            AclCommand::Del { port, direction, at } => self.remove_rules(&port, Some(direction), Some(at)).await,
+            AclCommand::Clear { port, direction } => self.remove_rules(&port, direction, None).await,
         }
     }
 
-    async fn edit_acl(
+    async fn remove_rules(
         &self,
         port: &PortName,
-        edit: impl FnOnce(&mut PortAcl) -> Result<(), Failure>,
+        direction: Option<Direction>,
+        at: Option<usize>,
     ) -> Result<(), Failure> {
-        let path = format!("/v1/ports/{port}");
-        let mut acl = self.client.get::<PortView>(&path).await?.port.acl;
-        edit(&mut acl)?;
-        let patch = PortPatch {
-            acl: Some(acl),
-            ..PortPatch::default()
-        };
-        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
-            .await
+        let direction = direction.map(Into::into);
+        let path = with_query(&acl(port), &AclSelect { direction, at })?;
+        self.remove(&path, ChangeOptions::default()).await
     }
 }
 
-fn list(acl: &mut PortAcl, direction: Direction) -> &mut Vec<AclRule> {
-    match direction {
-        Direction::In => &mut acl.ingress,
-        Direction::Out => &mut acl.egress,
-    }
+fn acl(port: &PortName) -> String {
+    format!("/v1/ports/{port}/acl")
 }
 
-fn no_rule(port: &PortName, count: usize) -> Failure {
-    Failure::usage(
-        format!("port {port:?}"),
-        format!("the list has {count} rules"),
-        format!("`vswitchctl acl show {port}` numbers them"),
-    )
+impl From<Direction> for AclList {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::In,
+            Direction::Out => Self::Out,
+        }
+    }
 }
 
 type Rules = (PortName, Option<Vec<AclRule>>, Option<Vec<AclRule>>);

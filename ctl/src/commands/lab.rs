@@ -5,9 +5,11 @@ use std::path::Path;
 
 use hyper::Method;
 use vswitch_api::request::ChangeOptions;
+use vswitch_api::strict;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab};
 
+use super::capture::compile;
 use super::{Session, with_options};
 use crate::cli::lab::{ApplyArgs, ResetArgs};
 use crate::client::NO_BODY;
@@ -20,7 +22,12 @@ const DRY_RUN: ChangeOptions = ChangeOptions {
 
 impl Session {
     pub(super) async fn apply(&self, args: ApplyArgs) -> Result<(), Failure> {
-        let lab = read_lab(&args.file)?;
+        let mut lab = read_lab(&args.file)?;
+        for filter in lab.mirrors.iter_mut().filter_map(|mirror| mirror.filter.as_mut()) {
+            if filter.program.is_none() {
+                filter.program = Some(compile(&filter.expression)?);
+            }
+        }
         let options = ChangeOptions {
             dry_run: args.dry_run,
             idempotent: false,
@@ -30,7 +37,14 @@ impl Session {
 
     pub(super) async fn export(&self) -> Result<(), Failure> {
         let lab: Lab = self.client.get("/v1/lab").await?;
-        let text = toml::to_string_pretty(&lab)
+        let mut written = lab.clone();
+        for filter in written.mirrors.iter_mut().filter_map(|mirror| mirror.filter.as_mut()) {
+            // What `apply` makes of the expression again need not stand in the file.
+            filter
+                .program
+                .take_if(|program| compile(&filter.expression).is_ok_and(|made| made == *program));
+        }
+        let text = toml::to_string_pretty(&written)
             .map_err(|e| ApiError::new(ErrorCode::Internal, "lab", format!("it can't be written as TOML: {e}")))?;
         self.out.show(&lab, |_| text)
     }
@@ -95,7 +109,9 @@ fn read_lab(file: &Path) -> Result<Lab, Failure> {
         })
     };
     let object = object.map_err(|e| unreadable(file, &e))?;
-    toml::from_str(&text).map_err(|e| {
+    let read = toml::Deserializer::parse(&text)
+        .and_then(|from| strict::from_deserializer(from).map_err(|error| error.into_inner()));
+    read.map_err(|e| {
         let line = e
             .span()
             .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
@@ -142,12 +158,26 @@ mod tests {
                 "name": "red", "kind": "tap", "mac": "02:00:00:00:00:01", "addresses": ["10.0.0.1/24", "fd00::1/64"],
                 "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.254"}, {"to": "10.1.0.0/16"}], "offload": false
             }],
-            "cables": [{"a": {"namespace": "red"}, "b": {"namespace": "blue", "ifname": "x"}}]
+            "cables": [{
+                "a": {"namespace": "red", "routes": [{"to": "10.2.0.0/16"}]},
+                "b": {"namespace": "blue", "ifname": "x"},
+                "mtu": 9000
+            }]
         }))
         .unwrap();
         assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted.clone()));
         wanted = Lab::default();
         assert_eq!(lab(&toml::to_string_pretty(&wanted).unwrap()), Ok(wanted));
+    }
+
+    /// serde takes an array for a struct, so `["red"]` was a port of this name.
+    #[test]
+    fn a_list_is_no_port() {
+        let error = lab("ports = [[\"red\"]]\n").unwrap_err();
+        assert!(
+            error.contains("line 1") && error.contains("expected an object"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -25,7 +25,12 @@ impl Session {
                 addition,
             } => {
                 let filter = filter
-                    .map(|expression| compile(&expression).map(|program| MirrorFilter { expression, program }))
+                    .map(|expression| {
+                        compile(&expression).map(|program| MirrorFilter {
+                            expression,
+                            program: Some(program),
+                        })
+                    })
                     .transpose()?;
                 let mirror = Mirror {
                     name,

@@ -8,6 +8,7 @@ mod fdb;
 mod lab;
 mod mirror;
 mod namespaces;
+mod patch;
 mod ports;
 mod switches;
 mod trace;

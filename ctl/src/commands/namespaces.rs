@@ -1,12 +1,14 @@
 //! Namespaces and cables.
 
 use hyper::Method;
-use vswitch_api::request::{ChangeOptions, NamespaceAdd};
+use vswitch_api::request::{CableSelect, ChangeOptions, NamespaceAdd};
 use vswitch_api::view::{NamespaceSummary, NamespaceView};
 use vswitch_api::{Cable, CableEnd};
 
-use super::Session;
+use super::ports::route;
+use super::{Session, with_query};
 use crate::cli::namespace::{CableAdd, CableArgs, CableCommand, NsCommand};
+use crate::cli::parse::RouteArg;
 use crate::failure::Failure;
 use crate::output::namespaces;
 
@@ -38,8 +40,22 @@ impl Session {
     pub(super) async fn cable(&self, args: CableArgs) -> Result<(), Failure> {
         match (args.command, args.add) {
             (Some(CableCommand::Add(add)), _) | (None, Some(add)) => self.add_cable(add).await,
-            (Some(CableCommand::Del { a, b, removal }), _) => {
-                self.remove(&format!("/v1/cables/{a}/{b}"), removal.into()).await
+            (
+                Some(CableCommand::Del {
+                    a,
+                    b,
+                    name_a,
+                    name_b,
+                    removal,
+                }),
+                _,
+            ) => {
+                let select = CableSelect {
+                    ifname_a: name_a,
+                    ifname_b: name_b,
+                };
+                let path = with_query(&format!("/v1/cables/{a}/{b}"), &select)?;
+                self.remove(&path, removal.into()).await
             }
             (Some(CableCommand::List), _) => {
                 let cables: Vec<Cable> = self.client.get("/v1/cables").await?;
@@ -58,19 +74,27 @@ impl Session {
             dry_run: add.dry_run,
             idempotent: add.if_not_exists,
         };
+        let object = format!("cable \"{}\" - \"{}\"", add.a, add.b);
+        let routes = |routes: Vec<RouteArg>| -> Result<Vec<_>, Failure> {
+            routes
+                .into_iter()
+                .map(|RouteArg { to, via }| route(&object, to, via))
+                .collect()
+        };
         let cable = Cable {
             a: CableEnd {
-                namespace: add.a,
                 ifname: add.name_a,
-                mac: None,
                 addresses: add.addr_a,
+                routes: routes(add.route_a)?,
+                ..CableEnd::new(add.a)
             },
             b: CableEnd {
-                namespace: add.b,
                 ifname: add.name_b,
-                mac: None,
                 addresses: add.addr_b,
+                routes: routes(add.route_b)?,
+                ..CableEnd::new(add.b)
             },
+            mtu: add.mtu,
         };
         self.change(Method::POST, "/v1/cables", options, Some(&cable)).await
     }

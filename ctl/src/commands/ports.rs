@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use hyper::Method;
+use vswitch_api::patch::MergePatch;
 use vswitch_api::policy::{Flooding, Learning, Pin};
-use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, PortPatch, RouteSelect, SwitchFilter};
+use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, RouteSelect, SwitchFilter};
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
 
+use super::patch::policy;
 use super::{Session, with_options};
 use crate::cli::namespace::{AddrCommand, RouteCommand};
 use crate::cli::parse::{Destination, Toggle};
@@ -71,40 +73,24 @@ impl Session {
     }
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
-        let policy = &args.policy;
-        // These are replaced as a whole: what was not said stays as it is now.
-        let now = match (
-            policy.learning(Learning::default()),
-            policy.flooding(Flooding::default()),
-            policy.pin(Pin::default()),
-        ) {
-            (None, None, None) => None,
-            _ => Some(
-                self.client
-                    .get::<PortView>(&format!("/v1/ports/{}", args.name))
-                    .await?
-                    .port,
-            ),
-        };
-        let patch = PortPatch {
-            mtu: args.mtu,
-            up: (args.up || args.down).then_some(args.up),
-            offload: args.offload.map(|toggle| toggle == Toggle::On),
-            vlan: policy.port_vlan(),
-            accept: policy.accept_frames(),
-            isolation: policy.isolation,
-            learning: now.as_ref().and_then(|port| policy.learning(port.learning)),
-            flooding: now.as_ref().and_then(|port| policy.flooding(port.flooding)),
-            pin: now.and_then(|port| policy.pin(port.pin)),
-            ..PortPatch::default()
-        };
-        self.change(
-            Method::PATCH,
-            &format!("/v1/ports/{}", args.name),
-            ChangeOptions::default(),
-            Some(&patch),
-        )
-        .await
+        let mut patch = policy(&args.policy);
+        if let Some(mtu) = args.mtu {
+            patch = patch.with("mtu", mtu);
+        }
+        if args.up || args.down {
+            patch = patch.with("up", args.up);
+        }
+        if let Some(offload) = args.offload {
+            patch = patch.with("offload", offload == Toggle::On);
+        }
+        self.patch_port(&args.name, patch).await
+    }
+
+    /// Changes what is said of a port, and nothing else.
+    pub(super) async fn patch_port(&self, name: &PortName, patch: MergePatch) -> Result<(), Failure> {
+        let path = format!("/v1/ports/{name}");
+        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
+            .await
     }
 
     pub(super) async fn address(&self, command: AddrCommand) -> Result<(), Failure> {
@@ -130,8 +116,11 @@ impl Session {
     pub(super) async fn route(&self, command: RouteCommand) -> Result<(), Failure> {
         let none = ChangeOptions::default();
         match command {
-            RouteCommand::Add { port, to, via } => {
-                let route = route(&port, to, via)?;
+            RouteCommand::Add { port, to, via, onlink } => {
+                let route = Route {
+                    onlink,
+                    ..route(&format!("port {port:?}"), to, via)?
+                };
                 self.change(Method::POST, &format!("/v1/ports/{port}/routes"), none, Some(&route))
                     .await
             }
@@ -170,15 +159,15 @@ fn port(args: AddPort) -> Result<Port, Failure> {
 }
 
 /// A route whose next hop, if there is one, is of the same address family.
-fn route(port: &PortName, to: Destination, via: Option<IpAddr>) -> Result<Route, Failure> {
+pub(super) fn route(object: &str, to: Destination, via: Option<IpAddr>) -> Result<Route, Failure> {
     let to = to.net(via);
     match via {
         Some(ip) if ip.is_ipv4() != to.addr().is_ipv4() => Err(Failure::usage(
-            format!("port {port:?}"),
+            object,
             format!("the route to {to} is of another address family than its next hop {ip}"),
             "give one of the same",
         )),
-        _ => Ok(Route { to, via }),
+        _ => Ok(Route::new(to, via)),
     }
 }
 
@@ -186,7 +175,7 @@ fn route(port: &PortName, to: Destination, via: Option<IpAddr>) -> Result<Route,
 fn default_routes(port: &PortName, gateways: &[IpAddr]) -> Result<Vec<Route>, Failure> {
     let mut routes: Vec<Route> = Vec::new();
     for via in gateways {
-        let route = route(port, Destination::Default, Some(*via))?;
+        let route = route(&format!("port {port:?}"), Destination::Default, Some(*via))?;
         if let Some(Route { via: Some(first), .. }) = routes.iter().find(|r| r.to == route.to) {
             return Err(Failure::usage(
                 format!("port {port:?}"),

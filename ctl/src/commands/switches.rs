@@ -2,11 +2,13 @@
 
 use hyper::Method;
 use serde::Serialize;
-use vswitch_api::Switch;
-use vswitch_api::request::{ChangeOptions, SwitchFilter, SwitchPatch};
+use vswitch_api::patch::MergePatch;
+use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::{PortView, SwitchView};
+use vswitch_api::{ReservedMulticast, Switch};
 
 use super::Session;
+use super::patch::value;
 use crate::cli::OnlySwitch;
 use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SwitchCommand};
@@ -72,15 +74,26 @@ impl Session {
         match command {
             SetCommand::Port(args) => self.set_port(args).await,
             SetCommand::Switch(args) => {
-                let patch = SwitchPatch {
-                    ageing_secs: args.ageing,
-                    reserved_multicast: args.reserved_multicast.map(Into::into),
-                    vlan_limit: args.vlan_limit,
-                    rspan_vlans: args.rspan_vlans.map(|list| list.0),
-                    loop_guard: args.loop_guard.map(|switched| switched == Switched::On),
-                    flap_moves: args.flap_moves,
-                    flap_secs: args.flap_secs,
-                };
+                let reserved: Option<ReservedMulticast> = args.reserved_multicast.map(Into::into);
+                let said = [
+                    ("ageing_secs", args.ageing.map(value)),
+                    ("reserved_multicast", reserved.map(value)),
+                    // 0 is no limit.
+                    (
+                        "vlan_limit",
+                        args.vlan_limit
+                            .map(|limit| value(Some(limit).filter(|limit| *limit > 0))),
+                    ),
+                    ("rspan_vlans", args.rspan_vlans.map(|list| value(list.0))),
+                    (
+                        "loop_guard",
+                        args.loop_guard.map(|switched| value(switched == Switched::On)),
+                    ),
+                    ("flap_moves", args.flap_moves.map(value)),
+                    ("flap_secs", args.flap_secs.map(value)),
+                ];
+                let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
+                let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
                 let path = format!("/v1/switches/{}", args.name);
                 self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
                     .await

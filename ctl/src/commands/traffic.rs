@@ -1,8 +1,8 @@
 //! Impairment, policer and storm control of ports.
 
-use hyper::Method;
 use serde::Serialize;
-use vswitch_api::request::{ChangeOptions, PortPatch};
+use serde_json::Value;
+use vswitch_api::patch::{MergePatch, in_place};
 use vswitch_api::view::{PortCounters, PortView};
 use vswitch_api::{Impairment, Impairments, PortName, RateLimit, StormControl};
 
@@ -44,9 +44,7 @@ impl Session {
         match (args.command, args.set) {
             (Some(ImpairCommand::Set(set)), _) => self.set_impairment(*set).await,
             (None, Some(set)) => self.set_impairment(set).await,
-            (Some(ImpairCommand::Clear { port, direction }), _) => {
-                self.patch_impairment(&port, direction, &Impairment::default()).await
-            }
+            (Some(ImpairCommand::Clear { port, direction }), _) => self.patch_impairment(&port, direction, None).await,
             (Some(ImpairCommand::Show { port }), _) => {
                 let show = |view: &PortView| !view.port.impair.is_none();
                 fn shown(view: &PortView) -> Shown<'_> {
@@ -85,28 +83,32 @@ impl Session {
                 "give a --delay, --loss, --rate or another; `vswitchctl impair clear` takes all away",
             ));
         }
-        self.patch_impairment(&set.port, set.direction, &impairment).await
+        self.patch_impairment(&set.port, set.direction, Some(&impairment)).await
     }
 
-    async fn patch_impairment(&self, port: &PortName, way: Direction, impairment: &Impairment) -> Result<(), Failure> {
-        let impair = Impairments {
-            inward: way.has(Direction::In).then(|| impairment.clone()),
-            outward: way.has(Direction::Out).then(|| impairment.clone()),
-        };
-        self.patch_traffic(
-            port,
-            PortPatch {
-                impair,
-                ..PortPatch::default()
-            },
-        )
-        .await
+    /// None: it is taken away.
+    async fn patch_impairment(
+        &self,
+        port: &PortName,
+        way: Direction,
+        impairment: Option<&Impairment>,
+    ) -> Result<(), Failure> {
+        let mut patch = MergePatch::default();
+        for (name, direction) in [("in", Direction::In), ("out", Direction::Out)] {
+            if way.has(direction) {
+                patch = patch.with_inner("impair", name, impairment.map_or(Value::Null, in_place));
+            }
+        }
+        self.patch_port(port, patch).await
     }
 
     pub(super) async fn police(&self, args: PoliceArgs) -> Result<(), Failure> {
         match (args.command, args.set) {
             (Some(PoliceCommand::Set(set)), _) | (None, Some(set)) => self.set_policer(set).await,
-            (Some(PoliceCommand::Clear { port }), _) => self.patch_policer(&port, RateLimit::default()).await,
+            (Some(PoliceCommand::Clear { port }), _) => {
+                self.patch_port(&port, MergePatch::default().with("police", Value::Null))
+                    .await
+            }
             (Some(PoliceCommand::Show { port }), _) => {
                 fn shown(view: &PortView) -> Shown<'_> {
                     Shown {
@@ -135,24 +137,17 @@ impl Session {
                 "give a --rate or --pps; `vswitchctl police clear` takes both away",
             ));
         }
-        self.patch_policer(&set.port, limit).await
-    }
-
-    async fn patch_policer(&self, port: &PortName, limit: RateLimit) -> Result<(), Failure> {
-        self.patch_traffic(
-            port,
-            PortPatch {
-                police: Some(limit),
-                ..PortPatch::default()
-            },
-        )
-        .await
+        let patch = MergePatch::default().with("police", in_place(&limit));
+        self.patch_port(&set.port, patch).await
     }
 
     pub(super) async fn storm(&self, args: StormArgs) -> Result<(), Failure> {
         match (args.command, args.set) {
             (Some(StormCommand::Set(set)), _) | (None, Some(set)) => self.set_storm(set).await,
-            (Some(StormCommand::Clear { port }), _) => self.patch_storm(&port, StormControl::default()).await,
+            (Some(StormCommand::Clear { port }), _) => {
+                self.patch_port(&port, MergePatch::default().with("storm", Value::Null))
+                    .await
+            }
             (Some(StormCommand::Show { port }), _) => {
                 fn shown(view: &PortView) -> Shown<'_> {
                     Shown {
@@ -180,24 +175,17 @@ impl Session {
                 "give a --broadcast, --multicast or --unknown-unicast; `vswitchctl storm clear` takes all away",
             ));
         }
-        self.patch_storm(&set.port, storm).await
-    }
-
-    async fn patch_storm(&self, port: &PortName, storm: StormControl) -> Result<(), Failure> {
-        self.patch_traffic(
-            port,
-            PortPatch {
-                storm: Some(storm),
-                ..PortPatch::default()
-            },
-        )
-        .await
-    }
-
-    async fn patch_traffic(&self, port: &PortName, patch: PortPatch) -> Result<(), Failure> {
-        let path = format!("/v1/ports/{port}");
-        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
-            .await
+        let mut patch = MergePatch::default();
+        for (class, limit) in [
+            ("broadcast", storm.broadcast),
+            ("multicast", storm.multicast),
+            ("unknown_unicast", storm.unknown_unicast),
+        ] {
+            if let Some(limit) = limit {
+                patch = patch.with_inner("storm", class, in_place(&limit));
+            }
+        }
+        self.patch_port(&set.port, patch).await
     }
 
     /// One port, or all that have the setting.

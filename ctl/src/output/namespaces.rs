@@ -1,5 +1,6 @@
 //! Namespaces and cables.
 
+use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::{NamespaceSummary, NamespaceView};
 use vswitch_api::{Cable, CableEnd};
 
@@ -94,10 +95,23 @@ pub fn page(style: Style, view: &NamespaceView) -> String {
 pub fn cables(style: Style, cables: &[Cable]) -> String {
     let mut table = Table::new(
         style,
-        &[word("END A"), list("ADDRESSES"), word("END B"), list("ADDRESSES")],
+        &[
+            word("END A"),
+            list("ADDRESSES"),
+            word("END B"),
+            list("ADDRESSES"),
+            number("MTU"),
+        ],
     );
-    for Cable { a, b } in cables {
-        table.row([end(a), units::list(&a.addresses), end(b), units::list(&b.addresses)]);
+    for Cable { a, b, mtu } in cables {
+        let mtu = mtu.unwrap_or(DEFAULT_MTU).to_string();
+        table.row([
+            end(a),
+            units::list(&a.addresses),
+            end(b),
+            units::list(&b.addresses),
+            mtu,
+        ]);
     }
     table.render()
 }

@@ -193,6 +193,9 @@ fn policy(page: &mut Page, port: &Port) {
             },
         );
     }
+    if port.pin.allow_ra {
+        page.line("router", "may send advertisements and redirects");
+    }
 }
 
 /// The access control lists of a port.

@@ -8,6 +8,7 @@
 //! count from 02:00:00:00:00:01 vlan 10
 //! deny tcp flags syn,!ack
 //! deny icmp type 8
+//! permit udp fragment
 //! mirror span tcp to any port 443
 //! police 10mbit burst 64k udp
 //! permit any
@@ -15,6 +16,9 @@
 //!
 //! The first rule that permits or denies a frame decides; what no rule decides passes. Those that match before it count
 //! the frame, copy it or hold it to a rate. What is dropped uses nothing of a rate.
+//!
+//! Only the first fragment of an IP packet has ports, flags and types. A later one is matched by rules without them, and by
+//! those with the word `fragment`, which match nothing else; a rule with ports neither permits nor denies it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -126,6 +130,8 @@ pub struct AclRule {
     pub flags: Option<TcpFlags>,
     /// Type of an ICMP message.
     pub icmp_type: Option<u8>,
+    /// Only fragments of IP packets but the first.
+    pub fragment: bool,
 }
 
 /// Words for EtherTypes (IEEE 802 numbers).
@@ -150,6 +156,7 @@ impl AclRule {
             vlan: None,
             flags: None,
             icmp_type: None,
+            fragment: false,
         }
     }
 
@@ -165,6 +172,9 @@ impl AclRule {
         }
         if self.icmp_type.is_some() && !matches!(self.protocol, Some(1 | 58)) {
             return wrong("a type belongs to icmp or icmp6");
+        }
+        if self.fragment && (ports || self.flags.is_some() || self.icmp_type.is_some()) {
+            return wrong("\"fragment\" is for those without ports, flags and types: leave either out");
         }
         if let (Some(src), Some(dst)) = (self.src, self.dst)
             && src.addr().is_ipv4() != dst.addr().is_ipv4()
@@ -213,6 +223,7 @@ impl FromStr for AclRule {
             let mut value = || words.next().ok_or_else(|| wrong(format!("{word:?} wants a value")));
             match word {
                 "any" => {}
+                "fragment" => rule.fragment = true,
                 "from" | "to" => {
                     towards = Some(word == "to");
                     let (mac, net) = match word {
@@ -348,6 +359,9 @@ impl fmt::Display for AclRule {
         if let Some(kind) = self.icmp_type {
             write!(f, " type {kind}")?;
         }
+        if self.fragment {
+            f.write_str(" fragment")?;
+        }
         Ok(())
     }
 }
@@ -409,6 +423,8 @@ mod tests {
             "deny from 02:00:00:00:00:01 from 10.0.0.1",
             "mirror span tcp to any port 443",
             "mirror span any",
+            "permit fragment",
+            "deny udp to 10.0.0.1 fragment",
             "police 10mbit udp",
             "police 10mbit burst 64k udp",
             "police 100pps burst 5 any",
@@ -434,6 +450,7 @@ mod tests {
             ("deny to any port 22", "tcp, udp or sctp"),
             ("deny udp flags syn", "belong to tcp"),
             ("deny tcp type 8", "icmp"),
+            ("deny udp to any port 53 fragment", "leave either out"),
             ("deny tcp to any port 70000", "65535"),
             ("deny tcp flags syn,!syn", "both set and clear"),
             ("deny from 10.0.0.1 to fd00::1", "different IP versions"),

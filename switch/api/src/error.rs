@@ -15,6 +15,8 @@ pub enum ErrorCode {
     NotFound,
     /// A name, address or device is taken, or the state forbids the request. HTTP 409, exit 5.
     Conflict,
+    /// It is not any more what the request says that it is (`If-Match`). HTTP 412, exit 5.
+    Changed,
     /// The daemon lacks the right or the kernel feature. HTTP 403, exit 6.
     NotPermitted,
     /// The kernel refused a step; what was done before it was undone. HTTP 500, exit 1.
@@ -31,6 +33,7 @@ impl ErrorCode {
             Self::NotPermitted => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
+            Self::Changed => 412,
             Self::Kernel | Self::Internal => 500,
         }
     }
@@ -41,7 +44,7 @@ impl ErrorCode {
             Self::Kernel | Self::Internal => 1,
             Self::Invalid => 2,
             Self::NotFound => 4,
-            Self::Conflict => 5,
+            Self::Conflict | Self::Changed => 5,
             Self::NotPermitted => 6,
         }
     }

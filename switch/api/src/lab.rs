@@ -195,6 +195,20 @@ pub struct Port {
     /// The rates above which frames from the port are dropped and not flooded.
     #[serde(default, skip_serializing_if = "StormControl::is_none")]
     pub storm: StormControl,
+    /// Stations that are behind the port whatever is learned: static entries of the FDB.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stations: Vec<StaticStation>,
+}
+
+/// A station that the user put behind a port: it neither ages nor moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticStation {
+    /// Its address, no group's.
+    pub mac: Mac,
+    /// VLAN in which it is known; none: that of frames without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanId>,
 }
 
 impl Port {
@@ -223,6 +237,7 @@ impl Port {
             impair: Impairments::default(),
             police: None,
             storm: StormControl::default(),
+            stations: Vec::new(),
         }
     }
 }
@@ -238,9 +253,21 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "192.168.15.1")]
     pub via: Option<IpAddr>,
+    /// True: the next hop is on the link though no address of the interface tells so. Where all addresses of the interface are
+    /// of hosts only (/32, /128), it is taken to be.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub onlink: bool,
 }
 
-/// A veth pair that joins two namespaces directly, without a switch.
+impl Route {
+    /// A route over a next hop, or to what is on the link.
+    pub fn new(to: IpNet, via: Option<IpAddr>) -> Self {
+        Self { to, via, onlink: false }
+    }
+}
+
+/// A veth pair that joins two namespaces directly, without a switch. Two namespaces may be joined by several: the names of
+/// their interfaces tell them apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cable {
@@ -248,6 +275,9 @@ pub struct Cable {
     pub a: CableEnd,
     /// The other end.
     pub b: CableEnd,
+    /// MTU of both ends; none: 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
 }
 
 /// One end of a [`Cable`].
@@ -265,6 +295,22 @@ pub struct CableEnd {
     /// Addresses of this end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IfAddr>,
+    /// Routes through this end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+impl CableEnd {
+    /// An end about which nothing else is said.
+    pub fn new(namespace: NsName) -> Self {
+        Self {
+            namespace,
+            ifname: None,
+            mac: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
 }
 
 fn default_ageing() -> u32 {

@@ -5,10 +5,12 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`acl`]: access control lists
+//! * [`patch`]: changes as JSON merge patches
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
+//! * [`strict`]: reading values so that an object is an object
 //! * [`traffic`]: what a port does to its traffic: impairment, policer, storm control
 //! * [`trace`]: what would become of a frame
 //! * [`view`]: what the daemon answers: states, counters, tables
@@ -23,15 +25,17 @@ pub mod event;
 pub mod lab;
 pub mod mirror;
 pub mod name;
+pub mod patch;
 pub mod policy;
 pub mod request;
+pub mod strict;
 pub mod trace;
 pub mod traffic;
 pub mod view;
 
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
-pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, Switch};
+pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
 pub use mirror::Mirror;
 pub use name::{IfAddr, IfName, Mac, MirrorName, NsName, PortName, SwitchName};
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};

@@ -1,7 +1,14 @@
 //! Mirrors: copies of frames to a port (SPAN). Part of the lab; `GET /v1/mirrors` shows them at work.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::capture::Direction;
 use crate::name::{MirrorName, PortName, SwitchName};
@@ -57,15 +64,80 @@ impl Mirror {
     }
 }
 
-/// A filter of frames.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// A filter of frames. Where it has no program it may be written as its expression alone: `filter = "tcp port 80"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorFilter {
-    /// The expression as it was given, for people.
+    /// The expression as it was given, in the words of tcpdump.
     pub expression: String,
-    /// The classic BPF program that was made of it, as in [`crate::capture::CaptureOptions::filter`].
-    pub program: String,
+    /// The classic BPF program that was made of it, as in [`crate::capture::CaptureOptions::filter`]. The daemon wants it:
+    /// `vswitchctl apply` makes it where it is missing.
+    pub program: Option<String>,
 }
+
+/// How a [`MirrorFilter`] with its program is written.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CompiledFilter<'a> {
+    /// The expression as it was given, in the words of tcpdump.
+    expression: Cow<'a, str>,
+    /// The classic BPF program that was made of it, as `GET /v1/ports/{name}/capture` takes it.
+    program: Cow<'a, str>,
+}
+
+impl Serialize for MirrorFilter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.program {
+            None => serializer.serialize_str(&self.expression),
+            Some(program) => CompiledFilter {
+                expression: (&self.expression).into(),
+                program: program.into(),
+            }
+            .serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MirrorFilter {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Written;
+
+        impl<'de> Visitor<'de> for Written {
+            type Value = MirrorFilter;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a filter expression, or an object with its expression and program")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, expression: &str) -> Result<MirrorFilter, E> {
+                Ok(MirrorFilter {
+                    expression: expression.to_owned(),
+                    program: None,
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<MirrorFilter, A::Error> {
+                let compiled = CompiledFilter::deserialize(MapAccessDeserializer::new(members))?;
+                Ok(MirrorFilter {
+                    expression: compiled.expression.into_owned(),
+                    program: Some(compiled.program.into_owned()),
+                })
+            }
+        }
+
+        from.deserialize_any(Written)
+    }
+}
+
+impl PartialSchema for MirrorFilter {
+    fn schema() -> RefOr<Schema> {
+        let text = "The expression alone, in the words of tcpdump: `vswitchctl` makes the program of it.";
+        let alone = ObjectBuilder::new().schema_type(Type::String).description(Some(text));
+        let one = OneOfBuilder::new().item(alone).item(CompiledFilter::schema());
+        Schema::OneOf(one.description(Some("A filter of frames.")).build()).into()
+    }
+}
+
+impl ToSchema for MirrorFilter {}
 
 /// A mirror and what it did. `GET /v1/mirrors`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -80,4 +152,24 @@ pub struct MirrorView {
     pub frames: u64,
     /// Bytes of those.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A filter was its program, so nobody could write one into a lab file.
+    #[test]
+    fn a_filter_may_be_its_expression_alone() {
+        let alone: MirrorFilter = serde_json::from_str("\"tcp port 80\"").unwrap();
+        assert_eq!((alone.expression.as_str(), &alone.program), ("tcp port 80", &None));
+        assert_eq!(serde_json::to_string(&alone).unwrap(), "\"tcp port 80\"");
+        let text = r#"{"expression":"tcp port 80","program":"1,6 0 0 1"}"#;
+        let compiled: MirrorFilter = serde_json::from_str(text).unwrap();
+        assert_eq!(compiled.program.as_deref(), Some("1,6 0 0 1"));
+        assert_eq!(serde_json::to_string(&compiled).unwrap(), text);
+        for wrong in ["[\"a\",\"b\"]", "{}", "5", r#"{"expression":"a","program":"b","c":1}"#] {
+            assert!(serde_json::from_str::<MirrorFilter>(wrong).is_err(), "{wrong}");
+        }
+    }
 }

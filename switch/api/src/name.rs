@@ -62,10 +62,10 @@ fn check_name(what: &str, text: &str, max: usize) -> Result<(), InvalidValue> {
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $type:ident, $what:literal, $max:expr) => {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $max:tt) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
-        #[schema(value_type = String)]
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*$", min_length = 1, max_length = $max)]
         pub struct $type(String);
 
         impl $type {
@@ -119,19 +119,19 @@ macro_rules! text_serde {
 
 name_type!(
     /// Name of a switch, at most 15 bytes.
-    SwitchName, "switch name", NAME_MAX
+    SwitchName, "switch name", 15
 );
 name_type!(
     /// Name of a port, unique over all switches, at most 15 bytes.
-    PortName, "port name", NAME_MAX
+    PortName, "port name", 15
 );
 name_type!(
     /// Name of a mirror, at most 15 bytes.
-    MirrorName, "mirror name", NAME_MAX
+    MirrorName, "mirror name", 15
 );
 name_type!(
     /// Name of a network interface, at most 15 bytes.
-    IfName, "interface name", NAME_MAX
+    IfName, "interface name", 15
 );
 name_type!(
     /// Name of a network namespace as `ip netns` lists it. Namespaces made elsewhere may have long
@@ -314,6 +314,21 @@ mod tests {
         }
         for text in ["10.0.0.0/31", "10.0.0.1/32", "fd00::/64", "10.0.1.255/23"] {
             assert_eq!(text.parse::<IfAddr>().is_ok(), text != "10.0.1.255/23", "{text}");
+        }
+    }
+
+    /// The document says what a name may be; it has to be the same that is taken.
+    #[test]
+    fn the_schema_of_a_name_says_how_long_it_may_be() {
+        use utoipa::PartialSchema;
+        let schema = serde_json::to_value(PortName::schema()).unwrap();
+        assert_eq!(
+            (&schema["minLength"], &schema["maxLength"]),
+            (&1.into(), &NAME_MAX.into())
+        );
+        assert_eq!(schema["pattern"], "^[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*$");
+        for text in ["a", "_", "@", "+", "a.b-c_d@e+f", &"x".repeat(NAME_MAX)] {
+            assert!(text.parse::<PortName>().is_ok(), "{text}");
         }
     }
 

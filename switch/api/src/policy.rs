@@ -284,14 +284,100 @@ pub enum Isolation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pin {
-    /// MAC addresses; none: any. An empty list stands for the one that vswitch gave the port.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// MAC addresses; none: any. `"own"`, here an empty list, stands for the one that vswitch gave the port.
+    #[serde(skip_serializing_if = "Option::is_none", with = "own")]
+    #[schema(schema_with = own::macs)]
     pub mac: Option<Vec<Mac>>,
-    /// IP addresses or networks; none: any. An empty list stands for those that vswitch gave the port.
-    /// IPv6 link-local addresses and 0.0.0.0 or :: (a host that asks for an address) are always allowed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>, example = json!(["192.168.15.1/32"]))]
+    /// IP addresses or networks; none: any. `"own"`, here an empty list, stands for those that vswitch gave the port.
+    /// Besides 0.0.0.0 and :: (a host that asks for an address) and the one IPv6 link-local address that is made from the MAC address
+    /// that a frame comes from (EUI-64, RFC 4291) are always allowed. A host that chooses another one (RFC 7217, `addr_gen_mode`)
+    /// needs it in the list, or fe80::/10 for any.
+    #[serde(skip_serializing_if = "Option::is_none", with = "own")]
+    #[schema(schema_with = own::networks)]
     pub ip: Option<Vec<IpNet>>,
+    /// True: a port with pinned addresses may send router advertisements and redirects, as a router does.
+    #[serde(skip_serializing_if = "is_default")]
+    pub allow_ra: bool,
+}
+
+/// How pinned addresses are written: a list, or the word `own` for what vswitch gave the port.
+mod own {
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+    use serde::ser::{Serialize, Serializer};
+    use utoipa::PartialSchema;
+    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
+    use utoipa::openapi::{Ref, RefOr};
+
+    const WORD: &str = "own";
+
+    pub fn serialize<T: Serialize, S: Serializer>(list: &Option<Vec<T>>, serializer: S) -> Result<S::Ok, S::Error> {
+        match list {
+            Some(list) if list.is_empty() => serializer.serialize_str(WORD),
+            list => list.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+        struct List<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = Option<Vec<T>>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of addresses, or \"own\"")
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Self::Value, E> {
+                if word == WORD {
+                    Ok(Some(Vec::new()))
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(word), &self))
+                }
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(None)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(element) = elements.next_element()? {
+                    list.push(element);
+                }
+                Ok(Some(list))
+            }
+        }
+
+        from.deserialize_any(List(PhantomData))
+    }
+
+    pub fn macs() -> RefOr<Schema> {
+        list_or_own(
+            Ref::from_schema_name("Mac").into(),
+            "MAC addresses; none: any. `own`, or an empty list, stands for the one that vswitch gave the port.",
+        )
+    }
+
+    pub fn networks() -> RefOr<Schema> {
+        list_or_own(
+            String::schema(),
+            "IP addresses or networks; none: any. `own`, or an empty list, stands for those that vswitch gave the port. Besides \
+              0.0.0.0 and :: (a host that asks for an address) and the IPv6 link-local address that is made from the MAC address that a \
+              frame comes from (EUI-64, RFC 4291) are always allowed. A host that chooses another one (RFC 7217) needs it in the list, \
+              or fe80::/10 for any.",
+        )
+    }
+
+    fn list_or_own(element: RefOr<Schema>, text: &str) -> RefOr<Schema> {
+        let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([WORD]));
+        let null = ObjectBuilder::new().schema_type(Type::Null);
+        let list = ArrayBuilder::new().items(element);
+        let one = OneOfBuilder::new().item(word).item(list).item(null);
+        Schema::OneOf(one.description(Some(text)).build()).into()
+    }
 }
 
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -320,6 +406,30 @@ mod tests {
         for wrong in ["", "0", "4095", "9-3", "x", "1,,2", "-3", "99999"] {
             assert!(wrong.parse::<VlanSet>().is_err(), "{wrong}");
         }
+    }
+
+    /// `--pin-mac own` was exported as `mac = []`, which reads as "none".
+    #[test]
+    fn own_addresses_are_pinned_by_a_word() {
+        let own = Pin {
+            mac: Some(Vec::new()),
+            ip: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+            ..Pin::default()
+        };
+        assert_eq!(
+            serde_json::to_string(&own).unwrap(),
+            r#"{"mac":"own","ip":["10.0.0.0/8"]}"#
+        );
+        let read = |text: &str| serde_json::from_str::<Pin>(text);
+        for text in [
+            r#"{"mac":"own","ip":["10.0.0.0/8"]}"#,
+            r#"{"mac":[],"ip":["10.0.0.0/8"]}"#,
+        ] {
+            assert_eq!(read(text).unwrap(), own, "{text}");
+        }
+        assert_eq!(read("{}").unwrap(), Pin::default());
+        assert_eq!(read(r#"{"mac":null}"#).unwrap(), Pin::default());
+        assert!(read(r#"{"mac":"all"}"#).unwrap_err().to_string().contains("own"));
     }
 
     #[test]

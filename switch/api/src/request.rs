@@ -1,87 +1,66 @@
-//! What requests carry beyond the types of [`crate::lab`]. Routes are listed in the daemon's OpenAPI document.
+//! What requests carry beyond the types of [`crate::lab`]. Routes are listed in the daemon's OpenAPI document, and
+//! the daemon holds queries against it: what a route does not know in one is an error.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::acl::PortAcl;
-use crate::lab::ReservedMulticast;
-use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
-use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId};
-use crate::traffic::{Impairments, RateLimit, StormControl};
+use crate::acl::AclRule;
+use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+use crate::policy::VlanId;
 
-/// Changes of a port; what is absent stays as it is. `PATCH /v1/ports/{name}`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PortPatch {
-    /// New MTU, set on both ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
-    /// Administratively up or down.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub up: Option<bool>,
-    /// Offloads towards the port on or off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub offload: Option<bool>,
-    /// Which VLANs it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<PortVlan>,
-    /// Which frames come in, by their tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accept: Option<AcceptFrames>,
-    /// What is learned on it, as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub learning: Option<Learning>,
-    /// Which frames without one known destination go out, as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flooding: Option<Flooding>,
-    /// Which other ports it exchanges frames with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<Isolation>,
-    /// Source addresses that it may use, as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pin: Option<Pin>,
-    /// Access control lists, both as a whole: replaced at one instant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acl: Option<PortAcl>,
-    /// New impairment of a direction, in place of the one before; `{}` takes it away, and a direction that is absent stays.
-    #[serde(skip_serializing_if = "Impairments::is_none")]
-    pub impair: Impairments,
-    /// New policer, in place of the one before; `{}` takes it away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub police: Option<RateLimit>,
-    /// New storm control of all classes, in place of the one before; `{}` takes it away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub storm: Option<StormControl>,
+pub use crate::patch::{PortPatch, SwitchPatch};
+
+/// One of the two access control lists of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AclList {
+    /// For frames from the port into the switch.
+    In,
+    /// For frames out of the switch to the port.
+    Out,
 }
 
-/// Changes of a switch; what is absent stays as it is. `PATCH /v1/switches/{name}`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SwitchPatch {
-    /// Seconds after which a learned address is forgotten; 0 = never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ageing_secs: Option<u32>,
-    /// What happens to reserved multicast.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reserved_multicast: Option<ReservedMulticast>,
-    /// Most stations that are learned in each VLAN; 0 = no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vlan_limit: Option<u32>,
-    /// VLANs that carry copies of mirrors; an empty list: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rspan_vlans: Option<Vec<VlanId>>,
-    /// Loop guard on or off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loop_guard: Option<bool>,
-    /// Moves within a second by which a station flaps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 2)]
-    pub flap_moves: Option<u32>,
-    /// Seconds of flapping after which a port is shut.
-    #[serde(skip_serializing_if = "Option::is_none")]
+/// A rule to put into an access control list. `POST /v1/ports/{name}/acl`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AclAdd {
+    /// The list.
+    pub direction: AclList,
+    /// Its place in the list, 1 is the first; none: the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
-    pub flap_secs: Option<u32>,
+    pub at: Option<usize>,
+    /// The rule.
+    #[schema(value_type = String, example = "deny tcp to 10.0.0.0/8 port 22")]
+    pub rule: AclRule,
+}
+
+/// Which rules a `DELETE /v1/ports/{name}/acl` takes away; without any, all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct AclSelect {
+    /// Only of this list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<AclList>,
+    /// Only the rule at this place of it, 1 is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    pub at: Option<usize>,
+}
+
+/// Which of the cables between two namespaces is meant. `DELETE /v1/cables/{a}/{b}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct CableSelect {
+    /// The one whose interface in `a` has this name; none: the only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ifname_a: Option<IfName>,
+    /// The one whose interface in `b` has this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ifname_b: Option<IfName>,
 }
 
 /// A static FDB entry. `PUT /v1/switches/{name}/fdb`
@@ -99,7 +78,7 @@ pub struct FdbAdd {
 
 /// Which FDB entries a `DELETE /v1/switches/{name}/fdb` removes; without any, all that were learned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct FdbSelect {
     /// Only this address (learned or static).
@@ -123,13 +102,23 @@ pub struct AddressAdd {
 
 /// Options of requests that change things.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ChangeOptions {
     /// Say what would be done, do nothing.
     pub dry_run: bool,
     /// Adding what is there already with the same settings, or removing what is not there, is no error.
     pub idempotent: bool,
+}
+
+/// The condition of a request that changes things.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct Condition {
+    /// The `ETag` of what is to be changed, or of the whole lab, as it was read: if it is another by now, nothing is changed
+    /// and the answer is 412 (`changed`).
+    #[param(rename = "If-Match", required = false)]
+    pub if_match: Option<String>,
 }
 
 /// A namespace to add. `POST /v1/namespaces`
@@ -142,7 +131,7 @@ pub struct NamespaceAdd {
 
 /// Narrows a list to one switch. `GET /v1/ports`, `GET /v1/addresses`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct SwitchFilter {
     /// Only this switch; none: all.
@@ -152,7 +141,7 @@ pub struct SwitchFilter {
 
 /// Which addresses to remove. `DELETE /v1/ports/{name}/addresses`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct AddressSelect {
     /// Only this one; none: all addresses of the port.
@@ -162,7 +151,6 @@ pub struct AddressSelect {
 
 /// Which route to remove. `DELETE /v1/ports/{name}/routes`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RouteSelect {
     /// Destination of the route; `0.0.0.0/0` or `::/0` is the default route.

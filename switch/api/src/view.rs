@@ -133,7 +133,7 @@ pub struct PortView {
     /// The kernel forwards known unicast from and to this port by itself, as far as no feature needs the daemon.
     #[serde(default)]
     pub fastpath: bool,
-    /// Its interface has TCP frames above 64 KiB (BIG TCP), since the kernel carries all that goes over the switch.
+    /// Its interface has TCP frames above 64 KiB over IPv4 (BIG TCP), since the kernel carries all that goes over the switch.
     #[serde(default)]
     pub big_tcp: bool,
     /// How it is connected by AF_XDP, if it is.
@@ -211,6 +211,8 @@ pub struct PortCounters {
 /// An FDB entry. `GET /v1/switches/{name}/fdb`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FdbEntry {
+    /// Switch that knows it.
+    pub switch: SwitchName,
     /// Address of the station.
     pub mac: Mac,
     /// VLAN in which it is known; none: that of frames without one.

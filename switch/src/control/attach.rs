@@ -6,18 +6,17 @@
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
-use vswitch_api::policy::VlanId;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Port, PortKind};
 
 use super::complete::ifname;
-use super::frame_size::is_big;
-use super::interface::{announce_all, configure, vanished};
+use super::fdb::fdb_key;
+use super::interface::{announce_all, configure, mtu, vanished};
 use super::policy::port_settings;
 use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
 use crate::datapath::policy::PLAIN;
-use crate::datapath::{PortId, PortSetup};
+use crate::datapath::{PortRef, PortSetup};
 use crate::kernel::{KernelError, NetNs};
 use crate::port::PortIo;
 
@@ -29,7 +28,7 @@ pub(super) enum Made {
     NearEnd,
     Tap,
     Ingress,
-    Datapath(PortId),
+    Datapath(PortRef),
 }
 
 /// Whether interfaces that are there already may be the port's own, from before.
@@ -87,8 +86,7 @@ impl Inner {
     fn note_missing(&mut self, port: &Port, result: Result<(), ApiError>) {
         if let Err(error) = result {
             tracing::warn!("a port is missing: {error}");
-            self.ports
-                .insert(port.name.clone(), LivePort::missing(error.to_string()));
+            self.still_missing(port, &error);
         }
     }
 
@@ -171,23 +169,38 @@ impl Inner {
             }
         };
         // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once.
-        if let (Some(near), true) = (near, port.up && port.kind == PortKind::Veth) {
-            own.set_up(near).await.map_err(failed)?;
+        if let (Some(near), PortKind::Veth) = (near, port.kind) {
+            // One that is taken over may be either.
+            let set = if port.up {
+                own.set_up(near).await
+            } else {
+                own.set_down(near).await
+            };
+            set.map_err(failed)?;
         }
         if port.kind != PortKind::Device {
             let inside = netns.netlink().await.map_err(failed)?;
             configure(&inside, &link, port, adopt).await.map_err(failed)?;
         }
-        if let (PortIo::Tap(tap), false) = (&io, port.up) {
-            tap.set_carrier(false)
-                .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
+        if let PortIo::Tap(tap) = &io {
+            // Only now that it can be told by its address whose it is.
+            tap.persist()
+                .map_err(|error| text::step(object.clone(), "keep the TAP device", &error))?;
+            if !port.up {
+                tap.set_carrier(false)
+                    .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
+            }
         }
         // A veth port is watched by its near end, the others where they are.
         let nsid = match port.kind {
             PortKind::Veth => None,
             _ => Some(own.nsid_of(&netns).await.map_err(failed)?),
         };
-        let mtu = port.mtu.unwrap_or(link.mtu);
+        // What it was before it was configured does not count.
+        let mtu = match port.kind {
+            PortKind::Device => port.mtu.unwrap_or(link.mtu),
+            PortKind::Veth | PortKind::Tap | PortKind::Internal => mtu(port),
+        };
         let setup = PortSetup {
             switch,
             io,
@@ -209,7 +222,7 @@ impl Inner {
             nsid,
             mac: port.mac.or(link.mac),
             mtu,
-            big_tcp: is_big(link.gso_max_size),
+            gso: link.gso,
             xdp_refused: refused,
             shut: None,
         };
@@ -272,15 +285,10 @@ impl Inner {
         let (Some(id), Some(switch)) = (id, self.switches.get(&port.switch)) else {
             return;
         };
-        for entry in self
-            .state
-            .fdb
-            .iter()
-            .filter(|entry| entry.port == port.name && entry.switch == port.switch)
-        {
-            let vlan = entry.vlan.map_or(0, VlanId::get);
-            if self.datapath.fdb_add_static(*switch, vlan, entry.mac, id).is_err() {
-                tracing::warn!(mac = %entry.mac, port = %port.name, "port {}: no room for the static FDB entry {}", port.name, entry.mac);
+        for station in &port.stations {
+            let (vlan, mac) = fdb_key(station);
+            if self.datapath.fdb_add_static(*switch, vlan, mac, id.id).is_err() {
+                tracing::warn!(%mac, port = %port.name, "port {}: no room for the static FDB entry {mac}", port.name);
             }
         }
     }

@@ -1,11 +1,99 @@
 //! Cables: veth pairs between two namespaces, without a switch.
 
-use vswitch_api::{ApiError, Cable, CableEnd, Mac};
+use vswitch_api::lab::DEFAULT_MTU;
+use vswitch_api::request::CableSelect;
+use vswitch_api::view::Changes;
+use vswitch_api::{ApiError, Cable, CableEnd, ErrorCode, Mac, NsName};
 
 use super::attach::Adopt;
+use super::condition::{Editing, Subject};
 use super::detach::gone_is_fine;
-use super::{Inner, text};
+use super::interface::{add_route, routes_in_order};
+use super::{Control, Inner, text};
 use crate::kernel::{KernelError, Link, VethPeer};
+
+impl Control {
+    /// Joins two namespaces, once more if they are joined already.
+    ///
+    /// # Errors
+    /// Conflict: an interface name is taken.
+    pub async fn add_cable(&self, cable: Cable, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |_, lab| {
+            if !(options.idempotent && lab.cables.iter().any(|old| is_as_wanted(old, &cable))) {
+                lab.cables.push(cable);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a cable between two namespaces.
+    ///
+    /// # Errors
+    /// NotFound; Conflict: it is not said which of several.
+    pub async fn remove_cable(
+        &self,
+        a: &NsName,
+        b: &NsName,
+        select: CableSelect,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |_, lab| {
+            let selected = |cable: &Cable| {
+                let named = |end: &CableEnd, namespace: &NsName, ifname: &Option<_>| {
+                    end.namespace == *namespace && (ifname.is_none() || end.ifname == *ifname)
+                };
+                let (ifname_a, ifname_b) = (&select.ifname_a, &select.ifname_b);
+                (named(&cable.a, a, ifname_a) && named(&cable.b, b, ifname_b))
+                    || (named(&cable.b, a, ifname_a) && named(&cable.a, b, ifname_b))
+            };
+            let object = || format!("cable \"{a}\" - \"{b}\"");
+            let found: Vec<_> = lab.cables.iter().filter(|cable| selected(cable)).collect();
+            match found[..] {
+                [_] => lab.cables.retain(|cable| !selected(cable)),
+                [] if options.idempotent => {}
+                [] => {
+                    return Err(ApiError::new(ErrorCode::NotFound, object(), "there is no such cable")
+                        .hint("`vswitchctl cable list` lists them"));
+                }
+                _ => {
+                    let which: Vec<_> = found
+                        .iter()
+                        .map(|cable| format!("{} - {}", at(&cable.a), at(&cable.b)))
+                        .collect();
+                    let cause = format!("it is one of {}: {}", which.len(), which.join(", "));
+                    return Err(text::conflict(object(), cause).hint("say which by --name-a or --name-b"));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Whether a cable that is there is what is asked for; what is not said may be as it is.
+fn is_as_wanted(there: &Cable, wanted: &Cable) -> bool {
+    let end = |there: &CableEnd, wanted: &CableEnd| {
+        there.namespace == wanted.namespace
+            && (wanted.ifname.is_none() || there.ifname == wanted.ifname)
+            && (wanted.mac.is_none() || there.mac == wanted.mac)
+            && there.addresses == wanted.addresses
+            && there
+                .routes
+                .iter()
+                .map(|r| (r.to, r.via))
+                .eq(wanted.routes.iter().map(|r| (r.to, r.via)))
+    };
+    there.mtu.unwrap_or(DEFAULT_MTU) == wanted.mtu.unwrap_or(DEFAULT_MTU)
+        && ((end(&there.a, &wanted.a) && end(&there.b, &wanted.b))
+            || (end(&there.a, &wanted.b) && end(&there.b, &wanted.a)))
+}
+
+fn at(end: &CableEnd) -> String {
+    format!("{} ({})", end.namespace, name(end))
+}
 
 impl Inner {
     /// Makes a cable, or finds it there.
@@ -18,6 +106,7 @@ impl Inner {
         );
         let (a_nl, b_nl) = (a.netlink().await.map_err(failed)?, b.netlink().await.map_err(failed)?);
         let (a_name, b_name) = (name(&cable.a), name(&cable.b));
+        let mtu = cable.mtu.unwrap_or(DEFAULT_MTU);
         let a_link = a_nl.link_by_name(a_name).await.map_err(failed)?;
         let b_link = b_nl.link_by_name(b_name).await.map_err(failed)?;
         let joined = |a: &Link, b: &Link| a.peer_index == Some(b.index) && b.peer_index == Some(a.index);
@@ -29,7 +118,7 @@ impl Inner {
                     name: b_name,
                     mac: cable.b.mac.unwrap_or(Mac([0; 6])),
                 };
-                let made = a_nl.add_veth(a_name, vswitch_api::lab::DEFAULT_MTU, peer).await;
+                let made = a_nl.add_veth(a_name, mtu, peer).await;
                 if let Err(error) = made {
                     // The kernel may have made the pair though its answer was lost.
                     if !error.is_exists() {
@@ -49,8 +138,8 @@ impl Inner {
             }
         }
         let configured = async {
-            configure_end(&a_nl, &cable.a).await?;
-            configure_end(&b_nl, &cable.b).await
+            configure_end(&a_nl, &cable.a, mtu).await?;
+            configure_end(&b_nl, &cable.b, mtu).await
         };
         if let Err(error) = configured.await {
             if a_link.is_none() {
@@ -94,7 +183,7 @@ fn name(end: &CableEnd) -> &str {
     end.ifname.as_ref().map_or("eth0", |name| name.as_str())
 }
 
-async fn configure_end(nl: &crate::kernel::Netlink, end: &CableEnd) -> Result<(), KernelError> {
+async fn configure_end(nl: &crate::kernel::Netlink, end: &CableEnd, mtu: u32) -> Result<(), KernelError> {
     let Some(link) = nl.link_by_name(name(end)).await? else {
         return Err(KernelError::new(
             format!("look up {}", name(end)),
@@ -104,12 +193,18 @@ async fn configure_end(nl: &crate::kernel::Netlink, end: &CableEnd) -> Result<()
     if let Some(mac) = end.mac.filter(|mac| link.mac != Some(*mac)) {
         nl.set_mac(link.index, mac).await?;
     }
+    if link.mtu != mtu {
+        nl.set_mtu(link.index, mtu).await?;
+    }
     nl.set_up(link.index).await?;
     for address in &end.addresses {
         match nl.add_address(link.index, *address).await {
             Err(error) if !error.is_exists() => return Err(error),
             _ => {}
         }
+    }
+    for route in routes_in_order(&end.routes) {
+        add_route(nl, link.index, route).await?;
     }
     Ok(())
 }

@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep_until};
 use vswitch_api::capture::CaptureOptions;
 use vswitch_api::{ApiError, ErrorCode, PortName};
 
+use super::condition::{Editing, Subject};
 use super::{Control, text};
 use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
-use crate::datapath::{Datapath, PortId};
+use crate::datapath::{Datapath, PortRef};
 use crate::filter::Program;
 use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
 use crate::kernel::memory;
@@ -31,7 +32,7 @@ pub struct Capture {
     /// Number by which it can be ended.
     pub id: u64,
     datapath: Arc<Datapath>,
-    port: PortId,
+    port: PortRef,
     tap: Arc<Tap>,
     ready: AsyncFd<OwnedFd>,
     snaplen: usize,
@@ -67,12 +68,21 @@ impl Control {
     ///
     /// # Errors
     /// NotFound: it has ended already.
-    pub fn end_capture(&self, id: u64) -> Result<(), ApiError> {
+    pub async fn end_capture(&self, id: u64, options: impl Into<Editing>) -> Result<(), ApiError> {
+        let Editing { dry_run, if_match, .. } = options.into();
+        // Else no edit has to be waited for.
+        if if_match.is_some() {
+            let inner = self.begin_edit().await?;
+            inner.check_condition(Subject::Lab, if_match.as_deref())?;
+        }
         let captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
         let tap = captures.taps.get(&id).and_then(Weak::upgrade);
         let gone = || ApiError::new(ErrorCode::NotFound, format!("capture {id}"), "there is no such capture");
-        tap.map(|tap| tap.close())
-            .ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))
+        let tap = tap.ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))?;
+        if !dry_run {
+            tap.close();
+        }
+        Ok(())
     }
 
     /// Begins to capture at a port.
@@ -126,11 +136,11 @@ impl Control {
 }
 
 impl super::View {
-    /// Index of a port in the datapath.
+    /// A port in the datapath.
     ///
     /// # Errors
     /// NotFound. Conflict: it is missing.
-    pub(super) fn live_id(&self, name: &PortName) -> Result<PortId, ApiError> {
+    pub(super) fn live_id(&self, name: &PortName) -> Result<PortRef, ApiError> {
         let live = self.ports.get(name).ok_or_else(|| text::no_port(name))?;
         live.id.ok_or_else(|| {
             let reason = live.reason.as_deref().unwrap_or("its interface is gone");
@@ -209,7 +219,7 @@ impl Capture {
 }
 
 /// Puts a tap on a port; false: there is no such port. The kernel, which may forward what comes in there, is waited for elsewhere.
-pub(super) async fn add_tap(datapath: &Arc<Datapath>, port: PortId, tap: &Arc<Tap>) -> bool {
+pub(super) async fn add_tap(datapath: &Arc<Datapath>, port: PortRef, tap: &Arc<Tap>) -> bool {
     let (datapath, tap) = (datapath.clone(), tap.clone());
     spawn_blocking(move || datapath.add_tap(port, tap))
         .await
@@ -217,7 +227,7 @@ pub(super) async fn add_tap(datapath: &Arc<Datapath>, port: PortId, tap: &Arc<Ta
 }
 
 /// Takes it off again, soon.
-pub(super) fn remove_tap(datapath: &Arc<Datapath>, port: PortId, tap: &Arc<Tap>) {
+pub(super) fn remove_tap(datapath: &Arc<Datapath>, port: PortRef, tap: &Arc<Tap>) {
     let (datapath, tap) = (datapath.clone(), tap.clone());
     let remove = move || {
         datapath.remove_tap(port, &tap);

@@ -1,14 +1,131 @@
 //! Carrying out the steps of a plan, all or none.
+//!
+//! What can't be taken back comes last: namespaces, ports and cables go only when the new lab is written, for with them goes what
+//! their users had in them. Up to there each step has its inverse. A port that has to go first, since its name or its place is
+//! wanted, goes when the new lab is on the disk, if not yet in the place of the old one.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::net::IpAddr;
 
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, ErrorCode, EventKind, Lab};
+use vswitch_api::{
+    ApiError, CableEnd, ErrorCode, EventKind, IfName, Lab, Mac, NsName, Port, PortKind, PortName, SwitchName,
+};
 
 use super::attach::Adopt;
+use super::complete::ifname;
 use super::plan::{Step, together};
 use super::policy::switch_settings;
+use super::state::{OwnedNamespace, State};
 use super::{Inner, text};
+
+/// The steps of a plan by the time at which they come.
+struct Order {
+    /// What the state must tell of: namespaces, and what they are is known only when they are there.
+    first: Vec<Step>,
+    /// The rest of what has an inverse, in the order of the plan.
+    then: Vec<Step>,
+    /// What has none, and nothing waits for.
+    last: Vec<Step>,
+}
+
+impl Order {
+    fn of(steps: Vec<Step>) -> Self {
+        let (first, rest): (Vec<_>, Vec<_>) = steps
+            .into_iter()
+            .partition(|step| matches!(step, Step::AddNamespace(_)));
+        let wanted = Wanted::of(&rest);
+        let mut order = Self {
+            first,
+            then: Vec::new(),
+            last: Vec::new(),
+        };
+        for step in &rest {
+            let waits_for_none = match step {
+                Step::RemovePorts(ports) => {
+                    let (then, last): (Vec<_>, Vec<_>) =
+                        ports.iter().cloned().partition(|port| wanted.needs_gone(port));
+                    order.then.extend(removal(then));
+                    order.last.extend(removal(last));
+                    continue;
+                }
+                Step::RemoveCable(cable) => ![&cable.a, &cable.b].into_iter().any(|end| wanted.has_end(end)),
+                Step::RemoveSwitch(_) | Step::RemoveNamespace(_) => true,
+                _ => false,
+            };
+            if waits_for_none {
+                order.last.push(step.clone());
+            } else {
+                order.then.push(step.clone());
+            }
+        }
+        order
+    }
+}
+
+fn removal(ports: Vec<Port>) -> Option<Step> {
+    (!ports.is_empty()).then_some(Step::RemovePorts(ports))
+}
+
+/// What is to be there when a plan is carried out, and can't be there twice.
+#[derive(Default)]
+struct Wanted<'a> {
+    names: HashSet<&'a PortName>,
+    places: HashSet<(Option<&'a NsName>, IfName)>,
+    macs: HashSet<Mac>,
+    addresses: HashSet<IpAddr>,
+    /// Their tables are made anew, which needs them to be empty.
+    resized: HashSet<&'a SwitchName>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(steps: &'a [Step]) -> Self {
+        let mut wanted = Self::default();
+        for step in steps {
+            match step {
+                Step::AddPort(port) => {
+                    wanted.names.insert(&port.name);
+                    wanted.places.insert((port.namespace.as_ref(), ifname(port)));
+                    wanted.add_addresses(port);
+                }
+                Step::ChangePort { after, .. } => wanted.add_addresses(after),
+                Step::AddCable(cable) => {
+                    let ends = [&cable.a, &cable.b].into_iter();
+                    wanted
+                        .places
+                        .extend(ends.filter_map(|end| Some((Some(&end.namespace), end.ifname.clone()?))));
+                }
+                Step::ChangeSwitch { before, after } if before.fdb_capacity != after.fdb_capacity => {
+                    wanted.resized.insert(&after.name);
+                }
+                _ => {}
+            }
+        }
+        wanted
+    }
+
+    fn add_addresses(&mut self, port: &Port) {
+        self.macs.extend(port.mac);
+        self.addresses.extend(port.addresses.iter().map(|address| address.ip()));
+    }
+
+    /// Whether a port has to go before all of it can be there.
+    fn needs_gone(&self, old: &Port) -> bool {
+        self.names.contains(&old.name)
+            || self.places.contains(&(old.namespace.as_ref(), ifname(old)))
+            || old.mac.is_some_and(|mac| self.macs.contains(&mac))
+            || old
+                .addresses
+                .iter()
+                .any(|address| self.addresses.contains(&address.ip()))
+            || self.resized.contains(&old.switch)
+    }
+
+    fn has_end(&self, end: &CableEnd) -> bool {
+        let place = end.ifname.clone().map(|ifname| (Some(&end.namespace), ifname));
+        place.is_some_and(|place| self.places.contains(&place))
+    }
+}
 
 impl Inner {
     /// Carries out `steps`, then makes `lab` the lab and writes it to disk. If anything fails, all is as it was before.
@@ -24,82 +141,180 @@ impl Inner {
     }
 
     async fn carry_out_all(&mut self, steps: Vec<Step>, lab: Lab, mut changes: Changes) -> Result<Changes, ApiError> {
+        // Before the note of what the daemon before had begun, which is perhaps not yet all removed, gives way to another.
+        self.check_stopping()?;
         self.remove_unremoved(&mut changes.warnings).await;
         let before = self.state.clone();
-        self.note(&steps)?;
-        let mut done = Vec::with_capacity(steps.len());
-        let mut failure = None;
-        let mut written = false;
+        changes.done.extend(steps.iter().flat_map(Step::describe));
+        let noted = self.look_at_devices(&steps).await;
+        if let Err(error) = noted.and_then(|()| self.note(&steps)) {
+            self.state = before;
+            return Err(error);
+        }
         self.begin_progress("a change", steps.iter().map(Step::size).sum());
-        for step in steps {
-            let carried = match self.pulse.is_stopping() {
-                true => {
-                    Err(text::conflict("request", "the daemon is about to stop").hint("nothing was changed; try again"))
-                }
-                false => self.carry(&step, &mut changes.warnings).await,
-            };
-            match carried {
-                Ok(()) => {
-                    self.step_done(step.size());
-                    changes.done.extend(step.describe());
-                    done.push(step);
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            }
-        }
-        if failure.is_none() {
-            // Only now: a port that is put back gets its static entries back.
-            let ports: BTreeSet<_> = lab.ports.iter().map(|port| (&port.switch, &port.name)).collect();
-            self.state
-                .fdb
-                .retain(|entry| ports.contains(&(&entry.switch, &entry.port)));
-            self.state.lab = lab;
-            if self.state != before {
-                written = true;
-                failure = self.file.save(&self.state).err().map(|error| {
-                    text::step("state", "write the state file", &error)
-                        .hint("nothing was changed; see that the state directory can be written and has room")
-                });
-            }
-        }
-        let Some(error) = failure else {
+        let order = Order::of(steps);
+        let mut done = Vec::with_capacity(order.first.len() + order.then.len());
+        if let Err(error) = self
+            .carry_until_written(&order, lab, &mut done, &mut changes.warnings)
+            .await
+        {
+            self.undo(done, before).await;
             self.close_journal();
-            return Ok(changes);
+            return Err(error);
+        }
+        // Not given up when the daemon is about to stop: what is written is done, and they take little time.
+        for step in &order.last {
+            if let Err(error) = self.carry(step, &mut changes.warnings).await {
+                changes
+                    .warnings
+                    .push(format!("{error}; the next command tries it again"));
+            }
+            self.step_done(step.size());
+        }
+        self.close_journal();
+        Ok(changes)
+    }
+
+    /// # Errors
+    /// The daemon is about to stop.
+    fn check_stopping(&self) -> Result<(), ApiError> {
+        match self.pulse.is_stopping() {
+            true => {
+                Err(text::conflict("request", "the daemon is about to stop").hint("nothing was changed; try again"))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// One step, unless the daemon is about to stop.
+    async fn carry_next(
+        &mut self,
+        step: &Step,
+        done: &mut Vec<Step>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        self.check_stopping()?;
+        self.carry(step, warnings).await?;
+        done.push(step.clone());
+        self.step_done(step.size());
+        Ok(())
+    }
+
+    /// All but the last steps, and the state on disk. `done` has what was carried out, also after an error.
+    async fn carry_until_written(
+        &mut self,
+        order: &Order,
+        lab: Lab,
+        done: &mut Vec<Step>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let before = self.state.clone();
+        for step in &order.first {
+            self.carry_next(step, done, warnings).await?;
+        }
+        let wanted = self.wanted(lab, &order.last);
+        let unwritable = |error: std::io::Error| {
+            text::step("state", "write the state file", &error)
+                .hint("nothing was changed; see that the state directory can be written and has room")
         };
+        let prepared = if wanted != before || self.unsaved.is_some() {
+            Some(self.file.prepare(&wanted).map_err(unwritable)?)
+        } else {
+            None
+        };
+        for step in &order.then {
+            self.carry_next(step, done, warnings).await?;
+        }
+        if let Some(prepared) = prepared {
+            if let Err(error) = prepared.commit() {
+                // It may all the same be the new one.
+                self.unsaved = Some(error.to_string());
+                return Err(unwritable(error));
+            }
+            self.unsaved = None;
+        }
+        // They are nobody's from here on, and are to go.
+        let stays = |owned: &OwnedNamespace| wanted.namespaces.contains(owned);
+        let going = self.state.namespaces.iter().filter(|owned| !stays(owned));
+        self.unremoved.namespaces.extend(going.cloned());
+        // Those of the ports that go last.
+        self.take_state(wanted, |_| true);
+        Ok(())
+    }
+
+    /// The state as it is to be when all steps are done.
+    fn wanted(&self, lab: Lab, last: &[Step]) -> State {
+        let mut wanted = self.state.clone();
+        let goes = |owned: &OwnedNamespace| last.contains(&Step::RemoveNamespace(owned.name.clone()));
+        wanted.namespaces.retain(|owned| !goes(owned));
+        wanted
+            .devices
+            .retain(|name, _| lab.ports.iter().any(|port| port.name == *name));
+        wanted.lab = lab;
+        wanted
+    }
+
+    /// Makes `state` the state. What is known of devices that are still to be given back stays known.
+    fn take_state(&mut self, mut state: State, still_taken: impl Fn(&PortName) -> bool) {
+        let devices = std::mem::take(&mut self.state.devices);
+        for (name, device) in devices.into_iter().filter(|(name, _)| still_taken(name)) {
+            state.devices.entry(name).or_insert(device);
+        }
+        self.state = state;
+    }
+
+    async fn undo(&mut self, done: Vec<Step>, before: State) {
         for step in together(done.into_iter().rev().map(Step::inverse)) {
             if let Err(error) = self.carry(&step, &mut Vec::new()).await {
                 tracing::error!("can't undo a step of a failed command: {error}");
             }
             self.pulse.beat();
         }
-        // What the steps noted of namespaces they made again has to stay known.
-        let namespaces = std::mem::take(&mut self.state.namespaces);
-        let known = before.namespaces == namespaces;
-        self.state = before;
-        self.state.namespaces = namespaces;
+        let left: Vec<_> = self.unremoved.ports.iter().map(|port| port.name.clone()).collect();
+        self.take_state(before, |name| left.contains(name));
         // A state file that could not be written for sure may all the same be the new one.
-        if (written || !known)
+        if self.unsaved.is_some()
             && let Err(error) = self.save()
         {
             tracing::error!("the state file may tell of what was undone: {error}");
         }
-        self.close_journal();
-        Err(error)
     }
 
-    /// Notes what is about to be made, for the daemon after one that is killed in between; [`Inner::add_namespace`] adds to it.
+    /// Looks how devices are that are to become ports: the state has to tell it before they are touched.
+    async fn look_at_devices(&mut self, steps: &[Step]) -> Result<(), ApiError> {
+        for step in steps {
+            if let Step::AddPort(port) = step
+                && port.kind == PortKind::Device
+                && !self.state.devices.contains_key(&port.name)
+            {
+                let before = self.look_at_device(port).await;
+                let before = before.map_err(|error| text::kernel(text::port(&port.name), &error))?;
+                // One that is not there is told when it is to be taken over.
+                self.state
+                    .devices
+                    .extend(before.map(|before| (port.name.clone(), before)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is about to be touched, for the daemon after one that is killed in between; [`Inner::add_namespace`] adds to it.
     fn note(&self, steps: &[Step]) -> Result<(), ApiError> {
-        let mut note = self.unremoved.clone();
+        let mut note = self.left();
         for step in steps {
             match step {
                 Step::AddPort(port) => note.ports.push(port.clone()),
-                Step::AddCable(cable) => note.cables.push(cable.clone()),
+                Step::AddPorts(ports) | Step::RemovePorts(ports) => note.ports.extend_from_slice(ports),
+                Step::ChangePort { before, after } => note.ports.extend([before, after].map(|port| (**port).clone())),
+                Step::AddCable(cable) | Step::RemoveCable(cable) => note.cables.push(cable.clone()),
+                Step::RemoveNamespace(name) => {
+                    let owned = self.state.namespaces.iter().filter(|owned| owned.name == *name);
+                    note.namespaces.extend(owned.cloned());
+                }
                 _ => {}
             }
         }
+        note.devices = self.devices_of(&note.ports);
         self.journal.write(&note).map_err(|error| {
             text::step("run directory", "note what is about to be done", &error)
                 .hint("nothing was changed; see that the run directory can be written and has room")
@@ -109,7 +324,19 @@ impl Inner {
     async fn carry(&mut self, step: &Step, warnings: &mut Vec<String>) -> Result<(), ApiError> {
         match step {
             Step::AddNamespace(name) => self.add_namespace(name).await?,
-            Step::RemoveNamespace(name) => self.remove_namespace(name)?,
+            Step::RemoveNamespace(name) => {
+                let (kept, going) = (&self.state.namespaces, &self.unremoved.namespaces);
+                let owned: Vec<_> = kept
+                    .iter()
+                    .chain(going)
+                    .filter(|owned| owned.name == *name)
+                    .cloned()
+                    .collect();
+                for owned in owned {
+                    self.remove_namespace(&owned)
+                        .map_err(|error| text::kernel(text::namespace(name), &error))?;
+                }
+            }
             Step::AddSwitch(switch) => {
                 self.switches.insert(switch.name.clone(), self.add_switch(switch));
                 self.emit(EventKind::SwitchAdded {
@@ -183,10 +410,14 @@ impl Inner {
     }
 
     /// Writes the state to disk after a change outside a plan.
-    pub(super) fn save(&self) -> Result<(), ApiError> {
-        self.file.save(&self.state).map_err(|error| {
-            ApiError::new(ErrorCode::Internal, "state", format!("write the state file: {error}"))
-                .hint("see that the state directory can be written and has room")
-        })
+    pub(super) fn save(&mut self) -> Result<(), ApiError> {
+        self.unsaved = self.file.save(&self.state).err().map(|error| error.to_string());
+        match &self.unsaved {
+            None => Ok(()),
+            Some(error) => Err(
+                ApiError::new(ErrorCode::Internal, "state", format!("write the state file: {error}"))
+                    .hint("see that the state directory can be written and has room"),
+            ),
+        }
     }
 }

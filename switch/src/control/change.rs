@@ -6,7 +6,7 @@ use super::attach::state_of;
 use super::detach::gone_is_fine;
 use super::interface::{add_addresses, announce_all, mtu};
 use super::{Inner, LivePort, text, traffic};
-use crate::datapath::PortId;
+use crate::datapath::PortRef;
 use crate::kernel::{KernelError, Netlink};
 use crate::port::{PortIo, XdpPort};
 
@@ -24,6 +24,7 @@ impl Inner {
         if traffic::setup(before) != traffic::setup(after) {
             self.datapath.set_traffic(id, &traffic::setup(after));
         }
+        self.change_stations(before, after, id.id)?;
         if in_kernel(before) == in_kernel(after) {
             // Nothing that the kernel has a part in.
             self.update_in_datapath(after);
@@ -107,7 +108,7 @@ impl Inner {
     }
 
     /// Shows the user of the port a carrier or none.
-    async fn switch_carrier(&self, port: &Port, near: Option<u32>, id: PortId) -> Result<(), ApiError> {
+    async fn switch_carrier(&self, port: &Port, near: Option<u32>, id: PortRef) -> Result<(), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         if let Some(near) = near.filter(|_| port.kind == PortKind::Veth) {
@@ -132,7 +133,8 @@ fn in_kernel(port: &Port) -> (&[IfAddr], &[Route], Option<u32>, bool) {
     (&port.addresses, &port.routes, port.mtu, port.up)
 }
 
-async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port) -> Result<(), KernelError> {
+/// Takes addresses and routes that `after` has not, and gives those that it has.
+pub(super) async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port) -> Result<(), KernelError> {
     for route in before.routes.iter().filter(|route| !after.routes.contains(route)) {
         gone_is_fine(nl.del_route(index, route).await)?;
     }

@@ -4,7 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use vswitch_api::{CableEnd, DEFAULT_SWITCH, IfName, Lab, Mac, NsName, Port, PortKind, Switch, SwitchName};
+use vswitch_api::{
+    Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, NsName, Port, PortKind, Route, Switch, SwitchName,
+};
+
+use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
 pub(super) type Interfaces = BTreeMap<NsName, BTreeSet<String>>;
@@ -41,9 +45,32 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
             port.namespace = port.name.as_str().parse().ok();
         }
     }
+    for switch in &mut lab.switches {
+        switch.vlan_limit = switch.vlan_limit.filter(|limit| *limit > 0);
+    }
     super::traffic::complete(lab);
+    for port in &mut lab.ports {
+        imply_onlink(&port.addresses, &mut port.routes);
+    }
+    for end in lab.cables.iter_mut().flat_map(|cable| [&mut cable.a, &mut cable.b]) {
+        imply_onlink(&end.addresses, &mut end.routes);
+    }
     name_cable_ends(lab, before, interfaces);
     choose_macs(lab, before, salt);
+}
+
+/// Where an interface has only addresses of hosts (/32, /128), a next hop is on no subnet of it: so it is on the link.
+pub(super) fn imply_onlink(addresses: &[IfAddr], routes: &mut [Route]) {
+    let all = routes.to_vec();
+    for route in routes.iter_mut().filter(|route| !reaches(addresses, &all, route)) {
+        let v4 = route.to.addr().is_ipv4();
+        let mut same = addresses
+            .iter()
+            .filter(|address| address.ip().is_ipv4() == v4)
+            .peekable();
+        route.onlink =
+            same.peek().is_some() && same.all(|address| address.prefix_len() == address.net().max_prefix_len());
+    }
 }
 
 fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
@@ -104,18 +131,7 @@ fn ends(lab: &Lab) -> impl Iterator<Item = &CableEnd> {
 
 /// Gives each end of a cable the name it had, or the first free one of eth0, eth1, ...
 fn name_cable_ends(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
-    for cable in &mut lab.cables {
-        let pair = [cable.a.namespace.clone(), cable.b.namespace.clone()];
-        for old in &before.cables {
-            if [&old.a.namespace, &old.b.namespace] == [&pair[0], &pair[1]] {
-                keep(&mut cable.a, &old.a);
-                keep(&mut cable.b, &old.b);
-            } else if [&old.b.namespace, &old.a.namespace] == [&pair[0], &pair[1]] {
-                keep(&mut cable.a, &old.b);
-                keep(&mut cable.b, &old.a);
-            }
-        }
-    }
+    keep_cables(&mut lab.cables, &before.cables);
     let mut taken = interfaces.clone();
     for port in &lab.ports {
         if let Some(namespace) = &port.namespace {
@@ -146,6 +162,49 @@ fn name_cable_ends(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
     }
 }
 
+/// Gives each cable the names and addresses of the one before that it is: of several between two namespaces first the one with its
+/// names, then one with its addresses, then any.
+fn keep_cables(cables: &mut [Cable], before: &[Cable]) {
+    let mut known = vec![false; cables.len()];
+    let mut taken = vec![false; before.len()];
+    let fits = |said: &CableEnd, old: &CableEnd| {
+        said.namespace == old.namespace && (said.ifname.is_none() || said.ifname == old.ifname)
+    };
+    for strictness in [Fit::Names, Fit::Addresses, Fit::Any] {
+        for (cable, known) in cables.iter_mut().zip(&mut known).filter(|(_, known)| !**known) {
+            let close = |a: &CableEnd, b: &CableEnd| match strictness {
+                Fit::Names => cable.a.ifname.is_some() && cable.b.ifname.is_some(),
+                Fit::Addresses => cable.a.addresses == a.addresses && cable.b.addresses == b.addresses,
+                Fit::Any => true,
+            };
+            let found = before
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| !taken[*n])
+                .find_map(|(n, old)| {
+                    let ways = [(&old.a, &old.b), (&old.b, &old.a)];
+                    let way = ways
+                        .into_iter()
+                        .find(|(a, b)| fits(&cable.a, a) && fits(&cable.b, b) && close(a, b));
+                    way.map(|way| (n, way))
+                });
+            if let Some((n, (a, b))) = found {
+                (taken[n], *known) = (true, true);
+                keep(&mut cable.a, a);
+                keep(&mut cable.b, b);
+            }
+        }
+    }
+}
+
+/// How alike two cables have to be to be taken for the same.
+#[derive(Clone, Copy)]
+enum Fit {
+    Names,
+    Addresses,
+    Any,
+}
+
 fn keep(end: &mut CableEnd, old: &CableEnd) {
     if end.ifname.is_none() {
         end.ifname.clone_from(&old.ifname);
@@ -158,20 +217,18 @@ fn keep(end: &mut CableEnd, old: &CableEnd) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vswitch_api::Cable;
 
     fn port(name: &str, kind: PortKind) -> Port {
         Port::new(name.parse().unwrap(), main_switch(), kind)
     }
 
     fn cable(a: &str, b: &str) -> Cable {
-        let end = |name: &str| CableEnd {
-            namespace: name.parse().unwrap(),
-            ifname: None,
-            mac: None,
-            addresses: vec![],
-        };
-        Cable { a: end(a), b: end(b) }
+        let end = |name: &str| CableEnd::new(name.parse().unwrap());
+        Cable {
+            a: end(a),
+            b: end(b),
+            mtu: None,
+        }
     }
 
     #[test]
@@ -196,6 +253,68 @@ mod tests {
             (&first.cables[0].b, &first.cables[0].a)
         );
         assert_ne!(second.ports[0].mac, second.ports[1].mac);
+    }
+
+    /// A second cable between two namespaces was refused.
+    #[test]
+    fn several_cables_between_two_namespaces_each_stay_what_they_are() {
+        let mut first = Lab {
+            cables: vec![cable("a", "b"), cable("b", "a"), cable("a", "b")],
+            ..Lab::default()
+        };
+        first.cables[2].a.addresses = vec!["10.0.0.1/30".parse().unwrap()];
+        complete(&mut first, &Lab::default(), 1, &Interfaces::new());
+        let names: Vec<_> = ends(&first).map(|e| e.ifname.as_ref().unwrap().as_str()).collect();
+        assert_eq!(names, ["eth0", "eth0", "eth1", "eth1", "eth2", "eth2"]);
+        // Said again without names and in another order, the one with an address is still the third.
+        let mut again = Lab {
+            cables: vec![cable("a", "b"), cable("a", "b"), cable("b", "a")],
+            ..Lab::default()
+        };
+        again.cables[0].a.addresses = vec!["10.0.0.1/30".parse().unwrap()];
+        complete(&mut again, &first, 2, &Interfaces::new());
+        assert_eq!(again.cables[0], first.cables[2]);
+        let macs: HashSet<_> = ends(&again).map(|end| end.mac.unwrap()).collect();
+        assert_eq!(macs, ends(&first).map(|end| end.mac.unwrap()).collect());
+        // By its names a cable is found whatever its place.
+        let mut named = Lab {
+            cables: vec![Cable {
+                mtu: Some(9000),
+                ..first.cables[1].clone()
+            }],
+            ..Lab::default()
+        };
+        named.cables[0].a.mac = None;
+        named.cables[0].b.mac = None;
+        complete(&mut named, &first, 2, &Interfaces::new());
+        assert_eq!(named.cables[0].a, first.cables[1].a);
+    }
+
+    /// `--addr 10.244.1.1/32 --gateway 169.254.1.1` was refused.
+    #[test]
+    fn the_gateway_of_a_host_address_is_on_the_link_and_that_of_a_subnet_is_not() {
+        let onlink = |addresses: &[&str], routes: &[(&str, Option<&str>)]| {
+            let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            let route =
+                |(to, via): &(&str, Option<&str>)| Route::new(to.parse().unwrap(), via.map(|via| via.parse().unwrap()));
+            let mut routes: Vec<_> = routes.iter().map(route).collect();
+            imply_onlink(&addresses, &mut routes);
+            routes.iter().map(|route| route.onlink).collect::<Vec<_>>()
+        };
+        let default = ("0.0.0.0/0", Some("169.254.1.1"));
+        assert_eq!(onlink(&["10.244.1.1/32"], &[default]), [true]);
+        assert_eq!(onlink(&["10.244.1.1/32", "fd00::1/64"], &[default]), [true]);
+        assert_eq!(onlink(&["fd00::1/128"], &[("::/0", Some("fd01::1"))]), [true]);
+        assert_eq!(onlink(&["10.244.1.1/24"], &[default]), [false]);
+        assert_eq!(onlink(&["10.244.1.1/32", "10.1.0.1/24"], &[default]), [false]);
+        assert_eq!(onlink(&["fd00::1/128"], &[default]), [false]);
+        assert_eq!(onlink(&[], &[default]), [false]);
+        // A route to it says the same.
+        assert_eq!(
+            onlink(&["10.244.1.1/32"], &[default, ("169.254.1.1/32", None)]),
+            [false, false]
+        );
+        assert_eq!(onlink(&["10.244.1.1/32"], &[("0.0.0.0/0", None)]), [false]);
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Taking ports apart, in any order and however much of them is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use futures::{StreamExt, stream};
-use vswitch_api::{Cable, Port, PortKind};
+use vswitch_api::{Cable, IfName, Port, PortKind};
 
-use super::Inner;
 use super::attach::AT_ONCE;
 use super::complete::ifname;
 use super::fastpath::shadow_name;
-use super::state::{DeviceBefore, InFlight};
+use super::journal::InFlight;
+use super::plan::namespaces;
+use super::state::DeviceBefore;
+use super::{Inner, text};
 use crate::kernel::{KernelError, Link};
 
 impl Inner {
@@ -119,6 +121,21 @@ impl Inner {
         }
     }
 
+    /// What could not be removed, with what has to be known for it.
+    pub(super) fn left(&self) -> InFlight {
+        let mut left = self.unremoved.clone();
+        left.devices.extend(self.devices_of(&left.ports));
+        left
+    }
+
+    /// How the devices among these ports were before.
+    pub(super) fn devices_of(&self, ports: &[Port]) -> BTreeMap<IfName, DeviceBefore> {
+        let devices = ports.iter().filter(|port| port.kind == PortKind::Device);
+        devices
+            .filter_map(|port| Some((ifname(port), *self.state.devices.get(&port.name)?)))
+            .collect()
+    }
+
     /// Removes what earlier commands could not, if it is not wanted again.
     pub(super) async fn remove_unremoved(&mut self, warnings: &mut Vec<String>) {
         let left = mem::take(&mut self.unremoved);
@@ -128,12 +145,30 @@ impl Inner {
         for port in &left.ports {
             if !self.state.lab.ports.iter().any(|other| other.name == port.name) {
                 tracing::info!(port = %port.name, "port {}: removing what is left of it", port.name);
+                if let Some(before) = left.devices.get(&ifname(port)) {
+                    self.state.devices.entry(port.name.clone()).or_insert(*before);
+                }
                 self.detach(port, warnings).await;
             }
         }
         for cable in &left.cables {
             if !self.state.lab.cables.contains(cable) {
                 self.detach_cable(cable, warnings).await;
+            }
+        }
+        let needed: BTreeSet<_> = namespaces(&self.state.lab).into_iter().cloned().collect();
+        for owned in left.namespaces {
+            if needed.contains(&owned.name) {
+                // Wanted again, and it is still there: it goes when it is not wanted any more.
+                if !self.state.namespaces.iter().any(|other| other.name == owned.name) {
+                    self.state.namespaces.push(owned);
+                }
+            } else if let Err(error) = self.remove_namespace(&owned) {
+                warnings.push(format!(
+                    "{}: {error}; the next command tries it again",
+                    text::namespace(&owned.name)
+                ));
+                self.unremoved.namespaces.push(owned);
             }
         }
         if let Err(error) = self.save() {
@@ -143,9 +178,10 @@ impl Inner {
 
     /// The command is done or undone: what could not be removed is all that a next daemon needs to know of it.
     pub(super) fn close_journal(&self) {
-        if self.unremoved == InFlight::default() {
+        let left = self.left();
+        if left == InFlight::default() {
             self.journal.clear();
-        } else if let Err(error) = self.journal.write(&self.unremoved) {
+        } else if let Err(error) = self.journal.write(&left) {
             tracing::error!("can't note what could not be removed: {error}");
         }
     }
@@ -201,7 +237,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
+    pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
         let home = self.home.netlink().await?;
         let Some(link) = home.link_by_name(ifname(port).as_str()).await? else {
             return self.delete_near_end(port).await;

@@ -9,8 +9,8 @@ use vswitch_api::{Mac, Port, PortName, Switch};
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
 use super::policy::switch_settings;
-use super::{Inner, View};
-use crate::datapath::{PortId, SwitchId, SwitchSetup};
+use super::{Inner, LivePort, View};
+use crate::datapath::{PortRef, SwitchId, SwitchSetup};
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
 use crate::port::{PortIo, Shadow, Tap};
@@ -44,6 +44,11 @@ pub(super) fn shadow_name(near: u32) -> String {
     format!("~{near}")
 }
 
+/// Name of what stands beside a device in its namespace: the shadow TAP, or the splice's end.
+pub(super) fn beside_name(device: u32) -> String {
+    format!("vs-{device}")
+}
+
 impl Inner {
     /// Adds a switch to the datapath.
     pub(super) fn add_switch(&self, switch: &Switch) -> SwitchId {
@@ -57,7 +62,8 @@ impl Inner {
         }
     }
 
-    /// How frames come from and go to the station behind a near end: by the fast path's shadow TAP, else by a packet socket.
+    /// How frames come from and go to the station behind a near end: by a shadow TAP, with the fast path or without, else by a
+    /// packet socket.
     pub(super) async fn open_near_end(
         &self,
         port: &Port,
@@ -68,15 +74,82 @@ impl Inner {
         if let Some(fast) = &self.fast {
             let mac = port.mac.or(far.mac).unwrap_or(Mac([0; 6]));
             match self.open_shadow(fast, port, near, mac, own, None).await {
-                Ok(shadow) => return Ok(PortIo::Shadow(shadow)),
+                Ok(shadow) => {
+                    let io = PortIo::Shadow(shadow);
+                    if let Some(fast) = io.fast() {
+                        fast.set_long_way(far.native_xdp);
+                    }
+                    return Ok(io);
+                }
                 // It is the faster way, not the only one.
                 Err(error) => {
                     tracing::warn!(port = %port.name, "port {}: without the kernel fast path: {error}", port.name)
                 }
             }
         }
-        own.drop_ingress_again(near.index).await?;
-        open_packet(&self.own, near.index, false).await
+        match self.open_plain_shadow(&shadow_name(near.index), &self.own, near).await {
+            Ok(shadow) => Ok(PortIo::Shadow(shadow)),
+            Err(error) => {
+                tracing::info!(port = %port.name, "port {}: by a packet socket: {error}", port.name);
+                own.drop_ingress_again(near.index).await?;
+                open_packet(&self.own, near.index, false).await
+            }
+        }
+    }
+
+    /// Opens a shadow TAP for an interface of `netns` and lets filters of tc lead all frames by it.
+    pub(super) async fn open_plain_shadow(
+        &self,
+        name: &str,
+        netns: &NetNs,
+        beside: &Link,
+    ) -> Result<Shadow, KernelError> {
+        let nl = netns.netlink().await?;
+        let (tap, link) = self.open_shadow_tap(name, netns, &nl).await?;
+        // It goes with the daemon, however that ends: nothing goes on without it.
+        let step = format!("let go the shadow {name}");
+        tap.unpersist().map_err(|error| KernelError::new(step, error))?;
+        let led = async {
+            if netns.id() == self.home.id() {
+                // The host sees an interface and may greet its neighbours by it.
+                nl.send_only_from(link.index, &beside.name).await?;
+            }
+            nl.redirect_ingress(link.index, beside.index).await?;
+            nl.set_up(link.index).await?;
+            nl.redirect_ingress(beside.index, link.index).await
+        };
+        // After an error the device goes with its queues.
+        led.await.map(|()| Shadow::new(tap, None, link.tx_dropped))
+    }
+
+    /// Opens a shadow TAP, or the one that an earlier daemon left. A new one is down.
+    async fn open_shadow_tap(&self, name: &str, netns: &NetNs, nl: &Netlink) -> Result<(Tap, Link), KernelError> {
+        let queues = self.datapath.workers();
+        let step = format!("open the shadow {name}");
+        let opened = netns
+            .run({
+                let name = name.to_owned();
+                move || Tap::open(&name, queues)
+            })
+            .await?;
+        let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;
+        let found = async {
+            let link = nl.link_by_name(name).await?;
+            let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;
+            nl.set_queue_length(link.index, SHADOW_QUEUE).await?;
+            if !link.up {
+                nl.set_no_queue(link.index).await?;
+            }
+            Ok(link)
+        };
+        match found.await {
+            Ok(link) => Ok((tap, link)),
+            Err(error) => {
+                // The device goes with its queues.
+                let _ = tap.unpersist();
+                Err(error)
+            }
+        }
     }
 
     /// Opens the shadow TAP of a near end and gives the port its part of the fast path. `mac`: see [`NearEnd::mac`].
@@ -89,29 +162,19 @@ impl Inner {
         own: &Netlink,
         splice: Option<Splice>,
     ) -> Result<Shadow, KernelError> {
-        let (name, queues) = (shadow_name(near.index), self.datapath.workers());
-        let step = format!("open the shadow {name}");
-        let opened = self
-            .own
-            .run({
-                let name = name.clone();
-                move || Tap::open(&name, queues)
-            })
-            .await?;
-        let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;
+        let name = shadow_name(near.index);
+        let (tap, link) = self.open_shadow_tap(&name, &self.own, own).await?;
+        let dropped = link.tx_dropped;
+        let kept = tap.persist();
+        kept.map_err(|error| KernelError::new(format!("keep the shadow {name}"), error))?;
         let claimed = async {
-            let link = own.link_by_name(&name).await?;
-            let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;
-            own.set_queue_length(link.index, SHADOW_QUEUE).await?;
             if !link.up {
-                own.set_no_queue(link.index).await?;
                 own.set_up(link.index).await?;
             }
             let end = NearEnd {
                 switch: port.switch.clone(),
                 near: (near.name.clone(), near.index),
-                shadow: (name.clone(), link.index),
-                dropped: link.tx_dropped,
+                shadow: (name, link.index),
                 mac,
             };
             let fast = Arc::clone(fast);
@@ -122,7 +185,7 @@ impl Inner {
             }
         };
         match claimed.await {
-            Ok(fast) => Ok(Shadow::new(tap, fast)),
+            Ok(fast) => Ok(Shadow::new(tap, Some(fast), dropped)),
             Err(error) => {
                 // The device goes with its queues.
                 let _ = tap.unpersist();
@@ -131,11 +194,31 @@ impl Inner {
         }
     }
 
-    /// Shadows whose near end is gone, or all if there is no fast path: left by a daemon that was killed.
+    /// A near end changes when a program of XDP comes or goes at the station's interface, which then takes other frames. Such a program
+    /// sees only what goes to the station by the long way.
+    pub(super) async fn look_for_xdp(&self, port: &Port, live: &LivePort) {
+        let io = live.watched_near().and(live.id).and_then(|id| self.datapath.io(id));
+        let Some(fast) = io.as_ref().and_then(|io| io.fast()) else {
+            return;
+        };
+        let links = async {
+            match self.find_netns_of(port)? {
+                Some(netns) => netns.netlink().await?.links().await,
+                None => Ok(Vec::new()),
+            }
+        };
+        // Whatever its name is by now. What can't be looked at stays as it was.
+        let links = links.await.unwrap_or_default();
+        if let Some(link) = links.iter().find(|link| Some(link.index) == live.inside) {
+            fast.set_long_way(link.native_xdp);
+        }
+    }
+
+    /// Shadows whose near end is gone: left by a daemon that was killed.
     pub(super) async fn remove_stale_shadows(&self) {
         let Ok(own) = self.own.netlink().await else { return };
         let links = own.links().await.unwrap_or_default();
-        let wanted = |link: &Link| self.fast.is_some() && links.iter().any(|near| link.name == shadow_name(near.index));
+        let wanted = |link: &Link| links.iter().any(|near| link.name == shadow_name(near.index));
         for link in links.iter().filter(|link| link.name.starts_with('~') && !wanted(link)) {
             if let Err(error) = gone_is_fine(own.delete_link(link.index).await) {
                 tracing::warn!(shadow = %link.name, "shadow {}: no port has it, and it can't be removed: {error}", link.name);
@@ -147,7 +230,7 @@ impl Inner {
     /// nobody claims goes.
     pub(super) fn adopt_stations(&self) {
         let Some(fast) = &self.fast else { return };
-        let slot = |id: PortId| self.datapath.io(id)?.fast().map(|fast| fast.slot());
+        let slot = |id: PortRef| self.datapath.io(id)?.fast().map(|fast| fast.slot());
         let ids = self.ports.values().filter_map(|live| live.id);
         let ports: HashMap<_, _> = ids.filter_map(|id| Some((slot(id)?, id))).collect();
         let switches: HashMap<_, _> = self.switches.iter().map(|(name, id)| (switch_key(name), *id)).collect();
@@ -156,7 +239,7 @@ impl Inner {
                 (Some(switch), Some(port)) => {
                     // Not adopted: the FDB knows better already, which is in the map too then, or it is full.
                     let (vlan, mac) = (leftover.vlan, leftover.mac);
-                    self.datapath.fdb_adopt(*switch, vlan, mac, *port, leftover.seen)
+                    self.datapath.fdb_adopt(*switch, vlan, mac, port.id, leftover.seen)
                         || self.datapath.fdb_knows(*switch, vlan, mac)
                 }
                 _ => false,
@@ -179,25 +262,33 @@ impl Inner {
 impl View {
     /// Brings up to date how many frames the queues of the shadows had no room for, which only the kernel counts: of one port or of all.
     pub(super) async fn read_overruns(&self, only: Option<&PortName>) {
-        let shadows: HashMap<_, _> = self
-            .ports
-            .iter()
-            .filter(|(name, _)| only.is_none_or(|only| only == *name))
-            .filter_map(|(_, live)| Some((shadow_name(live.near?), self.datapath.io(live.id?)?)))
-            .filter(|(_, io)| io.fast().is_some())
-            .collect();
-        let name = shadows.keys().next();
-        let (Some(name), Ok(own)) = (name, self.own.netlink().await) else {
-            return;
-        };
-        // What can't be had stays what it was.
-        let links = match only {
-            Some(_) => own.link_by_name(name).await.map(Vec::from_iter),
-            None => own.links().await,
-        };
-        for link in links.unwrap_or_default() {
-            if let Some(fast) = shadows.get(&link.name).and_then(|io| io.fast()) {
-                fast.note_dropped(link.tx_dropped);
+        let asked = |(name, _): &(&PortName, _)| only.is_none_or(|only| only == *name);
+        let (mut own, mut home) = (HashMap::new(), HashMap::new());
+        for (_, live) in self.ports.iter().filter(asked) {
+            let io = live.id.and_then(|id| self.datapath.io(id));
+            let Some(io) = io.filter(|io| io.shadow().is_some()) else {
+                continue;
+            };
+            match (live.near, live.inside) {
+                (Some(near), _) => own.insert(shadow_name(near), io),
+                (None, Some(device)) => home.insert(beside_name(device), io),
+                (None, None) => None,
+            };
+        }
+        for (netns, shadows) in [(&self.own, own), (&self.home, home)] {
+            let name = shadows.keys().next();
+            let (Some(name), Ok(nl)) = (name, netns.netlink().await) else {
+                continue;
+            };
+            // What can't be had stays what it was.
+            let links = match only {
+                Some(_) => nl.link_by_name(name).await.map(Vec::from_iter),
+                None => nl.links().await,
+            };
+            for link in links.unwrap_or_default() {
+                if let Some(shadow) = shadows.get(&link.name).and_then(|io| io.shadow()) {
+                    shadow.note_dropped(link.tx_dropped);
+                }
             }
         }
     }

@@ -1,119 +1,209 @@
-//! Edits of the FDB: static entries, which are kept with the lab, and learned ones.
+//! Edits of the FDB: static entries, which are stations of the lab's ports, and learned ones.
 
 use std::sync::Arc;
 
 use vswitch_api::policy::VlanId;
 use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, ErrorCode, SwitchName};
+use vswitch_api::{ApiError, ErrorCode, Mac, Port, StaticStation, SwitchName};
 
+use super::condition::{Editing, Subject};
+use super::plan::difference;
 use super::requests::port_mut;
-use super::state::StaticEntry;
-use super::{Control, text};
-use crate::datapath::FdbFilter;
+use super::view::find_switch;
+use super::{Control, Inner, text};
+use crate::datapath::{EntryKind, FdbFilter, PortId};
+
+/// What the datapath knows a station by.
+pub(super) fn fdb_key(station: &StaticStation) -> (u16, Mac) {
+    (station.vlan.map_or(0, VlanId::get), station.mac)
+}
+
+/// How a station is called.
+pub(super) fn station(station: &StaticStation) -> String {
+    match station.vlan {
+        Some(vlan) => format!("{} in VLAN {vlan}", station.mac),
+        None => station.mac.to_string(),
+    }
+}
 
 impl Control {
-    /// Sets an FDB entry by hand.
+    /// Puts a station behind a port by hand, wherever it was.
     ///
     /// # Errors
     /// NotFound: switch or port. Invalid: no unicast address. Conflict: the port is another switch's, the FDB is full.
-    pub async fn fdb_add(&self, switch: &SwitchName, entry: FdbAdd) -> Result<Changes, ApiError> {
-        let mut inner = self.begin_edit().await?;
-        let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
-        let port = port_mut(&mut inner.state.lab, &entry.port)?;
-        let object = format!("FDB entry {}", entry.mac);
-        if port.switch != *switch {
-            let cause = format!("port \"{}\" is on switch \"{}\"", entry.port, port.switch);
-            return Err(text::conflict(object, cause).hint(format!("add --switch {}", port.switch)));
-        }
-        if !entry.mac.is_unicast() {
-            return Err(text::invalid(object, "it is not the address of a station")
-                .hint("group addresses are flooded and never in the FDB"));
-        }
-        let before = inner.state.fdb.clone();
-        inner
-            .state
-            .fdb
-            .retain(|old| (&old.switch, old.mac, old.vlan) != (switch, entry.mac, entry.vlan));
-        let done = vec![format!("set FDB entry {} behind port {}", entry.mac, entry.port)];
-        inner.state.fdb.push(StaticEntry {
-            switch: switch.clone(),
-            mac: entry.mac,
-            vlan: entry.vlan,
-            port: entry.port.clone(),
-        });
-        // On disk first: what fails there has changed nothing.
-        if let Err(error) = inner.save() {
-            inner.state.fdb = before;
-            return Err(error);
-        }
-        if let Some(port) = inner.ports.get(&entry.port).and_then(|live| live.id)
-            && inner
-                .datapath
-                .fdb_add_static(id, entry.vlan.map_or(0, VlanId::get), entry.mac, port)
-                .is_err()
-        {
-            inner.state.fdb = before;
-            inner.save()?;
-            return Err(text::conflict(object, "the FDB is full").hint("`vswitchctl fdb flush` makes room"));
-        }
-        Ok(Changes {
-            done,
-            warnings: Vec::new(),
+    pub async fn fdb_add(
+        &self,
+        switch: &SwitchName,
+        entry: FdbAdd,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        self.edit(Subject::Port(&entry.port), options, |_, lab| {
+            find_switch(lab, switch)?;
+            let port = port_mut(lab, &entry.port)?;
+            if port.switch != *switch {
+                let cause = format!("port \"{}\" is on switch \"{}\"", entry.port, port.switch);
+                let object = format!("FDB entry {}", entry.mac);
+                return Err(text::conflict(object, cause).hint(format!("add --switch {}", port.switch)));
+            }
+            let station = StaticStation {
+                mac: entry.mac,
+                vlan: entry.vlan,
+            };
+            if port.stations.contains(&station) {
+                return Ok(());
+            }
+            for other in lab.ports.iter_mut().filter(|other| other.switch == *switch) {
+                other.stations.retain(|old| *old != station);
+            }
+            port_mut(lab, &entry.port)?.stations.push(station);
+            Ok(())
         })
+        .await
     }
 
     /// Removes one FDB entry, or flushes those that were learned.
     ///
     /// # Errors
     /// NotFound: switch, port or entry.
-    pub async fn fdb_remove(&self, switch: &SwitchName, select: FdbSelect) -> Result<Changes, ApiError> {
-        let mut inner = self.begin_edit().await?;
+    pub async fn fdb_remove(
+        &self,
+        switch: &SwitchName,
+        select: FdbSelect,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        match select.mac {
+            Some(mac) => {
+                let station = StaticStation { mac, vlan: select.vlan };
+                self.remove_station(switch, station, select, options).await
+            }
+            None => self.flush(switch, select, options).await,
+        }
+    }
+
+    async fn remove_station(
+        &self,
+        switch: &SwitchName,
+        removed: StaticStation,
+        select: FdbSelect,
+        options: Editing,
+    ) -> Result<Changes, ApiError> {
+        let (vlan, mac) = fdb_key(&removed);
+        let dry_run = options.dry_run;
+        let mut changes = self
+            .edit(Subject::Lab, options.clone(), |inner, lab| {
+                find_switch(lab, switch)?;
+                if let Some(name) = &select.port {
+                    port_mut(lab, name)?;
+                }
+                let here = |port: &&mut Port| {
+                    port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
+                };
+                let mut found = inner.knows(switch, vlan, mac, &select);
+                for port in lab.ports.iter_mut().filter(here) {
+                    let count = port.stations.len();
+                    port.stations.retain(|old| *old != removed);
+                    found |= port.stations.len() < count;
+                }
+                if found || options.idempotent {
+                    return Ok(());
+                }
+                let object = format!("FDB entry {}", station(&removed));
+                let cause = format!("switch \"{switch}\" has no such entry");
+                Err(ApiError::new(ErrorCode::NotFound, object, cause).hint("`vswitchctl fdb` lists them"))
+            })
+            .await?;
+        let inner = self.inner.lock().await;
+        // One that was learned is not the lab's; of a static one nothing is left by now.
+        if inner.knows(switch, vlan, mac, &select) && changes.done.is_empty() {
+            changes.done.push(format!("removed FDB entry {}", station(&removed)));
+        }
+        if !dry_run && let Some(id) = inner.switches.get(switch) {
+            inner.datapath.fdb_remove(*id, vlan, mac);
+            inner.settle_fastpath();
+        }
+        Ok(changes)
+    }
+
+    async fn flush(&self, switch: &SwitchName, select: FdbSelect, options: Editing) -> Result<Changes, ApiError> {
+        let inner = self.begin_edit().await?;
+        inner.check_condition(Subject::Lab, options.if_match.as_deref())?;
         let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
         let datapath = Arc::clone(&inner.datapath);
-        let done = if let Some(mac) = select.mac {
-            let before = inner.state.fdb.clone();
-            inner
-                .state
-                .fdb
-                .retain(|old| (&old.switch, old.mac, old.vlan) != (switch, mac, select.vlan));
-            let was_static = inner.state.fdb != before;
-            if was_static && let Err(error) = inner.save() {
-                inner.state.fdb = before;
-                return Err(error);
-            }
-            if !datapath.fdb_remove(id, select.vlan.map_or(0, VlanId::get), mac) && !was_static {
-                let object = format!("FDB entry {mac}");
-                let cause = format!("switch \"{switch}\" has no such entry");
-                return Err(ApiError::new(ErrorCode::NotFound, object, cause).hint("`vswitchctl fdb` lists them"));
-            }
-            format!("removed FDB entry {mac}")
-        } else {
-            let port = match &select.port {
-                Some(name) => {
-                    port_mut(&mut inner.state.lab, name)?;
-                    match inner.ports.get(name).and_then(|live| live.id) {
-                        Some(port) => Some(port),
-                        // A missing port has no entries.
-                        None => return Ok(Changes::default()),
-                    }
+        let port = match &select.port {
+            Some(name) => {
+                inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
+                match inner.ports.get(name).and_then(|live| live.id) {
+                    Some(port) => Some(port.id),
+                    // A missing port has no entries.
+                    None => return Ok(Changes::default()),
                 }
-                None => None,
-            };
+            }
+            None => None,
+        };
+        let vlan = select.vlan.map(VlanId::get);
+        let flushed = if options.dry_run {
+            let learned = datapath.fdb(id).into_iter().filter(|entry| {
+                entry.kind != EntryKind::Static
+                    && port.is_none_or(|port| entry.port == port)
+                    && vlan.is_none_or(|vlan| entry.vlan == vlan)
+            });
+            learned.count()
+        } else {
             let filter = FdbFilter {
                 port,
-                vlan: select.vlan.map(VlanId::get),
+                vlan,
                 sticky: true,
             };
-            format!(
-                "flushed {} learned entries of switch {switch}",
-                datapath.fdb_flush(id, filter)
-            )
+            let flushed = datapath.fdb_flush(id, filter) as usize;
+            inner.settle_fastpath();
+            tracing::info!(%switch, "flushed {flushed} learned entries of switch {switch}");
+            flushed
         };
-        inner.settle_fastpath();
         Ok(Changes {
-            done: vec![done],
+            done: vec![format!("flushed {flushed} learned entries of switch {switch}")],
             warnings: Vec::new(),
         })
+    }
+}
+
+impl Inner {
+    /// Whether a switch has an entry, behind the port that is selected if one is.
+    fn knows(&self, switch: &SwitchName, vlan: u16, mac: Mac, select: &FdbSelect) -> bool {
+        let Some(id) = self.switches.get(switch) else {
+            return false;
+        };
+        let behind = |name| self.ports.get(name).and_then(|live| Some(live.id?.id));
+        let mut records = self.datapath.fdb(*id).into_iter();
+        records.any(|entry| {
+            (entry.vlan, entry.mac) == (vlan, mac)
+                && select.port.as_ref().is_none_or(|name| behind(name) == Some(entry.port))
+        })
+    }
+
+    /// Tells the datapath which static stations of a port came and went.
+    pub(super) fn change_stations(&self, before: &Port, after: &Port, id: PortId) -> Result<(), ApiError> {
+        let Some(switch) = self.switches.get(&after.switch).copied() else {
+            return Ok(());
+        };
+        let (gone, new) = difference(&before.stations, &after.stations);
+        let mut any = false;
+        for (vlan, mac) in gone.map(fdb_key) {
+            any = true;
+            self.datapath.fdb_remove_static(switch, vlan, mac, id);
+        }
+        for added in new {
+            any = true;
+            let (vlan, mac) = fdb_key(added);
+            if self.datapath.fdb_add_static(switch, vlan, mac, id).is_err() {
+                let object = format!("FDB entry {}", station(added));
+                return Err(text::conflict(object, "the FDB is full").hint("`vswitchctl fdb flush` makes room"));
+            }
+        }
+        if any {
+            self.settle_fastpath();
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! BIG TCP: TCP frames above 64 KiB, which a veth port gets as long as nothing but the kernel has to carry them.
+//! BIG TCP: TCP frames above 64 KiB over IPv4, which a veth port gets as long as nothing but the kernel has to carry them.
 //!
 //! The size is a property of the sender's interface, and the sender does not know where a frame goes. So the ports of a switch
 //! have it while all of its ports that are up leave their frames to the kernel. What comes to the daemon all the same (a
@@ -11,14 +11,24 @@ use vswitch_api::{Port, PortKind, SwitchName};
 
 use super::Inner;
 use super::detach::gone_is_fine;
-use crate::kernel::{KernelError, USUAL_GSO_SIZE};
+use crate::kernel::{GsoSize, KernelError};
 
-/// Bytes of the longest frame with BIG TCP: as measured, longer ones gain nothing more and leave the cache.
-const BIG_GSO_SIZE: u32 = 185_000;
+/// Bytes of the longest TCP frame over IPv4 with BIG TCP: as measured, longer ones gain nothing more and leave the cache.
+const BIG_IPV4_SIZE: u32 = 185_000;
+/// The same over IPv6: that of old. Above it the kernel puts a hop-by-hop header with the jumbo payload option into the frame
+/// (RFC 2675), whose eight bytes no segment has, but which a stack that forwards the frame counts against the MTU: segments of full
+/// size are then too long for it, and each frame is lost (`Ip6FragFails`). Every station may be a router.
+const BIG_IPV6_SIZE: u32 = GsoSize::USUAL.ipv6;
+
+/// With BIG TCP.
+const BIG: GsoSize = GsoSize {
+    ipv4: BIG_IPV4_SIZE,
+    ipv6: BIG_IPV6_SIZE,
+};
 
 /// Whether an interface with this size sends frames above 64 KiB.
-pub(super) fn is_big(gso_max_size: u32) -> bool {
-    gso_max_size > USUAL_GSO_SIZE
+pub(super) fn is_big(size: Option<GsoSize>) -> bool {
+    size.is_some_and(|size| size.ipv4 > GsoSize::USUAL.ipv4)
 }
 
 impl Inner {
@@ -32,21 +42,23 @@ impl Inner {
         let wrong = |port: &Port| {
             let live = self.ports.get(&port.name).filter(|_| port.kind == PortKind::Veth)?;
             let fast = self.datapath.io(live.id?)?.fast().is_some();
-            let wanted = self.big_tcp && fast && *carried.get(&port.switch)?;
-            (live.big_tcp != wanted).then(|| (port.clone(), wanted))
+            let big = self.big_tcp && fast && *carried.get(&port.switch)?;
+            let wanted = if big { BIG } else { GsoSize::USUAL };
+            // None: the kernel has no BIG TCP over IPv4.
+            (live.gso? != wanted).then(|| (port.clone(), wanted))
         };
         let wrong: Vec<_> = self.state.lab.ports.iter().filter_map(wrong).collect();
-        for (port, big) in wrong {
+        for (port, size) in wrong {
             if !self.goes_on() {
                 return;
             }
-            let set = gone_is_fine(self.set_frame_size(&port, big).await);
+            let set = gone_is_fine(self.set_frame_size(&port, size).await);
             if let Err(error) = set {
                 tracing::warn!(port = %port.name, "port {}: can't change the size of its TCP frames: {error}", port.name);
             }
             // Also after an error: it would be the same the next time.
             if let Some(live) = self.ports.get_mut(&port.name) {
-                live.big_tcp = big;
+                live.gso = Some(size);
             }
         }
     }
@@ -59,17 +71,16 @@ impl Inner {
             .any(|port| port.kind == PortKind::Device && port.switch == *switch)
     }
 
-    async fn set_frame_size(&self, port: &Port, big: bool) -> Result<(), KernelError> {
+    async fn set_frame_size(&self, port: &Port, size: GsoSize) -> Result<(), KernelError> {
         let Some(live) = self.ports.get(&port.name) else {
             return Ok(());
         };
-        let bytes = if big { BIG_GSO_SIZE } else { USUAL_GSO_SIZE };
         if let Some(near) = live.near {
-            self.own.netlink().await?.set_gso_size(near, bytes).await?;
+            self.own.netlink().await?.set_gso_size(near, size).await?;
         }
         // A namespace that went is told elsewhere.
         if let (Some(inside), Ok(netns)) = (live.inside, self.netns_of(port)) {
-            netns.netlink().await?.set_gso_size(inside, bytes).await?;
+            netns.netlink().await?.set_gso_size(inside, size).await?;
         }
         Ok(())
     }

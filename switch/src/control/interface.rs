@@ -96,21 +96,35 @@ impl Inner {
         if before.is_none() {
             made.push(Made::Tap);
         }
-        let link = inside.link_by_name(name.as_str()).await;
-        let mut link = match link {
-            Ok(link) => link.ok_or_else(|| vanished(port)),
-            Err(error) => Err(failed(error)),
-        };
-        if let (Ok(new), None) = (&link, &before)
-            && let Err(error) = inside.set_no_queue(new.index).await
-        {
-            link = Err(failed(error));
+        // Until all is done that tells whose it is, a new device goes with its queues.
+        let link = inside.link_by_name(name.as_str()).await.map_err(failed)?;
+        let link = link.ok_or_else(|| vanished(port))?;
+        if before.is_none() {
+            inside.set_no_queue(link.index).await.map_err(failed)?;
         }
-        if link.is_err() && before.is_none() {
-            // The device goes with its queues.
-            let _ = tap.unpersist();
-        }
-        Ok((PortIo::Tap(tap), link?))
+        Ok((PortIo::Tap(tap), link))
+    }
+
+    /// How the device of a device port is now; none if it is not there.
+    pub(super) async fn look_at_device(&self, port: &Port) -> Result<Option<DeviceBefore>, KernelError> {
+        let link = self.home.netlink().await?.link_by_name(ifname(port).as_str()).await?;
+        Ok(link.as_ref().map(device_before))
+    }
+
+    /// Notes how a device was, before it is touched: a daemon that is killed then has a successor that gives it back.
+    fn note_device(&mut self, port: &Port, before: DeviceBefore) -> Result<(), ApiError> {
+        let noted = self.journal.add(|note| {
+            note.devices.insert(ifname(port), before);
+            if !note.ports.contains(port) {
+                note.ports.push(port.clone());
+            }
+        });
+        noted.map_err(|error| {
+            text::step(text::port(&port.name), "note how the device was", &error)
+                .hint("see that the run directory can be written and has room")
+        })?;
+        self.state.devices.insert(port.name.clone(), before);
+        Ok(())
     }
 
     /// The device of a device port, as it was before.
@@ -132,12 +146,10 @@ impl Inner {
             )
             .hint("`ip link` lists them; name one with --name")
         })?;
-        let before = DeviceBefore {
-            up: link.up,
-            mtu: link.mtu,
-            promiscuous: link.promiscuous,
-        };
-        self.state.devices.entry(port.name.clone()).or_insert(before);
+        if !self.state.devices.contains_key(&port.name) {
+            // Of one that comes back. Of one that is added the command has noted it.
+            self.note_device(port, device_before(&link))?;
+        }
         made.push(Made::Ingress);
         home.drop_ingress(link.index).await.map_err(failed)?;
         if let Some(mtu) = port.mtu.filter(|mtu| *mtu != link.mtu) {
@@ -145,6 +157,15 @@ impl Inner {
         }
         home.set_up(link.index).await.map_err(failed)?;
         self.open_device(port, netns, link).await.map_err(failed)
+    }
+}
+
+/// What a device gets back when it is released.
+fn device_before(link: &Link) -> DeviceBefore {
+    DeviceBefore {
+        up: link.up,
+        mtu: link.mtu,
+        promiscuous: link.promiscuous,
     }
 }
 
@@ -185,7 +206,7 @@ pub(super) async fn add_addresses(
             added => added?,
         }
     }
-    for route in &port.routes {
+    for route in routes_in_order(&port.routes) {
         let had = before.is_some_and(|before| before.routes.contains(route));
         if !(turned_off && had && route.to.addr().is_ipv6()) {
             add_route(nl, index, route).await?;
@@ -200,8 +221,14 @@ async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), Ke
         .or_else(|error| if error.is_exists() { Ok(()) } else { Err(error) })
 }
 
+/// Routes to what is on the link first: they make next hops reachable.
+pub(super) fn routes_in_order(routes: &[Route]) -> impl Iterator<Item = &Route> {
+    let (on_link, over_hops): (Vec<_>, Vec<_>) = routes.iter().partition(|route| route.via.is_none());
+    on_link.into_iter().chain(over_hops)
+}
+
 /// Adds a route unless the interface has it. One to the same destination through another is an error.
-async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
+pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
     let wanted = (route.to.trunc(), route.via, Some(index));
     match nl.add_route(index, route).await {
         Err(error) if error.is_exists() => {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use vswitch_api::mirror::{Mirror, MirrorView};
-use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, MirrorName, PortName};
 
+use super::condition::{Editing, Subject};
 use super::requests::already;
 use super::{Control, Inner, View, text};
 use crate::datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
@@ -25,10 +25,11 @@ impl Control {
     ///
     /// # Errors
     /// Conflict: the name is taken, or a port is in the way. NotFound: a port or switch. Invalid: the filter is no program.
-    pub async fn add_mirror(&self, mirror: Mirror, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
+    pub async fn add_mirror(&self, mirror: Mirror, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |_, lab| {
             match lab.mirrors.iter().find(|old| old.name == mirror.name) {
-                Some(old) => already(text::mirror(&mirror.name), old, &mirror, options),
+                Some(old) => already(text::mirror(&mirror.name), old, &mirror, options.idempotent),
                 None => {
                     lab.mirrors.push(mirror);
                     Ok(())
@@ -42,8 +43,9 @@ impl Control {
     ///
     /// # Errors
     /// NotFound.
-    pub async fn remove_mirror(&self, name: &MirrorName, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
+    pub async fn remove_mirror(&self, name: &MirrorName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Mirror(name), options.clone(), |_, lab| {
             let count = lab.mirrors.len();
             lab.mirrors.retain(|mirror| mirror.name != *name);
             if lab.mirrors.len() == count && !options.idempotent {
@@ -116,7 +118,7 @@ impl Inner {
 
     /// Tells the datapath of all mirrors. To be called when one changes, and when a port of one came back.
     pub(super) fn publish_mirrors(&self) {
-        let id = |name: &PortName| self.ports.get(name).and_then(|live| live.id);
+        let id = |name: &PortName| self.ports.get(name).and_then(|live| Some(live.id?.id));
         let entry = |LiveMirror { mirror, counters }: &LiveMirror| {
             let ports = (mirror.rules_only || !mirror.ports.is_empty()).then(|| {
                 let mut set = PortSet::default();
@@ -135,7 +137,10 @@ impl Inner {
                     (None, vlan) => MirrorTo::Vlan(vlan?.get()),
                 },
                 // It was found to be a program before.
-                filter: mirror.filter.as_ref().and_then(|filter| filter.program.parse().ok()),
+                filter: mirror
+                    .filter
+                    .as_ref()
+                    .and_then(|filter| filter.program.as_ref()?.parse().ok()),
                 counters: counters.clone(),
             })
         };
@@ -212,7 +217,15 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
             }
         }
         if let Some(filter) = &mirror.filter {
-            let checked = filter.program.parse::<Program>();
+            let Some(program) = &filter.program else {
+                let cause = format!(
+                    "its filter {:?} comes without the program that the daemon runs",
+                    filter.expression
+                );
+                return Err(text::invalid(object(), cause)
+                    .hint("`vswitchctl` makes it, also in `apply`; else give expression and program, as `tcpdump -ddd` prints it"));
+            };
+            let checked = program.parse::<Program>();
             checked.map_err(|error| text::invalid(object(), format!("its filter: {error}")))?;
         }
     }

@@ -10,12 +10,15 @@
 //! interface or namespace went away and came back. `view` answers questions, from what was `published`; `capture` and `trace` show
 //! frames.
 
+mod acl;
+mod addresses;
 mod attach;
 mod cable;
 mod capture;
 mod carry;
 mod change;
 mod complete;
+mod condition;
 mod detach;
 mod events;
 mod fastpath;
@@ -23,6 +26,8 @@ mod fdb;
 mod frame_size;
 mod guard;
 mod interface;
+mod journal;
+mod keep;
 mod mirror;
 mod namespace;
 mod plan;
@@ -32,6 +37,7 @@ mod requests;
 mod splice;
 mod start;
 mod state;
+mod store;
 mod text;
 mod trace;
 mod traffic;
@@ -49,15 +55,18 @@ use tokio::task::JoinHandle;
 use vswitch_api::view::{PortState, Progress};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
-use crate::datapath::{Datapath, FdbFilter, PortId, SwitchId};
+use crate::datapath::{Datapath, FdbFilter, PortRef, SwitchId};
 use crate::fastpath::FastPath;
-use crate::kernel::{NamedNamespaces, NetNs};
+use crate::kernel::{GsoSize, NamedNamespaces, NetNs};
 pub use capture::Capture;
+pub use condition::{Editing, Subject};
 pub use events::EventReader;
 use events::Events;
+use journal::{InFlight, Journal};
 pub use published::for_client;
 use published::{Held, Model, Pulse, View};
-use state::{InFlight, Journal, State, StateFile};
+use state::State;
+use store::StateFile;
 
 /// Where things are, and how the datapath runs.
 #[derive(Clone, Debug)]
@@ -80,6 +89,8 @@ pub struct ControlConfig {
     pub big_tcp: bool,
     /// Most entries of the FDBs of all switches together.
     pub fdb_entries: u64,
+    /// Whether to begin with an empty lab if the state file can't be used.
+    pub recover: bool,
 }
 
 /// The one that edits and answers. Its methods are the routes of the API.
@@ -95,13 +106,19 @@ pub struct Control {
 struct Inner {
     state: State,
     file: StateFile,
+    /// Why the file does not have the state, if so.
+    unsaved: Option<String>,
     journal: Journal,
-    /// Ports and cables that are not in the lab any more, but could not be removed whole.
+    /// Ports, cables and namespaces that are not in the lab any more, but could not be removed whole.
     unremoved: InFlight,
+    /// Missing ports of which nothing could be told the last time.
+    again: BTreeMap<PortName, keep::Again>,
     run_dir: PathBuf,
     boot_id: String,
     /// Namespace of the near ends.
     own: NetNs,
+    /// Its file in the run directory keeps it for the next daemon.
+    own_is_held: bool,
     /// Namespace that the daemon was started in.
     home: NetNs,
     /// Its id in the own namespace, by which link events name it.
@@ -118,6 +135,7 @@ struct Inner {
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,
+    history: condition::History,
     events: Arc<Events>,
     /// How far the edit under way came.
     progress: Option<Progress>,
@@ -134,7 +152,7 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct LivePort {
     /// Its place in the datapath; none while it is missing.
-    id: Option<PortId>,
+    id: Option<PortRef>,
     state: PortState,
     reason: Option<String>,
     since: Instant,
@@ -147,8 +165,8 @@ struct LivePort {
     /// What the interface has.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
-    /// Its interfaces have TCP frames above 64 KiB.
-    big_tcp: bool,
+    /// Up to which size its interfaces have TCP frames uncut; none if the kernel has no BIG TCP over IPv4, or it is missing.
+    gso: Option<GsoSize>,
     /// Why it has no AF_XDP though it was to have it.
     xdp_refused: Option<String>,
     /// Shut by the switch itself.
@@ -160,6 +178,8 @@ struct LivePort {
 struct Shut {
     reason: String,
     until: Option<Instant>,
+    /// Where a loop was found, and is looked for as soon as the port is opened again.
+    looped_in: Option<u16>,
 }
 
 impl LivePort {
@@ -179,7 +199,7 @@ impl LivePort {
             nsid: None,
             mac: None,
             mtu: 0,
-            big_tcp: false,
+            gso: None,
             xdp_refused: None,
             shut: None,
         }
@@ -279,7 +299,7 @@ impl Inner {
         if let Some(port) = self.port_of_lab(name)
             && let (Some(id), Some(switch)) = (id.filter(|_| state != PortState::Up), self.switches.get(&port.switch))
         {
-            self.datapath.fdb_flush(*switch, FdbFilter::of_port(id));
+            self.datapath.fdb_flush(*switch, FdbFilter::of_port(id.id));
         }
         self.emit(EventKind::PortState {
             port: name.clone(),

@@ -1,23 +1,51 @@
 //! Namespaces: those that vswitch makes, and those that it finds.
 
-use nix::errno::Errno;
 use vswitch_api::{ApiError, EventKind, NsName};
 
 use super::state::OwnedNamespace;
 use super::{Inner, text};
-use crate::kernel::{KernelError, NamedNamespaces, NetNs};
+use crate::kernel::{KernelError, NamedNamespaces, NetNs, Presence};
 
-/// Whether there is a namespace of that name now.
+/// Whether something has that name now, so that no namespace can be made under it: also what can't be told of, and what leads to a
+/// namespace that is not for ports.
 pub(super) fn is_present(named: &NamedNamespaces, name: &NsName) -> bool {
-    matches!(named.open(name), Ok(Some(_)))
+    !named.open(name).is_gone()
 }
 
-/// The namespace of that name.
-pub(super) fn open(named: &NamedNamespaces, name: &NsName) -> Result<NetNs, ApiError> {
-    match named.open(name) {
-        Ok(Some(netns)) => Ok(netns),
-        Ok(None) => Err(text::no_namespace(name)),
-        Err(error) => Err(text::kernel(text::namespace(name), &error)),
+/// Namespaces that must not get ports: with a link of the name that leads to a process whose number was used again, an interface with
+/// an address would come up in the host.
+pub(super) struct Reserved<'a> {
+    /// The one that the daemon was started in.
+    pub home: &'a NetNs,
+    /// The one of the near ends.
+    pub own: &'a NetNs,
+}
+
+impl Reserved<'_> {
+    /// What a namespace is if it is one of them.
+    fn which(&self, netns: &NetNs) -> Option<&'static str> {
+        match netns.id() {
+            id if id == self.home.id() => Some("the namespace that vswitchd itself runs in"),
+            id if id == self.own.id() => Some("the namespace of the switch's own ends of the ports"),
+            _ => None,
+        }
+    }
+
+    /// The namespace of that name, which ports may be in.
+    pub fn open_other(&self, named: &NamedNamespaces, name: &NsName) -> Result<NetNs, ApiError> {
+        match named.open(name) {
+            Presence::Here(netns) => match self.which(&netns) {
+                None => Ok(netns),
+                Some(which) => Err(
+                    text::conflict(text::namespace(name), format!("its name leads to {which}")).hint(format!(
+                        "remove {}, or use another name; `--type internal` gives the host itself a port",
+                        named.path(name).display()
+                    )),
+                ),
+            },
+            Presence::Gone => Err(text::no_namespace(name)),
+            Presence::Unknown(error) => Err(text::kernel(text::namespace(name), &error)),
+        }
     }
 }
 
@@ -25,7 +53,7 @@ impl Inner {
     /// A namespace that vswitch made was removed by somebody else. One of the same name that is made later is theirs.
     pub(super) fn forget_identity(&mut self, name: &NsName) {
         // Made again by now, and perhaps by ourselves; or it can't be told, and then it must not be left behind.
-        if !matches!(self.find_namespace(name), Ok(None)) {
+        if !self.look_namespace(name).is_gone() {
             return;
         }
         let mut owned = self.state.namespaces.iter_mut();
@@ -38,7 +66,7 @@ impl Inner {
         }
     }
 
-    /// Whether there is a namespace of that name now.
+    /// See [`is_present`].
     pub(super) fn namespace_present(&self, name: &NsName) -> bool {
         is_present(&self.named, name)
     }
@@ -51,9 +79,25 @@ impl Inner {
         let Some(owned) = self.state.namespaces.iter().find(|owned| owned.name == *name) else {
             return Ok(false);
         };
-        match self.find_namespace(name)? {
-            Some(netns) => owned.is(&netns, &self.boot_id),
-            None => Ok(false),
+        Ok(self.find_owned(owned)?.is_some())
+    }
+
+    /// A namespace that vswitch made, if it is there and has its name.
+    ///
+    /// # Errors
+    /// What has this name can't be opened, so that it can't be told.
+    pub(super) fn find_owned(&self, owned: &OwnedNamespace) -> Result<Option<NetNs>, KernelError> {
+        match self.find_namespace(&owned.name)? {
+            Some(netns) if owned.is(&netns, &self.boot_id)? => Ok(Some(netns)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A look at the namespace of that name. One that is not for ports is none: nothing of ours is in there.
+    fn look_namespace(&self, name: &NsName) -> Presence<NetNs> {
+        match self.named.open(name) {
+            Presence::Here(netns) if self.reserved().which(&netns).is_some() => Presence::Gone,
+            found => found,
         }
     }
 
@@ -62,33 +106,36 @@ impl Inner {
     /// # Errors
     /// What has this name can't be opened.
     pub(super) fn find_namespace(&self, name: &NsName) -> Result<Option<NetNs>, KernelError> {
-        match self.named.open(name) {
-            Err(error) if error.errno() == Some(Errno::EINVAL) => Ok(None),
-            found => found,
+        self.look_namespace(name).known()
+    }
+
+    /// The namespace of that name, which ports may be in.
+    pub(super) fn open_namespace(&self, name: &NsName) -> Result<NetNs, ApiError> {
+        self.reserved().open_other(&self.named, name)
+    }
+
+    fn reserved(&self) -> Reserved<'_> {
+        Reserved {
+            home: &self.home,
+            own: &self.own,
         }
     }
 
-    /// The namespace of that name.
-    pub(super) fn open_namespace(&self, name: &NsName) -> Result<NetNs, ApiError> {
-        open(&self.named, name)
-    }
-
-    /// Makes a namespace that is then vswitch's own.
+    /// Makes a namespace that is then vswitch's own. What it is is noted before it has the name.
     pub(super) async fn add_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
         let object = || text::namespace(name);
         let failed = |error: KernelError| text::kernel(object(), &error);
-        let netns = self.named.create(name).await.map_err(failed)?;
-        let noted = OwnedNamespace::new(name.clone(), &netns, &self.boot_id).map_err(failed);
-        let noted = noted.and_then(|owned| match self.journal.add_namespace(&owned) {
-            Ok(()) => Ok(owned),
-            Err(error) => Err(text::step(object(), "note that it was made", &error)
-                .hint("see that the run directory can be written and has room")),
-        });
-        let owned = noted.inspect_err(|_| {
-            if let Err(error) = self.named.delete(name) {
-                tracing::error!("can't undo a step of a failed command: {error}");
-            }
+        let netns = NetNs::make(name).await.map_err(failed)?;
+        let owned = OwnedNamespace::new(name.clone(), &netns, &self.boot_id).map_err(failed)?;
+        let noted = self.journal.add(|note| note.namespaces.push(owned.clone()));
+        noted.map_err(|error| {
+            text::step(object(), "note that it is made", &error)
+                .hint("see that the run directory can be written and has room")
         })?;
+        if self.is_ours_by_name(name) {
+            self.named.remove_unbound(name).map_err(failed)?;
+        }
+        self.named.add(name, &netns).await.map_err(failed)?;
         self.state.namespaces.retain(|owned| owned.name != *name);
         self.state.namespaces.push(owned);
         self.emit(EventKind::NamespaceAdded {
@@ -97,16 +144,25 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether vswitch made a namespace of that name once, so that an empty file there is what is left of it.
+    fn is_ours_by_name(&self, name: &NsName) -> bool {
+        self.state.namespaces.iter().any(|owned| owned.name == *name)
+    }
+
     /// Removes a namespace that vswitch made; one that is gone already is removed enough.
-    pub(super) fn remove_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
-        let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
-        if self.namespace_owned(name).map_err(failed)? {
-            self.named.delete(name).map_err(failed)?;
+    pub(super) fn remove_namespace(&mut self, owned: &OwnedNamespace) -> Result<(), KernelError> {
+        let name = &owned.name;
+        if let Some(netns) = self.find_owned(owned)? {
+            self.named.delete_this(name, &netns)?;
             self.emit(EventKind::NamespaceRemoved {
                 namespace: name.clone(),
             });
+        } else if self.named.open(name).is_gone() {
+            // Killed before it was bound, or after it was unbound.
+            self.named.remove_unbound(name)?;
         }
         self.state.namespaces.retain(|owned| owned.name != *name);
+        self.unremoved.namespaces.retain(|owned| owned.name != *name);
         Ok(())
     }
 }

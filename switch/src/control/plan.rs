@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortKind, PortName, Switch};
 
 use super::complete::ifname;
+use super::fdb::station;
 use super::traffic;
 
 /// One step. Its inverse takes it back.
@@ -112,10 +113,7 @@ impl Step {
             }
             Self::AddPort(port) => added(port),
             Self::AddPorts(ports) => ports.iter().flat_map(added).collect(),
-            Self::RemovePorts(ports) => {
-                let line = |port: &Port| format!("removed port {} from switch {}", port.name, port.switch);
-                ports.iter().map(line).collect()
-            }
+            Self::RemovePorts(ports) => ports.iter().map(removed).collect(),
             Self::ChangePort { before, after } => describe_change(before, after),
             Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
             Self::AddMirror(mirror) => {
@@ -158,7 +156,14 @@ fn added(port: &Port) -> Vec<String> {
             .iter()
             .map(|r| format!("gave port {name} a route to {}", r.to)),
     );
+    let stations = port.stations.iter();
+    lines.extend(stations.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
     lines
+}
+
+/// What the user is told of a port that is removed.
+pub(super) fn removed(port: &Port) -> String {
+    format!("removed port {} from switch {}", port.name, port.switch)
 }
 
 fn place(port: &Port) -> String {
@@ -215,6 +220,9 @@ fn describe_change(before: &Port, after: &Port) -> Vec<String> {
     let (gone, new) = difference(&before.routes, &after.routes);
     lines.extend(gone.map(|r| format!("took the route to {} from port {name}", r.to)));
     lines.extend(new.map(|r| format!("gave port {name} a route to {}", r.to)));
+    let (gone, new) = difference(&before.stations, &after.stations);
+    lines.extend(gone.map(|s| format!("removed FDB entry {}", station(s))));
+    lines.extend(new.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
     lines
 }
 

@@ -65,7 +65,8 @@ fn pin_table(port: &Port) -> Option<PinTable> {
         .ip
         .as_ref()
         .map(|ips| if ips.is_empty() { &own_ips } else { ips });
-    (macs.is_some() || ips.is_some()).then(|| PinTable::new(macs.map(Vec::as_slice), ips.map(Vec::as_slice)))
+    let table = || PinTable::new(macs.map(Vec::as_slice), ips.map(Vec::as_slice)).with_router(port.pin.allow_ra);
+    (macs.is_some() || ips.is_some()).then(table)
 }
 
 impl Inner {
@@ -79,7 +80,7 @@ impl Inner {
         }) = self.ports.get(&port.name)
         {
             let snapshot = self.datapath.snapshot();
-            let before = snapshot.port(*id).map_or(&*PLAIN, |port| port.policy());
+            let before = snapshot.find(*id).map_or(&*PLAIN, |port| port.policy());
             self.datapath
                 .update_port(*id, port_settings(port, *mtu, shut.is_some(), before));
         }

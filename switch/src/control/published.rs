@@ -57,12 +57,15 @@ pub(super) struct View {
     pub switches: BTreeMap<SwitchName, SwitchId>,
     pub mirrors: BTreeMap<MirrorName, LiveMirror>,
     pub limits: Vec<String>,
+    /// Why the state is not on the disk, if so.
+    pub unsaved: Option<String>,
     /// How far the edit under way came.
     pub progress: Option<Progress>,
     /// The lab is being brought back: a port that is not there yet will be.
     pub attaching: bool,
     pub datapath: Arc<Datapath>,
     pub own: NetNs,
+    pub home: NetNs,
     pub named: NamedNamespaces,
 }
 
@@ -78,10 +81,12 @@ impl View {
             switches: inner.switches.clone(),
             mirrors: inner.mirrors.clone(),
             limits: inner.limits.clone(),
+            unsaved: inner.unsaved.clone(),
             progress: inner.progress.clone(),
             attaching: inner.attaching,
             datapath: inner.datapath.clone(),
             own: inner.own.clone(),
+            home: inner.home.clone(),
             named: inner.named.clone(),
         }
     }

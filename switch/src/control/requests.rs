@@ -2,26 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::IpNet;
-use vswitch_api::request::{ChangeOptions, PortPatch, SwitchPatch};
+use vswitch_api::request::{PortPatch, SwitchPatch};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Cable, IfAddr, Lab, NsName, Port, PortKind, PortName, Route, Switch, SwitchName};
+use vswitch_api::{ApiError, Lab, NsName, Port, PortKind, PortName, Switch, SwitchName};
 
-use super::complete::{Interfaces, complete, ifname, main_switch};
+use super::complete::{Interfaces, complete, ifname, imply_onlink, main_switch};
+use super::condition::{Edit, Editing, Subject};
 use super::interface::mtu;
 use super::mirror::leave_mirrors;
 use super::plan::{namespaces, plan};
 use super::validate::validate;
-use super::{Control, Inner, text, traffic};
+use super::{Control, Inner, text};
 
 impl Control {
-    /// Makes the lab what `change` makes of it.
+    /// Makes the lab what `change` makes of it. `subject`: what of the lab it is about, for the condition of the edit.
     pub(super) async fn edit(
         &self,
-        options: ChangeOptions,
+        subject: Subject<'_>,
+        options: impl Into<Editing>,
         change: impl FnOnce(&Inner, &mut Lab) -> Result<(), ApiError>,
     ) -> Result<Changes, ApiError> {
+        let options = options.into();
         let mut inner = self.begin_edit().await?;
+        inner.check_condition(subject, options.if_match.as_deref())?;
         let mut lab = inner.state.lab.clone();
         change(&inner, &mut lab)?;
         let interfaces = inner.interfaces_for_cables(&lab).await;
@@ -42,15 +45,18 @@ impl Control {
             changes.done = steps.iter().flat_map(|step| step.describe()).collect();
             return Ok(changes);
         }
-        inner.carry_out(steps, lab, changes).await
+        let edit = Edit::new(&inner.state.lab, &steps);
+        let changes = inner.carry_out(steps, lab, changes).await?;
+        inner.edited(edit);
+        Ok(changes)
     }
 
     /// Replaces the lab as a whole.
     ///
     /// # Errors
     /// What each edit refuses.
-    pub async fn apply(&self, lab: Lab, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, wanted| {
+    pub async fn apply(&self, lab: Lab, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        self.edit(Subject::Lab, options, |_, wanted| {
             *wanted = lab;
             Ok(())
         })
@@ -61,7 +67,7 @@ impl Control {
     ///
     /// # Errors
     /// The state can't be written. What could not be removed is in the warnings.
-    pub async fn reset(&self, options: ChangeOptions) -> Result<Changes, ApiError> {
+    pub async fn reset(&self, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         self.apply(Lab::default(), options).await
     }
 
@@ -69,10 +75,11 @@ impl Control {
     ///
     /// # Errors
     /// Conflict: the name is taken. Invalid: a setting is out of range.
-    pub async fn add_switch(&self, switch: Switch, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
+    pub async fn add_switch(&self, switch: Switch, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |_, lab| {
             match lab.switches.iter().find(|old| old.name == switch.name) {
-                Some(old) => already(text::switch(&switch.name), old, &switch, options),
+                Some(old) => already(text::switch(&switch.name), old, &switch, options.idempotent),
                 None => {
                     lab.switches.push(switch);
                     Ok(())
@@ -86,22 +93,25 @@ impl Control {
     ///
     /// # Errors
     /// NotFound, Invalid.
-    pub async fn patch_switch(&self, name: &SwitchName, patch: SwitchPatch) -> Result<Changes, ApiError> {
-        self.edit(ChangeOptions::default(), |_, lab| {
+    pub async fn patch_switch(
+        &self,
+        name: &SwitchName,
+        patch: SwitchPatch,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        self.edit(Subject::Switch(name), options, |_, lab| {
             let switch = lab.switches.iter_mut().find(|switch| switch.name == *name);
             let switch = switch.ok_or_else(|| text::no_switch(name))?;
-            switch.ageing_secs = patch.ageing_secs.unwrap_or(switch.ageing_secs);
-            switch.reserved_multicast = patch.reserved_multicast.unwrap_or(switch.reserved_multicast);
-            switch.loop_guard = patch.loop_guard.unwrap_or(switch.loop_guard);
-            switch.flap_moves = patch.flap_moves.unwrap_or(switch.flap_moves);
-            switch.flap_secs = patch.flap_secs.unwrap_or(switch.flap_secs);
-            if let Some(vlans) = patch.rspan_vlans {
-                switch.rspan_vlans = vlans;
+            let object = || text::switch(name);
+            *switch = patch
+                .0
+                .apply(switch, &[])
+                .map_err(|cause| text::invalid(object(), cause))?;
+            if switch.name == *name {
+                Ok(())
+            } else {
+                Err(keeps_its_name(object()))
             }
-            if let Some(limit) = patch.vlan_limit {
-                switch.vlan_limit = Some(limit).filter(|limit| *limit > 0);
-            }
-            Ok(())
         })
         .await
     }
@@ -110,8 +120,9 @@ impl Control {
     ///
     /// # Errors
     /// NotFound. Conflict: it has ports, or it is the one that is always there.
-    pub async fn remove_switch(&self, name: &SwitchName, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
+    pub async fn remove_switch(&self, name: &SwitchName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Switch(name), options.clone(), |_, lab| {
             if !lab.switches.iter().any(|switch| switch.name == *name) {
                 return if options.idempotent {
                     Ok(())
@@ -146,15 +157,24 @@ impl Control {
     ///
     /// # Errors
     /// What it names is not there, taken or out of range, or the kernel refused a step; then all is as before.
-    pub async fn add_port(&self, port: Port, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
+    pub async fn add_port(&self, port: Port, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |_, lab| {
             match lab.ports.iter().find(|old| old.name == port.name) {
                 Some(old) => {
                     let mut wanted = port;
                     // What was left to vswitch then may be left to it again.
                     wanted.mac = wanted.mac.or(old.mac);
                     wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
-                    already(text::port(&old.name), &spelt_out(old), &spelt_out(&wanted), options)
+                    if wanted.stations.is_empty() {
+                        wanted.stations.clone_from(&old.stations);
+                    }
+                    already(
+                        text::port(&old.name),
+                        &spelt_out(old),
+                        &spelt_out(&wanted),
+                        options.idempotent,
+                    )
                 }
                 None => {
                     lab.ports.push(port);
@@ -169,32 +189,28 @@ impl Control {
     ///
     /// # Errors
     /// NotFound, Invalid; the kernel refused a step.
-    pub async fn patch_port(&self, name: &PortName, patch: PortPatch) -> Result<Changes, ApiError> {
-        let up = patch.up;
+    pub async fn patch_port(
+        &self,
+        name: &PortName,
+        patch: PortPatch,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        let opens = !options.dry_run && patch.0.get("up") == Some(&true.into());
         let changes = self
-            .edit(ChangeOptions::default(), |_, lab| {
+            .edit(Subject::Port(name), options, |_, lab| {
                 let port = port_mut(lab, name)?;
-                traffic::patch(port, patch.clone());
-                port.mtu = patch.mtu.or(port.mtu);
-                port.up = patch.up.unwrap_or(port.up);
-                port.offload = patch.offload.unwrap_or(port.offload);
-                port.accept = patch.accept.unwrap_or(port.accept);
-                port.learning = patch.learning.unwrap_or(port.learning);
-                port.flooding = patch.flooding.unwrap_or(port.flooding);
-                port.isolation = patch.isolation.unwrap_or(port.isolation);
-                if let Some(vlan) = patch.vlan {
-                    port.vlan = vlan;
+                let object = || text::port(name);
+                let after = patch.0.apply(port, &["vlan"]);
+                *port = after.map_err(|cause| text::invalid(object(), cause))?;
+                if port.name == *name {
+                    Ok(())
+                } else {
+                    Err(keeps_its_name(object()))
                 }
-                if let Some(acl) = patch.acl {
-                    port.acl = acl;
-                }
-                if let Some(pin) = patch.pin {
-                    port.pin = pin;
-                }
-                Ok(())
             })
             .await?;
-        if up == Some(true) {
+        if opens {
             let mut inner = self.inner.lock().await;
             inner.open(name).await;
             // The way to say: look again whether it is back.
@@ -207,8 +223,9 @@ impl Control {
     ///
     /// # Errors
     /// NotFound. What could not be removed is in the warnings.
-    pub async fn remove_port(&self, name: &PortName, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
+    pub async fn remove_port(&self, name: &PortName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Port(name), options.clone(), |_, lab| {
             let count = lab.ports.len();
             lab.ports.retain(|port| port.name != *name);
             leave_mirrors(lab, name);
@@ -221,94 +238,13 @@ impl Control {
         .await
     }
 
-    /// Gives the interface of a port an address, and announces it.
-    ///
-    /// # Errors
-    /// NotFound; Conflict: the address is taken on the switch; the port can't have addresses.
-    pub async fn add_address(&self, name: &PortName, address: IfAddr) -> Result<Changes, ApiError> {
-        self.edit(ChangeOptions::default(), |_, lab| {
-            let port = port_mut(lab, name)?;
-            if port.addresses.iter().any(|old| old.ip() == address.ip()) {
-                return Err(text::conflict(
-                    text::port(name),
-                    format!("it has address {} already", address.ip()),
-                ));
-            }
-            port.addresses.push(address);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Takes one address from a port, or all, and the routes whose next hop is out of reach then.
-    ///
-    /// # Errors
-    /// NotFound: the port, or the address on it.
-    pub async fn remove_addresses(&self, name: &PortName, address: Option<IfAddr>) -> Result<Changes, ApiError> {
-        self.edit(ChangeOptions::default(), |_, lab| {
-            let port = port_mut(lab, name)?;
-            if let Some(address) = address.filter(|address| !port.addresses.contains(address)) {
-                return Err(ApiError::new(
-                    vswitch_api::ErrorCode::NotFound,
-                    text::port(name),
-                    format!("it has no address {address}"),
-                )
-                .hint("`vswitchctl addr list` lists those that vswitch gave"));
-            }
-            port.addresses
-                .retain(|old| address.is_some_and(|address| *old != address));
-            let nets: Vec<_> = port.addresses.iter().map(|address| address.net()).collect();
-            port.routes
-                .retain(|route| route.via.is_none_or(|via| nets.iter().any(|net| net.contains(&via))));
-            Ok(())
-        })
-        .await
-    }
-
-    /// Adds a route through the interface of a port.
-    ///
-    /// # Errors
-    /// NotFound; Conflict: there is a route to that destination; Invalid: the next hop is out of reach.
-    pub async fn add_route(&self, name: &PortName, route: Route) -> Result<Changes, ApiError> {
-        self.edit(ChangeOptions::default(), |_, lab| {
-            let port = port_mut(lab, name)?;
-            if port.routes.iter().any(|old| old.to.trunc() == route.to.trunc()) {
-                return Err(
-                    text::conflict(text::port(name), format!("it has a route to {} already", route.to))
-                        .hint(format!("remove it first: vswitchctl route del {name} {}", route.to)),
-                );
-            }
-            port.routes.push(route);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Removes a route.
-    ///
-    /// # Errors
-    /// NotFound: the port, or the route.
-    pub async fn remove_route(&self, name: &PortName, to: IpNet) -> Result<Changes, ApiError> {
-        self.edit(ChangeOptions::default(), |_, lab| {
-            let port = port_mut(lab, name)?;
-            let count = port.routes.len();
-            port.routes.retain(|route| route.to.trunc() != to.trunc());
-            if port.routes.len() == count {
-                let cause = format!("it has no route to {to}");
-                return Err(ApiError::new(vswitch_api::ErrorCode::NotFound, text::port(name), cause)
-                    .hint(format!("`vswitchctl port show {name}` lists those that vswitch gave")));
-            }
-            Ok(())
-        })
-        .await
-    }
-
     /// Makes a namespace, which stays until it is removed.
     ///
     /// # Errors
     /// Conflict: there is one of that name.
-    pub async fn add_namespace(&self, name: NsName, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |inner, lab| {
+    pub async fn add_namespace(&self, name: NsName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |inner, lab| {
             if lab.namespaces.contains(&name) {
                 return if options.idempotent {
                     Ok(())
@@ -329,8 +265,9 @@ impl Control {
     ///
     /// # Errors
     /// NotFound; Conflict: it is in use, or was made elsewhere.
-    pub async fn remove_namespace(&self, name: &NsName, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |inner, lab| {
+    pub async fn remove_namespace(&self, name: &NsName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |inner, lab| {
             let users: Vec<_> = lab
                 .ports
                 .iter()
@@ -367,52 +304,6 @@ impl Control {
                 .hint(format!("`ip netns del {name}` does")));
             }
             Err(text::no_namespace(name))
-        })
-        .await
-    }
-
-    /// Joins two namespaces.
-    ///
-    /// # Errors
-    /// Conflict: they are joined already, or an interface name is taken.
-    pub async fn add_cable(&self, cable: Cable, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
-            if lab
-                .cables
-                .iter()
-                .any(|old| joins(old, &cable.a.namespace, &cable.b.namespace))
-            {
-                return if options.idempotent {
-                    Ok(())
-                } else {
-                    Err(text::conflict(
-                        text::cable(&cable),
-                        "they are joined by a cable already",
-                    ))
-                };
-            }
-            lab.cables.push(cable);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Removes the cable between two namespaces.
-    ///
-    /// # Errors
-    /// NotFound.
-    pub async fn remove_cable(&self, a: &NsName, b: &NsName, options: ChangeOptions) -> Result<Changes, ApiError> {
-        self.edit(options, |_, lab| {
-            let count = lab.cables.len();
-            lab.cables.retain(|cable| !joins(cable, a, b));
-            if lab.cables.len() == count && !options.idempotent {
-                let object = format!("cable \"{a}\" - \"{b}\"");
-                return Err(
-                    ApiError::new(vswitch_api::ErrorCode::NotFound, object, "there is no such cable")
-                        .hint("`vswitchctl cable list` lists them"),
-                );
-            }
-            Ok(())
         })
         .await
     }
@@ -463,11 +354,6 @@ pub(super) fn port_mut<'a>(lab: &'a mut Lab, name: &PortName) -> Result<&'a mut 
         .ok_or_else(|| text::no_port(name))
 }
 
-fn joins(cable: &Cable, a: &NsName, b: &NsName) -> bool {
-    let ends = (&cable.a.namespace, &cable.b.namespace);
-    ends == (a, b) || ends == (b, a)
-}
-
 fn namespace_there(name: &NsName) -> ApiError {
     text::conflict(text::namespace(name), "there is a namespace of this name already")
         .hint("ports and cables can use it as it is")
@@ -480,16 +366,16 @@ fn spelt_out(port: &Port) -> Port {
     if port.kind != PortKind::Device {
         port.mtu = Some(mtu(&port));
     }
+    imply_onlink(&port.addresses, &mut port.routes);
     port
 }
 
+fn keeps_its_name(object: String) -> ApiError {
+    text::invalid(object, "it can't be renamed").hint("add one of the other name and remove this one")
+}
+
 /// The object is there: fine if it is alike and that is allowed, else a conflict that names the differences.
-pub(super) fn already<T: serde::Serialize>(
-    object: String,
-    old: &T,
-    new: &T,
-    options: ChangeOptions,
-) -> Result<(), ApiError> {
+pub(super) fn already<T: serde::Serialize>(object: String, old: &T, new: &T, idempotent: bool) -> Result<(), ApiError> {
     let fields = |value: &T| match serde_json::to_value(value) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
@@ -501,7 +387,7 @@ pub(super) fn already<T: serde::Serialize>(
         .filter(|key| old.get(*key) != new.get(*key))
         .map(String::as_str)
         .collect();
-    match (different.is_empty(), options.idempotent) {
+    match (different.is_empty(), idempotent) {
         (true, true) => Ok(()),
         (false, true) => Err(text::conflict(
             object,

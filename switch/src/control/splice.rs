@@ -9,6 +9,7 @@ use std::sync::Arc;
 use vswitch_api::{Mac, Port};
 
 use super::Inner;
+use super::fastpath::beside_name;
 use super::interface::open_packet;
 use crate::fastpath::{FastPath, Splice};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, VethPeer};
@@ -70,11 +71,30 @@ impl Inner {
             }
         }
         Ok(TakenDevice {
-            io: open_packet(home, device.index, true).await?,
+            io: self.open_plain_device(port, home, &device).await?,
             near: None,
             link: device,
             xdp_refused,
         })
+    }
+
+    /// By a shadow TAP that stands beside the device, else by a packet socket.
+    async fn open_plain_device(&self, port: &Port, home: &NetNs, device: &Link) -> Result<PortIo, KernelError> {
+        let beside = home.netlink().await?;
+        // Left by a daemon that had the fast path: the splice's end has the name of the shadow.
+        self.delete_near_end(port).await?;
+        match self.open_plain_shadow(&beside_name(device.index), home, device).await {
+            Ok(shadow) => {
+                // A packet socket takes all frames as long as it is open.
+                beside.set_promiscuous(device.index, true).await?;
+                Ok(PortIo::Shadow(shadow))
+            }
+            Err(error) => {
+                tracing::info!(port = %port.name, "port {}: by a packet socket: {error}", port.name);
+                beside.drop_ingress_again(device.index).await?;
+                open_packet(home, device.index, true).await
+            }
+        }
     }
 
     /// The second error is the reason for which the device can't have it.
@@ -122,7 +142,7 @@ async fn make_ends(
     beside: &Netlink,
 ) -> Result<(Link, Link), KernelError> {
     let mtu = port.mtu.unwrap_or(device.mtu);
-    let (near_name, end_name) = (port.name.as_str(), format!("vs-{}", device.index));
+    let (near_name, end_name) = (port.name.as_str(), beside_name(device.index));
     let near = own.link_by_name(near_name).await?;
     let end = beside.link_by_name(&end_name).await?;
     match (near, end) {

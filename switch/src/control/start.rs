@@ -1,23 +1,25 @@
 //! The daemon starts: what is on disk comes back, what a crash left is adopted or removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use vswitch_api::view::Progress;
-use vswitch_api::{ApiError, ErrorCode, Lab, PortKind};
+use vswitch_api::{ApiError, ErrorCode, Lab, Port, PortKind};
 
 use super::attach::Adopt;
-use super::complete::{Interfaces, complete};
+use super::change::change_addresses;
+use super::complete::{Interfaces, complete, ifname};
 use super::detach::gone_is_fine;
+use super::journal::{InFlight, Journal};
 use super::published::Model;
 use super::requests::absent_namespaces;
-use super::state::{InFlight, Journal, StateFile, boot_id};
+use super::state::{State, boot_id};
+use super::store::{Loaded, StateFile};
 use super::{Control, ControlConfig, Events, Inner, text, watch};
 use crate::datapath::{Datapath, DatapathConfig};
 use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
@@ -29,8 +31,8 @@ impl Control {
     /// Those of [`Control::begin`].
     pub async fn start(config: ControlConfig) -> Result<Arc<Self>, ApiError> {
         let (control, coming_back) = Self::begin(config).await?;
-        let failed = |error: tokio::task::JoinError| ApiError::new(ErrorCode::Internal, "start", error.to_string());
-        coming_back.await.map_err(failed)??;
+        let failed = |error: JoinError| ApiError::new(ErrorCode::Internal, "start", error.to_string());
+        coming_back.await.map_err(failed)?;
         Ok(control)
     }
 
@@ -38,8 +40,9 @@ impl Control {
     /// not work here but need not stop the daemon is told in [`vswitch_api::view::Status::limits`].
     ///
     /// # Errors
-    /// Without these the daemon can't run: its own network namespace, its threads, its directories.
-    pub async fn begin(config: ControlConfig) -> Result<(Arc<Self>, JoinHandle<Result<(), ApiError>>), ApiError> {
+    /// Without these the daemon can't run: its own network namespace, its threads, a state that it understands. Nothing was touched
+    /// then that the kernel carries.
+    pub async fn begin(config: ControlConfig) -> Result<(Arc<Self>, JoinHandle<()>), ApiError> {
         let mut limits = Vec::new();
         // Each TAP port takes a descriptor a worker: more than the usual soft limit for a lab of some hundred ports.
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -47,37 +50,40 @@ impl Control {
         {
             limits.push(format!("the limit of open files can't be raised: {error}"));
         }
-        let file = StateFile::new(&config.state_dir);
-        let (mut state, notice) = file.load().map_err(|error| {
-            text::step(
-                format!("state directory {}", config.state_dir.display()),
-                "read the state file",
-                &error,
-            )
-            .hint("choose another with --state-dir")
-        })?;
-        if let Some(notice) = notice {
-            tracing::error!("{notice}");
-            limits.push(notice);
-        }
+        // All that may stop the start comes before anything is touched that the kernel carries.
+        let file = StateFile::open(&config.state_dir)?;
+        let journal = Journal::new(&config.run_dir);
+        let half_done = half_done(&journal)?;
+        let mut state = match file.load() {
+            Loaded::State(state) => state.unwrap_or_else(State::new),
+            Loaded::Unusable(cause) if config.recover => {
+                limits.push(begin_anew(&file, &cause)?);
+                State::new()
+            }
+            Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
+        };
+        let internal = |what: &str, error: std::io::Error| ApiError::new(ErrorCode::Internal, what, error.to_string());
+        let boot_id = boot_id().map_err(|error| internal("boot id", error))?;
         let failed = |error: KernelError| text::kernel("vswitchd", &error);
         let home = NetNs::current().map_err(failed)?;
-        let (own, unheld) = hold_own(&config.run_dir.join("netns")).await.map_err(failed)?;
+        let held_at = config.run_dir.join("netns");
+        let (own, unheld) = hold_own(&held_at).await.map_err(failed)?;
+        let own_is_held = unheld.is_none();
         limits.extend(unheld.map(|reason| format!("veth ports do not outlive the daemon: {reason}")));
         limits.extend(tun_limit());
-        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
-        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
-        let internal = |what: &str, error: std::io::Error| ApiError::new(ErrorCode::Internal, what, error.to_string());
         let datapath = DatapathConfig {
             workers: config.workers,
             cpus: config.cpus,
             spin_us: config.spin_us,
         };
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
+        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
+        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let home_nsid = match own.netlink().await {
             Ok(nl) => nl.nsid_of(&home).await.ok(),
             Err(_) => None,
         };
+        state.take_in_stations();
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
         let events = Arc::new(Events::new());
         let coming_back = Progress {
@@ -88,11 +94,14 @@ impl Control {
         let inner = Inner {
             state,
             file,
-            journal: Journal::new(&config.run_dir),
+            unsaved: None,
+            journal,
             unremoved: InFlight::default(),
+            again: BTreeMap::new(),
             run_dir: config.run_dir,
-            boot_id: boot_id().map_err(|error| internal("boot id", error))?,
+            boot_id,
             own,
+            own_is_held,
             home,
             home_nsid,
             named: NamedNamespaces::new(config.netns_dir),
@@ -105,6 +114,7 @@ impl Control {
             mirrors: BTreeMap::new(),
             limits,
             guard: Default::default(),
+            history: Default::default(),
             events: events.clone(),
             // Before anybody can ask.
             progress: Some(coming_back),
@@ -125,22 +135,21 @@ impl Control {
         let (locked, is_locked) = oneshot::channel();
         let coming_back = spawn_blocking({
             let control = control.clone();
-            move || Handle::current().block_on(control.bring_back(watch, locked))
+            move || Handle::current().block_on(control.bring_back(half_done, watch, locked))
         });
         // From here on no edit comes before it.
         let _ = is_locked.await;
         Ok((control, coming_back))
     }
 
-    async fn bring_back(self: &Arc<Self>, watch: watch::Sources, locked: oneshot::Sender<()>) -> Result<(), ApiError> {
+    async fn bring_back(self: &Arc<Self>, half_done: InFlight, watch: watch::Sources, locked: oneshot::Sender<()>) {
         let mut inner = self.inner.lock().await;
         let _ = locked.send(());
-        let back = inner.bring_back().await;
+        inner.bring_back(half_done).await;
         inner.end_progress();
         inner.attaching = false;
         drop(inner);
         self.watch(watch).await;
-        back
     }
 }
 
@@ -152,9 +161,50 @@ fn tun_limit() -> Option<String> {
         .map(|error| format!("tap and internal ports do not work: open /dev/net/tun: {error}"))
 }
 
+/// What a command of the daemon before had begun.
+///
+/// # Errors
+/// It can't be read now: without it the daemon would leave behind, or overwrite, what is noted there.
+fn half_done(journal: &Journal) -> Result<InFlight, ApiError> {
+    let error = match journal.load() {
+        Ok(note) => return Ok(note),
+        Err(error) => error,
+    };
+    let refused = |step: &str, error: &std::io::Error| {
+        text::step("run directory", step, error).hint("nothing was changed; mend it and start again")
+    };
+    if error.kind() != std::io::ErrorKind::InvalidData {
+        return Err(refused("read the note of what was half-done", &error));
+    }
+    let aside = journal
+        .set_aside()
+        .map_err(|error| refused("set the note of what was half-done aside", &error))?;
+    tracing::error!(
+        "the note of what was half-done can't be understood ({error}); it was set aside as {}",
+        aside.display()
+    );
+    Ok(InFlight::default())
+}
+
+/// On request: sets a file that can't be used aside. Gives what is to be told of it.
+fn begin_anew(file: &StateFile, cause: &str) -> Result<String, ApiError> {
+    let aside = file.set_aside().map_err(|error| {
+        text::step("state", "set the state file aside", &error)
+            .hint("see that the state directory can be written and has room")
+    })?;
+    let notice = format!(
+        "the state file could not be used ({cause}); it was set aside as {} and the lab began empty",
+        aside.display()
+    );
+    tracing::error!("{notice}");
+    Ok(notice)
+}
+
 impl Inner {
-    async fn bring_back(&mut self) -> Result<(), ApiError> {
-        self.remove_half_done().await;
+    /// What does not work is told in the log, in the state of a port or among the limits: nothing here ends the daemon.
+    async fn bring_back(&mut self, half_done: InFlight) {
+        let noted = half_done.ports.clone();
+        self.remove_half_done(half_done).await;
         self.remove_stale_near_ends().await;
         self.remove_stale_shadows().await;
         for name in absent_namespaces(self) {
@@ -171,8 +221,8 @@ impl Inner {
         self.publish();
         self.attach_all().await;
         if !self.goes_on() {
-            // What the kernel carries of those that are not there yet is not to be given up.
-            return Ok(());
+            // What the kernel carries of those that are not there yet is not to be given up, nor the note of what was half-done.
+            return;
         }
         for mirror in self.state.lab.mirrors.clone() {
             self.start_mirror(&mirror);
@@ -184,32 +234,70 @@ impl Inner {
                 tracing::warn!("a cable is missing: {error}");
             }
         }
-        self.save()?;
-        self.close_journal();
-        Ok(())
+        for port in &noted {
+            self.take_back(port).await;
+        }
+        match self.save() {
+            Ok(()) => self.close_journal(),
+            // What stands in the note is not in the file.
+            Err(error) => tracing::error!("nothing can be changed until the state can be written: {error}"),
+        }
     }
 
     /// What a command had begun to make when its daemon was killed, or could not remove, and is in no lab.
-    async fn remove_half_done(&mut self) {
-        let mut left = self.journal.load();
-        let namespaces = mem::take(&mut left.namespaces);
-        self.unremoved = left;
+    async fn remove_half_done(&mut self, left: InFlight) {
         let mut warnings = Vec::new();
-        self.remove_unremoved(&mut warnings).await;
-        let needed: BTreeSet<_> = super::plan::namespaces(&self.state.lab).into_iter().collect();
-        for made in namespaces.iter().filter(|made| !needed.contains(&made.name)) {
-            let removed = || match self.find_namespace(&made.name)? {
-                Some(netns) if made.is(&netns, &self.boot_id)? => self.named.delete(&made.name),
-                _ => Ok(()),
-            };
-            if let Err(error) = removed() {
-                warnings.push(error.to_string());
-            }
+        for port in &left.ports {
+            self.remove_elsewhere(port, &left).await;
         }
+        self.unremoved = left;
+        self.remove_unremoved(&mut warnings).await;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        self.close_journal();
+    }
+
+    /// A port of the lab was, or was to be, somewhere else: what is left of it there goes.
+    async fn remove_elsewhere(&mut self, noted: &Port, left: &InFlight) {
+        let Some(port) = self.port_of_lab(&noted.name) else {
+            return;
+        };
+        let place = |port: &Port| (port.kind, port.namespace.clone(), ifname(port));
+        let before = left.devices.get(&ifname(noted)).copied();
+        if place(port) == place(noted) {
+            if let Some(before) = before {
+                self.state.devices.entry(noted.name.clone()).or_insert(before);
+            }
+            return;
+        }
+        let removed = match noted.kind {
+            // Its near end has the name of the port, and is made anew if it does not fit.
+            PortKind::Veth => self.delete_near_end(noted).await,
+            PortKind::Tap | PortKind::Internal => self.delete_tap(noted, |link| link.mac == noted.mac).await,
+            PortKind::Device => self.give_back_device(noted, before).await,
+        };
+        if let Err(error) = removed {
+            tracing::warn!(port = %noted.name, "port {}: can't remove what is left of it elsewhere: {error}", noted.name);
+        }
+    }
+
+    /// A port that a command was changing has what the lab gives it, and no more.
+    async fn take_back(&self, noted: &Port) {
+        let Some(port) = self.port_of_lab(&noted.name).filter(|port| *port != noted) else {
+            return;
+        };
+        let Some(inside) = self.ports.get(&port.name).and_then(|live| live.inside) else {
+            return;
+        };
+        let changed = async {
+            match self.find_netns_of(port)? {
+                Some(netns) => change_addresses(&netns.netlink().await?, inside, noted, port).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = changed.await {
+            tracing::warn!(port = %port.name, "port {}: can't take back a change that was half-done: {error}", port.name);
+        }
     }
 
     /// Near ends of ports that are in the lab no more.

@@ -1,37 +1,33 @@
-//! What is kept on disk: the desired lab, and what must be known to take it apart again after a restart.
-//!
-//! The file is replaced as a whole: written beside, synced, renamed over the old one, the directory synced.
-//! A file that can't be read is set aside under another name and never overwritten.
+//! What is kept: the desired lab, and what must be known to take it apart again after a restart.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
-use vswitch_api::{Cable, Lab, Mac, NsName, Port, PortName, SwitchName};
+use vswitch_api::{Lab, Mac, NsName, PortName, StaticStation, SwitchName};
 
 use crate::kernel::{KernelError, NetNs, NetNsId};
 
-/// Version of the file's format. A file of another version is set aside like a corrupt one.
-const VERSION: u32 = 1;
+/// Version of the file's format. A daemon that finds another one leaves it alone and does not start.
+pub(super) const VERSION: u32 = 1;
 
 /// Everything that outlives the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
-    version: u32,
+    pub version: u32,
     /// Makes the generated MAC addresses of two machines differ.
     pub salt: u64,
     /// What the user wants, with all that vswitch chose for them (MAC addresses, interface names of cables).
     pub lab: Lab,
     /// Namespaces that vswitch made.
     pub namespaces: Vec<OwnedNamespace>,
-    /// Static FDB entries.
-    pub fdb: Vec<StaticEntry>,
+    /// Static FDB entries of a file from before they were part of the lab.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fdb: Vec<StaticEntry>,
     /// How devices were before they were taken over.
     pub devices: BTreeMap<PortName, DeviceBefore>,
 }
@@ -83,15 +79,15 @@ impl OwnedNamespace {
     }
 }
 
-/// An FDB entry that the user set.
+/// A static FDB entry as it was kept before it was part of the lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StaticEntry {
-    pub switch: SwitchName,
-    pub mac: Mac,
+struct StaticEntry {
+    switch: SwitchName,
+    mac: Mac,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<VlanId>,
-    pub port: PortName,
+    vlan: Option<VlanId>,
+    port: PortName,
 }
 
 /// What a device gets back when it is released.
@@ -118,151 +114,23 @@ impl State {
             devices: BTreeMap::new(),
         }
     }
-}
 
-/// Where the state is kept.
-#[derive(Clone, Debug)]
-pub(super) struct StateFile {
-    dir: PathBuf,
-}
-
-impl StateFile {
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.join("state.json")
-    }
-
-    /// Reads the state; a fresh one if there is none yet. A file that can't be understood is set aside, with a
-    /// text that says so.
-    pub fn load(&self) -> io::Result<(State, Option<String>)> {
-        fs::create_dir_all(&self.dir)?;
-        let path = self.path();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((State::new(), None)),
-            Err(error) => return Err(error),
-        };
-        let cause = match serde_json::from_slice::<State>(&text) {
-            Ok(state) if state.version == VERSION => return Ok((state, None)),
-            Ok(state) => format!(
-                "it has version {}, this vswitchd writes version {VERSION}",
-                state.version
-            ),
-            Err(error) => error.to_string(),
-        };
-        let aside = self.set_aside(&path)?;
-        let notice = format!(
-            "{} can't be read ({cause}); it was set aside as {} and the lab starts empty",
-            path.display(),
-            aside.display()
-        );
-        Ok((State::new(), Some(notice)))
-    }
-
-    /// Renames the file to a name that is not taken, so that two bad files within a second both stay.
-    fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
-        let seconds = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let mut aside = self.dir.join(format!("state.json.corrupt-{seconds}"));
-        let mut number = 1;
-        while aside.exists() {
-            aside = self.dir.join(format!("state.json.corrupt-{seconds}-{number}"));
-            number += 1;
-        }
-        fs::rename(path, &aside)?;
-        Ok(aside)
-    }
-
-    /// Replaces the file. After an error the file may hold the old or the new state, never a part.
-    pub fn save(&self, state: &State) -> io::Result<()> {
-        let path = self.path();
-        replace(&path, &serde_json::to_vec_pretty(state)?, Durability::Synced)
-    }
-}
-
-/// Whether a file must survive a power cut.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Durability {
-    Synced,
-    UntilReboot,
-}
-
-fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let beside = path.with_extension("json.new");
-    let written = (|| {
-        let mut file = File::create(&beside)?;
-        file.write_all(content)?;
-        if durability == Durability::Synced {
-            file.sync_all()?;
-        }
-        fs::rename(&beside, path)
-    })();
-    if written.is_err() {
-        // What is left of it says nothing that the error does not say.
-        let _ = fs::remove_file(&beside);
-        return written;
-    }
-    match (durability, path.parent()) {
-        (Durability::Synced, Some(dir)) => File::open(dir)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-/// What a command makes: ports and cables noted before they are touched, namespaces as soon as they are there, for only
-/// then can they be told from another of the name. When the daemon is killed half-way, the next one removes what stands
-/// here and is not in the lab. So stand here too the ports and cables that a command could not remove. The note lives in the
-/// run directory: like the interfaces and namespaces in it, it does not outlive a reboot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct InFlight {
-    pub ports: Vec<Port>,
-    pub cables: Vec<Cable>,
-    pub namespaces: Vec<OwnedNamespace>,
-}
-
-/// Where the note of the running command is kept.
-#[derive(Clone, Debug)]
-pub(super) struct Journal {
-    path: PathBuf,
-}
-
-impl Journal {
-    pub fn new(run_dir: &Path) -> Self {
-        Self {
-            path: run_dir.join("in-flight.json"),
-        }
-    }
-
-    /// What a killed daemon left half-done. A note that can't be read is as good as none.
-    pub fn load(&self) -> InFlight {
-        fs::read(&self.path)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default()
-    }
-
-    pub fn write(&self, note: &InFlight) -> io::Result<()> {
-        replace(&self.path, &serde_json::to_vec(note)?, Durability::UntilReboot)
-    }
-
-    /// Adds a namespace that is there now.
-    pub fn add_namespace(&self, namespace: &OwnedNamespace) -> io::Result<()> {
-        let mut note = self.load();
-        note.namespaces.push(namespace.clone());
-        self.write(&note)
-    }
-
-    /// The command is done or undone.
-    pub fn clear(&self) {
-        if let Err(error) = fs::remove_file(&self.path)
-            && error.kind() != io::ErrorKind::NotFound
+    /// Makes static FDB entries of an older file part of the lab.
+    pub fn take_in_stations(&mut self) {
+        for StaticEntry {
+            switch,
+            mac,
+            vlan,
+            port,
+        } in std::mem::take(&mut self.fdb)
         {
-            tracing::warn!(path = %self.path.display(), "{}: can't remove the note of a finished command: {error}", self.path.display());
+            let station = StaticStation { mac, vlan };
+            let mut ports = self.lab.ports.iter_mut();
+            if let Some(port) = ports.find(|other| other.name == port && other.switch == switch)
+                && !port.stations.contains(&station)
+            {
+                port.stations.push(station);
+            }
         }
     }
 }
@@ -274,70 +142,36 @@ pub(super) fn boot_id() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use vswitch_api::PortKind;
+    use vswitch_api::{Port, PortKind};
 
-    fn sample() -> State {
+    use super::*;
+    /// Static entries were kept beside the lab, and so were in no export.
+    #[test]
+    fn static_entries_of_an_older_file_become_part_of_the_lab() {
         let mut state = State::new();
         let red = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth);
         state.lab.ports.push(red);
-        let here = NetNs::current().unwrap();
-        state
-            .namespaces
-            .push(OwnedNamespace::new("red".parse().unwrap(), &here, "boot").unwrap());
-        state.fdb.push(StaticEntry {
+        let entry = StaticEntry {
             switch: "main".parse().unwrap(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
             vlan: None,
             port: "red".parse().unwrap(),
-        });
-        state.devices.insert(
-            "eth1".parse().unwrap(),
-            DeviceBefore {
-                up: true,
-                mtu: 9000,
-                promiscuous: false,
-            },
-        );
-        state
-    }
-
-    #[test]
-    fn the_state_comes_back_as_it_was_saved() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = StateFile::new(&dir.path().join("deep/down"));
-        assert!(file.load().unwrap().0.lab.ports.is_empty());
-        let state = sample();
-        file.save(&state).unwrap();
-        assert_eq!(file.load().unwrap(), (state, None));
-        let names: Vec<_> = fs::read_dir(&file.dir)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
-        assert_eq!(names, ["state.json"]);
-    }
-
-    #[test]
-    fn a_file_that_is_no_state_is_set_aside_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = StateFile::new(dir.path());
-        let newer = serde_json::to_string(&sample())
-            .unwrap()
-            .replace("\"version\":1", "\"version\":99");
-        for bad in ["", "{", "{\"lab\":1}", newer.as_str()] {
-            fs::write(file.path(), bad).unwrap();
-            let (state, notice) = file.load().unwrap();
-            assert_eq!(state.lab, Lab::default());
-            let notice = notice.unwrap();
-            assert!(notice.contains("set aside as"), "{notice}");
-            assert!(!file.path().exists());
-        }
-        let kept: Vec<_> = fs::read_dir(dir.path())
-            .unwrap()
-            .map(|e| fs::read_to_string(e.unwrap().path()).unwrap())
-            .collect();
-        assert_eq!(kept.len(), 4);
-        assert!(kept.contains(&newer));
+        };
+        state.fdb.push(entry.clone());
+        state.take_in_stations();
+        let station = StaticStation {
+            mac: entry.mac,
+            vlan: None,
+        };
+        assert_eq!((&state.fdb, &state.lab.ports[0].stations), (&vec![], &vec![station]));
+        // One of a port that is gone goes too, and one that is there stays one.
+        let gone = StaticEntry {
+            port: "gone".parse().unwrap(),
+            ..entry.clone()
+        };
+        state.fdb = vec![entry, gone];
+        state.take_in_stations();
+        assert_eq!(state.lab.ports[0].stations.len(), 1);
     }
 
     #[test]
@@ -355,21 +189,5 @@ mod tests {
         // The same number, but not the same namespace.
         assert!(!before(|other| other.cookie = Some(0)).is(&here, "boot-1").unwrap());
         assert!(before(|other| other.cookie = None).is(&here, "boot-1").unwrap());
-    }
-
-    #[test]
-    fn the_journal_forgets_a_finished_command() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(dir.path());
-        assert_eq!(journal.load(), InFlight::default());
-        let note = InFlight {
-            ports: sample().lab.ports,
-            ..InFlight::default()
-        };
-        journal.write(&note).unwrap();
-        assert_eq!(journal.load(), note);
-        journal.clear();
-        journal.clear();
-        assert_eq!(journal.load(), InFlight::default());
     }
 }

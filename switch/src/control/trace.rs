@@ -15,7 +15,7 @@ use crate::datapath::fdb::Learned;
 use crate::datapath::tap::{Tap, TapSetup};
 use crate::datapath::trace::Step;
 use crate::datapath::traffic::Direction;
-use crate::datapath::{Datapath, DropReason, FdbRecord, PortId, SwitchId};
+use crate::datapath::{Datapath, DropReason, FdbRecord, PortId, PortRef, SwitchId};
 use crate::filter::Program;
 use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
 use crate::kernel::poll::readable;
@@ -31,7 +31,7 @@ impl Control {
         let id = inner.live_id(name)?;
         let wire = [&[0; VNET_HDR_LEN][..], &frame].concat();
         let steps = inner.datapath.trace(id, &wire).ok_or_else(|| text::no_port(name))?;
-        Ok(report(&inner, id, steps))
+        Ok(report(&inner, id.id, steps))
     }
 
     /// Traces the frames that come in from a port, as they come.
@@ -71,7 +71,7 @@ impl Control {
 pub struct Live {
     control: Arc<Control>,
     datapath: Arc<Datapath>,
-    port: PortId,
+    port: PortRef,
     tap: Arc<Tap>,
     ready: AsyncFd<OwnedFd>,
     left: u64,
@@ -95,7 +95,7 @@ impl Live {
                     time_ns: seen.time_ns,
                     frame: to_hex(seen.wire.get(VNET_HDR_LEN..).unwrap_or_default()),
                     lost_before: seen.lost_before,
-                    report: report(&inner, self.port, steps),
+                    report: report(&inner, self.port.id, steps),
                 }));
             }
             if closed {
@@ -148,7 +148,10 @@ struct Words<'a> {
 }
 
 fn report(inner: &View, ingress: PortId, steps: Vec<Step>) -> TraceReport {
-    let names = inner.ports.iter().filter_map(|(name, live)| Some((live.id?.0, name)));
+    let names = inner
+        .ports
+        .iter()
+        .filter_map(|(name, live)| Some((live.id?.id.0, name)));
     let words = Words {
         inner,
         names: names.collect(),
@@ -390,6 +393,15 @@ fn explain(reason: DropReason) -> &'static str {
         DropReason::PinIp => "its source IP address is not one that is pinned to the port",
         DropReason::PinArp => "it is ARP with a sender that is not pinned to the port",
         DropReason::PinNd => "it is neighbour discovery for an address that is not pinned to the port",
+        DropReason::PinRouter => {
+            "it is a router advertisement or redirect, which the pinned port has no permission for (`--allow-ra on`)"
+        }
+        DropReason::UnreadableIn | DropReason::UnreadableOut => {
+            "it can't be read as far as the rules of the port look: too many tags or extension headers, or broken ones"
+        }
+        DropReason::TinyFragmentIn | DropReason::TinyFragmentOut => {
+            "it is a fragment by which rules can't see the header behind IP (RFC 1858)"
+        }
         DropReason::AclIn | DropReason::AclOut => "a rule of the port denies it (`vswitchctl acl show` lists them)",
         DropReason::AclPolicedIn | DropReason::AclPolicedOut => "it is above the rate of a rule of the port",
         DropReason::Locked => "the port is locked, and the station is not known to be behind it",

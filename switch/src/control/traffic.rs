@@ -1,7 +1,6 @@
 //! What ports do to their traffic: impairment, policer, storm control, from the lab's words to the datapath.
 
 use vswitch_api::lab::DEFAULT_MTU;
-use vswitch_api::request::PortPatch;
 use vswitch_api::traffic::{Impairment, MAX_DELAY_US, MAX_LIMIT, MAX_RATE, RateLimit, Share};
 use vswitch_api::{ApiError, Lab, Port};
 
@@ -16,14 +15,6 @@ pub(super) fn setup(port: &Port) -> TrafficSetup {
         police: port.police,
         storm: port.storm,
     }
-}
-
-/// Takes over what a patch says.
-pub(super) fn patch(port: &mut Port, patch: PortPatch) {
-    port.impair.inward = patch.impair.inward.or(port.impair.inward.take());
-    port.impair.outward = patch.impair.outward.or(port.impair.outward.take());
-    port.police = patch.police.or(port.police);
-    port.storm = patch.storm.unwrap_or(port.storm);
 }
 
 /// Settings that do nothing are as good as none: so one is none.
@@ -195,8 +186,6 @@ fn check_rates(bps: Option<u64>, pps: Option<u64>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use vswitch_api::PortKind;
-
-    use vswitch_api::{Impairments, StormControl};
 
     use super::*;
 
@@ -379,54 +368,6 @@ mod tests {
         ] {
             check(&port(Some(fine), Some(limit))).unwrap();
         }
-    }
-
-    #[test]
-    fn a_patch_leaves_what_it_does_not_name_and_an_empty_one_clears() {
-        let delayed = Impairment {
-            delay_us: 1000,
-            ..Impairment::default()
-        };
-        let limit = RateLimit {
-            rate_pps: Some(10),
-            ..RateLimit::default()
-        };
-        let mut lab = Lab {
-            ports: vec![port(Some(delayed.clone()), Some(limit))],
-            ..Lab::default()
-        };
-        let inward = Impairments {
-            inward: Some(delayed.clone()),
-            ..Impairments::default()
-        };
-        patch(
-            &mut lab.ports[0],
-            PortPatch {
-                impair: inward,
-                police: Some(RateLimit::default()),
-                ..PortPatch::default()
-            },
-        );
-        complete(&mut lab);
-        assert_eq!(
-            (&lab.ports[0].impair.inward, &lab.ports[0].impair.outward),
-            (&Some(delayed.clone()), &Some(delayed))
-        );
-        assert_eq!(lab.ports[0].police, None);
-        let none = Impairments {
-            inward: Some(Impairment::default()),
-            outward: Some(Impairment::default()),
-        };
-        patch(
-            &mut lab.ports[0],
-            PortPatch {
-                impair: none,
-                storm: Some(StormControl::default()),
-                ..PortPatch::default()
-            },
-        );
-        complete(&mut lab);
-        assert_eq!(lab.ports[0], port(None, None));
     }
 
     #[test]

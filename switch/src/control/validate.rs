@@ -1,18 +1,21 @@
 //! Everything that can be refused before anything is touched.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 use vswitch_api::acl::{ACL_MAX, AclAction, AclRule};
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
-use vswitch_api::policy::{AcceptFrames, PortVlan};
-use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortKind, PortName, SwitchName};
+use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
+use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortKind, PortName, Route, SwitchName};
 
 use super::complete::{ifname, main_switch};
+use super::fdb::station;
 use super::mirror::check_mirrors;
 use super::plan::namespaces;
 use super::{text, traffic};
+use crate::datapath::vlan::{NO_VLAN, VlanPort};
 
 /// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
 const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
@@ -30,11 +33,15 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
             return Err(text::invalid(text::cable(cable), "both ends are in the same namespace")
                 .hint("a cable joins two namespaces"));
         }
+        let object = text::cable(cable);
+        check_mtu(&object, cable.mtu)?;
         for end in [&cable.a, &cable.b] {
-            end.mac.map_or(Ok(()), |mac| check_mac(&text::cable(cable), mac))?;
+            end.mac.map_or(Ok(()), |mac| check_mac(&object, mac))?;
             end.ifname
                 .iter()
-                .try_for_each(|name| check_ifname(&text::cable(cable), name.as_str()))?;
+                .try_for_each(|name| check_ifname(&object, name.as_str()))?;
+            check_ipv6(&object, &end.addresses, cable.mtu)?;
+            check_routes(&object, &end.addresses, &end.routes)?;
         }
     }
     check_mirrors(after)?;
@@ -87,35 +94,77 @@ fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Names, MAC addresses, IP addresses and interface names that can be there only once.
+/// The network that the frames of a port's own stack are in, which have no tag: a VLAN of its switch, 0 where it has no setting. None:
+/// they go nowhere.
+fn network(port: &Port) -> Option<u16> {
+    match &port.vlan {
+        PortVlan::All => Some(NO_VLAN),
+        PortVlan::Access(id) | PortVlan::Tunnel(id) => Some(id.get()),
+        PortVlan::Trunk(trunk) => trunk.native.map(VlanId::get),
+    }
+}
+
+/// Where a network is, for people.
+fn place(port: &Port) -> String {
+    match network(port) {
+        Some(NO_VLAN) | None => text::switch(&port.switch),
+        Some(vlan) => format!("VLAN {vlan} of {}", text::switch(&port.switch)),
+    }
+}
+
+/// Whether two ports of a switch have a VLAN in common.
+fn share_a_vlan(a: &Port, b: &Port) -> bool {
+    let [a, b] = [a, b].map(|port| VlanPort::new(&port.vlan, port.accept));
+    a.members().iter().zip(b.members().iter()).any(|(a, b)| a & b != 0)
+}
+
+/// Names and interface names that can be there only once, addresses and stations only once in a VLAN of a switch.
 fn unique(lab: &Lab) -> Result<(), ApiError> {
     let mut names = HashMap::new();
-    let mut macs: HashMap<Mac, String> = HashMap::new();
+    let mut macs: HashMap<_, Vec<&Port>> = HashMap::new();
     let mut addresses = HashMap::new();
+    let mut stations = HashMap::new();
     let mut interfaces: HashMap<(Option<&NsName>, String), String> = HashMap::new();
-    let mut pairs = HashMap::new();
     for port in &lab.ports {
         let object = text::port(&port.name);
         if names.insert(&port.name, ()).is_some() {
             return Err(text::conflict(object, "there is a port of this name already").hint("choose another name"));
         }
         if let Some(mac) = port.mac {
-            take_mac(&mut macs, mac, &object)?;
+            let same = macs.entry((&port.switch, mac)).or_default();
+            if let Some(other) = same.iter().find(|other| share_a_vlan(other, port)) {
+                let cause = format!("MAC address {mac} is taken by {}", text::port(&other.name));
+                return Err(text::conflict(object, cause).hint("leave --mac out and one is chosen"));
+            }
+            same.push(port);
         }
+        let mut own = HashSet::new();
         for address in &port.addresses {
-            if let Some(other) = addresses.insert((&port.switch, address.ip()), &port.name) {
-                if *other == port.name {
-                    return Err(text::invalid(
-                        object,
-                        format!("address {} is given twice", address.ip()),
-                    ));
-                }
+            if !own.insert(address.ip()) {
+                return Err(text::invalid(
+                    object,
+                    format!("address {} is given twice", address.ip()),
+                ));
+            }
+            let Some(network) = network(port) else { continue };
+            if let Some(other) = addresses.insert((&port.switch, network, address.ip()), &port.name) {
                 let cause = format!(
-                    "address {} is taken by port \"{other}\" on switch \"{}\"",
+                    "address {} is taken by port \"{other}\" on {}",
                     address.ip(),
-                    port.switch
+                    place(port)
                 );
                 return Err(text::conflict(object, cause).hint("`vswitchctl addr list` shows which are free"));
+            }
+        }
+        for entry in &port.stations {
+            let object = format!("FDB entry {}", station(entry));
+            if !entry.mac.is_unicast() {
+                return Err(text::invalid(object, "it is not the address of a station")
+                    .hint("group addresses are flooded and never in the FDB"));
+            }
+            if let Some(other) = stations.insert((&port.switch, entry), &port.name) {
+                let cause = format!("it is behind port \"{other}\" and behind port \"{}\"", port.name);
+                return Err(text::conflict(object, cause).hint("a station is behind one port of a switch"));
             }
         }
         take_interface(
@@ -126,29 +175,17 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
         )?;
     }
     for cable in &lab.cables {
-        let (a, b) = (&cable.a.namespace, &cable.b.namespace);
-        if pairs.insert((a.min(b), a.max(b)), ()).is_some() {
-            return Err(text::conflict(text::cable(cable), "they are joined by a cable already")
-                .hint(format!("remove it first: vswitchctl cable del {a} {b}")));
+        let object = text::cable(cable);
+        if let (Some(mac), true) = (cable.a.mac, cable.a.mac == cable.b.mac) {
+            return Err(text::conflict(object, format!("both ends have the MAC address {mac}"))
+                .hint("leave one out and it is chosen"));
         }
         for end in [&cable.a, &cable.b] {
-            let object = text::cable(cable);
-            if let Some(mac) = end.mac {
-                take_mac(&mut macs, mac, &object)?;
-            }
             let Some(name) = &end.ifname else { continue };
-            take_interface(&mut interfaces, Some(&end.namespace), name.to_string(), object)?;
+            take_interface(&mut interfaces, Some(&end.namespace), name.to_string(), object.clone())?;
         }
     }
     Ok(())
-}
-
-fn take_mac(macs: &mut HashMap<Mac, String>, mac: Mac, object: &str) -> Result<(), ApiError> {
-    match macs.insert(mac, object.to_owned()) {
-        Some(other) => Err(text::conflict(object, format!("MAC address {mac} is taken by {other}"))
-            .hint("leave --mac out and one is chosen")),
-        None => Ok(()),
-    }
 }
 
 fn take_interface<'a>(
@@ -205,19 +242,8 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     if let Some(mac) = port.mac {
         check_mac(&object, mac)?;
     }
-    if let Some(mtu) = port.mtu.filter(|mtu| !(MIN_MTU..=MAX_MTU).contains(mtu)) {
-        return Err(text::invalid(object, format!("MTU {mtu} is out of range"))
-            .hint(format!("choose {MIN_MTU} to {MAX_MTU} bytes")));
-    }
-    // RFC 8200 clause 5: below that IPv6 does not run, and the kernel takes the addresses away again.
-    let v6 = port.addresses.iter().find(|address| address.ip().is_ipv6());
-    if let (Some(address), Some(mtu)) = (v6, port.mtu.filter(|mtu| *mtu < 1280)) {
-        return Err(text::invalid(
-            object,
-            format!("IPv6 address {address} needs an MTU of 1280 or more, not {mtu}"),
-        )
-        .hint("raise --mtu or give IPv4 addresses only"));
-    }
+    check_mtu(&object, port.mtu)?;
+    check_ipv6(&object, &port.addresses, port.mtu)?;
     match port.kind {
         PortKind::Device => {
             let given = [
@@ -247,10 +273,28 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     }
     check_policy(port)?;
     traffic::check(port)?;
-    for route in &port.routes {
-        check_route(port, route.to.addr().is_ipv4(), route.via)?;
+    check_routes(&object, &port.addresses, &port.routes)
+}
+
+fn check_mtu(object: &str, mtu: Option<u32>) -> Result<(), ApiError> {
+    match mtu.filter(|mtu| !(MIN_MTU..=MAX_MTU).contains(mtu)) {
+        Some(mtu) => Err(text::invalid(object, format!("MTU {mtu} is out of range"))
+            .hint(format!("choose {MIN_MTU} to {MAX_MTU} bytes"))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// RFC 8200 clause 5: below 1280 IPv6 does not run, and the kernel takes the addresses away again.
+fn check_ipv6(object: &str, addresses: &[IfAddr], mtu: Option<u32>) -> Result<(), ApiError> {
+    let v6 = addresses.iter().find(|address| address.ip().is_ipv6());
+    match (v6, mtu.filter(|mtu| *mtu < 1280)) {
+        (Some(address), Some(mtu)) => Err(text::invalid(
+            object,
+            format!("IPv6 address {address} needs an MTU of 1280 or more, not {mtu}"),
+        )
+        .hint("raise --mtu or give IPv4 addresses only")),
+        _ => Ok(()),
+    }
 }
 
 fn check_policy(port: &Port) -> Result<(), ApiError> {
@@ -299,23 +343,50 @@ fn check_policy(port: &Port) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_route(port: &Port, v4: bool, via: Option<std::net::IpAddr>) -> Result<(), ApiError> {
-    let Some(via) = via else { return Ok(()) };
-    let object = text::port(&port.name);
-    if via.is_ipv4() != v4 {
-        return Err(text::invalid(
-            object,
-            format!("next hop {via} is of another IP version than the destination"),
-        )
-        .hint("give a next hop and a destination of the same version"));
+/// Whether all hosts on the link can be reached from this address, whatever their own are.
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// Whether the next hop of a route, if it has one, can be reached from an interface with these addresses and routes.
+pub(super) fn reaches(addresses: &[IfAddr], routes: &[Route], route: &Route) -> bool {
+    let Some(via) = route.via else { return true };
+    route.onlink
+        || is_link_local(via)
+        || addresses.iter().any(|address| address.net().contains(&via))
+        || routes
+            .iter()
+            .any(|other| other.via.is_none() && other.to.contains(&via) && other.to != route.to)
+}
+
+fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<(), ApiError> {
+    for route in routes {
+        let Some(via) = route.via else {
+            if route.onlink {
+                let cause = format!(
+                    "the route to {} is said to have its next hop on the link, and has none",
+                    route.to
+                );
+                return Err(text::invalid(object, cause).hint("name the next hop, or leave onlink out"));
+            }
+            continue;
+        };
+        if via.is_ipv4() != route.to.addr().is_ipv4() {
+            return Err(text::invalid(
+                object,
+                format!("next hop {via} is of another IP version than the destination"),
+            )
+            .hint("give a next hop and a destination of the same version"));
+        }
+        if !reaches(addresses, routes, route) {
+            let subnets = list(addresses.iter());
+            let cause = format!("next hop {via} is in none of the port's subnets ({subnets})");
+            return Err(text::invalid(object, cause).hint(
+                "give the port an address in the subnet of its gateway, or say that it is on the link (route add --onlink)",
+            ));
+        }
     }
-    let link_local = matches!(via, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if link_local || port.addresses.iter().any(|address| address.net().contains(&via)) {
-        return Ok(());
-    }
-    let subnets = list(port.addresses.iter());
-    let cause = format!("next hop {via} is in none of the port's subnets ({subnets})");
-    Err(text::invalid(object, cause).hint("give the port an address in the subnet of its gateway"))
+    Ok(())
 }
 
 fn list(addresses: impl Iterator<Item = impl std::borrow::Borrow<IfAddr>>) -> String {
@@ -370,29 +441,39 @@ fn rules_without_mirror(before: &Lab, after: &Lab) -> Vec<String> {
     new.into_iter().map(warning).collect()
 }
 
-/// New addresses that no other port of the switch can reach without a router.
+/// New addresses that no other port of the VLAN can reach without a router.
 fn unreachable_addresses(before: &Lab, after: &Lab) -> Vec<String> {
     let old: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, &port.addresses)).collect();
     let mut warnings = Vec::new();
     for port in &after.ports {
         for address in &port.addresses {
-            if old.get(&port.name).is_some_and(|old| old.contains(address)) {
+            if old.get(&port.name).is_some_and(|old| old.contains(address))
+                || network(port).is_none()
+                || is_link_local(address.ip())
+            {
+                continue;
+            }
+            // Of a host alone, with all that it sends over a next hop: nobody shares a subnet with it.
+            let alone = address.prefix_len() == address.net().max_prefix_len();
+            if alone && port.routes.iter().any(|route| route.onlink || route.via.is_none()) {
                 continue;
             }
             let others = || {
                 let ports = after
                     .ports
                     .iter()
-                    .filter(|other| other.switch == port.switch && other.name != port.name);
+                    .filter(|other| other.switch == port.switch && other.name != port.name)
+                    .filter(|other| network(other) == network(port));
                 let same_version = |a: &&IfAddr| a.ip().is_ipv4() == address.ip().is_ipv4();
-                ports.flat_map(|other| &other.addresses).filter(same_version)
+                let other_addresses = ports.flat_map(|other| &other.addresses).filter(same_version);
+                other_addresses.filter(|other| !is_link_local(other.ip()))
             };
             if others().next().is_some() && !others().any(|other| other.net().contains(&address.ip())) {
                 warnings.push(format!(
-                    "address {address} of port \"{}\" is outside the subnets of the others on switch \"{}\" ({}): \
+                    "address {address} of port \"{}\" is outside the subnets of the others on {} ({}): \
                      they can't reach it without a router",
                     port.name,
-                    port.switch,
+                    place(port),
                     list(others()),
                 ));
             }

@@ -12,7 +12,8 @@ use vswitch_api::view::{
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::ifname;
-use super::namespace::{is_present, open};
+use super::frame_size::is_big;
+use super::namespace::{Reserved, is_present};
 use super::plan::namespaces;
 use super::{Control, View, text};
 use crate::datapath::EntryKind;
@@ -27,13 +28,16 @@ impl Control {
     /// None.
     pub async fn status(&self) -> Result<Status, ApiError> {
         let inner = self.view();
+        let mut limits = inner.limits.clone();
+        let unsaved = inner.unsaved.as_ref();
+        limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),
             workers: inner.datapath.workers() as u32,
-            limits: inner.limits.clone(),
+            limits,
             progress: inner.progress.clone(),
         })
     }
@@ -67,7 +71,7 @@ impl Control {
     /// NotFound.
     pub async fn switch(&self, name: &SwitchName) -> Result<SwitchView, ApiError> {
         let inner = self.view();
-        Ok(inner.switch_view(inner.find_switch(name)?))
+        Ok(inner.switch_view(find_switch(&inner.state.lab, name)?))
     }
 
     /// The FDB of a switch, by address.
@@ -80,11 +84,12 @@ impl Control {
         let names: BTreeMap<_, _> = inner
             .ports
             .iter()
-            .filter_map(|(name, live)| Some((live.id?.0, name)))
+            .filter_map(|(name, live)| Some((live.id?.id.0, name)))
             .collect();
         let entry = |record: crate::datapath::FdbRecord| {
             let port = names.get(&record.port.0).map(|name| PortName::clone(name))?;
             Some(FdbEntry {
+                switch: name.clone(),
                 mac: record.mac,
                 vlan: VlanId::try_from(record.vlan).ok(),
                 port,
@@ -95,16 +100,15 @@ impl Control {
         };
         let mut entries: Vec<_> = inner.datapath.fdb(id).into_iter().filter_map(entry).collect();
         // Those of a missing port wait for it.
-        let waiting = inner
-            .state
-            .fdb
-            .iter()
-            .filter(|e| e.switch == *name && !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
+        let ports = inner.state.lab.ports.iter().filter(|port| port.switch == *name);
+        let stations = ports.flat_map(|port| port.stations.iter().map(move |station| (port, station)));
+        let waiting = stations.filter(|(_, e)| !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
         let waiting: Vec<_> = waiting
-            .map(|e| FdbEntry {
-                mac: e.mac,
-                vlan: e.vlan,
-                port: e.port.clone(),
+            .map(|(port, station)| FdbEntry {
+                switch: name.clone(),
+                mac: station.mac,
+                vlan: station.vlan,
+                port: port.name.clone(),
                 age_secs: None,
                 is_static: true,
                 sticky: false,
@@ -122,7 +126,7 @@ impl Control {
     pub async fn ports(&self, switch: Option<&SwitchName>) -> Result<Vec<PortView>, ApiError> {
         let inner = self.view();
         if let Some(name) = switch {
-            inner.find_switch(name)?;
+            find_switch(&inner.state.lab, name)?;
         }
         if inner.progress.is_none() {
             // An edit keeps the kernel busy, which answers when it is done.
@@ -171,7 +175,7 @@ impl Control {
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let snapshot = inner.datapath.snapshot();
         let id = inner.ports.get(name).and_then(|live| live.id);
-        let policy = id.and_then(|id| snapshot.port(id)).map(|port| port.policy());
+        let policy = id.and_then(|id| snapshot.find(id)).map(|port| port.policy());
         let view = |rules: &[AclRule], live: Option<&Arc<Acl>>| {
             let mut hits = live.map(|acl| acl.hits()).unwrap_or_default().into_iter();
             let view = |rule: &AclRule| AclRuleView {
@@ -193,7 +197,7 @@ impl Control {
     pub async fn addresses(&self, switch: Option<&SwitchName>) -> Result<Vec<AddressView>, ApiError> {
         let inner = self.view();
         if let Some(name) = switch {
-            inner.find_switch(name)?;
+            find_switch(&inner.state.lab, name)?;
         }
         let ports = inner
             .state
@@ -231,7 +235,11 @@ impl Control {
     /// NotFound; the kernel refused to tell.
     pub async fn namespace(&self, name: &NsName) -> Result<NamespaceView, ApiError> {
         let inner = self.view();
-        let netns = open(&inner.named, name)?;
+        let reserved = Reserved {
+            home: &inner.home,
+            own: &inner.own,
+        };
+        let netns = reserved.open_other(&inner.named, name)?;
         let summary = inner.namespace_summary(name.clone());
         let ports: BTreeMap<String, PortName> = inner
             .ports_in(name)
@@ -306,16 +314,14 @@ impl Control {
     }
 }
 
-impl View {
-    fn find_switch(&self, name: &SwitchName) -> Result<&Switch, ApiError> {
-        self.state
-            .lab
-            .switches
-            .iter()
-            .find(|switch| switch.name == *name)
-            .ok_or_else(|| text::no_switch(name))
-    }
+pub(super) fn find_switch<'a>(lab: &'a Lab, name: &SwitchName) -> Result<&'a Switch, ApiError> {
+    lab.switches
+        .iter()
+        .find(|switch| switch.name == *name)
+        .ok_or_else(|| text::no_switch(name))
+}
 
+impl View {
     fn switch_view(&self, switch: &Switch) -> SwitchView {
         let id = self.switches.get(&switch.name);
         let mut ports: Vec<_> = self
@@ -376,8 +382,8 @@ impl View {
             },
             xdp_refused: live.xdp_refused.clone(),
             fastpath: io.is_some_and(|io| io.fast().is_some()),
-            big_tcp: live.big_tcp,
-            fdb_entries: fdb_counts.get(id.index()).copied().unwrap_or(0),
+            big_tcp: is_big(live.gso),
+            fdb_entries: fdb_counts.get(id.id.index()).copied().unwrap_or(0),
             counters: self.datapath.counters(id),
         }
     }

@@ -17,9 +17,9 @@ use vswitch_api::MirrorName;
 use vswitch_api::acl::{AclAction, AclRule, PortRange};
 
 use super::DropReason;
-use super::traffic::{Limiter, nanoseconds, size_on_the_wire};
-use crate::frame::mac_to_u64;
-use fields::{Fields, Transport};
+use super::traffic::{Limiter, nanoseconds};
+use crate::frame::{Reading, WireSize, mac_to_u64};
+use fields::{Depth, Fields, Transport};
 
 /// Which fields a rule looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +102,7 @@ fn matches_rest(rule: &AclRule, fields: &Fields, transport: &Transport) -> bool 
     };
     // Protocol 0 is a protocol too (hop-by-hop options of IPv4, which nobody sends): only of IP.
     (rule.protocol.is_none() || fields.version != 0)
+        && (!rule.fragment || transport.later)
         && within(rule.src_port, transport.ports.map(|(src, _)| src))
         && within(rule.dst_port, transport.ports.map(|(_, dst)| dst))
         && rule.flags.is_none_or(|wanted| {
@@ -183,6 +184,8 @@ pub struct Acl {
     passing: Tables,
     /// Those of them that copy to a mirror.
     copying: Tables,
+    /// How far it has to be able to look.
+    depth: Depth,
 }
 
 /// Why a list does not let a frame through.
@@ -192,6 +195,10 @@ pub enum Refused {
     Denied,
     /// It is above the rate of a rule.
     Policed,
+    /// It can't be read as far as the rules look.
+    Unreadable,
+    /// It is a fragment that hides from the rules what they look at.
+    TinyFragment,
 }
 
 impl Refused {
@@ -200,6 +207,8 @@ impl Refused {
         match self {
             Self::Denied => DropReason::AclIn,
             Self::Policed => DropReason::AclPolicedIn,
+            Self::Unreadable => DropReason::UnreadableIn,
+            Self::TinyFragment => DropReason::TinyFragmentIn,
         }
     }
 
@@ -208,6 +217,8 @@ impl Refused {
         match self {
             Self::Denied => DropReason::AclOut,
             Self::Policed => DropReason::AclPolicedOut,
+            Self::Unreadable => DropReason::UnreadableOut,
+            Self::TinyFragment => DropReason::TinyFragmentOut,
         }
     }
 }
@@ -226,17 +237,24 @@ impl Acl {
             deciding: tables(AclAction::decides),
             passing: tables(|action| !action.decides()),
             copying: tables(|action| matches!(action, AclAction::Mirror(_))),
+            depth: rules
+                .iter()
+                .filter(|rule| rule.action.decides() || matches!(rule.action, AclAction::Police(_)))
+                .map(Depth::of)
+                .max()
+                .unwrap_or_default(),
             hits: rules.iter().map(|_| AtomicU64::new(0)).collect(),
             limiters: rules.iter().map(limiter).collect(),
             rules: rules.to_vec(),
         }
     }
 
-    /// Whether a frame of this VLAN passes. `wire`: its virtio-net header and the frame.
+    /// Whether a frame of this VLAN passes. `size`: what it takes on the wire, for rules that police.
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, frame: &[u8], wire: &[u8], vlan: u16) -> Result<(), Refused> {
+    pub fn check(&self, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
+        self.depth.can_see(frame)?;
         let Some(fields) = Fields::of(frame, vlan) else {
             return Ok(());
         };
@@ -252,7 +270,7 @@ impl Acl {
                     && !denied
                     && !policed
                 {
-                    policed = !limiter.admits(nanoseconds(), size_on_the_wire(wire));
+                    policed = !limiter.admits(nanoseconds(), size());
                 }
             });
         }
@@ -265,13 +283,20 @@ impl Acl {
     }
 
     /// Whether it would pass, rates aside, without counting it.
-    pub fn permits(&self, frame: &[u8], vlan: u16) -> bool {
-        Fields::of(frame, vlan).is_none_or(|fields| !self.denies(self.decision(&fields)))
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn would_check(&self, frame: &Reading<'_>, vlan: u16) -> Result<(), Refused> {
+        self.depth.can_see(frame)?;
+        match Fields::of(frame, vlan) {
+            Some(fields) if self.denies(self.decision(&fields)) => Err(Refused::Denied),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a rule copies a frame to this mirror before one decides.
     pub fn copies(&self, frame: &[u8], vlan: u16, mirror: &MirrorName) -> bool {
-        let Some(fields) = Fields::of(frame, vlan) else {
+        let Some(fields) = Fields::of(&Reading::of(frame), vlan) else {
             return false;
         };
         let bound = self.decision(&fields).unwrap_or(u32::MAX);

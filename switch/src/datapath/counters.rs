@@ -55,6 +55,13 @@ pub enum DropReason {
     PinArp,
     /// Ingress: neighbour discovery for an address that is not pinned to the port.
     PinNd,
+    /// Ingress: router advertisement or redirect, which the port has no permission for.
+    PinRouter,
+    /// Ingress: the port has pinned addresses, rules or VLANs, and the frame can't be read as far as they look: too many tags or
+    /// IPv6 extension headers, or headers that do not fit the frame.
+    UnreadableIn,
+    /// Ingress: a fragment made so that rules can't see the header behind IP (RFC 1858, 3128).
+    TinyFragmentIn,
     /// Ingress: a rule of the port denies it.
     AclIn,
     /// Above the rate of a rule that polices what the port sends.
@@ -83,6 +90,10 @@ pub enum DropReason {
     ImpairFlushedIn,
     /// Egress: a rule of the port denies it.
     AclOut,
+    /// Egress: the port has rules, and the frame can't be read as far as they look.
+    UnreadableOut,
+    /// Egress: a fragment made so that rules can't see the header behind IP.
+    TinyFragmentOut,
     /// Above the rate of a rule that polices what the port gets.
     AclPolicedOut,
     /// Egress: longer than the MTU of the port.
@@ -103,7 +114,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 42] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -119,6 +130,9 @@ impl DropReason {
         Self::PinIp,
         Self::PinArp,
         Self::PinNd,
+        Self::PinRouter,
+        Self::UnreadableIn,
+        Self::TinyFragmentIn,
         Self::AclIn,
         Self::AclPolicedIn,
         Self::Locked,
@@ -133,6 +147,8 @@ impl DropReason {
         Self::ImpairQueueIn,
         Self::ImpairFlushedIn,
         Self::AclOut,
+        Self::UnreadableOut,
+        Self::TinyFragmentOut,
         Self::AclPolicedOut,
         Self::Mtu,
         Self::QueueFull,
@@ -161,6 +177,9 @@ impl DropReason {
             Self::PinIp => "pin-ip",
             Self::PinArp => "pin-arp",
             Self::PinNd => "pin-nd",
+            Self::PinRouter => "pin-router",
+            Self::UnreadableIn | Self::UnreadableOut => "unreadable",
+            Self::TinyFragmentIn | Self::TinyFragmentOut => "tiny-fragment",
             Self::AclIn => "acl-in",
             Self::AclPolicedIn | Self::AclPolicedOut => "acl-policed",
             Self::Locked => "locked",

@@ -3,9 +3,10 @@
 use super::counters::DropReason;
 use super::snapshot::PortEntry;
 use super::tap::{self, Direction};
+use super::traffic::size_on_the_wire;
 use super::vlan::VlanPort;
 use crate::frame::{
-    ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, Segments, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, complete, wire_size,
+    ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, Reading, Segments, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, complete, wire_size,
 };
 use crate::kernel::packet::Messages;
 use crate::port::{Batch, SendError};
@@ -125,8 +126,10 @@ pub fn leave(
     leaving.clear();
     let acl = port.policy.as_ref().and_then(|policy| policy.acl_out.as_deref());
     for &i in list {
+        let frame = batch.frame(i.into());
+        let size = || size_on_the_wire(batch.wire(i.into()));
         if let Some(acl) = acl
-            && let Err(refused) = acl.check(batch.frame(i.into()), batch.wire(i.into()), batch.vlan(i.into()).id())
+            && let Err(refused) = acl.check(&Reading::of(frame), size, batch.vlan(i.into()).id())
         {
             port.counters[worker].drop_frame(refused.egress());
             continue;

@@ -163,9 +163,9 @@ impl Fdb {
         let counts = self.write();
         match self.find(key) {
             Some((_, place)) if place.is_fixed() || place.port() == port => Learned::Known,
-            _ if counts.port(port) >= rule.port_limit => Learned::Limited,
+            _ if counts.learned_at(port) >= rule.port_limit => Learned::Limited,
             Some((_, place)) => Learned::Moved(place.port()),
-            None if counts.vlan(key.vlan()) >= rule.vlan_limit => Learned::Limited,
+            None if counts.learned_in(key.vlan()) >= rule.vlan_limit => Learned::Limited,
             None if self.len() >= self.capacity => Learned::Full,
             None => Learned::New,
         }
@@ -251,15 +251,15 @@ impl Fdb {
         let new = Place::new(port, now, rule.kind);
         match self.find(key) {
             Some((_, place)) if place.is_fixed() || place.port() == port => Learned::Known,
-            _ if writer.port(port) >= rule.port_limit => Learned::Limited,
+            _ if writer.learned_at(port) >= rule.port_limit => Learned::Limited,
             Some((at, place)) => {
                 self.set(&writer, at, key.0, new.0);
-                writer.add_port(place.port(), -1);
-                writer.add_port(port, 1);
+                count(&mut writer, key, place, -1);
+                count(&mut writer, key, new, 1);
                 self.moves.fetch_add(1, Ordering::Relaxed);
                 Learned::Moved(place.port())
             }
-            None if writer.vlan(key.vlan()) >= rule.vlan_limit => Learned::Limited,
+            None if writer.learned_in(key.vlan()) >= rule.vlan_limit => Learned::Limited,
             None => match self.place_new(&mut writer, key, new) {
                 Ok(()) => Learned::New,
                 Err(FdbFull) => {
@@ -287,8 +287,7 @@ impl Fdb {
                     self.buckets[home].strayed.fetch_add(1, Ordering::Relaxed);
                 }
                 self.len.fetch_add(1, Ordering::Relaxed);
-                writer.add_port(place.port(), 1);
-                writer.add_vlan(key.vlan(), 1);
+                count(writer, key, place, 1);
                 return Ok(());
             }
         }
@@ -298,8 +297,7 @@ impl Fdb {
     fn remove_at(&self, writer: &mut MutexGuard<'_, Counts>, at: At) {
         let key = FdbKey(self.buckets[at.bucket].keys[at.way].load(Ordering::Relaxed));
         let place = Place(self.buckets[at.bucket].places[at.way].load(Ordering::Relaxed));
-        writer.add_port(place.port(), -1);
-        writer.add_vlan(key.vlan(), -1);
+        count(writer, key, place, -1);
         self.set(writer, at, 0, 0);
         if let Some(replica) = &self.replica {
             replica.remove(key);
@@ -321,8 +319,8 @@ impl Fdb {
         match self.find(key) {
             Some((at, before)) => {
                 self.set(&writer, at, key.0, place.0);
-                writer.add_port(before.port(), -1);
-                writer.add_port(port, 1);
+                count(&mut writer, key, before, -1);
+                count(&mut writer, key, place, 1);
                 Ok(())
             }
             None => self.place_new(&mut writer, key, place),
@@ -345,6 +343,17 @@ impl Fdb {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Removes an entry that was set by hand, if it is behind this port.
+    pub fn remove_static(&self, key: FdbKey, port: PortId) {
+        let mut writer = self.write();
+        if let Some((at, place)) = self.find(key)
+            && place.kind() == EntryKind::Static
+            && place.port() == port
+        {
+            self.remove_at(&mut writer, at);
         }
     }
 
@@ -433,6 +442,11 @@ impl Fdb {
     pub fn counts(&self) -> Vec<u32> {
         self.write().ports.clone()
     }
+}
+
+/// Counts an entry more, or less.
+fn count(counts: &mut Counts, key: FdbKey, place: Place, n: i32) {
+    counts.add(place.port(), key.vlan(), place.kind() == EntryKind::Static, n);
 }
 
 /// A worker's clock may be a tick ahead of `now`: that is no age of 136 years.

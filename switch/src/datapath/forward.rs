@@ -5,16 +5,16 @@
 use vswitch_api::policy::BeyondLimit;
 use vswitch_api::{Mac, ReservedMulticast};
 
-use super::PortId;
 use super::acl::Refused;
 use super::counters::DropReason;
 use super::fdb::{FdbKey, LearnRule, Learned};
-use super::guard::{PROBE_DST, sent_from};
+use super::guard::{PROBE_DST, PROBE_SRC, Probe, is_probe};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::vlan::NO_VLAN;
+use super::{PortId, PortRef};
 use crate::frame::{
-    ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, is_reserved_multicast, mac_to_u64,
-    u64_to_mac,
+    CheckError, Checked, ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, is_reserved_multicast,
+    mac_to_u64, u64_to_mac,
 };
 use crate::port::{Batch, FrameVlan};
 
@@ -23,6 +23,8 @@ const LLDP: u64 = 0x0180_c200_000e;
 /// FF-FF-FF-FF-FF-FF.
 const BROADCAST: u64 = mac_to_u64(Mac::BROADCAST);
 const PROBE: u64 = mac_to_u64(PROBE_DST);
+/// Where they come from.
+const PROBER: u64 = mac_to_u64(PROBE_SRC);
 
 /// Whether an address is a group's (IEEE 802-2014 clause 8.2).
 #[inline(always)]
@@ -85,8 +87,8 @@ pub enum Notice {
     Moved(FdbKey, PortId),
     /// A station beyond the limit was seen on a port that drops those.
     LimitReached,
-    /// A probe of the loop guard, sent from that port, came in.
-    LoopFound(PortId),
+    /// The probe of the loop guard that was sent from that port with this nonce came in.
+    LoopFound(PortRef, u64),
 }
 
 /// Counts of one batch, written to the shared counters once.
@@ -163,7 +165,7 @@ impl<'a> Way<'a> {
             let wire = batch.wire(i);
             let frame = &wire[VNET_HDR_LEN..];
             tally.bytes += frame.len() as u64;
-            let (vlan, output) = match self.decide::<POLICY>(frame, wire, &mut notice) {
+            let (vlan, output) = match self.decide::<POLICY>(wire, &mut notice) {
                 Ok(decision) => decision,
                 Err(reason) => {
                     counters.drop_frame(reason);
@@ -202,21 +204,21 @@ impl<'a> Way<'a> {
     #[inline(always)]
     fn decide<const POLICY: bool>(
         &self,
-        frame: &[u8],
         wire: &[u8],
         notice: &mut impl FnMut(Notice),
     ) -> Result<(FrameVlan, Output<'a>), DropReason> {
-        let (dst, src) = admit(frame, wire, self.port, self.switch.reserved)?;
+        let (frame, dst, src) = admit(wire, self.port, self.switch.reserved)?;
         let vlan = if POLICY {
-            self.classify(frame)?
+            self.classify(frame.frame())?
         } else {
             FrameVlan::default()
         };
-        if dst == PROBE {
-            self.catch_probe(frame, notice)?;
-        }
         if POLICY {
-            self.check_rules(frame, Some(wire), u64_to_mac(src), vlan)?;
+            self.check_rules(&frame, true, u64_to_mac(src), vlan)?;
+        }
+        if dst == PROBE && src == PROBER && self.catch_probe(frame.frame(), notice)? {
+            // Another switch's: it goes on, and is nobody's station.
+        } else if POLICY {
             self.learn_by_policy(FdbKey::new(vlan.id(), src), notice)?;
         } else {
             self.learn(FdbKey::new(NO_VLAN, src), LearnRule::PLAIN, notice);
@@ -239,36 +241,50 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Pinned addresses and access control list of the ingress port. `wire`: the frame with its virtio-net header, if it
-    /// counts as a hit of rules and of their rates.
+    /// Pinned addresses and access control list of the ingress port. `counts`: it counts as a hit of rules and of their rates.
+    #[inline]
     pub(super) fn check_rules(
         &self,
-        frame: &[u8],
-        wire: Option<&[u8]>,
+        frame: &Checked<'_>,
+        counts: bool,
         src: Mac,
         vlan: FrameVlan,
     ) -> Result<(), DropReason> {
         let policy = self.port.policy();
+        if policy.pin.is_none() && policy.acl_in.is_none() {
+            return Ok(());
+        }
+        let reading = frame.read();
         if let Some(pin) = &policy.pin {
-            pin.check(frame, src)?;
+            pin.check(&reading, src)?;
         }
-        match (&policy.acl_in, wire) {
-            (Some(acl), Some(wire)) => acl.check(frame, wire, vlan.id()).map_err(Refused::ingress),
-            (Some(acl), None) if !acl.permits(frame, vlan.id()) => Err(DropReason::AclIn),
-            _ => Ok(()),
-        }
+        let Some(acl) = &policy.acl_in else { return Ok(()) };
+        let checked = if counts {
+            acl.check(&reading, || frame.wire_size(), vlan.id())
+        } else {
+            acl.would_check(&reading, vlan.id())
+        };
+        checked.map_err(Refused::ingress)
     }
 
-    /// A probe of another switch is a frame like others.
+    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
+    /// not learned. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the rules cut.
     #[cold]
-    fn catch_probe(&self, frame: &[u8], notice: &mut impl FnMut(Notice)) -> Result<(), DropReason> {
-        match sent_from(frame, self.switch.token) {
-            Some(port) => {
-                notice(Notice::LoopFound(port));
-                Err(DropReason::LoopProbe)
-            }
-            None => Ok(()),
+    fn catch_probe(&self, frame: &[u8], notice: &mut impl FnMut(Notice)) -> Result<bool, DropReason> {
+        if self.port.policy().learning.locked {
+            // It has no station of this address.
+            return Ok(false);
         }
+        let Some(probe) = Probe::parse(frame, self.switch.token) else {
+            return Ok(is_probe(frame));
+        };
+        let sender = self.snapshot.port(probe.port);
+        if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch)
+            && probe.is_claimed_from(&sender.probe)
+        {
+            notice(Notice::LoopFound(sender.port_ref(), probe.nonce));
+        }
+        Err(DropReason::LoopProbe)
     }
 
     #[inline(always)]
@@ -361,22 +377,23 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Destination and source, as numbers, of a frame that may enter the switch, or why it may not.
+/// What was proven of a frame, and destination and source, as numbers, of one that may enter the switch, or why it may not.
 #[inline(always)]
-pub(super) fn admit(
-    frame: &[u8],
-    wire: &[u8],
+pub(super) fn admit<'a>(
+    wire: &'a [u8],
     port: &PortEntry,
     reserved: ReservedMulticast,
-) -> Result<(u64, u64), DropReason> {
-    let header = wire.first_chunk::<VNET_HDR_LEN>().ok_or(DropReason::Runt)?;
-    let header = VnetHeader::parse(header).map_err(|_| DropReason::Malformed)?;
+) -> Result<(Checked<'a>, u64, u64), DropReason> {
+    let checked = Checked::new(wire).map_err(|error| match error {
+        CheckError::Runt => DropReason::Runt,
+        CheckError::Malformed(_) => DropReason::Malformed,
+    })?;
+    let frame = checked.frame();
     let ethernet = frame.first_chunk::<ETH_HLEN>().ok_or(DropReason::Runt)?;
-    header.check(frame.len()).map_err(|_| DropReason::Malformed)?;
     // Room for two tags, which the MTU does not count (as Linux does for one).
     let longest = port.mtu as usize + ETH_HLEN + MAX_TAGS * VLAN_HLEN;
     // A frame that fills its buffer may have been cut off.
-    if frame.len() > longest && (header.gso == Gso::None || frame.len() >= MAX_FRAME) {
+    if frame.len() > longest && (checked.header().gso == Gso::None || frame.len() >= MAX_FRAME) {
         return Err(DropReason::Oversize);
     }
     // Each is loaded with the two octets behind it, which go.
@@ -396,5 +413,5 @@ pub(super) fn admit(
             _ => return Err(DropReason::ReservedMulticast),
         }
     }
-    Ok((dst, src))
+    Ok((checked, dst, src))
 }

@@ -1,46 +1,83 @@
 //! Probes of the loop guard: a frame that comes back to the switch that sent it has found a loop.
+//!
+//! Anybody can make a frame that looks like a probe. What proves a loop is the nonce, which nobody can guess, which only who is
+//! behind the sending port hears, and which counts once: see [`super::snapshot::PortEntry::probe`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use vswitch_api::Mac;
 
 use super::PortId;
-use crate::frame::{VLAN_HLEN, VNET_HDR_LEN};
+use crate::frame::{EthernetView, VLAN_HLEN, VNET_HDR_LEN};
 
 /// Where probes go: a group address of our own, which other switches flood.
 pub const PROBE_DST: Mac = Mac([0x03, 0x76, 0x73, 0x77, 0x00, 0x01]);
 /// Where they come from; never learned by us.
-const PROBE_SRC: Mac = Mac([0x02, 0x76, 0x73, 0x77, 0x00, 0x01]);
+pub const PROBE_SRC: Mac = Mac([0x02, 0x76, 0x73, 0x77, 0x00, 0x01]);
 /// Local experimental EtherType 1 (IEEE 802-2014 clause 9.2.3).
 const PROBE_ETHERTYPE: u16 = 0x88b5;
 /// Bytes of a probe with its virtio-net header: the shortest frame there is.
 const PROBE_LEN: usize = VNET_HDR_LEN + 60;
 
-/// The probe that goes out of `port` of the switch with this token, with a tag of this TPID and VLAN if there is one: a
-/// trunk may have no VLAN for frames without.
-pub fn probe(token: u64, port: PortId, tag: Option<(u16, u16)>) -> [u8; PROBE_LEN] {
-    let mut wire = [0; PROBE_LEN];
-    let frame = &mut wire[VNET_HDR_LEN..];
-    frame[..6].copy_from_slice(&PROBE_DST.0);
-    frame[6..12].copy_from_slice(&PROBE_SRC.0);
-    let mut rest = &mut frame[12..];
-    if let Some((tpid, vlan)) = tag {
-        rest[..2].copy_from_slice(&tpid.to_be_bytes());
-        rest[2..VLAN_HLEN].copy_from_slice(&vlan.to_be_bytes());
-        rest = &mut rest[VLAN_HLEN..];
-    }
-    rest[..2].copy_from_slice(&PROBE_ETHERTYPE.to_be_bytes());
-    rest[2..10].copy_from_slice(&token.to_be_bytes());
-    rest[10..12].copy_from_slice(&port.0.to_be_bytes());
-    wire
+/// What a probe says to the switch that sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The port that it went out of.
+    pub port: PortId,
+    /// Known to control and to who is behind that port; never 0.
+    pub nonce: u64,
 }
 
-/// The port that sent this frame, if it is a probe of the switch with this token. Tags in front are looked behind.
-pub fn sent_from(frame: &[u8], token: u64) -> Option<PortId> {
-    let payload = crate::frame::EthernetView::new_checked(frame).ok()?;
-    let at = payload.payload_offset();
-    let body = frame.get(at..at + 10)?;
-    let (theirs, port) = body.split_first_chunk::<8>()?;
-    (payload.ethertype() == PROBE_ETHERTYPE && u64::from_be_bytes(*theirs) == token)
-        .then(|| PortId(u16::from_be_bytes([port[0], port[1]])))
+impl Probe {
+    /// The probe of the switch with this token, with a tag of this TPID and VLAN if there is one: a trunk may have no VLAN for
+    /// frames without. The token is no secret: by it a switch knows what it must not forward.
+    pub fn wire(self, token: u64, tag: Option<(u16, u16)>) -> [u8; PROBE_LEN] {
+        let mut wire = [0; PROBE_LEN];
+        let frame = &mut wire[VNET_HDR_LEN..];
+        frame[..6].copy_from_slice(&PROBE_DST.0);
+        frame[6..12].copy_from_slice(&PROBE_SRC.0);
+        let mut rest = &mut frame[12..];
+        if let Some((tpid, vlan)) = tag {
+            rest[..2].copy_from_slice(&tpid.to_be_bytes());
+            rest[2..VLAN_HLEN].copy_from_slice(&vlan.to_be_bytes());
+            rest = &mut rest[VLAN_HLEN..];
+        }
+        rest[..2].copy_from_slice(&PROBE_ETHERTYPE.to_be_bytes());
+        rest[2..10].copy_from_slice(&token.to_be_bytes());
+        rest[10..12].copy_from_slice(&self.port.0.to_be_bytes());
+        rest[12..20].copy_from_slice(&self.nonce.to_be_bytes());
+        wire
+    }
+
+    /// What this frame says, if it is a probe of the switch with this token. Tags in front are looked behind.
+    pub fn parse(frame: &[u8], token: u64) -> Option<Self> {
+        let (theirs, rest) = payload(frame)?.split_first_chunk::<8>()?;
+        let (port, rest) = rest.split_first_chunk::<2>()?;
+        let nonce = rest.first_chunk::<8>()?;
+        (u64::from_be_bytes(*theirs) == token).then(|| Self {
+            port: PortId(u16::from_be_bytes(*port)),
+            nonce: u64::from_be_bytes(*nonce),
+        })
+    }
+
+    /// Whether it is the probe that is out, which it then is no more: the same again proves nothing.
+    pub fn is_claimed_from(self, out: &AtomicU64) -> bool {
+        self.nonce != 0
+            && out
+                .compare_exchange(self.nonce, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+/// Whether a frame from [`PROBE_SRC`] to [`PROBE_DST`] is a probe, of whatever switch.
+pub fn is_probe(frame: &[u8]) -> bool {
+    payload(frame).is_some()
+}
+
+fn payload(frame: &[u8]) -> Option<&[u8]> {
+    let view = EthernetView::new_checked(frame).ok()?;
+    let at = view.payload_offset();
+    frame.get(at..).filter(|_| view.ethertype() == PROBE_ETHERTYPE)
 }
 
 #[cfg(test)]
@@ -49,12 +86,26 @@ mod tests {
 
     #[test]
     fn a_switch_knows_its_own_probe_only() {
+        let probe = Probe {
+            port: PortId(3),
+            nonce: 0x0123_4567_89ab_cdef,
+        };
         for tag in [None, Some((0x8100, 10))] {
-            let wire = probe(7, PortId(3), tag);
+            let wire = probe.wire(7, tag);
             let frame = &wire[VNET_HDR_LEN..];
-            assert_eq!(sent_from(frame, 7), Some(PortId(3)));
-            assert_eq!(sent_from(frame, 8), None);
-            assert_eq!(sent_from(&frame[..20], 7), None);
+            assert_eq!(Probe::parse(frame, 7), Some(probe));
+            assert_eq!(Probe::parse(frame, 8), None);
+            assert_eq!(Probe::parse(&frame[..24], 7), None);
+            assert!(is_probe(frame));
         }
+    }
+
+    #[test]
+    fn a_probe_counts_once_and_no_guess_ever() {
+        let probe = |nonce| Probe { port: PortId(3), nonce };
+        let out = AtomicU64::new(5);
+        assert!([0, 1, 4, 6].iter().all(|guess| !probe(*guess).is_claimed_from(&out)));
+        assert!(probe(5).is_claimed_from(&out));
+        assert!([5, 0].iter().all(|replayed| !probe(*replayed).is_claimed_from(&out)));
     }
 }

@@ -17,12 +17,12 @@ use nix::time::{ClockId, clock_gettime};
 use super::affinity::{check_cpus, pin};
 use super::counters::WorkerCounters;
 use super::fdb::{Fdb, FdbFilter};
-use super::guard::probe;
+use super::guard::Probe;
 use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
-use super::{PortId, SwitchId};
+use super::{PortId, PortRef, SwitchId};
 use super::{mirror, tap};
 use crate::fastpath::{FastPath, direct, flood_lists};
 use crate::kernel::packet::Messages;
@@ -159,6 +159,11 @@ impl Datapath {
 
     /// Publishes what `change` makes of the snapshot.
     pub(super) fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
+        self.edit_then(change, |_| ())
+    }
+
+    /// The same; `then` runs when that is published, and before the kernel gets ports back.
+    fn edit_then<T>(&self, change: impl FnOnce(&mut Snapshot) -> T, then: impl FnOnce(&T)) -> T {
         let _guard = lock(&self.edit);
         let before = self.snapshot();
         let mut snapshot = Snapshot::clone(&before);
@@ -169,6 +174,7 @@ impl Datapath {
         self.shared.snapshot.store(after.clone());
         self.shared.generation.fetch_add(1, Ordering::Release);
         self.shared.wake_workers();
+        then(&result);
         before.give_to_kernel(&after);
         self.shared.edited.store(true, Ordering::Release);
         self.shared.call_control();
@@ -224,7 +230,7 @@ impl Datapath {
     ///
     /// # Errors
     /// There are [`MAX_PORTS`] already, or its descriptors can't be polled; the port is not added then.
-    pub fn add_port(&self, setup: PortSetup) -> io::Result<PortId> {
+    pub fn add_port(&self, setup: PortSetup) -> io::Result<PortRef> {
         let PortSetup {
             switch,
             io,
@@ -255,6 +261,7 @@ impl Datapath {
             mirror_only: false,
             taps: None,
             counters,
+            probe: Arc::default(),
         };
         let port = self.edit(|snapshot| {
             let free = snapshot
@@ -277,10 +284,10 @@ impl Datapath {
         }
         // After the snapshot: a worker that is told of the port finds it there.
         if let Err(error) = self.poll(&port) {
-            self.remove_port(port.id);
+            self.remove_port(port.port_ref());
             return Err(error);
         }
-        Ok(port.id)
+        Ok(port.port_ref())
     }
 
     fn poll(&self, port: &PortEntry) -> io::Result<()> {
@@ -295,51 +302,54 @@ impl Datapath {
     }
 
     /// Changes the settings of a port. The learned entries of one that goes down or changes its VLANs are gone.
-    pub fn update_port(&self, id: PortId, settings: PortSettings) {
+    pub fn update_port(&self, port: PortRef, settings: PortSettings) {
         let PortSettings {
             mtu,
             up,
             offload,
             policy,
         } = settings;
-        let changed = self.edit(|snapshot| {
-            let before = snapshot.port(id)?.clone();
-            snapshot.change_port(id, |port| {
+        let change = |snapshot: &mut Snapshot| {
+            let before = snapshot.find(port)?.clone();
+            snapshot.change_port(port, |port| {
                 port.mtu = mtu;
                 port.up = up;
                 port.offload = offload && port.io.takes_offloads();
                 port.policy = policy;
             });
             snapshot.recompile(before.switch);
-            Some((before, snapshot.port(id)?.clone()))
+            Some((before, snapshot.find(port)?.clone()))
+        };
+        self.edit_then(change, |changed| {
+            if let Some((before, after)) = changed
+                && (!after.up || before.policy().vlan != after.policy().vlan)
+            {
+                // A worker may still be learning from it by the old snapshot; and the kernel would go by what it learned.
+                self.quiesce();
+                self.fdb_flush(after.switch, FdbFilter::of_port(port.id));
+            }
         });
-        let Some((before, after)) = changed else { return };
-        if !after.up || before.policy().vlan != after.policy().vlan {
-            // A worker may still be learning from it by the old snapshot.
-            self.quiesce();
-            self.fdb_flush(after.switch, FdbFilter::of_port(id));
-        }
     }
 
     /// Removes a port. When it returns no worker uses the port any more, its entries in the FDB are gone and, once the
     /// caller has dropped what it holds, its descriptors are closed.
-    pub fn remove_port(&self, id: PortId) {
+    pub fn remove_port(&self, id: PortRef) {
         drop(self.remove_ports(&[id]));
     }
 
     /// Removes ports, all in the time that one takes: two snapshots, and two waits for the workers. What comes back closes their
     /// descriptors as it is dropped.
     #[must_use = "the descriptors are closed as it is dropped"]
-    pub fn remove_ports(&self, ids: &[PortId]) -> Vec<Arc<PortEntry>> {
+    pub fn remove_ports(&self, ids: &[PortRef]) -> Vec<Arc<PortEntry>> {
         let before = self.snapshot();
-        let ports: Vec<_> = ids.iter().filter_map(|id| before.port(*id).cloned()).collect();
+        let ports: Vec<_> = ids.iter().filter_map(|id| before.find(*id).cloned()).collect();
         drop(before);
         if ports.is_empty() {
             return Vec::new();
         }
         for port in &ports {
             // Frames that wait on its wires are dropped as long as they can be counted.
-            self.set_traffic(port.id, &TrafficSetup::default());
+            self.set_traffic(port.port_ref(), &TrafficSetup::default());
             for (index, worker) in self.shared.workers.iter().enumerate() {
                 for fd in port.io.receive_fds(index, self.workers(), port.id.index()) {
                     // Not there if a worker took it out because the device failed.
@@ -353,7 +363,7 @@ impl Datapath {
         self.edit(|snapshot| {
             for port in &ports {
                 gone.set(port.id, true);
-                snapshot.change_port(port.id, |port| port.up = false);
+                snapshot.change_port(port.port_ref(), |port| port.up = false);
             }
             switches.iter().for_each(|switch| snapshot.recompile(*switch));
         });
@@ -382,30 +392,29 @@ impl Datapath {
         last
     }
 
-    /// Sends a probe of the loop guard out of a port that is up, in a VLAN; 0: in none.
-    pub fn send_probe(&self, id: PortId, vlan: u16) {
+    /// Sends a probe of the loop guard out of a port that is up and in a VLAN (0: in none). From then on, and until it
+    /// has come back, this nonce is the port's; one that gets lost is followed by others as long as there is a reason.
+    pub fn send_probe(&self, port: PortRef, vlan: u16, nonce: u64) {
         let snapshot = self.snapshot();
-        let Some(port) = snapshot.port(id).filter(|port| port.up) else {
+        let Some(port) = snapshot.find(port).filter(|port| port.up && !port.mirror_only) else {
             return;
         };
         if let Some(switch) = snapshot.switch(port.switch) {
             let policy = &port.policy().vlan;
+            if switch.vlan_aware && !policy.is_member(vlan) {
+                return;
+            }
             let tag = policy.tag_of(vlan).map(|tpid| (tpid, vlan));
-            let probe = probe(switch.token, id, tag);
-            let buffer = std::iter::once(&probe[..]);
-            // One that gets lost is followed by others as long as there is a reason.
-            port.io.send(0, buffer, &mut Messages::new(), |_, _| {});
+            let probe = Probe { port: port.id, nonce }.wire(switch.token, tag);
+            port.probe.store(nonce, Ordering::Release);
+            port.io
+                .send(0, std::iter::once(&probe[..]), &mut Messages::new(), |_, _| {});
         }
     }
 
-    /// Whether the port that has the index is still the one with this serial number.
-    pub fn is_same(&self, id: PortId, serial: u64) -> bool {
-        self.snapshot().port(id).is_some_and(|port| port.serial == serial)
-    }
-
     /// Where the frames of a port come from and go to.
-    pub fn io(&self, id: PortId) -> Option<Arc<PortIo>> {
-        self.snapshot().port(id).map(|port| port.io.clone())
+    pub fn io(&self, port: PortRef) -> Option<Arc<PortIo>> {
+        self.snapshot().find(port).map(|port| port.io.clone())
     }
 
     /// Whether the kernel forwards by itself what it knows between all ports of a switch that are up, in all VLANs.
@@ -460,48 +469,90 @@ fn put<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use nix::sched::{CloneFlags, unshare};
-
     use super::*;
-    use crate::port::PacketPort;
-
-    /// Interface `lo` of any namespace.
-    const LOOPBACK: u32 = 1;
+    use crate::datapath::tap::{Tap as CaptureTap, TapSetup};
+    use crate::kernel::sandboxed;
+    use crate::port::Tap;
 
     /// Each snapshot costs a wait for all workers and one for the kernel: a lab of thousands of ports that is stopped or
     /// removed must not pay them for each port.
     #[test]
     fn many_ports_are_removed_by_as_many_snapshots_as_one() {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let datapath = Datapath::start(DatapathConfig {
-            workers: 2,
-            ..DatapathConfig::default()
-        })
-        .unwrap();
-        let switch = datapath.add_switch(SwitchSetup {
-            fdb_capacity: 16,
-            settings: SwitchSettings::default(),
-        });
-        let add = |_| {
-            let io = PortIo::Packet(PacketPort::open(LOOPBACK, false).unwrap());
-            let settings = PortSettings {
-                mtu: 1500,
-                up: true,
-                offload: true,
-                policy: None,
+        sandboxed(async || {
+            let datapath = Datapath::start(DatapathConfig {
+                workers: 2,
+                ..DatapathConfig::default()
+            })
+            .unwrap();
+            let switch = datapath.add_switch(SwitchSetup {
+                fdb_capacity: 16,
+                settings: SwitchSettings::default(),
+            });
+            let ids: Vec<_> = (0..30).map(|i| add(&datapath, switch, &format!("port{i}"))).collect();
+            let snapshots = || datapath.shared.generation.load(Ordering::Relaxed);
+            let removing = |ids: &[PortRef]| {
+                let before = snapshots();
+                assert_eq!(datapath.remove_ports(ids).len(), ids.len());
+                snapshots() - before
             };
-            datapath.add_port(PortSetup { switch, io, settings }).unwrap()
-        };
-        let ids: Vec<_> = (0..30).map(add).collect();
-        let snapshots = || datapath.shared.generation.load(Ordering::Relaxed);
-        let removing = |ids: &[PortId]| {
-            let before = snapshots();
-            assert_eq!(datapath.remove_ports(ids).len(), ids.len());
-            snapshots() - before
-        };
-        let of_one = removing(&ids[..1]);
-        assert_eq!(removing(&ids[1..]), of_one);
-        assert_eq!(datapath.snapshot().ports().count(), 0);
-        assert!(datapath.remove_ports(&ids).is_empty(), "they are gone");
+            let of_one = removing(&ids[..1]);
+            assert_eq!(removing(&ids[1..]), of_one);
+            assert_eq!(datapath.snapshot().ports().count(), 0);
+            assert!(datapath.remove_ports(&ids).is_empty(), "they are gone");
+        });
+    }
+
+    fn settings(up: bool) -> PortSettings {
+        PortSettings {
+            mtu: 1500,
+            up,
+            offload: true,
+            policy: None,
+        }
+    }
+
+    fn add(datapath: &Datapath, switch: SwitchId, name: &str) -> PortRef {
+        let io = PortIo::Tap(Tap::open(name, datapath.workers()).unwrap());
+        let settings = settings(true);
+        datapath.add_port(PortSetup { switch, io, settings }).unwrap()
+    }
+
+    /// The lowest index that is free is the next port's at once (review B7): who still means the port before does nothing to it.
+    #[test]
+    fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
+        sandboxed(async || {
+            let datapath = Datapath::start(DatapathConfig::default()).unwrap();
+            let switch = datapath.add_switch(SwitchSetup {
+                fdb_capacity: 16,
+                settings: SwitchSettings::default(),
+            });
+            let gone = add(&datapath, switch, "gone");
+            datapath.remove_port(gone);
+            let port = add(&datapath, switch, "next");
+            assert_eq!(port.id, gone.id);
+            assert_ne!(port, gone);
+
+            let capture = TapSetup {
+                ingress: true,
+                egress: true,
+                filter: None,
+            };
+            let capture = Arc::new(CaptureTap::new(capture).unwrap());
+            assert!(
+                !datapath.add_tap(gone, capture.clone()),
+                "a capture of another port's frames"
+            );
+            assert!(datapath.add_tap(port, capture.clone()));
+            datapath.remove_tap(gone, &capture);
+            datapath.update_port(gone, settings(false));
+            datapath.send_probe(gone, 0, 7);
+            datapath.remove_port(gone);
+            assert!(datapath.io(gone).is_none() && datapath.trace(gone, &[0; 72]).is_none());
+
+            let snapshot = datapath.snapshot();
+            let entry = snapshot.find(port).unwrap();
+            assert!(entry.up && entry.taps.is_some() && snapshot.find(gone).is_none());
+            assert_eq!(entry.probe.load(Ordering::Relaxed), 0);
+        });
     }
 }

@@ -18,7 +18,7 @@ use super::snapshot::{PortEntry, PortSet, Snapshot};
 use super::vlan::NO_VLAN;
 use super::{PortId, SwitchId};
 use crate::filter::Program;
-use crate::frame::{ETH_HLEN, EthernetView, MAX_FRAME, VNET_HDR_LEN, VnetHeader};
+use crate::frame::{Checked, EthernetView, MAX_FRAME};
 use crate::port::{Batch, FrameVlan};
 
 /// A mirror as workers see it.
@@ -174,10 +174,7 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
 
 /// Whether what came in can be sent at all. Whether it may enter the switch is another question.
 fn is_frame(batch: &Batch, i: usize) -> bool {
-    let frame = batch.frame(i);
-    let header = batch.wire(i).first_chunk::<VNET_HDR_LEN>().map(VnetHeader::parse);
-    (ETH_HLEN..MAX_FRAME).contains(&frame.len())
-        && matches!(header, Some(Ok(header)) if header.check(frame.len()).is_ok())
+    Checked::new(batch.wire(i)).is_ok_and(|frame| frame.frame().len() < MAX_FRAME)
 }
 
 /// Puts the frames of a batch from `port` that a mirror wants on the list of its destination.
@@ -278,7 +275,7 @@ impl Datapath {
                 .cloned()
                 .collect();
             for port in &changed {
-                snapshot.change_port(port.id, |port| port.mirror_only = !port.mirror_only);
+                snapshot.change_port(port.port_ref(), |port| port.mirror_only = !port.mirror_only);
                 snapshot.recompile(port.switch);
             }
             snapshot.mirrors = mirrors.into();

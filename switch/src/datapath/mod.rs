@@ -62,6 +62,16 @@ pub struct PortId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SwitchId(pub u16);
 
+/// A port by its index and its serial number: never another that has the index by now. Whoever speaks of a port outside the
+/// datapath does so by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortRef {
+    /// Its index.
+    pub id: PortId,
+    /// Tells it from ports that had the index before.
+    pub serial: u64,
+}
+
 impl PortId {
     /// As an index into tables by port.
     #[inline]

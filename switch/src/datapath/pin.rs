@@ -1,4 +1,6 @@
 //! Source guard: a pinned port may use certain source addresses only, in ARP and neighbour discovery too.
+//!
+//! It goes by what a receiver reads: behind all tags and extension headers. What can't be read that far is dropped.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -6,19 +8,25 @@ use ipnet::IpNet;
 use vswitch_api::Mac;
 
 use super::counters::DropReason;
-use crate::frame::{
-    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetView, IPV6_EXTENSIONS, IPV6_FRAGMENT, mac_to_u64,
-};
+use crate::frame::{Fragment, PROTOCOL_ICMP, PROTOCOL_ICMPV6, Reach, Reading, mac_to_u64};
 
-const ETHERTYPE_RARP: u16 = 0x8035;
-/// Next header of ICMPv6 (RFC 4443).
-const ICMPV6: u8 = 58;
+// Types of ICMPv6 messages (RFC 4861 section 4).
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+/// Of ICMP (RFC 792), and router advertisement (RFC 1256).
+const REDIRECT_V4: u8 = 5;
+const ROUTER_ADVERTISEMENT_V4: u8 = 9;
 
 /// Source addresses that a port may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PinTable {
     macs: Option<Vec<u64>>,
     ips: Option<Vec<IpNet>>,
+    /// Router advertisements and redirects pass.
+    router: bool,
 }
 
 impl PinTable {
@@ -27,28 +35,41 @@ impl PinTable {
         Self {
             macs: macs.map(|macs| macs.iter().map(|mac| mac_to_u64(*mac)).collect()),
             ips: ips.map(<[_]>::to_vec),
+            router: false,
         }
     }
 
-    /// Whether the port may send this frame, which has at least an Ethernet header.
-    pub fn check(&self, frame: &[u8], src: Mac) -> Result<(), DropReason> {
+    /// The same for a port that may speak as a router, or may not.
+    pub fn with_router(self, router: bool) -> Self {
+        Self { router, ..self }
+    }
+
+    /// Whether the port may send this frame, which comes from the station `src`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, frame: &Reading<'_>, src: Mac) -> Result<(), DropReason> {
         if !self.has_mac(src) {
             return Err(DropReason::PinMac);
         }
-        let Ok(view) = EthernetView::new_checked(frame) else {
-            return Ok(());
+        match frame.reach {
+            Reach::Nothing | Reach::BrokenIp | Reach::Addresses => return Err(DropReason::UnreadableIn),
+            Reach::Link if frame.is_arp() => return self.check_arp(frame.payload()),
+            Reach::Link => return Ok(()),
+            Reach::Transport => {}
+        }
+        let allowed = match frame.version {
+            4 => field::<4>(frame.payload(), 12).is_some_and(|source| self.has_v4(source.into())),
+            _ => field::<16>(frame.payload(), 8).is_some_and(|source| self.has_v6(source.into(), src)),
         };
-        let payload = &frame[view.payload_offset()..];
-        match view.ethertype() {
-            ETHERTYPE_IPV4 => match field::<4>(payload, 12) {
-                Some(source) if self.has_v4(source.into()) => Ok(()),
-                _ => Err(DropReason::PinIp),
-            },
-            ETHERTYPE_ARP | ETHERTYPE_RARP => self.check_arp(payload),
-            ETHERTYPE_IPV6 => match field::<16>(payload, 8) {
-                Some(source) if self.has_v6(source.into()) => self.check_discovery(payload),
-                _ => Err(DropReason::PinIp),
-            },
+        if !allowed {
+            return Err(DropReason::PinIp);
+        }
+        match (frame.fragment, frame.protocol) {
+            // Without its first fragment, which is looked at, no message comes out of the others.
+            (Fragment::Later(_), _) => Ok(()),
+            (_, PROTOCOL_ICMP) if frame.version == 4 => self.check_icmp(frame),
+            (_, PROTOCOL_ICMPV6) if frame.version == 6 => self.check_discovery(frame, src),
             _ => Ok(()),
         }
     }
@@ -62,11 +83,14 @@ impl PinTable {
         ip.is_unspecified() || self.has(|net| matches!(net, IpNet::V4(net) if net.contains(&ip)))
     }
 
-    /// Link-local addresses are a host's own choice (RFC 4862); :: is the source of its probes.
-    fn has_v6(&self, ip: Ipv6Addr) -> bool {
-        ip.is_unspecified()
-            || ip.is_unicast_link_local()
-            || self.has(|net| matches!(net, IpNet::V6(net) if net.contains(&ip)))
+    /// :: is the source of a host's probes (RFC 4862).
+    fn has_v6(&self, ip: Ipv6Addr, src: Mac) -> bool {
+        ip.is_unspecified() || self.owns_v6(ip, src)
+    }
+
+    /// Every host has a link-local address; that of a station is made from its MAC address, if no other is given.
+    fn owns_v6(&self, ip: Ipv6Addr, src: Mac) -> bool {
+        ip == link_local(src) || self.has(|net| matches!(net, IpNet::V6(net) if net.contains(&ip)))
     }
 
     fn has(&self, matches: impl Fn(&IpNet) -> bool) -> bool {
@@ -82,47 +106,55 @@ impl PinTable {
         }
     }
 
-    /// RFC 4861: the target of an advertisement and the link-layer addresses in the options must be the port's.
-    fn check_discovery(&self, packet: &[u8]) -> Result<(), DropReason> {
-        let (mut next, mut at, mut fragment) = (packet[6], 40, false);
-        while next == IPV6_FRAGMENT || IPV6_EXTENSIONS.contains(&next) {
-            let Some([following, units, high, low]) = field::<4>(packet, at) else {
-                return Err(DropReason::PinNd);
-            };
-            if next == IPV6_FRAGMENT {
-                // Without its first fragment, which is looked at, no message comes out of the others.
-                if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
-                    return Ok(());
-                }
-                fragment = true;
-                at += 8;
-            } else {
-                at += (usize::from(units) + 1) * 8;
-            }
-            next = following;
+    fn check_icmp(&self, frame: &Reading<'_>) -> Result<(), DropReason> {
+        match frame.transport().first() {
+            Some(&(REDIRECT_V4 | ROUTER_ADVERTISEMENT_V4)) if !self.router => Err(DropReason::PinRouter),
+            Some(_) => Ok(()),
+            None => Err(DropReason::UnreadableIn),
         }
-        if next != ICMPV6 {
-            return Ok(());
-        }
-        let message = packet.get(at..).unwrap_or_default();
-        let Some(kind) = message.first() else {
-            // RFC 7112: a first fragment has all headers.
-            return if fragment { Err(DropReason::PinNd) } else { Ok(()) };
+    }
+
+    /// RFC 4861: what a message says of the sender must be true of the port.
+    fn check_discovery(&self, frame: &Reading<'_>, src: Mac) -> Result<(), DropReason> {
+        let message = frame.transport();
+        // RFC 7112: a first fragment has all headers.
+        let Some(&kind) = message.first() else {
+            return Err(DropReason::UnreadableIn);
         };
         // Nobody may send these in fragments (RFC 6980 section 5).
-        if fragment && matches!(kind, 133..=137) {
+        if frame.fragment != Fragment::Whole && matches!(kind, ROUTER_SOLICITATION..=REDIRECT) {
             return Err(DropReason::PinNd);
         }
-        // Solicitation of routers, of neighbours, and advertisement of neighbours; what comes before the options.
+        if matches!(kind, ROUTER_ADVERTISEMENT | REDIRECT) && !self.router {
+            return Err(DropReason::PinRouter);
+        }
+        let target = || field::<16>(message, 8).map(Ipv6Addr::from).ok_or(DropReason::PinNd);
+        // What comes before the options.
         let options = match kind {
-            133 => 8,
-            135 | 136 => 24,
+            ROUTER_SOLICITATION => 8,
+            ROUTER_ADVERTISEMENT => 16,
+            NEIGHBOUR_SOLICITATION => {
+                // A host that asks for an address from :: is about to take it (RFC 4862 section 5.4).
+                let probes = field::<16>(frame.payload(), 8).is_none_or(|source| source == [0; 16]);
+                if probes && !self.owns_v6(target()?, src) {
+                    return Err(DropReason::PinNd);
+                }
+                24
+            }
+            NEIGHBOUR_ADVERTISEMENT => {
+                if !self.owns_v6(target()?, src) {
+                    return Err(DropReason::PinNd);
+                }
+                24
+            }
+            // The address in a redirect is that of another router.
             _ => return Ok(()),
         };
-        if *kind == 136 && !field::<16>(message, 8).is_some_and(|target| self.has_v6(target.into())) {
-            return Err(DropReason::PinNd);
-        }
-        let mut rest = message.get(options..).ok_or(DropReason::PinNd)?;
+        self.check_options(message.get(options..).ok_or(DropReason::PinNd)?)
+    }
+
+    /// The link-layer addresses in the options are the sender's.
+    fn check_options(&self, mut rest: &[u8]) -> Result<(), DropReason> {
         while let [option, units, ..] = *rest {
             // Source and target link-layer address.
             let own = matches!(option, 1 | 2);
@@ -139,6 +171,22 @@ impl PinTable {
     }
 }
 
+/// The link-local address that a host makes from its MAC address (RFC 4291 appendix A).
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(
+        0xfe80,
+        0,
+        0,
+        0,
+        word(a ^ 2, b),
+        word(c, 0xff),
+        word(0xfe, d),
+        word(e, f),
+    )
+}
+
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
@@ -149,8 +197,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
     const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const LINK_LOCAL: &str = "fe80::ff:fe00:1";
     const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
     fn table() -> PinTable {
@@ -187,9 +237,9 @@ mod tests {
     #[test]
     fn only_its_own_addresses() {
         let table = table();
-        let check = |frame: &[u8]| table.check(frame, Mac(OWN));
+        let check = |frame: &[u8]| table.check(&Reading::of(frame), Mac(OWN));
         assert_eq!(
-            table.check(&arp(OWN, [10, 0, 0, 1]), Mac(OTHER)),
+            table.check(&Reading::of(&arp(OWN, [10, 0, 0, 1])), Mac(OTHER)),
             Err(DropReason::PinMac)
         );
         assert_eq!(check(&arp(OWN, [10, 0, 0, 1])), Ok(()));
@@ -208,13 +258,92 @@ mod tests {
             assert_eq!(check(&frame), expected);
         }
         assert_eq!(check(&advertisement("fd00::1", "fd00::1", OWN)), Ok(()));
-        assert_eq!(check(&advertisement("fe80::7", "fe80::7", OWN)), Ok(()));
+        assert_eq!(check(&advertisement(LINK_LOCAL, LINK_LOCAL, OWN)), Ok(()));
+        assert_eq!(
+            check(&advertisement("fe80::7", LINK_LOCAL, OWN)),
+            Err(DropReason::PinIp)
+        );
+        assert_eq!(
+            check(&advertisement(LINK_LOCAL, "fe80::7", OWN)),
+            Err(DropReason::PinNd)
+        );
+        assert_eq!(check(&advertisement(LINK_LOCAL, "::", OWN)), Err(DropReason::PinNd));
         assert_eq!(check(&advertisement("fd00::2", "fd00::1", OWN)), Err(DropReason::PinIp));
         assert_eq!(check(&advertisement("fd00::1", "fd00::2", OWN)), Err(DropReason::PinNd));
         assert_eq!(
             check(&advertisement("fd00::1", "fd00::1", OTHER)),
             Err(DropReason::PinNd)
         );
+    }
+
+    /// An ICMPv6 message of this type.
+    fn message(kind: u8, source: &str) -> Vec<u8> {
+        let mut frame = advertisement(source, "fd00::2", OWN);
+        frame[54] = kind;
+        frame
+    }
+
+    #[test]
+    fn a_router_speaks_by_permission_only() {
+        for kind in [ROUTER_ADVERTISEMENT, REDIRECT] {
+            let frame = message(kind, LINK_LOCAL);
+            assert_eq!(
+                table().check(&Reading::of(&frame), Mac(OWN)),
+                Err(DropReason::PinRouter)
+            );
+            let macs_only = PinTable::new(Some(&[Mac(OWN)]), None);
+            assert_eq!(
+                macs_only.check(&Reading::of(&frame), Mac(OWN)),
+                Err(DropReason::PinRouter)
+            );
+        }
+        let router = table().with_router(true);
+        assert_eq!(
+            router.check(&Reading::of(&message(REDIRECT, LINK_LOCAL)), Mac(OWN)),
+            Ok(())
+        );
+        // It is still held to its own address.
+        let other = message(ROUTER_ADVERTISEMENT, "fe80::1");
+        assert_eq!(router.check(&Reading::of(&other), Mac(OWN)), Err(DropReason::PinIp));
+        for (kind, expected) in [
+            (5, Err(DropReason::PinRouter)),
+            (9, Err(DropReason::PinRouter)),
+            (8, Ok(())),
+        ] {
+            let mut frame = Vec::new();
+            PacketBuilder::ethernet2(OWN, OTHER)
+                .ipv4([10, 0, 0, 1], [10, 0, 0, 9], 64)
+                .icmpv4_raw(kind, 0, [0; 4])
+                .write(&mut frame, &[0; 28])
+                .unwrap();
+            assert_eq!(table().check(&Reading::of(&frame), Mac(OWN)), expected);
+        }
+    }
+
+    #[test]
+    fn a_probe_is_for_an_own_address() {
+        let probe = |target: &str| {
+            let mut frame = advertisement("::", target, OWN);
+            frame[54] = NEIGHBOUR_SOLICITATION;
+            table().check(&Reading::of(&frame), Mac(OWN))
+        };
+        assert_eq!((probe("fd00::1"), probe(LINK_LOCAL)), (Ok(()), Ok(())));
+        assert_eq!(probe("fd00::2"), Err(DropReason::PinNd));
+        // Whom it asks for from its own address is its business.
+        assert_eq!(
+            table().check(&Reading::of(&message(NEIGHBOUR_SOLICITATION, "fd00::1")), Mac(OWN)),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn no_number_of_tags_hides_what_is_spoofed() {
+        for tags in 0..40 {
+            for frame in [arp(OWN, [10, 0, 0, 2]), advertisement("fd00::2", "fd00::2", OWN)] {
+                let tagged = [&frame[..12], &[0x81, 0, 0, 0].repeat(tags), &frame[12..]].concat();
+                assert!(table().check(&Reading::of(&tagged), Mac(OWN)).is_err(), "{tags}");
+            }
+        }
     }
 
     #[test]
@@ -224,7 +353,7 @@ mod tests {
             frame[54] = kind;
             frame[20] = 44;
             frame.splice(54..54, [58, 0, 0, offset, 0, 0, 0, 1]);
-            table().check(&frame, Mac(OWN))
+            table().check(&Reading::of(&frame), Mac(OWN))
         };
         assert_eq!(fragment(1, 136), Err(DropReason::PinNd));
         assert_eq!(fragment(0, 136), Err(DropReason::PinNd));
@@ -237,7 +366,7 @@ mod tests {
         fn no_frame_makes_it_panic(mut frame in prop::collection::vec(any::<u8>(), 14..120), kind in 0usize..4) {
             let types = [ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6, 0x8100];
             frame[12..14].copy_from_slice(&types[kind].to_be_bytes());
-            let _ = table().check(&frame, Mac(OWN));
+            let _ = table().check(&Reading::of(&frame), Mac(OWN));
         }
     }
 }

@@ -6,7 +6,7 @@ use vswitch_api::policy::VlanId;
 use vswitch_api::{Mac, ReservedMulticast};
 
 use super::policy::PortPolicy;
-use super::{PortId, SwitchId};
+use super::{PortRef, SwitchId};
 use crate::port::PortIo;
 
 /// How the datapath runs.
@@ -69,46 +69,42 @@ pub struct PortSettings {
 pub enum DatapathEvent {
     /// A station was seen for the first time.
     Learned {
-        /// The switch.
-        switch: SwitchId,
         /// The station.
         mac: Mac,
         /// The port it is behind.
-        port: PortId,
+        port: PortRef,
     },
     /// A station was seen on another port than before.
     Moved {
-        /// The switch.
-        switch: SwitchId,
         /// The station.
         mac: Mac,
         /// Its VLAN, 0 for none.
         vlan: u16,
         /// The port it was behind.
-        from: PortId,
+        from: PortRef,
         /// The port it is behind.
-        to: PortId,
+        to: PortRef,
     },
     /// A frame from a station beyond the limit came in at a port that is to be shut then.
     LimitReached {
         /// The port.
-        port: PortId,
+        port: PortRef,
     },
     /// Switches or ports have other settings than before. Told once, however many edits there were.
     Edited,
-    /// A probe came back.
+    /// A probe came back. It does so once.
     LoopFound {
         /// The port that sent it.
-        sent: PortId,
-        /// The port that it came in at.
-        received: PortId,
+        sent: PortRef,
+        /// What it carried.
+        nonce: u64,
+        /// The port of the same switch that it came in at.
+        received: PortRef,
     },
     /// A port can't be received from any more: its device is gone.
     PortFailed {
         /// The port.
-        port: PortId,
-        /// Tells it from ports that had the index before.
-        serial: u64,
+        port: PortRef,
         /// What the kernel said.
         errno: i32,
     },

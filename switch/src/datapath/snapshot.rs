@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use vswitch_api::ReservedMulticast;
 use vswitch_api::policy::VlanId;
@@ -14,7 +15,7 @@ use super::policy::{PLAIN, PortPolicy};
 use super::setup::SwitchSettings;
 use super::tap::Taps;
 use super::traffic::Traffic;
-use super::{PortId, SwitchId};
+use super::{PortId, PortRef, SwitchId};
 use crate::fastpath::{Direct, FastPort, direct, flood_lists};
 use crate::port::PortIo;
 
@@ -53,6 +54,8 @@ pub struct PortEntry {
     pub taps: Option<Taps>,
     /// One set for each worker.
     pub counters: Arc<[WorkerCounters]>,
+    /// Nonce of the loop guard's probe that went out of it and may come back; 0: none.
+    pub probe: Arc<AtomicU64>,
 }
 
 /// A switch as workers see it.
@@ -88,6 +91,14 @@ pub struct FloodSets {
 }
 
 impl PortEntry {
+    /// By what others speak of it.
+    pub fn port_ref(&self) -> PortRef {
+        PortRef {
+            id: self.id,
+            serial: self.serial,
+        }
+    }
+
     /// What it lets in and out.
     #[inline]
     pub fn policy(&self) -> &PortPolicy {
@@ -152,6 +163,11 @@ impl Snapshot {
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Arc<PortEntry>> {
         self.ports.get(id.index())?.as_ref()
+    }
+
+    /// This very port, if it is still there.
+    pub fn find(&self, port: PortRef) -> Option<&Arc<PortEntry>> {
+        self.port(port.id).filter(|entry| entry.serial == port.serial)
     }
 
     /// All ports.
@@ -221,8 +237,9 @@ impl Snapshot {
 
     /// Replaces a port by what `change` makes of it; false: there is none. Where that matters to floods and policies of the
     /// switch, [`Snapshot::recompile`] follows.
-    pub(super) fn change_port(&mut self, id: PortId, change: impl FnOnce(&mut PortEntry)) -> bool {
-        let Some(Some(slot)) = self.ports.get_mut(id.index()) else {
+    pub(super) fn change_port(&mut self, port: PortRef, change: impl FnOnce(&mut PortEntry)) -> bool {
+        let slot = self.ports.get_mut(port.id.index()).and_then(Option::as_mut);
+        let Some(slot) = slot.filter(|entry| entry.serial == port.serial) else {
             return false;
         };
         let mut port = PortEntry::clone(slot);

@@ -7,14 +7,14 @@ use vswitch_api::view::PortCounters;
 
 use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
 use super::handle::{Datapath, seconds};
-use super::{DropReason, PortId, SwitchId};
+use super::{DropReason, PortId, PortRef, SwitchId};
 use crate::frame::mac_to_u64;
 
 impl Datapath {
     /// Counters of a port since it was added.
-    pub fn counters(&self, id: PortId) -> PortCounters {
+    pub fn counters(&self, port: PortRef) -> PortCounters {
         let mut total = PortCounters::default();
-        if let Some(port) = self.snapshot().port(id) {
+        if let Some(port) = self.snapshot().find(port) {
             port.counters.iter().for_each(|counters| counters.add_to(&mut total));
             port.traffic.iter().for_each(|traffic| traffic.add_to(&mut total));
             if let Some(fast) = port.io.fast() {
@@ -70,6 +70,13 @@ impl Datapath {
     /// Removes an FDB entry of either kind; false if there is none.
     pub fn fdb_remove(&self, id: SwitchId, vlan: u16, mac: Mac) -> bool {
         self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(vlan, mac)))
+    }
+
+    /// Removes an FDB entry that was set by hand, if it is behind this port.
+    pub fn fdb_remove_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) {
+        if let Some(fdb) = self.fdb_of(id) {
+            fdb.remove_static(key(vlan, mac), port);
+        }
     }
 
     /// Removes learned FDB entries; returns how many.

@@ -12,7 +12,7 @@ use crossbeam_queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::time::{ClockId, clock_gettime};
 
-use super::PortId;
+use super::PortRef;
 use super::handle::Datapath;
 use super::snapshot::PortEntry;
 use crate::filter::Program;
@@ -203,21 +203,21 @@ pub fn now_ns() -> u64 {
 
 impl Datapath {
     /// Publishes what `change` makes of a port; false: there is no such port.
-    fn edit_port(&self, id: PortId, change: impl FnOnce(&mut PortEntry)) -> bool {
-        self.edit(|snapshot| snapshot.change_port(id, change))
+    fn edit_port(&self, port: PortRef, change: impl FnOnce(&mut PortEntry)) -> bool {
+        self.edit(|snapshot| snapshot.change_port(port, change))
     }
 
     /// Puts a tap on a port; false: there is no such port.
-    pub fn add_tap(&self, id: PortId, tap: Arc<Tap>) -> bool {
-        self.edit_port(id, |port| {
+    pub fn add_tap(&self, port: PortRef, tap: Arc<Tap>) -> bool {
+        self.edit_port(port, |port| {
             let taps = port.taps.iter().flat_map(|taps| taps.iter().cloned());
             port.taps = Some(taps.chain([tap]).collect());
         })
     }
 
     /// Takes a tap off a port. It may still see the batch that a worker is busy with.
-    pub fn remove_tap(&self, id: PortId, tap: &Arc<Tap>) {
-        self.edit_port(id, |port| {
+    pub fn remove_tap(&self, port: PortRef, tap: &Arc<Tap>) {
+        self.edit_port(port, |port| {
             let taps = port.taps.iter().flat_map(|taps| taps.iter());
             let left: Vec<_> = taps.filter(|other| !Arc::ptr_eq(other, tap)).cloned().collect();
             port.taps = (!left.is_empty()).then(|| left.into());

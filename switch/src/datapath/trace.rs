@@ -7,10 +7,10 @@ use super::fdb::{FdbKey, FdbRecord, Learned};
 use super::forward::{self, Output, OutputLists, admit};
 use super::handle::{Datapath, seconds};
 use super::snapshot::{PortEntry, Snapshot};
-use super::traffic::Direction;
+use super::traffic::{Direction, size_on_the_wire};
 use super::vlan::NO_VLAN;
-use super::{PortId, SwitchId};
-use crate::frame::{MAX_FRAME, VNET_HDR_LEN, VnetHeader, mac_to_u64, u64_to_mac, wire_size};
+use super::{PortId, PortRef, SwitchId};
+use crate::frame::{MAX_FRAME, Reading, VNET_HDR_LEN, mac_to_u64, u64_to_mac};
 use crate::port::{Batch, FrameVlan};
 use vswitch_api::Mac;
 
@@ -105,9 +105,9 @@ pub enum Step {
 impl Datapath {
     /// The way that a frame (with its virtio-net header in front) would take if it came in from a port now; none: there is
     /// no such port.
-    pub fn trace(&self, id: PortId, wire: &[u8]) -> Option<Vec<Step>> {
+    pub fn trace(&self, port: PortRef, wire: &[u8]) -> Option<Vec<Step>> {
         let snapshot = self.snapshot();
-        let port = snapshot.port(id)?;
+        let port = snapshot.find(port)?;
         let mut batch = Batch::new();
         let len = wire.len().min(VNET_HDR_LEN + MAX_FRAME);
         batch.tail()[..len].copy_from_slice(&wire[..len]);
@@ -153,7 +153,7 @@ fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> 
         if !matches!(
             step,
             Step::Egress {
-                dropped: Some(DropReason::AclOut),
+                dropped: Some(DropReason::AclOut | DropReason::UnreadableOut | DropReason::TinyFragmentOut),
                 ..
             }
         ) {
@@ -199,15 +199,14 @@ fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut
         port,
         now: seconds(),
     };
-    let frame = batch.frame(0);
-    let admitted = admit(frame, batch.wire(0), port, switch.reserved);
+    let admitted = admit(batch.wire(0), port, switch.reserved);
     steps.push(Step::Admit {
-        len: frame.len(),
+        len: batch.frame(0).len(),
         dropped: admitted.err(),
     });
-    let Ok((dst, src)) = admitted else { return };
+    let Ok((frame, dst, src)) = admitted else { return };
     let (dst, src) = (u64_to_mac(dst), u64_to_mac(src));
-    let classified = way.classify(frame);
+    let classified = way.classify(frame.frame());
     if switch.vlan_aware {
         steps.push(Step::Vlan {
             id: classified.map_or(NO_VLAN, FrameVlan::id),
@@ -216,7 +215,7 @@ fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut
     }
     let Ok(vlan) = classified else { return };
     let policy = port.policy();
-    let checked = way.check_rules(frame, None, src, vlan);
+    let checked = way.check_rules(&frame, false, src, vlan);
     if policy.pin.is_some() || policy.acl_in.is_some() {
         steps.push(Step::Rules { dropped: checked.err() });
     }
@@ -295,25 +294,24 @@ fn look_up(
 
 fn egress(port: &PortEntry, vlan_aware: bool, copy: bool, batch: &mut Batch) -> Step {
     let policy = port.policy();
-    let denied = policy
+    let vlan = batch.vlan(0).id();
+    let checked = policy
         .acl_out
         .as_ref()
-        .is_some_and(|acl| !acl.permits(batch.frame(0), batch.vlan(0).id()));
-    if denied {
+        .map(|acl| acl.would_check(&Reading::of(batch.frame(0)), vlan));
+    if let Some(Err(refused)) = checked {
         return Step::Egress {
             port: port.id,
             copy,
             segments: 0,
             cut: false,
-            dropped: Some(DropReason::AclOut),
+            dropped: Some(refused.egress()),
         };
     }
     if vlan_aware {
         policy.vlan.shape(batch, 0);
     }
-    let header = batch.wire(0).first_chunk().map(VnetHeader::parse);
-    let header = header.and_then(Result::ok).unwrap_or_default();
-    let segments = wire_size(batch.frame(0), &header).segments;
+    let segments = size_on_the_wire(batch.wire(0)).segments;
     let (cut, dropped) = match choose(port, batch, 0) {
         Way::AsIs => (false, None),
         Way::Segmented => (true, None),

@@ -8,13 +8,22 @@ use std::sync::Arc;
 use vswitch_api::policy::{AcceptFrames, PortVlan, TagKind};
 
 use super::counters::DropReason;
-use crate::frame::{ETH_HLEN, TPID_CUSTOMER, TPID_SERVICE, VLAN_HLEN};
+use crate::frame::{ETH_HLEN, Reach, Reading, TPID_CUSTOMER, TPID_SERVICE, VLAN_HLEN};
 use crate::port::{Batch, FrameVlan};
 
 /// The VLAN of frames that are in none.
 pub const NO_VLAN: u16 = 0;
 /// Bits of the tag control information that are the VLAN id.
 const ID: u16 = FrameVlan::ID;
+
+fn is_tag(tpid: [u8; 2]) -> bool {
+    matches!(u16::from_be_bytes(tpid), TPID_CUSTOMER | TPID_SERVICE)
+}
+
+#[inline]
+fn has_tag_at(frame: &[u8], at: usize) -> bool {
+    matches!(frame.get(at..at + 2), Some(&[high, low]) if is_tag([high, low]))
+}
 
 /// The VLAN settings of a port, ready for use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +129,33 @@ impl VlanPort {
                 _ => return Err(DropReason::VlanUntagged),
             },
         };
+        if outer.is_some() && has_tag_at(frame, ETH_HLEN + VLAN_HLEN - 2) {
+            self.check_tags(frame, tci & ID)?;
+        }
         if self.is_member(tci & ID) {
             Ok(FrameVlan { tci, tpid })
         } else {
             Err(DropReason::VlanFiltered)
+        }
+    }
+
+    /// Whether the tags of a frame that has more than one tell the VLAN that it was put into. The outermost tag of a frame of the native
+    /// VLAN goes where that has none, and a receiver strips those that tell a priority only: then a further one would tell of another VLAN.
+    #[cold]
+    fn check_tags(&self, frame: &[u8], vlan: u16) -> Result<(), DropReason> {
+        if Reading::of(frame).reach == Reach::Nothing {
+            return Err(DropReason::UnreadableIn);
+        }
+        if self.native != Some(vlan) || vlan == NO_VLAN {
+            return Ok(());
+        }
+        let tags = frame[ETH_HLEN + VLAN_HLEN - 2..].chunks_exact(VLAN_HLEN);
+        let told = tags
+            .map_while(|tag| is_tag([tag[0], tag[1]]).then(|| u16::from_be_bytes([tag[2], tag[3]]) & ID))
+            .find(|id| *id != NO_VLAN);
+        match told {
+            Some(other) if other != vlan => Err(DropReason::VlanFiltered),
+            _ => Ok(()),
         }
     }
 
@@ -146,5 +178,40 @@ impl VlanPort {
         if vlan.id() != NO_VLAN {
             batch.retag(i, self.tag_of(vlan.id()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vswitch_api::policy::Trunk;
+
+    /// Guards the kind of E1 for VLANs: a tag that goes on the way must not leave one of another VLAN as the outermost.
+    #[test]
+    fn tags_behind_the_first_can_not_tell_of_another_vlan() {
+        let access = VlanPort::new(&PortVlan::Access("10".parse().unwrap()), AcceptFrames::All);
+        let trunk = VlanPort::new(
+            &PortVlan::Trunk(Trunk {
+                allowed: "10,20".parse().unwrap(),
+                native: None,
+                tag: TagKind::Customer,
+            }),
+            AcceptFrames::All,
+        );
+        let of = |port: &VlanPort, tags: &[u8]| {
+            let tags: Vec<u8> = tags.iter().flat_map(|id| [0x81, 0, 0, *id]).collect();
+            let frame = [&[2; 12][..], &tags, &[0x88, 0xb5], &[0; 46]].concat();
+            port.classify(&frame).map(FrameVlan::id)
+        };
+        for tags in [&[][..], &[0], &[10], &[0, 0], &[0, 10], &[10, 0, 10]] {
+            assert_eq!(of(&access, tags), Ok(10), "{tags:?}");
+        }
+        for tags in [&[20][..], &[0, 20], &[10, 20], &[0, 0, 0, 20]] {
+            assert_eq!(of(&access, tags), Err(DropReason::VlanFiltered), "{tags:?}");
+        }
+        // Where a tag stays, those behind it are payload.
+        assert_eq!(of(&trunk, &[10, 30]), Ok(10));
+        assert_eq!(of(&trunk, &[10; 17]), Err(DropReason::UnreadableIn));
+        assert_eq!(of(&access, &[0; 17]), Err(DropReason::UnreadableIn));
     }
 }

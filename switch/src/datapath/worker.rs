@@ -197,9 +197,11 @@ impl Worker {
                 continue;
             }
             self.released.clear();
+            // It may not have come into this worker's snapshot yet.
             let mut next = Some(first);
+            let port = self.snapshot.find(line.port);
             while let Some(held) = next {
-                if line.is_closed() {
+                if line.is_closed() || port.is_none() {
                     line.flush(self.index, &held);
                 } else {
                     line.arrived(&held);
@@ -208,8 +210,7 @@ impl Worker {
                 let same = |held: &Held| self.released.has_room() && !held.is_turn() && Arc::ptr_eq(&held.line, &line);
                 next = due.next_if(same);
             }
-            // Its index is its own as long as its line is open.
-            let Some(port) = self.snapshot.port(line.port).filter(|_| !self.released.is_empty()) else {
+            let Some(port) = port.filter(|_| !self.released.is_empty()) else {
                 continue;
             };
             match line.direction {
@@ -232,22 +233,28 @@ impl Way {
         if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up) {
             traffic.police(batch, &port.counters[self.index]);
         }
-        let id = port.id;
+        let own = port.port_ref();
         forward(batch, snapshot, port, self.index, now, &mut self.lists, |notice| {
             shared.notify(match notice {
-                Notice::LimitReached => DatapathEvent::LimitReached { port: id },
-                Notice::LoopFound(sent) => DatapathEvent::LoopFound { sent, received: id },
-                Notice::Learned(mac) => DatapathEvent::Learned {
-                    switch: port.switch,
-                    mac,
-                    port: id,
+                Notice::LimitReached => DatapathEvent::LimitReached { port: own },
+                Notice::LoopFound(sent, nonce) => DatapathEvent::LoopFound {
+                    sent,
+                    nonce,
+                    received: own,
                 },
-                Notice::Moved(key, from) => DatapathEvent::Moved {
-                    switch: port.switch,
-                    mac: key.mac(),
-                    vlan: key.vlan(),
-                    from,
-                    to: id,
+                Notice::Learned(mac) => DatapathEvent::Learned { mac, port: own },
+                Notice::Moved(key, from) => match snapshot.port(from) {
+                    Some(from) => DatapathEvent::Moved {
+                        mac: key.mac(),
+                        vlan: key.vlan(),
+                        from: from.port_ref(),
+                        to: own,
+                    },
+                    // It has just gone.
+                    None => DatapathEvent::Learned {
+                        mac: key.mac(),
+                        port: own,
+                    },
                 },
             });
         });
@@ -327,8 +334,7 @@ fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
         let _ = shared.workers[worker].epoll.delete(fd);
     }
     shared.notify(DatapathEvent::PortFailed {
-        port: port.id,
-        serial: port.serial,
+        port: port.port_ref(),
         errno,
     });
 }

@@ -35,6 +35,7 @@ mod replica;
 mod slots;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,8 +50,8 @@ use crate::datapath::vlan::{NO_VLAN, VlanPort};
 use crate::datapath::{PortId, Replica};
 use crate::kernel::KernelError;
 use crate::kernel::bpf::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, NO_NATIVE, PAYLOAD_TAGS, Program, SwitchKey, TRUNK,
-    VlanBits, unmount,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Program, SwitchKey,
+    TRUNK, VlanBits, settle, unmount,
 };
 use flood::Floods;
 use replica::SwitchReplica;
@@ -204,7 +205,14 @@ impl FastPath {
     /// Removes all of it from the kernel.
     pub fn remove(&self) {
         self.freeze();
+        self.kernel.release();
         unmount(&self.root);
+    }
+
+    /// Pins again what somebody has removed; none if all is there.
+    pub fn put_back(&self) -> Option<io::Result<()>> {
+        let _slots = lock(&self.slots);
+        if self.is_frozen() { None } else { self.kernel.put_back() }
     }
 
     /// What keeps the map in step with the FDB of a switch.
@@ -220,7 +228,7 @@ impl FastPath {
     pub fn claim(self: &Arc<Self>, end: &NearEnd) -> Result<FastPort, KernelError> {
         let record = end.record();
         let (slot, as_it_was) = lock(&self.slots).claim(&record)?;
-        let port = FastPort::new(self.clone(), slot, record, end.dropped);
+        let port = FastPort::new(self.clone(), slot, record);
         if !as_it_was {
             port.write()?;
         }
@@ -289,18 +297,47 @@ impl FastPath {
         let Some((record, direct)) = slots.get(slot) else {
             return;
         };
+        let before = self.kernel.port(slot).rules;
+        if before.is_direct() && record.rules.is_direct() && before != record.rules {
+            // Left so by an earlier daemon. This one changes what is allowed by way of nothing being allowed.
+            self.write(
+                slot,
+                PortRecord {
+                    rules: before.shut(),
+                    ..*record
+                },
+            );
+            settle();
+        }
         // The VLANs stay as long as a program may ask for them that found the port direct.
-        let written = match direct {
-            Some(direct) => self.kernel.set_members(slot, direct.members.as_deref()),
-            None => Ok(()),
-        };
-        let written = written.and_then(|()| self.kernel.set_port(slot, *record));
-        if let Err(error) = written {
-            tracing::error!(slot, "can't write a port of the fast path: {error}");
+        if let Some(direct) = direct
+            && let Err(error) = self.kernel.set_members(slot, direct.members.as_deref())
+        {
+            tracing::error!(slot, "can't write the VLANs of a port of the fast path: {error}");
+            return;
+        }
+        self.write(slot, *record);
+    }
+
+    /// Writes the record of a port that stays the same but for its rules.
+    fn write(&self, slot: u16, record: PortRecord) {
+        for rules in self.kernel.port(slot).rules.steps(record.rules) {
+            if let Err(error) = self.kernel.set_port(slot, PortRecord { rules, ..record }) {
+                tracing::error!(slot, "can't write a port of the fast path: {error}");
+                return;
+            }
         }
     }
 
     fn clear(&self, slot: u16) {
+        let record = self.kernel.port(slot);
+        self.write(
+            slot,
+            PortRecord {
+                rules: record.rules.shut(),
+                ..record
+            },
+        );
         let cleared = self.kernel.set_port(slot, Default::default());
         if let Err(error) = cleared.and_then(|()| self.kernel.set_members(slot, None)) {
             tracing::error!(slot, "can't clear a port of the fast path: {error}");

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
@@ -21,8 +20,6 @@ pub struct NearEnd {
     pub near: (String, u32),
     /// Name and index of the shadow TAP.
     pub shadow: (String, u32),
-    /// Frames that the shadow TAP has dropped so far.
-    pub dropped: u64,
     /// Address of the interface inside; all ones if there is a device behind it.
     pub mac: Mac,
 }
@@ -55,16 +52,13 @@ pub struct FastPort {
     record: PortRecord,
     /// What the counters were when the port came: they may be older than it.
     before: FastCounters,
-    /// Frames that the shadow TAP dropped: before the port came, and as far as is known.
-    dropped: (u64, AtomicU64),
     /// Of a device port.
     splice: Option<Splice>,
 }
 
 impl FastPort {
-    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord, dropped: u64) -> Self {
+    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord) -> Self {
         Self {
-            dropped: (dropped, AtomicU64::new(dropped)),
             before: fast.kernel.counters(slot),
             splice: None,
             fast,
@@ -154,14 +148,13 @@ impl FastPort {
         }
     }
 
-    /// How many frames the shadow TAP has dropped by now.
-    pub fn note_dropped(&self, frames: u64) {
-        self.dropped.1.store(frames, Ordering::Relaxed);
-    }
-
-    /// Frames for the daemon that the queue of the shadow TAP had no room for, as far as was noted.
-    pub fn overruns(&self) -> u64 {
-        self.dropped.1.load(Ordering::Relaxed).saturating_sub(self.dropped.0)
+    /// Whether what the kernel sends to the station is to go the long way, as what comes by a wire does: a program of XDP at the
+    /// station's own interface sees it only so.
+    pub fn set_long_way(&self, long: bool) {
+        let mut slots = lock(&self.fast.slots);
+        if !self.fast.is_frozen() && slots.set_long_way(self.slot, long) {
+            self.fast.write_direct(&slots, self.slot);
+        }
     }
 
     /// Adds what the kernel forwarded.

@@ -5,7 +5,7 @@ use std::io;
 
 use super::Direct;
 use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, MAX_SLOTS, PortRecord, StationKey};
+use crate::kernel::bpf::{Bpf, LONG_WAY, MAX_SLOTS, PortRecord, Rules, StationKey};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
@@ -74,12 +74,23 @@ impl Slots {
         let Some((record, old)) = self.taken.get_mut(&slot) else {
             return false;
         };
-        *record = without(record);
-        if let Some(direct) = &direct {
-            (record.flags, record.vlan) = (direct.flags, direct.vlan);
-        }
+        record.rules = match &direct {
+            Some(direct) => Rules::new(direct.flags | (record.rules.flags() & LONG_WAY), direct.vlan),
+            None => record.rules.shut(),
+        };
         *old = direct;
         self.adopted
+    }
+
+    /// Says by which way frames go to the station behind a slot; whether that is to be written.
+    pub fn set_long_way(&mut self, slot: u16, long: bool) -> bool {
+        let Some((record, _)) = self.taken.get_mut(&slot) else {
+            return false;
+        };
+        let rules = record.rules.with(LONG_WAY, long);
+        let changed = record.rules != rules;
+        record.rules = rules;
+        changed && self.adopted
     }
 
     /// All ports are there. Gives their slots.
@@ -109,8 +120,7 @@ impl Slots {
 /// The record of a port whose frames are all the daemon's.
 fn without(record: &PortRecord) -> PortRecord {
     PortRecord {
-        flags: 0,
-        vlan: 0,
+        rules: Rules::default(),
         ..*record
     }
 }
@@ -143,7 +153,7 @@ mod tests {
     #[test]
     fn only_the_same_port_gets_its_old_slot() {
         let left = PortRecord {
-            flags: DIRECT,
+            rules: Rules::new(DIRECT, 0),
             ..record(5)
         };
         let mut slots = Slots {

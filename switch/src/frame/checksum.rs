@@ -78,7 +78,7 @@ const fn fold32(sum: u64) -> u64 {
 /// What [`VnetHeader::check`] finds. A GSO frame is refused with [`VnetError::Segmentable`]: its checksums are those
 /// of its segments.
 pub fn complete(frame: &mut [u8], header: &mut VnetHeader) -> Result<(), VnetError> {
-    header.check(frame.len())?;
+    header.check(frame)?;
     if header.gso != Gso::None {
         return Err(VnetError::Segmentable);
     }

@@ -14,6 +14,8 @@ pub const TPID_SERVICE: u16 = 0x88a8;
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// EtherType of ARP.
 pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// EtherType of RARP (RFC 903).
+pub const ETHERTYPE_RARP: u16 = 0x8035;
 /// EtherType of IPv6.
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 
@@ -110,8 +112,9 @@ impl<'a> EthernetView<'a> {
     }
 }
 
+/// Whether a tag stands where the EtherType would be.
 #[inline]
-const fn is_tag(ethertype: u16) -> bool {
+pub(super) const fn is_tag(ethertype: u16) -> bool {
     ethertype == TPID_CUSTOMER || ethertype == TPID_SERVICE
 }
 

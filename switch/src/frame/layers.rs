@@ -1,30 +1,30 @@
 //! Where the layers of a TCP or UDP frame begin and end.
 //!
-//! Every offset is checked here, against the frame and against each other, so that [`super::Segments`] can index.
+//! [`Reading`] finds them; here is what segmentation needs besides, so that [`super::Segments`] can index.
 
 use thiserror::Error;
 
-use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetError, EthernetView, bytes_at, u16_at};
+use super::reading::{Fragment, Reach, Reading};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, u16_at};
 
-/// Bytes of an IPv6 header without extensions (RFC 8200 section 3).
-pub(super) const IPV6_HLEN: usize = 40;
 /// Bytes of a UDP header (RFC 768).
 const UDP_HLEN: usize = 8;
-/// Most extension headers that are walked; RFC 8200 section 4.1 lets four kinds come before TCP.
-const MAX_EXTENSIONS: usize = 8;
 
 /// Why the layers of a frame could not be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LayerError {
-    /// See [`EthernetError`].
-    #[error(transparent)]
-    Ethernet(#[from] EthernetError),
-    /// Neither IPv4 nor IPv6 (this EtherType), or an IP header of another version.
+    /// Its tags can't be read.
+    #[error("the frame can't be read behind its tags")]
+    Tags,
+    /// Neither IPv4 nor IPv6 (this EtherType).
     #[error("the frame with EtherType {0:#06x} does not carry IP")]
     NotIp(u16),
     /// Neither TCP nor UDP, or behind a header that can't be looked behind.
     #[error("IP protocol {0} is neither TCP nor UDP")]
     Protocol(u8),
+    /// An IPv6 extension header can't be read.
+    #[error("an IPv6 extension header can't be read")]
+    Extension,
     /// A fragment has no layer-4 header of its own.
     #[error("the frame carries a fragment")]
     Fragment,
@@ -74,16 +74,27 @@ pub(super) struct Layers {
 
 impl Layers {
     pub(super) fn find(frame: &[u8]) -> Result<Self, LayerError> {
-        let ethernet = EthernetView::new_checked(frame)?;
-        let ip = ethernet.payload_offset();
-        let (version, transport, number, end) = match ethernet.ethertype() {
-            ETHERTYPE_IPV4 => ipv4(frame, ip)?,
-            ETHERTYPE_IPV6 => ipv6(frame, ip)?,
-            other => return Err(LayerError::NotIp(other)),
-        };
+        let reading = Reading::of(frame);
+        match (reading.reach, reading.ethertype) {
+            (Reach::Nothing, _) => return Err(LayerError::Tags),
+            (Reach::Link, other) => return Err(LayerError::NotIp(other)),
+            (Reach::BrokenIp, ETHERTYPE_IPV4) => return Err(LayerError::Length("IPv4")),
+            (Reach::BrokenIp, _) => return Err(LayerError::Length("IPv6")),
+            (Reach::Addresses, _) => return Err(LayerError::Extension),
+            (Reach::Transport, _) => {}
+        }
+        if reading.fragment != Fragment::Whole {
+            return Err(LayerError::Fragment);
+        }
+        let Reading {
+            transport,
+            end,
+            network: ip,
+            ..
+        } = reading;
         // Padding is no part of the headers.
         let datagram = frame.get(..end).ok_or(LayerError::Length("IP"))?;
-        let (protocol, payload) = match number {
+        let (protocol, payload) = match reading.protocol {
             6 => (
                 Transport::Tcp,
                 transport + tcp_header_len(datagram, transport).ok_or(LayerError::Length("TCP"))?,
@@ -101,7 +112,11 @@ impl Layers {
             return Err(LayerError::Length("transport"));
         }
         Ok(Self {
-            version,
+            version: if reading.ethertype == ETHERTYPE_IPV6 {
+                Ip::V6
+            } else {
+                Ip::V4
+            },
             protocol,
             ip,
             transport,
@@ -120,48 +135,4 @@ impl Layers {
 pub(super) fn tcp_header_len(frame: &[u8], at: usize) -> Option<usize> {
     let words = frame.get(at + 12)? >> 4;
     (words >= 5).then_some(usize::from(words) * 4)
-}
-
-/// Version, offset of the layer-4 header, its protocol number, end of the datagram (not yet held against the frame).
-type Network = (Ip, usize, u8, usize);
-
-/// RFC 791 section 3.1.
-fn ipv4(frame: &[u8], at: usize) -> Result<Network, LayerError> {
-    let header = bytes_at::<20>(frame, at).ok_or(LayerError::Length("IPv4"))?;
-    if header[0] >> 4 != 4 {
-        return Err(LayerError::NotIp(ETHERTYPE_IPV4));
-    }
-    let header_len = usize::from(header[0] & 0x0f) * 4;
-    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    if header_len < 20 {
-        return Err(LayerError::Length("IPv4"));
-    }
-    // More fragments, or an offset.
-    if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
-        return Err(LayerError::Fragment);
-    }
-    Ok((Ip::V4, at + header_len, header[9], at + total))
-}
-
-/// RFC 8200 sections 3 and 4.
-fn ipv6(frame: &[u8], at: usize) -> Result<Network, LayerError> {
-    let header = bytes_at::<IPV6_HLEN>(frame, at).ok_or(LayerError::Length("IPv6"))?;
-    if header[0] >> 4 != 6 {
-        return Err(LayerError::NotIp(ETHERTYPE_IPV6));
-    }
-    let end = at + IPV6_HLEN + usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let (mut next, mut offset) = (header[6], at + IPV6_HLEN);
-    for _ in 0..MAX_EXTENSIONS {
-        match next {
-            // Hop-by-hop options, routing, destination options: next header, length in units of 8 bytes less one.
-            0 | 43 | 60 => {
-                let [after, units] = *bytes_at(frame, offset).ok_or(LayerError::Length("IPv6 extension"))?;
-                next = after;
-                offset += (usize::from(units) + 1) * 8;
-            }
-            44 => return Err(LayerError::Fragment),
-            _ => break,
-        }
-    }
-    Ok((Ip::V6, offset, next, end))
 }

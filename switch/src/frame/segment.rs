@@ -9,7 +9,8 @@
 use thiserror::Error;
 
 use super::checksum::{Sum, finish};
-use super::layers::{IPV6_HLEN, Ip, LayerError, Layers, Transport, tcp_header_len};
+use super::layers::{Ip, LayerError, Layers, Transport, tcp_header_len};
+use super::reading::IPV6_HLEN;
 use super::{Gso, VnetError, VnetHeader};
 
 /// Flags of the TCP header (RFC 9293 section 3.1) that not every segment keeps.
@@ -69,7 +70,7 @@ impl<'a> Segments<'a> {
     /// # Errors
     /// All of [`SegmentError`] but `Buffer`.
     pub fn new(frame: &'a [u8], header: &VnetHeader) -> Result<Self, SegmentError> {
-        header.check(frame.len())?;
+        header.check(frame)?;
         let csum_offset = header.gso.csum_offset().ok_or(SegmentError::NotGso)?;
         let layers = Layers::find(frame)?;
         let fits = match header.gso {
@@ -184,17 +185,24 @@ pub struct WireSize {
     pub total: usize,
 }
 
+impl WireSize {
+    /// Of a frame that stays one.
+    pub const fn of_one(len: usize) -> Self {
+        Self {
+            segments: 1,
+            largest: len,
+            total: len,
+        }
+    }
+}
+
 /// What a frame takes on the wire, for MTU checks and policing. It costs a few instructions: where the layer-4 header
 /// begins is taken from the virtio-net header, which [`VnetHeader::check`] has passed. Only in a GSO frame whose
 /// checksum is complete it has to be looked for; [`VnetHeader::hdr_len`] stands in where it can't be found.
 #[inline]
 pub fn wire_size(frame: &[u8], header: &VnetHeader) -> WireSize {
     if header.gso == Gso::None {
-        return WireSize {
-            segments: 1,
-            largest: frame.len(),
-            total: frame.len(),
-        };
+        return WireSize::of_one(frame.len());
     }
     let transport = usize::from(header.csum_start);
     let headers = match header.gso {

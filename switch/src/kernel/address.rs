@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType, RouteVia,
 };
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 use vswitch_api::lab::Route;
@@ -150,7 +150,11 @@ fn route_message(index: u32, route: &Route, what: &str) -> Result<RouteMessage, 
         None if route.to.addr().is_ipv4() => builder = builder.scope(RouteScope::Link),
         None => {}
     }
-    Ok(builder.build())
+    let mut message = builder.build();
+    if route.onlink {
+        message.header.flags |= RouteFlags::Onlink;
+    }
+    Ok(message)
 }
 
 fn parse_routes(message: &RouteMessage) -> Vec<KernelRoute> {

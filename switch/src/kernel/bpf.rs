@@ -5,6 +5,8 @@
 //! exec` does so).
 
 mod layout;
+mod pins;
+mod rules;
 
 use std::error::Error;
 use std::fmt;
@@ -22,18 +24,20 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use layout::{Flood, Vlans};
+use pins::Pins;
 
 use super::clsact;
 use super::error::KernelError;
 pub use layout::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, FastCounters, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, EVERY_VLAN, FastCounters, LONG_WAY, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS,
     PlaceValue, PortRecord, StationKey, SwitchKey, TRUNK, VlanBits,
 };
+pub use rules::{DIRECT, Rules};
 
 /// In the environment of a daemon that is to do as if the kernel had no tcx: for tests.
 const NO_TCX: &str = "VSWITCHD_NO_TCX";
 /// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
-const LAYOUT: &str = "v3";
+const LAYOUT: &str = "v4";
 
 #[cfg(fastpath_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));
@@ -44,6 +48,7 @@ static OBJECT: Option<&[u8]> = None;
 pub struct Bpf {
     /// Where links and maps are pinned.
     dir: PathBuf,
+    pins: Pins,
     hook: Hook,
     programs: Mutex<Ebpf>,
     fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
@@ -81,6 +86,10 @@ impl Bpf {
             let program = classifier(&mut programs, program)?;
             program.load().map_err(|error| failed("load the programs", error))?;
         }
+        let pins = Pins::default();
+        // Links that are there are held as they are attached again, or detached.
+        let maps = programs.maps().map(|(name, _)| dir.join(name));
+        maps.for_each(|map| pins.hold(map));
         fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(
             programs: &mut Ebpf,
             name: &str,
@@ -97,6 +106,7 @@ impl Bpf {
             floods: Mutex::new(map(&mut programs, "floods")?),
             counts: map(&mut programs, "counts")?,
             dir,
+            pins,
             hook: Hook::Tcx,
             programs: Mutex::new(programs),
         })
@@ -142,6 +152,7 @@ impl Bpf {
             if let Ok(Ok(id)) = replaced {
                 // Only the descriptor goes: the pin holds the link.
                 drop(classifier.take_link(id));
+                self.pins.hold(pin);
                 return Ok(());
             }
             // Left from an interface that had this index before.
@@ -153,13 +164,35 @@ impl Bpf {
             .and_then(|id| classifier.take_link(id))
             .map_err(|error| failed(&format!("{step} (tcx, Linux 6.6)"), error))?;
         let link = FdLink::try_from(link).map_err(|error| failed(&step, error))?;
-        link.pin(&pin).map(drop).map_err(|error| failed(&step, error))
+        link.pin(&pin).map(drop).map_err(|error| failed(&step, error))?;
+        self.pins.hold(pin);
+        Ok(())
     }
 
     /// Takes the program from an interface; fine if it has none. A filter stays, and drops what comes as soon as the interface has
     /// no slot or splice.
     pub fn detach(&self, program: Program, index: u32) {
-        remove_tree(&self.pin(program, index));
+        let pin = self.pin(program, index);
+        self.pins.release(&pin);
+        remove_tree(&pin);
+    }
+
+    /// Pins again what somebody has removed, also with the whole file system; none if all is there.
+    pub fn put_back(&self) -> Option<io::Result<()>> {
+        self.pins.put_back(|| {
+            if let Some(root) = self.dir.parent() {
+                mount_at(root)?;
+            }
+            match fs::create_dir(&self.dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Lets what is pinned end with its pins.
+    pub fn release(&self) {
+        self.pins.release_all();
     }
 
     /// Interfaces that have, or had, this program or the one beside it.
@@ -216,7 +249,7 @@ impl Bpf {
         lock(&self.ports).get(&slot.into(), 0).unwrap_or_default()
     }
 
-    /// Writes a record. All but [`DIRECT`] may change only while the record is not [`DIRECT`].
+    /// Writes a record. All but [`DIRECT`] and [`LONG_WAY`] may change only while the record is not [`DIRECT`].
     ///
     /// # Errors
     /// None is known for a slot below [`MAX_SLOTS`].

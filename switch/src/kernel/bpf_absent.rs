@@ -1,18 +1,20 @@
 //! Stands in for [`super::bpf`] where the crate is built without the feature `fastpath`: it can't be loaded, so nothing
 //! else of it is ever called.
 
+#[path = "bpf/rules.rs"]
+mod rules;
+
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
 use super::error::KernelError;
+pub use rules::{DIRECT, Rules};
 
 /// Ports that can be in the maps.
 pub const MAX_SLOTS: u16 = 4096;
 /// Most ports of a switch whose floods the programs send.
 pub const MAX_FLOOD: usize = 64;
-/// Frames from and to the port may be forwarded in the kernel.
-pub const DIRECT: u16 = 1;
 /// Tags are payload.
 pub const PAYLOAD_TAGS: u16 = 2;
 /// Frames without a tag may come in.
@@ -23,6 +25,8 @@ pub const ACCEPT_TAGGED: u16 = 8;
 pub const TRUNK: u16 = 16;
 /// In all VLANs.
 pub const EVERY_VLAN: u16 = 32;
+/// What goes to the station takes the way by which a program of XDP at its interface sees it.
+pub const LONG_WAY: u16 = 64;
 /// The port has no native VLAN.
 pub const NO_NATIVE: u16 = 0xffff;
 
@@ -70,8 +74,7 @@ pub struct PortRecord {
     pub near: u32,
     pub shadow: u32,
     pub mac: [u8; 6],
-    pub flags: u16,
-    pub vlan: u16,
+    pub rules: Rules,
 }
 
 /// What the programs forwarded.
@@ -120,6 +123,14 @@ impl Bpf {
     }
 
     pub fn detach(&self, _program: Program, _index: u32) {
+        match self.0 {}
+    }
+
+    pub fn put_back(&self) -> Option<io::Result<()>> {
+        match self.0 {}
+    }
+
+    pub fn release(&self) {
         match self.0 {}
     }
 

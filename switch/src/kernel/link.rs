@@ -1,11 +1,12 @@
 //! Interfaces: list, create, change, delete.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::TryStreamExt;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use vswitch_api::name::Mac;
@@ -37,14 +38,35 @@ pub struct Link {
     pub peer_index: Option<u32>,
     /// Id of the other end's namespace, if it is not this one (IFLA_LINK_NETNSID).
     pub peer_nsid: Option<i32>,
-    /// Bytes up to which the stack hands it TCP frames uncut (IFLA_GSO_MAX_SIZE).
-    pub gso_max_size: u32,
+    /// Bytes up to which the stack hands it TCP frames uncut; none if the kernel has not one size for each family (before 6.3).
+    pub gso: Option<GsoSize>,
+    /// It has a program of XDP that its driver runs, before the stack has the frame.
+    pub native_xdp: bool,
     /// Frames that were to be sent by it and were dropped since it was made.
     pub tx_dropped: u64,
 }
 
-/// What [`Link::gso_max_size`] is unless somebody changed it (linux GSO_LEGACY_MAX_SIZE).
-pub const USUAL_GSO_SIZE: u32 = 65_536;
+/// Bytes up to which the stack hands an interface TCP frames uncut, and puts together those that come in from it: for each family,
+/// as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GsoSize {
+    /// TCP over IPv4 (IFLA_GSO_IPV4_MAX_SIZE).
+    pub ipv4: u32,
+    /// All else (IFLA_GSO_MAX_SIZE).
+    pub ipv6: u32,
+}
+
+impl GsoSize {
+    /// What it is unless somebody changed it (linux GSO_LEGACY_MAX_SIZE).
+    pub const USUAL: Self = Self {
+        ipv4: 65_536,
+        ipv6: 65_536,
+    };
+}
+
+/// Indices from here on are chosen by us, where the kernel's choice does not do. It counts up from 1 in each namespace.
+const OWN_INDICES: u32 = 1_000_000;
+static NEXT_INDEX: AtomicU32 = AtomicU32::new(0);
 
 /// The far end of a veth pair that is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +93,11 @@ impl Link {
             kind: None,
             peer_index: None,
             peer_nsid: None,
-            gso_max_size: USUAL_GSO_SIZE,
+            gso: None,
+            native_xdp: false,
             tx_dropped: 0,
         };
+        let (mut ipv4, mut ipv6) = (None, None);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
@@ -83,7 +107,17 @@ impl Link {
                 }
                 LinkAttribute::Link(index) => link.peer_index = Some(index),
                 LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
-                LinkAttribute::GsoMaxSize(bytes) => link.gso_max_size = bytes,
+                LinkAttribute::GsoMaxSize(bytes) => ipv6 = Some(bytes),
+                LinkAttribute::GsoIpv4MaxSize(bytes) => ipv4 = Some(bytes),
+                LinkAttribute::Xdp(xdp) => {
+                    let beside_the_stack = |one: &LinkXdp| {
+                        matches!(
+                            one,
+                            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware | XdpAttached::Multiple)
+                        )
+                    };
+                    link.native_xdp = xdp.iter().any(beside_the_stack);
+                }
                 LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
@@ -94,6 +128,7 @@ impl Link {
                 _ => {}
             }
         }
+        link.gso = ipv4.zip(ipv6).map(|(ipv4, ipv6)| GsoSize { ipv4, ipv6 });
         link
     }
 }
@@ -116,22 +151,45 @@ impl Netlink {
         }
     }
 
-    /// Makes a veth pair in one request: `near` here and `peer` in its namespace, both down.
+    /// Makes a veth pair: `near` here and `peer` in its namespace, both down and with different indices.
+    ///
+    /// Of a device whose other end has the same index the kernel takes a change of carrier for not urgent
+    /// (linkwatch_urgent_event), and acts on it up to a second late. Each namespace counts by itself, so it can come to that.
     ///
     /// # Errors
     /// EEXIST if one of the names is taken, EPERM without CAP_NET_ADMIN over both namespaces.
     pub async fn add_veth(&self, near: &str, mtu: u32, peer: VethPeer<'_>) -> Result<(), KernelError> {
+        self.request_veth(near, 0, mtu, peer).await?;
+        for _ in 0..16 {
+            let made = self.link_by_name(near).await?;
+            let Some(same) = made.filter(|link| link.peer_index == Some(link.index)) else {
+                break;
+            };
+            self.delete_link(same.index).await?;
+            let index = OWN_INDICES + NEXT_INDEX.fetch_add(1, Ordering::Relaxed) % OWN_INDICES;
+            match self.request_veth(near, index, mtu, peer).await {
+                // Not the names, which were free just now, but the index.
+                Err(error) if error.is_exists() => self.request_veth(near, 0, mtu, peer).await?,
+                made => made?,
+            }
+        }
+        Ok(())
+    }
+
+    /// In one request. `index`: that of `near`; 0: the next in turn.
+    async fn request_veth(&self, near: &str, index: u32, mtu: u32, peer: VethPeer<'_>) -> Result<(), KernelError> {
         // The kernel refuses (ENOTCONN) to set the far end up in this request.
         let far = LinkUnspec::new_with_name(peer.name)
             .mtu(mtu)
             .address(peer.mac.0.to_vec())
             .setns_by_fd(peer.netns.as_fd().as_raw_fd())
             .build();
-        let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        let mut pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(near)
             .mtu(mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
             .build();
+        pair.header.index = index;
         let added = self.handle.link().add(pair).execute().await;
         let (name, netns) = (peer.name, peer.netns);
         self.answer(
@@ -173,15 +231,17 @@ impl Netlink {
     /// Sets up to how many bytes the stack hands an interface TCP frames uncut, and puts together those that come in from it.
     ///
     /// # Errors
-    /// EINVAL: more than its driver takes, or above 64 KiB on a kernel before 5.19 (6.3 for IPv4, which is not told).
-    pub async fn set_gso_size(&self, index: u32, bytes: u32) -> Result<(), KernelError> {
-        self.change(index, "set the GSO size of", &format!("to {bytes}"), |link| {
+    /// EINVAL: more than its driver takes.
+    pub async fn set_gso_size(&self, index: u32, size: GsoSize) -> Result<(), KernelError> {
+        let GsoSize { ipv4, ipv6 } = size;
+        let value = format!("to {ipv4} for IPv4, {ipv6} for IPv6");
+        self.change(index, "set the GSO size of", &value, |link| {
             // The kernel goes through them in this order; the first one alone may reset the third.
             [
-                LinkAttribute::GsoMaxSize(bytes),
-                LinkAttribute::GroMaxSize(bytes),
-                LinkAttribute::GsoIpv4MaxSize(bytes),
-                LinkAttribute::GroIpv4MaxSize(bytes),
+                LinkAttribute::GsoMaxSize(ipv6),
+                LinkAttribute::GroMaxSize(ipv6),
+                LinkAttribute::GsoIpv4MaxSize(ipv4),
+                LinkAttribute::GroIpv4MaxSize(ipv4),
             ]
             .into_iter()
             .fold(link, LinkMessageBuilder::append_extra_attribute)

@@ -23,6 +23,8 @@ pub mod netlink;
 pub mod netns;
 pub mod packet;
 pub mod poll;
+mod presence;
+pub mod random;
 pub mod tap;
 mod tc;
 #[cfg(feature = "fastpath")]
@@ -34,12 +36,15 @@ pub mod xsk;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::sandboxed;
 
 pub use address::{AddressScope, KernelRoute};
 pub use announce::announce;
 pub use error::KernelError;
-pub use link::{Link, USUAL_GSO_SIZE, VethPeer};
+pub use link::{GsoSize, Link, VethPeer};
 pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
 pub use neighbour::Neighbour;
 pub use netlink::Netlink;
 pub use netns::{NamedNamespaces, NetNs, NetNsId, NsEvent, hold_own};
+pub use presence::Presence;

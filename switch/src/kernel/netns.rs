@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -25,11 +26,14 @@ use tokio::sync::oneshot;
 use vswitch_api::name::NsName;
 
 use super::error::KernelError;
+use super::presence::Presence;
 
 /// asm-generic/socket.h, which all architectures follow that Rust's standard library knows but SPARC and PA-RISC.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 /// The calling thread's own network namespace. (`/proc/self` would be that of the main thread.)
 const THREAD_NETNS: &str = "/proc/thread-self/ns/net";
+/// When to look again at namespaces of which nothing could be told.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 mod ioctl {
     // Type of the namespace behind an nsfs file, ioctl_ns(2).
@@ -66,12 +70,37 @@ impl NetNs {
     }
 
     /// Opens a namespace by the file that it is bound to.
+    pub fn open(path: &Path) -> Presence<Self> {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let opened = Self::open_as(path, format!("namespace {}", name.to_string_lossy()));
+        Presence::of(opened, is_no_namespace)
+    }
+
+    /// Makes a namespace with its `lo` up. It has no file, so that it goes with its last user; `name` is for messages.
     ///
     /// # Errors
-    /// ENOENT if there is no such file, EINVAL if it is no network namespace.
-    pub fn open(path: &Path) -> Result<Self, KernelError> {
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        Self::open_as(path, format!("namespace {}", name.to_string_lossy()))
+    /// EPERM without CAP_SYS_ADMIN.
+    pub async fn make(name: &NsName) -> Result<Self, KernelError> {
+        let (step, label) = (format!("create namespace {name}"), format!("namespace {name}"));
+        let netns = on_new_thread(&step.clone(), move || {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|error| KernelError::new(step, error))?;
+            Self::open_as(Path::new(THREAD_NETNS), label)
+        })
+        .await?;
+        netns.set_loopback_up().await?;
+        Ok(netns)
+    }
+
+    /// Binds the namespace to a file, which then keeps it alive.
+    fn bind(&self, path: &Path) -> io::Result<()> {
+        let open_file = format!("/proc/self/fd/{}", self.0.file.as_raw_fd());
+        Ok(mount(
+            Some(open_file.as_str()),
+            path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )?)
     }
 
     fn open_as(path: &Path, label: String) -> Result<Self, KernelError> {
@@ -99,6 +128,13 @@ impl NetNs {
     /// Identity of the namespace.
     pub fn id(&self) -> NetNsId {
         self.0.id
+    }
+
+    /// By which mount it was opened (proc_pid_fdinfo(5)).
+    fn mount_id(&self) -> Option<u64> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd())).ok()?;
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+        id.trim().parse().ok()
     }
 
     /// A number that no other namespace gets until the next boot (SO_NETNS_COOKIE, Linux 5.14); none if the kernel has none.
@@ -200,9 +236,14 @@ fn is_netns(file: &File) -> nix::Result<bool> {
     Ok(kind == libc::CLONE_NEWNET)
 }
 
-/// Binds the calling thread's network namespace to the file at `path`.
-fn bind_thread_netns(path: &Path) -> nix::Result<()> {
-    mount(Some(THREAD_NETNS), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+/// Whether an error of opening a namespace says that there is none. Others say nothing of it.
+///
+/// EINVAL: the file is none; ENXIO: nor can it be, it is a socket.
+pub(super) fn is_no_namespace(error: &KernelError) -> bool {
+    matches!(
+        error.errno(),
+        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENXIO | Errno::EINVAL)
+    )
 }
 
 /// The named namespaces in a directory, the way `ip netns` keeps them in /run/netns.
@@ -240,56 +281,100 @@ impl NamedNamespaces {
 
     /// Names that can be opened, sorted. Files that are no namespaces (any more) are left out.
     pub fn list(&self) -> Vec<String> {
-        self.ids().into_keys().collect()
+        self.look(&BTreeMap::new()).ids.into_keys().collect()
     }
 
-    fn ids(&self) -> BTreeMap<String, NetNsId> {
-        // No directory is the same as an empty one; nothing was ever made.
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| {
-                let id = NetNs::open(&entry.path()).ok()?.id();
-                Some((entry.file_name().into_string().ok()?, id))
-            })
-            .collect()
-    }
-
-    /// Opens a namespace; none if there is none of that name.
-    ///
-    /// # Errors
-    /// The file is there but can't be opened or is no network namespace.
-    pub fn open(&self, name: &NsName) -> Result<Option<NetNs>, KernelError> {
-        match NetNs::open(&self.path(name)) {
-            Ok(netns) => Ok(Some(netns)),
-            Err(e) if e.errno() == Some(Errno::ENOENT) => Ok(None),
-            Err(e) => Err(e),
+    /// Looks at all of them. What can't be told of is what it was `before`.
+    fn look(&self, before: &BTreeMap<String, NetNsId>) -> Look {
+        let mut look = Look::default();
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            // The same as an empty one; nothing was ever made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return look,
+            Err(_) => return Look::unsure(before),
+        };
+        for entry in entries {
+            let Ok(entry) = entry else {
+                return Look::unsure(before);
+            };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            match NetNs::open(&entry.path()) {
+                Presence::Here(netns) => drop(look.ids.insert(name, netns.id())),
+                Presence::Gone => {}
+                Presence::Unknown(_) => {
+                    look.is_sure = false;
+                    look.ids.extend(before.get(&name).map(|id| (name, *id)));
+                }
+            }
         }
+        look
     }
 
-    /// Makes a namespace with its `lo` up, as `ip netns add` does.
+    /// Opens a namespace. A file that is no network namespace is none.
+    pub fn open(&self, name: &NsName) -> Presence<NetNs> {
+        NetNs::open(&self.path(name))
+    }
+
+    /// Gives a namespace a name, as `ip netns add` does.
     ///
     /// # Errors
     /// EEXIST if the name is taken, EPERM without CAP_SYS_ADMIN. Nothing is left behind.
-    pub async fn create(&self, name: &NsName) -> Result<NetNs, KernelError> {
+    pub async fn add(&self, name: &NsName, netns: &NetNs) -> Result<(), KernelError> {
         let step = format!("create namespace {name}");
-        let (dir, path) = (self.dir.clone(), self.path(name));
-        let netns = on_new_thread(&step.clone(), move || {
+        let (dir, path, netns) = (self.dir.clone(), self.path(name), netns.clone());
+        // It waits for the lock of the directory.
+        on_new_thread(&step.clone(), move || {
             let failed = |what: &str, source: io::Error| KernelError::new(format!("{step}: {what}"), source);
             prepare_dir(&dir).map_err(|e| failed(&format!("prepare {}", dir.display()), e))?;
             create_file(&path, true).map_err(|e| failed(&format!("create {}", path.display()), e))?;
-            unshare(CloneFlags::CLONE_NEWNET)
-                .map_err(|e| failed("unshare", e.into()))
-                .and_then(|()| bind_thread_netns(&path).map_err(|e| failed("bind mount", e.into())))
-                .and_then(|()| NetNs::open(&path))
+            netns
+                .bind(&path)
+                .map_err(|e| failed("bind mount", e))
                 .inspect_err(|_| drop(remove(&path)))
         })
-        .await?;
-        if let Err(error) = netns.set_loopback_up().await {
-            // The first error tells more than one of the clean-up.
-            let _ = self.delete(name);
-            return Err(error);
+        .await
+    }
+
+    /// Makes a name free that was given to nothing yet, or no more: a file that is empty and no mount point.
+    ///
+    /// # Errors
+    /// EBUSY: something is mounted there. What is no empty file is left alone, which is no error.
+    pub fn remove_unbound(&self, name: &NsName) -> Result<(), KernelError> {
+        let path = self.path(name);
+        if !fs::symlink_metadata(&path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+            return Ok(());
         }
-        Ok(netns)
+        fs::remove_file(&path).map_err(|e| KernelError::new(format!("remove the empty file {}", path.display()), e))
+    }
+
+    /// Removes a name from this very namespace, which was opened by it; the namespace itself goes with its last user. Fine if it is
+    /// already gone. A namespace that has the name by now keeps it.
+    ///
+    /// # Errors
+    /// EPERM without CAP_SYS_ADMIN.
+    pub fn delete_this(&self, name: &NsName, netns: &NetNs) -> Result<(), KernelError> {
+        let failed = |error: io::Error| KernelError::new(format!("delete namespace {name}"), error);
+        // The descriptor leads to the mount that it was opened by, whatever has the name since; but a mount on top would be
+        // unmounted in its place.
+        let top = NetNs::open(&self.path(name)).known()?;
+        if top.is_none_or(|top| top.mount_id() != netns.mount_id()) {
+            return Ok(());
+        }
+        let mount = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
+        match umount2(mount.as_str(), MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            // It was unmounted before, by somebody who may have made another since.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(failed(error.into())),
+        }
+        match fs::remove_file(self.path(name)) {
+            // Something is mounted there: another namespace.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(failed),
+        }
     }
 
     /// Removes a name; the namespace itself goes with its last user. Fine if it is already gone.
@@ -316,7 +401,7 @@ impl NamedNamespaces {
         let mounts = mounts.map_err(|e| failed(e.into_parts().1))?;
         let state = Watch {
             mounts,
-            known: self.ids(),
+            seen: self.look(&BTreeMap::new()),
             names: self.clone(),
             ready: VecDeque::new(),
         };
@@ -327,8 +412,35 @@ impl NamedNamespaces {
 struct Watch {
     names: NamedNamespaces,
     mounts: AsyncFd<File>,
-    known: BTreeMap<String, NetNsId>,
+    seen: Look,
     ready: VecDeque<NsEvent>,
+}
+
+/// What a look at the named namespaces gave.
+struct Look {
+    ids: BTreeMap<String, NetNsId>,
+    /// Nothing is only supposed.
+    is_sure: bool,
+}
+
+impl Default for Look {
+    /// There is none, for certain.
+    fn default() -> Self {
+        Self {
+            ids: BTreeMap::new(),
+            is_sure: true,
+        }
+    }
+}
+
+impl Look {
+    /// Nothing could be told.
+    fn unsure(before: &BTreeMap<String, NetNsId>) -> Self {
+        Self {
+            ids: before.clone(),
+            is_sure: false,
+        }
+    }
 }
 
 impl Watch {
@@ -338,19 +450,25 @@ impl Watch {
                 return Some(event);
             }
             // Cleared before the look at the directory, so that a change meanwhile wakes us again.
-            self.mounts.ready(Interest::PRIORITY).await.ok()?.clear_ready();
-            let now = self.names.ids();
+            let changed = self.mounts.ready(Interest::PRIORITY);
+            if self.seen.is_sure {
+                changed.await.ok()?.clear_ready();
+            } else if let Ok(changed) = tokio::time::timeout(LOOK_AGAIN, changed).await {
+                changed.ok()?.clear_ready();
+            }
+            let now = self.names.look(&self.seen.ids);
             let differs = |a: &BTreeMap<String, NetNsId>, b: &BTreeMap<String, NetNsId>| {
                 a.iter()
                     .filter(|(name, id)| b.get(*name) != Some(*id))
                     .map(|(name, _)| name.clone())
                     .collect::<Vec<_>>()
             };
+            let (before, after) = (&self.seen.ids, &now.ids);
             self.ready
-                .extend(differs(&self.known, &now).into_iter().map(NsEvent::Removed));
+                .extend(differs(before, after).into_iter().map(NsEvent::Removed));
             self.ready
-                .extend(differs(&now, &self.known).into_iter().map(NsEvent::Added));
-            self.known = now;
+                .extend(differs(after, before).into_iter().map(NsEvent::Added));
+            self.seen = now;
         }
     }
 }
@@ -399,7 +517,7 @@ fn create_file(path: &Path, must_be_new: bool) -> io::Result<File> {
 
 /// Unmounts and unlinks; what is not there is not missed.
 fn remove(path: &Path) -> io::Result<()> {
-    match umount2(path, MntFlags::MNT_DETACH) {
+    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
         Err(e) => return Err(e.into()),
     }
@@ -416,18 +534,20 @@ fn remove(path: &Path) -> io::Result<()> {
 /// (it then ends with the daemon), none if it is.
 ///
 /// # Errors
-/// EPERM without the right to make a network namespace.
+/// EPERM without the right to make a network namespace. The one bound there can't be opened: another in its place would part the
+/// daemon from what the kernel carries.
 pub async fn hold_own(path: &Path) -> Result<(NetNs, Option<String>), KernelError> {
     const LABEL: &str = "the switch's own namespace";
     let step = format!("create {LABEL}");
     let path = path.to_owned();
     let (netns, reason) = on_new_thread(&step.clone(), move || {
-        if let Ok(netns) = NetNs::open_as(&path, LABEL.into()) {
+        let bound = Presence::of(NetNs::open_as(&path, LABEL.into()), is_no_namespace);
+        if let Some(netns) = bound.known()? {
             return Ok((netns, None));
         }
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| KernelError::new(step, e))?;
         let netns = NetNs::open_as(Path::new(THREAD_NETNS), LABEL.into())?;
-        let held = create_file(&path, false).and_then(|_| Ok(bind_thread_netns(&path)?));
+        let held = hold(&netns, &path);
         Ok((
             netns,
             held.err()
@@ -444,4 +564,13 @@ pub async fn hold_own(path: &Path) -> Result<(NetNs, Option<String>), KernelErro
         }
     }
     Ok((netns, reason))
+}
+
+/// Binds the daemon's own namespace to `path`, so that it outlives the daemon.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN; the file can't be made.
+pub fn hold(netns: &NetNs, path: &Path) -> io::Result<()> {
+    create_file(path, false)?;
+    netns.bind(path)
 }

@@ -15,6 +15,9 @@ pub const MAX_MESSAGES: usize = 64;
 const CONTROL_LEN: usize = 64;
 
 /// A raw packet socket bound to one interface. Frames that the interface sends itself are not seen.
+///
+/// What it sends goes by the interface's queueing discipline: past it (PACKET_QDISC_BYPASS) the kernel drops each frame that it would
+/// have to cut up for the interface (`__dev_direct_xmit`).
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
@@ -30,7 +33,6 @@ impl PacketSocket {
         socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &on)?;
         socket.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &on)?;
         socket.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on)?;
-        socket.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &on)?;
         socket
             .set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &RECEIVE_BUFFER)
             .or_else(|_| socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER))?;

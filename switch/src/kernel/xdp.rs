@@ -167,19 +167,19 @@ fn attach(program: &OwnedFd, ifindex: u32) -> io::Result<OwnedFd> {
     open(bpf_cmd::BPF_LINK_CREATE, &attr)
 }
 
-fn empty() -> bpf_attr {
+pub(super) fn empty() -> bpf_attr {
     // SAFETY: all-zero is a value of every struct in the union.
     unsafe { mem::zeroed() }
 }
 
 /// A command that gives a descriptor.
-fn open(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
+pub(super) fn open(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
     let fd = bpf(command, attr)?;
     // SAFETY: the kernel has just opened it, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<i32> {
+pub(super) fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<i32> {
     // SAFETY: the callers' pointers in `attr` are to values that outlive the call, which only reads them.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<bpf_attr>()) };
     if result < 0 {

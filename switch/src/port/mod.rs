@@ -26,10 +26,10 @@ use crate::kernel::packet::Messages;
 pub enum PortIo {
     /// A TAP device in a namespace (port kinds `tap` and `internal`).
     Tap(Tap),
-    /// An AF_PACKET socket on an interface (port kinds `veth` and `device`).
-    Packet(PacketPort),
-    /// The shadow TAP of a near end (port kind `veth`, where the kernel fast path can be had).
+    /// The shadow TAP beside an interface (port kinds `veth` and `device`).
     Shadow(Shadow),
+    /// An AF_PACKET socket on an interface (the same kinds, where no shadow can be had).
+    Packet(PacketPort),
     /// AF_XDP sockets on an interface (port kind `device`, where it is asked for and can be had).
     Xdp(XdpPort),
 }
@@ -107,7 +107,15 @@ impl PortIo {
     /// Its part of the kernel fast path, if it has it.
     pub fn fast(&self) -> Option<&FastPort> {
         match self {
-            Self::Shadow(shadow) => Some(&shadow.fast),
+            Self::Shadow(shadow) => shadow.fast.as_ref(),
+            Self::Tap(_) | Self::Packet(_) | Self::Xdp(_) => None,
+        }
+    }
+
+    /// The shadow TAP, if it has one.
+    pub fn shadow(&self) -> Option<&Shadow> {
+        match self {
+            Self::Shadow(shadow) => Some(shadow),
             Self::Tap(_) | Self::Packet(_) | Self::Xdp(_) => None,
         }
     }
@@ -117,7 +125,7 @@ impl PortIo {
         match self {
             // The TAP device counts them itself, as its own tx_dropped, before they are the switch's.
             Self::Tap(_) => 0,
-            Self::Shadow(shadow) => shadow.fast.overruns(),
+            Self::Shadow(shadow) => shadow.overruns(),
             Self::Packet(packet) => packet.overruns(),
             Self::Xdp(xdp) => xdp.overruns(),
         }

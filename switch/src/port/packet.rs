@@ -1,4 +1,7 @@
-//! An interface reached by an AF_PACKET socket: the near end of a veth pair, or a device taken over.
+//! An interface reached by an AF_PACKET socket: the near end of a veth pair, or a device taken over, where no shadow TAP can be had.
+//!
+//! Less crosses so: no frame with two tags, or a service tag, that is as long as the MTU allows (`packet_snd`), and no GSO frame
+//! inside a tunnel, of which the virtio-net header can't tell.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -16,7 +16,7 @@ pub struct Tap {
 
 impl Tap {
     /// Creates the TAP device `name` with `queues` queues in the network namespace of the calling thread, or takes
-    /// over the one that an earlier daemon left there. It outlives its queues until [`Tap::unpersist`].
+    /// over the one that an earlier daemon left there. A new one goes with its queues until [`Tap::persist`].
     /// The link is left down.
     ///
     /// # Errors
@@ -25,9 +25,12 @@ impl Tap {
         let queues = (0..queues.max(1))
             .map(|_| tap::open_queue(name))
             .collect::<io::Result<Vec<_>>>()?;
-        // Only now: a device whose queues could not all be opened goes with them.
-        tap::set_persistent(&queues[0], true)?;
         Ok(Self { queues })
+    }
+
+    /// Lets the device outlive its queues, until [`Tap::unpersist`]: when it can be told whose it is.
+    pub fn persist(&self) -> io::Result<()> {
+        tap::set_persistent(&self.queues[0], true)
     }
 
     /// Lets the device go as soon as the queues are closed.

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::extract::{FromRef, Request};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::ETAG;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -21,9 +23,10 @@ use vswitch_api::capture::Direction;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::view::Changes;
 
+use super::document::{KnownQueries, write_out_parts};
 use super::error::{Failure, Reply};
-use super::{cables, capture, events, lab, metrics, mirrors, namespaces, ports, switches, trace};
-use crate::control::{Control, for_client};
+use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches, trace};
+use crate::control::{Control, Subject, for_client};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -53,7 +56,8 @@ impl FromRef<Shared> for Arc<Control> {
         description = "Control of the vswitchd userspace layer-2 switch, over HTTP on a unix socket. A request that \
             changes something is answered when it is done. Once it has begun it is finished even if the client goes away; \
             before, it is dropped with the connection. \
-            In a query, a flag may stand alone: `?dry_run`."
+            In a query, a flag may stand alone: `?dry_run`. What changes something says with `dry_run` what it would do, and with \
+            `If-Match` does it only to what is still as it was read: the `ETag` of a switch, port, mirror or of the lab."
     ),
     components(schemas(ApiError, Direction)),
     tags(
@@ -79,7 +83,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mirrors::get, mirrors::remove))
         .routes(routes!(ports::list, ports::add))
         .routes(routes!(ports::get, ports::patch, ports::remove))
-        .routes(routes!(ports::acl))
+        .routes(routes!(ports::acl, ports::acl_add, ports::acl_remove))
         .routes(routes!(capture::capture))
         .routes(routes!(capture::end))
         .routes(routes!(trace::trace, trace::live))
@@ -94,16 +98,21 @@ fn routes() -> OpenApiRouter<Shared> {
 
 /// The OpenAPI document, as `GET /v1/openapi.json` serves it.
 pub fn openapi() -> Document {
-    routes().into_openapi()
+    let mut document = routes().into_openapi();
+    write_out_parts(&mut document);
+    document
 }
 
 /// The whole HTTP service. Event streams end when `stopping` turns true.
 pub fn router(control: Arc<Control>, stopping: watch::Receiver<bool>) -> Router {
-    let (router, document) = routes().split_for_parts();
+    let (router, mut document) = routes().split_for_parts();
+    write_out_parts(&mut document);
+    let known = Arc::new(KnownQueries::new(&document));
     router
         .route("/v1/openapi.json", axum::routing::get(async move || Json(document)))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(axum::middleware::from_fn_with_state(known, extract::check_query))
         .layer(axum::middleware::from_fn(log))
         .with_state(Shared { control, stopping })
 }
@@ -134,6 +143,38 @@ pub(super) async fn edit(change: impl Future<Output = Result<Changes, ApiError>>
         )
         .into()),
     }
+}
+
+/// An answer with the entity tag that it is to be changed by.
+pub(super) struct Tagged<T> {
+    tag: Option<String>,
+    value: T,
+}
+
+impl<T: Serialize> IntoResponse for Tagged<T> {
+    fn into_response(self) -> Response {
+        // None but letters, digits and signs are in it.
+        let tag = self.tag.and_then(|tag| HeaderValue::from_str(&tag).ok());
+        let mut response = Json(self.value).into_response();
+        if let Some(tag) = tag {
+            response.headers_mut().insert(ETAG, tag);
+        }
+        response
+    }
+}
+
+/// Reads something of the lab. The tag first: one that is older than what is read makes an edit fail in vain at worst, a younger one
+/// would let it undo another's.
+pub(super) async fn tagged<T>(
+    control: &Control,
+    subject: Subject<'_>,
+    read: impl Future<Output = Result<T, ApiError>>,
+) -> Result<Tagged<T>, Failure> {
+    let tag = control.tag(subject).await;
+    Ok(Tagged {
+        tag,
+        value: read.await?,
+    })
 }
 
 const SEE_DOCUMENT: &str = "GET /v1/openapi.json lists the routes";

@@ -10,10 +10,11 @@ use axum::response::IntoResponse;
 use futures::{StreamExt, stream};
 use vswitch_api::capture::{CAPTURE_ID, CaptureOptions};
 use vswitch_api::name::PortName;
+use vswitch_api::request::{ChangeOptions, Condition};
 
 use super::api::Shared;
 use super::error::Failure;
-use super::extract::{Path, Query};
+use super::extract::{Edit, Path, Query};
 use super::slots::Streaming;
 use crate::control::Control;
 
@@ -51,10 +52,14 @@ pub(super) async fn capture(
 /// End a capture: its reader gets what was captured so far, and the end of the file
 #[utoipa::path(
     delete, path = "/v1/captures/{id}", tag = "ports", operation_id = "end_capture",
-    params(("id" = u64, Path, description = "Number of the capture")),
+    params(("id" = u64, Path, description = "Number of the capture"), ChangeOptions, Condition),
     responses((status = 204, description = "It ends"), Failure)
 )]
-pub(super) async fn end(State(control): State<Arc<Control>>, Path(id): Path<u64>) -> Result<StatusCode, Failure> {
-    control.end_capture(id)?;
+pub(super) async fn end(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<u64>,
+    Edit(options): Edit,
+) -> Result<StatusCode, Failure> {
+    control.end_capture(id, options).await?;
     Ok(StatusCode::NO_CONTENT)
 }

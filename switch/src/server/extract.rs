@@ -1,19 +1,27 @@
 //! Values out of a request: like axum's extractors of the same names, with errors that say what would be right.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request, State};
+use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::request::ChangeOptions;
+use vswitch_api::strict;
 
+use super::document::KnownQueries;
 use super::error::Failure;
 use super::slots::Place;
+use crate::control::Editing;
 use crate::datapath::MAX_PORTS;
 
 /// Largest body of a request, in bytes.
@@ -63,9 +71,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if body.is_empty() {
             return Err(invalid("request body", "it is empty").hint("send a JSON object; /v1/openapi.json says which"));
         }
-        match axum::Json::from_bytes(&body) {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(invalid("request body", &innermost(&rejection))),
+        match strict::from_json(&body) {
+            Ok(value) => Ok(Self(value)),
+            Err(error) => Err(invalid("request body", &error.to_string())),
         }
     }
 }
@@ -86,6 +94,58 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             Err(rejection) => Err(invalid("query", &innermost(&rejection))),
         }
     }
+}
+
+/// How an edit is to be made: its options in the query, its condition in the head.
+pub(super) struct Edit(pub Editing);
+
+impl<S: Send + Sync> FromRequestParts<S> for Edit {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Query(options) = Query::<ChangeOptions>::from_request_parts(parts, state).await?;
+        let mut tags = Vec::new();
+        for value in parts.headers.get_all(IF_MATCH) {
+            tags.push(value.to_str().map_err(|_| invalid("field If-Match", "it is no text"))?);
+        }
+        let editing = Editing::from(options);
+        Ok(Self(Editing {
+            if_match: (!tags.is_empty()).then(|| tags.join(", ")),
+            ..editing
+        }))
+    }
+}
+
+/// Refuses a query that the route does not know, as the OpenAPI document has it: a typing error in `dry_run` must not make the change.
+pub(super) async fn check_query(
+    State(known): State<Arc<KnownQueries>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let query = request.uri().query().filter(|query| !query.is_empty());
+    if let (Some(path), Some(query)) = (path, query) {
+        let query = with_values(query);
+        let pairs: axum::extract::Query<Vec<(String, String)>> = format!("/?{query}")
+            .parse()
+            .ok()
+            .and_then(|uri| axum::extract::Query::try_from_uri(&uri).ok())
+            .ok_or_else(|| invalid("query", "it is malformed"))?;
+        // HEAD is GET without the body.
+        let method = match request.method() {
+            &Method::HEAD => &Method::GET,
+            method => method,
+        };
+        let known = known.of(method, path);
+        if let Some((name, _)) = pairs.iter().find(|(name, _)| !known.iter().any(|known| known == name)) {
+            let cause = match known {
+                [] => format!("it has {name:?}, and this route takes none"),
+                known => format!("it has {name:?}, and this route takes {}", known.join(", ")),
+            };
+            return Err(invalid("query", &cause));
+        }
+    }
+    Ok(next.run(request).await)
 }
 
 /// Gives the value `true` to each key without one.

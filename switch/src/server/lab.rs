@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use vswitch_api::lab::Lab;
-use vswitch_api::request::ChangeOptions;
+use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::{Changes, Status};
 
-use super::api::edit;
+use super::api::{Tagged, edit, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Query};
-use crate::control::Control;
+use super::extract::{Body, Edit};
+use crate::control::{Control, Subject};
 
 /// The daemon itself: version, workers, what does not work on this machine
 #[utoipa::path(get, path = "/v1/status", tag = "daemon", responses((status = 200, description = "OK", body = Status), Failure))]
@@ -20,26 +20,26 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Reply<Status>
 }
 
 /// The desired state, complete enough to be applied elsewhere
-#[utoipa::path(get, path = "/v1/lab", tag = "daemon", operation_id = "get_lab", responses((status = 200, description = "OK", body = Lab), Failure))]
-pub(super) async fn get(State(control): State<Arc<Control>>) -> Reply<Lab> {
-    Ok(Json(control.lab().await?))
+#[utoipa::path(get, path = "/v1/lab", tag = "daemon", operation_id = "get_lab", responses((status = 200, description = "OK", body = Lab, headers(("ETag" = String, description = "Tag of its settings, for `If-Match`"))), Failure))]
+pub(super) async fn get(State(control): State<Arc<Control>>) -> Result<Tagged<Lab>, Failure> {
+    tagged(&control, Subject::Lab, control.lab()).await
 }
 
 /// Replace the desired state: what is not in the new one is removed
 #[utoipa::path(
     put, path = "/v1/lab", tag = "daemon", operation_id = "apply_lab",
-    params(ChangeOptions), request_body = Lab, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Lab, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn apply(
     State(control): State<Arc<Control>>,
-    Query(options): Query<ChangeOptions>,
+    Edit(options): Edit,
     Body(lab): Body<Lab>,
 ) -> Reply<Changes> {
     edit(async move { control.apply(lab, options).await }).await
 }
 
 /// Remove everything that vswitch made, and nothing else
-#[utoipa::path(post, path = "/v1/reset", tag = "daemon", params(ChangeOptions), responses((status = 200, description = "What was done", body = Changes), Failure))]
-pub(super) async fn reset(State(control): State<Arc<Control>>, Query(options): Query<ChangeOptions>) -> Reply<Changes> {
+#[utoipa::path(post, path = "/v1/reset", tag = "daemon", params(ChangeOptions, Condition), responses((status = 200, description = "What was done", body = Changes), Failure))]
+pub(super) async fn reset(State(control): State<Arc<Control>>, Edit(options): Edit) -> Reply<Changes> {
     edit(async move { control.reset(options).await }).await
 }

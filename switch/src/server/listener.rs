@@ -22,6 +22,7 @@ use super::patience::{self, Patient};
 use super::slots::{Client, Slots};
 use super::socket::ControlSocket;
 use crate::control::Control;
+use crate::logging::Repeated;
 use vswitch_api::error::{ApiError, ErrorCode};
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
@@ -30,12 +31,14 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests may go on after the daemon was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is seen to that the socket is where clients look for it.
+const SOCKET_TICK: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API on `socket` until `stop` completes; then removes the socket, ends event streams and waits a while for
 /// requests under way.
-pub async fn serve(socket: ControlSocket, control: Arc<Control>, stop: impl Future<Output = ()>) {
+pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl Future<Output = ()>) {
     let (stopping, stopping_seen) = watch::channel(false);
     let service = TowerToHyperService::new(router(control, stopping_seen));
     let mut http = http1::Builder::new();
@@ -45,9 +48,17 @@ pub async fn serve(socket: ControlSocket, control: Arc<Control>, stop: impl Futu
     let graceful = GracefulShutdown::new();
     let slots = Slots::default();
 
+    let mut failure = Repeated::default();
     let accept_all = async {
         loop {
-            let stream = match socket.listener.accept().await {
+            let accepted = match tokio::time::timeout(SOCKET_TICK, socket.listener.accept()).await {
+                Ok(accepted) => accepted,
+                Err(_) => {
+                    keep(&mut socket, &mut failure);
+                    continue;
+                }
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!("a connection to the control socket could not be accepted: {error}");
@@ -123,6 +134,15 @@ fn refuse(stream: &UnixStream, cause: String) {
     );
     let answer = format!("HTTP/1.1 503 Service Unavailable\r\n{head}\r\n\r\n{body}");
     let _: io::Result<usize> = stream.try_write(answer.as_bytes());
+}
+
+/// Makes the socket again if somebody removed it.
+fn keep(socket: &mut ControlSocket, failure: &mut Repeated) {
+    match socket.put_back() {
+        None => {}
+        Some(Ok(())) => tracing::warn!("the control socket was gone and is back"),
+        Some(Err(error)) => failure.error(format!("the control socket is gone and can't be put back: {error}")),
+    }
 }
 
 /// Says in the log who asked.

@@ -2,10 +2,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use vswitch_api::error::{ApiError, ErrorCode};
+
+use crate::files::{self, same_file};
 
 /// The run directory is ours while this is held. The kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -34,13 +35,12 @@ impl RunLock {
         };
         loop {
             std::fs::create_dir_all(dir).map_err(failed)?;
-            let options = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .clone();
-            let mut file = options.open(&path).map_err(failed)?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            let mut file = files::open_regular(&mut options, &path).map_err(|error| {
+                let cause = std::io::Error::new(error.kind(), format!("open {}: {error}", path.display()));
+                failed(cause)
+            })?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(taken(dir, &mut file)),
@@ -59,6 +59,19 @@ impl RunLock {
                 path,
             });
         }
+    }
+
+    /// Makes the file again if somebody removed it: a second daemon would find the directory free. None if it is there.
+    ///
+    /// # Errors
+    /// Those of [`RunLock::take`].
+    pub fn put_back(&mut self) -> Option<Result<(), ApiError>> {
+        if same_file(&self.file, &self.path) {
+            return None;
+        }
+        let taken = Self::take(&self.dir);
+        // The old file has no name, so nothing is removed as it goes.
+        Some(taken.map(|lock| *self = lock))
     }
 }
 
@@ -88,14 +101,6 @@ fn taken(dir: &Path, file: &mut File) -> ApiError {
     .hint("stop that one, or give this one directories of its own with --run-dir and --state-dir")
 }
 
-/// Whether the open file is the one that has the name.
-pub(super) fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +128,38 @@ mod tests {
         let _lock = RunLock::take(dir.path()).unwrap();
         let text = std::fs::read_to_string(dir.path().join("lock")).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_lock_that_is_no_regular_file_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &lock).unwrap();
+        let error = RunLock::take(dir.path()).unwrap_err();
+        assert!(error.cause.contains("symbolic link"), "{error}");
+        assert!(!dir.path().join("elsewhere").exists());
+        std::fs::remove_file(&lock).unwrap();
+        nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = RunLock::take(dir.path()).unwrap_err();
+        assert!(error.cause.contains("no regular file"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_that_somebody_removed_is_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let mut lock = RunLock::take(&run).unwrap();
+        assert!(lock.put_back().is_none());
+        std::fs::remove_dir_all(&run).unwrap();
+        lock.put_back().unwrap().unwrap();
+        assert_eq!(RunLock::take(&run).unwrap_err().code, ErrorCode::Conflict);
+        // Another daemon was faster.
+        std::fs::remove_file(run.join("lock")).unwrap();
+        let other = RunLock::take(&run).unwrap();
+        assert_eq!(lock.put_back().unwrap().unwrap_err().code, ErrorCode::Conflict);
+        drop(lock);
+        assert!(run.join("lock").exists());
+        drop(other);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod api;
 mod cables;
 mod capture;
+mod document;
 mod error;
 mod events;
 mod extract;

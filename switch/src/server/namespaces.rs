@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use vswitch_api::name::NsName;
-use vswitch_api::request::{ChangeOptions, NamespaceAdd};
+use vswitch_api::request::{ChangeOptions, Condition, NamespaceAdd};
 use vswitch_api::view::{Changes, NamespaceSummary, NamespaceView};
 
 use super::api::edit;
 use super::error::{Failure, Reply};
-use super::extract::{Body, Path, Query};
+use super::extract::{Body, Edit, Path};
 use crate::control::Control;
 
 /// All namespaces: those that are there and those that the lab names
@@ -25,11 +25,11 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<Names
 /// Add a namespace
 #[utoipa::path(
     post, path = "/v1/namespaces", tag = "namespaces", operation_id = "add_namespace",
-    params(ChangeOptions), request_body = NamespaceAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = NamespaceAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn add(
     State(control): State<Arc<Control>>,
-    Query(options): Query<ChangeOptions>,
+    Edit(options): Edit,
     Body(add): Body<NamespaceAdd>,
 ) -> Reply<Changes> {
     edit(async move { control.add_namespace(add.name, options).await }).await
@@ -48,13 +48,13 @@ pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<Ns
 /// Remove a namespace that vswitch made
 #[utoipa::path(
     delete, path = "/v1/namespaces/{name}", tag = "namespaces", operation_id = "remove_namespace",
-    params(("name" = NsName, Path, description = "Name of the namespace"), ChangeOptions),
+    params(("name" = NsName, Path, description = "Name of the namespace"), ChangeOptions, Condition),
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn remove(
     State(control): State<Arc<Control>>,
     Path(name): Path<NsName>,
-    Query(options): Query<ChangeOptions>,
+    Edit(options): Edit,
 ) -> Reply<Changes> {
     edit(async move { control.remove_namespace(&name, options).await }).await
 }

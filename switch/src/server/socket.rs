@@ -1,5 +1,6 @@
 //! The control socket as a file: made without a moment of wrong permissions, removed at a clean stop.
 
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -19,6 +20,7 @@ const BACKLOG: i32 = 128;
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,
+    config: Daemon,
     path: PathBuf,
     /// Device and inode, to remove no file but the own one.
     id: (u64, u64),
@@ -85,7 +87,24 @@ impl ControlSocket {
             let _ = std::fs::remove_file(&temporary);
         })?;
         let listener = UnixListener::from_std(fd.into()).map_err(|e| io_failed("poll", e))?;
-        Ok(Self { listener, path, id })
+        Ok(Self {
+            listener,
+            config: config.clone(),
+            path,
+            id,
+        })
+    }
+
+    /// Makes the socket again if somebody removed it: else nobody could talk to the daemon any more. None if the path has something.
+    ///
+    /// # Errors
+    /// Those of [`ControlSocket::bind`].
+    pub fn put_back(&mut self) -> Option<Result<(), ApiError>> {
+        let found = std::fs::symlink_metadata(&self.path);
+        if !found.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return None;
+        }
+        Some(Self::bind(&self.config).map(|socket| *self = socket))
     }
 }
 
@@ -97,17 +116,23 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Only a socket that nobody listens on any more may be replaced.
+/// Only a socket of which it is certain that nobody listens on it any more may be replaced.
 fn check_free(path: &Path) -> Result<(), String> {
     match std::fs::symlink_metadata(path) {
-        Err(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("it can't be told what is there: {error}")),
         Ok(file) if !file.file_type().is_socket() => {
-            Err("something that is no socket is there; remove it, or choose another --socket".into())
+            return Err("something that is no socket is there; remove it, or choose another --socket".into());
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            Err("another daemon listens on it; stop that one, or choose another --socket".into())
-        }
-        Ok(_) => Ok(()),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(()),
+        // EAGAIN: so many wait already.
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(format!(
+            "it can't be told whether another daemon listens on it: {error}"
+        )),
+        _ => Err("another daemon listens on it; stop that one, or choose another --socket".into()),
     }
 }
 
@@ -171,6 +196,19 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         drop(socket);
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_somebody_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/control.sock");
+        let mut socket = ControlSocket::bind(&config(&dir.path().join("run"))).unwrap();
+        assert!(socket.put_back().is_none());
+        std::fs::remove_dir_all(dir.path().join("run")).unwrap();
+        socket.put_back().unwrap().unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop(socket);
+        assert!(!path.exists());
     }
 
     #[tokio::test]

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use vswitch_api::lab::Switch;
 use vswitch_api::name::SwitchName;
-use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect, SwitchPatch};
+use vswitch_api::request::{ChangeOptions, Condition, FdbAdd, FdbSelect, SwitchPatch};
 use vswitch_api::view::{Changes, FdbEntry, SwitchView};
 
-use super::api::edit;
+use super::api::{Tagged, edit, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Path, Query};
-use crate::control::Control;
+use super::extract::{Body, Edit, Path, Query};
+use crate::control::{Control, Subject};
 
 /// All switches
 #[utoipa::path(
@@ -26,11 +26,11 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<Switc
 /// Add a switch
 #[utoipa::path(
     post, path = "/v1/switches", tag = "switches", operation_id = "add_switch",
-    params(ChangeOptions), request_body = Switch, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Switch, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn add(
     State(control): State<Arc<Control>>,
-    Query(options): Query<ChangeOptions>,
+    Edit(options): Edit,
     Body(switch): Body<Switch>,
 ) -> Reply<Changes> {
     edit(async move { control.add_switch(switch, options).await }).await
@@ -40,36 +40,40 @@ pub(super) async fn add(
 #[utoipa::path(
     get, path = "/v1/switches/{name}", tag = "switches", operation_id = "get_switch",
     params(("name" = SwitchName, Path, description = "Name of the switch")),
-    responses((status = 200, description = "OK", body = SwitchView), Failure)
+    responses((status = 200, description = "OK", body = SwitchView, headers(("ETag" = String, description = "Tag of its settings, for `If-Match`"))), Failure)
 )]
-pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<SwitchName>) -> Reply<SwitchView> {
-    Ok(Json(control.switch(&name).await?))
+pub(super) async fn get(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<SwitchName>,
+) -> Result<Tagged<SwitchView>, Failure> {
+    tagged(&control, Subject::Switch(&name), control.switch(&name)).await
 }
 
 /// Change the settings of a switch
 #[utoipa::path(
     patch, path = "/v1/switches/{name}", tag = "switches", operation_id = "patch_switch",
-    params(("name" = SwitchName, Path, description = "Name of the switch")),
-    request_body = SwitchPatch, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
+    request_body(content((SwitchPatch = "application/merge-patch+json"), (SwitchPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn patch(
     State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
+    Edit(options): Edit,
     Body(patch): Body<SwitchPatch>,
 ) -> Reply<Changes> {
-    edit(async move { control.patch_switch(&name, patch).await }).await
+    edit(async move { control.patch_switch(&name, patch, options).await }).await
 }
 
 /// Remove a switch that has no ports
 #[utoipa::path(
     delete, path = "/v1/switches/{name}", tag = "switches", operation_id = "remove_switch",
-    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions),
+    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn remove(
     State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
-    Query(options): Query<ChangeOptions>,
+    Edit(options): Edit,
 ) -> Reply<Changes> {
     edit(async move { control.remove_switch(&name, options).await }).await
 }
@@ -84,30 +88,32 @@ pub(super) async fn fdb(State(control): State<Arc<Control>>, Path(name): Path<Sw
     Ok(Json(control.fdb(&name).await?))
 }
 
-/// Add a static FDB entry
+/// Put a station behind a port: a static FDB entry, part of the lab
 #[utoipa::path(
     put, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "add_fdb_entry",
-    params(("name" = SwitchName, Path, description = "Name of the switch")),
+    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
     request_body = FdbAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn fdb_add(
     State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
+    Edit(options): Edit,
     Body(entry): Body<FdbAdd>,
 ) -> Reply<Changes> {
-    edit(async move { control.fdb_add(&name, entry).await }).await
+    edit(async move { control.fdb_add(&name, entry, options).await }).await
 }
 
 /// Remove FDB entries: one address, what was learned from one port, or all that was learned
 #[utoipa::path(
     delete, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "remove_fdb_entries",
-    params(("name" = SwitchName, Path, description = "Name of the switch"), FdbSelect),
+    params(("name" = SwitchName, Path, description = "Name of the switch"), FdbSelect, ChangeOptions, Condition),
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn fdb_remove(
     State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
     Query(select): Query<FdbSelect>,
+    Edit(options): Edit,
 ) -> Reply<Changes> {
-    edit(async move { control.fdb_remove(&name, select).await }).await
+    edit(async move { control.fdb_remove(&name, select, options).await }).await
 }

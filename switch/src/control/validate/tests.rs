@@ -2,7 +2,8 @@
 
 use super::super::complete::{Interfaces, complete};
 use super::*;
-use vswitch_api::{Cable, CableEnd, ErrorCode, Route, Switch};
+use vswitch_api::policy::Trunk;
+use vswitch_api::{Cable, CableEnd, ErrorCode, Route, StaticStation, Switch};
 
 fn port(name: &str) -> Port {
     Port::new(name.parse().unwrap(), main_switch(), PortKind::Veth)
@@ -20,22 +21,40 @@ fn of_kind(name: &str, kind: PortKind) -> Port {
 }
 
 fn cable(a: &str, b: &str) -> Cable {
-    let end = |name: &str| CableEnd {
-        namespace: name.parse().unwrap(),
-        ifname: None,
-        mac: None,
-        addresses: vec![],
-    };
-    Cable { a: end(a), b: end(b) }
+    let end = |name: &str| CableEnd::new(name.parse().unwrap());
+    Cable {
+        a: end(a),
+        b: end(b),
+        mtu: None,
+    }
 }
 
 fn routed(address: &str, to: &str, via: &str) -> Port {
     Port {
-        routes: vec![Route {
-            to: to.parse().unwrap(),
-            via: Some(via.parse().unwrap()),
-        }],
+        routes: vec![Route::new(to.parse().unwrap(), Some(via.parse().unwrap()))],
         ..at("red", address)
+    }
+}
+
+fn vlan(id: u16) -> PortVlan {
+    PortVlan::Access(id.try_into().unwrap())
+}
+
+fn trunk(allowed: &str, native: Option<u16>) -> PortVlan {
+    PortVlan::Trunk(Trunk {
+        allowed: allowed.parse().unwrap(),
+        native: native.map(|id| id.try_into().unwrap()),
+        tag: Default::default(),
+    })
+}
+
+fn with_station(name: &str, octet: u8) -> Port {
+    Port {
+        stations: vec![StaticStation {
+            mac: Mac([2, 0, 0, 0, 1, octet]),
+            vlan: None,
+        }],
+        ..port(name)
     }
 }
 
@@ -239,11 +258,90 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
         ),
         (
             Lab {
-                cables: vec![cable("red", "blue"), cable("blue", "red")],
+                cables: vec![Cable {
+                    mtu: Some(67),
+                    ..cable("red", "blue")
+                }],
+                ..Lab::default()
+            },
+            ErrorCode::Invalid,
+            "MTU 67",
+        ),
+        (
+            Lab {
+                cables: vec![Cable {
+                    a: CableEnd {
+                        addresses: vec!["10.0.0.1/30".parse().unwrap()],
+                        routes: routed("10.0.0.1/24", "0.0.0.0/0", "10.0.1.1").routes,
+                        ..cable("red", "blue").a
+                    },
+                    ..cable("red", "blue")
+                }],
+                ..Lab::default()
+            },
+            ErrorCode::Invalid,
+            "10.0.0.0/30",
+        ),
+        (
+            Lab {
+                cables: vec![cable("red", "blue"), {
+                    let mut second = cable("blue", "red");
+                    second.a.ifname = Some("x0".parse().unwrap());
+                    second.b.ifname = Some("eth0".parse().unwrap());
+                    second.a.mac = mac;
+                    second.b.mac = mac;
+                    second
+                }],
                 ..Lab::default()
             },
             ErrorCode::Conflict,
-            "already",
+            "both ends",
+        ),
+        (
+            ports(vec![
+                Port {
+                    mac,
+                    vlan: trunk("10,20", None),
+                    ..port("red")
+                },
+                Port {
+                    mac,
+                    vlan: vlan(20),
+                    ..port("blue")
+                },
+            ]),
+            ErrorCode::Conflict,
+            "taken by port \"red\"",
+        ),
+        (
+            ports(vec![
+                Port {
+                    vlan: vlan(10),
+                    ..at("red", "10.0.0.1/24")
+                },
+                Port {
+                    vlan: trunk("20", Some(10)),
+                    ..at("blue", "10.0.0.1/24")
+                },
+            ]),
+            ErrorCode::Conflict,
+            "VLAN 10 of switch \"main\"",
+        ),
+        (
+            ports(vec![with_station("red", 1), with_station("blue", 1)]),
+            ErrorCode::Conflict,
+            "behind port \"red\"",
+        ),
+        (
+            ports(vec![Port {
+                routes: vec![Route {
+                    onlink: true,
+                    ..Route::new("10.0.0.0/8".parse().unwrap(), None)
+                }],
+                ..at("red", "10.0.0.1/24")
+            }]),
+            ErrorCode::Invalid,
+            "10.0.0.0/8",
         ),
     ];
     for (lab, code, part) in cases {
@@ -277,6 +375,79 @@ fn what_only_looks_like_a_conflict_passes() {
         ..Lab::default()
     };
     assert_eq!(check(lab), Ok(vec![]));
+}
+
+/// Addresses, gateways and stations were unique over a switch or the whole lab; they are within a VLAN of a switch, no further.
+#[test]
+fn each_vlan_of_each_switch_has_addresses_of_its_own() {
+    let mac = Some(Mac([2, 0, 0, 0, 0, 1]));
+    let gateway = |name: &str, vlan: PortVlan| Port {
+        mac,
+        vlan,
+        addresses: vec!["10.0.0.1/24".parse().unwrap(), "fe80::1/64".parse().unwrap()],
+        ..port(name)
+    };
+    let side = Port {
+        switch: "side".parse().unwrap(),
+        ..gateway("side", PortVlan::All)
+    };
+    let station = |name: &str, id: u16| Port {
+        vlan: vlan(id),
+        stations: vec![StaticStation {
+            mac: Mac([2, 0, 0, 0, 1, 1]),
+            vlan: Some(id.try_into().unwrap()),
+        }],
+        ..port(name)
+    };
+    let lab = Lab {
+        switches: vec![Switch::new("side".parse().unwrap())],
+        ports: vec![
+            gateway("ten", vlan(10)),
+            gateway("twenty", vlan(20)),
+            gateway("thirty", trunk("31-39", Some(30))),
+            side,
+            station("a", 10),
+            station("b", 20),
+        ],
+        ..Lab::default()
+    };
+    assert_eq!(check(lab), Ok(vec![]));
+}
+
+/// `add-port a20 --vlan 20 --addr 10.20.0.1/24` warned of another VLAN's subnet.
+#[test]
+fn the_warning_of_another_subnet_is_about_the_vlan() {
+    let in_vlan = |name: &str, address: &str, id: u16| Port {
+        vlan: vlan(id),
+        ..at(name, address)
+    };
+    let warnings = |second: Port| check(ports(vec![in_vlan("a10", "10.10.0.1/24", 10), second])).unwrap();
+    assert_eq!(warnings(in_vlan("a20", "10.20.0.1/24", 20)), [""; 0]);
+    let warned = warnings(in_vlan("b10", "10.20.0.1/24", 10));
+    assert!(warned[0].contains("VLAN 10 of switch \"main\""), "{warned:?}");
+}
+
+/// A typing error in a gateway is still refused, on the link is what is said to be or can't be elsewhere.
+#[test]
+fn a_gateway_outside_the_subnets_has_to_be_said_to_be_on_the_link() {
+    let onlink = |address: &str, routes: Vec<Route>| {
+        check(ports(vec![Port {
+            routes,
+            ..at("red", address)
+        }]))
+        .is_ok()
+    };
+    let default = Route::new("0.0.0.0/0".parse().unwrap(), Some("169.254.1.1".parse().unwrap()));
+    let said = Route {
+        onlink: true,
+        ..default
+    };
+    let to_it = Route::new("169.254.1.1/32".parse().unwrap(), None);
+    assert!(onlink("10.244.1.1/32", vec![default]));
+    assert!(!onlink("10.244.1.1/24", vec![default]));
+    assert!(onlink("10.244.1.1/24", vec![said]));
+    assert!(onlink("10.244.1.1/24", vec![to_it, default]));
+    assert!(onlink("10.244.1.1/24", vec![default, to_it]));
 }
 
 #[test]

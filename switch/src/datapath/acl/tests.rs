@@ -5,12 +5,12 @@ use super::*;
 
 /// Checks a frame as it would come in: with an empty virtio-net header.
 fn check(acl: &Acl, frame: &[u8], vlan: u16) -> Result<(), Refused> {
-    let wire = [&[0; crate::frame::VNET_HDR_LEN][..], frame].concat();
-    acl.check(frame, &wire, vlan)
+    let plain = crate::frame::VnetHeader::default();
+    acl.check(&Reading::of(frame), || crate::frame::wire_size(frame, &plain), vlan)
 }
 
 fn passes(acl: &Acl, frame: &[u8], vlan: u16) -> bool {
-    let passes = acl.permits(frame, vlan);
+    let passes = acl.would_check(&Reading::of(frame), vlan).is_ok();
     assert_eq!(check(acl, frame, vlan).is_ok(), passes);
     passes
 }
@@ -46,7 +46,8 @@ fn the_first_rule_that_decides_counts() {
     assert!(!passes(&acl, &tcp([10, 0, 0, 3], [10, 0, 0, 2], 9, 22), 0));
     assert!(passes(&acl, &tcp([10, 0, 0, 3], [10, 0, 0, 2], 9, 80), 0));
     assert!(!passes(&acl, &tcp([10, 9, 0, 3], [10, 0, 0, 2], 9, 80), 0));
-    assert!(acl.permits(&tcp([11, 0, 0, 3], [10, 0, 0, 2], 9, 80), 0));
+    let other = tcp([11, 0, 0, 3], [10, 0, 0, 2], 9, 80);
+    assert_eq!(acl.would_check(&Reading::of(&other), 0), Ok(()));
     assert_eq!(acl.hits(), [4, 1, 1, 2, 1]);
 }
 
@@ -78,6 +79,97 @@ fn flags_types_tags_and_fragments() {
     ));
 }
 
+/// The frame in fragments of IPv4: the payload up to `first` bytes, and the rest.
+fn fragments(frame: &[u8], first: usize) -> [Vec<u8>; 2] {
+    let part = |from: usize, to: usize, more: u8| {
+        let mut part = [&frame[..34], &frame[34 + from..34 + to]].concat();
+        part[16..18].copy_from_slice(&(20 + (to - from) as u16).to_be_bytes());
+        part[20..22].copy_from_slice(&[more, (from / 8) as u8]);
+        part
+    };
+    [part(0, first, 0x20), part(first, frame.len() - 34, 0)]
+}
+
+/// Guards E3: fragments made so that a list does not see the TCP header (RFC 1858, 3128).
+#[test]
+fn a_header_in_pieces_does_not_pass_a_list_that_looks_at_it() {
+    let whole = tcp([10, 0, 0, 1], [10, 0, 0, 2], 1, 22);
+    let ports = list(&["deny tcp to any port 23"]);
+    let flags = list(&["deny tcp flags fin"]);
+    for acl in [&ports, &flags] {
+        assert_eq!(check(acl, &whole, 0), Ok(()));
+        let [first, later] = fragments(&whole, 8);
+        assert_eq!(check(acl, &first, 0), Err(Refused::TinyFragment));
+        assert_eq!(check(acl, &later, 0), Err(Refused::TinyFragment));
+        let [first, later] = fragments(&whole, 16);
+        assert_eq!(check(acl, &first, 0), Err(Refused::TinyFragment));
+        assert_eq!(check(acl, &later, 0), Ok(()), "nothing of it is looked at");
+        // Padding is no part of the header.
+        let padded = [&first[..], &[0xff; 40]].concat();
+        assert_eq!(check(acl, &padded, 0), Err(Refused::TinyFragment));
+    }
+    // A list that does not look there lets them pass.
+    for part in fragments(&whole, 8) {
+        assert_eq!(check(&list(&["deny to 10.0.0.9"]), &part, 0), Ok(()));
+    }
+}
+
+/// Guards E1: what a list can't read it does not let through.
+#[test]
+fn what_can_not_be_read_passes_no_list_that_looks_there() {
+    let frame = tcp([10, 0, 0, 1], [10, 0, 0, 2], 1, 22);
+    let tagged = |tags: usize| [&frame[..12], &[0x81, 0, 0, 0].repeat(tags), &frame[12..]].concat();
+    let link = list(&["deny from 02:00:00:00:00:07"]);
+    let network = list(&["deny tcp to 10.0.0.2"]);
+    let transport = list(&["deny tcp to any port 22"]);
+    for tags in 0..=16 {
+        assert_eq!(check(&link, &tagged(tags), 0), Ok(()));
+        assert_eq!(check(&network, &tagged(tags), 0), Err(Refused::Denied), "{tags}");
+        assert_eq!(check(&transport, &tagged(tags), 0), Err(Refused::Denied), "{tags}");
+    }
+    for acl in [&link, &network, &transport] {
+        assert_eq!(check(acl, &tagged(17), 0), Err(Refused::Unreadable));
+        assert_eq!(check(acl, &tagged(4)[..24], 0), Err(Refused::Unreadable));
+    }
+    let mut broken = frame.clone();
+    broken.pop();
+    assert_eq!(check(&link, &broken, 0), Ok(()));
+    assert_eq!(check(&network, &broken, 0), Err(Refused::Unreadable));
+    // A list that only counts keeps nothing out.
+    assert_eq!(check(&list(&["count tcp"]), &tagged(17), 0), Ok(()));
+}
+
+/// Guards D11: later fragments have no ports, and a word of their own.
+#[test]
+fn later_fragments_are_matched_by_rules_without_ports_and_by_their_word() {
+    let mut whole = Vec::new();
+    PacketBuilder::ethernet2(A, B)
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(9, 5000)
+        .write(&mut whole, &[7; 64])
+        .unwrap();
+    let [first, later] = fragments(&whole, 32);
+    for (rules, expected) in [
+        (&["permit udp to any port 5000", "deny udp"][..], (true, false)),
+        (
+            &["permit udp to any port 5000", "permit udp fragment", "deny udp"],
+            (true, true),
+        ),
+        (&["deny fragment"], (true, false)),
+        (&["deny tcp fragment"], (true, true)),
+        (&["deny udp to any port 5000"], (false, true)),
+        (&["deny udp from 10.0.0.1 fragment"], (true, false)),
+    ] {
+        let acl = list(rules);
+        assert_eq!(
+            (passes(&acl, &first, 0), passes(&acl, &later, 0)),
+            expected,
+            "{rules:?}"
+        );
+    }
+    assert!(passes(&list(&["deny fragment"]), &whole, 0));
+}
+
 #[test]
 fn a_thousand_rules_of_one_shape_are_one_table() {
     let rules: Vec<AclRule> = (0..1000)
@@ -94,7 +186,7 @@ fn a_thousand_rules_of_one_shape_are_one_table() {
 }
 
 fn naive(rules: &[AclRule], frame: &[u8], vlan: u16) -> bool {
-    let (fields, transport) = Fields::of(frame, vlan).unwrap();
+    let (fields, transport) = Fields::of(&Reading::of(frame), vlan).unwrap();
     let decided = rules.iter().find(|rule| {
         rule.action.decides() && Shape::of(rule).key(&fields) == key_of(rule) && matches_rest(rule, &fields, &transport)
     });

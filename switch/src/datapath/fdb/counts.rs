@@ -5,25 +5,32 @@ use crate::datapath::PortId;
 /// Number of entries by port and by VLAN.
 #[derive(Default)]
 pub(super) struct Counts {
+    /// By port, of all kinds.
     pub ports: Vec<u32>,
+    /// By port, without those that were set by hand: what a limit is held against.
+    learned: Vec<u32>,
+    /// By VLAN, likewise.
     vlans: Vec<u32>,
 }
 
 impl Counts {
-    pub fn port(&self, port: PortId) -> u32 {
-        self.ports.get(port.index()).copied().unwrap_or(0)
+    /// Entries that were learned at a port.
+    pub fn learned_at(&self, port: PortId) -> u32 {
+        self.learned.get(port.index()).copied().unwrap_or(0)
     }
 
-    pub fn vlan(&self, vlan: u16) -> u32 {
+    /// Entries that were learned in a VLAN.
+    pub fn learned_in(&self, vlan: u16) -> u32 {
         self.vlans.get(usize::from(vlan)).copied().unwrap_or(0)
     }
 
-    pub fn add_port(&mut self, port: PortId, n: i32) {
+    /// Counts `n` entries more, or fewer, of a port in a VLAN.
+    pub fn add(&mut self, port: PortId, vlan: u16, by_hand: bool, n: i32) {
         add(&mut self.ports, port.index(), n);
-    }
-
-    pub fn add_vlan(&mut self, vlan: u16, n: i32) {
-        add(&mut self.vlans, vlan.into(), n);
+        if !by_hand {
+            add(&mut self.learned, port.index(), n);
+            add(&mut self.vlans, vlan.into(), n);
+        }
     }
 }
 

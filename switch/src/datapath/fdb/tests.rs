@@ -103,6 +103,27 @@ fn only_learned_entries_age() {
     assert_eq!(fdb.age(9, 300), 0, "a clock behind the entry's is no great age");
 }
 
+/// Guards F5: a limit is held against what was learned, not against what was set by hand.
+#[test]
+fn a_limit_does_not_count_what_was_set_by_hand() {
+    let fdb = Fdb::new(100);
+    let rule = LearnRule {
+        port_limit: 1,
+        vlan_limit: 1,
+        ..LearnRule::PLAIN
+    };
+    fdb.add_static(key(1), P1).unwrap();
+    fdb.add_static(key(2), P1).unwrap();
+    assert_eq!(fdb.learn(key(3), P1, 0, rule), Learned::New);
+    assert_eq!(fdb.learn(key(4), P1, 0, rule), Learned::Limited);
+    // What becomes static makes room, and what it was before does not count any more.
+    fdb.add_static(key(3), P1).unwrap();
+    assert_eq!(fdb.learn(key(4), P1, 0, rule), Learned::New);
+    assert!(fdb.remove(key(4)) && fdb.remove(key(1)));
+    assert_eq!(fdb.learn(key(5), P1, 0, rule), Learned::New);
+    assert_eq!(fdb.counts()[P1.index()], 3);
+}
+
 #[test]
 fn a_static_entry_does_not_move() {
     let fdb = Fdb::new(16);

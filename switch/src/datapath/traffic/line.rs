@@ -11,7 +11,7 @@ use super::classes::{Classes, Waiting, class_of};
 use super::lock;
 use super::meter::Meter;
 use super::schedule::Held;
-use crate::datapath::PortId;
+use crate::datapath::PortRef;
 use crate::datapath::counters::{DropReason, WorkerCounters};
 use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete, wire_size};
 
@@ -28,7 +28,7 @@ pub enum Direction {
 #[derive(Debug)]
 pub struct Line {
     /// The port that it leads from or to.
-    pub port: PortId,
+    pub port: PortRef,
     /// Which way.
     pub direction: Direction,
     /// The worker that holds its frames: one for all, so that they stay in order.
@@ -97,7 +97,7 @@ impl Default for Loader {
 impl Line {
     /// A wire without frames on it.
     pub fn new(
-        port: PortId,
+        port: PortRef,
         direction: Direction,
         owner: usize,
         counters: Arc<[WorkerCounters]>,

@@ -25,10 +25,10 @@ use nix::time::{ClockId, clock_gettime};
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 
-use super::PortId;
+use super::PortRef;
 use super::counters::{DropReason, WorkerCounters};
 use super::handle::Datapath;
-use crate::frame::{VNET_HDR_LEN, VnetHeader, WireSize, wire_size};
+use crate::frame::{Checked, VNET_HDR_LEN, VnetHeader, WireSize};
 use crate::port::Batch;
 pub(super) use limiter::Limiter;
 use limiter::Storm;
@@ -119,14 +119,16 @@ impl Traffic {
 impl Datapath {
     /// Sets what a port does to its traffic. What stays as it is goes on undisturbed; frames on a wire that is impaired no
     /// more are dropped.
-    pub fn set_traffic(&self, id: PortId, setup: &TrafficSetup) {
+    pub fn set_traffic(&self, port: PortRef, setup: &TrafficSetup) {
         let plain = *setup == TrafficSetup::default();
-        if plain && self.snapshot().port(id).is_none_or(|port| port.traffic.is_none()) {
+        if plain && self.snapshot().find(port).is_none_or(|port| port.traffic.is_none()) {
             return;
         }
         let workers = self.workers();
         self.edit(|snapshot| {
-            let Some(port) = snapshot.port(id).cloned() else { return };
+            let Some(port) = snapshot.find(port).cloned() else {
+                return;
+            };
             let old = port.traffic.as_deref().cloned().unwrap_or_default();
             let line = |direction, old: &Option<Arc<Line>>, settings: &Option<Impairment>| match (old, settings) {
                 (Some(line), Some(settings)) => {
@@ -138,8 +140,14 @@ impl Datapath {
                     None
                 }
                 (None, settings) => settings.as_ref().map(|settings| {
-                    let owner = id.index() % workers;
-                    Arc::new(Line::new(id, direction, owner, port.counters.clone(), settings))
+                    let owner = port.id.index() % workers;
+                    Arc::new(Line::new(
+                        port.port_ref(),
+                        direction,
+                        owner,
+                        port.counters.clone(),
+                        settings,
+                    ))
                 }),
             };
             let traffic = Traffic {
@@ -155,7 +163,7 @@ impl Datapath {
                 }),
             };
             let traffic = (!traffic.is_none()).then(|| Arc::new(traffic));
-            snapshot.change_port(id, |port| port.traffic = traffic);
+            snapshot.change_port(port.port_ref(), |port| port.traffic = traffic);
         });
     }
 }
@@ -173,14 +181,11 @@ pub fn nanoseconds() -> u64 {
 
 /// The virtio-net header of a frame that was not checked yet; none if it can't be used.
 fn checked_header(wire: &[u8]) -> Option<VnetHeader> {
-    let (place, frame) = wire.split_first_chunk::<VNET_HDR_LEN>()?;
-    let header = VnetHeader::parse(place).ok()?;
-    header.check(frame.len()).ok()?;
-    Some(header)
+    Some(*Checked::new(wire).ok()?.header())
 }
 
 /// What a frame takes on the wire; one that the ingress check will refuse counts as it is.
 pub(super) fn size_on_the_wire(wire: &[u8]) -> WireSize {
-    let frame = wire.get(VNET_HDR_LEN..).unwrap_or_default();
-    wire_size(frame, &checked_header(wire).unwrap_or_default())
+    let whole = wire.len().saturating_sub(VNET_HDR_LEN);
+    Checked::new(wire).map_or(WireSize::of_one(whole), |frame| frame.wire_size())
 }

@@ -187,8 +187,8 @@ mod tests {
 
     use super::super::line::Direction;
     use super::*;
-    use crate::datapath::PortId;
     use crate::datapath::counters::WorkerCounters;
+    use crate::datapath::{PortId, PortRef};
 
     fn line() -> Arc<Line> {
         let settings = Impairment {
@@ -196,7 +196,11 @@ mod tests {
             ..Impairment::default()
         };
         let counters: Arc<[WorkerCounters]> = [WorkerCounters::default()].into();
-        Arc::new(Line::new(PortId(0), Direction::Out, 0, counters, &settings))
+        let port = PortRef {
+            id: PortId(0),
+            serial: 1,
+        };
+        Arc::new(Line::new(port, Direction::Out, 0, counters, &settings))
     }
 
     fn frame(line: &Arc<Line>, mark: u8) -> Held {

@@ -187,7 +187,7 @@ fn headers_that_contradict_each_other_are_refused() {
                 ..header
             }
         ),
-        SegmentError::Mismatch
+        VnetError::Protocol.into()
     );
     assert_eq!(
         refused(
@@ -198,7 +198,7 @@ fn headers_that_contradict_each_other_are_refused() {
                 ..header
             }
         ),
-        SegmentError::Mismatch
+        VnetError::Checksum { start: 34, offset: 6 }.into()
     );
     assert_eq!(
         refused(
@@ -208,35 +208,51 @@ fn headers_that_contradict_each_other_are_refused() {
                 ..header
             }
         ),
-        SegmentError::Mismatch
+        VnetError::Checksum { start: 38, offset: 16 }.into()
     );
     assert_eq!(
         refused(&frame, VnetHeader { gso_size: 0, ..header }),
-        VnetError::GsoSize.into()
+        VnetError::GsoSize(0).into()
     );
-    assert_eq!(
-        refused(&frame[..frame.len() - 1], header),
-        LayerError::Length("IP").into()
-    );
+    // Headers that contradict themselves have no place for a partial checksum.
+    let misplaced = SegmentError::from(VnetError::Checksum { start: 34, offset: 16 });
+    assert_eq!(refused(&frame[..frame.len() - 1], header), misplaced);
     let with = |at: usize, value: u8| {
         let mut frame = frame.clone();
         frame[at] = value;
         refused(&frame, header)
     };
-    assert_eq!(with(12, 0x86), LayerError::NotIp(0x8600).into());
-    assert_eq!(with(14, 0x65), LayerError::NotIp(0x0800).into());
-    assert_eq!(with(14, 0x44), LayerError::Length("IPv4").into());
-    assert_eq!(with(14 + 6, 0x20), LayerError::Fragment.into());
-    assert_eq!(with(14 + 9, 132), LayerError::Protocol(132).into());
-    assert_eq!(with(14 + 20 + 12, 0x40), LayerError::Length("TCP").into());
+    assert_eq!(with(14, 0x65), misplaced);
+    assert_eq!(with(14, 0x44), misplaced);
+    assert_eq!(with(14 + 6, 0x20), misplaced);
+    assert_eq!(with(14 + 9, 132), misplaced);
     // A datagram that ends within its IPv4 or TCP header.
-    assert_eq!(with(14 + 2, 0), LayerError::Length("transport").into());
+    assert_eq!(with(14 + 2, 0), misplaced);
     let mut short = frame.clone();
     short[14 + 2..14 + 4].copy_from_slice(&[0, 19]);
-    assert_eq!(refused(&short, header), LayerError::Length("TCP").into());
+    assert_eq!(refused(&short, header), misplaced);
+    assert_eq!(with(14 + 20 + 12, 0x40), LayerError::Length("TCP").into());
     let (mut frame, header) = shape(Gso::UdpL4, false, 100, 250).build();
     frame[14 + 20 + 5] += 1;
     assert_eq!(refused(&frame, header), LayerError::Length("UDP").into());
+}
+
+#[test]
+fn what_has_no_checksum_to_finish_is_refused_by_its_layers() {
+    let refused = |frame: &[u8]| Layers::find(frame).unwrap_err();
+    let (frame, _) = shape(Gso::TcpV4, false, 100, 250).build();
+    assert_eq!(refused(&frame[..frame.len() - 1]), LayerError::Length("IPv4"));
+    let with = |at: usize, value: u8| {
+        let mut frame = frame.clone();
+        frame[at] = value;
+        refused(&frame)
+    };
+    assert_eq!(with(12, 0x86), LayerError::NotIp(0x8600));
+    assert_eq!(with(14, 0x65), LayerError::Length("IPv4"));
+    assert_eq!(with(14 + 6, 0x20), LayerError::Fragment);
+    assert_eq!(with(14 + 9, 132), LayerError::Protocol(132));
+    assert_eq!(with(14 + 20 + 12, 0x40), LayerError::Length("TCP"));
+    assert_eq!(with(14 + 2, 0), LayerError::Length("transport"));
 }
 
 #[test]
@@ -273,7 +289,7 @@ fn any_shape() -> impl Strategy<Value = Shape> {
         Just((Gso::UdpL4, true))
     ];
     let payload = prop::collection::vec(any::<u8>(), 0..6000);
-    (kind, 0..3u8, any::<bool>(), 1..2000u16, payload).prop_map(|((gso, ipv6), tags, options, gso_size, payload)| {
+    (kind, 0..3u8, any::<bool>(), 8..2000u16, payload).prop_map(|((gso, ipv6), tags, options, gso_size, payload)| {
         Shape {
             gso,
             ipv6,
@@ -289,7 +305,7 @@ proptest! {
     #[test]
     fn segments_are_right_and_add_up_to_the_frame(shape in any_shape()) {
         let (frame, header) = shape.build();
-        prop_assert_eq!(header.check(frame.len()), Ok(()));
+        prop_assert_eq!(header.check(&frame), Ok(()));
         let headers = frame.len() - shape.payload.len();
         let segments = segment_all(&frame, &header).unwrap();
         let mut payload = Vec::new();

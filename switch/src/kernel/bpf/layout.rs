@@ -2,6 +2,8 @@
 
 use aya::Pod;
 
+use super::rules::Rules;
+
 /// Ports that can be in the maps: MAX_SLOTS of the source.
 pub const MAX_SLOTS: u16 = 4096;
 /// Most ports of a switch whose floods the programs send: MAX_FLOOD of the source.
@@ -60,16 +62,14 @@ pub struct PortRecord {
     pub shadow: u32,
     /// Address of the interface inside.
     pub mac: [u8; 6],
-    /// [`DIRECT`] and those below it.
-    pub flags: u16,
-    /// Native VLAN: 0 is that of frames in none; [`NO_NATIVE`]: there is none.
-    pub vlan: u16,
     /// Always 0.
-    pub unused: [u16; 3],
+    pub unused: u16,
+    /// What the programs do with its frames. In one word, which they read at once.
+    pub rules: Rules,
+    /// Always 0.
+    pub unused2: u32,
 }
 
-/// Frames from and to the port may be forwarded in the kernel.
-pub const DIRECT: u16 = 1;
 /// The switch does not tell VLANs apart: tags are payload. All of the following is about those that do.
 pub const PAYLOAD_TAGS: u16 = 2;
 /// Frames without a tag may come in, and those whose tag tells the priority only.
@@ -80,6 +80,8 @@ pub const ACCEPT_TAGGED: u16 = 8;
 pub const TRUNK: u16 = 16;
 /// In all VLANs; else in those that [`Bpf::set_members`] says.
 pub const EVERY_VLAN: u16 = 32;
+/// What goes to the station takes the way by which a program of XDP at its interface sees it.
+pub const LONG_WAY: u16 = 64;
 /// The port has no native VLAN: NO_VLAN of the source.
 pub const NO_NATIVE: u16 = 0xffff;
 

@@ -71,10 +71,7 @@ fn routes_come_and_go() {
             ("::/0", Some("fd00::ff")),
             ("fd01::/64", None),
         ] {
-            let route = Route {
-                to: to.parse().unwrap(),
-                via: via.map(|via| via.parse().unwrap()),
-            };
+            let route = Route::new(to.parse().unwrap(), via.map(|via| via.parse().unwrap()));
             let entry = KernelRoute {
                 to: route.to,
                 via: route.via,
@@ -96,16 +93,19 @@ fn routes_come_and_go() {
         };
         assert!(red.netlink.routes().await.unwrap().contains(&connected));
 
-        let off_link = Route {
-            to: "0.0.0.0/0".parse().unwrap(),
-            via: Some("172.16.0.1".parse().unwrap()),
-        };
-        let error = red.netlink.add_route(red.index, &off_link).await.unwrap_err();
-        assert_eq!(error.errno(), Some(Errno::ENETUNREACH), "{error}");
-        let mixed = Route {
-            to: "::/0".parse().unwrap(),
-            via: Some("192.168.15.254".parse().unwrap()),
-        };
+        for (to, via) in [("0.0.0.0/0", "172.16.0.1"), ("::/0", "fd77::1")] {
+            let off_link = Route::new(to.parse().unwrap(), Some(via.parse().unwrap()));
+            let error = red.netlink.add_route(red.index, &off_link).await.unwrap_err();
+            let unreachable = [Errno::ENETUNREACH, Errno::EHOSTUNREACH].map(Some);
+            assert!(unreachable.contains(&error.errno()), "{error}");
+            let said = Route {
+                onlink: true,
+                ..off_link
+            };
+            red.netlink.add_route(red.index, &said).await.unwrap();
+            red.netlink.del_route(red.index, &said).await.unwrap();
+        }
+        let mixed = Route::new("::/0".parse().unwrap(), Some("192.168.15.254".parse().unwrap()));
         assert!(red.netlink.add_route(red.index, &mixed).await.is_err());
     });
 }

@@ -110,3 +110,25 @@ fn a_closed_connection_does_not_keep_a_namespace() {
         assert_ne!(NetNs::current().unwrap().id(), own.netns.id());
     });
 }
+
+/// Each namespace counts its interfaces by itself, so the first pair between two of them would have the same index twice: its
+/// carrier would come up to a second late (faults, C).
+#[test]
+fn the_two_ends_of_a_pair_never_have_the_same_index() {
+    sandboxed(async || {
+        let (red, blue) = (namespace("red").await, namespace("blue").await);
+        let (near, far) = (red.netlink().await.unwrap(), blue.netlink().await.unwrap());
+        for n in 0..4 {
+            let (here, there) = (format!("here{n}"), format!("there{n}"));
+            let peer = VethPeer {
+                netns: &blue,
+                name: &there,
+                mac: MAC,
+            };
+            near.add_veth(&here, 1500, peer).await.unwrap();
+            let ends = [link(&near, &here).await, link(&far, &there).await];
+            assert_ne!(ends[0].index, ends[1].index, "{n}");
+            assert_eq!(ends[0].peer_index, Some(ends[1].index));
+        }
+    });
+}

@@ -22,7 +22,7 @@ use super::{Link, NamedNamespaces, NetNs, Netlink, VethPeer};
 const MAC: Mac = Mac([2, 0x76, 0x73, 0, 0, 1]);
 
 /// Runs a test in a network and mount namespace of its own with an empty /run.
-fn sandboxed<T>(test: impl AsyncFnOnce() -> T) -> T {
+pub(crate) fn sandboxed<T>(test: impl AsyncFnOnce() -> T) -> T {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("this test needs root to make namespaces");
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
@@ -37,7 +37,10 @@ fn sandboxed<T>(test: impl AsyncFnOnce() -> T) -> T {
 }
 
 async fn namespace(name: &str) -> NetNs {
-    NamedNamespaces::default().create(&name.parse().unwrap()).await.unwrap()
+    let name = name.parse().unwrap();
+    let netns = NetNs::make(&name).await.unwrap();
+    NamedNamespaces::default().add(&name, &netns).await.unwrap();
+    netns
 }
 
 async fn link(netlink: &Netlink, name: &str) -> Link {

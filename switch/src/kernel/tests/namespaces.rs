@@ -1,14 +1,14 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use futures::StreamExt;
-use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::{namespace, sandboxed};
-use crate::kernel::{NamedNamespaces, NetNs, NsEvent, hold_own};
+use crate::kernel::{NamedNamespaces, NetNs, NetNsId, NsEvent, hold_own};
 
 #[test]
 fn a_created_namespace_is_as_ip_netns_makes_it() {
@@ -18,7 +18,7 @@ fn a_created_namespace_is_as_ip_netns_makes_it() {
         let red = namespace("red").await;
         assert_ne!(red.id(), NetNs::current().unwrap().id());
         assert_eq!(red.id(), red.run(|| NetNs::current().unwrap().id()).await.unwrap());
-        assert_eq!(names.open(&"red".parse().unwrap()).unwrap().unwrap().id(), red.id());
+        assert_eq!(id_of(&names, "red"), Some(red.id()));
         assert_eq!(names.list(), ["red"]);
 
         let links = red.netlink().await.unwrap().links().await.unwrap();
@@ -40,16 +40,53 @@ fn a_namespace_can_be_deleted_twice_but_not_created_twice() {
         let names = NamedNamespaces::default();
         let name = "red".parse().unwrap();
         let red = namespace("red").await;
-        let error = names.create(&name).await.unwrap_err();
+        let other = NetNs::make(&name).await.unwrap();
+        let error = names.add(&name, &other).await.unwrap_err();
         assert!(error.is_exists(), "{error}");
         assert!(error.to_string().starts_with("create namespace red: "), "{error}");
-        assert_eq!(names.open(&name).unwrap().unwrap().id(), red.id());
+        assert_eq!(id_of(&names, "red"), Some(red.id()));
 
         names.delete(&name).unwrap();
-        assert!(names.open(&name).unwrap().is_none());
+        assert!(names.open(&name).is_gone());
         assert!(!names.path(&name).exists());
         names.delete(&name).unwrap();
-        names.create(&name).await.unwrap();
+        names.add(&name, &other).await.unwrap();
+        assert_eq!(id_of(&names, "red"), Some(other.id()));
+    });
+}
+
+/// Between the look at a namespace and its removal somebody may put another in its place (review B10).
+#[test]
+fn a_namespace_that_took_the_name_of_one_that_is_to_go_stays() {
+    sandboxed(async || {
+        let names = NamedNamespaces::default();
+        let name = "red".parse().unwrap();
+        let looked_at = namespace("red").await;
+        names.delete(&name).unwrap();
+        let other = namespace("red").await;
+        names.delete_this(&name, &looked_at).unwrap();
+        assert_eq!(names.open(&name).known().unwrap().unwrap().id(), other.id());
+        // The same where the other was only put on top.
+        let below = names.open(&name).known().unwrap().unwrap();
+        let blue = namespace("blue").await;
+        let path = names.path(&name);
+        mount(
+            Some(&names.path(&"blue".parse().unwrap())),
+            &path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .unwrap();
+        names.delete_this(&name, &below).unwrap();
+        assert_eq!(names.open(&name).known().unwrap().unwrap().id(), blue.id());
+        // And the very ones go, the last with the file.
+        let top = names.open(&name).known().unwrap().unwrap();
+        names.delete_this(&name, &top).unwrap();
+        assert_eq!(names.open(&name).known().unwrap().unwrap().id(), other.id());
+        names.delete_this(&name, &other).unwrap();
+        assert!(!path.exists());
+        assert!(names.open(&"blue".parse().unwrap()).is_here());
     });
 }
 
@@ -61,19 +98,42 @@ fn what_is_no_network_namespace_is_refused() {
         fs::write("/run/netns/file", "").unwrap();
         mkfifo("/run/netns/fifo", Mode::S_IRUSR).unwrap();
         for path in ["/run/netns/file", "/run/netns/fifo", "/proc/thread-self/ns/mnt"] {
-            assert_eq!(
-                NetNs::open(Path::new(path)).unwrap_err().errno(),
-                Some(Errno::EINVAL),
-                "{path}"
-            );
+            assert!(NetNs::open(Path::new(path)).is_gone(), "{path}");
         }
         assert_eq!(names.list(), ["red"]);
-        assert!(names.create(&"file".parse().unwrap()).await.unwrap_err().is_exists());
+        let (name, other) = (
+            "file".parse().unwrap(),
+            NetNs::make(&"other".parse().unwrap()).await.unwrap(),
+        );
+        assert!(names.add(&name, &other).await.unwrap_err().is_exists());
         assert!(
             Path::new("/run/netns/file").exists(),
             "a file of somebody else must stay"
         );
     });
+}
+
+#[test]
+fn only_a_name_that_stands_for_nothing_is_made_free() {
+    sandboxed(async || {
+        let names = NamedNamespaces::default();
+        namespace("red").await;
+        fs::write("/run/netns/empty", "").unwrap();
+        fs::write("/run/netns/full", "theirs").unwrap();
+        symlink("/run/netns/full", "/run/netns/link").unwrap();
+        for name in ["empty", "full", "link", "none"] {
+            names.remove_unbound(&name.parse().unwrap()).unwrap();
+        }
+        let _ = names.remove_unbound(&"red".parse().unwrap());
+        assert!(!Path::new("/run/netns/empty").exists());
+        assert_eq!(fs::read_to_string("/run/netns/link").unwrap(), "theirs");
+        assert_eq!(names.list(), ["red"]);
+    });
+}
+
+fn id_of(names: &NamedNamespaces, name: &str) -> Option<NetNsId> {
+    let found = names.open(&name.parse().unwrap()).known().unwrap();
+    found.map(|netns| netns.id())
 }
 
 #[test]
@@ -86,7 +146,7 @@ fn changes_of_the_names_are_reported_once_they_are_true() {
 
         let first = namespace("red").await;
         assert_eq!(events.next().await.unwrap(), NsEvent::Added("red".into()));
-        assert_eq!(names.open(&red).unwrap().unwrap().id(), first.id());
+        assert_eq!(id_of(&names, "red"), Some(first.id()));
 
         names.delete(&red).unwrap();
         assert_eq!(events.next().await.unwrap(), NsEvent::Removed("red".into()));
@@ -140,7 +200,7 @@ fn the_own_namespace_outlives_its_handles_and_is_adopted() {
         let (new, reason) = hold_own(path).await.unwrap();
         assert_eq!(reason, None);
         assert_ne!(new.id(), id);
-        assert_eq!(NetNs::open(path).unwrap().id(), new.id());
+        assert_eq!(NetNs::open(path).known().unwrap().unwrap().id(), new.id());
     });
 }
 
@@ -159,10 +219,10 @@ fn what_is_not_permitted_is_said_with_the_step() {
     sandboxed(async || {
         let red = namespace("red").await;
         drop_capabilities();
-        let error = NamedNamespaces::default()
-            .create(&"blue".parse().unwrap())
-            .await
-            .unwrap_err();
+        let blue = "blue".parse().unwrap();
+        let error = NamedNamespaces::default().add(&blue, &red).await.unwrap_err();
+        assert!(error.is_denied(), "{error}");
+        let error = NetNs::make(&blue).await.unwrap_err();
         assert!(error.is_denied(), "{error}");
         assert!(error.to_string().starts_with("create namespace blue: "), "{error}");
         assert!(!Path::new("/run/netns/blue").exists());

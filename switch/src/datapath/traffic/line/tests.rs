@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use vswitch_api::Share;
 
 use super::*;
+use crate::datapath::PortId;
 
 /// Virtio-net header and frame of a partial UDP GSO frame of ten datagrams of 1000 bytes.
 fn gso() -> Vec<u8> {
@@ -38,7 +39,11 @@ fn plain(len: usize, mark: u8) -> Vec<u8> {
 
 fn line(direction: Direction, settings: Impairment) -> Arc<Line> {
     let counters: Arc<[WorkerCounters]> = [WorkerCounters::default()].into();
-    Arc::new(Line::new(PortId(0), direction, 0, counters, &settings))
+    let port = PortRef {
+        id: PortId(0),
+        serial: 1,
+    };
+    Arc::new(Line::new(port, direction, 0, counters, &settings))
 }
 
 fn load(line: &Arc<Line>, now: u64, frames: &[Vec<u8>]) -> Vec<(u64, Held)> {

@@ -1,0 +1,83 @@
+//! What options say, as merge patches: the daemon makes them part of what is there, so that commands at the same time don't undo
+//! each other.
+
+use serde::Serialize;
+use serde_json::Value;
+use vswitch_api::patch::{MergePatch, in_place};
+use vswitch_api::policy::{BeyondLimit, PortVlan};
+
+use crate::cli::parse::Switched;
+use crate::cli::policy::{Beyond, FloodClass, Pinned, PolicyArgs};
+
+/// Something of the API as a part of a patch.
+pub fn value(part: impl Serialize) -> Value {
+    serde_json::to_value(part).unwrap_or_default()
+}
+
+/// What is said of what a port lets in and out.
+pub fn policy(args: &PolicyArgs) -> MergePatch {
+    let mut patch = MergePatch::default();
+    let mut say = |outer: &str, name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            patch = std::mem::take(&mut patch).with_inner(outer, name, value);
+        }
+    };
+    let on = |switched: Option<Switched>| switched.map(|switched| Value::from(switched == Switched::On));
+    say("learning", "enabled", on(args.learning));
+    say("learning", "sticky", on(args.sticky));
+    say("learning", "locked", on(args.locked));
+    let limit = args
+        .mac_limit
+        .map(|limit| value(Some(limit).filter(|limit| *limit > 0)));
+    say("learning", "limit", limit);
+    let beyond = args.beyond_limit.map(|beyond| match beyond {
+        Beyond::Flood => BeyondLimit::Flood,
+        Beyond::Drop => BeyondLimit::Drop,
+        Beyond::Shut => BeyondLimit::Shut,
+    });
+    say("learning", "beyond", beyond.map(value));
+    if let Some(classes) = &args.flood {
+        let all = classes.contains(&FloodClass::All);
+        for (name, class) in [
+            ("unknown_unicast", FloodClass::UnknownUnicast),
+            ("multicast", FloodClass::Multicast),
+            ("broadcast", FloodClass::Broadcast),
+        ] {
+            say("flooding", name, Some((all || classes.contains(&class)).into()));
+        }
+    }
+    say("flooding", "hairpin", on(args.hairpin));
+    say("pin", "mac", args.pin_mac.as_ref().map(pinned));
+    let ips = args.pin_ip.clone().map(|pinned| match pinned {
+        Pinned::These(list) => Pinned::These(list.into_iter().map(ipnet::IpNet::from).collect()),
+        Pinned::Any => Pinned::Any,
+        Pinned::Own => Pinned::Own,
+    });
+    say("pin", "ip", ips.as_ref().map(pinned));
+    for (name, value) in [
+        ("vlan", args.port_vlan().as_ref().map(vlan)),
+        ("accept", args.accept_frames().map(value)),
+        ("isolation", args.isolation.map(value)),
+    ] {
+        if let Some(value) = value {
+            patch = patch.with(name, value);
+        }
+    }
+    patch
+}
+
+fn pinned<T: Serialize>(pinned: &Pinned<T>) -> Value {
+    match pinned {
+        Pinned::Any => Value::Null,
+        Pinned::Own => "own".into(),
+        Pinned::These(list) => value(list),
+    }
+}
+
+/// The setting as a whole: a trunk without a native VLAN has none, whatever was there.
+fn vlan(vlan: &PortVlan) -> Value {
+    match vlan {
+        PortVlan::Trunk(trunk) => serde_json::json!({ "trunk": in_place(trunk) }),
+        vlan => value(vlan),
+    }
+}

@@ -1,0 +1,301 @@
+//! JSON merge patches (RFC 7396): what they name is changed, `null` takes away, all else stays.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::lab::{Port, Switch};
+use crate::strict;
+
+/// What stands for a change of something: an object with only what is to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MergePatch(Map<String, Value>);
+
+impl MergePatch {
+    /// Says what is to become of the member with this name.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The same for a member of a member.
+    #[must_use]
+    pub fn with_inner(mut self, outer: &str, name: &str, value: impl Into<Value>) -> Self {
+        let inner = self.0.entry(outer).or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(inner) = inner {
+            inner.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Nothing is to change.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is said of a member.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// `before` with the changes. A member that holds one of several alternatives (`one_of`) has only the one that the patch names.
+    ///
+    /// # Errors
+    /// What comes out is no `T`, or the patch takes away what no `T` has.
+    pub fn apply<T: Serialize + DeserializeOwned>(&self, before: &T, one_of: &[&str]) -> Result<T, String> {
+        let mut after = serde_json::to_value(before).map_err(|error| error.to_string())?;
+        for name in one_of {
+            if let (Some(Value::Object(said)), Some(Value::Object(there))) = (self.0.get(*name), after.get_mut(*name)) {
+                there.retain(|alternative, _| said.contains_key(alternative));
+            }
+        }
+        merge(&mut after, &Value::Object(self.0.clone()));
+        let mut taken = Vec::new();
+        nulls(&self.0, &mut Vec::new(), &mut taken);
+        for path in taken {
+            // What is not there can't be taken away, but a name that can't be there is a mistake.
+            let mut probe = after.clone();
+            put_null(&mut probe, &path);
+            if let Err(error) = strict::from_value::<T>(probe).map_err(|error| error.to_string())
+                && error.contains("unknown field")
+            {
+                return Err(error);
+            }
+        }
+        strict::from_value(after).map_err(|error| error.to_string())
+    }
+}
+
+/// Settings for a patch that are to take the place of those before: what they leave out is taken away.
+pub fn in_place<T: Serialize + PartialSchema>(settings: &T) -> Value {
+    let mut said = serde_json::to_value(settings).unwrap_or_default();
+    if let (Value::Object(said), RefOr::T(Schema::Object(all))) = (&mut said, T::schema()) {
+        for name in all.properties.into_keys() {
+            said.entry(name).or_insert(Value::Null);
+        }
+    }
+    said
+}
+
+/// RFC 7396 section 2.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn nulls<'a>(patch: &'a Map<String, Value>, path: &mut Vec<&'a str>, found: &mut Vec<Vec<&'a str>>) {
+    for (name, value) in patch {
+        path.push(name);
+        match value {
+            Value::Null => found.push(path.clone()),
+            Value::Object(inner) => nulls(inner, path, found),
+            _ => {}
+        }
+        path.pop();
+    }
+}
+
+fn put_null(value: &mut Value, path: &[&str]) {
+    if let (Value::Object(members), [name, rest @ ..]) = (value, path) {
+        if rest.is_empty() {
+            members.insert((*name).to_owned(), Value::Null);
+        } else if let Some(inner) = members.get_mut(*name) {
+            put_null(inner, rest);
+        }
+    }
+}
+
+macro_rules! patch_type {
+    ($(#[$doc:meta])* $type:ident, $of:ty, $fixed:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(pub MergePatch);
+
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                let text = concat!("A JSON merge patch (RFC 7396) of a `", stringify!($of), "`: what is absent stays, `null` takes \
+                    away. All that it has may be named, but not its ", $fixed, ".");
+                changes_of(<$of>::schema(), $fixed, text)
+            }
+        }
+
+        impl ToSchema for $type {
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                <$of as ToSchema>::schemas(schemas);
+            }
+        }
+    };
+}
+
+patch_type!(
+    /// Changes of a port. `PATCH /v1/ports/{name}`
+    PortPatch, Port, "name"
+);
+patch_type!(
+    /// Changes of a switch. `PATCH /v1/switches/{name}`
+    SwitchPatch, Switch, "name"
+);
+
+/// The schema of an object in which nothing must be there, and anything but `fixed` may be null.
+fn changes_of(schema: RefOr<Schema>, fixed: &str, text: &str) -> RefOr<Schema> {
+    let RefOr::T(Schema::Object(mut object)) = schema else {
+        return schema;
+    };
+    object.required.clear();
+    object.description = Some(text.to_owned());
+    for (name, property) in &mut object.properties {
+        if name != fixed {
+            let null = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Null)).build();
+            let either = OneOfBuilder::new().item(property.clone()).item(Schema::Object(null));
+            // With null beside it already, as an optional setting has it.
+            if !takes_null(property) {
+                *property = Schema::OneOf(either.build()).into();
+            }
+        }
+    }
+    RefOr::T(Schema::Object(object))
+}
+
+fn takes_null(property: &RefOr<Schema>) -> bool {
+    let null = |schema: &RefOr<Schema>| matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
+    match property {
+        RefOr::T(Schema::OneOf(one)) => one.items.iter().any(null),
+        RefOr::T(Schema::Object(object)) => {
+            matches!(&object.schema_type, SchemaType::Array(types) if types.contains(&Type::Null))
+        }
+        RefOr::T(Schema::Array(array)) => {
+            matches!(&array.schema_type, SchemaType::Array(types) if types.contains(&Type::Null))
+        }
+        RefOr::T(_) | RefOr::Ref(Ref { .. }) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::PortKind;
+    use crate::policy::{PortVlan, VlanId};
+
+    fn patch(text: &str) -> MergePatch {
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// The examples of RFC 7396 appendix A that have objects on both sides.
+    #[test]
+    fn it_is_the_merge_of_the_rfc() {
+        for (before, patch, after) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, r#"{}"#),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (
+                r#"{"a":{"b":"c"}}"#,
+                r#"{"a":{"b":"d","c":null}}"#,
+                r#"{"a":{"b":"d"}}"#,
+            ),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
+            (r#"{}"#, r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            let mut value: Value = serde_json::from_str(before).unwrap();
+            merge(&mut value, &serde_json::from_str(patch).unwrap());
+            assert_eq!(value, serde_json::from_str::<Value>(after).unwrap(), "{before} {patch}");
+        }
+    }
+
+    #[test]
+    fn what_a_patch_does_not_name_stays() {
+        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
+        port.learning.sticky = true;
+        let after = patch(r#"{"learning":{"locked":true},"mtu":1400}"#)
+            .apply(&port, &[])
+            .unwrap();
+        assert!(after.learning.sticky && after.learning.locked && after.mtu == Some(1400));
+        let after = patch(r#"{"learning":{"sticky":null},"mtu":null}"#)
+            .apply(&after, &[])
+            .unwrap();
+        assert!(!after.learning.sticky && after.learning.locked && after.mtu.is_none());
+    }
+
+    #[test]
+    fn settings_can_take_the_place_of_all_those_before() {
+        use crate::traffic::RateLimit;
+        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
+        port.police = Some(RateLimit {
+            rate_pps: Some(5),
+            burst_frames: Some(50),
+            ..RateLimit::default()
+        });
+        let limit = RateLimit {
+            rate_bps: Some(1_000_000),
+            ..RateLimit::default()
+        };
+        let patch = MergePatch::default().with("police", in_place(&limit));
+        assert_eq!(patch.apply(&port, &[]).unwrap().police, Some(limit));
+    }
+
+    #[test]
+    fn another_alternative_takes_the_place_of_the_one_before() {
+        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
+        for (text, vlan) in [
+            (
+                r#"{"vlan":{"trunk":{"allowed":"10,20"}}}"#,
+                r#"{"trunk":{"allowed":"10,20"}}"#,
+            ),
+            (
+                r#"{"vlan":{"trunk":{"native":7}}}"#,
+                r#"{"trunk":{"allowed":"10,20","native":7}}"#,
+            ),
+            (r#"{"vlan":{"access":10}}"#, r#"{"access":10}"#),
+            (r#"{"vlan":null}"#, "\"all\""),
+            (r#"{"vlan":{"tunnel":5}}"#, r#"{"tunnel":5}"#),
+            (r#"{"vlan":"all"}"#, "\"all\""),
+        ] {
+            port = patch(text).apply(&port, &["vlan"]).unwrap();
+            assert_eq!(serde_json::to_string(&port.vlan).unwrap(), vlan, "{text}");
+        }
+        assert_eq!(port.vlan, PortVlan::All);
+        assert!(VlanId::try_from(7).is_ok());
+    }
+
+    #[test]
+    fn what_there_can_not_be_is_refused_also_to_be_taken_away() {
+        let port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
+        for wrong in [
+            r#"{"colour":1}"#,
+            r#"{"colour":null}"#,
+            r#"{"learning":{"colour":null}}"#,
+            r#"{"mtu":[1400]}"#,
+            r#"{"mtu":"x"}"#,
+            r#"{"learning":[true]}"#,
+            r#"{"name":null}"#,
+        ] {
+            assert!(patch(wrong).apply(&port, &[]).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            patch(r#"{"police":null,"learning":{"limit":null}}"#).apply(&port, &[]),
+            Ok(port)
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! Edits of the addresses and routes of a port.
+
+use ipnet::IpNet;
+use vswitch_api::view::Changes;
+use vswitch_api::{ApiError, ErrorCode, IfAddr, PortName, Route};
+
+use super::condition::{Editing, Subject};
+use super::requests::port_mut;
+use super::validate::reaches;
+use super::{Control, text};
+
+impl Control {
+    /// Gives the interface of a port an address, and announces it.
+    ///
+    /// # Errors
+    /// NotFound; Conflict: the address is taken in its VLAN of the switch; the port can't have addresses.
+    pub async fn add_address(
+        &self,
+        name: &PortName,
+        address: IfAddr,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Port(name), options.clone(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            if options.idempotent && port.addresses.contains(&address) {
+                return Ok(());
+            }
+            if port.addresses.iter().any(|old| old.ip() == address.ip()) {
+                return Err(text::conflict(
+                    text::port(name),
+                    format!("it has address {} already", address.ip()),
+                ));
+            }
+            port.addresses.push(address);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes one address from a port, or all, and the routes whose next hop is out of reach then.
+    ///
+    /// # Errors
+    /// NotFound: the port, or the address on it.
+    pub async fn remove_addresses(
+        &self,
+        name: &PortName,
+        address: Option<IfAddr>,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Port(name), options.clone(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            if let Some(address) = address.filter(|address| !port.addresses.contains(address)) {
+                if options.idempotent {
+                    return Ok(());
+                }
+                return Err(ApiError::new(
+                    ErrorCode::NotFound,
+                    text::port(name),
+                    format!("it has no address {address}"),
+                )
+                .hint("`vswitchctl addr list` lists those that vswitch gave"));
+            }
+            port.addresses
+                .retain(|old| address.is_some_and(|address| *old != address));
+            let all = std::mem::take(&mut port.routes);
+            let lasts = |route: &&Route| {
+                // Without an IPv4 address the kernel keeps no IPv4 route.
+                let v4 = route.to.addr().is_ipv4();
+                (!v4 || port.addresses.iter().any(|address| address.ip().is_ipv4()))
+                    && reaches(&port.addresses, &all, route)
+            };
+            port.routes = all.iter().filter(lasts).copied().collect();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds a route through the interface of a port.
+    ///
+    /// # Errors
+    /// NotFound; Conflict: there is a route to that destination; Invalid: the next hop is out of reach.
+    pub async fn add_route(
+        &self,
+        name: &PortName,
+        route: Route,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Port(name), options.clone(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            if let Some(old) = port.routes.iter().find(|old| old.to.trunc() == route.to.trunc()) {
+                if options.idempotent && old.via == route.via {
+                    return Ok(());
+                }
+                return Err(
+                    text::conflict(text::port(name), format!("it has a route to {} already", route.to))
+                        .hint(format!("remove it first: vswitchctl route del {name} {}", route.to)),
+                );
+            }
+            port.routes.push(route);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// NotFound: the port, or the route.
+    pub async fn remove_route(
+        &self,
+        name: &PortName,
+        to: IpNet,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Port(name), options.clone(), |_, lab| {
+            let port = port_mut(lab, name)?;
+            let count = port.routes.len();
+            port.routes.retain(|route| route.to.trunc() != to.trunc());
+            if port.routes.len() == count && !options.idempotent {
+                let cause = format!("it has no route to {to}");
+                return Err(ApiError::new(ErrorCode::NotFound, text::port(name), cause)
+                    .hint(format!("`vswitchctl port show {name}` lists those that vswitch gave")));
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,287 @@
+//! How an edit is to be made, and on which condition: entity tags tell whether something is still what a client has read
+//! (RFC 9110 section 8.8.3), and a note of the last edits tells what changed since.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Serialize;
+use vswitch_api::request::ChangeOptions;
+use vswitch_api::{ApiError, ErrorCode, Lab, MirrorName, Port, PortName, Switch, SwitchName};
+
+use super::plan::{Step, removed};
+use super::{Control, Inner, text};
+
+/// Edits that are remembered to tell what changed.
+const REMEMBERED: usize = 256;
+/// Changes that an error names.
+const NAMED: usize = 4;
+
+/// How an edit is to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Editing {
+    /// Say what would be done, do nothing.
+    pub dry_run: bool,
+    /// Adding what is there already with the same settings, or removing what is not there, is no error.
+    pub idempotent: bool,
+    /// The field `If-Match`: tags of which the edit's subject, or the lab, must have one.
+    pub if_match: Option<String>,
+}
+
+impl From<ChangeOptions> for Editing {
+    fn from(options: ChangeOptions) -> Self {
+        Self {
+            dry_run: options.dry_run,
+            idempotent: options.idempotent,
+            if_match: None,
+        }
+    }
+}
+
+/// What an edit is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// The lab as a whole.
+    Lab,
+    /// A switch.
+    Switch(&'a SwitchName),
+    /// A port with its addresses, routes, lists and static stations.
+    Port(&'a PortName),
+    /// A mirror.
+    Mirror(&'a MirrorName),
+}
+
+impl Subject<'_> {
+    fn name(self) -> String {
+        match self {
+            Self::Lab => "lab".to_owned(),
+            Self::Switch(name) => text::switch(name),
+            Self::Port(name) => text::port(name),
+            Self::Mirror(name) => text::mirror(name),
+        }
+    }
+
+    /// Its tag; none if it is not there.
+    fn tag(self, lab: &Lab) -> Option<String> {
+        match self {
+            Self::Lab => Some(lab_tag(lab)),
+            Self::Switch(name) => lab.switches.iter().find(|switch| switch.name == *name).map(switch_tag),
+            Self::Port(name) => lab.ports.iter().find(|port| port.name == *name).map(port_tag),
+            Self::Mirror(name) => {
+                let mirror = lab.mirrors.iter().find(|mirror| mirror.name == *name);
+                mirror.map(|mirror| tag("mirror", mirror))
+            }
+        }
+    }
+}
+
+fn lab_tag(lab: &Lab) -> String {
+    tag("lab", lab)
+}
+
+fn port_tag(port: &Port) -> String {
+    tag("port", port)
+}
+
+fn switch_tag(switch: &Switch) -> String {
+    tag("switch", switch)
+}
+
+/// A strong tag: the settings make it, so it is the same after a restart, and after a change and its contrary.
+fn tag(kind: &str, settings: &impl Serialize) -> String {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(settings).unwrap_or_default().hash(&mut hasher);
+    format!("\"{kind}-{:016x}\"", hasher.finish())
+}
+
+/// The last edits, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct History(VecDeque<Edit>);
+
+/// What one edit changed.
+#[derive(Debug)]
+pub(super) struct Edit {
+    /// Tag of the lab before it.
+    before: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    /// Tag before, of a port or switch that was there.
+    before: Option<String>,
+    port: Option<PortName>,
+    /// What a part is about, in the words of errors.
+    name: Option<String>,
+    lines: Vec<String>,
+}
+
+impl Edit {
+    /// What `steps` are going to change of `lab`.
+    pub fn new(lab: &Lab, steps: &[Step]) -> Self {
+        let part = |step: &Step| {
+            let (port, before) = match step {
+                Step::AddPort(port) => (Some(&port.name), None),
+                Step::ChangePort { before, .. } => (Some(&before.name), Some(port_tag(before))),
+                Step::ChangeSwitch { before, .. } => (None, Some(switch_tag(before))),
+                _ => (None, None),
+            };
+            let name = match step {
+                Step::ChangeSwitch { before, .. } => Some(text::switch(&before.name)),
+                _ => port.map(text::port),
+            };
+            Part {
+                before,
+                port: port.cloned(),
+                name,
+                lines: step.describe(),
+            }
+        };
+        let gone = |port: &Port| Part {
+            before: Some(port_tag(port)),
+            port: Some(port.name.clone()),
+            name: Some(text::port(&port.name)),
+            lines: vec![removed(port)],
+        };
+        let parts = |step: &Step| match step {
+            Step::RemovePorts(ports) => ports.iter().map(gone).collect(),
+            step => vec![part(step)],
+        };
+        Self {
+            before: lab_tag(lab),
+            parts: steps.iter().flat_map(parts).collect(),
+        }
+    }
+
+    /// Says in the log what was done, a line for each port or other thing. The span around it says who asked.
+    fn log(&self) {
+        for part in self.parts.iter().filter(|part| !part.lines.is_empty()) {
+            let done = part.lines.join("; ");
+            tracing::info!(port = part.port.as_ref().map(tracing::field::display), "{done}");
+        }
+    }
+}
+
+impl History {
+    fn note(&mut self, edit: Edit) {
+        if edit.parts.is_empty() {
+            return;
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(edit);
+    }
+
+    /// What changed since something (`name`), or the lab, had one of `tags`; none if that is not known any more.
+    fn since(&self, name: &str, tags: &[&str]) -> Option<Vec<&str>> {
+        let had = |tag: &str| tags.contains(&tag);
+        let part_had = |part: &Part| part.before.as_deref().is_some_and(had);
+        let first = self
+            .0
+            .iter()
+            .rposition(|edit| had(&edit.before) || edit.parts.iter().any(part_had))?;
+        let whole = had(&self.0[first].before);
+        let parts = self.0.range(first..).flat_map(|edit| &edit.parts);
+        let parts = parts.filter(|part| whole || part.name.as_deref() == Some(name));
+        Some(parts.flat_map(|part| &part.lines).map(String::as_str).collect())
+    }
+}
+
+impl Control {
+    /// The entity tag of something in the lab; none if it is not there.
+    pub async fn tag(&self, subject: Subject<'_>) -> Option<String> {
+        subject.tag(&self.view().state.lab)
+    }
+}
+
+impl Inner {
+    /// Refuses an edit of what is not any more what its client has read. What is not there at all the edit itself refuses.
+    pub(super) fn check_condition(&self, subject: Subject<'_>, if_match: Option<&str>) -> Result<(), ApiError> {
+        let Some(if_match) = if_match else { return Ok(()) };
+        let tags: Vec<_> = if_match
+            .split(',')
+            .map(str::trim)
+            .filter(|tag| !tag.is_empty())
+            .collect();
+        let Some(now) = subject.tag(&self.state.lab) else {
+            return Ok(());
+        };
+        if tags.iter().any(|tag| *tag == "*" || *tag == now) || tags.contains(&lab_tag(&self.state.lab).as_str()) {
+            return Ok(());
+        }
+        let name = subject.name();
+        let cause = match self.history.since(&name, &tags) {
+            Some(lines) if !lines.is_empty() => {
+                let more = lines.len().saturating_sub(NAMED);
+                let named = lines[..lines.len() - more].join("; ");
+                let more = if more > 0 {
+                    format!("; and {more} more")
+                } else {
+                    String::new()
+                };
+                format!("it changed since it was read: {named}{more}")
+            }
+            _ => format!("it is not as it was when it was read: its tag is {now}, not {if_match}"),
+        };
+        Err(ApiError::new(ErrorCode::Changed, name, cause).hint("read it again and make the change to what it is now"))
+    }
+
+    /// Remembers an edit that was carried out, and says so in the log.
+    pub(super) fn edited(&mut self, edit: Edit) {
+        edit.log();
+        self.history.note(edit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vswitch_api::PortKind;
+
+    fn port(name: &str, mtu: u32) -> Port {
+        Port {
+            mtu: Some(mtu),
+            ..Port::new(name.parse().unwrap(), "main".parse().unwrap(), PortKind::Tap)
+        }
+    }
+
+    fn lab(ports: &[Port]) -> Lab {
+        Lab {
+            ports: ports.to_vec(),
+            ..Lab::default()
+        }
+    }
+
+    #[test]
+    fn a_tag_tells_one_state_from_another() {
+        let name = "red".parse().unwrap();
+        let tag = |mtu| Subject::Port(&name).tag(&lab(&[port("red", mtu)])).unwrap();
+        assert_eq!(tag(1400), tag(1400));
+        assert_ne!(tag(1400), tag(1500));
+        assert!(tag(1400).starts_with("\"port-") && tag(1400).ends_with('"'));
+        assert_eq!(Subject::Port(&name).tag(&lab(&[])), None);
+    }
+
+    #[test]
+    fn what_changed_since_is_told_of_the_thing_or_of_the_whole() {
+        let mut history = History::default();
+        let mut before = lab(&[port("red", 1400), port("blue", 1400)]);
+        let first = before.clone();
+        for (name, mtu) in [("blue", 1300), ("red", 1300), ("red", 1200)] {
+            let at = before.ports.iter().position(|port| port.name.as_str() == name).unwrap();
+            let step = Step::ChangePort {
+                before: Box::new(before.ports[at].clone()),
+                after: Box::new(port(name, mtu)),
+            };
+            history.note(Edit::new(&before, &[step]));
+            before.ports[at] = port(name, mtu);
+        }
+        let red = ["set MTU of port red to 1300", "set MTU of port red to 1200"];
+        let tag = port_tag(&port("red", 1400));
+        assert_eq!(history.since("port \"red\"", &[&tag]).unwrap(), red);
+        let whole = history.since("port \"red\"", &[&lab_tag(&first)]).unwrap();
+        assert_eq!(whole[0], "set MTU of port blue to 1300");
+        assert_eq!(whole[1..], red);
+        assert_eq!(history.since("port \"red\"", &["\"port-0\""]), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! What must be there for the lab to go on, and for the next daemon to find it: looked after every few seconds, and put back if
+//! somebody took it away.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+use vswitch_api::view::PortState;
+use vswitch_api::{ApiError, ErrorCode, Port, PortName};
+
+use super::journal::InFlight;
+use super::watch::apart;
+use super::{Control, Inner, LivePort};
+use crate::kernel::netns::hold;
+use crate::kernel::{NetNs, Presence};
+use crate::logging::Repeated;
+
+/// How often it is looked after.
+const TICK: Duration = Duration::from_secs(2);
+/// A port that can't be attached is tried again after one tick, then two, four, and so on up to this power of two.
+const MOST_DOUBLINGS: u32 = 5;
+
+/// When a missing port of which nothing could be told is tried again.
+#[derive(Debug)]
+pub(super) struct Again {
+    tries: u32,
+    at: Instant,
+}
+
+/// What could not be put back the last time: told once, not every two seconds.
+type Failures = BTreeMap<&'static str, Repeated>;
+
+/// Looks after it, as long as the control is there.
+pub(super) async fn keep(control: Weak<Control>) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut failures = Failures::new();
+    loop {
+        tick.tick().await;
+        let Some(control) = control.upgrade() else { return };
+        let mut inner = control.inner.lock().await;
+        let due = inner.unpublished().due_again();
+        apart(async {
+            inner.keep_run_dir(&mut failures);
+            if inner.unsaved.is_some() {
+                inner.keep_state();
+            }
+            if !due.is_empty() {
+                inner.reattach_missing(|port| due.contains(&port.name)).await;
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// The daemon holds what lies in the run directory by descriptors besides, so that the files can be made again.
+    fn keep_run_dir(&self, failures: &mut Failures) {
+        let mut put_back = |what: &'static str, result: io::Result<()>| match result {
+            Ok(()) => {
+                failures.remove(what);
+                tracing::warn!("run directory {}: {what} was gone and is back", self.run_dir.display());
+            }
+            Err(error) => {
+                let text = format!(
+                    "run directory {}: {what} is gone and can't be put back: {error}",
+                    self.run_dir.display()
+                );
+                failures.entry(what).or_default().error(text);
+            }
+        };
+        if !self.run_dir.exists() {
+            put_back("the directory itself", fs::create_dir_all(&self.run_dir));
+        }
+        let held = self.run_dir.join("netns");
+        if self.own_is_held && matches!(NetNs::open(&held), Presence::Gone) {
+            put_back("the switch's own namespace", hold(&self.own, &held));
+        }
+        if let Some(fast) = &self.fast
+            && let Some(result) = fast.put_back()
+        {
+            put_back("what the kernel forwards by", result);
+        }
+        if self.left() != InFlight::default() && !self.journal.is_there() {
+            put_back(
+                "the note of what could not be removed",
+                self.journal.write(&self.left()),
+            );
+        }
+    }
+
+    /// A state that could not be written is written as soon as that can be.
+    fn keep_state(&mut self) {
+        if self.save().is_ok() {
+            tracing::info!("the state can be written again");
+            self.close_journal();
+        }
+    }
+
+    /// A port could not be attached. If that may be for want of something else than its interface, it is tried again soon.
+    pub(super) fn still_missing(&mut self, port: &Port, error: &ApiError) {
+        if matches!(error.code, ErrorCode::Kernel | ErrorCode::Internal) {
+            self.try_again_later(&port.name);
+        }
+        let mut missing = LivePort::missing(error.to_string());
+        let before = self.ports.get(&port.name);
+        if let Some(before) = before.filter(|before| before.state == PortState::Missing) {
+            missing.since = before.since;
+        }
+        self.ports.insert(port.name.clone(), missing);
+    }
+
+    pub(super) fn try_again_later(&mut self, name: &PortName) {
+        let tries = self.again.get(name).map_or(0, |again| again.tries + 1);
+        let again = Again {
+            tries,
+            at: Instant::now() + TICK * (1 << tries.min(MOST_DOUBLINGS)),
+        };
+        self.again.insert(name.clone(), again);
+    }
+
+    /// Those whose time has come.
+    fn due_again(&mut self) -> Vec<PortName> {
+        let is_missing = |name: &PortName| {
+            self.ports
+                .get(name)
+                .is_some_and(|live| live.state == PortState::Missing)
+        };
+        let found: Vec<_> = self.again.keys().filter(|name| !is_missing(name)).cloned().collect();
+        for name in found {
+            self.again.remove(&name);
+        }
+        let now = Instant::now();
+        self.again
+            .iter()
+            .filter(|(_, again)| again.at <= now)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}

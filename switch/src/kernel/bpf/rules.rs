@@ -1,0 +1,71 @@
+//! What the programs do with the frames of a port, in one word of its record.
+
+/// Frames from and to the port may be forwarded in the kernel.
+pub const DIRECT: u16 = 1;
+
+/// Flags in the upper half, the native VLAN in the lower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Rules(u32);
+
+impl Rules {
+    /// `flags`: [`DIRECT`] and others. `vlan`: the native one; 0 is that of frames in none, [`NO_NATIVE`]: there is none.
+    pub const fn new(flags: u16, vlan: u16) -> Self {
+        Self((flags as u32) << 16 | vlan as u32)
+    }
+
+    /// Whether frames may be forwarded in the kernel.
+    pub const fn is_direct(self) -> bool {
+        self.0 & (DIRECT as u32) << 16 != 0
+    }
+
+    /// The flags.
+    pub const fn flags(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// The same with or without a flag.
+    pub const fn with(self, flag: u16, set: bool) -> Self {
+        let bit = (flag as u32) << 16;
+        Self(if set { self.0 | bit } else { self.0 & !bit })
+    }
+
+    /// The same without [`DIRECT`].
+    pub const fn shut(self) -> Self {
+        self.with(DIRECT, false)
+    }
+
+    /// By which steps these rules become others: no program that reads them in between finds what is partly of the one and partly
+    /// of the other. The kernel copies the word as it likes; so where it is direct before or after, one bit changes and no more.
+    pub fn steps(self, to: Self) -> impl Iterator<Item = Self> {
+        [self.shut(), to.shut(), to]
+            .into_iter()
+            .skip(usize::from(self == to) * 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A reader that sees each byte of the word of another time finds the rules of one time, or none (review B12).
+        #[test]
+        fn rules_that_change_are_never_a_mixture(
+            from in (0u16..128, prop::sample::select(vec![0u16, 1, 10, 0x0fff, 0xffff])),
+            to in (0u16..128, prop::sample::select(vec![0u16, 1, 10, 0x0fff, 0xffff])),
+            torn in 0u32..16,
+        ) {
+            let [from, to] = [from, to].map(|(flags, vlan)| Rules::new(flags, vlan));
+            let mut before = from;
+            for step in from.steps(to) {
+                let mask: u32 = (0..4).filter(|byte| torn >> byte & 1 != 0).map(|byte| 0xff << (8 * byte)).sum();
+                let seen = Rules(before.0 & !mask | step.0 & mask);
+                prop_assert!(!seen.is_direct() || seen == from || seen == to, "{from:?} {to:?}: {seen:?}");
+                before = step;
+            }
+            prop_assert_eq!(before, to);
+        }
+    }
+}

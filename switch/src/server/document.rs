@@ -1,0 +1,157 @@
+//! What is made of the OpenAPI document, and out of it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use axum::http::Method;
+use utoipa::openapi::schema::{AllOf, Object, Schema};
+use utoipa::openapi::{OpenApi, RefOr};
+
+/// The parameters that routes take in their queries, by method and path.
+#[derive(Debug)]
+pub(super) struct KnownQueries(HashMap<(String, String), Vec<String>>);
+
+impl KnownQueries {
+    /// Those of the document's routes. All others take none.
+    pub fn new(document: &OpenApi) -> Self {
+        let document = serde_json::to_value(document).unwrap_or_default();
+        let mut known = HashMap::new();
+        for (path, operations) in document["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in operations.as_object().into_iter().flatten() {
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let queries = parameters.filter(|parameter| parameter["in"] == "query");
+                let names = queries.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned));
+                known.insert((method.to_uppercase(), path.clone()), names.collect());
+            }
+        }
+        Self(known)
+    }
+
+    /// Those of one route.
+    pub fn of(&self, method: &Method, path: &str) -> &[String] {
+        let route = (method.as_str().to_owned(), path.to_owned());
+        self.0.get(&route).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Writes objects that have all of others (`allOf`) out as one. Each part of an `allOf` sees all members: one that forbids
+/// those that it does not know would refuse whatever the daemon answers.
+pub(super) fn write_out_parts(document: &mut OpenApi) {
+    let Some(components) = &mut document.components else {
+        return;
+    };
+    let all = components.schemas.clone();
+    for schema in components.schemas.values_mut() {
+        if let RefOr::T(Schema::AllOf(parts)) = schema
+            && let Some(whole) = one_object(parts, &all)
+        {
+            *schema = RefOr::T(Schema::Object(whole));
+        }
+    }
+}
+
+/// All parts in one, if all are objects.
+fn one_object(parts: &AllOf, all: &BTreeMap<String, RefOr<Schema>>) -> Option<Object> {
+    let mut whole = Object::default();
+    for part in &parts.items {
+        let part = match part {
+            RefOr::T(part) => part,
+            RefOr::Ref(to) => match all.get(to.ref_location.rsplit('/').next()?)? {
+                RefOr::T(part) => part,
+                RefOr::Ref(_) => return None,
+            },
+        };
+        let Schema::Object(part) = part else { return None };
+        let properties = part.properties.iter();
+        whole
+            .properties
+            .extend(properties.map(|(name, schema)| (name.clone(), schema.clone())));
+        whole.required.extend(part.required.iter().cloned());
+    }
+    whole.description.clone_from(&parts.description);
+    Some(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::openapi;
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::to_value(openapi()).unwrap()
+    }
+
+    /// All that changes something: not what only asks by POST.
+    fn edits(document: &Value) -> Vec<(&str, &str, &Value)> {
+        let mut edits = Vec::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                if method != "get" && operation["operationId"] != "trace" {
+                    edits.push((method.as_str(), path.as_str(), operation));
+                }
+            }
+        }
+        assert!(edits.len() > 20);
+        edits
+    }
+
+    /// `PATCH /v1/ports/red?dry_run` made the change.
+    #[test]
+    fn every_edit_can_be_tried_and_made_on_a_condition() {
+        let document = document();
+        for (method, path, operation) in edits(&document) {
+            let has = |place: &str, name: &str| {
+                let mut parameters = operation["parameters"].as_array().into_iter().flatten();
+                parameters.any(|parameter| parameter["in"] == place && parameter["name"] == name)
+            };
+            assert!(has("query", "dry_run"), "{method} {path} takes no dry_run");
+            assert!(has("header", "If-Match"), "{method} {path} takes no If-Match");
+        }
+    }
+
+    #[test]
+    fn queries_are_known_by_route() {
+        let known = KnownQueries::new(&openapi());
+        assert_eq!(known.of(&Method::GET, "/v1/ports"), ["switch"]);
+        assert!(
+            known
+                .of(&Method::PATCH, "/v1/ports/{name}")
+                .contains(&"dry_run".to_owned())
+        );
+        assert!(known.of(&Method::GET, "/v1/openapi.json").is_empty());
+    }
+
+    /// `PortView` was all of `Port`, which forbids what only the view has.
+    #[test]
+    fn nothing_that_is_all_of_others_is_forbidden_to_be_more() {
+        fn forbids(document: &Value, value: &Value, below: bool) -> bool {
+            match value {
+                Value::Object(members) => {
+                    let target = members.get("$ref").and_then(Value::as_str).filter(|_| below);
+                    let target = target.and_then(|target| document.pointer(target.trim_start_matches('#')));
+                    below && members.get("additionalProperties") == Some(&Value::Bool(false))
+                        || target.is_some_and(|target| forbids(document, target, true))
+                        || members.iter().any(|(name, value)| match name.as_str() {
+                            "allOf" => value
+                                .as_array()
+                                .unwrap()
+                                .iter()
+                                .any(|part| forbids(document, part, true)),
+                            // Those of a member, not of the object.
+                            "properties" => forbids(document, value, false),
+                            _ => forbids(document, value, below),
+                        })
+                }
+                Value::Array(list) => list.iter().any(|value| forbids(document, value, below)),
+                _ => false,
+            }
+        }
+        let document = document();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            assert!(!forbids(&document, schema, false), "{name}");
+        }
+        let view = &document["components"]["schemas"]["PortView"];
+        assert!(view["properties"]["name"].is_object() && view["properties"]["state"].is_object());
+    }
+}

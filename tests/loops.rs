@@ -1,0 +1,253 @@
+//! Loops over several switches, and probes of the loop guard in the hands of somebody who means harm.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use vswitch_tests::api::view::PortState;
+use vswitch_tests::api::{Mac, PortKind};
+use vswitch_tests::frame::{PROBE_ETHERTYPE, mac, probe};
+use vswitch_tests::raw::RawSocket;
+use vswitch_tests::{DEADLINE, Lab, Place, Station, run, wait_for};
+
+/// Where the guard's probes go.
+const PROBE_DST: [u8; 6] = [0x03, 0x76, 0x73, 0x77, 0, 1];
+
+fn drops(lab: &Lab, port: &str, reason: &str) -> u64 {
+    lab.port(port).counters.rx_drops.get(reason).copied().unwrap_or(0)
+}
+
+fn shut(lab: &Lab) -> Vec<String> {
+    let ports = lab.ports().into_iter();
+    let shut = ports.filter(|port| port.state == PortState::Shut);
+    shut.map(|port| port.port.name.to_string()).collect()
+}
+
+/// A station of the attacker's own goes to and fro between two ports of his until the guard looks for a loop: the probe that
+/// he hears behind the first.
+fn provoke(behind: [&RawSocket; 2], n: u32) -> Vec<u8> {
+    let end = Instant::now() + DEADLINE;
+    while Instant::now() < end {
+        for raw in behind {
+            raw.send(&probe(Mac::BROADCAST, mac(6, n), n));
+        }
+        while let Ok(frame) = behind[0].try_recv() {
+            if frame.bytes[..6] == PROBE_DST {
+                return frame.bytes;
+            }
+        }
+    }
+    panic!("no probe was sent");
+}
+
+/// Fault B2: who reads a probe off the wire knows how one looks. Whatever he makes of it, from ports with and without pins and
+/// from another switch, at most the two ports that he is behind are shut.
+#[test]
+fn forged_replayed_and_foreign_probes_shut_nobody() {
+    let lab = Lab::new();
+    lab.ok("switch add far");
+    lab.ok("set switch main --flap-moves 20 --flap-secs 60");
+    let port = |name: &str, n, options: &str| Station::add_with(&lab, name, PortKind::Veth, n, options).raw(false);
+    let (a, b) = (port("a", 1, ""), port("b", 2, ""));
+    let pinned = port("pinned", 3, "--pin-mac own");
+    let listed = port("listed", 4, "");
+    lab.ok(&format!("acl add listed in deny ethertype {PROBE_ETHERTYPE:#x}"));
+    let far = port("far", 5, "--switch far");
+    // Younger than all from which the attacker sends: of two ports in a loop the younger is shut.
+    let victims = ["v1", "v2"];
+    for (victim, n) in victims.into_iter().zip(6..) {
+        port(victim, n, "");
+    }
+    port("v3", 9, "--switch far");
+    let last = port("last", 10, "--mac-limit 1 --beyond-limit shut");
+
+    let heard = provoke([&a, &b], 1);
+    assert_eq!(heard[12..14], PROBE_ETHERTYPE.to_be_bytes());
+    let with_id = |id: u16| {
+        let mut forged = heard.clone();
+        forged[22..24].copy_from_slice(&id.to_be_bytes());
+        forged
+    };
+    let own = |heard: &[u8], station: &Mac| {
+        let mut forged = heard.to_vec();
+        forged[6..12].copy_from_slice(&station.0);
+        forged
+    };
+    let received = |port: &str| lab.port(port).counters.rx_frames;
+    let before = ["a", "b", "far"].map(received);
+    for raw in [&pinned, &listed, &far] {
+        raw.send(&heard);
+        (0..16).for_each(|id| raw.send(&with_id(id)));
+    }
+    // By the pin's own address it is not a probe.
+    let address: Mac = lab.port("pinned").port.mac.unwrap();
+    (0..16).for_each(|id| pinned.send(&own(&with_id(id), &address)));
+    // The ports of which he has not heard a probe; then what proves a loop, but of his own.
+    for id in 0..16 {
+        a.send(&with_id(id));
+        b.send(&with_id(id));
+    }
+    wait_for("all of them to come in", || {
+        let now = ["a", "b", "far"].map(received);
+        now.iter().zip(before).all(|(now, before)| now - before >= 16)
+            && drops(&lab, "pinned", "pin-mac") == 17
+            && drops(&lab, "listed", "acl-in") == 17
+    });
+    // What the datapath told before is done when this is.
+    (1..4).for_each(|n| last.send(&probe(Mac::BROADCAST, mac(7, n), n)));
+    wait_for("the last word of the datapath", || {
+        lab.port("last").state == PortState::Shut
+    });
+    let shut = shut(&lab);
+    assert!(
+        shut.iter().all(|port| ["a", "b", "last"].contains(&port.as_str())),
+        "{shut:?}"
+    );
+    assert_eq!(
+        [drops(&lab, "pinned", "loop-probe"), drops(&lab, "listed", "loop-probe")],
+        [0; 2]
+    );
+}
+
+/// A namespace in which a bridge joins the interfaces of two ports.
+fn bridged(lab: &Lab, name: &str, ports: [&str; 2]) -> Place {
+    for (port, n) in ports.into_iter().zip(0..) {
+        lab.ok(&format!("add-port {port} --netns {name} --name eth{n}"));
+    }
+    let place = Place::named(name);
+    for (sysctl, value) in [("all", "1"), ("default", "1")] {
+        let path = format!("/proc/sys/net/ipv6/conf/{sysctl}/disable_ipv6");
+        place.run(|| fs::write(&path, value)).unwrap();
+    }
+    place.run_ok("ip link add br0 up type bridge");
+    for n in [0, 1] {
+        place.run_ok(&format!("ip link set eth{n} master br0"));
+    }
+    place
+}
+
+/// What comes in by a loop is not the pinned port's own, and is dropped there: two such ports make no loop. With one of them frames
+/// go round in one direction, though the pinned port never sees a station move.
+#[test]
+fn a_loop_of_pinned_ports_is_none_and_with_one_it_is_found() {
+    let lab = Lab::new();
+    lab.ok("set switch main --flap-moves 20 --flap-secs 60");
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    red.silence();
+    bridged(&lab, "looped", ["one", "two"]);
+    for port in ["one", "two"] {
+        lab.ok(&format!("set port {port} --pin-mac own"));
+    }
+    let dropped = || ["one", "two"].map(|port| drops(&lab, port, "pin-mac"));
+    let before = dropped();
+    let raw = red.raw(false);
+    let mut sent = 0;
+    wait_for("frames to come back at both", || {
+        (0..10).for_each(|n| raw.send(&probe(Mac::BROADCAST, mac(1, 1), n)));
+        sent += 10;
+        dropped().iter().zip(before).all(|(now, before)| now - before >= 100)
+    });
+    // Each once at the most.
+    assert!(dropped().iter().zip(before).all(|(now, before)| now - before <= sent));
+    assert_eq!(shut(&lab), [""; 0]);
+
+    lab.ok("set port one --pin-mac any");
+    let found = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let end = Instant::now() + DEADLINE;
+            while !found.load(Ordering::Relaxed) && Instant::now() < end {
+                raw.send(&probe(Mac::BROADCAST, mac(1, 1), 1));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        wait_for("the loop to be found", || !shut(&lab).is_empty());
+        found.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(shut(&lab), ["two"]);
+    let reason = lab.port("two").reason.unwrap();
+    assert!(reason.contains("leads to the same place as port \"one\""), "{reason}");
+}
+
+/// The one port that is shut when a loop was found, and why.
+fn the_shut_one(lab: &Lab) -> (String, String) {
+    let (port, reason) = wait_for("a port to be shut", || {
+        let mut ports = lab.ports().into_iter();
+        let port = ports.find(|port| port.state == PortState::Shut)?;
+        Some((port.port.name.to_string(), port.reason?))
+    });
+    assert_eq!(shut(lab), [port.as_str()]);
+    (port, reason)
+}
+
+/// The shut port is opened on trial and shut anew, and no other meanwhile.
+fn stays_the_only_one(lab: &Lab, (port, reason): (String, String)) {
+    wait_for("the port to be opened on trial and shut for longer", || {
+        let shut = shut(lab);
+        assert!(shut.iter().all(|other| *other == port), "{shut:?}, at first {port}");
+        lab.port(&port).reason.is_some_and(|now| now != reason)
+    });
+}
+
+/// Fault D5: each of the two switches is in the loop, and each can cut it. One does.
+#[test]
+fn two_bridges_joined_by_two_switches_keep_one_of_them() {
+    let lab = Lab::new();
+    for line in ["upper", "lower"] {
+        lab.ok(&format!("switch add {line}"));
+        lab.ok(&format!("set switch {line} --flap-moves 50"));
+    }
+    let ends = ["left", "right"];
+    for (end, n) in ends.into_iter().zip(1..) {
+        for (line, eth) in [("upper", 0), ("lower", 1)] {
+            lab.ok(&format!(
+                "add-port {end}-{line} --switch {line} --netns {end} --name eth{eth}"
+            ));
+        }
+        let place = Place::named(end);
+        place.run_ok("ip link add br0 up type bridge");
+        place.run_ok(&format!("ip addr add 10.7.0.{n}/24 dev br0"));
+    }
+    let join = |eth| ends.map(|end| Place::named(end).run_ok(&format!("ip link set eth{eth} master br0")));
+    join(0);
+    join(1);
+    let left = Place::named("left");
+    let reaches = || left.output("ping -n -c 1 -W 1 10.7.0.2").status.success();
+    let raw = RawSocket::open(&left, "br0", false);
+    raw.send(&probe(Mac::BROADCAST, mac(1, 1), 1));
+    let first = the_shut_one(&lab);
+    wait_for("a way through", reaches);
+    left.run_ok("ping -n -c 20 -i 0.05 -W 5 10.7.0.2");
+    assert_eq!(shut(&lab), [first.0.as_str()]);
+    stays_the_only_one(&lab, first);
+    wait_for("a way through", reaches);
+}
+
+/// The same with a ring of three.
+#[test]
+fn a_ring_of_three_switches_is_cut_at_one_place() {
+    let lab = Lab::new();
+    let stations: Vec<_> = (1..=3)
+        .map(|n| {
+            lab.ok(&format!("switch add s{n}"));
+            lab.ok(&format!("set switch s{n} --flap-moves 50"));
+            Station::add_with(&lab, &format!("p{n}"), PortKind::Veth, n, &format!("--switch s{n}"))
+        })
+        .collect();
+    for (a, b) in [(1, 2), (2, 3), (3, 1)] {
+        run(&format!("ip link add c{a}{b} up type veth peer name c{b}{a}"));
+        run(&format!("ip link set c{b}{a} up"));
+        for (here, there) in [(a, b), (b, a)] {
+            lab.ok(&format!("add-port c{here}{there} --type device --switch s{here}"));
+        }
+    }
+    stations[0].raw(false).send(&probe(Mac::BROADCAST, mac(1, 1), 1));
+    let first = the_shut_one(&lab);
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        stations[from].ping_soon(stations[to].v4);
+    }
+    stays_the_only_one(&lab, first);
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        stations[from].ping_soon(stations[to].v4);
+    }
+}
