@@ -20,6 +20,8 @@ const MAX_AUTO_WORKERS: usize = 4;
 const MAX_WORKERS: usize = 256;
 /// Longest time that an idle worker may burn its core, in microseconds.
 const MAX_SPIN_US: u32 = 1_000_000;
+/// Default of `fdb_entries`: 256 MiB, 64 switches as they are by default.
+const DEFAULT_FDB_ENTRIES: u64 = 1 << 22;
 /// Default of `spin_us`; docs/decisions.md has the figures.
 const DEFAULT_SPIN_US: u32 = 20;
 
@@ -121,6 +123,8 @@ pub struct Datapath {
     pub fastpath: bool,
     /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
     pub big_tcp: bool,
+    /// Most entries of the FDBs of all switches together; about 64 bytes each.
+    pub fdb_entries: u64,
 }
 
 impl Default for Datapath {
@@ -131,6 +135,7 @@ impl Default for Datapath {
             spin_us: DEFAULT_SPIN_US,
             fastpath: true,
             big_tcp: true,
+            fdb_entries: DEFAULT_FDB_ENTRIES,
         }
     }
 }
@@ -262,6 +267,10 @@ impl Config {
             ("datapath.spin_us", new.datapath.spin_us != old.datapath.spin_us),
             ("datapath.fastpath", new.datapath.fastpath != old.datapath.fastpath),
             ("datapath.big_tcp", new.datapath.big_tcp != old.datapath.big_tcp),
+            (
+                "datapath.fdb_entries",
+                new.datapath.fdb_entries != old.datapath.fdb_entries,
+            ),
         ];
         keys.into_iter()
             .filter(|(_, differs)| *differs)

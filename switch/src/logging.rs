@@ -1,7 +1,11 @@
 //! The log: where it goes, what it looks like, and a level that can be changed while the daemon runs.
 
-use std::io::IsTerminal;
+mod limit;
 
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use limit::{Limit, LimitFilter};
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
@@ -14,7 +18,7 @@ use crate::config::{Log, LogFormat};
 
 /// Changes the level of the running log.
 #[derive(Clone, Debug)]
-pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
+pub struct LogHandle(reload::Handle<EnvFilter, Registry>, Arc<Limit>);
 
 impl LogHandle {
     /// Sets the level or filter.
@@ -25,6 +29,14 @@ impl LogHandle {
         let filter = parse_filter(level)?;
         self.0.reload(filter).map_err(|error| error.to_string())
     }
+
+    /// Tells from time to time what was left out because there was too much of it.
+    pub async fn tell_left_out(&self) {
+        loop {
+            tokio::time::sleep(limit::PERIOD).await;
+            self.1.tell_left_out();
+        }
+    }
 }
 
 /// Starts the log for the whole process.
@@ -34,11 +46,13 @@ impl LogHandle {
 pub fn init(config: &Log) -> Result<LogHandle, ApiError> {
     let invalid = |cause| ApiError::new(ErrorCode::Invalid, "log level", cause);
     let (filter, handle) = reload::Layer::new(parse_filter(&config.level).map_err(invalid)?);
-    let registry = tracing_subscriber::registry().with(filter).with(output(config.format)?);
+    let limit = Arc::new(Limit::default());
+    let output = output(config.format)?.with_filter(LimitFilter(limit.clone()));
+    let registry = tracing_subscriber::registry().with(filter).with(output);
     registry
         .try_init()
         .map_err(|error| ApiError::new(ErrorCode::Internal, "log", error.to_string()))?;
-    Ok(LogHandle(handle))
+    Ok(LogHandle(handle, limit))
 }
 
 /// Whether the log can be had as it is asked for.
@@ -145,7 +159,7 @@ mod tests {
     #[test]
     fn the_level_changes_while_the_log_runs() {
         let (filter, handle) = reload::Layer::new(parse_filter("warn").unwrap());
-        let handle = LogHandle(handle);
+        let handle = LogHandle(handle, Arc::default());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(filter), || {
             assert!(!tracing::enabled!(tracing::Level::DEBUG));
             handle.set_level("debug").unwrap();

@@ -9,6 +9,7 @@ use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinError;
 use vswitch::args::Args;
 use vswitch::config::Config;
 use vswitch::control::{Control, ControlConfig};
@@ -18,11 +19,12 @@ use vswitch::server::{self, ControlSocket, RunLock};
 use vswitch_api::error::{ApiError, ErrorCode};
 
 /// Threads for requests, netlink and timers. Frames have their own.
-const CONTROL_THREADS: usize = 2;
+const CONTROL_THREADS: usize = 4;
 /// How often it is seen to that the lock is where a second daemon looks for it.
 const LOCK_TICK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(end));
     let args = Args::parse();
     match start(&args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,6 +33,13 @@ fn main() -> ExitCode {
             ExitCode::from(error.code.exit_code())
         }
     }
+}
+
+/// A panic, or memory that is not to be had, is the end, told in one line. The kernel goes on forwarding, and whoever watches over the
+/// daemon starts it again: better than one that lives on without a thread for which all others wait. Nothing here allocates.
+fn end(panic: &std::panic::PanicHookInfo<'_>) {
+    let _ = writeln!(std::io::stderr(), "vswitchd: {panic}");
+    std::process::abort();
 }
 
 fn start(args: &Args) -> Result<(), ApiError> {
@@ -68,7 +77,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
 
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
     let socket = ControlSocket::bind(&config.daemon)?;
-    let control = Control::start(ControlConfig {
+    let (control, mut coming_back) = Control::begin(ControlConfig {
         run_dir: config.daemon.run_dir.clone(),
         state_dir: config.daemon.state_dir.clone(),
         netns_dir: config.daemon.netns_dir.clone(),
@@ -77,6 +86,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
         spin_us: config.datapath.spin_us,
         fastpath: config.datapath.fastpath,
         big_tcp: config.datapath.big_tcp,
+        fdb_entries: config.datapath.fdb_entries,
         recover: args.recover,
     })
     .await?;
@@ -85,9 +95,15 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
         env!("CARGO_PKG_VERSION"),
         config.daemon.socket().display()
     );
-    notify(&[NotifyState::Ready]);
+    notify(&[NotifyState::Status("bringing the lab back")]);
 
     let watchdog = tokio::spawn(feed_watchdog(control.clone()));
+    let left_out = tokio::spawn({
+        let log = log.clone();
+        async move { log.tell_left_out().await }
+    });
+    let mut all_back = false;
+    let mut result = Ok(());
     let mut failure = Repeated::default();
     let mut lock_tick = tokio::time::interval(LOCK_TICK);
     let stop = async {
@@ -97,15 +113,27 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => reload(args, &config, log),
+                back = &mut coming_back, if !all_back => {
+                    all_back = true;
+                    let failed = |error: JoinError| ApiError::new(ErrorCode::Internal, "start", error.to_string());
+                    result = back.map_err(failed);
+                    if result.is_err() {
+                        break;
+                    }
+                    // Whoever was to start after the daemon finds its namespaces and ports.
+                    notify(&[NotifyState::Status(""), NotifyState::Ready]);
+                }
             }
         }
         tracing::info!("stopping; interfaces, addresses and namespaces stay");
         notify(&[NotifyState::Stopping]);
+        control.stop_edits();
     };
     server::serve(socket, control.clone(), stop).await;
     control.shutdown().await;
     watchdog.abort();
-    Ok(())
+    left_out.abort();
+    result
 }
 
 /// Takes the lock again if somebody removed its file.
@@ -143,7 +171,7 @@ fn notify(state: &[NotifyState]) {
     }
 }
 
-/// Sends signs of life as long as the control lock can be taken and the workers answer.
+/// Sends signs of life as long as edits get on and the workers answer.
 async fn feed_watchdog(control: Arc<Control>) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;

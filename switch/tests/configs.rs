@@ -1,5 +1,7 @@
 //! The files in `configs/` are what the daemon takes.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -67,4 +69,65 @@ fn the_service_has_no_mount_namespace_of_its_own() {
         ];
         assert!(!hides.iter().any(|start| key.starts_with(start)), "{key}");
     }
+}
+
+/// Values of a key of the unit, of all lines that have it.
+fn unit(key: &str) -> Vec<String> {
+    let unit = std::fs::read_to_string(configs().join("vswitchd.service")).unwrap();
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+fn sources(dir: PathBuf, text: &mut String) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(path, text);
+        } else if path.extension().is_some_and(|word| word == "rs") {
+            *text += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+}
+
+/// AF_XDP was missing: under systemd `--xdp` fell back to another way, always.
+#[test]
+fn the_service_allows_the_sockets_that_the_daemon_opens() {
+    let mut text = String::new();
+    sources(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    let after = text.split("AF_").skip(1);
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+            .collect::<String>()
+    };
+    let named: BTreeSet<_> = after.map(|text| format!("AF_{}", word(text))).collect();
+    assert!(named.contains("AF_XDP") && named.contains("AF_PACKET"), "{named:?}");
+    let allowed = unit("RestrictAddressFamilies");
+    // The control socket, netlink, and what tells a namespace from another are opened by libraries.
+    let by_libraries = ["AF_UNIX", "AF_NETLINK", "AF_INET"].map(str::to_owned);
+    // Words of netlink's messages.
+    let no_sockets = ["AF_", "AF_UNSPEC", "AF_BRIDGE"];
+    for family in named
+        .iter()
+        .chain(&by_libraries)
+        .filter(|family| !no_sockets.contains(&family.as_str()))
+    {
+        assert!(allowed.contains(family), "{family} is not in {allowed:?}");
+    }
+}
+
+/// A daemon that needs a moment more than usual must not be killed half-way.
+#[test]
+fn the_service_gives_the_daemon_time() {
+    let seconds = |key: &str| -> u64 {
+        let [value] = &unit(key)[..] else { panic!("{key}") };
+        match value.strip_suffix("min") {
+            Some(minutes) => minutes.parse::<u64>().unwrap() * 60,
+            None => value.parse().unwrap(),
+        }
+    };
+    assert!(seconds("TimeoutStartSec") >= 300 && seconds("TimeoutStopSec") >= 15);
+    assert!((10..=60).contains(&seconds("WatchdogSec")));
 }

@@ -63,6 +63,7 @@ async fn start() -> Arc<Control> {
         // As the black-box tests have it.
         fastpath: std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off"),
         big_tcp: true,
+        fdb_entries: 1 << 22,
         recover: false,
     };
     Control::start(config).await.unwrap()

@@ -137,7 +137,9 @@ impl Lab {
             if let Some(status) = daemon.ended() {
                 panic!("the daemon ended at start: {status}\n{}", daemon.log());
             }
-            call(&ctl, "status").code == 0
+            // It answers from the first moment on; all ports are there when nothing is under way any more.
+            let status = call(&ctl, "--json status");
+            status.code == 0 && status.json::<Status>().progress.is_none()
         });
     }
 

@@ -305,7 +305,7 @@ fn state(style: Style, view: &PortView) -> String {
 fn tone(state: PortState) -> Tone {
     match state {
         PortState::Up => Tone::Good,
-        PortState::Down | PortState::NoCarrier => Tone::Notice,
+        PortState::Down | PortState::NoCarrier | PortState::Attaching => Tone::Notice,
         PortState::Shut | PortState::Missing => Tone::Bad,
     }
 }

@@ -162,6 +162,10 @@ pub fn status(style: Style, status: &Status) -> String {
     page.line("process", status.pid.to_string());
     page.line("uptime", units::duration(status.uptime_secs));
     page.line("workers", status.workers.to_string());
+    if let Some(progress) = &status.progress {
+        let (what, done, of) = (&progress.what, progress.done, progress.of);
+        page.line("under way", format!("{what}: {done} of {of} steps done"));
+    }
     page.list("does not work here", &status.limits);
     page.render()
 }

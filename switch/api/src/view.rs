@@ -27,6 +27,20 @@ pub struct Status {
     pub workers: u32,
     /// What does not work on this machine or for this user, one line each, with the reason.
     pub limits: Vec<String>,
+    /// How far the change under way came; none: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// How far a change came. `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// What is done.
+    pub what: String,
+    /// Steps that are done.
+    pub done: u32,
+    /// All steps.
+    pub of: u32,
 }
 
 /// A switch and what it does. `GET /v1/switches`
@@ -63,6 +77,8 @@ pub enum PortState {
     Shut,
     /// The interface or its namespace is gone; the port works again when it is back.
     Missing,
+    /// The daemon has just started and gets to it soon. What the kernel forwards by itself flows.
+    Attaching,
 }
 
 impl PortState {
@@ -74,6 +90,7 @@ impl PortState {
             Self::NoCarrier => "no-carrier",
             Self::Shut => "shut",
             Self::Missing => "missing",
+            Self::Attaching => "attaching",
         }
     }
 }

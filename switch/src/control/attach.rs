@@ -20,8 +20,8 @@ use crate::datapath::{PortRef, PortSetup};
 use crate::kernel::{KernelError, NetNs};
 use crate::port::PortIo;
 
-/// Ports that are attached at a time as the daemon starts.
-const AT_ONCE: usize = 32;
+/// Ports whose interfaces are made or removed at a time.
+pub(super) const AT_ONCE: usize = 32;
 
 /// What was made for a port so far, to be taken away again should a later step fail.
 pub(super) enum Made {
@@ -51,20 +51,27 @@ impl Inner {
     pub(super) async fn attach_all(&mut self) {
         let ports = self.state.lab.ports.clone();
         let (devices, others): (Vec<_>, Vec<_>) = ports.into_iter().partition(|port| port.kind == PortKind::Device);
-        let this = &*self;
-        let attaching = stream::iter(others).map(|port| async move {
-            let mut made = Vec::new();
-            let result = this.try_attach(&port, Adopt::Yes, None, &mut made).await;
-            (port, result, made)
-        });
-        let attached: Vec<_> = attaching.buffered(AT_ONCE).collect().await;
-        for (port, result, made) in attached {
-            let result = self.attached(&port, result, made).await;
-            self.note_missing(&port, result);
+        for ports in others.chunks(2 * AT_ONCE) {
+            if !self.goes_on() {
+                return;
+            }
+            let this = &*self;
+            let attaching = stream::iter(ports.to_vec()).map(|port| async move {
+                let mut made = Vec::new();
+                let result = this.try_attach(&port, Adopt::Yes, None, &mut made).await;
+                (port, result, made)
+            });
+            let attached: Vec<_> = attaching.buffered(AT_ONCE).collect().await;
+            for (port, result, made) in attached {
+                let result = self.attached(&port, result, made).await;
+                self.note_missing(&port, result);
+            }
+            self.step_done(ports.len());
         }
         for port in devices {
             let result = self.attach(&port, Adopt::Yes).await;
             self.note_missing(&port, result);
+            self.step_done(1);
         }
     }
 

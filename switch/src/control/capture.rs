@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 use vswitch_api::capture::CaptureOptions;
 use vswitch_api::{ApiError, ErrorCode, PortName};
@@ -16,6 +18,7 @@ use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
 use crate::datapath::{Datapath, PortRef};
 use crate::filter::Program;
 use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
+use crate::kernel::memory;
 use crate::kernel::poll::readable;
 use crate::pcapng::{self, MAX_SNAPLEN, Packet};
 
@@ -67,8 +70,11 @@ impl Control {
     /// NotFound: it has ended already.
     pub async fn end_capture(&self, id: u64, options: impl Into<Editing>) -> Result<(), ApiError> {
         let Editing { dry_run, if_match, .. } = options.into();
-        let inner = self.inner.lock().await;
-        inner.check_condition(Subject::Lab, if_match.as_deref())?;
+        // Else no edit has to be waited for.
+        if if_match.is_some() {
+            let inner = self.begin_edit().await?;
+            inner.check_condition(Subject::Lab, if_match.as_deref())?;
+        }
         let captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
         let tap = captures.taps.get(&id).and_then(Weak::upgrade);
         let gone = || ApiError::new(ErrorCode::NotFound, format!("capture {id}"), "there is no such capture");
@@ -93,7 +99,7 @@ impl Control {
                 .hint(format!("choose 1 to {MAX_SNAPLEN} bytes")));
         }
         let (datapath, port) = {
-            let inner = self.inner.lock().await;
+            let inner = self.view();
             (inner.datapath.clone(), inner.live_id(name)?)
         };
         let setup = TapSetup {
@@ -104,7 +110,7 @@ impl Control {
         let failed = |error| text::step(object(), "open a tap", &error);
         let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
         let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
-        if !datapath.add_tap(port, tap.clone()) {
+        if !add_tap(&datapath, port, &tap).await {
             return Err(text::no_port(name));
         }
         let mut head = Vec::new();
@@ -129,7 +135,7 @@ impl Control {
     }
 }
 
-impl super::Inner {
+impl super::View {
     /// A port in the datapath.
     ///
     /// # Errors
@@ -212,9 +218,32 @@ impl Capture {
     }
 }
 
+/// Puts a tap on a port; false: there is no such port. The kernel, which may forward what comes in there, is waited for elsewhere.
+pub(super) async fn add_tap(datapath: &Arc<Datapath>, port: PortRef, tap: &Arc<Tap>) -> bool {
+    let (datapath, tap) = (datapath.clone(), tap.clone());
+    spawn_blocking(move || datapath.add_tap(port, tap))
+        .await
+        .unwrap_or(false)
+}
+
+/// Takes it off again, soon.
+pub(super) fn remove_tap(datapath: &Arc<Datapath>, port: PortRef, tap: &Arc<Tap>) {
+    let (datapath, tap) = (datapath.clone(), tap.clone());
+    let remove = move || {
+        datapath.remove_tap(port, &tap);
+        // What waited there may have been much.
+        drop(tap);
+        memory::give_back();
+    };
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+        Err(_) => remove(),
+    }
+}
+
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.datapath.remove_tap(self.port, &self.tap);
+        remove_tap(&self.datapath, self.port, &self.tap);
     }
 }
 

@@ -14,7 +14,7 @@ use vswitch_api::{
 
 use super::attach::Adopt;
 use super::complete::ifname;
-use super::plan::Step;
+use super::plan::{Step, together};
 use super::policy::switch_settings;
 use super::state::{OwnedNamespace, State};
 use super::{Inner, text};
@@ -42,7 +42,13 @@ impl Order {
         };
         for step in &rest {
             let waits_for_none = match step {
-                Step::RemovePort(port) => !wanted.needs_gone(port),
+                Step::RemovePorts(ports) => {
+                    let (then, last): (Vec<_>, Vec<_>) =
+                        ports.iter().cloned().partition(|port| wanted.needs_gone(port));
+                    order.then.extend(removal(then));
+                    order.last.extend(removal(last));
+                    continue;
+                }
                 Step::RemoveCable(cable) => ![&cable.a, &cable.b].into_iter().any(|end| wanted.has_end(end)),
                 Step::RemoveSwitch(_) | Step::RemoveNamespace(_) => true,
                 _ => false,
@@ -55,6 +61,10 @@ impl Order {
         }
         order
     }
+}
+
+fn removal(ports: Vec<Port>) -> Option<Step> {
+    (!ports.is_empty()).then_some(Step::RemovePorts(ports))
 }
 
 /// What is to be there when a plan is carried out, and can't be there twice.
@@ -123,8 +133,16 @@ impl Inner {
         &mut self,
         steps: Vec<Step>,
         lab: Lab,
-        mut changes: Changes,
+        changes: Changes,
     ) -> Result<Changes, ApiError> {
+        let result = self.carry_out_all(steps, lab, changes).await;
+        self.end_progress();
+        result
+    }
+
+    async fn carry_out_all(&mut self, steps: Vec<Step>, lab: Lab, mut changes: Changes) -> Result<Changes, ApiError> {
+        // Before the note of what the daemon before had begun, which is perhaps not yet all removed, gives way to another.
+        self.check_stopping()?;
         self.remove_unremoved(&mut changes.warnings).await;
         let before = self.state.clone();
         changes.done.extend(steps.iter().flat_map(Step::describe));
@@ -133,6 +151,7 @@ impl Inner {
             self.state = before;
             return Err(error);
         }
+        self.begin_progress("a change", steps.iter().map(Step::size).sum());
         let order = Order::of(steps);
         let mut done = Vec::with_capacity(order.first.len() + order.then.len());
         if let Err(error) = self
@@ -143,15 +162,42 @@ impl Inner {
             self.close_journal();
             return Err(error);
         }
+        // Not given up when the daemon is about to stop: what is written is done, and they take little time.
         for step in &order.last {
             if let Err(error) = self.carry(step, &mut changes.warnings).await {
                 changes
                     .warnings
                     .push(format!("{error}; the next command tries it again"));
             }
+            self.step_done(step.size());
         }
         self.close_journal();
         Ok(changes)
+    }
+
+    /// # Errors
+    /// The daemon is about to stop.
+    fn check_stopping(&self) -> Result<(), ApiError> {
+        match self.pulse.is_stopping() {
+            true => {
+                Err(text::conflict("request", "the daemon is about to stop").hint("nothing was changed; try again"))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// One step, unless the daemon is about to stop.
+    async fn carry_next(
+        &mut self,
+        step: &Step,
+        done: &mut Vec<Step>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        self.check_stopping()?;
+        self.carry(step, warnings).await?;
+        done.push(step.clone());
+        self.step_done(step.size());
+        Ok(())
     }
 
     /// All but the last steps, and the state on disk. `done` has what was carried out, also after an error.
@@ -164,8 +210,7 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let before = self.state.clone();
         for step in &order.first {
-            self.carry(step, warnings).await?;
-            done.push(step.clone());
+            self.carry_next(step, done, warnings).await?;
         }
         let wanted = self.wanted(lab, &order.last);
         let unwritable = |error: std::io::Error| {
@@ -178,8 +223,7 @@ impl Inner {
             None
         };
         for step in &order.then {
-            self.carry(step, warnings).await?;
-            done.push(step.clone());
+            self.carry_next(step, done, warnings).await?;
         }
         if let Some(prepared) = prepared {
             if let Err(error) = prepared.commit() {
@@ -220,10 +264,11 @@ impl Inner {
     }
 
     async fn undo(&mut self, done: Vec<Step>, before: State) {
-        for step in done.into_iter().rev().map(Step::inverse) {
+        for step in together(done.into_iter().rev().map(Step::inverse)) {
             if let Err(error) = self.carry(&step, &mut Vec::new()).await {
                 tracing::error!("can't undo a step of a failed command: {error}");
             }
+            self.pulse.beat();
         }
         let left: Vec<_> = self.unremoved.ports.iter().map(|port| port.name.clone()).collect();
         self.take_state(before, |name| left.contains(name));
@@ -258,7 +303,8 @@ impl Inner {
         let mut note = self.left();
         for step in steps {
             match step {
-                Step::AddPort(port) | Step::RemovePort(port) => note.ports.push(port.clone()),
+                Step::AddPort(port) => note.ports.push(port.clone()),
+                Step::AddPorts(ports) | Step::RemovePorts(ports) => note.ports.extend_from_slice(ports),
                 Step::ChangePort { before, after } => note.ports.extend([before, after].map(|port| (**port).clone())),
                 Step::AddCable(cable) | Step::RemoveCable(cable) => note.cables.push(cable.clone()),
                 Step::RemoveNamespace(name) => {
@@ -337,12 +383,23 @@ impl Inner {
                     return Err(error);
                 }
             }
-            Step::RemovePort(port) => {
-                self.detach(port, warnings).await;
-                self.emit(EventKind::PortRemoved {
-                    port: port.name.clone(),
-                    switch: port.switch.clone(),
-                });
+            Step::AddPorts(ports) => {
+                let mut failed = None;
+                for port in ports {
+                    // The others are put back all the same.
+                    let added = Box::pin(self.carry(&Step::AddPort(port.clone()), warnings)).await;
+                    failed = failed.or(added.err());
+                }
+                failed.map_or(Ok(()), Err)?;
+            }
+            Step::RemovePorts(ports) => {
+                self.detach_all(ports, warnings).await;
+                for port in ports {
+                    self.emit(EventKind::PortRemoved {
+                        port: port.name.clone(),
+                        switch: port.switch.clone(),
+                    });
+                }
             }
             Step::AddMirror(mirror) => self.start_mirror(mirror),
             Step::RemoveMirror(mirror) => self.stop_mirror(mirror),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::{ApiError, ErrorCode, Lab, MirrorName, Port, PortName, Switch, SwitchName};
 
-use super::plan::Step;
+use super::plan::{Step, removed};
 use super::{Control, Inner, text};
 
 /// Edits that are remembered to tell what changed.
@@ -124,7 +124,6 @@ impl Edit {
         let part = |step: &Step| {
             let (port, before) = match step {
                 Step::AddPort(port) => (Some(&port.name), None),
-                Step::RemovePort(port) => (Some(&port.name), Some(port_tag(port))),
                 Step::ChangePort { before, .. } => (Some(&before.name), Some(port_tag(before))),
                 Step::ChangeSwitch { before, .. } => (None, Some(switch_tag(before))),
                 _ => (None, None),
@@ -140,9 +139,19 @@ impl Edit {
                 lines: step.describe(),
             }
         };
+        let gone = |port: &Port| Part {
+            before: Some(port_tag(port)),
+            port: Some(port.name.clone()),
+            name: Some(text::port(&port.name)),
+            lines: vec![removed(port)],
+        };
+        let parts = |step: &Step| match step {
+            Step::RemovePorts(ports) => ports.iter().map(gone).collect(),
+            step => vec![part(step)],
+        };
         Self {
             before: lab_tag(lab),
-            parts: steps.iter().map(part).collect(),
+            parts: steps.iter().flat_map(parts).collect(),
         }
     }
 
@@ -184,7 +193,7 @@ impl History {
 impl Control {
     /// The entity tag of something in the lab; none if it is not there.
     pub async fn tag(&self, subject: Subject<'_>) -> Option<String> {
-        subject.tag(&self.inner.lock().await.state.lab)
+        subject.tag(&self.view().state.lab)
     }
 }
 

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
+use futures::{StreamExt, stream};
 use vswitch_api::{Cable, IfName, Port, PortKind};
 
+use super::attach::AT_ONCE;
 use super::complete::ifname;
 use super::fastpath::shadow_name;
 use super::interface::known_device;
@@ -27,13 +29,57 @@ impl Inner {
         self.release(port);
         self.ports.remove(&port.name);
         self.retries.remove(&port.name);
-        let result = match (port.kind, tap) {
-            (PortKind::Veth, _) => self.delete_near_end(port).await,
-            (PortKind::Device, _) => self.release_device(port).await,
-            (PortKind::Tap | PortKind::Internal, Ok(None)) => Ok(()),
-            (PortKind::Tap | PortKind::Internal, Ok(Some(place))) => delete_place(place).await,
-            (PortKind::Tap | PortKind::Internal, Err(error)) => Err(error),
+        let result = match port.kind {
+            PortKind::Device => self.release_device(port).await,
+            PortKind::Veth | PortKind::Tap | PortKind::Internal => self.delete_interface(port, tap).await,
         };
+        self.removed(port, result, warnings);
+    }
+
+    /// The same for several, in little more time than one takes.
+    pub(super) async fn detach_all(&mut self, ports: &[Port], warnings: &mut Vec<String>) {
+        if let [port] = ports {
+            return self.detach(port, warnings).await;
+        }
+        // While they are attached: then they tell by themselves where they are.
+        let mut taps = BTreeMap::new();
+        for port in ports {
+            if matches!(port.kind, PortKind::Tap | PortKind::Internal) {
+                taps.insert(port.name.clone(), self.find_tap(port).await);
+            }
+        }
+        let ids: Vec<_> = ports
+            .iter()
+            .filter_map(|port| self.ports.get_mut(&port.name)?.id.take())
+            .collect();
+        // Closed at the end: a queue of an interface that is gone is closed without a wait.
+        let released = self.datapath.remove_ports(&ids);
+        let (devices, others): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| port.kind == PortKind::Device);
+        for together in others.chunks(AT_ONCE) {
+            if let Err(error) = self.delete_near_ends(together).await {
+                tracing::debug!("near ends can't be removed together: {error}");
+            }
+            self.pulse.beat();
+        }
+        // What was not removed together is now.
+        let this = &*self;
+        let removing = stream::iter(others).map(|port| {
+            let tap = taps.remove(&port.name).unwrap_or(Ok(None));
+            async move { (this.delete_interface(&port, tap).await, port) }
+        });
+        let results: Vec<_> = removing.buffered(AT_ONCE).collect().await;
+        for (result, port) in results {
+            self.ports.remove(&port.name);
+            self.retries.remove(&port.name);
+            self.removed(&port, result, warnings);
+        }
+        for port in &devices {
+            self.detach(port, warnings).await;
+        }
+        drop(released);
+    }
+
+    fn removed(&mut self, port: &Port, result: Result<(), KernelError>, warnings: &mut Vec<String>) {
         if let Err(error) = result {
             warnings.push(format!(
                 "port \"{}\": {error}; the next command tries it again",
@@ -41,6 +87,47 @@ impl Inner {
             ));
             self.leave_port(port);
         }
+    }
+
+    /// Removes the interface of a port that is no device. `tap`: where its TAP device is, if it has one.
+    async fn delete_interface(
+        &self,
+        port: &Port,
+        tap: Result<Option<Place>, KernelError>,
+    ) -> Result<(), KernelError> {
+        if port.kind == PortKind::Veth {
+            return self.delete_near_end(port).await;
+        }
+        match tap? {
+            Some(place) => delete_place(place).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the near ends and shadows of those of these ports that have one, all together. The kernel holds its lock of all
+    /// interfaces meanwhile, and waits for each that has a program (tcx): so these had better not be too many.
+    async fn delete_near_ends(&self, ports: &[Port]) -> Result<(), KernelError> {
+        let veths: BTreeSet<_> = ports
+            .iter()
+            .filter(|port| port.kind == PortKind::Veth)
+            .map(|port| port.name.as_str())
+            .collect();
+        if veths.is_empty() {
+            return Ok(());
+        }
+        let own = self.own.netlink().await?;
+        let links = own.links().await?;
+        let near: BTreeSet<_> = links
+            .iter()
+            .filter(|link| veths.contains(link.name.as_str()))
+            .flat_map(|link| [link.name.clone(), shadow_name(link.index)])
+            .collect();
+        // A number of this time alone: should it end half-way, whoever is in the group is in nobody else's later.
+        let group = fastrand::u32(1 << 16..);
+        for link in links.iter().filter(|link| near.contains(&link.name)) {
+            gone_is_fine(own.set_group(link.index, group).await)?;
+        }
+        gone_is_fine(own.delete_group(group).await)
     }
 
     /// Takes note of a port that is not in the lab any more, but could not be removed whole.

@@ -9,7 +9,7 @@ use vswitch_api::{Mac, Port, PortKind, PortName, Switch};
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
 use super::policy::switch_settings;
-use super::{Inner, LivePort};
+use super::{Inner, LivePort, View};
 use crate::datapath::{PortRef, SwitchId, SwitchSetup};
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
@@ -245,6 +245,15 @@ impl Inner {
         self.datapath.adopt_floods(fast);
     }
 
+    /// Waits until no frame is forwarded any more by what was removed just now.
+    pub(super) fn settle_fastpath(&self) {
+        if self.fast.is_some() {
+            bpf::settle();
+        }
+    }
+}
+
+impl View {
     /// Brings up to date how many frames the queues of the shadows had no room for, which only the kernel counts: of one port or of all.
     pub(super) async fn read_overruns(&self, only: Option<&PortName>) {
         let asked = |(name, _): &(&PortName, _)| only.is_none_or(|only| only == *name);
@@ -275,13 +284,6 @@ impl Inner {
                     shadow.note_dropped(link.tx_dropped);
                 }
             }
-        }
-    }
-
-    /// Waits until no frame is forwarded any more by what was removed just now.
-    pub(super) fn settle_fastpath(&self) {
-        if self.fast.is_some() {
-            bpf::settle();
         }
     }
 }

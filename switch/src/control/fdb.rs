@@ -10,6 +10,7 @@ use vswitch_api::{ApiError, ErrorCode, Mac, Port, StaticStation, SwitchName};
 use super::condition::{Editing, Subject};
 use super::plan::difference;
 use super::requests::port_mut;
+use super::view::find_switch;
 use super::{Control, Inner, text};
 use crate::datapath::{EntryKind, FdbFilter, PortId};
 
@@ -37,8 +38,8 @@ impl Control {
         entry: FdbAdd,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit(Subject::Port(&entry.port), options, |inner, lab| {
-            inner.find_switch(switch)?;
+        self.edit(Subject::Port(&entry.port), options, |_, lab| {
+            find_switch(lab, switch)?;
             let port = port_mut(lab, &entry.port)?;
             if port.switch != *switch {
                 let cause = format!("port \"{}\" is on switch \"{}\"", entry.port, port.switch);
@@ -92,7 +93,7 @@ impl Control {
         let dry_run = options.dry_run;
         let mut changes = self
             .edit(Subject::Lab, options.clone(), |inner, lab| {
-                inner.find_switch(switch)?;
+                find_switch(lab, switch)?;
                 if let Some(name) = &select.port {
                     port_mut(lab, name)?;
                 }
@@ -126,7 +127,7 @@ impl Control {
     }
 
     async fn flush(&self, switch: &SwitchName, select: FdbSelect, options: Editing) -> Result<Changes, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.begin_edit().await?;
         inner.check_condition(Subject::Lab, options.if_match.as_deref())?;
         let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
         let datapath = Arc::clone(&inner.datapath);

@@ -49,6 +49,9 @@ impl Inner {
         };
         let wrong: Vec<_> = self.state.lab.ports.iter().filter_map(wrong).collect();
         for (port, size) in wrong {
+            if !self.goes_on() {
+                return;
+            }
             let set = gone_is_fine(self.set_frame_size(&port, size).await);
             if let Err(error) = set {
                 tracing::warn!(port = %port.name, "port {}: can't change the size of its TCP frames: {error}", port.name);

@@ -19,7 +19,7 @@ use vswitch_api::view::PortState;
 use vswitch_api::{EventKind, Mac, Port, PortKind, PortName, SwitchName};
 
 use super::attach::state_of;
-use super::{Inner, Shut};
+use super::{Inner, LivePort, Shut};
 use crate::datapath::{PortRef, SwitchId};
 use crate::kernel::random::random_u64;
 
@@ -329,9 +329,16 @@ impl Inner {
         self.set_state(name, state, reason);
     }
 
+    /// Whether the time of a shut port has come.
+    pub(super) fn is_one_due(&mut self) -> bool {
+        self.guard.tidy();
+        let now = Instant::now();
+        let shut = |live: &LivePort| live.shut.as_ref().and_then(|shut| shut.until);
+        self.ports.values().filter_map(shut).any(|until| until <= now)
+    }
+
     /// Opens the ports whose time has come.
     pub(super) async fn open_due(&mut self) {
-        self.guard.tidy();
         let now = Instant::now();
         let is_due = |shut: &Shut| shut.until.is_some_and(|until| until <= now);
         let due: Vec<_> = self

@@ -12,6 +12,7 @@ use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, ErrorCode, Port};
 
 use super::journal::InFlight;
+use super::watch::apart;
 use super::{Control, Inner, LivePort};
 use crate::kernel::netns::hold;
 use crate::kernel::{NetNs, Presence};
@@ -32,8 +33,12 @@ pub(super) async fn keep(control: Weak<Control>) {
         tick.tick().await;
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
-        inner.keep_run_dir(&mut failures);
-        inner.keep_state();
+        apart(async {
+            inner.keep_run_dir(&mut failures);
+            if inner.unsaved.is_some() {
+                inner.keep_state();
+            }
+        });
     }
 }
 
@@ -75,7 +80,7 @@ impl Inner {
 
     /// A state that could not be written is written as soon as that can be.
     fn keep_state(&mut self) {
-        if self.unsaved.is_some() && self.save().is_ok() {
+        if self.save().is_ok() {
             tracing::info!("the state can be written again");
             self.close_journal();
         }

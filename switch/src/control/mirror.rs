@@ -8,12 +8,13 @@ use vswitch_api::{ApiError, Lab, MirrorName, PortName};
 
 use super::condition::{Editing, Subject};
 use super::requests::already;
-use super::{Control, Inner, text};
+use super::{Control, Inner, View, text};
 use crate::datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
 use crate::datapath::snapshot::PortSet;
 use crate::filter::Program;
 
 /// A mirror that was added, whether its ports are there or not.
+#[derive(Clone)]
 pub(super) struct LiveMirror {
     mirror: Mirror,
     counters: Arc<MirrorCounters>,
@@ -60,7 +61,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn mirrors(&self) -> Result<Vec<MirrorView>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         Ok(inner
             .state
             .lab
@@ -75,7 +76,7 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn mirror(&self, name: &MirrorName) -> Result<MirrorView, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let mirror = inner.state.lab.mirrors.iter().find(|mirror| mirror.name == *name);
         mirror
             .map(|mirror| inner.mirror_view(mirror))
@@ -83,7 +84,7 @@ impl Control {
     }
 }
 
-impl Inner {
+impl View {
     pub(super) fn mirror_view(&self, mirror: &Mirror) -> MirrorView {
         let live = self.mirrors.get(&mirror.name);
         let (frames, bytes) = live.map_or((0, 0), |live| live.counters.total());
@@ -98,7 +99,9 @@ impl Inner {
             bytes,
         }
     }
+}
 
+impl Inner {
     pub(super) fn start_mirror(&mut self, mirror: &Mirror) {
         let live = LiveMirror {
             mirror: mirror.clone(),

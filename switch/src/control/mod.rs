@@ -7,7 +7,8 @@
 //! carried out, and the lab stays what it was. At last the new lab is written to disk (`state`).
 //!
 //! A daemon that starts does the same with the lab on disk, adopting what is there; `watch` does it again for a port whose
-//! interface or namespace went away and came back. `view` answers questions; `capture` and `trace` show frames.
+//! interface or namespace went away and came back. `view` answers questions, from what was `published`; `capture` and `trace` show
+//! frames.
 
 mod acl;
 mod addresses;
@@ -33,6 +34,7 @@ mod namespace;
 mod place;
 mod plan;
 mod policy;
+mod published;
 mod repair;
 mod requests;
 mod splice;
@@ -49,11 +51,11 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
-use vswitch_api::view::PortState;
+use vswitch_api::view::{PortState, Progress};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::datapath::{Datapath, FdbFilter, PortRef, SwitchId};
@@ -64,6 +66,8 @@ pub use condition::{Editing, Subject};
 pub use events::EventReader;
 use events::Events;
 use journal::{InFlight, Journal};
+pub use published::for_client;
+use published::{Held, Model, Pulse, View};
 use state::State;
 use store::StateFile;
 
@@ -86,13 +90,15 @@ pub struct ControlConfig {
     pub fastpath: bool,
     /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
     pub big_tcp: bool,
+    /// Most entries of the FDBs of all switches together.
+    pub fdb_entries: u64,
     /// Whether to begin with an empty lab if the state file can't be used.
     pub recover: bool,
 }
 
 /// The one that edits and answers. Its methods are the routes of the API.
 pub struct Control {
-    inner: Mutex<Inner>,
+    inner: Model,
     events: Arc<Events>,
     captures: std::sync::Mutex<capture::Captures>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -123,6 +129,8 @@ struct Inner {
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
     big_tcp: bool,
+    /// Most entries of the FDBs of all switches together.
+    fdb_entries: u64,
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
@@ -134,10 +142,19 @@ struct Inner {
     guard: guard::Guard,
     history: condition::History,
     events: Arc<Events>,
+    /// How far the edit under way came.
+    progress: Option<Progress>,
+    /// The lab is being brought back.
+    attaching: bool,
+    pulse: Arc<Pulse>,
+    /// Where a picture of all this is shown; none until there is one.
+    view: Option<Arc<ArcSwap<View>>>,
+    /// When that was done last, and how long it took.
+    published: (Instant, Duration),
 }
 
 /// A port of the lab as it is at the moment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LivePort {
     /// Its place in the datapath; none while it is missing.
     id: Option<PortRef>,
@@ -168,7 +185,7 @@ struct LivePort {
 }
 
 /// Why a port is shut, and until when; none: until somebody opens it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shut {
     reason: String,
     until: Option<Instant>,
@@ -204,12 +221,28 @@ impl Control {
         self.events.subscribe()
     }
 
-    /// A sign of life: comes back when no edit hangs and every worker has answered.
+    /// What is known now. Questions are answered from it, so that they never wait for an edit.
+    fn view(&self) -> Arc<View> {
+        self.inner.view()
+    }
+
+    /// The model, for an edit.
     ///
     /// # Errors
-    /// None so far; the caller sets a time limit.
+    /// Whoever asked for the edit is gone.
+    async fn begin_edit(&self) -> Result<Held<'_>, ApiError> {
+        let held = self.inner.lock().await;
+        published::check_client()?;
+        Ok(held)
+    }
+
+    /// A sign of life: comes back when every worker has answered. An edit may take as long as it gets on.
+    ///
+    /// # Errors
+    /// An edit hangs. The caller sets a time limit for the workers.
     pub async fn ping(&self) -> Result<(), ApiError> {
-        let datapath = self.inner.lock().await.datapath.clone();
+        self.inner.check()?;
+        let datapath = self.view().datapath.clone();
         // Workers answer within a batch; this thread may wait that long, but not for a worker that hangs.
         let answer = tokio::task::spawn_blocking(move || datapath.quiesce());
         answer
@@ -217,8 +250,14 @@ impl Control {
             .map_err(|error| ApiError::new(vswitch_api::ErrorCode::Internal, "workers", error.to_string()))
     }
 
+    /// Makes edits under way end soon, and what they did undone: the daemon is about to stop.
+    pub fn stop_edits(&self) {
+        self.inner.stop();
+    }
+
     /// Stops, and leaves interfaces, addresses and namespaces in place for the next daemon.
     pub async fn shutdown(&self) {
+        self.stop_edits();
         for task in self
             .tasks
             .lock()
@@ -234,7 +273,7 @@ impl Control {
         }
         // Closed before the process ends, so that no frame is taken and lost on the way.
         let ids: Vec<_> = inner.ports.values_mut().filter_map(|port| port.id.take()).collect();
-        ids.into_iter().for_each(|id| inner.datapath.remove_port(id));
+        drop(inner.datapath.remove_ports(&ids));
         inner.leave_run_dir();
     }
 }

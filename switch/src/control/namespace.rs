@@ -4,7 +4,50 @@ use vswitch_api::{ApiError, EventKind, NsName};
 
 use super::state::OwnedNamespace;
 use super::{Inner, text};
-use crate::kernel::{KernelError, NetNs, Presence};
+use crate::kernel::{KernelError, NamedNamespaces, NetNs, Presence};
+
+/// Whether something has that name now, so that no namespace can be made under it: also what can't be told of, and what leads to a
+/// namespace that is not for ports.
+pub(super) fn is_present(named: &NamedNamespaces, name: &NsName) -> bool {
+    !named.open(name).is_gone()
+}
+
+/// Namespaces that must not get ports: with a link of the name that leads to a process whose number was used again, an interface with
+/// an address would come up in the host.
+pub(super) struct Reserved<'a> {
+    /// The one that the daemon was started in.
+    pub home: &'a NetNs,
+    /// The one of the near ends.
+    pub own: &'a NetNs,
+}
+
+impl Reserved<'_> {
+    /// What a namespace is if it is one of them.
+    fn which(&self, netns: &NetNs) -> Option<&'static str> {
+        match netns.id() {
+            id if id == self.home.id() => Some("the namespace that vswitchd itself runs in"),
+            id if id == self.own.id() => Some("the namespace of the switch's own ends of the ports"),
+            _ => None,
+        }
+    }
+
+    /// The namespace of that name, which ports may be in.
+    pub fn open_other(&self, named: &NamedNamespaces, name: &NsName) -> Result<NetNs, ApiError> {
+        match named.open(name) {
+            Presence::Here(netns) => match self.which(&netns) {
+                None => Ok(netns),
+                Some(which) => Err(
+                    text::conflict(text::namespace(name), format!("its name leads to {which}")).hint(format!(
+                        "remove {}, or use another name; `--type internal` gives the host itself a port",
+                        named.path(name).display()
+                    )),
+                ),
+            },
+            Presence::Gone => Err(text::no_namespace(name)),
+            Presence::Unknown(error) => Err(text::kernel(text::namespace(name), &error)),
+        }
+    }
+}
 
 impl Inner {
     /// A namespace that vswitch made was removed by somebody else. One of the same name that is made later is theirs.
@@ -23,10 +66,9 @@ impl Inner {
         }
     }
 
-    /// Whether something has that name now, so that no namespace can be made under it: also what can't be told of, and what leads to
-    /// a namespace that is not for ports.
+    /// See [`is_present`].
     pub(super) fn namespace_present(&self, name: &NsName) -> bool {
-        !self.named.open(name).is_gone()
+        is_present(&self.named, name)
     }
 
     /// Whether there is a namespace of that name now, and it is the one that vswitch made.
@@ -54,7 +96,7 @@ impl Inner {
     /// A look at the namespace of that name. One that is not for ports is none: nothing of ours is in there.
     fn look_namespace(&self, name: &NsName) -> Presence<NetNs> {
         match self.named.open(name) {
-            Presence::Here(netns) if self.not_for_ports(&netns).is_some() => Presence::Gone,
+            Presence::Here(netns) if self.reserved().which(&netns).is_some() => Presence::Gone,
             found => found,
         }
     }
@@ -69,28 +111,13 @@ impl Inner {
 
     /// The namespace of that name, which ports may be in.
     pub(super) fn open_namespace(&self, name: &NsName) -> Result<NetNs, ApiError> {
-        match self.named.open(name) {
-            Presence::Here(netns) => match self.not_for_ports(&netns) {
-                None => Ok(netns),
-                Some(which) => Err(
-                    text::conflict(text::namespace(name), format!("its name leads to {which}")).hint(format!(
-                        "remove {}, or use another name; `--type internal` gives the host itself a port",
-                        self.named.path(name).display()
-                    )),
-                ),
-            },
-            Presence::Gone => Err(text::no_namespace(name)),
-            Presence::Unknown(error) => Err(text::kernel(text::namespace(name), &error)),
-        }
+        self.reserved().open_other(&self.named, name)
     }
 
-    /// What a namespace is if it must not get ports: with a link of the name that leads to a process whose number was used again, an
-    /// interface with an address would come up in the host.
-    fn not_for_ports(&self, netns: &NetNs) -> Option<&'static str> {
-        match netns.id() {
-            id if id == self.home.id() => Some("the namespace that vswitchd itself runs in"),
-            id if id == self.own.id() => Some("the namespace of the switch's own ends of the ports"),
-            _ => None,
+    fn reserved(&self) -> Reserved<'_> {
+        Reserved {
+            home: &self.home,
+            own: &self.own,
         }
     }
 

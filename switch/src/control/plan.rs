@@ -10,15 +10,25 @@ use super::traffic;
 
 /// One step. Its inverse takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most steps of a long plan are the large one")]
 pub(super) enum Step {
     AddNamespace(NsName),
     RemoveNamespace(NsName),
     AddSwitch(Switch),
-    ChangeSwitch { before: Switch, after: Switch },
+    ChangeSwitch {
+        before: Switch,
+        after: Switch,
+    },
     RemoveSwitch(Switch),
     AddPort(Port),
-    ChangePort { before: Box<Port>, after: Box<Port> },
-    RemovePort(Port),
+    /// Several that were removed together: only to take that back.
+    AddPorts(Vec<Port>),
+    ChangePort {
+        before: Box<Port>,
+        after: Box<Port>,
+    },
+    /// Together, since most of what one takes is waiting for all workers and for the kernel.
+    RemovePorts(Vec<Port>),
     AddCable(Cable),
     RemoveCable(Cable),
     AddMirror(Mirror),
@@ -37,12 +47,13 @@ impl Step {
                 after: before,
             },
             Self::RemoveSwitch(switch) => Self::AddSwitch(switch),
-            Self::AddPort(port) => Self::RemovePort(port),
+            Self::AddPort(port) => Self::RemovePorts(vec![port]),
+            Self::AddPorts(ports) => Self::RemovePorts(ports),
             Self::ChangePort { before, after } => Self::ChangePort {
                 before: after,
                 after: before,
             },
-            Self::RemovePort(port) => Self::AddPort(port),
+            Self::RemovePorts(ports) => Self::AddPorts(ports),
             Self::AddCable(cable) => Self::RemoveCable(cable),
             Self::RemoveCable(cable) => Self::AddCable(cable),
             Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
@@ -54,8 +65,16 @@ impl Step {
     pub fn removes(&self) -> bool {
         matches!(
             self,
-            Self::RemovePort(_) | Self::RemoveNamespace(_) | Self::RemoveCable(_) | Self::RemoveSwitch(_)
+            Self::RemovePorts(_) | Self::RemoveNamespace(_) | Self::RemoveCable(_) | Self::RemoveSwitch(_)
         )
+    }
+
+    /// How much of the work it is.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::AddPorts(ports) | Self::RemovePorts(ports) => ports.len(),
+            _ => 1,
+        }
     }
 
     /// What the user is told of it, a line each.
@@ -100,31 +119,9 @@ impl Step {
                 }
                 lines
             }
-            Self::AddPort(port) => {
-                let mut lines = vec![format!(
-                    "added port {} ({}) to switch {}",
-                    port.name,
-                    place(port),
-                    port.switch
-                )];
-                lines.extend(
-                    port.addresses
-                        .iter()
-                        .map(|a| format!("gave port {} address {a}", port.name)),
-                );
-                lines.extend(
-                    port.routes
-                        .iter()
-                        .map(|r| format!("gave port {} a route to {}", port.name, r.to)),
-                );
-                lines.extend(
-                    port.stations
-                        .iter()
-                        .map(|s| format!("set FDB entry {} behind port {}", station(s), port.name)),
-                );
-                lines
-            }
-            Self::RemovePort(port) => vec![format!("removed port {} from switch {}", port.name, port.switch)],
+            Self::AddPort(port) => added(port),
+            Self::AddPorts(ports) => ports.iter().flat_map(added).collect(),
+            Self::RemovePorts(ports) => ports.iter().map(removed).collect(),
             Self::ChangePort { before, after } => describe_change(before, after),
             Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
             Self::AddMirror(mirror) => {
@@ -144,6 +141,37 @@ impl Step {
             Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],
         }
     }
+}
+
+/// The same steps with removals of ports that follow one another put together.
+pub(super) fn together(steps: impl Iterator<Item = Step>) -> Vec<Step> {
+    let mut all = Vec::new();
+    for step in steps {
+        match (all.last_mut(), step) {
+            (Some(Step::RemovePorts(ports)), Step::RemovePorts(more)) => ports.extend(more),
+            (_, step) => all.push(step),
+        }
+    }
+    all
+}
+
+fn added(port: &Port) -> Vec<String> {
+    let Port { name, switch, .. } = port;
+    let mut lines = vec![format!("added port {name} ({}) to switch {switch}", place(port))];
+    lines.extend(port.addresses.iter().map(|a| format!("gave port {name} address {a}")));
+    lines.extend(
+        port.routes
+            .iter()
+            .map(|r| format!("gave port {name} a route to {}", r.to)),
+    );
+    let stations = port.stations.iter();
+    lines.extend(stations.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
+    lines
+}
+
+/// What the user is told of a port that is removed.
+pub(super) fn removed(port: &Port) -> String {
+    format!("removed port {} from switch {}", port.name, port.switch)
 }
 
 fn place(port: &Port) -> String {
@@ -240,10 +268,10 @@ pub(super) fn plan(
     let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
     let (gone, new_mirrors) = difference(&before.mirrors, &after.mirrors);
     removals.extend(gone.cloned().map(Step::RemoveMirror));
-    for old in &before.ports {
-        if new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new)) {
-            removals.push(Step::RemovePort(old.clone()));
-        }
+    let goes = |old: &&Port| new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new));
+    let gone: Vec<_> = before.ports.iter().filter(goes).cloned().collect();
+    if !gone.is_empty() {
+        removals.push(Step::RemovePorts(gone));
     }
     removals.extend(
         difference(&before.cables, &after.cables)
@@ -355,7 +383,7 @@ mod tests {
         let steps = plan(&none, &red, |_| true, |_| false);
         assert!(matches!(steps[..], [Step::AddPort(_)]), "{steps:?}");
         let steps = plan(&red, &none, |_| true, |_| false);
-        assert!(matches!(steps[..], [Step::RemovePort(_)]), "{steps:?}");
+        assert!(matches!(steps[..], [Step::RemovePorts(_)]), "{steps:?}");
     }
 
     #[test]
@@ -371,9 +399,29 @@ mod tests {
         changed.ports[0].kind = PortKind::Tap;
         let steps = plan(&red, &changed, |_| true, |_| true);
         assert!(
-            matches!(steps[..], [Step::RemovePort(_), Step::AddPort(_)]),
+            matches!(steps[..], [Step::RemovePorts(_), Step::AddPort(_)]),
             "{steps:?}"
         );
+    }
+
+    /// An edit of thousands of ports that fails at its last step must not take a minute to undo.
+    #[test]
+    fn ports_are_removed_together_also_to_undo() {
+        let (none, some) = (lab(&[]), lab(&[("red", PortKind::Veth), ("blue", PortKind::Tap)]));
+        let removals = |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::RemovePorts(_))).count();
+        let there = plan(&none, &some, |_| false, |_| true);
+        assert_eq!(removals(&together(there.into_iter().rev().map(Step::inverse))), 1);
+        assert_eq!(removals(&plan(&some, &none, |_| false, |_| true)), 1);
+    }
+
+    /// The same with a step for each port.
+    fn one_by_one(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
+        let split = |step| match step {
+            Step::AddPorts(ports) => ports.into_iter().map(Step::AddPort).collect(),
+            Step::RemovePorts(ports) => ports.into_iter().map(|port| Step::RemovePorts(vec![port])).collect(),
+            step => vec![step],
+        };
+        steps.into_iter().flat_map(split).collect()
     }
 
     #[test]
@@ -383,8 +431,8 @@ mod tests {
             lab(&[("blue", PortKind::Tap), ("gw", PortKind::Internal)]),
         );
         let there = plan(&a, &b, |_| false, |_| true);
-        let mut back: Vec<_> = there.into_iter().rev().map(Step::inverse).collect();
-        let mut expected = plan(&b, &a, |_| false, |_| true);
+        let mut back = one_by_one(there.into_iter().rev().map(Step::inverse));
+        let mut expected = one_by_one(plan(&b, &a, |_| false, |_| true));
         let order = |step: &Step| format!("{step:?}");
         back.sort_by_key(order);
         expected.sort_by_key(order);

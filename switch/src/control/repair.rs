@@ -84,6 +84,13 @@ impl Inner {
         self.retries.insert(name.clone(), retry);
     }
 
+    /// Whether there is something to be tried again.
+    pub(super) fn is_retry_due(&self) -> bool {
+        let now = Instant::now();
+        let mut due = self.retries.iter().filter(|(_, retry)| retry.due <= now);
+        due.any(|(name, _)| is_missing(self.ports.get(name)))
+    }
+
     /// Tries again what is due.
     pub(super) async fn retry_due(&mut self) {
         let now = Instant::now();

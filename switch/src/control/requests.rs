@@ -23,7 +23,7 @@ impl Control {
         change: impl FnOnce(&Inner, &mut Lab) -> Result<(), ApiError>,
     ) -> Result<Changes, ApiError> {
         let options = options.into();
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.begin_edit().await?;
         inner.check_condition(subject, options.if_match.as_deref())?;
         let mut lab = inner.state.lab.clone();
         change(&inner, &mut lab)?;
@@ -35,6 +35,7 @@ impl Control {
             // One of which it can't be told is not passed over in silence: the step that removes it says why it can't.
             |name: &_| inner.namespace_owned(name).unwrap_or(true),
         );
+        inner.check_fdbs(&lab)?;
         let steps = plan(&inner.state.lab, &lab, present, owned);
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let removed = steps.iter().filter(|step| step.removes());
@@ -342,6 +343,26 @@ impl Control {
 }
 
 impl Inner {
+    /// The memory of all FDBs together has a bound. What is so already stays.
+    fn check_fdbs(&self, lab: &Lab) -> Result<(), ApiError> {
+        let entries = |lab: &Lab| {
+            lab.switches
+                .iter()
+                .map(|switch| u64::from(switch.fdb_capacity))
+                .sum::<u64>()
+        };
+        let (before, after) = (entries(&self.state.lab), entries(lab));
+        if after <= before.max(self.fdb_entries) {
+            return Ok(());
+        }
+        let cause = format!(
+            "those of all switches would have {after} entries together, and {} are allowed",
+            self.fdb_entries
+        );
+        Err(text::conflict("FDB capacity", cause)
+            .hint("choose a smaller --fdb-capacity, or raise fdb_entries under [datapath] in vswitchd.toml"))
+    }
+
     /// Interfaces in the namespaces where a name still has to be chosen.
     async fn interfaces_to_name(&self, lab: &Lab) -> Interfaces {
         let mut interfaces = Interfaces::new();

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use vswitch_api::view::Progress;
 use vswitch_api::{ApiError, ErrorCode, Lab, Port, PortKind};
 
 use super::attach::Adopt;
@@ -13,6 +16,7 @@ use super::change::change_addresses;
 use super::complete::{Interfaces, complete, ifname};
 use super::detach::gone_is_fine;
 use super::journal::{InFlight, Journal};
+use super::published::Model;
 use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
 use super::store::{Loaded, StateFile};
@@ -21,13 +25,24 @@ use crate::datapath::{Datapath, DatapathConfig};
 use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
 
 impl Control {
-    /// Starts the datapath and brings the lab on disk back. What does not work here but need not stop the daemon is told in
-    /// [`vswitch_api::view::Status::limits`].
+    /// Starts the datapath and brings the lab on disk back.
+    ///
+    /// # Errors
+    /// Those of [`Control::begin`].
+    pub async fn start(config: ControlConfig) -> Result<Arc<Self>, ApiError> {
+        let (control, coming_back) = Self::begin(config).await?;
+        let failed = |error: JoinError| ApiError::new(ErrorCode::Internal, "start", error.to_string());
+        coming_back.await.map_err(failed)?;
+        Ok(control)
+    }
+
+    /// Starts the datapath and begins to bring the lab on disk back: questions are answered meanwhile, edits wait. What does
+    /// not work here but need not stop the daemon is told in [`vswitch_api::view::Status::limits`].
     ///
     /// # Errors
     /// Without these the daemon can't run: its own network namespace, its threads, a state that it understands. Nothing was touched
     /// then that the kernel carries.
-    pub async fn start(config: ControlConfig) -> Result<Arc<Self>, ApiError> {
+    pub async fn begin(config: ControlConfig) -> Result<(Arc<Self>, JoinHandle<()>), ApiError> {
         let mut limits = Vec::new();
         // Each TAP port takes a descriptor a worker: more than the usual soft limit for a lab of some hundred ports.
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -71,7 +86,12 @@ impl Control {
         state.take_in_stations();
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
         let events = Arc::new(Events::new());
-        let mut inner = Inner {
+        let coming_back = Progress {
+            what: "bringing the lab back".to_owned(),
+            done: 0,
+            of: state.lab.ports.len() as u32,
+        };
+        let inner = Inner {
             state,
             file,
             unsaved: None,
@@ -87,6 +107,7 @@ impl Control {
             datapath: Arc::new(datapath),
             fast,
             big_tcp: config.big_tcp,
+            fdb_entries: config.fdb_entries,
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
             retries: BTreeMap::new(),
@@ -96,19 +117,40 @@ impl Control {
             guard: Default::default(),
             history: Default::default(),
             events: events.clone(),
+            // Before anybody can ask.
+            progress: Some(coming_back),
+            attaching: true,
+            pulse: Arc::default(),
+            view: None,
+            published: (Instant::now(), Duration::ZERO),
         };
         // Before anything is attached, so that no change in between is missed.
         let watch = watch::Sources::open(&inner).await;
-        inner.bring_back(half_done).await;
         let control = Arc::new(Self {
-            inner: Mutex::new(inner),
+            inner: Model::new(inner),
             events,
             captures: std::sync::Mutex::default(),
             tasks: std::sync::Mutex::default(),
             started: Instant::now(),
         });
-        control.watch(watch).await;
-        Ok(control)
+        let (locked, is_locked) = oneshot::channel();
+        let coming_back = spawn_blocking({
+            let control = control.clone();
+            move || Handle::current().block_on(control.bring_back(half_done, watch, locked))
+        });
+        // From here on no edit comes before it.
+        let _ = is_locked.await;
+        Ok((control, coming_back))
+    }
+
+    async fn bring_back(self: &Arc<Self>, half_done: InFlight, watch: watch::Sources, locked: oneshot::Sender<()>) {
+        let mut inner = self.inner.lock().await;
+        let _ = locked.send(());
+        inner.bring_back(half_done).await;
+        inner.end_progress();
+        inner.attaching = false;
+        drop(inner);
+        self.watch(watch).await;
     }
 }
 
@@ -177,6 +219,7 @@ impl Inner {
             let id = self.add_switch(&switch);
             self.switches.insert(switch.name, id);
         }
+        self.publish();
         if self
             .state
             .lab
@@ -189,6 +232,10 @@ impl Inner {
         self.attach_all().await;
         // They keep their namespaces alive.
         self.strays.clear();
+        if !self.goes_on() {
+            // What the kernel carries of those that are not there yet is not to be given up, nor the note of what was half-done.
+            return;
+        }
         for mirror in self.state.lab.mirrors.clone() {
             self.start_mirror(&mirror);
         }

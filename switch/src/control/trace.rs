@@ -12,8 +12,8 @@ use vswitch_api::trace::{
 };
 use vswitch_api::{ApiError, Mac, PortKind, PortName};
 
-use super::capture::KEEP_ALIVE;
-use super::{Control, Inner, text};
+use super::capture::{KEEP_ALIVE, add_tap, remove_tap};
+use super::{Control, View, text};
 use crate::datapath::fdb::Learned;
 use crate::datapath::tap::{Tap, TapSetup};
 use crate::datapath::trace::Step;
@@ -31,7 +31,7 @@ impl Control {
     /// NotFound. Conflict: the port is missing. Invalid: the frame is not in hexadecimal, or too long.
     pub async fn trace(&self, name: &PortName, request: &TraceRequest) -> Result<TraceReport, ApiError> {
         let frame = from_hex(&request.frame).map_err(|cause| text::invalid("frame", cause))?;
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let id = inner.live_id(name)?;
         let wire = [&[0; VNET_HDR_LEN][..], &frame].concat();
         let steps = inner.datapath.trace(id, &wire).ok_or_else(|| text::no_port(name))?;
@@ -87,7 +87,7 @@ impl Control {
         let filter = options.filter.as_deref().map(str::parse::<Program>).transpose();
         let filter = filter.map_err(|error| text::invalid("filter", error.to_string()))?;
         let (datapath, port) = {
-            let inner = self.inner.lock().await;
+            let inner = self.view();
             (inner.datapath.clone(), inner.live_id(name)?)
         };
         let setup = TapSetup {
@@ -98,7 +98,7 @@ impl Control {
         let failed = |error| text::step(text::port(name), "open a tap", &error);
         let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
         let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
-        if !datapath.add_tap(port, tap.clone()) {
+        if !add_tap(&datapath, port, &tap).await {
             return Err(text::no_port(name));
         }
         Ok(Live {
@@ -133,7 +133,7 @@ impl Live {
             self.tap.acknowledge();
             let closed = self.tap.is_closed();
             if let Some(seen) = self.tap.take() {
-                let inner = self.control.inner.lock().await;
+                let inner = self.control.view();
                 let steps = self.datapath.trace(self.port, &seen.wire)?;
                 self.left -= 1;
                 return Some(Some(LiveTrace {
@@ -157,7 +157,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.datapath.remove_tap(self.port, &self.tap);
+        remove_tap(&self.datapath, self.port, &self.tap);
     }
 }
 
@@ -187,12 +187,12 @@ fn to_hex(bytes: &[u8]) -> String {
 
 /// Puts steps into words.
 struct Words<'a> {
-    inner: &'a Inner,
+    inner: &'a View,
     names: BTreeMap<u16, &'a PortName>,
     ingress: PortId,
 }
 
-fn report(inner: &Inner, ingress: PortId, steps: Vec<Step>) -> TraceReport {
+fn report(inner: &View, ingress: PortId, steps: Vec<Step>) -> TraceReport {
     let names = inner
         .ports
         .iter()

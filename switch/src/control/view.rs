@@ -7,15 +7,16 @@ use vswitch_api::acl::AclRule;
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::{
     AclRuleView, AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortAclView,
-    PortView, RouteView, Status, SwitchView,
+    PortState, PortView, RouteView, Status, SwitchView,
 };
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::ifname;
 use super::frame_size::is_big;
 use super::interface::wanted_mtu;
+use super::namespace::{Reserved, is_present};
 use super::plan::namespaces;
-use super::{Control, Inner, text};
+use super::{Control, View, text};
 use crate::datapath::EntryKind;
 use crate::datapath::acl::Acl;
 use crate::kernel::{AddressScope, KernelError, Link};
@@ -27,7 +28,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn status(&self) -> Result<Status, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let mut limits = inner.limits.clone();
         let unsaved = inner.unsaved.as_ref();
         limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
@@ -38,6 +39,7 @@ impl Control {
             uptime_secs: self.started.elapsed().as_secs(),
             workers: inner.datapath.workers() as u32,
             limits,
+            progress: inner.progress.clone(),
         })
     }
 
@@ -46,7 +48,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn lab(&self) -> Result<Lab, ApiError> {
-        Ok(self.inner.lock().await.state.lab.clone())
+        Ok(self.view().state.lab.clone())
     }
 
     /// All switches.
@@ -54,7 +56,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn switches(&self) -> Result<Vec<SwitchView>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         Ok(inner
             .state
             .lab
@@ -69,8 +71,8 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn switch(&self, name: &SwitchName) -> Result<SwitchView, ApiError> {
-        let inner = self.inner.lock().await;
-        Ok(inner.switch_view(inner.find_switch(name)?))
+        let inner = self.view();
+        Ok(inner.switch_view(find_switch(&inner.state.lab, name)?))
     }
 
     /// The FDB of a switch, by address.
@@ -78,7 +80,7 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn fdb(&self, name: &SwitchName) -> Result<Vec<FdbEntry>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let id = *inner.switches.get(name).ok_or_else(|| text::no_switch(name))?;
         let names: BTreeMap<_, _> = inner
             .ports
@@ -123,11 +125,14 @@ impl Control {
     /// # Errors
     /// NotFound: the switch.
     pub async fn ports(&self, switch: Option<&SwitchName>) -> Result<Vec<PortView>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         if let Some(name) = switch {
-            inner.find_switch(name)?;
+            find_switch(&inner.state.lab, name)?;
         }
-        inner.read_overruns(None).await;
+        if inner.progress.is_none() {
+            // An edit keeps the kernel busy, which answers when it is done.
+            inner.read_overruns(None).await;
+        }
         let counts: BTreeMap<_, _> = inner
             .switches
             .iter()
@@ -149,9 +154,11 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-        inner.read_overruns(Some(name)).await;
+        if inner.progress.is_none() {
+            inner.read_overruns(Some(name)).await;
+        }
         let counts = inner
             .switches
             .get(&port.switch)
@@ -165,7 +172,7 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn acl(&self, name: &PortName) -> Result<PortAclView, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let snapshot = inner.datapath.snapshot();
         let id = inner.ports.get(name).and_then(|live| live.id);
@@ -189,9 +196,9 @@ impl Control {
     /// # Errors
     /// NotFound: the switch.
     pub async fn addresses(&self, switch: Option<&SwitchName>) -> Result<Vec<AddressView>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         if let Some(name) = switch {
-            inner.find_switch(name)?;
+            find_switch(&inner.state.lab, name)?;
         }
         let ports = inner
             .state
@@ -215,7 +222,7 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn namespaces(&self) -> Result<Vec<NamespaceSummary>, ApiError> {
-        let inner = self.inner.lock().await;
+        let inner = self.view();
         let mut names: Vec<NsName> = inner.named.list().iter().filter_map(|name| name.parse().ok()).collect();
         names.extend(namespaces(&inner.state.lab).into_iter().cloned());
         names.sort();
@@ -228,8 +235,12 @@ impl Control {
     /// # Errors
     /// NotFound; the kernel refused to tell.
     pub async fn namespace(&self, name: &NsName) -> Result<NamespaceView, ApiError> {
-        let inner = self.inner.lock().await;
-        let netns = inner.open_namespace(name)?;
+        let inner = self.view();
+        let reserved = Reserved {
+            home: &inner.home,
+            own: &inner.own,
+        };
+        let netns = reserved.open_other(&inner.named, name)?;
         let summary = inner.namespace_summary(name.clone());
         let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
         let own = inner.own.netlink().await.map_err(failed)?;
@@ -305,20 +316,18 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn cables(&self) -> Result<Vec<Cable>, ApiError> {
-        Ok(self.inner.lock().await.state.lab.cables.clone())
+        Ok(self.view().state.lab.cables.clone())
     }
 }
 
-impl Inner {
-    pub(super) fn find_switch(&self, name: &SwitchName) -> Result<&Switch, ApiError> {
-        self.state
-            .lab
-            .switches
-            .iter()
-            .find(|switch| switch.name == *name)
-            .ok_or_else(|| text::no_switch(name))
-    }
+pub(super) fn find_switch<'a>(lab: &'a Lab, name: &SwitchName) -> Result<&'a Switch, ApiError> {
+    lab.switches
+        .iter()
+        .find(|switch| switch.name == *name)
+        .ok_or_else(|| text::no_switch(name))
+}
 
+impl View {
     fn switch_view(&self, switch: &Switch) -> SwitchView {
         let id = self.switches.get(&switch.name);
         let mut ports: Vec<_> = self
@@ -348,7 +357,13 @@ impl Inner {
         let mut shown = port.clone();
         shown.ifname = Some(ifname(port));
         let Some(live) = self.ports.get(&port.name) else {
-            let reason = "it is in no datapath".to_owned();
+            if self.attaching {
+                return PortView {
+                    state: PortState::Attaching,
+                    ..missing_view(shown, None)
+                };
+            }
+            let reason = "it is in no datapath; a change under way makes or removes it".to_owned();
             return missing_view(shown, Some(reason));
         };
         let Some(id) = live.id else {
@@ -398,7 +413,7 @@ impl Inner {
     fn namespace_summary(&self, name: NsName) -> NamespaceSummary {
         NamespaceSummary {
             owned: self.state.namespaces.iter().any(|owned| owned.name == name),
-            present: self.namespace_present(&name),
+            present: is_present(&self.named, &name),
             ports: self.ports_in(&name).map(|port| port.name.clone()).collect(),
             name,
         }
@@ -410,7 +425,7 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         port,
         mtu_wanted: None,
         moved_to: None,
-        state: vswitch_api::view::PortState::Missing,
+        state: PortState::Missing,
         reason,
         state_secs: 0,
         queues: 0,

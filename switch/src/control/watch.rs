@@ -68,17 +68,20 @@ async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
     while let Some(event) = links.recv().await {
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
-        match event {
-            MonitorEvent::Link(change) => inner.link_changed(&change).await,
-            MonitorEvent::Resync => inner.look_again().await,
-        }
+        apart(async {
+            match event {
+                MonitorEvent::Link(change) => inner.link_changed(&change).await,
+                MonitorEvent::Resync => inner.look_again().await,
+            }
+        });
     }
 }
 
 async fn watch_namespaces(control: Weak<Control>, mut namespaces: BoxStream<'static, NsEvent>) {
     while let Some(event) = namespaces.next().await {
         let Some(control) = control.upgrade() else { return };
-        control.inner.lock().await.namespace_changed(event).await;
+        let mut inner = control.inner.lock().await;
+        apart(inner.namespace_changed(event));
     }
 }
 
@@ -90,9 +93,16 @@ async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
         ready.clear_ready();
         let (events, lost) = inner.datapath.take_events();
         inner.events.lose(lost);
-        for event in events {
-            inner.datapath_event(event).await;
-        }
+        // Nothing of the model is changed by a new station: a storm of them is no reason for new pictures.
+        let new_stations = events
+            .iter()
+            .all(|event| matches!(event, DatapathEvent::Learned { .. }));
+        let model = if new_stations { inner.unpublished() } else { &mut *inner };
+        apart(async {
+            for event in events {
+                model.datapath_event(event).await;
+            }
+        });
         drop(inner);
         // A storm of new stations is told in lots, not one by one.
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -106,9 +116,15 @@ async fn age(control: Weak<Control>) {
         tick.tick().await;
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
-        inner.open_due().await;
-        inner.retry_due().await;
-        inner.leave_dead_namespaces().await;
+        if inner.unpublished().is_one_due() {
+            apart(inner.open_due());
+        }
+        if inner.unpublished().is_retry_due() {
+            apart(inner.retry_due());
+        }
+        if inner.unpublished().has_unnamed() {
+            apart(inner.leave_dead_namespaces());
+        }
         for switch in &inner.state.lab.switches {
             let Some(id) = inner.switches.get(&switch.name) else {
                 continue;
@@ -126,6 +142,11 @@ async fn age(control: Weak<Control>) {
 
 fn in_namespace(port: &Port, name: &str) -> bool {
     port.namespace.as_ref().is_some_and(|own| own.as_str() == name)
+}
+
+/// Does what may wait for a worker, a disk or a thread, while other tasks go on elsewhere.
+pub(super) fn apart<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 
 impl Inner {
@@ -373,6 +394,11 @@ impl Inner {
         }
     }
 
+    /// Whether there is a port in a namespace without a name, which lives as long as a process is in it.
+    fn has_unnamed(&self) -> bool {
+        self.ports.values().any(|live| live.unnamed && live.id.is_some())
+    }
+
     /// The namespaces of ports that have no name are looked at again and again, for nobody tells when their last process ends.
     async fn leave_dead_namespaces(&mut self) {
         let unnamed = self.ports.iter().filter(|(_, live)| live.unnamed && live.id.is_some());
@@ -383,6 +409,9 @@ impl Inner {
     /// Events were lost: ports whose interface is gone are found out, and those that wait are tried again.
     async fn look_again(&mut self) {
         for port in self.state.lab.ports.clone() {
+            if !self.goes_on() {
+                return;
+            }
             self.follow(&port).await;
             if let Some(live) = self.ports.get(&port.name) {
                 self.look_for_xdp(&port, live).await;
@@ -508,6 +537,9 @@ impl Inner {
             .collect();
         let devices = self.state.devices.clone();
         for port in ports {
+            if !self.goes_on() {
+                break;
+            }
             match self.attach(&port, Adopt::Yes).await {
                 Ok(()) => self.tell_back(&port),
                 Err(error) => {
@@ -557,6 +589,7 @@ mod tests {
             spin_us: 0,
             fastpath: true,
             big_tcp: true,
+            fdb_entries: 1 << 22,
             recover: false,
         };
         Control::start(config).await.unwrap()

@@ -13,14 +13,17 @@
 mod counts;
 mod entry;
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Zeroable;
+use bytemuck::allocation::try_zeroed_slice_box;
 
 use super::PortId;
 use super::replica::Replica;
+use super::snapshot::PortSet;
 use counts::Counts;
 use entry::Place;
 pub use entry::{EntryKind, FdbFilter, FdbFull, FdbKey, FdbRecord, LearnRule, Learned};
@@ -71,7 +74,10 @@ impl Fdb {
             .next_power_of_two()
             .max(WINDOW * 2);
         Self {
-            buckets: bytemuck::zeroed_slice_box(buckets),
+            // Without memory the daemon ends, and says so.
+            buckets: try_zeroed_slice_box(buckets).unwrap_or_else(|()| {
+                handle_alloc_error(Layout::array::<Bucket>(buckets).unwrap_or(Layout::new::<Bucket>()))
+            }),
             multiplier: RandomState::new().build_hasher().finish() | 1,
             capacity,
             len: AtomicU32::new(0),
@@ -359,9 +365,9 @@ impl Fdb {
         })
     }
 
-    /// Removes all entries of a port that is going away, static ones too.
-    pub fn forget_port(&self, port: PortId) -> u32 {
-        self.remove_where(|_, place| place.port() == port)
+    /// Removes all entries of ports that are going away, static ones too.
+    pub fn forget_ports(&self, ports: &PortSet) -> u32 {
+        self.remove_where(|_, place| ports.contains(place.port()))
     }
 
     /// Removes the learned entries that were not seen for `ageing` seconds before `now`; returns how many.

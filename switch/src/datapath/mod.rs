@@ -50,7 +50,7 @@ mod worker;
 pub use affinity::check_cpus;
 pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
-pub use handle::Datapath;
+pub use handle::{Datapath, MAX_PORTS};
 pub use replica::Replica;
 pub use setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 pub use traffic::TrafficSetup;

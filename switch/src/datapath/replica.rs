@@ -48,6 +48,7 @@ mod tests {
 
     use super::super::fdb::{FdbFilter, LearnRule};
     use super::*;
+    use crate::datapath::snapshot::PortSet;
 
     #[derive(Clone, Default)]
     struct Copy(Arc<Mutex<HashMap<u64, (PortId, u32)>>>);
@@ -148,7 +149,11 @@ mod tests {
                     3 => drop(fdb.add_static(key(n), port)),
                     4 => drop(fdb.remove(key(n))),
                     5 => drop(fdb.age(time, 20)),
-                    _ => drop(fdb.forget_port(port)),
+                    _ => {
+                        let mut ports = PortSet::default();
+                        ports.set(port, true);
+                        fdb.forget_ports(&ports);
+                    }
                 }
                 prop_assert_eq!(places(&fdb), copied(&copy));
             }

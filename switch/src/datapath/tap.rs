@@ -22,6 +22,12 @@ use crate::frame::VNET_HDR_LEN;
 const MAX_FRAMES: usize = 8192;
 /// Bytes of frames that may wait.
 const MAX_BYTES: usize = 16 << 20;
+/// Bytes of frames that may wait at all taps together.
+const ALL_BYTES: usize = 64 << 20;
+/// Bytes that each tap has for itself, however much waits at others.
+const OWN_BYTES: usize = 256 << 10;
+/// Bytes of frames that wait at all taps of the process.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Which way a frame goes, as the port sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +106,10 @@ impl Tap {
         if !wanted || self.setup.filter.as_ref().is_some_and(|filter| !filter.matches(frame)) {
             return;
         }
-        // First taken, then given back: workers that come at the same time can't exceed the bound together.
-        if self.bytes.fetch_add(wire.len(), Ordering::Relaxed) + wire.len() > MAX_BYTES || self.ring.is_full() {
+        // First taken, then given back: workers that come at the same time can't exceed the bounds together.
+        let own = self.bytes.fetch_add(wire.len(), Ordering::Relaxed) + wire.len();
+        let all = WAITING.fetch_add(wire.len(), Ordering::Relaxed) + wire.len();
+        if own > MAX_BYTES || (all > ALL_BYTES && own > OWN_BYTES) || self.ring.is_full() {
             self.lose(wire.len(), 0);
         } else {
             let lost_before = self.lost.swap(0, Ordering::Relaxed);
@@ -118,8 +126,13 @@ impl Tap {
         self.wake();
     }
 
-    fn lose(&self, bytes: usize, before: u64) {
+    fn give_back(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        WAITING.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn lose(&self, bytes: usize, before: u64) {
+        self.give_back(bytes);
         self.lost.fetch_add(1 + before, Ordering::Relaxed);
         self.lost_total.fetch_add(1, Ordering::Relaxed);
     }
@@ -150,7 +163,7 @@ impl Tap {
     /// The next frame that waits.
     pub fn take(&self) -> Option<Seen> {
         let seen = self.ring.pop()?;
-        self.bytes.fetch_sub(seen.wire.len(), Ordering::Relaxed);
+        self.give_back(seen.wire.len());
         Some(seen)
     }
 
@@ -162,6 +175,12 @@ impl Tap {
     /// Whether it was closed. Frames may still wait.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.give_back(self.bytes.load(Ordering::Relaxed));
     }
 }
 
@@ -255,5 +274,26 @@ mod tests {
 
         (0..MAX_FRAMES + 3).for_each(|_| tap.see(Direction::In, &[0; 30]));
         assert_eq!(tap.lost(), 8);
+    }
+
+    /// 50 captures that nobody read had held 870 MB.
+    #[test]
+    fn the_taps_together_hold_no_more_than_their_bound_and_give_it_back() {
+        let wire = [0; 60_000];
+        let stalled: Vec<_> = (0..50).map(|_| tap(true, true, None)).collect();
+        for tap in &stalled {
+            (0..400).for_each(|_| tap.see(Direction::In, &wire));
+        }
+        let own = |tap: &Tap| tap.bytes.load(Ordering::Relaxed);
+        let held: usize = stalled.iter().map(own).sum();
+        assert!((ALL_BYTES / 2..=ALL_BYTES + 50 * OWN_BYTES).contains(&held), "{held}");
+        assert!(
+            stalled.iter().all(|tap| own(tap) > OWN_BYTES - wire.len()),
+            "each has a part"
+        );
+        drop(stalled);
+        let tap = tap(true, true, None);
+        (0..400).for_each(|_| tap.see(Direction::In, &wire));
+        assert!(own(&tap) > MAX_BYTES - wire.len(), "there is room again");
     }
 }

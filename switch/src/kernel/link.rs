@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use vswitch_api::name::Mac;
@@ -239,6 +240,28 @@ impl Netlink {
         let message = edit(LinkUnspec::new_with_index(index)).build();
         let changed = self.handle.link().change(message).execute().await;
         self.answer(format_args!("{verb} interface {index} {value}"), changed)
+    }
+
+    /// Puts an interface into a group, for [`Netlink::delete_group`].
+    pub async fn set_group(&self, index: u32, group: u32) -> Result<(), KernelError> {
+        self.change(index, "set the group of", &format!("to {group}"), |link| {
+            link.append_extra_attribute(LinkAttribute::Group(group))
+        })
+        .await
+    }
+
+    /// Deletes all interfaces of a group together, which takes little longer than deleting one: the kernel waits once for all that
+    /// may still use them.
+    ///
+    /// # Errors
+    /// ENODEV: the group is empty.
+    pub async fn delete_group(&self, group: u32) -> Result<(), KernelError> {
+        let message = LinkUnspec::new_with_index(0)
+            .append_extra_attribute(LinkAttribute::Group(group))
+            .build();
+        let deleted = self.request(RouteNetlinkMessage::DelLink(message), 0).await;
+        self.answer(format_args!("delete the interfaces of group {group}"), deleted)
+            .map(drop)
     }
 
     /// Deletes an interface, of a veth pair both ends.

@@ -17,6 +17,7 @@ mod error;
 pub mod ethtool;
 mod link;
 mod link_read;
+pub mod memory;
 pub mod monitor;
 mod names;
 mod neighbour;

@@ -44,6 +44,8 @@ impl Drop for Shadow {
     fn drop(&mut self) {
         if !self.fast.as_ref().is_some_and(FastPort::is_frozen)
             && let Err(error) = self.tap.unpersist()
+            // The device has gone before, with the near end.
+            && error.raw_os_error() != Some(libc::EBADFD)
         {
             tracing::warn!("a shadow TAP stays behind: {error}");
         }

@@ -1,16 +1,19 @@
 //! All routes in one place, with the OpenAPI document that is made from them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use axum::extract::{DefaultBodyLimit, FromRef, Request};
+use axum::extract::{FromRef, Request};
 use axum::http::header::ETAG;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tracing::Instrument;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -23,7 +26,7 @@ use vswitch_api::view::Changes;
 use super::document::{KnownQueries, write_out_parts};
 use super::error::{Failure, Reply};
 use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches, trace};
-use crate::control::{Control, Subject};
+use crate::control::{Control, Subject, for_client};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -51,7 +54,8 @@ impl FromRef<Shared> for Arc<Control> {
     info(
         title = "vswitchd",
         description = "Control of the vswitchd userspace layer-2 switch, over HTTP on a unix socket. A request that \
-            changes something is answered when it is done, and is finished even if the client goes away. \
+            changes something is answered when it is done. Once it has begun it is finished even if the client goes away; \
+            before, it is dropped with the connection. \
             In a query, a flag may stand alone: `?dry_run`. What changes something says with `dry_run` what it would do, and with \
             `If-Match` does it only to what is still as it was read: the `ETag` of a switch, port, mirror or of the lab."
     ),
@@ -110,14 +114,28 @@ pub fn router(control: Arc<Control>, stopping: watch::Receiver<bool>) -> Router 
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(axum::middleware::from_fn_with_state(known, extract::check_query))
-        .layer(DefaultBodyLimit::max(extract::MAX_BODY))
         .layer(axum::middleware::from_fn(log))
         .with_state(Shared { control, stopping })
 }
 
-/// Runs a change on a task of its own: a client that disconnects drops its request, but must not stop a change half-way.
+/// Tells, when it is dropped with the request, that the client is gone.
+#[derive(Default)]
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a change on a thread of its own: a client that disconnects drops its request, but must not stop a change half-way. One
+/// that has not begun by then never does.
 pub(super) async fn edit(change: impl Future<Output = Result<Changes, ApiError>> + Send + 'static) -> Reply<Changes> {
-    match tokio::spawn(change.in_current_span()).await {
+    let gone = Gone::default();
+    let change = for_client(gone.0.clone(), change);
+    // It waits for workers, disks and threads, which no thread of the runtime may.
+    let change = change.in_current_span();
+    match spawn_blocking(move || Handle::current().block_on(change)).await {
         Ok(result) => Ok(Json(result?)),
         Err(error) => Err(ApiError::new(
             ErrorCode::Internal,

@@ -15,6 +15,7 @@ use vswitch_api::request::{ChangeOptions, Condition};
 use super::api::Shared;
 use super::error::Failure;
 use super::extract::{Edit, Path, Query};
+use super::slots::Streaming;
 use crate::control::Control;
 
 /// The frames of a port, live, as a pcapng file that ends with the capture. What a slow reader misses is counted in it.
@@ -26,6 +27,7 @@ use crate::control::Control;
     responses((status = 200, description = "OK", content_type = "application/x-pcapng", body = String), Failure)
 )]
 pub(super) async fn capture(
+    _: Streaming,
     State(shared): State<Shared>,
     Path(name): Path<PortName>,
     Query(options): Query<CaptureOptions>,

@@ -19,7 +19,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// A malformed request for which HTTP has a status of its own (404, 405, 408, 413).
+    /// A malformed request for which HTTP has a status of its own (404, 405, 408, 413, 429).
     pub fn malformed(status: StatusCode, object: impl Into<String>, cause: impl Into<String>) -> Self {
         Self {
             error: ApiError::new(ErrorCode::Invalid, object, cause),

@@ -6,6 +6,7 @@ use futures::{Stream, StreamExt};
 use vswitch_api::event::Event;
 
 use super::api::Shared;
+use super::slots::Streaming;
 use crate::control::EventReader;
 
 /// What happens, as it happens: one server-sent event each, named by its kind. A reader that is too slow gets `missed`
@@ -13,7 +14,10 @@ use crate::control::EventReader;
     get, path = "/v1/events", tag = "daemon",
     responses((status = 200, description = "OK", content_type = "text/event-stream", body = Event))
 )]
-pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Message, axum::Error>>> {
+pub(super) async fn events(
+    _: Streaming,
+    State(shared): State<Shared>,
+) -> Sse<impl Stream<Item = Result<Message, axum::Error>>> {
     let mut stopping = shared.stopping.clone();
     let reader = shared.control().subscribe();
     let next = |mut reader: EventReader| async { reader.next().await.map(|event| (message(&event), reader)) };

@@ -3,26 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::strict;
 
 use super::document::KnownQueries;
 use super::error::Failure;
+use super::slots::Place;
 use crate::control::Editing;
+use crate::datapath::MAX_PORTS;
 
-/// Largest body of a request, in bytes. A lab of 2,000 ports has about 400 KB.
-pub(super) const MAX_BODY: usize = 1 << 20;
+/// Largest body of a request, in bytes.
+const MAX_BODY: usize = 1 << 20;
+/// The same of a whole lab: of as many ports as the datapath takes, with 2 KB for each.
+const MAX_LAB: usize = 2048 * MAX_PORTS;
+/// Labs longer than [`MAX_BODY`] at a time: what is sent and not yet carried out must not fill the memory.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(4);
+/// Route of a whole lab.
+const LAB: &str = "/v1/lab";
 /// How long the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,7 +41,18 @@ pub(super) struct Body<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        let limit = if request.uri().path() == LAB { MAX_LAB } else { MAX_BODY };
+        DefaultBodyLimit::max(limit).apply(&mut request);
+        let place = request.extensions().get::<Place>().cloned();
+        let length = request.body().size_hint().upper();
+        let is_small = limit == MAX_BODY || length.is_some_and(|length| length <= MAX_BODY as u64);
+        // It is never closed.
+        let _leave = if is_small {
+            None
+        } else {
+            LARGE_BODIES.acquire().await.ok()
+        };
         let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
             let cause = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
             return Err(Failure::malformed(StatusCode::REQUEST_TIMEOUT, "request body", cause));
@@ -41,10 +61,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             StatusCode::PAYLOAD_TOO_LARGE => Failure::malformed(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request body",
-                format!("it is larger than {MAX_BODY} bytes"),
+                format!("it is larger than {limit} bytes"),
             ),
             status => Failure::malformed(status, "request body", rejection.body_text()),
         })?;
+        if let Some(place) = place {
+            place.begin();
+        }
         if body.is_empty() {
             return Err(invalid("request body", "it is empty").hint("send a JSON object; /v1/openapi.json says which"));
         }

@@ -1,25 +1,34 @@
 //! Accepts connections and speaks HTTP/1.1 on them.
 
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::HttpBody;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::api::router;
+use super::patience::{self, Patient};
+use super::slots::{Client, Slots};
 use super::socket::ControlSocket;
 use crate::control::Control;
 use crate::logging::Repeated;
+use vswitch_api::error::{ApiError, ErrorCode};
 
-/// Connections at the same time. Bounded so that clients can't use up the file descriptors that ports need.
-const MAX_CONNECTIONS: usize = 256;
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may leave unread what is sent to it. A capture whose reader is stopped for longer ends.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests may go on after the daemon was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is seen to that the socket is where clients look for it.
@@ -37,14 +46,11 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl 
     // A client may close its sending side behind its last request, as `nc -N` does: it still gets its answer.
     http.half_close(true);
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Slots::default();
 
     let mut failure = Repeated::default();
     let accept_all = async {
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
-                return;
-            };
             let accepted = match tokio::time::timeout(SOCKET_TICK, socket.listener.accept()).await {
                 Ok(accepted) => accepted,
                 Err(_) => {
@@ -61,12 +67,43 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl 
                 }
             };
             let span = client_span(&stream);
-            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
-            let task = async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!("connection ended: {error}");
+            let slot = match slots.enter(Client::of(stream.peer_cred().ok())) {
+                Ok(slot) => slot,
+                Err(cause) => {
+                    span.in_scope(|| tracing::warn!("a connection to the control socket is refused: {cause}"));
+                    refuse(&stream, cause);
+                    continue;
                 }
-                drop(slot);
+            };
+            let hang_up = patience::watch(&stream);
+            let (place, service) = (slot.place.clone(), service.clone());
+            let answer = service_fn(move |mut request: Request<Incoming>| {
+                // Of a request with a body more is to come: who reads it says when it is there.
+                if request.body().is_end_stream() {
+                    place.begin();
+                } else {
+                    place.wait();
+                }
+                request.extensions_mut().insert(place.clone());
+                let (place, answer) = (place.clone(), service.call(request));
+                async move {
+                    let answer = answer.await;
+                    place.wait();
+                    answer
+                }
+            });
+            let connection =
+                graceful.watch(http.serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIMEOUT)), answer));
+            let task = async move {
+                // What nobody waits for any more is dropped, a request that has begun to change something excepted.
+                tokio::select! {
+                    biased;
+                    () = patience::hung_up(hang_up) => tracing::debug!("connection ended: the client has hung up"),
+                    () = slot.closed() => tracing::debug!("connection ended: its place is needed"),
+                    result = pin!(connection) => if let Err(error) = result {
+                        tracing::debug!("connection ended: {error}");
+                    },
+                }
             };
             tokio::spawn(task.instrument(span));
         }
@@ -84,6 +121,19 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl 
             DRAIN_TIMEOUT.as_secs()
         );
     }
+}
+
+/// Answers without reading the request; whoever does not take it at once gets none.
+fn refuse(stream: &UnixStream, cause: String) {
+    let error =
+        ApiError::new(ErrorCode::Conflict, "control socket", cause).hint("close some connections, or try again");
+    let body = serde_json::to_string(&error).unwrap_or_default();
+    let head = format!(
+        "content-type: application/json\r\nconnection: close\r\ncontent-length: {}",
+        body.len()
+    );
+    let answer = format!("HTTP/1.1 503 Service Unavailable\r\n{head}\r\n\r\n{body}");
+    let _: io::Result<usize> = stream.try_write(answer.as_bytes());
 }
 
 /// Makes the socket again if somebody removed it.

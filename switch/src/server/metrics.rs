@@ -326,6 +326,7 @@ mod tests {
                 uptime_secs: 5,
                 workers: 2,
                 limits: vec![],
+                progress: None,
             },
             switches: vec![SwitchView {
                 fdb_moves: 0,

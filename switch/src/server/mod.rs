@@ -1,6 +1,6 @@
 //! The HTTP API on the control socket.
 //!
-//! A request's way: [`socket`] (who may connect) -> [`listener`] (HTTP, time limits) -> [`extract`] (checked values out of
+//! A request's way: [`socket`] (who may connect) -> [`slots`] (how many) -> [`listener`] (HTTP, time limits) -> [`extract`] (checked values out of
 //! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`trace`], [`metrics`])
 //! -> [`crate::control`]. All that fails on this way is answered by an [`ApiError`](vswitch_api::ApiError) as JSON ([`error`]).
 
@@ -17,7 +17,9 @@ mod lock;
 mod metrics;
 mod mirrors;
 mod namespaces;
+mod patience;
 mod ports;
+mod slots;
 mod socket;
 mod switches;
 mod trace;

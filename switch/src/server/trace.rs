@@ -14,6 +14,7 @@ use vswitch_api::trace::{LiveOptions, LiveTrace, TraceReport, TraceRequest, WayQ
 use super::api::Shared;
 use super::error::{Failure, Reply};
 use super::extract::{Body, Path, Query};
+use super::slots::Streaming;
 use crate::control::Control;
 
 /// What the switch would do with a frame that came in from a port, step by step; it is not sent and nothing is learned
@@ -51,6 +52,7 @@ pub(super) async fn way(
     responses((status = 200, description = "OK", content_type = "application/x-ndjson", body = LiveTrace), Failure)
 )]
 pub(super) async fn live(
+    _: Streaming,
     State(shared): State<Shared>,
     State(control): State<Arc<Control>>,
     Path(name): Path<PortName>,

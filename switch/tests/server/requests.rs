@@ -96,7 +96,7 @@ fn what_is_malformed_is_answered_by_an_error_that_helps() {
 }
 
 #[test]
-fn a_body_over_one_mebibyte_is_refused() {
+fn a_body_over_one_mebibyte_is_refused_but_for_a_lab() {
     let daemon = Daemon::start();
     let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(1 << 20));
     assert_invalid(
@@ -106,6 +106,13 @@ fn a_body_over_one_mebibyte_is_refused() {
     );
     let just_fits = format!("{}{PORT}", " ".repeat((1 << 20) - PORT.len()));
     assert_eq!(daemon.request("POST", "/v1/ports?dry_run", &just_fits).status, 200);
+    let lab = format!("{}{{}}", " ".repeat((32 << 20) - 2));
+    assert_eq!(daemon.request("PUT", "/v1/lab?dry_run", &lab).status, 200);
+    assert_invalid(
+        &daemon.request("PUT", "/v1/lab?dry_run", &format!(" {lab}")),
+        413,
+        &["larger than 33554432 bytes"],
+    );
 }
 
 #[test]

@@ -8,6 +8,12 @@ use super::*;
 const P1: PortId = PortId(1);
 const P2: PortId = PortId(2);
 
+fn set(port: PortId) -> PortSet {
+    let mut set = PortSet::default();
+    set.set(port, true);
+    set
+}
+
 fn key(n: u64) -> FdbKey {
     FdbKey::new(0, 0x0200_0000_0000 + n)
 }
@@ -144,7 +150,7 @@ fn a_full_table_refuses_and_counts() {
     );
     assert_eq!((fdb.len(), fdb.full_count()), (100, 1));
     assert_eq!(fdb.add_static(key(100), P1), Err(FdbFull));
-    assert_eq!(fdb.forget_port(P2), 1);
+    assert_eq!(fdb.forget_ports(&set(P2)), 1);
     assert_eq!(fdb.learn(key(100), P1, 1, LearnRule::PLAIN), Learned::New);
 }
 
