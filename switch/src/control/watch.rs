@@ -318,12 +318,18 @@ impl Inner {
             here(port) && live.is_some_and(|live| live.unnamed && live.moved.is_none())
         };
         for port in self.state.lab.ports.iter().filter(unnamed).cloned().collect::<Vec<_>>() {
-            if self.is_at_home(&port).await {
+            match self.is_at_home(&port).await {
                 // It is that namespace again.
-                self.ports.entry(port.name).and_modify(|live| live.unnamed = false);
-            } else {
-                self.lose(|other| other.name == port.name, "its namespace has another name")
-                    .await;
+                Ok(true) => {
+                    if let Some(live) = self.ports.get_mut(&port.name) {
+                        live.unnamed = false;
+                    }
+                }
+                Ok(false) => {
+                    self.lose(|other| other.name == port.name, "its namespace has another name")
+                        .await;
+                }
+                Err(error) => tracing::debug!(port = %port.name, "can't look where an interface is: {error}"),
             }
         }
         self.reattach_missing(here).await;
@@ -331,13 +337,14 @@ impl Inner {
     }
 
     /// Whether the interface of a port is in the namespace that the port was given.
-    async fn is_at_home(&self, port: &Port) -> bool {
-        let Some(live) = self.ports.get(&port.name) else {
-            return false;
+    async fn is_at_home(&self, port: &Port) -> Result<bool, KernelError> {
+        let (Some(live), Some(wanted)) = (self.ports.get(&port.name), self.find_netns_of(port)?) else {
+            return Ok(false);
         };
-        match (self.find_netns_of(port), self.place_of(port, live).await) {
-            (Ok(Some(wanted)), Ok(Some(place))) => wanted.id() == place.netns.id(),
-            _ => false,
+        match self.place_of(port, live).await {
+            Ok(place) => Ok(place.is_some_and(|place| wanted.id() == place.netns.id())),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -380,14 +387,14 @@ impl Inner {
             if !lives {
                 let moved = live.moved.is_some();
                 self.lose(|other| other.name == *name, "its namespace is gone").await;
-                if moved {
-                    // The one that it was made in is still there.
+                if moved || matches!(self.find_netns_of(&port), Ok(Some(_))) {
+                    // The one that it was made in is still there, or another of that name.
                     self.deleted(name).await;
                 }
                 continue;
             }
             // What was told may be of the namespace before.
-            let unnamed = !self.is_at_home(&port).await;
+            let unnamed = !self.is_at_home(&port).await.unwrap_or(false);
             if let Some(live) = self.ports.get_mut(name) {
                 live.unnamed = unnamed;
             }
