@@ -73,7 +73,6 @@ fn bad_commands_change_nothing() {
         ("ns del theirs", 5, &["theirs"]),
         ("ns del red", 5, &["red"]),
         ("ns add theirs", 5, &["theirs"]),
-        ("cable red blue", 5, &["red", "blue"]),
         // Values
         (
             "add-port p --mac 03:00:00:00:00:01",

@@ -346,6 +346,7 @@ fn what_is_changed_at_the_same_time_all_counts() {
         "set port red --flood broadcast",
         "set port red --pin-mac own",
         "set port red --pin-ip own",
+        "set port red --allow-ra on",
         "set port red --mtu 1400",
         "set port red --vlan 10",
         "set port red --isolation 7",
@@ -373,11 +374,18 @@ fn what_is_changed_at_the_same_time_all_counts() {
         "{flooding:?}"
     );
     assert_eq!((port.pin.mac, port.pin.ip), (Some(vec![]), Some(vec![])));
+    assert!(port.pin.allow_ra, "it was taken and not sent");
     assert_eq!(port.mtu, Some(1400));
     assert_eq!(port.storm.iter().count(), 3);
     assert!(port.police.is_some() && port.impair.iter().count() == 2);
     assert_eq!((port.acl.ingress.len(), port.acl.egress.len()), (20, 1));
     assert_eq!((port.addresses.len(), port.stations.len()), (2, 1));
+    // These are made of what is there.
+    lab.ok("set port red --trunk 10");
+    let more: Vec<_> = (11..=25).map(|vlan| format!("set port red --trunk +{vlan}")).collect();
+    at_once(&more);
+    let vlan = serde_json::to_value(lab.port("red").port.vlan).unwrap();
+    assert_eq!(vlan["trunk"]["allowed"], "10-25");
     let switch = ["--ageing 7", "--loop-guard off", "--flap-moves 9", "--vlan-limit 5"];
     at_once(&switch.map(|flag| format!("set switch main {flag}")));
     let switch = lab.switch("main").switch;
@@ -593,12 +601,15 @@ fn static_stations_are_part_of_the_lab() {
     lab.ctl("fdb del 02:00:00:00:00:aa").failed(4, &["no such entry"]);
     lab.ok("del-port red");
     assert_eq!(fdb(&lab), [""; 0]);
-    let group = json!({"mac": "ff:ff:ff:ff:ff:ff", "port": "blue"});
-    let answer = request("PUT", "/v1/switches/main/fdb", &group.to_string());
-    assert!(
-        answer.status == 400 && answer.body.contains("not the address of a station"),
-        "{answer:?}"
+    lab.ctl("fdb add ff:ff:ff:ff:ff:ff blue")
+        .failed(2, &["MAC", "no station can have"]);
+    let refused = request(
+        "PUT",
+        "/v1/switches/main/fdb",
+        r#"{"mac":"ff:ff:ff:ff:ff:ff","port":"blue"}"#,
     );
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.body.contains("not the address of a station"), "{refused:?}");
 }
 
 /// `fdb --json` over several switches did not say which.
@@ -752,7 +763,9 @@ fn what_the_daemon_answers_is_what_its_document_says() {
         let mut schema = schema.clone();
         schema["components"] = document["components"].clone();
         let validator = jsonschema::validator_for(&schema).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let answer = request("GET", &filled(&path), "");
+        // This one has a question to answer.
+        let query = if path.ends_with("/way") { "?to=10.0.0.9" } else { "" };
+        let answer = request("GET", &(filled(&path) + query), "");
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         let errors: Vec<_> = validator
             .iter_errors(&answer.json())
