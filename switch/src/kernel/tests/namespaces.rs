@@ -61,13 +61,16 @@ fn a_namespace_that_took_the_name_of_one_that_is_to_go_stays() {
     sandboxed(async || {
         let names = NamedNamespaces::default();
         let name = "red".parse().unwrap();
-        let looked_at = namespace("red").await;
+        let open = || names.open(&name).known().unwrap().unwrap();
+        namespace("red").await;
+        let looked_at = open();
         names.delete(&name).unwrap();
-        let other = namespace("red").await;
+        namespace("red").await;
+        let other = open();
         names.delete_this(&name, &looked_at).unwrap();
-        assert_eq!(names.open(&name).known().unwrap().unwrap().id(), other.id());
+        assert_eq!(open().id(), other.id());
         // The same where the other was only put on top.
-        let below = names.open(&name).known().unwrap().unwrap();
+        let below = open();
         let blue = namespace("blue").await;
         let path = names.path(&name);
         mount(
@@ -79,11 +82,11 @@ fn a_namespace_that_took_the_name_of_one_that_is_to_go_stays() {
         )
         .unwrap();
         names.delete_this(&name, &below).unwrap();
-        assert_eq!(names.open(&name).known().unwrap().unwrap().id(), blue.id());
+        assert_eq!(open().id(), blue.id());
         // And the very ones go, the last with the file.
-        let top = names.open(&name).known().unwrap().unwrap();
+        let top = open();
         names.delete_this(&name, &top).unwrap();
-        assert_eq!(names.open(&name).known().unwrap().unwrap().id(), other.id());
+        assert_eq!(open().id(), other.id());
         names.delete_this(&name, &other).unwrap();
         assert!(!path.exists());
         assert!(names.open(&"blue".parse().unwrap()).is_here());
