@@ -202,6 +202,10 @@ fn a_start_that_can_not_read_the_state_leaves_all_as_it_is() {
             pins(),
         )
     };
+    // The kernel tells up to a second later that nobody holds the TAP device any more.
+    wait_for("the carrier of the TAP device to go", || {
+        run("ip -o link show host").contains("NO-CARRIER")
+    });
     let before = kernel();
     if fastpath_wanted() {
         a.ping(b.v4);

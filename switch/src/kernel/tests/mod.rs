@@ -29,7 +29,9 @@ pub(crate) fn sandboxed<T>(test: impl AsyncFnOnce() -> T) -> T {
     // What this machine has there is hidden below, but would still be listed among the mounts.
     let _ = nix::mount::umount2("/run/netns", nix::mount::MntFlags::MNT_DETACH);
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // As the daemon has it: some tasks of control do what blocks in a thread that is set apart for it.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
