@@ -368,7 +368,11 @@ fn without_a_descriptor_to_spare_no_port_is_lost() {
         ports
             .iter()
             // The search for others with the same address may still be under way.
-            .map(|port| Place::named(port).run_ok("ip -o addr show eth0").replace(" tentative", ""))
+            .map(|port| {
+                Place::named(port)
+                    .run_ok("ip -o addr show eth0")
+                    .replace(" tentative", "")
+            })
             .collect::<Vec<_>>()
     };
     wait_for("all to be up", || {

@@ -90,11 +90,7 @@ impl Inner {
     }
 
     /// Removes the interface of a port that is no device. `tap`: where its TAP device is, if it has one.
-    async fn delete_interface(
-        &self,
-        port: &Port,
-        tap: Result<Option<Place>, KernelError>,
-    ) -> Result<(), KernelError> {
+    async fn delete_interface(&self, port: &Port, tap: Result<Option<Place>, KernelError>) -> Result<(), KernelError> {
         if port.kind == PortKind::Veth {
             return self.delete_near_end(port).await;
         }
