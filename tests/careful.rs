@@ -231,6 +231,8 @@ fn a_trace_looks_at_the_sender() {
     );
     assert!(!names(&report).contains(&"blue".to_owned()), "{report:?}");
     lab.ok("set port blue --up");
+    // Where it is is known from here on.
+    red.ping_soon(blue.v4);
 
     // By address, by name, by MAC address: the same.
     let own = format!("red --dst {}", blue.mac());

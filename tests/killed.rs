@@ -147,8 +147,8 @@ fn kill_at_each_step(setup: &[&str], line: &str) {
     run("ip netns add first");
     run("ip netns del first");
     let before = Machine::prepare();
-    let mut kills = 0;
-    for step in (offset(line)..MOST_STEPS).step_by(stride() as usize) {
+    let steps = (offset(line)..MOST_STEPS).step_by(stride() as usize);
+    for (kills, step) in steps.enumerate() {
         let killed = if line == "start" {
             lab.start();
             setup.iter().for_each(|line| drop(lab.ok(line)));
@@ -181,7 +181,6 @@ fn kill_at_each_step(setup: &[&str], line: &str) {
             eprintln!("`{line}`: {kills} kills");
             return;
         }
-        kills += 1;
     }
     panic!("`{line}` takes more than {MOST_STEPS} steps");
 }
@@ -251,7 +250,7 @@ killed! {
     add_mirror: PORTS, "mirror add m --to blue --from red";
     del_mirror: [PORTS[0], PORTS[1], "mirror add m --to blue --from red"], "mirror del m";
     add_static_station: [PORTS[0]], "fdb add 02:00:00:00:00:01 red";
-    apply: PORTS, "apply LAB";
+    apply: PORTS, "apply LAB --yes";
     reset: PORTS, "reset --yes";
     start: PORTS, "start";
 }

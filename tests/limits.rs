@@ -92,6 +92,8 @@ fn storm_control_limits_each_class_by_itself() {
         ("unknown-unicast", mac(9, 9)),
     ];
     for (class, limited) in classes {
+        // What is not named stays.
+        lab.ok("storm clear red");
         lab.ok(&format!("storm red --{class} 2pps"));
         for (other, dst) in classes {
             let start = Instant::now();

@@ -3,6 +3,8 @@
 //! `SECOND_OPINION_CASES` says how many cases are played; the seed is printed, and `SECOND_OPINION_SEED` plays the same again. The
 //! fuzz target `policy` plays the same with bytes that a fuzzer chooses.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
 mod opinion;
 
 use std::collections::BTreeSet;
