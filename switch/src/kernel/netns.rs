@@ -145,10 +145,14 @@ impl NetNs {
     }
 
     /// By which mount it was opened (proc_pid_fdinfo(5)).
-    fn mount_id(&self) -> Option<u64> {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd())).ok()?;
-        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
-        id.trim().parse().ok()
+    ///
+    /// # Errors
+    /// It can't be told, for want of a descriptor, say.
+    fn mount_id(&self) -> io::Result<u64> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd()))?;
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+        let id = id.and_then(|id| id.trim().parse().ok());
+        id.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
     }
 
     /// A number that no other namespace gets until the next boot (SO_NETNS_COOKIE, Linux 5.14); none if the kernel has none.
@@ -409,8 +413,10 @@ impl NamedNamespaces {
         let failed = |error: io::Error| KernelError::new(format!("delete namespace {name}"), error);
         // The descriptor leads to the mount that it was opened by, whatever has the name since; but a mount on top would be
         // unmounted in its place.
-        let top = NetNs::open(&self.path(name)).known()?;
-        if top.is_none_or(|top| top.mount_id() != netns.mount_id()) {
+        let Some(top) = NetNs::open(&self.path(name)).known()? else {
+            return Ok(());
+        };
+        if top.mount_id().map_err(failed)? != netns.mount_id().map_err(failed)? {
             return Ok(());
         }
         let mount = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
