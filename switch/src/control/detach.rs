@@ -22,10 +22,7 @@ impl Inner {
     /// removed is told in `warnings` and tried again with the next command; the rest is removed all the same.
     pub(super) async fn detach(&mut self, port: &Port, warnings: &mut Vec<String>) {
         // While it is attached: then it tells by itself where it is.
-        let tap = match port.kind {
-            PortKind::Tap | PortKind::Internal => self.find_tap(port).await,
-            PortKind::Veth | PortKind::Device => Ok(None),
-        };
+        let tap = self.find_tap(port).await;
         self.release(port);
         self.ports.remove(&port.name);
         self.retries.remove(&port.name);
@@ -44,9 +41,7 @@ impl Inner {
         // While they are attached: then they tell by themselves where they are.
         let mut taps = BTreeMap::new();
         for port in ports {
-            if matches!(port.kind, PortKind::Tap | PortKind::Internal) {
-                taps.insert(port.name.clone(), self.find_tap(port).await);
-            }
+            taps.insert(port.name.clone(), self.find_tap(port).await);
         }
         let ids: Vec<_> = ports
             .iter()
@@ -94,10 +89,7 @@ impl Inner {
         if port.kind == PortKind::Veth {
             return self.delete_near_end(port).await;
         }
-        match tap? {
-            Some(place) => delete_place(place).await,
-            None => Ok(()),
-        }
+        delete_place(tap?).await
     }
 
     /// Deletes the near ends and shadows of those of these ports that have one, all together. The kernel holds its lock of all
@@ -237,15 +229,15 @@ impl Inner {
 
     /// Deletes the TAP device of a port.
     pub(super) async fn delete_tap(&self, port: &Port) -> Result<(), KernelError> {
-        match self.find_tap(port).await? {
-            Some(place) => delete_place(place).await,
-            None => Ok(()),
-        }
+        delete_place(self.find_tap(port).await?).await
     }
 
-    /// The TAP device of a port, wherever it is; of a missing one, what is left where it was to be. While the port was missing
+    /// The TAP device of a port, wherever it is, if ports of its kind have one; of a missing port, what is left where it was to be. While the port was missing
     /// somebody may have made another of that name.
     async fn find_tap(&self, port: &Port) -> Result<Option<Place>, KernelError> {
+        if !matches!(port.kind, PortKind::Tap | PortKind::Internal) {
+            return Ok(None);
+        }
         if let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) {
             return self.place_of(port, live).await;
         }
@@ -309,8 +301,12 @@ impl Inner {
     }
 }
 
-async fn delete_place(place: Place) -> Result<(), KernelError> {
-    gone_is_fine(place.netns.netlink().await?.delete_link(place.link.index).await)
+/// Deletes the interface at a place, if there is one.
+async fn delete_place(place: Option<Place>) -> Result<(), KernelError> {
+    match place {
+        Some(place) => gone_is_fine(place.netns.netlink().await?.delete_link(place.link.index).await),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn gone_is_fine(result: Result<(), KernelError>) -> Result<(), KernelError> {
