@@ -109,15 +109,16 @@ fn forged_replayed_and_foreign_probes_shut_nobody() {
     );
 }
 
-/// A namespace in which a bridge joins the interfaces of two ports.
-fn bridged(lab: &Lab, name: &str, ports: [&str; 2]) -> Place {
-    for (port, n) in ports.into_iter().zip(0..) {
-        lab.ok(&format!("add-port {port} --netns {name} --name eth{n}"));
-    }
+/// A namespace in which a bridge joins the interfaces of two ports, added with `options`. Its own stack says nothing.
+fn bridged(lab: &Lab, name: &str, ports: [&str; 2], options: &str) -> Place {
+    lab.ok(&format!("netns add {name}"));
     let place = Place::named(name);
-    for (sysctl, value) in [("all", "1"), ("default", "1")] {
+    for sysctl in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{sysctl}/disable_ipv6");
-        place.run(|| fs::write(&path, value)).unwrap();
+        place.run(|| fs::write(&path, "1")).unwrap();
+    }
+    for (port, n) in ports.into_iter().zip(0..) {
+        lab.ok(&format!("add-port {port} --netns {name} --name eth{n} {options}"));
     }
     place.run_ok("ip link add br0 up type bridge");
     for n in [0, 1] {
@@ -134,10 +135,8 @@ fn a_loop_of_pinned_ports_is_none_and_with_one_it_is_found() {
     lab.ok("set switch main --flap-moves 20 --flap-secs 60");
     let red = Station::add(&lab, "red", PortKind::Veth, 1);
     red.silence();
-    bridged(&lab, "looped", ["one", "two"]);
-    for port in ["one", "two"] {
-        lab.ok(&format!("set port {port} --pin-mac own"));
-    }
+    // Pinned from the first: what goes round before would be dropped, and counted, too.
+    bridged(&lab, "looped", ["one", "two"], "--pin-mac own");
     let dropped = || ["one", "two"].map(|port| drops(&lab, port, "pin-mac"));
     let before = dropped();
     let raw = red.raw(false);
