@@ -1,11 +1,9 @@
-//! Makes the man page and the shell completions of `vswitchd` from its command line definition, and the object of the
-//! kernel fast path and of XDP from their C sources, into OUT_DIR.
+//! Makes the man page and the shell completions of `vswitchd` from its command line definition, into OUT_DIR.
 
 #[path = "src/args.rs"]
 mod args;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -16,7 +14,6 @@ fn main() -> std::io::Result<()> {
     let Some(out) = std::env::var_os("OUT_DIR").map(PathBuf::from) else {
         return Ok(());
     };
-    build_programs(&out);
 
     let mut command = args::Args::command();
     let mut page = Vec::new();
@@ -29,45 +26,4 @@ fn main() -> std::io::Result<()> {
         clap_complete::generate_to(shell, &mut command, "vswitchd", &out)?;
     }
     Ok(())
-}
-
-/// Compiles the programs for the kernel and says so to the crate by `cfg(fastpath_object)` and `cfg(xdp_object)`. Where that
-/// can't be done the daemon is built without them.
-fn build_programs(out: &Path) {
-    println!("cargo::rerun-if-changed=bpf");
-    println!("cargo::rerun-if-env-changed=CLANG");
-    for (name, what) in [("fastpath", "the kernel fast path"), ("xdp", "XDP")] {
-        println!("cargo::rustc-check-cfg=cfg({name}_object)");
-        if std::env::var_os("CARGO_FEATURE_FASTPATH").is_none() {
-            continue;
-        }
-        match compile(&format!("bpf/{name}.c"), &out.join(format!("{name}.o"))) {
-            Ok(()) => println!("cargo::rustc-cfg={name}_object"),
-            Err(cause) => println!("cargo::warning=built without {what}: {cause}"),
-        }
-    }
-}
-
-fn compile(source: &str, object: &Path) -> Result<(), String> {
-    let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
-    // Debian keeps asm/types.h, which the kernel's headers include, in a folder of the machine's architecture.
-    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    let endian = std::env::var("CARGO_CFG_TARGET_ENDIAN").unwrap_or_default();
-    let mut command = Command::new(&clang);
-    // -g: the maps are described by BTF. v3: 32-bit arithmetic, since Linux 5.1.
-    command
-        .args(["-O2", "-g", "-Wall", "-Wextra", "-mcpu=v3", "-target"])
-        .arg(if endian == "big" { "bpfeb" } else { "bpfel" })
-        .arg(format!("-I/usr/include/{arch}-linux-gnu"))
-        .args(["-c", source, "-o"])
-        .arg(object);
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let cause = text.lines().find(|line| line.contains("error")).unwrap_or("it failed");
-            Err(format!("{clang}: {cause} (libbpf-dev has the headers)"))
-        }
-        Err(error) => Err(format!("{clang}: {error}")),
-    }
 }

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Barrier, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
-use vswitch::datapath::PortId;
-use vswitch::datapath::fdb::{Fdb, FdbKey, LearnRule};
-use vswitch::frame::mac_to_u64;
+use vswitch_datapath::PortId;
+use vswitch_datapath::fdb::{Fdb, FdbKey, LearnRule};
+use vswitch_datapath::frame::mac_to_u64;
 
 /// A MAC address.
 type Mac = [u8; 6];

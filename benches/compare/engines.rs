@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use vswitch::kernel::tap;
+use vswitch_linux::tap;
 
 use crate::command::run;
 use crate::generator::{Generator, plain_frame};

@@ -4,18 +4,17 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use nix::sched::{CloneFlags, unshare};
-use vswitch::datapath::acl::Acl;
-use vswitch::datapath::forward::{OutputLists, forward};
-use vswitch::datapath::policy::{PLAIN, PortPolicy};
-use vswitch::datapath::snapshot::{PortEntry, Snapshot};
-use vswitch::datapath::vlan::VlanPort;
-use vswitch::datapath::{Datapath, DatapathConfig, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
-use vswitch::frame::VNET_HDR_LEN;
-use vswitch::port::batch::MAX_BATCH;
-use vswitch::port::{Batch, PortIo, Tap};
 use vswitch_api::acl::AclRule;
 use vswitch_api::policy::{AcceptFrames, PortVlan, TagKind, Trunk};
+use vswitch_datapath::acl::Acl;
+use vswitch_datapath::batch::{Batch, MAX_BATCH};
+use vswitch_datapath::forward::{OutputLists, forward};
+use vswitch_datapath::frame::VNET_HDR_LEN;
+use vswitch_datapath::memory::MemoryPort;
+use vswitch_datapath::policy::{PLAIN, PortPolicy};
+use vswitch_datapath::snapshot::{PortEntry, Snapshot};
+use vswitch_datapath::vlan::VlanPort;
+use vswitch_datapath::{Datapath, DatapathConfig, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 
 const BATCHES: u64 = 200;
 /// Of a case.
@@ -131,11 +130,7 @@ fn udp(dst: [u8; 6], station: u64) -> Vec<u8> {
 
 /// Makes a switch and lets it decide on the frames of `case`.
 pub fn run(case: &Case) -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNET).context("a network namespace of its own needs root")?;
-    let datapath = Datapath::start(DatapathConfig {
-        workers: 1,
-        ..DatapathConfig::default()
-    })?;
+    let datapath = Datapath::by_hand(&DatapathConfig::default())?;
     let switch = datapath.add_switch(SwitchSetup {
         fdb_capacity: 65_536,
         settings: SwitchSettings::default(),
@@ -146,8 +141,7 @@ pub fn run(case: &Case) -> Result<()> {
         let policy = if n == 0 { &first } else { &others };
         ports.push(datapath.add_port(PortSetup {
             switch,
-            // A port is never without its back end.
-            io: PortIo::Tap(Tap::open(&format!("p{n}"), 1)?),
+            io: MemoryPort::new(true)?.0,
             settings: PortSettings {
                 mtu: 1500,
                 up: true,

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use crate::config::Config;
-use crate::{datapath, logging, server};
+use vswitch_datapath as datapath;
+
+use crate::{logging, server};
 
 /// Holds the configuration against this machine.
 ///

@@ -18,7 +18,7 @@ use super::{Metric, Sample};
 use crate::command::run_in;
 use crate::lab::{A, B, CONGESTION_CONTROL, in_namespace};
 use crate::report::median;
-use vswitch::frame::Sum;
+use vswitch_datapath::frame::Sum;
 
 const PORT: u16 = 7;
 

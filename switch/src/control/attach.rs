@@ -3,6 +3,7 @@
 //! [`Inner::attach`] serves add-port, start-up and a port that comes back alike: what is there is adopted, what is missing is
 //! made, and if a step fails all that was made is taken away again.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
@@ -15,10 +16,10 @@ use super::place::Place;
 use super::policy::port_settings;
 use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
-use crate::datapath::policy::PLAIN;
-use crate::datapath::{PortRef, PortSetup};
-use crate::kernel::{KernelError, NetNs};
-use crate::port::PortIo;
+use crate::port::BackEnd;
+use vswitch_datapath::policy::PLAIN;
+use vswitch_datapath::{PortRef, PortSetup};
+use vswitch_linux::{KernelError, NetNs};
 
 /// Ports whose interfaces are made or removed at a time.
 pub(super) const AT_ONCE: usize = 32;
@@ -183,7 +184,7 @@ impl Inner {
             let inside = netns.netlink().await.map_err(failed)?;
             configure(&inside, &link, port, adopt).await.map_err(failed)?;
         }
-        if let PortIo::Tap(tap) = &io {
+        if let BackEnd::Tap(tap) = &io {
             // Only now that it can be told by its address whose it is.
             tap.persist()
                 .map_err(|error| text::step(object.clone(), "keep the TAP device", &error))?;
@@ -198,7 +199,7 @@ impl Inner {
         let (moved, unnamed) = self.moved(port, &netns);
         let setup = PortSetup {
             switch,
-            io,
+            io: Arc::new(io),
             settings: port_settings(port, mtu, false, &PLAIN),
         };
         let id = self

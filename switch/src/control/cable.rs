@@ -10,7 +10,7 @@ use super::condition::{Editing, Subject};
 use super::detach::gone_is_fine;
 use super::interface::{add_route, routes_in_order};
 use super::{Control, Inner, text};
-use crate::kernel::{KernelError, Link, Netlink, VethPeer};
+use vswitch_linux::{KernelError, Link, Netlink, VethPeer};
 
 impl Control {
     /// Joins two namespaces, once more if they are joined already.

@@ -14,13 +14,13 @@ use vswitch_api::{ApiError, ErrorCode, PortName};
 
 use super::condition::{Editing, Subject};
 use super::{Control, text};
-use crate::datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
-use crate::datapath::{Datapath, PortRef};
-use crate::filter::Program;
-use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
-use crate::kernel::memory;
-use crate::kernel::poll::readable;
 use crate::pcapng::{self, MAX_SNAPLEN, Packet};
+use vswitch_datapath::filter::Program;
+use vswitch_datapath::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
+use vswitch_datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
+use vswitch_datapath::{Datapath, PortRef};
+use vswitch_linux::memory;
+use vswitch_linux::poll::readable;
 
 /// Bytes that are handed on at once.
 const CHUNK: usize = 256 << 10;
@@ -285,7 +285,7 @@ mod tests {
             .unwrap();
         let mut partial = whole.clone();
         let length = (20 + payload.len()) as u16;
-        let seed = crate::frame::Sum::pseudo_header(&whole[26..34], 6, length).partial();
+        let seed = vswitch_datapath::frame::Sum::pseudo_header(&whole[26..34], 6, length).partial();
         partial[50..52].copy_from_slice(&seed);
         let header = VnetHeader {
             flags: VnetHeader::NEEDS_CSUM,

@@ -7,9 +7,9 @@ use super::detach::gone_is_fine;
 use super::interface::{add_addresses, announce_all, mtu};
 use super::place::Place;
 use super::{Inner, LivePort, text, traffic};
-use crate::datapath::PortRef;
-use crate::kernel::{KernelError, Netlink};
-use crate::port::{PortIo, XdpPort};
+use crate::port::{BackEnd, XdpPort};
+use vswitch_datapath::PortRef;
+use vswitch_linux::{KernelError, Netlink};
 
 impl Inner {
     /// Makes a port that is there what it is wanted to be: traffic settings, MTU, up or down, offloads, addresses, routes.
@@ -55,7 +55,7 @@ impl Inner {
             _ => Some(mtu(after)),
         };
         if let Some(mtu) = wanted_mtu.filter(|_| before.mtu != after.mtu) {
-            if matches!(self.datapath.io(id).as_deref(), Some(PortIo::Xdp(_))) && mtu > XdpPort::MAX_MTU {
+            if matches!(self.datapath.io::<BackEnd>(id).as_deref(), Some(BackEnd::Xdp(_))) && mtu > XdpPort::MAX_MTU {
                 let cause = format!("an MTU of {mtu} is above {}, which is what XDP takes", XdpPort::MAX_MTU);
                 return Err(text::invalid(object, cause)
                     .hint("choose a smaller one, or remove the port and add it without --xdp"));
@@ -168,7 +168,7 @@ impl Inner {
                 }
             }
         }
-        if let Some(PortIo::Tap(tap)) = self.datapath.io(id).as_deref() {
+        if let Some(BackEnd::Tap(tap)) = self.datapath.io::<BackEnd>(id).as_deref() {
             tap.set_carrier(port.up)
                 .map_err(|error| text::step(object, "set the carrier", &error))?;
         }

@@ -15,7 +15,7 @@ use super::place::Place;
 use super::plan::namespaces;
 use super::state::DeviceBefore;
 use super::{Inner, text};
-use crate::kernel::{KernelError, Link};
+use vswitch_linux::{KernelError, Link};
 
 impl Inner {
     /// Takes a port out of the datapath and removes its interface. What is gone already is removed enough; what can't be

@@ -10,10 +10,11 @@ use super::detach::gone_is_fine;
 use super::interface::open_packet;
 use super::policy::switch_settings;
 use super::{Inner, LivePort, View};
-use crate::datapath::{PortRef, SwitchId, SwitchSetup};
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
-use crate::kernel::{KernelError, Link, NetNs, Netlink, bpf};
-use crate::port::{PortIo, Shadow, Tap};
+use crate::port::{BackEnd, Shadow, Tap};
+use vswitch_datapath::offload::Offload;
+use vswitch_datapath::{PortRef, SwitchId, SwitchSetup};
+use vswitch_linux::{KernelError, Link, NetNs, Netlink, bpf};
 
 /// Where links and maps are pinned, beside the own namespace.
 fn root(run_dir: &Path) -> PathBuf {
@@ -70,12 +71,12 @@ impl Inner {
         near: &Link,
         far: &Link,
         own: &Netlink,
-    ) -> Result<PortIo, KernelError> {
+    ) -> Result<BackEnd, KernelError> {
         if let Some(fast) = &self.fast {
             let mac = port.mac.or(far.mac).unwrap_or(Mac([0; 6]));
             match self.open_shadow(fast, port, near, mac, own, None).await {
                 Ok(shadow) => {
-                    let io = PortIo::Shadow(shadow);
+                    let io = BackEnd::Shadow(shadow);
                     if let Some(fast) = io.fast() {
                         fast.set_long_way(far.native_xdp);
                     }
@@ -88,7 +89,7 @@ impl Inner {
             }
         }
         match self.open_plain_shadow(&shadow_name(near.index), &self.own, near).await {
-            Ok(shadow) => Ok(PortIo::Shadow(shadow)),
+            Ok(shadow) => Ok(BackEnd::Shadow(shadow)),
             Err(error) => {
                 tracing::info!(port = %port.name, "port {}: by a packet socket: {error}", port.name);
                 own.drop_ingress_again(near.index).await?;
@@ -198,7 +199,7 @@ impl Inner {
     /// sees only what goes to the station by the long way.
     pub(super) async fn look_for_xdp(&self, port: &Port, live: &LivePort) {
         let io = live.id.filter(|_| port.kind == PortKind::Veth);
-        let io = io.and_then(|id| self.datapath.io(id));
+        let io = io.and_then(|id| self.datapath.io::<BackEnd>(id));
         let Some(fast) = io.as_ref().and_then(|io| io.fast()) else {
             return;
         };
@@ -224,7 +225,7 @@ impl Inner {
     /// nobody claims goes.
     pub(super) fn adopt_stations(&self) {
         let Some(fast) = &self.fast else { return };
-        let slot = |id: PortRef| self.datapath.io(id)?.fast().map(|fast| fast.slot());
+        let slot = |id: PortRef| self.datapath.io::<BackEnd>(id)?.fast().map(|fast| fast.slot());
         let ids = self.ports.values().filter_map(|live| live.id);
         let ports: HashMap<_, _> = ids.filter_map(|id| Some((slot(id)?, id))).collect();
         let switches: HashMap<_, _> = self.switches.iter().map(|(name, id)| (switch_key(name), *id)).collect();
@@ -242,7 +243,13 @@ impl Inner {
                 fast.forget(&leftover);
             }
         }
-        self.datapath.adopt_floods(fast);
+        let names: HashMap<_, _> = self.switches.iter().map(|(name, id)| (*id, name)).collect();
+        self.datapath.with_floods(|lists| {
+            let named = lists
+                .iter()
+                .filter_map(|(id, (_, slots))| Some((*names.get(id)?, &slots[..])));
+            fast.adopt_floods(named);
+        });
     }
 
     /// Waits until no frame is forwarded any more by what was removed just now.
@@ -259,7 +266,7 @@ impl View {
         let asked = |(name, _): &(&PortName, _)| only.is_none_or(|only| only == *name);
         let (mut own, mut home) = (HashMap::new(), HashMap::new());
         for (_, live) in self.ports.iter().filter(asked) {
-            let io = live.id.and_then(|id| self.datapath.io(id));
+            let io = live.id.and_then(|id| self.datapath.io::<BackEnd>(id));
             let Some(io) = io.filter(|io| io.shadow().is_some()) else {
                 continue;
             };

@@ -12,7 +12,7 @@ use super::plan::difference;
 use super::requests::port_mut;
 use super::view::find_switch;
 use super::{Control, Inner, text};
-use crate::datapath::{EntryKind, FdbFilter, PortId};
+use vswitch_datapath::{EntryKind, FdbFilter, PortId};
 
 /// What the datapath knows a station by.
 pub(super) fn fdb_key(station: &StaticStation) -> (u16, Mac) {

@@ -11,7 +11,8 @@ use vswitch_api::{Port, PortKind, SwitchName};
 
 use super::Inner;
 use super::detach::gone_is_fine;
-use crate::kernel::{GsoSize, KernelError};
+use crate::port::BackEnd;
+use vswitch_linux::{GsoSize, KernelError};
 
 /// Bytes of the longest TCP frame over IPv4 with BIG TCP: as measured, longer ones gain nothing more and leave the cache.
 const BIG_IPV4_SIZE: u32 = 185_000;
@@ -37,11 +38,11 @@ impl Inner {
         let carried: BTreeMap<_, _> = self
             .switches
             .iter()
-            .map(|(name, id)| (name, self.datapath.kernel_carries_all(*id) && !self.has_device(name)))
+            .map(|(name, id)| (name, self.datapath.offloads_carry_all(*id) && !self.has_device(name)))
             .collect();
         let wrong = |port: &Port| {
             let live = self.ports.get(&port.name).filter(|_| port.kind == PortKind::Veth)?;
-            let fast = self.datapath.io(live.id?)?.fast().is_some();
+            let fast = self.datapath.io::<BackEnd>(live.id?)?.fast().is_some();
             let big = self.big_tcp && fast && *carried.get(&port.switch)?;
             let wanted = if big { BIG } else { GsoSize::USUAL };
             // None: the kernel has no BIG TCP over IPv4.

@@ -20,8 +20,8 @@ use vswitch_api::{EventKind, Mac, Port, PortKind, PortName, SwitchName};
 
 use super::attach::state_of;
 use super::{Inner, LivePort, Shut};
-use crate::datapath::{PortRef, SwitchId};
-use crate::kernel::random::random_u64;
+use vswitch_datapath::{PortRef, SwitchId};
+use vswitch_linux::random::random_u64;
 
 /// How long a port is shut for the first time, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
@@ -384,8 +384,8 @@ fn may_drop(port: &Port) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::PortId;
     use vswitch_api::lab::DEFAULT_FLAP_MOVES;
+    use vswitch_datapath::PortId;
 
     fn port(id: u16, serial: u64) -> PortRef {
         let id = PortId(id);

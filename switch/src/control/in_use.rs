@@ -6,7 +6,7 @@ use vswitch_api::{ApiError, IfName, Port, PortKind};
 use super::complete::ifname;
 use super::plan::Step;
 use super::{Inner, text};
-use crate::kernel::{KernelError, KernelRoute, Link, Netlink};
+use vswitch_linux::{KernelError, KernelRoute, Link, Netlink};
 
 impl Inner {
     /// Refuses steps that take over an interface which the host uses; with `force` it tells what that is. A device that is

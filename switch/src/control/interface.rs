@@ -8,8 +8,8 @@ use super::place::Place;
 use super::splice::TakenDevice;
 use super::state::DeviceBefore;
 use super::{Inner, text};
-use crate::kernel::{KernelError, Link, NetNs, Netlink, VethPeer, announce};
-use crate::port::{PacketPort, PortIo, Tap};
+use crate::port::{BackEnd, PacketPort, Tap};
+use vswitch_linux::{KernelError, Link, NetNs, Netlink, VethPeer, announce};
 
 impl Inner {
     /// The near end and the far end of a veth port.
@@ -88,7 +88,7 @@ impl Inner {
         own: &Netlink,
         adopt: Adopt,
         made: &mut Vec<Made>,
-    ) -> Result<(PortIo, Place), ApiError> {
+    ) -> Result<(BackEnd, Place), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let (wanted, queues) = (ifname(port), self.datapath.workers());
@@ -132,7 +132,7 @@ impl Inner {
         if left.is_none() {
             made.push(Made::Tap);
         }
-        Ok((PortIo::Tap(tap), Place { netns, link }))
+        Ok((BackEnd::Tap(tap), Place { netns, link }))
     }
 
     /// How the device of a device port is now; none if it is not there.
@@ -228,10 +228,10 @@ fn device_before(link: &Link) -> DeviceBefore {
     }
 }
 
-pub(super) async fn open_packet(netns: &NetNs, ifindex: u32, promiscuous: bool) -> Result<PortIo, KernelError> {
+pub(super) async fn open_packet(netns: &NetNs, ifindex: u32, promiscuous: bool) -> Result<BackEnd, KernelError> {
     let opened = netns.run(move || PacketPort::open(ifindex, promiscuous)).await?;
     opened
-        .map(PortIo::Packet)
+        .map(BackEnd::Packet)
         .map_err(|error| KernelError::new("open a packet socket", error))
 }
 

@@ -14,9 +14,9 @@ use vswitch_api::{ApiError, ErrorCode, Port};
 use super::journal::InFlight;
 use super::watch::apart;
 use super::{Control, Inner, LivePort};
-use crate::kernel::netns::hold;
-use crate::kernel::{NetNs, Presence};
 use crate::logging::Repeated;
+use vswitch_linux::netns::hold;
+use vswitch_linux::{NetNs, Presence};
 
 /// How often it is looked after.
 const TICK: Duration = Duration::from_secs(2);

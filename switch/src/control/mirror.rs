@@ -9,9 +9,9 @@ use vswitch_api::{ApiError, Lab, MirrorName, PortName};
 use super::condition::{Editing, Subject};
 use super::requests::already;
 use super::{Control, Inner, View, text};
-use crate::datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
-use crate::datapath::snapshot::PortSet;
-use crate::filter::Program;
+use vswitch_datapath::filter::Program;
+use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
+use vswitch_datapath::snapshot::PortSet;
 
 /// A mirror that was added, whether its ports are there or not.
 #[derive(Clone)]

@@ -58,9 +58,7 @@ use tokio::task::JoinHandle;
 use vswitch_api::view::{PortState, Progress};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
-use crate::datapath::{Datapath, FdbFilter, PortRef, SwitchId};
 use crate::fastpath::FastPath;
-use crate::kernel::{GsoSize, NamedNamespaces, NetNs};
 pub use capture::Capture;
 pub use condition::{Editing, Subject};
 pub use events::EventReader;
@@ -70,6 +68,8 @@ pub use published::for_client;
 use published::{Held, Model, Pulse, View};
 use state::State;
 use store::StateFile;
+use vswitch_datapath::{Datapath, FdbFilter, PortRef, SwitchId};
+use vswitch_linux::{GsoSize, NamedNamespaces, NetNs};
 
 /// Where things are, and how the datapath runs.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ struct Inner {
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
-    strays: Vec<(NetNs, crate::kernel::Link)>,
+    strays: Vec<(NetNs, vswitch_linux::Link)>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
     guard: guard::Guard,

@@ -4,7 +4,7 @@ use vswitch_api::{ApiError, EventKind, NsName};
 
 use super::state::OwnedNamespace;
 use super::{Inner, text};
-use crate::kernel::{KernelError, NamedNamespaces, NetNs, Presence};
+use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence};
 
 /// Whether something has that name now, so that no namespace can be made under it: also what can't be told of, and what leads to a
 /// namespace that is not for ports.

@@ -13,8 +13,8 @@ use vswitch_api::{NsName, Port, PortKind};
 
 use super::complete::ifname;
 use super::{Inner, LivePort};
-use crate::kernel::{Found, KernelError, Link, NetNs, NetNsId, Netlink, Presence, with_processes};
-use crate::port::{PortIo, Tap};
+use crate::port::{BackEnd, Tap};
+use vswitch_linux::{Found, KernelError, Link, NetNs, NetNsId, Netlink, Presence, with_processes};
 
 /// What the alias of an interface of ours begins with.
 const MARK: &str = "vswitch:";
@@ -49,8 +49,8 @@ enum Keeper {
 impl Inner {
     /// Where the interface of a port is that is attached; none if it is gone.
     pub(super) async fn place_of(&self, port: &Port, live: &LivePort) -> Result<Option<Place>, KernelError> {
-        let io = live.id.and_then(|id| self.datapath.io(id));
-        if let Some(PortIo::Tap(tap)) = io.as_deref() {
+        let io = live.id.and_then(|id| self.datapath.io::<BackEnd>(id));
+        if let Some(BackEnd::Tap(tap)) = io.as_deref() {
             return place_of_tap(tap).await;
         }
         match (port.kind, live.near, live.inside) {

@@ -8,11 +8,11 @@ use vswitch_api::policy::{AcceptFrames, PortVlan};
 use vswitch_api::{Port, Switch};
 
 use super::{Inner, LivePort};
-use crate::datapath::acl::Acl;
-use crate::datapath::pin::PinTable;
-use crate::datapath::policy::{PLAIN, PortPolicy};
-use crate::datapath::vlan::VlanPort;
-use crate::datapath::{PortSettings, SwitchSettings};
+use vswitch_datapath::acl::Acl;
+use vswitch_datapath::pin::PinTable;
+use vswitch_datapath::policy::{PLAIN, PortPolicy};
+use vswitch_datapath::vlan::VlanPort;
+use vswitch_datapath::{PortSettings, SwitchSettings};
 
 /// What the datapath is told of a switch.
 pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {

@@ -18,8 +18,8 @@ use vswitch_api::{ApiError, ErrorCode, MirrorName, Port, PortName, SwitchName};
 use super::mirror::LiveMirror;
 use super::state::State;
 use super::{Inner, LivePort};
-use crate::datapath::{Datapath, SwitchId};
-use crate::kernel::{NamedNamespaces, NetNs};
+use vswitch_datapath::{Datapath, SwitchId};
+use vswitch_linux::{NamedNamespaces, NetNs};
 
 /// An edit that has not got on for so long hangs: no single step waits for anything but the kernel.
 const STALLED: Duration = Duration::from_secs(300);

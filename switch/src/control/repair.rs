@@ -14,7 +14,7 @@ use super::place::Place;
 use super::requests::absent_namespaces;
 use super::state::DeviceBefore;
 use super::{Inner, LivePort, text};
-use crate::kernel::KernelError;
+use vswitch_linux::KernelError;
 
 /// What was in vain is tried again after this, then after twice that, and so on. An interface that is deleted is made again at once,
 /// and the second time after this.

@@ -12,15 +12,15 @@ use super::Inner;
 use super::fastpath::beside_name;
 use super::interface::open_packet;
 use crate::fastpath::{FastPath, Splice};
-use crate::kernel::{KernelError, Link, NetNs, Netlink, VethPeer};
-use crate::port::{PortIo, Shadow, XdpDevice, XdpPort};
+use crate::port::{BackEnd, Shadow, XdpDevice, XdpPort};
+use vswitch_linux::{KernelError, Link, NetNs, Netlink, VethPeer};
 
 /// Frames are measured by the MTU of the near end, on their way in and out.
 const MAX_MTU: u32 = 65_535;
 
 /// A device that is a port now.
 pub(super) struct TakenDevice {
-    pub io: PortIo,
+    pub io: BackEnd,
     /// Index of the near end, if there is one.
     pub near: Option<u32>,
     pub link: Link,
@@ -41,7 +41,7 @@ impl Inner {
             match self.open_xdp(port, home, &device).await? {
                 Ok(xdp) => {
                     return Ok(TakenDevice {
-                        io: PortIo::Xdp(xdp),
+                        io: BackEnd::Xdp(xdp),
                         near: None,
                         link: device,
                         xdp_refused,
@@ -57,7 +57,7 @@ impl Inner {
             match self.splice(fast, port, home, &device).await {
                 Ok((shadow, near)) => {
                     return Ok(TakenDevice {
-                        io: PortIo::Shadow(shadow),
+                        io: BackEnd::Shadow(shadow),
                         near: Some(near),
                         link: device,
                         xdp_refused,
@@ -79,7 +79,7 @@ impl Inner {
     }
 
     /// By a shadow TAP that stands beside the device, else by a packet socket.
-    async fn open_plain_device(&self, port: &Port, home: &NetNs, device: &Link) -> Result<PortIo, KernelError> {
+    async fn open_plain_device(&self, port: &Port, home: &NetNs, device: &Link) -> Result<BackEnd, KernelError> {
         let beside = home.netlink().await?;
         // Left by a daemon that had the fast path: the splice's end has the name of the shadow.
         self.delete_near_end(port).await?;
@@ -87,7 +87,7 @@ impl Inner {
             Ok(shadow) => {
                 // A packet socket takes all frames as long as it is open.
                 beside.set_promiscuous(device.index, true).await?;
-                Ok(PortIo::Shadow(shadow))
+                Ok(BackEnd::Shadow(shadow))
             }
             Err(error) => {
                 tracing::info!(port = %port.name, "port {}: by a packet socket: {error}", port.name);

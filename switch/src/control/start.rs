@@ -21,8 +21,8 @@ use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
 use super::store::{Loaded, StateFile};
 use super::{Control, ControlConfig, Events, Inner, text, watch};
-use crate::datapath::{Datapath, DatapathConfig};
-use crate::kernel::{KernelError, NamedNamespaces, NetNs, hold_own};
+use vswitch_datapath::{Datapath, DatapathConfig};
+use vswitch_linux::{KernelError, NamedNamespaces, NetNs, hold_own};
 
 impl Control {
     /// Starts the datapath and brings the lab on disk back.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
 use vswitch_api::{Lab, Mac, NsName, PortName, StaticStation, SwitchName};
 
-use crate::kernel::{KernelError, NetNs, NetNsId};
+use vswitch_linux::{KernelError, NetNs, NetNsId};
 
 /// Version of the file's format. A daemon that finds another one leaves it alone and does not start.
 pub(super) const VERSION: u32 = 1;

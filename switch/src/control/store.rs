@@ -237,7 +237,7 @@ mod tests {
 
     use super::super::state::{DeviceBefore, OwnedNamespace};
     use super::*;
-    use crate::kernel::NetNs;
+    use vswitch_linux::NetNs;
 
     fn sample() -> State {
         let mut state = State::new();

@@ -4,7 +4,7 @@ use std::io;
 
 use vswitch_api::{ApiError, Cable, ErrorCode, MirrorName, NsName, PortName, SwitchName};
 
-use crate::kernel::KernelError;
+use vswitch_linux::KernelError;
 
 pub(super) fn port(name: &PortName) -> String {
     format!("port \"{name}\"")

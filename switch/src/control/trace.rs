@@ -14,15 +14,15 @@ use vswitch_api::{ApiError, Mac, PortKind, PortName};
 
 use super::capture::{KEEP_ALIVE, add_tap, remove_tap};
 use super::{Control, View, text};
-use crate::datapath::fdb::Learned;
-use crate::datapath::tap::{Tap, TapSetup};
-use crate::datapath::trace::Step;
-use crate::datapath::traffic::Direction;
-use crate::datapath::{Datapath, DropReason, FdbRecord, PortId, PortRef, SwitchId};
-use crate::filter::Program;
-use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
-use crate::kernel::poll::readable;
-use crate::kernel::{KernelError, WayOut};
+use vswitch_datapath::fdb::Learned;
+use vswitch_datapath::filter::Program;
+use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
+use vswitch_datapath::tap::{Tap, TapSetup};
+use vswitch_datapath::trace::Step;
+use vswitch_datapath::traffic::Direction;
+use vswitch_datapath::{Datapath, DropReason, FdbRecord, PortId, PortRef, SwitchId};
+use vswitch_linux::poll::readable;
+use vswitch_linux::{KernelError, WayOut};
 
 impl Control {
     /// What the switch would do with a frame that came in from a port now. Nothing is changed by it.

@@ -5,8 +5,8 @@ use vswitch_api::traffic::{Impairment, MAX_DELAY_US, MAX_LIMIT, MAX_RATE, RateLi
 use vswitch_api::{ApiError, Lab, Port};
 
 use super::text;
-use crate::datapath::TrafficSetup;
-use crate::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN};
+use vswitch_datapath::TrafficSetup;
+use vswitch_datapath::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN};
 
 /// What the datapath is to do for a port.
 pub(super) fn setup(port: &Port) -> TrafficSetup {

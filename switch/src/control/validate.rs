@@ -15,7 +15,7 @@ use super::fdb::station;
 use super::mirror::check_mirrors;
 use super::plan::namespaces;
 use super::{text, traffic};
-use crate::datapath::vlan::{NO_VLAN, VlanPort};
+use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
 
 /// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
 const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];

@@ -17,10 +17,10 @@ use super::interface::wanted_mtu;
 use super::namespace::{Reserved, is_present};
 use super::plan::namespaces;
 use super::{Control, View, text};
-use crate::datapath::EntryKind;
-use crate::datapath::acl::Acl;
-use crate::kernel::{AddressScope, KernelError, Link};
-use crate::port::PortIo;
+use crate::port::BackEnd;
+use vswitch_datapath::EntryKind;
+use vswitch_datapath::acl::Acl;
+use vswitch_linux::{AddressScope, KernelError, Link};
 
 impl Control {
     /// The daemon itself.
@@ -87,7 +87,7 @@ impl Control {
             .iter()
             .filter_map(|(name, live)| Some((live.id?.id.0, name)))
             .collect();
-        let entry = |record: crate::datapath::FdbRecord| {
+        let entry = |record: vswitch_datapath::FdbRecord| {
             let port = names.get(&record.port.0).map(|name| PortName::clone(name))?;
             Some(FdbEntry {
                 switch: name.clone(),
@@ -284,7 +284,7 @@ impl Control {
                 .map(|(_, net, _)| net.to_string())
                 .collect(),
         };
-        let route_view = |route: &crate::kernel::KernelRoute| RouteView {
+        let route_view = |route: &vswitch_linux::KernelRoute| RouteView {
             to: if route.to.prefix_len() == 0 {
                 "default".to_owned()
             } else {
@@ -293,7 +293,7 @@ impl Control {
             via: route.via.map(|via| via.to_string()),
             dev: dev(route.index),
         };
-        let neighbour_view = |neighbour: &crate::kernel::Neighbour| NeighbourView {
+        let neighbour_view = |neighbour: &vswitch_linux::Neighbour| NeighbourView {
             ip: neighbour.ip.to_string(),
             mac: neighbour.mac,
             dev: dev(Some(neighbour.index)),
@@ -369,7 +369,7 @@ impl View {
         let Some(id) = live.id else {
             return missing_view(shown, live.reason.clone());
         };
-        let io = self.datapath.io(id);
+        let io = self.datapath.io::<BackEnd>(id);
         shown.mac = shown.mac.or(live.mac);
         let wanted = wanted_mtu(port).filter(|mtu| *mtu != live.mtu);
         shown.mtu = Some(live.mtu);
@@ -386,12 +386,12 @@ impl View {
             reason: live.reason.clone(),
             state_secs: live.since.elapsed().as_secs(),
             queues: match io.as_deref() {
-                Some(PortIo::Tap(_) | PortIo::Shadow(_)) => self.datapath.workers() as u32,
-                Some(PortIo::Xdp(xdp)) => xdp.queues() as u32,
-                Some(PortIo::Packet(_)) | None => 1,
+                Some(BackEnd::Tap(_) | BackEnd::Shadow(_)) => self.datapath.workers() as u32,
+                Some(BackEnd::Xdp(xdp)) => xdp.queues() as u32,
+                Some(BackEnd::Packet(_)) | None => 1,
             },
             xdp_mode: match io.as_deref() {
-                Some(PortIo::Xdp(xdp)) => Some(xdp.mode()),
+                Some(BackEnd::Xdp(xdp)) => Some(xdp.mode()),
                 _ => None,
             },
             xdp_refused: live.xdp_refused.clone(),

@@ -16,9 +16,9 @@ use super::complete::ifname;
 use super::keep::keep;
 use super::place::Place;
 use super::{Control, Inner, LivePort};
-use crate::datapath::{DatapathEvent, PortRef};
-use crate::kernel::poll::readable;
-use crate::kernel::{KernelError, LinkChange, LinkMonitor, MonitorEvent, NsEvent};
+use vswitch_datapath::{DatapathEvent, PortRef};
+use vswitch_linux::poll::readable;
+use vswitch_linux::{KernelError, LinkChange, LinkMonitor, MonitorEvent, NsEvent};
 
 /// How often learned entries are looked through for old ones.
 const AGEING_TICK: Duration = Duration::from_secs(1);
@@ -577,7 +577,7 @@ mod tests {
 
     use super::*;
     use crate::control::ControlConfig;
-    use crate::kernel::sandboxed;
+    use vswitch_linux::testing::sandboxed;
 
     const NOT_DRY: ChangeOptions = ChangeOptions {
         dry_run: false,

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use vswitch_api::policy::Flooding;
+use vswitch_api::SwitchName;
+use vswitch_datapath::offload;
+use vswitch_linux::bpf::{MAX_FLOOD, SwitchKey};
 
-use super::{FastPath, FastPort, direct, lock};
-use crate::datapath::SwitchId;
-use crate::datapath::snapshot::{PortEntry, Snapshot};
-use crate::kernel::bpf::{MAX_FLOOD, SwitchKey};
+use super::{FastPath, lock, switch_key};
 
 /// What a daemon may say about floods.
 #[derive(Debug, Default)]
@@ -18,35 +17,7 @@ pub(super) struct Floods {
     incomplete: bool,
 }
 
-/// The slots of the ports that get what is flooded, for each switch on which the kernel may send it, and one of those ports.
-pub type FloodLists<'a> = BTreeMap<SwitchId, (&'a FastPort, Vec<u16>)>;
-
-/// The switches of which each port that is up leaves its frames to the kernel and takes all floods of its VLANs.
-///
-/// Who adds a feature that acts on floods asks for them here.
-pub fn flood_lists(snapshot: &Snapshot) -> FloodLists<'_> {
-    let mut lists = BTreeMap::new();
-    for port in snapshot.ports().filter(|port| port.up) {
-        let list = lists.entry(port.switch).or_insert_with(|| Some(Vec::new()));
-        match (list.as_mut(), flooded(snapshot, port)) {
-            (Some(list), Some(fast)) if list.len() < MAX_FLOOD => list.push(fast),
-            _ => *list = None,
-        }
-    }
-    let lists = lists.into_iter().filter_map(|(switch, list)| {
-        let list: Vec<&FastPort> = list?;
-        let slots = list.iter().map(|fast| fast.slot()).collect();
-        Some((switch, (*list.first()?, slots)))
-    });
-    lists.collect()
-}
-
-/// The port, if the kernel may send to it whatever is flooded.
-fn flooded<'a>(snapshot: &Snapshot, port: &'a PortEntry) -> Option<&'a FastPort> {
-    let direct = direct(snapshot, port)?;
-    let plain = direct.has_all_vlans() && port.policy().flooding == Flooding::default();
-    port.io.fast().filter(|_| plain)
-}
+const _: () = assert!(offload::MAX_FLOOD == MAX_FLOOD, "the datapath and the programs agree");
 
 impl FastPath {
     pub(super) fn set_flood(&self, switch: &SwitchKey, to: Option<&[u16]>) {
@@ -63,10 +34,10 @@ impl FastPath {
     }
 
     /// From here on the kernel floods to these lists alone, and not as an earlier daemon said.
-    pub fn adopt_floods(&self, lists: &FloodLists<'_>) {
+    pub fn adopt_floods<'a>(&self, lists: impl Iterator<Item = (&'a SwitchName, &'a [u16])>) {
         let mut floods = lock(&self.floods);
         floods.adopted = true;
-        let lists: BTreeMap<_, _> = lists.values().map(|(port, slots)| (port.switch(), slots)).collect();
+        let lists: BTreeMap<_, _> = lists.map(|(switch, slots)| (switch_key(switch), slots)).collect();
         for gone in self
             .kernel
             .flooding()

@@ -1,6 +1,6 @@
 //! The kernel fast path: which frames the kernel may forward by itself, and the tables by which it does.
 //!
-//! `bpf/fastpath.c` has the programs, [`crate::kernel::bpf`] loads them and reads and writes their maps. Here is the rest: which
+//! `bpf/fastpath.c` has the programs, [`vswitch_linux::bpf`] loads them and reads and writes their maps. Here is the rest: which
 //! port has which slot of the maps, the copy of the FDB ([`replica`]), and what a new daemon takes over from the one before
 //! ([`FastPath::claim`], [`FastPath::leftovers`]).
 //!
@@ -10,7 +10,7 @@
 //! and then behind the same port.* A frame is forwarded in the kernel only if its source is in the map under the name of the
 //! ingress port's switch and the VLAN that the frame is in there, at the very port that it came from; if its destination is in
 //! the map under the same; and if both ports are marked as direct ([`FastPort::set_direct`]) and in that VLAN. It leaves with the
-//! tag that the daemon would have given it. Which VLAN that is the program finds out as [`crate::datapath`] does, for frames
+//! tag that the daemon would have given it. Which VLAN that is the program finds out as [`vswitch_datapath`] does, for frames
 //! with one customer tag or none; others are the daemon's on a switch that tells VLANs apart, and payload on one that does not.
 //! So the kernel sends a frame only where the daemon would have sent it.
 //!
@@ -22,7 +22,7 @@
 //! It holds since each change of an FDB is written to the map under the lock of the FDB's writer, and since a slot is
 //! taken from a port only after the port has ceased to be direct and its stations are out of the FDB. There is
 //! this much delay: a program that is running uses what it read when it began, which is some microseconds ago. Where a command has
-//! to be able to say that it is over, it waits for those ([`crate::kernel::bpf::settle`]): a port that goes down or asks for the daemon, an entry that is
+//! to be able to say that it is over, it waits for those ([`vswitch_linux::bpf::settle`]): a port that goes down or asks for the daemon, an entry that is
 //! removed by hand, a port that the kernel does not reach. A port that is deleted needs no such wait, since the kernel does that itself as the near end goes.
 //!
 //! While no daemon runs, nothing is learned and nothing ages: the maps stay as they were, and stations that move
@@ -42,47 +42,48 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vswitch_api::{Mac, SwitchName};
 
-pub use flood::{FloodLists, flood_lists};
 pub use port::{FastPort, NearEnd, Splice};
 
-use crate::datapath::snapshot::{PortEntry, Snapshot};
-use crate::datapath::vlan::{NO_VLAN, VlanPort};
-use crate::datapath::{PortId, Replica};
-use crate::kernel::KernelError;
-use crate::kernel::bpf::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Program, SwitchKey,
-    TRUNK, VlanBits, settle, unmount,
-};
 use flood::Floods;
 use replica::SwitchReplica;
 use slots::Slots;
+use vswitch_datapath::offload::Direct;
+use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
+use vswitch_datapath::{PortId, Replica};
+use vswitch_linux::KernelError;
+use vswitch_linux::bpf::{
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Program, SwitchKey,
+    TRUNK, VlanBits, settle, unmount,
+};
 
 /// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
 const LOOPBACK: u32 = 1;
 
-/// Frames from and to a port that the kernel may forward.
+/// What the programs may forward of a port, in their words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Direct {
+struct Permit {
     /// Native VLAN.
     vlan: u16,
     /// Those of the record.
     flags: u16,
-    /// Frames in all of its VLANs pass.
-    all_vlans: bool,
     /// VLANs besides the native one, if it is in some but not in all.
     members: Option<Arc<VlanBits>>,
 }
 
-impl Direct {
-    /// On a switch that does not tell VLANs apart.
-    const PLAIN: Self = Self {
-        vlan: NO_VLAN,
-        flags: DIRECT | PAYLOAD_TAGS | ACCEPT_UNTAGGED,
-        all_vlans: true,
-        members: None,
-    };
+impl From<&Direct> for Permit {
+    fn from(direct: &Direct) -> Self {
+        match direct {
+            Direct::Plain => Self {
+                vlan: NO_VLAN,
+                flags: DIRECT | PAYLOAD_TAGS | ACCEPT_UNTAGGED,
+                members: None,
+            },
+            Direct::InVlans(port) => Self::in_vlans(port),
+        }
+    }
+}
 
-    /// On one that does.
+impl Permit {
     fn in_vlans(port: &VlanPort) -> Self {
         let everywhere = port.native() == Some(NO_VLAN);
         let trunk = port.has_customer_tags() && !port.is_in_native_only();
@@ -94,14 +95,8 @@ impl Direct {
                 | flag(ACCEPT_TAGGED, port.has_customer_tags() && port.accepts_tagged())
                 | flag(TRUNK, trunk)
                 | flag(EVERY_VLAN, everywhere),
-            all_vlans: port.has_customer_tags(),
             members: (trunk && !everywhere).then(|| port.members().clone()),
         }
-    }
-
-    /// Whether frames in all of the port's VLANs pass: on a port with service tags, and a tunnel, those with tags don't.
-    pub fn has_all_vlans(&self) -> bool {
-        self.all_vlans
     }
 
     /// Whether the port is in a VLAN.
@@ -113,26 +108,6 @@ impl Direct {
         };
         self.vlan == vlan || self.flags & EVERY_VLAN != 0 || self.members.as_ref().is_some_and(bit)
     }
-}
-
-/// What of the frames from and to this port, by itself, may pass the daemon by. None: nothing.
-///
-/// Who adds a feature that acts on the frames of a port asks for them here.
-pub fn direct(snapshot: &Snapshot, port: &PortEntry) -> Option<Direct> {
-    // A port without offloads is sent frames that the daemon has segmented and summed.
-    let needs_userspace = !port.up
-        || !port.offload
-        || port.mirror_only
-        || port.traffic.is_some()
-        || port.taps.is_some()
-        || snapshot.is_mirrored(port)
-        || !port.policy().is_plain();
-    let switch = snapshot.switch(port.switch).filter(|_| !needs_userspace)?;
-    Some(if switch.vlan_aware {
-        Direct::in_vlans(&port.policy().vlan)
-    } else {
-        Direct::PLAIN
-    })
 }
 
 /// The fast path of one daemon.
@@ -294,7 +269,7 @@ impl FastPath {
 
     /// Writes what the kernel may forward of a port. It may do less before.
     fn write_direct(&self, slots: &Slots, slot: u16) {
-        let Some((record, direct)) = slots.get(slot) else {
+        let Some((record, permit)) = slots.get(slot) else {
             return;
         };
         let before = self.kernel.port(slot).rules;
@@ -310,8 +285,8 @@ impl FastPath {
             settle();
         }
         // The VLANs stay as long as a program may ask for them that found the port direct.
-        if let Some(direct) = direct
-            && let Err(error) = self.kernel.set_members(slot, direct.members.as_deref())
+        if let Some(permit) = permit
+            && let Err(error) = self.kernel.set_members(slot, permit.members.as_deref())
         {
             tracing::error!(slot, "can't write the VLANs of a port of the fast path: {error}");
             return;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
 
-use super::{Direct, FastPath, lock, switch_key};
-use crate::datapath::PortId;
-use crate::kernel::KernelError;
-use crate::kernel::bpf::{FastCounters, PortRecord, Program, SwitchKey, settle};
+use super::{FastPath, Permit, lock, switch_key};
+use vswitch_datapath::PortId;
+use vswitch_datapath::offload::{Direct, Offload};
+use vswitch_linux::KernelError;
+use vswitch_linux::bpf::{FastCounters, PortRecord, Program, settle};
 
 /// The interfaces of a veth port, all but the one inside in the daemon's own namespace.
 #[derive(Clone, Debug)]
@@ -67,16 +68,6 @@ impl FastPort {
         }
     }
 
-    /// Its place in the maps.
-    pub fn slot(&self) -> u16 {
-        self.slot
-    }
-
-    /// Name of its switch in the maps.
-    pub(super) fn switch(&self) -> SwitchKey {
-        self.record.switch
-    }
-
     /// Whether the kernel is to keep the port as it is: the daemon is leaving.
     pub fn is_frozen(&self) -> bool {
         self.fast.is_frozen()
@@ -112,42 +103,6 @@ impl FastPort {
         kernel.attach(Program::FromDevice, &device.0, device.1)
     }
 
-    /// The port is in the datapath under this index: stations behind it go into the map.
-    pub fn bind(&self, id: PortId) {
-        lock(&self.fast.by_port).insert(id, self.slot);
-    }
-
-    /// It is not in the datapath any more.
-    pub fn unbind(&self, id: PortId) {
-        lock(&self.fast.by_port).remove(&id);
-    }
-
-    /// Which of its frames the kernel may forward from now on, if any. Nothing changes before all ports that an earlier daemon
-    /// left are there.
-    ///
-    /// What is allowed is changed by way of nothing being allowed, and [`FastPort::settle`] in between.
-    pub fn set_direct(&self, direct: Option<Direct>) {
-        let mut slots = lock(&self.fast.slots);
-        if self.fast.is_frozen() {
-            return;
-        }
-        if slots.set_direct(self.slot, direct) {
-            self.fast.write_direct(&slots, self.slot);
-        }
-    }
-
-    /// Which ports (by slot) get what is flooded on the port's switch, if the kernel is to send it.
-    pub fn set_flood(&self, to: Option<&[u16]>) {
-        self.fast.set_flood(&self.record.switch, to);
-    }
-
-    /// Waits until what was forbidden before has ceased.
-    pub fn settle(&self) {
-        if !self.fast.is_frozen() {
-            settle();
-        }
-    }
-
     /// Whether what the kernel sends to the station is to go the long way, as what comes by a wire does: a program of XDP at the
     /// station's own interface sees it only so.
     pub fn set_long_way(&self, long: bool) {
@@ -156,9 +111,42 @@ impl FastPort {
             self.fast.write_direct(&slots, self.slot);
         }
     }
+}
 
-    /// Adds what the kernel forwarded.
-    pub fn add_to(&self, total: &mut PortCounters) {
+impl Offload for FastPort {
+    fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    fn bind(&self, id: PortId) {
+        lock(&self.fast.by_port).insert(id, self.slot);
+    }
+
+    fn unbind(&self, id: PortId) {
+        lock(&self.fast.by_port).remove(&id);
+    }
+
+    fn set_direct(&self, direct: Option<Direct>) {
+        let mut slots = lock(&self.fast.slots);
+        if self.fast.is_frozen() {
+            return;
+        }
+        if slots.set_direct(self.slot, direct.as_ref().map(Permit::from)) {
+            self.fast.write_direct(&slots, self.slot);
+        }
+    }
+
+    fn set_flood(&self, to: Option<&[u16]>) {
+        self.fast.set_flood(&self.record.switch, to);
+    }
+
+    fn settle(&self) {
+        if !self.fast.is_frozen() {
+            settle();
+        }
+    }
+
+    fn add_to(&self, total: &mut PortCounters) {
         let now = self.fast.kernel.counters(self.slot);
         let received = now.rx_frames.saturating_sub(self.before.rx_frames);
         total.rx_frames += received;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use vswitch_api::Mac;
 
 use super::{FastPath, lock};
-use crate::datapath::fdb::FdbKey;
-use crate::datapath::{PortId, Replica};
-use crate::frame::mac_to_u64;
-use crate::kernel::bpf::{PlaceValue, StationKey, SwitchKey};
+use vswitch_datapath::fdb::FdbKey;
+use vswitch_datapath::frame::mac_to_u64;
+use vswitch_datapath::{PortId, Replica};
+use vswitch_linux::bpf::{PlaceValue, StationKey, SwitchKey};
 
 /// The stations of one switch.
 pub(super) struct SwitchReplica {

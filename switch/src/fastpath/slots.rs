@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 
-use super::Direct;
-use crate::kernel::KernelError;
-use crate::kernel::bpf::{Bpf, LONG_WAY, MAX_SLOTS, PortRecord, Rules, StationKey};
+use super::Permit;
+use vswitch_linux::KernelError;
+use vswitch_linux::bpf::{Bpf, LONG_WAY, MAX_SLOTS, PortRecord, Rules, StationKey};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    taken: HashMap<u16, (PortRecord, Option<Direct>)>,
+    taken: HashMap<u16, (PortRecord, Option<Permit>)>,
     /// Left by an earlier daemon, and not claimed yet.
     unclaimed: HashMap<u16, PortRecord>,
     next: u16,
@@ -56,29 +56,29 @@ impl Slots {
     }
 
     /// The record of the port of a slot, and what it is made of.
-    pub fn get(&self, slot: u16) -> Option<&(PortRecord, Option<Direct>)> {
+    pub fn get(&self, slot: u16) -> Option<&(PortRecord, Option<Permit>)> {
         self.taken.get(&slot)
     }
 
     /// Whether the port of a slot can have a station in the map under this key.
     pub fn may_know(&self, slot: u16, key: &StationKey) -> bool {
-        self.taken.get(&slot).is_some_and(|(record, direct)| {
+        self.taken.get(&slot).is_some_and(|(record, permit)| {
             // Of a port that leaves its frames to the daemon no VLAN is known here.
-            let in_vlan = direct.as_ref().map_or(key.vlan == 0, |direct| direct.is_in(key.vlan));
+            let in_vlan = permit.as_ref().map_or(key.vlan == 0, |permit| permit.is_in(key.vlan));
             record.switch == key.switch && in_vlan
         })
     }
 
     /// Says what the kernel may do with the frames of a port; whether that is to be written.
-    pub fn set_direct(&mut self, slot: u16, direct: Option<Direct>) -> bool {
+    pub fn set_direct(&mut self, slot: u16, permit: Option<Permit>) -> bool {
         let Some((record, old)) = self.taken.get_mut(&slot) else {
             return false;
         };
-        record.rules = match &direct {
-            Some(direct) => Rules::new(direct.flags | (record.rules.flags() & LONG_WAY), direct.vlan),
+        record.rules = match &permit {
+            Some(permit) => Rules::new(permit.flags | (record.rules.flags() & LONG_WAY), permit.vlan),
             None => record.rules.shut(),
         };
-        *old = direct;
+        *old = permit;
         self.adopted
     }
 
@@ -128,7 +128,7 @@ fn without(record: &PortRecord) -> PortRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::bpf::DIRECT;
+    use vswitch_linux::bpf::DIRECT;
 
     fn record(near: u32) -> PortRecord {
         PortRecord {

@@ -7,10 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::SendError;
-use super::batch::{Batch, MAX_BATCH};
-use crate::frame::{MAX_FRAME, VNET_HDR_LEN};
-use crate::kernel::packet::{MAX_MESSAGES, Messages, PacketSocket};
+use vswitch_datapath::batch::{Batch, MAX_BATCH};
+use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
+use vswitch_datapath::port::{Frames, Sent};
+use vswitch_linux::packet::{MAX_MESSAGES, PacketSocket, with_messages};
+
+use super::send_error;
 
 const _: () = assert!(MAX_BATCH <= MAX_MESSAGES);
 
@@ -38,51 +40,43 @@ impl PacketPort {
         self.socket.as_fd()
     }
 
-    pub(super) fn receive(&self, batch: &mut Batch, messages: &mut Messages) -> io::Result<()> {
+    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<()> {
         let room = VNET_HDR_LEN + MAX_FRAME;
-        let count = match messages.receive(&self.socket, batch.arena_mut(), room, MAX_BATCH, Batch::start_of) {
-            Ok(count) => count,
-            // ENETDOWN: the interface went down; its link event tells control.
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN) => 0,
-                // The frame is gone: its kind of GSO has no name in the header. UDP segments have one since Linux 6.2.
-                Some(libc::EINVAL) => {
-                    batch.push_undescribed();
-                    return Ok(());
-                }
-                _ => return Err(error),
-            },
-        };
-        for i in 0..count {
-            let received = messages.received(i);
-            batch.push_fixed(i, received.len, received.tag);
-        }
-        Ok(())
+        with_messages(|messages| {
+            let count = match messages.receive(&self.socket, batch.arena_mut(), room, MAX_BATCH, Batch::start_of) {
+                Ok(count) => count,
+                // ENETDOWN: the interface went down; its link event tells control.
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN) => 0,
+                    // The frame is gone: its kind of GSO has no name in the header. UDP segments have one since Linux 6.2.
+                    Some(libc::EINVAL) => {
+                        batch.push_undescribed();
+                        return Ok(());
+                    }
+                    _ => return Err(error),
+                },
+            };
+            for i in 0..count {
+                let received = messages.received(i);
+                batch.push_fixed(i, received.len, received.tag);
+            }
+            Ok(())
+        })
     }
 
-    pub(super) fn send<'a>(
-        &self,
-        buffers: impl Iterator<Item = &'a [u8]> + Clone,
-        messages: &mut Messages,
-        mut sent: impl FnMut(usize, Result<(), SendError>),
-    ) {
-        let mut done = 0;
-        loop {
-            let rest = buffers.clone().skip(done);
-            if rest.clone().next().is_none() {
-                return;
-            }
-            match messages.send(&self.socket, rest) {
-                Ok(count) => {
-                    (done..done + count).for_each(|i| sent(i, Ok(())));
-                    done += count;
-                }
-                Err(error) => {
-                    sent(done, Err(SendError::from_io(&error)));
-                    done += 1;
+    pub(super) fn send(&self, frames: Frames<'_>, sent: &mut Sent) {
+        with_messages(|messages| {
+            let mut rest = frames.iter();
+            while rest.len() > 0 {
+                match messages.send(&self.socket, rest.clone()) {
+                    Ok(count) => rest.by_ref().take(count).for_each(|wire| sent.note(wire, Ok(()))),
+                    Err(error) => {
+                        let Some(wire) = rest.next() else { return };
+                        sent.note(wire, Err(send_error(&error)));
+                    }
                 }
             }
-        }
+        });
     }
 
     pub(super) fn overruns(&self) -> u64 {

@@ -5,8 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::unistd::{read, write};
 
-use super::{Batch, SendError};
-use crate::kernel::tap;
+use vswitch_datapath::batch::Batch;
+use vswitch_datapath::frame::VNET_HDR_LEN;
+use vswitch_datapath::port::{Frames, Sent};
+use vswitch_linux::tap;
+
+use super::send_error;
+
+const _: () = assert!(VNET_HDR_LEN == tap::VNET_HDR_LEN);
 
 /// The queues of one TAP device.
 #[derive(Debug)]
@@ -68,21 +74,12 @@ impl Tap {
         Ok(())
     }
 
-    pub(super) fn send<'a>(
-        &self,
-        worker: usize,
-        buffers: impl Iterator<Item = &'a [u8]>,
-        mut sent: impl FnMut(usize, Result<(), SendError>),
-    ) {
+    pub(super) fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent) {
         // The kernel sends a flow back through the queue that it last came by: to the same worker.
         let queue = &self.queues[worker % self.queues.len()];
-        for (i, buffer) in buffers.enumerate() {
-            sent(
-                i,
-                write(queue, buffer)
-                    .map(drop)
-                    .map_err(|error| SendError::from_io(&error.into())),
-            );
+        for wire in frames.iter() {
+            let result = write(queue, wire).map(drop);
+            sent.note(wire, result.map_err(|error| send_error(&error.into())));
         }
     }
 }

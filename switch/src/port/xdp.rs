@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::errno::Errno;
 use vswitch_api::view::XdpMode;
 
-use super::SendError;
-use super::batch::{Batch, MAX_BATCH};
-use crate::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, partial};
-use crate::kernel::KernelError;
-use crate::kernel::ethtool::{Ethtool, Queues};
-use crate::kernel::packet::Promiscuous;
-use crate::kernel::xdp::{MAX_QUEUES, Tags, XdpLink};
-use crate::kernel::xsk::{Copies, MAX_RECEIVED, META, Xsk};
+use vswitch_datapath::batch::{Batch, MAX_BATCH};
+use vswitch_datapath::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, partial};
+use vswitch_datapath::port::{Frames, Sent};
+use vswitch_linux::KernelError;
+use vswitch_linux::ethtool::{Ethtool, Queues};
+use vswitch_linux::packet::Promiscuous;
+use vswitch_linux::xdp::{MAX_QUEUES, Tags, XdpLink};
+use vswitch_linux::xsk::{Copies, MAX_RECEIVED, META, Xsk};
+
+use super::send_error;
 
 /// Features of a driver that takes tags out of frames, by the kernel's names.
 const TAG_STRIPPING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
@@ -144,16 +146,15 @@ impl XdpPort {
     }
 
     /// Sends frames by one of its queues. They are complete: no header is looked at.
-    pub(super) fn send<'a>(
-        &self,
-        worker: usize,
-        buffers: impl Iterator<Item = &'a [u8]>,
-        mut sent: impl FnMut(usize, Result<(), SendError>),
-    ) {
-        let frames = buffers.map(|wire| wire.get(VNET_HDR_LEN..).unwrap_or_default());
+    pub(super) fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent) {
+        let bare = frames.iter().map(|wire| wire.get(VNET_HDR_LEN..).unwrap_or_default());
         let socket = &self.sockets[worker % self.senders];
-        socket.send(frames, |i, result| {
-            sent(i, result.map_err(|error| SendError::from_io(&error)))
+        let mut wires = frames.iter();
+        // It tells of each once, in their order.
+        socket.send(bare, |_, result| {
+            if let Some(wire) = wires.next() {
+                sent.note(wire, result.map_err(|error| send_error(&error)));
+            }
         });
         socket.flush();
     }

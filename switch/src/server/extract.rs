@@ -22,7 +22,7 @@ use super::document::KnownQueries;
 use super::error::Failure;
 use super::slots::Place;
 use crate::control::Editing;
-use crate::datapath::MAX_PORTS;
+use vswitch_datapath::MAX_PORTS;
 
 /// Largest body of a request, in bytes.
 const MAX_BODY: usize = 1 << 20;

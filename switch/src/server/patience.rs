@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::kernel::poll;
+use vswitch_linux::poll;
 
 /// Returns when the client has closed its end of the connection; that it sends no more (as `nc -N`) is not that.
 pub(super) async fn hung_up(watch: io::Result<AsyncFd<OwnedFd>>) {

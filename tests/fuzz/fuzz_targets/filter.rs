@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vswitch::filter::{Instruction, Program};
+use vswitch_datapath::filter::{Instruction, Program};
 
 fuzz_target!(|data: &[u8]| {
     if data.first().is_some_and(u8::is_ascii_digit) {

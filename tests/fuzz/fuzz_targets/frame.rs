@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vswitch::frame::{EthernetView, MAX_SEGMENTS, Segments, VNET_HDR_LEN, VnetHeader, complete, partial, wire_size};
+use vswitch_datapath::frame::{EthernetView, MAX_SEGMENTS, Segments, VNET_HDR_LEN, VnetHeader, complete, partial, wire_size};
 
 fuzz_target!(|data: &[u8]| {
     let Some((bytes, frame)) = data.split_first_chunk::<VNET_HDR_LEN>() else {

@@ -4,7 +4,7 @@
 #![no_main]
 
 #[allow(dead_code, reason = "the counted run of the tests reads more of it")]
-#[path = "../../../switch/tests/second_opinion/opinion/mod.rs"]
+#[path = "../../../switch/datapath/tests/second_opinion/opinion/mod.rs"]
 mod opinion;
 
 use libfuzzer_sys::fuzz_target;

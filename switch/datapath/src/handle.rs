@@ -1,0 +1,569 @@
+//! What control holds of the datapath: it changes switches and ports, and reads tables and counters.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam_queue::ArrayQueue;
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::time::{ClockId, clock_gettime};
+
+use super::affinity::{check_cpus, pin};
+use super::counters::WorkerCounters;
+use super::fdb::{Fdb, FdbFilter};
+use super::guard::Probe;
+use super::offload::direct;
+use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
+use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
+use super::traffic::TrafficSetup;
+use super::worker::{Worker, WorkerShared};
+use super::{PortId, PortRef, SwitchId};
+use super::{mirror, tap};
+use crate::port::{Frames, PortIo, Sent};
+
+/// Events that may wait for control; more are lost, and counted.
+const EVENT_QUEUE: usize = 4096;
+/// Most ports of all switches together.
+pub const MAX_PORTS: usize = 16_384;
+
+/// What control and the workers share.
+pub(super) struct Shared {
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Counts the snapshots; a worker that has seen the newest has left all older ones.
+    pub generation: AtomicU64,
+    pub stop: AtomicBool,
+    pub workers: Vec<WorkerShared>,
+    /// The generation that each worker has taken over.
+    seen: Mutex<Vec<u64>>,
+    all_seen: Condvar,
+    events: ArrayQueue<DatapathEvent>,
+    lost_events: AtomicU64,
+    /// Since control asked last.
+    edited: AtomicBool,
+    event_pending: AtomicBool,
+    event_fd: EventFd,
+}
+
+impl Shared {
+    /// A worker has taken over this snapshot.
+    pub fn acknowledge(&self, worker: usize, generation: u64) {
+        lock(&self.seen)[worker] = generation;
+        self.all_seen.notify_all();
+    }
+
+    /// Queues an event for control. The system call is made for the first of many only.
+    pub fn notify(&self, event: DatapathEvent) {
+        if self.events.push(event).is_err() {
+            self.lost_events.fetch_add(1, Ordering::Relaxed);
+        }
+        self.call_control();
+    }
+
+    fn call_control(&self) {
+        if !self.event_pending.swap(true, Ordering::AcqRel) {
+            let _ = self.event_fd.write(1);
+        }
+    }
+
+    fn wake_workers(&self) {
+        for worker in &self.workers {
+            let _ = worker.wake.write(1);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What the guards protect is replaced as a whole, so a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds of the clock by which the FDB ages.
+pub(super) fn seconds() -> u32 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| time.tv_sec() as u32)
+}
+
+/// The datapath: its workers run until it is dropped. Ports and switches are named by index; an index that names
+/// nothing is ignored or answered with nothing.
+pub struct Datapath {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// Workers that have no threads: see [`Datapath::by_hand`].
+    by_hand: Mutex<Vec<Worker>>,
+    /// Held while a snapshot is made and published; counts the ports that were ever added.
+    edit: Mutex<u64>,
+}
+
+impl Datapath {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// No descriptors or threads to be had, or a core that is not there or not ours.
+    pub fn start(config: DatapathConfig) -> io::Result<Self> {
+        check_cpus(&config.cpus)?;
+        // Made first, so that threads started before one that can't be are stopped when this is dropped.
+        let mut datapath = Self::without_threads(&config)?;
+        for (index, worker) in datapath.new_workers(&config).enumerate() {
+            let cpu = config.cpus.get(index % config.cpus.len().max(1)).copied();
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            datapath.threads.push(thread.spawn(move || {
+                if let Some(cpu) = cpu
+                    && let Err(error) = pin(cpu)
+                {
+                    tracing::error!(worker = index, cpu, "can't pin a worker: {error}");
+                }
+                worker.run();
+            })?);
+        }
+        Ok(datapath)
+    }
+
+    /// The same without threads: its workers do something only when [`Datapath::turn`] is called, in the calling thread. So it
+    /// is known when all frames have gone their way, which tests, benches and fuzz targets want.
+    ///
+    /// # Errors
+    /// No descriptors to be had.
+    pub fn by_hand(config: &DatapathConfig) -> io::Result<Self> {
+        let datapath = Self::without_threads(config)?;
+        *lock(&datapath.by_hand) = datapath.new_workers(config).collect();
+        Ok(datapath)
+    }
+
+    /// Lets each worker without a thread take one batch from each of its ports; false: none had anything to do.
+    pub fn turn(&self) -> bool {
+        let mut workers = lock(&self.by_hand);
+        let turns = workers.iter_mut().map(|worker| worker.turn(EpollTimeout::ZERO));
+        turns.fold(false, |any, done| any | done)
+    }
+
+    fn new_workers(&self, config: &DatapathConfig) -> impl Iterator<Item = Worker> + use<> {
+        let (shared, spin) = (self.shared.clone(), Duration::from_micros(config.spin_us.into()));
+        (0..self.workers()).map(move |index| Worker::new(index, shared.clone(), spin))
+    }
+
+    fn without_threads(config: &DatapathConfig) -> io::Result<Self> {
+        let workers = (0..config.workers.max(1))
+            .map(|_| WorkerShared::new())
+            .collect::<Result<Vec<_>, _>>()?;
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            generation: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            seen: Mutex::new(vec![0; workers.len()]),
+            workers,
+            all_seen: Condvar::new(),
+            events: ArrayQueue::new(EVENT_QUEUE),
+            lost_events: AtomicU64::new(0),
+            edited: AtomicBool::new(false),
+            event_pending: AtomicBool::new(false),
+            event_fd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        });
+        Ok(Self {
+            shared,
+            threads: Vec::new(),
+            by_hand: Mutex::default(),
+            edit: Mutex::new(0),
+        })
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.shared.workers.len()
+    }
+
+    /// What workers read now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Publishes what `change` makes of the snapshot.
+    pub(super) fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
+        self.edit_then(change, |_| ())
+    }
+
+    /// The same; `then` runs when that is published, and before offloads get ports back.
+    fn edit_then<T>(&self, change: impl FnOnce(&mut Snapshot) -> T, then: impl FnOnce(&T)) -> T {
+        let _guard = lock(&self.edit);
+        let before = self.snapshot();
+        let mut snapshot = Snapshot::clone(&before);
+        let result = change(&mut snapshot);
+        // An offload lets go of a port before anything else changes, and gets it back last.
+        before.take_from_offloads(&snapshot);
+        let after = Arc::new(snapshot);
+        self.shared.snapshot.store(after.clone());
+        self.shared.generation.fetch_add(1, Ordering::Release);
+        self.shared.wake_workers();
+        then(&result);
+        before.give_to_offloads(&after);
+        self.shared.edited.store(true, Ordering::Release);
+        self.shared.call_control();
+        result
+    }
+
+    /// Shows the snapshot while it can't be replaced.
+    pub(super) fn unedited(&self, show: impl FnOnce(&Snapshot)) {
+        let _guard = lock(&self.edit);
+        show(&self.snapshot());
+    }
+
+    /// Returns when all workers have taken over the newest snapshot, which takes as long as a batch.
+    pub fn quiesce(&self) {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        self.shared.wake_workers();
+        lock(&self.by_hand).iter_mut().for_each(Worker::refresh);
+        let mut seen = lock(&self.shared.seen);
+        while seen.iter().any(|seen| *seen < generation) {
+            seen = self.shared.all_seen.wait(seen).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Adds a switch without ports.
+    pub fn add_switch(&self, setup: SwitchSetup) -> SwitchId {
+        self.add_switch_with(Fdb::new(setup.fdb_capacity), setup.settings)
+    }
+
+    pub(super) fn add_switch_with(&self, fdb: Fdb, settings: SwitchSettings) -> SwitchId {
+        let switch = Arc::new(SwitchEntry::new(fdb, settings));
+        self.edit(|snapshot| SwitchId(put(&mut snapshot.switches, switch) as u16))
+    }
+
+    /// Changes the settings of a switch.
+    pub fn update_switch(&self, id: SwitchId, settings: SwitchSettings) {
+        self.edit(|snapshot| {
+            if let Some(Some(switch)) = snapshot.switches.get_mut(id.index()) {
+                *switch = Arc::new(SwitchEntry::clone(switch).with(settings));
+            }
+            snapshot.recompile(id);
+        });
+    }
+
+    /// Removes a switch; its ports must be gone.
+    pub fn remove_switch(&self, id: SwitchId) {
+        self.edit(|snapshot| {
+            if let Some(slot) = snapshot.switches.get_mut(id.index()) {
+                *slot = None;
+            }
+        });
+    }
+
+    /// Adds a port and begins to receive from it.
+    ///
+    /// # Errors
+    /// There are [`MAX_PORTS`] already, or its descriptors can't be polled; the port is not added then.
+    pub fn add_port(&self, setup: PortSetup) -> io::Result<PortRef> {
+        let PortSetup {
+            switch,
+            io,
+            settings:
+                PortSettings {
+                    mtu,
+                    up,
+                    offload,
+                    policy,
+                },
+        } = setup;
+        let counters = (0..self.workers()).map(|_| WorkerCounters::default()).collect();
+        let serial = {
+            let mut added = lock(&self.edit);
+            *added += 1;
+            *added
+        };
+        let mut port = PortEntry {
+            id: PortId(0),
+            serial,
+            switch,
+            offload: offload && io.takes_offloads(),
+            io,
+            mtu,
+            up,
+            policy,
+            traffic: None,
+            mirror_only: false,
+            taps: None,
+            counters,
+            probe: Arc::default(),
+        };
+        let port = self.edit(|snapshot| {
+            let free = snapshot
+                .ports
+                .iter()
+                .position(Option::is_none)
+                .unwrap_or(snapshot.ports.len());
+            if free >= MAX_PORTS {
+                return Err(io::Error::other(format!("there are {MAX_PORTS} ports already")));
+            }
+            port.id = PortId(free as u16);
+            let port = Arc::new(port);
+            put(&mut snapshot.ports, port.clone());
+            snapshot.recompile(port.switch);
+            Ok(port)
+        })?;
+        if let Some(offload) = port.io.offload() {
+            offload.bind(port.id);
+            offload.set_direct(direct(&self.snapshot(), &port));
+        }
+        // After the snapshot: a worker that is told of the port finds it there.
+        if let Err(error) = self.poll(&port) {
+            self.remove_port(port.port_ref());
+            return Err(error);
+        }
+        Ok(port.port_ref())
+    }
+
+    fn poll(&self, port: &PortEntry) -> io::Result<()> {
+        for (index, worker) in self.shared.workers.iter().enumerate() {
+            for fd in port.io.receive_fds(index, self.workers(), port.id.index()) {
+                worker
+                    .epoll
+                    .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, port.id.0.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the settings of a port. The learned entries of one that goes down or changes its VLANs are gone.
+    pub fn update_port(&self, port: PortRef, settings: PortSettings) {
+        let PortSettings {
+            mtu,
+            up,
+            offload,
+            policy,
+        } = settings;
+        let change = |snapshot: &mut Snapshot| {
+            let before = snapshot.find(port)?.clone();
+            snapshot.change_port(port, |port| {
+                port.mtu = mtu;
+                port.up = up;
+                port.offload = offload && port.io.takes_offloads();
+                port.policy = policy;
+            });
+            snapshot.recompile(before.switch);
+            Some((before, snapshot.find(port)?.clone()))
+        };
+        self.edit_then(change, |changed| {
+            if let Some((before, after)) = changed
+                && (!after.up || before.policy().vlan != after.policy().vlan)
+            {
+                // A worker may still be learning from it by the old snapshot; and the kernel would go by what it learned.
+                self.quiesce();
+                self.fdb_flush(after.switch, FdbFilter::of_port(port.id));
+            }
+        });
+    }
+
+    /// Removes a port. When it returns no worker uses the port any more, its entries in the FDB are gone and, once the
+    /// caller has dropped what it holds, its descriptors are closed.
+    pub fn remove_port(&self, id: PortRef) {
+        drop(self.remove_ports(&[id]));
+    }
+
+    /// Removes ports, all in the time that one takes: two snapshots, and two waits for the workers. What comes back closes their
+    /// descriptors as it is dropped.
+    #[must_use = "the descriptors are closed as it is dropped"]
+    pub fn remove_ports(&self, ids: &[PortRef]) -> Vec<Arc<PortEntry>> {
+        let before = self.snapshot();
+        let ports: Vec<_> = ids.iter().filter_map(|id| before.find(*id).cloned()).collect();
+        drop(before);
+        if ports.is_empty() {
+            return Vec::new();
+        }
+        for port in &ports {
+            // Frames that wait on its wires are dropped as long as they can be counted.
+            self.set_traffic(port.port_ref(), &TrafficSetup::default());
+            for (index, worker) in self.shared.workers.iter().enumerate() {
+                for fd in port.io.receive_fds(index, self.workers(), port.id.index()) {
+                    // Not there if a worker took it out because the device failed.
+                    let _ = worker.epoll.delete(fd);
+                }
+            }
+        }
+        let switches: BTreeSet<_> = ports.iter().map(|port| port.switch).collect();
+        let mut gone = PortSet::default();
+        // Two steps, so that an index is not used again before the last worker has left the port.
+        self.edit(|snapshot| {
+            for port in &ports {
+                gone.set(port.id, true);
+                snapshot.change_port(port.port_ref(), |port| port.up = false);
+            }
+            switches.iter().for_each(|switch| snapshot.recompile(*switch));
+        });
+        self.quiesce();
+        for switch in &switches {
+            if let Some(switch) = self.snapshot().switch(*switch) {
+                switch.fdb.forget_ports(&gone);
+            }
+        }
+        for port in &ports {
+            if let Some(offload) = port.io.offload() {
+                offload.unbind(port.id);
+            }
+        }
+        let last: Vec<_> = self.edit(|snapshot| {
+            let mut take = |port: &Arc<PortEntry>| {
+                mirror::forget_port(snapshot, port.id);
+                snapshot.ports.get_mut(port.id.index()).and_then(Option::take)
+            };
+            let last = ports.iter().filter_map(&mut take).collect();
+            switches.iter().for_each(|switch| snapshot.recompile(*switch));
+            last
+        });
+        self.quiesce();
+        last.iter().for_each(|port: &Arc<PortEntry>| tap::close_all(port));
+        last
+    }
+
+    /// Sends a probe of the loop guard out of a port that is up and in a VLAN (0: in none). From then on, and until it
+    /// has come back, this nonce is the port's; one that gets lost is followed by others as long as there is a reason.
+    pub fn send_probe(&self, port: PortRef, vlan: u16, nonce: u64) {
+        let snapshot = self.snapshot();
+        let Some(port) = snapshot.find(port).filter(|port| port.up && !port.mirror_only) else {
+            return;
+        };
+        if let Some(switch) = snapshot.switch(port.switch) {
+            let policy = &port.policy().vlan;
+            if switch.vlan_aware && !policy.is_member(vlan) {
+                return;
+            }
+            let tag = policy.tag_of(vlan).map(|tpid| (tpid, vlan));
+            let probe = Probe { port: port.id, nonce }.wire(switch.token, tag);
+            port.probe.store(nonce, Ordering::Release);
+            port.io.send(0, Frames::One(&probe), &mut Sent::new());
+        }
+    }
+
+    /// The back end of a port, if it is one of this type.
+    pub fn io<T: PortIo>(&self, port: PortRef) -> Option<Arc<T>> {
+        let io: Arc<dyn Any + Send + Sync> = self.snapshot().find(port)?.io.clone();
+        io.downcast().ok()
+    }
+
+    /// Readable when events wait.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.shared.event_fd.as_fd()
+    }
+
+    /// Takes the events that wait, and how many more were lost since the last call.
+    pub fn take_events(&self) -> (Vec<DatapathEvent>, u64) {
+        let _ = self.shared.event_fd.read();
+        // Before the queue is emptied: an event that comes meanwhile is either taken now or signalled again.
+        self.shared.event_pending.store(false, Ordering::Release);
+        let edited = self.shared.edited.swap(false, Ordering::Acquire);
+        let events = std::iter::from_fn(|| self.shared.events.pop())
+            .take(EVENT_QUEUE)
+            .chain(edited.then_some(DatapathEvent::Edited))
+            .collect();
+        (events, self.shared.lost_events.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.wake_workers();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has nothing more to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Puts a value into the first free place of a table.
+fn put<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
+    let index = table.iter().position(Option::is_none).unwrap_or(table.len());
+    if index == table.len() {
+        table.push(None);
+    }
+    table[index] = Some(value);
+    index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryPort;
+    use crate::tap::{Tap as CaptureTap, TapSetup};
+
+    /// Each snapshot costs a wait for all workers and one for the kernel: a lab of thousands of ports that is stopped or
+    /// removed must not pay them for each port.
+    #[test]
+    fn many_ports_are_removed_by_as_many_snapshots_as_one() {
+        let datapath = Datapath::start(DatapathConfig {
+            workers: 2,
+            ..DatapathConfig::default()
+        })
+        .unwrap();
+        let switch = datapath.add_switch(SwitchSetup {
+            fdb_capacity: 16,
+            settings: SwitchSettings::default(),
+        });
+        let ids: Vec<_> = (0..30).map(|_| add(&datapath, switch)).collect();
+        let snapshots = || datapath.shared.generation.load(Ordering::Relaxed);
+        let removing = |ids: &[PortRef]| {
+            let before = snapshots();
+            assert_eq!(datapath.remove_ports(ids).len(), ids.len());
+            snapshots() - before
+        };
+        let of_one = removing(&ids[..1]);
+        assert_eq!(removing(&ids[1..]), of_one);
+        assert_eq!(datapath.snapshot().ports().count(), 0);
+        assert!(datapath.remove_ports(&ids).is_empty(), "they are gone");
+    }
+
+    fn settings(up: bool) -> PortSettings {
+        PortSettings {
+            mtu: 1500,
+            up,
+            offload: true,
+            policy: None,
+        }
+    }
+
+    fn add(datapath: &Datapath, switch: SwitchId) -> PortRef {
+        let (io, _) = MemoryPort::new(true).unwrap();
+        let settings = settings(true);
+        datapath.add_port(PortSetup { switch, io, settings }).unwrap()
+    }
+
+    /// The lowest index that is free is the next port's at once (review B7): who still means the port before does nothing to it.
+    #[test]
+    fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
+        let datapath = Datapath::start(DatapathConfig::default()).unwrap();
+        let switch = datapath.add_switch(SwitchSetup {
+            fdb_capacity: 16,
+            settings: SwitchSettings::default(),
+        });
+        let gone = add(&datapath, switch);
+        datapath.remove_port(gone);
+        let port = add(&datapath, switch);
+        assert_eq!(port.id, gone.id);
+        assert_ne!(port, gone);
+
+        let capture = TapSetup {
+            ingress: true,
+            egress: true,
+            filter: None,
+        };
+        let capture = Arc::new(CaptureTap::new(capture).unwrap());
+        assert!(
+            !datapath.add_tap(gone, capture.clone()),
+            "a capture of another port's frames"
+        );
+        assert!(datapath.add_tap(port, capture.clone()));
+        datapath.remove_tap(gone, &capture);
+        datapath.update_port(gone, settings(false));
+        datapath.send_probe(gone, 0, 7);
+        datapath.remove_port(gone);
+        assert!(datapath.io::<MemoryPort>(gone).is_none() && datapath.trace(gone, &[0; 72]).is_none());
+
+        let snapshot = datapath.snapshot();
+        let entry = snapshot.find(port).unwrap();
+        assert!(entry.up && entry.taps.is_some() && snapshot.find(gone).is_none());
+        assert_eq!(entry.probe.load(Ordering::Relaxed), 0);
+    }
+}

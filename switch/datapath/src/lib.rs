@@ -1,0 +1,101 @@
+//! The frame's way through the switch: the datapath of vswitchd, and a library for whoever has frames to switch.
+//!
+//! It knows no kernel but the poller and the clock. Where frames come from and go to is a [`port::PortIo`], of which
+//! [`memory::MemoryPort`] is the one that needs nothing; what may forward frames past it is an [`offload::Offload`].
+//!
+//! A worker is a plain thread that waits on its queues of all ports. From a queue that is ready it takes a *batch* of
+//! frames and runs it to completion:
+//!
+//! 1. **ingress** ([`forward`]): a frame is dropped, with a [`DropReason`], if its virtio-net header can't be trusted,
+//!    if it is shorter than an Ethernet header or longer than the port's MTU allows, or if no station can have sent it;
+//! 2. **VLAN admission** ([`vlan`]) and the **source guard** ([`pin`]), where a port asks for them ([`policy`]);
+//! 3. **learn**: the source address is behind this port ([`fdb`]);
+//! 4. **look up**: a destination that is known goes to its port; group addresses are never in the table, so broadcast,
+//!    multicast and unknown unicast all take the one miss path and are flooded to every other port of the switch;
+//! 5. **egress** ([`egress`]): the batch has become a list of frames for each port. A list is sent with as few system
+//!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
+//!
+//! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its
+//! [`tap`]s, those that come in before 1 and those that go out at 4. [`trace`] walks the same way with one frame and tells of
+//! each step, without a side effect.
+//!
+//! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
+//! crosses a thread, so the frames of a flow stay in order: all of a flow come by one queue.
+//!
+//! A port that is impaired, policed or limited leaves this way at 1, 3 or 4: see [`traffic`].
+//!
+//! What the worker reads is an immutable [`snapshot`] that control replaces as a whole; a worker looks once a batch
+//! whether there is a newer one. [`handle::Datapath`] is what control holds: it publishes snapshots and waits, where
+//! something is to be freed, until every worker has left the old one. Workers allocate nothing per frame, take no lock
+//! that control holds for long, and write only counters of their own.
+
+#![deny(unsafe_code)]
+
+pub mod acl;
+mod affinity;
+pub mod batch;
+pub mod counters;
+pub mod egress;
+pub mod fdb;
+pub mod filter;
+pub mod forward;
+pub mod frame;
+pub mod guard;
+pub mod handle;
+pub mod memory;
+pub mod mirror;
+pub mod offload;
+pub mod pin;
+pub mod policy;
+pub mod port;
+pub mod replica;
+mod setup;
+pub mod snapshot;
+mod tables;
+pub mod tap;
+pub mod trace;
+pub mod traffic;
+pub mod vlan;
+mod worker;
+
+pub use affinity::check_cpus;
+pub use counters::DropReason;
+pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
+pub use handle::{Datapath, MAX_PORTS};
+pub use replica::Replica;
+pub use setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
+pub use traffic::TrafficSetup;
+
+/// Index of a port in the datapath; used again after the port was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId(pub u16);
+
+/// Index of a switch in the datapath; used again after the switch was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SwitchId(pub u16);
+
+/// A port by its index and its serial number: never another that has the index by now. Whoever speaks of a port outside the
+/// datapath does so by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortRef {
+    /// Its index.
+    pub id: PortId,
+    /// Tells it from ports that had the index before.
+    pub serial: u64,
+}
+
+impl PortId {
+    /// As an index into tables by port.
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+impl SwitchId {
+    /// As an index into tables by switch.
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+}

@@ -1,0 +1,144 @@
+//! What a port is to the datapath: something that frames come from in batches and go to in lists.
+//!
+//! All carry the virtio-net header in front of each frame, so that TCP crosses as GSO frames of up to 64 KiB with a
+//! partial checksum and is cut into wire-sized frames only where a port can't take it as it is.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::counters::DropReason;
+use super::offload::Offload;
+use crate::batch::Batch;
+use crate::frame::VNET_HDR_LEN;
+
+/// The back end of a port. It is called once for a batch or a list, not once for a frame.
+pub trait PortIo: Any + Send + Sync + Debug {
+    /// The descriptors that become readable when frames wait for worker `worker` of `workers`; none if others receive.
+    /// `port`: the index of the port, by which ports that have one descriptor can be dealt out.
+    fn receive_fds(&self, worker: usize, workers: usize, port: usize) -> Vec<BorrowedFd<'_>>;
+
+    /// Takes the frames that wait for a worker, up to a batch; `batch` is empty.
+    ///
+    /// # Errors
+    /// The device is gone: the port is not asked again. That nothing waits or the device is down is no error.
+    fn receive(&self, worker: usize, batch: &mut Batch) -> io::Result<()>;
+
+    /// Sends all of `frames` in their order, and tells of each what became of it.
+    fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent);
+
+    /// Whether it takes GSO frames and partial checksums.
+    fn takes_offloads(&self) -> bool {
+        true
+    }
+
+    /// What forwards frames of the port by itself, if anything does.
+    fn offload(&self) -> Option<&dyn Offload> {
+        None
+    }
+
+    /// Frames that were for the datapath and were dropped before it came to take them.
+    fn overruns(&self) -> u64 {
+        0
+    }
+}
+
+/// Why a port did not take a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// Its queue is full.
+    Full,
+    /// The interface is down or gone.
+    Down,
+    /// It does not take the frame as it is.
+    Rejected,
+}
+
+impl From<SendError> for DropReason {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Full => Self::QueueFull,
+            SendError::Down => Self::LinkDown,
+            SendError::Rejected => Self::Rejected,
+        }
+    }
+}
+
+/// Frames to be sent, each with its virtio-net header in front.
+#[derive(Clone, Copy, Debug)]
+pub enum Frames<'a> {
+    /// Those of a batch that are on a list.
+    Of(&'a Batch, &'a [u8]),
+    /// One.
+    One(&'a [u8]),
+}
+
+impl<'a> Frames<'a> {
+    /// How many they are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Of(_, list) => list.len(),
+            Self::One(_) => 1,
+        }
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// In their order.
+    #[inline]
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
+        (0..self.len()).map(move |i| match self {
+            Self::Of(batch, list) => batch.wire(list[i].into()),
+            Self::One(wire) => wire,
+        })
+    }
+}
+
+/// What became of the frames that a port was given.
+#[derive(Debug, Default)]
+pub struct Sent {
+    pub(super) frames: u64,
+    /// Without virtio-net headers.
+    pub(super) bytes: u64,
+    /// By their [`SendError`].
+    failed: [u64; 3],
+}
+
+impl Sent {
+    /// With nothing sent.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What became of a frame.
+    #[inline]
+    pub fn note(&mut self, wire: &[u8], result: Result<(), SendError>) {
+        match result {
+            Ok(()) => {
+                self.frames += 1;
+                self.bytes += wire.len().saturating_sub(VNET_HDR_LEN) as u64;
+            }
+            Err(error) => self.failed[error as usize] += 1,
+        }
+    }
+
+    /// How many were not sent, by the reason; of `given` frames those that the port did not tell of too.
+    pub(super) fn failures(&self, given: usize) -> impl Iterator<Item = (SendError, u64)> {
+        let told = self.frames + self.failed.iter().sum::<u64>();
+        let [full, down, rejected] = self.failed;
+        let rejected = rejected + (given as u64).saturating_sub(told);
+        [
+            (SendError::Full, full),
+            (SendError::Down, down),
+            (SendError::Rejected, rejected),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+    }
+}

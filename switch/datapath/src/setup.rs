@@ -1,0 +1,111 @@
+//! What control tells the datapath, and what it is told.
+
+use std::sync::Arc;
+
+use vswitch_api::policy::VlanId;
+use vswitch_api::{Mac, ReservedMulticast};
+
+use super::policy::PortPolicy;
+use super::{PortRef, SwitchId};
+use crate::port::PortIo;
+
+/// How the datapath runs.
+#[derive(Clone, Debug, Default)]
+pub struct DatapathConfig {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Cores that the workers are pinned to, in turn; none: wherever the kernel puts them.
+    pub cpus: Vec<usize>,
+    /// Microseconds that a worker goes on looking for frames before it sleeps.
+    pub spin_us: u32,
+}
+
+/// A new switch.
+#[derive(Clone, Debug)]
+pub struct SwitchSetup {
+    /// Most entries of its FDB.
+    pub fdb_capacity: u32,
+    /// What can change while it runs.
+    pub settings: SwitchSettings,
+}
+
+/// What a switch does.
+#[derive(Clone, Debug, Default)]
+pub struct SwitchSettings {
+    /// VLANs in which nothing is learned, since they carry copies.
+    pub rspan: Arc<[VlanId]>,
+    /// What happens to frames for the reserved group addresses.
+    pub reserved: ReservedMulticast,
+    /// Most entries of each VLAN in the FDB; none: as many as there is room for.
+    pub vlan_limit: Option<u32>,
+}
+
+/// A new port.
+#[derive(Debug)]
+pub struct PortSetup {
+    /// Its switch.
+    pub switch: SwitchId,
+    /// Where its frames come from and go to.
+    pub io: Arc<dyn PortIo>,
+    /// What can change while it is there.
+    pub settings: PortSettings,
+}
+
+/// How a port works.
+#[derive(Clone, Debug)]
+pub struct PortSettings {
+    /// Bytes of layer-3 payload.
+    pub mtu: u32,
+    /// False: nothing goes in or out.
+    pub up: bool,
+    /// False: frames go out segmented and with complete checksums.
+    pub offload: bool,
+    /// What it lets in and out; none: everything.
+    pub policy: Option<Arc<PortPolicy>>,
+}
+
+/// Something that control may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatapathEvent {
+    /// A station was seen for the first time.
+    Learned {
+        /// The station.
+        mac: Mac,
+        /// The port it is behind.
+        port: PortRef,
+    },
+    /// A station was seen on another port than before.
+    Moved {
+        /// The station.
+        mac: Mac,
+        /// Its VLAN, 0 for none.
+        vlan: u16,
+        /// The port it was behind.
+        from: PortRef,
+        /// The port it is behind.
+        to: PortRef,
+    },
+    /// A frame from a station beyond the limit came in at a port that is to be shut then.
+    LimitReached {
+        /// The port.
+        port: PortRef,
+    },
+    /// Switches or ports have other settings than before. Told once, however many edits there were.
+    Edited,
+    /// A probe came back. It does so once.
+    LoopFound {
+        /// The port that sent it.
+        sent: PortRef,
+        /// What it carried.
+        nonce: u64,
+        /// The port of the same switch that it came in at.
+        received: PortRef,
+    },
+    /// A port can't be received from any more: its device is gone.
+    PortFailed {
+        /// The port.
+        port: PortRef,
+        /// What the kernel said.
+        errno: i32,
+    },
+}

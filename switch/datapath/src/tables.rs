@@ -1,0 +1,98 @@
+//! What control reads and sets in the tables: FDBs and counters.
+
+use std::sync::Arc;
+
+use vswitch_api::Mac;
+use vswitch_api::view::PortCounters;
+
+use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
+use super::handle::{Datapath, seconds};
+use super::{DropReason, PortId, PortRef, SwitchId};
+use crate::frame::mac_to_u64;
+
+impl Datapath {
+    /// Counters of a port since it was added.
+    pub fn counters(&self, port: PortRef) -> PortCounters {
+        let mut total = PortCounters::default();
+        if let Some(port) = self.snapshot().find(port) {
+            port.counters.iter().for_each(|counters| counters.add_to(&mut total));
+            port.traffic.iter().for_each(|traffic| traffic.add_to(&mut total));
+            if let Some(offload) = port.io.offload() {
+                offload.add_to(&mut total);
+            }
+            let overruns = port.io.overruns();
+            if overruns > 0 {
+                total.rx_frames += overruns;
+                total.rx_drops.insert(DropReason::Overrun.as_str().to_owned(), overruns);
+            }
+        }
+        total
+    }
+
+    pub(super) fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
+        self.snapshot().switch(id).map(|switch| switch.fdb.clone())
+    }
+
+    /// All entries of the FDB of a switch.
+    pub fn fdb(&self, id: SwitchId) -> Vec<FdbRecord> {
+        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.records(seconds()))
+    }
+
+    /// Number of entries in the FDB of a switch.
+    pub fn fdb_len(&self, id: SwitchId) -> u32 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.len())
+    }
+
+    /// How often a station could not be learned since the FDB was full.
+    pub fn fdb_full(&self, id: SwitchId) -> u64 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.full_count())
+    }
+
+    /// How often a station of a switch was seen on another port than before.
+    pub fn fdb_moves(&self, id: SwitchId) -> u64 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.move_count())
+    }
+
+    /// Number of FDB entries of each port of a switch, by port index; ports after the last that has one are left out.
+    pub fn fdb_counts(&self, id: SwitchId) -> Vec<u32> {
+        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.counts())
+    }
+
+    /// Sets an FDB entry by hand.
+    ///
+    /// # Errors
+    /// The FDB is full.
+    pub fn fdb_add_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) -> Result<(), FdbFull> {
+        self.fdb_of(id)
+            .map_or(Ok(()), |fdb| fdb.add_static(key(vlan, mac), port))
+    }
+
+    /// Removes an FDB entry of either kind; false if there is none.
+    pub fn fdb_remove(&self, id: SwitchId, vlan: u16, mac: Mac) -> bool {
+        self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(vlan, mac)))
+    }
+
+    /// Removes an FDB entry that was set by hand, if it is behind this port.
+    pub fn fdb_remove_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) {
+        if let Some(fdb) = self.fdb_of(id) {
+            fdb.remove_static(key(vlan, mac), port);
+        }
+    }
+
+    /// Removes learned FDB entries; returns how many.
+    pub fn fdb_flush(&self, id: SwitchId, filter: FdbFilter) -> u32 {
+        self.fdb_of(id).map_or(0, |fdb| fdb.flush(filter))
+    }
+
+    /// Removes the learned FDB entries not seen for `ageing_secs` (0 = never); returns how many.
+    pub fn age(&self, id: SwitchId, ageing_secs: u32) -> u32 {
+        if ageing_secs == 0 {
+            return 0;
+        }
+        self.fdb_of(id).map_or(0, |fdb| fdb.age(seconds(), ageing_secs))
+    }
+}
+
+pub(super) fn key(vlan: u16, mac: Mac) -> FdbKey {
+    FdbKey::new(vlan, mac_to_u64(mac))
+}

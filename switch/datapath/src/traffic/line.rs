@@ -1,0 +1,389 @@
+//! One direction of an impaired port: a bad or slow wire.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use vswitch_api::Impairment;
+use vswitch_api::traffic::{CLASSES, ClassCounters};
+
+use super::chance::Chance;
+use super::classes::{Classes, Waiting, class_of};
+use super::lock;
+use super::meter::Meter;
+use super::schedule::Held;
+use crate::PortRef;
+use crate::counters::{DropReason, WorkerCounters};
+use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete, wire_size};
+
+/// Which way frames go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Into the switch.
+    In,
+    /// Out of it.
+    Out,
+}
+
+/// A wire: decides what becomes of each frame, and when it arrives.
+#[derive(Debug)]
+pub struct Line {
+    /// The port that it leads from or to.
+    pub port: PortRef,
+    /// Which way.
+    pub direction: Direction,
+    /// The worker that holds its frames: one for all, so that they stay in order.
+    pub owner: usize,
+    /// Those of the port.
+    counters: Arc<[WorkerCounters]>,
+    state: Mutex<State>,
+    /// Frames on it, a GSO frame as one.
+    waiting: AtomicU64,
+    /// The same, a GSO frame as many as it is on a wire.
+    held: AtomicU32,
+    closed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    settings: Impairment,
+    chance: Chance,
+    bits: Option<Meter>,
+    frames: Option<Meter>,
+    /// When the last frame arrives that was not to overtake another.
+    last: u64,
+    /// Those that wait for their turn, with strict priority.
+    classes: Classes,
+}
+
+impl State {
+    /// When a frame of `len` bytes that is sent at `now` has left.
+    fn pass(&mut self, now: u64, len: usize) -> u64 {
+        let bits = 8 * (len - VNET_HDR_LEN.min(len)) as u64;
+        let passed = self.bits.as_mut().map_or(now, |meter| meter.take(now, bits));
+        self.frames
+            .as_mut()
+            .map_or(passed, |meter| meter.take(now, 1).max(passed))
+    }
+
+    /// When a frame arrives that has left at `passed`.
+    fn arrival(&mut self, passed: u64) -> u64 {
+        let due = passed + self.chance.delay(&self.settings);
+        if self.settings.jitter_us == 0 {
+            self.last = due.max(self.last);
+            self.last
+        } else {
+            due
+        }
+    }
+}
+
+/// What a worker needs to put frames on a wire, kept so that only the frames themselves are allocated.
+pub struct Loader {
+    /// A wire frame of a GSO frame: virtio-net header (all zero: nothing is left to do) and frame.
+    segment: Box<[u8]>,
+    /// What is to be held, and until when.
+    pub frames: Vec<(u64, Held)>,
+}
+
+impl Default for Loader {
+    fn default() -> Self {
+        Self {
+            segment: vec![0; VNET_HDR_LEN + MAX_FRAME].into(),
+            frames: Vec::new(),
+        }
+    }
+}
+
+impl Line {
+    /// A wire without frames on it.
+    pub fn new(
+        port: PortRef,
+        direction: Direction,
+        owner: usize,
+        counters: Arc<[WorkerCounters]>,
+        settings: &Impairment,
+    ) -> Self {
+        let state = State {
+            settings: Impairment::default(),
+            chance: Chance::new(settings.seed),
+            bits: None,
+            frames: None,
+            last: 0,
+            classes: Classes::default(),
+        };
+        let line = Self {
+            port,
+            direction,
+            owner,
+            counters,
+            state: Mutex::new(state),
+            waiting: AtomicU64::new(0),
+            held: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+        };
+        line.configure(settings);
+        line
+    }
+
+    /// Changes what happens from now on. Frames on the wire arrive as they were to.
+    pub fn configure(&self, settings: &Impairment) {
+        let state = &mut *lock(&self.state);
+        if state.settings == *settings {
+            return;
+        }
+        let old = std::mem::replace(&mut state.settings, settings.clone());
+        if settings.seed.is_some() {
+            // The same command is the start of the same run.
+            state.chance = Chance::new(settings.seed);
+        }
+        if (old.rate_bps, old.burst_bytes) != (settings.rate_bps, settings.burst_bytes) {
+            let burst = 8 * u64::from(settings.burst_bytes);
+            state.bits = settings.rate_bps.map(|bps| Meter::new(bps, burst));
+        }
+        if old.rate_pps != settings.rate_pps {
+            state.frames = settings.rate_pps.map(|pps| Meter::new(pps, 0));
+        }
+    }
+
+    /// Takes the wire away: what is still put on it is dropped, and its worker drops what is on it.
+    pub fn close(&self) {
+        // Under the lock: who has it when this returns was done before, who gets it later sees that it is closed.
+        let _state = lock(&self.state);
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether it was taken away.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Frames on it, a GSO frame as one.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What became of the frames of each class, if the highest goes first.
+    pub fn classes(&self) -> Option<[ClassCounters; CLASSES]> {
+        let state = lock(&self.state);
+        state.settings.priority.then(|| state.classes.counters())
+    }
+
+    /// Puts frames (each with its virtio-net header) on the wire at `now`, in nanoseconds. `hold` gets those that arrive,
+    /// while no other worker can put any on: so frames that are due at the same time stay in order.
+    pub fn load<'a>(
+        self: &Arc<Self>,
+        worker: usize,
+        now: u64,
+        frames: impl Iterator<Item = &'a [u8]>,
+        loader: &mut Loader,
+        hold: impl FnOnce(&mut Vec<(u64, Held)>),
+    ) {
+        let state = &mut *lock(&self.state);
+        let Loader { segment, frames: held } = loader;
+        let counters = &self.counters[worker];
+        for wire in frames {
+            let header = header(wire);
+            if header.gso == Gso::None || !state.settings.needs_wire_frames() {
+                let segments = wire_size(&wire[VNET_HDR_LEN.min(wire.len())..], &header).segments;
+                self.put(state, counters, now, wire, segments as u32, held);
+                continue;
+            }
+            let Ok(mut segments) = Segments::new(&wire[VNET_HDR_LEN..], &header) else {
+                // Whoever gets it refuses it by name.
+                self.put(state, counters, now, wire, 1, held);
+                continue;
+            };
+            let mut count = 0;
+            // The buffer has room for the longest frame, so an error can't come here.
+            while let Ok(Some(len)) = segments.write_next(&mut segment[VNET_HDR_LEN..]) {
+                self.put(state, counters, now, &segment[..VNET_HDR_LEN + len], 1, held);
+                count += 1;
+            }
+            if self.direction == Direction::Out {
+                counters.tx_segments.add(u64::max(count, 1) - 1);
+            }
+        }
+        hold(held);
+    }
+
+    fn put(
+        self: &Arc<Self>,
+        state: &mut State,
+        counters: &WorkerCounters,
+        now: u64,
+        wire: &[u8],
+        segments: u32,
+        held: &mut Vec<(u64, Held)>,
+    ) {
+        if self.is_closed() {
+            self.drop_frame(counters, wire.len(), Fate::Flushed);
+            return;
+        }
+        let settings = &state.settings;
+        if state.chance.loses(settings) {
+            self.drop_frame(counters, wire.len(), Fate::Lost);
+            return;
+        }
+        let doubled = state.chance.hits(settings.duplicate);
+        let (duplicates, corrupted, reordered) = match self.direction {
+            Direction::In => (&counters.rx_duplicates, &counters.rx_corrupted, &counters.rx_reordered),
+            Direction::Out => (&counters.tx_duplicates, &counters.tx_corrupted, &counters.tx_reordered),
+        };
+        if doubled {
+            duplicates.add(1);
+        }
+        // Frames that wait for their turn when priority is switched off go first.
+        let queued = settings.priority || state.classes.busy_until.is_some();
+        let class = if settings.priority {
+            class_of(&wire[VNET_HDR_LEN.min(wire.len())..])
+        } else {
+            0
+        };
+        for _ in 0..1 + u32::from(doubled) {
+            if !self.make_room(state, counters, class, segments) {
+                self.drop_frame(counters, wire.len(), Fate::NoRoom);
+                state.classes.dropped(class);
+                continue;
+            }
+            let settings = &state.settings;
+            let mut wire: Box<[u8]> = wire.into();
+            if state.chance.hits(settings.corrupt) {
+                corrupt(&mut wire, &mut state.chance);
+                corrupted.add(1);
+            }
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.held.fetch_add(segments, Ordering::Relaxed);
+            let due = if state.chance.hits(settings.reorder) {
+                reordered.add(1);
+                now
+            } else if queued {
+                state.classes.push(class, Waiting { wire, segments });
+                if state.classes.busy_until.is_none() {
+                    self.send_next(state, now, now, held);
+                }
+                continue;
+            } else {
+                let passed = state.pass(now, wire.len());
+                state.arrival(passed)
+            };
+            let line = self.clone();
+            held.push((due, Held { line, wire, segments }));
+        }
+    }
+
+    /// Whether there is room for a frame of `class`, at the cost of those of lower ones that wait for their turn.
+    fn make_room(&self, state: &mut State, counters: &WorkerCounters, class: u8, segments: u32) -> bool {
+        // The limit is exact: only who holds the lock adds to it.
+        while self.held.load(Ordering::Relaxed) + segments > state.settings.limit() {
+            let Some(lost) = state.classes.give_up(class) else {
+                return false;
+            };
+            self.left(lost.segments);
+            self.drop_frame(counters, lost.wire.len(), Fate::NoRoom);
+        }
+        true
+    }
+
+    /// Sends those whose turn it is from `at` on. If one has not left by `now`, a turn of the schedule is taken for the
+    /// moment at which it has.
+    fn send_next(self: &Arc<Self>, state: &mut State, mut at: u64, now: u64, held: &mut Vec<(u64, Held)>) {
+        state.classes.busy_until = None;
+        while let Some(Waiting { wire, segments }) = state.classes.next() {
+            at = state.pass(at, wire.len());
+            let line = self.clone();
+            held.push((state.arrival(at), Held { line, wire, segments }));
+            if at > now {
+                held.push((at, Held::turn(self.clone())));
+                state.classes.busy_until = Some(at);
+                break;
+            }
+        }
+    }
+
+    /// The frame that was being sent has left: the next ones have their turn. Called by the owner, as of the frame
+    /// itself; `hold` as for [`Line::load`].
+    pub fn take_turn(self: &Arc<Self>, now: u64, loader: &mut Loader, hold: impl FnOnce(&mut Vec<(u64, Held)>)) {
+        let state = &mut *lock(&self.state);
+        if self.is_closed() {
+            self.flush_waiting(state);
+            return;
+        }
+        // From when it had left, not from when the worker woke up: so the rate is kept.
+        let at = state.classes.busy_until.unwrap_or(now);
+        self.send_next(state, at, now, &mut loader.frames);
+        hold(&mut loader.frames);
+    }
+
+    /// Drops those that wait for their turn, as the wire is gone. Called by the owner.
+    fn flush_waiting(&self, state: &mut State) {
+        for frame in state.classes.drain() {
+            self.left(frame.segments);
+            self.drop_frame(&self.counters[self.owner], frame.wire.len(), Fate::Flushed);
+        }
+    }
+
+    fn left(&self, segments: u32) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.held.fetch_sub(segments, Ordering::Relaxed);
+    }
+
+    /// A frame has arrived; the worker that took it from the schedule says so.
+    pub fn arrived(&self, held: &Held) {
+        self.left(held.segments);
+    }
+
+    /// A held frame is dropped as the wire is gone.
+    pub fn flush(&self, worker: usize, held: &Held) {
+        if held.is_turn() {
+            self.flush_waiting(&mut lock(&self.state));
+            return;
+        }
+        self.arrived(held);
+        self.drop_frame(&self.counters[worker], held.wire.len(), Fate::Flushed);
+    }
+
+    /// A frame on its way in has not been counted as received yet.
+    fn drop_frame(&self, counters: &WorkerCounters, len: usize, fate: Fate) {
+        counters.drop_frame(match (self.direction, fate) {
+            (Direction::In, Fate::Lost) => DropReason::ImpairLossIn,
+            (Direction::In, Fate::NoRoom) => DropReason::ImpairQueueIn,
+            (Direction::In, Fate::Flushed) => DropReason::ImpairFlushedIn,
+            (Direction::Out, Fate::Lost) => DropReason::ImpairLossOut,
+            (Direction::Out, Fate::NoRoom) => DropReason::ImpairQueueOut,
+            (Direction::Out, Fate::Flushed) => DropReason::ImpairFlushedOut,
+        });
+        if self.direction == Direction::In {
+            counters.rx_frames.add(1);
+            counters.rx_bytes.add((len - VNET_HDR_LEN.min(len)) as u64);
+        }
+    }
+}
+
+/// Why a frame does not arrive.
+#[derive(Clone, Copy)]
+enum Fate {
+    Lost,
+    NoRoom,
+    Flushed,
+}
+
+/// The header of a frame that may be anything; that of a plain frame if it can't be used.
+fn header(wire: &[u8]) -> VnetHeader {
+    super::checked_header(wire).unwrap_or_default()
+}
+
+/// Flips a bit as on a wire, where checksums are complete and stay what they are.
+fn corrupt(wire: &mut [u8], chance: &mut Chance) {
+    let Some((place, frame)) = wire.split_first_chunk_mut::<VNET_HDR_LEN>() else {
+        return;
+    };
+    if let Ok(mut header) = VnetHeader::parse(place)
+        && complete(frame, &mut header).is_ok()
+    {
+        header.write(place);
+    }
+    chance.flip(frame);
+}
+
+#[cfg(test)]
+mod tests;

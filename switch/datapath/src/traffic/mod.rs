@@ -1,0 +1,191 @@
+//! What a port does to its traffic beyond switching it: impairment of the wire, a policer, storm control.
+//!
+//! A port without any of these pays one look at a pointer a batch. The frames of an impaired direction leave the
+//! run-to-completion way: they are copied onto a [`Line`], which decides by chance and rate what becomes of each and when
+//! it arrives, and wait in the [`Schedule`] of the one worker that the line belongs to, whichever worker brought them: so
+//! they stay in order. All lines of a worker share its schedule and its one timer. A frame that is due goes on where it
+//! left: from an inward line into `forward` as if it had just come in, from an outward line out of the port.
+//!
+//! With strict priority ([`classes`]) an outward line lets frames wait by class until the one before has left; a turn in the
+//! schedule wakes it for the next.
+//!
+//! The policer stands behind the inward line, at the door of the switch; storm control where a frame would be flooded.
+
+mod agenda;
+mod chance;
+mod classes;
+mod limiter;
+mod line;
+mod meter;
+mod schedule;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::time::{ClockId, clock_gettime};
+use vswitch_api::view::PortCounters;
+use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
+
+use super::PortRef;
+use super::counters::{DropReason, WorkerCounters};
+use super::handle::Datapath;
+use crate::batch::Batch;
+use crate::frame::{Checked, VNET_HDR_LEN, VnetHeader, WireSize};
+pub(super) use limiter::Limiter;
+use limiter::Storm;
+pub use line::{Direction, Line, Loader};
+pub use schedule::{Held, Schedule};
+
+/// What a port does to its traffic.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    inward: Option<Arc<Line>>,
+    outward: Option<Arc<Line>>,
+    policer: Option<Arc<Limiter>>,
+    storm: Option<Arc<Storm>>,
+}
+
+/// What a port is to do to its traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrafficSetup {
+    /// Its wire.
+    pub impair: Impairments,
+    /// Its policer.
+    pub police: Option<RateLimit>,
+    /// Its storm control.
+    pub storm: StormControl,
+}
+
+impl Traffic {
+    /// The line of a direction, if that is impaired.
+    #[inline]
+    pub fn line(&self, direction: Direction) -> Option<&Arc<Line>> {
+        match direction {
+            Direction::In => self.inward.as_ref(),
+            Direction::Out => self.outward.as_ref(),
+        }
+    }
+
+    /// Drops the frames of a batch that came in above the rate.
+    pub fn police(&self, batch: &mut Batch, counters: &WorkerCounters) {
+        let Some(policer) = &self.policer else { return };
+        let now = nanoseconds();
+        let (mut frames, mut bytes) = (0, 0);
+        batch.retain(|wire| {
+            let passes = policer.admits(now, size_on_the_wire(wire));
+            if !passes {
+                frames += 1;
+                bytes += (wire.len() - VNET_HDR_LEN) as u64;
+            }
+            passes
+        });
+        counters.rx_frames.add(frames);
+        counters.rx_bytes.add(bytes);
+        counters.drop_frames(DropReason::Policed, frames);
+    }
+
+    /// Whether a frame for `dst` that came in may be flooded; `wire`: its virtio-net header and the frame.
+    #[inline]
+    pub fn may_flood(&self, dst: Mac, wire: &[u8]) -> bool {
+        self.storm.as_ref().is_none_or(|storm| storm.admits(dst, wire))
+    }
+
+    /// What the policer would do with a frame now; none: there is no policer.
+    pub fn would_police(&self, wire: &[u8]) -> Option<bool> {
+        let policer = self.policer.as_ref()?;
+        Some(policer.would_admit(nanoseconds(), size_on_the_wire(wire)))
+    }
+
+    /// What storm control would do now with a frame that is to be flooded; none: it has no limit for it.
+    pub fn would_flood(&self, dst: Mac, wire: &[u8]) -> Option<bool> {
+        let limiter = self.storm.as_ref()?.limiter(dst)?;
+        Some(limiter.would_admit(nanoseconds(), size_on_the_wire(wire)))
+    }
+
+    /// Adds the frames that wait to `total`.
+    pub fn add_to(&self, total: &mut PortCounters) {
+        let waiting = |line: &Option<Arc<Line>>| line.as_ref().map_or(0, |line| line.waiting());
+        total.impair.rx_waiting += waiting(&self.inward);
+        total.impair.tx_waiting += waiting(&self.outward);
+        let classes = |line: &Option<Arc<Line>>| line.as_ref().and_then(|line| line.classes());
+        total.impair.rx_classes = classes(&self.inward);
+        total.impair.tx_classes = classes(&self.outward);
+    }
+
+    fn is_none(&self) -> bool {
+        self.inward.is_none() && self.outward.is_none() && self.policer.is_none() && self.storm.is_none()
+    }
+}
+
+impl Datapath {
+    /// Sets what a port does to its traffic. What stays as it is goes on undisturbed; frames on a wire that is impaired no
+    /// more are dropped.
+    pub fn set_traffic(&self, port: PortRef, setup: &TrafficSetup) {
+        let plain = *setup == TrafficSetup::default();
+        if plain && self.snapshot().find(port).is_none_or(|port| port.traffic.is_none()) {
+            return;
+        }
+        let workers = self.workers();
+        self.edit(|snapshot| {
+            let Some(port) = snapshot.find(port).cloned() else {
+                return;
+            };
+            let old = port.traffic.as_deref().cloned().unwrap_or_default();
+            let line = |direction, old: &Option<Arc<Line>>, settings: &Option<Impairment>| match (old, settings) {
+                (Some(line), Some(settings)) => {
+                    line.configure(settings);
+                    Some(line.clone())
+                }
+                (Some(line), None) => {
+                    line.close();
+                    None
+                }
+                (None, settings) => settings.as_ref().map(|settings| {
+                    let owner = port.id.index() % workers;
+                    Arc::new(Line::new(
+                        port.port_ref(),
+                        direction,
+                        owner,
+                        port.counters.clone(),
+                        settings,
+                    ))
+                }),
+            };
+            let traffic = Traffic {
+                inward: line(Direction::In, &old.inward, &setup.impair.inward),
+                outward: line(Direction::Out, &old.outward, &setup.impair.outward),
+                policer: setup.police.map(|limit| match old.policer {
+                    Some(policer) if policer.limit == limit => policer,
+                    _ => Arc::new(Limiter::new(limit)),
+                }),
+                storm: (!setup.storm.is_none()).then(|| match old.storm {
+                    Some(storm) if storm.control == setup.storm => storm,
+                    _ => Arc::new(Storm::new(setup.storm)),
+                }),
+            };
+            let traffic = (!traffic.is_none()).then(|| Arc::new(traffic));
+            snapshot.change_port(port.port_ref(), |port| port.traffic = traffic);
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves at worst a rate or a random number half-used.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nanoseconds of the clock by which frames are due.
+pub fn nanoseconds() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// The virtio-net header of a frame that was not checked yet; none if it can't be used.
+fn checked_header(wire: &[u8]) -> Option<VnetHeader> {
+    Some(*Checked::new(wire).ok()?.header())
+}
+
+/// What a frame takes on the wire; one that the ingress check will refuse counts as it is.
+pub(super) fn size_on_the_wire(wire: &[u8]) -> WireSize {
+    let whole = wire.len().saturating_sub(VNET_HDR_LEN);
+    Checked::new(wire).map_or(WireSize::of_one(whole), |frame| frame.wire_size())
+}

@@ -1,0 +1,395 @@
+//! A worker: waits, takes batches, runs them to completion.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+
+use super::PortId;
+use super::counters::DropReason;
+use super::egress::{Egress, leave};
+use super::forward::{Notice, OutputLists, forward};
+use super::handle::{Shared, seconds};
+use super::setup::DatapathEvent;
+use super::snapshot::{PortEntry, Snapshot};
+use super::traffic::{Direction, Held, Line, Loader, Schedule, nanoseconds};
+use super::{mirror, tap};
+use crate::batch::Batch;
+use crate::batch::MAX_BATCH;
+
+/// Token of the descriptor by which control wakes a worker.
+pub(super) const WAKE: u64 = u64::MAX;
+/// Token of the timer of a worker's schedule.
+const TIMER: u64 = u64::MAX - 1;
+/// Most held frames that are sent on before other frames have their turn.
+const DUE: usize = 256;
+/// Events taken from the poller at once.
+const EVENTS: usize = 64;
+
+/// What control and one worker share.
+pub(super) struct WorkerShared {
+    pub epoll: Epoll,
+    pub wake: EventFd,
+    /// Frames that this worker holds back; all workers put some in.
+    pub schedule: Schedule,
+}
+
+impl WorkerShared {
+    pub fn new() -> nix::Result<Self> {
+        let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let wake =
+            EventFd::from_flags(nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        let schedule = Schedule::new()?;
+        epoll.add(schedule.timer(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        Ok(Self { epoll, wake, schedule })
+    }
+}
+
+pub(super) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
+    generation: u64,
+    batch: Batch,
+    way: Way,
+    /// Held frames that are due, and the batch that they become.
+    due: Vec<Held>,
+    released: Batch,
+    spin: Duration,
+    events: Box<[EpollEvent]>,
+    /// When frames came last.
+    busy_since: Option<Instant>,
+    /// Held frames can go on at once.
+    due_soon: bool,
+}
+
+/// The way from a batch that has come in to the ports.
+struct Way {
+    index: usize,
+    lists: OutputLists,
+    egress: Egress,
+    loader: Loader,
+    /// Frames of a list that a policy lets out.
+    leaving: Vec<u8>,
+}
+
+impl Worker {
+    pub fn new(index: usize, shared: Arc<Shared>, spin: Duration) -> Self {
+        Self {
+            index,
+            snapshot: ArcSwap::load_full(&shared.snapshot),
+            shared,
+            generation: 0,
+            batch: Batch::new(),
+            way: Way {
+                index,
+                lists: OutputLists::default(),
+                egress: Egress::new(),
+                loader: Loader::default(),
+                leaving: Vec::with_capacity(MAX_BATCH),
+            },
+            due: Vec::new(),
+            released: Batch::new(),
+            spin,
+            events: [EpollEvent::empty(); EVENTS].into(),
+            busy_since: None,
+            due_soon: false,
+        }
+    }
+
+    /// Runs until control says stop.
+    pub fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            // After traffic the next frame is often near: looking for it a while is cheaper than going to sleep.
+            let timeout = match self.busy_since {
+                _ if self.due_soon => EpollTimeout::ZERO,
+                Some(last) if last.elapsed() < self.spin => EpollTimeout::ZERO,
+                _ => EpollTimeout::NONE,
+            };
+            if !self.turn(timeout) {
+                // Spinning. Whoever wants the core meanwhile has it: it may be the station that is to answer.
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Waits until something is to be done, `timeout` at most, and does it: a batch of each port that has frames. False: there was
+    /// nothing.
+    pub fn turn(&mut self, timeout: EpollTimeout) -> bool {
+        let shared = self.shared.clone();
+        let own = &shared.workers[self.index];
+        let mut events = std::mem::take(&mut self.events);
+        // The only error that can come here is EINTR: all arguments stay valid.
+        let count = own.epoll.wait(&mut events, timeout).unwrap_or(0);
+        let ready = &events[..count];
+        // Before the look at the snapshot: the call for one that comes later is then still there for the next wait.
+        if ready.iter().any(|event| event.data() == WAKE) {
+            let _ = own.wake.read();
+        }
+        if ready.iter().any(|event| event.data() == TIMER) {
+            own.schedule.fired();
+        }
+        self.refresh();
+        let now = seconds();
+        let mut served = false;
+        for event in ready.iter().filter(|event| event.data() < TIMER) {
+            self.serve(PortId(event.data() as u16), now);
+            served = true;
+        }
+        if served && !self.spin.is_zero() {
+            self.busy_since = Some(Instant::now());
+        }
+        self.release(&own.schedule, now);
+        self.due_soon = own.schedule.arm();
+        self.events = events;
+        count > 0 || self.due_soon
+    }
+
+    /// Takes over the newest snapshot, and tells control so.
+    pub fn refresh(&mut self) {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            self.snapshot = self.shared.snapshot.load_full();
+            self.way.lists.resize(self.snapshot.ports.len());
+            self.generation = generation;
+            let schedule = &self.shared.workers[self.index].schedule;
+            schedule.flush_closed(|held| held.line.flush(self.index, held));
+            self.shared.acknowledge(self.index, generation);
+        }
+    }
+
+    fn serve(&mut self, id: PortId, now: u32) {
+        // Not there: it was removed after the poller reported it.
+        let Some(port) = self.snapshot.port(id) else { return };
+        self.batch.clear();
+        if let Err(error) = port.io.receive(self.index, &mut self.batch) {
+            fail(&self.shared, self.index, port, error.raw_os_error().unwrap_or(0));
+            return;
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        if let Some(taps) = &port.taps {
+            tap::see(
+                taps,
+                tap::Direction::In,
+                (0..self.batch.len()).map(|i| self.batch.wire(i)),
+            );
+        }
+        if port.mirror_only {
+            mirror::refuse(&self.batch, port, self.index);
+            return;
+        }
+        if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up)
+            && let Some(line) = traffic.line(Direction::In)
+        {
+            let batch = &self.batch;
+            let frames = (0..batch.len()).map(|i| batch.wire(i));
+            load(self.index, &mut self.way.loader, &self.shared, line, frames);
+            return;
+        }
+        self.way.run(&self.shared, &self.snapshot, port, &mut self.batch, now);
+    }
+
+    /// Lets held frames that are due go on.
+    fn release(&mut self, schedule: &Schedule, now: u32) {
+        schedule.take(nanoseconds, DUE, &mut self.due);
+        let mut due = self.due.drain(..).peekable();
+        while let Some(first) = due.next() {
+            let line = first.line.clone();
+            if first.is_turn() {
+                // The schedule is this worker's own, which is awake.
+                line.take_turn(nanoseconds(), &mut self.way.loader, |held| schedule.hold(held, false));
+                continue;
+            }
+            self.released.clear();
+            // It may not have come into this worker's snapshot yet.
+            let mut next = Some(first);
+            let port = self.snapshot.find(line.port);
+            while let Some(held) = next {
+                if line.is_closed() || port.is_none() {
+                    line.flush(self.index, &held);
+                } else {
+                    line.arrived(&held);
+                    self.released.push_copy(&held.wire);
+                }
+                let same = |held: &Held| self.released.has_room() && !held.is_turn() && Arc::ptr_eq(&held.line, &line);
+                next = due.next_if(same);
+            }
+            let Some(port) = port.filter(|_| !self.released.is_empty()) else {
+                continue;
+            };
+            match line.direction {
+                Direction::In => self
+                    .way
+                    .run(&self.shared, &self.snapshot, port, &mut self.released, now),
+                Direction::Out if port.up => self.way.send(port, &mut self.released),
+                Direction::Out => {
+                    let count = self.released.len() as u64;
+                    port.counters[self.index].drop_frames(DropReason::LinkDown, count);
+                }
+            }
+        }
+    }
+}
+
+impl Way {
+    /// Runs a batch that came in at `port` to completion.
+    fn run(&mut self, shared: &Shared, snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, now: u32) {
+        if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up) {
+            traffic.police(batch, &port.counters[self.index]);
+        }
+        let own = port.port_ref();
+        forward(batch, snapshot, port, self.index, now, &mut self.lists, |notice| {
+            shared.notify(match notice {
+                Notice::LimitReached => DatapathEvent::LimitReached { port: own },
+                Notice::LoopFound(sent, nonce) => DatapathEvent::LoopFound {
+                    sent,
+                    nonce,
+                    received: own,
+                },
+                Notice::Learned(mac) => DatapathEvent::Learned { mac, port: own },
+                Notice::Moved(key, from) => match snapshot.port(from) {
+                    Some(from) => DatapathEvent::Moved {
+                        mac: key.mac(),
+                        vlan: key.vlan(),
+                        from: from.port_ref(),
+                        to: own,
+                    },
+                    // It has just gone.
+                    None => DatapathEvent::Learned {
+                        mac: key.mac(),
+                        port: own,
+                    },
+                },
+            });
+        });
+        mirror::mirror(batch, snapshot, port, self.index, &mut self.lists);
+        self.send_lists(shared, snapshot, port, batch);
+        while let Some(copies) = self.lists.into_vlans.pop() {
+            mirror::into_vlan(copies, batch, snapshot, port, self.index, &mut self.lists);
+            self.send_lists(shared, snapshot, port, batch);
+        }
+    }
+
+    /// Sends what came in at `port` to the ports on whose lists it is.
+    fn send_lists(&mut self, shared: &Shared, snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) {
+        let Self {
+            index,
+            lists,
+            egress,
+            loader,
+            leaving,
+        } = self;
+        let switch = snapshot.switch(port.switch);
+        let (policies, vlan_aware) = switch.map_or((false, false), |switch| (switch.has_policies, switch.vlan_aware));
+        lists.drain(|id, list| {
+            let Some(port) = snapshot.port(id) else { return };
+            let list = if policies {
+                let vlan = vlan_aware.then(|| &port.policy().vlan);
+                leave(port, vlan, *index, batch, list, leaving);
+                &leaving[..]
+            } else {
+                list
+            };
+            match port.traffic.as_ref().and_then(|traffic| traffic.line(Direction::Out)) {
+                None => egress.send(port, *index, batch, list),
+                Some(line) => {
+                    let frames = list.iter().map(|&i| batch.wire(i.into()));
+                    load(*index, loader, shared, line, frames);
+                }
+            }
+        });
+    }
+
+    /// Sends a whole batch to a port.
+    fn send(&mut self, port: &PortEntry, batch: &mut Batch) {
+        const ALL: [u8; MAX_BATCH] = {
+            let mut all = [0; MAX_BATCH];
+            let mut i = 0;
+            while i < MAX_BATCH {
+                all[i] = i as u8;
+                i += 1;
+            }
+            all
+        };
+        let list = &ALL[..batch.len()];
+        self.egress.send(port, self.index, batch, list);
+    }
+}
+
+/// Puts frames on the wire of an impaired port.
+fn load<'a>(
+    worker: usize,
+    loader: &mut Loader,
+    shared: &Shared,
+    line: &Arc<Line>,
+    frames: impl Iterator<Item = &'a [u8]>,
+) {
+    let owner = &shared.workers[line.owner];
+    line.load(worker, nanoseconds(), frames, loader, |held| {
+        if !held.is_empty() {
+            owner.schedule.hold(held, line.owner != worker);
+        }
+    });
+}
+
+/// A port that can't be received from is not polled any more, until control opens it anew.
+fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
+    for fd in port.io.receive_fds(worker, shared.workers.len(), port.id.index()) {
+        let _ = shared.workers[worker].epoll.delete(fd);
+    }
+    shared.notify(DatapathEvent::PortFailed {
+        port: port.port_ref(),
+        errno,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Datapath, DatapathConfig, SwitchSettings, SwitchSetup};
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use vswitch_api::ReservedMulticast;
+
+    #[test]
+    fn no_call_to_a_worker_is_lost() {
+        let (send, receive) = channel();
+        std::thread::spawn(move || {
+            let datapath = Datapath::start(DatapathConfig {
+                workers: 2,
+                ..DatapathConfig::default()
+            })
+            .unwrap();
+            let switch = datapath.add_switch(SwitchSetup {
+                fdb_capacity: 16,
+                settings: SwitchSettings::default(),
+            });
+            for _ in 0..10_000 {
+                datapath.update_switch(
+                    switch,
+                    SwitchSettings {
+                        reserved: ReservedMulticast::All,
+                        ..SwitchSettings::default()
+                    },
+                );
+                datapath.quiesce();
+                send.send(()).unwrap();
+            }
+        });
+        let ended = loop {
+            if let Err(error) = receive.recv_timeout(Duration::from_secs(10)) {
+                break error;
+            }
+        };
+        assert_eq!(
+            ended,
+            RecvTimeoutError::Disconnected,
+            "a worker sleeps though it was called"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! All that talks to the kernel: namespaces, links, addresses, routes and tc by rtnetlink, and what the
+//! kernel reports back.
+//!
+//! A netlink socket belongs to the namespace of the thread that opened it and pins that namespace, so
+//! sockets inside a user's namespace live for one operation only.
+
+mod address;
+pub mod announce;
+#[cfg(feature = "fastpath")]
+pub mod bpf;
+#[cfg(not(feature = "fastpath"))]
+#[path = "bpf_absent.rs"]
+pub mod bpf;
+#[cfg(feature = "fastpath")]
+mod clsact;
+mod error;
+pub mod ethtool;
+mod link;
+mod link_read;
+pub mod memory;
+pub mod monitor;
+mod names;
+mod neighbour;
+pub mod netlink;
+pub mod netns;
+pub mod packet;
+pub mod poll;
+mod presence;
+pub mod random;
+pub mod tap;
+mod tc;
+#[cfg(feature = "fastpath")]
+pub mod xdp;
+#[cfg(not(feature = "fastpath"))]
+#[path = "xdp_absent.rs"]
+pub mod xdp;
+pub mod xsk;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use address::{AddressScope, KernelRoute, WayOut};
+pub use announce::announce;
+pub use error::KernelError;
+pub use link::{GsoSize, Link, VethPeer};
+pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
+pub use names::NsEvent;
+pub use neighbour::Neighbour;
+pub use netlink::Netlink;
+pub use netns::{Found, NamedNamespaces, NetNs, NetNsId, hold_own, with_processes};
+pub use presence::Presence;

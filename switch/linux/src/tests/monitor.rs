@@ -1,0 +1,78 @@
+use super::{MAC, cable, namespace, sandboxed};
+use crate::{LinkChange, LinkMonitor, MonitorEvent, VethPeer};
+
+/// Skips events until one is as wanted.
+async fn expect(monitor: &mut LinkMonitor, wanted: impl Fn(&LinkChange) -> bool) {
+    loop {
+        match monitor.recv().await.unwrap() {
+            MonitorEvent::Link(change) if wanted(&change) => return,
+            MonitorEvent::Link(_) => {}
+            MonitorEvent::Resync => panic!("events were lost"),
+        }
+    }
+}
+
+#[test]
+fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
+    sandboxed(async || {
+        let (own, red) = (namespace("own").await, namespace("red").await);
+        let netlink = own.netlink().await.unwrap();
+        let id = netlink.nsid_of(&red).await.unwrap();
+        let mut monitor = LinkMonitor::open(&own).await.unwrap();
+
+        netlink
+            .add_veth(
+                "red",
+                1500,
+                VethPeer {
+                    netns: &red,
+                    name: "eth0",
+                    mac: MAC,
+                },
+            )
+            .await
+            .unwrap();
+        let near = super::link(&netlink, "red").await.index;
+        expect(&mut monitor, |c| {
+            c.nsid.is_none() && c.name == "red" && c.index == near && !c.up && !c.gone
+        })
+        .await;
+
+        let inside = super::end(red).await;
+        expect(&mut monitor, |c| {
+            c.nsid == Some(id) && c.name == "eth0" && c.index == inside.index && c.up
+        })
+        .await;
+        netlink.set_up(near).await.unwrap();
+        expect(&mut monitor, |c| c.nsid.is_none() && c.name == "red" && c.carrier).await;
+        inside.netlink.set_down(inside.index).await.unwrap();
+        expect(&mut monitor, |c| {
+            c.nsid.is_none() && c.name == "red" && c.up && !c.carrier
+        })
+        .await;
+
+        inside.netlink.delete_link(inside.index).await.unwrap();
+        let (mut far_gone, mut near_gone) = (false, false);
+        while !(far_gone && near_gone) {
+            let MonitorEvent::Link(change) = monitor.recv().await.unwrap() else {
+                panic!("events were lost")
+            };
+            far_gone |= change.gone && change.nsid == Some(id) && change.index == inside.index;
+            near_gone |= change.gone && change.nsid.is_none() && change.index == near;
+        }
+    });
+}
+
+#[test]
+fn an_overrun_is_reported_and_listening_goes_on() {
+    sandboxed(async || {
+        let (own, _red) = cable("own", "red").await;
+        let mut monitor = LinkMonitor::with_buffer(&own.netns, 64 << 10).await.unwrap();
+        for round in 0..200 {
+            own.netlink.set_mtu(own.index, 1000 + round % 2).await.unwrap();
+        }
+        while monitor.recv().await.unwrap() != MonitorEvent::Resync {}
+        own.netlink.set_down(own.index).await.unwrap();
+        expect(&mut monitor, |c| c.index == own.index && !c.up).await;
+    });
+}
