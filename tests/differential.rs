@@ -12,6 +12,7 @@ use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
 use vswitch_tests::lab::fastpath_wanted;
 use vswitch_tests::random::{Frames, Shot};
 use vswitch_tests::raw::{Frame, RawSocket};
+use vswitch_tests::require::missing;
 use vswitch_tests::{DEADLINE, Lab, Place, api::Mac};
 
 /// Shots of each test.
@@ -220,7 +221,9 @@ fn compare(ports: &[(&str, &str)], vlans: &[Option<u16>]) {
         std::env::var("VSWITCH_TEST_SEED").map_or(1, |seed| seed.parse().expect("VSWITCH_TEST_SEED is a number"));
     eprintln!("VSWITCH_TEST_SEED={seed}");
     let mut lab = Lab::with_one_worker();
-    if lab.status().limits.iter().any(|limit| limit.contains("fast path")) {
+    let limits = lab.status().limits;
+    if limits.iter().any(|limit| limit.contains("fast path")) {
+        missing("the kernel fast path", limits.join("; "));
         return;
     }
     let with = Net::new(&lab, ports, vlans).run(seed, ports);

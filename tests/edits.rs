@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use vswitch_tests::api::lab::Lab as Wanted;
 use vswitch_tests::http::{Response, request, request_with};
+use vswitch_tests::require::missing;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::{Lab, Place};
 
@@ -538,7 +539,7 @@ fn what_is_exported_can_be_applied_and_is_the_same() {
 fn a_mirrors_filter_is_written_as_it_is_said() {
     let lab = Lab::new();
     if Command::new("tcpdump").arg("--version").output().is_err() {
-        eprintln!("tcpdump, which compiles filters, is not installed");
+        missing("tcpdump, which compiles filters", "it is not installed");
         return;
     }
     let file = lab.lab_file(

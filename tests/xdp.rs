@@ -2,6 +2,7 @@
 
 use vswitch_tests::api::PortKind;
 use vswitch_tests::api::view::{PortState, XdpMode};
+use vswitch_tests::require::missing;
 use vswitch_tests::station::make_device;
 use vswitch_tests::transfer::{self, TcpPair};
 use vswitch_tests::{Lab, Station, linux, run, trunk, wait_for};
@@ -9,6 +10,7 @@ use vswitch_tests::{Lab, Station, linux, run, trunk, wait_for};
 /// A station of another kind, and one behind a device with AF_XDP, if this kernel tells programs of tags beside frames.
 fn lab_with_xdp(kind: PortKind, options: &str) -> Option<(Lab, [Station; 2])> {
     if !linux::at_least(6, 8) {
+        missing("XDP that tells of tags", "it came with Linux 6.8");
         return None;
     }
     let lab = Lab::new();

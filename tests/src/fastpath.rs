@@ -4,6 +4,7 @@ use vswitch_api::PortKind;
 use vswitch_api::view::PortCounters;
 
 use crate::lab::{Lab, fastpath_wanted};
+use crate::require::missing;
 use crate::station::Station;
 
 /// A lab with so many veth stations `v1`, `v2`, ..., if it has the fast path.
@@ -17,7 +18,7 @@ pub fn lab_with(count: u8) -> Option<(Lab, Vec<Station>)> {
         .collect();
     let limits = lab.status().limits;
     if limits.iter().any(|limit| limit.contains("fast path")) {
-        eprintln!("nothing to test: {limits:?}");
+        missing("the kernel fast path", limits.join("; "));
         return None;
     }
     assert!(lab.ports().iter().all(|port| port.fastpath), "{:#?}", lab.ports());

@@ -15,7 +15,9 @@
 //! * [`observer`]: the same on a switch that does not let everything pass
 //! * [`ovs`]: an Open vSwitch to compare with
 //! * [`snapshot`]: what is there before and after
+//! * [`systemd`]: a machine that systemd has booted, for the daemon as a unit
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
+//! * [`require`]: what a machine may lack, and `VSWITCH_REQUIRE=all`, with which that is a failure
 //! * [`http`]: the control socket without the control tool
 //! * [`wait`]: waiting for something to become true, with a deadline that means "hangs"
 
@@ -33,8 +35,10 @@ pub mod observer;
 pub mod ovs;
 pub mod random;
 pub mod raw;
+pub mod require;
 pub mod snapshot;
 pub mod station;
+pub mod systemd;
 pub mod transfer;
 pub mod trunk;
 pub mod wait;

@@ -6,6 +6,7 @@ use std::thread;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::require::missing;
 use crate::station::Station;
 use crate::wait::DEADLINE;
 use crate::{lab::fastpath_wanted, linux};
@@ -127,6 +128,7 @@ pub fn udp_gso(from: &Station, to: &Station, v6: bool) {
 pub fn udp_gso_of(from: &Station, to: &Station, v6: bool, segment: usize, count: usize) {
     // Packet sockets, which may be all that veth ports and devices have without the fast path, hand over no UDP segments before.
     if !fastpath_wanted() && !linux::at_least(6, 2) {
+        missing("UDP segments of packet sockets", "they came with Linux 6.2");
         return;
     }
     let (client, server) = udp_pair(from, to, v6);

@@ -1,0 +1,16 @@
+//! What a machine may lack. A test that needs it then has nothing to try, and says so; in a run that demands everything it fails.
+
+use std::fmt::Display;
+
+/// Names what every test has to find: `all`. Unset: what is missing is left out.
+const REQUIRE: &str = "VSWITCH_REQUIRE";
+
+/// Says that there is nothing to test without `what`, which is not here because of `why`.
+///
+/// # Panics
+/// If the run demands everything (`VSWITCH_REQUIRE=all`).
+pub fn missing(what: &str, why: impl Display) {
+    let demanded = std::env::var(REQUIRE).is_ok_and(|demanded| demanded == "all");
+    assert!(!demanded, "{what} is missing, and {REQUIRE}=all demands it: {why}");
+    eprintln!("nothing to test without {what}: {why}");
+}

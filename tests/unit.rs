@@ -1,0 +1,99 @@
+//! The daemon as the unit that is shipped: with its rights, its sandbox and its watchdog, under a real systemd.
+
+use std::fmt::Write;
+use std::fs;
+
+use serde_json::Value;
+use vswitch_tests::systemd::Machine;
+use vswitch_tests::wait_for;
+
+/// Ports of the long apply, and of the second one beside it.
+const PORTS: usize = 60;
+
+fn pid(machine: &Machine) -> String {
+    machine.property("MainPID")
+}
+
+#[test]
+fn it_is_ready_when_it_answers_reloads_and_comes_back_with_its_ports() {
+    let Some(machine) = Machine::boot("", "") else { return };
+    // Type=notify: systemctl returns when the daemon says that it is ready.
+    machine.ok("systemctl start vswitchd");
+    let status: Value = machine.ctl("--json status").ok().json();
+    assert_eq!(
+        status["limits"],
+        Value::Array(Vec::new()),
+        "the unit takes a right away that it needs"
+    );
+    machine.ctl("add-port red --addr 10.0.0.1/24").ok();
+    machine.ctl("add-port blue --addr 10.0.0.2/24").ok();
+    // The mounts of namespaces reach the host.
+    machine.ok("ip netns exec red ping -n -c 1 -W 5 10.0.0.2");
+
+    let first = pid(&machine);
+    machine.configure("[log]\nlevel = \"debug\"\n");
+    machine.ok("systemctl reload vswitchd");
+    wait_for("the new log level", || {
+        machine.log().contains("configuration reloaded, log level debug")
+    });
+    assert_eq!(pid(&machine), first);
+
+    machine.ok("systemctl kill --kill-whom=main --signal=KILL vswitchd");
+    wait_for("another process", || {
+        pid(&machine) != first && machine.property("ActiveState") == "active"
+    });
+    machine.ok("ip netns exec red ping -n -c 1 -W 5 10.0.0.2");
+    machine.ok("systemctl restart vswitchd");
+    machine.ok("ip netns exec blue ping -n -c 1 -W 5 10.0.0.1");
+    machine.ok("systemctl stop vswitchd");
+    assert_eq!(machine.property("Result"), "success");
+    // Stopped is not removed: what the kernel carries goes on.
+    machine.ok("ip netns exec red ping -n -c 1 -W 5 10.0.0.2");
+    machine.ok("systemctl start vswitchd");
+    machine.ctl("reset --yes").ok();
+    assert_eq!(machine.ok("ip netns list"), "");
+}
+
+/// The address family of AF_XDP was not among those that the unit allows (review B5): it always fell back, and only under systemd.
+#[test]
+fn a_device_is_reached_by_xdp_under_it_too() {
+    let Some(machine) = Machine::boot("", "") else { return };
+    machine.ok("systemctl start vswitchd");
+    machine.ok("ip link add name dev0 type veth peer name far");
+    machine.ok("ip link set far up");
+    machine.ctl("add-port dev0 --type device --xdp").ok();
+    let show: Value = machine.ctl("--json show").ok().json();
+    assert_eq!(show["ports"][0]["xdp_mode"], "copy", "{show:#}");
+}
+
+/// While an edit runs the daemon still tells systemd that it lives (review B4): an apply that takes longer than the watchdog waits
+/// is not killed half-way.
+#[test]
+fn its_watchdog_does_not_end_an_apply_that_takes_longer() {
+    let Some(machine) = Machine::boot("WatchdogSec=500ms\n", "") else {
+        return;
+    };
+    machine.ok("systemctl start vswitchd");
+    let first = pid(&machine);
+    let mut lab = String::new();
+    for n in 0..PORTS {
+        writeln!(
+            lab,
+            "[[ports]]\nname = \"p{n}\"\naddresses = [\"10.0.{}.{}/16\"]",
+            n / 250,
+            n % 250 + 1
+        )
+        .unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), lab).unwrap();
+    machine.ctl(&format!("apply {}", file.path().display())).ok();
+    let ports: Vec<Value> = machine.ctl("--json show").ok().json::<Value>()["ports"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert_eq!(ports.len(), PORTS);
+    assert!(ports.iter().all(|port| port["state"] == "up"), "{ports:#?}");
+    machine.ctl("reset --yes").ok();
+    assert_eq!((pid(&machine), machine.property("NRestarts")), (first, "0".into()));
+}
