@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use crate::lab::in_namespace;
 
 /// As vswitch has it.
-const BYTES: u32 = 185_000;
+pub const BYTES: u32 = 131_072;
 
 // linux/rtnetlink.h, linux/netlink.h, linux/if_link.h
 const RTM_NEWLINK: u16 = 16;
@@ -19,11 +19,11 @@ const IFLA_GRO_MAX_SIZE: u16 = 58;
 const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
 const IFLA_GRO_IPV4_MAX_SIZE: u16 = 64;
 
-/// Lets the interface `name` in the namespace `ns` send and put together TCP frames of up to [`BYTES`].
+/// Lets the interface `name` in the namespace `ns` send and put together TCP frames of up to so many bytes.
 ///
 /// # Errors
 /// There is no such interface, or its driver does not take it.
-pub fn allow(ns: &str, name: &str) -> Result<()> {
+pub fn allow(ns: &str, name: &str, bytes: u32) -> Result<()> {
     in_namespace(ns, || {
         let index = if_nametoindex(name)?;
         let attributes = [
@@ -43,7 +43,7 @@ pub fn allow(ns: &str, name: &str) -> Result<()> {
         for kind in attributes {
             message.extend(8u16.to_ne_bytes());
             message.extend(kind.to_ne_bytes());
-            message.extend(BYTES.to_ne_bytes());
+            message.extend(bytes.to_ne_bytes());
         }
         let netlink = socket(
             AddressFamily::Netlink,
@@ -57,7 +57,7 @@ pub fn allow(ns: &str, name: &str) -> Result<()> {
         recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
         ensure!(
             answer[16..20] == [0; 4],
-            "the kernel refuses TCP frames of {BYTES} bytes"
+            "the kernel refuses TCP frames of {bytes} bytes"
         );
         Ok(())
     })

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crate::big_tcp;
 use crate::command::{run, run_in, wait_until};
 
 /// One of the two machines that talk through the switch.
@@ -44,6 +45,8 @@ pub struct Lab {
     dir: PathBuf,
     /// Lines for the `[datapath]` of this switch's configuration.
     pub datapath: Vec<String>,
+    /// Bytes of the longest TCP frames of the bridge that has such above 64 KiB.
+    pub big_bytes: u32,
 }
 
 impl Lab {
@@ -55,6 +58,7 @@ impl Lab {
         let lab = Self {
             dir: DIR.into(),
             datapath: Vec::new(),
+            big_bytes: big_tcp::BYTES,
         };
         fs::create_dir_all(&lab.dir).with_context(|| DIR.to_owned())?;
         for ns in [A.ns, B.ns, SWITCH] {

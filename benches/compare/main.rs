@@ -109,6 +109,9 @@ struct Suite {
     /// Milliseconds of a trial
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
     trial_ms: u64,
+    /// Bytes of the longest TCP frames of bridge-big
+    #[arg(long, default_value_t = big_tcp::BYTES, value_name = "BYTES")]
+    big_bytes: u32,
     /// Seconds of each TCP run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     tcp_seconds: u32,
@@ -136,6 +139,9 @@ struct Compare {
     /// A line for this switch's [datapath], such as "workers = 1"; can be given several times
     #[arg(long, value_name = "LINE")]
     datapath: Vec<String>,
+    /// Bytes of the longest TCP frames of bridge-big
+    #[arg(long, default_value_t = big_tcp::BYTES, value_name = "BYTES")]
+    big_bytes: u32,
     /// Seconds of each TCP run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     tcp_seconds: u32,
@@ -217,6 +223,7 @@ fn compare(arguments: &Compare) -> Result<()> {
         groups: all_if_empty(&arguments.only),
         peers: installed(&arguments.peers)?,
         datapath: arguments.datapath.clone(),
+        big_bytes: arguments.big_bytes,
     };
     let mut report = Report {
         machine: Machine::read()?,
@@ -263,6 +270,7 @@ fn compare(arguments: &Compare) -> Result<()> {
 fn one_round(peer: Peer, settings: &Settings, figures: &mut Sample) -> Result<()> {
     let mut lab = Lab::new()?;
     lab.datapath.clone_from(&settings.datapath);
+    lab.big_bytes = settings.big_bytes;
     let mut running = peer.set_up(&lab)?;
     let connected = lab.wait_connected();
     running.check_alive()?;

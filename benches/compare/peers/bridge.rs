@@ -15,17 +15,17 @@ const BRIDGE: &str = "br0";
 pub enum Frames {
     /// 64 KiB, as everywhere.
     Usual,
-    /// See [`big_tcp`].
-    Big,
+    /// So many bytes, see [`big_tcp`].
+    Big(u32),
 }
 
 pub fn set_up(frames: Frames) -> Result<Running> {
     start()?;
     for (near, end) in [("va", &A), ("vb", &B)] {
         attach(near, end.ns)?;
-        if frames == Frames::Big {
-            big_tcp::allow(SWITCH, near)?;
-            big_tcp::allow(end.ns, INTERFACE)?;
+        if let Frames::Big(bytes) = frames {
+            big_tcp::allow(SWITCH, near, bytes)?;
+            big_tcp::allow(end.ns, INTERFACE, bytes)?;
         }
         configure(end)?;
     }

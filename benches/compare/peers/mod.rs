@@ -102,7 +102,7 @@ impl Peer {
     pub fn set_up(self, lab: &Lab) -> Result<Running> {
         let running = match self {
             Peer::Bridge => bridge::set_up(bridge::Frames::Usual),
-            Peer::BridgeBig => bridge::set_up(bridge::Frames::Big),
+            Peer::BridgeBig => bridge::set_up(bridge::Frames::Big(lab.big_bytes)),
             Peer::VswitchTap => vswitch::set_up(lab, "tap", FastPath::On),
             Peer::VswitchVeth => vswitch::set_up(lab, "veth", FastPath::On),
             Peer::VswitchVethBig => vswitch::set_up(lab, "veth", FastPath::Big),

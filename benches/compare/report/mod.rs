@@ -41,6 +41,8 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// Lines in this switch's `[datapath]` besides those of the peer.
     pub datapath: Vec<String>,
+    /// Bytes of the longest TCP frames of bridge-big.
+    pub big_bytes: u32,
 }
 
 /// The figures of a peer in one round.

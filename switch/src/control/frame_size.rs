@@ -14,8 +14,9 @@ use super::detach::gone_is_fine;
 use crate::port::BackEnd;
 use vswitch_linux::{GsoSize, KernelError};
 
-/// Bytes of the longest TCP frame over IPv4 with BIG TCP: as measured, longer ones gain nothing more and leave the cache.
-const BIG_IPV4_SIZE: u32 = 185_000;
+/// Bytes of the longest TCP frame over IPv4 with BIG TCP: longer and shorter ones cost a single
+/// stream a quarter and more of its rate on some processors (docs/benchmarks.md).
+const BIG_IPV4_SIZE: u32 = 131_072;
 /// The same over IPv6: that of old. Above it the kernel puts a hop-by-hop header with the jumbo payload option into the frame
 /// (RFC 2675), whose eight bytes no segment has, but which a stack that forwards the frame counts against the MTU: segments of full
 /// size are then too long for it, and each frame is lost (`Ip6FragFails`). Every station may be a router.
