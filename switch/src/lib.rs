@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod agents;
 pub mod args;
 pub mod config;
 pub mod control;

@@ -58,6 +58,7 @@ use tokio::task::JoinHandle;
 use vswitch_api::view::{PortState, Progress};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
+use crate::agents::loop_guard::LoopGuard;
 use crate::fastpath::FastPath;
 pub use capture::Capture;
 pub use condition::{Editing, Subject};
@@ -139,7 +140,8 @@ struct Inner {
     strays: Vec<(NetNs, vswitch_linux::Link)>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     limits: Vec<String>,
-    guard: guard::Guard,
+    /// Away while it thinks.
+    guard: Option<LoopGuard>,
     history: condition::History,
     events: Arc<Events>,
     /// How far the edit under way came.

@@ -21,7 +21,9 @@ use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
 use super::store::{Loaded, StateFile};
 use super::{Control, ControlConfig, Events, Inner, text, watch};
+use crate::agents::loop_guard::LoopGuard;
 use vswitch_datapath::{Datapath, DatapathConfig};
+use vswitch_linux::random::random_u64;
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, hold_own};
 
 impl Control {
@@ -91,6 +93,7 @@ impl Control {
             done: 0,
             of: state.lab.ports.len() as u32,
         };
+        let guard = LoopGuard::new(state.salt, random_u64);
         let inner = Inner {
             state,
             file,
@@ -114,7 +117,7 @@ impl Control {
             strays: Vec::new(),
             mirrors: BTreeMap::new(),
             limits,
-            guard: Default::default(),
+            guard: Some(guard),
             history: Default::default(),
             events: events.clone(),
             // Before anybody can ask.

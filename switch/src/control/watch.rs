@@ -16,6 +16,7 @@ use super::complete::ifname;
 use super::keep::keep;
 use super::place::Place;
 use super::{Control, Inner, LivePort};
+use crate::agents::Input;
 use vswitch_datapath::{DatapathEvent, PortRef};
 use vswitch_linux::poll::readable;
 use vswitch_linux::{KernelError, LinkChange, LinkMonitor, MonitorEvent, NsEvent};
@@ -441,7 +442,15 @@ impl Inner {
                     return;
                 };
                 let Some(switch) = self.switch_of(&to_name) else { return };
-                self.station_moved(&switch, (vlan, mac), from, to).await;
+                if let Some(&switch) = self.switches.get(&switch) {
+                    self.tell_guard(Input::Moved {
+                        switch,
+                        vlan,
+                        mac,
+                        from,
+                        to,
+                    });
+                }
                 self.emit(EventKind::FdbMoved {
                     switch,
                     mac,
@@ -451,11 +460,13 @@ impl Inner {
             }
             DatapathEvent::LimitReached { port } => {
                 if let Some(name) = self.port_name(port) {
-                    self.port_limit_reached(&name).await;
+                    self.port_limit_reached(&name);
                 }
             }
             DatapathEvent::Edited => self.fit_frame_sizes().await,
-            DatapathEvent::LoopFound { sent, nonce, received } => self.loop_found(sent, nonce, received).await,
+            DatapathEvent::LoopFound { sent, nonce, received } => {
+                self.tell_guard(Input::ProbeBack { sent, nonce, received });
+            }
             DatapathEvent::PortFailed { port, errno } => {
                 // One that was lost and is back already had the index before.
                 if let Some(name) = self.port_name(port) {

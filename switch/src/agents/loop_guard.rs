@@ -1,0 +1,283 @@
+//! The loop guard.
+//!
+//! A station that is seen on one port and another many times a second tells of a loop, or of two stations with one
+//! address. The ports that it was seen on then send a probe in its VLAN. One that comes back proves the loop, and the port with the
+//! higher rank of the two is shut at once; if the station flaps on though no probe came back, that with the highest rank is shut too.
+//! A shut port is opened again after a time that doubles with each try, and is a little different for each port; it then sends a
+//! probe at once.
+//!
+//! A loop may lead through several switches, and each of them finds it. One shut port cuts it, and so what was found out before
+//! proves nothing any more: whoever finds a loop still sends another probe.
+//!
+//! A port whose rules drop what comes in by a loop cuts that direction of it. Frames may go round by the other one, so such ports send
+//! probes too, whoever flaps.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use vswitch_api::Mac;
+use vswitch_datapath::{PortRef, SwitchId};
+
+use super::{Action, Input, LoopCause, Surroundings};
+
+/// How long a port is shut for the first time, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// A port that was open for so long without trouble starts anew.
+const FORGIVEN: Duration = Duration::from_secs(600);
+/// How long a probe may be under way; after half of this time the next one has a nonce of its own. In between it is the same one
+/// in several VLANs: a storm may hold it up, and what replaced it could not be told from a forged one.
+const PROBE_VALID: Duration = Duration::from_secs(4);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A station: the same address in two VLANs is two of them. VLAN 0 is none.
+type Station = (u16, Mac);
+
+/// What the guard remembers.
+#[derive(Debug)]
+pub struct LoopGuard {
+    /// Of this daemon alone.
+    salt: u64,
+    random: fn() -> io::Result<u64>,
+    flaps: HashMap<(SwitchId, Station), Flap>,
+    back_offs: HashMap<PortRef, BackOff>,
+    /// Probes that may come back, by the port that sent them.
+    probes: HashMap<PortRef, Probe>,
+    /// When ports with rules sent probes last.
+    looked_wide: HashMap<SwitchId, Instant>,
+}
+
+/// A probe that is under way.
+#[derive(Debug)]
+struct Probe {
+    nonce: u64,
+    since: Instant,
+    vlan: u16,
+}
+
+#[derive(Debug)]
+struct Flap {
+    since: Instant,
+    moves: u32,
+    ports: Vec<PortRef>,
+    told: bool,
+    strikes: u32,
+}
+
+#[derive(Debug)]
+struct BackOff {
+    time: Duration,
+    until: Instant,
+}
+
+impl LoopGuard {
+    /// `salt`: a number of this daemon's own, by which it waits otherwise than others. `random`: 64 bits that nobody can guess.
+    pub fn new(salt: u64, random: fn() -> io::Result<u64>) -> Self {
+        Self {
+            salt,
+            random,
+            flaps: HashMap::new(),
+            back_offs: HashMap::new(),
+            probes: HashMap::new(),
+            looked_wide: HashMap::new(),
+        }
+    }
+
+    /// What is to be done about something that happened now.
+    pub fn take(&mut self, now: Instant, input: Input, around: &impl Surroundings) -> Vec<Action> {
+        match input {
+            Input::Moved {
+                switch,
+                vlan,
+                mac,
+                from,
+                to,
+            } => self.moved(now, switch, (vlan, mac), [from, to], around),
+            Input::ProbeBack { sent, nonce, received } => {
+                Vec::from_iter(self.probe_back(now, sent, nonce, received, around))
+            }
+            // Found before the loop has carried much.
+            Input::Opened { port, vlan } => vec![self.probe(now, port, vlan)],
+        }
+    }
+
+    fn moved(
+        &mut self,
+        now: Instant,
+        switch: SwitchId,
+        station: Station,
+        ports: [PortRef; 2],
+        around: &impl Surroundings,
+    ) -> Vec<Action> {
+        let Some(settings) = around.switch(switch) else {
+            return Vec::new();
+        };
+        let Some((ports, moves, strikes)) = self.flaps(now, switch, station, ports, settings.flap_moves) else {
+            return Vec::new();
+        };
+        let (vlan, mac) = station;
+        let ranked = ports
+            .into_iter()
+            .filter_map(|port| Some((around.port(port)?.rank, port)));
+        let mut ranked: Vec<_> = ranked.collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let ports: Vec<_> = ranked.into_iter().map(|(_, port)| port).collect();
+        let mut actions = vec![Action::Flapping {
+            switch,
+            mac,
+            ports: ports.clone(),
+            moves,
+        }];
+        if !settings.guarded {
+            return actions;
+        }
+        if strikes >= settings.flap_secs
+            && let [eldest, .., youngest] = ports[..]
+        {
+            actions.push(self.shut(now, youngest, LoopCause::Flaps { mac, eldest }, vlan));
+            return actions;
+        }
+        actions.extend(ports.iter().map(|port| self.probe(now, *port, vlan)));
+        if self.may_look_wide(now, switch) {
+            let wide = around.ports_that_may_drop(switch);
+            actions.extend(wide.into_iter().map(|port| self.probe(now, port, vlan)));
+        }
+        actions
+    }
+
+    /// Counts a move. The ports concerned, once in a second in which the station flaps, the moves, and for how many seconds it has.
+    fn flaps(
+        &mut self,
+        now: Instant,
+        switch: SwitchId,
+        station: Station,
+        ports: [PortRef; 2],
+        flapping: u32,
+    ) -> Option<(Vec<PortRef>, u32, u32)> {
+        let flap = self.flaps.entry((switch, station)).or_insert_with(|| Flap {
+            since: now,
+            moves: 0,
+            ports: Vec::new(),
+            told: false,
+            strikes: 0,
+        });
+        let age = now.duration_since(flap.since);
+        if age > SECOND {
+            flap.strikes = if flap.told && age < 2 * SECOND { flap.strikes } else { 0 };
+            (flap.since, flap.moves, flap.told) = (now, 0, false);
+            flap.ports.clear();
+        }
+        flap.moves += 1;
+        for port in ports {
+            if !flap.ports.contains(&port) {
+                flap.ports.push(port);
+            }
+        }
+        if flap.moves < flapping || flap.told {
+            return None;
+        }
+        flap.told = true;
+        flap.strikes += 1;
+        Some((flap.ports.clone(), flap.moves, flap.strikes))
+    }
+
+    /// Whether ports that never see a station move are to send probes: they drop what comes in by a loop, but what goes out of them
+    /// may come back elsewhere.
+    fn may_look_wide(&mut self, now: Instant, switch: SwitchId) -> bool {
+        let before = self.looked_wide.get(&switch);
+        let may = before.is_none_or(|at| now.duration_since(*at) >= SECOND);
+        if may {
+            self.looked_wide.insert(switch, now);
+        }
+        may
+    }
+
+    /// A probe that goes out of a port now.
+    fn probe(&mut self, now: Instant, port: PortRef, vlan: u16) -> Action {
+        if let Some(probe) = self.probes.get_mut(&port)
+            && now.duration_since(probe.since) < PROBE_VALID / 2
+        {
+            probe.vlan = vlan;
+            let nonce = probe.nonce;
+            return Action::Probe { port, vlan, nonce };
+        }
+        match (self.random)() {
+            Ok(random) => {
+                // 0 is none.
+                let nonce = random.max(1);
+                let since = now;
+                self.probes.insert(port, Probe { nonce, since, vlan });
+                Action::Probe { port, vlan, nonce }
+            }
+            Err(error) => Action::NoRandom(error),
+        }
+    }
+
+    /// A probe proves a loop once and for a short time.
+    fn probe_back(
+        &mut self,
+        now: Instant,
+        sent: PortRef,
+        nonce: u64,
+        received: PortRef,
+        around: &impl Surroundings,
+    ) -> Option<Action> {
+        let is_it = |probe: &Probe| probe.nonce == nonce && now.duration_since(probe.since) < PROBE_VALID;
+        self.probes.get(&sent).filter(|probe| is_it(probe))?;
+        let vlan = self.probes.remove(&sent)?.vlan;
+        let (from, to) = (around.port(sent)?, around.port(received)?);
+        if from.switch != to.switch || !around.switch(from.switch)?.guarded {
+            return None;
+        }
+        let (younger, other) = if from.rank > to.rank {
+            (sent, received)
+        } else {
+            (received, sent)
+        };
+        let cause = if sent == received {
+            LoopCause::OwnFrames
+        } else {
+            LoopCause::SamePlace(other)
+        };
+        Some(self.shut(now, younger, cause, vlan))
+    }
+
+    /// Up to half as long again as the time that doubles, so that two ports that were shut at a time don't open at a time.
+    fn shut(&mut self, now: Instant, port: PortRef, cause: LoopCause, vlan: u16) -> Action {
+        let before = self.back_offs.get(&port).map(|back_off| back_off.time);
+        let doubled = before.map_or(BACK_OFF.0, |time| (time * 2).min(BACK_OFF.1));
+        // Multiples of the golden ratio: those of any few ports are far from each other (Knuth, TAOCP 3, section 6.4).
+        let part = port.serial.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.salt) >> 32;
+        let time = doubled.mul_f64(1.0 + part as f64 / f64::from(u32::MAX) / 2.0);
+        let back_off = BackOff {
+            time: doubled,
+            until: now + time,
+        };
+        self.back_offs.insert(port, back_off);
+        Action::Shut {
+            port,
+            cause,
+            time,
+            vlan,
+        }
+    }
+
+    /// A port was shut, whoever wanted it: there may be no loop any more.
+    pub fn begin_anew(&mut self) {
+        self.flaps.clear();
+        self.probes.clear();
+    }
+
+    /// Forgets what has come to rest; about once a second.
+    pub fn tidy(&mut self, now: Instant) {
+        self.flaps.retain(|_, flap| now.duration_since(flap.since) < 3 * SECOND);
+        self.back_offs
+            .retain(|_, back_off| now.duration_since(back_off.until) < FORGIVEN);
+        self.probes
+            .retain(|_, probe| now.duration_since(probe.since) < PROBE_VALID);
+        self.looked_wide.retain(|_, at| now.duration_since(*at) < SECOND);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Protocols, and whatever else watches frames and decides: modules without I/O.
+//!
+//! What happens goes in with its time, what is to be done comes out; control does it. So an agent is tested by what comes in and
+//! what is expected, without a kernel, threads or waiting: the folder `cases` beside it has a folder for each test.
+
+pub mod loop_guard;
+
+use std::time::Duration;
+
+use vswitch_api::Mac;
+use vswitch_datapath::{PortRef, SwitchId};
+
+/// What an agent is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A station was seen at another port of a switch than before.
+    Moved {
+        /// The switch.
+        switch: SwitchId,
+        /// VLAN of the station, 0 for none.
+        vlan: u16,
+        /// The station.
+        mac: Mac,
+        /// The port it was behind.
+        from: PortRef,
+        /// The port it is behind.
+        to: PortRef,
+    },
+    /// A probe came in that the switch had sent.
+    ProbeBack {
+        /// The port that it went out of.
+        sent: PortRef,
+        /// What it carried.
+        nonce: u64,
+        /// The port that it came in at.
+        received: PortRef,
+    },
+    /// A port that was shut for a loop in this VLAN is open again.
+    Opened {
+        /// The port.
+        port: PortRef,
+        /// Where the loop was.
+        vlan: u16,
+    },
+}
+
+/// What an agent wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a probe out of a port, in a VLAN (0: in none).
+    Probe {
+        /// The port.
+        port: PortRef,
+        /// The VLAN.
+        vlan: u16,
+        /// What it carries.
+        nonce: u64,
+    },
+    /// Shut a port for a time.
+    Shut {
+        /// The port.
+        port: PortRef,
+        /// Why.
+        cause: LoopCause,
+        /// How long.
+        time: Duration,
+        /// VLAN of the loop, 0 for none.
+        vlan: u16,
+    },
+    /// Tell that a station goes to and fro between ports.
+    Flapping {
+        /// Their switch.
+        switch: SwitchId,
+        /// The station.
+        mac: Mac,
+        /// The ports, the eldest first.
+        ports: Vec<PortRef>,
+        /// How often it moved within the last second.
+        moves: u32,
+    },
+    /// Tell that loops can't be looked for.
+    NoRandom(std::io::Error),
+}
+
+/// By what a loop was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopCause {
+    /// A station goes to and fro between the port and another, and no probe came back.
+    Flaps {
+        /// The station.
+        mac: Mac,
+        /// The eldest of the other ports.
+        eldest: PortRef,
+    },
+    /// What went out of the port came in at it.
+    OwnFrames,
+    /// What went out of the port came in at another, or the other way round.
+    SamePlace(PortRef),
+}
+
+/// What an agent may ask about ports and switches as they are now.
+pub trait Surroundings {
+    /// How a switch is guarded; none: it is gone.
+    fn switch(&self, switch: SwitchId) -> Option<SwitchFacts>;
+    /// A port; none: it is gone.
+    fn port(&self, port: PortRef) -> Option<PortFacts>;
+    /// Ports of a switch that may drop what comes in by a loop, and let in what their own stations send.
+    fn ports_that_may_drop(&self, switch: SwitchId) -> Vec<PortRef>;
+}
+
+/// How a switch is guarded against loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwitchFacts {
+    /// Ports may be shut.
+    pub guarded: bool,
+    /// Moves within a second with which a station flaps.
+    pub flap_moves: u32,
+    /// Seconds for which a station flaps before a port is shut though no probe came back.
+    pub flap_secs: u32,
+}
+
+/// What matters of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortFacts {
+    /// Its switch.
+    pub switch: SwitchId,
+    /// Of two ports in a loop the one with the higher rank is shut.
+    pub rank: (bool, usize),
+}
