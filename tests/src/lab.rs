@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, Uid};
 use serde::de::DeserializeOwned;
-use vswitch_api::view::{FdbEntry, PortCounters, PortView, Status, SwitchView};
+use vswitch_api::view::{FdbEntry, PortCounters, PortState, PortView, Status, SwitchView};
 
 use crate::ctl::Reply;
 use crate::daemon::{Daemon, program};
@@ -195,6 +195,27 @@ impl Lab {
     #[track_caller]
     pub fn port(&self, name: &str) -> PortView {
         self.json(&format!("port show {name}"))
+    }
+
+    /// Waits until a port is as `is_so` wants it.
+    #[track_caller]
+    pub fn wait_for_port(&self, name: &str, what: &str, is_so: impl Fn(&PortView) -> bool) {
+        wait_for(what, || {
+            let port = self.port(name);
+            if is_so(&port) {
+                Ok(())
+            } else {
+                Err(format!("{port:#?}"))
+            }
+        });
+    }
+
+    /// Waits until a port is in this state.
+    #[track_caller]
+    pub fn wait_for_state(&self, name: &str, state: PortState) {
+        self.wait_for_port(name, &format!("port {name} to be {state:?}"), |port| {
+            port.state == state
+        });
     }
 
     /// Waits until each frame that came in at a port is forwarded, flooded or dropped, as the port's counters say. What the

@@ -7,6 +7,7 @@
 //! * [`station`]: one end of the switch with an address: ports of every kind
 //! * [`netns`]: running code and commands inside a namespace
 //! * [`fastpath`]: labs for what the kernel forwards by itself
+//! * [`container`]: processes in namespaces of their own
 //! * [`transfer`]: TCP and UDP between stations, compared byte for byte
 //! * [`trunk`]: stations whose frames have tags
 //! * [`bpf`]: programs at the interfaces of stations
@@ -14,6 +15,7 @@
 //! * [`random`]: frames of all sorts, the same for the same seed
 //! * [`observer`]: the same on a switch that does not let everything pass
 //! * [`ovs`]: an Open vSwitch to compare with
+//! * [`rich`]: a lab that has a bit of everything
 //! * [`snapshot`]: what is there before and after
 //! * [`systemd`]: a machine that systemd has booted, for the daemon as a unit
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
@@ -22,6 +24,7 @@
 //! * [`wait`]: waiting for something to become true, with a deadline that means "hangs"
 
 pub mod bpf;
+pub mod container;
 pub mod ctl;
 pub mod daemon;
 pub mod fastpath;
@@ -36,6 +39,7 @@ pub mod ovs;
 pub mod random;
 pub mod raw;
 pub mod require;
+pub mod rich;
 pub mod snapshot;
 pub mod station;
 pub mod systemd;
