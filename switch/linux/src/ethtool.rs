@@ -13,7 +13,7 @@ const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETH_SS_FEATURES: u32 = 4;
 /// Bytes of a name.
 const ETH_GSTRING_LEN: usize = 32;
-/// Most features: 16 words of bits. Linux 6.18 has 64.
+/// Most features: 16 words of bits. Linux 6.18 has 64; their number does not change while the kernel runs.
 const MAX_FEATURES: usize = 512;
 
 /// An interface of one network namespace.
@@ -80,7 +80,11 @@ impl Ethtool {
             *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
         self.call(&mut info)?;
-        let count = (info[4] as usize).min(MAX_FEATURES);
+        // The kernel writes as many names as it has, whatever room the request says that there is.
+        let count = info[4] as usize;
+        if count > MAX_FEATURES {
+            return Err(io::Error::other(format!("{count} features are more than can be")));
+        }
         // struct ethtool_gstrings: command, set, number, then the names.
         let mut strings = vec![0u32; 3 + count * ETH_GSTRING_LEN / 4];
         strings[..3].copy_from_slice(&[ETHTOOL_GSTRINGS, ETH_SS_FEATURES, count as u32]);

@@ -208,12 +208,14 @@ impl Messages {
         let count = count.min(MAX_MESSAGES);
         let base = arena.as_mut_ptr();
         for i in 0..count {
+            // Asked once: what was checked is what is used.
+            let start = start(i);
             assert!(
-                start(i).checked_add(room).is_some_and(|end| end <= arena.len()),
+                start.checked_add(room).is_some_and(|end| end <= arena.len()),
                 "buffer {i} is outside the arena"
             );
             // SAFETY: the assertion keeps the buffer within the arena.
-            let buffer = unsafe { base.add(start(i)) };
+            let buffer = unsafe { base.add(start) };
             self.iovecs[i] = libc::iovec {
                 iov_base: buffer.cast(),
                 iov_len: room,

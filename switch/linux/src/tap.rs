@@ -13,7 +13,7 @@ use super::link_read;
     reason = "the macros make undocumented public functions; the module is private"
 )]
 mod ioctl {
-    nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
+    nix::ioctl_readwrite_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
     nix::ioctl_write_int_bad!(tun_set_offload, libc::TUNSETOFFLOAD);
     nix::ioctl_write_int_bad!(tun_set_persist, libc::TUNSETPERSIST);
     nix::ioctl_write_ptr_bad!(tun_set_vnet_hdr_size, libc::TUNSETVNETHDRSZ, libc::c_int);
@@ -49,9 +49,9 @@ pub fn open_queue(name: &str) -> io::Result<OwnedFd> {
         .custom_flags(libc::O_NONBLOCK)
         .open("/dev/net/tun")?;
     let fd = file.as_raw_fd();
-    let request = interface_request(name)?;
+    let mut request = interface_request(name)?;
     // SAFETY: `request` is a valid ifreq that outlives the call; the kernel reads and writes only within it.
-    unsafe { tun_set_iff(fd, &request) }?;
+    unsafe { tun_set_iff(fd, &mut request) }?;
     let header_len = VNET_HDR_LEN as libc::c_int;
     // SAFETY: the kernel reads one int from the pointer, which is valid for the call.
     unsafe { tun_set_vnet_hdr_size(fd, &header_len) }?;

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use aya_obj::btf::{Btf, BtfKind};
 use aya_obj::generated::{
@@ -124,7 +125,7 @@ fn make_map() -> io::Result<OwnedFd> {
     map.key_size = 4;
     map.value_size = 4;
     map.max_entries = MAX_QUEUES;
-    open(bpf_cmd::BPF_MAP_CREATE, &attr)
+    open(bpf_cmd::BPF_MAP_CREATE, &mut attr)
 }
 
 fn put(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> Result<(), KernelError> {
@@ -135,7 +136,7 @@ fn put(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> Result<(), KernelEr
     element.map_fd = map.as_raw_fd() as u32;
     element.key = &raw const queue as u64;
     element.__bindgen_anon_1.value = &raw const value as u64;
-    let result = bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr).map(drop);
+    let result = bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop);
     result.map_err(|error| KernelError::new("put an AF_XDP socket into its map", error))
 }
 
@@ -153,7 +154,7 @@ fn load(instructions: &[bpf_insn], device: Option<u32>) -> io::Result<OwnedFd> {
         program.prog_flags = BPF_F_XDP_DEV_BOUND_ONLY;
         program.prog_ifindex = ifindex;
     }
-    open(bpf_cmd::BPF_PROG_LOAD, &attr)
+    open(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
 fn attach(program: &OwnedFd, ifindex: u32) -> io::Result<OwnedFd> {
@@ -164,7 +165,7 @@ fn attach(program: &OwnedFd, ifindex: u32) -> io::Result<OwnedFd> {
     link.__bindgen_anon_2.target_ifindex = ifindex;
     link.attach_type = bpf_attach_type::BPF_XDP as u32;
     link.flags = XDP_FLAGS_DRV_MODE;
-    open(bpf_cmd::BPF_LINK_CREATE, &attr)
+    open(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
 pub(super) fn empty() -> bpf_attr {
@@ -173,15 +174,19 @@ pub(super) fn empty() -> bpf_attr {
 }
 
 /// A command that gives a descriptor.
-pub(super) fn open(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
+pub(super) fn open(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = bpf(command, attr)?;
     // SAFETY: the kernel has just opened it, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(super) fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<i32> {
-    // SAFETY: the callers' pointers in `attr` are to values that outlive the call, which only reads them.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<bpf_attr>()) };
+pub(super) fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the callers' pointers in `attr` are to values that outlive the call, which only reads them; into `attr` itself some
+    // kernels write, within the size that is given.
+    let result = unsafe {
+        let attr = ptr::from_mut(attr);
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<bpf_attr>())
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -21,8 +21,8 @@ pub(super) struct Pins(Mutex<BTreeMap<PathBuf, OwnedFd>>);
 impl Pins {
     /// Takes hold of what is pinned there. What can't be held is only not put back.
     pub fn hold(&self, path: PathBuf) {
-        let held = attr_of(&path, None).and_then(|(name, attr)| {
-            let fd = open(bpf_cmd::BPF_OBJ_GET, &attr);
+        let held = attr_of(&path, None).and_then(|(name, mut attr)| {
+            let fd = open(bpf_cmd::BPF_OBJ_GET, &mut attr);
             drop(name);
             fd
         });
@@ -52,8 +52,8 @@ impl Pins {
         }
         let pinned = prepare().and_then(|()| {
             gone.into_iter().try_for_each(|(path, fd)| {
-                let (name, attr) = attr_of(path, Some(fd))?;
-                bpf(bpf_cmd::BPF_OBJ_PIN, &attr)?;
+                let (name, mut attr) = attr_of(path, Some(fd))?;
+                bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr)?;
                 drop(name);
                 Ok(())
             })
