@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
+use vswitch_api::lab::Description;
 use vswitch_api::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 
 use super::parse::{self, Kind};
 use super::policy::PolicyArgs;
-use super::{Addition, OnlySwitch, Removal};
+use super::{Addition, Listing, Removal};
 
 /// Examples of `add-port`.
 pub const ADD_EXAMPLES: &str = "\
@@ -57,6 +58,9 @@ pub struct AddPort {
     /// Switch that the port belongs to
     #[arg(long, value_name = "NAME", default_value = vswitch_api::DEFAULT_SWITCH)]
     pub switch: SwitchName,
+    /// What is to be said of it: free text of up to 255 characters
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<Description>,
     /// Send frames to the port as on a wire: cut to the MTU, with complete checksums
     #[arg(long)]
     pub no_offload: bool,
@@ -91,9 +95,9 @@ pub enum PortCommand {
     /// List ports with state, addresses and counters
     #[command(after_long_help = "\
 Examples:
-  vswitchctl port list
+  vswitchctl port list -o wide
   vswitchctl port list --json | jq -r '.[] | select(.state != \"up\") | .name'")]
-    List(OnlySwitch),
+    List(Listing),
     /// Show a port: settings, state, all counters, drops by reason
     #[command(after_long_help = "\
 Example:

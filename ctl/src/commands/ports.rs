@@ -9,7 +9,7 @@ use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, RouteSelect
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
 
-use super::patch::policy;
+use super::patch::{policy, with_keys};
 use super::{Session, until_unchanged, with_options};
 use crate::cli::namespace::{AddrCommand, RouteCommand};
 use crate::cli::parse::{Destination, Toggle};
@@ -39,6 +39,7 @@ impl Session {
             let path = with_options(&format!("/v1/ports/{name}"), options)?;
             match self.client.send::<Changes>(Method::DELETE, &path, NO_BODY).await {
                 Ok(changes) => {
+                    all.dry_run = changes.dry_run;
                     all.done.extend(changes.done);
                     all.removed.extend(changes.removed);
                     all.warnings.extend(changes.warnings);
@@ -65,10 +66,11 @@ impl Session {
 
     pub(super) async fn port(&self, command: PortCommand) -> Result<(), Failure> {
         match command {
-            PortCommand::List(filter) => {
-                let path = with_query("/v1/ports", &SwitchFilter::from(filter))?;
+            PortCommand::List(listing) => {
+                let path = with_query("/v1/ports", &SwitchFilter::from(&listing.only))?;
                 let views: Vec<PortView> = self.client.get(&path).await?;
-                self.out.show(&views, |style| ports::table(style, &views, true))
+                self.out
+                    .show(&views, |style| ports::table(style, &views, true, listing.is_wide()))
             }
             PortCommand::Show { name } => {
                 let view: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
@@ -78,20 +80,23 @@ impl Session {
     }
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
+        let path = format!("/v1/ports/{}", args.name);
+        let options = ChangeOptions::from(args.trial);
         if !args.policy.needs_before() {
-            return self.patch_port(&args.name, patch(&args, &PortVlan::All)?).await;
+            let patch = patch(&args, &PortVlan::All)?;
+            return self.change(Method::PATCH, &path, options, Some(&patch)).await;
         }
         // VLANs of a trunk come and go by what it has now.
-        let path = format!("/v1/ports/{}", args.name);
         let changes: Changes = until_unchanged(async || {
             let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
             let patch = patch(&args, &now.port.vlan)?;
+            let path = with_options(&path, options)?;
             self.client
                 .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
                 .await
         })
         .await?;
-        self.out.changes(&changes, false)
+        self.out.changes(&changes, options.dry_run)
     }
 
     /// Changes what is said of a port, and nothing else.
@@ -114,7 +119,7 @@ impl Session {
             }
             AddrCommand::Flush { port } => self.remove(&addresses(&port), none).await,
             AddrCommand::List(filter) => {
-                let path = with_query("/v1/addresses", &SwitchFilter::from(filter))?;
+                let path = with_query("/v1/addresses", &SwitchFilter::from(&filter))?;
                 let views: Vec<AddressView> = self.client.get(&path).await?;
                 self.out.show(&views, |style| ports::addresses(style, &views))
             }
@@ -156,7 +161,7 @@ fn patch(args: &SetPort, now: &PortVlan) -> Result<MergePatch, Failure> {
     if let Some(offload) = args.offload {
         patch = patch.with("offload", offload == Toggle::On);
     }
-    Ok(patch)
+    with_keys(patch, &args.keys)
 }
 
 fn vlan(port: &PortName, policy: &PolicyArgs, before: &PortVlan) -> Result<Option<PortVlan>, Failure> {
@@ -169,6 +174,7 @@ fn port(args: AddPort) -> Result<Port, Failure> {
     let routes = default_routes(&args.name, &args.gateway)?;
     let vlan = vlan(&args.name, &args.policy, &PortVlan::All)?;
     Ok(Port {
+        description: args.description.unwrap_or_default(),
         namespace: args.netns,
         ifname: args.ifname,
         mac: args.mac,

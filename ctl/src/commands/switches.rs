@@ -3,13 +3,13 @@
 use hyper::Method;
 use serde::Serialize;
 use vswitch_api::patch::MergePatch;
-use vswitch_api::request::{ChangeOptions, SwitchFilter};
+use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{PortView, SwitchView};
 use vswitch_api::{ReservedMulticast, Switch};
 
 use super::Session;
-use super::patch::value;
-use crate::cli::OnlySwitch;
+use super::patch::{value, with_keys};
+use crate::cli::Listing;
 use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SwitchCommand};
 use crate::client::with_query;
@@ -24,18 +24,19 @@ struct Overview {
 }
 
 impl Session {
-    pub(super) async fn overview(&self, only: OnlySwitch) -> Result<(), Failure> {
-        let switches = match &only.switch {
+    pub(super) async fn overview(&self, listing: Listing) -> Result<(), Failure> {
+        let wide = listing.is_wide();
+        let switches = match &listing.only.switch {
             Some(name) => vec![self.client.get(&format!("/v1/switches/{name}")).await?],
             None => self.client.get("/v1/switches").await?,
         };
         let ports = self
             .client
-            .get(&with_query("/v1/ports", &SwitchFilter::from(only))?)
+            .get(&with_query("/v1/ports", &SwitchFilter::from(&listing.only))?)
             .await?;
         let overview = Overview { switches, ports };
         self.out.show(&overview, |style| {
-            switches::overview(style, &overview.switches, &overview.ports)
+            switches::overview(style, &overview.switches, &overview.ports, wide)
         })
     }
 
@@ -94,9 +95,9 @@ impl Session {
                 ];
                 let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
                 let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
+                let patch = with_keys(patch, &args.keys)?;
                 let path = format!("/v1/switches/{}", args.name);
-                self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
-                    .await
+                self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
             }
         }
     }

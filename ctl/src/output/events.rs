@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use vswitch_api::difference::SettingChange;
 use vswitch_api::{Event, EventKind};
 
 /// The line of an event, with the time of day in this zone.
@@ -33,6 +34,8 @@ fn describe(kind: &EventKind) -> String {
             reason: Some(reason),
         } => format!("{port} {}: {reason}", state.as_str()),
         EventKind::PortChanged { port, what } => format!("{port}: {what}"),
+        EventKind::PortSet { port, changes } => format!("{port}: {}", set(changes)),
+        EventKind::SwitchSet { switch, changes } => format!("{switch}: {}", set(changes)),
         EventKind::NamespaceAdded { namespace } | EventKind::NamespaceRemoved { namespace } => namespace.to_string(),
         EventKind::AddressAdded { port, address } => format!("{address} to {port}"),
         EventKind::AddressRemoved { port, address } => format!("{address} from {port}"),
@@ -56,6 +59,10 @@ fn describe(kind: &EventKind) -> String {
     }
 }
 
+fn set(changes: &[SettingChange]) -> String {
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +72,7 @@ mod tests {
         let event = Event {
             seq: 1,
             time_ms: 1_764_014_400_123,
+            description: Default::default(),
             kind: EventKind::Missed { count: 1 },
         };
         let zone = TimeZone::fixed(jiff::tz::offset(2));

@@ -7,8 +7,8 @@ use super::page::Page;
 use super::table::{Table, Tone, number, word};
 use super::{Style, mirrors, ports, units};
 
-/// Every switch with its ports.
-pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView]) -> String {
+/// Every switch with its ports. `wide`: with more of them.
+pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView], wide: bool) -> String {
     let mut blocks = Vec::new();
     for view in switches {
         let name = &view.switch.name;
@@ -28,10 +28,13 @@ pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView]) -
                 units::reserved(view.switch.reserved_multicast)
             );
         }
+        if wide && !view.switch.description.is_empty() {
+            text += &format!("  {}", view.switch.description);
+        }
         text.push('\n');
         let mut own = all_ports.iter().filter(|port| port.port.switch == *name).peekable();
         if own.peek().is_some() {
-            text += &ports::table(style, own, false);
+            text += &ports::table(style, own, false, wide);
         } else {
             text += "no ports; `vswitchctl add-port NAME --addr ADDR/LEN` adds one\n";
         }
@@ -72,6 +75,9 @@ pub fn table(style: Style, switches: &[SwitchView]) -> String {
 /// All about one switch.
 pub fn page(style: Style, view: &SwitchView) -> String {
     let mut page = Page::new(style, format!("switch {}", view.switch.name));
+    if !view.switch.description.is_empty() {
+        page.line("description", view.switch.description.to_string());
+    }
     page.line("ageing", units::ageing(view.switch.ageing_secs));
     page.line(
         "FDB",

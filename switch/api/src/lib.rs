@@ -5,12 +5,15 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`acl`]: access control lists
+//! * [`difference`]: what differs between two documents
 //! * [`patch`]: changes as JSON merge patches
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
+//! * [`schema`]: JSON Schemas of all this
+//! * [`settings`]: settings as keys with values, such as `learning.limit=5`
 //! * [`strict`]: reading values so that an object is an object
 //! * [`traffic`]: what a port does to its traffic: impairment, policer, storm control
 //! * [`trace`]: what would become of a frame
@@ -21,6 +24,7 @@
 
 pub mod acl;
 pub mod capture;
+pub mod difference;
 pub mod error;
 pub mod event;
 pub mod lab;
@@ -30,6 +34,8 @@ pub mod number;
 pub mod patch;
 pub mod policy;
 pub mod request;
+pub mod schema;
+pub mod settings;
 pub mod strict;
 pub mod trace;
 pub mod traffic;
