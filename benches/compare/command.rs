@@ -113,6 +113,18 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Ends the program with no chance to tidy up.
+    ///
+    /// # Errors
+    /// If it can't be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child
+            .kill()
+            .with_context(|| format!("`{}` can't be killed", self.line))?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// # Errors
     /// If the program has ended by itself; with the end of its log.
     pub fn check_alive(&mut self) -> Result<()> {

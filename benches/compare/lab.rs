@@ -168,11 +168,23 @@ pub fn parse_mac(text: &str) -> Option<[u8; 6]> {
 /// # Errors
 /// If there is no such namespace, and what `work` says.
 pub fn in_namespace<T: Send>(ns: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let path = format!("/run/netns/{ns}");
-    let file = File::open(&path).with_context(|| path.clone())?;
+    in_namespace_at(&namespace_path(ns), work)
+}
+
+/// File of the namespace `ns`.
+pub fn namespace_path(ns: &str) -> PathBuf {
+    Path::new("/run/netns").join(ns)
+}
+
+/// The same in the namespace that is bound to a file.
+///
+/// # Errors
+/// As [`in_namespace`].
+pub fn in_namespace_at<T: Send>(path: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            setns(&file, CloneFlags::CLONE_NEWNET).with_context(|| format!("{path} can't be entered"))?;
+            setns(&file, CloneFlags::CLONE_NEWNET).with_context(|| format!("{} can't be entered", path.display()))?;
             work()
         });
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

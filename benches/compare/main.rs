@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool prints its result")]
 
 mod big_tcp;
+mod churn;
 mod command;
 mod engines;
 mod generator;
@@ -49,6 +50,15 @@ enum Command {
         /// Ports present
         #[arg(long, default_value_t = 100)]
         count: u32,
+    },
+    /// Makes the same lab of many namespaces by a script with a Linux bridge and by this switch, and takes it away (JSON)
+    Churn {
+        /// Namespaces, each with a port and an address
+        #[arg(long, default_value_t = 1000)]
+        count: u32,
+        /// Rounds over both
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
     },
     /// Measures how exact delay, rate and loss of impaired ports are (JSON)
     Impair {
@@ -160,6 +170,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Some(Command::Gen(arguments)) => generate(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Memory { count }) => sandbox::enter(|| print_json(&scale::memory(count)?)),
+        Some(Command::Churn { count, rounds }) => sandbox::enter(|| print_json(&churn::churn(count, rounds)?)),
         Some(Command::Impair { seconds, datagrams }) => {
             sandbox::enter(|| print_json(&impair::impair(seconds, datagrams)?))
         }

@@ -44,7 +44,7 @@ pub struct Memory {
 /// If a port can't be added.
 pub fn memory(count: u32) -> Result<Memory> {
     let many = Many::start()?;
-    let empty_mib = many.resident_mib()?;
+    let empty_mib = resident_mib(&many.running)?;
     for number in 0..count {
         many.add(number)?;
     }
@@ -60,7 +60,7 @@ pub fn memory(count: u32) -> Result<Memory> {
         quieten(number)?;
     }
     sleep(SETTLE);
-    let resident_mib = many.resident_mib()?;
+    let resident_mib = resident_mib(&many.running)?;
     let before = Cpu::now(&many.running.pids())?;
     sleep(IDLE);
     let used = Cpu::now(&many.running.pids())?.since(before);
@@ -146,17 +146,18 @@ impl Many {
         ))?;
         Ok(())
     }
+}
 
-    fn resident_mib(&self) -> Result<f64> {
-        let pid = *self.running.pids().first().context("the daemon is not there")?;
-        let path = format!("/proc/{pid}/status");
-        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line
-            .and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
-            .context("no VmRSS")?;
-        Ok(kib / 1024.0)
-    }
+/// Resident memory of a switch's process, in MiB.
+pub fn resident_mib(running: &Running) -> Result<f64> {
+    let pid = *running.pids().first().context("the daemon is not there")?;
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line
+        .and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .context("no VmRSS")?;
+    Ok(kib / 1024.0)
 }
 
 /// Ends the search for routers, which a namespace keeps up for an hour and which is traffic to all ports.
@@ -170,11 +171,13 @@ fn quieten(number: u32) -> Result<()> {
     Ok(())
 }
 
-fn name(number: u32) -> String {
+/// Of a namespace and its port.
+pub fn name(number: u32) -> String {
     format!("many-{number}")
 }
 
-fn address(number: u32) -> String {
+/// In a /16.
+pub fn address(number: u32) -> String {
     let number = number + 1;
     format!("10.98.{}.{}", number / 250, number % 250 + 1)
 }

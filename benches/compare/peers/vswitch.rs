@@ -46,26 +46,15 @@ pub fn set_up_devices(lab: &Lab, fast: FastPath, options: &str) -> Result<Runnin
 /// # Errors
 /// If it does not answer within ten seconds.
 pub fn start(lab: &Lab, fast: FastPath) -> Result<(Running, String)> {
-    let dir = lab.dir().display();
-    let config = lab.dir().join("vswitchd.toml");
     let (on, big) = (fast != FastPath::Off, fast == FastPath::Big);
     let more = lab.datapath.join("\n");
     std::fs::write(
-        &config,
+        lab.dir().join(CONFIG),
         format!("[datapath]\nfastpath = {on}\nbig_tcp = {big}\n{more}\n"),
     )?;
-    let config = config.display();
-    let socket = format!("{dir}/control.sock");
-    let ctl = format!("{} --socket {socket}", program("vswitchctl")?.display());
-    let daemon = format!(
-        "{} --socket {socket} --run-dir {dir}/run --state-dir {dir}/state --config {config}",
-        program("vswitchd")?.display()
-    );
+    let ctl = format!("{} --socket {}", program("vswitchctl")?.display(), socket(lab));
     let mut running = Running::default();
-    running.switch.push(Daemon::spawn(
-        &inside(SWITCH, &daemon),
-        &lab.dir().join("vswitchd.log"),
-    )?);
+    running.switch.push(spawn(lab)?);
     let answers = wait_until("vswitchd answers", Duration::from_secs(10), || {
         run(&format!("{ctl} status")).map(|_| true)
     });
@@ -73,6 +62,35 @@ pub fn start(lab: &Lab, fast: FastPath) -> Result<(Running, String)> {
     answers?;
     running.reset = Some(format!("{ctl} reset --yes"));
     Ok((running, ctl))
+}
+
+/// Kills the daemon with no chance to tidy up, and starts another in its place, which may not answer yet.
+///
+/// # Errors
+/// If it can't be killed or started.
+pub fn replace(lab: &Lab, running: &mut Running) -> Result<()> {
+    for daemon in &mut running.switch {
+        daemon.kill()?;
+    }
+    running.switch = vec![spawn(lab)?];
+    Ok(())
+}
+
+/// File of the configuration in the lab's directory.
+const CONFIG: &str = "vswitchd.toml";
+
+fn socket(lab: &Lab) -> String {
+    format!("{}/control.sock", lab.dir().display())
+}
+
+fn spawn(lab: &Lab) -> Result<Daemon> {
+    let dir = lab.dir().display();
+    let daemon = format!(
+        "{} --socket {} --run-dir {dir}/run --state-dir {dir}/state --config {dir}/{CONFIG}",
+        program("vswitchd")?.display(),
+        socket(lab)
+    );
+    Daemon::spawn(&inside(SWITCH, &daemon), &lab.dir().join("vswitchd.log"))
 }
 
 /// Where the program of this workspace was built.
