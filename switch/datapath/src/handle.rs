@@ -230,7 +230,12 @@ impl Datapath {
 
     pub(super) fn add_switch_with(&self, fdb: Fdb, settings: SwitchSettings) -> SwitchId {
         let switch = Arc::new(SwitchEntry::new(fdb, settings));
-        self.edit(|snapshot| SwitchId(put(&mut snapshot.switches, switch) as u16))
+        self.edit(|snapshot| {
+            let switches = &mut snapshot.switches;
+            let free = switches.iter().position(Option::is_none).unwrap_or(switches.len());
+            put(switches, free, switch);
+            SwitchId(free as u16)
+        })
     }
 
     /// Changes the settings of a switch.
@@ -257,6 +262,63 @@ impl Datapath {
     /// # Errors
     /// There are [`MAX_PORTS`] already, or its descriptors can't be polled; the port is not added then.
     pub fn add_port(&self, setup: PortSetup) -> io::Result<PortRef> {
+        // As many come back as go in.
+        self.add_ports(vec![setup]).swap_remove(0)
+    }
+
+    /// Adds ports, by one snapshot, and begins to receive from them. The results are in the order of the ports.
+    ///
+    /// # Errors
+    /// Those of [`Datapath::add_port`], of each port by itself.
+    pub fn add_ports(&self, setups: Vec<PortSetup>) -> Vec<io::Result<PortRef>> {
+        let first = {
+            let mut added = lock(&self.edit);
+            let first = *added + 1;
+            *added += setups.len() as u64;
+            first
+        };
+        let ports: Vec<_> = setups
+            .into_iter()
+            .zip(first..)
+            .map(|(setup, serial)| self.entry(setup, serial))
+            .collect();
+        let added = self.edit(|snapshot| {
+            let switches: BTreeSet<_> = ports.iter().map(|port| port.switch).collect();
+            let mut free = 0;
+            let added = ports.into_iter().map(|mut port| {
+                let taken = snapshot.ports.iter().skip(free).take_while(|port| port.is_some());
+                free += taken.count();
+                if free >= MAX_PORTS {
+                    return Err(io::Error::other(format!("there are {MAX_PORTS} ports already")));
+                }
+                port.id = PortId(free as u16);
+                let port = Arc::new(port);
+                put(&mut snapshot.ports, free, port.clone());
+                Ok(port)
+            });
+            let added: Vec<_> = added.collect();
+            switches.iter().for_each(|switch| snapshot.recompile(*switch));
+            added
+        });
+        let snapshot = self.snapshot();
+        for port in added.iter().flatten() {
+            if let Some(offload) = port.io.offload() {
+                offload.bind(port.id);
+                offload.set_direct(direct(&snapshot, port));
+            }
+        }
+        // After the snapshot: a worker that is told of a port finds it there.
+        let polled = |port: Arc<PortEntry>| match self.poll(&port) {
+            Ok(()) => Ok(port.port_ref()),
+            Err(error) => {
+                self.remove_port(port.port_ref());
+                Err(error)
+            }
+        };
+        added.into_iter().map(|port| port.and_then(polled)).collect()
+    }
+
+    fn entry(&self, setup: PortSetup, serial: u64) -> PortEntry {
         let PortSetup {
             switch,
             io,
@@ -268,13 +330,7 @@ impl Datapath {
                     policy,
                 },
         } = setup;
-        let counters = (0..self.workers()).map(|_| WorkerCounters::default()).collect();
-        let serial = {
-            let mut added = lock(&self.edit);
-            *added += 1;
-            *added
-        };
-        let mut port = PortEntry {
+        PortEntry {
             id: PortId(0),
             serial,
             switch,
@@ -286,34 +342,9 @@ impl Datapath {
             traffic: None,
             mirror_only: false,
             taps: None,
-            counters,
+            counters: (0..self.workers()).map(|_| WorkerCounters::default()).collect(),
             probe: Arc::default(),
-        };
-        let port = self.edit(|snapshot| {
-            let free = snapshot
-                .ports
-                .iter()
-                .position(Option::is_none)
-                .unwrap_or(snapshot.ports.len());
-            if free >= MAX_PORTS {
-                return Err(io::Error::other(format!("there are {MAX_PORTS} ports already")));
-            }
-            port.id = PortId(free as u16);
-            let port = Arc::new(port);
-            put(&mut snapshot.ports, port.clone());
-            snapshot.recompile(port.switch);
-            Ok(port)
-        })?;
-        if let Some(offload) = port.io.offload() {
-            offload.bind(port.id);
-            offload.set_direct(direct(&self.snapshot(), &port));
         }
-        // After the snapshot: a worker that is told of the port finds it there.
-        if let Err(error) = self.poll(&port) {
-            self.remove_port(port.port_ref());
-            return Err(error);
-        }
-        Ok(port.port_ref())
     }
 
     fn poll(&self, port: &PortEntry) -> io::Result<()> {
@@ -473,14 +504,12 @@ impl Drop for Datapath {
     }
 }
 
-/// Puts a value into the first free place of a table.
-fn put<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
-    let index = table.iter().position(Option::is_none).unwrap_or(table.len());
-    if index == table.len() {
+/// Puts a value into a free place of a table, which may be the one after its end.
+fn put<T>(table: &mut Vec<Option<T>>, free: usize, value: T) {
+    if free == table.len() {
         table.push(None);
     }
-    table[index] = Some(value);
-    index
+    table[free] = Some(value);
 }
 
 #[cfg(test)]
@@ -513,6 +542,36 @@ mod tests {
         assert_eq!(removing(&ids[1..]), of_one);
         assert_eq!(datapath.snapshot().ports().count(), 0);
         assert!(datapath.remove_ports(&ids).is_empty(), "they are gone");
+    }
+
+    #[test]
+    fn many_ports_are_added_by_one_snapshot_into_the_free_places() {
+        let datapath = Datapath::start(DatapathConfig::default()).unwrap();
+        let switch = datapath.add_switch(SwitchSetup {
+            fdb_capacity: 16,
+            settings: SwitchSettings::default(),
+        });
+        let ids: Vec<_> = (0..5).map(|_| add(&datapath, switch)).collect();
+        drop(datapath.remove_ports(&[ids[1], ids[3]]));
+        let setup = || {
+            let (io, _) = MemoryPort::new(true).unwrap();
+            let settings = settings(true);
+            PortSetup { switch, io, settings }
+        };
+        let snapshots = || datapath.shared.generation.load(Ordering::Relaxed);
+        let before = snapshots();
+        let added = datapath.add_ports((0..4).map(|_| setup()).collect());
+        assert_eq!(snapshots() - before, 1);
+        let added: Vec<_> = added.into_iter().map(Result::unwrap).collect();
+        assert_eq!(added.iter().map(|port| port.id.0).collect::<Vec<_>>(), [1, 3, 5, 6]);
+        let snapshot = datapath.snapshot();
+        let flood = &snapshot.switch(switch).unwrap().flood.broadcast;
+        assert!(
+            added
+                .iter()
+                .all(|port| snapshot.find(*port).is_some() && flood.contains(port.id))
+        );
+        assert!(datapath.add_ports(Vec::new()).is_empty());
     }
 
     fn settings(up: bool) -> PortSettings {
