@@ -1,4 +1,4 @@
-//! The kernel fast path where the kernel has no tcx links: by tc filters, which outlive the daemon too.
+//! The kernel fast path by tc filters, which outlive the daemon: at near ends always, at devices where the kernel has no tcx links.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use vswitch_tests::lab::fastpath_wanted;
 use vswitch_tests::require::missing;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Place, Station, linux};
+use vswitch_tests::{Lab, Place, Station};
 
 /// Starts the daemon as on a kernel without tcx, or as it is.
 fn start(lab: &mut Lab, tcx: bool) {
@@ -61,7 +61,8 @@ fn filters_do_what_links_do_and_each_daemon_takes_over_from_the_one_before() {
         pair.exchange(100);
         start(&mut lab, tcx);
         assert!(lab.ports().iter().all(|port| port.fastpath));
-        assert_eq!(links() > 0, tcx && linux::at_least(6, 6));
+        // For a link at a near end the kernel would wait, and with it all who change interfaces.
+        assert_eq!(links(), 0);
         let fdb = lab.fdb("main");
         assert!(
             stations

@@ -1,8 +1,8 @@
 //! The programs and maps of the kernel fast path (`bpf/fastpath.c`): loading, attaching, pinning, reading and writing.
 //!
-//! Programs are attached by tcx links, which the kernel has since 6.6, else as tc filters (`clsact`). Links and maps are pinned in
-//! a bpf file system of the daemon's own, so that they outlive it: /sys/fs/bpf may be hidden where the daemon runs (`ip netns
-//! exec` does so).
+//! At near ends and shadows programs are tc filters (`clsact`), at devices tcx links, which the kernel has since 6.6 and which leave
+//! other programs there alone, else filters too. Links and maps are pinned in a bpf file system of the daemon's own, so that they
+//! outlive it: /sys/fs/bpf may be hidden where the daemon runs (`ip netns exec` does so).
 
 mod layout;
 mod pins;
@@ -49,7 +49,8 @@ pub struct Bpf {
     /// Where links and maps are pinned.
     dir: PathBuf,
     pins: Pins,
-    hook: Hook,
+    /// Of the programs at devices.
+    devices: Hook,
     programs: Mutex<Ebpf>,
     fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
     ports: Mutex<Array<MapData, PortRecord>>,
@@ -107,28 +108,24 @@ impl Bpf {
             counts: map(&mut programs, "counts")?,
             dir,
             pins,
-            hook: Hook::Tcx,
+            devices: Hook::Tcx,
             programs: Mutex::new(programs),
         })
     }
 
-    /// Finds out by which hook programs can be attached, at an interface that nothing else uses.
+    /// Finds out by which hooks programs can be attached, at an interface that nothing else uses.
     ///
     /// # Errors
-    /// By none.
+    /// Not by filters, which near ends need.
     pub fn choose_hook(&mut self, name: &str, index: u32) -> Result<(), KernelError> {
-        let tcx = if std::env::var_os(NO_TCX).is_some() {
-            Err(failed("attach by tcx", NO_TCX))
-        } else {
-            self.attach(Program::ToStation, name, index)
-        };
-        self.detach(Program::ToStation, index);
-        let Err(error) = tcx else { return Ok(()) };
-        self.hook = Hook::Clsact;
-        let mut programs = lock(&self.programs);
-        let program = classifier(&mut programs, Program::ToStation)?;
-        clsact::probe(program, name)
-            .map_err(|clsact| failed(&format!("{error}; attach it by clsact (Linux 5.12)"), clsact))
+        let probed = clsact::probe(classifier(&mut lock(&self.programs), Program::ToStation)?, name);
+        probed.map_err(|error| failed("attach a program by clsact (Linux 5.12)", error))?;
+        let tcx = std::env::var_os(NO_TCX).is_none() && self.attach(Program::ToDevice, name, index).is_ok();
+        self.detach(Program::ToDevice, index);
+        if !tcx {
+            self.devices = Hook::Clsact;
+        }
+        Ok(())
     }
 
     /// Attaches a program to an interface of the calling thread's namespace, in the place of the one that an earlier
@@ -141,7 +138,7 @@ impl Bpf {
         let mut programs = lock(&self.programs);
         let classifier = classifier(&mut programs, program)?;
         let pin = self.pin(program, index);
-        if self.hook == Hook::Clsact {
+        if self.hook(program) == Hook::Clsact {
             clsact::attach(classifier, name).map_err(|error| failed(&format!("{step} (clsact)"), error))?;
             // A link of a daemon that had tcx comes first otherwise.
             self.detach(program, index);
@@ -167,6 +164,14 @@ impl Bpf {
         link.pin(&pin).map(drop).map_err(|error| failed(&step, error))?;
         self.pins.hold(pin);
         Ok(())
+    }
+
+    fn hook(&self, program: Program) -> Hook {
+        match program {
+            // The kernel waits for a grace period, under its lock of all interfaces, for each link that comes or goes.
+            Program::FromStation | Program::ToStation => Hook::Clsact,
+            Program::FromDevice | Program::ToDevice => self.devices,
+        }
     }
 
     /// Takes the program from an interface; fine if it has none. A filter stays, and drops what comes as soon as the interface has
