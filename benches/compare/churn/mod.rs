@@ -11,7 +11,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::command::{run, wait_until};
@@ -23,7 +22,7 @@ const BRIDGE_PORTS: u32 = 1023;
 /// How long the kernel may take for what is left to it.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Until what the stacks had to say at first (IPv6 looks for routers) is mostly over; whether it is can't be seen from here.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(12);
 /// Stands for a namespace that goes after all others.
 const LAST: &str = "cmp-last";
 
@@ -146,12 +145,6 @@ fn drained(_lab: &Lab) -> Result<()> {
             Ok(!fs::read_to_string("/proc/thread-self/net/dev")?.contains("last:"))
         })
     })
-}
-
-/// What was measured beside all ports, whoever's they are.
-fn broadcast(count: u32) -> Result<f64> {
-    sleep(SETTLE);
-    broadcast::until_the_last(count)
 }
 
 /// Names of namespaces and ports begin so.

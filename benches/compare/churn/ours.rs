@@ -3,9 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Figures, NAME, broadcast, timed, wait_gone};
+use super::broadcast::{Broadcasts, broadcasts};
+use super::{Figures, NAME, SETTLE, timed, wait_gone};
 use crate::command::{run, wait_until};
 use crate::lab::{Lab, namespace_path};
 use crate::peers::Running;
@@ -31,7 +33,10 @@ pub fn round(lab: &Lab, count: u32, figures: &mut Figures) -> Result<()> {
     fs::write(&file, ports.collect::<String>())?;
     let up = timed(|| run(&format!("{ctl} apply --yes {}", file.display())).map(drop))?;
     figures.insert("vswitch_up_s", up);
-    figures.insert("vswitch_broadcast_ms", broadcast(count)?);
+    sleep(SETTLE);
+    let Broadcasts { last_ms, lost } = broadcasts(count)?;
+    figures.insert("vswitch_broadcast_ms", last_ms);
+    figures.insert("vswitch_broadcasts_lost", lost);
     figures.insert("vswitch_resident_mib", resident_mib(&running)?);
     figures.insert("vswitch_show_ms", tries(|_| run(&format!("{ctl} show")).map(drop))?);
     // The next number is nobody's.

@@ -1,8 +1,10 @@
 //! What somebody does who knows the kernel: few processes, and a Linux bridge.
 
 use anyhow::Result;
+use std::thread::sleep;
 
-use super::{Figures, batch, broadcast, timed, wait_gone};
+use super::broadcast::{Broadcasts, broadcasts};
+use super::{Figures, SETTLE, batch, timed, wait_gone};
 use crate::command::run;
 use crate::lab::{INTERFACE, Lab, SWITCH, namespace_path};
 use crate::peers::bridge;
@@ -38,7 +40,10 @@ pub fn round(lab: &Lab, count: u32, figures: &mut Figures) -> Result<()> {
     figures.insert("script_links_s", links);
     figures.insert("script_addresses_s", addresses);
     figures.insert("script_up_s", namespaces + links + addresses);
-    figures.insert("script_broadcast_ms", broadcast(count)?);
+    sleep(SETTLE);
+    let Broadcasts { last_ms, lost } = broadcasts(count)?;
+    figures.insert("script_broadcast_ms", last_ms);
+    figures.insert("script_broadcasts_lost", lost);
     let gone = timed(|| {
         let down = timed(|| {
             batch(dir, "", (0..count).map(|n| format!("netns del {}", name(n))))?;
