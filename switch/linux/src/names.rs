@@ -19,9 +19,11 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use super::error::KernelError;
-use super::netns::{NamedNamespaces, NetNs, NetNsId};
+use super::named::NamedNamespaces;
+use super::netns::{NetNs, NetNsId};
 use super::poll::readable;
 use super::presence::Presence;
 
@@ -29,6 +31,8 @@ use super::presence::Presence;
 const MAX_LINKS: usize = 40;
 /// When to look again where a name could not be opened for want of descriptors, memory or rights.
 const AGAIN: Duration = Duration::from_secs(1);
+/// At most this part of the time goes by looking.
+const SHARE_OF_TIME: u32 = 20;
 
 /// A change among the named namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,7 @@ impl NamedNamespaces {
             processes: BTreeMap::new(),
             known: BTreeMap::new(),
             unsure: false,
+            looked: (Instant::now(), Duration::ZERO),
             names: self.clone(),
             ready: VecDeque::new(),
         };
@@ -80,6 +85,8 @@ struct Watch {
     known: BTreeMap<String, NetNsId>,
     /// Of some name it could not be told where it leads.
     unsure: bool,
+    /// When it looked last, and how long that took.
+    looked: (Instant, Duration),
     ready: VecDeque<NsEvent>,
 }
 
@@ -93,7 +100,12 @@ impl Watch {
                 // The number may be another process's by now, which is to be watched for itself.
                 self.processes.remove(&pid);
             }
+            // A thousand namespaces that are made one after the other are not looked through a thousand times.
+            let (last, took) = self.looked;
+            tokio::time::sleep_until(last + took * SHARE_OF_TIME).await;
+            let start = Instant::now();
             self.look();
+            self.looked = (Instant::now(), start.elapsed());
         }
     }
 

@@ -19,9 +19,6 @@ use super::error::KernelError;
 use super::link_read::open_reader;
 use super::netns::NetNs;
 
-/// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
-const LOOPBACK: u32 = 1;
-
 /// A netlink connection into a namespace; closed on drop. While it is open the namespace can't end.
 ///
 /// In a [`KernelError`] of its methods `source` is the kernel's error number: EEXIST for what is there
@@ -75,10 +72,6 @@ impl NetNs {
             reader,
             netns: self.clone(),
         })
-    }
-
-    pub(super) async fn set_loopback_up(&self) -> Result<(), KernelError> {
-        self.netlink().await?.set_up(LOOPBACK).await
     }
 }
 

@@ -1,20 +1,21 @@
-//! Network namespaces: open handles, the named ones of `ip netns`, and the daemon's own.
+//! Network namespaces: open handles, new ones, and the daemon's own.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use futures::future::try_join_all;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use tokio::sync::oneshot;
@@ -31,6 +32,7 @@ const THREAD_NETNS: &str = "/proc/thread-self/ns/net";
 mod ioctl {
     // Type of the namespace behind an nsfs file, ioctl_ns(2).
     nix::ioctl_none!(ns_get_nstype, 0xb7, 0x3);
+    nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
 }
 
 /// What tells one namespace from another while both exist: device and inode of its nsfs file.
@@ -51,6 +53,8 @@ struct Inner {
     id: NetNsId,
     /// How messages call it: `namespace red`.
     label: String,
+    /// See [`NetNs::cookie`]; once it is known.
+    cookie: OnceLock<Option<u64>>,
 }
 
 impl NetNs {
@@ -69,23 +73,37 @@ impl NetNs {
         Presence::of(opened, is_no_namespace)
     }
 
-    /// Makes a namespace with its `lo` up. It has no file, so that it goes with its last user; `name` is for messages.
+    /// Makes a namespace for each of these names, with its `lo` up. They have no files, so that each goes with its last user; the names
+    /// are for messages.
     ///
     /// # Errors
-    /// EPERM without CAP_SYS_ADMIN.
-    pub async fn make(name: &NsName) -> Result<Self, KernelError> {
-        let (step, label) = (format!("create namespace {name}"), format!("namespace {name}"));
-        let netns = on_new_thread(&step.clone(), move || {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|error| KernelError::new(step, error))?;
-            Self::open_as(Path::new(THREAD_NETNS), label)
-        })
-        .await?;
-        netns.set_loopback_up().await?;
+    /// EPERM without CAP_SYS_ADMIN. None is left then.
+    pub async fn make(names: &[NsName]) -> Result<Vec<Self>, KernelError> {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let chunks = names.chunks(names.len().div_ceil(threads).max(1));
+        let making = chunks.map(|names| {
+            let names = names.to_vec();
+            on_new_thread("create namespaces", move || {
+                names.iter().map(Self::make_here).collect::<Result<Vec<_>, _>>()
+            })
+        });
+        Ok(try_join_all(making).await?.concat())
+    }
+
+    /// Makes one, in which the calling thread is then.
+    fn make_here(name: &NsName) -> Result<Self, KernelError> {
+        let failed = |error: io::Error| KernelError::new(format!("create namespace {name}"), error);
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|error| failed(error.into()))?;
+        let netns = Self::open_as(Path::new(THREAD_NETNS), format!("namespace {name}"))?;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(failed)?;
+        set_loopback_up(&socket).map_err(failed)?;
+        // Nobody has to enter it again to ask.
+        let _ = netns.0.cookie.set(cookie_of(&socket).map_err(failed)?);
         Ok(netns)
     }
 
     /// Binds the namespace to a file, which then keeps it alive.
-    fn bind(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn bind(&self, path: &Path) -> io::Result<()> {
         let open_file = format!("/proc/self/fd/{}", self.0.file.as_raw_fd());
         Ok(mount(
             Some(open_file.as_str()),
@@ -118,7 +136,13 @@ impl NetNs {
             dev: meta.dev(),
             ino: meta.ino(),
         };
-        Ok(Self(Arc::new(Inner { file, id, label })))
+        let cookie = OnceLock::new();
+        Ok(Self(Arc::new(Inner {
+            file,
+            id,
+            label,
+            cookie,
+        })))
     }
 
     fn open_as(path: &Path, label: String) -> Result<Self, KernelError> {
@@ -148,7 +172,7 @@ impl NetNs {
     ///
     /// # Errors
     /// It can't be told, for want of a descriptor, say.
-    fn mount_id(&self) -> io::Result<u64> {
+    pub(super) fn mount_id(&self) -> io::Result<u64> {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd()))?;
         let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
         let id = id.and_then(|id| id.trim().parse().ok());
@@ -160,26 +184,12 @@ impl NetNs {
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN over the namespace; EAGAIN if no thread can be made.
     pub fn cookie(&self) -> Result<Option<u64>, KernelError> {
+        if let Some(cookie) = self.0.cookie.get() {
+            return Ok(*cookie);
+        }
         let read = || {
             setns(self, CloneFlags::CLONE_NEWNET)?;
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            let (mut cookie, mut length) = (0u64, size_of::<u64>() as libc::socklen_t);
-            // SAFETY: the pointers are valid for the call, and `length` is the size of `cookie`.
-            let result = unsafe {
-                let value = ptr::from_mut(&mut cookie).cast();
-                libc::getsockopt(
-                    socket.as_raw_fd(),
-                    libc::SOL_SOCKET,
-                    SO_NETNS_COOKIE,
-                    value,
-                    &mut length,
-                )
-            };
-            match Errno::result(result) {
-                Ok(_) => Ok(Some(cookie)),
-                Err(Errno::ENOPROTOOPT) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
+            cookie_of(&UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?)
         };
         // A thread can't reliably return to where it was.
         let cookie = thread::scope(|scope| {
@@ -188,7 +198,8 @@ impl NetNs {
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
         });
-        cookie.map_err(|error| KernelError::new(format!("tell {self} from others"), error))
+        let cookie = cookie.map_err(|error| KernelError::new(format!("tell {self} from others"), error))?;
+        Ok(*self.0.cookie.get_or_init(|| cookie))
     }
 
     /// Runs `f` on a thread of its own that has entered the namespace.
@@ -206,6 +217,42 @@ impl NetNs {
         })
         .await
     }
+}
+
+/// The cookie of the namespace of a socket; none if the kernel has none.
+fn cookie_of(socket: &UdpSocket) -> io::Result<Option<u64>> {
+    let (mut cookie, mut length) = (0u64, size_of::<u64>() as libc::socklen_t);
+    // SAFETY: the pointers are valid for the call, and `length` is the size of `cookie`.
+    let result = unsafe {
+        let value = ptr::from_mut(&mut cookie).cast();
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            value,
+            &mut length,
+        )
+    };
+    match Errno::result(result) {
+        Ok(_) => Ok(Some(cookie)),
+        Err(Errno::ENOPROTOOPT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sets `lo` up in the namespace of a socket.
+fn set_loopback_up(socket: &UdpSocket) -> io::Result<()> {
+    let mut ifr_name = [0; libc::IFNAMSIZ];
+    (ifr_name[0], ifr_name[1]) = (b'l' as libc::c_char, b'o' as libc::c_char);
+    let request = libc::ifreq {
+        ifr_name,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: libc::IFF_UP as libc::c_short,
+        },
+    };
+    // SAFETY: `request` is a valid ifreq that outlives the call; the kernel only reads it.
+    unsafe { ioctl::set_flags(socket.as_raw_fd(), &request) }?;
+    Ok(())
 }
 
 fn process_file(pid: u32) -> String {
@@ -251,7 +298,7 @@ impl fmt::Debug for NetNs {
 }
 
 /// Runs `f` on a fresh thread and waits for it without blocking the runtime.
-async fn on_new_thread<T: Send + 'static>(
+pub(super) async fn on_new_thread<T: Send + 'static>(
     step: &str,
     f: impl FnOnce() -> Result<T, KernelError> + Send + 'static,
 ) -> Result<T, KernelError> {
@@ -286,215 +333,6 @@ pub(super) fn is_no_namespace(error: &KernelError) -> bool {
         error.errno(),
         Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENXIO | Errno::EINVAL | Errno::ESRCH)
     )
-}
-
-/// The named namespaces in a directory, the way `ip netns` keeps them in /run/netns.
-#[derive(Clone, Debug)]
-pub struct NamedNamespaces {
-    dir: PathBuf,
-}
-
-/// The named namespaces, as far as they could be opened.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// By name.
-    pub netns: BTreeMap<String, NetNs>,
-    /// Why there may be others.
-    pub unsure: Option<KernelError>,
-}
-
-impl Default for NamedNamespaces {
-    /// Where `ip netns` keeps them.
-    fn default() -> Self {
-        Self::new("/run/netns")
-    }
-}
-
-impl NamedNamespaces {
-    /// The namespaces whose files are in `dir`; it is made when it is needed.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
-    }
-
-    /// File of a namespace.
-    pub fn path(&self, name: &NsName) -> PathBuf {
-        self.dir.join(name.as_str())
-    }
-
-    /// Names that can be opened, sorted. Files that are no namespaces (any more) are left out.
-    pub fn list(&self) -> Vec<String> {
-        self.all().netns.into_keys().collect()
-    }
-
-    /// All that can be opened, by name.
-    pub fn all(&self) -> Found {
-        let mut found = Found::default();
-        let names = self.names().unwrap_or_else(|error| {
-            found.unsure = Some(error);
-            Vec::new()
-        });
-        for name in names {
-            match NetNs::open(&self.dir.join(&name)) {
-                Presence::Here(netns) => drop(found.netns.insert(name, netns)),
-                Presence::Gone => {}
-                Presence::Unknown(error) => found.unsure = Some(error),
-            }
-        }
-        found
-    }
-
-    /// What is in the directory.
-    ///
-    /// # Errors
-    /// It can't be told.
-    pub(super) fn names(&self) -> Result<Vec<String>, KernelError> {
-        let failed = |error: io::Error| KernelError::new(format!("list {}", self.dir.display()), error);
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            // The same as an empty one; nothing was ever made.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            names.extend(entry.map_err(failed)?.file_name().into_string());
-        }
-        Ok(names)
-    }
-
-    /// Where they are.
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Opens a namespace. A file that is no network namespace is none.
-    pub fn open(&self, name: &NsName) -> Presence<NetNs> {
-        NetNs::open(&self.path(name))
-    }
-
-    /// Gives a namespace a name, as `ip netns add` does.
-    ///
-    /// # Errors
-    /// EEXIST if the name is taken, EPERM without CAP_SYS_ADMIN. Nothing is left behind.
-    pub async fn add(&self, name: &NsName, netns: &NetNs) -> Result<(), KernelError> {
-        let step = format!("create namespace {name}");
-        let (dir, path, netns) = (self.dir.clone(), self.path(name), netns.clone());
-        // It waits for the lock of the directory.
-        on_new_thread(&step.clone(), move || {
-            let failed = |what: &str, source: io::Error| KernelError::new(format!("{step}: {what}"), source);
-            prepare_dir(&dir).map_err(|e| failed(&format!("prepare {}", dir.display()), e))?;
-            create_file(&path, true).map_err(|e| failed(&format!("create {}", path.display()), e))?;
-            netns
-                .bind(&path)
-                .map_err(|e| failed("bind mount", e))
-                .inspect_err(|_| drop(remove(&path)))
-        })
-        .await
-    }
-
-    /// Makes a name free that was given to nothing yet, or no more: a file that is empty and no mount point.
-    ///
-    /// # Errors
-    /// EBUSY: something is mounted there. What is no empty file is left alone, which is no error.
-    pub fn remove_unbound(&self, name: &NsName) -> Result<(), KernelError> {
-        let path = self.path(name);
-        if !fs::symlink_metadata(&path).is_ok_and(|file| file.is_file() && file.len() == 0) {
-            return Ok(());
-        }
-        fs::remove_file(&path).map_err(|e| KernelError::new(format!("remove the empty file {}", path.display()), e))
-    }
-
-    /// Removes a name from this very namespace, which was opened by it; the namespace itself goes with its last user. Fine if it is
-    /// already gone. A namespace that has the name by now keeps it.
-    ///
-    /// # Errors
-    /// EPERM without CAP_SYS_ADMIN.
-    pub fn delete_this(&self, name: &NsName, netns: &NetNs) -> Result<(), KernelError> {
-        let failed = |error: io::Error| KernelError::new(format!("delete namespace {name}"), error);
-        // The descriptor leads to the mount that it was opened by, whatever has the name since; but a mount on top would be
-        // unmounted in its place.
-        let Some(top) = NetNs::open(&self.path(name)).known()? else {
-            return Ok(());
-        };
-        if top.mount_id().map_err(failed)? != netns.mount_id().map_err(failed)? {
-            return Ok(());
-        }
-        let mount = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
-        match umount2(mount.as_str(), MntFlags::MNT_DETACH) {
-            Ok(()) => {}
-            // It was unmounted before, by somebody who may have made another since.
-            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
-            Err(error) => return Err(failed(error.into())),
-        }
-        match fs::remove_file(self.path(name)) {
-            // Something is mounted there: another namespace.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(failed),
-        }
-    }
-
-    /// Removes a name; the namespace itself goes with its last user. Fine if it is already gone.
-    ///
-    /// # Errors
-    /// EPERM without CAP_SYS_ADMIN, EBUSY if something else is mounted there.
-    pub fn delete(&self, name: &NsName) -> Result<(), KernelError> {
-        remove(&self.path(name)).map_err(|e| KernelError::new(format!("delete namespace {name}"), e))
-    }
-}
-
-/// Makes the directory a shared mount point, so that namespaces added here are seen in other mount
-/// namespaces and can be removed from them.
-fn prepare_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    // `ip netns add` takes the same lock; two at once would stack two mounts.
-    let _lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_, e)| e)?;
-    let make_shared = || {
-        mount(
-            None::<&str>,
-            dir,
-            None::<&str>,
-            MsFlags::MS_SHARED | MsFlags::MS_REC,
-            None::<&str>,
-        )
-    };
-    match make_shared() {
-        // Not a mount point yet.
-        Err(Errno::EINVAL) => {
-            mount(
-                Some(dir),
-                dir,
-                None::<&str>,
-                MsFlags::MS_BIND | MsFlags::MS_REC,
-                None::<&str>,
-            )?;
-            make_shared()?;
-        }
-        result => result?,
-    }
-    Ok(())
-}
-
-fn create_file(path: &Path, must_be_new: bool) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .create_new(must_be_new)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Unmounts and unlinks; what is not there is not missed.
-fn remove(path: &Path) -> io::Result<()> {
-    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-        Err(e) => return Err(e.into()),
-    }
-    match fs::remove_file(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }
 
 /// The daemon's own namespace: adopts the one bound to `path`, else makes one and binds it there.
@@ -543,4 +381,14 @@ pub async fn hold_own(path: &Path) -> Result<(NetNs, Option<String>), KernelErro
 pub fn hold(netns: &NetNs, path: &Path) -> io::Result<()> {
     create_file(path, false)?;
     netns.bind(path)
+}
+
+pub(super) fn create_file(path: &Path, must_be_new: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .create_new(must_be_new)
+        .mode(0o600)
+        .open(path)
 }

@@ -18,8 +18,8 @@ use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
 use crate::port::BackEnd;
 use vswitch_datapath::policy::PLAIN;
-use vswitch_datapath::{PortRef, PortSetup};
-use vswitch_linux::{KernelError, NetNs};
+use vswitch_datapath::{PortRef, PortSetup, SwitchId};
+use vswitch_linux::{KernelError, NetNs, Netlink};
 
 /// Ports whose interfaces are made or removed at a time.
 pub(super) const AT_ONCE: usize = 32;
@@ -39,40 +39,68 @@ pub(super) enum Adopt {
     No,
 }
 
+/// A port that is open, but not in the datapath yet.
+struct Opened {
+    switch: SwitchId,
+    io: BackEnd,
+    /// Index of the near end, if it has one.
+    near: Option<u32>,
+    /// Where its interface is.
+    place: Place,
+    /// Id of that namespace in the own one.
+    nsid: i32,
+    /// Why it has no AF_XDP though it was to have it.
+    xdp_refused: Option<String>,
+}
+
+/// What came of opening a port.
+struct Attempt {
+    port: Port,
+    opened: Result<Opened, ApiError>,
+    made: Vec<Made>,
+}
+
 impl Inner {
     /// Makes or adopts the interface of a port and puts it into the datapath.
     pub(super) async fn attach(&mut self, port: &Port, adopt: Adopt) -> Result<(), ApiError> {
-        let mut made = Vec::new();
-        let result = self.open_and_attach(port, adopt, &mut made).await;
-        self.attached(port, result, made).await
+        let attached = self.attach_many(std::slice::from_ref(port), adopt).await;
+        attached.into_iter().try_for_each(|(_, attached)| attached)
     }
 
-    /// The same for all ports of the lab as the daemon starts. Most of the time goes by waiting for the kernel, so many are
-    /// attached at a time; what is missing is told, and waited for.
+    /// The same for several ports: each is attached or not, by itself. Most of the time goes by waiting for the kernel, so many are
+    /// opened at a time; they come into the datapath together.
+    pub(super) async fn attach_many(&mut self, ports: &[Port], adopt: Adopt) -> Vec<(Port, Result<(), ApiError>)> {
+        let (devices, others): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| port.kind == PortKind::Device);
+        // One connection for all: the kernel answers its requests in turn, however many wait.
+        let own = self.own.netlink().await;
+        let (this, shared) = (&*self, &own);
+        let opening = stream::iter(others).map(|port| async move {
+            let mut made = Vec::new();
+            let opened = match shared {
+                Ok(own) => this.open_port(&port, own, adopt, &mut made).await,
+                Err(error) => Err(text::kernel(text::port(&port.name), error)),
+            };
+            Attempt { port, opened, made }
+        });
+        let mut attempts: Vec<_> = opening.buffered(AT_ONCE).collect().await;
+        for port in devices {
+            let mut made = Vec::new();
+            let opened = self.open_device_port(&port, &mut made).await;
+            attempts.push(Attempt { port, opened, made });
+        }
+        self.join(attempts, own).await
+    }
+
+    /// All ports of the lab as the daemon starts; what is missing is told, and waited for.
     pub(super) async fn attach_all(&mut self) {
-        let ports = self.state.lab.ports.clone();
-        let (devices, others): (Vec<_>, Vec<_>) = ports.into_iter().partition(|port| port.kind == PortKind::Device);
-        for ports in others.chunks(2 * AT_ONCE) {
+        for ports in self.state.lab.ports.clone().chunks(2 * AT_ONCE) {
             if !self.goes_on() {
                 return;
             }
-            let this = &*self;
-            let attaching = stream::iter(ports.to_vec()).map(|port| async move {
-                let mut made = Vec::new();
-                let result = this.try_attach(&port, Adopt::Yes, None, &mut made).await;
-                (port, result, made)
-            });
-            let attached: Vec<_> = attaching.buffered(AT_ONCE).collect().await;
-            for (port, result, made) in attached {
-                let result = self.attached(&port, result, made).await;
-                self.note_missing(&port, result);
+            for (port, attached) in self.attach_many(ports, Adopt::Yes).await {
+                self.note_missing(&port, attached);
             }
             self.step_done(ports.len());
-        }
-        for port in devices {
-            let result = self.attach(&port, Adopt::Yes).await;
-            self.note_missing(&port, result);
-            self.step_done(1);
         }
     }
 
@@ -91,87 +119,123 @@ impl Inner {
         }
     }
 
-    async fn open_and_attach(&mut self, port: &Port, adopt: Adopt, made: &mut Vec<Made>) -> Result<LivePort, ApiError> {
-        let device = match port.kind {
-            PortKind::Device => {
-                let netns = self.netns_of(port)?;
-                Some(self.take_device(port, &netns, made).await?)
+    /// Puts those that are open into the datapath, and takes away what was made of the others.
+    async fn join(
+        &mut self,
+        attempts: Vec<Attempt>,
+        own: Result<Netlink, KernelError>,
+    ) -> Vec<(Port, Result<(), ApiError>)> {
+        let (mut results, mut setups, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        for Attempt { port, opened, made } in attempts {
+            match opened {
+                Ok(opened) => {
+                    let mut live = live(&port, &opened);
+                    (live.moved, live.unnamed) = self.moved(&port, &opened.place.netns);
+                    setups.push(PortSetup {
+                        switch: opened.switch,
+                        io: Arc::new(opened.io),
+                        settings: port_settings(&port, live.mtu, false, &PLAIN),
+                    });
+                    waiting.push((port, live, made));
+                }
+                Err(error) => {
+                    self.unmake(&port, made).await;
+                    results.push((port, Err(error)));
+                }
             }
-            PortKind::Veth | PortKind::Tap | PortKind::Internal => None,
-        };
-        self.try_attach(port, adopt, device, made).await
+        }
+        let ids = self.datapath.add_ports(setups);
+        let mut joined = Vec::new();
+        for ((port, mut live, mut made), id) in waiting.into_iter().zip(ids) {
+            let carries = match (id, &own) {
+                (Ok(id), Ok(own)) => {
+                    made.push(Made::Datapath(id));
+                    live.id = Some(id);
+                    self.datapath.set_traffic(id, &traffic::setup(&port));
+                    let carries = self.carries_by(own, &port, &live).await;
+                    carries.map_err(|error| text::kernel(text::port(&port.name), &error))
+                }
+                (Ok(id), Err(error)) => {
+                    made.push(Made::Datapath(id));
+                    Err(text::kernel(text::port(&port.name), error))
+                }
+                (Err(error), _) => Err(text::step(text::port(&port.name), "poll the port", &error)),
+            };
+            match carries.and_then(|carries| carries.ok_or_else(|| vanished(&port))) {
+                Ok(carries) => (live.state, live.reason) = state_of(&port, &live.ifname, carries),
+                Err(error) => {
+                    self.unmake(&port, made).await;
+                    results.push((port, Err(error)));
+                    continue;
+                }
+            }
+            self.ports.insert(port.name.clone(), live);
+            self.restore_static_entries(&port);
+            joined.push(port);
+        }
+        if !self.mirrors.is_empty() && !joined.is_empty() {
+            self.publish_mirrors();
+        }
+        let this = &*self;
+        let announcing = stream::iter(joined).map(|port| async move {
+            this.announce(&port).await;
+            (port, Ok(()))
+        });
+        results.extend(announcing.buffered(AT_ONCE).collect::<Vec<_>>().await);
+        results
     }
 
-    /// Takes note of a port that was attached, or takes away what was made of one that could not be.
-    async fn attached(
-        &mut self,
-        port: &Port,
-        result: Result<LivePort, ApiError>,
-        made: Vec<Made>,
-    ) -> Result<(), ApiError> {
-        match result {
-            Ok(live) => {
-                let inside = self.where_inside(port, &live).await;
-                let mac = live.mac;
-                self.ports.insert(port.name.clone(), live);
-                self.restore_static_entries(port);
-                if !self.mirrors.is_empty() {
-                    self.publish_mirrors();
-                }
-                if let (Ok(Some((netns, index))), Some(mac)) = (inside, mac) {
-                    announce_all(&netns, index, mac, port.addresses.iter()).await;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.unmake(port, made).await;
-                Err(error)
-            }
+    /// Tells the neighbours of a port that is attached which addresses it has.
+    async fn announce(&self, port: &Port) {
+        let Some(live) = self.ports.get(&port.name) else { return };
+        if let (Ok(Some((netns, index))), Some(mac)) = (self.where_inside(port, live).await, live.mac) {
+            announce_all(&netns, index, mac, port.addresses.iter()).await;
         }
     }
 
-    /// `device`: the device of a device port, taken over.
-    async fn try_attach(
+    /// Takes over the device of a device port, which is noted before.
+    async fn open_device_port(&mut self, port: &Port, made: &mut Vec<Made>) -> Result<Opened, ApiError> {
+        let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
+        let (switch, netns) = (self.switch_id(port)?, self.netns_of(port)?);
+        let TakenDevice {
+            io,
+            near,
+            link,
+            xdp_refused,
+        } = self.take_device(port, &netns, made).await?;
+        let own = self.own.netlink().await.map_err(failed)?;
+        Ok(Opened {
+            switch,
+            io,
+            near,
+            nsid: own.nsid_of(&netns).await.map_err(failed)?,
+            place: Place { netns, link },
+            xdp_refused,
+        })
+    }
+
+    /// Makes or adopts the interface of a port that is no device, and sets it up.
+    async fn open_port(
         &self,
         port: &Port,
+        own: &Netlink,
         adopt: Adopt,
-        device: Option<TakenDevice>,
         made: &mut Vec<Made>,
-    ) -> Result<LivePort, ApiError> {
+    ) -> Result<Opened, ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        let switch = *self
-            .switches
-            .get(&port.switch)
-            .ok_or_else(|| text::no_switch(&port.switch))?;
-        let netns = self.netns_of(port)?;
-        let own = self.own.netlink().await.map_err(failed)?;
-        let mut refused = None;
-        let (io, near, Place { netns, link }) = match (port.kind, device) {
-            (
-                _,
-                Some(TakenDevice {
-                    io,
-                    near,
-                    link,
-                    xdp_refused,
-                }),
-            ) => {
-                refused = xdp_refused;
-                (io, near, Place { netns, link })
-            }
-            (PortKind::Veth, None) => {
-                let (near, place) = self.make_veth(port, &netns, &own, adopt, made).await?;
-                let io = self.open_near_end(port, &near, &place.link, &own).await;
-                (io.map_err(failed)?, Some(near.index), place)
-            }
-            (PortKind::Tap | PortKind::Internal | PortKind::Device, None) => {
-                let (io, place) = self.make_tap(port, &netns, &own, adopt, made).await?;
-                (io, None, place)
-            }
+        let (switch, netns) = (self.switch_id(port)?, self.netns_of(port)?);
+        let (io, near, place, nsid) = if port.kind == PortKind::Veth {
+            let (near, place) = self.make_veth(port, &netns, own, adopt, made).await?;
+            let io = self.open_near_end(port, &near, &place.link, own).await;
+            // The kernel gave the far end's namespace an id as it told where that is.
+            (io.map_err(failed)?, Some(near.index), place, near.peer_nsid)
+        } else {
+            let (io, place) = self.make_tap(port, &netns, own, adopt, made).await?;
+            (io, None, place, None)
         };
         // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once.
-        if let (Some(near), PortKind::Veth) = (near, port.kind) {
+        if let Some(near) = near {
             // One that is taken over may be either.
             let set = if port.up {
                 own.set_up(near).await
@@ -180,10 +244,8 @@ impl Inner {
             };
             set.map_err(failed)?;
         }
-        if port.kind != PortKind::Device {
-            let inside = netns.netlink().await.map_err(failed)?;
-            configure(&inside, &link, port, adopt).await.map_err(failed)?;
-        }
+        let inside = place.netns.netlink().await.map_err(failed)?;
+        configure(&inside, &place.link, port, adopt).await.map_err(failed)?;
         if let BackEnd::Tap(tap) = &io {
             // Only now that it can be told by its address whose it is.
             tap.persist()
@@ -193,54 +255,39 @@ impl Inner {
                     .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
             }
         }
-        let nsid = own.nsid_of(&netns).await.map_err(failed)?;
-        // What it was before it was configured does not count.
-        let mtu = wanted_mtu(port).unwrap_or(link.mtu);
-        let (moved, unnamed) = self.moved(port, &netns);
-        let setup = PortSetup {
+        let nsid = match nsid {
+            Some(nsid) => nsid,
+            None => own.nsid_of(&place.netns).await.map_err(failed)?,
+        };
+        Ok(Opened {
             switch,
-            io: Arc::new(io),
-            settings: port_settings(port, mtu, false, &PLAIN),
-        };
-        let id = self
-            .datapath
-            .add_port(setup)
-            .map_err(|error| text::step(object.clone(), "poll the port", &error))?;
-        made.push(Made::Datapath(id));
-        self.datapath.set_traffic(id, &traffic::setup(port));
-        let mut live = LivePort {
-            id: Some(id),
-            state: PortState::Up,
-            reason: None,
-            since: Instant::now(),
+            io,
             near,
-            inside: Some(link.index),
-            nsid: Some(nsid),
-            ifname: link.name,
-            moved,
-            unnamed,
-            mac: port.mac.or(link.mac),
-            mtu,
-            gso: link.gso,
-            xdp_refused: refused,
-            shut: None,
-        };
-        let carries = self.carries_now(port, &live).await?;
-        (live.state, live.reason) = state_of(port, &live.ifname, carries.ok_or_else(|| vanished(port))?);
-        Ok(live)
+            nsid,
+            place,
+            xdp_refused: None,
+        })
+    }
+
+    fn switch_id(&self, port: &Port) -> Result<SwitchId, ApiError> {
+        let id = self.switches.get(&port.switch).copied();
+        id.ok_or_else(|| text::no_switch(&port.switch))
     }
 
     /// Whether the interface of a port carries frames, as the kernel has it now; none if it is not there.
     pub(super) async fn carries_now(&self, port: &Port, live: &LivePort) -> Result<Option<bool>, ApiError> {
-        let link = async {
-            match live.near.filter(|_| port.kind == PortKind::Veth) {
-                Some(near) => self.own.netlink().await?.link_by_index(near).await,
-                None => Ok(self.place_of(port, live).await?.map(|place| place.link)),
-            }
-        };
-        let link = link
+        let carries = async { self.carries_by(&self.own.netlink().await?, port, live).await };
+        carries
             .await
-            .map_err(|error| text::kernel(text::port(&port.name), &error))?;
+            .map_err(|error| text::kernel(text::port(&port.name), &error))
+    }
+
+    /// The same, asked by a connection into the own namespace.
+    async fn carries_by(&self, own: &Netlink, port: &Port, live: &LivePort) -> Result<Option<bool>, KernelError> {
+        let link = match live.near.filter(|_| port.kind == PortKind::Veth) {
+            Some(near) => own.link_by_index(near).await?,
+            None => self.place_of(port, live).await?.map(|place| place.link),
+        };
         Ok(link.map(|link| carries(port.kind, link.up, link.carrier)))
     }
 
@@ -290,6 +337,29 @@ impl Inner {
                 tracing::warn!(%mac, port = %port.name, "port {}: no room for the static FDB entry {mac}", port.name);
             }
         }
+    }
+}
+
+/// A port as it is when it was opened.
+fn live(port: &Port, opened: &Opened) -> LivePort {
+    let link = &opened.place.link;
+    LivePort {
+        id: None,
+        state: PortState::Up,
+        reason: None,
+        since: Instant::now(),
+        near: opened.near,
+        inside: Some(link.index),
+        nsid: Some(opened.nsid),
+        ifname: link.name.clone(),
+        moved: None,
+        unnamed: false,
+        mac: port.mac.or(link.mac),
+        // What it was before it was configured does not count.
+        mtu: wanted_mtu(port).unwrap_or(link.mtu),
+        gso: link.gso,
+        xdp_refused: opened.xdp_refused.clone(),
+        shut: None,
     }
 }
 

@@ -14,15 +14,19 @@ use vswitch_api::{
 
 use super::attach::Adopt;
 use super::complete::ifname;
+use super::namespace::NAMESPACES_AT_ONCE;
 use super::plan::{Step, together};
 use super::policy::switch_settings;
 use super::state::{OwnedNamespace, State};
 use super::{Inner, text};
 
+/// Ports that are made together; after each lot the daemon looks whether it is to stop.
+const PORTS_AT_ONCE: usize = 128;
+
 /// The steps of a plan by the time at which they come.
 struct Order {
-    /// What the state must tell of: namespaces, and what they are is known only when they are there.
-    first: Vec<Step>,
+    /// Namespaces to be made: the state must tell of them, and what they are is known only when they are there.
+    first: Vec<NsName>,
     /// The rest of what has an inverse, in the order of the plan.
     then: Vec<Step>,
     /// What has none, and nothing waits for.
@@ -31,9 +35,13 @@ struct Order {
 
 impl Order {
     fn of(steps: Vec<Step>) -> Self {
-        let (first, rest): (Vec<_>, Vec<_>) = steps
-            .into_iter()
-            .partition(|step| matches!(step, Step::AddNamespace(_)));
+        let (mut first, mut rest) = (Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::AddNamespace(name) => first.push(name),
+                step => rest.push(step),
+            }
+        }
         let wanted = Wanted::of(&rest);
         let mut order = Self {
             first,
@@ -55,8 +63,14 @@ impl Order {
             };
             if waits_for_none {
                 order.last.push(step.clone());
-            } else {
-                order.then.push(step.clone());
+                continue;
+            }
+            match (order.then.last_mut(), step) {
+                (Some(Step::AddPorts(ports)), Step::AddPort(port)) if ports.len() < PORTS_AT_ONCE => {
+                    ports.push(port.clone());
+                }
+                (_, Step::AddPort(port)) => order.then.push(Step::AddPorts(vec![port.clone()])),
+                (_, step) => order.then.push(step.clone()),
             }
         }
         order
@@ -194,10 +208,17 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         self.check_stopping()?;
-        self.carry(step, warnings).await?;
-        done.push(step.clone());
+        let carried = self.carry(step, warnings).await;
+        match (&carried, step) {
+            (Ok(()), _) => done.push(step.clone()),
+            (Err(_), Step::AddPorts(ports)) => {
+                let added = ports.iter().filter(|port| self.ports.contains_key(&port.name));
+                done.push(Step::AddPorts(added.cloned().collect()));
+            }
+            (Err(_), _) => {}
+        }
         self.step_done(step.size());
-        Ok(())
+        carried
     }
 
     /// All but the last steps, and the state on disk. `done` has what was carried out, also after an error.
@@ -209,8 +230,11 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         let before = self.state.clone();
-        for step in &order.first {
-            self.carry_next(step, done, warnings).await?;
+        for names in order.first.chunks(NAMESPACES_AT_ONCE) {
+            self.check_stopping()?;
+            self.add_namespaces(names).await?;
+            done.extend(names.iter().cloned().map(Step::AddNamespace));
+            self.step_done(names.len());
         }
         let wanted = self.wanted(lab, &order.last);
         let unwritable = |error: std::io::Error| {
@@ -323,7 +347,7 @@ impl Inner {
 
     async fn carry(&mut self, step: &Step, warnings: &mut Vec<String>) -> Result<(), ApiError> {
         match step {
-            Step::AddNamespace(name) => self.add_namespace(name).await?,
+            Step::AddNamespace(name) => self.add_namespaces(std::slice::from_ref(name)).await?,
             Step::RemoveNamespace(name) => {
                 let (kept, going) = (&self.state.namespaces, &self.unremoved.namespaces);
                 let owned: Vec<_> = kept
@@ -362,19 +386,8 @@ impl Inner {
                     });
                 }
             }
-            Step::AddPort(port) => {
-                self.attach(port, Adopt::No).await?;
-                self.emit(EventKind::PortAdded {
-                    port: port.name.clone(),
-                    switch: port.switch.clone(),
-                });
-                for address in &port.addresses {
-                    self.emit(EventKind::AddressAdded {
-                        port: port.name.clone(),
-                        address: *address,
-                    });
-                }
-            }
+            Step::AddPort(port) => self.add_ports(std::slice::from_ref(port)).await?,
+            Step::AddPorts(ports) => self.add_ports(ports).await?,
             Step::ChangePort { before, after } => {
                 if let Err(error) = self.change(before, after, warnings).await {
                     if let Err(error) = Box::pin(self.change(after, before, &mut Vec::new())).await {
@@ -383,17 +396,8 @@ impl Inner {
                     return Err(error);
                 }
             }
-            Step::AddPorts(ports) => {
-                let mut failed = None;
-                for port in ports {
-                    // The others are put back all the same.
-                    let added = Box::pin(self.carry(&Step::AddPort(port.clone()), warnings)).await;
-                    failed = failed.or(added.err());
-                }
-                failed.map_or(Ok(()), Err)?;
-            }
             Step::RemovePorts(ports) => {
-                self.detach_all(ports, warnings).await;
+                self.detach(ports, warnings).await;
                 for port in ports {
                     self.emit(EventKind::PortRemoved {
                         port: port.name.clone(),
@@ -407,6 +411,31 @@ impl Inner {
             Step::RemoveCable(cable) => self.detach_cable(cable, warnings).await,
         }
         Ok(())
+    }
+
+    /// Adds all of these ports that can be added.
+    ///
+    /// # Errors
+    /// The first of those of the others.
+    async fn add_ports(&mut self, ports: &[Port]) -> Result<(), ApiError> {
+        let mut failed = None;
+        for (port, attached) in self.attach_many(ports, Adopt::No).await {
+            if let Err(error) = attached {
+                failed.get_or_insert(error);
+                continue;
+            }
+            self.emit(EventKind::PortAdded {
+                port: port.name.clone(),
+                switch: port.switch.clone(),
+            });
+            for address in &port.addresses {
+                self.emit(EventKind::AddressAdded {
+                    port: port.name.clone(),
+                    address: *address,
+                });
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Writes the state to disk after a change outside a plan.

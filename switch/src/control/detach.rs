@@ -15,29 +15,17 @@ use super::place::Place;
 use super::plan::namespaces;
 use super::state::DeviceBefore;
 use super::{Inner, text};
-use vswitch_linux::{KernelError, Link};
+use vswitch_linux::{KernelError, Link, Netlink};
+
+/// Ports whose near ends are deleted by one request.
+const GROUP: usize = 128;
+/// Of fewer ports each is asked for by its name.
+const FEW: usize = 8;
 
 impl Inner {
-    /// Takes a port out of the datapath and removes its interface. What is gone already is removed enough; what can't be
-    /// removed is told in `warnings` and tried again with the next command; the rest is removed all the same.
-    pub(super) async fn detach(&mut self, port: &Port, warnings: &mut Vec<String>) {
-        // While it is attached: then it tells by itself where it is.
-        let tap = self.find_tap(port).await;
-        self.release(port);
-        self.ports.remove(&port.name);
-        self.retries.remove(&port.name);
-        let result = match port.kind {
-            PortKind::Device => self.release_device(port).await,
-            PortKind::Veth | PortKind::Tap | PortKind::Internal => self.delete_interface(port, tap).await,
-        };
-        self.removed(port, result, warnings);
-    }
-
-    /// The same for several, in little more time than one takes.
-    pub(super) async fn detach_all(&mut self, ports: &[Port], warnings: &mut Vec<String>) {
-        if let [port] = ports {
-            return self.detach(port, warnings).await;
-        }
+    /// Takes ports out of the datapath and removes their interfaces. What is gone already is removed enough; what can't be removed is
+    /// told in `warnings` and tried again with the next command; the rest is removed all the same.
+    pub(super) async fn detach(&mut self, ports: &[Port], warnings: &mut Vec<String>) {
         // While they are attached: then they tell by themselves where they are.
         let mut taps = BTreeMap::new();
         for port in ports {
@@ -50,7 +38,7 @@ impl Inner {
         // Closed at the end: a queue of an interface that is gone is closed without a wait.
         let released = self.datapath.remove_ports(&ids);
         let (devices, others): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| port.kind == PortKind::Device);
-        for together in others.chunks(AT_ONCE) {
+        for together in others.chunks(GROUP) {
             if let Err(error) = self.delete_near_ends(together).await {
                 tracing::debug!("near ends can't be removed together: {error}");
             }
@@ -58,20 +46,28 @@ impl Inner {
         }
         // What was not removed together is now.
         let this = &*self;
+        let left = self.near_ends_of(&others).await;
+        let left = left.map(|(_, links)| links.into_iter().map(|link| link.name).collect::<BTreeSet<_>>());
         let removing = stream::iter(others).map(|port| {
             let tap = taps.remove(&port.name).unwrap_or(Ok(None));
-            async move { (this.delete_interface(&port, tap).await, port) }
+            let gone = left.as_ref().is_ok_and(|left| !left.contains(port.name.as_str()));
+            async move {
+                match port.kind {
+                    PortKind::Veth if gone => (Ok(()), port),
+                    _ => (this.delete_interface(&port, tap).await, port),
+                }
+            }
         });
-        let results: Vec<_> = removing.buffered(AT_ONCE).collect().await;
+        let mut results: Vec<_> = removing.buffered(AT_ONCE).collect().await;
+        drop(released);
+        for port in devices {
+            results.push((self.release_device(&port).await, port));
+        }
         for (result, port) in results {
             self.ports.remove(&port.name);
             self.retries.remove(&port.name);
             self.removed(&port, result, warnings);
         }
-        for port in &devices {
-            self.detach(port, warnings).await;
-        }
-        drop(released);
     }
 
     fn removed(&mut self, port: &Port, result: Result<(), KernelError>, warnings: &mut Vec<String>) {
@@ -92,27 +88,41 @@ impl Inner {
         delete_place(tap?).await
     }
 
-    /// Deletes the near ends and shadows of those of these ports that have one, all together. The kernel holds its lock of all
-    /// interfaces meanwhile, and waits for each that has a program (tcx): so these had better not be too many.
-    async fn delete_near_ends(&self, ports: &[Port]) -> Result<(), KernelError> {
-        let veths: BTreeSet<_> = ports
-            .iter()
-            .filter(|port| port.kind == PortKind::Veth)
-            .map(|port| port.name.as_str())
-            .collect();
-        if veths.is_empty() {
-            return Ok(());
-        }
+    /// The near ends of those of these ports that have one, with their shadows.
+    async fn near_ends_of(&self, ports: &[Port]) -> Result<(Netlink, Vec<Link>), KernelError> {
         let own = self.own.netlink().await?;
-        let links = own.links().await?;
-        let near: BTreeSet<_> = links
-            .iter()
-            .filter(|link| veths.contains(link.name.as_str()))
+        let veths = ports.iter().filter(|port| port.kind == PortKind::Veth);
+        let mut found = Vec::new();
+        if ports.len() < FEW {
+            for port in veths {
+                let Some(near) = own.link_by_name(port.name.as_str()).await? else {
+                    continue;
+                };
+                found.extend(own.link_by_name(&shadow_name(near.index)).await?);
+                found.push(near);
+            }
+            return Ok((own, found));
+        }
+        let veths: BTreeSet<_> = veths.map(|port| port.name.as_str()).collect();
+        let mut links = own.links().await?;
+        let near = links.iter().filter(|link| veths.contains(link.name.as_str()));
+        let names: BTreeSet<_> = near
             .flat_map(|link| [link.name.clone(), shadow_name(link.index)])
             .collect();
+        links.retain(|link| names.contains(&link.name));
+        Ok((own, links))
+    }
+
+    /// Deletes these near ends and shadows, all together. The kernel holds its lock of all interfaces meanwhile: so these had better
+    /// not be too many.
+    async fn delete_near_ends(&self, ports: &[Port]) -> Result<(), KernelError> {
+        let (own, links) = self.near_ends_of(ports).await?;
+        if links.is_empty() {
+            return Ok(());
+        }
         // A number of this time alone: should it end half-way, whoever is in the group is in nobody else's later.
         let group = fastrand::u32(1 << 16..);
-        for link in links.iter().filter(|link| near.contains(&link.name)) {
+        for link in links {
             gone_is_fine(own.set_group(link.index, group).await)?;
         }
         gone_is_fine(own.delete_group(group).await)
@@ -159,7 +169,7 @@ impl Inner {
                 if let Some(before) = left.devices.get(&ifname(port)) {
                     self.state.devices.entry(port.name.clone()).or_insert(*before);
                 }
-                self.detach(port, warnings).await;
+                self.detach(std::slice::from_ref(port), warnings).await;
             }
         }
         for cable in &left.cables {

@@ -43,6 +43,7 @@ mod start;
 mod state;
 mod store;
 mod text;
+mod told;
 mod trace;
 mod traffic;
 mod validate;

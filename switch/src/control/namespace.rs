@@ -1,10 +1,15 @@
 //! Namespaces: those that vswitch makes, and those that it finds.
 
+use std::collections::BTreeSet;
+
 use vswitch_api::{ApiError, EventKind, NsName};
 
 use super::state::OwnedNamespace;
 use super::{Inner, text};
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence};
+
+/// Namespaces that are made together, with one note of all.
+pub(super) const NAMESPACES_AT_ONCE: usize = 256;
 
 /// Whether something has that name now, so that no namespace can be made under it: also what can't be told of, and what leads to a
 /// namespace that is not for ports.
@@ -121,26 +126,35 @@ impl Inner {
         }
     }
 
-    /// Makes a namespace that is then vswitch's own. What it is is noted before it has the name.
-    pub(super) async fn add_namespace(&mut self, name: &NsName) -> Result<(), ApiError> {
-        let object = || text::namespace(name);
+    /// Makes namespaces that are then vswitch's own, all or none. What they are is noted before they have names.
+    pub(super) async fn add_namespaces(&mut self, names: &[NsName]) -> Result<(), ApiError> {
+        let object = || match names {
+            [name] => text::namespace(name),
+            _ => format!("{} namespaces", names.len()),
+        };
         let failed = |error: KernelError| text::kernel(object(), &error);
-        let netns = NetNs::make(name).await.map_err(failed)?;
-        let owned = OwnedNamespace::new(name.clone(), &netns, &self.boot_id).map_err(failed)?;
-        let noted = self.journal.add(|note| note.namespaces.push(owned.clone()));
+        let made = NetNs::make(names).await.map_err(failed)?;
+        let of_state = |(name, netns): (&NsName, &NetNs)| OwnedNamespace::new(name.clone(), netns, &self.boot_id);
+        let owned = names.iter().zip(&made).map(of_state).collect::<Result<Vec<_>, _>>();
+        let owned = owned.map_err(failed)?;
+        let noted = self.journal.add(|note| note.namespaces.extend_from_slice(&owned));
         noted.map_err(|error| {
             text::step(object(), "note that it is made", &error)
                 .hint("see that the run directory can be written and has room")
         })?;
-        if self.is_ours_by_name(name) {
+        for name in names.iter().filter(|name| self.is_ours_by_name(name)) {
             self.named.remove_unbound(name).map_err(failed)?;
         }
-        self.named.add(name, &netns).await.map_err(failed)?;
-        self.state.namespaces.retain(|owned| owned.name != *name);
-        self.state.namespaces.push(owned);
-        self.emit(EventKind::NamespaceAdded {
-            namespace: name.clone(),
-        });
+        let named = names.iter().cloned().zip(made).collect();
+        self.named.add(named).await.map_err(failed)?;
+        let again: BTreeSet<_> = names.iter().collect();
+        self.state.namespaces.retain(|owned| !again.contains(&owned.name));
+        self.state.namespaces.extend(owned);
+        for name in names {
+            self.emit(EventKind::NamespaceAdded {
+                namespace: name.clone(),
+            });
+        }
         Ok(())
     }
 

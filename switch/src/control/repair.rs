@@ -1,13 +1,14 @@
 //! What the lab wants and somebody else has taken away is made again: by itself where it was only the interface, and all of it when a
 //! command says what is to be there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, stream};
 use vswitch_api::view::{Changes, PortState};
-use vswitch_api::{ApiError, Cable, EventKind, IfAddr, NsName, Port, PortKind, PortName, Route};
+use vswitch_api::{ApiError, Cable, EventKind, IfAddr, Lab, NsName, Port, PortKind, PortName, Route};
 
-use super::attach::Adopt;
+use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
 use super::interface::{configure, wanted_mtu};
 use super::place::Place;
@@ -29,6 +30,15 @@ pub(super) struct Retry {
     due: Instant,
     /// What the next one waits.
     wait: Duration,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+pub(super) enum Extent<'a> {
+    /// One port, with its namespace.
+    Port(&'a PortName),
+    /// All of the lab that is in this one too.
+    Lab(&'a Lab),
 }
 
 /// Something that the lab wants and that is not so.
@@ -108,13 +118,13 @@ impl Inner {
         }
     }
 
-    /// Makes again what of these ports, or of the whole lab, is not there as it is wanted, and tells of it.
+    /// Makes again what of this extent is not there as it is wanted, and tells of it.
     ///
     /// # Errors
     /// Something is missing still. The rest was repaired all the same.
-    pub(super) async fn repair(&mut self, only: Option<&PortName>, changes: &mut Changes) -> Result<(), ApiError> {
+    pub(super) async fn repair(&mut self, extent: Extent<'_>, changes: &mut Changes) -> Result<(), ApiError> {
         let mut failed = None;
-        for drift in self.drift(only).await {
+        for drift in self.drift(extent).await {
             match self.mend(&drift).await {
                 Ok(()) => changes.done.extend(drift.describe()),
                 Err(error) => {
@@ -141,41 +151,39 @@ impl Inner {
 
     /// What a repair would do.
     pub(super) async fn describe_repair(&self) -> Vec<String> {
-        self.drift(None).await.iter().flat_map(Drift::describe).collect()
+        self.drift(Extent::Lab(&self.state.lab))
+            .await
+            .iter()
+            .flat_map(Drift::describe)
+            .collect()
     }
 
-    async fn drift(&self, only: Option<&PortName>) -> Vec<Drift> {
+    async fn drift(&self, extent: Extent<'_>) -> Vec<Drift> {
         let mut drifts = Vec::new();
-        let of_port = |name: &NsName| {
-            let own = only.and_then(|only| self.port_of_lab(only)?.namespace.as_ref());
-            only.is_none() || own == Some(name)
+        let of_extent = |name: &NsName| match extent {
+            Extent::Port(port) => self.port_of_lab(port).and_then(|port| port.namespace.as_ref()) == Some(name),
+            Extent::Lab(_) => true,
         };
         // One that others made is theirs to make again, and is waited for.
         let ours = |name: &NsName| {
             self.state.namespaces.iter().any(|owned| owned.name == *name) || self.state.lab.namespaces.contains(name)
         };
         let absent = absent_namespaces(self).into_iter();
-        drifts.extend(absent.filter(|name| of_port(name) && ours(name)).map(Drift::Namespace));
-        for port in &self.state.lab.ports {
-            if only.is_some_and(|only| *only != port.name) {
-                continue;
-            }
-            match self.ports.get(&port.name) {
-                Some(live) if live.id.is_some() => match self.place_of(port, live).await {
-                    Ok(None) => drifts.push(Drift::Missing(port.clone())),
-                    Ok(Some(place)) => {
-                        let what = lost_settings(port, &place).await.unwrap_or_default();
-                        if !what.is_empty() {
-                            drifts.push(Drift::Settings(port.clone(), what));
-                        }
-                    }
-                    // It is somewhere out of reach, and carries what it carries.
-                    Err(error) => tracing::debug!("can't look for drift: {error}"),
-                },
-                _ => drifts.push(Drift::Missing(port.clone())),
-            }
-        }
-        if only.is_none() {
+        drifts.extend(
+            absent
+                .filter(|name| of_extent(name) && ours(name))
+                .map(Drift::Namespace),
+        );
+        let names: HashSet<_> = match extent {
+            Extent::Port(port) => [port].into(),
+            Extent::Lab(lab) => lab.ports.iter().map(|port| &port.name).collect(),
+        };
+        let ports = self.state.lab.ports.iter().filter(|port| names.contains(&port.name));
+        let ports: Vec<_> = ports.cloned().collect();
+        let looking = stream::iter(ports).map(|port| async move { self.drift_of(&port).await });
+        let of_ports: Vec<_> = looking.buffered(AT_ONCE).collect().await;
+        drifts.extend(of_ports.into_iter().flatten());
+        if let Extent::Lab(_) = extent {
             for cable in &self.state.lab.cables {
                 if !self.cable_is_there(cable).await {
                     drifts.push(Drift::Cable(cable.clone()));
@@ -185,10 +193,28 @@ impl Inner {
         drifts
     }
 
+    async fn drift_of(&self, port: &Port) -> Option<Drift> {
+        let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) else {
+            return Some(Drift::Missing(port.clone()));
+        };
+        match self.place_of(port, live).await {
+            Ok(None) => Some(Drift::Missing(port.clone())),
+            Ok(Some(place)) => {
+                let what = lost_settings(port, &place).await.unwrap_or_default();
+                (!what.is_empty()).then(|| Drift::Settings(port.clone(), what))
+            }
+            // It is somewhere out of reach, and carries what it carries.
+            Err(error) => {
+                tracing::debug!("can't look for drift: {error}");
+                None
+            }
+        }
+    }
+
     async fn mend(&mut self, drift: &Drift) -> Result<(), ApiError> {
         match drift {
             Drift::Namespace(name) => {
-                self.add_namespace(name).await?;
+                self.add_namespaces(std::slice::from_ref(name)).await?;
                 self.save()?;
                 self.close_journal();
                 Ok(())
@@ -303,8 +329,12 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
         lost.push("an interface that is up".to_owned());
     }
     if !port.addresses.is_empty() || !port.routes.is_empty() {
+        let (addresses, routes) = (port.addresses.iter(), port.routes.iter());
+        let mut used = addresses
+            .map(|address| address.ip())
+            .chain(routes.map(|route| route.to.addr()));
         // Whoever turns IPv6 off in the namespace does so on purpose.
-        let no_ipv6 = ipv6_is_off(place).await;
+        let no_ipv6 = used.any(|ip| ip.is_ipv6()) && ipv6_is_off(place).await;
         let nl = place.netns.netlink().await?;
         let there = nl.addresses().await?;
         let has = |address: &&IfAddr| {

@@ -10,6 +10,7 @@ use super::interface::mtu;
 use super::mirror::leave_mirrors;
 use super::named::{add, remove};
 use super::plan::{namespaces, plan};
+use super::repair::Extent;
 use super::validate::validate;
 use super::{Control, Inner, text};
 
@@ -61,6 +62,8 @@ impl Control {
     pub async fn apply(&self, lab: Lab, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         let dry_run = options.dry_run;
+        // What an edit brings it makes itself: only what stays as it is can have drifted.
+        let there = self.view().state.clone();
         let mut changes = self
             .edit(Subject::Lab, options, |_, wanted| {
                 *wanted = lab;
@@ -69,9 +72,8 @@ impl Control {
             .await?;
         let mut inner = self.inner.lock().await;
         if !dry_run {
-            inner.repair(None, &mut changes).await?;
+            inner.repair(Extent::Lab(&there.lab), &mut changes).await?;
         } else if changes.done.is_empty() {
-            // What an edit brings it makes itself: only what stays as it is can have drifted.
             changes.done = inner.describe_repair().await;
         }
         Ok(changes)
@@ -160,7 +162,11 @@ impl Control {
         });
         let mut changes = edited.await?;
         if options.idempotent && !options.dry_run {
-            self.inner.lock().await.repair(Some(&name), &mut changes).await?;
+            self.inner
+                .lock()
+                .await
+                .repair(Extent::Port(&name), &mut changes)
+                .await?;
         }
         Ok(changes)
     }
@@ -183,7 +189,7 @@ impl Control {
             inner.check_condition(Subject::Port(name), options.if_match.as_deref())?;
             if inner.port_of_lab(name).is_some() {
                 // The way to say: look again whether it is back. What can't be up is not set up.
-                inner.repair(Some(name), &mut repaired).await?;
+                inner.repair(Extent::Port(name), &mut repaired).await?;
             }
         }
         let mut changes = self.patch_one(name, options, |port| patch.apply(port)).await?;

@@ -9,13 +9,14 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use vswitch_api::view::Progress;
-use vswitch_api::{ApiError, ErrorCode, Lab, Port, PortKind};
+use vswitch_api::{ApiError, ErrorCode, Lab, NsName, Port, PortKind};
 
 use super::attach::Adopt;
 use super::change::change_addresses;
 use super::complete::{Interfaces, complete, ifname};
 use super::detach::gone_is_fine;
 use super::journal::{InFlight, Journal};
+use super::namespace::NAMESPACES_AT_ONCE;
 use super::published::Model;
 use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
@@ -211,13 +212,11 @@ impl Inner {
         self.remove_half_done(half_done).await;
         self.remove_stale_near_ends().await;
         self.remove_stale_shadows().await;
-        for name in absent_namespaces(self) {
-            // One that was made elsewhere is waited for; one of ours went with the last boot.
-            let ours = self.state.namespaces.iter().any(|owned| owned.name == name);
-            if ours && let Err(error) = self.add_namespace(&name).await {
-                tracing::error!("can't make a namespace again: {error}");
-            }
-        }
+        // One that was made elsewhere is waited for; one of ours went with the last boot.
+        let ours: BTreeSet<_> = self.state.namespaces.iter().map(|owned| owned.name.clone()).collect();
+        let mut absent = absent_namespaces(self);
+        absent.retain(|name| ours.contains(name));
+        self.add_namespaces_again(&absent).await;
         for switch in self.state.lab.switches.clone() {
             let id = self.add_switch(&switch);
             self.switches.insert(switch.name, id);
@@ -256,6 +255,20 @@ impl Inner {
             Ok(()) => self.close_journal(),
             // What stands in the note is not in the file.
             Err(error) => tracing::error!("nothing can be changed until the state can be written: {error}"),
+        }
+    }
+
+    async fn add_namespaces_again(&mut self, names: &[NsName]) {
+        for names in names.chunks(NAMESPACES_AT_ONCE) {
+            if self.add_namespaces(names).await.is_ok() {
+                continue;
+            }
+            // One of them can't be made: the others can.
+            for name in names {
+                if let Err(error) = self.add_namespaces(std::slice::from_ref(name)).await {
+                    tracing::error!("can't make a namespace again: {error}");
+                }
+            }
         }
     }
 

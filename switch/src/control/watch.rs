@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::attach::{Adopt, carries, state_of};
 use super::complete::ifname;
 use super::keep::keep;
 use super::place::Place;
+use super::told::Told;
 use super::{Control, Inner, LivePort};
 use crate::agents::Input;
 use vswitch_datapath::{DatapathEvent, PortRef};
@@ -65,24 +67,48 @@ impl Control {
     }
 }
 
+/// Changes that are looked into without letting others do something in between.
+const AT_A_TIME: usize = 32;
+
 async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
     while let Some(event) = links.recv().await {
         let Some(control) = control.upgrade() else { return };
-        let mut inner = control.inner.lock().await;
-        apart(async {
-            match event {
-                MonitorEvent::Link(change) => inner.link_changed(&change).await,
-                MonitorEvent::Resync => inner.look_again().await,
-            }
-        });
+        let mut told = Told::default();
+        told.add(event);
+        while !told.is_empty() {
+            let mut lock = pin!(control.inner.lock());
+            // A large edit makes tens of thousands of events, which have no room in the socket until it is over.
+            let mut inner = loop {
+                tokio::select! {
+                    inner = &mut lock => break inner,
+                    event = links.recv() => match event {
+                        Some(event) => told.add(event),
+                        None => return,
+                    },
+                }
+            };
+            apart(async {
+                for event in told.take(AT_A_TIME) {
+                    match event {
+                        MonitorEvent::Link(change) => inner.link_changed(&change).await,
+                        MonitorEvent::Resync => inner.look_again().await,
+                    }
+                }
+            });
+        }
     }
 }
 
-async fn watch_namespaces(control: Weak<Control>, mut namespaces: BoxStream<'static, NsEvent>) {
-    while let Some(event) = namespaces.next().await {
+async fn watch_namespaces(control: Weak<Control>, namespaces: BoxStream<'static, NsEvent>) {
+    let mut namespaces = namespaces.ready_chunks(AT_A_TIME);
+    while let Some(events) = namespaces.next().await {
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
-        apart(inner.namespace_changed(event));
+        apart(async {
+            for event in events {
+                inner.namespace_changed(event).await;
+            }
+        });
     }
 }
 

@@ -12,17 +12,24 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
-use vswitch_api::name::{IfAddr, Mac};
+use vswitch_api::name::{IfAddr, Mac, NsName};
 
 use super::testing::sandboxed;
 use super::{Link, NamedNamespaces, NetNs, Netlink, VethPeer};
 
 const MAC: Mac = Mac([2, 0x76, 0x73, 0, 0, 1]);
 
+async fn make(name: &NsName) -> NetNs {
+    NetNs::make(std::slice::from_ref(name)).await.unwrap().remove(0)
+}
+
 async fn namespace(name: &str) -> NetNs {
     let name = name.parse().unwrap();
-    let netns = NetNs::make(&name).await.unwrap();
-    NamedNamespaces::default().add(&name, &netns).await.unwrap();
+    let netns = make(&name).await;
+    NamedNamespaces::default()
+        .add(vec![(name, netns.clone())])
+        .await
+        .unwrap();
     netns
 }
 

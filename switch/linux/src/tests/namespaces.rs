@@ -7,7 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::{namespace, sandboxed};
+use super::{make, namespace, sandboxed};
 use crate::{NamedNamespaces, NetNs, NetNsId, NsEvent, hold_own};
 
 #[test]
@@ -40,8 +40,8 @@ fn a_namespace_can_be_deleted_twice_but_not_created_twice() {
         let names = NamedNamespaces::default();
         let name = "red".parse().unwrap();
         let red = namespace("red").await;
-        let other = NetNs::make(&name).await.unwrap();
-        let error = names.add(&name, &other).await.unwrap_err();
+        let other = make(&name).await;
+        let error = names.add(vec![(name.clone(), other.clone())]).await.unwrap_err();
         assert!(error.is_exists(), "{error}");
         assert!(error.to_string().starts_with("create namespace red: "), "{error}");
         assert_eq!(id_of(&names, "red"), Some(red.id()));
@@ -50,7 +50,7 @@ fn a_namespace_can_be_deleted_twice_but_not_created_twice() {
         assert!(names.open(&name).is_gone());
         assert!(!names.path(&name).exists());
         names.delete(&name).unwrap();
-        names.add(&name, &other).await.unwrap();
+        names.add(vec![(name.clone(), other.clone())]).await.unwrap();
         assert_eq!(id_of(&names, "red"), Some(other.id()));
     });
 }
@@ -104,11 +104,14 @@ fn what_is_no_network_namespace_is_refused() {
             assert!(NetNs::open(Path::new(path)).is_gone(), "{path}");
         }
         assert_eq!(names.list(), ["red"]);
-        let (name, other) = (
-            "file".parse().unwrap(),
-            NetNs::make(&"other".parse().unwrap()).await.unwrap(),
+        let (name, other) = ("file".parse().unwrap(), make(&"other".parse().unwrap()).await);
+        assert!(
+            names
+                .add(vec![(name.clone(), other.clone())])
+                .await
+                .unwrap_err()
+                .is_exists()
         );
-        assert!(names.add(&name, &other).await.unwrap_err().is_exists());
         assert!(
             Path::new("/run/netns/file").exists(),
             "a file of somebody else must stay"
@@ -223,9 +226,12 @@ fn what_is_not_permitted_is_said_with_the_step() {
         let red = namespace("red").await;
         drop_capabilities();
         let blue = "blue".parse().unwrap();
-        let error = NamedNamespaces::default().add(&blue, &red).await.unwrap_err();
+        let error = NamedNamespaces::default()
+            .add(vec![(blue.clone(), red.clone())])
+            .await
+            .unwrap_err();
         assert!(error.is_denied(), "{error}");
-        let error = NetNs::make(&blue).await.unwrap_err();
+        let error = NetNs::make(&[blue]).await.unwrap_err();
         assert!(error.is_denied(), "{error}");
         assert!(error.to_string().starts_with("create namespace blue: "), "{error}");
         assert!(!Path::new("/run/netns/blue").exists());
