@@ -37,7 +37,9 @@ fn wrong_value(error: &clap::Error) -> Option<ApiError> {
     let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
     let cause = error.source()?.to_string();
     // The parsers' texts are sentences such as `address 192.168.15.1 has no prefix length`; those of Rust's own name no value.
-    let cause = if cause.contains(&value) {
+    // Of KEY=VALUE, the one that names the key says which is meant.
+    let named = |part: &str| cause.contains(part);
+    let cause = if named(&value) || value.split_once('=').is_some_and(|(key, _)| named(key)) {
         cause
     } else {
         format!("{value:?} is no value for it: {cause}")

@@ -65,6 +65,27 @@ fn numbers_are_checked() {
 }
 
 #[test]
+fn settings_by_key_are_checked() {
+    refused(
+        "set port red learning.limt=5",
+        "KEY=VALUE: there is no key \"learning.limt\"; did you mean learning.limit?",
+    );
+    refused(
+        "set port red up=maybe",
+        "KEY=VALUE: up: \"maybe\" is no value for it; give on, off, or nothing to take it away",
+    );
+    refused("set port red mtu", "KEY=VALUE: \"mtu\" has no value; write it as mtu=N");
+    refused(
+        "set switch main name=blue",
+        "KEY=VALUE: \"name\" is chosen once and can't be changed",
+    );
+    refused(
+        "set port red --mtu 1400 mtu=1500",
+        "command line: mtu is said twice, or as a whole and in part; say each setting once, by its key or by its option",
+    );
+}
+
+#[test]
 fn macs_are_checked() {
     let multicast = "MAC address 01:00:5e:00:00:01 is a multicast address, which no station can have; \
                      make the first octet even, such as 02";

@@ -120,3 +120,74 @@ fn completions_and_man_pages_are_made() {
         assert!(dir.path().join("man1").join(page).is_file(), "{page}");
     }
 }
+
+/// What bash offers behind this line.
+fn bash_offers(line: &str) -> Vec<String> {
+    const ASK: &str = r#"
+        source "$SCRIPT"
+        # As bash itself parts a line: at blanks and at =.
+        COMP_LINE=$LINE COMP_POINT=${#LINE}
+        read -ra COMP_WORDS <<< "${LINE//=/ = }"
+        [[ $LINE == *' ' ]] && COMP_WORDS+=("")
+        COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+        cur=${COMP_WORDS[COMP_CWORD]}
+        [[ $cur == '=' ]] && cur=""
+        _vswitchctl_keys vswitchctl "$cur" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let script = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(script.path(), text("completions bash")).unwrap();
+    let output = std::process::Command::new("bash")
+        .args(["-c", ASK])
+        .env("SCRIPT", script.path())
+        .env("LINE", line)
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{line}: {output:?}");
+    let words = String::from_utf8(output.stdout).unwrap();
+    words.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_keys_and_values() {
+    for (line, offered) in [
+        (
+            "vswitchctl set port red learning.l",
+            &["learning.limit=", "learning.locked="][..],
+        ),
+        ("vswitchctl set port red learning.enabled=", &["on", "off"]),
+        ("vswitchctl set port red mtu=9000 learning.beyond=d", &["drop"]),
+        ("vswitchctl --socket /x set switch main reserved_multicast=l", &["lldp"]),
+        ("vswitchctl set switch main flap", &["flap_moves=", "flap_secs="]),
+        ("vswitchctl set port red --offload o", &["on", "off"]),
+        ("vswitchctl set po", &["port"]),
+    ] {
+        let found = bash_offers(line);
+        // Options are offered beside values by the script that clap_complete made.
+        assert!(
+            offered.iter().all(|word| found.contains(&(*word).to_owned())),
+            "{line}: {found:?}"
+        );
+        assert!(offered.len() == found.len() || line.contains("--"), "{line}: {found:?}");
+    }
+}
+
+#[test]
+fn the_other_shells_know_keys_and_values() {
+    let zsh = text("completions zsh");
+    for part in [
+        ":_vswitchctl_keys_port'",
+        ":_vswitchctl_keys_switch'",
+        "compadd -S '' -- accept=",
+        "learning.enabled=|",
+    ] {
+        assert!(zsh.contains(part), "{part} is not in\n{zsh}");
+    }
+    let fish = text("completions fish");
+    for part in [
+        "-a 'learning.enabled=off'",
+        "-a 'mtu=' -d 'MTU of the interface",
+        "-a 'reserved_multicast=lldp'",
+    ] {
+        assert!(fish.contains(part), "{part} is not in\n{fish}");
+    }
+}

@@ -130,6 +130,32 @@ fn rules_and_flags_are_changed_one_by_one() {
     );
 }
 
+/// All that is said becomes one patch, by whatever it is said.
+#[test]
+fn settings_are_said_by_key_and_by_option() {
+    asks(
+        "set port red learning.limit=5 mtu=9000 --down vlan.access=10 addresses=10.0.0.1/24,fd00::1/64",
+        "PATCH",
+        "/v1/ports/red",
+        json!({
+            "learning": {"limit": 5}, "mtu": 9000, "up": false, "vlan": {"access": 10},
+            "addresses": ["10.0.0.1/24", "fd00::1/64"]
+        }),
+    );
+    asks(
+        "set port red -n police= learning.limit=null impair.out.delay=20ms",
+        "PATCH",
+        "/v1/ports/red?dry_run=true&idempotent=false",
+        json!({"police": null, "learning": {"limit": null}, "impair": {"out": {"delay": "20ms"}}}),
+    );
+    asks(
+        "set switch main ageing_secs=60 loop_guard=off --flap-secs 5",
+        "PATCH",
+        "/v1/switches/main",
+        json!({"ageing_secs": 60, "loop_guard": false, "flap_secs": 5}),
+    );
+}
+
 #[test]
 fn switches_are_added_set_and_removed() {
     asks(

@@ -141,6 +141,14 @@ pub struct Removal {
     pub dry_run: bool,
 }
 
+/// Options of changes.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Trial {
+    /// Say what would be changed, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
 /// All commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -199,6 +207,7 @@ Examples:
         after_long_help = "\
 Examples:
   vswitchctl set port red --mtu 9000
+  vswitchctl set port red mtu=9000 learning.limit=5
   vswitchctl set switch main --ageing 60"
     )]
     Set(SetCommand),

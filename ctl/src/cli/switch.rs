@@ -5,11 +5,12 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Subcommand};
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::VlanId;
-use vswitch_api::{Mac, PortName, SwitchName};
+use vswitch_api::settings::{Assignment, Settable, assignment, settings};
+use vswitch_api::{Mac, Port, PortName, Switch, SwitchName};
 
 use super::parse::{self, Reserved, Switched, Toggle};
 use super::policy::{self, PolicyArgs};
-use super::{Addition, Removal};
+use super::{Addition, Removal, Trial};
 
 /// `switch ...`
 #[derive(Debug, Subcommand)]
@@ -128,31 +129,55 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum SetCommand {
     /// Change settings of a port
-    #[command(after_long_help = "\
+    #[command(after_long_help = with_keys::<Port>(PORT_EXAMPLES))]
+    Port(SetPort),
+    /// Change settings of a switch
+    #[command(after_long_help = with_keys::<Switch>(SWITCH_EXAMPLES))]
+    Switch(SetSwitch),
+}
+
+const PORT_EXAMPLES: &str = "\
 Examples:
   vswitchctl set port red --mtu 9000
-  vswitchctl set port red --down
+  vswitchctl set port red mtu=9000 learning.limit=5 --down
+  vswitchctl set port red learning.limit=   # take the limit away
+  vswitchctl set port red -n vlan.access=10 # say what would change
+  vswitchctl set port red impair.out.delay=20ms police=10mbit
   vswitchctl set port red --offload off
   vswitchctl set port red --vlan 10
   vswitchctl set port red --trunk +30,-20  # on a trunk: add 30, take 20 away
   vswitchctl set port red --mac-limit 2 --beyond-limit drop
-  vswitchctl set port red --flood broadcast,multicast --pin-ip own")]
-    Port(SetPort),
-    /// Change settings of a switch
-    #[command(after_long_help = "\
+  vswitchctl set port red --flood broadcast,multicast --pin-ip own";
+
+const SWITCH_EXAMPLES: &str = "\
 Examples:
   vswitchctl set switch main --ageing 60
-  vswitchctl set switch main --reserved-multicast all")]
-    Switch(SetSwitch),
+  vswitchctl set switch main ageing_secs=60 loop_guard=off
+  vswitchctl set switch main --reserved-multicast all";
+
+/// Examples, and the keys that can be set with what they take.
+fn with_keys<T: Settable>(examples: &str) -> String {
+    let mut text = format!(
+        "{examples}\n\nKeys are those of a lab file. All that is said is done, or nothing of it.\nWithout a value a setting is taken \
+         away; lists have commas, or are JSON.\n\nKeys:\n"
+    );
+    for setting in settings::<T>() {
+        text += &format!("  {}={}\n", setting.key, setting.placeholder());
+    }
+    text.truncate(text.trim_end().len());
+    text
 }
 
 /// Arguments of `set port`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["mtu", "up", "down", "offload"]).args(policy::NAMES))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "mtu", "up", "down", "offload"]).args(policy::NAMES))]
 pub struct SetPort {
     /// The port
     pub name: PortName,
+    /// Settings by their keys, such as learning.limit=5; without a value one is taken away
+    #[arg(value_name = "KEY=VALUE", value_parser = assignment::<Port>)]
+    pub keys: Vec<Assignment>,
     /// MTU of both ends, in bytes
     #[arg(long, value_name = "BYTES", value_parser = parse::mtu)]
     pub mtu: Option<u32>,
@@ -168,15 +193,21 @@ pub struct SetPort {
     /// What it lets in and out.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub trial: Trial,
 }
 
 /// Arguments of `set switch`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["ageing", "reserved_multicast", "vlan_limit", "rspan_vlans", "loop_guard", "flap_moves", "flap_secs"]))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "ageing", "reserved_multicast", "vlan_limit", "rspan_vlans", "loop_guard", "flap_moves", "flap_secs"]))]
 pub struct SetSwitch {
     /// The switch
     pub name: SwitchName,
+    /// Settings by their keys, such as ageing_secs=60; without a value one is taken away
+    #[arg(value_name = "KEY=VALUE", value_parser = assignment::<Switch>)]
+    pub keys: Vec<Assignment>,
     /// Seconds after which a learned address is forgotten, 0 = never
     #[arg(long, value_name = "SECONDS", value_parser = parse::ageing)]
     pub ageing: Option<u32>,
@@ -198,6 +229,9 @@ pub struct SetSwitch {
     /// Seconds of flapping after which the loop guard shuts the younger port (default: 3)
     #[arg(long, value_name = "SECONDS", value_parser = parse::count::<u32>)]
     pub flap_secs: Option<u32>,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub trial: Trial,
 }
 
 /// VLANs one by one, or `none`.

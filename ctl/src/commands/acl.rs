@@ -26,9 +26,9 @@ impl Session {
             AclCommand::Set(args) => {
                 let (port, ingress, egress) = rules(args)?;
                 let mut patch = MergePatch::default();
-                for (name, rules) in [("in", ingress), ("out", egress)] {
+                for (path, rules) in [("acl.in", ingress), ("acl.out", egress)] {
                     if let Some(rules) = rules {
-                        patch = patch.with_inner("acl", name, value(rules));
+                        patch = patch.with(path, value(rules));
                     }
                 }
                 self.patch_port(&port, patch).await

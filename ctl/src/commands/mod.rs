@@ -24,7 +24,7 @@ use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::Changes;
 
 use crate::cli::lab::ManArgs;
-use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal};
+use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal, Trial};
 use crate::client::{Client, NO_BODY, with_query};
 use crate::failure::Failure;
 use crate::generate;
@@ -150,6 +150,15 @@ impl From<Addition> for ChangeOptions {
         Self {
             dry_run: addition.dry_run,
             idempotent: addition.if_not_exists,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Trial> for ChangeOptions {
+    fn from(trial: Trial) -> Self {
+        Self {
+            dry_run: trial.dry_run,
             ..Self::default()
         }
     }

@@ -5,65 +5,76 @@ use serde::Serialize;
 use serde_json::Value;
 use vswitch_api::patch::{MergePatch, in_place};
 use vswitch_api::policy::{BeyondLimit, PortVlan};
+use vswitch_api::settings::Assignment;
 
 use crate::cli::parse::Switched;
 use crate::cli::policy::{Beyond, FloodClass, Pinned, PolicyArgs};
+use crate::failure::Failure;
 
 /// Something of the API as a part of a patch.
 pub fn value(part: impl Serialize) -> Value {
     serde_json::to_value(part).unwrap_or_default()
 }
 
+/// What options said, and what is said by keys.
+pub fn with_keys(mut patch: MergePatch, keys: &[Assignment]) -> Result<MergePatch, Failure> {
+    for Assignment { key, value } in keys {
+        let said = patch.also(key, value.clone());
+        said.map_err(|cause| {
+            Failure::usage(
+                "command line",
+                cause,
+                "say each setting once, by its key or by its option",
+            )
+        })?;
+    }
+    Ok(patch)
+}
+
 /// What is said of what a port lets in and out; `port_vlan` is its VLAN setting then, if that is said.
 pub fn policy(args: &PolicyArgs, port_vlan: Option<&PortVlan>) -> MergePatch {
     let mut patch = MergePatch::default();
-    let mut say = |outer: &str, name: &str, value: Option<Value>| {
+    let mut say = |path: &str, value: Option<Value>| {
         if let Some(value) = value {
-            patch = std::mem::take(&mut patch).with_inner(outer, name, value);
+            patch = std::mem::take(&mut patch).with(path, value);
         }
     };
     let on = |switched: Option<Switched>| switched.map(|switched| Value::from(switched == Switched::On));
-    say("learning", "enabled", on(args.learning));
-    say("learning", "sticky", on(args.sticky));
-    say("learning", "locked", on(args.locked));
+    say("learning.enabled", on(args.learning));
+    say("learning.sticky", on(args.sticky));
+    say("learning.locked", on(args.locked));
     let limit = args
         .mac_limit
         .map(|limit| value(Some(limit).filter(|limit| *limit > 0)));
-    say("learning", "limit", limit);
+    say("learning.limit", limit);
     let beyond = args.beyond_limit.map(|beyond| match beyond {
         Beyond::Flood => BeyondLimit::Flood,
         Beyond::Drop => BeyondLimit::Drop,
         Beyond::Shut => BeyondLimit::Shut,
     });
-    say("learning", "beyond", beyond.map(value));
+    say("learning.beyond", beyond.map(value));
     if let Some(classes) = &args.flood {
         let all = classes.contains(&FloodClass::All);
-        for (name, class) in [
-            ("unknown_unicast", FloodClass::UnknownUnicast),
-            ("multicast", FloodClass::Multicast),
-            ("broadcast", FloodClass::Broadcast),
+        for (path, class) in [
+            ("flooding.unknown_unicast", FloodClass::UnknownUnicast),
+            ("flooding.multicast", FloodClass::Multicast),
+            ("flooding.broadcast", FloodClass::Broadcast),
         ] {
-            say("flooding", name, Some((all || classes.contains(&class)).into()));
+            say(path, Some((all || classes.contains(&class)).into()));
         }
     }
-    say("flooding", "hairpin", on(args.hairpin));
-    say("pin", "mac", args.pin_mac.as_ref().map(pinned));
+    say("flooding.hairpin", on(args.hairpin));
+    say("pin.mac", args.pin_mac.as_ref().map(pinned));
     let ips = args.pin_ip.clone().map(|pinned| match pinned {
         Pinned::These(list) => Pinned::These(list.into_iter().map(ipnet::IpNet::from).collect()),
         Pinned::Any => Pinned::Any,
         Pinned::Own => Pinned::Own,
     });
-    say("pin", "ip", ips.as_ref().map(pinned));
-    say("pin", "allow_ra", on(args.allow_ra));
-    for (name, value) in [
-        ("vlan", port_vlan.map(vlan)),
-        ("accept", args.accept_frames().map(value)),
-        ("isolation", args.isolation.map(value)),
-    ] {
-        if let Some(value) = value {
-            patch = patch.with(name, value);
-        }
-    }
+    say("pin.ip", ips.as_ref().map(pinned));
+    say("pin.allow_ra", on(args.allow_ra));
+    say("vlan", port_vlan.map(vlan));
+    say("accept", args.accept_frames().map(value));
+    say("isolation", args.isolation.map(value));
     patch
 }
 

@@ -9,7 +9,7 @@ use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, RouteSelect
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
 
-use super::patch::policy;
+use super::patch::{policy, with_keys};
 use super::{Session, until_unchanged, with_options};
 use crate::cli::namespace::{AddrCommand, RouteCommand};
 use crate::cli::parse::{Destination, Toggle};
@@ -78,20 +78,23 @@ impl Session {
     }
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
+        let path = format!("/v1/ports/{}", args.name);
+        let options = ChangeOptions::from(args.trial);
         if !args.policy.needs_before() {
-            return self.patch_port(&args.name, patch(&args, &PortVlan::All)?).await;
+            let patch = patch(&args, &PortVlan::All)?;
+            return self.change(Method::PATCH, &path, options, Some(&patch)).await;
         }
         // VLANs of a trunk come and go by what it has now.
-        let path = format!("/v1/ports/{}", args.name);
         let changes: Changes = until_unchanged(async || {
             let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
             let patch = patch(&args, &now.port.vlan)?;
+            let path = with_options(&path, options)?;
             self.client
                 .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
                 .await
         })
         .await?;
-        self.out.changes(&changes, false)
+        self.out.changes(&changes, options.dry_run)
     }
 
     /// Changes what is said of a port, and nothing else.
@@ -156,7 +159,7 @@ fn patch(args: &SetPort, now: &PortVlan) -> Result<MergePatch, Failure> {
     if let Some(offload) = args.offload {
         patch = patch.with("offload", offload == Toggle::On);
     }
-    Ok(patch)
+    with_keys(patch, &args.keys)
 }
 
 fn vlan(port: &PortName, policy: &PolicyArgs, before: &PortVlan) -> Result<Option<PortVlan>, Failure> {

@@ -3,12 +3,12 @@
 use hyper::Method;
 use serde::Serialize;
 use vswitch_api::patch::MergePatch;
-use vswitch_api::request::{ChangeOptions, SwitchFilter};
+use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{PortView, SwitchView};
 use vswitch_api::{ReservedMulticast, Switch};
 
 use super::Session;
-use super::patch::value;
+use super::patch::{value, with_keys};
 use crate::cli::OnlySwitch;
 use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SwitchCommand};
@@ -94,9 +94,9 @@ impl Session {
                 ];
                 let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
                 let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
+                let patch = with_keys(patch, &args.keys)?;
                 let path = format!("/v1/switches/{}", args.name);
-                self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
-                    .await
+                self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
             }
         }
     }

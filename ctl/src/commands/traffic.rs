@@ -94,9 +94,9 @@ impl Session {
         impairment: Option<&Impairment>,
     ) -> Result<(), Failure> {
         let mut patch = MergePatch::default();
-        for (name, direction) in [("in", Direction::In), ("out", Direction::Out)] {
+        for (path, direction) in [("impair.in", Direction::In), ("impair.out", Direction::Out)] {
             if way.has(direction) {
-                patch = patch.with_inner("impair", name, impairment.map_or(Value::Null, in_place));
+                patch = patch.with(path, impairment.map_or(Value::Null, in_place));
             }
         }
         self.patch_port(port, patch).await
@@ -176,13 +176,13 @@ impl Session {
             ));
         }
         let mut patch = MergePatch::default();
-        for (class, limit) in [
-            ("broadcast", storm.broadcast),
-            ("multicast", storm.multicast),
-            ("unknown_unicast", storm.unknown_unicast),
+        for (path, limit) in [
+            ("storm.broadcast", storm.broadcast),
+            ("storm.multicast", storm.multicast),
+            ("storm.unknown_unicast", storm.unknown_unicast),
         ] {
             if let Some(limit) = limit {
-                patch = patch.with_inner("storm", class, in_place(&limit));
+                patch = patch.with(path, in_place(&limit));
             }
         }
         self.patch_port(&set.port, patch).await

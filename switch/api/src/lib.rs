@@ -11,6 +11,8 @@
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
+//! * [`schema`]: JSON Schemas of all this
+//! * [`settings`]: settings as keys with values, such as `learning.limit=5`
 //! * [`strict`]: reading values so that an object is an object
 //! * [`traffic`]: what a port does to its traffic: impairment, policer, storm control
 //! * [`trace`]: what would become of a frame
@@ -30,6 +32,8 @@ pub mod number;
 pub mod patch;
 pub mod policy;
 pub mod request;
+pub mod schema;
+pub mod settings;
 pub mod strict;
 pub mod trace;
 pub mod traffic;

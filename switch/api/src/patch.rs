@@ -17,21 +17,38 @@ use crate::traffic::to_keys;
 pub struct MergePatch(Map<String, Value>);
 
 impl MergePatch {
-    /// Says what is to become of the member with this name.
+    /// Says what is to become of the member at this path, such as `learning.limit`.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(name.to_owned(), value.into());
+    pub fn with(mut self, path: &str, value: impl Into<Value>) -> Self {
+        if let Some((members, name)) = self.place(path) {
+            members.insert(name.to_owned(), value.into());
+        }
         self
     }
 
-    /// The same for a member of a member.
-    #[must_use]
-    pub fn with_inner(mut self, outer: &str, name: &str, value: impl Into<Value>) -> Self {
-        let inner = self.0.entry(outer).or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(inner) = inner {
-            inner.insert(name.to_owned(), value.into());
+    /// The same, unless something was said of it already, of a part of it or of what it is a part of.
+    ///
+    /// # Errors
+    /// Something was: which of the two is meant can't be told.
+    pub fn also(&mut self, path: &str, value: impl Into<Value>) -> Result<(), String> {
+        match self.place(path) {
+            Some((members, name)) if !members.contains_key(name) => {
+                members.insert(name.to_owned(), value.into());
+                Ok(())
+            }
+            _ => Err(format!("{path} is said twice, or as a whole and in part")),
         }
-        self
+    }
+
+    /// The object at all of the path but its end, made if it is not there, and the name at the end. None: what is there is no object.
+    fn place<'a>(&mut self, path: &'a str) -> Option<(&mut Map<String, Value>, &'a str)> {
+        let (outer, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let mut members = &mut self.0;
+        for step in outer.split('.').filter(|step| !step.is_empty()) {
+            let inner = members.entry(step).or_insert_with(|| Value::Object(Map::new()));
+            members = inner.as_object_mut()?;
+        }
+        Some((members, name))
     }
 
     /// Nothing is to change.
@@ -249,6 +266,19 @@ mod tests {
             .apply(&after, &[])
             .unwrap();
         assert!(!after.learning.sticky && after.learning.locked && after.mtu.is_none());
+    }
+
+    #[test]
+    fn a_path_is_said_once() {
+        let mut said = MergePatch::default().with("learning.limit", 5).with("mtu", 1400);
+        assert_eq!(said, patch(r#"{"learning":{"limit":5},"mtu":1400}"#));
+        for twice in ["mtu", "learning.limit", "learning", "mtu.x", "learning.limit.x"] {
+            assert!(said.also(twice, 7).is_err(), "{twice}");
+        }
+        said.also("learning.sticky", true).unwrap();
+        said.also("vlan.trunk.native", 7).unwrap();
+        let all = r#"{"learning":{"limit":5,"sticky":true},"mtu":1400,"vlan":{"trunk":{"native":7}}}"#;
+        assert_eq!(said, patch(all));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::policy::is_default;
 
 pub use text::{Bits, Bytes, Micros};
 pub(crate) use words::to_keys;
+pub use words::with_words;
 
 /// Frames that may wait in an impairment if nothing else is said.
 pub const DEFAULT_LIMIT: u32 = 1000;

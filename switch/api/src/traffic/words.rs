@@ -11,6 +11,8 @@ use std::str::FromStr;
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use super::quantity::{bytes, either_rate, frames};
 use super::{Impairment, RateLimit, Share, quantity};
@@ -42,6 +44,42 @@ const RATE_LIMIT: [Word; 3] = [
     word("pps", "rate_pps", None),
     word("burst", "burst_bytes", None),
 ];
+
+/// Adds to the schema of this name what is taken besides the keys that the type has: their words, and for a rate limit the text that is
+/// all of it.
+pub fn with_words(name: &str, schema: &mut RefOr<Schema>) {
+    let words = match name {
+        "Impairment" => &IMPAIRMENT[..],
+        "RateLimit" => &RATE_LIMIT,
+        _ => return,
+    };
+    let RefOr::T(Schema::Object(object)) = schema else {
+        return;
+    };
+    for Word { word, key, text } in words {
+        let Some(of_key) = object.properties.get(*key) else {
+            continue;
+        };
+        let property = match text {
+            Some(example) => {
+                let about = format!("The same as `{key}`, as a text with its unit.");
+                let text = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+                Schema::Object(text.examples([*example]).build()).into()
+            }
+            None => of_key.clone(),
+        };
+        object.properties.insert((*word).to_owned(), property);
+    }
+    if name == "RateLimit" {
+        let about = "All of it as a text: `100pps`, `10mbit burst 64k`.";
+        let text = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        let either = OneOfBuilder::new()
+            .description(object.description.clone())
+            .item(text.examples(["10mbit burst 64k"]))
+            .item(object.clone());
+        *schema = Schema::OneOf(either.build()).into();
+    }
+}
 
 /// A map in which words stand for keys.
 struct Worded<A> {
