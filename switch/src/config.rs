@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::number::in_base;
+use vswitch_api::settings::settings;
 use vswitch_api::strict;
+use vswitch_api::{Port, Switch};
 
 use crate::args::Args;
 use crate::logging;
@@ -35,6 +37,16 @@ pub struct Config {
     pub log: Log,
     /// The threads that move frames.
     pub datapath: Datapath,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Settings, by their keys, that are labels of `vswitch_port_info` and `vswitch_switch_info`.
+    pub labels: Vec<String>,
 }
 
 /// `[daemon]`
@@ -261,6 +273,7 @@ impl Config {
             ("daemon.run_dir", new.daemon.run_dir != old.daemon.run_dir),
             ("daemon.state_dir", new.daemon.state_dir != old.daemon.state_dir),
             ("daemon.netns_dir", new.daemon.netns_dir != old.daemon.netns_dir),
+            ("metrics.labels", new.metrics.labels != old.metrics.labels),
             ("log.format", new.log.format != old.log.format),
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
             ("datapath.cpus", new.datapath.cpus != old.datapath.cpus),
@@ -300,6 +313,16 @@ impl Config {
                     ),
                 ));
             }
+        }
+        let known = [settings::<Port>(), settings::<Switch>()].concat();
+        let is_setting = |label: &&String| {
+            known
+                .iter()
+                .any(|setting| setting.takes_values() && setting.key == **label)
+        };
+        if let Some(label) = self.metrics.labels.iter().find(|label| !is_setting(label)) {
+            let cause = format!("no port or switch has a setting {label:?}; `vswitchctl set port --help` lists them");
+            return Err(("labels", cause));
         }
         if self.datapath.workers > MAX_WORKERS {
             return Err((

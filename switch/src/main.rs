@@ -129,7 +129,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
         notify(&[NotifyState::Stopping]);
         control.stop_edits();
     };
-    server::serve(socket, control.clone(), stop).await;
+    server::serve(socket, control.clone(), config.metrics.labels.clone(), stop).await;
     control.shutdown().await;
     watchdog.abort();
     left_out.abort();

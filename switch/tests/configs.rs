@@ -45,6 +45,52 @@ fn the_lab_files_are_labs() {
     );
 }
 
+/// What an editor says of the examples is what the daemon says.
+#[test]
+fn the_lab_files_are_as_the_schema_says() {
+    let validator = jsonschema::draft202012::new(&vswitch_api::schema::lab()).unwrap();
+    let document = |text: &str| toml::from_str::<serde_json::Value>(text).unwrap();
+    for entry in std::fs::read_dir(configs().join("labs")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let errors: Vec<_> = validator
+            .iter_errors(&document(&text))
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+    }
+    for (port, valid) in [
+        ("name = \"red\"", true),
+        ("name = \"red\"\npolice = \"10mbit burst 64k\"", true),
+        ("name = \"red\"\npolice = { pps = 100 }", true),
+        (
+            "name = \"red\"\nstorm = { broadcast = \"100pps\", multicast.rate = \"1mbit\" }",
+            true,
+        ),
+        (
+            "name = \"red\"\nimpair.out = { delay = \"20ms\", loss = \"1%\", rate = \"10mbit\", limit = 9 }",
+            true,
+        ),
+        ("name = \"red\"\nvlan.trunk = { allowed = \"10,20\", native = 7 }", true),
+        ("name = \"red\"\npin = { mac = \"own\", ip = [\"10.0.0.0/8\"] }", true),
+        ("kind = \"veth\"", false),
+        ("name = \"a/b\"", false),
+        ("name = \"red\"\ncolour = 5", false),
+        ("name = \"red\"\nmtu = \"fast\"", false),
+        ("name = \"red\"\nkind = \"vet\"", false),
+        ("name = \"red\"\nvlan = { access = 5000 }", false),
+        ("name = \"red\"\nvlan = { access = 5, colour = 5 }", false),
+        ("name = \"red\"\nimpair.out = { dealy = \"20ms\" }", false),
+        ("name = \"red\"\nimpair.out = { delay = 20 }", false),
+        ("name = \"red\"\npolice = 5", false),
+    ] {
+        let text = format!("[[ports]]\n{port}\n");
+        assert_eq!(validator.is_valid(&document(&text)), valid, "{port}");
+        let read = toml::from_str::<Lab>(&text);
+        assert_eq!(read.is_ok(), valid, "{port}: the parser");
+    }
+}
+
 /// What gives a service its own mount namespace would hide the namespaces in /run/netns from the host.
 #[test]
 fn the_service_has_no_mount_namespace_of_its_own() {

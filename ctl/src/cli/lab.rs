@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
 /// Arguments of `apply`.
@@ -20,6 +20,19 @@ pub struct ApplyArgs {
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+/// `lab ...`
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Print the JSON Schema of lab files, by which editors complete and check them
+    #[command(after_long_help = "\
+Example:
+  vswitchctl lab schema > lab.schema.json
+
+A lab file that begins with `#:schema ./lab.schema.json` is then completed and
+checked by editors that know TOML (taplo, Even Better TOML).")]
+    Schema,
 }
 
 /// Arguments of `reset`.

@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
 use capture::CaptureArgs;
-use lab::{ApplyArgs, CompletionsArgs, ManArgs, ResetArgs};
+use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
 use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
@@ -119,6 +119,31 @@ pub struct OnlySwitch {
     pub switch: Option<vswitch_api::SwitchName>,
 }
 
+/// What a listing of ports shows.
+#[derive(Args, Debug)]
+pub struct Listing {
+    /// Which of them.
+    #[command(flatten)]
+    pub only: OnlySwitch,
+    /// Show more of each port
+    #[arg(short = 'o', long, value_enum, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
+impl Listing {
+    /// With all columns.
+    pub fn is_wide(&self) -> bool {
+        self.output == Some(Form::Wide)
+    }
+}
+
+/// The form of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// With more columns
+    Wide,
+}
+
 /// Options of additions.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Addition {
@@ -167,12 +192,13 @@ Examples:
 Examples:
   vswitchctl show
   vswitchctl show --switch lab
+  vswitchctl show -o wide
   vswitchctl show --json | jq '.ports[] | {name, state}'
 
 RX and TX are frames/bytes as the switch sees them: RX came in from the port.
 DROPS is the sum of both ways; `vswitchctl port show NAME` tells the reasons.
 A narrow terminal gets no columns MAC and MTU.")]
-    Show(OnlySwitch),
+    Show(Listing),
     /// List ports, or show all about one
     #[command(
         subcommand,
@@ -271,6 +297,14 @@ rate = \"10mbit\", broadcast = \"100pps\".")]
 Example:
   vswitchctl export > lab.toml  # `vswitchctl apply lab.toml` makes it again")]
     Export,
+    /// What there is to know about lab files
+    #[command(
+        subcommand,
+        after_long_help = "\
+Example:
+  vswitchctl lab schema > lab.schema.json"
+    )]
+    Lab(LabCommand),
     /// Follow what happens: ports, addresses, learning
     #[command(after_long_help = "\
 Examples:

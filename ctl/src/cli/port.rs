@@ -7,7 +7,7 @@ use vswitch_api::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 
 use super::parse::{self, Kind};
 use super::policy::PolicyArgs;
-use super::{Addition, OnlySwitch, Removal};
+use super::{Addition, Listing, Removal};
 
 /// Examples of `add-port`.
 pub const ADD_EXAMPLES: &str = "\
@@ -91,9 +91,9 @@ pub enum PortCommand {
     /// List ports with state, addresses and counters
     #[command(after_long_help = "\
 Examples:
-  vswitchctl port list
+  vswitchctl port list -o wide
   vswitchctl port list --json | jq -r '.[] | select(.state != \"up\") | .name'")]
-    List(OnlySwitch),
+    List(Listing),
     /// Show a port: settings, state, all counters, drops by reason
     #[command(after_long_help = "\
 Example:

@@ -19,11 +19,11 @@ use std::path::Path;
 
 use hyper::Method;
 use serde::Serialize;
-use vswitch_api::ErrorCode;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::Changes;
+use vswitch_api::{ErrorCode, schema};
 
-use crate::cli::lab::ManArgs;
+use crate::cli::lab::{LabCommand, ManArgs};
 use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal, Trial};
 use crate::client::{Client, NO_BODY, with_query};
 use crate::failure::Failure;
@@ -89,7 +89,7 @@ impl Session {
         match command {
             Command::AddPort(args) => self.add_port(*args).await,
             Command::DelPort(args) => self.del_ports(args).await,
-            Command::Show(filter) => self.overview(filter).await,
+            Command::Show(listing) => self.overview(listing).await,
             Command::Port(command) => self.port(command).await,
             Command::Acl(command) => self.acl(command).await,
             Command::Fdb(args) => self.fdb(args).await,
@@ -104,6 +104,8 @@ impl Session {
             Command::Cable(args) => self.cable(*args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,
+            // JSON in any case.
+            Command::Lab(LabCommand::Schema) => self.out.show(&schema::lab(), |_| format!("{:#}", schema::lab())),
             Command::Events => self.events().await,
             Command::Capture(args) => self.capture(*args).await,
             Command::Mirror(command) => self.mirror(command).await,
@@ -164,9 +166,11 @@ impl From<Trial> for ChangeOptions {
     }
 }
 
-impl From<OnlySwitch> for SwitchFilter {
-    fn from(only: OnlySwitch) -> Self {
-        Self { switch: only.switch }
+impl From<&OnlySwitch> for SwitchFilter {
+    fn from(only: &OnlySwitch) -> Self {
+        Self {
+            switch: only.switch.clone(),
+        }
     }
 }
 

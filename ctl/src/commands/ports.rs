@@ -39,6 +39,7 @@ impl Session {
             let path = with_options(&format!("/v1/ports/{name}"), options)?;
             match self.client.send::<Changes>(Method::DELETE, &path, NO_BODY).await {
                 Ok(changes) => {
+                    all.dry_run = changes.dry_run;
                     all.done.extend(changes.done);
                     all.removed.extend(changes.removed);
                     all.warnings.extend(changes.warnings);
@@ -65,10 +66,11 @@ impl Session {
 
     pub(super) async fn port(&self, command: PortCommand) -> Result<(), Failure> {
         match command {
-            PortCommand::List(filter) => {
-                let path = with_query("/v1/ports", &SwitchFilter::from(filter))?;
+            PortCommand::List(listing) => {
+                let path = with_query("/v1/ports", &SwitchFilter::from(&listing.only))?;
                 let views: Vec<PortView> = self.client.get(&path).await?;
-                self.out.show(&views, |style| ports::table(style, &views, true))
+                self.out
+                    .show(&views, |style| ports::table(style, &views, true, listing.is_wide()))
             }
             PortCommand::Show { name } => {
                 let view: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
@@ -117,7 +119,7 @@ impl Session {
             }
             AddrCommand::Flush { port } => self.remove(&addresses(&port), none).await,
             AddrCommand::List(filter) => {
-                let path = with_query("/v1/addresses", &SwitchFilter::from(filter))?;
+                let path = with_query("/v1/addresses", &SwitchFilter::from(&filter))?;
                 let views: Vec<AddressView> = self.client.get(&path).await?;
                 self.out.show(&views, |style| ports::addresses(style, &views))
             }

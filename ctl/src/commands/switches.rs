@@ -9,7 +9,7 @@ use vswitch_api::{ReservedMulticast, Switch};
 
 use super::Session;
 use super::patch::{value, with_keys};
-use crate::cli::OnlySwitch;
+use crate::cli::Listing;
 use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SwitchCommand};
 use crate::client::with_query;
@@ -24,18 +24,19 @@ struct Overview {
 }
 
 impl Session {
-    pub(super) async fn overview(&self, only: OnlySwitch) -> Result<(), Failure> {
-        let switches = match &only.switch {
+    pub(super) async fn overview(&self, listing: Listing) -> Result<(), Failure> {
+        let wide = listing.is_wide();
+        let switches = match &listing.only.switch {
             Some(name) => vec![self.client.get(&format!("/v1/switches/{name}")).await?],
             None => self.client.get("/v1/switches").await?,
         };
         let ports = self
             .client
-            .get(&with_query("/v1/ports", &SwitchFilter::from(only))?)
+            .get(&with_query("/v1/ports", &SwitchFilter::from(&listing.only))?)
             .await?;
         let overview = Overview { switches, ports };
         self.out.show(&overview, |style| {
-            switches::overview(style, &overview.switches, &overview.ports)
+            switches::overview(style, &overview.switches, &overview.ports, wide)
         })
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use vswitch_api::difference::SettingChange;
 use vswitch_api::{Event, EventKind};
 
 /// The line of an event, with the time of day in this zone.
@@ -33,6 +34,8 @@ fn describe(kind: &EventKind) -> String {
             reason: Some(reason),
         } => format!("{port} {}: {reason}", state.as_str()),
         EventKind::PortChanged { port, what } => format!("{port}: {what}"),
+        EventKind::PortSet { port, changes } => format!("{port}: {}", set(changes)),
+        EventKind::SwitchSet { switch, changes } => format!("{switch}: {}", set(changes)),
         EventKind::NamespaceAdded { namespace } | EventKind::NamespaceRemoved { namespace } => namespace.to_string(),
         EventKind::AddressAdded { port, address } => format!("{address} to {port}"),
         EventKind::AddressRemoved { port, address } => format!("{address} from {port}"),
@@ -54,6 +57,10 @@ fn describe(kind: &EventKind) -> String {
         EventKind::FdbAged { switch, count } => format!("{count} forgotten on {switch}"),
         EventKind::Missed { count } => format!("{count} events, as this reader was too slow"),
     }
+}
+
+fn set(changes: &[SettingChange]) -> String {
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

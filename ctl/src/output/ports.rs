@@ -8,9 +8,9 @@ use super::page::Page;
 use super::table::{Table, Tone, list, number, word};
 use super::{Style, traffic, units};
 
-/// A table of ports, one a line; below it why some do not carry frames. `switch`: with a column for the switch.
-pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, switch: bool) -> String {
-    let titles = [
+/// A table of ports, one a line; below it why some do not carry frames. `switch`: with a column for the switch; `wide`: with more.
+pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, switch: bool, wide: bool) -> String {
+    let mut titles = vec![
         word("SWITCH"),
         word("PORT"),
         word("TYPE"),
@@ -23,6 +23,9 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         number("TX"),
         number("DROPS"),
     ];
+    if wide {
+        titles.extend([word("VLAN"), number("STATIONS")]);
+    }
     let mut table = Table::new(style, if switch { &titles } else { &titles[1..] });
     let mut reasons = String::new();
     for view in ports {
@@ -40,7 +43,12 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
             (units::count(drops), (drops > 0).then_some(Tone::Notice)),
         ];
         let switch = switch.then(|| (view.port.switch.to_string(), None));
-        table.toned_row(switch.into_iter().chain(cells));
+        let more = [
+            (in_one_word(vlan(&view.port.vlan)), None),
+            (view.fdb_entries.to_string(), None),
+        ];
+        let more = more.into_iter().filter(|_| wide);
+        table.toned_row(switch.into_iter().chain(cells).chain(more));
         let notes = view.reason.clone().into_iter().chain(changed(view));
         for note in notes {
             reasons += &format!("{}: {note}\n", view.port.name);
@@ -113,12 +121,12 @@ fn offload(view: &PortView) -> &'static str {
     }
 }
 
-/// What the port lets in and out, as far as it is not everything.
-fn policy(page: &mut Page, port: &Port) {
-    match &port.vlan {
-        PortVlan::All => {}
-        PortVlan::Access(id) => page.line("VLAN", format!("access {id}")),
-        PortVlan::Tunnel(id) => page.line("VLAN", format!("tunnel {id}")),
+/// A VLAN setting, if there is one.
+fn vlan(vlan: &PortVlan) -> Option<String> {
+    match vlan {
+        PortVlan::All => None,
+        PortVlan::Access(id) => Some(format!("access {id}")),
+        PortVlan::Tunnel(id) => Some(format!("tunnel {id}")),
         PortVlan::Trunk(trunk) => {
             let native = trunk.native.map_or_else(String::new, |id| format!(", native {id}"));
             let tag = if trunk.tag == TagKind::Service {
@@ -126,8 +134,20 @@ fn policy(page: &mut Page, port: &Port) {
             } else {
                 ""
             };
-            page.line("VLAN", format!("trunk {}{native}{tag}", trunk.allowed));
+            Some(format!("trunk {}{native}{tag}", trunk.allowed))
         }
+    }
+}
+
+/// `access:10`, so that a row can be cut at blanks.
+fn in_one_word(vlan: Option<String>) -> String {
+    vlan.map_or_else(|| "-".to_owned(), |vlan| vlan.replace(", ", ",").replace(' ', ":"))
+}
+
+/// What the port lets in and out, as far as it is not everything.
+fn policy(page: &mut Page, port: &Port) {
+    if let Some(vlan) = vlan(&port.vlan) {
+        page.line("VLAN", vlan);
     }
     match port.accept {
         AcceptFrames::All => {}

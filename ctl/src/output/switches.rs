@@ -7,8 +7,8 @@ use super::page::Page;
 use super::table::{Table, Tone, number, word};
 use super::{Style, mirrors, ports, units};
 
-/// Every switch with its ports.
-pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView]) -> String {
+/// Every switch with its ports. `wide`: with more of them.
+pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView], wide: bool) -> String {
     let mut blocks = Vec::new();
     for view in switches {
         let name = &view.switch.name;
@@ -31,7 +31,7 @@ pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView]) -
         text.push('\n');
         let mut own = all_ports.iter().filter(|port| port.port.switch == *name).peekable();
         if own.peek().is_some() {
-            text += &ports::table(style, own, false);
+            text += &ports::table(style, own, false, wide);
         } else {
             text += "no ports; `vswitchctl add-port NAME --addr ADDR/LEN` adds one\n";
         }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::difference::SettingChange;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
 use crate::view::PortState;
 
@@ -63,6 +64,20 @@ pub enum EventKind {
         port: PortName,
         /// What it has now.
         what: String,
+    },
+    /// Settings of a port were changed.
+    PortSet {
+        /// Its name.
+        port: PortName,
+        /// What differs now.
+        changes: Vec<SettingChange>,
+    },
+    /// Settings of a switch were changed.
+    SwitchSet {
+        /// Its name.
+        switch: SwitchName,
+        /// What differs now.
+        changes: Vec<SettingChange>,
     },
     /// A namespace was made.
     NamespaceAdded {

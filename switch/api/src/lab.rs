@@ -280,6 +280,19 @@ pub struct Cable {
     pub mtu: Option<u32>,
 }
 
+impl Cable {
+    /// Whether one of its ends is in this namespace.
+    pub fn ends_in(&self, namespace: &NsName) -> bool {
+        [&self.a, &self.b].iter().any(|end| end.namespace == *namespace)
+    }
+
+    /// Whether it joins these two, in whatever order.
+    pub fn joins(&self, a: &NsName, b: &NsName) -> bool {
+        let ends = (&self.a.namespace, &self.b.namespace);
+        ends == (a, b) || ends == (b, a)
+    }
+}
+
 /// One end of a [`Cable`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

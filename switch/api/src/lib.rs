@@ -5,6 +5,7 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`acl`]: access control lists
+//! * [`difference`]: what differs between two documents
 //! * [`patch`]: changes as JSON merge patches
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
@@ -23,6 +24,7 @@
 
 pub mod acl;
 pub mod capture;
+pub mod difference;
 pub mod error;
 pub mod event;
 pub mod lab;

@@ -327,6 +327,9 @@ pub struct AddressView {
 pub struct Changes {
     /// What was done (or, in a dry run, would be), in order, one line each: `created namespace red`.
     pub done: Vec<String>,
+    /// True: nothing was done, it was only asked what would be.
+    #[serde(default, skip_serializing_if = "crate::policy::is_default")]
+    pub dry_run: bool,
     /// Those of them by which ports, namespaces, cables or switches go away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,

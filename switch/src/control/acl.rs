@@ -3,10 +3,9 @@
 use vswitch_api::acl::{AclRule, PortAcl};
 use vswitch_api::request::{AclAdd, AclList, AclSelect};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, PortName};
+use vswitch_api::{ApiError, Port, PortName};
 
-use super::condition::{Editing, Subject};
-use super::requests::port_mut;
+use super::condition::Editing;
 use super::{Control, text};
 
 impl Control {
@@ -20,9 +19,8 @@ impl Control {
         add: AclAdd,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Port(name), options.clone(), |_, lab| {
-            let rules = list(&mut port_mut(lab, name)?.acl, add.direction);
+        self.edit_one(name, options, |port: &mut Port, options| {
+            let rules = list(&mut port.acl, add.direction);
             if options.idempotent && rules.contains(&add.rule) {
                 return Ok(());
             }
@@ -46,9 +44,8 @@ impl Control {
         select: AclSelect,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Port(name), options.clone(), |_, lab| {
-            let acl = &mut port_mut(lab, name)?.acl;
+        self.edit_one(name, options, |port: &mut Port, options| {
+            let acl = &mut port.acl;
             match (select.direction, select.at) {
                 (None, None) => *acl = PortAcl::default(),
                 (Some(direction), None) => list(acl, direction).clear(),

@@ -2,10 +2,9 @@
 
 use ipnet::IpNet;
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, ErrorCode, IfAddr, PortName, Route};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Port, PortName, Route};
 
-use super::condition::{Editing, Subject};
-use super::requests::port_mut;
+use super::condition::Editing;
 use super::validate::reaches;
 use super::{Control, text};
 
@@ -20,9 +19,7 @@ impl Control {
         address: IfAddr,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Port(name), options.clone(), |_, lab| {
-            let port = port_mut(lab, name)?;
+        self.edit_one(name, options, |port: &mut Port, options| {
             if options.idempotent && port.addresses.contains(&address) {
                 return Ok(());
             }
@@ -48,9 +45,7 @@ impl Control {
         address: Option<IfAddr>,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Port(name), options.clone(), |_, lab| {
-            let port = port_mut(lab, name)?;
+        self.edit_one(name, options, |port: &mut Port, options| {
             if let Some(address) = address.filter(|address| !port.addresses.contains(address)) {
                 if options.idempotent {
                     return Ok(());
@@ -87,9 +82,7 @@ impl Control {
         route: Route,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Port(name), options.clone(), |_, lab| {
-            let port = port_mut(lab, name)?;
+        self.edit_one(name, options, |port: &mut Port, options| {
             if let Some(old) = port.routes.iter().find(|old| old.to.trunc() == route.to.trunc()) {
                 if options.idempotent && old.via == route.via {
                     return Ok(());
@@ -115,9 +108,7 @@ impl Control {
         to: IpNet,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let options = options.into();
-        self.edit(Subject::Port(name), options.clone(), |_, lab| {
-            let port = port_mut(lab, name)?;
+        self.edit_one(name, options, |port: &mut Port, options| {
             let count = port.routes.len();
             port.routes.retain(|route| route.to.trunc() != to.trunc());
             if port.routes.len() == count && !options.idempotent {

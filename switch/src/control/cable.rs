@@ -3,7 +3,7 @@
 use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::request::CableSelect;
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Cable, CableEnd, ErrorCode, Mac, NsName};
+use vswitch_api::{ApiError, Cable, CableEnd, Mac, NsName};
 
 use super::attach::Adopt;
 use super::condition::{Editing, Subject};
@@ -40,7 +40,7 @@ impl Control {
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
         let options = options.into();
-        self.edit(Subject::Lab, options.clone(), |_, lab| {
+        self.edit(Subject::Cables(a, b), options.clone(), |_, lab| {
             let selected = |cable: &Cable| {
                 let named = |end: &CableEnd, namespace: &NsName, ifname: &Option<_>| {
                     end.namespace == *namespace && (ifname.is_none() || end.ifname == *ifname)
@@ -49,15 +49,12 @@ impl Control {
                 (named(&cable.a, a, ifname_a) && named(&cable.b, b, ifname_b))
                     || (named(&cable.b, a, ifname_a) && named(&cable.a, b, ifname_b))
             };
-            let object = || format!("cable \"{a}\" - \"{b}\"");
+            let object = || text::cables(a, b);
             let found: Vec<_> = lab.cables.iter().filter(|cable| selected(cable)).collect();
             match found[..] {
                 [_] => lab.cables.retain(|cable| !selected(cable)),
                 [] if options.idempotent => {}
-                [] => {
-                    return Err(ApiError::new(ErrorCode::NotFound, object(), "there is no such cable")
-                        .hint("`vswitchctl cable list` lists them"));
-                }
+                [] => return Err(text::no_cable(a, b)),
                 _ => {
                     let which: Vec<_> = found
                         .iter()

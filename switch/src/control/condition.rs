@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
+use vswitch_api::difference::difference;
 use vswitch_api::request::ChangeOptions;
-use vswitch_api::{ApiError, ErrorCode, Lab, MirrorName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, ErrorCode, EventKind, Lab, MirrorName, NsName, Port, PortName, Switch, SwitchName};
 
 use super::plan::{Step, removed};
 use super::{Control, Inner, text};
@@ -51,15 +52,25 @@ pub enum Subject<'a> {
     Port(&'a PortName),
     /// A mirror.
     Mirror(&'a MirrorName),
+    /// A namespace, as far as the lab names it.
+    Namespace(&'a NsName),
+    /// The cables between two namespaces.
+    Cables(&'a NsName, &'a NsName),
+    /// The static stations of a switch; an edit of those of one port may have the tag of that port too.
+    Stations(&'a SwitchName, Option<&'a PortName>),
 }
 
 impl Subject<'_> {
-    fn name(self) -> String {
+    /// How it is called in errors.
+    pub fn name(self) -> String {
         match self {
             Self::Lab => "lab".to_owned(),
             Self::Switch(name) => text::switch(name),
             Self::Port(name) => text::port(name),
             Self::Mirror(name) => text::mirror(name),
+            Self::Namespace(name) => text::namespace(name),
+            Self::Cables(a, b) => text::cables(a, b),
+            Self::Stations(switch, _) => format!("FDB of {}", text::switch(switch)),
         }
     }
 
@@ -72,6 +83,27 @@ impl Subject<'_> {
             Self::Mirror(name) => {
                 let mirror = lab.mirrors.iter().find(|mirror| mirror.name == *name);
                 mirror.map(|mirror| tag("mirror", mirror))
+            }
+            Self::Namespace(name) => {
+                let ports = lab.ports.iter().filter(|port| port.namespace.as_ref() == Some(name));
+                let ports: Vec<_> = ports.map(|port| &port.name).collect();
+                let cables: Vec<_> = lab.cables.iter().filter(|cable| cable.ends_in(name)).collect();
+                let by_itself = lab.namespaces.contains(name);
+                let named = by_itself || !ports.is_empty() || !cables.is_empty();
+                named.then(|| tag("namespace", &(name, by_itself, ports, cables)))
+            }
+            Self::Cables(a, b) => {
+                let cables: Vec<_> = lab.cables.iter().filter(|cable| cable.joins(a, b)).collect();
+                (!cables.is_empty()).then(|| tag("cables", &cables))
+            }
+            Self::Stations(switch, _) => {
+                lab.switches.iter().find(|one| one.name == *switch)?;
+                let ports = lab
+                    .ports
+                    .iter()
+                    .filter(|port| port.switch == *switch && !port.stations.is_empty());
+                let stations: Vec<_> = ports.map(|port| (&port.name, &port.stations)).collect();
+                Some(tag("fdb", &(switch, stations)))
             }
         }
     }
@@ -116,6 +148,8 @@ struct Part {
     /// What a part is about, in the words of errors.
     name: Option<String>,
     lines: Vec<String>,
+    /// What is told of changed settings, once it is done.
+    event: Option<EventKind>,
 }
 
 impl Edit {
@@ -132,11 +166,23 @@ impl Edit {
                 Step::ChangeSwitch { before, .. } => Some(text::switch(&before.name)),
                 _ => port.map(text::port),
             };
+            let event = match step {
+                Step::ChangePort { before, after } => Some(EventKind::PortSet {
+                    port: after.name.clone(),
+                    changes: difference(before, after),
+                }),
+                Step::ChangeSwitch { before, after } => Some(EventKind::SwitchSet {
+                    switch: after.name.clone(),
+                    changes: difference(before, after),
+                }),
+                _ => None,
+            };
             Part {
                 before,
                 port: port.cloned(),
                 name,
                 lines: step.describe(),
+                event,
             }
         };
         let gone = |port: &Port| Part {
@@ -144,6 +190,7 @@ impl Edit {
             port: Some(port.name.clone()),
             name: Some(text::port(&port.name)),
             lines: vec![removed(port)],
+            event: None,
         };
         let parts = |step: &Step| match step {
             Step::RemovePorts(ports) => ports.iter().map(gone).collect(),
@@ -209,7 +256,12 @@ impl Inner {
         let Some(now) = subject.tag(&self.state.lab) else {
             return Ok(());
         };
-        if tags.iter().any(|tag| *tag == "*" || *tag == now) || tags.contains(&lab_tag(&self.state.lab).as_str()) {
+        let of_port = match subject {
+            Subject::Stations(_, Some(port)) => Subject::Port(port).tag(&self.state.lab),
+            _ => None,
+        };
+        let holds = |tag: &&str| *tag == "*" || *tag == now || Some(*tag) == of_port.as_deref();
+        if tags.iter().any(holds) || tags.contains(&lab_tag(&self.state.lab).as_str()) {
             return Ok(());
         }
         let name = subject.name();
@@ -229,9 +281,11 @@ impl Inner {
         Err(ApiError::new(ErrorCode::Changed, name, cause).hint("read it again and make the change to what it is now"))
     }
 
-    /// Remembers an edit that was carried out, and says so in the log.
-    pub(super) fn edited(&mut self, edit: Edit) {
+    /// Remembers an edit that was carried out, and says so in the log and in events.
+    pub(super) fn edited(&mut self, mut edit: Edit) {
         edit.log();
+        let events = edit.parts.iter_mut().filter_map(|part| part.event.take());
+        events.for_each(|event| self.emit(event));
         self.history.note(edit);
     }
 }

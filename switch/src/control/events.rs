@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
 use vswitch_api::{Event, EventKind};
 
+use super::Inner;
+
 /// Events that a slow reader may lag behind before it misses some.
 const BACKLOG: usize = 1024;
 
@@ -44,6 +46,13 @@ impl Events {
             receiver,
             held: None,
         }
+    }
+}
+
+impl Inner {
+    /// Tells all that listen.
+    pub(super) fn emit(&self, kind: EventKind) {
+        self.events.emit(kind);
     }
 }
 

@@ -8,8 +8,8 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Mac, Port, StaticStation, SwitchName};
 
 use super::condition::{Editing, Subject};
-use super::plan::difference;
-use super::requests::port_mut;
+use super::named::find;
+use super::plan::changed;
 use super::view::find_switch;
 use super::{Control, Inner, text};
 use vswitch_datapath::{EntryKind, FdbFilter, PortId};
@@ -38,9 +38,9 @@ impl Control {
         entry: FdbAdd,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit(Subject::Port(&entry.port), options, |_, lab| {
+        self.edit(Subject::Stations(switch, Some(&entry.port)), options, |_, lab| {
             find_switch(lab, switch)?;
-            let port = port_mut(lab, &entry.port)?;
+            let port: &mut Port = find(lab, &entry.port)?;
             if port.switch != *switch {
                 let cause = format!("port \"{}\" is on switch \"{}\"", entry.port, port.switch);
                 let object = format!("FDB entry {}", entry.mac);
@@ -56,7 +56,7 @@ impl Control {
             for other in lab.ports.iter_mut().filter(|other| other.switch == *switch) {
                 other.stations.retain(|old| *old != station);
             }
-            port_mut(lab, &entry.port)?.stations.push(station);
+            find::<Port>(lab, &entry.port)?.stations.push(station);
             Ok(())
         })
         .await
@@ -92,27 +92,31 @@ impl Control {
         let (vlan, mac) = fdb_key(&removed);
         let dry_run = options.dry_run;
         let mut changes = self
-            .edit(Subject::Lab, options.clone(), |inner, lab| {
-                find_switch(lab, switch)?;
-                if let Some(name) = &select.port {
-                    port_mut(lab, name)?;
-                }
-                let here = |port: &&mut Port| {
-                    port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
-                };
-                let mut found = inner.knows(switch, vlan, mac, &select);
-                for port in lab.ports.iter_mut().filter(here) {
-                    let count = port.stations.len();
-                    port.stations.retain(|old| *old != removed);
-                    found |= port.stations.len() < count;
-                }
-                if found || options.idempotent {
-                    return Ok(());
-                }
-                let object = format!("FDB entry {}", station(&removed));
-                let cause = format!("switch \"{switch}\" has no such entry");
-                Err(ApiError::new(ErrorCode::NotFound, object, cause).hint("`vswitchctl fdb` lists them"))
-            })
+            .edit(
+                Subject::Stations(switch, select.port.as_ref()),
+                options.clone(),
+                |inner, lab| {
+                    find_switch(lab, switch)?;
+                    if let Some(name) = &select.port {
+                        find::<Port>(lab, name)?;
+                    }
+                    let here = |port: &&mut Port| {
+                        port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
+                    };
+                    let mut found = inner.knows(switch, vlan, mac, &select);
+                    for port in lab.ports.iter_mut().filter(here) {
+                        let count = port.stations.len();
+                        port.stations.retain(|old| *old != removed);
+                        found |= port.stations.len() < count;
+                    }
+                    if found || options.idempotent {
+                        return Ok(());
+                    }
+                    let object = format!("FDB entry {}", station(&removed));
+                    let cause = format!("switch \"{switch}\" has no such entry");
+                    Err(ApiError::new(ErrorCode::NotFound, object, cause).hint("`vswitchctl fdb` lists them"))
+                },
+            )
             .await?;
         let inner = self.inner.lock().await;
         // One that was learned is not the lab's; of a static one nothing is left by now.
@@ -128,7 +132,10 @@ impl Control {
 
     async fn flush(&self, switch: &SwitchName, select: FdbSelect, options: Editing) -> Result<Changes, ApiError> {
         let inner = self.begin_edit().await?;
-        inner.check_condition(Subject::Lab, options.if_match.as_deref())?;
+        inner.check_condition(
+            Subject::Stations(switch, select.port.as_ref()),
+            options.if_match.as_deref(),
+        )?;
         let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
         let datapath = Arc::clone(&inner.datapath);
         let port = match &select.port {
@@ -137,7 +144,12 @@ impl Control {
                 match inner.ports.get(name).and_then(|live| live.id) {
                     Some(port) => Some(port.id),
                     // A missing port has no entries.
-                    None => return Ok(Changes::default()),
+                    None => {
+                        return Ok(Changes {
+                            dry_run: options.dry_run,
+                            ..Changes::default()
+                        });
+                    }
                 }
             }
             None => None,
@@ -163,6 +175,7 @@ impl Control {
         };
         Ok(Changes {
             done: vec![format!("flushed {flushed} learned entries of switch {switch}")],
+            dry_run: options.dry_run,
             ..Changes::default()
         })
     }
@@ -187,7 +200,7 @@ impl Inner {
         let Some(switch) = self.switches.get(&after.switch).copied() else {
             return Ok(());
         };
-        let (gone, new) = difference(&before.stations, &after.stations);
+        let (gone, new) = changed(&before.stations, &after.stations);
         let mut any = false;
         for (vlan, mac) in gone.map(fdb_key) {
             any = true;

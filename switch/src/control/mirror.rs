@@ -7,7 +7,8 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, MirrorName, PortName};
 
 use super::condition::{Editing, Subject};
-use super::requests::already;
+use super::named::{add, remove};
+use super::requests::as_they_are;
 use super::{Control, Inner, View, text};
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
@@ -27,16 +28,9 @@ impl Control {
     /// Conflict: the name is taken, or a port is in the way. NotFound: a port or switch. Invalid: the filter is no program.
     pub async fn add_mirror(&self, mirror: Mirror, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
-        self.edit(Subject::Lab, options.clone(), |_, lab| {
-            match lab.mirrors.iter().find(|old| old.name == mirror.name) {
-                Some(old) => already(text::mirror(&mirror.name), old, &mirror, options.idempotent),
-                None => {
-                    lab.mirrors.push(mirror);
-                    Ok(())
-                }
-            }
-        })
-        .await
+        let how = options.clone();
+        self.edit(Subject::Lab, options, |_, lab| add(lab, mirror, &how, as_they_are))
+            .await
     }
 
     /// Removes a mirror. Its destination is an ordinary port again.
@@ -45,13 +39,9 @@ impl Control {
     /// NotFound.
     pub async fn remove_mirror(&self, name: &MirrorName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
-        self.edit(Subject::Mirror(name), options.clone(), |_, lab| {
-            let count = lab.mirrors.len();
-            lab.mirrors.retain(|mirror| mirror.name != *name);
-            if lab.mirrors.len() == count && !options.idempotent {
-                return Err(text::no_mirror(name));
-            }
-            Ok(())
+        let how = options.clone();
+        self.edit(Subject::Mirror(name), options, |_, lab| {
+            remove::<Mirror>(lab, name, &how)
         })
         .await
     }

@@ -30,6 +30,7 @@ mod interface;
 mod journal;
 mod keep;
 mod mirror;
+mod named;
 mod namespace;
 mod place;
 mod plan;
@@ -283,10 +284,6 @@ impl Control {
 impl Inner {
     fn port_of_lab(&self, name: &PortName) -> Option<&vswitch_api::Port> {
         self.state.lab.ports.iter().find(|port| port.name == *name)
-    }
-
-    fn emit(&self, kind: EventKind) {
-        self.events.emit(kind);
     }
 
     /// Sets the state of a port and tells of a change. A port that carries nothing has nothing to remember either.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use vswitch_api::difference::{SettingChange, difference};
 use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortKind, PortName, Switch};
 
 use super::complete::ifname;
@@ -85,39 +86,11 @@ impl Step {
             Self::AddSwitch(switch) => vec![format!("added switch {}", switch.name)],
             Self::RemoveSwitch(switch) => vec![format!("removed switch {}", switch.name)],
             Self::ChangeSwitch { before, after } => {
-                let name = &after.name;
-                let mut lines = Vec::new();
-                if before.ageing_secs != after.ageing_secs {
-                    lines.push(format!("set ageing of switch {name} to {} s", after.ageing_secs));
-                }
-                if before.reserved_multicast != after.reserved_multicast {
-                    let word = format!("{:?}", after.reserved_multicast).to_lowercase();
-                    lines.push(format!("set reserved multicast of switch {name} to {word}"));
-                }
-                if before.vlan_limit != after.vlan_limit {
-                    let limit = after.vlan_limit.map_or("none".to_owned(), |limit| limit.to_string());
-                    lines.push(format!("set limit of stations a VLAN of switch {name} to {limit}"));
-                }
-                if before.rspan_vlans != after.rspan_vlans {
-                    let vlans: Vec<_> = after.rspan_vlans.iter().map(ToString::to_string).collect();
-                    let vlans = if vlans.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        vlans.join(", ")
-                    };
-                    lines.push(format!("set RSPAN VLANs of switch {name} to {vlans}"));
-                }
-                if before.loop_guard != after.loop_guard {
-                    let word = if after.loop_guard { "on" } else { "off" };
-                    lines.push(format!("set loop guard of switch {name} {word}"));
-                }
-                if (before.flap_moves, before.flap_secs) != (after.flap_moves, after.flap_secs) {
-                    lines.push(format!(
-                        "set flapping of switch {name} to {} moves a second, for {} s",
-                        after.flap_moves, after.flap_secs
-                    ));
-                }
-                lines
+                let object = format!("switch {}", after.name);
+                difference(before, after)
+                    .iter()
+                    .map(|change| change.line(&object))
+                    .collect()
             }
             Self::AddPort(port) => added(port),
             Self::AddPorts(ports) => ports.iter().flat_map(added).collect(),
@@ -194,6 +167,9 @@ fn ends(cable: &Cable) -> String {
     format!("{a} and {b}")
 }
 
+/// Settings whose changes are told in other words than those of the document: by their elements, or with units.
+const WORDED: [&str; 7] = ["addresses", "impair", "mtu", "police", "routes", "stations", "storm"];
+
 fn describe_change(before: &Port, after: &Port) -> Vec<String> {
     let name = &after.name;
     let mut lines = Vec::new();
@@ -201,41 +177,26 @@ fn describe_change(before: &Port, after: &Port) -> Vec<String> {
         let mtu = after.mtu.map_or("its default".to_owned(), |mtu| mtu.to_string());
         lines.push(format!("set MTU of port {name} to {mtu}"));
     }
-    if before.up != after.up {
-        lines.push(format!("set port {name} {}", if after.up { "up" } else { "down" }));
-    }
-    if before.offload != after.offload {
-        lines.push(format!(
-            "set offloads of port {name} {}",
-            if after.offload { "on" } else { "off" }
-        ));
-    }
-    let policies = [
-        ("VLANs", (&before.vlan, before.accept) != (&after.vlan, after.accept)),
-        ("learning", before.learning != after.learning),
-        ("flooding", before.flooding != after.flooding),
-        ("isolation", before.isolation != after.isolation),
-        ("access control lists", before.acl != after.acl),
-        ("pinned addresses", before.pin != after.pin),
-    ];
-    for (what, _) in policies.iter().filter(|(_, changed)| *changed) {
-        lines.push(format!("set {what} of port {name}"));
-    }
+    let worded = |change: &SettingChange| WORDED.contains(&change.key.split('.').next().unwrap_or_default());
+    let mut plain = difference(before, after);
+    plain.retain(|change| !worded(change));
+    let object = format!("port {name}");
+    lines.extend(plain.iter().map(|change| change.line(&object)));
     lines.extend(traffic::describe(before, after));
-    let (gone, new) = difference(&before.addresses, &after.addresses);
+    let (gone, new) = changed(&before.addresses, &after.addresses);
     lines.extend(gone.map(|a| format!("took address {a} from port {name}")));
     lines.extend(new.map(|a| format!("gave port {name} address {a}")));
-    let (gone, new) = difference(&before.routes, &after.routes);
+    let (gone, new) = changed(&before.routes, &after.routes);
     lines.extend(gone.map(|r| format!("took the route to {} from port {name}", r.to)));
     lines.extend(new.map(|r| format!("gave port {name} a route to {}", r.to)));
-    let (gone, new) = difference(&before.stations, &after.stations);
+    let (gone, new) = changed(&before.stations, &after.stations);
     lines.extend(gone.map(|s| format!("removed FDB entry {}", station(s))));
     lines.extend(new.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
     lines
 }
 
 /// What is only in `before`, and what is only in `after`.
-pub(super) fn difference<'a, T: PartialEq>(
+pub(super) fn changed<'a, T: PartialEq>(
     before: &'a [T],
     after: &'a [T],
 ) -> (impl Iterator<Item = &'a T>, impl Iterator<Item = &'a T>) {
@@ -266,19 +227,14 @@ pub(super) fn plan(
     let (mut removals, mut additions) = (Vec::new(), Vec::new());
     let old_ports: HashMap<_, _> = before.ports.iter().map(|p| (&p.name, p)).collect();
     let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
-    let (gone, new_mirrors) = difference(&before.mirrors, &after.mirrors);
+    let (gone, new_mirrors) = changed(&before.mirrors, &after.mirrors);
     removals.extend(gone.cloned().map(Step::RemoveMirror));
     let goes = |old: &&Port| new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new));
     let gone: Vec<_> = before.ports.iter().filter(goes).cloned().collect();
     if !gone.is_empty() {
         removals.push(Step::RemovePorts(gone));
     }
-    removals.extend(
-        difference(&before.cables, &after.cables)
-            .0
-            .cloned()
-            .map(Step::RemoveCable),
-    );
+    removals.extend(changed(&before.cables, &after.cables).0.cloned().map(Step::RemoveCable));
     for old in &before.switches {
         if !after.switches.iter().any(|new| new.name == old.name) {
             removals.push(Step::RemoveSwitch(old.clone()));
@@ -318,7 +274,7 @@ pub(super) fn plan(
             _ => additions.push(Step::AddPort(new.clone())),
         }
     }
-    additions.extend(difference(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
+    additions.extend(changed(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
     additions.extend(new_mirrors.cloned().map(Step::AddMirror));
     removals.into_iter().chain(additions).chain(clean_up).collect()
 }
@@ -394,7 +350,7 @@ mod tests {
         changed.ports[0].up = false;
         assert_eq!(
             lines(&red, &changed),
-            ["set MTU of port red to 9000", "set port red down"]
+            ["set MTU of port red to 9000", "set up of port red to off (was on)"]
         );
         changed.ports[0].kind = PortKind::Tap;
         let steps = plan(&red, &changed, |_| true, |_| true);

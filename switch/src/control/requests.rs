@@ -1,7 +1,5 @@
 //! The edits of the API: each says how the wanted lab differs from the one that is there.
 
-use std::collections::BTreeSet;
-
 use vswitch_api::request::{PortPatch, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, NsName, Port, PortKind, PortName, Switch, SwitchName};
@@ -10,6 +8,7 @@ use super::complete::{Interfaces, complete, ifname, imply_onlink, main_switch, n
 use super::condition::{Edit, Editing, Subject};
 use super::interface::mtu;
 use super::mirror::leave_mirrors;
+use super::named::{add, remove};
 use super::plan::{namespaces, plan};
 use super::validate::validate;
 use super::{Control, Inner, text};
@@ -41,6 +40,7 @@ impl Control {
         let removed = steps.iter().filter(|step| step.removes());
         let mut changes = Changes {
             done: Vec::new(),
+            dry_run: options.dry_run,
             removed: removed.flat_map(|step| step.describe()).collect(),
             warnings,
         };
@@ -91,16 +91,9 @@ impl Control {
     /// Conflict: the name is taken. Invalid: a setting is out of range.
     pub async fn add_switch(&self, switch: Switch, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
-        self.edit(Subject::Lab, options.clone(), |_, lab| {
-            match lab.switches.iter().find(|old| old.name == switch.name) {
-                Some(old) => already(text::switch(&switch.name), old, &switch, options.idempotent),
-                None => {
-                    lab.switches.push(switch);
-                    Ok(())
-                }
-            }
-        })
-        .await
+        let how = options.clone();
+        self.edit(Subject::Lab, options, |_, lab| add(lab, switch, &how, as_they_are))
+            .await
     }
 
     /// Changes settings of a switch.
@@ -113,21 +106,8 @@ impl Control {
         patch: SwitchPatch,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit(Subject::Switch(name), options, |_, lab| {
-            let switch = lab.switches.iter_mut().find(|switch| switch.name == *name);
-            let switch = switch.ok_or_else(|| text::no_switch(name))?;
-            let object = || text::switch(name);
-            *switch = patch
-                .0
-                .apply(switch, &[])
-                .map_err(|cause| text::invalid(object(), cause))?;
-            if switch.name == *name {
-                Ok(())
-            } else {
-                Err(keeps_its_name(object()))
-            }
-        })
-        .await
+        self.patch_one(name, options, |switch: &Switch| patch.0.apply(switch, &[]))
+            .await
     }
 
     /// Removes a switch without ports.
@@ -137,13 +117,6 @@ impl Control {
     pub async fn remove_switch(&self, name: &SwitchName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Switch(name), options.clone(), |_, lab| {
-            if !lab.switches.iter().any(|switch| switch.name == *name) {
-                return if options.idempotent {
-                    Ok(())
-                } else {
-                    Err(text::no_switch(name))
-                };
-            }
             if *name == main_switch() {
                 return Err(
                     text::conflict(text::switch(name), "it is the switch that is always there")
@@ -161,8 +134,7 @@ impl Control {
                 return Err(text::conflict(text::switch(name), cause)
                     .hint(format!("remove them first: vswitchctl del-port {}", ports.join(" "))));
             }
-            lab.switches.retain(|switch| switch.name != *name);
-            Ok(())
+            remove::<Switch>(lab, name, &options)
         })
         .await
     }
@@ -174,28 +146,17 @@ impl Control {
     pub async fn add_port(&self, port: Port, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let (options, name) = (options.into(), port.name.clone());
         let edited = self.edit(Subject::Lab, options.clone(), |_, lab| {
-            match lab.ports.iter().find(|old| old.name == port.name) {
-                Some(old) => {
-                    let mut wanted = port;
-                    // What was left to vswitch then may be left to it again.
-                    wanted.mac = wanted.mac.or(old.mac);
-                    wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
-                    wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
-                    if wanted.stations.is_empty() {
-                        wanted.stations.clone_from(&old.stations);
-                    }
-                    already(
-                        text::port(&old.name),
-                        &spelt_out(old),
-                        &spelt_out(&wanted),
-                        options.idempotent,
-                    )
+            add(lab, port, &options, |old, wanted| {
+                let mut wanted = wanted.clone();
+                // What was left to vswitch then may be left to it again.
+                wanted.mac = wanted.mac.or(old.mac);
+                wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
+                wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
+                if wanted.stations.is_empty() {
+                    wanted.stations.clone_from(&old.stations);
                 }
-                None => {
-                    lab.ports.push(port);
-                    Ok(())
-                }
-            }
+                (spelt_out(old), spelt_out(&wanted))
+            })
         });
         let mut changes = edited.await?;
         if options.idempotent && !options.dry_run {
@@ -225,19 +186,7 @@ impl Control {
                 inner.repair(Some(name), &mut repaired).await?;
             }
         }
-        let mut changes = self
-            .edit(Subject::Port(name), options, |_, lab| {
-                let port = port_mut(lab, name)?;
-                let object = || text::port(name);
-                let after = patch.apply(port);
-                *port = after.map_err(|cause| text::invalid(object(), cause))?;
-                if port.name == *name {
-                    Ok(())
-                } else {
-                    Err(keeps_its_name(object()))
-                }
-            })
-            .await?;
+        let mut changes = self.patch_one(name, options, |port| patch.apply(port)).await?;
         if opens {
             self.inner.lock().await.open(name).await;
         }
@@ -252,14 +201,8 @@ impl Control {
     pub async fn remove_port(&self, name: &PortName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Port(name), options.clone(), |_, lab| {
-            let count = lab.ports.len();
-            lab.ports.retain(|port| port.name != *name);
             leave_mirrors(lab, name);
-            if lab.ports.len() == count && !options.idempotent {
-                Err(text::no_port(name))
-            } else {
-                Ok(())
-            }
+            remove::<Port>(lab, name, &options)
         })
         .await
     }
@@ -300,7 +243,7 @@ impl Control {
     /// NotFound; Conflict: it is in use, or was made elsewhere.
     pub async fn remove_namespace(&self, name: &NsName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
-        self.edit(Subject::Lab, options.clone(), |inner, lab| {
+        self.edit(Subject::Namespace(name), options.clone(), |inner, lab| {
             let users: Vec<_> = lab
                 .ports
                 .iter()
@@ -379,13 +322,6 @@ impl Inner {
     }
 }
 
-pub(super) fn port_mut<'a>(lab: &'a mut Lab, name: &PortName) -> Result<&'a mut Port, ApiError> {
-    lab.ports
-        .iter_mut()
-        .find(|port| port.name == *name)
-        .ok_or_else(|| text::no_port(name))
-}
-
 fn namespace_there(name: &NsName) -> ApiError {
     text::conflict(text::namespace(name), "there is a namespace of this name already")
         .hint("ports and cables can use it as it is")
@@ -402,33 +338,9 @@ fn spelt_out(port: &Port) -> Port {
     port
 }
 
-fn keeps_its_name(object: String) -> ApiError {
-    text::invalid(object, "it can't be renamed").hint("add one of the other name and remove this one")
-}
-
-/// The object is there: fine if it is alike and that is allowed, else a conflict that names the differences.
-pub(super) fn already<T: serde::Serialize>(object: String, old: &T, new: &T, idempotent: bool) -> Result<(), ApiError> {
-    let fields = |value: &T| match serde_json::to_value(value) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let (old, new) = (fields(old), fields(new));
-    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    let different: Vec<_> = keys
-        .into_iter()
-        .filter(|key| old.get(*key) != new.get(*key))
-        .map(String::as_str)
-        .collect();
-    match (different.is_empty(), idempotent) {
-        (true, true) => Ok(()),
-        (false, true) => Err(text::conflict(
-            object,
-            format!("it is there already, with another {}", different.join(", ")),
-        )
-        .hint("change it with `vswitchctl set`, or remove it first")),
-        (_, false) => Err(text::conflict(object, "there is one of this name already")
-            .hint("choose another name, remove it first, or add --if-not-exists")),
-    }
+/// Nothing is left to be filled in.
+pub(super) fn as_they_are<T: Clone>(old: &T, new: &T) -> (T, T) {
+    (old.clone(), new.clone())
 }
 
 /// Namespaces that a lab names and that are not there.

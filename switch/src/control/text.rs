@@ -19,7 +19,17 @@ pub(super) fn namespace(name: &NsName) -> String {
 }
 
 pub(super) fn cable(cable: &Cable) -> String {
-    format!("cable \"{}\" - \"{}\"", cable.a.namespace, cable.b.namespace)
+    cables(&cable.a.namespace, &cable.b.namespace)
+}
+
+/// One or more between two namespaces.
+pub(super) fn cables(a: &NsName, b: &NsName) -> String {
+    format!("cable \"{a}\" - \"{b}\"")
+}
+
+pub(super) fn no_cable(a: &NsName, b: &NsName) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, cables(a, b), "there is no such cable")
+        .hint("`vswitchctl cable list` lists them")
 }
 
 pub(super) fn mirror(name: &MirrorName) -> String {

@@ -311,6 +311,19 @@ impl Control {
         })
     }
 
+    /// The cables between two namespaces.
+    ///
+    /// # Errors
+    /// NotFound: there is none.
+    pub async fn cables_between(&self, a: &NsName, b: &NsName) -> Result<Vec<Cable>, ApiError> {
+        let mut cables = self.view().state.lab.cables.clone();
+        cables.retain(|cable| cable.joins(a, b));
+        if cables.is_empty() {
+            return Err(text::no_cable(a, b));
+        }
+        Ok(cables)
+    }
+
     /// All cables.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! All routes in one place, with the OpenAPI document that is made from them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::extract::{FromRef, Request};
@@ -11,27 +10,25 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
-use tracing::Instrument;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use vswitch_api::capture::Direction;
-use vswitch_api::error::{ApiError, ErrorCode};
-use vswitch_api::view::Changes;
+use vswitch_api::error::ApiError;
 
-use super::document::{KnownQueries, write_out_parts};
-use super::error::{Failure, Reply};
+use super::document::{KnownQueries, finish};
+use super::error::Failure;
 use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches, trace};
-use crate::control::{Control, Subject, for_client};
+use crate::control::{Control, Subject};
 
 /// What the routes work with.
 #[derive(Clone)]
 pub(super) struct Shared {
     control: Arc<Control>,
+    /// Settings that metrics show as labels.
+    pub labels: Arc<[String]>,
     /// Turns true when the daemon stops, so that event streams end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -57,7 +54,8 @@ impl FromRef<Shared> for Arc<Control> {
             changes something is answered when it is done. Once it has begun it is finished even if the client goes away; \
             before, it is dropped with the connection. \
             In a query, a flag may stand alone: `?dry_run`. What changes something says with `dry_run` what it would do, and with \
-            `If-Match` does it only to what is still as it was read: the `ETag` of a switch, port, mirror or of the lab."
+            `If-Match` does it only to what is still as it was read: the `ETag` of a switch, its FDB, a port, mirror, namespace, of the \
+            cables between two namespaces, or of the lab."
     ),
     components(schemas(ApiError, Direction)),
     tags(
@@ -94,20 +92,20 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(namespaces::list, namespaces::add))
         .routes(routes!(namespaces::get, namespaces::remove))
         .routes(routes!(cables::list, cables::add))
-        .routes(routes!(cables::remove))
+        .routes(routes!(cables::get, cables::remove))
 }
 
 /// The OpenAPI document, as `GET /v1/openapi.json` serves it.
 pub fn openapi() -> Document {
     let mut document = routes().into_openapi();
-    write_out_parts(&mut document);
+    finish(&mut document);
     document
 }
 
-/// The whole HTTP service. Event streams end when `stopping` turns true.
-pub fn router(control: Arc<Control>, stopping: watch::Receiver<bool>) -> Router {
+/// The whole HTTP service. Event streams end when `stopping` turns true; `labels` are settings that metrics show.
+pub fn router(control: Arc<Control>, labels: Vec<String>, stopping: watch::Receiver<bool>) -> Router {
     let (router, mut document) = routes().split_for_parts();
-    write_out_parts(&mut document);
+    finish(&mut document);
     let known = Arc::new(KnownQueries::new(&document));
     router
         .route("/v1/openapi.json", axum::routing::get(async move || Json(document)))
@@ -115,35 +113,11 @@ pub fn router(control: Arc<Control>, stopping: watch::Receiver<bool>) -> Router 
         .method_not_allowed_fallback(no_such_method)
         .layer(axum::middleware::from_fn_with_state(known, extract::check_query))
         .layer(axum::middleware::from_fn(log))
-        .with_state(Shared { control, stopping })
-}
-
-/// Tells, when it is dropped with the request, that the client is gone.
-#[derive(Default)]
-struct Gone(Arc<AtomicBool>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Runs a change on a thread of its own: a client that disconnects drops its request, but must not stop a change half-way. One
-/// that has not begun by then never does.
-pub(super) async fn edit(change: impl Future<Output = Result<Changes, ApiError>> + Send + 'static) -> Reply<Changes> {
-    let gone = Gone::default();
-    let change = for_client(gone.0.clone(), change);
-    // It waits for workers, disks and threads, which no thread of the runtime may.
-    let change = change.in_current_span();
-    match spawn_blocking(move || Handle::current().block_on(change)).await {
-        Ok(result) => Ok(Json(result?)),
-        Err(error) => Err(ApiError::new(
-            ErrorCode::Internal,
-            "request",
-            format!("the daemon failed in it: {error}"),
-        )
-        .into()),
-    }
+        .with_state(Shared {
+            control,
+            labels: labels.into(),
+            stopping,
+        })
 }
 
 /// An answer with the entity tag that it is to be changed by.

@@ -2,25 +2,24 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use vswitch_api::lab::Cable;
 use vswitch_api::name::NsName;
 use vswitch_api::request::{CableSelect, ChangeOptions, Condition};
 use vswitch_api::view::Changes;
 
-use super::api::edit;
+use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit, Path, Query};
-use crate::control::Control;
+use crate::control::{Control, Subject};
 
 /// All cables
 #[utoipa::path(
     get, path = "/v1/cables", tag = "namespaces", operation_id = "list_cables",
-    responses((status = 200, description = "OK", body = Vec<Cable>), Failure)
+    responses((status = 200, description = "OK", body = Vec<Cable>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<Cable>> {
-    Ok(Json(control.cables().await?))
+pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<Cable>>, Failure> {
+    tagged(&control, Subject::Lab, control.cables()).await
 }
 
 /// Join two namespaces directly
@@ -28,12 +27,26 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<Cable
     post, path = "/v1/cables", tag = "namespaces", operation_id = "add_cable",
     params(ChangeOptions, Condition), request_body = Cable, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn add(
+pub(super) async fn add(change: Edit, Body(cable): Body<Cable>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.add_cable(cable, options).await })
+        .await
+}
+
+/// The cables between two namespaces
+#[utoipa::path(
+    get, path = "/v1/cables/{a}/{b}", tag = "namespaces", operation_id = "get_cables",
+    params(
+        ("a" = NsName, Path, description = "Namespace of one end"),
+        ("b" = NsName, Path, description = "Namespace of the other end")
+    ),
+    responses((status = 200, description = "OK", body = Vec<Cable>, headers(("ETag" = String, description = "Tag of their settings, for `If-Match`"))), Failure)
+)]
+pub(super) async fn get(
     State(control): State<Arc<Control>>,
-    Edit(options): Edit,
-    Body(cable): Body<Cable>,
-) -> Reply<Changes> {
-    edit(async move { control.add_cable(cable, options).await }).await
+    Path((a, b)): Path<(NsName, NsName)>,
+) -> Result<Tagged<Vec<Cable>>, Failure> {
+    tagged(&control, Subject::Cables(&a, &b), control.cables_between(&a, &b)).await
 }
 
 /// Remove a cable between two namespaces
@@ -49,10 +62,11 @@ pub(super) async fn add(
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn remove(
-    State(control): State<Arc<Control>>,
     Path((a, b)): Path<(NsName, NsName)>,
     Query(select): Query<CableSelect>,
-    Edit(options): Edit,
+    change: Edit,
 ) -> Reply<Changes> {
-    edit(async move { control.remove_cable(&a, &b, select, options).await }).await
+    change
+        .make(|control, options| async move { control.remove_cable(&a, &b, select, options).await })
+        .await
 }

@@ -1,7 +1,5 @@
 //! Captures as a stream of bytes.
 
-use std::sync::Arc;
-
 use axum::body::{Body as Bytestream, Bytes};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -16,7 +14,6 @@ use super::api::Shared;
 use super::error::Failure;
 use super::extract::{Edit, Path, Query};
 use super::slots::Streaming;
-use crate::control::Control;
 
 /// The frames of a port, live, as a pcapng file that ends with the capture. What a slow reader misses is counted in it.
 ///
@@ -55,11 +52,7 @@ pub(super) async fn capture(
     params(("id" = u64, Path, description = "Number of the capture"), ChangeOptions, Condition),
     responses((status = 204, description = "It ends"), Failure)
 )]
-pub(super) async fn end(
-    State(control): State<Arc<Control>>,
-    Path(id): Path<u64>,
-    Edit(options): Edit,
-) -> Result<StatusCode, Failure> {
-    control.end_capture(id, options).await?;
+pub(super) async fn end(Path(id): Path<u64>, Edit { control, how }: Edit) -> Result<StatusCode, Failure> {
+    control.end_capture(id, how).await?;
     Ok(StatusCode::NO_CONTENT)
 }

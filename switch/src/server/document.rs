@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use axum::http::Method;
 use utoipa::openapi::schema::{AllOf, Object, Schema};
 use utoipa::openapi::{OpenApi, RefOr};
+use vswitch_api::traffic::with_words;
 
 /// The parameters that routes take in their queries, by method and path.
 #[derive(Debug)]
@@ -33,12 +34,15 @@ impl KnownQueries {
     }
 }
 
-/// Writes objects that have all of others (`allOf`) out as one. Each part of an `allOf` sees all members: one that forbids
+/// Finishes what the declarations say: adds the words that stand for keys, and writes objects that have all of others (`allOf`) out as one. Each part of an `allOf` sees all members: one that forbids
 /// those that it does not know would refuse whatever the daemon answers.
-pub(super) fn write_out_parts(document: &mut OpenApi) {
+pub(super) fn finish(document: &mut OpenApi) {
     let Some(components) = &mut document.components else {
         return;
     };
+    for (name, schema) in &mut components.schemas {
+        with_words(name, schema);
+    }
     let all = components.schemas.clone();
     for schema in components.schemas.values_mut() {
         if let RefOr::T(Schema::AllOf(parts)) = schema

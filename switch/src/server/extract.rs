@@ -1,27 +1,33 @@
 //! Values out of a request: like axum's extractors of the same names, with errors that say what would be right.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tracing::Instrument;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::strict;
+use vswitch_api::view::Changes;
 
 use super::document::KnownQueries;
-use super::error::Failure;
+use super::error::{Failure, Reply};
 use super::slots::Place;
-use crate::control::Editing;
+use crate::control::{Control, Editing, for_client};
 use vswitch_datapath::MAX_PORTS;
 
 /// Largest body of a request, in bytes.
@@ -96,10 +102,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// How an edit is to be made: its options in the query, its condition in the head.
-pub(super) struct Edit(pub Editing);
+/// An edit that is asked for: its options in the query, its condition in the head, and what it is made on.
+pub(super) struct Edit {
+    /// The model.
+    pub control: Arc<Control>,
+    /// Options and condition.
+    pub how: Editing,
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for Edit {
+impl<S: Send + Sync> FromRequestParts<S> for Edit
+where
+    Arc<Control>: FromRef<S>,
+{
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
@@ -109,10 +123,46 @@ impl<S: Send + Sync> FromRequestParts<S> for Edit {
             tags.push(value.to_str().map_err(|_| invalid("field If-Match", "it is no text"))?);
         }
         let editing = Editing::from(options);
-        Ok(Self(Editing {
-            if_match: (!tags.is_empty()).then(|| tags.join(", ")),
-            ..editing
-        }))
+        Ok(Self {
+            control: Arc::from_ref(state),
+            how: Editing {
+                if_match: (!tags.is_empty()).then(|| tags.join(", ")),
+                ..editing
+            },
+        })
+    }
+}
+
+/// Tells, when it is dropped with the request, that the client is gone.
+#[derive(Default)]
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Edit {
+    /// Makes it, on a thread of its own: a client that disconnects drops its request, but must not stop a change half-way. One that
+    /// has not begun by then never does.
+    pub async fn make<F>(self, change: impl FnOnce(Arc<Control>, Editing) -> F) -> Reply<Changes>
+    where
+        F: Future<Output = Result<Changes, ApiError>> + Send + 'static,
+    {
+        let gone = Gone::default();
+        let change = for_client(gone.0.clone(), change(self.control, self.how));
+        // It waits for workers, disks and threads, which no thread of the runtime may.
+        let change = change.in_current_span();
+        match spawn_blocking(move || Handle::current().block_on(change)).await {
+            Ok(result) => Ok(Json(result?)),
+            Err(error) => Err(ApiError::new(
+                ErrorCode::Internal,
+                "request",
+                format!("the daemon failed in it: {error}"),
+            )
+            .into()),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use vswitch_api::lab::Lab;
 use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::{Changes, Status};
 
-use super::api::{Tagged, edit, tagged};
+use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit};
 use crate::control::{Control, Subject};
@@ -30,16 +30,16 @@ pub(super) async fn get(State(control): State<Arc<Control>>) -> Result<Tagged<La
     put, path = "/v1/lab", tag = "daemon", operation_id = "apply_lab",
     params(ChangeOptions, Condition), request_body = Lab, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn apply(
-    State(control): State<Arc<Control>>,
-    Edit(options): Edit,
-    Body(lab): Body<Lab>,
-) -> Reply<Changes> {
-    edit(async move { control.apply(lab, options).await }).await
+pub(super) async fn apply(change: Edit, Body(lab): Body<Lab>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.apply(lab, options).await })
+        .await
 }
 
 /// Remove everything that vswitch made, and nothing else
 #[utoipa::path(post, path = "/v1/reset", tag = "daemon", params(ChangeOptions, Condition), responses((status = 200, description = "What was done", body = Changes), Failure))]
-pub(super) async fn reset(State(control): State<Arc<Control>>, Edit(options): Edit) -> Reply<Changes> {
-    edit(async move { control.reset(options).await }).await
+pub(super) async fn reset(change: Edit) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.reset(options).await })
+        .await
 }

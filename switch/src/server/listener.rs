@@ -37,10 +37,15 @@ const SOCKET_TICK: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API on `socket` until `stop` completes; then removes the socket, ends event streams and waits a while for
-/// requests under way.
-pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, stop: impl Future<Output = ()>) {
+/// requests under way. `labels`: settings that metrics show.
+pub async fn serve(
+    mut socket: ControlSocket,
+    control: Arc<Control>,
+    labels: Vec<String>,
+    stop: impl Future<Output = ()>,
+) {
     let (stopping, stopping_seen) = watch::channel(false);
-    let service = TowerToHyperService::new(router(control, stopping_seen));
+    let service = TowerToHyperService::new(router(control, labels, stopping_seen));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     // A client may close its sending side behind its last request, as `nc -N` does: it still gets its answer.

@@ -10,20 +10,24 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use serde::Serialize;
+use vswitch_api::difference::words;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::traffic::{CLASSES, ClassCounters};
 use vswitch_api::view::{PortCounters, PortState, PortView, Status, SwitchView};
 
+use super::api::Shared;
 use super::error::Failure;
-use crate::control::Control;
 
 /// Counters and states in the OpenMetrics text format, for Prometheus
 #[utoipa::path(
     get, path = "/metrics", tag = "daemon",
     responses((status = 200, description = "OK", content_type = "application/openmetrics-text", body = String), Failure)
 )]
-pub(super) async fn metrics(State(control): State<Arc<Control>>) -> Result<impl IntoResponse, Failure> {
+pub(super) async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, Failure> {
+    let control = shared.control();
     let snapshot = Snapshot {
+        labels: shared.labels.clone(),
         status: control.status().await?,
         switches: control.switches().await?,
         ports: control.ports(None).await?,
@@ -43,6 +47,8 @@ pub(super) async fn metrics(State(control): State<Arc<Control>>) -> Result<impl 
 /// What one scrape shows.
 #[derive(Clone, Debug)]
 struct Snapshot {
+    /// Settings that are labels.
+    labels: Arc<[String]>,
     status: Status,
     switches: Vec<SwitchView>,
     ports: Vec<PortView>,
@@ -185,6 +191,24 @@ impl Collector for Snapshot {
         )?;
 
         let ports = || self.ports.iter().map(|view| (port_labels(view), view));
+        if !self.labels.is_empty() {
+            to.gauge(
+                "switch_info",
+                "Settings of the switch",
+                self.switches.iter().map(|view| {
+                    let name = ("switch".to_owned(), view.switch.name.to_string());
+                    (with_settings(vec![name], &view.switch, &self.labels), 1)
+                }),
+            )?;
+            to.gauge(
+                "port_info",
+                "Settings of the port",
+                ports().map(|(labels, view)| {
+                    let names = labels.map(|(label, name)| (label.to_owned(), name.to_owned()));
+                    (with_settings(names.to_vec(), &view.port, &self.labels), 1)
+                }),
+            )?;
+        }
         to.gauge(
             "port_up",
             "1 if the port carries frames",
@@ -230,6 +254,25 @@ const NO_LABELS: [Label<'static>; 0] = [];
 
 fn port_labels(view: &PortView) -> [Label<'_>; 2] {
     [("switch", view.port.switch.as_str()), ("port", view.port.name.as_str())]
+}
+
+/// Labels with those settings of something that it has.
+fn with_settings(
+    mut labels: Vec<(String, String)>,
+    settings: &impl Serialize,
+    keys: &[String],
+) -> Vec<(String, String)> {
+    let document = serde_json::to_value(settings).unwrap_or_default();
+    for key in keys {
+        let path = format!("/{}", key.replace('.', "/"));
+        let label = key.replace('.', "_");
+        if let Some(value) = document.pointer(&path)
+            && labels.iter().all(|(there, _)| *there != label)
+        {
+            labels.push((label, words(value)));
+        }
+    }
+    labels
 }
 
 fn by_reason<'a>(
@@ -292,6 +335,7 @@ impl Encoder<'_> {
 mod tests {
     use super::*;
     use vswitch_api::lab::{Port, PortKind, Switch};
+    use vswitch_api::policy::Isolation;
 
     #[test]
     fn every_counter_is_there_with_its_labels() {
@@ -318,7 +362,9 @@ mod tests {
         port.counters.impair.tx_waiting = 36;
         port.counters.impair.rx_duplicates = 37;
         let switch = Switch::new("main".parse().unwrap());
+        port.port.isolation = Isolation::Isolated;
         let text = Snapshot {
+            labels: Arc::from(["isolation".to_owned(), "switch".to_owned()]),
             status: Status {
                 version: "1.2".into(),
                 api_version: 1,
@@ -345,6 +391,8 @@ mod tests {
             "vswitch_uptime_seconds 5",
             "vswitch_fdb_entries{switch=\"main\"} 34",
             "vswitch_fdb_full_total{switch=\"main\"} 35",
+            "vswitch_switch_info{switch=\"main\"} 1",
+            "vswitch_port_info{switch=\"main\",port=\"red\",isolation=\"isolated\"} 1",
             "vswitch_port_up{switch=\"main\",port=\"red\"} 1",
             "vswitch_port_receive_frames_total{switch=\"main\",port=\"red\"} 31",
             "vswitch_port_transmit_bytes_total{switch=\"main\",port=\"red\"} 32",

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use vswitch_api::mirror::{Mirror, MirrorView};
 use vswitch_api::name::MirrorName;
 use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::Changes;
 
-use super::api::{Tagged, edit, tagged};
+use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit, Path};
 use crate::control::{Control, Subject};
@@ -17,10 +16,10 @@ use crate::control::{Control, Subject};
 /// All mirrors
 #[utoipa::path(
     get, path = "/v1/mirrors", tag = "switches", operation_id = "list_mirrors",
-    responses((status = 200, description = "OK", body = Vec<MirrorView>), Failure)
+    responses((status = 200, description = "OK", body = Vec<MirrorView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<MirrorView>> {
-    Ok(Json(control.mirrors().await?))
+pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<MirrorView>>, Failure> {
+    tagged(&control, Subject::Lab, control.mirrors()).await
 }
 
 /// Add a mirror: copies of the frames of some ports go to another
@@ -28,12 +27,10 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<Mirro
     post, path = "/v1/mirrors", tag = "switches", operation_id = "add_mirror",
     params(ChangeOptions, Condition), request_body = Mirror, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn add(
-    State(control): State<Arc<Control>>,
-    Edit(options): Edit,
-    Body(mirror): Body<Mirror>,
-) -> Reply<Changes> {
-    edit(async move { control.add_mirror(mirror, options).await }).await
+pub(super) async fn add(change: Edit, Body(mirror): Body<Mirror>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.add_mirror(mirror, options).await })
+        .await
 }
 
 /// One mirror
@@ -55,10 +52,8 @@ pub(super) async fn get(
     params(("name" = MirrorName, Path, description = "Name of the mirror"), ChangeOptions, Condition),
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn remove(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<MirrorName>,
-    Edit(options): Edit,
-) -> Reply<Changes> {
-    edit(async move { control.remove_mirror(&name, options).await }).await
+pub(super) async fn remove(Path(name): Path<MirrorName>, change: Edit) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.remove_mirror(&name, options).await })
+        .await
 }

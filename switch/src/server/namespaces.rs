@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use vswitch_api::name::NsName;
 use vswitch_api::request::{ChangeOptions, Condition, NamespaceAdd};
 use vswitch_api::view::{Changes, NamespaceSummary, NamespaceView};
 
-use super::api::edit;
+use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit, Path};
-use crate::control::Control;
+use crate::control::{Control, Subject};
 
 /// All namespaces: those that are there and those that the lab names
 #[utoipa::path(
     get, path = "/v1/namespaces", tag = "namespaces", operation_id = "list_namespaces",
-    responses((status = 200, description = "OK", body = Vec<NamespaceSummary>), Failure)
+    responses((status = 200, description = "OK", body = Vec<NamespaceSummary>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<NamespaceSummary>> {
-    Ok(Json(control.namespaces().await?))
+pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<NamespaceSummary>>, Failure> {
+    tagged(&control, Subject::Lab, control.namespaces()).await
 }
 
 /// Add a namespace
@@ -27,22 +26,23 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<Names
     post, path = "/v1/namespaces", tag = "namespaces", operation_id = "add_namespace",
     params(ChangeOptions, Condition), request_body = NamespaceAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn add(
-    State(control): State<Arc<Control>>,
-    Edit(options): Edit,
-    Body(add): Body<NamespaceAdd>,
-) -> Reply<Changes> {
-    edit(async move { control.add_namespace(add.name, options).await }).await
+pub(super) async fn add(change: Edit, Body(add): Body<NamespaceAdd>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.add_namespace(add.name, options).await })
+        .await
 }
 
 /// A namespace from inside: interfaces, addresses, routes, neighbours
 #[utoipa::path(
     get, path = "/v1/namespaces/{name}", tag = "namespaces", operation_id = "get_namespace",
     params(("name" = NsName, Path, description = "Name of the namespace")),
-    responses((status = 200, description = "OK", body = NamespaceView), Failure)
+    responses((status = 200, description = "OK", body = NamespaceView, headers(("ETag" = String, description = "Tag of its settings, for `If-Match`"))), Failure)
 )]
-pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<NsName>) -> Reply<NamespaceView> {
-    Ok(Json(control.namespace(&name).await?))
+pub(super) async fn get(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<NsName>,
+) -> Result<Tagged<NamespaceView>, Failure> {
+    tagged(&control, Subject::Namespace(&name), control.namespace(&name)).await
 }
 
 /// Remove a namespace that vswitch made
@@ -51,10 +51,8 @@ pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<Ns
     params(("name" = NsName, Path, description = "Name of the namespace"), ChangeOptions, Condition),
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn remove(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<NsName>,
-    Edit(options): Edit,
-) -> Reply<Changes> {
-    edit(async move { control.remove_namespace(&name, options).await }).await
+pub(super) async fn remove(Path(name): Path<NsName>, change: Edit) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.remove_namespace(&name, options).await })
+        .await
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use vswitch_api::lab::{Port, Route};
 use vswitch_api::name::PortName;
@@ -11,7 +10,7 @@ use vswitch_api::request::{
 };
 use vswitch_api::view::{AddressView, Changes, PortAclView, PortView};
 
-use super::api::{Tagged, edit, tagged};
+use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit, Path, Query};
 use crate::control::{Control, Subject};
@@ -19,13 +18,13 @@ use crate::control::{Control, Subject};
 /// All ports, or those of one switch
 #[utoipa::path(
     get, path = "/v1/ports", tag = "ports", operation_id = "list_ports",
-    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<PortView>), Failure)
+    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<PortView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
 pub(super) async fn list(
     State(control): State<Arc<Control>>,
     Query(filter): Query<SwitchFilter>,
-) -> Reply<Vec<PortView>> {
-    Ok(Json(control.ports(filter.switch.as_ref()).await?))
+) -> Result<Tagged<Vec<PortView>>, Failure> {
+    tagged(&control, Subject::Lab, control.ports(filter.switch.as_ref())).await
 }
 
 /// Add a port, with its namespace, interface, addresses and routes
@@ -33,12 +32,10 @@ pub(super) async fn list(
     post, path = "/v1/ports", tag = "ports", operation_id = "add_port",
     params(ChangeOptions, Condition), request_body = Port, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn add(
-    State(control): State<Arc<Control>>,
-    Edit(options): Edit,
-    Body(port): Body<Port>,
-) -> Reply<Changes> {
-    edit(async move { control.add_port(port, options).await }).await
+pub(super) async fn add(change: Edit, Body(port): Body<Port>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.add_port(port, options).await })
+        .await
 }
 
 /// One port
@@ -73,13 +70,10 @@ pub(super) async fn acl(
     params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
     request_body = AclAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn acl_add(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<PortName>,
-    Edit(options): Edit,
-    Body(add): Body<AclAdd>,
-) -> Reply<Changes> {
-    edit(async move { control.acl_add(&name, add, options).await }).await
+pub(super) async fn acl_add(Path(name): Path<PortName>, change: Edit, Body(add): Body<AclAdd>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.acl_add(&name, add, options).await })
+        .await
 }
 
 /// Take a rule out of an access control list of a port, or all
@@ -89,12 +83,13 @@ pub(super) async fn acl_add(
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn acl_remove(
-    State(control): State<Arc<Control>>,
     Path(name): Path<PortName>,
     Query(select): Query<AclSelect>,
-    Edit(options): Edit,
+    change: Edit,
 ) -> Reply<Changes> {
-    edit(async move { control.acl_remove(&name, select, options).await }).await
+    change
+        .make(|control, options| async move { control.acl_remove(&name, select, options).await })
+        .await
 }
 
 /// Change the settings of a port
@@ -103,13 +98,10 @@ pub(super) async fn acl_remove(
     params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
     request_body(content((PortPatch = "application/merge-patch+json"), (PortPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn patch(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<PortName>,
-    Edit(options): Edit,
-    Body(patch): Body<PortPatch>,
-) -> Reply<Changes> {
-    edit(async move { control.patch_port(&name, patch, options).await }).await
+pub(super) async fn patch(Path(name): Path<PortName>, change: Edit, Body(patch): Body<PortPatch>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.patch_port(&name, patch, options).await })
+        .await
 }
 
 /// Remove a port and what was made for it
@@ -118,24 +110,22 @@ pub(super) async fn patch(
     params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn remove(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<PortName>,
-    Edit(options): Edit,
-) -> Reply<Changes> {
-    edit(async move { control.remove_port(&name, options).await }).await
+pub(super) async fn remove(Path(name): Path<PortName>, change: Edit) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.remove_port(&name, options).await })
+        .await
 }
 
 /// The addresses that vswitch gave, of all ports or those of one switch
 #[utoipa::path(
     get, path = "/v1/addresses", tag = "ports", operation_id = "list_addresses",
-    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<AddressView>), Failure)
+    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<AddressView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
 pub(super) async fn addresses(
     State(control): State<Arc<Control>>,
     Query(filter): Query<SwitchFilter>,
-) -> Reply<Vec<AddressView>> {
-    Ok(Json(control.addresses(filter.switch.as_ref()).await?))
+) -> Result<Tagged<Vec<AddressView>>, Failure> {
+    tagged(&control, Subject::Lab, control.addresses(filter.switch.as_ref())).await
 }
 
 /// Give an address to the interface of a port, and announce it
@@ -145,12 +135,13 @@ pub(super) async fn addresses(
     request_body = AddressAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn add_address(
-    State(control): State<Arc<Control>>,
     Path(name): Path<PortName>,
-    Edit(options): Edit,
+    change: Edit,
     Body(add): Body<AddressAdd>,
 ) -> Reply<Changes> {
-    edit(async move { control.add_address(&name, add.address, options).await }).await
+    change
+        .make(|control, options| async move { control.add_address(&name, add.address, options).await })
+        .await
 }
 
 /// Take one address from the interface of a port, or all
@@ -160,12 +151,13 @@ pub(super) async fn add_address(
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn remove_addresses(
-    State(control): State<Arc<Control>>,
     Path(name): Path<PortName>,
     Query(select): Query<AddressSelect>,
-    Edit(options): Edit,
+    change: Edit,
 ) -> Reply<Changes> {
-    edit(async move { control.remove_addresses(&name, select.address, options).await }).await
+    change
+        .make(|control, options| async move { control.remove_addresses(&name, select.address, options).await })
+        .await
 }
 
 /// Add a route through the interface of a port
@@ -174,13 +166,10 @@ pub(super) async fn remove_addresses(
     params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
     request_body = Route, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn add_route(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<PortName>,
-    Edit(options): Edit,
-    Body(route): Body<Route>,
-) -> Reply<Changes> {
-    edit(async move { control.add_route(&name, route, options).await }).await
+pub(super) async fn add_route(Path(name): Path<PortName>, change: Edit, Body(route): Body<Route>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.add_route(&name, route, options).await })
+        .await
 }
 
 /// Remove a route through the interface of a port
@@ -190,10 +179,11 @@ pub(super) async fn add_route(
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn remove_route(
-    State(control): State<Arc<Control>>,
     Path(name): Path<PortName>,
     Query(select): Query<RouteSelect>,
-    Edit(options): Edit,
+    change: Edit,
 ) -> Reply<Changes> {
-    edit(async move { control.remove_route(&name, select.to, options).await }).await
+    change
+        .make(|control, options| async move { control.remove_route(&name, select.to, options).await })
+        .await
 }

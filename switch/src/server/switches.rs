@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use vswitch_api::lab::Switch;
 use vswitch_api::name::SwitchName;
 use vswitch_api::request::{ChangeOptions, Condition, FdbAdd, FdbSelect, SwitchPatch};
 use vswitch_api::view::{Changes, FdbEntry, SwitchView};
 
-use super::api::{Tagged, edit, tagged};
+use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit, Path, Query};
 use crate::control::{Control, Subject};
@@ -17,10 +16,10 @@ use crate::control::{Control, Subject};
 /// All switches
 #[utoipa::path(
     get, path = "/v1/switches", tag = "switches", operation_id = "list_switches",
-    responses((status = 200, description = "OK", body = Vec<SwitchView>), Failure)
+    responses((status = 200, description = "OK", body = Vec<SwitchView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<SwitchView>> {
-    Ok(Json(control.switches().await?))
+pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<SwitchView>>, Failure> {
+    tagged(&control, Subject::Lab, control.switches()).await
 }
 
 /// Add a switch
@@ -28,12 +27,10 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Reply<Vec<Switc
     post, path = "/v1/switches", tag = "switches", operation_id = "add_switch",
     params(ChangeOptions, Condition), request_body = Switch, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn add(
-    State(control): State<Arc<Control>>,
-    Edit(options): Edit,
-    Body(switch): Body<Switch>,
-) -> Reply<Changes> {
-    edit(async move { control.add_switch(switch, options).await }).await
+pub(super) async fn add(change: Edit, Body(switch): Body<Switch>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.add_switch(switch, options).await })
+        .await
 }
 
 /// One switch
@@ -56,12 +53,13 @@ pub(super) async fn get(
     request_body(content((SwitchPatch = "application/merge-patch+json"), (SwitchPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn patch(
-    State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
-    Edit(options): Edit,
+    change: Edit,
     Body(patch): Body<SwitchPatch>,
 ) -> Reply<Changes> {
-    edit(async move { control.patch_switch(&name, patch, options).await }).await
+    change
+        .make(|control, options| async move { control.patch_switch(&name, patch, options).await })
+        .await
 }
 
 /// Remove a switch that has no ports
@@ -70,22 +68,23 @@ pub(super) async fn patch(
     params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn remove(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<SwitchName>,
-    Edit(options): Edit,
-) -> Reply<Changes> {
-    edit(async move { control.remove_switch(&name, options).await }).await
+pub(super) async fn remove(Path(name): Path<SwitchName>, change: Edit) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.remove_switch(&name, options).await })
+        .await
 }
 
 /// The forwarding database of a switch
 #[utoipa::path(
     get, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "list_fdb",
     params(("name" = SwitchName, Path, description = "Name of the switch")),
-    responses((status = 200, description = "OK", body = Vec<FdbEntry>), Failure)
+    responses((status = 200, description = "OK", body = Vec<FdbEntry>, headers(("ETag" = String, description = "Tag of its settings, for `If-Match`"))), Failure)
 )]
-pub(super) async fn fdb(State(control): State<Arc<Control>>, Path(name): Path<SwitchName>) -> Reply<Vec<FdbEntry>> {
-    Ok(Json(control.fdb(&name).await?))
+pub(super) async fn fdb(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<SwitchName>,
+) -> Result<Tagged<Vec<FdbEntry>>, Failure> {
+    tagged(&control, Subject::Stations(&name, None), control.fdb(&name)).await
 }
 
 /// Put a station behind a port: a static FDB entry, part of the lab
@@ -94,13 +93,10 @@ pub(super) async fn fdb(State(control): State<Arc<Control>>, Path(name): Path<Sw
     params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
     request_body = FdbAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn fdb_add(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<SwitchName>,
-    Edit(options): Edit,
-    Body(entry): Body<FdbAdd>,
-) -> Reply<Changes> {
-    edit(async move { control.fdb_add(&name, entry, options).await }).await
+pub(super) async fn fdb_add(Path(name): Path<SwitchName>, change: Edit, Body(entry): Body<FdbAdd>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.fdb_add(&name, entry, options).await })
+        .await
 }
 
 /// Remove FDB entries: one address, what was learned from one port, or all that was learned
@@ -110,10 +106,11 @@ pub(super) async fn fdb_add(
     responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
 pub(super) async fn fdb_remove(
-    State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
     Query(select): Query<FdbSelect>,
-    Edit(options): Edit,
+    change: Edit,
 ) -> Reply<Changes> {
-    edit(async move { control.fdb_remove(&name, select, options).await }).await
+    change
+        .make(|control, options| async move { control.fdb_remove(&name, select, options).await })
+        .await
 }

@@ -1,0 +1,281 @@
+//! Settings by their keys: set, tried, told of, described by a schema, and guarded against edits of what has changed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use vswitch_tests::Lab;
+use vswitch_tests::api::view::Changes;
+use vswitch_tests::daemon::program;
+use vswitch_tests::http::{connect, request, request_with};
+use vswitch_tests::snapshot::Snapshot;
+
+#[test]
+fn settings_are_set_by_their_keys_and_taken_away() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.0.0.1/24");
+    let done = lab
+        .ok("set port red learning.limit=5 mtu=1400 up=off vlan.trunk.allowed=10,20 vlan.trunk.native=7 --sticky on");
+    for line in [
+        "set MTU of port red to 1400",
+        "set learning.limit of port red to 5",
+        "set learning.sticky of port red to on (was off)",
+        "set up of port red to off (was on)",
+        "set vlan.trunk.native of port red to 7",
+    ] {
+        assert!(done.lines().any(|said| said == line), "{line} is not in\n{done}");
+    }
+    let port = request("GET", "/v1/ports/red", "").json();
+    assert_eq!(port["learning"], json!({"limit": 5, "sticky": true}));
+    assert_eq!(port["vlan"], json!({"trunk": {"allowed": "10,20", "native": 7}}));
+    assert_eq!((&port["mtu"], &port["up"]), (&json!(1400), &json!(false)));
+
+    lab.ok("set port red learning= mtu=null up=on vlan.access=10 police=10mbit addresses=10.0.0.2/24,10.0.0.3/24");
+    let port = request("GET", "/v1/ports/red", "").json();
+    assert_eq!((&port["learning"], &port["up"]), (&Value::Null, &Value::Null));
+    assert_eq!((&port["mtu"], &port["vlan"]), (&json!(1500), &json!({"access": 10})));
+    assert_eq!(port["police"], json!({"rate_bps": 10_000_000}));
+    assert_eq!(port["addresses"], json!(["10.0.0.2/24", "10.0.0.3/24"]));
+
+    let done = lab.ok("set switch main ageing_secs=60 rspan_vlans=998,999 reserved_multicast=lldp");
+    assert!(done.contains("set rspan_vlans of switch main to 998, 999"), "{done}");
+    let switch = request("GET", "/v1/switches/main", "").json();
+    assert_eq!(
+        (&switch["ageing_secs"], &switch["reserved_multicast"]),
+        (&json!(60), &json!("lldp"))
+    );
+}
+
+#[test]
+fn what_is_wrong_changes_nothing_of_it() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let before = Snapshot::of(&lab);
+    for (line, words) in [
+        (
+            "set port red mtu=1400 learning.limt=5",
+            &["learning.limt", "learning.limit"][..],
+        ),
+        ("set port red mtu=1400 up=maybe", &["up", "maybe", "on, off"]),
+        ("set port red mtu=1400 mtu=1300", &["mtu", "twice"]),
+        ("set port red --mtu 1400 mtu=1300", &["mtu", "twice"]),
+        ("set port red mtu=1400 pin.ip=own", &["red", "no address"]),
+        ("set port red mtu=1400 accept=tagged", &["red", "no VLAN setting"]),
+        ("set port red mtu=1400 vlan.trunk.native=7", &["red", "allowed"]),
+        ("set switch main ageing_secs=60 flap_moves=1", &["main", "flapping"]),
+        ("set switch main ageing_secs=60 mtu=1400", &["mtu"]),
+    ] {
+        lab.ctl(line).failed(2, words);
+    }
+    before.assert_same(&Snapshot::of(&lab));
+}
+
+#[test]
+fn what_is_tried_is_told_and_not_done() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let before = Snapshot::of(&lab);
+    let line = "set port red -n learning.limit=5 mtu=1400";
+    assert_eq!(
+        lab.ok(line),
+        "would: set MTU of port red to 1400\nwould: set learning.limit of port red to 5\n"
+    );
+    let json: Value = lab.json(line);
+    assert_eq!(json["dry_run"], true, "{json}");
+    for line in [
+        "add-port blue -n",
+        "del-port red -n",
+        "reset -n",
+        "switch add lab -n",
+        "set switch main -n flap_secs=9",
+    ] {
+        let changes: Changes = lab.json(line);
+        assert!(changes.dry_run && !changes.done.is_empty(), "{line}: {changes:?}");
+    }
+    before.assert_same(&Snapshot::of(&lab));
+    let json: Value = lab.json("set port red mtu=1400");
+    assert_eq!(json.get("dry_run"), None);
+}
+
+#[test]
+fn settings_that_are_set_at_the_same_time_all_count() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let keys = [
+        "learning.limit=5",
+        "learning.sticky=on",
+        "learning.beyond=drop",
+        "flooding.hairpin=on",
+        "mtu=1400",
+        "accept=",
+    ];
+    let start = |key: &&str| {
+        let mut command = Command::new(program("vswitchctl"));
+        command
+            .args(["set", "port", "red", key])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let children: Vec<Child> = keys.iter().map(start).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let port = lab.port("red").port;
+    assert_eq!(
+        (port.learning.limit, port.learning.sticky, port.mtu),
+        (Some(5), true, Some(1400))
+    );
+    assert!(port.flooding.hairpin);
+}
+
+#[test]
+fn changed_settings_are_events() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let mut stream = connect();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("text/event-stream")));
+    lab.ok("set port red learning.limit=5");
+    lab.ok("set port red learning.limit=7 up=off");
+    lab.ok("set switch main ageing_secs=60");
+    let mut next = |kind: &str| -> Value {
+        let data = lines.find_map(|line| {
+            let event: Value = serde_json::from_str(line.strip_prefix("data:")?).unwrap();
+            (event["kind"] == kind).then_some(event)
+        });
+        data.unwrap()
+    };
+    assert_eq!(
+        next("port-set")["changes"],
+        json!([{"key": "learning.limit", "after": 5}])
+    );
+    assert_eq!(
+        next("port-set")["changes"],
+        json!([{"key": "learning.limit", "before": 5, "after": 7}, {"key": "up", "after": false}])
+    );
+    let switch = next("switch-set");
+    assert_eq!(
+        switch["changes"],
+        json!([{"key": "ageing_secs", "before": 300, "after": 60}])
+    );
+    assert_eq!(switch["switch"], "main");
+}
+
+#[test]
+fn the_schema_takes_what_is_exported_and_nothing_else() {
+    let lab = Lab::new();
+    let schema: Value = serde_json::from_str(&lab.ok("lab schema")).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(schema["$defs"]["Port"]["properties"]["mtu"]["description"].is_string());
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let errors = |text: &str| -> Vec<String> {
+        let document: Value = toml::from_str(text).unwrap();
+        validator
+            .iter_errors(&document)
+            .map(|error| error.to_string())
+            .collect()
+    };
+    lab.ok("switch add side --ageing 5");
+    lab.ok("add-port red --addr 10.0.0.1/24 --gateway 10.0.0.254 --vlan 10 --pin-mac own --isolation 7 --mac-limit 3");
+    lab.ok("add-port trunk --type tap --trunk 10,20 --native 7 --switch side");
+    lab.ok("cable red trunk --addr-a 10.9.0.1/24");
+    lab.ok("impair red --delay 20ms --loss 1% --rate 10mbit");
+    lab.ok("police red --rate 10mbit");
+    lab.ok("storm red --broadcast 100pps");
+    lab.ok("acl add red in deny tcp to any port 22");
+    let text = lab.ok("export");
+    assert!(text.contains("police") && text.contains("cables"), "{text}");
+    assert_eq!(errors(&text), [""; 0], "{text}");
+    for (right, wrong) in [
+        ("kind = \"tap\"", "kind = \"tip\""),
+        ("name = \"red\"", "name = \"r/d\""),
+        ("mac = \"own\"", "mac = \"mine\""),
+        ("ageing_secs = 5\n", "ageing = 5\n"),
+    ] {
+        assert!(text.contains(right), "{right} is not in\n{text}");
+        assert_ne!(errors(&text.replacen(right, wrong, 1)), [""; 0], "{wrong}");
+    }
+}
+
+/// Reads the tag of a resource.
+fn tag(path: &str) -> String {
+    let answer = request("GET", path, "");
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    let mut fields = answer.head.lines().filter_map(|line| line.split_once(": "));
+    let tag = fields.find(|(name, _)| name.eq_ignore_ascii_case("etag"));
+    tag.unwrap_or_else(|| panic!("{path} has no tag: {}", answer.head))
+        .1
+        .to_owned()
+}
+
+#[test]
+fn every_resource_has_a_tag_that_guards_its_edits() {
+    let lab = Lab::new();
+    lab.ok("switch add side");
+    lab.ok("ns add spare");
+    for port in ["red", "blue", "mon"] {
+        lab.ok(&format!("add-port {port}"));
+    }
+    lab.ok("cable red blue");
+    lab.ok("mirror add m --from red --to mon");
+    lab.ok("fdb add 02:00:00:00:00:aa red");
+    let station = r#"{"mac": "02:00:00:00:00:bb", "port": "blue"}"#;
+    let rule = r#"{"direction": "in", "rule": "deny arp"}"#;
+    for (resource, method, path, body) in [
+        (
+            "/v1/switches/main",
+            "PATCH",
+            "/v1/switches/main",
+            r#"{"ageing_secs": 60}"#,
+        ),
+        ("/v1/switches", "POST", "/v1/switches", r#"{"name": "third"}"#),
+        ("/v1/ports/red", "PATCH", "/v1/ports/red", r#"{"mtu": 1400}"#),
+        (
+            "/v1/ports/red",
+            "POST",
+            "/v1/ports/red/addresses",
+            r#"{"address": "10.0.0.1/24"}"#,
+        ),
+        ("/v1/ports/red/acl", "POST", "/v1/ports/red/acl", rule),
+        ("/v1/ports", "POST", "/v1/ports", r#"{"name": "more"}"#),
+        ("/v1/switches/main/fdb", "PUT", "/v1/switches/main/fdb", station),
+        (
+            "/v1/switches/main/fdb",
+            "DELETE",
+            "/v1/switches/main/fdb?mac=02:00:00:00:00:aa",
+            "",
+        ),
+        ("/v1/namespaces/spare", "DELETE", "/v1/namespaces/spare", ""),
+        ("/v1/namespaces", "POST", "/v1/namespaces", r#"{"name": "another"}"#),
+        ("/v1/cables/red/blue", "DELETE", "/v1/cables/blue/red", ""),
+        (
+            "/v1/cables",
+            "POST",
+            "/v1/cables",
+            r#"{"a": {"namespace": "red"}, "b": {"namespace": "blue"}}"#,
+        ),
+        ("/v1/mirrors/m", "DELETE", "/v1/mirrors/m", ""),
+        (
+            "/v1/mirrors",
+            "POST",
+            "/v1/mirrors",
+            r#"{"name": "n", "ports": ["red"], "to": "mon"}"#,
+        ),
+        ("/v1/lab", "POST", "/v1/reset", ""),
+    ] {
+        let now = tag(resource);
+        let try_with = |tag: &str| request_with(method, path, &[&format!("If-Match: {tag}")], body);
+        let stale = try_with("\"stale-0\"");
+        assert_eq!(stale.status, 412, "{method} {path}: {stale:?}");
+        assert_eq!(tag(resource), now, "{method} {path} was refused and changed something");
+        let done = try_with(&now);
+        assert_eq!(done.status, 200, "{method} {path}: {done:?}");
+        let after = request("GET", resource, "");
+        assert!(
+            after.status == 404 || tag(resource) != now,
+            "{method} {path}: the tag is as it was"
+        );
+    }
+}
