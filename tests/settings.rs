@@ -279,3 +279,106 @@ fn every_resource_has_a_tag_that_guards_its_edits() {
         );
     }
 }
+
+/// The example of a setting without effect: what follows from its declaration, and what is shown of it.
+#[test]
+fn a_description_is_shown_wherever_the_port_is() {
+    let mut lab = Lab::without_daemon();
+    lab.add_config("[metrics]\nlabels = [\"description\"]");
+    lab.start();
+    let mut stream = connect();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("text/event-stream")));
+
+    lab.ctl_words(&["add-port", "red", "--description", "the \"red\" one"])
+        .ok();
+    lab.ok("add-port blue");
+    let set = lab.ctl_words(&["set", "port", "blue", "description=größer als 5"]).ok();
+    assert_eq!(set.stdout, "set description of port blue to größer als 5\n");
+    lab.ctl_words(&["set", "switch", "main", "description=the only one"])
+        .ok();
+    assert_eq!(
+        request("GET", "/v1/ports/red", "").json()["description"],
+        "the \"red\" one"
+    );
+
+    let (wide, plain) = (lab.ok("show -o wide"), lab.ok("show"));
+    for text in ["DESCRIPTION", "the \"red\" one", "größer als 5", "the only one"] {
+        assert!(wide.contains(text), "{text} is not in\n{wide}");
+        assert!(!plain.contains(text), "{text} is in\n{plain}");
+    }
+    assert!(lab.ok("port list -o wide").contains("größer als 5"));
+    assert!(lab.ok("port show blue").contains("größer als 5"));
+    assert!(lab.ok("switch show main").contains("the only one"));
+    let metrics = request("GET", "/metrics", "").body;
+    for line in [
+        r#"vswitch_port_info{switch="main",port="red",description="the \"red\" one"} 1"#,
+        r#"vswitch_switch_info{switch="main",description="the only one"} 1"#,
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} is not in\n{metrics}"
+        );
+    }
+
+    // A patch, in the export and back, and after a restart.
+    let patch = |text: &str| request("PATCH", "/v1/ports/blue", &json!({ "description": text }).to_string());
+    assert_eq!(patch(&"ä".repeat(255)).status, 200);
+    for (wrong, word) in [
+        ("ä".repeat(256), "255"),
+        ("a\nb".into(), "control"),
+        ("a\u{1b}[31m".into(), "control"),
+    ] {
+        let answer = patch(&wrong);
+        assert!(answer.status == 400 && answer.body.contains(word), "{answer:?}");
+    }
+    let text = lab.ok("export");
+    assert!(
+        text.contains(r#"description = 'the "red" one'"#) && text.contains("ää"),
+        "{text}"
+    );
+    let file = lab.lab_file(&text);
+    assert_eq!(lab.ok(&format!("apply {file}")), "");
+    assert_eq!(patch("").status, 200);
+    assert_eq!(request("GET", "/v1/ports/blue", "").json().get("description"), None);
+    let before = lab.ok("export");
+    lab.stop_daemon();
+    lab.start();
+    assert_eq!(lab.ok("export"), before);
+
+    // Of events, those about the port have it.
+    let mut of_port = |kind: &str, port: &str| -> Value {
+        let event = lines.find_map(|line| {
+            let event: Value = serde_json::from_str(line.strip_prefix("data:")?).unwrap();
+            (event["kind"] == kind && event["port"] == port).then_some(event)
+        });
+        event.unwrap()
+    };
+    assert_eq!(of_port("port-set", "blue")["description"], "größer als 5");
+}
+
+/// They are off unless somebody wants them.
+#[test]
+fn settings_are_no_labels_by_default_and_only_settings_can_be() {
+    let lab = Lab::new();
+    lab.ctl_words(&["add-port", "red", "--description", "the red one"]).ok();
+    let metrics = request("GET", "/metrics", "").body;
+    assert!(
+        metrics.contains("vswitch_port_up") && !metrics.contains("the red one"),
+        "{metrics}"
+    );
+    let config = lab.scratch().join("wrong.toml");
+    std::fs::write(&config, "[metrics]\nlabels = [\"colour\"]\n").unwrap();
+    let mut check = Command::new(program("vswitchd"));
+    let output = check
+        .args(["--check-config", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && error.contains("colour") && error.contains(":2"),
+        "{error}"
+    );
+}

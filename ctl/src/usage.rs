@@ -104,10 +104,11 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 13] = [
+    const FREE: [&str; 14] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
+        "add-port --description",
         "apply FILE",
         "capture --filter",
         "capture --write",

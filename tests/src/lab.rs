@@ -29,6 +29,8 @@ pub struct Lab {
     options: Vec<String>,
     /// Lines of the configuration's [datapath].
     datapath: Vec<String>,
+    /// What else is in the configuration.
+    config: String,
     ctl: PathBuf,
     scratch: tempfile::TempDir,
 }
@@ -71,6 +73,11 @@ impl Lab {
         self.datapath.push(format!("{key} = {on}"));
     }
 
+    /// Adds tables to the configuration, for the daemon's next start.
+    pub fn add_config(&mut self, text: &str) {
+        self.config += text;
+    }
+
     /// A private machine on which the daemon was not started yet.
     pub fn without_daemon() -> Self {
         assert!(
@@ -100,6 +107,7 @@ impl Lab {
             } else {
                 vec!["fastpath = false".into()]
             },
+            config: String::new(),
             ctl,
             scratch,
         }
@@ -114,9 +122,10 @@ impl Lab {
     pub fn daemon_command(&self) -> Command {
         let mut command = Command::new(program("vswitchd"));
         command.args(["--log-level", "debug"]).args(&self.options);
-        if !self.datapath.is_empty() {
+        if !self.datapath.is_empty() || !self.config.is_empty() {
             let config = self.scratch().join("vswitchd.toml");
-            fs::write(&config, format!("[datapath]\n{}\n", self.datapath.join("\n"))).unwrap();
+            let text = format!("[datapath]\n{}\n{}\n", self.datapath.join("\n"), self.config);
+            fs::write(&config, text).unwrap();
             command.arg("--config").arg(config);
         }
         command
@@ -171,6 +180,11 @@ impl Lab {
     /// Calls the control tool with these words, separated by spaces.
     pub fn ctl(&self, line: &str) -> Reply {
         call(&self.ctl, line)
+    }
+
+    /// Calls the control tool with these words, which may have spaces in them.
+    pub fn ctl_words(&self, words: &[&str]) -> Reply {
+        call_with(&self.ctl, &words.join(" "), words.iter().copied())
     }
 
     /// Calls the control tool, which must succeed; gives its standard output.
@@ -274,10 +288,11 @@ impl Drop for Lab {
 }
 
 fn call(program: &Path, line: &str) -> Reply {
-    let output = Command::new(program)
-        .args(line.split_whitespace())
-        .stdin(Stdio::null())
-        .output();
+    call_with(program, line, line.split_whitespace())
+}
+
+fn call_with<'a>(program: &Path, line: &str, words: impl Iterator<Item = &'a str>) -> Reply {
+    let output = Command::new(program).args(words).stdin(Stdio::null()).output();
     Reply::new(line, output.unwrap_or_else(|e| panic!("{}: {e}", program.display())))
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
+use vswitch_api::lab::Description;
 use vswitch_api::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 
 use super::parse::{self, Kind};
@@ -57,6 +58,9 @@ pub struct AddPort {
     /// Switch that the port belongs to
     #[arg(long, value_name = "NAME", default_value = vswitch_api::DEFAULT_SWITCH)]
     pub switch: SwitchName,
+    /// What is to be said of it: free text of up to 255 characters
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<Description>,
     /// Send frames to the port as on a wire: cut to the MTU, with complete checksums
     #[arg(long)]
     pub no_offload: bool,

@@ -174,6 +174,7 @@ fn port(args: AddPort) -> Result<Port, Failure> {
     let routes = default_routes(&args.name, &args.gateway)?;
     let vlan = vlan(&args.name, &args.policy, &PortVlan::All)?;
     Ok(Port {
+        description: args.description.unwrap_or_default(),
         namespace: args.netns,
         ifname: args.ifname,
         mac: args.mac,

@@ -72,6 +72,7 @@ mod tests {
         let event = Event {
             seq: 1,
             time_ms: 1_764_014_400_123,
+            description: Default::default(),
             kind: EventKind::Missed { count: 1 },
         };
         let zone = TimeZone::fixed(jiff::tz::offset(2));

@@ -24,7 +24,7 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         number("DROPS"),
     ];
     if wide {
-        titles.extend([word("VLAN"), number("STATIONS")]);
+        titles.extend([word("VLAN"), number("STATIONS"), word("DESCRIPTION")]);
     }
     let mut table = Table::new(style, if switch { &titles } else { &titles[1..] });
     let mut reasons = String::new();
@@ -46,6 +46,10 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         let more = [
             (in_one_word(vlan(&view.port.vlan)), None),
             (view.fdb_entries.to_string(), None),
+            (
+                units::or_dash(Some(&view.port.description).filter(|text| !text.is_empty())),
+                None,
+            ),
         ];
         let more = more.into_iter().filter(|_| wide);
         table.toned_row(switch.into_iter().chain(cells).chain(more));
@@ -61,6 +65,9 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
 pub fn page(style: Style, view: &PortView) -> String {
     let port = &view.port;
     let mut page = Page::new(style, format!("port {} on switch {}", port.name, port.switch));
+    if !port.description.is_empty() {
+        page.line("description", port.description.to_string());
+    }
     page.line("type", units::kind(port.kind));
     page.line("state", state(style, view));
     page.line("interface", interface(view));

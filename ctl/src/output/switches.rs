@@ -28,6 +28,9 @@ pub fn overview(style: Style, switches: &[SwitchView], all_ports: &[PortView], w
                 units::reserved(view.switch.reserved_multicast)
             );
         }
+        if wide && !view.switch.description.is_empty() {
+            text += &format!("  {}", view.switch.description);
+        }
         text.push('\n');
         let mut own = all_ports.iter().filter(|port| port.port.switch == *name).peekable();
         if own.peek().is_some() {
@@ -72,6 +75,9 @@ pub fn table(style: Style, switches: &[SwitchView]) -> String {
 /// All about one switch.
 pub fn page(style: Style, view: &SwitchView) -> String {
     let mut page = Page::new(style, format!("switch {}", view.switch.name));
+    if !view.switch.description.is_empty() {
+        page.line("description", view.switch.description.to_string());
+    }
     page.line("ageing", units::ageing(view.switch.ageing_secs));
     page.line(
         "FDB",

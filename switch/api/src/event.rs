@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::difference::SettingChange;
+use crate::lab::Description;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+use crate::policy::is_default;
 use crate::view::PortState;
 
 /// One event.
@@ -15,6 +17,9 @@ pub struct Event {
     pub seq: u64,
     /// Milliseconds since the Unix epoch.
     pub time_ms: u64,
+    /// What the user says of the port that it is about.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub description: Description,
     /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
@@ -156,4 +161,21 @@ pub enum EventKind {
         /// How many.
         count: u64,
     },
+}
+
+impl EventKind {
+    /// The port that it is about, if it is about one and not about what is behind it.
+    pub fn port(&self) -> Option<&PortName> {
+        match self {
+            Self::PortAdded { port, .. }
+            | Self::PortRemoved { port, .. }
+            | Self::PortState { port, .. }
+            | Self::PortChanged { port, .. }
+            | Self::PortSet { port, .. }
+            | Self::PortShut { port, .. }
+            | Self::AddressAdded { port, .. }
+            | Self::AddressRemoved { port, .. } => Some(port),
+            _ => None,
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! What the user wants: the lab. The daemon keeps one [`Lab`] on disk and makes the kernel match it;
 //! `vswitchctl apply FILE` replaces it by the one in a TOML file.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
 use crate::mirror::Mirror;
-use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
 
@@ -27,6 +29,59 @@ pub const DEFAULT_MTU: u32 = 1500;
 pub const MIN_MTU: u32 = 68;
 /// Largest MTU that can be set; what a TAP device takes (65535 less the Ethernet header and the room for a tag).
 pub const MAX_MTU: u32 = 65_517;
+
+/// Longest description, in characters.
+pub const MAX_DESCRIPTION: usize = 255;
+
+/// What the user says of something: text of up to 255 characters, none of them a control character. Empty: nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, max_length = 255, example = "uplink to the second floor")]
+pub struct Description(String);
+
+impl Description {
+    /// Nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromStr for Description {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let length = text.chars().count();
+        if length > MAX_DESCRIPTION {
+            return Err(InvalidValue::new(format!(
+                "a description of {length} characters is too long; at most {MAX_DESCRIPTION} are allowed"
+            )));
+        }
+        match text.chars().find(|c| c.is_control()) {
+            Some(c) => Err(InvalidValue::new(format!(
+                "description {text:?} contains the control character {c:?}; write it as one line of plain text"
+            ))),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Description {
+    type Error = InvalidValue;
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
+impl From<Description> for String {
+    fn from(description: Description) -> Self {
+        description.0
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Everything that vswitch keeps up: the desired state as one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -51,6 +106,9 @@ pub struct Lab {
 pub struct Switch {
     /// Unique name.
     pub name: SwitchName,
+    /// What the user says of it: free text, shown and never looked into.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub description: Description,
     /// Seconds after which a learned address is forgotten; 0 = never.
     #[serde(default = "default_ageing")]
     pub ageing_secs: u32,
@@ -84,6 +142,7 @@ impl Switch {
     pub fn new(name: SwitchName) -> Self {
         Self {
             name,
+            description: Description::default(),
             ageing_secs: DEFAULT_AGEING_SECS,
             fdb_capacity: DEFAULT_FDB_CAPACITY,
             reserved_multicast: ReservedMulticast::default(),
@@ -134,6 +193,9 @@ pub struct Port {
     /// Switch that the port belongs to.
     #[serde(default = "default_switch")]
     pub switch: SwitchName,
+    /// What the user says of it: free text, shown and never looked into.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub description: Description,
     /// How it is connected.
     #[serde(default)]
     pub kind: PortKind,
@@ -217,6 +279,7 @@ impl Port {
         Self {
             name,
             switch,
+            description: Description::default(),
             kind,
             namespace: None,
             ifname: None,
@@ -370,6 +433,26 @@ mod tests {
             port,
             Port::new("red".parse().unwrap(), default_switch(), PortKind::Veth)
         );
+    }
+
+    #[test]
+    fn a_description_is_a_line_of_text() {
+        for text in ["", "the red one", "größer \"als\" 5", &"ä".repeat(255)] {
+            let port: Port = serde_json::from_value(serde_json::json!({"name": "red", "description": text})).unwrap();
+            assert_eq!(port.description.to_string(), text);
+            assert_eq!(
+                serde_json::to_string(&port).unwrap().contains("description"),
+                !text.is_empty()
+            );
+        }
+        for (text, part) in [
+            (&*"ä".repeat(256), "256 characters"),
+            ("a\nb", "control"),
+            ("a\u{1b}[31mb", "control"),
+        ] {
+            let error = text.parse::<Description>().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
+use vswitch_api::lab::Description;
 use vswitch_api::{Event, EventKind};
 
 use super::Inner;
@@ -27,11 +28,17 @@ impl Events {
         }
     }
 
-    pub fn emit(&self, kind: EventKind) {
+    /// `description`: of the port that it is about.
+    pub fn emit(&self, kind: EventKind, description: Description) {
         let seq = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let time_ms = now_ms();
         // Nobody listens: fine.
-        let _ = self.sender.send(Event { seq, time_ms, kind });
+        let _ = self.sender.send(Event {
+            seq,
+            time_ms,
+            description,
+            kind,
+        });
     }
 
     /// So many could not be told to anyone.
@@ -52,7 +59,9 @@ impl Events {
 impl Inner {
     /// Tells all that listen.
     pub(super) fn emit(&self, kind: EventKind) {
-        self.events.emit(kind);
+        let port = kind.port().and_then(|name| self.port_of_lab(name));
+        let description = port.map(|port| port.description.clone());
+        self.events.emit(kind, description.unwrap_or_default());
     }
 }
 
@@ -88,6 +97,7 @@ impl EventReader {
         let missed = Event {
             seq: event.seq - 1,
             time_ms: now_ms(),
+            description: Description::default(),
             kind: EventKind::Missed { count },
         };
         self.held = Some(event);
@@ -113,11 +123,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_lost_and_what_was_overrun_is_missed_in_one() {
         let events = Events::new();
-        events.emit(aged(0));
+        events.emit(aged(0), Description::default());
         let mut reader = events.subscribe();
         let sent = BACKLOG as u32 + 5;
         events.lose(7);
-        (1..=sent).for_each(|n| events.emit(aged(n)));
+        (1..=sent).for_each(|n| events.emit(aged(n), Description::default()));
         let missed = reader.next().await.unwrap();
         assert_eq!(missed.kind, EventKind::Missed { count: 5 + 7 });
         assert_eq!(missed.seq, 1 + 7 + 5);

@@ -50,6 +50,7 @@ mod tests {
         let event = Event {
             seq: 3,
             time_ms: 7,
+            description: Default::default(),
             kind: EventKind::SwitchAdded {
                 switch: "main".parse().unwrap(),
             },
