@@ -90,6 +90,25 @@ impl Batch {
         self.len == 0
     }
 
+    /// All frames as a list, by their index.
+    pub fn all(&self) -> &'static [u8] {
+        const ALL: [u8; MAX_BATCH] = {
+            let mut all = [0; MAX_BATCH];
+            let mut i = 0;
+            while i < MAX_BATCH {
+                all[i] = i as u8;
+                i += 1;
+            }
+            all
+        };
+        &ALL[..self.len]
+    }
+
+    /// Bytes of all frames, without virtio-net headers.
+    pub fn bytes(&self) -> u64 {
+        self.slots[..self.len].iter().map(|slot| u64::from(slot.len)).sum()
+    }
+
     /// Whether one more frame of any length should be taken before the batch is processed.
     pub fn has_room(&self) -> bool {
         self.len < MAX_BATCH && self.used < CACHE_BUDGET

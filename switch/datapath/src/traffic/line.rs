@@ -11,18 +11,9 @@ use super::classes::{Classes, Waiting, class_of};
 use super::lock;
 use super::meter::Meter;
 use super::schedule::Held;
-use crate::PortRef;
 use crate::counters::{DropReason, WorkerCounters};
 use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete, wire_size};
-
-/// Which way frames go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Into the switch.
-    In,
-    /// Out of it.
-    Out,
-}
+use crate::{Direction, PortRef};
 
 /// A wire: decides what becomes of each frame, and when it arrives.
 #[derive(Debug)]

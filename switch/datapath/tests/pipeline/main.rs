@@ -1,0 +1,6 @@
+//! The whole way of a frame, over ports in memory: as an ordinary user, in seconds.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod lab;
+mod trace;
