@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::frame::{MAX_FRAME, VLAN_HLEN, VNET_HDR_LEN, VnetHeader};
+use crate::frame::{Checked, MAX_FRAME, VLAN_HLEN, VNET_HDR_LEN, VnetHeader};
 
 /// Most frames of a batch.
 pub const MAX_BATCH: usize = 64;
@@ -239,7 +239,13 @@ impl Batch {
         &self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]
     }
 
-    /// The same to change in place.
+    /// The i-th frame, which passed the ingress check and was changed since in its tags only.
+    #[inline]
+    pub fn known(&self, i: usize) -> Option<Checked<'_>> {
+        Checked::known(self.wire(i))
+    }
+
+    /// The i-th frame with its virtio-net header, to change in place.
     pub fn wire_mut(&mut self, i: usize) -> &mut [u8] {
         let Slot { start, len } = self.slots[i];
         &mut self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]

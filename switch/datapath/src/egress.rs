@@ -4,9 +4,7 @@ use super::counters::DropReason;
 use super::snapshot::PortEntry;
 use super::{Direction, tap};
 use crate::batch::Batch;
-use crate::frame::{
-    ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, Segments, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, complete, wire_size,
-};
+use crate::frame::{ETH_HLEN, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete_known};
 use crate::port::{Frames, Sent};
 
 /// How a frame fits a port.
@@ -79,7 +77,10 @@ impl Egress {
     }
 
     fn send_segments(&mut self, port: &PortEntry, worker: usize, batch: &Batch, i: usize) -> Result<(), DropReason> {
-        let mut segments = Segments::new(batch.frame(i), &header(batch, i)).map_err(|_| DropReason::Rejected)?;
+        let mut segments = batch
+            .known(i)
+            .and_then(|frame| Segments::of(&frame).ok())
+            .ok_or(DropReason::Rejected)?;
         let mut outcome = Ok(());
         // The header stays all zero: no offload is left to do.
         while let Some(len) = segments
@@ -111,13 +112,6 @@ impl Default for Egress {
     }
 }
 
-/// The header was checked at ingress.
-#[inline]
-fn header(batch: &Batch, i: usize) -> VnetHeader {
-    let header = batch.wire(i).first_chunk().map(VnetHeader::parse);
-    header.and_then(Result::ok).unwrap_or_default()
-}
-
 /// How the i-th frame of a batch fits a port; a partial checksum is finished if the port takes none.
 #[inline]
 pub(super) fn fit(port: &PortEntry, batch: &mut Batch, i: usize) -> Fit {
@@ -129,15 +123,19 @@ pub(super) fn fit(port: &PortEntry, batch: &mut Batch, i: usize) -> Fit {
 }
 
 fn fit_with_care(port: &PortEntry, batch: &mut Batch, i: usize) -> Fit {
-    let header = header(batch, i);
-    let frame = batch.frame(i);
-    let longest = port.mtu as usize + ETH_HLEN + tag_bytes(frame);
-    if wire_size(frame, &header).largest > longest {
+    let Some(frame) = batch.known(i) else {
+        return Fit::Dropped(DropReason::Rejected);
+    };
+    let longest = port.mtu as usize + ETH_HLEN + frame.tag_bytes();
+    if frame.wire_size().largest > longest {
         return Fit::Dropped(DropReason::Mtu);
     }
-    match header.gso {
+    match frame.header().gso {
         _ if port.offload => Fit::AsIs,
-        Gso::None => finish_checksum(batch, i, header),
+        Gso::None => {
+            let header = *frame.header();
+            finish_checksum(batch, i, header)
+        }
         _ => Fit::Segmented,
     }
 }
@@ -148,15 +146,9 @@ fn finish_checksum(batch: &mut Batch, i: usize, mut header: VnetHeader) -> Fit {
     let Some((place, frame)) = wire.split_first_chunk_mut() else {
         return Fit::Dropped(DropReason::Rejected);
     };
-    if complete(frame, &mut header).is_err() {
+    if complete_known(frame, &mut header).is_err() {
         return Fit::Dropped(DropReason::Rejected);
     }
     header.write(place);
     Fit::AsIs
-}
-
-/// Bytes of the tags of a frame, which its MTU does not count.
-fn tag_bytes(frame: &[u8]) -> usize {
-    let tags = crate::frame::EthernetView::new_checked(frame).map_or(0, |view| view.tags().len());
-    tags.min(MAX_TAGS) * VLAN_HLEN
 }

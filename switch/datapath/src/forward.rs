@@ -79,7 +79,7 @@ impl<N> Run for Counted<'_, N> {
 
 impl<N: FnMut(Notice)> FrameEffects for Counted<'_, N> {
     #[inline(always)]
-    fn learn(&mut self, ingress: &Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned {
+    fn learn(&mut self, ingress: Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned {
         let learned = ingress.switch.fdb.learn(key, ingress.port.id, ingress.now, rule);
         match learned {
             Learned::Known | Learned::Full | Learned::Limited => {}

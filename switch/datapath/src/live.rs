@@ -68,7 +68,7 @@ impl Effects for Live<'_> {
     }
 
     #[inline]
-    fn forward(&mut self, ingress: &Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {
+    fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {
         let own = ingress.port.port_ref();
         let notice = |notice| {
             self.shared.notify(match notice {

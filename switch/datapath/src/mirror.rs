@@ -21,7 +21,7 @@ use super::vlan::NO_VLAN;
 use super::{PortId, SwitchId};
 use crate::batch::{Batch, FrameVlan};
 use crate::filter::Program;
-use crate::frame::{Checked, EthernetView, MAX_FRAME};
+use crate::frame::{Checked, MAX_FRAME, Tag};
 
 /// A mirror as workers see it.
 #[derive(Clone, Debug)]
@@ -149,8 +149,7 @@ fn vlan_of(batch: &Batch, i: usize, aware: bool) -> Option<VlanId> {
     if aware && known != NO_VLAN {
         return VlanId::try_from(known).ok();
     }
-    let view = EthernetView::new_checked(batch.frame(i)).ok()?;
-    VlanId::try_from(view.tags().next()?.vlan_id()).ok()
+    VlanId::try_from(Tag::nth(batch.frame(i), 0)?.vlan_id()).ok()
 }
 
 const _: () = assert!(crate::batch::MAX_BATCH <= 64, "a batch fits a bitmap");
@@ -189,8 +188,8 @@ fn is_frame(batch: &Batch, i: usize) -> bool {
 
 /// Puts the frames of a batch that a mirror wants on the list of its destination.
 #[cold]
-pub(super) fn mirror<E: Effects>(effects: &mut E, ingress: &Ingress<'_>, batch: &Batch, lists: &mut OutputLists) {
-    let Ingress { snapshot, port, .. } = *ingress;
+pub(super) fn mirror<E: Effects>(effects: &mut E, ingress: Ingress<'_>, batch: &Batch, lists: &mut OutputLists) {
+    let Ingress { snapshot, port, .. } = ingress;
     for mirror in snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch) {
         let wanted = mirror.wanted(batch, snapshot, port, lists);
         let new = match mirror.to {
@@ -227,7 +226,7 @@ pub(super) fn mirror<E: Effects>(effects: &mut E, ingress: &Ingress<'_>, batch: 
 #[cold]
 pub(super) fn into_vlan<E: Effects>(
     effects: &mut E,
-    ingress: &Ingress<'_>,
+    ingress: Ingress<'_>,
     (vlan, frames): (u16, u64),
     batch: &mut Batch,
     lists: &mut OutputLists,

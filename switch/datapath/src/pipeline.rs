@@ -54,7 +54,7 @@ pub(super) trait Effects: Run {
     /// Puts frames on the wire of an impaired port; false: they go on at once.
     fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>) -> bool;
     /// Runs [`Ingress::forward`].
-    fn forward(&mut self, ingress: &Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists);
+    fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists);
     /// A mirror wants `frames` frames of so many bytes.
     fn mirrored(&mut self, mirror: &MirrorEntry, frames: u64, bytes: u64);
     /// So many copies of frames from `port` were put on lists.
@@ -71,7 +71,7 @@ pub(super) trait Effects: Run {
 /// What the stages of [`Ingress::decide`] do.
 pub(super) trait FrameEffects: Run {
     /// A frame from the station came in.
-    fn learn(&mut self, ingress: &Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned;
+    fn learn(&mut self, ingress: Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned;
     /// Where a station is, after what was learned.
     fn look_up(&self, fdb: &Fdb, key: FdbKey) -> Option<PortId>;
     /// A station beyond the limit was seen on a port that is to be shut then.
@@ -101,7 +101,9 @@ enum Output<'a> {
     Flood(&'a PortSet),
 }
 
-/// A port that a batch comes in at, with what is the same for all of its frames.
+/// A port that a batch comes in at, with what is the same for all of its frames. It is handed on as a value, so that it stays in
+/// registers.
+#[derive(Clone, Copy)]
 pub(super) struct Ingress<'a> {
     pub snapshot: &'a Snapshot,
     pub switch: &'a SwitchEntry,
@@ -216,7 +218,7 @@ impl<'a> Ingress<'a> {
     }
 
     /// From the door of the switch to the ports.
-    fn enter<E: Effects>(&self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
+    fn enter<E: Effects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
         if let Some(traffic) = &self.port.traffic {
             police(effects, traffic, self.port, batch);
         }
@@ -233,7 +235,7 @@ impl<'a> Ingress<'a> {
 
     /// Puts the frames of a batch on output lists.
     #[inline]
-    pub fn forward<E: FrameEffects>(&self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
+    pub fn forward<E: FrameEffects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
         if self.switch.has_policies {
             self.decide_all::<true, E>(effects, batch, lists);
         } else {
@@ -243,7 +245,7 @@ impl<'a> Ingress<'a> {
 
     #[inline]
     fn decide_all<const POLICY: bool, E: FrameEffects>(
-        &self,
+        self,
         effects: &mut E,
         batch: &mut Batch,
         lists: &mut OutputLists,
@@ -271,23 +273,31 @@ impl<'a> Ingress<'a> {
                 }
                 Output::Flood(ports) => {
                     tally.flooded += 1;
-                    for egress in ports
-                        .iter()
-                        .filter(|egress| self.may_leave::<POLICY>(*egress, vlan).is_ok())
-                    {
-                        tally.copies += 1;
-                        lists.push(egress, i);
-                    }
+                    tally.copies += self.flood::<POLICY>(ports, vlan, i, lists);
                 }
             }
         }
         effects.count(batch.len() as u64, &tally);
     }
 
+    /// Puts a frame on the lists of all ports that it may leave by; how many they are.
+    // Out of line: the loop over the frames of a batch has the more registers.
+    #[inline(never)]
+    fn flood<const POLICY: bool>(self, ports: &PortSet, vlan: FrameVlan, i: usize, lists: &mut OutputLists) -> u64 {
+        let mut copies = 0;
+        ports.iter().for_each(|egress| {
+            if self.may_leave::<POLICY>(egress, vlan).is_ok() {
+                copies += 1;
+                lists.push(egress, i);
+            }
+        });
+        copies
+    }
+
     /// The stages that each frame passes for itself: what becomes of it, or why nothing does.
     #[inline(always)]
     fn decide<const POLICY: bool, E: FrameEffects>(
-        &self,
+        self,
         effects: &mut E,
         wire: &[u8],
     ) -> Result<(FrameVlan, Output<'a>), DropReason> {
@@ -309,16 +319,24 @@ impl<'a> Ingress<'a> {
         } else {
             self.learn::<POLICY, E>(effects, FdbKey::new(if POLICY { vlan.id() } else { NO_VLAN }, src))?;
         }
-        let output = self.look_up::<POLICY, E>(effects, vlan, dst)?;
-        if let Output::Flood(_) = output {
-            self.check_storm(effects, &frame, dst)?;
+        let output = self.look_up(effects, vlan, dst);
+        match output {
+            Output::Port(egress) => {
+                let allowed = self.may_leave::<POLICY>(egress, vlan);
+                effects.tell(|| self.looked_up(vlan, dst, Some(egress), allowed.err()));
+                allowed?;
+            }
+            Output::Flood(_) => {
+                effects.tell(|| self.looked_up(vlan, dst, None, None));
+                self.check_storm(effects, wire, dst)?;
+            }
         }
         Ok((vlan, output))
     }
 
     /// The VLAN that the frame is in, on a switch that tells them apart.
     #[inline]
-    fn classify<E: FrameEffects>(&self, effects: &mut E, frame: &[u8]) -> Result<FrameVlan, DropReason> {
+    fn classify<E: FrameEffects>(self, effects: &mut E, frame: &[u8]) -> Result<FrameVlan, DropReason> {
         if !self.switch.vlan_aware {
             return Ok(FrameVlan::default());
         }
@@ -335,7 +353,7 @@ impl<'a> Ingress<'a> {
     /// Pinned addresses and access control list of the port.
     #[inline]
     fn check_rules<E: FrameEffects>(
-        &self,
+        self,
         effects: &mut E,
         frame: &Checked<'_>,
         src: Mac,
@@ -360,7 +378,7 @@ impl<'a> Ingress<'a> {
     /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
     /// not learned. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the rules cut.
     #[cold]
-    fn catch_probe<E: FrameEffects>(&self, effects: &mut E, frame: &[u8]) -> Result<bool, DropReason> {
+    fn catch_probe<E: FrameEffects>(self, effects: &mut E, frame: &[u8]) -> Result<bool, DropReason> {
         if self.port.policy().learning.locked || !is_probe(frame) {
             // A locked port has no station of this address.
             return Ok(false);
@@ -378,25 +396,28 @@ impl<'a> Ingress<'a> {
 
     /// Learns the source, where the port does so.
     #[inline(always)]
-    fn learn<const POLICY: bool, E: FrameEffects>(&self, effects: &mut E, key: FdbKey) -> Result<(), DropReason> {
-        let (learned, result) = if POLICY {
-            self.learn_by_policy(effects, key)
-        } else {
-            (Some(effects.learn(self, key, LearnRule::PLAIN)), Ok(()))
-        };
-        effects.tell(|| {
+    fn learn<const POLICY: bool, E: FrameEffects>(self, effects: &mut E, key: FdbKey) -> Result<(), DropReason> {
+        let step = |learned, dropped| {
             [Step::Learn {
                 mac: key.mac(),
                 learned,
                 known: self.switch.fdb.record(key, self.now),
-                dropped: result.err(),
+                dropped,
             }]
-        });
-        result
+        };
+        if POLICY {
+            let (learned, result) = self.learn_by_policy(effects, key);
+            effects.tell(|| step(learned, result.err()));
+            result
+        } else {
+            let learned = effects.learn(self, key, LearnRule::PLAIN);
+            effects.tell(|| step(Some(learned), None));
+            Ok(())
+        }
     }
 
     fn learn_by_policy<E: FrameEffects>(
-        &self,
+        self,
         effects: &mut E,
         key: FdbKey,
     ) -> (Option<Learned>, Result<(), DropReason>) {
@@ -418,54 +439,45 @@ impl<'a> Ingress<'a> {
         (Some(learned), Ok(()))
     }
 
-    /// Where the destination is, if the frame may go there. An entry whose port is down, going away or a mirror's is as good as none.
-    /// 00:00:00:00:00:00 is nobody, and the key of no entry.
+    /// Where the destination is. An entry whose port is down, going away or a mirror's is as good as none. 00:00:00:00:00:00 is
+    /// nobody, and the key of no entry.
     #[inline(always)]
-    fn look_up<const POLICY: bool, E: FrameEffects>(
-        &self,
-        effects: &mut E,
-        vlan: FrameVlan,
-        dst: u64,
-    ) -> Result<Output<'a>, DropReason> {
+    fn look_up<E: FrameEffects>(self, effects: &E, vlan: FrameVlan, dst: u64) -> Output<'a> {
         let flood = &self.switch.flood;
-        let key = FdbKey::new(vlan.id(), dst);
-        let (output, result) = if is_group(dst) {
-            let ports = if dst == BROADCAST {
+        if is_group(dst) {
+            return Output::Flood(if dst == BROADCAST {
                 &flood.broadcast
             } else {
                 &flood.multicast
-            };
-            (Output::Flood(ports), Ok(()))
-        } else {
-            let known = effects.look_up(&self.switch.fdb, key).filter(|egress| {
-                let port = self.snapshot.port(*egress);
-                dst != 0 && port.is_some_and(|port| port.up && !port.mirror_only)
             });
-            match known {
-                Some(egress) => (Output::Port(egress), self.may_leave::<POLICY>(egress, vlan)),
-                None => (Output::Flood(&flood.unknown_unicast), Ok(())),
-            }
-        };
-        effects.tell(|| {
-            let to = match output {
-                Output::Port(egress) => Some(egress),
-                Output::Flood(_) => None,
-            };
-            let known = self.switch.fdb.record(key, self.now).filter(|_| !is_group(dst));
-            let (mac, dropped) = (u64_to_mac(dst), result.err());
-            [Step::LookUp {
-                mac,
-                known,
-                to,
-                dropped,
-            }]
-        });
-        result.map(|()| output)
+        }
+        let known = effects.look_up(&self.switch.fdb, FdbKey::new(vlan.id(), dst));
+        match known.filter(|egress| {
+            dst != 0
+                && self
+                    .snapshot
+                    .port(*egress)
+                    .is_some_and(|port| port.up && !port.mirror_only)
+        }) {
+            Some(egress) => Output::Port(egress),
+            None => Output::Flood(&flood.unknown_unicast),
+        }
+    }
+
+    /// What a trace hears of it.
+    fn looked_up(self, vlan: FrameVlan, dst: u64, to: Option<PortId>, dropped: Option<DropReason>) -> [Step; 1] {
+        let known = self.switch.fdb.record(FdbKey::new(vlan.id(), dst), self.now);
+        [Step::LookUp {
+            mac: u64_to_mac(dst),
+            known: known.filter(|_| !is_group(dst)),
+            to,
+            dropped,
+        }]
     }
 
     /// Whether a frame, for the station behind `egress` or flooded, may go there.
     #[inline]
-    fn may_leave<const POLICY: bool>(&self, egress: PortId, vlan: FrameVlan) -> Result<(), DropReason> {
+    fn may_leave<const POLICY: bool>(self, egress: PortId, vlan: FrameVlan) -> Result<(), DropReason> {
         if egress == self.port.id && !(POLICY && self.port.policy().flooding.hairpin) {
             return Err(DropReason::SamePort);
         }
@@ -483,19 +495,23 @@ impl<'a> Ingress<'a> {
 
     /// Storm control of a frame that is to be flooded.
     #[inline]
-    fn check_storm<E: FrameEffects>(&self, effects: &mut E, frame: &Checked<'_>, dst: u64) -> Result<(), DropReason> {
-        let traffic = self.port.traffic.as_ref();
-        let Some(limiter) = traffic.and_then(|traffic| traffic.storm(u64_to_mac(dst))) else {
+    fn check_storm<E: FrameEffects>(self, effects: &mut E, wire: &[u8], dst: u64) -> Result<(), DropReason> {
+        let Some(traffic) = &self.port.traffic else {
             return Ok(());
         };
-        let passes = effects.admits(limiter, nanoseconds(), frame.wire_size());
+        let Some(limiter) = traffic.storm(u64_to_mac(dst)) else {
+            return Ok(());
+        };
+        // Read again, so that the plain way need not carry it so far.
+        let size = Checked::known(wire).map(|frame| frame.wire_size());
+        let passes = size.is_none_or(|size| effects.admits(limiter, nanoseconds(), size));
         let dropped = (!passes).then_some(DropReason::Storm);
         effects.tell(|| [Step::Storm { dropped }]);
         dropped.map_or(Ok(()), Err)
     }
 
     /// Sends what is on the lists. `copies`: of a mirror, into a VLAN of its own.
-    fn leave<E: Effects>(&self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists, copies: bool) {
+    fn leave<E: Effects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists, copies: bool) {
         lists.drain(|id, list| {
             let Some(port) = self.snapshot.port(id) else { return };
             let copies = copies || port.mirror_only;
@@ -509,12 +525,13 @@ impl<'a> Ingress<'a> {
     }
 
     /// Whether the rules of a port let a frame out, which then has the tag that it has there.
-    fn let_out<E: Effects>(&self, effects: &mut E, port: &PortEntry, batch: &mut Batch, i: usize, copy: bool) -> bool {
+    fn let_out<E: Effects>(self, effects: &mut E, port: &PortEntry, batch: &mut Batch, i: usize, copy: bool) -> bool {
         let policy = port.policy();
-        if let Some(acl) = &policy.acl_out {
-            let size = || size_on_the_wire(batch.wire(i));
-            let checked = effects.check(acl, &Reading::of(batch.frame(i)), size, batch.vlan(i).id());
-            if let Err(refused) = checked {
+        if let Some(acl) = &policy.acl_out
+            && let Some(frame) = batch.known(i)
+        {
+            let size = || frame.wire_size();
+            if let Err(refused) = effects.check(acl, &frame.read(), size, batch.vlan(i).id()) {
                 let reason = refused.egress();
                 effects.drop_out(port, reason, 1);
                 effects.tell(|| {
@@ -544,7 +561,7 @@ fn send<E: Effects>(effects: &mut E, port: &PortEntry, batch: &mut Batch, list: 
             [Step::Egress {
                 port: port.id,
                 copy,
-                segments: size_on_the_wire(batch.wire(i.into())).segments,
+                segments: batch.known(i.into()).map_or(1, |frame| frame.wire_size().segments),
                 cut: fit == Fit::Segmented,
                 dropped: match fit {
                     Fit::Dropped(reason) => Some(reason),

@@ -163,7 +163,7 @@ impl Effects for Trace {
         false
     }
 
-    fn forward(&mut self, ingress: &Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {
+    fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {
         ingress.forward(self, batch, lists);
     }
 
@@ -179,7 +179,7 @@ impl Effects for Trace {
 }
 
 impl FrameEffects for Trace {
-    fn learn(&mut self, ingress: &Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned {
+    fn learn(&mut self, ingress: Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned {
         let learned = ingress.switch.fdb.would_learn(key, ingress.port.id, rule);
         if let Learned::New | Learned::Moved(_) = learned {
             self.learned = Some((key, ingress.port.id));

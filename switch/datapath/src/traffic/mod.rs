@@ -27,7 +27,7 @@ use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 
 use super::handle::Datapath;
 use super::{Direction, PortRef};
-use crate::frame::{Checked, VNET_HDR_LEN, VnetHeader, WireSize};
+use crate::frame::{Checked, VNET_HDR_LEN, WireSize};
 pub(super) use limiter::Limiter;
 use limiter::Storm;
 pub use line::{Line, Loader};
@@ -153,12 +153,7 @@ pub fn nanoseconds() -> u64 {
         .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
-/// The virtio-net header of a frame that was not checked yet; none if it can't be used.
-fn checked_header(wire: &[u8]) -> Option<VnetHeader> {
-    Some(*Checked::new(wire).ok()?.header())
-}
-
-/// What a frame takes on the wire; one that the ingress check will refuse counts as it is.
+/// What a frame that was not checked yet takes on the wire; one that the ingress check will refuse counts as it is.
 pub(super) fn size_on_the_wire(wire: &[u8]) -> WireSize {
     let whole = wire.len().saturating_sub(VNET_HDR_LEN);
     Checked::new(wire).map_or(WireSize::of_one(whole), |frame| frame.wire_size())
