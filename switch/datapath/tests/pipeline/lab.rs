@@ -12,7 +12,8 @@ use vswitch_datapath::policy::{PLAIN, PortPolicy};
 use vswitch_datapath::trace::Step;
 use vswitch_datapath::vlan::VlanPort;
 use vswitch_datapath::{
-    Datapath, DatapathConfig, DropReason, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings, SwitchSetup,
+    Datapath, DatapathConfig, DropReason, PortId, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings,
+    SwitchSetup,
 };
 
 pub struct Lab {
@@ -70,6 +71,24 @@ impl Lab {
     pub fn send_with(&self, from: &Port, header: &VnetHeader, frame: &[u8]) {
         assert!(from.station.send_with(header, frame));
         while self.datapath.turn() {}
+    }
+
+    /// Sends a frame, and holds what each of `ports` got against what is expected; those that are not named there get nothing.
+    #[track_caller]
+    pub fn check(&self, ports: &[&Port], from: &Port, frame: &[u8], expected: &[(&Port, &[u8])]) {
+        self.send(from, frame);
+        for port in ports {
+            let named = expected.iter().filter(|(to, _)| to.id == port.id);
+            let wanted: Vec<_> = named.map(|(_, frame)| frame.to_vec()).collect();
+            assert_eq!(port.received(), wanted, "at {:?}", port.id);
+        }
+    }
+
+    /// Behind which port a station is.
+    pub fn place(&self, vlan: u16, station: Mac) -> Option<PortId> {
+        let all = self.datapath.fdb(self.switch).into_iter();
+        let mut known = all.filter(|entry| entry.vlan == vlan && entry.mac == station);
+        known.next().map(|entry| entry.port)
     }
 
     pub fn counters(&self, port: &Port) -> PortCounters {

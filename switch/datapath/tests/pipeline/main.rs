@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod conservation;
+mod egress;
 mod lab;
 mod law;
+mod policy;
+mod switching;
 mod trace;
+mod vlan;
