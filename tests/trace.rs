@@ -262,8 +262,18 @@ fn rates_and_impairment_are_steps_that_use_nothing_up() {
         let steps = steps(&ask);
         steps.contains(&("police", Some("policed".to_owned())))
     });
+    let report = trace(&lab, &format!("{red} {ask}"));
+    assert_eq!(
+        (report.outcome, report.reason.as_deref()),
+        (TraceOutcome::Dropped, Some("policed"))
+    );
     let known = format!("{red} --src {} --dst {}", mac(1, 0), mac(1, 1));
     lab.ok(&format!("police clear {red}"));
+    wire.at(&red).send(&probe(Mac::BROADCAST, mac(1, 0), 2));
+    wait_for("the rate of floods to be used up", || {
+        let report = trace(&lab, &format!("{red} {ask}"));
+        (report.outcome, report.reason.as_deref()) == (TraceOutcome::Dropped, Some("storm"))
+    });
     let report = trace(&lab, &known);
     assert!(
         report.steps.iter().all(|step| step.stage.as_str() != "storm"),

@@ -89,6 +89,8 @@ pub enum TraceStage {
     Vlan,
     /// Pinned addresses and access control list of the ingress port.
     Rules,
+    /// A probe of the loop guard: of this switch it is taken out, of another one it goes on.
+    Punt,
     /// What its source address teaches.
     Learn,
     /// Where its destination address is.
@@ -113,6 +115,7 @@ impl TraceStage {
             Self::Admit => "admit",
             Self::Vlan => "vlan",
             Self::Rules => "rules",
+            Self::Punt => "punt",
             Self::Learn => "learn",
             Self::LookUp => "look-up",
             Self::Mirror => "mirror",

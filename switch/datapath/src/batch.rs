@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::frame::{MAX_FRAME, VLAN_HLEN, VNET_HDR_LEN, VnetHeader};
+use crate::frame::{Checked, MAX_FRAME, VLAN_HLEN, VNET_HDR_LEN, VnetHeader};
 
 /// Most frames of a batch.
 pub const MAX_BATCH: usize = 64;
@@ -88,6 +88,25 @@ impl Batch {
     /// No frames.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// All frames as a list, by their index.
+    pub fn all(&self) -> &'static [u8] {
+        const ALL: [u8; MAX_BATCH] = {
+            let mut all = [0; MAX_BATCH];
+            let mut i = 0;
+            while i < MAX_BATCH {
+                all[i] = i as u8;
+                i += 1;
+            }
+            all
+        };
+        &ALL[..self.len]
+    }
+
+    /// Bytes of all frames, without virtio-net headers.
+    pub fn bytes(&self) -> u64 {
+        self.slots[..self.len].iter().map(|slot| u64::from(slot.len)).sum()
     }
 
     /// Whether one more frame of any length should be taken before the batch is processed.
@@ -220,7 +239,13 @@ impl Batch {
         &self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]
     }
 
-    /// The same to change in place.
+    /// The i-th frame, which passed the ingress check and was changed since in its tags only.
+    #[inline]
+    pub fn known(&self, i: usize) -> Option<Checked<'_>> {
+        Checked::known(self.wire(i))
+    }
+
+    /// The i-th frame with its virtio-net header, to change in place.
     pub fn wire_mut(&mut self, i: usize) -> &mut [u8] {
         let Slot { start, len } = self.slots[i];
         &mut self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]

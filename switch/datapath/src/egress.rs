@@ -2,18 +2,14 @@
 
 use super::counters::DropReason;
 use super::snapshot::PortEntry;
-use super::tap::{self, Direction};
-use super::traffic::size_on_the_wire;
-use super::vlan::VlanPort;
+use super::{Direction, tap};
 use crate::batch::Batch;
-use crate::frame::{
-    ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, Reading, Segments, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, complete, wire_size,
-};
+use crate::frame::{ETH_HLEN, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete_known};
 use crate::port::{Frames, Sent};
 
-/// How a frame gets out of a port.
+/// How a frame fits a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Fit {
     /// As it lies in the batch.
     AsIs,
     /// Cut into segments first.
@@ -38,31 +34,27 @@ impl Egress {
         }
     }
 
-    /// Sends the frames of `list` to `port`, in order, and counts each as sent or dropped.
-    pub fn send(&mut self, port: &PortEntry, worker: usize, batch: &mut Batch, list: &[u8]) {
-        self.ready.clear();
-        for &i in list {
-            match choose(port, batch, i.into()) {
-                Way::AsIs => self.ready.push(i),
-                Way::Segmented => {
-                    self.flush(port, worker, batch);
-                    self.send_segmented(port, worker, batch, i.into());
-                }
-                Way::Dropped(reason) => port.counters[worker].drop_frame(reason),
+    /// Sends a frame, or keeps it for [`Egress::flush`], which comes before another batch or port has its turn; it is counted as sent
+    /// or dropped.
+    #[inline]
+    pub(super) fn send(&mut self, port: &PortEntry, worker: usize, batch: &Batch, i: u8, fit: Fit) {
+        match fit {
+            Fit::AsIs => self.ready.push(i),
+            Fit::Segmented => {
+                // Frames stay in their order.
+                self.flush(port, worker, batch);
+                self.send_segmented(port, worker, batch, i.into());
             }
+            Fit::Dropped(reason) => port.counters[worker].drop_frame(reason),
         }
-        self.flush(port, worker, batch);
     }
 
-    fn flush(&mut self, port: &PortEntry, worker: usize, batch: &Batch) {
+    /// Sends the frames that were kept, in their order.
+    pub(super) fn flush(&mut self, port: &PortEntry, worker: usize, batch: &Batch) {
         if self.ready.is_empty() {
             return;
         }
-        if let Some(taps) = &port.taps {
-            tap::see(taps, Direction::Out, self.ready.iter().map(|&i| batch.wire(i.into())));
-        }
-        let mut sent = Sent::new();
-        port.io.send(worker, Frames::Of(batch, &self.ready), &mut sent);
+        let sent = hand_over(port, worker, Frames::Of(batch, &self.ready));
         let counters = &port.counters[worker];
         counters.tx_frames.add(sent.frames);
         counters.tx_bytes.add(sent.bytes);
@@ -85,19 +77,17 @@ impl Egress {
     }
 
     fn send_segments(&mut self, port: &PortEntry, worker: usize, batch: &Batch, i: usize) -> Result<(), DropReason> {
-        let mut segments = Segments::new(batch.frame(i), &header(batch, i)).map_err(|_| DropReason::Rejected)?;
+        let mut segments = batch
+            .known(i)
+            .and_then(|frame| Segments::of(&frame).ok())
+            .ok_or(DropReason::Rejected)?;
         let mut outcome = Ok(());
         // The header stays all zero: no offload is left to do.
         while let Some(len) = segments
             .write_next(&mut self.segment[VNET_HDR_LEN..])
             .map_err(|_| DropReason::Rejected)?
         {
-            let wire = &self.segment[..VNET_HDR_LEN + len];
-            if let Some(taps) = &port.taps {
-                tap::see(taps, Direction::Out, std::iter::once(wire));
-            }
-            let mut sent = Sent::new();
-            port.io.send(worker, Frames::One(wire), &mut sent);
+            let sent = hand_over(port, worker, Frames::One(&self.segment[..VNET_HDR_LEN + len]));
             if let Some((error, _)) = sent.failures(1).next() {
                 outcome = outcome.and(Err(error.into()));
             }
@@ -106,32 +96,14 @@ impl Egress {
     }
 }
 
-/// What a policy does to frames on their way out: puts those of `list` that the port's rules let out into `leaving`, with the
-/// tags that they have there. `vlan`: what those are, on a switch that tells VLANs apart.
-pub fn leave(
-    port: &PortEntry,
-    vlan: Option<&VlanPort>,
-    worker: usize,
-    batch: &mut Batch,
-    list: &[u8],
-    leaving: &mut Vec<u8>,
-) {
-    leaving.clear();
-    let acl = port.policy.as_ref().and_then(|policy| policy.acl_out.as_deref());
-    for &i in list {
-        let frame = batch.frame(i.into());
-        let size = || size_on_the_wire(batch.wire(i.into()));
-        if let Some(acl) = acl
-            && let Err(refused) = acl.check(&Reading::of(frame), size, batch.vlan(i.into()).id())
-        {
-            port.counters[worker].drop_frame(refused.egress());
-            continue;
-        }
-        if let Some(vlan) = vlan {
-            vlan.shape(batch, i.into());
-        }
-        leaving.push(i);
+/// Capture out, and the port itself.
+fn hand_over(port: &PortEntry, worker: usize, frames: Frames<'_>) -> Sent {
+    if let Some(taps) = &port.taps {
+        tap::see(taps, Direction::Out, frames.iter());
     }
+    let mut sent = Sent::new();
+    port.io.send(worker, frames, &mut sent);
+    sent
 }
 
 impl Default for Egress {
@@ -140,51 +112,43 @@ impl Default for Egress {
     }
 }
 
-/// The header was checked at ingress.
+/// How the i-th frame of a batch fits a port; a partial checksum is finished if the port takes none.
 #[inline]
-fn header(batch: &Batch, i: usize) -> VnetHeader {
-    let header = batch.wire(i).first_chunk().map(VnetHeader::parse);
-    header.and_then(Result::ok).unwrap_or_default()
-}
-
-#[inline]
-pub(super) fn choose(port: &PortEntry, batch: &mut Batch, i: usize) -> Way {
+pub(super) fn fit(port: &PortEntry, batch: &mut Batch, i: usize) -> Fit {
     let len = batch.slot(i).len as usize;
     if port.offload && len <= port.mtu as usize + ETH_HLEN {
-        return Way::AsIs;
+        return Fit::AsIs;
     }
-    choose_with_care(port, batch, i)
+    fit_with_care(port, batch, i)
 }
 
-fn choose_with_care(port: &PortEntry, batch: &mut Batch, i: usize) -> Way {
-    let header = header(batch, i);
-    let frame = batch.frame(i);
-    let longest = port.mtu as usize + ETH_HLEN + tag_bytes(frame);
-    if wire_size(frame, &header).largest > longest {
-        return Way::Dropped(DropReason::Mtu);
+fn fit_with_care(port: &PortEntry, batch: &mut Batch, i: usize) -> Fit {
+    let Some(frame) = batch.known(i) else {
+        return Fit::Dropped(DropReason::Rejected);
+    };
+    let longest = port.mtu as usize + ETH_HLEN + frame.tag_bytes();
+    if frame.wire_size().largest > longest {
+        return Fit::Dropped(DropReason::Mtu);
     }
-    match header.gso {
-        _ if port.offload => Way::AsIs,
-        Gso::None => finish_checksum(batch, i, header),
-        _ => Way::Segmented,
+    match frame.header().gso {
+        _ if port.offload => Fit::AsIs,
+        Gso::None => {
+            let header = *frame.header();
+            finish_checksum(batch, i, header)
+        }
+        _ => Fit::Segmented,
     }
 }
 
 /// Finishes the checksum where the frame lies: that is right for the ports still to come too.
-fn finish_checksum(batch: &mut Batch, i: usize, mut header: VnetHeader) -> Way {
+fn finish_checksum(batch: &mut Batch, i: usize, mut header: VnetHeader) -> Fit {
     let wire = batch.wire_mut(i);
     let Some((place, frame)) = wire.split_first_chunk_mut() else {
-        return Way::Dropped(DropReason::Rejected);
+        return Fit::Dropped(DropReason::Rejected);
     };
-    if complete(frame, &mut header).is_err() {
-        return Way::Dropped(DropReason::Rejected);
+    if complete_known(frame, &mut header).is_err() {
+        return Fit::Dropped(DropReason::Rejected);
     }
     header.write(place);
-    Way::AsIs
-}
-
-/// Bytes of the tags of a frame, which its MTU does not count.
-fn tag_bytes(frame: &[u8]) -> usize {
-    let tags = crate::frame::EthernetView::new_checked(frame).map_or(0, |view| view.tags().len());
-    tags.min(MAX_TAGS) * VLAN_HLEN
+    Fit::AsIs
 }

@@ -123,7 +123,7 @@ impl Fdb {
     }
 
     /// Notes that a frame from the station came in at `port` at `now` (seconds of a monotonic clock).
-    #[inline]
+    #[inline(always)]
     pub fn learn(&self, key: FdbKey, port: PortId, now: u32, rule: LearnRule) -> Learned {
         let Some((at, place)) = self.find(key) else {
             return self.insert(key, port, now, rule);

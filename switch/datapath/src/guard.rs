@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vswitch_api::Mac;
 
 use super::PortId;
-use crate::frame::{EthernetView, VLAN_HLEN, VNET_HDR_LEN};
+use crate::frame::{Reading, VLAN_HLEN, VNET_HDR_LEN};
 
 /// Where probes go: a group address of our own, which other switches flood.
 pub const PROBE_DST: Mac = Mac([0x03, 0x76, 0x73, 0x77, 0x00, 0x01]);
@@ -75,9 +75,8 @@ pub fn is_probe(frame: &[u8]) -> bool {
 }
 
 fn payload(frame: &[u8]) -> Option<&[u8]> {
-    let view = EthernetView::new_checked(frame).ok()?;
-    let at = view.payload_offset();
-    frame.get(at..).filter(|_| view.ethertype() == PROBE_ETHERTYPE)
+    let reading = Reading::of(frame);
+    (reading.ethertype == PROBE_ETHERTYPE).then(|| reading.payload())
 }
 
 #[cfg(test)]

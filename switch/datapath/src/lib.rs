@@ -4,9 +4,9 @@
 //! [`memory::MemoryPort`] is the one that needs nothing; what may forward frames past it is an [`offload::Offload`].
 //!
 //! A worker is a plain thread that waits on its queues of all ports. From a queue that is ready it takes a *batch* of
-//! frames and runs it to completion:
+//! frames and runs it to completion. `pipeline.rs` has all stages in their order; in short:
 //!
-//! 1. **ingress** ([`forward`]): a frame is dropped, with a [`DropReason`], if its virtio-net header can't be trusted,
+//! 1. **ingress**: a frame is dropped, with a [`DropReason`], if its virtio-net header can't be trusted,
 //!    if it is shorter than an Ethernet header or longer than the port's MTU allows, or if no station can have sent it;
 //! 2. **VLAN admission** ([`vlan`]) and the **source guard** ([`pin`]), where a port asks for them ([`policy`]);
 //! 3. **learn**: the source address is behind this port ([`fdb`]);
@@ -16,7 +16,7 @@
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
 //! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its
-//! [`tap`]s, those that come in before 1 and those that go out at 4. [`trace`] walks the same way with one frame and tells of
+//! [`tap`]s, those that come in before 1 and those that go out at 4. [`trace`] runs the same stages with one frame and tells of
 //! each step, without a side effect.
 //!
 //! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
@@ -32,6 +32,7 @@
 #![deny(unsafe_code)]
 
 pub mod acl;
+mod admit;
 mod affinity;
 pub mod batch;
 pub mod counters;
@@ -42,10 +43,13 @@ pub mod forward;
 pub mod frame;
 pub mod guard;
 pub mod handle;
+mod lists;
+mod live;
 pub mod memory;
 pub mod mirror;
 pub mod offload;
 pub mod pin;
+mod pipeline;
 pub mod policy;
 pub mod port;
 pub mod replica;
@@ -82,6 +86,15 @@ pub struct PortRef {
     pub id: PortId,
     /// Tells it from ports that had the index before.
     pub serial: u64,
+}
+
+/// Which way a frame goes, as the switch sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the port into the switch.
+    In,
+    /// Out of the switch to the port.
+    Out,
 }
 
 impl PortId {

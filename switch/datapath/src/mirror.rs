@@ -10,16 +10,18 @@ use vswitch_api::MirrorName;
 use vswitch_api::policy::{VlanId, VlanSet};
 
 use super::acl::Acl;
-use super::counters::{Counter, DropReason};
+use super::counters::Counter;
 use super::fdb::FdbFilter;
-use super::forward::OutputLists;
 use super::handle::Datapath;
+use super::lists::OutputLists;
+use super::pipeline::{Effects, Ingress};
 use super::snapshot::{PortEntry, PortSet, Snapshot};
+use super::trace::Step;
 use super::vlan::NO_VLAN;
 use super::{PortId, SwitchId};
 use crate::batch::{Batch, FrameVlan};
 use crate::filter::Program;
-use crate::frame::{Checked, EthernetView, MAX_FRAME};
+use crate::frame::{Checked, MAX_FRAME, Tag};
 
 /// A mirror as workers see it.
 #[derive(Clone, Debug)]
@@ -70,6 +72,14 @@ impl MirrorCounters {
         Self((0..workers).map(|_| WorkerSet::default()).collect())
     }
 
+    /// Counts what was copied; only the worker with this number may.
+    pub(super) fn add(&self, worker: usize, frames: u64, bytes: u64) {
+        if let Some(set) = self.0.get(worker) {
+            set.frames.add(frames);
+            set.bytes.add(bytes);
+        }
+    }
+
     /// Frames and bytes.
     pub fn total(&self) -> (u64, u64) {
         let add = |(frames, bytes), set: &WorkerSet| (frames + set.frames.get(), bytes + set.bytes.get());
@@ -79,7 +89,7 @@ impl MirrorCounters {
 
 impl MirrorEntry {
     /// The ports that copies of a frame from `port` go to now.
-    pub(super) fn destinations(&self, snapshot: &Snapshot, port: &PortEntry) -> Vec<PortId> {
+    fn destinations(&self, snapshot: &Snapshot, port: &PortEntry) -> Vec<PortId> {
         match self.to {
             MirrorTo::Port(to) => Vec::from_iter(is_up(snapshot, to).then_some(to)),
             MirrorTo::Vlan(vlan) => carriers(vlan, snapshot, port).collect(),
@@ -91,7 +101,7 @@ impl MirrorEntry {
     }
 
     /// Frames of the batch to copy, as a bitmap.
-    pub(super) fn wanted(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
+    fn wanted(&self, batch: &Batch, snapshot: &Snapshot, port: &PortEntry, lists: &OutputLists) -> u64 {
         let mut wanted = 0;
         if self.rx && self.is_about(port) {
             wanted = frames(batch);
@@ -139,8 +149,7 @@ fn vlan_of(batch: &Batch, i: usize, aware: bool) -> Option<VlanId> {
     if aware && known != NO_VLAN {
         return VlanId::try_from(known).ok();
     }
-    let view = EthernetView::new_checked(batch.frame(i)).ok()?;
-    VlanId::try_from(view.tags().next()?.vlan_id()).ok()
+    VlanId::try_from(Tag::nth(batch.frame(i), 0)?.vlan_id()).ok()
 }
 
 const _: () = assert!(crate::batch::MAX_BATCH <= 64, "a batch fits a bitmap");
@@ -177,39 +186,37 @@ fn is_frame(batch: &Batch, i: usize) -> bool {
     Checked::new(batch.wire(i)).is_ok_and(|frame| frame.frame().len() < MAX_FRAME)
 }
 
-/// Puts the frames of a batch from `port` that a mirror wants on the list of its destination.
-#[inline]
-pub(super) fn mirror(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worker: usize, lists: &mut OutputLists) {
-    if !snapshot.mirrors.is_empty() && port.up {
-        mirror_all(batch, snapshot, port, worker, lists);
-    }
-}
-
+/// Puts the frames of a batch that a mirror wants on the list of its destination.
 #[cold]
-fn mirror_all(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worker: usize, lists: &mut OutputLists) {
+pub(super) fn mirror<E: Effects>(effects: &mut E, ingress: Ingress<'_>, batch: &Batch, lists: &mut OutputLists) {
+    let Ingress { snapshot, port, .. } = ingress;
     for mirror in snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch) {
+        let wanted = mirror.wanted(batch, snapshot, port, lists);
         let new = match mirror.to {
             MirrorTo::Port(to) if is_up(snapshot, to) => {
                 // On the list of the destination is only what another mirror put there.
-                let new = mirror.wanted(batch, snapshot, port, lists) & !listed(lists.of(to));
+                let new = wanted & !listed(lists.of(to));
                 ones(new).for_each(|i| lists.push(to, i));
-                port.counters[worker].mirror_copies.add(new.count_ones().into());
+                effects.copied(port, new.count_ones().into());
                 new
             }
             MirrorTo::Port(_) => continue,
             MirrorTo::Vlan(vlan) => {
-                let new = mirror.wanted(batch, snapshot, port, lists);
-                if new != 0 {
-                    lists.into_vlans.push((vlan, new));
+                if wanted != 0 {
+                    lists.into_vlans.push((vlan, wanted));
                 }
-                new
+                wanted
             }
         };
-        let bytes = ones(new).map(|i| batch.frame(i).len() as u64).sum();
-        let frames = u64::from(new.count_ones());
-        if let Some(counters) = mirror.counters.0.get(worker) {
-            counters.frames.add(frames);
-            counters.bytes.add(bytes);
+        if new != 0 {
+            effects.tell(|| {
+                mirror
+                    .destinations(snapshot, port)
+                    .into_iter()
+                    .map(|to| Step::Mirror { to })
+            });
+            let bytes = ones(new).map(|i| batch.frame(i).len() as u64).sum();
+            effects.mirrored(mirror, new.count_ones().into(), bytes);
         }
     }
 }
@@ -217,12 +224,11 @@ fn mirror_all(batch: &Batch, snapshot: &Snapshot, port: &PortEntry, worker: usiz
 /// Puts frames into a VLAN for copies and on the lists of the ports that carry it. All lists have been sent, so that the frames may
 /// get another tag.
 #[cold]
-pub(super) fn into_vlan(
+pub(super) fn into_vlan<E: Effects>(
+    effects: &mut E,
+    ingress: Ingress<'_>,
     (vlan, frames): (u16, u64),
     batch: &mut Batch,
-    snapshot: &Snapshot,
-    port: &PortEntry,
-    worker: usize,
     lists: &mut OutputLists,
 ) {
     for i in ones(frames) {
@@ -230,9 +236,9 @@ pub(super) fn into_vlan(
         let tci = own.tci & !FrameVlan::ID | vlan;
         batch.set_vlan(i, FrameVlan { tci, ..own });
     }
-    for to in carriers(vlan, snapshot, port) {
+    for to in carriers(vlan, ingress.snapshot, ingress.port) {
         ones(frames).for_each(|i| lists.push(to, i));
-        port.counters[worker].mirror_copies.add(frames.count_ones().into());
+        effects.copied(ingress.port, frames.count_ones().into());
     }
 }
 
@@ -246,22 +252,6 @@ fn carriers(vlan: u16, snapshot: &Snapshot, port: &PortEntry) -> impl Iterator<I
         to.switch == port.switch && to.id != port.id && to.up && !to.mirror_only && to.policy().vlan.has_joined(vlan)
     });
     others.map(|to| to.id)
-}
-
-/// Drops a batch that came in from the destination of a mirror.
-#[cold]
-pub(super) fn refuse(batch: &Batch, port: &PortEntry, worker: usize) {
-    let counters = &port.counters[worker];
-    counters.rx_frames.add(batch.len() as u64);
-    counters
-        .rx_bytes
-        .add((0..batch.len()).map(|i| batch.frame(i).len() as u64).sum());
-    let reason = if port.up {
-        DropReason::MirrorPort
-    } else {
-        DropReason::PortDown
-    };
-    counters.drop_frames(reason, batch.len() as u64);
 }
 
 impl Datapath {

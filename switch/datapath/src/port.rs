@@ -75,6 +75,11 @@ pub enum Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// All of a batch.
+    pub fn all(batch: &'a Batch) -> Self {
+        Self::Of(batch, batch.all())
+    }
+
     /// How many they are.
     #[inline]
     pub fn len(&self) -> usize {

@@ -12,9 +12,9 @@ use crossbeam_queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::time::{ClockId, clock_gettime};
 
-use super::PortRef;
 use super::handle::Datapath;
 use super::snapshot::PortEntry;
+use super::{Direction, PortRef};
 use crate::filter::Program;
 use crate::frame::VNET_HDR_LEN;
 
@@ -29,21 +29,12 @@ const OWN_BYTES: usize = 256 << 10;
 /// Bytes of frames that wait at all taps of the process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Which way a frame goes, as the port sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the port into the switch; seen as it came, before any check.
-    In,
-    /// Out of the switch to the port; seen just before it is handed to the kernel.
-    Out,
-}
-
 /// A frame in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Nanoseconds since the Unix epoch.
     pub time_ns: u64,
-    /// Which way it goes.
+    /// Which way it goes: in, seen as it came, before any check; or out, seen just before it is handed to the port.
     pub direction: Direction,
     /// Frames lost since the one before.
     pub lost_before: u64,

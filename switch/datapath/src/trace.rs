@@ -1,18 +1,24 @@
-//! What the pipeline would do with a frame: the same functions that workers call, without their side effects. Nothing is
-//! learned, counted or sent.
+//! What the pipeline would do with a frame: its stages, run without effects. Nothing is learned, counted or sent.
 
-use super::counters::DropReason;
-use super::egress::{Way, choose};
-use super::fdb::{FdbKey, FdbRecord, Learned};
-use super::forward::{self, Output, OutputLists, admit};
-use super::handle::{Datapath, seconds};
-use super::snapshot::{PortEntry, Snapshot};
-use super::traffic::{Direction, size_on_the_wire};
-use super::vlan::NO_VLAN;
-use super::{PortId, PortRef, SwitchId};
-use crate::batch::{Batch, FrameVlan};
-use crate::frame::{MAX_FRAME, Reading, VNET_HDR_LEN, mac_to_u64, u64_to_mac};
+use std::sync::Arc;
+
 use vswitch_api::Mac;
+
+use super::acl::{Acl, Refused};
+use super::counters::DropReason;
+use super::egress::Fit;
+use super::fdb::{Fdb, FdbKey, FdbRecord, LearnRule, Learned};
+use super::guard::Probe;
+use super::handle::{Datapath, seconds};
+use super::lists::OutputLists;
+use super::mirror::MirrorEntry;
+use super::pipeline::{self, Effects, FrameEffects, Ingress, Run, Tally};
+use super::snapshot::PortEntry;
+use super::traffic::{Limiter, Line};
+use super::{Direction, PortId, PortRef, SwitchId};
+use crate::batch::Batch;
+use crate::frame::{MAX_FRAME, Reading, VNET_HDR_LEN, WireSize};
+use crate::port::Frames;
 
 /// One step of a frame's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +64,11 @@ pub enum Step {
     /// Pinned addresses and access control list.
     Rules {
         /// Which of them it does not pass.
+        dropped: Option<DropReason>,
+    },
+    /// A probe of the loop guard.
+    Punt {
+        /// It is one of this switch, which takes it out.
         dropped: Option<DropReason>,
     },
     /// What would be learned.
@@ -112,216 +123,82 @@ impl Datapath {
         let len = wire.len().min(VNET_HDR_LEN + MAX_FRAME);
         batch.tail()[..len].copy_from_slice(&wire[..len]);
         batch.push(len);
-        Some(trace(&snapshot, port, &mut batch))
+        let mut lists = OutputLists::default();
+        lists.resize(snapshot.ports.len());
+        let mut trace = Trace::default();
+        pipeline::receive(&mut trace, &snapshot, port, seconds(), &mut batch, &mut lists);
+        Some(trace.steps)
     }
 }
 
-fn trace(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut lists = OutputLists::default();
-    lists.resize(snapshot.ports.len());
-    let closed = match (port.up, port.mirror_only) {
-        (false, _) => Some(DropReason::PortDown),
-        (_, true) => Some(DropReason::MirrorPort),
-        _ => None,
-    };
-    steps.push(Step::Ingress {
-        switch: port.switch,
-        dropped: closed,
-    });
-    if closed.is_some() || !enter(port, batch, &mut steps) {
-        return steps;
+/// Who runs the stages without effects, and writes down what they tell.
+#[derive(Default)]
+struct Trace {
+    steps: Vec<Step>,
+    /// The station that would be in the table by now, and behind which port.
+    learned: Option<(FdbKey, PortId)>,
+}
+
+impl Run for Trace {
+    fn tell<S: IntoIterator<Item = Step>>(&mut self, steps: impl FnOnce() -> S) {
+        self.steps.extend(steps());
     }
-    forward(snapshot, port, batch, &mut lists, &mut steps);
-    let outputs: Vec<PortId> = lists.filled().map(|(out, _)| out).collect();
-    let mirrors = snapshot.mirrors.iter().filter(|mirror| mirror.switch == port.switch);
-    let mut copies: Vec<PortId> = mirrors
-        .filter(|mirror| mirror.wanted(batch, snapshot, port, &lists) != 0)
-        .flat_map(|mirror| mirror.destinations(snapshot, port))
-        .collect();
-    copies.dedup();
-    steps.extend(copies.iter().map(|to| Step::Mirror { to: *to }));
-    for (out, copy) in outputs
-        .into_iter()
-        .map(|out| (out, false))
-        .chain(copies.into_iter().map(|out| (out, true)))
-    {
-        let vlan_aware = snapshot.switch(port.switch).is_some_and(|switch| switch.vlan_aware);
-        let Some(out) = snapshot.port(out) else { continue };
-        let step = egress(out, vlan_aware, copy, batch);
-        // What a rule denies does not come to the wire; what is too long is found out behind it.
-        if !matches!(
-            step,
-            Step::Egress {
-                dropped: Some(DropReason::AclOut | DropReason::UnreadableOut | DropReason::TinyFragmentOut),
-                ..
-            }
-        ) {
-            impair(out, Direction::Out, &mut steps);
+
+    fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool {
+        limiter.would_admit(now, size)
+    }
+
+    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, _: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
+        acl.would_check(frame, vlan)
+    }
+}
+
+impl Effects for Trace {
+    fn capture(&mut self, _: &PortEntry, _: Frames<'_>) {}
+
+    fn refuse(&mut self, _: &PortEntry, _: DropReason, _: u64, _: u64) {}
+
+    /// By chance it may be lost or late; the trace goes on as if it came through.
+    fn impair(&mut self, _: &Arc<Line>, _: Frames<'_>) -> bool {
+        false
+    }
+
+    fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {
+        ingress.forward(self, batch, lists);
+    }
+
+    fn mirrored(&mut self, _: &MirrorEntry, _: u64, _: u64) {}
+
+    fn copied(&mut self, _: &PortEntry, _: u64) {}
+
+    fn drop_out(&mut self, _: &PortEntry, _: DropReason, _: u64) {}
+
+    fn send(&mut self, _: &PortEntry, _: &Batch, _: u8, _: Fit) {}
+
+    fn flush(&mut self, _: &PortEntry, _: &Batch) {}
+}
+
+impl FrameEffects for Trace {
+    fn learn(&mut self, ingress: Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned {
+        let learned = ingress.switch.fdb.would_learn(key, ingress.port.id, rule);
+        if let Learned::New | Learned::Moved(_) = learned {
+            self.learned = Some((key, ingress.port.id));
         }
-        steps.push(step);
+        learned
     }
-    steps
-}
 
-/// The wire of a port, if it is impaired.
-fn impair(port: &PortEntry, direction: Direction, steps: &mut Vec<Step>) {
-    if port
-        .traffic
-        .as_ref()
-        .is_some_and(|traffic| traffic.line(direction).is_some())
-    {
-        let port = port.id;
-        steps.push(Step::Impair { port, direction });
-    }
-}
-
-/// Impairment and policer of the port, as they are at this moment; false if the frame ends here.
-fn enter(port: &PortEntry, batch: &Batch, steps: &mut Vec<Step>) -> bool {
-    let Some(traffic) = &port.traffic else { return true };
-    impair(port, Direction::In, steps);
-    let passes = traffic.would_police(batch.wire(0));
-    if let Some(passes) = passes {
-        let dropped = (!passes).then_some(DropReason::Policed);
-        steps.push(Step::Police { dropped });
-    }
-    passes != Some(false)
-}
-
-/// The same as [`super::forward::forward`] for the one frame of the batch.
-fn forward(snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, lists: &mut OutputLists, steps: &mut Vec<Step>) {
-    let Some(switch) = snapshot.switch(port.switch) else {
-        return;
-    };
-    let way = forward::Way {
-        snapshot,
-        switch,
-        port,
-        now: seconds(),
-    };
-    let admitted = admit(batch.wire(0), port, switch.reserved);
-    steps.push(Step::Admit {
-        len: batch.frame(0).len(),
-        dropped: admitted.err(),
-    });
-    let Ok((frame, dst, src)) = admitted else { return };
-    let (dst, src) = (u64_to_mac(dst), u64_to_mac(src));
-    let classified = way.classify(frame.frame());
-    if switch.vlan_aware {
-        steps.push(Step::Vlan {
-            id: classified.map_or(NO_VLAN, FrameVlan::id),
-            dropped: classified.err(),
-        });
-    }
-    let Ok(vlan) = classified else { return };
-    let policy = port.policy();
-    let checked = way.check_rules(&frame, false, src, vlan);
-    if policy.pin.is_some() || policy.acl_in.is_some() {
-        steps.push(Step::Rules { dropped: checked.err() });
-    }
-    if checked.is_err() || !learn(&way, vlan, src, steps) {
-        return;
-    }
-    batch.set_vlan(0, vlan);
-    look_up(&way, vlan, (dst, src), batch.wire(0), lists, steps);
-}
-
-/// What would be learned; false if the frame ends here.
-fn learn(way: &forward::Way<'_>, vlan: FrameVlan, src: Mac, steps: &mut Vec<Step>) -> bool {
-    let policy = way.port.policy();
-    let key = FdbKey::new(vlan.id(), mac_to_u64(src));
-    let known = way.switch.fdb.record(key, way.now);
-    let here = known.is_some_and(|known| known.port == way.port.id);
-    let learns = way.learns_in(vlan.id()) && !policy.learning.locked;
-    let rule = policy.learn_rule(way.switch.vlan_limit);
-    let learned = learns.then(|| way.switch.fdb.would_learn(key, way.port.id, rule));
-    let dropped = match learned {
-        _ if policy.learning.locked && !here => Some(DropReason::Locked),
-        Some(Learned::Limited) if policy.drops_beyond_limit() => Some(DropReason::MacLimit),
-        _ => None,
-    };
-    steps.push(Step::Learn {
-        mac: src,
-        learned,
-        known,
-        dropped,
-    });
-    dropped.is_none()
-}
-
-fn look_up(
-    way: &forward::Way<'_>,
-    vlan: FrameVlan,
-    (dst, src): (Mac, Mac),
-    wire: &[u8],
-    lists: &mut OutputLists,
-    steps: &mut Vec<Step>,
-) {
-    let mut output = way.look_up(vlan, mac_to_u64(dst));
-    if dst == src && matches!(output, Output::Port(_)) {
-        // It would have been learned just before.
-        output = Output::Port(way.port.id);
-    }
-    let key = FdbKey::new(vlan.id(), mac_to_u64(dst));
-    let (to, dropped) = match output {
-        Output::Port(to) => (Some(to), way.may_leave::<true>(to, vlan).err()),
-        Output::Flood(_) => (None, None),
-    };
-    steps.push(Step::LookUp {
-        mac: dst,
-        known: way.switch.fdb.record(key, way.now).filter(|_| !dst.is_multicast()),
-        to,
-        dropped,
-    });
-    if let (Output::Flood(_), Some(traffic)) = (&output, &way.port.traffic)
-        && let Some(passes) = traffic.would_flood(dst, wire)
-    {
-        let dropped = (!passes).then_some(DropReason::Storm);
-        steps.push(Step::Storm { dropped });
-        if !passes {
-            return;
+    fn look_up(&self, fdb: &Fdb, key: FdbKey) -> Option<PortId> {
+        match self.learned {
+            Some((learned, port)) if learned == key => Some(port),
+            _ => fdb.lookup(key),
         }
     }
-    match output {
-        _ if dropped.is_some() => {}
-        Output::Port(out) => lists.push(out, 0),
-        Output::Flood(ports) => ports
-            .iter()
-            .filter(|out| way.may_leave::<true>(*out, vlan).is_ok())
-            .for_each(|out| lists.push(out, 0)),
-    }
-}
 
-fn egress(port: &PortEntry, vlan_aware: bool, copy: bool, batch: &mut Batch) -> Step {
-    let policy = port.policy();
-    let vlan = batch.vlan(0).id();
-    let checked = policy
-        .acl_out
-        .as_ref()
-        .map(|acl| acl.would_check(&Reading::of(batch.frame(0)), vlan));
-    if let Some(Err(refused)) = checked {
-        return Step::Egress {
-            port: port.id,
-            copy,
-            segments: 0,
-            cut: false,
-            dropped: Some(refused.egress()),
-        };
-    }
-    if vlan_aware {
-        policy.vlan.shape(batch, 0);
-    }
-    let segments = size_on_the_wire(batch.wire(0)).segments;
-    let (cut, dropped) = match choose(port, batch, 0) {
-        Way::AsIs => (false, None),
-        Way::Segmented => (true, None),
-        Way::Dropped(reason) => (false, Some(reason)),
-    };
-    Step::Egress {
-        port: port.id,
-        copy,
-        segments,
-        cut,
-        dropped,
-    }
+    fn limit_reached(&mut self) {}
+
+    fn probed(&mut self, _: &PortEntry, _: Probe) {}
+
+    fn dropped(&mut self, _: DropReason) {}
+
+    fn count(&mut self, _: u64, _: &Tally) {}
 }

@@ -9,21 +9,12 @@ use vswitch_api::policy::{AcceptFrames, PortVlan, TagKind};
 
 use super::counters::DropReason;
 use crate::batch::{Batch, FrameVlan};
-use crate::frame::{ETH_HLEN, Reach, Reading, TPID_CUSTOMER, TPID_SERVICE, VLAN_HLEN};
+use crate::frame::{Reach, Reading, TPID_CUSTOMER, TPID_SERVICE, Tag};
 
 /// The VLAN of frames that are in none.
 pub const NO_VLAN: u16 = 0;
 /// Bits of the tag control information that are the VLAN id.
 const ID: u16 = FrameVlan::ID;
-
-fn is_tag(tpid: [u8; 2]) -> bool {
-    matches!(u16::from_be_bytes(tpid), TPID_CUSTOMER | TPID_SERVICE)
-}
-
-#[inline]
-fn has_tag_at(frame: &[u8], at: usize) -> bool {
-    matches!(frame.get(at..at + 2), Some(&[high, low]) if is_tag([high, low]))
-}
 
 /// The VLAN settings of a port, ready for use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,12 +100,10 @@ impl VlanPort {
     /// The VLAN of a frame that came in here, or why it may not.
     #[inline]
     pub fn classify(&self, frame: &[u8]) -> Result<FrameVlan, DropReason> {
-        let outer = match frame.get(12..ETH_HLEN + VLAN_HLEN) {
-            Some(&[t0, t1, c0, c1, ..]) if self.tpid == Some(u16::from_be_bytes([t0, t1])) => {
-                Some(u16::from_be_bytes([c0, c1]))
-            }
-            _ => None,
-        };
+        let outer = self
+            .tpid
+            .and_then(|tpid| Tag::outermost(frame, tpid))
+            .map(|tag| tag.tci);
         let tpid = if outer.is_some() { self.tpid.unwrap_or(0) } else { 0 };
         let tci = match outer {
             Some(tci) if tci & ID != NO_VLAN => {
@@ -129,7 +118,7 @@ impl VlanPort {
                 _ => return Err(DropReason::VlanUntagged),
             },
         };
-        if outer.is_some() && has_tag_at(frame, ETH_HLEN + VLAN_HLEN - 2) {
+        if outer.is_some() && Tag::begins(frame, 1) {
             self.check_tags(frame, tci & ID)?;
         }
         if self.is_member(tci & ID) {
@@ -149,10 +138,7 @@ impl VlanPort {
         if self.native != Some(vlan) || vlan == NO_VLAN {
             return Ok(());
         }
-        let tags = frame[ETH_HLEN + VLAN_HLEN - 2..].chunks_exact(VLAN_HLEN);
-        let told = tags
-            .map_while(|tag| is_tag([tag[0], tag[1]]).then(|| u16::from_be_bytes([tag[2], tag[3]]) & ID))
-            .find(|id| *id != NO_VLAN);
+        let told = Tag::all(frame).skip(1).map(Tag::vlan_id).find(|id| *id != NO_VLAN);
         match told {
             Some(other) if other != vlan => Err(DropReason::VlanFiltered),
             _ => Ok(()),

@@ -9,16 +9,15 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
 use super::PortId;
-use super::counters::DropReason;
-use super::egress::{Egress, leave};
-use super::forward::{Notice, OutputLists, forward};
+use super::egress::Egress;
 use super::handle::{Shared, seconds};
+use super::lists::OutputLists;
+use super::live::Live;
+use super::pipeline;
 use super::setup::DatapathEvent;
 use super::snapshot::{PortEntry, Snapshot};
-use super::traffic::{Direction, Held, Line, Loader, Schedule, nanoseconds};
-use super::{mirror, tap};
+use super::traffic::{Held, Loader, Schedule, nanoseconds};
 use crate::batch::Batch;
-use crate::batch::MAX_BATCH;
 
 /// Token of the descriptor by which control wakes a worker.
 pub(super) const WAKE: u64 = u64::MAX;
@@ -55,7 +54,9 @@ pub(super) struct Worker {
     snapshot: Arc<Snapshot>,
     generation: u64,
     batch: Batch,
-    way: Way,
+    lists: OutputLists,
+    egress: Egress,
+    loader: Loader,
     /// Held frames that are due, and the batch that they become.
     due: Vec<Held>,
     released: Batch,
@@ -67,16 +68,6 @@ pub(super) struct Worker {
     due_soon: bool,
 }
 
-/// The way from a batch that has come in to the ports.
-struct Way {
-    index: usize,
-    lists: OutputLists,
-    egress: Egress,
-    loader: Loader,
-    /// Frames of a list that a policy lets out.
-    leaving: Vec<u8>,
-}
-
 impl Worker {
     pub fn new(index: usize, shared: Arc<Shared>, spin: Duration) -> Self {
         Self {
@@ -85,13 +76,9 @@ impl Worker {
             shared,
             generation: 0,
             batch: Batch::new(),
-            way: Way {
-                index,
-                lists: OutputLists::default(),
-                egress: Egress::new(),
-                loader: Loader::default(),
-                leaving: Vec::with_capacity(MAX_BATCH),
-            },
+            lists: OutputLists::default(),
+            egress: Egress::new(),
+            loader: Loader::default(),
             due: Vec::new(),
             released: Batch::new(),
             spin,
@@ -154,7 +141,7 @@ impl Worker {
         let generation = self.shared.generation.load(Ordering::Acquire);
         if generation != self.generation {
             self.snapshot = self.shared.snapshot.load_full();
-            self.way.lists.resize(self.snapshot.ports.len());
+            self.lists.resize(self.snapshot.ports.len());
             self.generation = generation;
             let schedule = &self.shared.workers[self.index].schedule;
             schedule.flush_closed(|held| held.line.flush(self.index, held));
@@ -173,26 +160,13 @@ impl Worker {
         if self.batch.is_empty() {
             return;
         }
-        if let Some(taps) = &port.taps {
-            tap::see(
-                taps,
-                tap::Direction::In,
-                (0..self.batch.len()).map(|i| self.batch.wire(i)),
-            );
-        }
-        if port.mirror_only {
-            mirror::refuse(&self.batch, port, self.index);
-            return;
-        }
-        if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up)
-            && let Some(line) = traffic.line(Direction::In)
-        {
-            let batch = &self.batch;
-            let frames = (0..batch.len()).map(|i| batch.wire(i));
-            load(self.index, &mut self.way.loader, &self.shared, line, frames);
-            return;
-        }
-        self.way.run(&self.shared, &self.snapshot, port, &mut self.batch, now);
+        let mut live = Live {
+            index: self.index,
+            shared: &self.shared,
+            egress: &mut self.egress,
+            loader: &mut self.loader,
+        };
+        pipeline::receive(&mut live, &self.snapshot, port, now, &mut self.batch, &mut self.lists);
     }
 
     /// Lets held frames that are due go on.
@@ -203,7 +177,7 @@ impl Worker {
             let line = first.line.clone();
             if first.is_turn() {
                 // The schedule is this worker's own, which is awake.
-                line.take_turn(nanoseconds(), &mut self.way.loader, |held| schedule.hold(held, false));
+                line.take_turn(nanoseconds(), &mut self.loader, |held| schedule.hold(held, false));
                 continue;
             }
             self.released.clear();
@@ -223,119 +197,16 @@ impl Worker {
             let Some(port) = port.filter(|_| !self.released.is_empty()) else {
                 continue;
             };
-            match line.direction {
-                Direction::In => self
-                    .way
-                    .run(&self.shared, &self.snapshot, port, &mut self.released, now),
-                Direction::Out if port.up => self.way.send(port, &mut self.released),
-                Direction::Out => {
-                    let count = self.released.len() as u64;
-                    port.counters[self.index].drop_frames(DropReason::LinkDown, count);
-                }
-            }
-        }
-    }
-}
-
-impl Way {
-    /// Runs a batch that came in at `port` to completion.
-    fn run(&mut self, shared: &Shared, snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch, now: u32) {
-        if let Some(traffic) = port.traffic.as_ref().filter(|_| port.up) {
-            traffic.police(batch, &port.counters[self.index]);
-        }
-        let own = port.port_ref();
-        forward(batch, snapshot, port, self.index, now, &mut self.lists, |notice| {
-            shared.notify(match notice {
-                Notice::LimitReached => DatapathEvent::LimitReached { port: own },
-                Notice::LoopFound(sent, nonce) => DatapathEvent::LoopFound {
-                    sent,
-                    nonce,
-                    received: own,
-                },
-                Notice::Learned(mac) => DatapathEvent::Learned { mac, port: own },
-                Notice::Moved(key, from) => match snapshot.port(from) {
-                    Some(from) => DatapathEvent::Moved {
-                        mac: key.mac(),
-                        vlan: key.vlan(),
-                        from: from.port_ref(),
-                        to: own,
-                    },
-                    // It has just gone.
-                    None => DatapathEvent::Learned {
-                        mac: key.mac(),
-                        port: own,
-                    },
-                },
-            });
-        });
-        mirror::mirror(batch, snapshot, port, self.index, &mut self.lists);
-        self.send_lists(shared, snapshot, port, batch);
-        while let Some(copies) = self.lists.into_vlans.pop() {
-            mirror::into_vlan(copies, batch, snapshot, port, self.index, &mut self.lists);
-            self.send_lists(shared, snapshot, port, batch);
-        }
-    }
-
-    /// Sends what came in at `port` to the ports on whose lists it is.
-    fn send_lists(&mut self, shared: &Shared, snapshot: &Snapshot, port: &PortEntry, batch: &mut Batch) {
-        let Self {
-            index,
-            lists,
-            egress,
-            loader,
-            leaving,
-        } = self;
-        let switch = snapshot.switch(port.switch);
-        let (policies, vlan_aware) = switch.map_or((false, false), |switch| (switch.has_policies, switch.vlan_aware));
-        lists.drain(|id, list| {
-            let Some(port) = snapshot.port(id) else { return };
-            let list = if policies {
-                let vlan = vlan_aware.then(|| &port.policy().vlan);
-                leave(port, vlan, *index, batch, list, leaving);
-                &leaving[..]
-            } else {
-                list
+            let mut live = Live {
+                index: self.index,
+                shared: &self.shared,
+                egress: &mut self.egress,
+                loader: &mut self.loader,
             };
-            match port.traffic.as_ref().and_then(|traffic| traffic.line(Direction::Out)) {
-                None => egress.send(port, *index, batch, list),
-                Some(line) => {
-                    let frames = list.iter().map(|&i| batch.wire(i.into()));
-                    load(*index, loader, shared, line, frames);
-                }
-            }
-        });
-    }
-
-    /// Sends a whole batch to a port.
-    fn send(&mut self, port: &PortEntry, batch: &mut Batch) {
-        const ALL: [u8; MAX_BATCH] = {
-            let mut all = [0; MAX_BATCH];
-            let mut i = 0;
-            while i < MAX_BATCH {
-                all[i] = i as u8;
-                i += 1;
-            }
-            all
-        };
-        let list = &ALL[..batch.len()];
-        self.egress.send(port, self.index, batch, list);
-    }
-}
-
-/// Puts frames on the wire of an impaired port.
-fn load<'a>(
-    worker: usize,
-    loader: &mut Loader,
-    shared: &Shared,
-    line: &Arc<Line>,
-    frames: impl Iterator<Item = &'a [u8]>,
-) {
-    let owner = &shared.workers[line.owner];
-    line.load(worker, nanoseconds(), frames, loader, |held| {
-        if !held.is_empty() {
-            owner.schedule.hold(held, line.owner != worker);
+            let (released, lists) = (&mut self.released, &mut self.lists);
+            pipeline::arrive(&mut live, &self.snapshot, &line, port, now, released, lists);
         }
-    });
+    }
 }
 
 /// A port that can't be received from is not polled any more, until control opens it anew.

@@ -17,8 +17,8 @@ use super::{Control, text};
 use crate::pcapng::{self, MAX_SNAPLEN, Packet};
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
-use vswitch_datapath::tap::{Direction, Seen, Tap, TapSetup, now_ns};
-use vswitch_datapath::{Datapath, PortRef};
+use vswitch_datapath::tap::{Seen, Tap, TapSetup, now_ns};
+use vswitch_datapath::{Datapath, Direction, PortRef};
 use vswitch_linux::memory;
 use vswitch_linux::poll::readable;
 

@@ -19,8 +19,7 @@ use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
 use vswitch_datapath::tap::{Tap, TapSetup};
 use vswitch_datapath::trace::Step;
-use vswitch_datapath::traffic::Direction;
-use vswitch_datapath::{Datapath, DropReason, FdbRecord, PortId, PortRef, SwitchId};
+use vswitch_datapath::{Datapath, Direction, DropReason, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::poll::readable;
 use vswitch_linux::{KernelError, WayOut};
 
@@ -214,7 +213,9 @@ fn report(inner: &View, ingress: PortId, steps: Vec<Step>) -> TraceReport {
             Step::Ingress { dropped, .. }
             | Step::Admit { dropped, .. }
             | Step::Vlan { dropped, .. }
+            | Step::Police { dropped }
             | Step::Rules { dropped }
+            | Step::Punt { dropped }
             | Step::Learn { dropped, .. } => report.reason = word(*dropped),
             Step::LookUp { to, dropped, .. } => {
                 report.reason = word(*dropped);
@@ -229,7 +230,8 @@ fn report(inner: &View, ingress: PortId, steps: Vec<Step>) -> TraceReport {
                 Some(_) => report.reason = word(*dropped),
                 None => report.ports.extend(words.name(*port)),
             },
-            _ => {}
+            Step::Storm { dropped } => report.reason = word(*dropped),
+            Step::Impair { .. } | Step::Mirror { .. } | Step::Egress { copy: true, .. } => {}
         }
     }
     if !report.ports.is_empty() || (flooded && report.reason.is_none()) {
@@ -299,6 +301,13 @@ impl Words<'_> {
                     None => "passes the pinned addresses and rules of the port".to_owned(),
                 };
                 make(TraceStage::Rules, None, *dropped, detail)
+            }
+            Step::Punt { dropped } => {
+                let detail = match dropped {
+                    Some(_) => String::new(),
+                    None => "is a probe of another switch's loop guard, and its source is not learned".to_owned(),
+                };
+                make(TraceStage::Punt, None, *dropped, detail)
             }
             Step::Learn {
                 mac,

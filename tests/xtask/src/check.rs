@@ -42,15 +42,16 @@ pub fn test(filter: &[String]) -> Result<()> {
         "vswitchctl",
         "--bins",
     ]))?;
-    // Half a minute of hostile frames for pins and lists; a plain run of the tests has a second of it.
-    let cases = Some(("SECOND_OPINION_CASES", "2000000"));
-    run_tests("Tests", &["--workspace"], filter, cases)?;
+    // Half a minute of hostile frames for pins and lists, and half a minute of labs and frames by chance for the law of conservation; a
+    // plain run of the tests has a second of each.
+    let cases = [("SECOND_OPINION_CASES", "2000000"), ("PIPELINE_CASES", "25000")];
+    run_tests("Tests", &["--workspace"], filter, &cases)?;
     // What the black-box tests promise holds either way; the others don't know the difference.
     run_tests(
         "Black-box tests without the kernel fast path",
         &["--package", "vswitch-tests"],
         filter,
-        Some(("VSWITCH_TEST_FASTPATH", "off")),
+        &[("VSWITCH_TEST_FASTPATH", "off")],
     )?;
     if !filter.is_empty() {
         return Ok(());
@@ -62,7 +63,7 @@ pub fn test(filter: &[String]) -> Result<()> {
     instructions(false)
 }
 
-fn run_tests(what: &str, packages: &[&str], filter: &[String], variable: Option<(&str, &str)>) -> Result<()> {
+fn run_tests(what: &str, packages: &[&str], filter: &[String], variables: &[(&str, &str)]) -> Result<()> {
     headline(what);
     let has_nextest = cargo(&["nextest", "--version"])
         .output()
@@ -79,7 +80,7 @@ fn run_tests(what: &str, packages: &[&str], filter: &[String], variable: Option<
         command.args(packages).args(filter).args(["--", "--test-threads=1"]);
         command
     };
-    run(command.envs(variable)).with_context(|| format!("failed: {what}"))
+    run(command.envs(variables.iter().copied())).with_context(|| format!("failed: {what}"))
 }
 
 /// Instructions of a frame by callgrind, of a release build, against those that are kept.

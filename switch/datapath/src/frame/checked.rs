@@ -3,7 +3,7 @@
 use super::reading::{Fragment, Reach, Reading, least_header};
 use super::reading::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP};
 use super::segment::{WireSize, wire_size};
-use super::{ETH_HLEN, Gso, VNET_HDR_LEN, VnetError, VnetHeader};
+use super::{ETH_HLEN, Gso, MAX_TAGS, Tag, VLAN_HLEN, VNET_HDR_LEN, VnetError, VnetHeader};
 
 /// Least payload of a TCP segment: what Linux lets a peer bring it down to (TCP_MIN_GSO_SIZE).
 const MIN_TCP_SEGMENT: u16 = 8;
@@ -45,8 +45,29 @@ impl<'a> Checked<'a> {
         if frame.len() < ETH_HLEN {
             return Err(CheckError::Runt);
         }
-        header.check(frame).map_err(CheckError::Malformed)?;
+        Self::of(frame, header).map_err(CheckError::Malformed)
+    }
+
+    /// Checks a frame with a header that was read already.
+    #[inline(always)]
+    pub(super) fn of(frame: &'a [u8], header: VnetHeader) -> Result<Self, VnetError> {
+        header.check(frame)?;
         Ok(Self { frame, header })
+    }
+
+    /// A frame that has passed [`Checked::new`] and was changed since in its tags only: what was proven then still holds, and costs
+    /// nothing again. What stands on it does not rely on that to be safe, only to be right.
+    #[inline]
+    pub fn known(wire: &'a [u8]) -> Option<Self> {
+        let (place, frame) = wire.split_first_chunk::<VNET_HDR_LEN>()?;
+        let header = VnetHeader::parse(place).ok()?;
+        Some(Self { frame, header })
+    }
+
+    /// Bytes of its tags, as far as an MTU does not count them.
+    #[inline]
+    pub fn tag_bytes(&self) -> usize {
+        Tag::all(self.frame).take(MAX_TAGS).count() * VLAN_HLEN
     }
 
     /// The frame, from the destination MAC on.

@@ -79,13 +79,24 @@ const fn fold32(sum: u64) -> u64 {
 /// of its segments.
 pub fn complete(frame: &mut [u8], header: &mut VnetHeader) -> Result<(), VnetError> {
     header.check(frame)?;
+    complete_known(frame, header)
+}
+
+/// The same of a frame that was checked.
+///
+/// # Errors
+/// Of a GSO frame [`VnetError::Segmentable`].
+pub(crate) fn complete_known(frame: &mut [u8], header: &mut VnetHeader) -> Result<(), VnetError> {
     if header.gso != Gso::None {
         return Err(VnetError::Segmentable);
     }
     if header.needs_csum() {
+        let (start, offset) = (header.csum_start, header.csum_offset);
+        let layer4 = frame.get_mut(usize::from(start)..);
+        let layer4 = layer4.filter(|layer4| layer4.len() >= usize::from(offset) + 2);
         finish(
-            &mut frame[usize::from(header.csum_start)..],
-            usize::from(header.csum_offset),
+            layer4.ok_or(VnetError::Checksum { start, offset })?,
+            usize::from(offset),
         );
         *header = VnetHeader {
             flags: header.flags & !VnetHeader::NEEDS_CSUM,

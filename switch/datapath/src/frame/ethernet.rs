@@ -1,9 +1,8 @@
-//! Ethernet II and 802.1Q headers, and MAC addresses as table keys.
+//! Tags and EtherTypes, and MAC addresses as table keys.
 
-use thiserror::Error;
 use vswitch_api::Mac;
 
-use super::{ETH_HLEN, MAX_TAGS, VLAN_HLEN, u16_at};
+use super::{ETH_HLEN, VLAN_HLEN, bytes_at, u16_at};
 
 /// Tag protocol identifier of a customer VLAN tag (IEEE 802.1Q-2022 table 9-1).
 pub const TPID_CUSTOMER: u16 = 0x8100;
@@ -18,14 +17,6 @@ pub const ETHERTYPE_ARP: u16 = 0x0806;
 pub const ETHERTYPE_RARP: u16 = 0x8035;
 /// EtherType of IPv6.
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-/// Why bytes are not a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum EthernetError {
-    /// Fewer bytes than an Ethernet header has, or than its tags need.
-    #[error("the frame ends within its Ethernet header")]
-    Truncated,
-}
 
 /// One VLAN tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,71 +35,39 @@ impl Tag {
     }
 }
 
-/// A frame whose Ethernet header, up to two tags included, is there in full.
-#[derive(Clone, Copy, Debug)]
-pub struct EthernetView<'a> {
-    frame: &'a [u8],
-    header: &'a [u8; ETH_HLEN],
-    ethertype: u16,
-    tags: u8,
-}
-
-impl<'a> EthernetView<'a> {
-    /// Looks at a frame, from the destination MAC on.
-    ///
-    /// # Errors
-    /// [`EthernetError::Truncated`].
+impl Tag {
+    /// The n-th tag of a frame, 0 the outermost, if it stands there in full, with an EtherType behind.
     #[inline]
-    pub fn new_checked(frame: &'a [u8]) -> Result<Self, EthernetError> {
-        let header = frame.first_chunk::<ETH_HLEN>().ok_or(EthernetError::Truncated)?;
-        let mut view = Self {
-            frame,
-            header,
-            ethertype: u16::from_be_bytes([header[12], header[13]]),
-            tags: 0,
-        };
-        while is_tag(view.ethertype) && usize::from(view.tags) < MAX_TAGS {
-            view.tags += 1;
-            view.ethertype = u16_at(frame, view.payload_offset() - 2).ok_or(EthernetError::Truncated)?;
-        }
-        Ok(view)
+    pub fn nth(frame: &[u8], n: usize) -> Option<Self> {
+        Self::where_nth(frame, n).filter(|tag| is_tag(tag.tpid))
     }
 
-    /// Destination address.
+    /// The outermost tag, if it has this TPID and stands there in full.
     #[inline]
-    pub fn dst(&self) -> Mac {
-        let [a, b, c, d, e, f, ..] = *self.header;
-        Mac([a, b, c, d, e, f])
+    pub fn outermost(frame: &[u8], tpid: u16) -> Option<Self> {
+        Self::where_nth(frame, 0).filter(|tag| tag.tpid == tpid)
     }
 
-    /// Source address.
+    /// What stands where the n-th tag would.
     #[inline]
-    pub fn src(&self) -> Mac {
-        let [.., a, b, c, d, e, f, _, _] = *self.header;
-        Mac([a, b, c, d, e, f])
-    }
-
-    /// The EtherType behind the tags (or the length, in an 802.3 frame). A third tag is not looked behind: its TPID
-    /// is what stands here then.
-    #[inline]
-    pub fn ethertype(&self) -> u16 {
-        self.ethertype
-    }
-
-    /// The tags, outermost first; none to two.
-    #[inline]
-    pub fn tags(&self) -> impl ExactSizeIterator<Item = Tag> + 'a {
-        let tagged = &self.frame[12..self.payload_offset() - 2];
-        tagged.chunks_exact(VLAN_HLEN).map(|tag| Tag {
-            tpid: u16::from_be_bytes([tag[0], tag[1]]),
-            tci: u16::from_be_bytes([tag[2], tag[3]]),
+    fn where_nth(frame: &[u8], n: usize) -> Option<Self> {
+        let [t0, t1, c0, c1, _, _] = *bytes_at(frame, ETH_HLEN - 2 + n * VLAN_HLEN)?;
+        Some(Self {
+            tpid: u16::from_be_bytes([t0, t1]),
+            tci: u16::from_be_bytes([c0, c1]),
         })
     }
 
-    /// Where the payload begins, in bytes from the start of the frame: 14, 18 or 22.
+    /// Whether an n-th tag begins, be it there in full or not.
     #[inline]
-    pub fn payload_offset(&self) -> usize {
-        ETH_HLEN + usize::from(self.tags) * VLAN_HLEN
+    pub fn begins(frame: &[u8], n: usize) -> bool {
+        u16_at(frame, ETH_HLEN - 2 + n * VLAN_HLEN).is_some_and(is_tag)
+    }
+
+    /// All tags of a frame, outermost first.
+    #[inline]
+    pub fn all(frame: &[u8]) -> impl Iterator<Item = Self> {
+        (0..).map_while(|n| Self::nth(frame, n))
     }
 }
 
@@ -146,66 +105,32 @@ mod tests {
 
     use super::*;
 
-    const DST: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    const SRC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-
-    #[test]
-    fn an_untagged_frame() {
-        let mut frame = Vec::new();
-        PacketBuilder::ethernet2(SRC, DST)
-            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
-            .udp(1, 2)
-            .write(&mut frame, b"x")
-            .unwrap();
-        let view = EthernetView::new_checked(&frame).unwrap();
-        assert_eq!((view.dst(), view.src()), (Mac(DST), Mac(SRC)));
-        assert_eq!(
-            (view.ethertype(), view.payload_offset(), view.tags().len()),
-            (0x0800, 14, 0)
-        );
+    fn tags(frame: &[u8]) -> Vec<(u16, u16)> {
+        Tag::all(frame).map(|tag| (tag.tpid, tag.vlan_id())).collect()
     }
 
     #[test]
-    fn a_frame_with_two_tags() {
+    fn tags_are_read_from_the_outermost_on() {
         let mut frame = Vec::new();
-        PacketBuilder::ethernet2(SRC, DST)
-            .double_vlan(VlanId::try_new(100).unwrap(), VlanId::try_new(7).unwrap())
+        let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]);
+        link.double_vlan(VlanId::try_new(100).unwrap(), VlanId::try_new(7).unwrap())
             .ipv6([1; 16], [2; 16], 64)
             .udp(1, 2)
             .write(&mut frame, b"x")
             .unwrap();
-        let view = EthernetView::new_checked(&frame).unwrap();
-        assert_eq!((view.ethertype(), view.payload_offset()), (0x86dd, 22));
-        let tags: Vec<_> = view.tags().map(|tag| (tag.tpid, tag.vlan_id())).collect();
-        assert_eq!(tags, [(0x88a8, 100), (0x8100, 7)]);
+        assert_eq!(tags(&frame), [(0x88a8, 100), (0x8100, 7)]);
+        assert_eq!(Tag::nth(&frame, 1).map(|tag| tag.tci), Some(7));
+        frame.drain(12..20);
+        assert_eq!(tags(&frame), []);
     }
 
     #[test]
-    fn a_third_tag_is_payload() {
-        let mut frame = [0; 26];
-        for at in [12, 16, 20] {
-            frame[at..at + 2].copy_from_slice(&[0x81, 0]);
-        }
-        let view = EthernetView::new_checked(&frame).unwrap();
-        assert_eq!(
-            (view.ethertype(), view.payload_offset(), view.tags().len()),
-            (0x8100, 22, 2)
-        );
-    }
-
-    #[test]
-    fn a_frame_that_ends_in_its_header_is_refused() {
-        let mut frame = [0; 18];
+    fn a_tag_without_an_ethertype_behind_is_none() {
+        let mut frame = [0; 22];
         frame[12..14].copy_from_slice(&[0x88, 0xa8]);
-        assert!(EthernetView::new_checked(&frame).is_ok());
-        assert_eq!(
-            EthernetView::new_checked(&frame[..17]).unwrap_err(),
-            EthernetError::Truncated
-        );
-        assert_eq!(
-            EthernetView::new_checked(&[0; 13]).unwrap_err(),
-            EthernetError::Truncated
-        );
+        frame[16..18].copy_from_slice(&[0x81, 0]);
+        assert_eq!((tags(&frame).len(), tags(&frame[..21]).len()), (2, 1));
+        assert_eq!((tags(&frame[..17]).len(), tags(&[0; 3]).len()), (0, 0));
     }
 
     #[test]

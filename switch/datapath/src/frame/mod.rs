@@ -20,10 +20,11 @@ mod testing;
 mod vnet;
 
 pub use checked::{CheckError, Checked, MAX_SEGMENTS};
+pub(crate) use checksum::complete_known;
 pub use checksum::{Sum, complete};
 pub use ethernet::{
-    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_RARP, EthernetError, EthernetView, TPID_CUSTOMER,
-    TPID_SERVICE, Tag, is_reserved_multicast, mac_to_u64, u64_to_mac,
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_RARP, TPID_CUSTOMER, TPID_SERVICE, Tag,
+    is_reserved_multicast, mac_to_u64, u64_to_mac,
 };
 pub use layers::LayerError;
 pub use partial::partial;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::checksum::{Sum, finish};
 use super::layers::{Ip, LayerError, Layers, Transport, tcp_header_len};
 use super::reading::IPV6_HLEN;
-use super::{Gso, VnetError, VnetHeader};
+use super::{Checked, Gso, VnetError, VnetHeader};
 
 /// Flags of the TCP header (RFC 9293 section 3.1) that not every segment keeps.
 const TCP_FIN: u8 = 0x01;
@@ -41,7 +41,7 @@ pub enum SegmentError {
 /// A GSO frame being segmented.
 ///
 /// ```
-/// # use vswitch::frame::{SegmentError, Segments, VnetHeader};
+/// # use vswitch_datapath::frame::{SegmentError, Segments, VnetHeader};
 /// # fn send(_: &[u8]) {}
 /// fn send_segmented(frame: &[u8], header: &VnetHeader, buffer: &mut [u8]) -> Result<(), SegmentError> {
 ///     let mut segments = Segments::new(frame, header)?;
@@ -70,7 +70,15 @@ impl<'a> Segments<'a> {
     /// # Errors
     /// All of [`SegmentError`] but `Buffer`.
     pub fn new(frame: &'a [u8], header: &VnetHeader) -> Result<Self, SegmentError> {
-        header.check(frame)?;
+        Self::of(&Checked::of(frame, *header)?)
+    }
+
+    /// The same of a frame that was checked.
+    ///
+    /// # Errors
+    /// All of [`SegmentError`] but `Buffer` and `Header`.
+    pub fn of(checked: &Checked<'a>) -> Result<Self, SegmentError> {
+        let (frame, header) = (checked.frame(), checked.header());
         let csum_offset = header.gso.csum_offset().ok_or(SegmentError::NotGso)?;
         let layers = Layers::find(frame)?;
         let fits = match header.gso {
@@ -82,7 +90,7 @@ impl<'a> Segments<'a> {
         if !fits || header.needs_csum() && usize::from(header.csum_start) != layers.transport {
             return Err(SegmentError::Mismatch);
         }
-        let gso_size = usize::from(header.gso_size);
+        let gso_size = usize::from(header.gso_size).max(1);
         let csum_offset = usize::from(csum_offset);
         let seed = if header.needs_csum() {
             // The sender's own sum is right even where the last destination stands in a routing header or option.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use vswitch_api::traffic::{CLASSES, ClassCounters};
 
-use crate::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetView};
+use crate::frame::{ETH_HLEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Tag};
 
 /// Traffic class of each priority: table 8-5 of IEEE 802.1Q, recommended for eight classes. The default priority, 0, is
 /// best effort and stands above 1, background.
@@ -82,12 +82,11 @@ pub fn class_of(frame: &[u8]) -> u8 {
 }
 
 fn priority(frame: &[u8]) -> Option<u8> {
-    let view = EthernetView::new_checked(frame).ok()?;
-    if let Some(tag) = view.tags().next() {
+    if let Some(tag) = Tag::nth(frame, 0) {
         return Some((tag.tci >> 13) as u8);
     }
-    let ip = frame.get(view.payload_offset()..)?;
-    match view.ethertype() {
+    let (header, ip) = frame.split_first_chunk::<ETH_HLEN>()?;
+    match u16::from_be_bytes([header[12], header[13]]) {
         ETHERTYPE_IPV4 => Some(ip.get(1)? >> 5),
         // The traffic class begins behind the four bits of the version.
         ETHERTYPE_IPV6 => Some((ip.first()? & 0x0f) >> 1),

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use vswitch_api::{Mac, RateLimit, StormControl};
 
+use super::lock;
 use super::meter::Meter;
-use super::{lock, nanoseconds, size_on_the_wire};
 use crate::frame::WireSize;
 
 /// A rate limit and what has been used of it.
@@ -81,12 +81,6 @@ impl Storm {
             multicast: control.multicast.map(Limiter::new),
             unknown: control.unknown_unicast.map(Limiter::new),
         }
-    }
-
-    /// Whether a frame for `dst` may be flooded now; `wire`: its virtio-net header and the frame.
-    pub fn admits(&self, dst: Mac, wire: &[u8]) -> bool {
-        let limiter = self.limiter(dst);
-        limiter.is_none_or(|limiter| limiter.admits(nanoseconds(), size_on_the_wire(wire)))
     }
 
     /// The limit for frames to `dst`.

@@ -11,18 +11,9 @@ use super::classes::{Classes, Waiting, class_of};
 use super::lock;
 use super::meter::Meter;
 use super::schedule::Held;
-use crate::PortRef;
 use crate::counters::{DropReason, WorkerCounters};
-use crate::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete, wire_size};
-
-/// Which way frames go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Into the switch.
-    In,
-    /// Out of it.
-    Out,
-}
+use crate::frame::{Checked, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
+use crate::{Direction, PortRef};
 
 /// A wire: decides what becomes of each frame, and when it arrives.
 #[derive(Debug)]
@@ -182,13 +173,17 @@ impl Line {
         let Loader { segment, frames: held } = loader;
         let counters = &self.counters[worker];
         for wire in frames {
-            let header = header(wire);
-            if header.gso == Gso::None || !state.settings.needs_wire_frames() {
-                let segments = wire_size(&wire[VNET_HDR_LEN.min(wire.len())..], &header).segments;
+            let frame = match self.direction {
+                Direction::In => Checked::new(wire).ok(),
+                Direction::Out => Checked::known(wire),
+            };
+            let is_gso = frame.as_ref().is_some_and(|frame| frame.header().gso != Gso::None);
+            if !is_gso || !state.settings.needs_wire_frames() {
+                let segments = frame.map_or(1, |frame| frame.wire_size().segments);
                 self.put(state, counters, now, wire, segments as u32, held);
                 continue;
             }
-            let Ok(mut segments) = Segments::new(&wire[VNET_HDR_LEN..], &header) else {
+            let Some(mut segments) = frame.and_then(|frame| Segments::of(&frame).ok()) else {
                 // Whoever gets it refuses it by name.
                 self.put(state, counters, now, wire, 1, held);
                 continue;
@@ -365,11 +360,6 @@ enum Fate {
     Lost,
     NoRoom,
     Flushed,
-}
-
-/// The header of a frame that may be anything; that of a plain frame if it can't be used.
-fn header(wire: &[u8]) -> VnetHeader {
-    super::checked_header(wire).unwrap_or_default()
 }
 
 /// Flips a bit as on a wire, where checksums are complete and stay what they are.

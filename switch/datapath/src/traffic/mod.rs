@@ -25,14 +25,12 @@ use nix::time::{ClockId, clock_gettime};
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 
-use super::PortRef;
-use super::counters::{DropReason, WorkerCounters};
 use super::handle::Datapath;
-use crate::batch::Batch;
-use crate::frame::{Checked, VNET_HDR_LEN, VnetHeader, WireSize};
+use super::{Direction, PortRef};
+use crate::frame::{Checked, VNET_HDR_LEN, WireSize};
 pub(super) use limiter::Limiter;
 use limiter::Storm;
-pub use line::{Direction, Line, Loader};
+pub use line::{Line, Loader};
 pub use schedule::{Held, Schedule};
 
 /// What a port does to its traffic.
@@ -65,40 +63,16 @@ impl Traffic {
         }
     }
 
-    /// Drops the frames of a batch that came in above the rate.
-    pub fn police(&self, batch: &mut Batch, counters: &WorkerCounters) {
-        let Some(policer) = &self.policer else { return };
-        let now = nanoseconds();
-        let (mut frames, mut bytes) = (0, 0);
-        batch.retain(|wire| {
-            let passes = policer.admits(now, size_on_the_wire(wire));
-            if !passes {
-                frames += 1;
-                bytes += (wire.len() - VNET_HDR_LEN) as u64;
-            }
-            passes
-        });
-        counters.rx_frames.add(frames);
-        counters.rx_bytes.add(bytes);
-        counters.drop_frames(DropReason::Policed, frames);
-    }
-
-    /// Whether a frame for `dst` that came in may be flooded; `wire`: its virtio-net header and the frame.
+    /// The rate of what may come in, if it has one.
     #[inline]
-    pub fn may_flood(&self, dst: Mac, wire: &[u8]) -> bool {
-        self.storm.as_ref().is_none_or(|storm| storm.admits(dst, wire))
+    pub(super) fn policer(&self) -> Option<&Limiter> {
+        self.policer.as_deref()
     }
 
-    /// What the policer would do with a frame now; none: there is no policer.
-    pub fn would_police(&self, wire: &[u8]) -> Option<bool> {
-        let policer = self.policer.as_ref()?;
-        Some(policer.would_admit(nanoseconds(), size_on_the_wire(wire)))
-    }
-
-    /// What storm control would do now with a frame that is to be flooded; none: it has no limit for it.
-    pub fn would_flood(&self, dst: Mac, wire: &[u8]) -> Option<bool> {
-        let limiter = self.storm.as_ref()?.limiter(dst)?;
-        Some(limiter.would_admit(nanoseconds(), size_on_the_wire(wire)))
+    /// The rate of what may be flooded to `dst`, if it has one.
+    #[inline]
+    pub(super) fn storm(&self, dst: Mac) -> Option<&Limiter> {
+        self.storm.as_ref()?.limiter(dst)
     }
 
     /// Adds the frames that wait to `total`.
@@ -179,12 +153,7 @@ pub fn nanoseconds() -> u64 {
         .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
-/// The virtio-net header of a frame that was not checked yet; none if it can't be used.
-fn checked_header(wire: &[u8]) -> Option<VnetHeader> {
-    Some(*Checked::new(wire).ok()?.header())
-}
-
-/// What a frame takes on the wire; one that the ingress check will refuse counts as it is.
+/// What a frame that was not checked yet takes on the wire; one that the ingress check will refuse counts as it is.
 pub(super) fn size_on_the_wire(wire: &[u8]) -> WireSize {
     let whole = wire.len().saturating_sub(VNET_HDR_LEN);
     Checked::new(wire).map_or(WireSize::of_one(whole), |frame| frame.wire_size())

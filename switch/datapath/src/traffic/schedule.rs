@@ -185,10 +185,9 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use vswitch_api::Impairment;
 
-    use super::super::line::Direction;
     use super::*;
     use crate::counters::WorkerCounters;
-    use crate::{PortId, PortRef};
+    use crate::{Direction, PortId, PortRef};
 
     fn line() -> Arc<Line> {
         let settings = Impairment {

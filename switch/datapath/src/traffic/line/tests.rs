@@ -119,6 +119,10 @@ fn a_double_is_the_same_and_both_count() {
     assert_eq!((totals(&line).impair.tx_duplicates, line.waiting()), (1, 2));
 }
 
+fn header(wire: &[u8]) -> VnetHeader {
+    *Checked::new(wire).unwrap().header()
+}
+
 #[test]
 fn a_flipped_bit_makes_the_complete_checksum_wrong() {
     let settings = Impairment {

@@ -1,0 +1,575 @@
+//! The stages that a frame passes, in their order: here, and nowhere else.
+//!
+//! Two run them: a worker ([`super::live`]), which counts, learns, limits and sends, and a trace ([`super::trace`]), which does
+//! nothing of that and is told each step. What a stage does beyond looking is a method of [`Effects`] or [`FrameEffects`], which
+//! both have to have. A stage that only looks is run for both anyway, and a step that it tells of has to be put into words before
+//! control compiles. So a stage can't be added to one of them alone.
+//!
+//! Stages that act on a whole batch are functions of this page that begin with a batch; [`Ingress::decide`] has those that each frame
+//! passes for itself. It is compiled twice: with all stages, and without those that only a policy needs, for switches on which no
+//! port has one.
+
+use std::sync::Arc;
+
+use vswitch_api::Mac;
+use vswitch_api::policy::BeyondLimit;
+
+use super::acl::{Acl, Refused};
+use super::admit::{BROADCAST, admit, is_group};
+use super::counters::DropReason;
+use super::egress::{Fit, fit};
+use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
+use super::guard::{PROBE_DST, PROBE_SRC, Probe, is_probe};
+use super::lists::OutputLists;
+use super::mirror::{self, MirrorEntry};
+use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
+use super::trace::Step;
+use super::traffic::{Limiter, Line, Traffic, nanoseconds, size_on_the_wire};
+use super::vlan::NO_VLAN;
+use super::{Direction, PortId};
+use crate::batch::{Batch, FrameVlan};
+use crate::frame::{Checked, Reading, VNET_HDR_LEN, WireSize, mac_to_u64, u64_to_mac};
+use crate::port::Frames;
+
+const PROBE: u64 = mac_to_u64(PROBE_DST);
+/// Where they come from.
+const PROBER: u64 = mac_to_u64(PROBE_SRC);
+
+/// What stages of frames and of batches do alike.
+pub(super) trait Run {
+    /// Hears of the steps of a frame's way.
+    fn tell<S: IntoIterator<Item = Step>>(&mut self, steps: impl FnOnce() -> S);
+    /// Whether a frame of this size is within a rate at `now`, in nanoseconds; a worker uses up what it takes.
+    fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool;
+    /// Whether a list lets a frame pass; a worker counts which rules it matches and uses up their rates.
+    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused>;
+}
+
+/// What the stages of batches do.
+pub(super) trait Effects: Run {
+    /// Shows frames that come in to the captures of the port.
+    fn capture(&mut self, port: &PortEntry, frames: Frames<'_>);
+    /// `frames` frames of so many bytes don't get into the switch, for one reason.
+    fn refuse(&mut self, port: &PortEntry, reason: DropReason, frames: u64, bytes: u64);
+    /// Puts frames on the wire of an impaired port; false: they go on at once.
+    fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>) -> bool;
+    /// Runs [`Ingress::forward`].
+    fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists);
+    /// A mirror wants `frames` frames of so many bytes.
+    fn mirrored(&mut self, mirror: &MirrorEntry, frames: u64, bytes: u64);
+    /// So many copies of frames from `port` were put on lists.
+    fn copied(&mut self, port: &PortEntry, copies: u64);
+    /// `frames` frames don't get out of a port, for one reason.
+    fn drop_out(&mut self, port: &PortEntry, reason: DropReason, frames: u64);
+    /// Sends the i-th frame of a batch so that it fits, at the latest by the next [`Effects::flush`]. Captures of the port see it as
+    /// it goes.
+    fn send(&mut self, port: &PortEntry, batch: &Batch, i: u8, fit: Fit);
+    /// The frames of a list have all been sent.
+    fn flush(&mut self, port: &PortEntry, batch: &Batch);
+}
+
+/// What the stages of [`Ingress::decide`] do.
+pub(super) trait FrameEffects: Run {
+    /// A frame from the station came in.
+    fn learn(&mut self, ingress: Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned;
+    /// Where a station is, after what was learned.
+    fn look_up(&self, fdb: &Fdb, key: FdbKey) -> Option<PortId>;
+    /// A station beyond the limit was seen on a port that is to be shut then.
+    fn limit_reached(&mut self);
+    /// A probe of this switch came in, which says that it is from a port of it.
+    fn probed(&mut self, sender: &PortEntry, probe: Probe);
+    /// The frame ends here.
+    fn dropped(&mut self, reason: DropReason);
+    /// Of a batch of `frames` frames so much went where.
+    fn count(&mut self, frames: u64, tally: &Tally);
+}
+
+/// What became of the frames of one batch.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub bytes: u64,
+    pub forwarded: u64,
+    pub flooded: u64,
+    pub copies: u64,
+}
+
+/// Where a frame goes.
+enum Output<'a> {
+    /// Out of one port.
+    Port(PortId),
+    /// Out of all of these but the one that it came in at.
+    Flood(&'a PortSet),
+}
+
+/// A port that a batch comes in at, with what is the same for all of its frames. It is handed on as a value, so that it stays in
+/// registers.
+#[derive(Clone, Copy)]
+pub(super) struct Ingress<'a> {
+    pub snapshot: &'a Snapshot,
+    pub switch: &'a SwitchEntry,
+    pub port: &'a PortEntry,
+    /// Seconds of a monotonic clock.
+    pub now: u32,
+}
+
+/// The way of a batch that was received from a port.
+pub(super) fn receive<'a, E: Effects>(
+    effects: &mut E,
+    snapshot: &'a Snapshot,
+    port: &'a PortEntry,
+    now: u32,
+    batch: &mut Batch,
+    lists: &mut OutputLists,
+) {
+    if port.taps.is_some() {
+        effects.capture(port, Frames::all(batch));
+    }
+    let Some(ingress) = open(effects, snapshot, port, now, batch) else {
+        return;
+    };
+    if !impair(effects, port, Direction::In, Frames::all(batch)) {
+        ingress.enter(effects, batch, lists);
+    }
+}
+
+/// The rest of the way of frames that the wire of an impaired port has held.
+pub(super) fn arrive<'a, E: Effects>(
+    effects: &mut E,
+    snapshot: &'a Snapshot,
+    line: &Line,
+    port: &'a PortEntry,
+    now: u32,
+    batch: &mut Batch,
+    lists: &mut OutputLists,
+) {
+    match line.direction {
+        Direction::In => {
+            if let Some(ingress) = open(effects, snapshot, port, now, batch) {
+                ingress.enter(effects, batch, lists);
+            }
+        }
+        Direction::Out if port.up => send(effects, port, batch, batch.all(), false),
+        Direction::Out => effects.drop_out(port, DropReason::LinkDown, batch.len() as u64),
+    }
+}
+
+/// The port as one that frames may come in at, or they are dropped.
+fn open<'a, E: Effects>(
+    effects: &mut E,
+    snapshot: &'a Snapshot,
+    port: &'a PortEntry,
+    now: u32,
+    batch: &Batch,
+) -> Option<Ingress<'a>> {
+    let ingress = Ingress::new(snapshot, port, now);
+    effects.tell(|| {
+        [Step::Ingress {
+            switch: port.switch,
+            dropped: ingress.as_ref().err().copied(),
+        }]
+    });
+    ingress
+        .map_err(|reason| effects.refuse(port, reason, batch.len() as u64, batch.bytes()))
+        .ok()
+}
+
+/// Whether the frames are on the wire of the port from here on, as that is impaired.
+fn impair<E: Effects>(effects: &mut E, port: &PortEntry, direction: Direction, frames: Frames<'_>) -> bool {
+    let traffic = port.traffic.as_ref();
+    let Some(line) = traffic.and_then(|traffic| traffic.line(direction)) else {
+        return false;
+    };
+    let port = port.id;
+    effects.tell(|| [Step::Impair { port, direction }]);
+    effects.impair(line, frames)
+}
+
+/// Takes frames above the rate of the port out of the batch.
+fn police<E: Effects>(effects: &mut E, traffic: &Traffic, port: &PortEntry, batch: &mut Batch) {
+    let Some(policer) = traffic.policer() else { return };
+    let now = nanoseconds();
+    let (mut frames, mut bytes) = (0, 0);
+    batch.retain(|wire| {
+        let passes = effects.admits(policer, now, size_on_the_wire(wire));
+        let dropped = (!passes).then_some(DropReason::Policed);
+        effects.tell(|| [Step::Police { dropped }]);
+        if !passes {
+            frames += 1;
+            bytes += (wire.len() - VNET_HDR_LEN) as u64;
+        }
+        passes
+    });
+    effects.refuse(port, DropReason::Policed, frames, bytes);
+}
+
+impl<'a> Ingress<'a> {
+    /// Of a port that is open, or why it is not.
+    pub fn new(snapshot: &'a Snapshot, port: &'a PortEntry, now: u32) -> Result<Self, DropReason> {
+        match snapshot.switch(port.switch) {
+            Some(_) if port.up && port.mirror_only => Err(DropReason::MirrorPort),
+            Some(switch) if port.up => Ok(Self {
+                snapshot,
+                switch,
+                port,
+                now,
+            }),
+            _ => Err(DropReason::PortDown),
+        }
+    }
+
+    /// From the door of the switch to the ports.
+    fn enter<E: Effects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
+        if let Some(traffic) = &self.port.traffic {
+            police(effects, traffic, self.port, batch);
+        }
+        effects.forward(self, batch, lists);
+        if !self.snapshot.mirrors.is_empty() {
+            mirror::mirror(effects, self, batch, lists);
+        }
+        self.leave(effects, batch, lists, false);
+        while let Some(copies) = lists.into_vlans.pop() {
+            mirror::into_vlan(effects, self, copies, batch, lists);
+            self.leave(effects, batch, lists, true);
+        }
+    }
+
+    /// Puts the frames of a batch on output lists.
+    #[inline]
+    pub fn forward<E: FrameEffects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
+        if self.switch.has_policies {
+            self.decide_all::<true, E>(effects, batch, lists);
+        } else {
+            self.decide_all::<false, E>(effects, batch, lists);
+        }
+    }
+
+    #[inline]
+    fn decide_all<const POLICY: bool, E: FrameEffects>(
+        self,
+        effects: &mut E,
+        batch: &mut Batch,
+        lists: &mut OutputLists,
+    ) {
+        let mut tally = Tally::default();
+        for i in 0..batch.len() {
+            let wire = batch.wire(i);
+            tally.bytes += (wire.len() - VNET_HDR_LEN) as u64;
+            let (vlan, output) = match self.decide::<POLICY, E>(effects, wire) {
+                Ok(decision) => decision,
+                Err(reason) => {
+                    effects.dropped(reason);
+                    // A mirror may copy it all the same: as it came.
+                    batch.set_vlan(i, FrameVlan::default());
+                    continue;
+                }
+            };
+            if POLICY {
+                batch.set_vlan(i, vlan);
+            }
+            match output {
+                Output::Port(egress) => {
+                    tally.forwarded += 1;
+                    lists.push(egress, i);
+                }
+                Output::Flood(ports) => {
+                    tally.flooded += 1;
+                    tally.copies += self.flood::<POLICY>(ports, vlan, i, lists);
+                }
+            }
+        }
+        effects.count(batch.len() as u64, &tally);
+    }
+
+    /// Puts a frame on the lists of all ports that it may leave by; how many they are.
+    // Out of line: the loop over the frames of a batch has the more registers.
+    #[inline(never)]
+    fn flood<const POLICY: bool>(self, ports: &PortSet, vlan: FrameVlan, i: usize, lists: &mut OutputLists) -> u64 {
+        let mut copies = 0;
+        ports.iter().for_each(|egress| {
+            if self.may_leave::<POLICY>(egress, vlan).is_ok() {
+                copies += 1;
+                lists.push(egress, i);
+            }
+        });
+        copies
+    }
+
+    /// The stages that each frame passes for itself: what becomes of it, or why nothing does.
+    #[inline(always)]
+    fn decide<const POLICY: bool, E: FrameEffects>(
+        self,
+        effects: &mut E,
+        wire: &[u8],
+    ) -> Result<(FrameVlan, Output<'a>), DropReason> {
+        let admitted = admit(wire, self.port, self.switch.reserved);
+        effects.tell(|| {
+            [Step::Admit {
+                len: wire.len() - VNET_HDR_LEN,
+                dropped: admitted.as_ref().err().copied(),
+            }]
+        });
+        let (frame, dst, src) = admitted?;
+        let mut vlan = FrameVlan::default();
+        if POLICY {
+            vlan = self.classify(effects, frame.frame())?;
+            self.check_rules(effects, &frame, u64_to_mac(src), vlan)?;
+        }
+        if dst == PROBE && src == PROBER && self.catch_probe(effects, frame.frame())? {
+            // Another switch's: it goes on, and is nobody's station.
+        } else {
+            self.learn::<POLICY, E>(effects, FdbKey::new(if POLICY { vlan.id() } else { NO_VLAN }, src))?;
+        }
+        let output = self.look_up(effects, vlan, dst);
+        match output {
+            Output::Port(egress) => {
+                let allowed = self.may_leave::<POLICY>(egress, vlan);
+                effects.tell(|| self.looked_up(vlan, dst, Some(egress), allowed.err()));
+                allowed?;
+            }
+            Output::Flood(_) => {
+                effects.tell(|| self.looked_up(vlan, dst, None, None));
+                self.check_storm(effects, wire, dst)?;
+            }
+        }
+        Ok((vlan, output))
+    }
+
+    /// The VLAN that the frame is in, on a switch that tells them apart.
+    #[inline]
+    fn classify<E: FrameEffects>(self, effects: &mut E, frame: &[u8]) -> Result<FrameVlan, DropReason> {
+        if !self.switch.vlan_aware {
+            return Ok(FrameVlan::default());
+        }
+        let classified = self.port.policy().vlan.classify(frame);
+        effects.tell(|| {
+            [Step::Vlan {
+                id: classified.as_ref().map_or(NO_VLAN, |vlan| vlan.id()),
+                dropped: classified.as_ref().err().copied(),
+            }]
+        });
+        classified
+    }
+
+    /// Pinned addresses and access control list of the port.
+    #[inline]
+    fn check_rules<E: FrameEffects>(
+        self,
+        effects: &mut E,
+        frame: &Checked<'_>,
+        src: Mac,
+        vlan: FrameVlan,
+    ) -> Result<(), DropReason> {
+        let policy = self.port.policy();
+        if policy.pin.is_none() && policy.acl_in.is_none() {
+            return Ok(());
+        }
+        let reading = frame.read();
+        let pinned = policy.pin.as_ref().map_or(Ok(()), |pin| pin.check(&reading, src));
+        let checked = pinned.and_then(|()| match &policy.acl_in {
+            Some(acl) => effects
+                .check(acl, &reading, || frame.wire_size(), vlan.id())
+                .map_err(Refused::ingress),
+            None => Ok(()),
+        });
+        effects.tell(|| [Step::Rules { dropped: checked.err() }]);
+        checked
+    }
+
+    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
+    /// not learned. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the rules cut.
+    #[cold]
+    fn catch_probe<E: FrameEffects>(self, effects: &mut E, frame: &[u8]) -> Result<bool, DropReason> {
+        if self.port.policy().learning.locked || !is_probe(frame) {
+            // A locked port has no station of this address.
+            return Ok(false);
+        }
+        let own = Probe::parse(frame, self.switch.token);
+        let dropped = own.map(|_| DropReason::LoopProbe);
+        effects.tell(|| [Step::Punt { dropped }]);
+        let Some(probe) = own else { return Ok(true) };
+        let sender = self.snapshot.port(probe.port);
+        if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch) {
+            effects.probed(sender, probe);
+        }
+        Err(DropReason::LoopProbe)
+    }
+
+    /// Learns the source, where the port does so.
+    #[inline(always)]
+    fn learn<const POLICY: bool, E: FrameEffects>(self, effects: &mut E, key: FdbKey) -> Result<(), DropReason> {
+        let step = |learned, dropped| {
+            [Step::Learn {
+                mac: key.mac(),
+                learned,
+                known: self.switch.fdb.record(key, self.now),
+                dropped,
+            }]
+        };
+        if POLICY {
+            let (learned, result) = self.learn_by_policy(effects, key);
+            effects.tell(|| step(learned, result.err()));
+            result
+        } else {
+            let learned = effects.learn(self, key, LearnRule::PLAIN);
+            effects.tell(|| step(Some(learned), None));
+            Ok(())
+        }
+    }
+
+    fn learn_by_policy<E: FrameEffects>(
+        self,
+        effects: &mut E,
+        key: FdbKey,
+    ) -> (Option<Learned>, Result<(), DropReason>) {
+        let policy = self.port.policy();
+        if policy.learning.locked {
+            let here = self.switch.fdb.lookup(key) == Some(self.port.id);
+            return (None, if here { Ok(()) } else { Err(DropReason::Locked) });
+        }
+        if !policy.learning.enabled || self.switch.rspan.iter().any(|rspan| rspan.get() == key.vlan()) {
+            return (None, Ok(()));
+        }
+        let learned = effects.learn(self, key, policy.learn_rule(self.switch.vlan_limit));
+        if learned == Learned::Limited && policy.drops_beyond_limit() {
+            if policy.learning.beyond == BeyondLimit::Shut {
+                effects.limit_reached();
+            }
+            return (Some(learned), Err(DropReason::MacLimit));
+        }
+        (Some(learned), Ok(()))
+    }
+
+    /// Where the destination is. An entry whose port is down, going away or a mirror's is as good as none. 00:00:00:00:00:00 is
+    /// nobody, and the key of no entry.
+    #[inline(always)]
+    fn look_up<E: FrameEffects>(self, effects: &E, vlan: FrameVlan, dst: u64) -> Output<'a> {
+        let flood = &self.switch.flood;
+        if is_group(dst) {
+            return Output::Flood(if dst == BROADCAST {
+                &flood.broadcast
+            } else {
+                &flood.multicast
+            });
+        }
+        let known = effects.look_up(&self.switch.fdb, FdbKey::new(vlan.id(), dst));
+        match known.filter(|egress| {
+            dst != 0
+                && self
+                    .snapshot
+                    .port(*egress)
+                    .is_some_and(|port| port.up && !port.mirror_only)
+        }) {
+            Some(egress) => Output::Port(egress),
+            None => Output::Flood(&flood.unknown_unicast),
+        }
+    }
+
+    /// What a trace hears of it.
+    fn looked_up(self, vlan: FrameVlan, dst: u64, to: Option<PortId>, dropped: Option<DropReason>) -> [Step; 1] {
+        let known = self.switch.fdb.record(FdbKey::new(vlan.id(), dst), self.now);
+        [Step::LookUp {
+            mac: u64_to_mac(dst),
+            known: known.filter(|_| !is_group(dst)),
+            to,
+            dropped,
+        }]
+    }
+
+    /// Whether a frame, for the station behind `egress` or flooded, may go there.
+    #[inline]
+    fn may_leave<const POLICY: bool>(self, egress: PortId, vlan: FrameVlan) -> Result<(), DropReason> {
+        if egress == self.port.id && !(POLICY && self.port.policy().flooding.hairpin) {
+            return Err(DropReason::SamePort);
+        }
+        if POLICY && let Some(port) = self.snapshot.port(egress) {
+            let policy = port.policy();
+            if self.switch.vlan_aware && !policy.vlan.is_member(vlan.id()) {
+                return Err(DropReason::VlanFiltered);
+            }
+            if egress != self.port.id && !self.port.policy().reaches(policy) {
+                return Err(DropReason::Isolated);
+            }
+        }
+        Ok(())
+    }
+
+    /// Storm control of a frame that is to be flooded.
+    #[inline]
+    fn check_storm<E: FrameEffects>(self, effects: &mut E, wire: &[u8], dst: u64) -> Result<(), DropReason> {
+        let Some(traffic) = &self.port.traffic else {
+            return Ok(());
+        };
+        let Some(limiter) = traffic.storm(u64_to_mac(dst)) else {
+            return Ok(());
+        };
+        // Read again, so that the plain way need not carry it so far.
+        let size = Checked::known(wire).map(|frame| frame.wire_size());
+        let passes = size.is_none_or(|size| effects.admits(limiter, nanoseconds(), size));
+        let dropped = (!passes).then_some(DropReason::Storm);
+        effects.tell(|| [Step::Storm { dropped }]);
+        dropped.map_or(Ok(()), Err)
+    }
+
+    /// Sends what is on the lists. `copies`: of a mirror, into a VLAN of its own.
+    fn leave<E: Effects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists, copies: bool) {
+        lists.drain(|id, list| {
+            let Some(port) = self.snapshot.port(id) else { return };
+            let copies = copies || port.mirror_only;
+            if self.switch.has_policies {
+                list.retain(|&i| self.let_out(effects, port, batch, i.into(), copies));
+            }
+            if !list.is_empty() && !impair(effects, port, Direction::Out, Frames::Of(batch, list)) {
+                send(effects, port, batch, list, copies);
+            }
+        });
+    }
+
+    /// Whether the rules of a port let a frame out, which then has the tag that it has there.
+    fn let_out<E: Effects>(self, effects: &mut E, port: &PortEntry, batch: &mut Batch, i: usize, copy: bool) -> bool {
+        let policy = port.policy();
+        if let Some(acl) = &policy.acl_out
+            && let Some(frame) = batch.known(i)
+        {
+            let size = || frame.wire_size();
+            if let Err(refused) = effects.check(acl, &frame.read(), size, batch.vlan(i).id()) {
+                let reason = refused.egress();
+                effects.drop_out(port, reason, 1);
+                effects.tell(|| {
+                    [Step::Egress {
+                        port: port.id,
+                        copy,
+                        segments: 0,
+                        cut: false,
+                        dropped: Some(reason),
+                    }]
+                });
+                return false;
+            }
+        }
+        if self.switch.vlan_aware {
+            policy.vlan.shape(batch, i);
+        }
+        true
+    }
+}
+
+/// Sends frames out of a port, each so that it fits. `copy`: those of a mirror.
+fn send<E: Effects>(effects: &mut E, port: &PortEntry, batch: &mut Batch, list: &[u8], copy: bool) {
+    for &i in list {
+        let fit = fit(port, batch, i.into());
+        effects.tell(|| {
+            [Step::Egress {
+                port: port.id,
+                copy,
+                segments: batch.known(i.into()).map_or(1, |frame| frame.wire_size().segments),
+                cut: fit == Fit::Segmented,
+                dropped: match fit {
+                    Fit::Dropped(reason) => Some(reason),
+                    _ => None,
+                },
+            }]
+        });
+        effects.send(port, batch, i, fit);
+    }
+    effects.flush(port, batch);
+}

@@ -1,0 +1,12 @@
+//! The whole way of a frame, over ports in memory: as an ordinary user, in seconds.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod conservation;
+mod egress;
+mod lab;
+mod law;
+mod policy;
+mod switching;
+mod trace;
+mod vlan;
