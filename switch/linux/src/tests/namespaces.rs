@@ -104,7 +104,10 @@ fn what_is_no_network_namespace_is_refused() {
             assert!(NetNs::open(Path::new(path)).is_gone(), "{path}");
         }
         assert_eq!(names.list(), ["red"]);
-        let (name, other) = ("file".parse().unwrap(), make(&"other".parse().unwrap()).await);
+        let (name, other) = (
+            "file".parse::<vswitch_api::NsName>().unwrap(),
+            make(&"other".parse().unwrap()).await,
+        );
         assert!(
             names
                 .add(vec![(name.clone(), other.clone())])
@@ -225,7 +228,7 @@ fn what_is_not_permitted_is_said_with_the_step() {
     sandboxed(async || {
         let red = namespace("red").await;
         drop_capabilities();
-        let blue = "blue".parse().unwrap();
+        let blue: vswitch_api::NsName = "blue".parse().unwrap();
         let error = NamedNamespaces::default()
             .add(vec![(blue.clone(), red.clone())])
             .await
