@@ -10,41 +10,28 @@
 //!
 //! A [`Replica`] is told of every change, in order, before the next one can be made.
 
+mod bucket;
 mod counts;
 mod entry;
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytemuck::Zeroable;
 use bytemuck::allocation::try_zeroed_slice_box;
 
 use super::PortId;
 use super::replica::Replica;
 use super::snapshot::PortSet;
+use bucket::{Bucket, WAYS};
 use counts::Counts;
 use entry::Place;
 pub use entry::{EntryKind, FdbFilter, FdbFull, FdbKey, FdbRecord, LearnRule, Learned};
 
-/// Entries of a bucket: as many as fill a cache line.
-const WAYS: usize = 3;
 /// Buckets in which an entry may lie, counted from its home. With 4, a table filled to its capacity had lost 3 of 65,536
 /// entries on average for want of room; with 8, one in 200 tables would lose one.
 const WINDOW: usize = 12;
-
-#[derive(Zeroable)]
-#[repr(C, align(64))]
-struct Bucket {
-    /// Odd while a writer is inside.
-    version: AtomicU32,
-    /// Entries whose home is here and that lie in a later bucket of the window.
-    strayed: AtomicU32,
-    /// 0 = free.
-    keys: [AtomicU64; WAYS],
-    places: [AtomicU64; WAYS],
-}
 
 /// A slot of the table.
 #[derive(Clone, Copy)]
@@ -148,12 +135,7 @@ impl Fdb {
             // Should the slot be another station's by now, on the same port and seen in the same second, this makes
             // that one a second younger: harmless.
             let refreshed = Place::new(port, now, place.kind());
-            let _ = self.buckets[at.bucket].places[at.way].compare_exchange(
-                place.0,
-                refreshed.0,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            self.buckets[at.bucket].refresh(at.way, place.0, refreshed.0);
         }
         Learned::Known
     }
@@ -207,23 +189,9 @@ impl Fdb {
     /// What a bucket has under the key, and how many entries of its own lie further on.
     #[inline]
     fn find_in(&self, index: usize, key: FdbKey) -> (Option<(At, Place)>, u32) {
-        let bucket = &self.buckets[index];
-        loop {
-            let before = bucket.version.load(Ordering::Acquire);
-            let way = bucket.keys.iter().position(|k| k.load(Ordering::Relaxed) == key.0);
-            let hit = way.map(|way| {
-                (
-                    At { bucket: index, way },
-                    Place(bucket.places[way].load(Ordering::Relaxed)),
-                )
-            });
-            let strayed = bucket.strayed.load(Ordering::Relaxed);
-            fence(Ordering::Acquire);
-            if before & 1 == 0 && bucket.version.load(Ordering::Relaxed) == before {
-                return (hit, strayed);
-            }
-            std::hint::spin_loop();
-        }
+        let (hit, strayed) = self.buckets[index].find(key.0);
+        let hit = hit.map(|(way, place)| (At { bucket: index, way }, Place(place)));
+        (hit, strayed)
     }
 
     fn write(&self) -> MutexGuard<'_, Counts> {
@@ -233,13 +201,7 @@ impl Fdb {
 
     /// Changes one slot so that no reader sees half of it. The caller holds the writer lock.
     fn set(&self, _writer: &MutexGuard<'_, Counts>, at: At, key: u64, place: u64) {
-        let bucket = &self.buckets[at.bucket];
-        let version = bucket.version.load(Ordering::Relaxed);
-        bucket.version.store(version.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        bucket.keys[at.way].store(key, Ordering::Relaxed);
-        bucket.places[at.way].store(place, Ordering::Relaxed);
-        bucket.version.store(version.wrapping_add(2), Ordering::Release);
+        self.buckets[at.bucket].set(at.way, key, place);
         if let Some(replica) = self.replica.as_ref().filter(|_| key != 0) {
             replica.set(FdbKey(key), Place(place).port(), Place(place).seen());
         }
@@ -392,8 +354,7 @@ impl Fdb {
             if let Some(seen) = seen.filter(|seen| *seen > place.seen()) {
                 let refreshed = Place::new(place.port(), seen, place.kind());
                 // If the entry has changed meanwhile it is not old any more: as in `learn`.
-                let (order, failed) = (Ordering::Relaxed, Ordering::Relaxed);
-                let _ = bucket.places[at.way].compare_exchange(place.0, refreshed.0, order, failed);
+                bucket.refresh(at.way, place.0, refreshed.0);
             }
         }
     }

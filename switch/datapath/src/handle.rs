@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::affinity::{check_cpus, pin};
 use super::counters::WorkerCounters;
 use super::fdb::{Fdb, FdbFilter};
+use super::grace::Grace;
 use super::guard::Probe;
 use super::offload::direct;
 use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
@@ -36,13 +37,9 @@ pub const MAX_PORTS: usize = 16_384;
 /// What control and the workers share.
 pub(super) struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
-    /// Counts the snapshots; a worker that has seen the newest has left all older ones.
-    pub generation: AtomicU64,
+    pub grace: Grace,
     pub stop: AtomicBool,
     pub workers: Vec<WorkerShared>,
-    /// The generation that each worker has taken over.
-    seen: Mutex<Vec<u64>>,
-    all_seen: Condvar,
     events: ArrayQueue<DatapathEvent>,
     lost_events: AtomicU64,
     /// Since control asked last.
@@ -52,12 +49,6 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// A worker has taken over this snapshot.
-    pub fn acknowledge(&self, worker: usize, generation: u64) {
-        lock(&self.seen)[worker] = generation;
-        self.all_seen.notify_all();
-    }
-
     /// Queues an event for control. The system call is made for the first of many only.
     pub fn notify(&self, event: DatapathEvent) {
         if self.events.push(event).is_err() {
@@ -153,11 +144,9 @@ impl Datapath {
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
-            generation: AtomicU64::new(0),
+            grace: Grace::new(workers.len()),
             stop: AtomicBool::new(false),
-            seen: Mutex::new(vec![0; workers.len()]),
             workers,
-            all_seen: Condvar::new(),
             events: ArrayQueue::new(EVENT_QUEUE),
             lost_events: AtomicU64::new(0),
             edited: AtomicBool::new(false),
@@ -197,7 +186,7 @@ impl Datapath {
         before.take_from_offloads(&snapshot);
         let after = Arc::new(snapshot);
         self.shared.snapshot.store(after.clone());
-        self.shared.generation.fetch_add(1, Ordering::Release);
+        self.shared.grace.publish();
         self.shared.wake_workers();
         then(&result);
         before.give_to_offloads(&after);
@@ -214,13 +203,10 @@ impl Datapath {
 
     /// Returns when all workers have taken over the newest snapshot, which takes as long as a batch.
     pub fn quiesce(&self) {
-        let generation = self.shared.generation.load(Ordering::Acquire);
+        let generation = self.shared.grace.newest();
         self.shared.wake_workers();
         lock(&self.by_hand).iter_mut().for_each(Worker::refresh);
-        let mut seen = lock(&self.shared.seen);
-        while seen.iter().any(|seen| *seen < generation) {
-            seen = self.shared.all_seen.wait(seen).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.shared.grace.wait_for(generation);
     }
 
     /// Adds a switch without ports.
@@ -532,7 +518,7 @@ mod tests {
             settings: SwitchSettings::default(),
         });
         let ids: Vec<_> = (0..30).map(|_| add(&datapath, switch)).collect();
-        let snapshots = || datapath.shared.generation.load(Ordering::Relaxed);
+        let snapshots = || datapath.shared.grace.newest();
         let removing = |ids: &[PortRef]| {
             let before = snapshots();
             assert_eq!(datapath.remove_ports(ids).len(), ids.len());

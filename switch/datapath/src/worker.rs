@@ -138,14 +138,14 @@ impl Worker {
 
     /// Takes over the newest snapshot, and tells control so.
     pub fn refresh(&mut self) {
-        let generation = self.shared.generation.load(Ordering::Acquire);
+        let generation = self.shared.grace.newest();
         if generation != self.generation {
             self.snapshot = self.shared.snapshot.load_full();
             self.lists.resize(self.snapshot.ports.len());
             self.generation = generation;
             let schedule = &self.shared.workers[self.index].schedule;
             schedule.flush_closed(|held| held.line.flush(self.index, held));
-            self.shared.acknowledge(self.index, generation);
+            self.shared.grace.acknowledge(self.index, generation);
         }
     }
 

@@ -119,8 +119,9 @@ fn a_double_is_the_same_and_both_count() {
     assert_eq!((totals(&line).impair.tx_duplicates, line.waiting()), (1, 2));
 }
 
+/// Of a frame that may be anything; that of a plain frame if it can't be used.
 fn header(wire: &[u8]) -> VnetHeader {
-    *Checked::new(wire).unwrap().header()
+    Checked::new(wire).map_or_else(|_| VnetHeader::default(), |frame| *frame.header())
 }
 
 #[test]
