@@ -11,7 +11,7 @@ use super::guard::Probe;
 pub use super::lists::OutputLists;
 use super::pipeline::{FrameEffects, Ingress, Run, Tally};
 use super::snapshot::{PortEntry, Snapshot};
-use super::trace::Step;
+use super::trace::Stage;
 use super::traffic::Limiter;
 use crate::batch::Batch;
 use crate::frame::{Reading, WireSize};
@@ -64,7 +64,7 @@ impl<'a, N: FnMut(Notice)> Counted<'a, N> {
 
 impl<N> Run for Counted<'_, N> {
     #[inline(always)]
-    fn tell<S: IntoIterator<Item = Step>>(&mut self, _steps: impl FnOnce() -> S) {}
+    fn tell<S: IntoIterator<Item = Stage>>(&mut self, _steps: impl FnOnce() -> S) {}
 
     #[inline]
     fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool {

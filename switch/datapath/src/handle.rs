@@ -544,7 +544,7 @@ mod tests {
             let settings = settings(true);
             PortSetup { switch, io, settings }
         };
-        let snapshots = || datapath.shared.generation.load(Ordering::Relaxed);
+        let snapshots = || datapath.shared.grace.newest();
         let before = snapshots();
         let added = datapath.add_ports((0..4).map(|_| setup()).collect());
         assert_eq!(snapshots() - before, 1);

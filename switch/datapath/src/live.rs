@@ -12,7 +12,7 @@ use super::mirror::MirrorEntry;
 use super::pipeline::{Effects, Ingress, Run};
 use super::setup::DatapathEvent;
 use super::snapshot::PortEntry;
-use super::trace::Step;
+use super::trace::Stage;
 use super::traffic::{Limiter, Line, Loader, nanoseconds};
 use super::{Direction, tap};
 use crate::batch::Batch;
@@ -30,7 +30,7 @@ pub(super) struct Live<'a> {
 
 impl Run for Live<'_> {
     #[inline(always)]
-    fn tell<S: IntoIterator<Item = Step>>(&mut self, _steps: impl FnOnce() -> S) {}
+    fn tell<S: IntoIterator<Item = Stage>>(&mut self, _steps: impl FnOnce() -> S) {}
 
     #[inline]
     fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool {

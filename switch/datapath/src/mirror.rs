@@ -16,7 +16,7 @@ use super::handle::Datapath;
 use super::lists::OutputLists;
 use super::pipeline::{Effects, Ingress};
 use super::snapshot::{PortEntry, PortSet, Snapshot};
-use super::trace::Step;
+use super::trace::Stage;
 use super::vlan::NO_VLAN;
 use super::{PortId, SwitchId};
 use crate::batch::{Batch, FrameVlan};
@@ -213,7 +213,7 @@ pub(super) fn mirror<E: Effects>(effects: &mut E, ingress: Ingress<'_>, batch: &
                 mirror
                     .destinations(snapshot, port)
                     .into_iter()
-                    .map(|to| Step::Mirror { to })
+                    .map(|to| Stage::Mirror { to })
             });
             let bytes = ones(new).map(|i| batch.frame(i).len() as u64).sum();
             effects.mirrored(mirror, new.count_ones().into(), bytes);

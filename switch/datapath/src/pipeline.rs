@@ -23,7 +23,7 @@ use super::guard::{PROBE_DST, PROBE_SRC, Probe, is_probe};
 use super::lists::OutputLists;
 use super::mirror::{self, MirrorEntry};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
-use super::trace::Step;
+use super::trace::Stage;
 use super::traffic::{Limiter, Line, Traffic, nanoseconds, size_on_the_wire};
 use super::vlan::NO_VLAN;
 use super::{Direction, PortId};
@@ -38,7 +38,7 @@ const PROBER: u64 = mac_to_u64(PROBE_SRC);
 /// What stages of frames and of batches do alike.
 pub(super) trait Run {
     /// Hears of the steps of a frame's way.
-    fn tell<S: IntoIterator<Item = Step>>(&mut self, steps: impl FnOnce() -> S);
+    fn tell<S: IntoIterator<Item = Stage>>(&mut self, steps: impl FnOnce() -> S);
     /// Whether a frame of this size is within a rate at `now`, in nanoseconds; a worker uses up what it takes.
     fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool;
     /// Whether a list lets a frame pass; a worker counts which rules it matches and uses up their rates.
@@ -163,7 +163,7 @@ fn open<'a, E: Effects>(
 ) -> Option<Ingress<'a>> {
     let ingress = Ingress::new(snapshot, port, now);
     effects.tell(|| {
-        [Step::Ingress {
+        [Stage::Ingress {
             switch: port.switch,
             dropped: ingress.as_ref().err().copied(),
         }]
@@ -180,7 +180,7 @@ fn impair<E: Effects>(effects: &mut E, port: &PortEntry, direction: Direction, f
         return false;
     };
     let port = port.id;
-    effects.tell(|| [Step::Impair { port, direction }]);
+    effects.tell(|| [Stage::Impair { port, direction }]);
     effects.impair(line, frames)
 }
 
@@ -192,7 +192,7 @@ fn police<E: Effects>(effects: &mut E, traffic: &Traffic, port: &PortEntry, batc
     batch.retain(|wire| {
         let passes = effects.admits(policer, now, size_on_the_wire(wire));
         let dropped = (!passes).then_some(DropReason::Policed);
-        effects.tell(|| [Step::Police { dropped }]);
+        effects.tell(|| [Stage::Police { dropped }]);
         if !passes {
             frames += 1;
             bytes += (wire.len() - VNET_HDR_LEN) as u64;
@@ -303,7 +303,7 @@ impl<'a> Ingress<'a> {
     ) -> Result<(FrameVlan, Output<'a>), DropReason> {
         let admitted = admit(wire, self.port, self.switch.reserved);
         effects.tell(|| {
-            [Step::Admit {
+            [Stage::Admit {
                 len: wire.len() - VNET_HDR_LEN,
                 dropped: admitted.as_ref().err().copied(),
             }]
@@ -342,7 +342,7 @@ impl<'a> Ingress<'a> {
         }
         let classified = self.port.policy().vlan.classify(frame);
         effects.tell(|| {
-            [Step::Vlan {
+            [Stage::Vlan {
                 id: classified.as_ref().map_or(NO_VLAN, |vlan| vlan.id()),
                 dropped: classified.as_ref().err().copied(),
             }]
@@ -371,7 +371,7 @@ impl<'a> Ingress<'a> {
                 .map_err(Refused::ingress),
             None => Ok(()),
         });
-        effects.tell(|| [Step::Rules { dropped: checked.err() }]);
+        effects.tell(|| [Stage::Rules { dropped: checked.err() }]);
         checked
     }
 
@@ -385,7 +385,7 @@ impl<'a> Ingress<'a> {
         }
         let own = Probe::parse(frame, self.switch.token);
         let dropped = own.map(|_| DropReason::LoopProbe);
-        effects.tell(|| [Step::Punt { dropped }]);
+        effects.tell(|| [Stage::Punt { dropped }]);
         let Some(probe) = own else { return Ok(true) };
         let sender = self.snapshot.port(probe.port);
         if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch) {
@@ -398,7 +398,7 @@ impl<'a> Ingress<'a> {
     #[inline(always)]
     fn learn<const POLICY: bool, E: FrameEffects>(self, effects: &mut E, key: FdbKey) -> Result<(), DropReason> {
         let step = |learned, dropped| {
-            [Step::Learn {
+            [Stage::Learn {
                 mac: key.mac(),
                 learned,
                 known: self.switch.fdb.record(key, self.now),
@@ -465,9 +465,9 @@ impl<'a> Ingress<'a> {
     }
 
     /// What a trace hears of it.
-    fn looked_up(self, vlan: FrameVlan, dst: u64, to: Option<PortId>, dropped: Option<DropReason>) -> [Step; 1] {
+    fn looked_up(self, vlan: FrameVlan, dst: u64, to: Option<PortId>, dropped: Option<DropReason>) -> [Stage; 1] {
         let known = self.switch.fdb.record(FdbKey::new(vlan.id(), dst), self.now);
-        [Step::LookUp {
+        [Stage::LookUp {
             mac: u64_to_mac(dst),
             known: known.filter(|_| !is_group(dst)),
             to,
@@ -506,7 +506,7 @@ impl<'a> Ingress<'a> {
         let size = Checked::known(wire).map(|frame| frame.wire_size());
         let passes = size.is_none_or(|size| effects.admits(limiter, nanoseconds(), size));
         let dropped = (!passes).then_some(DropReason::Storm);
-        effects.tell(|| [Step::Storm { dropped }]);
+        effects.tell(|| [Stage::Storm { dropped }]);
         dropped.map_or(Ok(()), Err)
     }
 
@@ -535,7 +535,7 @@ impl<'a> Ingress<'a> {
                 let reason = refused.egress();
                 effects.drop_out(port, reason, 1);
                 effects.tell(|| {
-                    [Step::Egress {
+                    [Stage::Egress {
                         port: port.id,
                         copy,
                         segments: 0,
@@ -558,7 +558,7 @@ fn send<E: Effects>(effects: &mut E, port: &PortEntry, batch: &mut Batch, list: 
     for &i in list {
         let fit = fit(port, batch, i.into());
         effects.tell(|| {
-            [Step::Egress {
+            [Stage::Egress {
                 port: port.id,
                 copy,
                 segments: batch.known(i.into()).map_or(1, |frame| frame.wire_size().segments),

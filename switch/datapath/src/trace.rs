@@ -20,9 +20,9 @@ use crate::batch::Batch;
 use crate::frame::{MAX_FRAME, Reading, VNET_HDR_LEN, WireSize};
 use crate::port::Frames;
 
-/// One step of a frame's way.
+/// A stage that a frame has come to, and what was found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Stage {
     /// It comes in from the port.
     Ingress {
         /// The switch of the port.
@@ -116,7 +116,7 @@ pub enum Step {
 impl Datapath {
     /// The way that a frame (with its virtio-net header in front) would take if it came in from a port now; none: there is
     /// no such port.
-    pub fn trace(&self, port: PortRef, wire: &[u8]) -> Option<Vec<Step>> {
+    pub fn trace(&self, port: PortRef, wire: &[u8]) -> Option<Vec<Stage>> {
         let snapshot = self.snapshot();
         let port = snapshot.find(port)?;
         let mut batch = Batch::new();
@@ -134,13 +134,13 @@ impl Datapath {
 /// Who runs the stages without effects, and writes down what they tell.
 #[derive(Default)]
 struct Trace {
-    steps: Vec<Step>,
+    steps: Vec<Stage>,
     /// The station that would be in the table by now, and behind which port.
     learned: Option<(FdbKey, PortId)>,
 }
 
 impl Run for Trace {
-    fn tell<S: IntoIterator<Item = Step>>(&mut self, steps: impl FnOnce() -> S) {
+    fn tell<S: IntoIterator<Item = Stage>>(&mut self, steps: impl FnOnce() -> S) {
         self.steps.extend(steps());
     }
 

@@ -18,7 +18,7 @@ use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
 use vswitch_datapath::tap::{Tap, TapSetup};
-use vswitch_datapath::trace::Step;
+use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{Datapath, Direction, DropReason, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::poll::readable;
 use vswitch_linux::{KernelError, WayOut};
@@ -191,7 +191,7 @@ struct Words<'a> {
     ingress: PortId,
 }
 
-fn report(inner: &View, ingress: PortId, steps: Vec<Step>) -> TraceReport {
+fn report(inner: &View, ingress: PortId, steps: Vec<Stage>) -> TraceReport {
     let names = inner
         .ports
         .iter()
@@ -210,18 +210,18 @@ fn report(inner: &View, ingress: PortId, steps: Vec<Step>) -> TraceReport {
     let mut flooded = false;
     for step in &steps {
         match step {
-            Step::Ingress { dropped, .. }
-            | Step::Admit { dropped, .. }
-            | Step::Vlan { dropped, .. }
-            | Step::Police { dropped }
-            | Step::Rules { dropped }
-            | Step::Punt { dropped }
-            | Step::Learn { dropped, .. } => report.reason = word(*dropped),
-            Step::LookUp { to, dropped, .. } => {
+            Stage::Ingress { dropped, .. }
+            | Stage::Admit { dropped, .. }
+            | Stage::Vlan { dropped, .. }
+            | Stage::Police { dropped }
+            | Stage::Rules { dropped }
+            | Stage::Punt { dropped }
+            | Stage::Learn { dropped, .. } => report.reason = word(*dropped),
+            Stage::LookUp { to, dropped, .. } => {
                 report.reason = word(*dropped);
                 flooded = to.is_none();
             }
-            Step::Egress {
+            Stage::Egress {
                 port,
                 copy: false,
                 dropped,
@@ -230,8 +230,8 @@ fn report(inner: &View, ingress: PortId, steps: Vec<Step>) -> TraceReport {
                 Some(_) => report.reason = word(*dropped),
                 None => report.ports.extend(words.name(*port)),
             },
-            Step::Storm { dropped } => report.reason = word(*dropped),
-            Step::Impair { .. } | Step::Mirror { .. } | Step::Egress { copy: true, .. } => {}
+            Stage::Storm { dropped } => report.reason = word(*dropped),
+            Stage::Impair { .. } | Stage::Mirror { .. } | Stage::Egress { copy: true, .. } => {}
         }
     }
     if !report.ports.is_empty() || (flooded && report.reason.is_none()) {
@@ -267,7 +267,7 @@ impl Words<'_> {
             .map_or_else(String::new, |(name, _)| format!(" of switch {name}"))
     }
 
-    fn step(&self, step: &Step) -> TraceStep {
+    fn step(&self, step: &Stage) -> TraceStep {
         let make = |stage, port: Option<PortId>, dropped: Option<DropReason>, detail: String| TraceStep {
             stage,
             port: port.and_then(|port| self.name(port)),
@@ -279,7 +279,7 @@ impl Words<'_> {
             },
         };
         match step {
-            Step::Ingress { switch, dropped } => {
+            Stage::Ingress { switch, dropped } => {
                 let detail = format!(
                     "comes in from port {}{}",
                     self.named(self.ingress),
@@ -287,47 +287,47 @@ impl Words<'_> {
                 );
                 make(TraceStage::Ingress, Some(self.ingress), *dropped, detail)
             }
-            Step::Impair { port, direction } => {
+            Stage::Impair { port, direction } => {
                 make(TraceStage::Impair, Some(*port), None, self.impaired(*port, *direction))
             }
-            Step::Police { dropped } => make(TraceStage::Police, None, *dropped, self.policed(*dropped)),
-            Step::Storm { dropped } => make(TraceStage::Storm, None, *dropped, self.stormed(*dropped)),
-            Step::Admit { len, dropped } => make(TraceStage::Admit, None, *dropped, format!("{len} bytes")),
-            Step::Vlan { id: 0, dropped } => make(TraceStage::Vlan, None, *dropped, "is in no VLAN".to_owned()),
-            Step::Vlan { id, dropped } => make(TraceStage::Vlan, None, *dropped, format!("is in VLAN {id}")),
-            Step::Rules { dropped } => {
+            Stage::Police { dropped } => make(TraceStage::Police, None, *dropped, self.policed(*dropped)),
+            Stage::Storm { dropped } => make(TraceStage::Storm, None, *dropped, self.stormed(*dropped)),
+            Stage::Admit { len, dropped } => make(TraceStage::Admit, None, *dropped, format!("{len} bytes")),
+            Stage::Vlan { id: 0, dropped } => make(TraceStage::Vlan, None, *dropped, "is in no VLAN".to_owned()),
+            Stage::Vlan { id, dropped } => make(TraceStage::Vlan, None, *dropped, format!("is in VLAN {id}")),
+            Stage::Rules { dropped } => {
                 let detail = match dropped {
                     Some(_) => String::new(),
                     None => "passes the pinned addresses and rules of the port".to_owned(),
                 };
                 make(TraceStage::Rules, None, *dropped, detail)
             }
-            Step::Punt { dropped } => {
+            Stage::Punt { dropped } => {
                 let detail = match dropped {
                     Some(_) => String::new(),
                     None => "is a probe of another switch's loop guard, and its source is not learned".to_owned(),
                 };
                 make(TraceStage::Punt, None, *dropped, detail)
             }
-            Step::Learn {
+            Stage::Learn {
                 mac,
                 learned,
                 known,
                 dropped,
             } => make(TraceStage::Learn, None, *dropped, self.learned(*mac, *learned, *known)),
-            Step::LookUp {
+            Stage::LookUp {
                 mac,
                 known,
                 to,
                 dropped,
             } => make(TraceStage::LookUp, None, *dropped, self.looked_up(*mac, *known, *to)),
-            Step::Mirror { to } => make(
+            Stage::Mirror { to } => make(
                 TraceStage::Mirror,
                 Some(*to),
                 None,
                 format!("a mirror copies it to {}", self.named(*to)),
             ),
-            Step::Egress {
+            Stage::Egress {
                 port,
                 copy,
                 segments,

@@ -9,7 +9,7 @@ use vswitch_datapath::acl::Acl;
 use vswitch_datapath::frame::{VNET_HDR_LEN, VnetHeader};
 use vswitch_datapath::memory::{MemoryPort, MemoryStation};
 use vswitch_datapath::policy::{PLAIN, PortPolicy};
-use vswitch_datapath::trace::Step;
+use vswitch_datapath::trace::Stage;
 use vswitch_datapath::vlan::VlanPort;
 use vswitch_datapath::{
     Datapath, DatapathConfig, DropReason, PortId, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings,
@@ -106,7 +106,7 @@ impl Lab {
         drops.get(reason.as_str()).copied().unwrap_or(0)
     }
 
-    pub fn trace(&self, port: &Port, frame: &[u8]) -> Vec<Step> {
+    pub fn trace(&self, port: &Port, frame: &[u8]) -> Vec<Stage> {
         let wire = [&[0; VNET_HDR_LEN][..], frame].concat();
         self.datapath.trace(port.id, &wire).unwrap()
     }

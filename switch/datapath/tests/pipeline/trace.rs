@@ -6,7 +6,7 @@ use vswitch_api::policy::VlanSet;
 use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::guard::{PROBE_DST, PROBE_SRC};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
-use vswitch_datapath::trace::Step;
+use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{DatapathEvent, DropReason};
 
 use super::lab::{Lab, frame, mac, trunk};
@@ -20,18 +20,18 @@ fn a_probe_is_taken_out_or_passed_on_as_the_pipeline_does() {
     let own = red.received().remove(0);
     let steps = lab.trace(&blue, &own);
     let dropped = Some(DropReason::LoopProbe);
-    assert_eq!(steps.last(), Some(&Step::Punt { dropped }), "{steps:?}");
+    assert_eq!(steps.last(), Some(&Stage::Punt { dropped }), "{steps:?}");
 
     let mut other = own.clone();
     other[14] ^= 1;
     let steps = lab.trace(&blue, &other);
-    assert!(steps.contains(&Step::Punt { dropped: None }), "{steps:?}");
+    assert!(steps.contains(&Stage::Punt { dropped: None }), "{steps:?}");
     assert!(
-        !steps.iter().any(|step| matches!(step, Step::Learn { .. })),
+        !steps.iter().any(|step| matches!(step, Stage::Learn { .. })),
         "{steps:?}"
     );
     assert!(
-        matches!(steps.last(), Some(Step::Egress { port, dropped: None, .. }) if *port == red.id.id),
+        matches!(steps.last(), Some(Stage::Egress { port, dropped: None, .. }) if *port == red.id.id),
         "{steps:?}"
     );
     // It was not used up by the question.
@@ -57,8 +57,8 @@ fn a_new_station_that_speaks_to_itself_is_at_the_same_port() {
     let reasons: Vec<_> = steps
         .iter()
         .filter_map(|step| match step {
-            Step::Learn { learned, .. } => Some((*learned, None)),
-            Step::LookUp { dropped, .. } => Some((None, *dropped)),
+            Stage::Learn { learned, .. } => Some((*learned, None)),
+            Stage::LookUp { dropped, .. } => Some((None, *dropped)),
             _ => None,
         })
         .collect();
@@ -91,9 +91,9 @@ fn a_copy_into_a_vlan_is_traced_with_the_tag_of_that_vlan() {
     }]);
     let long = [frame(mac(2), mac(1), 0), vec![0; 1454]].concat();
     assert_eq!(long.len(), 1514);
-    let egress = |steps: &[Step]| -> Vec<_> {
+    let egress = |steps: &[Stage]| -> Vec<_> {
         let egress = steps.iter().filter_map(|step| match step {
-            Step::Egress {
+            Stage::Egress {
                 port, copy, dropped, ..
             } => Some((*port, *copy, *dropped)),
             _ => None,

@@ -10,7 +10,7 @@ use vswitch_datapath::frame::{Checked, Gso, MAX_READ_TAGS, Tag};
 use vswitch_datapath::memory::{MemoryPort, MemoryStation};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
 use vswitch_datapath::tap::{Tap, TapSetup};
-use vswitch_datapath::trace::Step;
+use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{
     Datapath, DatapathConfig, Direction, DropReason, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings,
     SwitchSetup, TrafficSetup,
@@ -396,22 +396,22 @@ impl Outcome {
 }
 
 /// Whether what became of one frame from `port` is what the trace has said.
-fn foretold(steps: &[Step], port: PortRef, before: &BTreeMap<u16, PortCounters>, after: &BTreeMap<u16, PortCounters>) {
+fn foretold(steps: &[Stage], port: PortRef, before: &BTreeMap<u16, PortCounters>, after: &BTreeMap<u16, PortCounters>) {
     let mut reason = None;
     let mut out = BTreeMap::<(u16, &str), u64>::new();
     for step in steps {
         match step {
-            Step::Ingress { dropped, .. }
-            | Step::Police { dropped }
-            | Step::Storm { dropped }
-            | Step::Admit { dropped, .. }
-            | Step::Vlan { dropped, .. }
-            | Step::Rules { dropped }
-            | Step::Punt { dropped }
-            | Step::Learn { dropped, .. }
-            | Step::LookUp { dropped, .. } => reason = reason.or(*dropped),
-            Step::Impair { .. } | Step::Mirror { .. } => {}
-            Step::Egress { port, dropped, .. } => {
+            Stage::Ingress { dropped, .. }
+            | Stage::Police { dropped }
+            | Stage::Storm { dropped }
+            | Stage::Admit { dropped, .. }
+            | Stage::Vlan { dropped, .. }
+            | Stage::Rules { dropped }
+            | Stage::Punt { dropped }
+            | Stage::Learn { dropped, .. }
+            | Stage::LookUp { dropped, .. } => reason = reason.or(*dropped),
+            Stage::Impair { .. } | Stage::Mirror { .. } => {}
+            Stage::Egress { port, dropped, .. } => {
                 let what = dropped.map_or("sent", DropReason::as_str);
                 *out.entry((port.0, what)).or_default() += 1;
             }
