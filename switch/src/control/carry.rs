@@ -322,7 +322,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Notes what is about to be touched, for the daemon after one that is killed in between; [`Inner::add_namespace`] adds to it.
+    /// Notes what is about to be touched, for the daemon after one that is killed in between; [`Inner::add_namespaces`] adds to it.
     fn note(&self, steps: &[Step]) -> Result<(), ApiError> {
         let mut note = self.left();
         for step in steps {
