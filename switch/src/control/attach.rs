@@ -80,6 +80,7 @@ impl Inner {
                 Ok(own) => this.open_port(&port, own, adopt, &mut made).await,
                 Err(error) => Err(text::kernel(text::port(&port.name), error)),
             };
+            this.pulse.part_done();
             Attempt { port, opened, made }
         });
         let mut attempts: Vec<_> = opening.buffered(AT_ONCE).collect().await;

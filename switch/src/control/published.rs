@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -59,8 +59,9 @@ pub(super) struct View {
     pub limits: Vec<String>,
     /// Why the state is not on the disk, if so.
     pub unsaved: Option<String>,
-    /// How far the edit under way came.
+    /// How far the edit under way came; see [`View::progress`].
     pub progress: Option<Progress>,
+    pub pulse: Arc<Pulse>,
     /// The lab is being brought back: a port that is not there yet will be.
     pub attaching: bool,
     pub datapath: Arc<Datapath>,
@@ -74,6 +75,13 @@ impl View {
         self.state.lab.ports.iter().find(|port| port.name == *name)
     }
 
+    /// How far the edit under way has come by now, with what is done of a lot of steps that are taken together.
+    pub fn progress(&self) -> Option<Progress> {
+        let mut progress = self.progress.clone()?;
+        progress.done = (progress.done + self.pulse.parts.load(Ordering::Relaxed)).min(progress.of);
+        Some(progress)
+    }
+
     fn of(inner: &Inner, state: Arc<State>) -> Self {
         Self {
             state,
@@ -83,6 +91,7 @@ impl View {
             limits: inner.limits.clone(),
             unsaved: inner.unsaved.clone(),
             progress: inner.progress.clone(),
+            pulse: inner.pulse.clone(),
             attaching: inner.attaching,
             datapath: inner.datapath.clone(),
             own: inner.own.clone(),
@@ -194,6 +203,7 @@ impl Inner {
 
     /// Begins to tell how far an edit came.
     pub(super) fn begin_progress(&mut self, what: &str, of: usize) {
+        self.pulse.parts.store(0, Ordering::Relaxed);
         self.progress = Some(Progress {
             what: what.to_owned(),
             done: 0,
@@ -207,6 +217,7 @@ impl Inner {
         self.pulse.beat();
         let Some(progress) = &mut self.progress else { return };
         progress.done += steps as u32;
+        self.pulse.parts.store(0, Ordering::Relaxed);
         let (last, took) = self.published;
         if last.elapsed() >= took * SHARE_OF_TIME {
             self.publish();
@@ -232,6 +243,8 @@ pub(super) struct Pulse {
     start: Instant,
     /// Milliseconds after `start`, and 1 more; 0 while nobody has the lock.
     beat: AtomicU64,
+    /// Of the lot of steps under way so many are done.
+    parts: AtomicU32,
     /// The daemon is about to end.
     stopping: AtomicBool,
 }
@@ -241,6 +254,7 @@ impl Default for Pulse {
         Self {
             start: Instant::now(),
             beat: AtomicU64::new(0),
+            parts: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
         }
     }
@@ -250,6 +264,12 @@ impl Pulse {
     /// Whoever has the lock got on.
     pub fn beat(&self) {
         self.beat.store(self.now(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// One more of a lot of steps is done.
+    pub fn part_done(&self) {
+        self.beat();
+        self.parts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the daemon is about to end.

@@ -39,7 +39,7 @@ impl Control {
             uptime_secs: self.started.elapsed().as_secs(),
             workers: inner.datapath.workers() as u32,
             limits,
-            progress: inner.progress.clone(),
+            progress: inner.progress(),
         })
     }
 

@@ -1,0 +1,111 @@
+use super::*;
+use crate::memory::MemoryPort;
+use crate::tap::{Tap as CaptureTap, TapSetup};
+
+/// Each snapshot costs a wait for all workers and one for the kernel: a lab of thousands of ports that is stopped or
+/// removed must not pay them for each port.
+#[test]
+fn many_ports_are_removed_by_as_many_snapshots_as_one() {
+    let datapath = Datapath::start(DatapathConfig {
+        workers: 2,
+        ..DatapathConfig::default()
+    })
+    .unwrap();
+    let switch = datapath.add_switch(SwitchSetup {
+        fdb_capacity: 16,
+        settings: SwitchSettings::default(),
+    });
+    let ids: Vec<_> = (0..30).map(|_| add(&datapath, switch)).collect();
+    let snapshots = || datapath.shared.grace.newest();
+    let removing = |ids: &[PortRef]| {
+        let before = snapshots();
+        assert_eq!(datapath.remove_ports(ids).len(), ids.len());
+        snapshots() - before
+    };
+    let of_one = removing(&ids[..1]);
+    assert_eq!(removing(&ids[1..]), of_one);
+    assert_eq!(datapath.snapshot().ports().count(), 0);
+    assert!(datapath.remove_ports(&ids).is_empty(), "they are gone");
+}
+
+#[test]
+fn many_ports_are_added_by_one_snapshot_into_the_free_places() {
+    let datapath = Datapath::start(DatapathConfig::default()).unwrap();
+    let switch = datapath.add_switch(SwitchSetup {
+        fdb_capacity: 16,
+        settings: SwitchSettings::default(),
+    });
+    let ids: Vec<_> = (0..5).map(|_| add(&datapath, switch)).collect();
+    drop(datapath.remove_ports(&[ids[1], ids[3]]));
+    let setup = || {
+        let (io, _) = MemoryPort::new(true).unwrap();
+        let settings = settings(true);
+        PortSetup { switch, io, settings }
+    };
+    let snapshots = || datapath.shared.grace.newest();
+    let before = snapshots();
+    let added = datapath.add_ports((0..4).map(|_| setup()).collect());
+    assert_eq!(snapshots() - before, 1);
+    let added: Vec<_> = added.into_iter().map(Result::unwrap).collect();
+    assert_eq!(added.iter().map(|port| port.id.0).collect::<Vec<_>>(), [1, 3, 5, 6]);
+    let snapshot = datapath.snapshot();
+    let flood = &snapshot.switch(switch).unwrap().flood.broadcast;
+    assert!(
+        added
+            .iter()
+            .all(|port| snapshot.find(*port).is_some() && flood.contains(port.id))
+    );
+    assert!(datapath.add_ports(Vec::new()).is_empty());
+}
+
+fn settings(up: bool) -> PortSettings {
+    PortSettings {
+        mtu: 1500,
+        up,
+        offload: true,
+        policy: None,
+    }
+}
+
+fn add(datapath: &Datapath, switch: SwitchId) -> PortRef {
+    let (io, _) = MemoryPort::new(true).unwrap();
+    let settings = settings(true);
+    datapath.add_port(PortSetup { switch, io, settings }).unwrap()
+}
+
+/// The lowest index that is free is the next port's at once (review B7): who still means the port before does nothing to it.
+#[test]
+fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
+    let datapath = Datapath::start(DatapathConfig::default()).unwrap();
+    let switch = datapath.add_switch(SwitchSetup {
+        fdb_capacity: 16,
+        settings: SwitchSettings::default(),
+    });
+    let gone = add(&datapath, switch);
+    datapath.remove_port(gone);
+    let port = add(&datapath, switch);
+    assert_eq!(port.id, gone.id);
+    assert_ne!(port, gone);
+
+    let capture = TapSetup {
+        ingress: true,
+        egress: true,
+        filter: None,
+    };
+    let capture = Arc::new(CaptureTap::new(capture).unwrap());
+    assert!(
+        !datapath.add_tap(gone, capture.clone()),
+        "a capture of another port's frames"
+    );
+    assert!(datapath.add_tap(port, capture.clone()));
+    datapath.remove_tap(gone, &capture);
+    datapath.update_port(gone, settings(false));
+    datapath.send_probe(gone, 0, 7);
+    datapath.remove_port(gone);
+    assert!(datapath.io::<MemoryPort>(gone).is_none() && datapath.trace(gone, &[0; 72]).is_none());
+
+    let snapshot = datapath.snapshot();
+    let entry = snapshot.find(port).unwrap();
+    assert!(entry.up && entry.taps.is_some() && snapshot.find(gone).is_none());
+    assert_eq!(entry.probe.load(Ordering::Relaxed), 0);
+}

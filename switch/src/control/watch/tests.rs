@@ -1,0 +1,157 @@
+use vswitch_api::request::ChangeOptions;
+
+use super::*;
+use crate::control::ControlConfig;
+use vswitch_linux::testing::sandboxed;
+
+const NOT_DRY: ChangeOptions = ChangeOptions {
+    dry_run: false,
+    idempotent: false,
+    force: false,
+};
+
+async fn start() -> Arc<Control> {
+    std::fs::create_dir("/run/vswitch").unwrap();
+    let config = ControlConfig {
+        run_dir: "/run/vswitch".into(),
+        state_dir: "/run/state".into(),
+        netns_dir: "/run/netns".into(),
+        workers: 1,
+        cpus: Vec::new(),
+        spin_us: 0,
+        fastpath: true,
+        big_tcp: true,
+        fdb_entries: 1 << 22,
+        recover: false,
+    };
+    Control::start(config).await.unwrap()
+}
+
+async fn add(control: &Control, name: &str, kind: PortKind) {
+    let port = Port::new(name.parse().unwrap(), "main".parse().unwrap(), kind);
+    control.add_port(port, NOT_DRY).await.unwrap();
+}
+
+/// What the kernel says when the interface of a port goes.
+fn gone(live: &LivePort) -> LinkChange {
+    LinkChange {
+        nsid: live.nsid.filter(|_| live.near.is_none()),
+        index: live.near.or(live.inside).unwrap(),
+        name: live.ifname.clone(),
+        mtu: live.mtu,
+        up: false,
+        carrier: false,
+        gone: true,
+    }
+}
+
+const KINDS: [(&str, PortKind); 2] = [("red", PortKind::Veth), ("green", PortKind::Tap)];
+
+/// Word of the namespace before, which had the same id and index, comes when the port is long there (fault E11).
+#[test]
+fn late_word_of_something_that_is_gone_does_not_make_its_successor_missing() {
+    sandboxed(async || {
+        let control = start().await;
+        for (name, kind) in KINDS {
+            add(&control, name, kind).await;
+            let mut inner = control.inner.lock().await;
+            let port: PortName = name.parse().unwrap();
+            let told = gone(&inner.ports[&port]);
+            inner.link_changed(&told).await;
+            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: {told:?}");
+            let quiet = LinkChange { gone: false, ..told };
+            inner.link_changed(&quiet).await;
+            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: {quiet:?}");
+            inner.namespace_changed(NsEvent::Removed(name.to_owned())).await;
+            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: its namespace");
+            inner.look_again().await;
+            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: another look");
+        }
+    });
+}
+
+#[test]
+fn word_of_something_that_is_gone_is_believed_when_it_is() {
+    sandboxed(async || {
+        let control = start().await;
+        for (name, kind) in KINDS {
+            add(&control, name, kind).await;
+            let mut inner = control.inner.lock().await;
+            let port: PortName = name.parse().unwrap();
+            let told = gone(&inner.ports[&port]);
+            let netns = inner.open_namespace(&name.parse().unwrap()).unwrap();
+            let inside = inner.ports[&port].inside.unwrap();
+            let id = inner.ports[&port].id;
+            netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
+            inner.link_changed(&told).await;
+            // It was lost, and made again at once.
+            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}");
+            assert_ne!(inner.ports[&port].id, id, "{name}");
+            // The second time it is not made again at once.
+            let told = gone(&inner.ports[&port]);
+            let inside = inner.ports[&port].inside.unwrap();
+            netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
+            inner.link_changed(&told).await;
+            assert_eq!(inner.ports[&port].state, PortState::Missing, "{name}");
+        }
+    });
+}
+
+/// What was told of a port that is gone does nothing to the one that has its index by now (review B7).
+#[test]
+fn events_of_a_port_that_is_gone_are_not_its_successor_s() {
+    sandboxed(async || {
+        let control = start().await;
+        let shuts = |name: &str| {
+            let mut port = Port::new(name.parse().unwrap(), "main".parse().unwrap(), PortKind::Veth);
+            port.learning.limit = Some(1);
+            port.learning.beyond = vswitch_api::policy::BeyondLimit::Shut;
+            port
+        };
+        let name = |name: &str| name.parse::<PortName>().unwrap();
+        control.add_port(shuts("stays"), NOT_DRY).await.unwrap();
+        control.add_port(shuts("gone"), NOT_DRY).await.unwrap();
+        let (stays, gone) = {
+            let inner = control.inner.lock().await;
+            (
+                inner.ports[&name("stays")].id.unwrap(),
+                inner.ports[&name("gone")].id.unwrap(),
+            )
+        };
+        control.remove_port(&name("gone"), NOT_DRY).await.unwrap();
+        control.add_port(shuts("next"), NOT_DRY).await.unwrap();
+        let mut inner = control.inner.lock().await;
+        let next = inner.ports[&name("next")].id.unwrap();
+        assert_eq!((next.id, next == gone), (gone.id, false));
+        let mac = vswitch_api::Mac([2, 0, 0, 0, 0, 1]);
+        let moved = |from, to| DatapathEvent::Moved { mac, vlan: 0, from, to };
+        let mut events = vec![
+            DatapathEvent::LimitReached { port: gone },
+            DatapathEvent::PortFailed { port: gone, errno: 5 },
+            DatapathEvent::Learned { mac, port: gone },
+        ];
+        for _ in 0..1000 {
+            events.extend([moved(gone, stays), moved(stays, gone)]);
+        }
+        for nonce in [0, 1] {
+            for (sent, received) in [(gone, stays), (stays, gone), (next, stays), (stays, next), (next, next)] {
+                events.push(DatapathEvent::LoopFound { sent, nonce, received });
+            }
+        }
+        let mut told = control.subscribe();
+        for event in events {
+            inner.datapath_event(event).await;
+        }
+        for port in ["stays", "next"] {
+            assert_eq!(inner.ports[&name(port)].state, PortState::Up, "{port}");
+        }
+        // Nor is anybody told of it.
+        inner.datapath_event(DatapathEvent::LimitReached { port: next }).await;
+        assert_eq!(inner.ports[&name("next")].state, PortState::Shut);
+        let first = told.next().await.unwrap().kind;
+        assert!(
+            matches!(&first, EventKind::PortShut { port, .. } if port.as_str() == "next"),
+            "{first:?}"
+        );
+    });
+}
