@@ -131,8 +131,11 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
     };
     server::serve(socket, control.clone(), config.metrics.labels.clone(), stop).await;
     control.shutdown().await;
-    watchdog.abort();
-    left_out.abort();
+    for task in [watchdog, left_out] {
+        task.abort();
+        // See `Control::shutdown`.
+        let _ = task.await;
+    }
     result
 }
 

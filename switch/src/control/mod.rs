@@ -262,13 +262,11 @@ impl Control {
     /// Stops, and leaves interfaces, addresses and namespaces in place for the next daemon.
     pub async fn shutdown(&self) {
         self.stop_edits();
-        for task in self
-            .tasks
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .drain(..)
-        {
-            task.abort();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+        // One that is at work ends at its next wait; until then it may ask for a timer, which the runtime, as it ends, has no more.
+        for task in tasks {
+            let _ = task.await;
         }
         let mut inner = self.inner.lock().await;
         // The kernel goes on without us.

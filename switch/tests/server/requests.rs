@@ -208,7 +208,8 @@ fn the_other_routes_reach_their_objects() {
 
 #[test]
 fn an_edit_is_finished_when_its_client_goes_away() {
-    const PORTS: usize = 40;
+    // More than are taken together: an edit ends between two lots at the earliest.
+    const PORTS: usize = 400;
     let place = Place::new();
     let netns = place.path("netns");
     std::fs::create_dir(&netns).unwrap();
@@ -217,7 +218,13 @@ fn an_edit_is_finished_when_its_client_goes_away() {
     let made = || std::fs::read_dir(&netns).unwrap().count();
 
     let ports: Vec<_> = (1..=PORTS)
-        .map(|n| format!(r#"{{"name":"p{n}","addresses":["10.0.0.{n}/24"]}}"#))
+        .map(|n| {
+            format!(
+                r#"{{"name":"p{n}","addresses":["10.0.{}.{}/16"]}}"#,
+                n / 250,
+                n % 250 + 1
+            )
+        })
         .collect();
     let request = daemon.send("PUT", "/v1/lab", &format!(r#"{{"ports":[{}]}}"#, ports.join(",")));
     wait_for("the edit begins", || made() > 0);
