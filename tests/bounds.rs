@@ -59,7 +59,7 @@ fn questions_and_the_watchdog_do_not_wait_for_an_edit() {
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
     lab.start_with(command, |_| {});
 
-    let count = 150;
+    let count = 400;
     let applying = thread::spawn(move || change("PUT", "/v1/lab", &many(count)));
     let progress = wait_for("the edit to begin", || {
         status().progress.filter(|progress| progress.done > 0)
@@ -85,10 +85,10 @@ fn questions_and_the_watchdog_do_not_wait_for_an_edit() {
     }
     assert!(lab.ok("status").contains("steps done"));
     assert!(lab.ok("show").contains("switch main"));
-    let later = status()
-        .progress
-        .expect("all of this was answered while the edit went on");
-    assert!(later.done > progress.done, "{later:?} after {progress:?}");
+    wait_for("the edit to get on", || {
+        let now = status().progress;
+        now.expect("all of this was answered while the edit went on").done > progress.done
+    });
 
     assert_eq!(applying.join().unwrap(), "HTTP/1.1 200 OK");
     // Nobody reads it any more: it must not fill up.
