@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
@@ -26,13 +26,13 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use layout::{Flood, Vlans};
 use pins::Pins;
 
-use super::clsact;
 use super::error::KernelError;
-pub use layout::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, EVERY_VLAN, FastCounters, LONG_WAY, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS,
-    PlaceValue, PortRecord, StationKey, SwitchKey, TRUNK, VlanBits,
+use super::{clsact, lock};
+pub use layout::{FastCounters, PlaceValue, PortRecord, StationKey};
+pub use rules::{
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS, Rules,
+    SwitchKey, TRUNK, VlanBits,
 };
-pub use rules::{DIRECT, Rules};
 
 /// In the environment of a daemon that is to do as if the kernel had no tcx: for tests.
 const NO_TCX: &str = "VSWITCHD_NO_TCX";
@@ -498,9 +498,4 @@ fn failed(step: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> KernelE
         tracing::debug!("{step}: {text}");
     }
     KernelError::new(step, io::Error::other(line))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Behind the lock is a descriptor only: a panic elsewhere leaves nothing half-done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

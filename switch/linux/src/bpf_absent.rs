@@ -9,32 +9,10 @@ use std::io;
 use std::path::Path;
 
 use super::error::KernelError;
-pub use rules::{DIRECT, Rules};
-
-/// Ports that can be in the maps.
-pub const MAX_SLOTS: u16 = 4096;
-/// Most ports of a switch whose floods the programs send.
-pub const MAX_FLOOD: usize = 64;
-/// Tags are payload.
-pub const PAYLOAD_TAGS: u16 = 2;
-/// Frames without a tag may come in.
-pub const ACCEPT_UNTAGGED: u16 = 4;
-/// Frames with a customer tag may come in.
-pub const ACCEPT_TAGGED: u16 = 8;
-/// The port is in VLANs besides the native one.
-pub const TRUNK: u16 = 16;
-/// In all VLANs.
-pub const EVERY_VLAN: u16 = 32;
-/// What goes to the station takes the way by which a program of XDP at its interface sees it.
-pub const LONG_WAY: u16 = 64;
-/// The port has no native VLAN.
-pub const NO_NATIVE: u16 = 0xffff;
-
-/// One bit for each VLAN.
-pub type VlanBits = [u64; 64];
-
-/// Name of a switch, with zeros behind it.
-pub type SwitchKey = [u8; 16];
+pub use rules::{
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS, Rules,
+    SwitchKey, TRUNK, VlanBits,
+};
 
 /// Who is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

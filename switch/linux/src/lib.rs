@@ -42,6 +42,8 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use address::{AddressScope, KernelRoute, WayOut};
 pub use announce::announce;
 pub use error::KernelError;
@@ -53,3 +55,8 @@ pub use neighbour::Neighbour;
 pub use netlink::Netlink;
 pub use netns::{NetNs, NetNsId, hold_own, with_processes};
 pub use presence::Presence;
+
+/// Takes a lock, whatever became of who had it before: behind the locks here are descriptors and indices that fit after each step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -9,9 +9,10 @@ use std::marker::PhantomData;
 use std::mem::{self, size_of, size_of_val};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::lock;
 use super::packet::SEND_BUFFER;
 
 /// Bytes of a chunk.
@@ -484,9 +485,4 @@ fn check(result: libc::c_int) -> io::Result<()> {
     } else {
         Ok(())
     }
-}
-
-/// A thread that panicked with the lock held left indices that still fit.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,14 +2,7 @@
 
 use aya::Pod;
 
-use super::rules::Rules;
-
-/// Ports that can be in the maps: MAX_SLOTS of the source.
-pub const MAX_SLOTS: u16 = 4096;
-/// Most ports of a switch whose floods the programs send: MAX_FLOOD of the source.
-pub const MAX_FLOOD: usize = 64;
-/// Name of a switch, with zeros behind it.
-pub type SwitchKey = [u8; 16];
+use super::rules::{MAX_FLOOD, Rules, SwitchKey, VlanBits};
 
 /// `struct station`: who is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,24 +62,6 @@ pub struct PortRecord {
     /// Always 0.
     pub unused2: u32,
 }
-
-/// The switch does not tell VLANs apart: tags are payload. All of the following is about those that do.
-pub const PAYLOAD_TAGS: u16 = 2;
-/// Frames without a tag may come in, and those whose tag tells the priority only.
-pub const ACCEPT_UNTAGGED: u16 = 4;
-/// Frames with a customer tag may come in.
-pub const ACCEPT_TAGGED: u16 = 8;
-/// The port is in VLANs besides the native one, whose frames have a customer tag there.
-pub const TRUNK: u16 = 16;
-/// In all VLANs; else in those that [`Bpf::set_members`] says.
-pub const EVERY_VLAN: u16 = 32;
-/// What goes to the station takes the way by which a program of XDP at its interface sees it.
-pub const LONG_WAY: u16 = 64;
-/// The port has no native VLAN: NO_VLAN of the source.
-pub const NO_NATIVE: u16 = 0xffff;
-
-/// `struct vlans`: one bit for each VLAN.
-pub type VlanBits = [u64; 64];
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]

@@ -1,7 +1,32 @@
-//! What the programs do with the frames of a port, in one word of its record.
+//! Words of the programs that mean something without them too: bounds, names, and what is done with the frames of a port, in one word
+//! of its record.
+
+/// Ports that can be in the maps: MAX_SLOTS of the source.
+pub const MAX_SLOTS: u16 = 4096;
+/// Most ports of a switch whose floods the programs send: MAX_FLOOD of the source.
+pub const MAX_FLOOD: usize = 64;
+/// Name of a switch, with zeros behind it.
+pub type SwitchKey = [u8; 16];
 
 /// Frames from and to the port may be forwarded in the kernel.
 pub const DIRECT: u16 = 1;
+/// The switch does not tell VLANs apart: tags are payload. All of the following is about those that do.
+pub const PAYLOAD_TAGS: u16 = 2;
+/// Frames without a tag may come in, and those whose tag tells the priority only.
+pub const ACCEPT_UNTAGGED: u16 = 4;
+/// Frames with a customer tag may come in.
+pub const ACCEPT_TAGGED: u16 = 8;
+/// The port is in VLANs besides the native one, whose frames have a customer tag there.
+pub const TRUNK: u16 = 16;
+/// In all VLANs; else in those that `Bpf::set_members` says.
+pub const EVERY_VLAN: u16 = 32;
+/// What goes to the station takes the way by which a program of XDP at its interface sees it.
+pub const LONG_WAY: u16 = 64;
+/// The port has no native VLAN: NO_VLAN of the source.
+pub const NO_NATIVE: u16 = 0xffff;
+
+/// `struct vlans`: one bit for each VLAN.
+pub type VlanBits = [u64; 64];
 
 /// Flags in the upper half, the native VLAN in the lower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
