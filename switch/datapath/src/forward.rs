@@ -4,17 +4,13 @@ use vswitch_api::Mac;
 
 use super::PortId;
 use super::PortRef;
-use super::acl::{Acl, Refused};
 use super::counters::{DropReason, WorkerCounters};
 use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
 use super::guard::Probe;
 pub use super::lists::OutputLists;
-use super::pipeline::{FrameEffects, Ingress, Run, Tally};
+use super::pipeline::{FrameEffects, InEarnest, Ingress, Tally};
 use super::snapshot::{PortEntry, Snapshot};
-use super::trace::Stage;
-use super::traffic::Limiter;
 use crate::batch::Batch;
-use crate::frame::{Reading, WireSize};
 
 /// What a batch brought that control wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,20 +58,7 @@ impl<'a, N: FnMut(Notice)> Counted<'a, N> {
     }
 }
 
-impl<N> Run for Counted<'_, N> {
-    #[inline(always)]
-    fn tell<S: IntoIterator<Item = Stage>>(&mut self, _steps: impl FnOnce() -> S) {}
-
-    #[inline]
-    fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool {
-        limiter.admits(now, size)
-    }
-
-    #[inline]
-    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
-        acl.check(frame, size, vlan)
-    }
-}
+impl<N> InEarnest for Counted<'_, N> {}
 
 impl<N: FnMut(Notice)> FrameEffects for Counted<'_, N> {
     #[inline(always)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, Switc
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
-use super::{PortId, PortRef, SwitchId};
+use super::{PortId, PortRef, SwitchId, lock};
 use super::{mirror, tap};
 use crate::port::{Frames, PortIo, Sent};
 
@@ -68,11 +68,6 @@ impl Shared {
             let _ = worker.wake.write(1);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What the guards protect is replaced as a whole, so a panic elsewhere leaves nothing half-done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Seconds of the clock by which the FDB ages.

@@ -64,6 +64,8 @@ pub mod traffic;
 pub mod vlan;
 mod worker;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use affinity::check_cpus;
 pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
@@ -71,6 +73,12 @@ pub use handle::{Datapath, MAX_PORTS};
 pub use replica::Replica;
 pub use setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 pub use traffic::TrafficSetup;
+
+/// Takes a lock, whatever became of who had it before. What is behind the locks of the datapath is changed in steps that leave it
+/// whole; a panic in between leaves at worst a rate or a random number half-used.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Index of a port in the datapath; used again after the port was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

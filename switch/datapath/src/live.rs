@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use super::acl::{Acl, Refused};
 use super::counters::DropReason;
 use super::egress::{Egress, Fit};
 use super::forward::{Counted, Notice};
 use super::handle::Shared;
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
-use super::pipeline::{Effects, Ingress, Run};
+use super::pipeline::{Effects, InEarnest, Ingress};
 use super::setup::DatapathEvent;
 use super::snapshot::PortEntry;
-use super::trace::Stage;
-use super::traffic::{Limiter, Line, Loader, nanoseconds};
+use super::traffic::{Line, Loader, nanoseconds};
 use super::{Direction, tap};
 use crate::batch::Batch;
-use crate::frame::{Reading, WireSize};
 use crate::port::Frames;
 
 /// The effects of a worker.
@@ -28,20 +25,7 @@ pub(super) struct Live<'a> {
     pub loader: &'a mut Loader,
 }
 
-impl Run for Live<'_> {
-    #[inline(always)]
-    fn tell<S: IntoIterator<Item = Stage>>(&mut self, _steps: impl FnOnce() -> S) {}
-
-    #[inline]
-    fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool {
-        limiter.admits(now, size)
-    }
-
-    #[inline]
-    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
-        acl.check(frame, size, vlan)
-    }
-}
+impl InEarnest for Live<'_> {}
 
 impl Effects for Live<'_> {
     fn capture(&mut self, port: &PortEntry, frames: Frames<'_>) {

@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::batch::Batch;
 use crate::frame::{MAX_FRAME, VNET_HDR_LEN, VnetHeader};
+use crate::lock;
 use crate::port::{Frames, PortIo, SendError, Sent};
 
 /// Frames that wait on either side of a [`MemoryPort`] by default.
@@ -176,9 +177,4 @@ impl PortIo for MemoryPort {
     fn overruns(&self) -> u64 {
         self.0.overruns.load(Ordering::Relaxed)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A queue is whole between two calls.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

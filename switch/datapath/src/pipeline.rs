@@ -45,6 +45,24 @@ pub(super) trait Run {
     fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused>;
 }
 
+/// Who runs the stages in earnest: nobody is told of steps, rates are used up and hits of rules counted.
+pub(super) trait InEarnest {}
+
+impl<R: InEarnest> Run for R {
+    #[inline(always)]
+    fn tell<S: IntoIterator<Item = Stage>>(&mut self, _steps: impl FnOnce() -> S) {}
+
+    #[inline]
+    fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool {
+        limiter.admits(now, size)
+    }
+
+    #[inline]
+    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
+        acl.check(frame, size, vlan)
+    }
+}
+
 /// What the stages of batches do.
 pub(super) trait Effects: Run {
     /// Shows frames that come in to the captures of the port.

@@ -1,13 +1,15 @@
+use std::sync::mpsc::{RecvTimeoutError, channel};
+
+use vswitch_api::ReservedMulticast;
+
 use super::*;
 use crate::memory::MemoryPort;
 use crate::tap::{Tap as CaptureTap, TapSetup};
 
-/// Each snapshot costs a wait for all workers and one for the kernel: a lab of thousands of ports that is stopped or
-/// removed must not pay them for each port.
-#[test]
-fn many_ports_are_removed_by_as_many_snapshots_as_one() {
+/// A datapath with so many workers, and a switch of it.
+fn start(workers: usize) -> (Datapath, SwitchId) {
     let datapath = Datapath::start(DatapathConfig {
-        workers: 2,
+        workers,
         ..DatapathConfig::default()
     })
     .unwrap();
@@ -15,6 +17,43 @@ fn many_ports_are_removed_by_as_many_snapshots_as_one() {
         fdb_capacity: 16,
         settings: SwitchSettings::default(),
     });
+    (datapath, switch)
+}
+
+#[test]
+fn no_call_to_a_worker_is_lost() {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        let (datapath, switch) = start(2);
+        for _ in 0..10_000 {
+            datapath.update_switch(
+                switch,
+                SwitchSettings {
+                    reserved: ReservedMulticast::All,
+                    ..SwitchSettings::default()
+                },
+            );
+            datapath.quiesce();
+            send.send(()).unwrap();
+        }
+    });
+    let ended = loop {
+        if let Err(error) = receive.recv_timeout(Duration::from_secs(10)) {
+            break error;
+        }
+    };
+    assert_eq!(
+        ended,
+        RecvTimeoutError::Disconnected,
+        "a worker sleeps though it was called"
+    );
+}
+
+/// Each snapshot costs a wait for all workers and one for the kernel: a lab of thousands of ports that is stopped or
+/// removed must not pay them for each port.
+#[test]
+fn many_ports_are_removed_by_as_many_snapshots_as_one() {
+    let (datapath, switch) = start(2);
     let ids: Vec<_> = (0..30).map(|_| add(&datapath, switch)).collect();
     let snapshots = || datapath.shared.grace.newest();
     let removing = |ids: &[PortRef]| {
@@ -30,11 +69,7 @@ fn many_ports_are_removed_by_as_many_snapshots_as_one() {
 
 #[test]
 fn many_ports_are_added_by_one_snapshot_into_the_free_places() {
-    let datapath = Datapath::start(DatapathConfig::default()).unwrap();
-    let switch = datapath.add_switch(SwitchSetup {
-        fdb_capacity: 16,
-        settings: SwitchSettings::default(),
-    });
+    let (datapath, switch) = start(1);
     let ids: Vec<_> = (0..5).map(|_| add(&datapath, switch)).collect();
     drop(datapath.remove_ports(&[ids[1], ids[3]]));
     let setup = || {
@@ -76,11 +111,7 @@ fn add(datapath: &Datapath, switch: SwitchId) -> PortRef {
 /// The lowest index that is free is the next port's at once (review B7): who still means the port before does nothing to it.
 #[test]
 fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
-    let datapath = Datapath::start(DatapathConfig::default()).unwrap();
-    let switch = datapath.add_switch(SwitchSetup {
-        fdb_capacity: 16,
-        settings: SwitchSettings::default(),
-    });
+    let (datapath, switch) = start(1);
     let gone = add(&datapath, switch);
     datapath.remove_port(gone);
     let port = add(&datapath, switch);

@@ -4,9 +4,9 @@ use std::sync::Mutex;
 
 use vswitch_api::{Mac, RateLimit, StormControl};
 
-use super::lock;
 use super::meter::Meter;
 use crate::frame::WireSize;
+use crate::lock;
 
 /// A rate limit and what has been used of it.
 #[derive(Debug)]

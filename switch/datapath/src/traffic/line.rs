@@ -8,11 +8,11 @@ use vswitch_api::traffic::{CLASSES, ClassCounters};
 
 use super::chance::Chance;
 use super::classes::{Classes, Waiting, class_of};
-use super::lock;
 use super::meter::Meter;
 use super::schedule::Held;
 use crate::counters::{DropReason, WorkerCounters};
 use crate::frame::{Checked, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
+use crate::lock;
 use crate::{Direction, PortRef};
 
 /// A wire: decides what becomes of each frame, and when it arrives.

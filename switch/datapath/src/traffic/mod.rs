@@ -19,7 +19,7 @@ mod line;
 mod meter;
 mod schedule;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use nix::time::{ClockId, clock_gettime};
 use vswitch_api::view::PortCounters;
@@ -140,11 +140,6 @@ impl Datapath {
             snapshot.change_port(port.port_ref(), |port| port.traffic = traffic);
         });
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere leaves at worst a rate or a random number half-used.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Nanoseconds of the clock by which frames are due.

@@ -10,7 +10,8 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::agenda::Agenda;
 use super::line::Line;
-use super::{lock, nanoseconds};
+use super::nanoseconds;
+use crate::lock;
 
 /// Most nanoseconds that the timer is set early, so that the worker is awake when a frame is due.
 const MOST_LEAD: u64 = 200_000;
