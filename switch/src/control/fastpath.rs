@@ -243,11 +243,10 @@ impl Inner {
                 fast.forget(&leftover);
             }
         }
-        let names: HashMap<_, _> = self.switches.iter().map(|(name, id)| (*id, name)).collect();
         self.datapath.with_floods(|lists| {
             let named = lists
                 .iter()
-                .filter_map(|(id, (_, slots))| Some((*names.get(id)?, &slots[..])));
+                .filter_map(|(id, (_, slots))| Some((self.switch_name(*id)?, &slots[..])));
             fast.adopt_floods(named);
         });
     }

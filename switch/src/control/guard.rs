@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit};
 use vswitch_api::view::PortState;
-use vswitch_api::{EventKind, Port, PortKind, PortName, SwitchName};
+use vswitch_api::{EventKind, Port, PortKind, PortName};
 use vswitch_datapath::{PortRef, SwitchId};
 
 use super::attach::state_of;
@@ -103,11 +103,6 @@ impl Inner {
                 )
             }
         })
-    }
-
-    fn switch_name(&self, id: SwitchId) -> Option<&SwitchName> {
-        let mut switches = self.switches.iter();
-        switches.find(|(_, other)| **other == id).map(|(name, _)| name)
     }
 
     /// Shuts a port, for a time or until it is set up by hand.

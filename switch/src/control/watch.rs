@@ -20,7 +20,7 @@ use super::place::Place;
 use super::told::Told;
 use super::{Control, Inner, LivePort};
 use crate::agents::Input;
-use vswitch_datapath::{DatapathEvent, PortRef};
+use vswitch_datapath::{DatapathEvent, PortRef, SwitchId};
 use vswitch_linux::poll::readable;
 use vswitch_linux::{KernelError, LinkChange, LinkMonitor, MonitorEvent, NsEvent};
 
@@ -419,6 +419,12 @@ impl Inner {
     /// The switch of a port of the lab.
     pub(super) fn switch_of(&self, port: &PortName) -> Option<SwitchName> {
         self.port_of_lab(port).map(|port| port.switch.clone())
+    }
+
+    /// The switch that has this index in the datapath.
+    pub(super) fn switch_name(&self, id: SwitchId) -> Option<&SwitchName> {
+        let mut switches = self.switches.iter();
+        switches.find(|(_, other)| **other == id).map(|(name, _)| name)
     }
 
     /// The port of the lab that is this very one now.
