@@ -154,7 +154,7 @@ impl Control {
         inner.end_progress();
         inner.attaching = false;
         drop(inner);
-        self.watch(watch).await;
+        self.watch(watch);
     }
 }
 

@@ -31,6 +31,7 @@ const AGEING_TICK: Duration = Duration::from_secs(1);
 pub(super) struct Sources {
     links: Option<LinkMonitor>,
     namespaces: Option<BoxStream<'static, NsEvent>>,
+    datapath: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Sources {
@@ -40,16 +41,21 @@ impl Sources {
         for error in [links.as_ref().err(), namespaces.as_ref().err()].into_iter().flatten() {
             tracing::warn!("changes that others make will not be seen: {error}");
         }
+        let datapath = inner.datapath.event_fd().as_fd().try_clone_to_owned().and_then(readable);
+        if let Err(error) = &datapath {
+            tracing::warn!("events of the datapath will not be seen: {error}");
+        }
         Self {
             links: links.ok(),
             namespaces: namespaces.ok(),
+            datapath: datapath.ok(),
         }
     }
 }
 
 impl Control {
     /// Starts the tasks that watch. They end with the control.
-    pub(super) async fn watch(self: &Arc<Self>, sources: Sources) {
+    pub(super) fn watch(self: &Arc<Self>, sources: Sources) {
         let mut tasks = Vec::new();
         if let Some(links) = sources.links {
             tasks.push(tokio::spawn(watch_links(Arc::downgrade(self), links)));
@@ -59,10 +65,8 @@ impl Control {
         }
         tasks.push(tokio::spawn(age(Arc::downgrade(self))));
         tasks.push(tokio::spawn(keep(Arc::downgrade(self))));
-        let events = self.inner.lock().await.datapath.event_fd().as_fd().try_clone_to_owned();
-        match events.and_then(readable) {
-            Ok(fd) => tasks.push(tokio::spawn(watch_datapath(Arc::downgrade(self), fd))),
-            Err(error) => tracing::warn!("events of the datapath will not be seen: {error}"),
+        if let Some(datapath) = sources.datapath {
+            tasks.push(tokio::spawn(watch_datapath(Arc::downgrade(self), datapath)));
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
     }
