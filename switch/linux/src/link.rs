@@ -173,6 +173,15 @@ impl Netlink {
         self.change(index, "set", "down", LinkMessageBuilder::down).await
     }
 
+    /// Sets an interface administratively up or down.
+    pub async fn set_up_or_down(&self, index: u32, up: bool) -> Result<(), KernelError> {
+        if up {
+            self.set_up(index).await
+        } else {
+            self.set_down(index).await
+        }
+    }
+
     /// Makes an interface take all frames, or only those for itself.
     pub async fn set_promiscuous(&self, index: u32, on: bool) -> Result<(), KernelError> {
         let value = if on { "promiscuous" } else { "not promiscuous" };

@@ -8,15 +8,13 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, Port, PortKind};
+use vswitch_api::{ApiError, Port};
 
 use super::fdb::fdb_key;
-use super::interface::{announce_all, configure, vanished, wanted_mtu};
-use super::place::Place;
+use super::interface::{announce_all, vanished};
+use super::kinds::{Opened, carries, facts, heard_by_near_end, wanted_mtu};
 use super::policy::port_settings;
-use super::splice::TakenDevice;
 use super::{Inner, LivePort, text, traffic};
-use crate::port::BackEnd;
 use vswitch_datapath::policy::PLAIN;
 use vswitch_datapath::{PortRef, PortSetup, SwitchId};
 use vswitch_linux::{KernelError, NetNs, Netlink};
@@ -26,9 +24,8 @@ pub(super) const AT_ONCE: usize = 32;
 
 /// What was made for a port so far, to be taken away again should a later step fail.
 pub(super) enum Made {
-    NearEnd,
-    Tap,
-    Ingress,
+    /// Its interface, or what was changed of one that was taken over.
+    Interface,
     Datapath(PortRef),
 }
 
@@ -39,24 +36,10 @@ pub(super) enum Adopt {
     No,
 }
 
-/// A port that is open, but not in the datapath yet.
-struct Opened {
-    switch: SwitchId,
-    io: BackEnd,
-    /// Index of the near end, if it has one.
-    near: Option<u32>,
-    /// Where its interface is.
-    place: Place,
-    /// Id of that namespace in the own one.
-    nsid: i32,
-    /// Why it has no AF_XDP though it was to have it.
-    xdp_refused: Option<String>,
-}
-
 /// What came of opening a port.
 struct Attempt {
     port: Port,
-    opened: Result<Opened, ApiError>,
+    opened: Result<(SwitchId, Opened), ApiError>,
     made: Vec<Made>,
 }
 
@@ -70,25 +53,31 @@ impl Inner {
     /// The same for several ports: each is attached or not, by itself. Most of the time goes by waiting for the kernel, so many are
     /// opened at a time; they come into the datapath together.
     pub(super) async fn attach_many(&mut self, ports: &[Port], adopt: Adopt) -> Vec<(Port, Result<(), ApiError>)> {
-        let (devices, others): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| port.kind == PortKind::Device);
+        let mut attempts = Vec::new();
+        let mut noted = Vec::new();
+        for port in ports {
+            match self.note_before(port).await {
+                Ok(()) => noted.push(port.clone()),
+                Err(error) => attempts.push(Attempt {
+                    port: port.clone(),
+                    opened: Err(error),
+                    made: Vec::new(),
+                }),
+            }
+        }
         // One connection for all: the kernel answers its requests in turn, however many wait.
         let own = self.own.netlink().await;
         let (this, shared) = (&*self, &own);
-        let opening = stream::iter(others).map(|port| async move {
+        let opening = stream::iter(noted).map(|port| async move {
             let mut made = Vec::new();
             let opened = match shared {
-                Ok(own) => this.open_port(&port, own, adopt, &mut made).await,
+                Ok(own) => this.open_on_switch(&port, own, adopt, &mut made).await,
                 Err(error) => Err(text::kernel(text::port(&port.name), error)),
             };
             this.pulse.part_done();
             Attempt { port, opened, made }
         });
-        let mut attempts: Vec<_> = opening.buffered(AT_ONCE).collect().await;
-        for port in devices {
-            let mut made = Vec::new();
-            let opened = self.open_device_port(&port, &mut made).await;
-            attempts.push(Attempt { port, opened, made });
-        }
+        attempts.extend(opening.buffered(AT_ONCE).collect::<Vec<_>>().await);
         self.join(attempts, own).await
     }
 
@@ -129,11 +118,11 @@ impl Inner {
         let (mut results, mut setups, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for Attempt { port, opened, made } in attempts {
             match opened {
-                Ok(opened) => {
+                Ok((switch, opened)) => {
                     let mut live = live(&port, &opened);
                     (live.moved, live.unnamed) = self.moved(&port, &opened.place.netns);
                     setups.push(PortSetup {
-                        switch: opened.switch,
+                        switch,
                         io: Arc::new(opened.io),
                         settings: port_settings(&port, live.mtu, false, &PLAIN),
                     });
@@ -194,80 +183,21 @@ impl Inner {
         }
     }
 
-    /// Takes over the device of a device port, which is noted before.
-    async fn open_device_port(&mut self, port: &Port, made: &mut Vec<Made>) -> Result<Opened, ApiError> {
-        let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
-        let (switch, netns) = (self.switch_id(port)?, self.netns_of(port)?);
-        let TakenDevice {
-            io,
-            near,
-            link,
-            xdp_refused,
-        } = self.take_device(port, &netns, made).await?;
-        let own = self.own.netlink().await.map_err(failed)?;
-        Ok(Opened {
-            switch,
-            io,
-            near,
-            nsid: own.nsid_of(&netns).await.map_err(failed)?,
-            place: Place { netns, link },
-            xdp_refused,
-        })
-    }
-
-    /// Makes or adopts the interface of a port that is no device, and sets it up.
-    async fn open_port(
+    /// Opens a port that is to be on a switch of the datapath.
+    async fn open_on_switch(
         &self,
         port: &Port,
         own: &Netlink,
         adopt: Adopt,
         made: &mut Vec<Made>,
-    ) -> Result<Opened, ApiError> {
-        let object = text::port(&port.name);
-        let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        let (switch, netns) = (self.switch_id(port)?, self.netns_of(port)?);
-        let (io, near, place, nsid) = if port.kind == PortKind::Veth {
-            let (near, place) = self.make_veth(port, &netns, own, adopt, made).await?;
-            let io = self.open_near_end(port, &near, &place.link, own).await;
-            // The kernel gave the far end's namespace an id as it told where that is.
-            (io.map_err(failed)?, Some(near.index), place, near.peer_nsid)
-        } else {
-            let (io, place) = self.make_tap(port, &netns, own, adopt, made).await?;
-            (io, None, place, None)
-        };
-        // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once.
-        if let Some(near) = near {
-            // One that is taken over may be either.
-            let set = if port.up {
-                own.set_up(near).await
-            } else {
-                own.set_down(near).await
-            };
-            set.map_err(failed)?;
+    ) -> Result<(SwitchId, Opened), ApiError> {
+        let switch = self.switch_id(port)?;
+        let mut opened = self.open_interface(port, own, adopt, made).await?;
+        if opened.nsid.is_none() {
+            let nsid = own.nsid_of(&opened.place.netns).await;
+            opened.nsid = Some(nsid.map_err(|error| text::kernel(text::port(&port.name), &error))?);
         }
-        let inside = place.netns.netlink().await.map_err(failed)?;
-        configure(&inside, &place.link, port, adopt).await.map_err(failed)?;
-        if let BackEnd::Tap(tap) = &io {
-            // Only now that it can be told by its address whose it is.
-            tap.persist()
-                .map_err(|error| text::step(object.clone(), "keep the TAP device", &error))?;
-            if !port.up {
-                tap.set_carrier(false)
-                    .map_err(|error| text::step(object.clone(), "take the carrier away", &error))?;
-            }
-        }
-        let nsid = match nsid {
-            Some(nsid) => nsid,
-            None => own.nsid_of(&place.netns).await.map_err(failed)?,
-        };
-        Ok(Opened {
-            switch,
-            io,
-            near,
-            nsid,
-            place,
-            xdp_refused: None,
-        })
+        Ok((switch, opened))
     }
 
     fn switch_id(&self, port: &Port) -> Result<SwitchId, ApiError> {
@@ -285,7 +215,7 @@ impl Inner {
 
     /// The same, asked by a connection into the own namespace.
     async fn carries_by(&self, own: &Netlink, port: &Port, live: &LivePort) -> Result<Option<bool>, KernelError> {
-        let link = match live.near.filter(|_| port.kind == PortKind::Veth) {
+        let link = match live.near.filter(|_| heard_by_near_end(port)) {
             Some(near) => own.link_by_index(near).await?,
             None => self.place_of(port, live).await?.map(|place| place.link),
         };
@@ -316,9 +246,10 @@ impl Inner {
                     self.datapath.remove_port(id);
                     Ok(())
                 }
-                Made::NearEnd => self.delete_near_end(port).await,
-                Made::Tap => self.delete_tap(port).await,
-                Made::Ingress => self.release_device(port).await,
+                Made::Interface => {
+                    let found = self.find_removable(port).await;
+                    self.remove_and_forget(port, found).await
+                }
             };
             if let Err(error) = result {
                 tracing::error!(port = %port.name, "port {}: can't undo a step of a failed command: {error}", port.name);
@@ -351,7 +282,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         since: Instant::now(),
         near: opened.near,
         inside: Some(link.index),
-        nsid: Some(opened.nsid),
+        nsid: opened.nsid,
         ifname: link.name.clone(),
         moved: None,
         unnamed: false,
@@ -364,23 +295,13 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
     }
 }
 
-/// Whether a port whose interface (of a veth, the near end) is so can carry frames.
-pub(super) fn carries(kind: PortKind, up: bool, carrier: bool) -> bool {
-    match kind {
-        // The near end has carrier while the far end is up.
-        PortKind::Veth => carrier,
-        PortKind::Device => up && carrier,
-        PortKind::Tap | PortKind::Internal => up,
-    }
-}
-
 /// The state of a port that is there, and the reason if it carries nothing though it is to.
 pub(super) fn state_of(port: &Port, ifname: &str, carries: bool) -> (PortState, Option<String>) {
     match (port.up, carries) {
         (false, _) => (PortState::Down, None),
         (true, true) => (PortState::Up, None),
         (true, false) => {
-            let what = if port.kind == PortKind::Device {
+            let what = if facts(port.kind).taken_over {
                 "is down or has no carrier"
             } else {
                 "is down"

@@ -8,12 +8,10 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use vswitch_api::view::Changes;
-use vswitch_api::{
-    ApiError, CableEnd, ErrorCode, EventKind, IfName, Lab, Mac, NsName, Port, PortKind, PortName, SwitchName,
-};
+use vswitch_api::{ApiError, CableEnd, ErrorCode, EventKind, IfName, Lab, Mac, NsName, Port, PortName, SwitchName};
 
 use super::attach::Adopt;
-use super::complete::ifname;
+use super::kinds::{facts, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
 use super::plan::{Step, together};
 use super::policy::switch_settings;
@@ -308,7 +306,7 @@ impl Inner {
     async fn look_at_devices(&mut self, steps: &[Step]) -> Result<(), ApiError> {
         for step in steps {
             if let Step::AddPort(port) = step
-                && port.kind == PortKind::Device
+                && facts(port.kind).taken_over
                 && !self.state.devices.contains_key(&port.name)
             {
                 let before = self.look_at_device(port).await;

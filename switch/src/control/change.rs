@@ -1,14 +1,14 @@
 //! Changing a port that is there.
 
-use vswitch_api::{ApiError, EventKind, IfAddr, Port, PortKind, Route};
+use vswitch_api::{ApiError, EventKind, IfAddr, Port, Route};
 
 use super::attach::state_of;
 use super::detach::gone_is_fine;
-use super::interface::{add_addresses, announce_all, mtu};
+use super::interface::{add_addresses, announce_all};
+use super::kinds::wanted_mtu;
 use super::place::Place;
 use super::{Inner, LivePort, text, traffic};
 use crate::port::{BackEnd, XdpPort};
-use vswitch_datapath::PortRef;
 use vswitch_linux::{KernelError, Netlink};
 
 impl Inner {
@@ -48,13 +48,9 @@ impl Inner {
         };
         let inside = link.index;
         let nl = netns.netlink().await.map_err(failed)?;
-        let wanted_mtu = match after.kind {
-            PortKind::Device => after
-                .mtu
-                .or_else(|| self.state.devices.get(&after.name).map(|device| device.mtu)),
-            _ => Some(mtu(after)),
-        };
-        if let Some(mtu) = wanted_mtu.filter(|_| before.mtu != after.mtu) {
+        // Else what the interface had before it was taken over.
+        let wanted = wanted_mtu(after).or_else(|| Some(self.state.devices.get(&after.name)?.mtu));
+        if let Some(mtu) = wanted.filter(|_| before.mtu != after.mtu) {
             if matches!(self.datapath.io::<BackEnd>(id).as_deref(), Some(BackEnd::Xdp(_))) && mtu > XdpPort::MAX_MTU {
                 let cause = format!("an MTU of {mtu} is above {}, which is what XDP takes", XdpPort::MAX_MTU);
                 return Err(text::invalid(object, cause)
@@ -74,8 +70,10 @@ impl Inner {
                 live.mtu = mtu;
             }
         }
-        if before.up != after.up {
-            self.switch_carrier(after, near, inside, id, warnings).await?;
+        if before.up != after.up
+            && let Some(live) = self.ports.get(&after.name)
+        {
+            self.set_carrier(after, id, live, warnings).await?;
         }
         // All of them, as an MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
         change_addresses(&nl, inside, before, after).await.map_err(failed)?;
@@ -131,48 +129,6 @@ impl Inner {
             "port \"{}\" is missing ({reason}): it gets what was set when it is back",
             port.name
         ));
-    }
-
-    /// Shows whoever is behind the port a carrier or none.
-    async fn switch_carrier(
-        &self,
-        port: &Port,
-        near: Option<u32>,
-        inside: u32,
-        id: PortRef,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), ApiError> {
-        let object = text::port(&port.name);
-        let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        if let Some(near) = near.filter(|_| port.kind == PortKind::Veth) {
-            let own = self.own.netlink().await.map_err(failed)?;
-            if port.up {
-                own.set_up(near).await
-            } else {
-                own.set_down(near).await
-            }
-            .map_err(failed)?;
-        }
-        if port.kind == PortKind::Device {
-            let home = self.home.netlink().await.map_err(failed)?;
-            if port.up {
-                home.set_up(inside).await.map_err(failed)?;
-            } else {
-                home.set_down(inside).await.map_err(failed)?;
-                let link = home.link_by_index(inside).await.map_err(failed)?;
-                if let Some(link) = link.filter(|link| link.driver_carrier) {
-                    warnings.push(format!(
-                        "port \"{}\": interface {} is down, but its driver keeps the carrier: the far end may not notice",
-                        port.name, link.name
-                    ));
-                }
-            }
-        }
-        if let Some(BackEnd::Tap(tap)) = self.datapath.io::<BackEnd>(id).as_deref() {
-            tap.set_carrier(port.up)
-                .map_err(|error| text::step(object, "set the carrier", &error))?;
-        }
-        Ok(())
     }
 }
 

@@ -4,35 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use vswitch_api::{
-    Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, NsName, Port, PortKind, Route, Switch, SwitchName,
-};
+use vswitch_api::{Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, NsName, Port, Route, Switch, SwitchName};
 
+use super::kinds::{INSIDE, facts, ifname};
 use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
 pub(super) type Interfaces = BTreeMap<NsName, BTreeSet<String>>;
 
-/// Interface name of veth and tap ports if nothing else is said.
-const INSIDE: &str = "eth0";
-
 /// The switch that is always there.
 pub(super) fn main_switch() -> SwitchName {
     #[expect(clippy::unwrap_used, reason = "the constant is a valid name")]
     DEFAULT_SWITCH.parse().unwrap()
-}
-
-/// Name of the port's interface as its user sees it.
-pub(super) fn ifname(port: &Port) -> IfName {
-    let default = match port.kind {
-        PortKind::Veth | PortKind::Tap => INSIDE,
-        PortKind::Device | PortKind::Internal => port.name.as_str(),
-    };
-    #[expect(
-        clippy::unwrap_used,
-        reason = "a port name keeps to the same rules as an interface name"
-    )]
-    port.ifname.clone().unwrap_or_else(|| default.parse().unwrap())
 }
 
 /// Completes `lab`, which is to follow on `before`.
@@ -84,7 +67,7 @@ fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
     for port in lab
         .ports
         .iter_mut()
-        .filter(|p| p.kind != PortKind::Device && p.mac.is_none())
+        .filter(|p| !facts(p.kind).taken_over && p.mac.is_none())
     {
         port.mac = kept.get(&(&port.name, &port.switch)).copied();
     }
@@ -97,7 +80,7 @@ fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
     for port in lab
         .ports
         .iter_mut()
-        .filter(|p| p.kind != PortKind::Device && p.mac.is_none())
+        .filter(|p| !facts(p.kind).taken_over && p.mac.is_none())
     {
         port.mac = Some(free_mac(salt, &(port.switch.as_str(), port.name.as_str()), &mut taken));
     }
@@ -158,7 +141,7 @@ pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<NsName> {
 
 /// Its interface is in a namespace of its own.
 fn is_inside(port: &Port) -> bool {
-    matches!(port.kind, PortKind::Veth | PortKind::Tap)
+    facts(port.kind).in_namespace
 }
 
 fn namespace_of(port: &Port) -> Option<NsName> {
@@ -291,6 +274,7 @@ fn keep(end: &mut CableEnd, old: &CableEnd) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vswitch_api::PortKind;
 
     fn port(name: &str, kind: PortKind) -> Port {
         Port::new(name.parse().unwrap(), main_switch(), kind)

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use futures::{StreamExt, stream};
-use vswitch_api::{Cable, IfName, Port, PortKind};
+use vswitch_api::{Cable, IfName, Port};
 
 use super::attach::AT_ONCE;
-use super::complete::ifname;
 use super::fastpath::shadow_name;
-use super::interface::known_device;
 use super::journal::InFlight;
+use super::kinds::{facts, has_near_end, heard_by_near_end, ifname};
 use super::place::Place;
 use super::plan::namespaces;
 use super::state::DeviceBefore;
@@ -27,9 +26,9 @@ impl Inner {
     /// told in `warnings` and tried again with the next command; the rest is removed all the same.
     pub(super) async fn detach(&mut self, ports: &[Port], warnings: &mut Vec<String>) {
         // While they are attached: then they tell by themselves where they are.
-        let mut taps = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for port in ports {
-            taps.insert(port.name.clone(), self.find_tap(port).await);
+            found.insert(port.name.clone(), self.find_removable(port).await);
         }
         let ids: Vec<_> = ports
             .iter()
@@ -37,8 +36,8 @@ impl Inner {
             .collect();
         // Closed at the end: a queue of an interface that is gone is closed without a wait.
         let released = self.datapath.remove_ports(&ids);
-        let (devices, others): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| port.kind == PortKind::Device);
-        for together in others.chunks(GROUP) {
+        let (taken_over, ours): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| facts(port.kind).taken_over);
+        for together in ours.chunks(GROUP) {
             if let Err(error) = self.delete_near_ends(together).await {
                 tracing::debug!("near ends can't be removed together: {error}");
             }
@@ -46,22 +45,22 @@ impl Inner {
         }
         // What was not removed together is now.
         let this = &*self;
-        let left = self.near_ends_of(&others).await;
+        let left = self.near_ends_of(&ours).await;
         let left = left.map(|(_, links)| links.into_iter().map(|link| link.name).collect::<BTreeSet<_>>());
-        let removing = stream::iter(others).map(|port| {
-            let tap = taps.remove(&port.name).unwrap_or(Ok(None));
+        let removing = stream::iter(ours).map(|port| {
+            let found = found.remove(&port.name).unwrap_or(Ok(None));
             let gone = left.as_ref().is_ok_and(|left| !left.contains(port.name.as_str()));
             async move {
-                match port.kind {
-                    PortKind::Veth if gone => (Ok(()), port),
-                    _ => (this.delete_interface(&port, tap).await, port),
+                if gone && heard_by_near_end(&port) {
+                    return (Ok(()), port);
                 }
+                (this.remove_interface(&port, found).await, port)
             }
         });
         let mut results: Vec<_> = removing.buffered(AT_ONCE).collect().await;
         drop(released);
-        for port in devices {
-            results.push((self.release_device(&port).await, port));
+        for port in taken_over {
+            results.push((self.remove_and_forget(&port, Ok(None)).await, port));
         }
         for (result, port) in results {
             self.ports.remove(&port.name);
@@ -80,18 +79,21 @@ impl Inner {
         }
     }
 
-    /// Removes the interface of a port that is no device. `tap`: where its TAP device is, if it has one.
-    async fn delete_interface(&self, port: &Port, tap: Result<Option<Place>, KernelError>) -> Result<(), KernelError> {
-        if port.kind == PortKind::Veth {
-            return self.delete_near_end(port).await;
-        }
-        delete_place(tap?).await
+    /// Removes the interface of a port, or gives it back, and forgets how it was before.
+    pub(super) async fn remove_and_forget(
+        &mut self,
+        port: &Port,
+        found: Result<Option<Place>, KernelError>,
+    ) -> Result<(), KernelError> {
+        self.remove_interface(port, found).await?;
+        self.state.devices.remove(&port.name);
+        Ok(())
     }
 
     /// The near ends of those of these ports that have one, with their shadows.
     async fn near_ends_of(&self, ports: &[Port]) -> Result<(Netlink, Vec<Link>), KernelError> {
         let own = self.own.netlink().await?;
-        let veths = ports.iter().filter(|port| port.kind == PortKind::Veth);
+        let veths = ports.iter().filter(|port| heard_by_near_end(port));
         let mut found = Vec::new();
         if ports.len() < FEW {
             for port in veths {
@@ -151,10 +153,8 @@ impl Inner {
 
     /// How the devices among these ports were before.
     pub(super) fn devices_of(&self, ports: &[Port]) -> BTreeMap<IfName, DeviceBefore> {
-        let devices = ports.iter().filter(|port| port.kind == PortKind::Device);
-        devices
-            .filter_map(|port| Some((ifname(port), *self.state.devices.get(&port.name)?)))
-            .collect()
+        let before = |port: &Port| Some((ifname(port), *self.state.devices.get(&port.name)?));
+        ports.iter().filter_map(before).collect()
     }
 
     /// Removes what earlier commands could not, if it is not wanted again.
@@ -216,7 +216,7 @@ impl Inner {
 
     /// Removes what is left of a port whose far end, device or namespace is out of reach.
     pub(super) async fn forget_near_end(&self, port: &Port) {
-        if matches!(port.kind, PortKind::Veth | PortKind::Device)
+        if has_near_end(port, true)
             && let Err(error) = self.delete_near_end(port).await
         {
             tracing::warn!(port = %port.name, "port {}: can't remove the near end: {error}", port.name);
@@ -235,87 +235,6 @@ impl Inner {
             }
             None => Ok(()),
         }
-    }
-
-    /// Deletes the TAP device of a port.
-    pub(super) async fn delete_tap(&self, port: &Port) -> Result<(), KernelError> {
-        delete_place(self.find_tap(port).await?).await
-    }
-
-    /// The TAP device of a port, wherever it is, if ports of its kind have one; of a missing port, what is left where it was to be. While the port was missing
-    /// somebody may have made another of that name.
-    async fn find_tap(&self, port: &Port) -> Result<Option<Place>, KernelError> {
-        if !matches!(port.kind, PortKind::Tap | PortKind::Internal) {
-            return Ok(None);
-        }
-        if let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) {
-            return self.place_of(port, live).await;
-        }
-        let Some(netns) = self.find_netns_of(port)? else {
-            return Ok(None);
-        };
-        let links = netns.links_once().await?;
-        let mut taps = links.into_iter().filter(|link| link.kind.as_deref() == Some("tun"));
-        let link = taps.find(|link| {
-            self.made_in(port, link).is_some() || (link.name == ifname(port).as_str() && link.mac == port.mac)
-        });
-        Ok(link.map(|link| Place { netns, link }))
-    }
-
-    /// Deletes what a command that was changing the place of a port left in the other place.
-    pub(super) async fn delete_left_tap(&self, noted: &Port) -> Result<(), KernelError> {
-        let Some(netns) = self.find_netns_of(noted)? else {
-            return Ok(());
-        };
-        let nl = netns.netlink().await?;
-        let link = nl.link_by_name(ifname(noted).as_str()).await?;
-        let ours = |link: &Link| {
-            link.kind.as_deref() == Some("tun") && (self.made_in(noted, link).is_some() || link.mac == noted.mac)
-        };
-        match link.filter(ours) {
-            Some(link) => gone_is_fine(nl.delete_link(link.index).await),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) async fn release_device(&mut self, port: &Port) -> Result<(), KernelError> {
-        let before = self.state.devices.get(&port.name).copied();
-        self.give_back_device(port, before).await?;
-        self.state.devices.remove(&port.name);
-        Ok(())
-    }
-
-    pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
-        let home = self.home.netlink().await?;
-        let Some(link) = known_device(port, before, &home).await? else {
-            return self.delete_near_end(port).await;
-        };
-        gone_is_fine(home.undrop_ingress(link.index).await)?;
-        self.delete_near_end(port).await?;
-        let Some(before) = before else { return Ok(()) };
-        if before.mtu != link.mtu {
-            gone_is_fine(home.set_mtu(link.index, before.mtu).await)?;
-        }
-        if before.promiscuous != link.promiscuous {
-            gone_is_fine(home.set_promiscuous(link.index, before.promiscuous).await)?;
-        }
-        if before.up != link.up {
-            let back = if before.up {
-                home.set_up(link.index).await
-            } else {
-                home.set_down(link.index).await
-            };
-            gone_is_fine(back)?;
-        }
-        Ok(())
-    }
-}
-
-/// Deletes the interface at a place, if there is one.
-async fn delete_place(place: Option<Place>) -> Result<(), KernelError> {
-    match place {
-        Some(place) => gone_is_fine(place.netns.netlink().await?.delete_link(place.link.index).await),
-        None => Ok(()),
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vswitch_api::{Mac, Port, PortKind, PortName, Switch};
+use vswitch_api::{Mac, Port, PortName, Switch};
 
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
+use super::kinds::heard_by_near_end;
 use super::policy::switch_settings;
 use super::{Inner, LivePort, View};
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
@@ -198,7 +199,7 @@ impl Inner {
     /// A near end changes when a program of XDP comes or goes at the station's interface, which then takes other frames. Such a program
     /// sees only what goes to the station by the long way.
     pub(super) async fn look_for_xdp(&self, port: &Port, live: &LivePort) {
-        let io = live.id.filter(|_| port.kind == PortKind::Veth);
+        let io = live.id.filter(|_| heard_by_near_end(port));
         let io = io.and_then(|id| self.datapath.io::<BackEnd>(id));
         let Some(fast) = io.as_ref().and_then(|io| io.fast()) else {
             return;

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use vswitch_api::{Port, PortKind, SwitchName};
+use vswitch_api::{Port, SwitchName};
 
 use super::Inner;
 use super::detach::gone_is_fine;
+use super::kinds::{facts, heard_by_near_end};
 use crate::port::BackEnd;
 use vswitch_linux::{GsoSize, KernelError};
 
@@ -42,7 +43,7 @@ impl Inner {
             .map(|(name, id)| (name, self.datapath.offloads_carry_all(*id) && !self.has_device(name)))
             .collect();
         let wrong = |port: &Port| {
-            let live = self.ports.get(&port.name).filter(|_| port.kind == PortKind::Veth)?;
+            let live = self.ports.get(&port.name).filter(|_| heard_by_near_end(port))?;
             let fast = self.datapath.io::<BackEnd>(live.id?)?.fast().is_some();
             let big = self.big_tcp && fast && *carried.get(&port.switch)?;
             let wanted = if big { BIG } else { GsoSize::USUAL };
@@ -70,7 +71,7 @@ impl Inner {
         let ports = &self.state.lab.ports;
         ports
             .iter()
-            .any(|port| port.kind == PortKind::Device && port.switch == *switch)
+            .any(|port| facts(port.kind).taken_over && port.switch == *switch)
     }
 
     async fn set_frame_size(&self, port: &Port, size: GsoSize) -> Result<(), KernelError> {

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit};
 use vswitch_api::view::PortState;
-use vswitch_api::{EventKind, Port, PortKind, PortName};
+use vswitch_api::{EventKind, Port, PortName};
 use vswitch_datapath::{PortRef, SwitchId};
 
 use super::attach::state_of;
+use super::kinds::facts;
 use super::{Inner, LivePort, Shut};
 use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFacts};
 
@@ -31,7 +32,7 @@ impl Surroundings for Inner {
         let place = ports.iter().position(|port| port.name == name)?;
         Some(PortFacts {
             switch: *self.switches.get(&ports[place].switch)?,
-            rank: (ports[place].kind != PortKind::Device, place),
+            rank: (!facts(ports[place].kind).taken_over, place),
         })
     }
 

@@ -1,9 +1,9 @@
 //! Whether the host itself uses an interface that is to become a port: taken over, it carries nothing for the host any more,
 //! and whoever is connected through it is cut off.
 
-use vswitch_api::{ApiError, IfName, Port, PortKind};
+use vswitch_api::{ApiError, IfName, Port};
 
-use super::complete::ifname;
+use super::kinds::{facts, ifname};
 use super::plan::Step;
 use super::{Inner, text};
 use vswitch_linux::{KernelError, KernelRoute, Link, Netlink};
@@ -15,7 +15,7 @@ impl Inner {
         let mut warnings = Vec::new();
         for port in steps.iter().filter_map(new_device) {
             let name = ifname(port);
-            let taken = |old: &Port| old.kind == PortKind::Device && ifname(old) == name;
+            let taken = |old: &Port| facts(old.kind).taken_over && ifname(old) == name;
             if self.state.lab.ports.iter().any(taken) {
                 continue;
             }
@@ -47,7 +47,7 @@ impl Inner {
 
 fn new_device(step: &Step) -> Option<&Port> {
     match step {
-        Step::AddPort(port) if port.kind == PortKind::Device => Some(port),
+        Step::AddPort(port) if facts(port.kind).taken_over => Some(port),
         _ => None,
     }
 }

@@ -9,17 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
-use vswitch_api::{NsName, Port, PortKind};
+use vswitch_api::{NsName, Port};
 
-use super::complete::ifname;
 use super::{Inner, LivePort};
-use crate::port::{BackEnd, Tap};
 use vswitch_linux::{Found, KernelError, Link, NetNs, NetNsId, Netlink, Presence, with_processes};
 
 /// What the alias of an interface of ours begins with.
-const MARK: &str = "vswitch:";
+pub(super) const MARK: &str = "vswitch:";
 
-fn named_mark(port: &Port) -> String {
+/// How the mark of the interfaces of a port begins, whichever daemon made it.
+pub(super) fn named_mark(port: &Port) -> String {
     format!("{MARK}{}:", port.name)
 }
 
@@ -47,29 +46,6 @@ enum Keeper {
 }
 
 impl Inner {
-    /// Where the interface of a port is that is attached; none if it is gone.
-    pub(super) async fn place_of(&self, port: &Port, live: &LivePort) -> Result<Option<Place>, KernelError> {
-        let io = live.id.and_then(|id| self.datapath.io::<BackEnd>(id));
-        if let Some(BackEnd::Tap(tap)) = io.as_deref() {
-            return place_of_tap(tap).await;
-        }
-        match (port.kind, live.near, live.inside) {
-            (PortKind::Veth, Some(near), _) => {
-                let own = self.own.netlink().await?;
-                match own.link_by_index(near).await? {
-                    Some(near) => self.far_end(port, &near, &own).await,
-                    None => Ok(None),
-                }
-            }
-            (PortKind::Device, _, Some(index)) => {
-                let link = self.home.netlink().await?.link_by_index(index).await?;
-                let netns = self.home.clone();
-                Ok(link.map(|link| Place { netns, link }))
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// The namespace of the interface of a port that is attached, and its index there, by the shortest way.
     pub(super) async fn where_inside(&self, port: &Port, live: &LivePort) -> Result<Option<(NetNs, u32)>, KernelError> {
         if live.moved.is_none() && !live.unnamed {
@@ -112,7 +88,7 @@ impl Inner {
     }
 
     /// The namespaces that have a name or a process, without the host's, and why there may be more of them.
-    fn all_others(&self) -> (Vec<NetNs>, Option<KernelError>) {
+    pub(super) fn all_others(&self) -> (Vec<NetNs>, Option<KernelError>) {
         let Found { netns, mut unsure } = self.named.all();
         let mut seen: BTreeSet<_> = netns.values().map(NetNs::id).collect();
         seen.insert(self.home.id());
@@ -152,67 +128,6 @@ impl Inner {
         made_in.parse().ok()
     }
 
-    /// The TAP device that an earlier daemon left of a port: in its namespace, under whatever name, or where somebody moved it.
-    pub(super) async fn left_tap(
-        &self,
-        port: &Port,
-        netns: &NetNs,
-        own: &Netlink,
-    ) -> Result<Option<Place>, KernelError> {
-        let links = netns.netlink().await?.links().await?;
-        let taps = || links.iter().filter(|link| link.kind.as_deref() == Some("tun"));
-        let not_anothers = |link: &&Link| {
-            let alias = link.alias.as_deref().unwrap_or_default();
-            !alias.starts_with(MARK) || alias.starts_with(&named_mark(port))
-        };
-        let marked = taps().find(|link| self.made_in(port, link).is_some());
-        let here = marked
-            .or_else(|| {
-                taps()
-                    .filter(not_anothers)
-                    .find(|link| link.name == ifname(port).as_str())
-            })
-            .or_else(|| {
-                taps()
-                    .filter(not_anothers)
-                    .find(|link| link.mac.is_some() && link.mac == port.mac)
-            });
-        if let Some(link) = here {
-            return Ok(Some(Place {
-                netns: netns.clone(),
-                link: link.clone(),
-            }));
-        }
-        for (netns, link) in &self.strays {
-            let Some(made_in) = self.made_in(port, link) else {
-                continue;
-            };
-            if own.nsid_of(netns).await? != made_in {
-                return Ok(Some(Place {
-                    netns: netns.clone(),
-                    link: link.clone(),
-                }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The TAP devices with a mark in all namespaces that have a name or a process.
-    pub(super) async fn find_strays(&self) -> Vec<(NetNs, Link)> {
-        // One that can't be looked into holds none that can be got at.
-        let (others, _) = self.all_others();
-        let mut strays = Vec::new();
-        for netns in [self.home.clone()].into_iter().chain(others) {
-            let Ok(links) = netns.links_once().await else { continue };
-            let marked = |link: &Link| link.alias.as_deref().is_some_and(|alias| alias.starts_with(MARK));
-            let marked = links
-                .into_iter()
-                .filter(|link| link.kind.as_deref() == Some("tun") && marked(link));
-            strays.extend(marked.map(|link| (netns.clone(), link)));
-        }
-        strays
-    }
-
     /// Where the interface of a port is if not where the port has it, and whether that namespace has no name.
     pub(super) fn moved(&self, port: &Port, netns: &NetNs) -> (Option<Moved>, bool) {
         let wanted = self.find_netns_of(port).ok().flatten();
@@ -250,26 +165,4 @@ impl Inner {
             (None, None) => Ok(Keeper::Nobody),
         }
     }
-}
-
-async fn place_of_tap(tap: &Tap) -> Result<Option<Place>, KernelError> {
-    let mut last = String::new();
-    // It may be renamed or moved between the questions.
-    for _ in 0..3 {
-        let (file, name) = match tap.place() {
-            Ok(place) => place,
-            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return Ok(None),
-            Err(error) => return Err(KernelError::new("look where a TAP device is", error)),
-        };
-        let netns = NetNs::from_fd(file, format!("the namespace of interface {name}"))?;
-        let links = netns.links_once().await?;
-        if let Some(link) = links.into_iter().find(|link| link.name == name) {
-            return Ok(Some(Place { netns, link }));
-        }
-        last = name;
-    }
-    Err(KernelError::new(
-        format!("look where TAP device {last} is"),
-        nix::errno::Errno::EAGAIN,
-    ))
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use vswitch_api::difference::{SettingChange, difference};
-use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortKind, PortName, Switch};
+use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortName, Switch};
 
-use super::complete::ifname;
 use super::fdb::station;
+use super::kinds::{facts, ifname};
 use super::traffic;
 
 /// One step. Its inverse takes it back.
@@ -148,14 +148,10 @@ pub(super) fn removed(port: &Port) -> String {
 }
 
 fn place(port: &Port) -> String {
-    match (port.kind, &port.namespace) {
-        (PortKind::Device, _) => format!("device {}", ifname(port)),
-        (PortKind::Internal, _) => format!("internal {}", ifname(port)),
-        (kind, Some(namespace)) => {
-            let kind = if kind == PortKind::Tap { "tap" } else { "veth" };
-            format!("{kind}, {} in namespace {namespace}", ifname(port))
-        }
-        (_, None) => ifname(port).to_string(),
+    let word = facts(port.kind).word;
+    match &port.namespace {
+        Some(namespace) => format!("{word}, {} in namespace {namespace}", ifname(port)),
+        None => format!("{word} {}", ifname(port)),
     }
 }
 
@@ -298,6 +294,7 @@ fn changes_in_place(old: &Port, new: &Port) -> bool {
 mod tests {
     use super::super::complete::{Interfaces, complete, main_switch};
     use super::*;
+    use vswitch_api::PortKind;
 
     fn lab(ports: &[(&str, PortKind)]) -> Lab {
         let ports = ports

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use vswitch_api::view::{Changes, PortState};
-use vswitch_api::{ApiError, Cable, EventKind, IfAddr, Lab, NsName, Port, PortKind, PortName, Route};
+use vswitch_api::{ApiError, Cable, EventKind, IfAddr, Lab, NsName, Port, PortName, Route};
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
-use super::interface::{configure, wanted_mtu};
+use super::interface::configure;
+use super::kinds::{facts, wanted_mtu};
 use super::place::Place;
 use super::requests::absent_namespaces;
 use super::state::DeviceBefore;
@@ -269,13 +270,10 @@ impl Inner {
             return Ok(());
         };
         let nl = place.netns.netlink().await.map_err(failed)?;
-        match port.kind {
-            PortKind::Device => {
-                if let Some(mtu) = port.mtu {
-                    nl.set_mtu(place.link.index, mtu).await.map_err(failed)?;
-                }
-            }
-            _ => configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?,
+        if !facts(port.kind).taken_over {
+            configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?;
+        } else if let Some(mtu) = port.mtu {
+            nl.set_mtu(place.link.index, mtu).await.map_err(failed)?;
         }
         if let Some(mtu) = wanted_mtu(port) {
             if let Some(near) = near {
@@ -319,7 +317,7 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
     if let Some(mtu) = wanted_mtu(port).filter(|mtu| *mtu != link.mtu) {
         lost.push(format!("its MTU of {mtu}"));
     }
-    if port.kind == PortKind::Device {
+    if facts(port.kind).taken_over {
         return Ok(lost);
     }
     if let Some(mac) = port.mac.filter(|mac| link.mac != Some(*mac)) {

@@ -2,11 +2,12 @@
 
 use vswitch_api::request::{PortPatch, SwitchPatch};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Lab, NsName, Port, PortKind, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, Lab, NsName, Port, PortName, Switch, SwitchName};
 
-use super::complete::{Interfaces, complete, ifname, imply_onlink, main_switch, namespaces_to_name_in};
+use super::complete::{Interfaces, complete, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
 use super::interface::mtu;
+use super::kinds::{facts, ifname};
 use super::mirror::leave_mirrors;
 use super::named::{add, remove};
 use super::plan::{namespaces, plan};
@@ -337,7 +338,7 @@ fn namespace_there(name: &NsName) -> ApiError {
 fn spelt_out(port: &Port) -> Port {
     let mut port = port.clone();
     port.ifname = Some(ifname(&port));
-    if port.kind != PortKind::Device {
+    if !facts(port.kind).taken_over {
         port.mtu = Some(mtu(&port));
     }
     imply_onlink(&port.addresses, &mut port.routes);

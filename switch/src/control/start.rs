@@ -9,13 +9,14 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use vswitch_api::view::Progress;
-use vswitch_api::{ApiError, ErrorCode, Lab, NsName, Port, PortKind};
+use vswitch_api::{ApiError, ErrorCode, Lab, NsName, Port};
 
 use super::attach::Adopt;
 use super::change::change_addresses;
-use super::complete::{Interfaces, complete, ifname};
+use super::complete::{Interfaces, complete};
 use super::detach::gone_is_fine;
 use super::journal::{InFlight, Journal};
+use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
 use super::published::Model;
 use super::requests::absent_namespaces;
@@ -222,13 +223,7 @@ impl Inner {
             self.switches.insert(switch.name, id);
         }
         self.publish();
-        if self
-            .state
-            .lab
-            .ports
-            .iter()
-            .any(|port| matches!(port.kind, PortKind::Tap | PortKind::Internal))
-        {
+        if self.state.lab.ports.iter().any(|port| facts(port.kind).tap) {
             self.strays = self.find_strays().await;
         }
         self.attach_all().await;
@@ -298,13 +293,7 @@ impl Inner {
             }
             return;
         }
-        let removed = match noted.kind {
-            // Its near end has the name of the port, and is made anew if it does not fit.
-            PortKind::Veth => self.delete_near_end(noted).await,
-            PortKind::Tap | PortKind::Internal => self.delete_left_tap(noted).await,
-            PortKind::Device => self.give_back_device(noted, before).await,
-        };
-        if let Err(error) = removed {
+        if let Err(error) = self.remove_left(noted, before).await {
             tracing::warn!(port = %noted.name, "port {}: can't remove what is left of it elsewhere: {error}", noted.name);
         }
     }
@@ -333,7 +322,7 @@ impl Inner {
             .lab
             .ports
             .iter()
-            .filter(|p| p.kind == PortKind::Veth || (p.kind == PortKind::Device && self.fast.is_some()))
+            .filter(|port| has_near_end(port, self.fast.is_some()))
             .map(|p| p.name.as_str())
             .collect();
         let Ok(nl) = self.own.netlink().await else { return };

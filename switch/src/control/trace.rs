@@ -10,9 +10,10 @@ use tokio::time::timeout;
 use vswitch_api::trace::{
     LiveOptions, LiveTrace, TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep, WayView,
 };
-use vswitch_api::{ApiError, Mac, PortKind, PortName};
+use vswitch_api::{ApiError, Mac, PortName};
 
 use super::capture::{KEEP_ALIVE, add_tap, remove_tap};
+use super::kinds::facts;
 use super::{Control, View, text};
 use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::filter::Program;
@@ -46,10 +47,10 @@ impl Control {
             let inner = self.inner.lock().await;
             let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
             let inside = inner.ports.get(name).and_then(|live| live.inside);
-            match (port.kind, inside) {
+            match inside.filter(|_| !facts(port.kind).taken_over) {
                 // The one end of a cable, whose other end has the stack.
-                (PortKind::Device, _) | (_, None) => return Ok(WayView::Unknown),
-                (_, Some(inside)) => (inner.netns_of(port)?, inside),
+                None => return Ok(WayView::Unknown),
+                Some(inside) => (inner.netns_of(port)?, inside),
             }
         };
         let failed = |error: KernelError| text::kernel(text::port(name), &error);

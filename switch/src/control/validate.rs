@@ -8,10 +8,11 @@ use vswitch_api::acl::{ACL_MAX, AclAction, AclRule};
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
-use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortKind, PortName, Route, SwitchName};
+use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortName, Route, SwitchName};
 
-use super::complete::{ifname, main_switch};
+use super::complete::main_switch;
 use super::fdb::station;
+use super::kinds::{self, heard_by_near_end, ifname};
 use super::mirror::check_mirrors;
 use super::plan::namespaces;
 use super::{text, traffic};
@@ -252,7 +253,7 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
         return Err(text::no_switch(&port.switch));
     }
     check_ifname(&object, ifname(port).as_str())?;
-    if port.kind == PortKind::Veth {
+    if heard_by_near_end(port) {
         // Its near end has the port's name.
         check_ifname(&object, port.name.as_str())?;
     }
@@ -261,33 +262,7 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     }
     check_mtu(&object, port.mtu)?;
     check_ipv6(&object, &port.addresses, port.mtu)?;
-    match port.kind {
-        PortKind::Device => {
-            let given = [
-                ("a MAC address", port.mac.is_some()),
-                ("addresses", !port.addresses.is_empty()),
-                ("routes", !port.routes.is_empty()),
-            ];
-            if let Some((what, _)) = given.iter().find(|(_, given)| *given) {
-                return Err(text::invalid(
-                    object,
-                    format!("a device port can't be given {what}: it is a cable, not a host"),
-                )
-                .hint("give the host a leg of its own: vswitchctl add-port gw --type internal --addr ..."));
-            }
-        }
-        PortKind::Veth | PortKind::Tap | PortKind::Internal if port.xdp => {
-            return Err(text::invalid(object, "only a device port can have AF_XDP")
-                .hint("choose --type device, or leave --xdp out: other ports have faster ways"));
-        }
-        PortKind::Veth | PortKind::Tap | PortKind::Internal => {}
-    }
-    if port.namespace.is_some() && matches!(port.kind, PortKind::Device | PortKind::Internal) {
-        return Err(
-            text::invalid(object, "a device or internal port is the host's and has no namespace")
-                .hint("leave --netns out, or choose --type veth or tap"),
-        );
-    }
+    kinds::check(port)?;
     check_policy(port)?;
     traffic::check(port)?;
     check_routes(&object, &port.addresses, &port.routes)

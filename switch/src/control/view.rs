@@ -11,9 +11,8 @@ use vswitch_api::view::{
 };
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Switch, SwitchName};
 
-use super::complete::ifname;
 use super::frame_size::is_big;
-use super::interface::wanted_mtu;
+use super::kinds::{ifname, wanted_mtu};
 use super::namespace::{Reserved, is_present};
 use super::plan::namespaces;
 use super::{Control, View, text};

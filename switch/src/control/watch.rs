@@ -11,11 +11,11 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::io::unix::AsyncFd;
 use vswitch_api::view::PortState;
-use vswitch_api::{EventKind, Port, PortKind, PortName, SwitchName};
+use vswitch_api::{EventKind, Port, PortName, SwitchName};
 
-use super::attach::{Adopt, carries, state_of};
-use super::complete::ifname;
+use super::attach::{Adopt, state_of};
 use super::keep::keep;
+use super::kinds::{carries, facts, heard_by_near_end, ifname};
 use super::place::Place;
 use super::told::Told;
 use super::{Control, Inner, LivePort};
@@ -41,7 +41,12 @@ impl Sources {
         for error in [links.as_ref().err(), namespaces.as_ref().err()].into_iter().flatten() {
             tracing::warn!("changes that others make will not be seen: {error}");
         }
-        let datapath = inner.datapath.event_fd().as_fd().try_clone_to_owned().and_then(readable);
+        let datapath = inner
+            .datapath
+            .event_fd()
+            .as_fd()
+            .try_clone_to_owned()
+            .and_then(readable);
         if let Err(error) = &datapath {
             tracing::warn!("events of the datapath will not be seen: {error}");
         }
@@ -203,7 +208,7 @@ impl Inner {
         let Some((name, live)) = found else {
             // An interface that a port waits for?
             if !change.gone && change.nsid.is_some() && change.nsid == self.home_nsid {
-                let back = |port: &Port| port.kind == PortKind::Device && ifname(port).as_str() == change.name;
+                let back = |port: &Port| facts(port.kind).taken_over && ifname(port).as_str() == change.name;
                 self.reattach_missing(back).await;
             }
             return;
@@ -214,7 +219,7 @@ impl Inner {
         let Some(port) = self.port_of_lab(name).cloned() else {
             return;
         };
-        let (inside, by_near) = (inside(live), port.kind == PortKind::Veth);
+        let (inside, by_near) = (inside(live), heard_by_near_end(&port));
         if change.gone {
             if inside || by_near {
                 self.follow(&port).await;
@@ -268,7 +273,7 @@ impl Inner {
 
     async fn interface_gone(&mut self, port: &Port, reason: &str) {
         self.lose(|other| other.name == port.name, reason).await;
-        if port.kind == PortKind::Device {
+        if facts(port.kind).taken_over {
             // It may be back under another index before we hear that the old one is gone.
             self.reattach_missing(|other| other.name == port.name).await;
         } else {
@@ -294,7 +299,7 @@ impl Inner {
                 live.mtu = link.mtu;
             }
             // The kernel takes down what is moved, with its addresses and routes.
-            if port.kind != PortKind::Device
+            if !facts(port.kind).taken_over
                 && let Err(error) = self.give_back_settings(port).await
             {
                 tracing::warn!(port = %port.name, "an interface that was moved lacks settings: {error}");

@@ -2,6 +2,7 @@
 
 use super::super::complete::{Interfaces, complete};
 use super::*;
+use vswitch_api::PortKind;
 use vswitch_api::policy::Trunk;
 use vswitch_api::{Cable, CableEnd, ErrorCode, Route, StaticStation, Switch};
 

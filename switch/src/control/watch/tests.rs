@@ -2,6 +2,7 @@ use vswitch_api::request::ChangeOptions;
 
 use super::*;
 use crate::control::ControlConfig;
+use vswitch_api::PortKind;
 use vswitch_linux::testing::sandboxed;
 
 const NOT_DRY: ChangeOptions = ChangeOptions {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use vswitch_api::{Mac, Port};
 
-use super::Inner;
-use super::fastpath::beside_name;
-use super::interface::open_packet;
+use crate::control::Inner;
+use crate::control::fastpath::beside_name;
+use crate::control::interface::open_packet;
 use crate::fastpath::{FastPath, Splice};
 use crate::port::{BackEnd, Shadow, XdpDevice, XdpPort};
 use vswitch_linux::{KernelError, Link, NetNs, Netlink, VethPeer};
@@ -30,7 +30,7 @@ pub(super) struct TakenDevice {
 
 impl Inner {
     /// Connects a device: by AF_XDP if it is to, else by the kernel fast path, else by a packet socket.
-    pub(super) async fn open_device(
+    pub(super) async fn connect_device(
         &self,
         port: &Port,
         home: &NetNs,

@@ -1,0 +1,181 @@
+//! Ports of kind device: an interface of the host that is taken over, and given back as it was.
+
+use vswitch_api::{ApiError, ErrorCode, Port};
+
+use super::splice::TakenDevice;
+use super::{Facts, NearEnd, Opened, ifname};
+use crate::control::attach::Made;
+use crate::control::detach::gone_is_fine;
+use crate::control::place::Place;
+use crate::control::state::DeviceBefore;
+use crate::control::{Inner, LivePort, text};
+use vswitch_linux::{KernelError, Link, NetNs, Netlink};
+
+pub(super) const FACTS: Facts = Facts {
+    word: "device",
+    in_namespace: false,
+    taken_over: true,
+    near_end: NearEnd::WithFastPath,
+    tap: false,
+};
+
+impl Inner {
+    /// How the device of a device port is now; none if it is not there.
+    pub(in crate::control) async fn look_at_device(&self, port: &Port) -> Result<Option<DeviceBefore>, KernelError> {
+        let link = self.home.netlink().await?.link_by_name(ifname(port).as_str()).await?;
+        Ok(link.as_ref().map(device_before))
+    }
+
+    /// Notes how a device was, before it is touched: a daemon that is killed then has a successor that gives it back.
+    fn note_device(&mut self, port: &Port, before: DeviceBefore) -> Result<(), ApiError> {
+        let noted = self.journal.add(|note| {
+            note.devices.insert(ifname(port), before);
+            if !note.ports.contains(port) {
+                note.ports.push(port.clone());
+            }
+        });
+        noted.map_err(|error| {
+            text::step(text::port(&port.name), "note how the device was", &error)
+                .hint("see that the run directory can be written and has room")
+        })?;
+        self.state.devices.insert(port.name.clone(), before);
+        Ok(())
+    }
+
+    /// How the device of a port was before it was one.
+    pub(super) fn device_of(&self, port: &Port) -> Option<DeviceBefore> {
+        self.state.devices.get(&port.name).copied()
+    }
+
+    /// Of one that is added the command has noted it. One that went and came back is another to the kernel, and gets the same back.
+    pub(super) async fn note_device_before(&mut self, port: &Port) -> Result<(), ApiError> {
+        let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
+        let home = self.home.netlink().await.map_err(failed)?;
+        let noted = self.device_of(port);
+        let Some(link) = known_device(port, noted, &home).await.map_err(failed)? else {
+            return Ok(());
+        };
+        let now = device_before(&link);
+        let before = noted.map_or(now, |noted| DeviceBefore {
+            index: now.index,
+            mac: now.mac,
+            ..noted
+        });
+        if noted == Some(before) {
+            return Ok(());
+        }
+        self.note_device(port, before)
+    }
+
+    /// Takes the device over, which has been noted.
+    pub(super) async fn open_device(
+        &self,
+        port: &Port,
+        home: &NetNs,
+        made: &mut Vec<Made>,
+    ) -> Result<Opened, ApiError> {
+        let object = text::port(&port.name);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let nl = home.netlink().await.map_err(failed)?;
+        let known = known_device(port, self.device_of(port), &nl).await.map_err(failed)?;
+        let link = known.ok_or_else(|| {
+            let cause = format!("the host has no interface {}", ifname(port));
+            ApiError::new(ErrorCode::NotFound, object.clone(), cause).hint("`ip link` lists them; name one with --name")
+        })?;
+        made.push(Made::Interface);
+        nl.drop_ingress(link.index).await.map_err(failed)?;
+        if let Some(mtu) = port.mtu.filter(|mtu| *mtu != link.mtu) {
+            nl.set_mtu(link.index, mtu).await.map_err(failed)?;
+        }
+        nl.set_up(link.index).await.map_err(failed)?;
+        let TakenDevice {
+            io,
+            near,
+            link,
+            xdp_refused,
+        } = self.connect_device(port, home, link).await.map_err(failed)?;
+        if !port.up {
+            nl.set_down(link.index).await.map_err(failed)?;
+        }
+        let netns = home.clone();
+        Ok(Opened {
+            io,
+            near,
+            place: Place { netns, link },
+            nsid: None,
+            xdp_refused,
+        })
+    }
+
+    pub(super) async fn place_of_device(&self, live: &LivePort) -> Result<Option<Place>, KernelError> {
+        let Some(index) = live.inside else { return Ok(None) };
+        let link = self.home.netlink().await?.link_by_index(index).await?;
+        let netns = self.home.clone();
+        Ok(link.map(|link| Place { netns, link }))
+    }
+
+    pub(super) async fn set_carrier_of_device(
+        &self,
+        port: &Port,
+        live: &LivePort,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
+        let Some(index) = live.inside else { return Ok(()) };
+        let home = self.home.netlink().await.map_err(failed)?;
+        home.set_up_or_down(index, port.up).await.map_err(failed)?;
+        if port.up {
+            return Ok(());
+        }
+        let link = home.link_by_index(index).await.map_err(failed)?;
+        if let Some(link) = link.filter(|link| link.driver_carrier) {
+            warnings.push(format!(
+                "port \"{}\": interface {} is down, but its driver keeps the carrier: the far end may not notice",
+                port.name, link.name
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
+        let home = self.home.netlink().await?;
+        let Some(link) = known_device(port, before, &home).await? else {
+            return self.delete_near_end(port).await;
+        };
+        gone_is_fine(home.undrop_ingress(link.index).await)?;
+        self.delete_near_end(port).await?;
+        let Some(before) = before else { return Ok(()) };
+        if before.mtu != link.mtu {
+            gone_is_fine(home.set_mtu(link.index, before.mtu).await)?;
+        }
+        if before.promiscuous != link.promiscuous {
+            gone_is_fine(home.set_promiscuous(link.index, before.promiscuous).await)?;
+        }
+        if before.up != link.up {
+            gone_is_fine(home.set_up_or_down(link.index, before.up).await)?;
+        }
+        Ok(())
+    }
+}
+
+/// The device of a port: the one that was taken over, whatever it is called by now, else the one of that name.
+async fn known_device(port: &Port, before: Option<DeviceBefore>, home: &Netlink) -> Result<Option<Link>, KernelError> {
+    if let Some(before) = before
+        && let (Some(index), mac @ Some(_)) = (before.index, before.mac)
+        && let Some(link) = home.link_by_index(index).await?.filter(|link| link.mac == mac)
+    {
+        return Ok(Some(link));
+    }
+    home.link_by_name(ifname(port).as_str()).await
+}
+
+/// What a device gets back when it is released.
+fn device_before(link: &Link) -> DeviceBefore {
+    DeviceBefore {
+        up: link.up,
+        mtu: link.mtu,
+        promiscuous: link.promiscuous,
+        index: Some(link.index),
+        mac: link.mac,
+    }
+}
