@@ -66,7 +66,7 @@ impl Inner {
             }
         }
         // One connection for all: the kernel answers its requests in turn, however many wait.
-        let own = self.own.netlink().await;
+        let own = self.host.own.netlink().await;
         let (this, shared) = (&*self, &own);
         let opening = stream::iter(noted).map(|port| async move {
             let mut made = Vec::new();
@@ -74,7 +74,7 @@ impl Inner {
                 Ok(own) => this.open_on_switch(&port, own, adopt, &mut made).await,
                 Err(error) => Err(text::kernel(text::port(&port.name), error)),
             };
-            this.pulse.part_done();
+            this.shown.pulse.part_done();
             Attempt { port, opened, made }
         });
         attempts.extend(opening.buffered(AT_ONCE).collect::<Vec<_>>().await);
@@ -83,7 +83,7 @@ impl Inner {
 
     /// All ports of the lab as the daemon starts; what is missing is told, and waited for.
     pub(super) async fn attach_all(&mut self) {
-        for ports in self.state.lab.ports.clone().chunks(2 * AT_ONCE) {
+        for ports in self.store.state.lab.ports.clone().chunks(2 * AT_ONCE) {
             if !self.goes_on() {
                 return;
             }
@@ -159,11 +159,11 @@ impl Inner {
                     continue;
                 }
             }
-            self.ports.insert(port.name.clone(), live);
+            self.live.ports.insert(port.name.clone(), live);
             self.restore_static_entries(&port);
             joined.push(port);
         }
-        if !self.mirrors.is_empty() && !joined.is_empty() {
+        if !self.live.mirrors.is_empty() && !joined.is_empty() {
             self.publish_mirrors();
         }
         let this = &*self;
@@ -177,7 +177,9 @@ impl Inner {
 
     /// Tells the neighbours of a port that is attached which addresses it has.
     async fn announce(&self, port: &Port) {
-        let Some(live) = self.ports.get(&port.name) else { return };
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
         if let (Ok(Some((netns, index))), Some(mac)) = (self.where_inside(port, live).await, live.mac) {
             announce_all(&netns, index, mac, port.addresses.iter()).await;
         }
@@ -201,13 +203,13 @@ impl Inner {
     }
 
     fn switch_id(&self, port: &Port) -> Result<SwitchId, ApiError> {
-        let id = self.switches.get(&port.switch).copied();
+        let id = self.live.switches.get(&port.switch).copied();
         id.ok_or_else(|| text::no_switch(&port.switch))
     }
 
     /// Whether the interface of a port carries frames, as the kernel has it now; none if it is not there.
     pub(super) async fn carries_now(&self, port: &Port, live: &LivePort) -> Result<Option<bool>, ApiError> {
-        let carries = async { self.carries_by(&self.own.netlink().await?, port, live).await };
+        let carries = async { self.carries_by(&self.host.own.netlink().await?, port, live).await };
         carries
             .await
             .map_err(|error| text::kernel(text::port(&port.name), &error))
@@ -226,7 +228,7 @@ impl Inner {
     pub(super) fn netns_of(&self, port: &Port) -> Result<NetNs, ApiError> {
         match &port.namespace {
             Some(name) => self.open_namespace(name),
-            None => Ok(self.home.clone()),
+            None => Ok(self.host.home.clone()),
         }
     }
 
@@ -234,7 +236,7 @@ impl Inner {
     pub(super) fn find_netns_of(&self, port: &Port) -> Result<Option<NetNs>, KernelError> {
         match &port.namespace {
             Some(name) => self.find_namespace(name),
-            None => Ok(Some(self.home.clone())),
+            None => Ok(Some(self.host.home.clone())),
         }
     }
 
@@ -253,14 +255,14 @@ impl Inner {
             };
             if let Err(error) = result {
                 tracing::error!(port = %port.name, "port {}: can't undo a step of a failed command: {error}", port.name);
-                self.leave_port(port);
+                self.store.leave_port(port);
             }
         }
     }
 
     fn restore_static_entries(&self, port: &Port) {
-        let id = self.ports.get(&port.name).and_then(|live| live.id);
-        let (Some(id), Some(switch)) = (id, self.switches.get(&port.switch)) else {
+        let id = self.live.ports.get(&port.name).and_then(|live| live.id);
+        let (Some(id), Some(switch)) = (id, self.live.switches.get(&port.switch)) else {
             return;
         };
         for station in &port.stations {

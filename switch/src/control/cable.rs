@@ -167,7 +167,7 @@ impl Inner {
                     "{}: {error}; the next command tries it again",
                     text::cable(cable)
                 ));
-                self.leave_cable(cable);
+                self.store.leave_cable(cable);
             }
         }
     }

@@ -73,7 +73,7 @@ impl Control {
         // Else no edit has to be waited for.
         if if_match.is_some() {
             let inner = self.begin_edit().await?;
-            inner.check_condition(Subject::Lab, if_match.as_deref())?;
+            inner.store.check_condition(Subject::Lab, if_match.as_deref())?;
         }
         let captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
         let tap = captures.taps.get(&id).and_then(Weak::upgrade);
@@ -99,8 +99,8 @@ impl Control {
                 .hint(format!("choose 1 to {MAX_SNAPLEN} bytes")));
         }
         let (datapath, port) = {
-            let inner = self.view();
-            (inner.datapath.clone(), inner.live_id(name)?)
+            let view = self.view();
+            (view.datapath.clone(), view.live_id(name)?)
         };
         let setup = TapSetup {
             ingress: options.direction.rx(),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, CableEnd, ErrorCode, EventKind, IfName, Lab, Mac, NsName, Port, PortName, SwitchName};
+use vswitch_api::{ApiError, CableEnd, EventKind, IfName, Lab, Mac, NsName, Port, PortName, SwitchName};
 
 use super::attach::Adopt;
 use super::kinds::{facts, ifname};
@@ -156,11 +156,11 @@ impl Inner {
         // Before the note of what the daemon before had begun, which is perhaps not yet all removed, gives way to another.
         self.check_stopping()?;
         self.remove_unremoved(&mut changes.warnings).await;
-        let before = self.state.clone();
+        let before = self.store.state.clone();
         changes.done.extend(steps.iter().flat_map(Step::describe));
         let noted = self.look_at_devices(&steps).await;
-        if let Err(error) = noted.and_then(|()| self.note(&steps)) {
-            self.state = before;
+        if let Err(error) = noted.and_then(|()| self.store.note(&steps)) {
+            self.store.state = before;
             return Err(error);
         }
         self.begin_progress("a change", steps.iter().map(Step::size).sum());
@@ -171,7 +171,7 @@ impl Inner {
             .await
         {
             self.undo(done, before).await;
-            self.close_journal();
+            self.store.close_journal();
             return Err(error);
         }
         // Not given up when the daemon is about to stop: what is written is done, and they take little time.
@@ -183,14 +183,14 @@ impl Inner {
             }
             self.step_done(step.size());
         }
-        self.close_journal();
+        self.store.close_journal();
         Ok(changes)
     }
 
     /// # Errors
     /// The daemon is about to stop.
     fn check_stopping(&self) -> Result<(), ApiError> {
-        match self.pulse.is_stopping() {
+        match self.shown.pulse.is_stopping() {
             true => {
                 Err(text::conflict("request", "the daemon is about to stop").hint("nothing was changed; try again"))
             }
@@ -210,7 +210,7 @@ impl Inner {
         match (&carried, step) {
             (Ok(()), _) => done.push(step.clone()),
             (Err(_), Step::AddPorts(ports)) => {
-                let added = ports.iter().filter(|port| self.ports.contains_key(&port.name));
+                let added = ports.iter().filter(|port| self.live.ports.contains_key(&port.name));
                 done.push(Step::AddPorts(added.cloned().collect()));
             }
             (Err(_), _) => {}
@@ -227,7 +227,7 @@ impl Inner {
         done: &mut Vec<Step>,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        let before = self.state.clone();
+        let before = self.store.state.clone();
         for names in order.first.chunks(NAMESPACES_AT_ONCE) {
             self.check_stopping()?;
             self.add_namespaces(names).await?;
@@ -239,8 +239,8 @@ impl Inner {
             text::step("state", "write the state file", &error)
                 .hint("nothing was changed; see that the state directory can be written and has room")
         };
-        let prepared = if wanted != before || self.unsaved.is_some() {
-            Some(self.file.prepare(&wanted).map_err(unwritable)?)
+        let prepared = if wanted != before || self.store.unsaved.is_some() {
+            Some(self.store.file.prepare(&wanted).map_err(unwritable)?)
         } else {
             None
         };
@@ -250,23 +250,23 @@ impl Inner {
         if let Some(prepared) = prepared {
             if let Err(error) = prepared.commit() {
                 // It may all the same be the new one.
-                self.unsaved = Some(error.to_string());
+                self.store.unsaved = Some(error.to_string());
                 return Err(unwritable(error));
             }
-            self.unsaved = None;
+            self.store.unsaved = None;
         }
         // They are nobody's from here on, and are to go.
         let stays = |owned: &OwnedNamespace| wanted.namespaces.contains(owned);
-        let going = self.state.namespaces.iter().filter(|owned| !stays(owned));
-        self.unremoved.namespaces.extend(going.cloned());
+        let going = self.store.state.namespaces.iter().filter(|owned| !stays(owned));
+        self.store.unremoved.namespaces.extend(going.cloned());
         // Those of the ports that go last.
-        self.take_state(wanted, |_| true);
+        self.store.take_state(wanted, |_| true);
         Ok(())
     }
 
     /// The state as it is to be when all steps are done.
     fn wanted(&self, lab: Lab, last: &[Step]) -> State {
-        let mut wanted = self.state.clone();
+        let mut wanted = self.store.state.clone();
         let goes = |owned: &OwnedNamespace| last.contains(&Step::RemoveNamespace(owned.name.clone()));
         wanted.namespaces.retain(|owned| !goes(owned));
         wanted
@@ -276,27 +276,24 @@ impl Inner {
         wanted
     }
 
-    /// Makes `state` the state. What is known of devices that are still to be given back stays known.
-    fn take_state(&mut self, mut state: State, still_taken: impl Fn(&PortName) -> bool) {
-        let devices = std::mem::take(&mut self.state.devices);
-        for (name, device) in devices.into_iter().filter(|(name, _)| still_taken(name)) {
-            state.devices.entry(name).or_insert(device);
-        }
-        self.state = state;
-    }
-
     async fn undo(&mut self, done: Vec<Step>, before: State) {
         for step in together(done.into_iter().rev().map(Step::inverse)) {
             if let Err(error) = self.carry(&step, &mut Vec::new()).await {
                 tracing::error!("can't undo a step of a failed command: {error}");
             }
-            self.pulse.beat();
+            self.shown.pulse.beat();
         }
-        let left: Vec<_> = self.unremoved.ports.iter().map(|port| port.name.clone()).collect();
-        self.take_state(before, |name| left.contains(name));
+        let left: Vec<_> = self
+            .store
+            .unremoved
+            .ports
+            .iter()
+            .map(|port| port.name.clone())
+            .collect();
+        self.store.take_state(before, |name| left.contains(name));
         // A state file that could not be written for sure may all the same be the new one.
-        if self.unsaved.is_some()
-            && let Err(error) = self.save()
+        if self.store.unsaved.is_some()
+            && let Err(error) = self.store.save()
         {
             tracing::error!("the state file may tell of what was undone: {error}");
         }
@@ -307,12 +304,13 @@ impl Inner {
         for step in steps {
             if let Step::AddPort(port) = step
                 && facts(port.kind).taken_over
-                && !self.state.devices.contains_key(&port.name)
+                && !self.store.state.devices.contains_key(&port.name)
             {
                 let before = self.look_at_device(port).await;
                 let before = before.map_err(|error| text::kernel(text::port(&port.name), &error))?;
                 // One that is not there is told when it is to be taken over.
-                self.state
+                self.store
+                    .state
                     .devices
                     .extend(before.map(|before| (port.name.clone(), before)));
             }
@@ -320,34 +318,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Notes what is about to be touched, for the daemon after one that is killed in between; [`Inner::add_namespaces`] adds to it.
-    fn note(&self, steps: &[Step]) -> Result<(), ApiError> {
-        let mut note = self.left();
-        for step in steps {
-            match step {
-                Step::AddPort(port) => note.ports.push(port.clone()),
-                Step::AddPorts(ports) | Step::RemovePorts(ports) => note.ports.extend_from_slice(ports),
-                Step::ChangePort { before, after } => note.ports.extend([before, after].map(|port| (**port).clone())),
-                Step::AddCable(cable) | Step::RemoveCable(cable) => note.cables.push(cable.clone()),
-                Step::RemoveNamespace(name) => {
-                    let owned = self.state.namespaces.iter().filter(|owned| owned.name == *name);
-                    note.namespaces.extend(owned.cloned());
-                }
-                _ => {}
-            }
-        }
-        note.devices = self.devices_of(&note.ports);
-        self.journal.write(&note).map_err(|error| {
-            text::step("run directory", "note what is about to be done", &error)
-                .hint("nothing was changed; see that the run directory can be written and has room")
-        })
-    }
-
     async fn carry(&mut self, step: &Step, warnings: &mut Vec<String>) -> Result<(), ApiError> {
         match step {
             Step::AddNamespace(name) => self.add_namespaces(std::slice::from_ref(name)).await?,
             Step::RemoveNamespace(name) => {
-                let (kept, going) = (&self.state.namespaces, &self.unremoved.namespaces);
+                let (kept, going) = (&self.store.state.namespaces, &self.store.unremoved.namespaces);
                 let owned: Vec<_> = kept
                     .iter()
                     .chain(going)
@@ -360,24 +335,24 @@ impl Inner {
                 }
             }
             Step::AddSwitch(switch) => {
-                self.switches.insert(switch.name.clone(), self.add_switch(switch));
+                self.live.switches.insert(switch.name.clone(), self.add_switch(switch));
                 self.emit(EventKind::SwitchAdded {
                     switch: switch.name.clone(),
                 });
             }
             Step::ChangeSwitch { before, after } => {
-                let Some(id) = self.switches.get(&after.name).copied() else {
+                let Some(id) = self.live.switches.get(&after.name).copied() else {
                     return Err(text::no_switch(&after.name));
                 };
                 self.datapath.update_switch(id, switch_settings(after));
                 if before.fdb_capacity != after.fdb_capacity {
                     // Allowed only while no port is on it.
                     self.datapath.remove_switch(id);
-                    self.switches.insert(after.name.clone(), self.add_switch(after));
+                    self.live.switches.insert(after.name.clone(), self.add_switch(after));
                 }
             }
             Step::RemoveSwitch(switch) => {
-                if let Some(id) = self.switches.remove(&switch.name) {
+                if let Some(id) = self.live.switches.remove(&switch.name) {
                     self.datapath.remove_switch(id);
                     self.emit(EventKind::SwitchRemoved {
                         switch: switch.name.clone(),
@@ -434,17 +409,5 @@ impl Inner {
             }
         }
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Writes the state to disk after a change outside a plan.
-    pub(super) fn save(&mut self) -> Result<(), ApiError> {
-        self.unsaved = self.file.save(&self.state).err().map(|error| error.to_string());
-        match &self.unsaved {
-            None => Ok(()),
-            Some(error) => Err(
-                ApiError::new(ErrorCode::Internal, "state", format!("write the state file: {error}"))
-                    .hint("see that the state directory can be written and has room"),
-            ),
-        }
     }
 }

@@ -22,7 +22,7 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let object = text::port(&after.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        let live = self.ports.get(&after.name);
+        let live = self.live.ports.get(&after.name);
         let Some((id, near)) = live.and_then(|live| Some((live.id?, live.near))) else {
             self.say_missing(after, warnings);
             return Ok(());
@@ -36,7 +36,7 @@ impl Inner {
             self.update_in_datapath(after);
             return Ok(());
         }
-        let place = match self.ports.get(&after.name) {
+        let place = match self.live.ports.get(&after.name) {
             Some(live) => self.place_of(before, live).await.map_err(failed)?,
             None => None,
         };
@@ -49,7 +49,7 @@ impl Inner {
         let inside = link.index;
         let nl = netns.netlink().await.map_err(failed)?;
         // Else what the interface had before it was taken over.
-        let wanted = wanted_mtu(after).or_else(|| Some(self.state.devices.get(&after.name)?.mtu));
+        let wanted = wanted_mtu(after).or_else(|| Some(self.store.state.devices.get(&after.name)?.mtu));
         if let Some(mtu) = wanted.filter(|_| before.mtu != after.mtu) {
             if matches!(self.datapath.io::<BackEnd>(id).as_deref(), Some(BackEnd::Xdp(_))) && mtu > XdpPort::MAX_MTU {
                 let cause = format!("an MTU of {mtu} is above {}, which is what XDP takes", XdpPort::MAX_MTU);
@@ -58,7 +58,8 @@ impl Inner {
             }
             nl.set_mtu(inside, mtu).await.map_err(failed)?;
             if let Some(near) = near {
-                self.own
+                self.host
+                    .own
                     .netlink()
                     .await
                     .map_err(failed)?
@@ -66,26 +67,26 @@ impl Inner {
                     .await
                     .map_err(failed)?;
             }
-            if let Some(live) = self.ports.get_mut(&after.name) {
+            if let Some(live) = self.live.ports.get_mut(&after.name) {
                 live.mtu = mtu;
             }
         }
         if before.up != after.up
-            && let Some(live) = self.ports.get(&after.name)
+            && let Some(live) = self.live.ports.get(&after.name)
         {
             self.set_carrier(after, id, live, warnings).await?;
         }
         // All of them, as an MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
         change_addresses(&nl, inside, before, after).await.map_err(failed)?;
         if !after.up
-            && let Some(live) = self.ports.get_mut(&after.name)
+            && let Some(live) = self.live.ports.get_mut(&after.name)
         {
             // Down by hand counts more than shut.
             live.shut = None;
         }
         self.update_in_datapath(after);
         if before.up != after.up {
-            let carries = match self.ports.get(&after.name) {
+            let carries = match self.live.ports.get(&after.name) {
                 Some(live) => self.carries_now(after, live).await?,
                 None => None,
             };
@@ -114,7 +115,7 @@ impl Inner {
             });
         }
         let refused = |live: &LivePort| live.xdp_refused.is_some();
-        if before.mtu != after.mtu && self.ports.get(&after.name).is_some_and(refused) {
+        if before.mtu != after.mtu && self.live.ports.get(&after.name).is_some_and(refused) {
             // Perhaps for its MTU.
             self.attach_again(after).await;
         }
@@ -123,7 +124,7 @@ impl Inner {
 
     /// A port that is missing is made as it is wanted when it is back.
     fn say_missing(&self, port: &Port, warnings: &mut Vec<String>) {
-        let reason = self.ports.get(&port.name).and_then(|live| live.reason.as_deref());
+        let reason = self.live.ports.get(&port.name).and_then(|live| live.reason.as_deref());
         let reason = reason.unwrap_or("its interface is not there");
         warnings.push(format!(
             "port \"{}\" is missing ({reason}): it gets what was set when it is back",

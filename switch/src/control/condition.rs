@@ -10,6 +10,7 @@ use vswitch_api::request::ChangeOptions;
 use vswitch_api::{ApiError, ErrorCode, EventKind, Lab, MirrorName, NsName, Port, PortName, Switch, SwitchName};
 
 use super::plan::{Step, removed};
+use super::store::Store;
 use super::{Control, Inner, text};
 
 /// Edits that are remembered to tell what changed.
@@ -244,9 +245,9 @@ impl Control {
     }
 }
 
-impl Inner {
+impl Store {
     /// Refuses an edit of what is not any more what its client has read. What is not there at all the edit itself refuses.
-    pub(super) fn check_condition(&self, subject: Subject<'_>, if_match: Option<&str>) -> Result<(), ApiError> {
+    pub fn check_condition(&self, subject: Subject<'_>, if_match: Option<&str>) -> Result<(), ApiError> {
         let Some(if_match) = if_match else { return Ok(()) };
         let tags: Vec<_> = if_match
             .split(',')
@@ -280,13 +281,15 @@ impl Inner {
         };
         Err(ApiError::new(ErrorCode::Changed, name, cause).hint("read it again and make the change to what it is now"))
     }
+}
 
+impl Inner {
     /// Remembers an edit that was carried out, and says so in the log and in events.
     pub(super) fn edited(&mut self, mut edit: Edit) {
         edit.log();
         let events = edit.parts.iter_mut().filter_map(|part| part.event.take());
         events.for_each(|event| self.emit(event));
-        self.history.note(edit);
+        self.store.history.note(edit);
     }
 }
 

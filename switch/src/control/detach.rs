@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use futures::{StreamExt, stream};
-use vswitch_api::{Cable, IfName, Port};
+use vswitch_api::Port;
 
 use super::attach::AT_ONCE;
 use super::fastpath::shadow_name;
@@ -12,7 +12,6 @@ use super::journal::InFlight;
 use super::kinds::{facts, has_near_end, heard_by_near_end, ifname};
 use super::place::Place;
 use super::plan::namespaces;
-use super::state::DeviceBefore;
 use super::{Inner, text};
 use vswitch_linux::{KernelError, Link, Netlink};
 
@@ -32,7 +31,7 @@ impl Inner {
         }
         let ids: Vec<_> = ports
             .iter()
-            .filter_map(|port| self.ports.get_mut(&port.name)?.id.take())
+            .filter_map(|port| self.live.ports.get_mut(&port.name)?.id.take())
             .collect();
         // Closed at the end: a queue of an interface that is gone is closed without a wait.
         let released = self.datapath.remove_ports(&ids);
@@ -41,7 +40,7 @@ impl Inner {
             if let Err(error) = self.delete_near_ends(together).await {
                 tracing::debug!("near ends can't be removed together: {error}");
             }
-            self.pulse.beat();
+            self.shown.pulse.beat();
         }
         // What was not removed together is now.
         let this = &*self;
@@ -63,8 +62,8 @@ impl Inner {
             results.push((self.remove_and_forget(&port, Ok(None)).await, port));
         }
         for (result, port) in results {
-            self.ports.remove(&port.name);
-            self.retries.remove(&port.name);
+            self.live.ports.remove(&port.name);
+            self.live.retries.remove(&port.name);
             self.removed(&port, result, warnings);
         }
     }
@@ -75,7 +74,7 @@ impl Inner {
                 "port \"{}\": {error}; the next command tries it again",
                 port.name
             ));
-            self.leave_port(port);
+            self.store.leave_port(port);
         }
     }
 
@@ -86,13 +85,13 @@ impl Inner {
         found: Result<Option<Place>, KernelError>,
     ) -> Result<(), KernelError> {
         self.remove_interface(port, found).await?;
-        self.state.devices.remove(&port.name);
+        self.store.state.devices.remove(&port.name);
         Ok(())
     }
 
     /// The near ends of those of these ports that have one, with their shadows.
     async fn near_ends_of(&self, ports: &[Port]) -> Result<(Netlink, Vec<Link>), KernelError> {
-        let own = self.own.netlink().await?;
+        let own = self.host.own.netlink().await?;
         let veths = ports.iter().filter(|port| heard_by_near_end(port));
         let mut found = Vec::new();
         if ports.len() < FEW {
@@ -130,86 +129,49 @@ impl Inner {
         gone_is_fine(own.delete_group(group).await)
     }
 
-    /// Takes note of a port that is not in the lab any more, but could not be removed whole.
-    pub(super) fn leave_port(&mut self, port: &Port) {
-        if !self.unremoved.ports.contains(port) {
-            self.unremoved.ports.push(port.clone());
-        }
-    }
-
-    /// The same of a cable.
-    pub(super) fn leave_cable(&mut self, cable: &Cable) {
-        if !self.unremoved.cables.contains(cable) {
-            self.unremoved.cables.push(cable.clone());
-        }
-    }
-
-    /// What could not be removed, with what has to be known for it.
-    pub(super) fn left(&self) -> InFlight {
-        let mut left = self.unremoved.clone();
-        left.devices.extend(self.devices_of(&left.ports));
-        left
-    }
-
-    /// How the devices among these ports were before.
-    pub(super) fn devices_of(&self, ports: &[Port]) -> BTreeMap<IfName, DeviceBefore> {
-        let before = |port: &Port| Some((ifname(port), *self.state.devices.get(&port.name)?));
-        ports.iter().filter_map(before).collect()
-    }
-
     /// Removes what earlier commands could not, if it is not wanted again.
     pub(super) async fn remove_unremoved(&mut self, warnings: &mut Vec<String>) {
-        let left = mem::take(&mut self.unremoved);
+        let left = mem::take(&mut self.store.unremoved);
         if left == InFlight::default() {
             return;
         }
         for port in &left.ports {
-            if !self.state.lab.ports.iter().any(|other| other.name == port.name) {
+            if !self.store.state.lab.ports.iter().any(|other| other.name == port.name) {
                 tracing::info!(port = %port.name, "port {}: removing what is left of it", port.name);
                 if let Some(before) = left.devices.get(&ifname(port)) {
-                    self.state.devices.entry(port.name.clone()).or_insert(*before);
+                    self.store.state.devices.entry(port.name.clone()).or_insert(*before);
                 }
                 self.detach(std::slice::from_ref(port), warnings).await;
             }
         }
         for cable in &left.cables {
-            if !self.state.lab.cables.contains(cable) {
+            if !self.store.state.lab.cables.contains(cable) {
                 self.detach_cable(cable, warnings).await;
             }
         }
-        let needed: BTreeSet<_> = namespaces(&self.state.lab).into_iter().cloned().collect();
+        let needed: BTreeSet<_> = namespaces(&self.store.state.lab).into_iter().cloned().collect();
         for owned in left.namespaces {
             if needed.contains(&owned.name) {
                 // Wanted again, and it is still there: it goes when it is not wanted any more.
-                if !self.state.namespaces.iter().any(|other| other.name == owned.name) {
-                    self.state.namespaces.push(owned);
+                if !self.store.state.namespaces.iter().any(|other| other.name == owned.name) {
+                    self.store.state.namespaces.push(owned);
                 }
             } else if let Err(error) = self.remove_namespace(&owned) {
                 warnings.push(format!(
                     "{}: {error}; the next command tries it again",
                     text::namespace(&owned.name)
                 ));
-                self.unremoved.namespaces.push(owned);
+                self.store.unremoved.namespaces.push(owned);
             }
         }
-        if let Err(error) = self.save() {
+        if let Err(error) = self.store.save() {
             tracing::error!("the state file does not tell what was removed: {error}");
-        }
-    }
-
-    /// The command is done or undone: what could not be removed is all that a next daemon needs to know of it.
-    pub(super) fn close_journal(&self) {
-        let left = self.left();
-        if left == InFlight::default() {
-            self.journal.clear();
-        } else if let Err(error) = self.journal.write(&left) {
-            tracing::error!("can't note what could not be removed: {error}");
         }
     }
 
     /// Takes a port out of the datapath and closes its descriptors.
     pub(super) fn release(&mut self, port: &Port) {
-        if let Some(id) = self.ports.get_mut(&port.name).and_then(|live| live.id.take()) {
+        if let Some(id) = self.live.ports.get_mut(&port.name).and_then(|live| live.id.take()) {
             self.datapath.remove_port(id);
         }
     }
@@ -224,7 +186,7 @@ impl Inner {
     }
 
     pub(super) async fn delete_near_end(&self, port: &Port) -> Result<(), KernelError> {
-        let own = self.own.netlink().await?;
+        let own = self.host.own.netlink().await?;
         match own.link_by_name(port.name.as_str()).await? {
             Some(near) => {
                 // The shadow has gone with its last queue, if nothing went wrong.

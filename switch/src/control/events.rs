@@ -59,9 +59,9 @@ impl Events {
 impl Inner {
     /// Tells all that listen.
     pub(super) fn emit(&self, kind: EventKind) {
-        let port = kind.port().and_then(|name| self.port_of_lab(name));
+        let port = kind.port().and_then(|name| self.store.port(name));
         let description = port.map(|port| port.description.clone());
-        self.events.emit(kind, description.unwrap_or_default());
+        self.shown.events.emit(kind, description.unwrap_or_default());
     }
 }
 

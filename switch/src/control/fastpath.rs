@@ -89,12 +89,15 @@ impl Inner {
                 }
             }
         }
-        match self.open_plain_shadow(&shadow_name(near.index), &self.own, near).await {
+        match self
+            .open_plain_shadow(&shadow_name(near.index), &self.host.own, near)
+            .await
+        {
             Ok(shadow) => Ok(BackEnd::Shadow(shadow)),
             Err(error) => {
                 tracing::info!(port = %port.name, "port {}: by a packet socket: {error}", port.name);
                 own.drop_ingress_again(near.index).await?;
-                open_packet(&self.own, near.index, false).await
+                open_packet(&self.host.own, near.index, false).await
             }
         }
     }
@@ -112,7 +115,7 @@ impl Inner {
         let step = format!("let go the shadow {name}");
         tap.unpersist().map_err(|error| KernelError::new(step, error))?;
         let led = async {
-            if netns.id() == self.home.id() {
+            if netns.id() == self.host.home.id() {
                 // The host sees an interface and may greet its neighbours by it.
                 nl.send_only_from(link.index, &beside.name).await?;
             }
@@ -165,7 +168,7 @@ impl Inner {
         splice: Option<Splice>,
     ) -> Result<Shadow, KernelError> {
         let name = shadow_name(near.index);
-        let (tap, link) = self.open_shadow_tap(&name, &self.own, own).await?;
+        let (tap, link) = self.open_shadow_tap(&name, &self.host.own, own).await?;
         let dropped = link.tx_dropped;
         let kept = tap.persist();
         kept.map_err(|error| KernelError::new(format!("keep the shadow {name}"), error))?;
@@ -180,10 +183,10 @@ impl Inner {
                 mac,
             };
             let fast = Arc::clone(fast);
-            let mut fast = self.own.run(move || fast.claim(&end)).await??;
+            let mut fast = self.host.own.run(move || fast.claim(&end)).await??;
             match splice {
                 None => Ok(fast),
-                Some(splice) => self.home.run(move || fast.join(splice).map(|()| fast)).await?,
+                Some(splice) => self.host.home.run(move || fast.join(splice).map(|()| fast)).await?,
             }
         };
         match claimed.await {
@@ -212,7 +215,7 @@ impl Inner {
 
     /// Shadows whose near end is gone: left by a daemon that was killed.
     pub(super) async fn remove_stale_shadows(&self) {
-        let Ok(own) = self.own.netlink().await else { return };
+        let Ok(own) = self.host.own.netlink().await else { return };
         let links = own.links().await.unwrap_or_default();
         let wanted = |link: &Link| links.iter().any(|near| link.name == shadow_name(near.index));
         for link in links.iter().filter(|link| link.name.starts_with('~') && !wanted(link)) {
@@ -227,9 +230,14 @@ impl Inner {
     pub(super) fn adopt_stations(&self) {
         let Some(fast) = &self.fast else { return };
         let slot = |id: PortRef| self.datapath.io::<BackEnd>(id)?.fast().map(|fast| fast.slot());
-        let ids = self.ports.values().filter_map(|live| live.id);
+        let ids = self.live.ports.values().filter_map(|live| live.id);
         let ports: HashMap<_, _> = ids.filter_map(|id| Some((slot(id)?, id))).collect();
-        let switches: HashMap<_, _> = self.switches.iter().map(|(name, id)| (switch_key(name), *id)).collect();
+        let switches: HashMap<_, _> = self
+            .live
+            .switches
+            .iter()
+            .map(|(name, id)| (switch_key(name), *id))
+            .collect();
         for leftover in fast.leftovers() {
             let known = match (switches.get(&leftover.switch), ports.get(&leftover.slot)) {
                 (Some(switch), Some(port)) => {

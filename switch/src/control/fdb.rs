@@ -123,7 +123,7 @@ impl Control {
         if inner.knows(switch, vlan, mac, &select) && changes.done.is_empty() {
             changes.done.push(format!("removed FDB entry {}", station(&removed)));
         }
-        if !dry_run && let Some(id) = inner.switches.get(switch) {
+        if !dry_run && let Some(id) = inner.live.switches.get(switch) {
             inner.datapath.fdb_remove(*id, vlan, mac);
             inner.settle_fastpath();
         }
@@ -132,16 +132,16 @@ impl Control {
 
     async fn flush(&self, switch: &SwitchName, select: FdbSelect, options: Editing) -> Result<Changes, ApiError> {
         let inner = self.begin_edit().await?;
-        inner.check_condition(
+        inner.store.check_condition(
             Subject::Stations(switch, select.port.as_ref()),
             options.if_match.as_deref(),
         )?;
-        let id = *inner.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
+        let id = *inner.live.switches.get(switch).ok_or_else(|| text::no_switch(switch))?;
         let datapath = Arc::clone(&inner.datapath);
         let port = match &select.port {
             Some(name) => {
-                inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-                match inner.ports.get(name).and_then(|live| live.id) {
+                inner.store.port(name).ok_or_else(|| text::no_port(name))?;
+                match inner.live.ports.get(name).and_then(|live| live.id) {
                     Some(port) => Some(port.id),
                     // A missing port has no entries.
                     None => {
@@ -184,10 +184,10 @@ impl Control {
 impl Inner {
     /// Whether a switch has an entry, behind the port that is selected if one is.
     fn knows(&self, switch: &SwitchName, vlan: u16, mac: Mac, select: &FdbSelect) -> bool {
-        let Some(id) = self.switches.get(switch) else {
+        let Some(id) = self.live.switches.get(switch) else {
             return false;
         };
-        let behind = |name| self.ports.get(name).and_then(|live| Some(live.id?.id));
+        let behind = |name| self.live.ports.get(name).and_then(|live| Some(live.id?.id));
         let mut records = self.datapath.fdb(*id).into_iter();
         records.any(|entry| {
             (entry.vlan, entry.mac) == (vlan, mac)
@@ -197,7 +197,7 @@ impl Inner {
 
     /// Tells the datapath which static stations of a port came and went.
     pub(super) fn change_stations(&self, before: &Port, after: &Port, id: PortId) -> Result<(), ApiError> {
-        let Some(switch) = self.switches.get(&after.switch).copied() else {
+        let Some(switch) = self.live.switches.get(&after.switch).copied() else {
             return Ok(());
         };
         let (gone, new) = changed(&before.stations, &after.stations);

@@ -38,19 +38,20 @@ impl Inner {
     /// Gives BIG TCP to the ports that may have it now, and takes it from those that may not.
     pub(super) async fn fit_frame_sizes(&mut self) {
         let carried: BTreeMap<_, _> = self
+            .live
             .switches
             .iter()
             .map(|(name, id)| (name, self.datapath.offloads_carry_all(*id) && !self.has_device(name)))
             .collect();
         let wrong = |port: &Port| {
-            let live = self.ports.get(&port.name).filter(|_| heard_by_near_end(port))?;
+            let live = self.live.ports.get(&port.name).filter(|_| heard_by_near_end(port))?;
             let fast = self.datapath.io::<BackEnd>(live.id?)?.fast().is_some();
             let big = self.big_tcp && fast && *carried.get(&port.switch)?;
             let wanted = if big { BIG } else { GsoSize::USUAL };
             // None: the kernel has no BIG TCP over IPv4.
             (live.gso? != wanted).then(|| (port.clone(), wanted))
         };
-        let wrong: Vec<_> = self.state.lab.ports.iter().filter_map(wrong).collect();
+        let wrong: Vec<_> = self.store.state.lab.ports.iter().filter_map(wrong).collect();
         for (port, size) in wrong {
             if !self.goes_on() {
                 return;
@@ -60,7 +61,7 @@ impl Inner {
                 tracing::warn!(port = %port.name, "port {}: can't change the size of its TCP frames: {error}", port.name);
             }
             // Also after an error: it would be the same the next time.
-            if let Some(live) = self.ports.get_mut(&port.name) {
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
                 live.gso = Some(size);
             }
         }
@@ -68,18 +69,18 @@ impl Inner {
 
     /// A device takes frames of the size that its own driver has: longer ones would be cut up by software.
     fn has_device(&self, switch: &SwitchName) -> bool {
-        let ports = &self.state.lab.ports;
+        let ports = &self.store.state.lab.ports;
         ports
             .iter()
             .any(|port| facts(port.kind).taken_over && port.switch == *switch)
     }
 
     async fn set_frame_size(&self, port: &Port, size: GsoSize) -> Result<(), KernelError> {
-        let Some(live) = self.ports.get(&port.name) else {
+        let Some(live) = self.live.ports.get(&port.name) else {
             return Ok(());
         };
         if let Some(near) = live.near {
-            self.own.netlink().await?.set_gso_size(near, size).await?;
+            self.host.own.netlink().await?.set_gso_size(near, size).await?;
         }
         // A namespace that went is told elsewhere.
         if let Ok(Some((netns, index))) = self.where_inside(port, live).await {

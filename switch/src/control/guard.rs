@@ -15,7 +15,13 @@ use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFac
 impl Surroundings for Inner {
     fn switch(&self, switch: SwitchId) -> Option<SwitchFacts> {
         let name = self.switch_name(switch)?;
-        let settings = self.state.lab.switches.iter().find(|switch| switch.name == *name)?;
+        let settings = self
+            .store
+            .state
+            .lab
+            .switches
+            .iter()
+            .find(|switch| switch.name == *name)?;
         Some(SwitchFacts {
             guarded: settings.loop_guard,
             flap_moves: settings.flap_moves,
@@ -25,22 +31,22 @@ impl Surroundings for Inner {
 
     fn port(&self, port: PortRef) -> Option<PortFacts> {
         let name = self.port_name(port)?;
-        let ports = &self.state.lab.ports;
+        let ports = &self.store.state.lab.ports;
         // The younger is shut, as ports stand in the lab in the order in which they were added. But before a device, by which others
         // are reached, the port of a namespace: who is behind one, and hears elsewhere what went out of the other, is to harm
         // himself only.
         let place = ports.iter().position(|port| port.name == name)?;
         Some(PortFacts {
-            switch: *self.switches.get(&ports[place].switch)?,
+            switch: *self.live.switches.get(&ports[place].switch)?,
             rank: (!facts(ports[place].kind).taken_over, place),
         })
     }
 
     fn ports_that_may_drop(&self, switch: SwitchId) -> Vec<PortRef> {
         let name = self.switch_name(switch);
-        let ports = self.state.lab.ports.iter();
+        let ports = self.store.state.lab.ports.iter();
         let ruled = ports.filter(|port| name == Some(&port.switch) && may_drop(port));
-        ruled.filter_map(|port| self.ports.get(&port.name)?.id).collect()
+        ruled.filter_map(|port| self.live.ports.get(&port.name)?.id).collect()
     }
 }
 
@@ -108,10 +114,11 @@ impl Inner {
 
     /// Shuts a port, for a time or until it is set up by hand.
     fn shut(&mut self, name: &PortName, reason: String, back_off: Option<(Duration, u16)>) {
-        let Some(port) = self.port_of_lab(name).cloned() else {
+        let Some(port) = self.store.port(name).cloned() else {
             return;
         };
         let Some(live) = self
+            .live
             .ports
             .get_mut(name)
             .filter(|live| live.shut.is_none() && live.id.is_some())
@@ -143,7 +150,7 @@ impl Inner {
 
     /// A station beyond the limit was seen on a port that is to be shut then.
     pub(super) fn port_limit_reached(&mut self, name: &PortName) {
-        let port = self.port_of_lab(name);
+        let port = self.store.port(name);
         // The setting may be another one by now.
         let shuts = port.filter(|port| port.learning.beyond == BeyondLimit::Shut);
         if let Some(port) = shuts {
@@ -157,17 +164,19 @@ impl Inner {
 
     /// Opens a port that was shut.
     pub(super) async fn open(&mut self, name: &PortName) {
-        let Some(port) = self.port_of_lab(name).cloned() else {
+        let Some(port) = self.store.port(name).cloned() else {
             return;
         };
-        let Some(live) = self.ports.get_mut(name) else { return };
+        let Some(live) = self.live.ports.get_mut(name) else {
+            return;
+        };
         let Some(shut) = live.shut.take() else { return };
         let id = live.id;
         self.update_in_datapath(&port);
         if let (Some(id), Some(vlan)) = (id, shut.looped_in) {
             self.tell_guard(Input::Opened { port: id, vlan });
         }
-        let Some(live) = self.ports.get(name) else { return };
+        let Some(live) = self.live.ports.get(name) else { return };
         let carries = self.carries_now(&port, live).await.ok().flatten().unwrap_or(false);
         let (state, reason) = state_of(&port, &live.ifname, carries);
         self.set_state(name, state, reason);
@@ -180,7 +189,7 @@ impl Inner {
             guard.tidy(now);
         }
         let shut = |live: &LivePort| live.shut.as_ref().and_then(|shut| shut.until);
-        self.ports.values().filter_map(shut).any(|until| until <= now)
+        self.live.ports.values().filter_map(shut).any(|until| until <= now)
     }
 
     /// Opens the ports whose time has come.
@@ -188,6 +197,7 @@ impl Inner {
         let now = Instant::now();
         let is_due = |shut: &Shut| shut.until.is_some_and(|until| until <= now);
         let due: Vec<_> = self
+            .live
             .ports
             .iter()
             .filter(|(_, live)| live.shut.as_ref().is_some_and(is_due))

@@ -16,11 +16,11 @@ impl Inner {
         for port in steps.iter().filter_map(new_device) {
             let name = ifname(port);
             let taken = |old: &Port| facts(old.kind).taken_over && ifname(old) == name;
-            if self.state.lab.ports.iter().any(taken) {
+            if self.store.state.lab.ports.iter().any(taken) {
                 continue;
             }
             let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
-            let home = self.home.netlink().await.map_err(failed)?;
+            let home = self.host.home.netlink().await.map_err(failed)?;
             let uses = uses(&home, &name).await.map_err(failed)?;
             if uses.is_empty() {
                 continue;

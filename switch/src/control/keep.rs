@@ -35,7 +35,7 @@ pub(super) async fn keep(control: Weak<Control>) {
         let mut inner = control.inner.lock().await;
         apart(async {
             inner.keep_run_dir(&mut failures);
-            if inner.unsaved.is_some() {
+            if inner.store.unsaved.is_some() {
                 inner.keep_state();
             }
         });
@@ -48,41 +48,44 @@ impl Inner {
         let mut put_back = |what: &'static str, result: io::Result<()>| match result {
             Ok(()) => {
                 failures.remove(what);
-                tracing::warn!("run directory {}: {what} was gone and is back", self.run_dir.display());
+                tracing::warn!(
+                    "run directory {}: {what} was gone and is back",
+                    self.host.run_dir.display()
+                );
             }
             Err(error) => {
                 let text = format!(
                     "run directory {}: {what} is gone and can't be put back: {error}",
-                    self.run_dir.display()
+                    self.host.run_dir.display()
                 );
                 failures.entry(what).or_default().error(text);
             }
         };
-        if !self.run_dir.exists() {
-            put_back("the directory itself", fs::create_dir_all(&self.run_dir));
+        if !self.host.run_dir.exists() {
+            put_back("the directory itself", fs::create_dir_all(&self.host.run_dir));
         }
-        let held = self.run_dir.join("netns");
-        if self.own_is_held && matches!(NetNs::open(&held), Presence::Gone) {
-            put_back("the switch's own namespace", hold(&self.own, &held));
+        let held = self.host.run_dir.join("netns");
+        if self.host.own_is_held && matches!(NetNs::open(&held), Presence::Gone) {
+            put_back("the switch's own namespace", hold(&self.host.own, &held));
         }
         if let Some(fast) = &self.fast
             && let Some(result) = fast.put_back()
         {
             put_back("what the kernel forwards by", result);
         }
-        if self.left() != InFlight::default() && !self.journal.is_there() {
+        if self.store.left() != InFlight::default() && !self.store.journal.is_there() {
             put_back(
                 "the note of what could not be removed",
-                self.journal.write(&self.left()),
+                self.store.journal.write(&self.store.left()),
             );
         }
     }
 
     /// A state that could not be written is written as soon as that can be.
     fn keep_state(&mut self) {
-        if self.save().is_ok() {
+        if self.store.save().is_ok() {
             tracing::info!("the state can be written again");
-            self.close_journal();
+            self.store.close_journal();
         }
     }
 
@@ -92,10 +95,10 @@ impl Inner {
             self.try_again_later(&port.name);
         }
         let mut missing = LivePort::missing(error.to_string());
-        let before = self.ports.get(&port.name);
+        let before = self.live.ports.get(&port.name);
         if let Some(before) = before.filter(|before| before.state == PortState::Missing) {
             missing.since = before.since;
         }
-        self.ports.insert(port.name.clone(), missing);
+        self.live.ports.insert(port.name.clone(), missing);
     }
 }

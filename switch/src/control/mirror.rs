@@ -51,13 +51,13 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn mirrors(&self) -> Result<Vec<MirrorView>, ApiError> {
-        let inner = self.view();
-        Ok(inner
+        let view = self.view();
+        Ok(view
             .state
             .lab
             .mirrors
             .iter()
-            .map(|mirror| inner.mirror_view(mirror))
+            .map(|mirror| view.mirror_view(mirror))
             .collect())
     }
 
@@ -66,10 +66,10 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn mirror(&self, name: &MirrorName) -> Result<MirrorView, ApiError> {
-        let inner = self.view();
-        let mirror = inner.state.lab.mirrors.iter().find(|mirror| mirror.name == *name);
+        let view = self.view();
+        let mirror = view.state.lab.mirrors.iter().find(|mirror| mirror.name == *name);
         mirror
-            .map(|mirror| inner.mirror_view(mirror))
+            .map(|mirror| view.mirror_view(mirror))
             .ok_or_else(|| text::no_mirror(name))
     }
 }
@@ -97,18 +97,18 @@ impl Inner {
             mirror: mirror.clone(),
             counters: Arc::new(MirrorCounters::new(self.datapath.workers())),
         };
-        self.mirrors.insert(mirror.name.clone(), live);
+        self.live.mirrors.insert(mirror.name.clone(), live);
         self.publish_mirrors();
     }
 
     pub(super) fn stop_mirror(&mut self, mirror: &Mirror) {
-        self.mirrors.remove(&mirror.name);
+        self.live.mirrors.remove(&mirror.name);
         self.publish_mirrors();
     }
 
     /// Tells the datapath of all mirrors. To be called when one changes, and when a port of one came back.
     pub(super) fn publish_mirrors(&self) {
-        let id = |name: &PortName| self.ports.get(name).and_then(|live| Some(live.id?.id));
+        let id = |name: &PortName| self.live.ports.get(name).and_then(|live| Some(live.id?.id));
         let entry = |LiveMirror { mirror, counters }: &LiveMirror| {
             let ports = (mirror.rules_only || !mirror.ports.is_empty()).then(|| {
                 let mut set = PortSet::default();
@@ -117,7 +117,7 @@ impl Inner {
             });
             Some(MirrorEntry {
                 name: mirror.name.clone(),
-                switch: *self.switches.get(&mirror.switch)?,
+                switch: *self.live.switches.get(&mirror.switch)?,
                 ports,
                 rx: mirror.direction.rx(),
                 tx: mirror.direction.tx(),
@@ -135,7 +135,7 @@ impl Inner {
             })
         };
         self.datapath
-            .set_mirrors(self.mirrors.values().filter_map(entry).collect());
+            .set_mirrors(self.live.mirrors.values().filter_map(entry).collect());
     }
 }
 

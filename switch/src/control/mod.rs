@@ -41,6 +41,7 @@ mod repair;
 mod requests;
 mod start;
 mod state;
+mod state_file;
 mod store;
 mod text;
 mod told;
@@ -53,11 +54,10 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
-use vswitch_api::view::{PortState, Progress};
+use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
@@ -66,11 +66,9 @@ pub use capture::Capture;
 pub use condition::{Editing, Subject};
 pub use events::EventReader;
 use events::Events;
-use journal::{InFlight, Journal};
 pub use published::for_client;
-use published::{Held, Model, Pulse, View};
-use state::State;
-use store::StateFile;
+use published::{Held, Model, Shown, View};
+use store::Store;
 use vswitch_datapath::{Datapath, FdbFilter, PortRef, SwitchId};
 use vswitch_linux::{GsoSize, NamedNamespaces, NetNs};
 
@@ -110,13 +108,22 @@ pub struct Control {
 
 /// All that an edit needs; one runs at a time.
 struct Inner {
-    state: State,
-    file: StateFile,
-    /// Why the file does not have the state, if so.
-    unsaved: Option<String>,
-    journal: Journal,
-    /// Ports, cables and namespaces that are not in the lab any more, but could not be removed whole.
-    unremoved: InFlight,
+    store: Store,
+    host: Host,
+    live: Live,
+    shown: Shown,
+    datapath: Arc<Datapath>,
+    /// None: it is off, or can't be had.
+    fast: Option<Arc<FastPath>>,
+    big_tcp: bool,
+    /// Most entries of the FDBs of all switches together.
+    fdb_entries: u64,
+    /// Away while it thinks.
+    guard: Option<LoopGuard>,
+}
+
+/// Where the daemon is.
+struct Host {
     run_dir: PathBuf,
     boot_id: String,
     /// Namespace of the near ends.
@@ -128,33 +135,18 @@ struct Inner {
     /// Its id in the own namespace, by which link events name it.
     home_nsid: Option<i32>,
     named: NamedNamespaces,
-    datapath: Arc<Datapath>,
-    /// None: it is off, or can't be had.
-    fast: Option<Arc<FastPath>>,
-    big_tcp: bool,
-    /// Most entries of the FDBs of all switches together.
-    fdb_entries: u64,
+}
+
+/// What there is of the lab at the moment.
+#[derive(Default)]
+struct Live {
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
+    mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
     strays: Vec<(NetNs, vswitch_linux::Link)>,
-    mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
-    limits: Vec<String>,
-    /// Away while it thinks.
-    guard: Option<LoopGuard>,
-    history: condition::History,
-    events: Arc<Events>,
-    /// How far the edit under way came.
-    progress: Option<Progress>,
-    /// The lab is being brought back.
-    attaching: bool,
-    pulse: Arc<Pulse>,
-    /// Where a picture of all this is shown; none until there is one.
-    view: Option<Arc<ArcSwap<View>>>,
-    /// When that was done last, and how long it took.
-    published: (Instant, Duration),
 }
 
 /// A port of the lab as it is at the moment.
@@ -274,20 +266,23 @@ impl Control {
             fast.freeze();
         }
         // Closed before the process ends, so that no frame is taken and lost on the way.
-        let ids: Vec<_> = inner.ports.values_mut().filter_map(|port| port.id.take()).collect();
+        let ids: Vec<_> = inner
+            .live
+            .ports
+            .values_mut()
+            .filter_map(|port| port.id.take())
+            .collect();
         drop(inner.datapath.remove_ports(&ids));
         inner.leave_run_dir();
     }
 }
 
 impl Inner {
-    fn port_of_lab(&self, name: &PortName) -> Option<&vswitch_api::Port> {
-        self.state.lab.ports.iter().find(|port| port.name == *name)
-    }
-
     /// Sets the state of a port and tells of a change. A port that carries nothing has nothing to remember either.
     fn set_state(&mut self, name: &PortName, state: PortState, reason: Option<String>) {
-        let Some(live) = self.ports.get_mut(name) else { return };
+        let Some(live) = self.live.ports.get_mut(name) else {
+            return;
+        };
         let (state, reason) = match &live.shut {
             Some(shut) if matches!(state, PortState::Up | PortState::NoCarrier | PortState::Shut) => {
                 (PortState::Shut, Some(shut.reason.clone()))
@@ -303,8 +298,11 @@ impl Inner {
         live.state = state;
         live.reason.clone_from(&reason);
         let id = live.id;
-        if let Some(port) = self.port_of_lab(name)
-            && let (Some(id), Some(switch)) = (id.filter(|_| state != PortState::Up), self.switches.get(&port.switch))
+        if let Some(port) = self.store.port(name)
+            && let (Some(id), Some(switch)) = (
+                id.filter(|_| state != PortState::Up),
+                self.live.switches.get(&port.switch),
+            )
         {
             self.datapath.fdb_flush(*switch, FdbFilter::of_port(id.id));
         }

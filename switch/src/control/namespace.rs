@@ -61,19 +61,19 @@ impl Inner {
         if !self.look_namespace(name).is_gone() {
             return;
         }
-        let mut owned = self.state.namespaces.iter_mut();
+        let mut owned = self.store.state.namespaces.iter_mut();
         let Some(owned) = owned.find(|owned| owned.name == *name) else {
             return;
         };
         owned.forget_identity();
-        if let Err(error) = self.save() {
+        if let Err(error) = self.store.save() {
             tracing::error!("the state file does not tell that a namespace is gone: {error}");
         }
     }
 
     /// See [`is_present`].
     pub(super) fn namespace_present(&self, name: &NsName) -> bool {
-        is_present(&self.named, name)
+        is_present(&self.host.named, name)
     }
 
     /// Whether there is a namespace of that name now, and it is the one that vswitch made.
@@ -81,7 +81,7 @@ impl Inner {
     /// # Errors
     /// What has this name can't be opened, so that it can't be told.
     pub(super) fn namespace_owned(&self, name: &NsName) -> Result<bool, KernelError> {
-        let Some(owned) = self.state.namespaces.iter().find(|owned| owned.name == *name) else {
+        let Some(owned) = self.store.state.namespaces.iter().find(|owned| owned.name == *name) else {
             return Ok(false);
         };
         Ok(self.find_owned(owned)?.is_some())
@@ -93,14 +93,14 @@ impl Inner {
     /// What has this name can't be opened, so that it can't be told.
     pub(super) fn find_owned(&self, owned: &OwnedNamespace) -> Result<Option<NetNs>, KernelError> {
         match self.find_namespace(&owned.name)? {
-            Some(netns) if owned.is(&netns, &self.boot_id)? => Ok(Some(netns)),
+            Some(netns) if owned.is(&netns, &self.host.boot_id)? => Ok(Some(netns)),
             _ => Ok(None),
         }
     }
 
     /// A look at the namespace of that name. One that is not for ports is none: nothing of ours is in there.
     fn look_namespace(&self, name: &NsName) -> Presence<NetNs> {
-        match self.named.open(name) {
+        match self.host.named.open(name) {
             Presence::Here(netns) if self.reserved().which(&netns).is_some() => Presence::Gone,
             found => found,
         }
@@ -116,13 +116,13 @@ impl Inner {
 
     /// The namespace of that name, which ports may be in.
     pub(super) fn open_namespace(&self, name: &NsName) -> Result<NetNs, ApiError> {
-        self.reserved().open_other(&self.named, name)
+        self.reserved().open_other(&self.host.named, name)
     }
 
     fn reserved(&self) -> Reserved<'_> {
         Reserved {
-            home: &self.home,
-            own: &self.own,
+            home: &self.host.home,
+            own: &self.host.own,
         }
     }
 
@@ -134,22 +134,22 @@ impl Inner {
         };
         let failed = |error: KernelError| text::kernel(object(), &error);
         let made = NetNs::make(names).await.map_err(failed)?;
-        let of_state = |(name, netns): (&NsName, &NetNs)| OwnedNamespace::new(name.clone(), netns, &self.boot_id);
+        let of_state = |(name, netns): (&NsName, &NetNs)| OwnedNamespace::new(name.clone(), netns, &self.host.boot_id);
         let owned = names.iter().zip(&made).map(of_state).collect::<Result<Vec<_>, _>>();
         let owned = owned.map_err(failed)?;
-        let noted = self.journal.add(|note| note.namespaces.extend_from_slice(&owned));
+        let noted = self.store.journal.add(|note| note.namespaces.extend_from_slice(&owned));
         noted.map_err(|error| {
             text::step(object(), "note that it is made", &error)
                 .hint("see that the run directory can be written and has room")
         })?;
         for name in names.iter().filter(|name| self.is_ours_by_name(name)) {
-            self.named.remove_unbound(name).map_err(failed)?;
+            self.host.named.remove_unbound(name).map_err(failed)?;
         }
         let named = names.iter().cloned().zip(made).collect();
-        self.named.add(named).await.map_err(failed)?;
+        self.host.named.add(named).await.map_err(failed)?;
         let again: BTreeSet<_> = names.iter().collect();
-        self.state.namespaces.retain(|owned| !again.contains(&owned.name));
-        self.state.namespaces.extend(owned);
+        self.store.state.namespaces.retain(|owned| !again.contains(&owned.name));
+        self.store.state.namespaces.extend(owned);
         for name in names {
             self.emit(EventKind::NamespaceAdded {
                 namespace: name.clone(),
@@ -160,23 +160,23 @@ impl Inner {
 
     /// Whether vswitch made a namespace of that name once, so that an empty file there is what is left of it.
     fn is_ours_by_name(&self, name: &NsName) -> bool {
-        self.state.namespaces.iter().any(|owned| owned.name == *name)
+        self.store.state.namespaces.iter().any(|owned| owned.name == *name)
     }
 
     /// Removes a namespace that vswitch made; one that is gone already is removed enough.
     pub(super) fn remove_namespace(&mut self, owned: &OwnedNamespace) -> Result<(), KernelError> {
         let name = &owned.name;
         if let Some(netns) = self.find_owned(owned)? {
-            self.named.delete_this(name, &netns)?;
+            self.host.named.delete_this(name, &netns)?;
             self.emit(EventKind::NamespaceRemoved {
                 namespace: name.clone(),
             });
-        } else if self.named.open(name).is_gone() {
+        } else if self.host.named.open(name).is_gone() {
             // Killed before it was bound, or after it was unbound.
-            self.named.remove_unbound(name)?;
+            self.host.named.remove_unbound(name)?;
         }
-        self.state.namespaces.retain(|owned| owned.name != *name);
-        self.unremoved.namespaces.retain(|owned| owned.name != *name);
+        self.store.state.namespaces.retain(|owned| owned.name != *name);
+        self.store.unremoved.namespaces.retain(|owned| owned.name != *name);
         Ok(())
     }
 }

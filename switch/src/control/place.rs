@@ -6,7 +6,6 @@
 //! was moved, while one that lies there still belongs to a namespace that has lost its name if the name leads elsewhere by now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
 use vswitch_api::{NsName, Port};
@@ -71,7 +70,7 @@ impl Inner {
     async fn namespace_of_id(&self, nsid: i32, port: &Port, own: &Netlink) -> Result<NetNs, KernelError> {
         // Where it ought to be comes first: that it is elsewhere is rare.
         let likely = self.find_netns_of(port).ok().flatten();
-        for netns in likely.into_iter().chain([self.home.clone()]) {
+        for netns in likely.into_iter().chain([self.host.home.clone()]) {
             if own.nsid_if_known(&netns).await? == Some(nsid) {
                 return Ok(netns);
             }
@@ -89,12 +88,12 @@ impl Inner {
 
     /// The namespaces that have a name or a process, without the host's, and why there may be more of them.
     pub(super) fn all_others(&self) -> (Vec<NetNs>, Option<KernelError>) {
-        let Found { netns, mut unsure } = self.named.all();
+        let Found { netns, mut unsure } = self.host.named.all();
         let mut seen: BTreeSet<_> = netns.values().map(NetNs::id).collect();
-        seen.insert(self.home.id());
+        seen.insert(self.host.home.id());
         let mut others: Vec<_> = netns
             .into_values()
-            .filter(|netns| netns.id() != self.home.id())
+            .filter(|netns| netns.id() != self.host.home.id())
             .collect();
         let with_processes = with_processes().unwrap_or_else(|error| {
             unsure = Some(error);
@@ -108,24 +107,6 @@ impl Inner {
             }
         }
         (others, unsure)
-    }
-
-    /// The mark of the interfaces of a port. `made_in`: id of the namespace in which it was made. Two daemons on a machine have
-    /// different ones, and whoever reads that of one port can't make that of another.
-    pub(super) fn mark(&self, port: &Port, made_in: i32) -> String {
-        format!("{}{made_in}", self.mark_of(port))
-    }
-
-    fn mark_of(&self, port: &Port) -> String {
-        let mut hasher = DefaultHasher::new();
-        (self.state.salt, "mark", port.name.as_str()).hash(&mut hasher);
-        format!("{}{:016x}:", named_mark(port), hasher.finish())
-    }
-
-    /// Where an interface was made, if it has the mark of the port.
-    pub(super) fn made_in(&self, port: &Port, link: &Link) -> Option<i32> {
-        let made_in = link.alias.as_deref()?.strip_prefix(&self.mark_of(port))?;
-        made_in.parse().ok()
     }
 
     /// Where the interface of a port is if not where the port has it, and whether that namespace has no name.
@@ -152,10 +133,10 @@ impl Inner {
     }
 
     fn keeper(&self, id: NetNsId) -> Result<Keeper, KernelError> {
-        if id == self.home.id() {
+        if id == self.host.home.id() {
             return Ok(Keeper::Host);
         }
-        let Found { netns, unsure } = self.named.all();
+        let Found { netns, unsure } = self.host.named.all();
         if let Some((name, _)) = netns.into_iter().find(|(_, netns)| netns.id() == id) {
             return Ok(Keeper::Name(name));
         }

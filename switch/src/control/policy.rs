@@ -77,7 +77,7 @@ impl Inner {
             mtu,
             shut,
             ..
-        }) = self.ports.get(&port.name)
+        }) = self.live.ports.get(&port.name)
         {
             let snapshot = self.datapath.snapshot();
             let before = snapshot.find(*id).map_or(&*PLAIN, |port| port.policy());

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use vswitch_api::view::Progress;
 use vswitch_api::{ApiError, ErrorCode, MirrorName, Port, PortName, SwitchName};
 
+use super::events::Events;
 use super::mirror::LiveMirror;
 use super::state::State;
 use super::{Inner, LivePort};
@@ -85,18 +86,18 @@ impl View {
     fn of(inner: &Inner, state: Arc<State>) -> Self {
         Self {
             state,
-            ports: inner.ports.clone(),
-            switches: inner.switches.clone(),
-            mirrors: inner.mirrors.clone(),
-            limits: inner.limits.clone(),
-            unsaved: inner.unsaved.clone(),
-            progress: inner.progress.clone(),
-            pulse: inner.pulse.clone(),
-            attaching: inner.attaching,
+            ports: inner.live.ports.clone(),
+            switches: inner.live.switches.clone(),
+            mirrors: inner.live.mirrors.clone(),
+            limits: inner.shown.limits.clone(),
+            unsaved: inner.store.unsaved.clone(),
+            progress: inner.shown.progress.clone(),
+            pulse: inner.shown.pulse.clone(),
+            attaching: inner.shown.attaching,
             datapath: inner.datapath.clone(),
-            own: inner.own.clone(),
-            home: inner.home.clone(),
-            named: inner.named.clone(),
+            own: inner.host.own.clone(),
+            home: inner.host.home.clone(),
+            named: inner.host.named.clone(),
         }
     }
 }
@@ -110,12 +111,12 @@ pub(super) struct Model {
 
 impl Model {
     pub fn new(mut inner: Inner) -> Self {
-        let view = View::of(&inner, Arc::new(inner.state.clone()));
+        let view = View::of(&inner, Arc::new(inner.store.state.clone()));
         let view = Arc::new(ArcSwap::from_pointee(view));
-        inner.view = Some(view.clone());
+        inner.shown.view = Some(view.clone());
         Self {
             view,
-            pulse: inner.pulse.clone(),
+            pulse: inner.shown.pulse.clone(),
             inner: Mutex::new(inner),
         }
     }
@@ -188,23 +189,39 @@ impl Drop for Held<'_> {
     }
 }
 
+/// What of all this others can see.
+pub(super) struct Shown {
+    pub events: Arc<Events>,
+    /// What does not work here, and why.
+    pub limits: Vec<String>,
+    /// How far the edit under way came.
+    pub progress: Option<Progress>,
+    /// The lab is being brought back.
+    pub attaching: bool,
+    pub pulse: Arc<Pulse>,
+    /// Where a picture of all this is shown; none until there is one.
+    pub view: Option<Arc<ArcSwap<View>>>,
+    /// When that was done last, and how long it took.
+    pub published: (Instant, Duration),
+}
+
 impl Inner {
     /// From here on answers are as things are now.
     pub(super) fn publish(&mut self) {
-        let Some(view) = &self.view else { return };
+        let Some(view) = &self.shown.view else { return };
         let start = Instant::now();
         let before = view.load();
         // Most of a picture, and seldom another one.
-        let same = Some(&before.state).filter(|before| ***before == self.state);
-        let state = same.map_or_else(|| Arc::new(self.state.clone()), Arc::clone);
+        let same = Some(&before.state).filter(|before| ***before == self.store.state);
+        let state = same.map_or_else(|| Arc::new(self.store.state.clone()), Arc::clone);
         view.store(Arc::new(View::of(self, state)));
-        self.published = (Instant::now(), start.elapsed());
+        self.shown.published = (Instant::now(), start.elapsed());
     }
 
     /// Begins to tell how far an edit came.
     pub(super) fn begin_progress(&mut self, what: &str, of: usize) {
-        self.pulse.parts.store(0, Ordering::Relaxed);
-        self.progress = Some(Progress {
+        self.shown.pulse.parts.store(0, Ordering::Relaxed);
+        self.shown.progress = Some(Progress {
             what: what.to_owned(),
             done: 0,
             of: of as u32,
@@ -214,11 +231,13 @@ impl Inner {
 
     /// So many steps of the edit under way are done.
     pub(super) fn step_done(&mut self, steps: usize) {
-        self.pulse.beat();
-        let Some(progress) = &mut self.progress else { return };
+        self.shown.pulse.beat();
+        let Some(progress) = &mut self.shown.progress else {
+            return;
+        };
         progress.done += steps as u32;
-        self.pulse.parts.store(0, Ordering::Relaxed);
-        let (last, took) = self.published;
+        self.shown.pulse.parts.store(0, Ordering::Relaxed);
+        let (last, took) = self.shown.published;
         if last.elapsed() >= took * SHARE_OF_TIME {
             self.publish();
         }
@@ -227,13 +246,13 @@ impl Inner {
     /// To be asked between the parts of whatever takes long: a sign of life, and whether there is time for more. The daemon
     /// that is about to stop leaves the rest to the next one.
     pub(super) fn goes_on(&self) -> bool {
-        self.pulse.beat();
-        !self.pulse.is_stopping()
+        self.shown.pulse.beat();
+        !self.shown.pulse.is_stopping()
     }
 
     /// The edit is over.
     pub(super) fn end_progress(&mut self) {
-        self.progress = None;
+        self.shown.progress = None;
     }
 }
 

@@ -80,7 +80,11 @@ impl Inner {
     /// `first`: how long, if it was not tried lately.
     fn put_off(&mut self, name: &PortName, first: Duration) {
         let now = Instant::now();
-        let before = self.retries.remove(name).filter(|retry| now < retry.due + GOOD_FOR);
+        let before = self
+            .live
+            .retries
+            .remove(name)
+            .filter(|retry| now < retry.due + GOOD_FOR);
         let retry = match before {
             Some(retry) if now < retry.due => retry,
             Some(retry) => Retry {
@@ -92,28 +96,29 @@ impl Inner {
                 wait: (2 * first).max(FIRST_WAIT),
             },
         };
-        self.retries.insert(name.clone(), retry);
+        self.live.retries.insert(name.clone(), retry);
     }
 
     /// Whether there is something to be tried again.
     pub(super) fn is_retry_due(&self) -> bool {
         let now = Instant::now();
-        let mut due = self.retries.iter().filter(|(_, retry)| retry.due <= now);
-        due.any(|(name, _)| is_missing(self.ports.get(name)))
+        let mut due = self.live.retries.iter().filter(|(_, retry)| retry.due <= now);
+        due.any(|(name, _)| is_missing(self.live.ports.get(name)))
     }
 
     /// Tries again what is due.
     pub(super) async fn retry_due(&mut self) {
         let now = Instant::now();
-        let ports = &self.ports;
-        self.retries
+        let ports = &self.live.ports;
+        self.live
+            .retries
             .retain(|name, retry| is_missing(ports.get(name)) || now < retry.due + GOOD_FOR);
-        let due = self.retries.iter().filter(|(_, retry)| retry.due <= now);
-        let due = due.filter(|(name, _)| is_missing(self.ports.get(*name)));
+        let due = self.live.retries.iter().filter(|(_, retry)| retry.due <= now);
+        let due = due.filter(|(name, _)| is_missing(self.live.ports.get(*name)));
         let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
         for name in due {
             self.reattach_missing(|port| port.name == name).await;
-            if is_missing(self.ports.get(&name)) {
+            if is_missing(self.live.ports.get(&name)) {
                 self.try_again_later(&name);
             }
         }
@@ -152,7 +157,7 @@ impl Inner {
 
     /// What a repair would do.
     pub(super) async fn describe_repair(&self) -> Vec<String> {
-        self.drift(Extent::Lab(&self.state.lab))
+        self.drift(Extent::Lab(&self.store.state.lab))
             .await
             .iter()
             .flat_map(Drift::describe)
@@ -162,12 +167,13 @@ impl Inner {
     async fn drift(&self, extent: Extent<'_>) -> Vec<Drift> {
         let mut drifts = Vec::new();
         let of_extent = |name: &NsName| match extent {
-            Extent::Port(port) => self.port_of_lab(port).and_then(|port| port.namespace.as_ref()) == Some(name),
+            Extent::Port(port) => self.store.port(port).and_then(|port| port.namespace.as_ref()) == Some(name),
             Extent::Lab(_) => true,
         };
         // One that others made is theirs to make again, and is waited for.
         let ours = |name: &NsName| {
-            self.state.namespaces.iter().any(|owned| owned.name == *name) || self.state.lab.namespaces.contains(name)
+            self.store.state.namespaces.iter().any(|owned| owned.name == *name)
+                || self.store.state.lab.namespaces.contains(name)
         };
         let absent = absent_namespaces(self).into_iter();
         drifts.extend(
@@ -179,13 +185,19 @@ impl Inner {
             Extent::Port(port) => [port].into(),
             Extent::Lab(lab) => lab.ports.iter().map(|port| &port.name).collect(),
         };
-        let ports = self.state.lab.ports.iter().filter(|port| names.contains(&port.name));
+        let ports = self
+            .store
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(|port| names.contains(&port.name));
         let ports: Vec<_> = ports.cloned().collect();
         let looking = stream::iter(ports).map(|port| async move { self.drift_of(&port).await });
         let of_ports: Vec<_> = looking.buffered(AT_ONCE).collect().await;
         drifts.extend(of_ports.into_iter().flatten());
         if let Extent::Lab(_) = extent {
-            for cable in &self.state.lab.cables {
+            for cable in &self.store.state.lab.cables {
                 if !self.cable_is_there(cable).await {
                     drifts.push(Drift::Cable(cable.clone()));
                 }
@@ -195,7 +207,7 @@ impl Inner {
     }
 
     async fn drift_of(&self, port: &Port) -> Option<Drift> {
-        let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) else {
+        let Some(live) = self.live.ports.get(&port.name).filter(|live| live.id.is_some()) else {
             return Some(Drift::Missing(port.clone()));
         };
         match self.place_of(port, live).await {
@@ -216,14 +228,14 @@ impl Inner {
         match drift {
             Drift::Namespace(name) => {
                 self.add_namespaces(std::slice::from_ref(name)).await?;
-                self.save()?;
-                self.close_journal();
+                self.store.save()?;
+                self.store.close_journal();
                 Ok(())
             }
             Drift::Missing(port) => {
                 self.lose(|other| other.name == port.name, "its interface is gone")
                     .await;
-                let devices = self.state.devices.clone();
+                let devices = self.store.state.devices.clone();
                 let attached = self.attach(port, Adopt::Yes).await;
                 match &attached {
                     Ok(()) => self.tell_back(port),
@@ -239,18 +251,18 @@ impl Inner {
 
     /// Until it is in the file, the note has how a device was.
     pub(super) fn keep_devices(&mut self, before: &BTreeMap<PortName, DeviceBefore>) {
-        if *before == self.state.devices {
+        if *before == self.store.state.devices {
             return;
         }
-        match self.save() {
-            Ok(()) => self.close_journal(),
+        match self.store.save() {
+            Ok(()) => self.store.close_journal(),
             Err(error) => tracing::error!("the state file does not tell how a device was: {error}"),
         }
     }
 
     pub(super) fn tell_back(&self, port: &Port) {
         tracing::info!(port = %port.name, "port {}: back", port.name);
-        if let Some(live) = self.ports.get(&port.name) {
+        if let Some(live) = self.live.ports.get(&port.name) {
             self.emit(EventKind::PortState {
                 port: port.name.clone(),
                 state: live.state,
@@ -262,7 +274,7 @@ impl Inner {
     /// MAC address, MTU, up, addresses and routes as the settings have them.
     pub(super) async fn give_back_settings(&mut self, port: &Port) -> Result<(), ApiError> {
         let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
-        let Some(live) = self.ports.get(&port.name) else {
+        let Some(live) = self.live.ports.get(&port.name) else {
             return Ok(());
         };
         let near = live.near;
@@ -277,10 +289,10 @@ impl Inner {
         }
         if let Some(mtu) = wanted_mtu(port) {
             if let Some(near) = near {
-                let own = self.own.netlink().await.map_err(failed)?;
+                let own = self.host.own.netlink().await.map_err(failed)?;
                 own.set_mtu(near, mtu).await.map_err(failed)?;
             }
-            if let Some(live) = self.ports.get_mut(&port.name) {
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
                 live.mtu = mtu;
             }
             self.update_in_datapath(port);

@@ -25,19 +25,19 @@ impl Control {
     ) -> Result<Changes, ApiError> {
         let options = options.into();
         let mut inner = self.begin_edit().await?;
-        inner.check_condition(subject, options.if_match.as_deref())?;
-        let mut lab = inner.state.lab.clone();
+        inner.store.check_condition(subject, options.if_match.as_deref())?;
+        let mut lab = inner.store.state.lab.clone();
         change(&inner, &mut lab)?;
         let interfaces = inner.interfaces_to_name(&lab).await;
-        complete(&mut lab, &inner.state.lab, inner.state.salt, &interfaces);
-        let mut warnings = validate(&inner.state.lab, &lab, |name| inner.namespace_present(name))?;
+        complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
+        let mut warnings = validate(&inner.store.state.lab, &lab, |name| inner.namespace_present(name))?;
         let (present, owned) = (
             |name: &_| inner.namespace_present(name),
             // One of which it can't be told is not passed over in silence: the step that removes it says why it can't.
             |name: &_| inner.namespace_owned(name).unwrap_or(true),
         );
         inner.check_fdbs(&lab)?;
-        let steps = plan(&inner.state.lab, &lab, present, owned);
+        let steps = plan(&inner.store.state.lab, &lab, present, owned);
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let removed = steps.iter().filter(|step| step.removes());
         let mut changes = Changes {
@@ -50,7 +50,7 @@ impl Control {
             changes.done = steps.iter().flat_map(|step| step.describe()).collect();
             return Ok(changes);
         }
-        let edit = Edit::new(&inner.state.lab, &steps);
+        let edit = Edit::new(&inner.store.state.lab, &steps);
         let changes = inner.carry_out(steps, lab, changes).await?;
         inner.edited(edit);
         Ok(changes)
@@ -187,8 +187,10 @@ impl Control {
         let mut repaired = Changes::default();
         if opens {
             let mut inner = self.inner.lock().await;
-            inner.check_condition(Subject::Port(name), options.if_match.as_deref())?;
-            if inner.port_of_lab(name).is_some() {
+            inner
+                .store
+                .check_condition(Subject::Port(name), options.if_match.as_deref())?;
+            if inner.store.port(name).is_some() {
                 // The way to say: look again whether it is back. What can't be up is not set up.
                 inner.repair(Extent::Port(name), &mut repaired).await?;
             }
@@ -301,7 +303,7 @@ impl Inner {
                 .map(|switch| u64::from(switch.fdb_capacity))
                 .sum::<u64>()
         };
-        let (before, after) = (entries(&self.state.lab), entries(lab));
+        let (before, after) = (entries(&self.store.state.lab), entries(lab));
         if after <= before.max(self.fdb_entries) {
             return Ok(());
         }
@@ -352,7 +354,7 @@ pub(super) fn as_they_are<T: Clone>(old: &T, new: &T) -> (T, T) {
 
 /// Namespaces that a lab names and that are not there.
 pub(super) fn absent_namespaces(inner: &Inner) -> Vec<NsName> {
-    let needed = namespaces(&inner.state.lab);
+    let needed = namespaces(&inner.store.state.lab);
     needed
         .into_iter()
         .filter(|name| !inner.namespace_present(name))

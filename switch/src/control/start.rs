@@ -1,6 +1,6 @@
 //! The daemon starts: what is on disk comes back, what a crash left is adopted or removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,17 @@ use vswitch_api::{ApiError, ErrorCode, Lab, NsName, Port};
 use super::attach::Adopt;
 use super::change::change_addresses;
 use super::complete::{Interfaces, complete};
+use super::condition::History;
 use super::detach::gone_is_fine;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
-use super::published::Model;
+use super::published::{Model, Shown};
 use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
-use super::store::{Loaded, StateFile};
-use super::{Control, ControlConfig, Events, Inner, text, watch};
+use super::state_file::{Loaded, StateFile};
+use super::store::Store;
+use super::{Control, ControlConfig, Events, Host, Inner, Live, text, watch};
 use crate::agents::loop_guard::LoopGuard;
 use vswitch_datapath::{Datapath, DatapathConfig};
 use vswitch_linux::random::random_u64;
@@ -97,37 +99,39 @@ impl Control {
         };
         let guard = LoopGuard::new(state.salt, random_u64);
         let inner = Inner {
-            state,
-            file,
-            unsaved: None,
-            journal,
-            unremoved: InFlight::default(),
-            run_dir: config.run_dir,
-            boot_id,
-            own,
-            own_is_held,
-            home,
-            home_nsid,
-            named: NamedNamespaces::new(config.netns_dir),
+            store: Store {
+                state,
+                file,
+                unsaved: None,
+                journal,
+                unremoved: InFlight::default(),
+                history: History::default(),
+            },
+            host: Host {
+                run_dir: config.run_dir,
+                boot_id,
+                own,
+                own_is_held,
+                home,
+                home_nsid,
+                named: NamedNamespaces::new(config.netns_dir),
+            },
+            live: Live::default(),
+            shown: Shown {
+                events: events.clone(),
+                limits,
+                // Before anybody can ask.
+                progress: Some(coming_back),
+                attaching: true,
+                pulse: Arc::default(),
+                view: None,
+                published: (Instant::now(), Duration::ZERO),
+            },
             datapath: Arc::new(datapath),
             fast,
             big_tcp: config.big_tcp,
             fdb_entries: config.fdb_entries,
-            switches: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            retries: BTreeMap::new(),
-            strays: Vec::new(),
-            mirrors: BTreeMap::new(),
-            limits,
             guard: Some(guard),
-            history: Default::default(),
-            events: events.clone(),
-            // Before anybody can ask.
-            progress: Some(coming_back),
-            attaching: true,
-            pulse: Arc::default(),
-            view: None,
-            published: (Instant::now(), Duration::ZERO),
         };
         // Before anything is attached, so that no change in between is missed.
         let watch = watch::Sources::open(&inner).await;
@@ -153,7 +157,7 @@ impl Control {
         let _ = locked.send(());
         inner.bring_back(half_done).await;
         inner.end_progress();
-        inner.attaching = false;
+        inner.shown.attaching = false;
         drop(inner);
         self.watch(watch);
     }
@@ -214,31 +218,37 @@ impl Inner {
         self.remove_stale_near_ends().await;
         self.remove_stale_shadows().await;
         // One that was made elsewhere is waited for; one of ours went with the last boot.
-        let ours: BTreeSet<_> = self.state.namespaces.iter().map(|owned| owned.name.clone()).collect();
+        let ours: BTreeSet<_> = self
+            .store
+            .state
+            .namespaces
+            .iter()
+            .map(|owned| owned.name.clone())
+            .collect();
         let mut absent = absent_namespaces(self);
         absent.retain(|name| ours.contains(name));
         self.add_namespaces_again(&absent).await;
-        for switch in self.state.lab.switches.clone() {
+        for switch in self.store.state.lab.switches.clone() {
             let id = self.add_switch(&switch);
-            self.switches.insert(switch.name, id);
+            self.live.switches.insert(switch.name, id);
         }
         self.publish();
-        if self.state.lab.ports.iter().any(|port| facts(port.kind).tap) {
-            self.strays = self.find_strays().await;
+        if self.store.state.lab.ports.iter().any(|port| facts(port.kind).tap) {
+            self.live.strays = self.find_strays().await;
         }
         self.attach_all().await;
         // They keep their namespaces alive.
-        self.strays.clear();
+        self.live.strays.clear();
         if !self.goes_on() {
             // What the kernel carries of those that are not there yet is not to be given up, nor the note of what was half-done.
             return;
         }
-        for mirror in self.state.lab.mirrors.clone() {
+        for mirror in self.store.state.lab.mirrors.clone() {
             self.start_mirror(&mirror);
         }
         self.adopt_stations();
         self.fit_frame_sizes().await;
-        for cable in self.state.lab.cables.clone() {
+        for cable in self.store.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {
                 tracing::warn!("a cable is missing: {error}");
             }
@@ -246,8 +256,8 @@ impl Inner {
         for port in &noted {
             self.take_back(port).await;
         }
-        match self.save() {
-            Ok(()) => self.close_journal(),
+        match self.store.save() {
+            Ok(()) => self.store.close_journal(),
             // What stands in the note is not in the file.
             Err(error) => tracing::error!("nothing can be changed until the state can be written: {error}"),
         }
@@ -273,7 +283,7 @@ impl Inner {
         for port in &left.ports {
             self.remove_elsewhere(port, &left).await;
         }
-        self.unremoved = left;
+        self.store.unremoved = left;
         self.remove_unremoved(&mut warnings).await;
         for warning in warnings {
             tracing::warn!("{warning}");
@@ -282,14 +292,14 @@ impl Inner {
 
     /// A port of the lab was, or was to be, somewhere else: what is left of it there goes.
     async fn remove_elsewhere(&mut self, noted: &Port, left: &InFlight) {
-        let Some(port) = self.port_of_lab(&noted.name) else {
+        let Some(port) = self.store.port(&noted.name) else {
             return;
         };
         let place = |port: &Port| (port.kind, port.namespace.clone(), ifname(port));
         let before = left.devices.get(&ifname(noted)).copied();
         if place(port) == place(noted) {
             if let Some(before) = before {
-                self.state.devices.entry(noted.name.clone()).or_insert(before);
+                self.store.state.devices.entry(noted.name.clone()).or_insert(before);
             }
             return;
         }
@@ -300,10 +310,12 @@ impl Inner {
 
     /// A port that a command was changing has what the lab gives it, and no more.
     async fn take_back(&self, noted: &Port) {
-        let Some(port) = self.port_of_lab(&noted.name).filter(|port| *port != noted) else {
+        let Some(port) = self.store.port(&noted.name).filter(|port| *port != noted) else {
             return;
         };
-        let Some(live) = self.ports.get(&port.name) else { return };
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
         let changed = async {
             match self.where_inside(port, live).await? {
                 Some((netns, inside)) => change_addresses(&netns.netlink().await?, inside, noted, port).await,
@@ -318,6 +330,7 @@ impl Inner {
     /// Near ends of ports that are in the lab no more.
     async fn remove_stale_near_ends(&self) {
         let wanted: BTreeSet<_> = self
+            .store
             .state
             .lab
             .ports
@@ -325,7 +338,7 @@ impl Inner {
             .filter(|port| has_near_end(port, self.fast.is_some()))
             .map(|p| p.name.as_str())
             .collect();
-        let Ok(nl) = self.own.netlink().await else { return };
+        let Ok(nl) = self.host.own.netlink().await else { return };
         for link in nl.links().await.unwrap_or_default() {
             if link.kind.as_deref() == Some("veth") && !wanted.contains(link.name.as_str()) {
                 tracing::info!(near_end = %link.name, "near end {}: removing it, no port has it", link.name);
@@ -338,11 +351,11 @@ impl Inner {
 
     /// Nothing of an empty lab needs to be found again: the daemon's own namespace goes with it.
     pub(super) fn leave_run_dir(&self) {
-        if self.state.lab.ports.is_empty() {
+        if self.store.state.lab.ports.is_empty() {
             if let Some(fast) = &self.fast {
                 fast.remove();
             }
-            let held = self.run_dir.join("netns");
+            let held = self.host.run_dir.join("netns");
             let _ = nix::mount::umount2(&held, nix::mount::MntFlags::MNT_DETACH);
             let _ = std::fs::remove_file(&held);
         }

@@ -31,11 +31,11 @@ impl Control {
     /// NotFound. Conflict: the port is missing. Invalid: the frame is not in hexadecimal, or too long.
     pub async fn trace(&self, name: &PortName, request: &TraceRequest) -> Result<TraceReport, ApiError> {
         let frame = from_hex(&request.frame).map_err(|cause| text::invalid("frame", cause))?;
-        let inner = self.view();
-        let id = inner.live_id(name)?;
+        let view = self.view();
+        let id = view.live_id(name)?;
         let wire = [&[0; VNET_HDR_LEN][..], &frame].concat();
-        let steps = inner.datapath.trace(id, &wire).ok_or_else(|| text::no_port(name))?;
-        Ok(report(&inner, id.id, steps))
+        let steps = view.datapath.trace(id, &wire).ok_or_else(|| text::no_port(name))?;
+        Ok(report(&view, id.id, steps))
     }
 
     /// What the stack that has the interface of a port would do with a packet for an address.
@@ -45,8 +45,8 @@ impl Control {
     pub async fn way(&self, name: &PortName, to: IpAddr) -> Result<WayView, ApiError> {
         let (netns, inside) = {
             let inner = self.inner.lock().await;
-            let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-            let inside = inner.ports.get(name).and_then(|live| live.inside);
+            let port = inner.store.port(name).ok_or_else(|| text::no_port(name))?;
+            let inside = inner.live.ports.get(name).and_then(|live| live.inside);
             match inside.filter(|_| !facts(port.kind).taken_over) {
                 // The one end of a cable, whose other end has the stack.
                 None => return Ok(WayView::Unknown),
@@ -87,8 +87,8 @@ impl Control {
         let filter = options.filter.as_deref().map(str::parse::<Program>).transpose();
         let filter = filter.map_err(|error| text::invalid("filter", error.to_string()))?;
         let (datapath, port) = {
-            let inner = self.view();
-            (inner.datapath.clone(), inner.live_id(name)?)
+            let view = self.view();
+            (view.datapath.clone(), view.live_id(name)?)
         };
         let setup = TapSetup {
             ingress: true,
@@ -187,18 +187,15 @@ fn to_hex(bytes: &[u8]) -> String {
 
 /// Puts steps into words.
 struct Words<'a> {
-    inner: &'a View,
+    view: &'a View,
     names: BTreeMap<u16, &'a PortName>,
     ingress: PortId,
 }
 
-fn report(inner: &View, ingress: PortId, steps: Vec<Stage>) -> TraceReport {
-    let names = inner
-        .ports
-        .iter()
-        .filter_map(|(name, live)| Some((live.id?.id.0, name)));
+fn report(view: &View, ingress: PortId, steps: Vec<Stage>) -> TraceReport {
+    let names = view.ports.iter().filter_map(|(name, live)| Some((live.id?.id.0, name)));
     let words = Words {
-        inner,
+        view,
         names: names.collect(),
         ingress,
     };
@@ -262,7 +259,7 @@ impl Words<'_> {
     }
 
     fn switch(&self, id: SwitchId) -> String {
-        let mut switches = self.inner.switches.iter();
+        let mut switches = self.view.switches.iter();
         switches
             .find(|(_, other)| **other == id)
             .map_or_else(String::new, |(name, _)| format!(" of switch {name}"))
@@ -348,7 +345,7 @@ impl Words<'_> {
     }
 
     fn lab_port(&self, id: PortId) -> Option<&vswitch_api::Port> {
-        self.inner.port_of_lab(&self.name(id)?)
+        self.view.port_of_lab(&self.name(id)?)
     }
 
     fn impaired(&self, id: PortId, direction: Direction) -> String {

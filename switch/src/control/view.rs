@@ -27,18 +27,18 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn status(&self) -> Result<Status, ApiError> {
-        let inner = self.view();
-        let mut limits = inner.limits.clone();
-        let unsaved = inner.unsaved.as_ref();
+        let view = self.view();
+        let mut limits = view.limits.clone();
+        let unsaved = view.unsaved.as_ref();
         limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),
-            workers: inner.datapath.workers() as u32,
+            workers: view.datapath.workers() as u32,
             limits,
-            progress: inner.progress(),
+            progress: view.progress(),
         })
     }
 
@@ -55,13 +55,13 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn switches(&self) -> Result<Vec<SwitchView>, ApiError> {
-        let inner = self.view();
-        Ok(inner
+        let view = self.view();
+        Ok(view
             .state
             .lab
             .switches
             .iter()
-            .map(|switch| inner.switch_view(switch))
+            .map(|switch| view.switch_view(switch))
             .collect())
     }
 
@@ -70,8 +70,8 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn switch(&self, name: &SwitchName) -> Result<SwitchView, ApiError> {
-        let inner = self.view();
-        Ok(inner.switch_view(find_switch(&inner.state.lab, name)?))
+        let view = self.view();
+        Ok(view.switch_view(find_switch(&view.state.lab, name)?))
     }
 
     /// The FDB of a switch, by address.
@@ -79,9 +79,9 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn fdb(&self, name: &SwitchName) -> Result<Vec<FdbEntry>, ApiError> {
-        let inner = self.view();
-        let id = *inner.switches.get(name).ok_or_else(|| text::no_switch(name))?;
-        let names: BTreeMap<_, _> = inner
+        let view = self.view();
+        let id = *view.switches.get(name).ok_or_else(|| text::no_switch(name))?;
+        let names: BTreeMap<_, _> = view
             .ports
             .iter()
             .filter_map(|(name, live)| Some((live.id?.id.0, name)))
@@ -98,9 +98,9 @@ impl Control {
                 sticky: record.kind == EntryKind::Sticky,
             })
         };
-        let mut entries: Vec<_> = inner.datapath.fdb(id).into_iter().filter_map(entry).collect();
+        let mut entries: Vec<_> = view.datapath.fdb(id).into_iter().filter_map(entry).collect();
         // Those of a missing port wait for it.
-        let ports = inner.state.lab.ports.iter().filter(|port| port.switch == *name);
+        let ports = view.state.lab.ports.iter().filter(|port| port.switch == *name);
         let stations = ports.flat_map(|port| port.stations.iter().map(move |station| (port, station)));
         let waiting = stations.filter(|(_, e)| !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
         let waiting: Vec<_> = waiting
@@ -124,27 +124,27 @@ impl Control {
     /// # Errors
     /// NotFound: the switch.
     pub async fn ports(&self, switch: Option<&SwitchName>) -> Result<Vec<PortView>, ApiError> {
-        let inner = self.view();
+        let view = self.view();
         if let Some(name) = switch {
-            find_switch(&inner.state.lab, name)?;
+            find_switch(&view.state.lab, name)?;
         }
-        if inner.progress.is_none() {
+        if view.progress.is_none() {
             // An edit keeps the kernel busy, which answers when it is done.
-            inner.read_overruns(None).await;
+            view.read_overruns(None).await;
         }
-        let counts: BTreeMap<_, _> = inner
+        let counts: BTreeMap<_, _> = view
             .switches
             .iter()
-            .map(|(name, id)| (name, inner.datapath.fdb_counts(*id)))
+            .map(|(name, id)| (name, view.datapath.fdb_counts(*id)))
             .collect();
-        let ports = inner
+        let ports = view
             .state
             .lab
             .ports
             .iter()
             .filter(|port| switch.is_none_or(|name| port.switch == *name));
         Ok(ports
-            .map(|port| inner.port_view(port, counts.get(&port.switch).map_or(&[], Vec::as_slice)))
+            .map(|port| view.port_view(port, counts.get(&port.switch).map_or(&[], Vec::as_slice)))
             .collect())
     }
 
@@ -153,17 +153,17 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
-        let inner = self.view();
-        let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-        if inner.progress.is_none() {
-            inner.read_overruns(Some(name)).await;
+        let view = self.view();
+        let port = view.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
+        if view.progress.is_none() {
+            view.read_overruns(Some(name)).await;
         }
-        let counts = inner
+        let counts = view
             .switches
             .get(&port.switch)
-            .map(|id| inner.datapath.fdb_counts(*id))
+            .map(|id| view.datapath.fdb_counts(*id))
             .unwrap_or_default();
-        Ok(inner.port_view(port, &counts))
+        Ok(view.port_view(port, &counts))
     }
 
     /// The access control lists of a port with their hits.
@@ -171,10 +171,10 @@ impl Control {
     /// # Errors
     /// NotFound.
     pub async fn acl(&self, name: &PortName) -> Result<PortAclView, ApiError> {
-        let inner = self.view();
-        let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-        let snapshot = inner.datapath.snapshot();
-        let id = inner.ports.get(name).and_then(|live| live.id);
+        let view = self.view();
+        let port = view.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
+        let snapshot = view.datapath.snapshot();
+        let id = view.ports.get(name).and_then(|live| live.id);
         let policy = id.and_then(|id| snapshot.find(id)).map(|port| port.policy());
         let view = |rules: &[AclRule], live: Option<&Arc<Acl>>| {
             let mut hits = live.map(|acl| acl.hits()).unwrap_or_default().into_iter();
@@ -195,11 +195,11 @@ impl Control {
     /// # Errors
     /// NotFound: the switch.
     pub async fn addresses(&self, switch: Option<&SwitchName>) -> Result<Vec<AddressView>, ApiError> {
-        let inner = self.view();
+        let view = self.view();
         if let Some(name) = switch {
-            find_switch(&inner.state.lab, name)?;
+            find_switch(&view.state.lab, name)?;
         }
-        let ports = inner
+        let ports = view
             .state
             .lab
             .ports
@@ -221,12 +221,12 @@ impl Control {
     /// # Errors
     /// None.
     pub async fn namespaces(&self) -> Result<Vec<NamespaceSummary>, ApiError> {
-        let inner = self.view();
-        let mut names: Vec<NsName> = inner.named.list().iter().filter_map(|name| name.parse().ok()).collect();
-        names.extend(namespaces(&inner.state.lab).into_iter().cloned());
+        let view = self.view();
+        let mut names: Vec<NsName> = view.named.list().iter().filter_map(|name| name.parse().ok()).collect();
+        names.extend(namespaces(&view.state.lab).into_iter().cloned());
         names.sort();
         names.dedup();
-        Ok(names.into_iter().map(|name| inner.namespace_summary(name)).collect())
+        Ok(names.into_iter().map(|name| view.namespace_summary(name)).collect())
     }
 
     /// A namespace from inside.
@@ -234,24 +234,24 @@ impl Control {
     /// # Errors
     /// NotFound; the kernel refused to tell.
     pub async fn namespace(&self, name: &NsName) -> Result<NamespaceView, ApiError> {
-        let inner = self.view();
+        let view = self.view();
         let reserved = Reserved {
-            home: &inner.home,
-            own: &inner.own,
+            home: &view.home,
+            own: &view.own,
         };
-        let netns = reserved.open_other(&inner.named, name)?;
-        let summary = inner.namespace_summary(name.clone());
+        let netns = reserved.open_other(&view.named, name)?;
+        let summary = view.namespace_summary(name.clone());
         let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
-        let own = inner.own.netlink().await.map_err(failed)?;
+        let own = view.own.netlink().await.map_err(failed)?;
         let nsid = own.nsid_if_known(&netns).await.map_err(failed)?;
-        let here = inner
+        let here = view
             .ports
             .iter()
             .filter(|(_, live)| live.nsid.is_some() && live.nsid == nsid);
         let ports: BTreeMap<u32, PortName> = here
             .filter_map(|(name, live)| Some((live.inside?, name.clone())))
             .collect();
-        drop(inner);
+        drop(view);
         let nl = netns.netlink().await.map_err(failed)?;
         let links = nl.links().await.map_err(failed)?;
         let mut addresses = nl.addresses().await.map_err(failed)?;

@@ -36,8 +36,8 @@ pub(super) struct Sources {
 
 impl Sources {
     pub async fn open(inner: &Inner) -> Self {
-        let links = LinkMonitor::open(&inner.own).await;
-        let namespaces = inner.named.watch();
+        let links = LinkMonitor::open(&inner.host.own).await;
+        let namespaces = inner.host.named.watch();
         for error in [links.as_ref().err(), namespaces.as_ref().err()].into_iter().flatten() {
             tracing::warn!("changes that others make will not be seen: {error}");
         }
@@ -129,7 +129,7 @@ async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
         let mut inner = control.inner.lock().await;
         ready.clear_ready();
         let (events, lost) = inner.datapath.take_events();
-        inner.events.lose(lost);
+        inner.shown.events.lose(lost);
         // Nothing of the model is changed by a new station: a storm of them is no reason for new pictures.
         let new_stations = events
             .iter()
@@ -162,8 +162,8 @@ async fn age(control: Weak<Control>) {
         if inner.unpublished().has_unnamed() {
             apart(inner.leave_dead_namespaces());
         }
-        for switch in &inner.state.lab.switches {
-            let Some(id) = inner.switches.get(&switch.name) else {
+        for switch in &inner.store.state.lab.switches {
+            let Some(id) = inner.live.switches.get(&switch.name) else {
                 continue;
             };
             let count = inner.datapath.age(*id, switch.ageing_secs);
@@ -204,10 +204,10 @@ impl Inner {
         let near = |live: &LivePort| change.nsid.is_none() && live.near == Some(change.index);
         let inside =
             |live: &LivePort| live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index);
-        let found = self.ports.iter().find(|(_, live)| near(live) || inside(live));
+        let found = self.live.ports.iter().find(|(_, live)| near(live) || inside(live));
         let Some((name, live)) = found else {
             // An interface that a port waits for?
-            if !change.gone && change.nsid.is_some() && change.nsid == self.home_nsid {
+            if !change.gone && change.nsid.is_some() && change.nsid == self.host.home_nsid {
                 let back = |port: &Port| facts(port.kind).taken_over && ifname(port).as_str() == change.name;
                 self.reattach_missing(back).await;
             }
@@ -216,7 +216,7 @@ impl Inner {
         if live.state == PortState::Missing {
             return;
         }
-        let Some(port) = self.port_of_lab(name).cloned() else {
+        let Some(port) = self.store.port(name).cloned() else {
             return;
         };
         let (inside, by_near) = (inside(live), heard_by_near_end(&port));
@@ -253,14 +253,14 @@ impl Inner {
     /// Nothing is believed of what was told. The kernel tells late, and gives the numbers by which it tells, a namespace's id and an
     /// interface's index, to what is made next.
     async fn follow(&mut self, port: &Port) {
-        let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) else {
+        let Some(live) = self.live.ports.get(&port.name).filter(|live| live.id.is_some()) else {
             return;
         };
         let found = async {
             let Some(place) = self.place_of(port, live).await? else {
                 return Ok(None);
             };
-            let nsid = self.own.netlink().await?.nsid_of(&place.netns).await?;
+            let nsid = self.host.own.netlink().await?.nsid_of(&place.netns).await?;
             Ok::<_, KernelError>(Some((place, nsid)))
         };
         match found.await {
@@ -283,7 +283,9 @@ impl Inner {
 
     /// The interface of a port is there. What it is called, and its MTU, may be as others have set it.
     async fn found_at(&mut self, port: &Port, Place { netns, link }: Place, nsid: i32) {
-        let Some(live) = self.ports.get(&port.name) else { return };
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
         let moved_now = live.nsid != Some(nsid) || live.inside != Some(link.index);
         let mut told = Vec::new();
         if moved_now {
@@ -292,7 +294,7 @@ impl Inner {
                 Some(moved) => format!("interface {} was moved to {}", link.name.escape_debug(), moved.to),
                 None => format!("interface {} was moved back", link.name.escape_debug()),
             });
-            if let Some(live) = self.ports.get_mut(&port.name) {
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
                 (live.nsid, live.inside) = (Some(nsid), Some(link.index));
                 (live.moved, live.unnamed) = (moved, unnamed);
                 live.ifname.clone_from(&link.name);
@@ -305,7 +307,7 @@ impl Inner {
                 tracing::warn!(port = %port.name, "an interface that was moved lacks settings: {error}");
             }
         }
-        let Some(live) = self.ports.get_mut(&port.name) else {
+        let Some(live) = self.live.ports.get_mut(&port.name) else {
             return;
         };
         if live.ifname != link.name {
@@ -325,7 +327,7 @@ impl Inner {
             live.mtu = link.mtu;
             let near = live.near;
             if let Some(near) = near
-                && let Err(error) = async { self.own.netlink().await?.set_mtu(near, link.mtu).await }.await
+                && let Err(error) = async { self.host.own.netlink().await?.set_mtu(near, link.mtu).await }.await
             {
                 tracing::warn!(port = %port.name, "port {}: its near end has another MTU: {error}", port.name);
             }
@@ -338,7 +340,7 @@ impl Inner {
                 what,
             });
         }
-        if let Some(live) = self.ports.get(&port.name)
+        if let Some(live) = self.live.ports.get(&port.name)
             && let Ok(Some(carries)) = self.carries_now(port, live).await
         {
             let (state, reason) = state_of(port, &live.ifname, carries);
@@ -348,12 +350,12 @@ impl Inner {
 
     /// Events were lost: ports whose interface is gone are found out, and those that wait are tried again.
     async fn look_again(&mut self) {
-        for port in self.state.lab.ports.clone() {
+        for port in self.store.state.lab.ports.clone() {
             if !self.goes_on() {
                 return;
             }
             self.follow(&port).await;
-            if let Some(live) = self.ports.get(&port.name) {
+            if let Some(live) = self.live.ports.get(&port.name) {
                 self.look_for_xdp(&port, live).await;
             }
         }
@@ -374,7 +376,7 @@ impl Inner {
                     return;
                 };
                 let Some(switch) = self.switch_of(&to_name) else { return };
-                if let Some(&switch) = self.switches.get(&switch) {
+                if let Some(&switch) = self.live.switches.get(&switch) {
                     self.tell_guard(Input::Moved {
                         switch,
                         vlan,
@@ -411,7 +413,7 @@ impl Inner {
     /// Nothing comes from a port any more. That its interface is gone is one of the reasons there may be.
     async fn port_failed(&mut self, name: &PortName, error: &std::io::Error) {
         let reason = format!("its interface can't be read: {error}");
-        let (Some(port), Some(live)) = (self.port_of_lab(name).cloned(), self.ports.get(name)) else {
+        let (Some(port), Some(live)) = (self.store.port(name).cloned(), self.live.ports.get(name)) else {
             return;
         };
         if matches!(self.carries_now(&port, live).await, Ok(None)) {
@@ -427,18 +429,19 @@ impl Inner {
 
     /// The switch of a port of the lab.
     pub(super) fn switch_of(&self, port: &PortName) -> Option<SwitchName> {
-        self.port_of_lab(port).map(|port| port.switch.clone())
+        self.store.port(port).map(|port| port.switch.clone())
     }
 
     /// The switch that has this index in the datapath.
     pub(super) fn switch_name(&self, id: SwitchId) -> Option<&SwitchName> {
-        let mut switches = self.switches.iter();
+        let mut switches = self.live.switches.iter();
         switches.find(|(_, other)| **other == id).map(|(name, _)| name)
     }
 
     /// The port of the lab that is this very one now.
     pub(super) fn port_name(&self, id: PortRef) -> Option<PortName> {
-        self.ports
+        self.live
+            .ports
             .iter()
             .find(|(_, live)| live.id == Some(id))
             .map(|(name, _)| name.clone())
@@ -447,6 +450,7 @@ impl Inner {
     /// The ports' interfaces are gone: descriptors are closed, what is left of a veth pair goes too.
     pub(super) async fn lose(&mut self, which: impl Fn(&Port) -> bool, reason: &str) {
         let ports: Vec<_> = self
+            .store
             .state
             .lab
             .ports
@@ -456,6 +460,7 @@ impl Inner {
             .collect();
         for port in ports {
             if self
+                .live
                 .ports
                 .get(&port.name)
                 .is_none_or(|live| live.state == PortState::Missing)
@@ -466,7 +471,7 @@ impl Inner {
             self.release(&port);
             self.forget_near_end(&port).await;
             self.set_state(&port.name, PortState::Missing, Some(reason.to_owned()));
-            if let Some(live) = self.ports.get_mut(&port.name) {
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
                 live.inside = None;
                 live.near = None;
                 live.nsid = None;
@@ -478,11 +483,13 @@ impl Inner {
     /// Tries the missing ones of these ports again.
     pub(super) async fn reattach_missing(&mut self, which: impl Fn(&Port) -> bool) {
         let missing = |port: &&Port| {
-            self.ports
+            self.live
+                .ports
                 .get(&port.name)
                 .is_some_and(|live| live.state == PortState::Missing)
         };
         let ports: Vec<_> = self
+            .store
             .state
             .lab
             .ports
@@ -491,7 +498,7 @@ impl Inner {
             .filter(|port| which(port))
             .cloned()
             .collect();
-        let devices = self.state.devices.clone();
+        let devices = self.store.state.devices.clone();
         for port in ports {
             if !self.goes_on() {
                 break;
@@ -508,7 +515,7 @@ impl Inner {
     }
 
     async fn reattach_cables(&mut self, namespace: &str) {
-        let cables = self.state.lab.cables.clone();
+        let cables = self.store.state.lab.cables.clone();
         for cable in cables
             .iter()
             .filter(|c| c.a.namespace.as_str() == namespace || c.b.namespace.as_str() == namespace)

@@ -22,36 +22,21 @@ pub(super) const FACTS: Facts = Facts {
 impl Inner {
     /// How the device of a device port is now; none if it is not there.
     pub(in crate::control) async fn look_at_device(&self, port: &Port) -> Result<Option<DeviceBefore>, KernelError> {
-        let link = self.home.netlink().await?.link_by_name(ifname(port).as_str()).await?;
+        let link = self
+            .host
+            .home
+            .netlink()
+            .await?
+            .link_by_name(ifname(port).as_str())
+            .await?;
         Ok(link.as_ref().map(device_before))
-    }
-
-    /// Notes how a device was, before it is touched: a daemon that is killed then has a successor that gives it back.
-    fn note_device(&mut self, port: &Port, before: DeviceBefore) -> Result<(), ApiError> {
-        let noted = self.journal.add(|note| {
-            note.devices.insert(ifname(port), before);
-            if !note.ports.contains(port) {
-                note.ports.push(port.clone());
-            }
-        });
-        noted.map_err(|error| {
-            text::step(text::port(&port.name), "note how the device was", &error)
-                .hint("see that the run directory can be written and has room")
-        })?;
-        self.state.devices.insert(port.name.clone(), before);
-        Ok(())
-    }
-
-    /// How the device of a port was before it was one.
-    pub(super) fn device_of(&self, port: &Port) -> Option<DeviceBefore> {
-        self.state.devices.get(&port.name).copied()
     }
 
     /// Of one that is added the command has noted it. One that went and came back is another to the kernel, and gets the same back.
     pub(super) async fn note_device_before(&mut self, port: &Port) -> Result<(), ApiError> {
         let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
-        let home = self.home.netlink().await.map_err(failed)?;
-        let noted = self.device_of(port);
+        let home = self.host.home.netlink().await.map_err(failed)?;
+        let noted = self.store.device_of(port);
         let Some(link) = known_device(port, noted, &home).await.map_err(failed)? else {
             return Ok(());
         };
@@ -64,7 +49,7 @@ impl Inner {
         if noted == Some(before) {
             return Ok(());
         }
-        self.note_device(port, before)
+        self.store.note_device(port, before)
     }
 
     /// Takes the device over, which has been noted.
@@ -77,7 +62,9 @@ impl Inner {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let nl = home.netlink().await.map_err(failed)?;
-        let known = known_device(port, self.device_of(port), &nl).await.map_err(failed)?;
+        let known = known_device(port, self.store.device_of(port), &nl)
+            .await
+            .map_err(failed)?;
         let link = known.ok_or_else(|| {
             let cause = format!("the host has no interface {}", ifname(port));
             ApiError::new(ErrorCode::NotFound, object.clone(), cause).hint("`ip link` lists them; name one with --name")
@@ -109,8 +96,8 @@ impl Inner {
 
     pub(super) async fn place_of_device(&self, live: &LivePort) -> Result<Option<Place>, KernelError> {
         let Some(index) = live.inside else { return Ok(None) };
-        let link = self.home.netlink().await?.link_by_index(index).await?;
-        let netns = self.home.clone();
+        let link = self.host.home.netlink().await?.link_by_index(index).await?;
+        let netns = self.host.home.clone();
         Ok(link.map(|link| Place { netns, link }))
     }
 
@@ -122,7 +109,7 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
         let Some(index) = live.inside else { return Ok(()) };
-        let home = self.home.netlink().await.map_err(failed)?;
+        let home = self.host.home.netlink().await.map_err(failed)?;
         home.set_up_or_down(index, port.up).await.map_err(failed)?;
         if port.up {
             return Ok(());
@@ -138,7 +125,7 @@ impl Inner {
     }
 
     pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
-        let home = self.home.netlink().await?;
+        let home = self.host.home.netlink().await?;
         let Some(link) = known_device(port, before, &home).await? else {
             return self.delete_near_end(port).await;
         };

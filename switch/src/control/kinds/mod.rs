@@ -216,7 +216,7 @@ impl Inner {
         match port.kind {
             PortKind::Veth => self.delete_near_end(port).await,
             PortKind::Tap | PortKind::Internal => tap::delete(found?).await,
-            PortKind::Device => self.give_back_device(port, self.device_of(port)).await,
+            PortKind::Device => self.give_back_device(port, self.store.device_of(port)).await,
         }
     }
 

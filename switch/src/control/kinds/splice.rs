@@ -116,7 +116,7 @@ impl Inner {
         home: &NetNs,
         device: &Link,
     ) -> Result<(Shadow, u32), KernelError> {
-        let (own, beside) = (self.own.netlink().await?, home.netlink().await?);
+        let (own, beside) = (self.host.own.netlink().await?, home.netlink().await?);
         let (near, end) = make_ends(port, home, device, &own, &beside).await?;
         // A packet socket takes all frames as long as it is open. The fast path is to outlive the daemon.
         beside.set_promiscuous(device.index, true).await?;

@@ -118,9 +118,9 @@ impl Inner {
         if left.is_none() {
             inside.set_no_queue(link.index).await.map_err(failed)?;
         }
-        if self.made_in(port, &link).is_none() {
+        if self.store.made_in(port, &link).is_none() {
             let nsid = own.nsid_of(&netns).await.map_err(failed)?;
-            let marked = inside.set_alias(link.index, &self.mark(port, nsid)).await;
+            let marked = inside.set_alias(link.index, &self.store.mark(port, nsid)).await;
             marked.map_err(failed)?;
         }
         if left.is_none() {
@@ -137,7 +137,7 @@ impl Inner {
             let alias = link.alias.as_deref().unwrap_or_default();
             !alias.starts_with(MARK) || alias.starts_with(&named_mark(port))
         };
-        let marked = taps().find(|link| self.made_in(port, link).is_some());
+        let marked = taps().find(|link| self.store.made_in(port, link).is_some());
         let here = marked
             .or_else(|| {
                 taps()
@@ -155,8 +155,8 @@ impl Inner {
                 link: link.clone(),
             }));
         }
-        for (netns, link) in &self.strays {
-            let Some(made_in) = self.made_in(port, link) else {
+        for (netns, link) in &self.live.strays {
+            let Some(made_in) = self.store.made_in(port, link) else {
                 continue;
             };
             if own.nsid_of(netns).await? != made_in {
@@ -174,7 +174,7 @@ impl Inner {
         // One that can't be looked into holds none that can be got at.
         let (others, _) = self.all_others();
         let mut strays = Vec::new();
-        for netns in [self.home.clone()].into_iter().chain(others) {
+        for netns in [self.host.home.clone()].into_iter().chain(others) {
             let Ok(links) = netns.links_once().await else { continue };
             let marked = |link: &Link| link.alias.as_deref().is_some_and(|alias| alias.starts_with(MARK));
             let marked = links
@@ -188,7 +188,7 @@ impl Inner {
     /// The TAP device of a port, wherever it is; of a missing port, what is left where it was to be. While the port was missing
     /// somebody may have made another of that name.
     pub(super) async fn find_tap(&self, port: &Port) -> Result<Option<Place>, KernelError> {
-        if let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) {
+        if let Some(live) = self.live.ports.get(&port.name).filter(|live| live.id.is_some()) {
             return self.place_of(port, live).await;
         }
         let Some(netns) = self.find_netns_of(port)? else {
@@ -197,7 +197,7 @@ impl Inner {
         let links = netns.links_once().await?;
         let mut taps = links.into_iter().filter(|link| link.kind.as_deref() == Some("tun"));
         let link = taps.find(|link| {
-            self.made_in(port, link).is_some() || (link.name == ifname(port).as_str() && link.mac == port.mac)
+            self.store.made_in(port, link).is_some() || (link.name == ifname(port).as_str() && link.mac == port.mac)
         });
         Ok(link.map(|link| Place { netns, link }))
     }
@@ -210,7 +210,7 @@ impl Inner {
         let nl = netns.netlink().await?;
         let link = nl.link_by_name(ifname(noted).as_str()).await?;
         let ours = |link: &Link| {
-            link.kind.as_deref() == Some("tun") && (self.made_in(noted, link).is_some() || link.mac == noted.mac)
+            link.kind.as_deref() == Some("tun") && (self.store.made_in(noted, link).is_some() || link.mac == noted.mac)
         };
         match link.filter(ours) {
             Some(link) => gone_is_fine(nl.delete_link(link.index).await),

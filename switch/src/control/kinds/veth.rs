@@ -52,7 +52,7 @@ impl Inner {
 
     pub(super) async fn place_of_veth(&self, port: &Port, live: &LivePort) -> Result<Option<Place>, KernelError> {
         let Some(near) = live.near else { return Ok(None) };
-        let own = self.own.netlink().await?;
+        let own = self.host.own.netlink().await?;
         match own.link_by_index(near).await? {
             Some(near) => self.far_end(port, &near, &own).await,
             None => Ok(None),
@@ -61,7 +61,7 @@ impl Inner {
 
     pub(super) async fn set_carrier_of_veth(&self, port: &Port, live: &LivePort) -> Result<(), ApiError> {
         let Some(near) = live.near else { return Ok(()) };
-        let set = async { self.own.netlink().await?.set_up_or_down(near, port.up).await };
+        let set = async { self.host.own.netlink().await?.set_up_or_down(near, port.up).await };
         set.await.map_err(|error| text::kernel(text::port(&port.name), &error))
     }
 
@@ -85,7 +85,8 @@ impl Inner {
                 Adopt::No => None,
             };
             let elsewhere = |near: &Link| {
-                self.made_in(port, near)
+                self.store
+                    .made_in(port, near)
                     .is_some_and(|nsid| near.peer_nsid != Some(nsid))
             };
             if let Some(far) = far.filter(|far| far.netns.id() == netns.id() || elsewhere(&near)) {
@@ -128,7 +129,9 @@ impl Inner {
     /// Notes where the far end is, unless that is noted already: a later daemon tells by it whether it was moved.
     async fn mark_near_end(&self, port: &Port, near: &Link, own: &Netlink) -> Result<(), KernelError> {
         match near.peer_nsid {
-            Some(nsid) if self.made_in(port, near).is_none() => own.set_alias(near.index, &self.mark(port, nsid)).await,
+            Some(nsid) if self.store.made_in(port, near).is_none() => {
+                own.set_alias(near.index, &self.store.mark(port, nsid)).await
+            }
             _ => Ok(()),
         }
     }

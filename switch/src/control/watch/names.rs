@@ -14,14 +14,23 @@ impl Inner {
         let here = |port: &Port| in_namespace(port, name);
         // The namespace that it led to before goes on without it, but the name is what the port was given.
         let unnamed = |port: &&Port| {
-            let live = self.ports.get(&port.name);
+            let live = self.live.ports.get(&port.name);
             here(port) && live.is_some_and(|live| live.unnamed && live.moved.is_none())
         };
-        for port in self.state.lab.ports.iter().filter(unnamed).cloned().collect::<Vec<_>>() {
+        for port in self
+            .store
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(unnamed)
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             match self.is_at_home(&port).await {
                 // It is that namespace again.
                 Ok(true) => {
-                    if let Some(live) = self.ports.get_mut(&port.name) {
+                    if let Some(live) = self.live.ports.get_mut(&port.name) {
                         live.unnamed = false;
                     }
                 }
@@ -38,7 +47,7 @@ impl Inner {
 
     /// Whether the interface of a port is in the namespace that the port was given.
     pub(super) async fn is_at_home(&self, port: &Port) -> Result<bool, KernelError> {
-        let (Some(live), Some(wanted)) = (self.ports.get(&port.name), self.find_netns_of(port)?) else {
+        let (Some(live), Some(wanted)) = (self.live.ports.get(&port.name), self.find_netns_of(port)?) else {
             return Ok(false);
         };
         match self.place_of(port, live).await {
@@ -55,8 +64,8 @@ impl Inner {
             Some(moved) => moved.namespace.as_ref().is_some_and(|moved| moved.as_str() == name),
             None => in_namespace(port, name),
         };
-        let ports = self.state.lab.ports.iter().filter(|port| {
-            let live = self.ports.get(&port.name).filter(|live| live.id.is_some());
+        let ports = self.store.state.lab.ports.iter().filter(|port| {
+            let live = self.live.ports.get(&port.name).filter(|live| live.id.is_some());
             live.is_some_and(|live| here(port, live))
         });
         let ports: Vec<_> = ports.map(|port| port.name.clone()).collect();
@@ -66,7 +75,7 @@ impl Inner {
     /// Lets go of what these ports have in a namespace that nothing else keeps alive.
     pub(super) async fn leave_if_dead(&mut self, ports: &[PortName]) {
         for name in ports {
-            let (Some(port), Some(live)) = (self.port_of_lab(name).cloned(), self.ports.get(name)) else {
+            let (Some(port), Some(live)) = (self.store.port(name).cloned(), self.live.ports.get(name)) else {
                 continue;
             };
             let lives = match self.place_of(&port, live).await {
@@ -95,7 +104,7 @@ impl Inner {
             }
             // What was told may be of the namespace before.
             let unnamed = !self.is_at_home(&port).await.unwrap_or(false);
-            if let Some(live) = self.ports.get_mut(name) {
+            if let Some(live) = self.live.ports.get_mut(name) {
                 live.unnamed = unnamed;
             }
         }
@@ -103,12 +112,16 @@ impl Inner {
 
     /// Whether there is a port in a namespace without a name, which lives as long as a process is in it.
     pub(super) fn has_unnamed(&self) -> bool {
-        self.ports.values().any(|live| live.unnamed && live.id.is_some())
+        self.live.ports.values().any(|live| live.unnamed && live.id.is_some())
     }
 
     /// The namespaces of ports that have no name are looked at again and again, for nobody tells when their last process ends.
     pub(super) async fn leave_dead_namespaces(&mut self) {
-        let unnamed = self.ports.iter().filter(|(_, live)| live.unnamed && live.id.is_some());
+        let unnamed = self
+            .live
+            .ports
+            .iter()
+            .filter(|(_, live)| live.unnamed && live.id.is_some());
         let unnamed: Vec<_> = unnamed.map(|(name, _)| name.clone()).collect();
         self.leave_if_dead(&unnamed).await;
     }

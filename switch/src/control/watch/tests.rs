@@ -57,16 +57,16 @@ fn late_word_of_something_that_is_gone_does_not_make_its_successor_missing() {
             add(&control, name, kind).await;
             let mut inner = control.inner.lock().await;
             let port: PortName = name.parse().unwrap();
-            let told = gone(&inner.ports[&port]);
+            let told = gone(&inner.live.ports[&port]);
             inner.link_changed(&told).await;
-            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: {told:?}");
+            assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}: {told:?}");
             let quiet = LinkChange { gone: false, ..told };
             inner.link_changed(&quiet).await;
-            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: {quiet:?}");
+            assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}: {quiet:?}");
             inner.namespace_changed(NsEvent::Removed(name.to_owned())).await;
-            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: its namespace");
+            assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}: its namespace");
             inner.look_again().await;
-            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}: another look");
+            assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}: another look");
         }
     });
 }
@@ -79,21 +79,21 @@ fn word_of_something_that_is_gone_is_believed_when_it_is() {
             add(&control, name, kind).await;
             let mut inner = control.inner.lock().await;
             let port: PortName = name.parse().unwrap();
-            let told = gone(&inner.ports[&port]);
+            let told = gone(&inner.live.ports[&port]);
             let netns = inner.open_namespace(&name.parse().unwrap()).unwrap();
-            let inside = inner.ports[&port].inside.unwrap();
-            let id = inner.ports[&port].id;
+            let inside = inner.live.ports[&port].inside.unwrap();
+            let id = inner.live.ports[&port].id;
             netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
             inner.link_changed(&told).await;
             // It was lost, and made again at once.
-            assert_eq!(inner.ports[&port].state, PortState::Up, "{name}");
-            assert_ne!(inner.ports[&port].id, id, "{name}");
+            assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}");
+            assert_ne!(inner.live.ports[&port].id, id, "{name}");
             // The second time it is not made again at once.
-            let told = gone(&inner.ports[&port]);
-            let inside = inner.ports[&port].inside.unwrap();
+            let told = gone(&inner.live.ports[&port]);
+            let inside = inner.live.ports[&port].inside.unwrap();
             netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
             inner.link_changed(&told).await;
-            assert_eq!(inner.ports[&port].state, PortState::Missing, "{name}");
+            assert_eq!(inner.live.ports[&port].state, PortState::Missing, "{name}");
         }
     });
 }
@@ -115,14 +115,14 @@ fn events_of_a_port_that_is_gone_are_not_its_successor_s() {
         let (stays, gone) = {
             let inner = control.inner.lock().await;
             (
-                inner.ports[&name("stays")].id.unwrap(),
-                inner.ports[&name("gone")].id.unwrap(),
+                inner.live.ports[&name("stays")].id.unwrap(),
+                inner.live.ports[&name("gone")].id.unwrap(),
             )
         };
         control.remove_port(&name("gone"), NOT_DRY).await.unwrap();
         control.add_port(shuts("next"), NOT_DRY).await.unwrap();
         let mut inner = control.inner.lock().await;
-        let next = inner.ports[&name("next")].id.unwrap();
+        let next = inner.live.ports[&name("next")].id.unwrap();
         assert_eq!((next.id, next == gone), (gone.id, false));
         let mac = vswitch_api::Mac([2, 0, 0, 0, 0, 1]);
         let moved = |from, to| DatapathEvent::Moved { mac, vlan: 0, from, to };
@@ -144,11 +144,11 @@ fn events_of_a_port_that_is_gone_are_not_its_successor_s() {
             inner.datapath_event(event).await;
         }
         for port in ["stays", "next"] {
-            assert_eq!(inner.ports[&name(port)].state, PortState::Up, "{port}");
+            assert_eq!(inner.live.ports[&name(port)].state, PortState::Up, "{port}");
         }
         // Nor is anybody told of it.
         inner.datapath_event(DatapathEvent::LimitReached { port: next }).await;
-        assert_eq!(inner.ports[&name("next")].state, PortState::Shut);
+        assert_eq!(inner.live.ports[&name("next")].state, PortState::Shut);
         let first = told.next().await.unwrap().kind;
         assert!(
             matches!(&first, EventKind::PortShut { port, .. } if port.as_str() == "next"),

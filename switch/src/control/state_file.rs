@@ -1,0 +1,380 @@
+//! The state on disk.
+//!
+//! The file is replaced as a whole, in two halves: [`StateFile::prepare`] writes and syncs the new state beside the old one,
+//! [`Prepared::commit`] renames it over the old one. Whatever can't be taken back is done only when the first half is: a disk that is
+//! full says so before anything is lost. What the file was before stays beside it as `state.json.bak`.
+//!
+//! A file that can't be understood is never overwritten: the daemon does not start, until somebody says what to do with it.
+
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use vswitch_api::strict;
+use vswitch_api::{ApiError, ErrorCode};
+
+use super::state::{State, VERSION};
+use super::text;
+use crate::files;
+
+const NAME: &str = "state.json";
+/// What the file was before the last change.
+const BACKUP: &str = "state.json.bak";
+
+/// Where the state is kept. While this is there no other daemon can have the directory.
+#[derive(Clone, Debug)]
+pub(super) struct StateFile {
+    dir: PathBuf,
+    /// None: there is no directory to be locked.
+    _lock: Option<Arc<File>>,
+}
+
+/// What became of reading the state.
+#[derive(Debug)]
+pub(super) enum Loaded {
+    /// None: there is no file, so the daemon was never used before.
+    State(Option<State>),
+    /// There is a file, and what it says can't be known.
+    Unusable(String),
+}
+
+impl StateFile {
+    /// Makes the directory, if that can be, and locks it: the last writer would win.
+    ///
+    /// # Errors
+    /// Conflict: another daemon has it.
+    pub fn open(dir: &Path) -> Result<Self, ApiError> {
+        // One that can't be made, as on a read-only file system, is told by the first write.
+        let _ = fs::create_dir_all(dir);
+        let object = || format!("state directory {}", dir.display());
+        let lock = match File::open(dir) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self {
+                    dir: dir.to_owned(),
+                    _lock: None,
+                });
+            }
+            Err(error) => {
+                return Err(text::step(object(), "open it", &error).hint("choose another with --state-dir"));
+            }
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(
+                    ApiError::new(ErrorCode::Conflict, object(), "another vswitchd runs on it")
+                        .hint("stop that one, or give this one a directory of its own with --state-dir"),
+                );
+            }
+            // Not on every file system.
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!("{}: it can't be locked against a second daemon: {error}", object());
+            }
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            _lock: Some(Arc::new(lock)),
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(NAME)
+    }
+
+    /// Reads the state.
+    pub fn load(&self) -> Loaded {
+        match read(&self.path()) {
+            Ok(state) => Loaded::State(state),
+            Err(cause) => Loaded::Unusable(cause),
+        }
+    }
+
+    /// Why the daemon does not start, and how to go on.
+    pub fn refusal(&self, cause: &str) -> ApiError {
+        let (path, backup) = (self.path(), self.dir.join(BACKUP));
+        let restore = match read(&backup) {
+            Ok(Some(_)) => format!(
+                "put the lab as it was before the last change in its place (cp {} {}), or ",
+                backup.display(),
+                path.display()
+            ),
+            _ => String::new(),
+        };
+        ApiError::new(
+            ErrorCode::Invalid,
+            format!("state file {}", path.display()),
+            format!("{cause}; nothing was changed, and what the kernel carries goes on"),
+        )
+        .hint(format!(
+            "start the vswitchd that wrote it, or mend it, or {restore}start once with --recover, which keeps it under another \
+             name and begins with an empty lab"
+        ))
+    }
+
+    /// Renames the file to a name that is not taken, so that two bad files within a second both stay.
+    pub fn set_aside(&self) -> io::Result<PathBuf> {
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let mut aside = self.dir.join(format!("{NAME}.aside-{seconds}"));
+        let mut number = 1;
+        while aside.symlink_metadata().is_ok() {
+            aside = self.dir.join(format!("{NAME}.aside-{seconds}-{number}"));
+            number += 1;
+        }
+        fs::rename(self.path(), &aside)?;
+        Ok(aside)
+    }
+
+    /// Writes and syncs a state beside the old one, which it may then replace.
+    pub fn prepare(&self, state: &State) -> io::Result<Prepared> {
+        let content = serde_json::to_vec_pretty(state)?;
+        fs::create_dir_all(&self.dir)?;
+        let prepared = Prepared {
+            dir: self.dir.clone(),
+            content,
+            pending: true,
+        };
+        let mut beside = files::create_private(&prepared.beside())?;
+        beside.write_all(&prepared.content)?;
+        beside.sync_all()?;
+        Ok(prepared)
+    }
+
+    /// Replaces the file. After an error it may hold the old or the new state, never a part.
+    pub fn save(&self, state: &State) -> io::Result<()> {
+        self.prepare(state)?.commit()
+    }
+}
+
+/// A state that is on the disk, whole, and not yet the one that counts. It goes if it does not become that.
+#[derive(Debug)]
+#[must_use = "the state counts only when it is committed"]
+pub(super) struct Prepared {
+    dir: PathBuf,
+    content: Vec<u8>,
+    pending: bool,
+}
+
+impl Prepared {
+    fn beside(&self) -> PathBuf {
+        self.dir.join(format!("{NAME}.new"))
+    }
+
+    /// Puts it in the place of the old one, which stays as the backup.
+    pub fn commit(mut self) -> io::Result<()> {
+        let path = self.dir.join(NAME);
+        if files::read_regular(&path).is_ok_and(|old| old == self.content) {
+            return Ok(());
+        }
+        let backup = self.dir.join(BACKUP);
+        let _ = fs::remove_file(&backup);
+        match fs::hard_link(&path, &backup) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %backup.display(), "{}: can't keep the state before this change: {error}", backup.display());
+            }
+            _ => {}
+        }
+        fs::rename(self.beside(), path)?;
+        self.pending = false;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if self.pending {
+            // What is left of it says nothing that the error does not say.
+            let _ = fs::remove_file(self.beside());
+        }
+    }
+}
+
+/// The state in a file; none if there is no such file. The error is why it can't be had.
+fn read(path: &Path) -> Result<Option<State>, String> {
+    let mut file = match files::open_regular(OpenOptions::new().read(true), path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("read it: {error}")),
+    };
+    // Those of earlier versions could be read by all.
+    if file.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
+        let _ = file.set_permissions(Permissions::from_mode(0o600));
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)
+        .map_err(|error| format!("read it: {error}"))?;
+    understand(&content).map(Some)
+}
+
+fn understand(content: &[u8]) -> Result<State, String> {
+    /// What every version has.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    match serde_json::from_slice::<Versioned>(content) {
+        Ok(Versioned { version }) if version != u64::from(VERSION) => Err(format!(
+            "it has version {version}, and this vswitchd reads version {VERSION}"
+        )),
+        Ok(_) => {
+            strict::from_json(content).map_err(|error| format!("it has what this vswitchd does not know: {error}"))
+        }
+        Err(error) => Err(format!("it is damaged: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use vswitch_api::{Lab, Port, PortKind};
+
+    use super::super::state::{DeviceBefore, OwnedNamespace};
+    use super::*;
+    use vswitch_linux::NetNs;
+
+    fn sample() -> State {
+        let mut state = State::new();
+        let red = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth);
+        state.lab.ports.push(red);
+        let here = NetNs::current().unwrap();
+        state
+            .namespaces
+            .push(OwnedNamespace::new("red".parse().unwrap(), &here, "boot").unwrap());
+        state.devices.insert(
+            "eth1".parse().unwrap(),
+            DeviceBefore {
+                up: true,
+                mtu: 9000,
+                promiscuous: false,
+                index: Some(7),
+                mac: Some(vswitch_api::Mac([2, 0, 0, 0, 0, 7])),
+            },
+        );
+        state
+    }
+
+    fn loaded(file: &StateFile) -> State {
+        match file.load() {
+            Loaded::State(Some(state)) => state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_state_comes_back_as_it_was_saved_and_the_one_before_stays_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("deep/down");
+        let file = StateFile::open(&deep).unwrap();
+        assert!(matches!(file.load(), Loaded::State(None)));
+        let first = sample();
+        file.save(&first).unwrap();
+        assert_eq!(loaded(&file), first);
+        assert_eq!(names(&deep), ["state.json"]);
+        let mut second = first.clone();
+        second.lab = Lab::default();
+        file.save(&second).unwrap();
+        // What is there already is no change.
+        file.save(&second).unwrap();
+        assert_eq!(loaded(&file), second);
+        assert_eq!(read(&deep.join(BACKUP)), Ok(Some(first)));
+        assert_eq!(names(&deep), ["state.json", "state.json.bak"]);
+    }
+
+    #[test]
+    fn what_is_prepared_counts_only_when_it_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StateFile::open(dir.path()).unwrap();
+        let first = sample();
+        file.save(&first).unwrap();
+        let second = State::new();
+        let prepared = file.prepare(&second).unwrap();
+        assert_eq!(names(dir.path()), ["state.json", "state.json.new"]);
+        assert_eq!(loaded(&file), first);
+        drop(prepared);
+        assert_eq!(names(dir.path()), ["state.json"]);
+        file.prepare(&second).unwrap().commit().unwrap();
+        assert_eq!(loaded(&file), second);
+    }
+
+    #[test]
+    fn a_file_that_is_no_state_is_left_as_it_is_with_a_way_to_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StateFile::open(dir.path()).unwrap();
+        let whole = serde_json::to_string(&sample()).unwrap();
+        let newer = whole.replace("\"version\":1", "\"version\":99,\"more\":[]");
+        let unknown = whole.replace("\"salt\"", "\"pepper\":1,\"salt\"");
+        for (bad, word) in [
+            ("", "damaged"),
+            ("{", "damaged"),
+            ("{\"lab\":1}", "damaged"),
+            (newer.as_str(), "version 99"),
+            (unknown.as_str(), "pepper"),
+        ] {
+            fs::write(file.path(), bad).unwrap();
+            let Loaded::Unusable(cause) = file.load() else {
+                panic!("{bad} was taken for a state");
+            };
+            let refusal = file.refusal(&cause).to_string();
+            assert!(refusal.contains(word) && refusal.contains("--recover"), "{refusal}");
+            assert!(!refusal.contains(BACKUP), "there is none: {refusal}");
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), bad);
+        }
+        fs::write(dir.path().join(BACKUP), &whole).unwrap();
+        assert!(file.refusal("").to_string().contains(BACKUP));
+    }
+
+    #[test]
+    fn two_files_that_are_set_aside_both_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StateFile::open(dir.path()).unwrap();
+        for content in ["one", "two"] {
+            fs::write(file.path(), content).unwrap();
+            let aside = file.set_aside().unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), content);
+        }
+        assert_eq!(names(dir.path()).len(), 2);
+    }
+
+    #[test]
+    fn the_state_is_for_its_owner_alone_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StateFile::open(dir.path()).unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "theirs").unwrap();
+        symlink(&victim, dir.path().join("state.json.new")).unwrap();
+        file.save(&sample()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs");
+        let mode = || fs::symlink_metadata(file.path()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(file.path(), Permissions::from_mode(0o644)).unwrap();
+        loaded(&file);
+        assert_eq!(mode(), 0o600, "that of an earlier version");
+    }
+
+    #[test]
+    fn a_directory_has_one_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateFile::open(dir.path()).unwrap();
+        let error = StateFile::open(dir.path()).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Conflict);
+        assert!(error.to_string().contains("--state-dir"), "{error}");
+        drop(first);
+        StateFile::open(dir.path()).unwrap();
+    }
+}
