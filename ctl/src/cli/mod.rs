@@ -4,6 +4,7 @@
 pub mod acl;
 pub mod capture;
 pub mod lab;
+pub mod link;
 pub mod mirror;
 pub mod namespace;
 pub mod parse;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use acl::AclCommand;
 use capture::CaptureArgs;
 use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
+use link::LinkCommand;
 use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use port::{AddPort, DelPort, PortCommand};
@@ -274,6 +276,15 @@ Examples:
   vswitchctl route del red default"
     )]
     Route(RouteCommand),
+    /// Join two switches, or show how they are joined
+    #[command(
+        subcommand,
+        after_long_help = "\
+Examples:
+  vswitchctl link add main sw2
+  vswitchctl link list"
+    )]
+    Link(LinkCommand),
     /// Join two namespaces directly, without a switch
     #[command(after_long_help = namespace::CABLE_EXAMPLES)]
     Cable(Box<CableArgs>),

@@ -6,6 +6,7 @@ mod daemon;
 mod exec;
 mod fdb;
 mod lab;
+mod links;
 mod mirror;
 mod namespaces;
 mod patch;
@@ -101,6 +102,7 @@ impl Session {
             Command::Ns(command) => self.namespace(command).await,
             Command::Addr(command) => self.address(command).await,
             Command::Route(command) => self.route(command).await,
+            Command::Link(command) => self.link(command).await,
             Command::Cable(args) => self.cable(*args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,

@@ -3,6 +3,7 @@
 
 pub mod events;
 pub mod frames;
+pub mod links;
 pub mod mirrors;
 pub mod namespaces;
 pub mod page;

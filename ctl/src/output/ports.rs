@@ -283,6 +283,9 @@ fn frames(frames: u64, bytes: u64) -> String {
 
 /// `red/eth0`, or the interface alone where it is in the host's namespace.
 fn place(view: &PortView) -> String {
+    if let Some(peer) = &view.port.peer {
+        return format!("to {peer}");
+    }
     match (&view.port.namespace, &view.port.ifname) {
         (Some(namespace), Some(ifname)) => format!("{namespace}/{ifname}"),
         (Some(namespace), None) => namespace.to_string(),
@@ -308,6 +311,9 @@ fn interface(view: &PortView) -> String {
     if let Some(place) = &view.moved_to {
         return format!("{name}, moved to {place}");
     }
+    if let Some(peer) = &view.port.peer {
+        return format!("the other end is port {peer}");
+    }
     match (&view.port.namespace, view.port.kind) {
         (Some(namespace), _) => format!("{name} in namespace {namespace}"),
         (None, PortKind::Device | PortKind::Internal) => format!("{name} of the host"),
@@ -329,7 +335,8 @@ fn state(style: Style, view: &PortView) -> String {
     }
 }
 
-fn tone(state: PortState) -> Tone {
+/// How a state is shown.
+pub fn tone(state: PortState) -> Tone {
     match state {
         PortState::Up => Tone::Good,
         PortState::Down | PortState::NoCarrier | PortState::Attaching => Tone::Notice,

@@ -74,6 +74,7 @@ pub fn kind(kind: PortKind) -> &'static str {
         PortKind::Tap => "tap",
         PortKind::Device => "device",
         PortKind::Internal => "internal",
+        PortKind::Link => "link",
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
+use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
@@ -95,6 +96,9 @@ pub struct Lab {
     pub ports: Vec<Port>,
     /// Direct links between two namespaces, without a switch.
     pub cables: Vec<Cable>,
+    /// Links between two switches, in short: what is read is two ports of kind `link` each, and only those are written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Copies of frames to a port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
@@ -182,6 +186,8 @@ pub enum PortKind {
     Device,
     /// The host's own leg on the switch: a TAP device in the daemon's host namespace.
     Internal,
+    /// One end of a link to another switch, whose other end is the port `peer`. Both are in the daemon's own namespace.
+    Link,
 }
 
 /// One port: how it is connected and what its interface is to look like.
@@ -199,6 +205,9 @@ pub struct Port {
     /// How it is connected.
     #[serde(default)]
     pub kind: PortKind,
+    /// The port at the other end (`link`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PortName>,
     /// Namespace of the interface (`veth`, `tap`); none for `device` and `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<NsName>,
@@ -206,16 +215,16 @@ pub struct Port {
     /// name for `internal` and `device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
-    /// MAC address of the interface; chosen once and kept if not given. Not for `device`.
+    /// MAC address of the interface; chosen once and kept if not given. Not for `device` and `link`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// MTU of the interface in bytes of layer-3 payload. None: 1500, for `device` what it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
-    /// Addresses of the interface. Not for `device`.
+    /// Addresses of the interface. Not for `device` and `link`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IfAddr>,
-    /// Routes through the interface. Not for `device`.
+    /// Routes through the interface. Not for `device` and `link`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// False: administratively down, nothing goes in or out.
@@ -281,6 +290,7 @@ impl Port {
             switch,
             description: Description::default(),
             kind,
+            peer: None,
             namespace: None,
             ifname: None,
             mac: None,

@@ -8,9 +8,12 @@ pub mod quantity;
 mod text;
 mod words;
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::name::InvalidValue;
 use crate::policy::is_default;
 
 pub use text::{Bits, Bytes, Micros};
@@ -205,6 +208,25 @@ impl Impairment {
     /// Frames that may wait.
     pub fn limit(&self) -> u32 {
         self.limit.unwrap_or(DEFAULT_LIMIT)
+    }
+}
+
+impl FromStr for Impairment {
+    type Err = InvalidValue;
+
+    /// Reads `delay=20ms,loss=1%`: keys and values as a document has them.
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let mut document = serde_json::Map::new();
+        for part in text.split(',') {
+            let (key, value) = part
+                .split_once('=')
+                .ok_or_else(|| InvalidValue::new(format!("{part:?} has no value; write it as delay=20ms")))?;
+            let value = value.parse().map_or_else(|_| value.into(), serde_json::Value::Number);
+            if document.insert(key.to_owned(), value).is_some() {
+                return Err(InvalidValue::new(format!("{key} is given twice")));
+            }
+        }
+        serde_json::from_value(document.into()).map_err(|error| InvalidValue::new(error.to_string()))
     }
 }
 

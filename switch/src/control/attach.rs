@@ -12,7 +12,7 @@ use vswitch_api::{ApiError, Port};
 
 use super::fdb::fdb_key;
 use super::interface::{announce_all, vanished};
-use super::kinds::{Opened, carries, facts, heard_by_near_end, wanted_mtu};
+use super::kinds::{Opened, Stands, carries, facts, heard_by_near_end, wanted_mtu};
 use super::policy::port_settings;
 use super::{Inner, LivePort, text, traffic};
 use vswitch_datapath::policy::PLAIN;
@@ -228,7 +228,7 @@ impl Inner {
     pub(super) fn netns_of(&self, port: &Port) -> Result<NetNs, ApiError> {
         match &port.namespace {
             Some(name) => self.open_namespace(name),
-            None => Ok(self.host.home.clone()),
+            None => Ok(self.without_namespace(port).clone()),
         }
     }
 
@@ -236,7 +236,15 @@ impl Inner {
     pub(super) fn find_netns_of(&self, port: &Port) -> Result<Option<NetNs>, KernelError> {
         match &port.namespace {
             Some(name) => self.find_namespace(name),
-            None => Ok(Some(self.host.home.clone())),
+            None => Ok(Some(self.without_namespace(port).clone())),
+        }
+    }
+
+    /// The namespace of a port that is given none.
+    fn without_namespace(&self, port: &Port) -> &NetNs {
+        match facts(port.kind).stands {
+            Stands::WithDaemon => &self.host.own,
+            Stands::OnHost | Stands::InNamespace => &self.host.home,
         }
     }
 
@@ -303,15 +311,13 @@ pub(super) fn state_of(port: &Port, ifname: &str, carries: bool) -> (PortState, 
         (false, _) => (PortState::Down, None),
         (true, true) => (PortState::Up, None),
         (true, false) => {
-            let what = if facts(port.kind).taken_over {
-                "is down or has no carrier"
-            } else {
-                "is down"
+            let ifname = ifname.escape_debug();
+            let reason = match (&port.peer, facts(port.kind).taken_over) {
+                (Some(peer), _) => format!("the other end of the link, port {peer}, is down"),
+                (None, true) => format!("interface {ifname} is down or has no carrier"),
+                (None, false) => format!("interface {ifname} is down"),
             };
-            (
-                PortState::NoCarrier,
-                Some(format!("interface {} {what}", ifname.escape_debug())),
-            )
+            (PortState::NoCarrier, Some(reason))
         }
     }
 }

@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use vswitch_api::{Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, NsName, Port, Route, Switch, SwitchName};
 
-use super::kinds::{INSIDE, facts, ifname};
+use super::kinds::{INSIDE, Stands, facts, ifname};
+use super::links::expand;
 use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
@@ -23,6 +24,7 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
     if !lab.switches.iter().any(|s| s.name == main_switch()) {
         lab.switches.insert(0, Switch::new(main_switch()));
     }
+    expand(lab);
     for port in &mut lab.ports {
         if is_inside(port) {
             port.namespace = namespace_of(port);
@@ -67,7 +69,7 @@ fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
     for port in lab
         .ports
         .iter_mut()
-        .filter(|p| !facts(p.kind).taken_over && p.mac.is_none())
+        .filter(|p| facts(p.kind).has_stack && p.mac.is_none())
     {
         port.mac = kept.get(&(&port.name, &port.switch)).copied();
     }
@@ -80,7 +82,7 @@ fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
     for port in lab
         .ports
         .iter_mut()
-        .filter(|p| !facts(p.kind).taken_over && p.mac.is_none())
+        .filter(|p| facts(p.kind).has_stack && p.mac.is_none())
     {
         port.mac = Some(free_mac(salt, &(port.switch.as_str(), port.name.as_str()), &mut taken));
     }
@@ -141,7 +143,7 @@ pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<NsName> {
 
 /// Its interface is in a namespace of its own.
 fn is_inside(port: &Port) -> bool {
-    facts(port.kind).in_namespace
+    facts(port.kind).stands == Stands::InNamespace
 }
 
 fn namespace_of(port: &Port) -> Option<NsName> {

@@ -8,7 +8,7 @@ use vswitch_api::{Mac, Port, PortName, Switch};
 
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
-use super::kinds::heard_by_near_end;
+use super::kinds::{facts, heard_by_near_end};
 use super::policy::switch_settings;
 use super::{Inner, LivePort, View};
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
@@ -65,21 +65,21 @@ impl Inner {
     }
 
     /// How frames come from and go to the station behind a near end: by a shadow TAP, with the fast path or without, else by a
-    /// packet socket.
+    /// packet socket. `mac`: see [`NearEnd::mac`]; `long_way`: its frames go by the interface itself.
     pub(super) async fn open_near_end(
         &self,
         port: &Port,
         near: &Link,
-        far: &Link,
+        mac: Mac,
+        long_way: bool,
         own: &Netlink,
     ) -> Result<BackEnd, KernelError> {
         if let Some(fast) = &self.fast {
-            let mac = port.mac.or(far.mac).unwrap_or(Mac([0; 6]));
             match self.open_shadow(fast, port, near, mac, own, None).await {
                 Ok(shadow) => {
                     let io = BackEnd::Shadow(shadow);
                     if let Some(fast) = io.fast() {
-                        fast.set_long_way(far.native_xdp);
+                        fast.set_long_way(long_way);
                     }
                     return Ok(io);
                 }
@@ -202,7 +202,9 @@ impl Inner {
     /// A near end changes when a program of XDP comes or goes at the station's interface, which then takes other frames. Such a program
     /// sees only what goes to the station by the long way.
     pub(super) async fn look_for_xdp(&self, port: &Port, live: &LivePort) {
-        let io = live.id.filter(|_| heard_by_near_end(port));
+        let io = live
+            .id
+            .filter(|_| heard_by_near_end(port) && facts(port.kind).has_stack);
         let io = io.and_then(|id| self.datapath.io::<BackEnd>(id));
         let Some(fast) = io.as_ref().and_then(|io| io.fast()) else {
             return;

@@ -41,7 +41,12 @@ impl Inner {
             .live
             .switches
             .iter()
-            .map(|(name, id)| (name, self.datapath.offloads_carry_all(*id) && !self.has_device(name)))
+            .map(|(name, id)| {
+                (
+                    name,
+                    self.datapath.offloads_carry_all(*id) && !self.leads_elsewhere(name),
+                )
+            })
             .collect();
         let wrong = |port: &Port| {
             let live = self.live.ports.get(&port.name).filter(|_| heard_by_near_end(port))?;
@@ -67,12 +72,13 @@ impl Inner {
         }
     }
 
-    /// A device takes frames of the size that its own driver has: longer ones would be cut up by software.
-    fn has_device(&self, switch: &SwitchName) -> bool {
+    /// A device takes frames of the size that its own driver has: longer ones would be cut up by software. What is behind a link
+    /// is not known here.
+    fn leads_elsewhere(&self, switch: &SwitchName) -> bool {
         let ports = &self.store.state.lab.ports;
         ports
             .iter()
-            .any(|port| facts(port.kind).taken_over && port.switch == *switch)
+            .any(|port| !facts(port.kind).has_stack && port.switch == *switch)
     }
 
     async fn set_frame_size(&self, port: &Port, size: GsoSize) -> Result<(), KernelError> {

@@ -38,7 +38,7 @@ impl Surroundings for Inner {
         let place = ports.iter().position(|port| port.name == name)?;
         Some(PortFacts {
             switch: *self.live.switches.get(&ports[place].switch)?,
-            rank: (!facts(ports[place].kind).taken_over, place),
+            rank: (facts(ports[place].kind).has_stack, place),
         })
     }
 

@@ -30,6 +30,7 @@ mod interface;
 mod journal;
 mod keep;
 mod kinds;
+mod links;
 mod mirror;
 mod named;
 mod namespace;

@@ -149,9 +149,10 @@ pub(super) fn removed(port: &Port) -> String {
 
 fn place(port: &Port) -> String {
     let word = facts(port.kind).word;
-    match &port.namespace {
-        Some(namespace) => format!("{word}, {} in namespace {namespace}", ifname(port)),
-        None => format!("{word} {}", ifname(port)),
+    match (&port.namespace, &port.peer) {
+        (Some(namespace), _) => format!("{word}, {} in namespace {namespace}", ifname(port)),
+        (None, Some(peer)) => format!("{word} to port {peer}"),
+        (None, None) => format!("{word} {}", ifname(port)),
     }
 }
 
@@ -285,6 +286,7 @@ fn changes_in_place(old: &Port, new: &Port) -> bool {
             ifname(port),
             port.mac,
             port.xdp,
+            port.peer.clone(),
         )
     };
     identity(old) == identity(new)

@@ -282,9 +282,9 @@ impl Inner {
             return Ok(());
         };
         let nl = place.netns.netlink().await.map_err(failed)?;
-        if !facts(port.kind).taken_over {
+        if facts(port.kind).has_stack {
             configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?;
-        } else if let Some(mtu) = port.mtu {
+        } else if let Some(mtu) = wanted_mtu(port) {
             nl.set_mtu(place.link.index, mtu).await.map_err(failed)?;
         }
         if let Some(mtu) = wanted_mtu(port) {
@@ -329,7 +329,7 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
     if let Some(mtu) = wanted_mtu(port).filter(|mtu| *mtu != link.mtu) {
         lost.push(format!("its MTU of {mtu}"));
     }
-    if facts(port.kind).taken_over {
+    if !facts(port.kind).has_stack {
         return Ok(lost);
     }
     if let Some(mac) = port.mac.filter(|mac| link.mac != Some(*mac)) {

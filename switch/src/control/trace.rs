@@ -47,7 +47,7 @@ impl Control {
             let inner = self.inner.lock().await;
             let port = inner.store.port(name).ok_or_else(|| text::no_port(name))?;
             let inside = inner.live.ports.get(name).and_then(|live| live.inside);
-            match inside.filter(|_| !facts(port.kind).taken_over) {
+            match inside.filter(|_| facts(port.kind).has_stack) {
                 // The one end of a cable, whose other end has the stack.
                 None => return Ok(WayView::Unknown),
                 Some(inside) => (inner.netns_of(port)?, inside),

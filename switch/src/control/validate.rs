@@ -13,6 +13,7 @@ use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortName
 use super::complete::main_switch;
 use super::fdb::station;
 use super::kinds::{self, heard_by_near_end, ifname};
+use super::links::check_links;
 use super::mirror::check_mirrors;
 use super::plan::namespaces;
 use super::{text, traffic};
@@ -46,6 +47,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
             check_routes(&object, &end.addresses, &end.routes)?;
         }
     }
+    check_links(after)?;
     check_mirrors(after)?;
     let known = namespaces(before);
     for name in namespaces(after) {

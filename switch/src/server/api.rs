@@ -20,7 +20,7 @@ use vswitch_api::error::ApiError;
 
 use super::document::{KnownQueries, finish};
 use super::error::Failure;
-use super::{cables, capture, events, extract, lab, metrics, mirrors, namespaces, ports, switches, trace};
+use super::{cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, switches, trace};
 use crate::control::{Control, Subject};
 
 /// What the routes work with.
@@ -60,7 +60,7 @@ impl FromRef<Shared> for Arc<Control> {
     components(schemas(ApiError, Direction)),
     tags(
         (name = "daemon", description = "The daemon, and the lab as a whole"),
-        (name = "switches", description = "Switches and their forwarding databases"),
+        (name = "switches", description = "Switches, their forwarding databases, and links between them"),
         (name = "ports", description = "Ports, their addresses and routes"),
         (name = "namespaces", description = "Namespaces, and cables between them"),
     )
@@ -93,6 +93,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(namespaces::get, namespaces::remove))
         .routes(routes!(cables::list, cables::add))
         .routes(routes!(cables::get, cables::remove))
+        .routes(routes!(links::list, links::add))
+        .routes(routes!(links::get, links::remove))
 }
 
 /// The OpenAPI document, as `GET /v1/openapi.json` serves it.

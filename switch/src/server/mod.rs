@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod extract;
 mod lab;
+mod links;
 mod listener;
 mod lock;
 mod metrics;

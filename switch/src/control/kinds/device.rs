@@ -3,7 +3,7 @@
 use vswitch_api::{ApiError, ErrorCode, Port};
 
 use super::splice::TakenDevice;
-use super::{Facts, NearEnd, Opened, ifname};
+use super::{Facts, NearEnd, Opened, Stands, ifname};
 use crate::control::attach::Made;
 use crate::control::detach::gone_is_fine;
 use crate::control::place::Place;
@@ -13,7 +13,8 @@ use vswitch_linux::{KernelError, Link, NetNs, Netlink};
 
 pub(super) const FACTS: Facts = Facts {
     word: "device",
-    in_namespace: false,
+    stands: Stands::OnHost,
+    has_stack: false,
     taken_over: true,
     near_end: NearEnd::WithFastPath,
     tap: false,

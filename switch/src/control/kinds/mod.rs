@@ -5,6 +5,7 @@
 //! compiler names what a new kind lacks.
 
 mod device;
+mod link;
 mod splice;
 mod tap;
 mod veth;
@@ -25,16 +26,27 @@ use vswitch_linux::{KernelError, Netlink};
 pub(super) struct Facts {
     /// How the kind is called in sentences.
     pub word: &'static str,
-    /// Its interface is in a namespace, by default the one that has the port's name, and is called eth0 there; else it is the
-    /// host's and has the port's name.
-    pub in_namespace: bool,
-    /// Its interface is somebody else's, taken over as it is and given back in the end: a cable, not a host. Else it is made and
-    /// removed, has a MAC address, and what it lacks of addresses and routes it gets.
+    /// Where its interface is.
+    pub stands: Stands,
+    /// A stack has its interface, which so has a MAC address and gets addresses and routes; else it is a cable, not a host.
+    pub has_stack: bool,
+    /// Its interface is somebody else's, taken over as it is and given back in the end; else it is made and removed.
     pub taken_over: bool,
     /// Whether an interface with the name of the port stands in the daemon's own namespace.
     pub near_end: NearEnd,
     /// Its interface is a TAP device, which tells by an open queue where it is, and by a mark whose it was.
     pub tap: bool,
+}
+
+/// Where the interface of a port is, and how it is called if nothing else is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// In a namespace, by default the one that has the port's name, as eth0.
+    InNamespace,
+    /// In the host's namespace, with the port's name.
+    OnHost,
+    /// In the daemon's own namespace, with the port's name.
+    WithDaemon,
 }
 
 /// When a port has a near end.
@@ -43,7 +55,7 @@ pub(super) enum NearEnd {
     Never,
     /// A splice, with the kernel fast path alone.
     WithFastPath,
-    /// It is the other end of the port's interface, and tells of it.
+    /// It is the other end of the port's interface, or that itself, and tells of it.
     Always,
 }
 
@@ -57,6 +69,7 @@ pub(super) fn facts(kind: PortKind) -> &'static Facts {
         PortKind::Tap => &tap::FACTS,
         PortKind::Internal => &tap::INTERNAL,
         PortKind::Device => &device::FACTS,
+        PortKind::Link => &link::FACTS,
     }
 }
 
@@ -75,7 +88,7 @@ pub(super) struct Opened {
 
 /// Name of the port's interface as its user sees it.
 pub(super) fn ifname(port: &Port) -> IfName {
-    let default = if facts(port.kind).in_namespace {
+    let default = if facts(port.kind).stands == Stands::InNamespace {
         INSIDE
     } else {
         port.name.as_str()
@@ -114,7 +127,7 @@ pub(super) fn wanted_mtu(port: &Port) -> Option<u32> {
 pub(super) fn carries(kind: PortKind, up: bool, carrier: bool) -> bool {
     match kind {
         // The near end has carrier while the far end is up.
-        PortKind::Veth => carrier,
+        PortKind::Veth | PortKind::Link => carrier,
         PortKind::Device => up && carrier,
         PortKind::Tap | PortKind::Internal => up,
     }
@@ -123,7 +136,7 @@ pub(super) fn carries(kind: PortKind, up: bool, carrier: bool) -> bool {
 /// Refuses what the kind of a port can't have.
 pub(super) fn check(port: &Port) -> Result<(), ApiError> {
     let (facts, object) = (facts(port.kind), text::port(&port.name));
-    if facts.taken_over {
+    if !facts.has_stack {
         let given = [
             ("a MAC address", port.mac.is_some()),
             ("addresses", !port.addresses.is_empty()),
@@ -136,15 +149,21 @@ pub(super) fn check(port: &Port) -> Result<(), ApiError> {
             )
             .hint("give the host a leg of its own: vswitchctl add-port gw --type internal --addr ..."));
         }
-    } else if port.xdp {
+    }
+    if port.xdp && !facts.taken_over {
         return Err(text::invalid(object, "only a device port can have AF_XDP")
             .hint("choose --type device, or leave --xdp out: other ports have faster ways"));
     }
-    if port.namespace.is_some() && !facts.in_namespace {
-        return Err(
-            text::invalid(object, "a device or internal port is the host's and has no namespace")
-                .hint("leave --netns out, or choose --type veth or tap"),
-        );
+    let whose = match facts.stands {
+        Stands::InNamespace => None,
+        Stands::OnHost => Some("a device or internal port is the host's and has no namespace"),
+        Stands::WithDaemon => Some("a link is between two switches and has no namespace"),
+    };
+    if let Some(cause) = whose.filter(|_| port.namespace.is_some()) {
+        return Err(text::invalid(object, cause).hint("leave --netns out, or choose --type veth or tap"));
+    }
+    if port.peer.is_some() && port.kind != PortKind::Link {
+        return Err(text::invalid(object, "only an end of a link has a peer").hint("leave it out"));
     }
     Ok(())
 }
@@ -154,7 +173,7 @@ impl Inner {
     pub(super) async fn note_before(&mut self, port: &Port) -> Result<(), ApiError> {
         match port.kind {
             PortKind::Device => self.note_device_before(port).await,
-            PortKind::Veth | PortKind::Tap | PortKind::Internal => Ok(()),
+            PortKind::Veth | PortKind::Tap | PortKind::Internal | PortKind::Link => Ok(()),
         }
     }
 
@@ -172,6 +191,7 @@ impl Inner {
             PortKind::Veth => self.open_veth(port, &netns, own, adopt, made).await,
             PortKind::Tap | PortKind::Internal => self.open_tap(port, &netns, own, adopt, made).await,
             PortKind::Device => self.open_device(port, &netns, made).await,
+            PortKind::Link => self.open_link(port, own, made).await,
         }
     }
 
@@ -181,6 +201,7 @@ impl Inner {
             PortKind::Veth => self.place_of_veth(port, live).await,
             PortKind::Tap | PortKind::Internal => self.place_of_tap(live).await,
             PortKind::Device => self.place_of_device(live).await,
+            PortKind::Link => self.place_of_link(live).await,
         }
     }
 
@@ -193,7 +214,7 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         match port.kind {
-            PortKind::Veth => self.set_carrier_of_veth(port, live).await,
+            PortKind::Veth | PortKind::Link => self.set_carrier_of_near_end(port, live).await,
             PortKind::Tap | PortKind::Internal => self.set_carrier_of_tap(port, id),
             PortKind::Device => self.set_carrier_of_device(port, live, warnings).await,
         }
@@ -203,7 +224,7 @@ impl Inner {
     pub(super) async fn find_removable(&self, port: &Port) -> Result<Option<Place>, KernelError> {
         match port.kind {
             PortKind::Tap | PortKind::Internal => self.find_tap(port).await,
-            PortKind::Veth | PortKind::Device => Ok(None),
+            PortKind::Veth | PortKind::Device | PortKind::Link => Ok(None),
         }
     }
 
@@ -214,7 +235,7 @@ impl Inner {
         found: Result<Option<Place>, KernelError>,
     ) -> Result<(), KernelError> {
         match port.kind {
-            PortKind::Veth => self.delete_near_end(port).await,
+            PortKind::Veth | PortKind::Link => self.delete_near_end(port).await,
             PortKind::Tap | PortKind::Internal => tap::delete(found?).await,
             PortKind::Device => self.give_back_device(port, self.store.device_of(port)).await,
         }
@@ -224,7 +245,7 @@ impl Inner {
     pub(super) async fn remove_left(&self, noted: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
         match noted.kind {
             // Its near end has the name of the port, and is made anew if it does not fit.
-            PortKind::Veth => self.delete_near_end(noted).await,
+            PortKind::Veth | PortKind::Link => self.delete_near_end(noted).await,
             PortKind::Tap | PortKind::Internal => self.delete_left_tap(noted).await,
             PortKind::Device => self.give_back_device(noted, before).await,
         }

@@ -2,7 +2,7 @@
 
 use vswitch_api::{ApiError, Port};
 
-use super::{Facts, NearEnd, Opened};
+use super::{Facts, NearEnd, Opened, Stands};
 use crate::control::attach::{Adopt, Made};
 use crate::control::detach::gone_is_fine;
 use crate::control::interface::{configure, taken, vanished};
@@ -15,7 +15,8 @@ use vswitch_linux::{KernelError, Link, NetNs, Netlink};
 
 pub(super) const FACTS: Facts = Facts {
     word: "tap",
-    in_namespace: true,
+    stands: Stands::InNamespace,
+    has_stack: true,
     taken_over: false,
     near_end: NearEnd::Never,
     tap: true,
@@ -23,7 +24,7 @@ pub(super) const FACTS: Facts = Facts {
 
 pub(super) const INTERNAL: Facts = Facts {
     word: "internal",
-    in_namespace: false,
+    stands: Stands::OnHost,
     ..FACTS
 };
 

@@ -1,9 +1,9 @@
 //! Ports of kind veth: a pair whose near end stands in the daemon's own namespace, out of sight of the host's firewall, and whose
 //! far end is the interface that the port's user sees.
 
-use vswitch_api::{ApiError, Port};
+use vswitch_api::{ApiError, Mac, Port};
 
-use super::{Facts, NearEnd, Opened};
+use super::{Facts, NearEnd, Opened, Stands};
 use crate::control::attach::{Adopt, Made};
 use crate::control::interface::{configure, mac, mtu, taken, vanished};
 use crate::control::kinds::ifname;
@@ -13,7 +13,8 @@ use vswitch_linux::{KernelError, Link, NetNs, Netlink, VethPeer};
 
 pub(super) const FACTS: Facts = Facts {
     word: "veth",
-    in_namespace: true,
+    stands: Stands::InNamespace,
+    has_stack: true,
     taken_over: false,
     near_end: NearEnd::Always,
     tap: false,
@@ -31,8 +32,9 @@ impl Inner {
     ) -> Result<Opened, ApiError> {
         let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
         let (near, place) = self.make_veth(port, netns, own, adopt, made).await?;
+        let station = port.mac.or(place.link.mac).unwrap_or(Mac([0; 6]));
         let io = self
-            .open_near_end(port, &near, &place.link, own)
+            .open_near_end(port, &near, station, place.link.native_xdp, own)
             .await
             .map_err(failed)?;
         // The near end first: an interface that gets its carrier before it is set up can send, and so be announced, at once. One
@@ -59,7 +61,7 @@ impl Inner {
         }
     }
 
-    pub(super) async fn set_carrier_of_veth(&self, port: &Port, live: &LivePort) -> Result<(), ApiError> {
+    pub(super) async fn set_carrier_of_near_end(&self, port: &Port, live: &LivePort) -> Result<(), ApiError> {
         let Some(near) = live.near else { return Ok(()) };
         let set = async { self.host.own.netlink().await?.set_up_or_down(near, port.up).await };
         set.await.map_err(|error| text::kernel(text::port(&port.name), &error))

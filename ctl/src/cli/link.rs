@@ -1,0 +1,91 @@
+//! Links between two switches.
+
+use clap::{Args, Subcommand};
+use vswitch_api::policy::{VlanId, VlanSet};
+use vswitch_api::traffic::Impairment;
+use vswitch_api::{PortName, SwitchName};
+
+use super::parse;
+use super::{Addition, Removal};
+
+/// `link ...`
+#[derive(Debug, Subcommand)]
+pub enum LinkCommand {
+    /// Join two switches
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl link add main sw2
+  vswitchctl link add main sw2 --trunk 10,20
+  vswitchctl link add main sw2 --name-a up --name-b down
+  vswitchctl link add main far --impair delay=20ms,loss=1%
+
+A link has a port on each switch. They have counters and settings as any other
+port has: `set port`, `impair`, `capture`, `mirror add` take their names.")]
+    Add(Box<LinkAdd>),
+    /// Remove a link, with both its ports
+    #[command(
+        visible_alias = "rm",
+        after_long_help = "\
+Example:
+  vswitchctl link del main-sw2"
+    )]
+    Del {
+        /// The port at one of its ends
+        port: PortName,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
+    },
+    /// List links
+    #[command(
+        visible_alias = "ls",
+        after_long_help = "\
+Example:
+  vswitchctl link list"
+    )]
+    List,
+    /// Show the ports at both ends of a link
+    #[command(after_long_help = "\
+Example:
+  vswitchctl link show main-sw2")]
+    Show {
+        /// The port at one of its ends
+        port: PortName,
+    },
+}
+
+/// Arguments of `link add`.
+#[derive(Args, Debug)]
+pub struct LinkAdd {
+    /// One switch
+    pub a: SwitchName,
+    /// The other switch
+    pub b: SwitchName,
+    /// Name of the port on A (default: A-B)
+    #[arg(long, value_name = "PORT")]
+    pub name_a: Option<PortName>,
+    /// Name of the port on B (default: B-A)
+    #[arg(long, value_name = "PORT")]
+    pub name_b: Option<PortName>,
+    /// VLANs that pass with their tags, such as 10,20-29
+    #[arg(long, value_name = "VLANS", conflicts_with = "vlan")]
+    pub trunk: Option<VlanSet>,
+    /// VLAN of untagged frames on a trunk (default: none, they are dropped)
+    #[arg(long, value_name = "VLAN", requires = "trunk")]
+    pub native: Option<VlanId>,
+    /// The one VLAN that passes, without tags
+    #[arg(long, value_name = "VLAN")]
+    pub vlan: Option<VlanId>,
+    /// What happens to frames in each direction, such as delay=20ms,loss=1%
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub impair: Option<Impairment>,
+    /// MTU of both ends, in bytes (default: 1500)
+    #[arg(long, value_name = "BYTES", value_parser = parse::mtu)]
+    pub mtu: Option<u32>,
+    /// What to say of it
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<vswitch_api::lab::Description>,
+    /// How to add it.
+    #[command(flatten)]
+    pub addition: Addition,
+}

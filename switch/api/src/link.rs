@@ -1,0 +1,102 @@
+//! Links, which join two switches.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::lab::Description;
+use crate::name::{PortName, SwitchName};
+use crate::policy::{PortVlan, is_default};
+use crate::traffic::Impairment;
+use crate::view::PortState;
+
+/// A link that is asked for. Two ports of kind `link` are made of it, one on each switch, which then have settings like any other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// One switch.
+    pub a: SwitchName,
+    /// The other switch.
+    pub b: SwitchName,
+    /// Name of the port on `a`; none: made of both switches' names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_a: Option<PortName>,
+    /// Name of the port on `b`; none: made of both switches' names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_b: Option<PortName>,
+    /// What the user says of both ports.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub description: Description,
+    /// MTU of both ports; none: 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Which VLANs both ports belong to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vlan: PortVlan,
+    /// What happens to frames in each direction: they are impaired where they leave a switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impair: Option<Impairment>,
+}
+
+impl Link {
+    /// A link about which nothing else is said.
+    pub fn new(a: SwitchName, b: SwitchName) -> Self {
+        Self {
+            a,
+            b,
+            name_a: None,
+            name_b: None,
+            description: Description::default(),
+            mtu: None,
+            vlan: PortVlan::All,
+            impair: None,
+        }
+    }
+}
+
+/// A link that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LinkView {
+    /// Its end that was made first.
+    pub a: LinkEnd,
+    /// The other end.
+    pub b: LinkEnd,
+}
+
+/// One end of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LinkEnd {
+    /// The switch.
+    pub switch: SwitchName,
+    /// The port on it.
+    pub port: PortName,
+    /// What state the port is in.
+    pub state: PortState,
+    /// Why it carries nothing, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_impairment_is_said_in_words() {
+        let read: Impairment = "delay=20ms,loss=1%,rate=10mbit,limit=50".parse().unwrap();
+        assert_eq!(
+            (read.delay_us, read.rate_bps, read.limit),
+            (20_000, Some(10_000_000), Some(50))
+        );
+        assert!(!read.loss.is_none());
+        let wrong = [
+            ("delay", "delay=20ms"),
+            ("dely=1ms", "dely"),
+            ("delay=1ms,delay=2ms", "twice"),
+            ("loss=200%", "200"),
+        ];
+        for (text, word) in wrong {
+            let error = text.parse::<Impairment>().unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Links between two switches: each is two ports of kind link that name each other.
+
+use vswitch_api::link::{LinkEnd, LinkView};
+use vswitch_api::name::NAME_MAX;
+use vswitch_api::traffic::Impairments;
+use vswitch_api::view::{Changes, PortState};
+use vswitch_api::{ApiError, Lab, Link, Port, PortKind, PortName, SwitchName};
+
+use super::condition::{Editing, Subject};
+use super::mirror::leave_mirrors;
+use super::published::View;
+use super::{Control, text};
+
+impl Control {
+    /// Joins two switches.
+    ///
+    /// # Errors
+    /// NotFound; Invalid: it is one and the same; Conflict: a name is taken.
+    pub async fn add_link(&self, link: Link, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Lab, options.clone(), |_, lab| {
+            if !(options.idempotent && is_there(lab, &link)) {
+                lab.links.push(link);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes the link that has this port, with both its ports.
+    ///
+    /// # Errors
+    /// NotFound; Invalid: the port is no end of a link.
+    pub async fn remove_link(&self, name: &PortName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        self.edit(Subject::Port(name), options.clone(), |_, lab| {
+            let Some(port) = lab.ports.iter().find(|port| port.name == *name) else {
+                return if options.idempotent { Ok(()) } else { Err(no_link(name)) };
+            };
+            let Some(peer) = port.peer.clone() else {
+                return Err(is_no_link(name));
+            };
+            for end in [name, &peer] {
+                leave_mirrors(lab, end);
+                lab.ports.retain(|port| port.name != *end);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// All links, in the order in which they were added.
+    pub fn links(&self) -> Vec<LinkView> {
+        links(&self.view())
+    }
+
+    /// The link that has this port.
+    ///
+    /// # Errors
+    /// NotFound; Invalid: the port is no end of a link.
+    pub fn link(&self, name: &PortName) -> Result<LinkView, ApiError> {
+        let view = self.view();
+        let has = |link: &LinkView| link.a.port == *name || link.b.port == *name;
+        links(&view)
+            .into_iter()
+            .find(has)
+            .ok_or_else(|| match view.port_of_lab(name) {
+                Some(_) => is_no_link(name),
+                None => no_link(name),
+            })
+    }
+}
+
+fn no_link(name: &PortName) -> ApiError {
+    ApiError::new(
+        vswitch_api::ErrorCode::NotFound,
+        format!("link \"{name}\""),
+        "there is no port of this name",
+    )
+    .hint("`vswitchctl link list` shows which links there are")
+}
+
+fn is_no_link(name: &PortName) -> ApiError {
+    text::invalid(text::port(name), "it is no end of a link").hint("`vswitchctl link list` shows which links there are")
+}
+
+fn links(view: &View) -> Vec<LinkView> {
+    let end = |port: &Port| {
+        let live = view.ports.get(&port.name);
+        LinkEnd {
+            switch: port.switch.clone(),
+            port: port.name.clone(),
+            state: live.map_or(PortState::Missing, |live| live.state),
+            reason: live.and_then(|live| live.reason.clone()),
+        }
+    };
+    let ports = &view.state.lab.ports;
+    let pairs = ports.iter().enumerate().filter_map(|(n, a)| {
+        let peer = a.peer.as_ref()?;
+        // The younger end has had its turn with the older.
+        let b = ports[n + 1..].iter().find(|port| port.name == *peer)?;
+        Some(LinkView { a: end(a), b: end(b) })
+    });
+    pairs.collect()
+}
+
+/// Whether there is a link as it is asked for.
+fn is_there(lab: &Lab, link: &Link) -> bool {
+    let fits = |port: &Port, switch: &SwitchName, name: &Option<PortName>| {
+        port.switch == *switch && name.as_ref().is_none_or(|name| port.name == *name)
+    };
+    let pairs = lab.ports.iter().filter_map(|a| {
+        let peer = a.peer.as_ref()?;
+        Some((a, lab.ports.iter().find(|port| port.name == *peer)?))
+    });
+    // Each pair comes twice, once from either end.
+    pairs
+        .into_iter()
+        .any(|(a, b)| fits(a, &link.a, &link.name_a) && fits(b, &link.b, &link.name_b))
+}
+
+/// Makes two ports of each link. One for which no name can be found stays, and is refused by [`check_links`].
+pub(super) fn expand(lab: &mut Lab) {
+    for link in std::mem::take(&mut lab.links) {
+        let name_a = link.name_a.clone().or_else(|| free_name(lab, &link.a, &link.b, None));
+        let taken = name_a.as_ref();
+        let name_b = link.name_b.clone().or_else(|| free_name(lab, &link.b, &link.a, taken));
+        let (Some(name_a), Some(name_b)) = (name_a, name_b) else {
+            lab.links.push(link);
+            continue;
+        };
+        let end = |name: &PortName, switch: &SwitchName, peer: &PortName| Port {
+            peer: Some(peer.clone()),
+            description: link.description.clone(),
+            mtu: link.mtu,
+            vlan: link.vlan.clone(),
+            impair: Impairments {
+                inward: None,
+                outward: link.impair.clone(),
+            },
+            ..Port::new(name.clone(), switch.clone(), PortKind::Link)
+        };
+        lab.ports.push(end(&name_a, &link.a, &name_b));
+        lab.ports.push(end(&name_b, &link.b, &name_a));
+    }
+}
+
+/// A name for the port of `switch` that leads to `other`.
+fn free_name(lab: &Lab, switch: &SwitchName, other: &SwitchName, taken: Option<&PortName>) -> Option<PortName> {
+    let is_free = |name: &PortName| Some(name) != taken && !lab.ports.iter().any(|port| port.name == *name);
+    let names = (1..=lab.ports.len() + 2).filter_map(|n| {
+        let tail = if n == 1 { String::new() } else { format!("-{n}") };
+        let whole = format!("{switch}-{other}");
+        let head = whole.get(..whole.len().min(NAME_MAX.checked_sub(tail.len())?))?;
+        format!("{head}{tail}").parse().ok()
+    });
+    names.into_iter().find(is_free)
+}
+
+/// Refuses links of which one end is not there, or leads elsewhere.
+pub(super) fn check_links(lab: &Lab) -> Result<(), ApiError> {
+    if let Some(link) = lab.links.first() {
+        let object = format!("link \"{}\" - \"{}\"", link.a, link.b);
+        return Err(text::conflict(object, "no name is free for its ports").hint("name them by --name-a and --name-b"));
+    }
+    for port in lab.ports.iter().filter(|port| port.kind == PortKind::Link) {
+        let object = text::port(&port.name);
+        let Some(name) = &port.peer else {
+            return Err(
+                text::invalid(object, "it is one end of a link, and the other is not said")
+                    .hint("join switches by `vswitchctl link add`, or name the port at the other end as its peer"),
+            );
+        };
+        let both = format!("`vswitchctl link del {}` removes both ends", port.name);
+        let Some(peer) = lab.ports.iter().find(|other| other.name == *name) else {
+            let cause = format!("the other end of its link, port \"{name}\", is not there");
+            return Err(text::conflict(object, cause).hint(both));
+        };
+        if peer.peer.as_ref() != Some(&port.name) {
+            let cause = format!("port \"{name}\" is not the other end of its link");
+            return Err(text::conflict(object, cause).hint("let each of the two name the other as its peer"));
+        }
+        if peer.switch == port.switch {
+            let cause = format!("both ends of its link are on switch \"{}\"", port.switch);
+            return Err(text::invalid(object, cause).hint("a link joins two switches; give each end another one"));
+        }
+    }
+    Ok(())
+}
