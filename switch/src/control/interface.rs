@@ -1,12 +1,18 @@
 //! What the interface of a port, of whatever kind, has as the lab wants it: MAC address, MTU, addresses, routes.
 
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
 use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, NsName, Port, Route};
 
 use super::attach::Adopt;
 use super::kinds::ifname;
 use super::text;
 use crate::port::{BackEnd, PacketPort};
-use vswitch_linux::{KernelError, Link, NetNs, Netlink, announce};
+use vswitch_linux::{KernelError, Link, NetNs, Netlink, WayOut, announce};
+
+/// How long is waited for a stack to take in an IPv6 address; a few milliseconds are usual, also of a busy machine.
+const TAKEN_IN: Duration = Duration::from_millis(500);
 
 pub(super) async fn open_packet(netns: &NetNs, ifindex: u32, promiscuous: bool) -> Result<BackEnd, KernelError> {
     let opened = netns.run(move || PacketPort::open(ifindex, promiscuous)).await?;
@@ -85,10 +91,32 @@ pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result
 /// Neighbours that knew these addresses elsewhere learn of them now. It is a courtesy: without it they find out later.
 pub(super) async fn announce_all(netns: &NetNs, index: u32, mac: Mac, addresses: impl Iterator<Item = &IfAddr>) {
     for address in addresses {
+        if address.ip().is_ipv6() && !is_taken_in(netns, address.ip()).await {
+            tracing::debug!(%address, "the stack does not take an address for its own yet");
+        }
         if let Err(error) = announce(netns, index, mac, address.ip()).await {
             tracing::debug!(%address, %error, "can't announce an address");
         }
     }
+}
+
+/// Waits until a stack takes what comes for its own IPv6 address, which the kernel sees to from a queue of work after it has said
+/// that the address is there: what came before, from whoever knew the address, would be lost. False: it takes too long, or
+/// IPv6 is off there and it has gone again.
+async fn is_taken_in(netns: &NetNs, ip: IpAddr) -> bool {
+    let Ok(nl) = netns.netlink().await else { return false };
+    let end = Instant::now() + TAKEN_IN;
+    while Instant::now() < end {
+        if matches!(nl.way_to(ip).await, Ok(WayOut::Local)) {
+            return true;
+        }
+        let there = nl.addresses().await.unwrap_or_default();
+        if !there.iter().any(|(_, net, _)| net.addr() == ip) {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    false
 }
 
 pub(super) fn mtu(port: &Port) -> u32 {
