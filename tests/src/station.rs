@@ -25,7 +25,7 @@ pub struct Station {
     pub v6: Ipv6Addr,
 }
 
-/// All kinds of ports.
+/// All kinds of ports that have a station.
 pub const ALL_KINDS: [PortKind; 4] = [PortKind::Veth, PortKind::Tap, PortKind::Device, PortKind::Internal];
 
 impl Station {
@@ -44,6 +44,7 @@ impl Station {
         let (place, ifname) = match kind {
             PortKind::Veth | PortKind::Tap => (Place::named(name), "eth0"),
             PortKind::Internal => (Place::Home, name),
+            PortKind::Link => panic!("no station is behind a link"),
             PortKind::Device => {
                 make_device(name);
                 (Place::named(&far_end(name)), "eth0")
@@ -59,7 +60,9 @@ impl Station {
         match kind {
             PortKind::Veth => lab.ok(&format!("add-port {name} {addresses} {options}")),
             PortKind::Tap => lab.ok(&format!("add-port {name} --type tap {addresses} {options}")),
-            PortKind::Internal => lab.ok(&format!("add-port {name} --type internal {addresses} {options}")),
+            PortKind::Internal | PortKind::Link => {
+                lab.ok(&format!("add-port {name} --type internal {addresses} {options}"))
+            }
             PortKind::Device => {
                 station.place.run_ok(&format!("ip addr add {v4}/24 dev eth0"));
                 station.place.run_ok(&format!("ip addr add {v6}/64 dev eth0 nodad"));
@@ -134,6 +137,7 @@ pub fn word(kind: PortKind) -> &'static str {
         PortKind::Tap => "tap",
         PortKind::Device => "device",
         PortKind::Internal => "internal",
+        PortKind::Link => "link",
     }
 }
 

@@ -296,7 +296,9 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         ifname: link.name.clone(),
         moved: None,
         unnamed: false,
-        mac: port.mac.or(link.mac),
+        mac: port
+            .mac
+            .or(link.mac.filter(|_| facts(port.kind).stands != Stands::WithDaemon)),
         // What it was before it was configured does not count.
         mtu: wanted_mtu(port).unwrap_or(link.mtu),
         gso: link.gso,

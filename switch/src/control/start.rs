@@ -61,7 +61,7 @@ impl Control {
         let journal = Journal::new(&config.run_dir);
         let half_done = half_done(&journal)?;
         let mut state = match file.load() {
-            Loaded::State(state) => state.unwrap_or_else(State::new),
+            Loaded::State(state) => state.map_or_else(State::new, |state| *state),
             Loaded::Unusable(cause) if config.recover => {
                 limits.push(begin_anew(&file, &cause)?);
                 State::new()

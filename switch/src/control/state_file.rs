@@ -36,7 +36,7 @@ pub(super) struct StateFile {
 #[derive(Debug)]
 pub(super) enum Loaded {
     /// None: there is no file, so the daemon was never used before.
-    State(Option<State>),
+    State(Option<Box<State>>),
     /// There is a file, and what it says can't be known.
     Unusable(String),
 }
@@ -88,7 +88,7 @@ impl StateFile {
     /// Reads the state.
     pub fn load(&self) -> Loaded {
         match read(&self.path()) {
-            Ok(state) => Loaded::State(state),
+            Ok(state) => Loaded::State(state.map(Box::new)),
             Err(cause) => Loaded::Unusable(cause),
         }
     }
@@ -262,7 +262,7 @@ mod tests {
 
     fn loaded(file: &StateFile) -> State {
         match file.load() {
-            Loaded::State(Some(state)) => state,
+            Loaded::State(Some(state)) => *state,
             other => panic!("{other:?}"),
         }
     }

@@ -1,0 +1,205 @@
+//! Links join two switches, with no interface in the host to show for it.
+
+use serde_json::Value;
+use vswitch_api::link::LinkView;
+use vswitch_api::view::PortState;
+use vswitch_api::{Lab as Document, Mac, PortKind};
+use vswitch_tests::frame::{mac, probe};
+use vswitch_tests::transfer;
+use vswitch_tests::{Lab, Station, run, wait_for};
+
+fn joined(options: &str) -> Lab {
+    let lab = Lab::new();
+    lab.ok("switch add sw2");
+    lab.ok(&format!("link add main sw2 {options}"));
+    lab
+}
+
+fn ends(link: &LinkView) -> [(&str, &str); 2] {
+    [&link.a, &link.b].map(|end| (end.switch.as_str(), end.port.as_str()))
+}
+
+/// Words of an error and its exit code.
+#[track_caller]
+fn refused(lab: &Lab, line: &str, code: i32, words: &[&str]) {
+    let reply = lab.ctl(line);
+    assert_eq!(reply.code, code, "{reply}");
+    for word in words {
+        assert!(reply.stderr.contains(word), "{word:?} is not named: {reply}");
+    }
+}
+
+#[test]
+fn stations_of_two_switches_reach_each_other_and_the_host_sees_nothing() {
+    let lab = Lab::new();
+    let before = run("ip -o link");
+    lab.ok("switch add sw2");
+    lab.ok("link add main sw2");
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add_with(&lab, "blue", PortKind::Veth, 2, "--switch sw2");
+    let tap = Station::add_with(&lab, "tap", PortKind::Tap, 3, "--switch sw2");
+    for to in [&blue, &tap] {
+        red.ping(to.v4);
+        red.ping(to.v6);
+        transfer::tcp(&red, to, false, 200);
+        transfer::udp_gso(&red, to, true);
+    }
+    assert_eq!(run("ip -o link"), before);
+    let links: Vec<LinkView> = lab.json("link list");
+    assert_eq!(links.len(), 1);
+    assert_eq!(ends(&links[0]), [("main", "main-sw2"), ("sw2", "sw2-main")]);
+    // What goes out of the one end comes in at the other.
+    wait_for("the counters of both ends to agree", || {
+        let [a, b] = ["main-sw2", "sw2-main"].map(|name| lab.port(name).counters);
+        a.tx_frames > 200 && (a.tx_frames, a.rx_frames) == (b.rx_frames, b.tx_frames)
+    });
+    lab.wait_for_sums();
+    let pages: Vec<Value> = lab.json("link show sw2-main");
+    assert_eq!(
+        (&pages[0]["name"], &pages[1]["name"]),
+        (&"main-sw2".into(), &"sw2-main".into())
+    );
+}
+
+#[test]
+fn a_trunk_keeps_vlans_apart_and_an_impairment_counts_each_way() {
+    let lab = joined("--trunk 10,20 --impair delay=30ms --name-a up --name-b down");
+    let add = |name, n, options: &str| Station::add_with(&lab, name, PortKind::Veth, n, options);
+    let ten = add("ten", 1, "--vlan 10");
+    let twenty = add("twenty", 3, "--vlan 20");
+    let far_ten = add("farten", 2, "--vlan 10 --switch sw2");
+    ten.ping(far_ten.v4);
+    assert!(!twenty.reaches(far_ten.v4));
+    let reply = ten.place.run_ok(&format!("ping -n -c 1 {}", far_ten.v4));
+    let time = reply.split("time=").nth(1).and_then(|rest| rest.split(' ').next());
+    let time: f64 = time.unwrap().parse().unwrap();
+    assert!(time >= 60.0, "it was delayed on one way only: {reply}");
+    // A setting of one end is one of that port.
+    lab.ok("impair clear up");
+    lab.ok("impair clear down");
+    assert!(lab.port("up").port.impair.is_none());
+    transfer::tcp(&ten, &far_ten, true, 50);
+}
+
+#[test]
+fn a_link_is_one_thing_with_two_ends() {
+    let lab = joined("");
+    let before = lab.ok("export");
+    refused(&lab, "del-port main-sw2", 5, &["main-sw2", "vswitchctl link del"]);
+    refused(&lab, "link add main main", 2, &["both ends", "main"]);
+    refused(&lab, "link add main nosuch", 4, &["nosuch"]);
+    refused(&lab, "link add main sw2 --name-a main-sw2", 5, &["main-sw2", "already"]);
+    refused(&lab, "link del nosuch", 4, &["nosuch", "link list"]);
+    refused(&lab, "switch del sw2", 5, &["sw2"]);
+    refused(&lab, "addr add main-sw2 10.9.0.1/24", 2, &["main-sw2", "address"]);
+    refused(&lab, "set port main-sw2 --switch sw2", 2, &[]);
+    lab.ok("add-port red");
+    refused(&lab, "link del red", 2, &["red", "no end of a link"]);
+    lab.ok("del-port red");
+    lab.ok("link add main sw2 --if-not-exists");
+    lab.ok("link del --if-exists nosuch");
+    lab.ok("link add -n main sw2");
+    lab.ok("link del -n main-sw2");
+    assert_eq!(lab.ok("export"), before);
+    // One more between the same two has names of its own, and goes by either of them.
+    lab.ok("link add main sw2");
+    assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 2);
+    lab.ok("link del sw2-main-2");
+    assert_eq!(lab.ok("export"), before);
+    // The other end notices when one is down.
+    lab.ok("set port main-sw2 --down");
+    lab.wait_for_state("sw2-main", PortState::NoCarrier);
+    let reason = lab.port("sw2-main").reason.unwrap();
+    assert!(reason.contains("main-sw2"), "{reason}");
+    lab.ok("set port main-sw2 --up");
+    lab.wait_for_state("sw2-main", PortState::Up);
+}
+
+#[test]
+fn a_lab_file_says_links_in_short_or_in_full() {
+    let lab = Lab::new();
+    let file = "\
+[[switches]]
+name = \"sw2\"
+[[links]]
+a = \"main\"
+b = \"sw2\"
+name_b = \"up\"
+vlan = { trunk = { allowed = \"10,20\" } }
+impair = { delay = \"5ms\" }
+[[ports]]
+name = \"red\"
+";
+    let path = lab.lab_file(file);
+    let told = lab.ok(&format!("apply {path}"));
+    assert!(told.contains("main-sw2") && told.contains("up"), "{told}");
+    assert_eq!(lab.ok(&format!("apply {path}")), "", "nothing is left to do");
+    let exported = lab.ok("export");
+    let document: Document = toml::from_str(&exported).unwrap();
+    assert_eq!(
+        document.ports.iter().filter(|port| port.kind == PortKind::Link).count(),
+        2
+    );
+    lab.ok("reset --yes");
+    assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 0);
+    lab.ok(&format!("apply {}", lab.lab_file(&exported)));
+    assert_eq!(lab.ok("export"), exported);
+    // An end without the other is refused.
+    let half = "[[ports]]\nname = \"a\"\nkind = \"link\"\npeer = \"b\"\n";
+    refused(
+        &lab,
+        &format!("apply --yes {}", lab.lab_file(half)),
+        5,
+        &["port \"a\"", "port \"b\"", "not there"],
+    );
+    assert_eq!(lab.ok("export"), exported);
+}
+
+#[test]
+fn a_link_outlives_the_daemon() {
+    let mut lab = joined("");
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add_with(&lab, "blue", PortKind::Veth, 2, "--switch sw2");
+    red.ping(blue.v4);
+    lab.kill_daemon();
+    if vswitch_tests::lab::fastpath_wanted() {
+        red.ping(blue.v4);
+    }
+    lab.start();
+    for end in ["main-sw2", "sw2-main"] {
+        lab.wait_for_state(end, PortState::Up);
+    }
+    red.ping_soon(blue.v4);
+    red.ping_soon(blue.v6);
+    // Somebody tears it out of the daemon's hands: it is laid again.
+    vswitch_tests::netns::Place::daemons_own().run_ok("ip link del main-sw2");
+    wait_for("the link to be laid again", || red.reaches(blue.v4));
+    lab.ok("reset --yes");
+}
+
+/// Three switches in a ring, by links alone.
+#[test]
+fn a_ring_of_links_is_cut_at_one_place() {
+    let lab = Lab::new();
+    let stations: Vec<_> = (1..=3)
+        .map(|n| {
+            lab.ok(&format!("switch add s{n}"));
+            lab.ok(&format!("set switch s{n} --flap-moves 50"));
+            Station::add_with(&lab, &format!("p{n}"), PortKind::Veth, n, &format!("--switch s{n}"))
+        })
+        .collect();
+    for (a, b) in [(1, 2), (2, 3), (3, 1)] {
+        lab.ok(&format!("link add s{a} s{b}"));
+    }
+    stations[0].raw(false).send(&probe(Mac::BROADCAST, mac(1, 1), 1));
+    let shut = || {
+        let ports = lab.ports().into_iter();
+        let shut = ports.filter(|port| port.state == PortState::Shut);
+        shut.map(|port| port.port.name.to_string()).collect::<Vec<_>>()
+    };
+    wait_for("the loop guard to shut one", || shut().len() == 1);
+    assert!(shut()[0].starts_with('s'), "a station's port was shut: {:?}", shut());
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        stations[from].ping_soon(stations[to].v4);
+    }
+}
