@@ -389,6 +389,52 @@ fn hostile_interface_names_are_shown_and_do_no_harm() {
     assert_eq!(run("ip netns list"), "");
 }
 
+/// What a cable has is looked at as closely as what a port has.
+#[test]
+fn apply_gives_a_cable_back_what_it_lost() {
+    let lab = Lab::new();
+    lab.ok("cable red blue --mtu 1400 --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24 --route-a 10.8.0.0/16,10.9.0.2");
+    let file = lab.lab_file(&lab.ok("export"));
+    let apply = || lab.json::<Changes>(&format!("apply {file}"));
+    assert_eq!(apply(), Changes::default(), "nothing has drifted");
+    run("ip -n red link set eth0 mtu 1300");
+    run("ip -n red addr del 10.9.0.1/24 dev eth0");
+    run("ip -n blue link set eth0 down");
+    let planned: Changes = lab.json(&format!("apply --dry-run {file}"));
+    let done = apply().done;
+    assert_eq!(planned.done, done);
+    for word in [
+        "MTU of 1400 in namespace red",
+        "10.9.0.1/24",
+        "route to 10.8.0.0/16",
+        "up in namespace blue",
+    ] {
+        assert!(done.iter().any(|line| line.contains(word)), "{word}: {done:?}");
+    }
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+    assert_eq!(apply(), Changes::default());
+}
+
+/// A cable that could not be laid, here for want of descriptors, is laid by itself as soon as that can be.
+#[test]
+fn a_cable_that_could_not_be_laid_is_tried_again() {
+    let mut lab = Lab::new();
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    let pid = lab.daemon().pid();
+    let limit = |files: usize| run(&format!("prlimit --pid {pid} --nofile={files}:1024"));
+    let open = lab.daemon().open_files();
+    run("ip netns del blue");
+    limit(open + 2);
+    run("ip netns add blue");
+    wait_for("it to be tried in vain", || {
+        lab.daemon().log().contains("a cable is still missing")
+    });
+    assert!(!run("ip -n blue -br link").contains("eth0"));
+    limit(1024);
+    wait_for("the cable to be laid", || run("ip -n blue -br link").contains("eth0"));
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+}
+
 /// An end of a cable is known by what it is too.
 #[test]
 fn a_cable_whose_ends_were_renamed_is_adopted_and_taken_away() {

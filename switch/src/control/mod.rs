@@ -146,6 +146,8 @@ struct Live {
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
+    /// Cables that could not be laid, for want of something that nobody tells of.
+    unlaid: Vec<vswitch_api::Cable>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
     strays: Vec<(NetNs, vswitch_linux::Link)>,
 }

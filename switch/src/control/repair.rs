@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
+use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_api::{ApiError, Cable, EventKind, IfAddr, Lab, NsName, Port, PortName, Route};
+use vswitch_api::{ApiError, Cable, CableEnd, ErrorCode, EventKind, IfAddr, Lab, Mac, NsName, Port, PortName, Route};
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
@@ -49,6 +50,7 @@ enum Drift {
     /// It is there, with something else.
     Settings(Port, Vec<String>),
     Cable(Cable),
+    CableSettings(Cable, Vec<String>),
 }
 
 impl Drift {
@@ -58,6 +60,10 @@ impl Drift {
             Self::Missing(port) => vec![format!("repaired: made the interface of port {} again", port.name)],
             Self::Settings(port, what) => {
                 let line = |what: &String| format!("repaired: gave port {} back {what}", port.name);
+                what.iter().map(line).collect()
+            }
+            Self::CableSettings(cable, what) => {
+                let line = |what: &String| format!("repaired: gave {} back {what}", text::cable(cable));
                 what.iter().map(line).collect()
             }
             Self::Cable(cable) => vec![format!("repaired: made {} again", text::cable(cable))],
@@ -198,9 +204,7 @@ impl Inner {
         drifts.extend(of_ports.into_iter().flatten());
         if let Extent::Lab(_) = extent {
             for cable in &self.store.state.lab.cables {
-                if !self.cable_is_there(cable).await {
-                    drifts.push(Drift::Cable(cable.clone()));
-                }
+                drifts.extend(self.drift_of_cable(cable).await);
             }
         }
         drifts
@@ -213,7 +217,7 @@ impl Inner {
         match self.place_of(port, live).await {
             Ok(None) => Some(Drift::Missing(port.clone())),
             Ok(Some(place)) => {
-                let what = lost_settings(port, &place).await.unwrap_or_default();
+                let what = lost_settings(Wanted::of_port(port), &place).await.unwrap_or_default();
                 (!what.is_empty()).then(|| Drift::Settings(port.clone(), what))
             }
             // It is somewhere out of reach, and carries what it carries.
@@ -245,7 +249,7 @@ impl Inner {
                 attached
             }
             Drift::Settings(port, _) => self.give_back_settings(port).await,
-            Drift::Cable(cable) => self.attach_cable(cable, Adopt::Yes).await,
+            Drift::Cable(cable) | Drift::CableSettings(cable, _) => self.attach_cable(cable, Adopt::Yes).await,
         }
     }
 
@@ -300,21 +304,48 @@ impl Inner {
         Ok(())
     }
 
-    async fn cable_is_there(&self, cable: &Cable) -> bool {
+    async fn drift_of_cable(&self, cable: &Cable) -> Option<Drift> {
+        let mut what = Vec::new();
         for end in [&cable.a, &cable.b] {
-            let there = async {
-                let netns = self.find_namespace(&end.namespace)?;
-                match netns {
-                    Some(netns) => find_end(&netns.netlink().await?, end).await,
-                    None => Ok(None),
-                }
+            let found = async {
+                let Some(netns) = self.find_namespace(&end.namespace)? else {
+                    return Ok(None);
+                };
+                let link = find_end(&netns.netlink().await?, end).await?;
+                Ok::<_, KernelError>(link.map(|link| Place { netns, link }))
             };
-            // What can't be looked at has not gone for that.
-            if matches!(there.await, Ok(None)) {
-                return false;
+            match found.await {
+                Ok(None) => return Some(Drift::Cable(cable.clone())),
+                Ok(Some(place)) => {
+                    let lost = lost_settings(Wanted::of_end(cable, end), &place).await;
+                    let at = |what| format!("{what} in namespace {}", end.namespace);
+                    what.extend(lost.unwrap_or_default().into_iter().map(at));
+                }
+                // What can't be looked at has not gone for that.
+                Err(error) => tracing::debug!("can't look for drift: {error}"),
             }
         }
-        true
+        (!what.is_empty()).then(|| Drift::CableSettings(cable.clone(), what))
+    }
+
+    /// A cable could not be laid: if that may be for want of something that nobody tells of, it is tried again soon.
+    pub(super) fn note_unlaid(&mut self, cable: &Cable, error: &ApiError) {
+        if matches!(error.code, ErrorCode::Kernel | ErrorCode::Internal) && !self.live.unlaid.contains(cable) {
+            self.live.unlaid.push(cable.clone());
+        }
+    }
+
+    /// Tries the cables again that could not be laid.
+    pub(super) async fn lay_again(&mut self) {
+        for cable in std::mem::take(&mut self.live.unlaid) {
+            if !self.store.state.lab.cables.contains(&cable) {
+                continue;
+            }
+            match self.attach_cable(&cable, Adopt::Yes).await {
+                Ok(()) => tracing::info!("{}: it is there again", text::cable(&cable)),
+                Err(error) => self.note_unlaid(&cable, &error),
+            }
+        }
     }
 }
 
@@ -322,27 +353,51 @@ fn is_missing(live: Option<&LivePort>) -> bool {
     live.is_some_and(|live| live.state == PortState::Missing)
 }
 
-/// What the interface of a port has not any more, in words.
-async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, KernelError> {
+/// What an interface is to have.
+struct Wanted<'a> {
+    /// None: its own.
+    mtu: Option<u32>,
+    /// None: no stack of ours has it.
+    stack: Option<(Option<Mac>, &'a [IfAddr], &'a [Route])>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of_port(port: &'a Port) -> Self {
+        Self {
+            mtu: wanted_mtu(port),
+            stack: facts(port.kind)
+                .has_stack
+                .then_some((port.mac, &port.addresses[..], &port.routes[..])),
+        }
+    }
+
+    fn of_end(cable: &Cable, end: &'a CableEnd) -> Self {
+        Self {
+            mtu: Some(cable.mtu.unwrap_or(DEFAULT_MTU)),
+            stack: Some((end.mac, &end.addresses, &end.routes)),
+        }
+    }
+}
+
+/// What an interface has not any more, in words.
+async fn lost_settings(wanted: Wanted<'_>, place: &Place) -> Result<Vec<String>, KernelError> {
     let mut lost = Vec::new();
     let link = &place.link;
-    if let Some(mtu) = wanted_mtu(port).filter(|mtu| *mtu != link.mtu) {
+    if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
         lost.push(format!("its MTU of {mtu}"));
     }
-    if !facts(port.kind).has_stack {
+    let Some((mac, wanted_addresses, wanted_routes)) = wanted.stack else {
         return Ok(lost);
-    }
-    if let Some(mac) = port.mac.filter(|mac| link.mac != Some(*mac)) {
+    };
+    if let Some(mac) = mac.filter(|mac| link.mac != Some(*mac)) {
         lost.push(format!("its MAC {mac}"));
     }
     if !link.up {
         lost.push("an interface that is up".to_owned());
     }
-    if !port.addresses.is_empty() || !port.routes.is_empty() {
-        let (addresses, routes) = (port.addresses.iter(), port.routes.iter());
-        let mut used = addresses
-            .map(|address| address.ip())
-            .chain(routes.map(|route| route.to.addr()));
+    if !wanted_addresses.is_empty() || !wanted_routes.is_empty() {
+        let addresses = wanted_addresses.iter().map(|address| address.ip());
+        let mut used = addresses.chain(wanted_routes.iter().map(|route| route.to.addr()));
         // Whoever turns IPv6 off in the namespace does so on purpose.
         let no_ipv6 = used.any(|ip| ip.is_ipv6()) && ipv6_is_off(place).await;
         let nl = place.netns.netlink().await?;
@@ -351,7 +406,7 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
             let mut own = there.iter().filter(|(index, ..)| *index == link.index);
             own.any(|(_, net, _)| net.addr() == address.ip() && net.prefix_len() == address.prefix_len())
         };
-        let missing = port.addresses.iter().filter(|address| !has(address));
+        let missing = wanted_addresses.iter().filter(|address| !has(address));
         let missing = missing.filter(|address| !(no_ipv6 && address.ip().is_ipv6()));
         lost.extend(missing.map(|address| format!("its address {address}")));
         let routes = nl.routes().await?;
@@ -361,7 +416,7 @@ async fn lost_settings(port: &Port, place: &Place) -> Result<Vec<String>, Kernel
                 .iter()
                 .any(|there| (there.to.trunc(), there.via, there.index) == wanted)
         };
-        let missing = port.routes.iter().filter(|route| !has(route));
+        let missing = wanted_routes.iter().filter(|route| !has(route));
         let missing = missing.filter(|route| !(no_ipv6 && route.to.addr().is_ipv6()));
         lost.extend(missing.map(|route| format!("its route to {}", route.to)));
     }

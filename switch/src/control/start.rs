@@ -251,6 +251,7 @@ impl Inner {
         for cable in self.store.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {
                 tracing::warn!("a cable is missing: {error}");
+                self.note_unlaid(&cable, &error);
             }
         }
         for port in &noted {

@@ -522,6 +522,7 @@ impl Inner {
         {
             if let Err(error) = self.attach_cable(cable, Adopt::Yes).await {
                 tracing::debug!(%error, "a cable is still missing");
+                self.note_unlaid(cable, &error);
             }
         }
     }
