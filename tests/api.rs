@@ -231,3 +231,28 @@ fn many_clients_at_once_are_all_served() {
     });
     assert!(lab.ports().is_empty());
 }
+
+/// A body that says `dry_run` where nothing reads it: the change was made.
+#[test]
+fn a_body_that_a_route_does_not_take_is_refused() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let before = lab.ok("export");
+    let routes = [
+        ("POST", "/v1/reset"),
+        ("DELETE", "/v1/ports/red"),
+        ("DELETE", "/v1/namespaces/red"),
+        ("DELETE", "/v1/switches/main/fdb"),
+        ("GET", "/v1/ports"),
+    ];
+    for (method, path) in routes {
+        for body in [r#"{"dry_run": true}"#, "[]", "x"] {
+            let reply = request(method, path, body);
+            assert_eq!(reply.status, 400, "{method} {path} {body}: {reply:?}");
+            assert!(reply.json().to_string().contains("body"), "{reply:?}");
+        }
+    }
+    assert_eq!(lab.ok("export"), before);
+    assert_eq!(request("POST", "/v1/reset?dry_run", "").status, 200);
+    assert_eq!(lab.ok("export"), before);
+}

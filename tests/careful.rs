@@ -277,3 +277,14 @@ fn a_lab_file_says_quantities_as_the_command_line_does() {
     }
     assert_eq!(lab.port("red").port, from_file);
 }
+
+/// What can't be done is refused as well where it is only to be said what would be done.
+#[test]
+fn a_dry_run_refuses_a_device_that_is_not_there() {
+    let lab = Lab::new();
+    for options in ["-n", ""] {
+        let reply = lab.ctl(&format!("add-port up --type device --name nodev {options}"));
+        assert_eq!(reply.code, 4, "{reply}");
+        assert!(reply.stderr.contains("nodev"), "{reply}");
+    }
+}

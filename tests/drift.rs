@@ -457,3 +457,102 @@ fn a_cable_whose_ends_were_renamed_is_adopted_and_taken_away() {
         assert!(!run(&format!("ip -n {name} -br link")).contains("lan0"));
     }
 }
+
+/// The switch's own side of a port, where root can reach it.
+#[test]
+fn apply_repairs_the_switchs_side_of_a_port() {
+    let lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let dev = Station::add(&lab, "dev", PortKind::Device, 2);
+    let file = lab.lab_file(&lab.ok("export"));
+    let apply = || lab.json::<Changes>(&format!("apply {file}")).done;
+    let own = Place::daemons_own();
+    let index = run("cat /sys/class/net/dev/ifindex");
+    let beside = format!("vs-{}", index.trim());
+    red.ping(dev.v4);
+    assert_eq!(apply(), Vec::<String>::new(), "nothing has drifted");
+    let mut cases: Vec<(&Place, String, &str)> = vec![
+        (&own, "ip link set red down".to_owned(), "a near end that is up"),
+        (&own, "ip link set red mtu 1000".to_owned(), "the MTU of its near end"),
+        (
+            &Place::Home,
+            "ip link set dev down".to_owned(),
+            "an interface that is up",
+        ),
+    ];
+    if vswitch_tests::lab::fastpath_wanted() {
+        cases.push((&Place::Home, format!("ip link set {beside} down"), "beside it"));
+        cases.push((
+            &Place::Home,
+            "ip link set dev promisc off".to_owned(),
+            "takes all frames",
+        ));
+    }
+    for (place, harm, word) in cases {
+        place.run_ok(&harm);
+        let done = apply();
+        assert!(done.iter().any(|line| line.contains(word)), "{harm}: {done:?}");
+        red.place.run_ok(&format!("ping -n -c 1 -W 10 -s 1400 {}", dev.v4));
+        assert_eq!(apply(), Vec::<String>::new(), "after {harm}");
+    }
+    if vswitch_tests::lab::fastpath_wanted() {
+        // By itself, as nothing passes without it.
+        run(&format!("ip link del {beside}"));
+        wait_for("the way to the device to be laid again", || red.reaches(dev.v4));
+        lab.wait_for_state("dev", PortState::Up);
+    }
+    lab.ok("del-port dev");
+    assert!(!run("ip -br link").contains("vs-"));
+}
+
+/// A device that comes back as another, and has the host's address by now, is not taken from the host again.
+#[test]
+fn a_device_that_the_host_uses_when_it_comes_back_is_left_to_the_host() {
+    let mut lab = Lab::new();
+    make_device("dev");
+    lab.ok("add-port dev --type device");
+    let come_back = || {
+        run("ip link add dev type veth peer name devp");
+        run("ip addr add 192.0.2.1/24 dev dev");
+        run("ip link set devp up");
+        run("ip link set dev up");
+    };
+    run("ip link del dev");
+    lab.wait_for_state("dev", PortState::Missing);
+    come_back();
+    let reason = || lab.port("dev").reason.unwrap_or_default();
+    wait_for("it to be looked at", || reason().contains("192.0.2.1/24"));
+    assert!(!run("ip -d link show dev").contains("promiscuity 1"));
+    lab.stop_daemon();
+    lab.start();
+    let port = lab.port("dev");
+    assert_eq!(port.state, PortState::Missing);
+    assert!(port.reason.unwrap().contains("192.0.2.1/24"));
+    run("ip addr del 192.0.2.1/24 dev dev");
+    lab.ok("set port dev --up");
+    wait_for("it to be taken", || {
+        lab.ctl("add-port dev --type device --if-not-exists").code == 0 && lab.port("dev").state == PortState::Up
+    });
+    // Taken over by force it may come back so.
+    lab.ok("del-port dev");
+    run("ip link del dev");
+    come_back();
+    lab.ok("add-port dev --type device --force");
+    run("ip link del dev");
+    lab.wait_for_state("dev", PortState::Missing);
+    come_back();
+    lab.wait_for_state("dev", PortState::Up);
+}
+
+/// A device that somebody has moved to another namespace gets back there what the switch had set.
+#[test]
+fn a_device_that_was_moved_away_is_given_back_where_it_is() {
+    let lab = Lab::new();
+    make_device("dev");
+    run("ip netns add elsewhere");
+    lab.ok("add-port dev --type device");
+    run("ip link set dev netns elsewhere");
+    lab.wait_for_state("dev", PortState::Missing);
+    lab.ok("del-port dev");
+    assert!(run("ip -n elsewhere -d link show dev").contains("promiscuity 0"));
+}

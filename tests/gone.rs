@@ -187,3 +187,27 @@ fn what_was_moved_into_a_container_is_back_when_the_container_ends() {
         lab.ok("del-port gw");
     }
 }
+
+/// A name that leads to another namespace by now: nothing of the port stays in the one of before.
+#[test]
+fn a_port_whose_name_leads_elsewhere_leaves_nothing_behind() {
+    let lab = Lab::new();
+    make_netns_folder();
+    for kind in ["tap", "veth"] {
+        let (first, second) = (Container::start(), Container::start());
+        let link = Path::new("/run/netns/web");
+        symlink(first.file(), link).unwrap();
+        lab.ok(&format!("add-port web --type {kind} --addr 10.7.0.9/24"));
+        let links = |container: &Container| run(&format!("nsenter --net={} ip -br link", container.file()));
+        assert!(links(&first).contains("eth0"));
+        fs::remove_file(link).unwrap();
+        symlink(second.file(), link).unwrap();
+        wait_for("the port to be where the name leads", || {
+            links(&second).contains("eth0")
+        });
+        wait_for("nothing to be left", || !links(&first).contains("eth0"));
+        lab.ok("del-port web");
+        assert!(!links(&second).contains("eth0"));
+        fs::remove_file(link).unwrap();
+    }
+}

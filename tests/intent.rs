@@ -523,3 +523,72 @@ fn an_emptied_run_directory_is_put_back_and_frames_go_on() {
     ping_all();
     lab.ok("reset --yes");
 }
+
+/// A state file that is not there though a lab is: a directory that is not mounted yet, or the wrong one. The links of the lab went.
+#[test]
+fn without_its_state_file_a_lab_is_left_alone() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", PortKind::Veth, 2);
+    red.ping(blue.v4);
+    lab.stop_daemon();
+    let goes_on = || {
+        if fastpath_wanted() {
+            red.ping(blue.v4);
+        }
+        Place::daemons_own().run_ok("ip link show red");
+    };
+    let refused = |lab: &Lab, words: &[&str]| {
+        let mut daemon = Daemon::spawn(lab.daemon_command());
+        assert!(!daemon.wait().success());
+        let log = daemon.log();
+        for word in words {
+            assert!(log.contains(word), "{word}: {log}");
+        }
+        goes_on();
+    };
+    fs::rename(STATE, "/var/lib/vswitch/away").unwrap();
+    let backup = "/var/lib/vswitch/state.json.bak";
+    assert!(fs::exists(backup).unwrap());
+    refused(&lab, &[STATE, backup, "--recover"]);
+    fs::remove_file(backup).unwrap();
+    refused(&lab, &[STATE, "interfaces of a lab", "--state-dir", "--recover"]);
+    fs::rename("/var/lib/vswitch/away", STATE).unwrap();
+    lab.start();
+    red.ping(blue.v4);
+    // On request it begins anew.
+    lab.stop_daemon();
+    fs::remove_file(STATE).unwrap();
+    let _ = fs::remove_file(backup);
+    let mut command = lab.daemon_command();
+    command.arg("--recover");
+    lab.start_with(command, |_| {});
+    assert!(lab.ports().is_empty());
+    assert!(lab.status().limits.iter().any(|limit| limit.contains("began empty")));
+}
+
+/// What happens while there is no descriptor to look at it is looked at afterwards: it is not told again.
+#[test]
+fn an_interface_deleted_while_nothing_can_be_looked_at_is_made_again() {
+    let mut lab = Lab::new();
+    for (name, kind) in [("red", PortKind::Veth), ("blue", PortKind::Tap)] {
+        Station::add(&lab, name, kind, if name == "red" { 1 } else { 2 });
+    }
+    let pid = lab.daemon().pid();
+    let limit = |files: usize| run(&format!("prlimit --pid {pid} --nofile={files}:4096"));
+    let open = lab.daemon().open_files();
+    limit(open);
+    for name in ["red", "blue"] {
+        Place::named(name).run_ok("ip link del eth0");
+    }
+    wait_for("it to have been looked at in vain", || {
+        lab.daemon().log().contains("can't look")
+    });
+    limit(4096);
+    wait_for("the interfaces to be there again", || {
+        ["red", "blue"].iter().all(|name| {
+            Place::named(name).output("ip link show eth0").status.success() && lab.port(name).state == PortState::Up
+        })
+    });
+    lab.ok("reset --yes");
+}

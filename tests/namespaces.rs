@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use vswitch_tests::api::PortKind;
-use vswitch_tests::api::view::{NamespaceSummary, NamespaceView};
+use vswitch_tests::api::view::{NamespaceSummary, NamespaceView, PortState};
 use vswitch_tests::{Lab, Place, Station, run, wait_for};
 
 fn names() -> Vec<String> {
@@ -203,4 +203,19 @@ fn a_file_that_is_no_namespace_is_left_alone() {
     assert!(reply.stderr.contains("red"), "{reply}");
     assert!(fs::exists("/run/netns/red").unwrap());
     assert_eq!(lab.ports().len(), 1);
+}
+
+/// A namespace that was made for one port, and has another port by a second name, stays for that.
+#[test]
+fn a_namespace_in_use_by_a_second_name_stays() {
+    let lab = Lab::new();
+    lab.ok("add-port blue");
+    std::os::unix::fs::symlink("/run/netns/blue", "/run/netns/alias").unwrap();
+    lab.ok("add-port al --netns alias --name eth5 --addr 10.7.0.5/24");
+    lab.ok("del-port blue");
+    run("ip -n alias link show eth5");
+    assert_eq!(lab.port("al").state, PortState::Up);
+    lab.ok("del-port al");
+    lab.ok("reset --yes");
+    assert!(!names().contains(&"blue".to_owned()), "{:?}", names());
 }

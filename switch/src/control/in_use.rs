@@ -1,7 +1,7 @@
 //! Whether the host itself uses an interface that is to become a port: taken over, it carries nothing for the host any more,
 //! and whoever is connected through it is cut off.
 
-use vswitch_api::{ApiError, IfName, Port};
+use vswitch_api::{ApiError, ErrorCode, Port};
 
 use super::kinds::{facts, ifname};
 use super::plan::Step;
@@ -21,7 +21,10 @@ impl Inner {
             }
             let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
             let home = self.host.home.netlink().await.map_err(failed)?;
-            let uses = uses(&home, &name).await.map_err(failed)?;
+            if home.link_by_name(name.as_str()).await.map_err(failed)?.is_none() {
+                return Err(no_device(port));
+            }
+            let uses = uses(&home, name.as_str()).await.map_err(failed)?;
             if uses.is_empty() {
                 continue;
             }
@@ -45,6 +48,12 @@ impl Inner {
     }
 }
 
+/// There is no interface that a port could take over.
+pub(super) fn no_device(port: &Port) -> ApiError {
+    let cause = format!("the host has no interface {}", ifname(port));
+    ApiError::new(ErrorCode::NotFound, text::port(&port.name), cause).hint("`ip link` lists them; name one with --name")
+}
+
 fn new_device(step: &Step) -> Option<&Port> {
     match step {
         Step::AddPort(port) if facts(port.kind).taken_over => Some(port),
@@ -53,9 +62,9 @@ fn new_device(step: &Step) -> Option<&Port> {
 }
 
 /// What the host has on the interface, in words; nothing if there is no such interface.
-async fn uses(home: &Netlink, name: &IfName) -> Result<Vec<String>, KernelError> {
+pub(super) async fn uses(home: &Netlink, name: &str) -> Result<Vec<String>, KernelError> {
     let links = home.links().await?;
-    let Some(link) = links.iter().find(|link| link.name == name.as_str()) else {
+    let Some(link) = links.iter().find(|link| link.name == name) else {
         return Ok(Vec::new());
     };
     let mut uses = Vec::new();

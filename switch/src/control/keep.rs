@@ -38,6 +38,9 @@ pub(super) async fn keep(control: Weak<Control>) {
             if inner.store.unsaved.is_some() {
                 inner.keep_state();
             }
+            if !inner.live.unsure.is_empty() {
+                inner.look_at_the_unsure().await;
+            }
             if !inner.live.unlaid.is_empty() {
                 inner.lay_again().await;
             }

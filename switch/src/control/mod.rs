@@ -34,6 +34,7 @@ mod links;
 mod mirror;
 mod named;
 mod namespace;
+mod near_end;
 mod place;
 mod plan;
 mod policy;
@@ -146,6 +147,8 @@ struct Live {
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
+    /// Ports of which something was told that could not be looked into.
+    unsure: std::collections::BTreeSet<PortName>,
     /// Cables that could not be laid, for want of something that nobody tells of.
     unlaid: Vec<vswitch_api::Cable>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.

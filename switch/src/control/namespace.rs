@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use vswitch_api::{ApiError, EventKind, NsName};
 
+use super::plan::namespaces;
 use super::state::OwnedNamespace;
 use super::{Inner, text};
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence};
@@ -163,10 +164,27 @@ impl Inner {
         self.store.state.namespaces.iter().any(|owned| owned.name == *name)
     }
 
+    /// Another name of a namespace by which something of the lab is in it.
+    fn other_name_in_use(&self, name: &NsName, netns: &NetNs) -> Option<NsName> {
+        let needed = namespaces(&self.store.state.lab).into_iter();
+        let mut others = needed.filter(|other| *other != name);
+        let leads_there =
+            |other: &&NsName| matches!(self.find_namespace(other), Ok(Some(found)) if found.id() == netns.id());
+        others.find(leads_there).cloned()
+    }
+
     /// Removes a namespace that vswitch made; one that is gone already is removed enough.
     pub(super) fn remove_namespace(&mut self, owned: &OwnedNamespace) -> Result<(), KernelError> {
         let name = &owned.name;
         if let Some(netns) = self.find_owned(owned)? {
+            if let Some(other) = self.other_name_in_use(name, &netns) {
+                tracing::info!("namespace {name} stays as long as it is in use by the name {other}");
+                if !self.store.unremoved.namespaces.contains(owned) {
+                    self.store.unremoved.namespaces.push(owned.clone());
+                }
+                self.store.state.namespaces.retain(|owned| owned.name != *name);
+                return Ok(());
+            }
             self.host.named.delete_this(name, &netns)?;
             self.emit(EventKind::NamespaceRemoved {
                 namespace: name.clone(),

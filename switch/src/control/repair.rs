@@ -17,6 +17,7 @@ use super::place::Place;
 use super::requests::absent_namespaces;
 use super::state::DeviceBefore;
 use super::{Inner, LivePort, text};
+use crate::port::BackEnd;
 use vswitch_linux::KernelError;
 
 /// What was in vain is tried again after this, then after twice that, and so on. An interface that is deleted is made again at once,
@@ -217,7 +218,8 @@ impl Inner {
         match self.place_of(port, live).await {
             Ok(None) => Some(Drift::Missing(port.clone())),
             Ok(Some(place)) => {
-                let what = lost_settings(Wanted::of_port(port), &place).await.unwrap_or_default();
+                let mut what = lost_settings(Wanted::of_port(port), &place).await.unwrap_or_default();
+                what.extend(self.lost_by_the_switch(port, live, &place).await.unwrap_or_default());
                 (!what.is_empty()).then(|| Drift::Settings(port.clone(), what))
             }
             // It is somewhere out of reach, and carries what it carries.
@@ -248,7 +250,10 @@ impl Inner {
                 self.keep_devices(&devices);
                 attached
             }
-            Drift::Settings(port, _) => self.give_back_settings(port).await,
+            Drift::Settings(port, _) => {
+                self.give_back_settings(port).await?;
+                self.give_back_near_end(port).await
+            }
             Drift::Cable(cable) | Drift::CableSettings(cable, _) => self.attach_cable(cable, Adopt::Yes).await,
         }
     }
@@ -290,6 +295,14 @@ impl Inner {
             configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?;
         } else if let Some(mtu) = wanted_mtu(port) {
             nl.set_mtu(place.link.index, mtu).await.map_err(failed)?;
+        }
+        if facts(port.kind).taken_over {
+            nl.set_up_or_down(place.link.index, port.up).await.map_err(failed)?;
+            let io = self.live.ports.get(&port.name).and_then(|live| live.id);
+            let io = io.and_then(|id| self.datapath.io::<BackEnd>(id));
+            if io.is_some_and(|io| io.shadow().is_some()) {
+                nl.set_promiscuous(place.link.index, true).await.map_err(failed)?;
+            }
         }
         if let Some(mtu) = wanted_mtu(port) {
             if let Some(near) = near {

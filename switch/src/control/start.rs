@@ -28,7 +28,7 @@ use super::{Control, ControlConfig, Events, Host, Inner, Live, text, watch};
 use crate::agents::loop_guard::LoopGuard;
 use vswitch_datapath::{Datapath, DatapathConfig};
 use vswitch_linux::random::random_u64;
-use vswitch_linux::{KernelError, NamedNamespaces, NetNs, hold_own};
+use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence, hold_own};
 
 impl Control {
     /// Starts the datapath and brings the lab on disk back.
@@ -61,7 +61,15 @@ impl Control {
         let journal = Journal::new(&config.run_dir);
         let half_done = half_done(&journal)?;
         let mut state = match file.load() {
-            Loaded::State(state) => state.map_or_else(State::new, |state| *state),
+            Loaded::State(Some(state)) => *state,
+            Loaded::State(None) => match file.missing(has_near_ends(&config.run_dir).await) {
+                Some(error) if !config.recover => return Err(error),
+                Some(error) => {
+                    limits.push(format!("{error}; the lab began empty"));
+                    State::new()
+                }
+                None => State::new(),
+            },
             Loaded::Unusable(cause) if config.recover => {
                 limits.push(begin_anew(&file, &cause)?);
                 State::new()
@@ -90,6 +98,7 @@ impl Control {
             Err(_) => None,
         };
         state.take_in_stations();
+        state.forget_devices_of_another_boot(&boot_id);
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
         let events = Arc::new(Events::new());
         let coming_back = Progress {
@@ -161,6 +170,15 @@ impl Control {
         drop(inner);
         self.watch(watch);
     }
+}
+
+/// Whether a daemon before has left near ends of a lab. What can't be looked at is told of when it is to be used.
+async fn has_near_ends(run_dir: &std::path::Path) -> bool {
+    let Presence::Here(own) = NetNs::open(&run_dir.join("netns")) else {
+        return false;
+    };
+    let links = own.links_once().await.unwrap_or_default();
+    links.iter().any(|link| link.kind.as_deref() == Some("veth"))
 }
 
 /// TAP devices are what most installations lack, if anything: said at the start, not at the first port.

@@ -30,6 +30,9 @@ pub(super) struct State {
     fdb: Vec<StaticEntry>,
     /// How devices were before they were taken over.
     pub devices: BTreeMap<PortName, DeviceBefore>,
+    /// The boot of the kernel in which the devices have the indices that are kept; none in files from before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot_id: Option<String>,
 }
 
 /// A namespace that vswitch made, with what tells it from another of the same name.
@@ -104,9 +107,20 @@ pub(super) struct DeviceBefore {
     pub index: Option<u32>,
     #[serde(default)]
     pub mac: Option<Mac>,
+    /// The host used it, and it was taken over all the same: it may come back so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_use: bool,
 }
 
 impl State {
+    /// After a boot an index tells a device from others no more: each is to be looked at as one that is new.
+    pub fn forget_devices_of_another_boot(&mut self, boot_id: &str) {
+        if self.boot_id.as_deref() != Some(boot_id) {
+            self.devices.values_mut().for_each(|device| device.index = None);
+        }
+        self.boot_id = Some(boot_id.to_owned());
+    }
+
     /// The state of a daemon that was never used before.
     pub fn new() -> Self {
         Self {
@@ -117,6 +131,7 @@ impl State {
             namespaces: Vec::new(),
             fdb: Vec::new(),
             devices: BTreeMap::new(),
+            boot_id: None,
         }
     }
 

@@ -93,6 +93,32 @@ impl StateFile {
         }
     }
 
+    /// Why the daemon does not start though there is no file: somebody has a lab, and this is not its state. `near_ends`: the run directory
+    /// has interfaces of one.
+    pub fn missing(&self, near_ends: bool) -> Option<ApiError> {
+        let (path, backup) = (self.path(), self.dir.join(BACKUP));
+        let has_backup = matches!(read(&backup), Ok(Some(_)));
+        let (cause, hint) = match (near_ends, has_backup) {
+            (false, false) => return None,
+            (_, true) => (
+                "it is not there, but its backup is",
+                format!("put that in its place (cp {} {})", backup.display(), path.display()),
+            ),
+            (true, false) => (
+                "it is not there, but the run directory has interfaces of a lab",
+                "start with the --state-dir of that lab, which may not be mounted yet".to_owned(),
+            ),
+        };
+        let error = ApiError::new(
+            ErrorCode::Invalid,
+            format!("state file {}", path.display()),
+            format!("{cause}; nothing was changed, and what the kernel carries goes on"),
+        );
+        Some(error.hint(format!(
+            "{hint}, or start once with --recover, which begins with an empty lab"
+        )))
+    }
+
     /// Why the daemon does not start, and how to go on.
     pub fn refusal(&self, cause: &str) -> ApiError {
         let (path, backup) = (self.path(), self.dir.join(BACKUP));
@@ -250,6 +276,7 @@ mod tests {
         state.devices.insert(
             "eth1".parse().unwrap(),
             DeviceBefore {
+                in_use: false,
                 up: true,
                 mtu: 9000,
                 promiscuous: false,

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use vswitch_api::capture::Direction;
 use vswitch_api::error::ApiError;
 
-use super::document::{KnownQueries, finish};
+use super::document::{Known, finish};
 use super::error::Failure;
 use super::{cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, switches, trace};
 use crate::control::{Control, Subject};
@@ -108,12 +108,12 @@ pub fn openapi() -> Document {
 pub fn router(control: Arc<Control>, labels: Vec<String>, stopping: watch::Receiver<bool>) -> Router {
     let (router, mut document) = routes().split_for_parts();
     finish(&mut document);
-    let known = Arc::new(KnownQueries::new(&document));
+    let known = Arc::new(Known::new(&document));
     router
         .route("/v1/openapi.json", axum::routing::get(async move || Json(document)))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(axum::middleware::from_fn_with_state(known, extract::check_query))
+        .layer(axum::middleware::from_fn_with_state(known, extract::check_request))
         .layer(axum::middleware::from_fn(log))
         .with_state(Shared {
             control,

@@ -7,12 +7,21 @@ use utoipa::openapi::schema::{AllOf, Object, Schema};
 use utoipa::openapi::{OpenApi, RefOr};
 use vswitch_api::traffic::with_words;
 
-/// The parameters that routes take in their queries, by method and path.
-#[derive(Debug)]
-pub(super) struct KnownQueries(HashMap<(String, String), Vec<String>>);
+/// What a route takes.
+#[derive(Debug, Default)]
+pub(super) struct Takes {
+    /// Parameters in its query.
+    pub queries: Vec<String>,
+    /// A body.
+    pub body: bool,
+}
 
-impl KnownQueries {
-    /// Those of the document's routes. All others take none.
+/// What routes take, by method and path.
+#[derive(Debug)]
+pub(super) struct Known(HashMap<(String, String), Takes>);
+
+impl Known {
+    /// That of the document's routes. All others take nothing.
     pub fn new(document: &OpenApi) -> Self {
         let document = serde_json::to_value(document).unwrap_or_default();
         let mut known = HashMap::new();
@@ -21,16 +30,22 @@ impl KnownQueries {
                 let parameters = operation["parameters"].as_array().into_iter().flatten();
                 let queries = parameters.filter(|parameter| parameter["in"] == "query");
                 let names = queries.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned));
-                known.insert((method.to_uppercase(), path.clone()), names.collect());
+                let takes = Takes {
+                    queries: names.collect(),
+                    body: operation.get("requestBody").is_some(),
+                };
+                known.insert((method.to_uppercase(), path.clone()), takes);
             }
         }
         Self(known)
     }
 
-    /// Those of one route.
-    pub fn of(&self, method: &Method, path: &str) -> &[String] {
+    /// That of one route; none: it takes nothing.
+    pub fn of(&self, method: &Method, path: &str) -> Option<&Takes> {
+        // HEAD is GET without the body.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         let route = (method.as_str().to_owned(), path.to_owned());
-        self.0.get(&route).map_or(&[], Vec::as_slice)
+        self.0.get(&route)
     }
 }
 
@@ -115,15 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn queries_are_known_by_route() {
-        let known = KnownQueries::new(&openapi());
-        assert_eq!(known.of(&Method::GET, "/v1/ports"), ["switch"]);
-        assert!(
-            known
-                .of(&Method::PATCH, "/v1/ports/{name}")
-                .contains(&"dry_run".to_owned())
-        );
-        assert!(known.of(&Method::GET, "/v1/openapi.json").is_empty());
+    fn what_a_route_takes_is_known() {
+        let known = Known::new(&openapi());
+        let list = known.of(&Method::HEAD, "/v1/ports").unwrap();
+        assert_eq!((&list.queries[..], list.body), (&["switch".to_owned()][..], false));
+        let patch = known.of(&Method::PATCH, "/v1/ports/{name}").unwrap();
+        assert!(patch.queries.contains(&"dry_run".to_owned()) && patch.body);
+        assert!(!known.of(&Method::POST, "/v1/reset").unwrap().body);
+        assert!(known.of(&Method::GET, "/v1/openapi.json").is_none());
     }
 
     /// `PortView` was all of `Port`, which forbids what only the view has.

@@ -11,7 +11,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ use vswitch_api::request::ChangeOptions;
 use vswitch_api::strict;
 use vswitch_api::view::Changes;
 
-use super::document::KnownQueries;
+use super::document::Known;
 use super::error::{Failure, Reply};
 use super::slots::Place;
 use crate::control::{Control, Editing, for_client};
@@ -166,27 +166,26 @@ impl Edit {
     }
 }
 
-/// Refuses a query that the route does not know, as the OpenAPI document has it: a typing error in `dry_run` must not make the change.
-pub(super) async fn check_query(
-    State(known): State<Arc<KnownQueries>>,
+/// Refuses what the route does not take, as the OpenAPI document has it: a typing error in `dry_run` must not make the change, nor a body
+/// that says so where nothing reads it.
+pub(super) async fn check_request(
+    State(known): State<Arc<Known>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let query = request.uri().query().filter(|query| !query.is_empty());
-    if let (Some(path), Some(query)) = (path, query) {
+    let Some(path) = path else {
+        return Ok(next.run(request).await);
+    };
+    let takes = known.of(request.method(), path);
+    if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
         let query = with_values(query);
         let pairs: axum::extract::Query<Vec<(String, String)>> = format!("/?{query}")
             .parse()
             .ok()
             .and_then(|uri| axum::extract::Query::try_from_uri(&uri).ok())
             .ok_or_else(|| invalid("query", "it is malformed"))?;
-        // HEAD is GET without the body.
-        let method = match request.method() {
-            &Method::HEAD => &Method::GET,
-            method => method,
-        };
-        let known = known.of(method, path);
+        let known = takes.map_or(&[][..], |takes| &takes.queries);
         if let Some((name, _)) = pairs.iter().find(|(name, _)| !known.iter().any(|known| known == name)) {
             let cause = match known {
                 [] => format!("it has {name:?}, and this route takes none"),
@@ -194,6 +193,13 @@ pub(super) async fn check_query(
             };
             return Err(invalid("query", &cause));
         }
+    }
+    if !takes.is_some_and(|takes| takes.body) && !request.body().is_end_stream() {
+        let what = takes.filter(|takes| !takes.queries.is_empty());
+        let hint = what.map_or_else(String::new, |takes| {
+            format!("; its query takes {}", takes.queries.join(", "))
+        });
+        return Err(invalid("body", &format!("this route takes none{hint}")));
     }
     Ok(next.run(request).await)
 }

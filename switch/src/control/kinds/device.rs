@@ -1,11 +1,12 @@
 //! Ports of kind device: an interface of the host that is taken over, and given back as it was.
 
-use vswitch_api::{ApiError, ErrorCode, Port};
+use vswitch_api::{ApiError, Port};
 
 use super::splice::TakenDevice;
 use super::{Facts, NearEnd, Opened, Stands, ifname};
 use crate::control::attach::Made;
 use crate::control::detach::gone_is_fine;
+use crate::control::in_use::{no_device, uses};
 use crate::control::place::Place;
 use crate::control::state::DeviceBefore;
 use crate::control::{Inner, LivePort, text};
@@ -30,7 +31,13 @@ impl Inner {
             .await?
             .link_by_name(ifname(port).as_str())
             .await?;
-        Ok(link.as_ref().map(device_before))
+        let Some(link) = link else { return Ok(None) };
+        let home = self.host.home.netlink().await?;
+        let in_use = !uses(&home, &link.name).await?.is_empty();
+        Ok(Some(DeviceBefore {
+            in_use,
+            ..device_before(&link)
+        }))
     }
 
     /// Of one that is added the command has noted it. One that went and came back is another to the kernel, and gets the same back.
@@ -42,6 +49,21 @@ impl Inner {
             return Ok(());
         };
         let now = device_before(&link);
+        if let Some(noted) = noted.filter(|noted| !noted.in_use && (noted.index, noted.mac) != (now.index, now.mac)) {
+            // Another, to the kernel, than the one that was asked about.
+            let uses = uses(&home, &link.name).await.map_err(failed)?;
+            if !uses.is_empty() {
+                let cause = format!(
+                    "interface {} came back, and the host uses it now: {}",
+                    link.name,
+                    uses.join(", ")
+                );
+                return Err(text::conflict(text::port(&port.name), cause).hint(
+                    "take that away from it and repeat `vswitchctl set port NAME --up`, or remove the port and add it with --force",
+                ));
+            }
+            tracing::debug!(?noted, "a device came back as another");
+        }
         let before = noted.map_or(now, |noted| DeviceBefore {
             index: now.index,
             mac: now.mac,
@@ -66,10 +88,7 @@ impl Inner {
         let known = known_device(port, self.store.device_of(port), &nl)
             .await
             .map_err(failed)?;
-        let link = known.ok_or_else(|| {
-            let cause = format!("the host has no interface {}", ifname(port));
-            ApiError::new(ErrorCode::NotFound, object.clone(), cause).hint("`ip link` lists them; name one with --name")
-        })?;
+        let link = known.ok_or_else(|| no_device(port))?;
         made.push(Made::Interface);
         nl.drop_ingress(link.index).await.map_err(failed)?;
         if let Some(mtu) = port.mtu.filter(|mtu| *mtu != link.mtu) {
@@ -128,7 +147,8 @@ impl Inner {
     pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
         let home = self.host.home.netlink().await?;
         let Some(link) = known_device(port, before, &home).await? else {
-            return self.delete_near_end(port).await;
+            self.delete_near_end(port).await?;
+            return self.give_back_moved(port, before).await;
         };
         gone_is_fine(home.undrop_ingress(link.index).await)?;
         self.delete_near_end(port).await?;
@@ -141,6 +161,31 @@ impl Inner {
         }
         if before.up != link.up {
             gone_is_fine(home.set_up_or_down(link.index, before.up).await)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever moves a device to another namespace takes it from the switch, but not what the switch has set of it.
+    async fn give_back_moved(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
+        let Some(before) = before.filter(|before| before.mac.is_some()) else {
+            return Ok(());
+        };
+        // One that can't be looked into holds none that can be got at.
+        for netns in self.all_others().0 {
+            let Ok(nl) = netns.netlink().await else { continue };
+            let links = nl.links().await.unwrap_or_default();
+            let is_it = |link: &&Link| {
+                link.mac == before.mac && (Some(link.index) == before.index || link.name == ifname(port).as_str())
+            };
+            if let Some(link) = links.iter().find(is_it) {
+                if link.promiscuous != before.promiscuous {
+                    gone_is_fine(nl.set_promiscuous(link.index, before.promiscuous).await)?;
+                }
+                if link.mtu != before.mtu {
+                    gone_is_fine(nl.set_mtu(link.index, before.mtu).await)?;
+                }
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -165,5 +210,6 @@ fn device_before(link: &Link) -> DeviceBefore {
         promiscuous: link.promiscuous,
         index: Some(link.index),
         mac: link.mac,
+        in_use: false,
     }
 }

@@ -35,8 +35,13 @@ impl Inner {
                     }
                 }
                 Ok(false) => {
+                    let found = self.find_removable(&port).await;
                     self.lose(|other| other.name == port.name, "its namespace has another name")
                         .await;
+                    // It is made where the name leads now; nothing of it stays in the namespace of before.
+                    if let Err(error) = self.remove_interface(&port, found).await {
+                        tracing::warn!(port = %port.name, "port {}: its interface of before can't be removed: {error}", port.name);
+                    }
                 }
                 Err(error) => tracing::debug!(port = %port.name, "can't look where an interface is: {error}"),
             }

@@ -2,7 +2,9 @@ use vswitch_api::request::ChangeOptions;
 
 use super::*;
 use crate::control::ControlConfig;
+use crate::control::LivePort;
 use vswitch_api::PortKind;
+use vswitch_linux::LinkChange;
 use vswitch_linux::testing::sandboxed;
 
 const NOT_DRY: ChangeOptions = ChangeOptions {

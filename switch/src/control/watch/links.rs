@@ -1,0 +1,198 @@
+//! Interfaces that come, go, or are not what they were.
+
+use vswitch_api::view::PortState;
+use vswitch_api::{EventKind, Port};
+
+use crate::control::attach::state_of;
+use crate::control::kinds::{carries, facts, heard_by_near_end, ifname};
+use crate::control::place::Place;
+use crate::control::{Inner, LivePort};
+use vswitch_linux::{KernelError, LinkChange};
+
+impl Inner {
+    pub(super) async fn link_changed(&mut self, change: &LinkChange) {
+        let near = |live: &LivePort| change.nsid.is_none() && live.near == Some(change.index);
+        let inside =
+            |live: &LivePort| live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index);
+        let found = self.live.ports.iter().find(|(_, live)| near(live) || inside(live));
+        let Some((name, live)) = found else {
+            // An interface that a port waits for?
+            if !change.gone && change.nsid.is_some() && change.nsid == self.host.home_nsid {
+                let back = |port: &Port| facts(port.kind).taken_over && ifname(port).as_str() == change.name;
+                self.reattach_missing(back).await;
+            }
+            return;
+        };
+        if live.state == PortState::Missing {
+            return;
+        }
+        let Some(port) = self.store.port(name).cloned() else {
+            return;
+        };
+        let (inside, by_near) = (inside(live), heard_by_near_end(&port));
+        if change.gone {
+            if inside || by_near {
+                self.follow(&port).await;
+            } else {
+                // The near end beside a device, without which nothing passes.
+                tracing::warn!(port = %port.name, "port {}: its near end is gone; it is attached again", port.name);
+                self.attach_again(&port).await;
+            }
+            return;
+        }
+        if inside && (change.name != live.ifname || (change.mtu != live.mtu && change.mtu > 0)) {
+            self.follow(&port).await;
+            return;
+        }
+        // A veth port is watched by its near end, the others where they are.
+        if inside == by_near {
+            return;
+        }
+        self.look_for_xdp(&port, live).await;
+        let told = carries(port.kind, change.up, change.carrier);
+        if state_of(&port, &live.ifname, told).0 == live.state {
+            return;
+        }
+        // What was told is as old as the command that ran meanwhile: the kernel knows better by now. Of an interface that is
+        // not there, or can't be looked at, it says nothing.
+        self.look_whether_it_carries(&port).await;
+    }
+
+    async fn look_whether_it_carries(&mut self, port: &Port) {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
+        match self.carries_now(port, live).await {
+            Ok(Some(now)) => {
+                let (state, reason) = state_of(port, &live.ifname, now);
+                self.set_state(&port.name, state, reason);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(port = %port.name, "can't look whether an interface carries: {error}");
+                self.live.unsure.insert(port.name.clone());
+            }
+        }
+    }
+
+    /// Looks again at those of which something was told that could not be looked into then, as for want of descriptors: it is
+    /// not told again.
+    pub(in crate::control) async fn look_at_the_unsure(&mut self) {
+        for name in std::mem::take(&mut self.live.unsure) {
+            let Some(port) = self.store.port(&name).cloned() else {
+                continue;
+            };
+            let missing = |live: &LivePort| live.state == PortState::Missing;
+            if self.live.ports.get(&name).is_none_or(missing) {
+                continue;
+            }
+            self.follow(&port).await;
+            if !self.live.ports.get(&name).is_none_or(missing) {
+                self.look_whether_it_carries(&port).await;
+            }
+        }
+    }
+
+    /// Something happened to the interface of a port: it is looked for, and what has changed is taken note of.
+    ///
+    /// Nothing is believed of what was told. The kernel tells late, and gives the numbers by which it tells, a namespace's id and an
+    /// interface's index, to what is made next.
+    pub(super) async fn follow(&mut self, port: &Port) {
+        let Some(live) = self.live.ports.get(&port.name).filter(|live| live.id.is_some()) else {
+            return;
+        };
+        let found = async {
+            let Some(place) = self.place_of(port, live).await? else {
+                return Ok(None);
+            };
+            let nsid = self.host.own.netlink().await?.nsid_of(&place.netns).await?;
+            Ok::<_, KernelError>(Some((place, nsid)))
+        };
+        match found.await {
+            // It can't be told: that does not make it gone.
+            Err(error) => {
+                tracing::debug!(port = %port.name, "can't look where an interface is: {error}");
+                self.live.unsure.insert(port.name.clone());
+            }
+            Ok(None) => self.interface_gone(port, "its interface is gone").await,
+            Ok(Some((place, nsid))) => self.found_at(port, place, nsid).await,
+        }
+    }
+
+    pub(super) async fn interface_gone(&mut self, port: &Port, reason: &str) {
+        self.lose(|other| other.name == port.name, reason).await;
+        if facts(port.kind).taken_over {
+            // It may be back under another index before we hear that the old one is gone.
+            self.reattach_missing(|other| other.name == port.name).await;
+        } else {
+            self.deleted(&port.name).await;
+        }
+    }
+
+    /// The interface of a port is there. What it is called, and its MTU, may be as others have set it.
+    pub(super) async fn found_at(&mut self, port: &Port, Place { netns, link }: Place, nsid: i32) {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
+        let moved_now = live.nsid != Some(nsid) || live.inside != Some(link.index);
+        let mut told = Vec::new();
+        if moved_now {
+            let (moved, unnamed) = self.moved(port, &netns);
+            told.push(match &moved {
+                Some(moved) => format!("interface {} was moved to {}", link.name.escape_debug(), moved.to),
+                None => format!("interface {} was moved back", link.name.escape_debug()),
+            });
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
+                (live.nsid, live.inside) = (Some(nsid), Some(link.index));
+                (live.moved, live.unnamed) = (moved, unnamed);
+                live.ifname.clone_from(&link.name);
+                live.mtu = link.mtu;
+            }
+            // The kernel takes down what is moved, with its addresses and routes.
+            if !facts(port.kind).taken_over
+                && let Err(error) = self.give_back_settings(port).await
+            {
+                tracing::warn!(port = %port.name, "an interface that was moved lacks settings: {error}");
+            }
+        }
+        let Some(live) = self.live.ports.get_mut(&port.name) else {
+            return;
+        };
+        if live.ifname != link.name {
+            told.push(format!(
+                "interface {} was renamed to {}",
+                live.ifname.escape_debug(),
+                link.name.escape_debug()
+            ));
+            live.ifname.clone_from(&link.name);
+        }
+        if !moved_now && live.mtu != link.mtu {
+            told.push(format!(
+                "interface {} has an MTU of {} now",
+                link.name.escape_debug(),
+                link.mtu
+            ));
+            live.mtu = link.mtu;
+            let near = live.near;
+            if let Some(near) = near
+                && let Err(error) = async { self.host.own.netlink().await?.set_mtu(near, link.mtu).await }.await
+            {
+                tracing::warn!(port = %port.name, "port {}: its near end has another MTU: {error}", port.name);
+            }
+            self.update_in_datapath(port);
+        }
+        for what in told {
+            tracing::info!(port = %port.name, "port {}: {what}", port.name);
+            self.emit(EventKind::PortChanged {
+                port: port.name.clone(),
+                what,
+            });
+        }
+        if let Some(live) = self.live.ports.get(&port.name)
+            && let Ok(Some(carries)) = self.carries_now(port, live).await
+        {
+            let (state, reason) = state_of(port, &live.ifname, carries);
+            self.set_state(&port.name, state, reason);
+        }
+    }
+}
