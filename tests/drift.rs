@@ -463,11 +463,11 @@ fn a_cable_whose_ends_were_renamed_is_adopted_and_taken_away() {
 fn apply_repairs_the_switchs_side_of_a_port() {
     let lab = Lab::new();
     let red = Station::add(&lab, "red", PortKind::Veth, 1);
-    let dev = Station::add(&lab, "dev", PortKind::Device, 2);
+    let dev = Station::add(&lab, "wan", PortKind::Device, 2);
     let file = lab.lab_file(&lab.ok("export"));
     let apply = || lab.json::<Changes>(&format!("apply {file}")).done;
     let own = Place::daemons_own();
-    let index = run("cat /sys/class/net/dev/ifindex");
+    let index = run("cat /sys/class/net/wan/ifindex");
     let beside = format!("vs-{}", index.trim());
     red.ping(dev.v4);
     assert_eq!(apply(), Vec::<String>::new(), "nothing has drifted");
@@ -476,7 +476,7 @@ fn apply_repairs_the_switchs_side_of_a_port() {
         (&own, "ip link set red mtu 1000".to_owned(), "the MTU of its near end"),
         (
             &Place::Home,
-            "ip link set dev down".to_owned(),
+            "ip link set wan down".to_owned(),
             "an interface that is up",
         ),
     ];
@@ -484,7 +484,7 @@ fn apply_repairs_the_switchs_side_of_a_port() {
         cases.push((&Place::Home, format!("ip link set {beside} down"), "beside it"));
         cases.push((
             &Place::Home,
-            "ip link set dev promisc off".to_owned(),
+            "ip link set wan promisc off".to_owned(),
             "takes all frames",
         ));
     }
@@ -499,9 +499,9 @@ fn apply_repairs_the_switchs_side_of_a_port() {
         // By itself, as nothing passes without it.
         run(&format!("ip link del {beside}"));
         wait_for("the way to the device to be laid again", || red.reaches(dev.v4));
-        lab.wait_for_state("dev", PortState::Up);
+        lab.wait_for_state("wan", PortState::Up);
     }
-    lab.ok("del-port dev");
+    lab.ok("del-port wan");
     assert!(!run("ip -br link").contains("vs-"));
 }
 
@@ -509,50 +509,52 @@ fn apply_repairs_the_switchs_side_of_a_port() {
 #[test]
 fn a_device_that_the_host_uses_when_it_comes_back_is_left_to_the_host() {
     let mut lab = Lab::new();
-    make_device("dev");
-    lab.ok("add-port dev --type device");
+    make_device("wan");
+    lab.ok("add-port wan --type device");
     let come_back = || {
-        run("ip link add dev type veth peer name devp");
-        run("ip addr add 192.0.2.1/24 dev dev");
-        run("ip link set devp up");
-        run("ip link set dev up");
+        // It has its address when it is first seen by this name.
+        run("ip link add other type veth peer name wanp");
+        run("ip addr add 192.0.2.1/24 dev other");
+        run("ip link set other name wan");
+        run("ip link set wanp up");
+        run("ip link set wan up");
     };
-    run("ip link del dev");
-    lab.wait_for_state("dev", PortState::Missing);
+    run("ip link del wan");
+    lab.wait_for_state("wan", PortState::Missing);
     come_back();
-    let reason = || lab.port("dev").reason.unwrap_or_default();
+    let reason = || lab.port("wan").reason.unwrap_or_default();
     wait_for("it to be looked at", || reason().contains("192.0.2.1/24"));
-    assert!(!run("ip -d link show dev").contains("promiscuity 1"));
+    assert!(!run("ip -d link show wan").contains("promiscuity 1"));
     lab.stop_daemon();
     lab.start();
-    let port = lab.port("dev");
+    let port = lab.port("wan");
     assert_eq!(port.state, PortState::Missing);
     assert!(port.reason.unwrap().contains("192.0.2.1/24"));
-    run("ip addr del 192.0.2.1/24 dev dev");
-    lab.ok("set port dev --up");
+    run("ip addr del 192.0.2.1/24 dev wan");
+    lab.ok("set port wan --up");
     wait_for("it to be taken", || {
-        lab.ctl("add-port dev --type device --if-not-exists").code == 0 && lab.port("dev").state == PortState::Up
+        lab.ctl("add-port wan --type device --if-not-exists").code == 0 && lab.port("wan").state == PortState::Up
     });
     // Taken over by force it may come back so.
-    lab.ok("del-port dev");
-    run("ip link del dev");
+    lab.ok("del-port wan");
+    run("ip link del wan");
     come_back();
-    lab.ok("add-port dev --type device --force");
-    run("ip link del dev");
-    lab.wait_for_state("dev", PortState::Missing);
+    lab.ok("add-port wan --type device --force");
+    run("ip link del wan");
+    lab.wait_for_state("wan", PortState::Missing);
     come_back();
-    lab.wait_for_state("dev", PortState::Up);
+    lab.wait_for_state("wan", PortState::Up);
 }
 
 /// A device that somebody has moved to another namespace gets back there what the switch had set.
 #[test]
 fn a_device_that_was_moved_away_is_given_back_where_it_is() {
     let lab = Lab::new();
-    make_device("dev");
+    make_device("wan");
     run("ip netns add elsewhere");
-    lab.ok("add-port dev --type device");
-    run("ip link set dev netns elsewhere");
-    lab.wait_for_state("dev", PortState::Missing);
-    lab.ok("del-port dev");
-    assert!(run("ip -n elsewhere -d link show dev").contains("promiscuity 0"));
+    lab.ok("add-port wan --type device");
+    run("ip link set wan netns elsewhere");
+    lab.wait_for_state("wan", PortState::Missing);
+    lab.ok("del-port wan");
+    assert!(run("ip -n elsewhere -d link show wan").contains("promiscuity 0"));
 }
