@@ -141,7 +141,8 @@ fn own_key<T: DeserializeOwned>(tree: &mut Node, key: &str, wrong: &mut Vec<(Spa
 fn typed<T: DeserializeOwned>(tree: &mut Node, wrong: &mut Vec<(Span, String)>) -> Option<T> {
     // Tables that lack what was taken out of them.
     let mut hurt = HashSet::new();
-    for _ in 0..MOST_PROBLEMS {
+    let mut left = MOST_PROBLEMS;
+    while left > 0 {
         let error = match strict::from_value(tree.to_json()) {
             Ok(value) => return Some(value),
             Err(error) => error,
@@ -160,6 +161,7 @@ fn typed<T: DeserializeOwned>(tree: &mut Node, wrong: &mut Vec<(Span, String)>) 
         {
             way.push(n);
         }
+        left -= 1;
         if message.starts_with("unknown field") && way.len() == 1 {
             message += FILE_KEYS;
         }
@@ -168,7 +170,7 @@ fn typed<T: DeserializeOwned>(tree: &mut Node, wrong: &mut Vec<(Span, String)>) 
         if !lacks_what_was_told {
             wrong.push((span, readable(&message)));
         }
-        let Some(last) = way.pop() else { return None };
+        let last = way.pop()?;
         hurt.insert(at(tree, &way).span.clone());
         match &mut at_mut(tree, &way).kind {
             Kind::List(items) => drop(items.remove(last)),

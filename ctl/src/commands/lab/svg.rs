@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::graph::{Graph, Place};
+use super::graph::{Edge, Graph, Place};
 use super::test::xml;
 
 const MARGIN: usize = 24;
@@ -26,17 +26,17 @@ fn height(place: &Place) -> usize {
 
 /// The picture as SVG.
 pub(super) fn draw(graph: &Graph) -> String {
-    // By their first switch, so that lines cross little; what has none comes last.
-    let first_switch = |n: usize| {
-        graph
+    // Beside their switches, and between two that they join, so that lines cross little; what has none comes last.
+    let between = |n: usize| {
+        let switches = graph
             .edges
             .iter()
             .filter(|edge| edge.place == n)
-            .map(|edge| edge.switch)
-            .min()
+            .map(|edge| edge.switch);
+        Some(switches.clone().min()? + switches.max()?)
     };
     let mut order: Vec<_> = (0..graph.places.len()).collect();
-    order.sort_by_key(|n| first_switch(*n).unwrap_or(usize::MAX));
+    order.sort_by_key(|n| between(*n).unwrap_or(usize::MAX));
     let mut tops = vec![0; graph.places.len()];
     let mut bottom = MARGIN;
     for n in order {
@@ -72,29 +72,22 @@ pub(super) fn draw(graph: &Graph) -> String {
          viewBox=\"0 0 {width} {height_of_all}\">\n<style>{STYLE}</style>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
-    for edge in &graph.edges {
-        let (x, y) = (MARGIN + SWITCH_WIDTH, switch_tops[edge.switch] + 20);
-        let to = middle(edge.place);
-        let bend = x + GAP / 3;
+    let mut lines = vec![0; graph.places.len()];
+    for Edge { switch, place, label } in &graph.edges {
+        let (x, y) = (MARGIN + SWITCH_WIDTH, switch_tops[*switch] + 20);
+        // Several ports of a place come in one below the other.
+        let to = middle(*place) + LINE * lines[*place];
+        lines[*place] += 1;
+        let (bend, straight) = (x + GAP / 4, x + GAP / 2);
         let _ = writeln!(
             svg,
-            "<path class=\"e\" d=\"M{x} {y}C{bend} {y} {x} {to} {bend} {to}H{left}\"/>"
+            "<path class=\"e\" d=\"M{x} {y}C{bend} {y} {bend} {to} {straight} {to}H{left}\"/>"
         );
-    }
-    // Several ports of a place share a line: their words stand one above the other.
-    for (n, _) in graph.places.iter().enumerate() {
-        let labels: Vec<_> = graph
-            .edges
-            .iter()
-            .filter(|edge| edge.place == n && !edge.label.is_empty())
-            .collect();
-        for (k, edge) in labels.iter().enumerate() {
-            let (x, y) = (left - 8, middle(n) + 14 * k);
+        if !label.is_empty() {
+            let (x, y, label) = (left - 8, to.saturating_sub(4), xml(label));
             let _ = writeln!(
                 svg,
-                "<text class=\"l\" x=\"{x}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-                y.saturating_sub(4),
-                xml(&edge.label)
+                "<text class=\"l\" x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{label}</text>"
             );
         }
     }
