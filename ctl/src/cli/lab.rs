@@ -44,9 +44,9 @@ Examples:
   vswitchctl lab up -n lab.toml         # say what would change
 
 All of it or nothing; Ctrl-C takes back what was made. A lab is called as its
-file says (`name = \"...\"`), or as the file without its ending. It owns what was
-made for it: a later `lab up` of the file changes and removes only that, and
-`lab down` removes it. Where something would go it asks, or needs --yes.
+file says (`name = \"...\"`), or as the file without its ending. It owns what
+was made for it: a later `lab up` of the file changes and removes only that,
+and `lab down` removes it. Where something would go it asks, or needs --yes.
 
 One entry with a range is many: name = \"h{1..50}\" makes 50 ports, and {n} in
 its other texts is the number of each: addresses = [\"10.0.0.{n}/24\"]. There
@@ -59,8 +59,8 @@ Examples:
   vswitchctl lab down lab.toml          # by its file
   vswitchctl lab down -n lab.toml       # say what would be removed
 
-Of a file that was never brought up by `lab up`, what it names is removed as far
-as no lab owns it.")]
+Of a file that was never brought up by `lab up`, what it names is removed as
+far as no lab owns it.")]
     Down(LabDownArgs),
     /// Say what `lab up` of a file would change
     #[command(after_long_help = "\

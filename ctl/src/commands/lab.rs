@@ -54,7 +54,7 @@ impl Session {
                 self.become_lab(&how, |there| sides::with(there, &file.lab, &name))
                     .await
             }
-            None => self.become_lab(&how, |_| Ok(file.lab.clone())).await,
+            None => self.replace_lab(&how, file.lab.clone()).await,
         };
         self.out
             .changes(&changes.map_err(|e| self.placed(&file, e))?, args.dry_run)

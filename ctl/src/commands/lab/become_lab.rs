@@ -32,6 +32,16 @@ pub(super) struct How {
     pub can_ask: bool,
 }
 
+impl How {
+    fn options(&self) -> ChangeOptions {
+        ChangeOptions {
+            dry_run: self.dry_run,
+            force: self.force,
+            ..ChangeOptions::default()
+        }
+    }
+}
+
 impl Session {
     /// `wanted` makes of what is there what is to be there.
     pub(super) async fn become_lab(
@@ -39,33 +49,46 @@ impl Session {
         how: &How,
         wanted: impl Fn(&Lab) -> Result<Lab, ApiError>,
     ) -> Result<Changes, Failure> {
-        let options = ChangeOptions {
-            dry_run: how.dry_run,
-            force: how.force,
-            ..ChangeOptions::default()
-        };
-        let plan = ChangeOptions {
-            dry_run: true,
-            ..options
-        };
-        // What is there when it is removed is what was asked about.
         until_unchanged(async || {
             let (there, tag): (Lab, _) = self.client.get_tagged(LAB).await?;
             let lab = with_programs(wanted(&there)?)?;
             if how.dry_run {
-                return self.put(&lab, options, tag.as_ref()).await;
+                return self.put(&lab, how.options(), tag.as_ref()).await;
             }
             if !how.yes {
-                let plan = self.put(&lab, plan, tag.as_ref()).await?;
-                match plan.removed.is_empty() {
-                    true => {}
-                    false if how.can_ask && io::stdin().is_terminal() => confirm(how.command, &plan)?,
-                    false => return Err(would_remove(how.command, &plan.removed)),
-                }
+                self.ask_first(how, &lab, tag.as_ref()).await?;
             }
-            self.put_or_take_back(how, &there, &lab, options, tag.as_ref()).await
+            self.put_or_take_back(how, &there, &lab, tag.as_ref()).await
         })
         .await
+    }
+
+    /// This is all that is to be there, whatever there is.
+    pub(super) async fn replace_lab(&self, how: &How, lab: Lab) -> Result<Changes, Failure> {
+        let lab = with_programs(lab)?;
+        if how.dry_run || how.yes {
+            return self.put(&lab, how.options(), None).await;
+        }
+        until_unchanged(async || {
+            let tag = self.client.tag(LAB).await?;
+            self.ask_first(how, &lab, tag.as_ref()).await?;
+            self.put(&lab, how.options(), tag.as_ref()).await
+        })
+        .await
+    }
+
+    /// Whether what would go may go. What is there when it is removed is what was asked about, by its tag.
+    async fn ask_first(&self, how: &How, lab: &Lab, tag: Option<&HeaderValue>) -> Result<(), Failure> {
+        let plan = ChangeOptions {
+            dry_run: true,
+            ..how.options()
+        };
+        let plan = self.put(lab, plan, tag).await?;
+        match plan.removed.is_empty() {
+            true => Ok(()),
+            false if how.can_ask && io::stdin().is_terminal() => confirm(how.command, &plan),
+            false => Err(would_remove(how.command, &plan.removed)),
+        }
     }
 
     async fn put(&self, lab: &Lab, options: ChangeOptions, tag: Option<&HeaderValue>) -> Result<Changes, Failure> {
@@ -79,10 +102,9 @@ impl Session {
         how: &How,
         before: &Lab,
         lab: &Lab,
-        options: ChangeOptions,
         tag: Option<&HeaderValue>,
     ) -> Result<Changes, Failure> {
-        let mut put = pin!(self.put(lab, options, tag));
+        let mut put = pin!(self.put(lab, how.options(), tag));
         tokio::select! {
             done = put.as_mut() => return done,
             interrupt = ctrl_c() => if let Err(error) = interrupt {

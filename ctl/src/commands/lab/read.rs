@@ -95,17 +95,26 @@ fn report(path: &str, text: &str, wrong: Vec<(Span, String)>) -> Report {
 impl LabFile {
     /// The name of the lab: its own, or else that of the file without its ending.
     pub fn lab_name(&self) -> Result<LabName, Failure> {
-        let stem = || Path::new(&self.path).file_stem().and_then(|stem| stem.to_str());
-        match &self.name {
-            Some(name) => Ok(name.clone()),
-            None => stem().unwrap_or_default().parse().map_err(|e| {
-                Failure::usage(
-                    format!("lab file {}", self.path),
-                    format!("its name is none for a lab: {e}"),
-                    "write `name = \"...\"` as its first line",
-                )
-            }),
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
         }
+        let stem = Path::new(&self.path).file_stem().and_then(|stem| stem.to_str());
+        // What a path may have and a name may not.
+        let allowed = |c: char| {
+            if c.is_ascii_alphanumeric() || "-_.@+".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
+        let stem: String = stem.unwrap_or_default().chars().map(allowed).collect();
+        stem.trim_start_matches(['.', '-']).parse().map_err(|e| {
+            Failure::usage(
+                format!("lab file {}", self.path),
+                format!("its name is none for a lab: {e}"),
+                "write `name = \"...\"` as its first line",
+            )
+        })
     }
 
     /// An error of the daemon with the place of what it is about, such as `port "red"`.
