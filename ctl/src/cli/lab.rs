@@ -67,7 +67,8 @@ far as no lab owns it.")]
 Example:
   vswitchctl lab diff lab.toml && echo 'all is as the file says'
 
-Exit code as that of diff: 0 nothing would change, 1 something would, 2 trouble.")]
+Exit code as that of diff: 0 nothing would change, 1 something would,
+2 trouble.")]
     Diff(LabFileArgs),
     /// List the labs that are up, and what each owns
     #[command(
@@ -96,8 +97,8 @@ and a * at the end of a name stands for all that follows:
 
   reach = [\"* -> *\", \"!guest* -> server\", \"red <-> blue\"]
 
-Without it all are to reach all. It needs root, and `ping` (iputils). Exit code:
-0 all is as expected, 1 something is not, others as of every command.")]
+Without it all are to reach all. It needs root, and `ping` (iputils). Exit
+code: 0 all is as expected, 1 something is not, others as of every command.")]
     Test(LabTestArgs),
     /// Draw a lab
     #[command(after_long_help = "\

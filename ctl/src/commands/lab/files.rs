@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName, OwnedByLab, schema};
@@ -248,8 +248,9 @@ fn no_lab(name: &str, there: &Lab) -> Failure {
 }
 
 /// The schema of the lab with what only files have.
-fn file_schema() -> serde_json::Value {
+fn file_schema() -> Value {
     let mut schema = schema::lab();
+    with_ranges(&mut schema);
     if let Some(properties) = schema["properties"].as_object_mut() {
         let about = "Name of the lab; else that of the file without its ending.";
         let name = json!({"type": "string", "description": about, "minLength": 1, "maxLength": 63});
@@ -259,4 +260,33 @@ fn file_schema() -> serde_json::Value {
         properties.insert("reach".to_owned(), reach);
     }
     schema
+}
+
+/// In a file a name may have a range in it, which is longer than what it makes.
+fn with_ranges(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            let pattern = members.get("pattern").and_then(Value::as_str);
+            if let Some(allowed) = pattern.and_then(|pattern| pattern.strip_prefix("^[A-Za-z0-9_@+]")) {
+                let either = format!("^[A-Za-z0-9_@+]{allowed}|[{{].*[}}]");
+                members.insert("pattern".to_owned(), either.into());
+                members.remove("maxLength");
+            }
+            members.values_mut().for_each(with_ranges);
+        }
+        Value::Array(list) => list.iter_mut().for_each(with_ranges),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_of_files_has_what_only_files_have() {
+        let schema = file_schema();
+        assert!(schema["properties"]["reach"].is_object() && schema["properties"]["name"].is_object());
+        assert!(schema.to_string().contains(r"$|[{].*[}]"), "{schema:#}");
+    }
 }
