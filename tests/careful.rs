@@ -264,13 +264,13 @@ fn a_lab_file_says_quantities_as_the_command_line_does() {
     let exported = lab.ok("export");
     assert_eq!(lab.ok(&format!("apply {}", lab.lab_file(&exported))), "", "{exported}");
     for (settings, words) in [
-        ("impair = { out = { loss = 1 } }", &["line 3", "\"1%\""][..]),
-        ("impair = { out = { delay = 20 } }", &["line 3", "20ms"]),
-        ("impair = { out = { delay_us = \"20\" } }", &["line 3", "20ms"]),
-        ("impair = { out = { rate = 10 } }", &["line 3", "10mbit"]),
-        ("storm = { broadcast = 100 }", &["line 3", "100pps"]),
-        ("vlan = { trunk = { allowed = \"+30\" } }", &["line 3", "+30"]),
-        ("acl = { in = [\"deny tcp to any port +22\"] }", &["line 3", "+22"]),
+        ("impair = { out = { loss = 1 } }", &["lab.toml:3:", "\"1%\""][..]),
+        ("impair = { out = { delay = 20 } }", &["lab.toml:3:", "20ms"]),
+        ("impair = { out = { delay_us = \"20\" } }", &["lab.toml:3:", "20ms"]),
+        ("impair = { out = { rate = 10 } }", &["lab.toml:3:", "10mbit"]),
+        ("storm = { broadcast = 100 }", &["lab.toml:3:", "100pps"]),
+        ("vlan = { trunk = { allowed = \"+30\" } }", &["lab.toml:3:", "+30"]),
+        ("acl = { in = [\"deny tcp to any port +22\"] }", &["lab.toml:3:", "+22"]),
     ] {
         lab.ctl(&format!("apply {}", lab.lab_file(&with(settings))))
             .failed(2, words);

@@ -180,7 +180,8 @@ fn an_array_is_no_object_in_any_body() {
     }
     assert_eq!(wanted(), before);
     let file = lab.lab_file("ports = [[\"red\"]]");
-    lab.ctl(&format!("apply {file}")).failed(2, &["line 1", "object"]);
+    lab.ctl(&format!("apply {file}"))
+        .failed(2, &["lab.toml:1:10: ", "object"]);
     assert_eq!(wanted(), before);
 }
 

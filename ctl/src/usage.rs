@@ -104,7 +104,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 14] = [
+    const FREE: [&str; 22] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -113,6 +113,14 @@ mod tests {
         "capture --filter",
         "capture --write",
         "capture EXPRESSION",
+        "lab check FILE",
+        "lab diff FILE",
+        "lab down LAB|FILE",
+        "lab graph FILE",
+        "lab new FILE",
+        "lab test --junit",
+        "lab test FILE",
+        "lab up FILE",
         "man COMMAND|DIR",
         "mirror add --filter",
         "ns exec COMMAND",

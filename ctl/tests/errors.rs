@@ -188,10 +188,7 @@ fn a_bad_lab_file_is_told_by_its_line() {
     let path = file.path().display();
     refused(
         &format!("apply {path}"),
-        &format!(
-            "lab file {path} line 3: \"x\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01 in `mac = \"x\"`; \
-             see `vswitchctl export` for how a lab file looks"
-        ),
+        &format!("{path}:3:7: \"x\" is not a MAC address; write six hex pairs, such as 02:00:00:00:00:01"),
     );
     let missing = run(Path::new("/nowhere"), "apply /nowhere/lab.toml", "");
     assert_eq!(missing.code, 4);

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use super::parse;
 
 /// Arguments of `apply`.
 #[derive(Args, Debug)]
@@ -25,6 +27,86 @@ pub struct ApplyArgs {
 /// `lab ...`
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
+    /// Tell everything that is wrong with a lab file, and where
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl lab check lab.toml
+  vswitchctl lab check --json lab.toml | jq '.problems[].message'
+
+Each problem is FILE:LINE:COLUMN: MESSAGE, with the line below. It works
+without a daemon; where one runs, it is asked too. Exit code: 0 nothing is
+wrong, 1 something is.")]
+    Check(LabFileArgs),
+    /// Make what a lab file says, beside other labs
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl lab up lab.toml
+  vswitchctl lab up -n lab.toml         # say what would change
+
+All of it or nothing; Ctrl-C takes back what was made. A lab is called as its
+file says (`name = \"...\"`), or as the file without its ending. It owns what
+was made for it: a later `lab up` of the file changes and removes only that,
+and `lab down` removes it. Where something would go it asks, or needs --yes.
+
+One entry with a range is many: name = \"h{1..50}\" makes 50 ports, and {n} in
+its other texts is the number of each: addresses = [\"10.0.0.{n}/24\"]. There
+are also {n+1}, {n-1}, {n:02} (leading zeros) and {n:02x} (base 16).")]
+    Up(LabUpArgs),
+    /// Remove what a lab owns, and nothing else
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl lab down lab               # by its name
+  vswitchctl lab down lab.toml          # by its file
+  vswitchctl lab down -n lab.toml       # say what would be removed
+
+Of a file that was never brought up by `lab up`, what it names is removed as
+far as no lab owns it.")]
+    Down(LabDownArgs),
+    /// Say what `lab up` of a file would change
+    #[command(after_long_help = "\
+Example:
+  vswitchctl lab diff lab.toml && echo 'all is as the file says'
+
+Exit code as that of diff: 0 nothing would change, 1 something would,
+2 trouble.")]
+    Diff(LabFileArgs),
+    /// List the labs that are up, and what each owns
+    #[command(
+        visible_alias = "ls",
+        after_long_help = "\
+Examples:
+  vswitchctl lab list
+  vswitchctl lab list --json | jq '.[].ports'"
+    )]
+    List,
+    /// Write a lab file to begin with
+    #[command(after_long_help = "\
+Example:
+  vswitchctl lab new lab.toml
+
+A file that is there is never overwritten.")]
+    New(LabFileArgs),
+    /// Ping between all ports of a lab, and hold it against what the file expects
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl lab test lab.toml
+  vswitchctl lab test --junit report.xml lab.toml
+
+A lab file may say who is to reach whom; the last that is about a pair counts,
+and a * at the end of a name stands for all that follows:
+
+  reach = [\"* -> *\", \"!guest* -> server\", \"red <-> blue\"]
+
+Without it all are to reach all. It needs root, and `ping` (iputils). Exit
+code: 0 all is as expected, 1 something is not, others as of every command.")]
+    Test(LabTestArgs),
+    /// Draw a lab
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl lab graph lab.toml > lab.mmd
+  vswitchctl lab graph --format svg lab.toml > lab.svg
+  vswitchctl lab graph --live --format dot | dot -Tpng > lab.png")]
+    Graph(LabGraphArgs),
     /// Print the JSON Schema of lab files, by which editors complete and check them
     #[command(after_long_help = "\
 Example:
@@ -33,6 +115,81 @@ Example:
 A lab file that begins with `#:schema ./lab.schema.json` is then completed and
 checked by editors that know TOML (taplo, Even Better TOML).")]
     Schema,
+}
+
+/// A lab file.
+#[derive(Args, Debug)]
+pub struct LabFileArgs {
+    /// Lab file (TOML)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `lab up`.
+#[derive(Args, Debug)]
+pub struct LabUpArgs {
+    /// Lab file (TOML)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Do not ask before something is removed that the lab owns and the file does not name any more
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Take devices over though the host has addresses or routes on them
+    #[arg(long)]
+    pub force: bool,
+    /// Say what would be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `lab down`.
+#[derive(Args, Debug)]
+pub struct LabDownArgs {
+    /// Name of a lab that is up, or its file
+    #[arg(value_name = "LAB|FILE")]
+    pub lab: PathBuf,
+    /// Say what would be removed, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `lab test`.
+#[derive(Args, Debug)]
+pub struct LabTestArgs {
+    /// Lab file (TOML) of a lab that is up
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Write the outcome as JUnit XML too, for CI
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Seconds that a ping may take
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = parse::from_one::<u32>)]
+    pub wait: u32,
+}
+
+/// Arguments of `lab graph`.
+#[derive(Args, Debug)]
+pub struct LabGraphArgs {
+    /// Lab file (TOML)
+    #[arg(value_name = "FILE", required_unless_present = "live")]
+    pub file: Option<PathBuf>,
+    /// Draw what is there instead of a file
+    #[arg(long, conflicts_with = "file")]
+    pub live: bool,
+    /// How to draw it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "mermaid")]
+    pub format: GraphFormat,
+}
+
+/// What a graph is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// A flowchart that GitHub and many editors show
+    Mermaid,
+    /// Graphviz
+    Dot,
+    /// A picture
+    Svg,
 }
 
 /// Arguments of `reset`.

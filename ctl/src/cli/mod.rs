@@ -298,7 +298,8 @@ Examples:
 
 What vswitch made and the file does not name is removed. Where ports,
 namespaces, cables or switches would go it shows them and asks first; where it
-can't ask, it needs --yes. An empty file is refused.
+can't ask, it needs --yes. An empty file is refused. A file with a `name` is a
+lab beside others, as with `lab up`: only what that lab owns is removed.
 
 Quantities are written as on the command line: loss = \"1%\", delay = \"20ms\",
 rate = \"10mbit\", broadcast = \"100pps\".")]
@@ -308,12 +309,16 @@ rate = \"10mbit\", broadcast = \"100pps\".")]
 Example:
   vswitchctl export > lab.toml  # `vswitchctl apply lab.toml` makes it again")]
     Export,
-    /// What there is to know about lab files
+    /// Labs as files, side by side: check, up, down, diff, test, draw
     #[command(
         subcommand,
         after_long_help = "\
-Example:
-  vswitchctl lab schema > lab.schema.json"
+Examples:
+  vswitchctl lab new lab.toml           # a file to begin with
+  vswitchctl lab check lab.toml         # what is wrong with it, and where
+  vswitchctl lab up lab.toml
+  vswitchctl lab test lab.toml          # who reaches whom
+  vswitchctl lab down lab.toml"
     )]
     Lab(LabCommand),
     /// Follow what happens: ports, addresses, learning

@@ -51,6 +51,20 @@ pub(super) fn run(name: &NsName, command: &[OsString]) -> Failure {
 
 /// Moves this process into the namespace, with a mount namespace of its own that fits it.
 fn enter(name: &NsName) -> Result<(), ApiError> {
+    enter_network(name)?;
+    let step = |what: &str, e: Errno| ApiError::new(ErrorCode::Kernel, object(name), format!("{what}: {}", e.desc()));
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| step("a mount namespace for the command", e))?;
+    // From here on no mount is seen outside.
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).map_err(|e| step("keeping mounts inside", e))?;
+    if let Err(e) = fresh_sys(name) {
+        // As in a container without the right to mount sysfs: most commands never look there.
+        eprintln!("warning: /sys still shows the interfaces of outside: {}", e.desc());
+    }
+    bind_etc(name).map_err(|(path, e)| step(&format!("{} over its namesake in /etc", path.display()), e))
+}
+
+/// Moves this thread into the network namespace alone.
+pub(super) fn enter_network(name: &NsName) -> Result<(), ApiError> {
     let file = File::open(Path::new(NAMESPACES).join(name.as_str())).map_err(|e| not_there(name, &e))?;
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|e| match e {
         Errno::EPERM => ApiError::new(ErrorCode::NotPermitted, object(name), "entering it needs CAP_SYS_ADMIN")
@@ -66,17 +80,7 @@ fn enter(name: &NsName) -> Result<(), ApiError> {
             object(name),
             format!("entering it failed: {}", e.desc()),
         ),
-    })?;
-
-    let step = |what: &str, e: Errno| ApiError::new(ErrorCode::Kernel, object(name), format!("{what}: {}", e.desc()));
-    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| step("a mount namespace for the command", e))?;
-    // From here on no mount is seen outside.
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).map_err(|e| step("keeping mounts inside", e))?;
-    if let Err(e) = fresh_sys(name) {
-        // As in a container without the right to mount sysfs: most commands never look there.
-        eprintln!("warning: /sys still shows the interfaces of outside: {}", e.desc());
-    }
-    bind_etc(name).map_err(|(path, e)| step(&format!("{} over its namesake in /etc", path.display()), e))
+    })
 }
 
 /// A sysfs shows the network namespace in which it was mounted.

@@ -20,11 +20,11 @@ use std::path::Path;
 
 use hyper::Method;
 use serde::Serialize;
+use vswitch_api::ErrorCode;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::Changes;
-use vswitch_api::{ErrorCode, schema};
 
-use crate::cli::lab::{LabCommand, ManArgs};
+use crate::cli::lab::ManArgs;
 use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal, Trial};
 use crate::client::{Client, NO_BODY, with_query};
 use crate::failure::Failure;
@@ -106,8 +106,7 @@ impl Session {
             Command::Cable(args) => self.cable(*args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,
-            // JSON in any case.
-            Command::Lab(LabCommand::Schema) => self.out.show(&schema::lab(), |_| format!("{:#}", schema::lab())),
+            Command::Lab(command) => self.lab(command).await,
             Command::Events => self.events().await,
             Command::Capture(args) => self.capture(*args).await,
             Command::Mirror(command) => self.mirror(command).await,

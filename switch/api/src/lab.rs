@@ -13,6 +13,7 @@ use crate::acl::PortAcl;
 use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
+use crate::owned::OwnedByLab;
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
 
@@ -102,6 +103,9 @@ pub struct Lab {
     /// Copies of frames to a port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+    /// Which of it was made for which lab, where several are side by side.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labs: Vec<OwnedByLab>,
 }
 
 /// One switch and its settings.

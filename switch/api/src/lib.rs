@@ -7,6 +7,7 @@
 //! * [`acl`]: access control lists
 //! * [`difference`]: what differs between two documents
 //! * [`patch`]: changes as JSON merge patches
+//! * [`owned`]: labs side by side, and what is whose
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`number`]: numbers as text
@@ -32,6 +33,7 @@ pub mod link;
 pub mod mirror;
 pub mod name;
 pub mod number;
+pub mod owned;
 pub mod patch;
 pub mod policy;
 pub mod request;
@@ -47,7 +49,8 @@ pub use event::{Event, EventKind};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
 pub use link::Link;
 pub use mirror::Mirror;
-pub use name::{IfAddr, IfName, Mac, MirrorName, NsName, PortName, SwitchName};
+pub use name::{IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
+pub use owned::OwnedByLab;
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 
 /// Version of the HTTP API; the first part of every path (`/v1/...`).

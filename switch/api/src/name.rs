@@ -128,6 +128,10 @@ name_type!(
     PortName, "port name", 15
 );
 name_type!(
+    /// Name of a lab, at most 63 bytes.
+    LabName, "lab name", 63
+);
+name_type!(
     /// Name of a mirror, at most 15 bytes.
     MirrorName, "mirror name", 15
 );

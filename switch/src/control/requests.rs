@@ -30,6 +30,7 @@ impl Control {
         change(&inner, &mut lab)?;
         let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
+        lab.settle_owners();
         let mut warnings = validate(&inner.store.state.lab, &lab, |name| inner.namespace_present(name))?;
         let (present, owned) = (
             |name: &_| inner.namespace_present(name),

@@ -1,0 +1,140 @@
+//! Has what is there become something else: as a plan that is shown and asked about, on the condition that nobody came between, and taken
+//! back where the user changes their mind meanwhile.
+
+use std::io::{self, IsTerminal};
+use std::pin::pin;
+
+use hyper::Method;
+use hyper::header::HeaderValue;
+use tokio::signal::ctrl_c;
+use vswitch_api::request::ChangeOptions;
+use vswitch_api::view::Changes;
+use vswitch_api::{ApiError, ErrorCode, Lab};
+
+use super::{confirm, would_remove};
+use crate::commands::capture::compile;
+use crate::commands::{Session, until_unchanged, with_options};
+use crate::failure::Failure;
+
+const LAB: &str = "/v1/lab";
+/// What shells give for a command that Ctrl-C ended.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// How it is to be done.
+pub(super) struct How {
+    /// The command, for messages.
+    pub command: &'static str,
+    pub dry_run: bool,
+    pub force: bool,
+    /// What goes needs no question.
+    pub yes: bool,
+    /// Standard input is free for an answer.
+    pub can_ask: bool,
+}
+
+impl How {
+    fn options(&self) -> ChangeOptions {
+        ChangeOptions {
+            dry_run: self.dry_run,
+            force: self.force,
+            ..ChangeOptions::default()
+        }
+    }
+}
+
+impl Session {
+    /// `wanted` makes of what is there what is to be there.
+    pub(super) async fn become_lab(
+        &self,
+        how: &How,
+        wanted: impl Fn(&Lab) -> Result<Lab, ApiError>,
+    ) -> Result<Changes, Failure> {
+        until_unchanged(async || {
+            let (there, tag): (Lab, _) = self.client.get_tagged(LAB).await?;
+            let lab = with_programs(wanted(&there)?)?;
+            if how.dry_run {
+                return self.put(&lab, how.options(), tag.as_ref()).await;
+            }
+            if !how.yes {
+                self.ask_first(how, &lab, tag.as_ref()).await?;
+            }
+            self.put_or_take_back(how, &there, &lab, tag.as_ref()).await
+        })
+        .await
+    }
+
+    /// This is all that is to be there, whatever there is.
+    pub(super) async fn replace_lab(&self, how: &How, lab: Lab) -> Result<Changes, Failure> {
+        let lab = with_programs(lab)?;
+        if how.dry_run || how.yes {
+            return self.put(&lab, how.options(), None).await;
+        }
+        until_unchanged(async || {
+            let tag = self.client.tag(LAB).await?;
+            self.ask_first(how, &lab, tag.as_ref()).await?;
+            self.put(&lab, how.options(), tag.as_ref()).await
+        })
+        .await
+    }
+
+    /// Whether what would go may go. What is there when it is removed is what was asked about, by its tag.
+    async fn ask_first(&self, how: &How, lab: &Lab, tag: Option<&HeaderValue>) -> Result<(), Failure> {
+        let plan = ChangeOptions {
+            dry_run: true,
+            ..how.options()
+        };
+        let plan = self.put(lab, plan, tag).await?;
+        match plan.removed.is_empty() {
+            true => Ok(()),
+            false if how.can_ask && io::stdin().is_terminal() => confirm(how.command, &plan),
+            false => Err(would_remove(how.command, &plan.removed)),
+        }
+    }
+
+    async fn put(&self, lab: &Lab, options: ChangeOptions, tag: Option<&HeaderValue>) -> Result<Changes, Failure> {
+        let path = with_options(LAB, options)?;
+        self.client.send_if(Method::PUT, &path, tag, Some(lab)).await
+    }
+
+    /// The daemon ends a change that it has begun, whoever is gone meanwhile: to take it back is a second one.
+    async fn put_or_take_back(
+        &self,
+        how: &How,
+        before: &Lab,
+        lab: &Lab,
+        tag: Option<&HeaderValue>,
+    ) -> Result<Changes, Failure> {
+        let mut put = pin!(self.put(lab, how.options(), tag));
+        tokio::select! {
+            done = put.as_mut() => return done,
+            interrupt = ctrl_c() => if let Err(error) = interrupt {
+                eprintln!("warning: Ctrl-C can't be waited for: {error}");
+                return put.await;
+            },
+        }
+        eprintln!("vswitchctl: {}: interrupted; what was made is taken back", how.command);
+        // What fails leaves nothing.
+        put.await?;
+        let (_, tag): (Lab, _) = self.client.get_tagged(LAB).await?;
+        let back = ChangeOptions {
+            force: true,
+            ..ChangeOptions::default()
+        };
+        self.put(before, back, tag.as_ref()).await?;
+        let error = ApiError::new(ErrorCode::Conflict, how.command, "interrupted; all is as it was before");
+        Err(Failure::Error {
+            error,
+            exit: EXIT_INTERRUPTED,
+        })
+    }
+}
+
+/// The daemon wants filters as programs.
+fn with_programs(mut lab: Lab) -> Result<Lab, Failure> {
+    for filter in lab.mirrors.iter_mut().filter_map(|mirror| mirror.filter.as_mut()) {
+        if filter.program.is_none() {
+            filter.program = Some(compile(&filter.expression)?);
+        }
+    }
+    Ok(lab)
+}

@@ -1,0 +1,127 @@
+//! What is wrong with a lab file, as compilers tell it: `lab.toml:3:8: what`, the line, a caret below.
+
+use std::io::{self, IsTerminal};
+
+use serde::Serialize;
+use vswitch_api::{ApiError, ErrorCode};
+
+use super::node::Span;
+use crate::failure::Failure;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1, in characters.
+    pub column: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// The line as it is.
+    pub source: String,
+    /// How many characters of it are meant.
+    #[serde(skip)]
+    width: usize,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The file.
+    pub file: String,
+    /// True: there is nothing wrong.
+    pub ok: bool,
+    /// What is wrong, from top to bottom.
+    pub problems: Vec<Problem>,
+}
+
+impl Problem {
+    /// Of a place in the text.
+    pub fn at(text: &str, span: &Span, message: String) -> Self {
+        let start = (0..=span.start.min(text.len()))
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
+        let start = start.unwrap_or_default();
+        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let source = text[line_start..].lines().next().unwrap_or_default();
+        let column = text[line_start..start].chars().count();
+        let meant = text.get(start..span.end).unwrap_or_default().lines().next();
+        Self {
+            line: 1 + text[..line_start].matches('\n').count(),
+            column: 1 + column,
+            message,
+            source: source.to_owned(),
+            width: meant.map_or(1, |meant| meant.chars().count()).max(1),
+        }
+    }
+
+    /// The line that tells it.
+    pub fn headline(&self, file: &str) -> String {
+        format!("{file}:{}:{}: {}", self.line, self.column, self.message)
+    }
+
+    /// The line of the file, and what of it is meant.
+    fn picture(&self) -> String {
+        // What is a tab above is one below, so that the caret stands where it should at any width of tabs.
+        let before = self.source.chars().take(self.column - 1);
+        let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        format!("    {}\n    {indent}{}", self.source, "^".repeat(self.width))
+    }
+}
+
+impl Report {
+    /// Of these problems.
+    pub fn new(file: &str, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        // What a range made many of is wrong in one place.
+        problems.dedup_by_key(|problem| (problem.line, problem.column, problem.message.clone()));
+        Self {
+            file: file.to_owned(),
+            ok: problems.is_empty(),
+            problems,
+        }
+    }
+
+    /// All of it for people.
+    pub fn text(&self) -> String {
+        let problem = |problem: &Problem| format!("{}\n{}\n", problem.headline(&self.file), problem.picture());
+        self.problems.iter().map(problem).collect()
+    }
+
+    /// Why a command that wants the file did nothing. On standard error each is a line, with the picture on a terminal.
+    pub fn refuse(&self, json: bool) -> Failure {
+        let lines: Vec<_> = self
+            .problems
+            .iter()
+            .map(|problem| problem.headline(&self.file))
+            .collect();
+        if json {
+            return Failure::usage(
+                format!("lab file {}", self.file),
+                lines.join("; "),
+                "`vswitchctl lab check` shows where",
+            );
+        }
+        let pictures = io::stderr().is_terminal();
+        for (problem, line) in self.problems.iter().zip(lines) {
+            eprintln!("vswitchctl: {line}");
+            if pictures {
+                eprintln!("{}", problem.picture());
+            }
+        }
+        Failure::Reported(ErrorCode::Invalid.exit_code())
+    }
+}
+
+/// A file that can't be read.
+pub fn unreadable(file: &str, error: &io::Error) -> Failure {
+    let (code, hint) = match error.kind() {
+        io::ErrorKind::NotFound => (ErrorCode::NotFound, "check its name"),
+        io::ErrorKind::PermissionDenied => (ErrorCode::NotPermitted, "make it readable, or run as root"),
+        io::ErrorKind::InvalidData => (ErrorCode::Invalid, "a lab file is text in UTF-8"),
+        _ => (ErrorCode::Invalid, "give a readable file"),
+    };
+    ApiError::new(code, format!("lab file {file}"), error.to_string())
+        .hint(hint)
+        .into()
+}

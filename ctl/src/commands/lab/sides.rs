@@ -1,0 +1,222 @@
+//! Labs side by side: the wanted whole when one comes, changes or goes, and the others stay as they are.
+
+use vswitch_api::owned::CableEnds;
+use vswitch_api::{ApiError, ErrorCode, Lab, LabName, OwnedByLab, Switch};
+
+/// What is there with this lab as its file says, in place of what the lab owned until now.
+pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
+    let mut wanted = match there.owned_by(name) {
+        Some(owned) => less(there, owned),
+        None => there.clone(),
+    };
+    let mut owned = OwnedByLab::new(name.clone());
+    for switch in &file.switches {
+        let at = wanted.switches.iter().position(|other| other.name == switch.name);
+        let is_owned = wanted.labs.iter().any(|lab| lab.switches.contains(&switch.name));
+        match at {
+            // Shared: it stays when this lab goes.
+            Some(at) if wanted.switches[at] == *switch => continue,
+            // The one that is always there is anybody's until it is somebody's.
+            Some(at) if !is_owned && wanted.switches[at] == Switch::new(switch.name.clone()) => {
+                wanted.switches[at] = switch.clone();
+            }
+            Some(_) => {
+                let by = owner(&wanted, |lab| lab.switches.contains(&switch.name));
+                let cause = format!("it is there with other settings, {by}");
+                return Err(
+                    ApiError::new(ErrorCode::Conflict, object("switch", &switch.name), cause)
+                        .hint("give the lab a switch of its own, or write the same settings"),
+                );
+            }
+            None => wanted.switches.push(switch.clone()),
+        }
+        owned.switches.push(switch.name.clone());
+    }
+    for namespace in &file.namespaces {
+        if !wanted.namespaces.contains(namespace) {
+            wanted.namespaces.push(namespace.clone());
+            owned.namespaces.push(namespace.clone());
+        }
+    }
+    for port in &file.ports {
+        if wanted.ports.iter().any(|other| other.name == port.name) {
+            let by = owner(&wanted, |lab| lab.ports.contains(&port.name));
+            return Err(taken("port", &port.name, &by, "vswitchctl del-port"));
+        }
+        owned.ports.push(port.name.clone());
+    }
+    for mirror in &file.mirrors {
+        if wanted.mirrors.iter().any(|other| other.name == mirror.name) {
+            let by = owner(&wanted, |lab| lab.mirrors.contains(&mirror.name));
+            return Err(taken("mirror", &mirror.name, &by, "vswitchctl mirror del"));
+        }
+        owned.mirrors.push(mirror.name.clone());
+    }
+    owned.cables = file.cables.iter().map(CableEnds::from).collect();
+    wanted.ports.extend(file.ports.iter().cloned());
+    wanted.mirrors.extend(file.mirrors.iter().cloned());
+    wanted.cables.extend(file.cables.iter().cloned());
+    if !owned.is_empty() {
+        wanted.labs.push(owned);
+    }
+    check_switches(&wanted)?;
+    Ok(wanted)
+}
+
+/// What is there without a lab.
+pub fn without(there: &Lab, owned: &OwnedByLab) -> Result<Lab, ApiError> {
+    let wanted = less(there, owned);
+    check_switches(&wanted)?;
+    Ok(wanted)
+}
+
+/// What a file names of what is there and no lab owns: made by `apply`, or one by one.
+pub fn named(there: &Lab, file: &Lab, name: &LabName) -> OwnedByLab {
+    let mut found = OwnedByLab::new(name.clone());
+    let is_free = |owns: &dyn Fn(&OwnedByLab) -> bool| !there.labs.iter().any(owns);
+    let ports = there.ports.iter().map(|port| &port.name);
+    let ports = ports.filter(|name| file.ports.iter().any(|port| port.name == **name));
+    found.ports = ports
+        .filter(|name| is_free(&|lab| lab.ports.contains(name)))
+        .cloned()
+        .collect();
+    let mirrors = there.mirrors.iter().map(|mirror| &mirror.name);
+    let mirrors = mirrors.filter(|name| file.mirrors.iter().any(|mirror| mirror.name == **name));
+    found.mirrors = mirrors
+        .filter(|name| is_free(&|lab| lab.mirrors.contains(name)))
+        .cloned()
+        .collect();
+    let namespaces = there.namespaces.iter().filter(|name| file.namespaces.contains(name));
+    found.namespaces = namespaces
+        .filter(|name| is_free(&|lab| lab.namespaces.contains(name)))
+        .cloned()
+        .collect();
+    let switches = there.switches.iter().map(|switch| &switch.name);
+    let switches = switches.filter(|name| file.switches.iter().any(|switch| switch.name == **name));
+    found.switches = switches
+        .filter(|name| is_free(&|lab| lab.switches.contains(name)))
+        .cloned()
+        .collect();
+    let cables = there.cables.iter().filter(|cable| {
+        let named = file.cables.iter().any(|wanted| CableEnds::from(wanted).fits(cable));
+        named && is_free(&|lab| lab.cables.iter().any(|ends| ends.fits(cable)))
+    });
+    found.cables = cables.map(CableEnds::from).collect();
+    found
+}
+
+fn less(there: &Lab, owned: &OwnedByLab) -> Lab {
+    let mut left = there.clone();
+    left.labs.retain(|lab| lab.name != owned.name);
+    left.switches.retain(|switch| !owned.switches.contains(&switch.name));
+    left.namespaces.retain(|name| !owned.namespaces.contains(name));
+    let ports: std::collections::HashSet<_> = owned.ports.iter().collect();
+    left.ports.retain(|port| !ports.contains(&port.name));
+    left.mirrors.retain(|mirror| !owned.mirrors.contains(&mirror.name));
+    left.cables
+        .retain(|cable| !owned.cables.iter().any(|ends| ends.fits(cable)));
+    // The one that is always there goes back to its defaults.
+    let main = || vswitch_api::DEFAULT_SWITCH.parse().map(Switch::new);
+    if !left
+        .switches
+        .iter()
+        .any(|switch| switch.name.as_str() == vswitch_api::DEFAULT_SWITCH)
+    {
+        left.switches.extend(main());
+    }
+    left
+}
+
+/// A port of another lab on a switch that goes.
+fn check_switches(wanted: &Lab) -> Result<(), ApiError> {
+    for port in &wanted.ports {
+        if !wanted.switches.iter().any(|switch| switch.name == port.switch) {
+            let by = owner(wanted, |lab| lab.ports.contains(&port.name));
+            let cause = format!("it would go, and port {} is on it, {by}", port.name);
+            return Err(
+                ApiError::new(ErrorCode::Conflict, object("switch", &port.switch), cause)
+                    .hint("remove that port first, or name the switch in its lab too"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn owner(there: &Lab, owns: impl Fn(&OwnedByLab) -> bool) -> String {
+    match there.labs.iter().find(|lab| owns(lab)) {
+        Some(lab) => format!("which belongs to lab {}", lab.name),
+        None => "which belongs to no lab".to_owned(),
+    }
+}
+
+fn object(kind: &str, name: &impl ToString) -> String {
+    format!("{kind} {:?}", name.to_string())
+}
+
+fn taken(kind: &str, name: &impl ToString, by: &str, remove: &str) -> ApiError {
+    let cause = format!("there is one of this name already, {by}");
+    ApiError::new(ErrorCode::Conflict, object(kind, name), cause).hint(format!(
+        "choose another name, or remove that one: {remove} {}",
+        name.to_string()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lab(value: serde_json::Value) -> Lab {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn name(name: &str) -> LabName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn labs_come_change_and_go_by_themselves() {
+        let there = lab(json!({"switches": [{"name": "main"}], "ports": [{"name": "old"}]}));
+        let a = lab(json!({"switches": [{"name": "sa"}], "ports": [{"name": "a1", "switch": "sa"}, {"name": "a2"}]}));
+        let b = lab(json!({"switches": [{"name": "sa"}], "ports": [{"name": "b1"}], "namespaces": ["b"]}));
+        let one = with(&there, &a, &name("a")).unwrap();
+        let both = with(&one, &b, &name("b")).unwrap();
+        let ports = |lab: &Lab| lab.ports.iter().map(|port| port.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(ports(&both), ["old", "a1", "a2", "b1"]);
+        // The switch is a's; b shares it.
+        assert!(both.owned_by(&name("b")).unwrap().switches.is_empty());
+        let smaller = lab(json!({"switches": [{"name": "sa"}], "ports": [{"name": "a2"}]}));
+        let both = with(&both, &smaller, &name("a")).unwrap();
+        assert_eq!(ports(&both), ["old", "b1", "a2"]);
+        let left = without(&both, both.owned_by(&name("a")).unwrap()).unwrap();
+        assert_eq!(ports(&left), ["old", "b1"]);
+        assert_eq!(left.labs.len(), 1);
+        let left = without(&left, left.owned_by(&name("b")).unwrap()).unwrap();
+        assert_eq!(left, there);
+    }
+
+    #[test]
+    fn what_another_made_is_not_taken() {
+        let there = lab(json!({
+            "switches": [{"name": "main"}, {"name": "x", "ageing_secs": 5}],
+            "ports": [{"name": "a1", "switch": "x"}, {"name": "free"}],
+            "labs": [{"name": "a", "ports": ["a1"]}, {"name": "c", "switches": ["x"]}]
+        }));
+        for (file, words) in [
+            (json!({"ports": [{"name": "a1"}]}), "belongs to lab a"),
+            (json!({"ports": [{"name": "free"}]}), "belongs to no lab"),
+            (
+                json!({"switches": [{"name": "x"}]}),
+                "other settings, which belongs to lab c",
+            ),
+        ] {
+            let error = with(&there, &lab(file), &name("b")).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let error = without(&there, there.owned_by(&name("c")).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("port a1 is on it, which belongs to lab a"), "{error}");
+    }
+}

@@ -1,0 +1,253 @@
+//! Labs as files: checked, brought up side by side, compared, tested and taken down.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::{Lab, wait_for};
+
+/// Writes a file of this name and gives its path.
+fn file(lab: &Lab, name: &str, text: &str) -> String {
+    let path = lab.scratch().join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// What is there on a machine on which `ip netns` was used before.
+fn before(lab: &Lab) -> Snapshot {
+    Snapshot::of_used_machine();
+    Snapshot::of(lab)
+}
+
+fn ports(lab: &Lab) -> Vec<String> {
+    let mut names: Vec<_> = lab.ports().iter().map(|port| port.port.name.to_string()).collect();
+    names.sort();
+    names
+}
+
+const A: &str = "[[switches]]\nname = \"sa\"\n\n[[ports]]\nname = \"a1\"\nswitch = \"sa\"\naddresses = [\"10.1.0.1/24\"]\n\n\
+                 [[ports]]\nname = \"a2\"\nswitch = \"sa\"\naddresses = [\"10.1.0.2/24\"]\n";
+const B: &str = "name = \"second\"\nnamespaces = [\"extra\"]\n\n[[ports]]\nname = \"b{1..3}\"\naddresses = [\"10.2.0.{n}/24\"]\n\n\
+                 [[cables]]\na = { namespace = \"b1\" }\nb = { namespace = \"b2\" }\n";
+
+#[test]
+fn check_tells_all_that_is_wrong_without_a_daemon() {
+    let lab = Lab::without_daemon();
+    let bad = file(
+        &lab,
+        "bad.toml",
+        "[[ports]]\nname = \"red\"\nadresses = [\"10.0.0.1/24\"]\n\n[[ports]]\nname = \"red\"\nswitch = \"mian\"\n\tmtu = 5\n",
+    );
+    let reply = lab.ctl(&format!("lab check {bad}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    let expected = format!(
+        "{bad}:3:1: unknown key `adresses`; did you mean `addresses`?
+    adresses = [\"10.0.0.1/24\"]
+    ^^^^^^^^
+{bad}:6:8: \"red\" is named twice in `ports`; give each its own name
+    name = \"red\"
+           ^^^^^
+{bad}:7:10: there is no switch \"mian\" in the file; did you mean \"main\"?
+    switch = \"mian\"
+             ^^^^^^
+{bad}:8:8: MTU 5 is out of range; choose 68 to 65517 bytes
+    \tmtu = 5
+    \t      ^
+"
+    );
+    assert_eq!(reply.stdout, expected);
+    let report: Value = lab.ctl(&format!("--json lab check {bad}")).json();
+    assert_eq!(
+        (&report["ok"], &report["problems"][3]["column"]),
+        (&false.into(), &8.into())
+    );
+    let good = file(&lab, "good.toml", B);
+    assert!(lab.ok(&format!("lab check {good}")).contains("nothing is wrong"));
+    let reply = lab.ctl(&format!("lab up {bad}"));
+    assert_eq!((reply.code, reply.stderr.lines().count()), (2, 4), "{reply}");
+    assert!(reply.stderr.starts_with(&format!("vswitchctl: {bad}:3:1: ")), "{reply}");
+}
+
+/// What only the daemon knows is told with its place too.
+#[test]
+fn check_asks_the_daemon_where_one_runs() {
+    let lab = Lab::new();
+    let path = file(
+        &lab,
+        "x.toml",
+        "[[ports]]\nname = \"red\"\nkind = \"internal\"\nnamespace = \"red\"\n",
+    );
+    let reply = lab.ctl(&format!("lab check {path}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    assert!(reply.stdout.starts_with(&format!("{path}:2:8: ")), "{reply}");
+    lab.ctl(&format!("lab up {path}")).failed(2, &["x.toml:2:8: ", "red"]);
+}
+
+#[test]
+fn labs_stand_side_by_side_and_each_removes_its_own() {
+    let mut lab = Lab::new();
+    lab.ok("add-port old --addr 10.9.0.1/24");
+    let before = before(&lab);
+    let (a, b) = (file(&lab, "first.toml", A), file(&lab, "b.toml", B));
+    lab.ok(&format!("lab up {a}"));
+    lab.ok(&format!("lab up {b}"));
+    assert_eq!(ports(&lab), ["a1", "a2", "b1", "b2", "b3", "old"]);
+    assert_eq!(lab.ok(&format!("lab up {b}")), "", "a second time changes nothing");
+    let labs: Value = lab.ctl("--json lab list").json();
+    assert_eq!(labs[0]["name"], "first");
+    assert_eq!(labs[1]["ports"], serde_json::json!(["b1", "b2", "b3"]));
+    assert_eq!(labs[1]["cables"].as_array().unwrap().len(), 1);
+    // It is kept, and part of what is exported.
+    lab.kill_daemon();
+    lab.start();
+    let exported = lab.ok("export");
+    assert_eq!(lab.ok(&format!("apply {}", lab.lab_file(&exported))), "", "{exported}");
+    // A smaller file takes away what is its lab's alone, and needs a word.
+    let smaller = B.replace("{1..3}", "{1..2}");
+    let b = file(&lab, "b.toml", &smaller);
+    lab.ctl(&format!("lab up {b}")).failed(5, &["b3", "--yes"]);
+    lab.ok(&format!("lab up --yes {b}"));
+    assert_eq!(ports(&lab), ["a1", "a2", "b1", "b2", "old"]);
+    // What another made is not taken.
+    let thief = file(&lab, "thief.toml", "[[ports]]\nname = \"a1\"\n");
+    lab.ctl(&format!("lab up {thief}")).failed(5, &["a1", "lab first"]);
+    // `apply` of a file with a name is one of the labs too.
+    assert_eq!(lab.ok(&format!("apply {b}")), "");
+    // What went by other ways is no more the lab's.
+    lab.ok("del-port b2");
+    let would = lab.ok("lab down -n second");
+    assert!(
+        would.contains("would: removed port b1") && !would.contains("b2 from"),
+        "{would}"
+    );
+    lab.ok("lab down second");
+    assert_eq!(ports(&lab), ["a1", "a2", "old"]);
+    lab.ok(&format!("lab down {a}"));
+    before.wait_until_same(|| Snapshot::of(&lab));
+    lab.ctl("lab down frist").failed(4, &["frist"]);
+    assert_eq!(lab.ctl("--json lab list").json::<Value>(), serde_json::json!([]));
+}
+
+#[test]
+fn down_of_a_file_that_was_applied_removes_what_it_names() {
+    let lab = Lab::new();
+    let before = before(&lab);
+    let a = file(&lab, "a.toml", A);
+    lab.ok(&format!("apply {a}"));
+    lab.ok("add-port other");
+    lab.ok(&format!("lab down {a}"));
+    assert_eq!(ports(&lab), ["other"]);
+    lab.ok("del-port other");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn diff_has_the_exit_codes_of_diff() {
+    let lab = Lab::new();
+    let a = file(&lab, "a.toml", A);
+    let reply = lab.ctl(&format!("lab diff {a}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    assert!(reply.stdout.contains("would: added port a1"), "{reply}");
+    assert_eq!(ports(&lab), [""; 0]);
+    lab.ok(&format!("lab up {a}"));
+    let reply = lab.ctl(&format!("lab diff {a}"));
+    assert_eq!((reply.code, reply.stdout.as_str()), (0, ""), "{reply}");
+    let other = file(&lab, "a.toml", &A.replace("10.1.0.2", "10.1.0.3"));
+    let reply = lab.ctl(&format!("lab diff {other}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    assert!(
+        reply.stdout.contains("would: gave port a2 address 10.1.0.3/24"),
+        "{reply}"
+    );
+    lab.ctl("lab diff /nowhere.toml").failed(2, &["/nowhere.toml"]);
+    let bad = file(&lab, "bad.toml", "prots = []");
+    assert_eq!(lab.ctl(&format!("lab diff {bad}")).code, 2);
+}
+
+#[test]
+fn a_new_file_is_a_lab_and_nothing_is_overwritten() {
+    let lab = Lab::new();
+    let path = lab.scratch().join("mine.toml");
+    let path = path.to_str().unwrap();
+    lab.ok(&format!("lab new {path}"));
+    lab.ctl(&format!("lab new {path}")).failed(5, &["not overwritten"]);
+    lab.ok(&format!("lab check {path}"));
+    lab.ok(&format!("lab up {path}"));
+    assert!(lab.ok(&format!("lab test {path}")).ends_with("12 of 12 as expected\n"));
+}
+
+#[test]
+fn a_test_holds_pings_against_what_the_file_expects() {
+    let lab = Lab::new();
+    let text = "reach = [\"h1 <-> h2\", \"!h* -> guest\"]\n\n\
+                [[ports]]\nname = \"h{1..2}\"\naddresses = [\"10.3.0.{n}/24\", \"fd03::{n}/64\"]\nvlan = { access = 10 }\n\n\
+                [[ports]]\nname = \"guest\"\naddresses = [\"10.3.0.9/24\"]\nvlan = { access = 20 }\n";
+    let path = file(&lab, "t.toml", text);
+    lab.ctl(&format!("lab test {path}")).failed(4, &["h1", "lab up"]);
+    lab.ok(&format!("lab up {path}"));
+    let junit = lab.scratch().join("report.xml");
+    let said = lab.ok(&format!("lab test --wait 1 --junit {} {path}", junit.display()));
+    assert!(said.ends_with("6 of 6 as expected\n"), "{said}");
+    assert!(
+        fs::read_to_string(&junit)
+            .unwrap()
+            .contains("tests=\"6\" failures=\"0\"")
+    );
+    lab.ok("set port guest vlan.access=10");
+    let reply = lab.ctl(&format!("lab test --wait 1 --junit {} {path}", junit.display()));
+    assert_eq!(reply.code, 1, "{reply}");
+    let line = "h1 -> guest (ipv4): 10.3.0.9 answers, and was not to be reached\n";
+    assert!(reply.stdout.contains(line), "{reply}");
+    assert!(fs::read_to_string(&junit).unwrap().contains("failures=\"2\""));
+    let report: Value = lab.ctl(&format!("--json lab test --wait 1 {path}")).json();
+    assert_eq!(report["ok"], false);
+    let bad = file(&lab, "bad.toml", &text.replace("!h*", "!x*"));
+    let reply = lab.ctl(&format!("lab check {bad}"));
+    assert!(reply.code == 1 && reply.stdout.contains(":1:23: "), "{reply}");
+}
+
+#[test]
+fn a_graph_of_a_file_and_of_what_is_there() {
+    let lab = Lab::new();
+    let b = file(&lab, "b.toml", B);
+    let mermaid = lab.ok(&format!("lab graph {b}"));
+    assert!(
+        mermaid.starts_with("flowchart LR\n") && mermaid.contains("b3"),
+        "{mermaid}"
+    );
+    lab.ok(&format!("lab up {b}"));
+    for (format, part) in [("mermaid", "===|cable|"), ("dot", "graph lab {"), ("svg", "<svg ")] {
+        let drawn = lab.ok(&format!("lab graph --live --format {format}"));
+        assert!(drawn.contains(part) && drawn.contains("extra"), "{drawn}");
+    }
+}
+
+/// The daemon ends what it has begun; the tool takes it back.
+#[test]
+fn ctrl_c_takes_back_what_was_made() {
+    let lab = Lab::new();
+    lab.ok("add-port old");
+    let before = before(&lab);
+    let many = file(&lab, "many.toml", "[[ports]]\nname = \"h{1..150}\"\n");
+    let mut tool = Command::new(vswitch_tests::daemon::program("vswitchctl"))
+        .args(["lab", "up", &many])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the change to be under way", || {
+        match lab.status().progress.is_some() || Path::new("/run/netns/h1").exists() {
+            true => Ok(()),
+            false => Err("it is not".to_owned()),
+        }
+    });
+    kill(Pid::from_raw(tool.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let status = tool.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(ports(&lab), ["old"]);
+    before.wait_until_same(|| Snapshot::of(&lab));
+}

@@ -1,0 +1,123 @@
+//! The ready labs in `configs/labs` come up, do what their comments promise, and leave nothing.
+
+use std::path::PathBuf;
+
+use vswitch_tests::require::missing;
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::{Lab, Place};
+
+fn path(name: &str) -> String {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "configs", "labs"].iter().collect();
+    folder.join(format!("{name}.toml")).to_str().unwrap().to_owned()
+}
+
+/// What is there on a machine on which `ip netns` was used before.
+fn before(lab: &Lab) -> Snapshot {
+    Snapshot::of_used_machine();
+    Snapshot::of(lab)
+}
+
+/// Brings a lab up, types these commands of its comment, and has all pairs held against what its file expects.
+fn keeps_its_promise(name: &str, commands: &[&str]) {
+    let lab = Lab::new();
+    let before = before(&lab);
+    let path = path(name);
+    let comment = std::fs::read_to_string(&path).unwrap();
+    lab.ok(&format!("lab up {path}"));
+    for command in commands {
+        assert!(
+            comment.contains(&format!("vswitchctl {command}")),
+            "{command} is not in the comment"
+        );
+        lab.ok(command);
+    }
+    let reply = lab.ctl(&format!("lab test --wait 2 {path}"));
+    assert_eq!(reply.code, 0, "{reply}");
+    lab.ok(&format!("lab down {name}"));
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn every_ready_lab_is_right_and_tested_here() {
+    let this = include_str!("lab_ready.rs");
+    for entry in std::fs::read_dir(PathBuf::from(path("x")).parent().unwrap()).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(this.contains(&format!("\"{name}\"")), "{name} has no test");
+        let reply = Lab::call(&format!("lab check {}", file.display()));
+        assert_eq!(reply.code, 0, "{reply}");
+    }
+}
+
+#[test]
+fn cable() {
+    keeps_its_promise("cable", &[]);
+}
+
+#[test]
+fn three_namespaces() {
+    keeps_its_promise("three-namespaces", &[]);
+}
+
+#[test]
+fn gateway() {
+    keeps_its_promise("gateway", &[]);
+}
+
+#[test]
+fn vlans() {
+    keeps_its_promise("vlans", &[]);
+}
+
+#[test]
+fn two_zones() {
+    keeps_its_promise("two-zones", &[]);
+}
+
+#[test]
+fn two_switches() {
+    keeps_its_promise("two-switches", &["ns exec router -- sysctl -w net.ipv4.ip_forward=1"]);
+}
+
+#[test]
+fn wan_link() {
+    keeps_its_promise("wan-link", &["ns exec router -- sysctl -w net.ipv4.ip_forward=1"]);
+}
+
+fn has_vlan_devices() -> bool {
+    let lab = Lab::without_daemon();
+    let add = Place::Home.output("ip link add link lo name v1 type vlan id 1");
+    drop(lab);
+    !String::from_utf8_lossy(&add.stderr).contains("Unknown device type")
+}
+
+#[test]
+fn router_on_a_stick() {
+    if !has_vlan_devices() {
+        return missing("VLAN devices", "the kernel was built without 8021q");
+    }
+    keeps_its_promise(
+        "router-on-a-stick",
+        &[
+            "ns exec router -- ip link add link eth0 name v10 up type vlan id 10",
+            "ns exec router -- ip link add link eth0 name v20 up type vlan id 20",
+            "ns exec router -- ip addr add 10.10.0.1/24 dev v10",
+            "ns exec router -- ip addr add 10.20.0.1/24 dev v20",
+            "ns exec router -- sysctl -w net.ipv4.ip_forward=1",
+        ],
+    );
+}
+
+/// All pairs would be ten thousand.
+#[test]
+fn hundred_hosts() {
+    let lab = Lab::new();
+    let before = before(&lab);
+    lab.ok(&format!("lab up {}", path("hundred-hosts")));
+    assert_eq!(lab.ports().len(), 100);
+    for to in ["10.0.0.100", "fd00::64", "10.0.0.50"] {
+        lab.ok(&format!("ns exec h1 ping -n -q -c1 -w5 {to}"));
+    }
+    lab.ok("lab down hundred-hosts");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
