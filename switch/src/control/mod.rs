@@ -46,6 +46,7 @@ mod text;
 mod told;
 mod trace;
 mod traffic;
+mod underway;
 mod validate;
 mod view;
 mod watch;
@@ -57,7 +58,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
-use vswitch_api::view::{PortState, Progress};
+use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
@@ -146,8 +147,6 @@ struct Inner {
     guard: Option<LoopGuard>,
     history: condition::History,
     events: Arc<Events>,
-    /// How far the edit under way came.
-    progress: Option<Progress>,
     /// The lab is being brought back.
     attaching: bool,
     pulse: Arc<Pulse>,

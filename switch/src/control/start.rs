@@ -8,7 +8,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
-use vswitch_api::view::Progress;
 use vswitch_api::{ApiError, ErrorCode, Lab, NsName, Port, PortKind};
 
 use super::attach::Adopt;
@@ -17,7 +16,7 @@ use super::complete::{Interfaces, complete, ifname};
 use super::detach::gone_is_fine;
 use super::journal::{InFlight, Journal};
 use super::namespace::NAMESPACES_AT_ONCE;
-use super::published::Model;
+use super::published::{Model, Pulse};
 use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
 use super::store::{Loaded, StateFile};
@@ -89,11 +88,9 @@ impl Control {
         state.take_in_stations();
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
         let events = Arc::new(Events::new());
-        let coming_back = Progress {
-            what: "bringing the lab back".to_owned(),
-            done: 0,
-            of: state.lab.ports.len() as u32,
-        };
+        let pulse = Pulse::new(events.clone());
+        // Before anybody can ask.
+        pulse.underway.begin("bringing the lab back", state.lab.ports.len());
         let guard = LoopGuard::new(state.salt, random_u64);
         let inner = Inner {
             state,
@@ -121,10 +118,8 @@ impl Control {
             guard: Some(guard),
             history: Default::default(),
             events: events.clone(),
-            // Before anybody can ask.
-            progress: Some(coming_back),
             attaching: true,
-            pulse: Arc::default(),
+            pulse: Arc::new(pulse),
             view: None,
             published: (Instant::now(), Duration::ZERO),
         };
@@ -151,7 +146,6 @@ impl Control {
         let mut inner = self.inner.lock().await;
         let _ = locked.send(());
         inner.bring_back(half_done).await;
-        inner.end_progress();
         inner.attaching = false;
         drop(inner);
         self.watch(watch);

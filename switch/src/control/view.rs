@@ -129,7 +129,7 @@ impl Control {
         if let Some(name) = switch {
             find_switch(&inner.state.lab, name)?;
         }
-        if inner.progress.is_none() {
+        if inner.progress().is_none() {
             // An edit keeps the kernel busy, which answers when it is done.
             inner.read_overruns(None).await;
         }
@@ -156,7 +156,7 @@ impl Control {
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
         let inner = self.view();
         let port = inner.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-        if inner.progress.is_none() {
+        if inner.progress().is_none() {
             inner.read_overruns(Some(name)).await;
         }
         let counts = inner

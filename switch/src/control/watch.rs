@@ -41,7 +41,12 @@ impl Sources {
         for error in [links.as_ref().err(), namespaces.as_ref().err()].into_iter().flatten() {
             tracing::warn!("changes that others make will not be seen: {error}");
         }
-        let datapath = inner.datapath.event_fd().as_fd().try_clone_to_owned().and_then(readable);
+        let datapath = inner
+            .datapath
+            .event_fd()
+            .as_fd()
+            .try_clone_to_owned()
+            .and_then(readable);
         if let Err(error) = &datapath {
             tracing::warn!("events of the datapath will not be seen: {error}");
         }
