@@ -7,6 +7,7 @@ use std::path::Path;
 use hyper::Method;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use vswitch_api::difference::would;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::strict;
 use vswitch_api::view::Changes;
@@ -127,7 +128,7 @@ fn would_remove(removed: &[String]) -> Failure {
 fn confirm(command: &str, changes: &Changes) -> Result<(), Failure> {
     let mut stderr = io::stderr().lock();
     for line in &changes.done {
-        writeln!(stderr, "would: {line}").map_err(|e| Failure::system("terminal", &e))?;
+        writeln!(stderr, "{}", would(line)).map_err(|e| Failure::system("terminal", &e))?;
     }
     write!(stderr, "Do it? [y/N] ")
         .and_then(|()| stderr.flush())
