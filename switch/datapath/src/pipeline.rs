@@ -6,8 +6,8 @@
 //! control compiles. So a stage can't be added to one of them alone.
 //!
 //! Stages that act on a whole batch are functions of this page that begin with a batch; [`Ingress::decide`] has those that each frame
-//! passes for itself. It is compiled twice: with all stages, and without those that only a policy needs, for switches on which no
-//! port has one.
+//! passes for itself. It is compiled twice: with all stages, and without those that only a policy or a policer needs, for switches on
+//! which no port has a policy, and ports that have no policer.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use super::lists::OutputLists;
 use super::mirror::{self, MirrorEntry};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::trace::Stage;
-use super::traffic::{Limiter, Line, Traffic, nanoseconds, size_on_the_wire};
+use super::traffic::{Limiter, Line, nanoseconds};
 use super::vlan::NO_VLAN;
 use super::{Direction, PortId};
 use crate::batch::{Batch, FrameVlan};
@@ -202,24 +202,6 @@ fn impair<E: Effects>(effects: &mut E, port: &PortEntry, direction: Direction, f
     effects.impair(line, frames)
 }
 
-/// Takes frames above the rate of the port out of the batch.
-fn police<E: Effects>(effects: &mut E, traffic: &Traffic, port: &PortEntry, batch: &mut Batch) {
-    let Some(policer) = traffic.policer() else { return };
-    let now = nanoseconds();
-    let (mut frames, mut bytes) = (0, 0);
-    batch.retain(|wire| {
-        let passes = effects.admits(policer, now, size_on_the_wire(wire));
-        let dropped = (!passes).then_some(DropReason::Policed);
-        effects.tell(|| [Stage::Police { dropped }]);
-        if !passes {
-            frames += 1;
-            bytes += (wire.len() - VNET_HDR_LEN) as u64;
-        }
-        passes
-    });
-    effects.refuse(port, DropReason::Policed, frames, bytes);
-}
-
 impl<'a> Ingress<'a> {
     /// Of a port that is open, or why it is not.
     pub fn new(snapshot: &'a Snapshot, port: &'a PortEntry, now: u32) -> Result<Self, DropReason> {
@@ -237,9 +219,6 @@ impl<'a> Ingress<'a> {
 
     /// From the door of the switch to the ports.
     fn enter<E: Effects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
-        if let Some(traffic) = &self.port.traffic {
-            police(effects, traffic, self.port, batch);
-        }
         effects.forward(self, batch, lists);
         if !self.snapshot.mirrors.is_empty() {
             mirror::mirror(effects, self, batch, lists);
@@ -254,7 +233,7 @@ impl<'a> Ingress<'a> {
     /// Puts the frames of a batch on output lists.
     #[inline]
     pub fn forward<E: FrameEffects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
-        if self.switch.has_policies {
+        if self.switch.has_policies || self.policer().is_some() {
             self.decide_all::<true, E>(effects, batch, lists);
         } else {
             self.decide_all::<false, E>(effects, batch, lists);
@@ -331,6 +310,7 @@ impl<'a> Ingress<'a> {
         if POLICY {
             vlan = self.classify(effects, frame.frame())?;
             self.check_rules(effects, &frame, u64_to_mac(src), vlan)?;
+            self.police(effects, &frame)?;
         }
         if dst == PROBE && src == PROBER && self.catch_probe(effects, frame.frame())? {
             // Another switch's: it goes on, and is nobody's station.
@@ -391,6 +371,22 @@ impl<'a> Ingress<'a> {
         });
         effects.tell(|| [Stage::Rules { dropped: checked.err() }]);
         checked
+    }
+
+    /// The rate of what may come in at the port, if it has one.
+    #[inline]
+    fn policer(self) -> Option<&'a Limiter> {
+        self.port.traffic.as_ref()?.policer()
+    }
+
+    /// The policer of the port, which only what has come so far uses up.
+    #[inline]
+    fn police<E: FrameEffects>(self, effects: &mut E, frame: &Checked<'_>) -> Result<(), DropReason> {
+        let Some(policer) = self.policer() else { return Ok(()) };
+        let passes = effects.admits(policer, nanoseconds(), frame.wire_size());
+        let dropped = (!passes).then_some(DropReason::Policed);
+        effects.tell(|| [Stage::Police { dropped }]);
+        dropped.map_or(Ok(()), Err)
     }
 
     /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
