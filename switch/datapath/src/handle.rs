@@ -21,6 +21,7 @@ use super::fdb::{Fdb, FdbFilter};
 use super::grace::Grace;
 use super::guard::Probe;
 use super::offload::direct;
+use super::punt::{PuntQueue, Punted};
 use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::traffic::TrafficSetup;
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub workers: Vec<WorkerShared>,
     events: ArrayQueue<DatapathEvent>,
     lost_events: AtomicU64,
+    /// Frames for agents.
+    pub punted: PuntQueue,
     /// Since control asked last.
     edited: AtomicBool,
     event_pending: AtomicBool,
@@ -57,7 +60,7 @@ impl Shared {
         self.call_control();
     }
 
-    fn call_control(&self) {
+    pub fn call_control(&self) {
         if !self.event_pending.swap(true, Ordering::AcqRel) {
             let _ = self.event_fd.write(1);
         }
@@ -144,6 +147,7 @@ impl Datapath {
             workers,
             events: ArrayQueue::new(EVENT_QUEUE),
             lost_events: AtomicU64::new(0),
+            punted: PuntQueue::default(),
             edited: AtomicBool::new(false),
             event_pending: AtomicBool::new(false),
             event_fd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
@@ -471,6 +475,11 @@ impl Datapath {
             .chain(edited.then_some(DatapathEvent::Edited))
             .collect();
         (events, self.shared.lost_events.swap(0, Ordering::Relaxed))
+    }
+
+    /// Frames that agents got since the last call, and how many were lost as control was slow. [`Datapath::event_fd`] tells of them too.
+    pub fn take_punted(&self) -> (Vec<Punted>, u64) {
+        self.shared.punted.take()
     }
 }
 

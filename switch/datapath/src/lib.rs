@@ -54,6 +54,7 @@ pub mod pin;
 mod pipeline;
 pub mod policy;
 pub mod port;
+pub mod punt;
 pub mod replica;
 mod setup;
 pub mod snapshot;

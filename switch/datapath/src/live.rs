@@ -9,6 +9,7 @@ use super::handle::Shared;
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
 use super::pipeline::{Effects, InEarnest, Ingress};
+use super::punt::Punted;
 use super::setup::DatapathEvent;
 use super::snapshot::PortEntry;
 use super::traffic::{Line, Loader, nanoseconds};
@@ -54,8 +55,19 @@ impl Effects for Live<'_> {
     #[inline]
     fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {
         let own = ingress.port.port_ref();
-        let notice = |notice| {
+        let notice = |notice: Notice<'_>| {
             self.shared.notify(match notice {
+                Notice::Punted(agent, vlan, frame) => {
+                    let (port, frame) = (own, frame.into());
+                    self.shared.punted.push(Punted {
+                        agent,
+                        port,
+                        vlan,
+                        frame,
+                    });
+                    self.shared.call_control();
+                    return;
+                }
                 Notice::LimitReached => DatapathEvent::LimitReached { port: own },
                 Notice::LoopFound(sent, nonce) => DatapathEvent::LoopFound {
                     sent,

@@ -15,25 +15,22 @@ use vswitch_api::Mac;
 use vswitch_api::policy::BeyondLimit;
 
 use super::acl::{Acl, Refused};
-use super::admit::{BROADCAST, admit, is_group};
+use super::admit::{BROADCAST, admit, is_forwarded, is_group};
 use super::counters::DropReason;
 use super::egress::{Fit, fit};
 use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
-use super::guard::{PROBE_DST, PROBE_SRC, Probe, is_probe};
+use super::guard::{Probe, is_probe};
 use super::lists::OutputLists;
 use super::mirror::{self, MirrorEntry};
+use super::punt::{AgentId, PuntAction};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::trace::Stage;
 use super::traffic::{Limiter, Line, nanoseconds};
 use super::vlan::NO_VLAN;
 use super::{Direction, PortId};
 use crate::batch::{Batch, FrameVlan};
-use crate::frame::{Checked, Reading, VNET_HDR_LEN, WireSize, mac_to_u64, u64_to_mac};
+use crate::frame::{Checked, Reading, VNET_HDR_LEN, WireSize, u64_to_mac};
 use crate::port::Frames;
-
-const PROBE: u64 = mac_to_u64(PROBE_DST);
-/// Where they come from.
-const PROBER: u64 = mac_to_u64(PROBE_SRC);
 
 /// What stages of frames and of batches do alike.
 pub(super) trait Run {
@@ -96,6 +93,8 @@ pub(super) trait FrameEffects: Run {
     fn limit_reached(&mut self);
     /// A probe of this switch came in, which says that it is from a port of it.
     fn probed(&mut self, sender: &PortEntry, probe: Probe);
+    /// An agent gets this frame.
+    fn punted(&mut self, agent: AgentId, vlan: u16, frame: &[u8]);
     /// The frame ends here.
     fn dropped(&mut self, reason: DropReason);
     /// Of a batch of `frames` frames so much went where.
@@ -298,7 +297,7 @@ impl<'a> Ingress<'a> {
         effects: &mut E,
         wire: &[u8],
     ) -> Result<(FrameVlan, Output<'a>), DropReason> {
-        let admitted = admit(wire, self.port, self.switch.reserved);
+        let admitted = admit(wire, self.port, self.switch.reserved, &self.snapshot.punts);
         effects.tell(|| {
             [Stage::Admit {
                 len: wire.len() - VNET_HDR_LEN,
@@ -312,8 +311,8 @@ impl<'a> Ingress<'a> {
             self.check_rules(effects, &frame, u64_to_mac(src), vlan)?;
             self.police(effects, &frame)?;
         }
-        if dst == PROBE && src == PROBER && self.catch_probe(effects, frame.frame())? {
-            // Another switch's: it goes on, and is nobody's station.
+        if self.snapshot.punts.may_want(dst) && self.punt(effects, frame.frame(), dst, vlan)? {
+            // Another switch's probe: it goes on, and is nobody's station.
         } else {
             self.learn::<POLICY, E>(effects, FdbKey::new(if POLICY { vlan.id() } else { NO_VLAN }, src))?;
         }
@@ -389,17 +388,52 @@ impl<'a> Ingress<'a> {
         dropped.map_or(Ok(()), Err)
     }
 
-    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
-    /// not learned. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the rules cut.
+    /// Frames that agents want. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the
+    /// rules cut. Whether the frame goes on without being learned from.
     #[cold]
-    fn catch_probe<E: FrameEffects>(self, effects: &mut E, frame: &[u8]) -> Result<bool, DropReason> {
+    fn punt<E: FrameEffects>(
+        self,
+        effects: &mut E,
+        frame: &[u8],
+        dst: u64,
+        vlan: FrameVlan,
+    ) -> Result<bool, DropReason> {
+        let refused = (!is_forwarded(dst, self.switch.reserved)).then_some(DropReason::ReservedMulticast);
+        if let Some(punt) = self.snapshot.punts.find(dst, frame) {
+            let agent = punt.agent;
+            let dropped = match punt.action {
+                PuntAction::Probe => return self.catch_probe(effects, agent, frame),
+                PuntAction::Take => Some(DropReason::Punted),
+                // One for bridges was let in for the agent alone.
+                PuntAction::Copy => refused,
+            };
+            effects.tell(|| [Stage::Punt { agent, dropped }]);
+            effects.punted(agent, vlan.id(), frame);
+            return dropped.map_or(Ok(false), Err);
+        }
+        if let Some(reason) = refused {
+            // It was let in since an agent might have wanted it.
+            effects.tell(|| {
+                [Stage::Admit {
+                    len: frame.len(),
+                    dropped: refused,
+                }]
+            });
+            return Err(reason);
+        }
+        Ok(false)
+    }
+
+    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
+    /// not learned.
+    fn catch_probe<E: FrameEffects>(self, effects: &mut E, agent: AgentId, frame: &[u8]) -> Result<bool, DropReason> {
         if self.port.policy().learning.locked || !is_probe(frame) {
             // A locked port has no station of this address.
             return Ok(false);
         }
         let own = Probe::parse(frame, self.switch.token);
         let dropped = own.map(|_| DropReason::LoopProbe);
-        effects.tell(|| [Stage::Punt { dropped }]);
+        effects.tell(|| [Stage::Punt { agent, dropped }]);
         let Some(probe) = own else { return Ok(true) };
         let sender = self.snapshot.port(probe.port);
         if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch) {

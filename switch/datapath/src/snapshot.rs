@@ -12,6 +12,7 @@ use super::counters::WorkerCounters;
 use super::fdb::Fdb;
 use super::mirror::MirrorEntry;
 use super::policy::{PLAIN, PortPolicy};
+use super::punt::PuntTable;
 use super::setup::SwitchSettings;
 use super::tap::Taps;
 use super::traffic::Traffic;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub(super) ports: Vec<Option<Arc<PortEntry>>>,
     pub(super) switches: Vec<Option<Arc<SwitchEntry>>>,
     pub(super) mirrors: Arc<[MirrorEntry]>,
+    /// Which frames go to agents.
+    pub(super) punts: PuntTable,
 }
 
 /// A port as workers see it.

@@ -21,7 +21,7 @@ use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
 use super::store::{Loaded, StateFile};
 use super::{Control, ControlConfig, Events, Inner, text, watch};
-use crate::agents::loop_guard::LoopGuard;
+use crate::agents::loop_guard::{LoopGuard, PUNTS};
 use vswitch_datapath::{Datapath, DatapathConfig};
 use vswitch_linux::random::random_u64;
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, hold_own};
@@ -79,6 +79,8 @@ impl Control {
             spin_us: config.spin_us,
         };
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
+        // What all agents want.
+        datapath.set_punts(&PUNTS);
         let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let home_nsid = match own.netlink().await {

@@ -14,6 +14,7 @@ use vswitch_api::{ApiError, Mac, PortKind, PortName};
 
 use super::capture::{KEEP_ALIVE, add_tap, remove_tap};
 use super::{Control, View, text};
+use crate::agents::LOOP_GUARD;
 use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
@@ -215,7 +216,7 @@ fn report(inner: &View, ingress: PortId, steps: Vec<Stage>) -> TraceReport {
             | Stage::Vlan { dropped, .. }
             | Stage::Police { dropped }
             | Stage::Rules { dropped }
-            | Stage::Punt { dropped }
+            | Stage::Punt { dropped, .. }
             | Stage::Learn { dropped, .. } => report.reason = word(*dropped),
             Stage::LookUp { to, dropped, .. } => {
                 report.reason = word(*dropped);
@@ -302,9 +303,10 @@ impl Words<'_> {
                 };
                 make(TraceStage::Rules, None, *dropped, detail)
             }
-            Stage::Punt { dropped } => {
+            Stage::Punt { agent, dropped } => {
                 let detail = match dropped {
                     Some(_) => String::new(),
+                    None if *agent != LOOP_GUARD => "an agent of the switch gets a copy".to_owned(),
                     None => "is a probe of another switch's loop guard, and its source is not learned".to_owned(),
                 };
                 make(TraceStage::Punt, None, *dropped, detail)
@@ -462,6 +464,7 @@ fn explain(reason: DropReason) -> &'static str {
         DropReason::MacLimit => "frames from stations beyond the limit are dropped",
         DropReason::Isolated => "the two ports are isolated from each other",
         DropReason::LoopProbe => "it is a probe of the loop guard",
+        DropReason::Punted => "an agent of the switch takes it",
         DropReason::Policed => "it is above the rate of the port",
         DropReason::Storm => "it is above the rate of the storm control of the port",
         DropReason::ImpairLossIn | DropReason::ImpairLossOut => "impairment loses it",
