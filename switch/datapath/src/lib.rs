@@ -17,7 +17,7 @@
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
 //! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its
-//! [`tap`]s, those that come in before 1 and those that go out at 4. [`trace`] runs the same stages with one frame and tells of
+//! [`sniffer`]s, those that come in before 1 and those that go out at 4. [`trace`] runs the same stages with one frame and tells of
 //! each step, without a side effect.
 //!
 //! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
@@ -58,9 +58,9 @@ pub mod punt;
 pub mod replica;
 mod setup;
 pub mod snapshot;
+pub mod sniffer;
 mod sync;
 mod tables;
-pub mod tap;
 pub mod trace;
 pub mod traffic;
 pub mod vlan;

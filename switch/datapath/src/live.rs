@@ -13,7 +13,7 @@ use super::punt::Punted;
 use super::setup::DatapathEvent;
 use super::snapshot::PortEntry;
 use super::traffic::{Line, Loader, nanoseconds};
-use super::{Direction, tap};
+use super::{Direction, sniffer};
 use crate::batch::Batch;
 use crate::port::Frames;
 
@@ -30,8 +30,8 @@ impl InEarnest for Live<'_> {}
 
 impl Effects for Live<'_> {
     fn capture(&mut self, port: &PortEntry, frames: Frames<'_>) {
-        if let Some(taps) = &port.taps {
-            tap::see(taps, Direction::In, frames.iter());
+        if let Some(sniffers) = &port.sniffers {
+            sniffer::see(sniffers, Direction::In, frames.iter());
         }
     }
 

@@ -66,7 +66,7 @@ pub fn direct(snapshot: &Snapshot, port: &PortEntry) -> Option<Direct> {
         || port.mirror_only
         || port.traffic.is_some()
         || !snapshot.punts.is_for_groups_only()
-        || port.taps.is_some()
+        || port.sniffers.is_some()
         || snapshot.is_mirrored(port)
         || !port.policy().is_plain();
     let switch = snapshot.switch(port.switch).filter(|_| !needs_datapath)?;
@@ -185,7 +185,7 @@ impl Datapath {
 
     /// Shows which floods may be sent past the datapath now; nothing of that changes meanwhile.
     pub fn with_floods(&self, show: impl FnOnce(&FloodLists<'_>)) {
-        self.unedited(|snapshot| show(&flood_lists(snapshot)));
+        self.unrevised(|snapshot| show(&flood_lists(snapshot)));
     }
 }
 

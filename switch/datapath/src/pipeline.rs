@@ -138,7 +138,7 @@ pub(super) fn receive<'a, E: Effects>(
     batch: &mut Batch,
     lists: &mut OutputLists,
 ) {
-    if port.taps.is_some() {
+    if port.sniffers.is_some() {
         effects.capture(port, Frames::all(batch));
     }
     let Some(ingress) = open(effects, snapshot, port, now, batch) else {

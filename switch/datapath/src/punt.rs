@@ -159,7 +159,7 @@ const GROUP: u64 = 1 << 40;
 impl Datapath {
     /// Sets which frames go to agents, in place of what was set before.
     pub fn set_punts(&self, punts: &[Punt]) {
-        self.edit(|snapshot| snapshot.punts = PuntTable::new(punts));
+        self.revise(|snapshot| snapshot.punts = PuntTable::new(punts));
     }
 }
 

@@ -12,13 +12,13 @@ use vswitch_api::trace::{
 };
 use vswitch_api::{ApiError, Mac, PortKind, PortName};
 
-use super::capture::{KEEP_ALIVE, add_tap, remove_tap};
+use super::capture::{KEEP_ALIVE, add_sniffer, remove_sniffer};
 use super::{Control, View, text};
 use crate::agents::LOOP_GUARD;
 use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
-use vswitch_datapath::tap::{Tap, TapSetup};
+use vswitch_datapath::sniffer::{Sniffer, SnifferSetup};
 use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{Datapath, Direction, DropReason, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::poll::readable;
@@ -90,22 +90,26 @@ impl Control {
             let inner = self.view();
             (inner.datapath.clone(), inner.live_id(name)?)
         };
-        let setup = TapSetup {
+        let setup = SnifferSetup {
             ingress: true,
             egress: false,
             filter,
         };
-        let failed = |error| text::step(text::port(name), "open a tap", &error);
-        let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
-        let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
-        if !add_tap(&datapath, port, &tap).await {
+        let failed = |error| text::step(text::port(name), "open a sniffer", &error);
+        let sniffer = Sniffer::new(setup).map(Arc::new).map_err(failed)?;
+        let ready = sniffer
+            .ready()
+            .try_clone_to_owned()
+            .and_then(readable)
+            .map_err(failed)?;
+        if !add_sniffer(&datapath, port, &sniffer).await {
             return Err(text::no_port(name));
         }
         Ok(Live {
             control: self,
             datapath,
             port,
-            tap,
+            sniffer,
             ready,
             left: options.count.unwrap_or(u64::MAX),
         })
@@ -117,7 +121,7 @@ pub struct Live {
     control: Arc<Control>,
     datapath: Arc<Datapath>,
     port: PortRef,
-    tap: Arc<Tap>,
+    sniffer: Arc<Sniffer>,
     ready: AsyncFd<OwnedFd>,
     left: u64,
 }
@@ -130,9 +134,9 @@ impl Live {
             return None;
         }
         loop {
-            self.tap.acknowledge();
-            let closed = self.tap.is_closed();
-            if let Some(seen) = self.tap.take() {
+            self.sniffer.acknowledge();
+            let closed = self.sniffer.is_closed();
+            if let Some(seen) = self.sniffer.take() {
                 let inner = self.control.view();
                 let steps = self.datapath.trace(self.port, &seen.wire)?;
                 self.left -= 1;
@@ -157,7 +161,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        remove_tap(&self.datapath, self.port, &self.tap);
+        remove_sniffer(&self.datapath, self.port, &self.sniffer);
     }
 }
 

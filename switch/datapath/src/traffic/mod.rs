@@ -98,7 +98,7 @@ impl Datapath {
             return;
         }
         let workers = self.workers();
-        self.edit(|snapshot| {
+        self.revise(|snapshot| {
             let Some(port) = snapshot.find(port).cloned() else {
                 return;
             };

@@ -10,7 +10,7 @@ use vswitch_datapath::frame::{Checked, Gso, MAX_READ_TAGS, Tag};
 use vswitch_datapath::memory::{MemoryPort, MemoryStation};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
 use vswitch_datapath::punt::{AgentId, Punt, PuntAction};
-use vswitch_datapath::tap::{Tap, TapSetup};
+use vswitch_datapath::sniffer::{Sniffer, SnifferSetup};
 use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{
     Datapath, DatapathConfig, Direction, DropReason, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings,
@@ -36,7 +36,7 @@ struct Port {
     own: usize,
     settings: PortSettings,
     takes_offloads: bool,
-    capture: Option<Arc<Tap>>,
+    capture: Option<Arc<Sniffer>>,
     traffic: TrafficSetup,
     /// Its device was deleted.
     failed: bool,
@@ -238,15 +238,15 @@ impl World {
     fn capture(&mut self, at: usize) {
         let port = &mut self.ports[at];
         if let Some(capture) = port.capture.take() {
-            return self.datapath.remove_tap(port.id, &capture);
+            return self.datapath.remove_sniffer(port.id, &capture);
         }
-        let setup = TapSetup {
+        let setup = SnifferSetup {
             ingress: true,
             egress: true,
             filter: None,
         };
-        let capture = Arc::new(Tap::new(setup).unwrap());
-        assert!(self.datapath.add_tap(port.id, capture.clone()));
+        let capture = Arc::new(Sniffer::new(setup).unwrap());
+        assert!(self.datapath.add_sniffer(port.id, capture.clone()));
         port.capture = Some(capture);
     }
 
