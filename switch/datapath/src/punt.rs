@@ -1,7 +1,7 @@
 //! Which frames go to an agent: a table that control sets from what its agents declare.
 //!
-//! Nearly no frame is wanted by an agent, so the way of each pays one look at 64 bits, by its destination: only what these let by is
-//! held against the entries. A frame that they let by in vain goes on as if it had not been looked at.
+//! Nearly no frame is wanted by an agent, so the way of each pays one look at 64 bits, by the first octet of its destination: only what
+//! these let by is held against the entries. A frame that they let by in vain goes on as if it had not been looked at.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,24 +105,20 @@ impl Punt {
 /// The entries, and what there is to be looked at first.
 #[derive(Clone, Debug, Default)]
 pub struct PuntTable {
-    /// For stations and for groups: a bit for each value of the destination's last six bits that some entry has.
-    may_want: [u64; 2],
+    /// A bit for each value of the last six bits of the destination's first octet that some entry has. The last of them tells groups
+    /// from stations, so what is for a group never makes a frame for a station be looked at.
+    may_want: u64,
     entries: Arc<[Punt]>,
 }
 
 impl PuntTable {
     /// Of two entries that want a frame the first one counts.
     pub fn new(entries: &[Punt]) -> Self {
-        let mut may_want = [0; 2];
+        let mut may_want = 0;
         for entry in entries {
-            let (dst, mask) = (mac_to_u64(entry.dst), mac_to_u64(entry.mask));
-            let last = |address: u64| address & 63;
-            let bits = (0..64u64).filter(|bits| (bits ^ dst) & last(mask) == 0);
-            let bits = bits.fold(0, |all, bits| all | 1 << bits);
-            for (kind, may) in may_want.iter_mut().enumerate() {
-                let is_of_kind = mask & GROUP == 0 || usize::from(dst & GROUP != 0) == kind;
-                *may |= if is_of_kind { bits } else { 0 };
-            }
+            let (dst, mask) = (entry.dst.0[0], entry.mask.0[0]);
+            let bits = (0..64).filter(|bits| (bits ^ dst) & mask & 63 == 0);
+            may_want = bits.fold(may_want, |all, bits| all | 1 << bits);
         }
         Self {
             may_want,
@@ -133,12 +129,12 @@ impl PuntTable {
     /// Whether an agent may want a frame for `dst`: what pays each frame.
     #[inline(always)]
     pub(super) fn may_want(&self, dst: u64) -> bool {
-        self.may_want[(dst >> 40 & 1) as usize] >> (dst & 63) & 1 != 0
+        self.may_want >> (dst >> FIRST & 63) & 1 != 0
     }
 
     /// Whether no agent wants frames for single stations.
     pub(super) fn is_for_groups_only(&self) -> bool {
-        self.may_want[0] == 0
+        self.may_want & STATIONS == 0
     }
 
     /// The entries, in their order.
@@ -153,8 +149,10 @@ impl PuntTable {
     }
 }
 
-/// By what an address is a group's.
-const GROUP: u64 = 1 << 40;
+/// Where the first octet of an address is in its number.
+const FIRST: u32 = 40;
+/// Every second bit: of first octets that no group has.
+const STATIONS: u64 = u64::MAX / 3;
 
 impl Datapath {
     /// Sets which frames go to agents, in place of what was set before.
@@ -183,10 +181,9 @@ mod tests {
     fn an_empty_table_wants_nothing_and_one_for_a_group_no_station() {
         let empty = PuntTable::default();
         let group = PuntTable::new(&[punt([1, 0, 0x5e, 0, 0, 7], [0xff; 6], None)]);
-        for bits in 0..64 {
-            assert!(!empty.may_want(bits) && !empty.may_want(GROUP | bits));
-            assert!(!group.may_want(bits));
-            assert_eq!(group.may_want(GROUP | bits), bits == 7);
+        for first in 0..=0xff {
+            assert!(!empty.may_want(first << FIRST));
+            assert_eq!(group.may_want(first << FIRST), first & 63 == 1);
         }
         assert!(group.is_for_groups_only());
         assert!(!PuntTable::new(&[punt([0; 6], [0; 6], Some(0x888e))]).is_for_groups_only());
