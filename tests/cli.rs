@@ -1,12 +1,11 @@
 //! The control tool itself: help, JSON, completions, manual pages, events.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use vswitch_tests::daemon::program;
-use vswitch_tests::{Lab, Reply, Station};
+use vswitch_tests::{Events, Lab, Reply, Station};
 
 fn ctl(line: &str) -> Reply {
     Lab::call(line)
@@ -149,35 +148,10 @@ fn wrong_usage_ends_with_two() {
     }
 }
 
-/// A child that is ended with the test.
-struct Follow(Child);
-
-impl Drop for Follow {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn events_tell_what_happens_as_it_happens() {
     let lab = Lab::new();
-    let mut command = Command::new(program("vswitchctl"));
-    command.args(["events", "--json"]).stdout(Stdio::piped());
-    let mut follow = Follow(command.spawn().unwrap());
-    let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines();
-    // Until the first is seen, the tool may not listen yet.
-    let (sender, events) = std::sync::mpsc::channel::<Value>();
-    std::thread::spawn(move || {
-        while let Some(Ok(line)) = lines.next() {
-            let _ = sender.send(serde_json::from_str(&line).unwrap());
-        }
-    });
-    vswitch_tests::wait_for("the first event", || {
-        lab.ok("switch add probe");
-        lab.ok("switch del probe");
-        events.recv_timeout(std::time::Duration::from_millis(200)).is_ok()
-    });
+    let events = Events::follow(&lab, &["--json"]);
     let red = Station::add(&lab, "red", vswitch_tests::api::PortKind::Veth, 1);
     let blue = Station::add(&lab, "blue", vswitch_tests::api::PortKind::Tap, 2);
     red.ping(blue.v4);
@@ -193,9 +167,7 @@ fn events_tell_what_happens_as_it_happens() {
         "namespace-removed",
     ]);
     while !expected.is_empty() {
-        let event = events
-            .recv_timeout(vswitch_tests::DEADLINE)
-            .unwrap_or_else(|_| panic!("never came: {expected:?}"));
+        let event: Value = serde_json::from_str(&events.next(&format!("{expected:?}"))).unwrap();
         assert!(event["time_ms"].is_u64(), "{event}");
         expected.remove(event["kind"].as_str().unwrap());
     }

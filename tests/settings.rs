@@ -78,7 +78,7 @@ fn what_is_tried_is_told_and_not_done() {
     let line = "set port red -n learning.limit=5 mtu=1400";
     assert_eq!(
         lab.ok(line),
-        "would: set MTU of port red to 1400\nwould: set learning.limit of port red to 5\n"
+        "would set MTU of port red to 1400\nwould set learning.limit of port red to 5\n"
     );
     let json: Value = lab.json(line);
     assert_eq!(json["dry_run"], true, "{json}");
@@ -311,6 +311,11 @@ fn a_description_is_shown_wherever_the_port_is() {
     assert!(lab.ok("port list -o wide").contains("größer als 5"));
     assert!(lab.ok("port show blue").contains("größer als 5"));
     assert!(lab.ok("switch show main").contains("the only one"));
+    lab.ctl_words(&["switch", "add", "lab", "--description", "a second one"])
+        .ok();
+    assert!(lab.ok("switch show lab").contains("a second one"));
+    lab.ctl_words(&["switch", "add", "more", "--description", "a\nb"])
+        .failed(2, &["control character"]);
     let metrics = request("GET", "/metrics", "").body;
     for line in [
         r#"vswitch_port_info{switch="main",port="red",description="the \"red\" one"} 1"#,

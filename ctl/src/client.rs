@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use vswitch_api::{ApiError, ErrorCode};
 
 use crate::failure::{EXIT_UNREACHABLE, Failure};
+use crate::progress;
 
 /// Something that the daemon answers without looking at ports, whatever it is busy with.
 const SIGN_OF_LIFE: &str = "/v1/openapi.json";
@@ -36,12 +37,23 @@ pub struct Client {
     socket: PathBuf,
     /// How long the daemon may be silent.
     patience: Duration,
+    /// Whether to show how far edits are.
+    shows_progress: bool,
 }
 
 impl Client {
     /// A client of the daemon behind this socket. Nothing is connected yet.
     pub fn new(socket: PathBuf, patience: Duration) -> Self {
-        Self { socket, patience }
+        Self {
+            socket,
+            patience,
+            shows_progress: false,
+        }
+    }
+
+    /// Whether to show a bar while an edit is under way that takes longer.
+    pub fn showing_progress(self, shows_progress: bool) -> Self {
+        Self { shows_progress, ..self }
     }
 
     /// Reads something.
@@ -91,20 +103,43 @@ impl Client {
         tag: Option<&HeaderValue>,
         body: Option<&impl Serialize>,
     ) -> Result<(T, Option<HeaderValue>), Failure> {
-        self.while_alive(async {
-            let reply = self.request(method, path, tag, body).await?;
-            let tag = reply.headers().get(ETAG).cloned();
-            let bytes = reply
-                .into_body()
-                .collect()
-                .await
-                .map_err(|e| self.broken(&e))?
-                .to_bytes();
-            let value = serde_json::from_slice(&bytes)
-                .map_err(|e| foreign(path, &format!("a reply that is not understood: {e}")))?;
-            Ok((value, tag))
-        })
-        .await
+        // A question is answered at once.
+        let shows_progress = self.shows_progress && method != Method::GET;
+        let exchange = self.while_alive(self.exchange_once(method, path, tag, body));
+        match shows_progress {
+            true => progress::shown(self, exchange).await,
+            false => exchange.await,
+        }
+    }
+
+    /// Sends a request and reads the reply, however long that takes.
+    pub async fn once<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failure> {
+        Ok(self.exchange_once(method, path, None, body).await?.0)
+    }
+
+    async fn exchange_once<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        tag: Option<&HeaderValue>,
+        body: Option<&impl Serialize>,
+    ) -> Result<(T, Option<HeaderValue>), Failure> {
+        let reply = self.request(method, path, tag, body).await?;
+        let tag = reply.headers().get(ETAG).cloned();
+        let bytes = reply
+            .into_body()
+            .collect()
+            .await
+            .map_err(|e| self.broken(&e))?
+            .to_bytes();
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|e| foreign(path, &format!("a reply that is not understood: {e}")))?;
+        Ok((value, tag))
     }
 
     /// Waits for an answer as long as the daemon lives: one that is busy with a large lab answers other requests meanwhile.

@@ -1,6 +1,7 @@
 //! `vswitchctl`, the control tool of vswitchd.
 //!
-//! [`cli`] is what can be said, [`commands`] what is done, [`client`] the way to the daemon, [`output`] what is seen.
+//! [`cli`] is what can be said, [`commands`] what is done, [`client`] the way to the daemon, [`output`] what is seen, [`progress`] how far
+//! the daemon is meanwhile.
 
 mod cli;
 mod client;
@@ -9,6 +10,7 @@ mod failure;
 mod generate;
 mod output;
 mod pcapng;
+mod progress;
 mod sse;
 mod usage;
 

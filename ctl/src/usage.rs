@@ -104,7 +104,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 22] = [
+    const FREE: [&str; 23] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -124,6 +124,7 @@ mod tests {
         "man COMMAND|DIR",
         "mirror add --filter",
         "ns exec COMMAND",
+        "switch add --description",
         "trace --filter",
         "trace --hex",
         "--socket",

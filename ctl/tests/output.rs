@@ -317,7 +317,7 @@ fn warnings_are_apart_from_what_was_done() {
     let changes = json!({"done": ["created port red"], "warnings": ["10.0.0.1/8 is outside the subnet of the others"]});
     let daemon = Replies::default().json("POST /v1/ports", changes).start();
     let ran = daemon.run("add-port red -n");
-    assert_eq!((ran.code, ran.stdout.as_str()), (0, "would: created port red\n"));
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "would create port red\n"));
     assert_eq!(ran.stderr, "warning: 10.0.0.1/8 is outside the subnet of the others\n");
 }
 
@@ -439,7 +439,7 @@ fn apply_asks_on_a_terminal() {
     let line = format!("apply {}", file.path().display());
     let (code, text) = on_a_terminal(&daemon, &line, &[], "n\n");
     assert_eq!(code, 5, "{text}");
-    assert!(text.contains("would: removed port red from switch main"), "{text}");
+    assert!(text.contains("would remove port red from switch main"), "{text}");
     assert!(text.contains("apply: not confirmed, nothing was done"), "{text}");
     let asked = || daemon.asked().into_iter().map(|asked| asked.method).collect::<Vec<_>>();
     assert_eq!(asked(), ["HEAD", "PUT"]);

@@ -165,6 +165,14 @@ fn switches_are_added_set_and_removed() {
         json!({"name": "lab", "ageing_secs": 0, "fdb_capacity": 65536, "reserved_multicast": "lldp"}),
     );
     asks(
+        "switch add lab --description spare",
+        "POST",
+        "/v1/switches",
+        json!({
+            "name": "lab", "description": "spare", "ageing_secs": 300, "fdb_capacity": 65536, "reserved_multicast": "never"
+        }),
+    );
+    asks(
         "switch del lab -n",
         "DELETE",
         "/v1/switches/lab?dry_run=true&idempotent=false",

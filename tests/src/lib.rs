@@ -19,6 +19,7 @@
 //! * [`snapshot`]: what is there before and after
 //! * [`systemd`]: a machine that systemd has booted, for the daemon as a unit
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
+//! * [`events`]: what the daemon tells as it happens
 //! * [`require`]: what a machine may lack, and `VSWITCH_REQUIRE=all`, with which that is a failure
 //! * [`http`]: the control socket without the control tool
 //! * [`wait`]: waiting for something to become true, with a deadline that means "hangs"
@@ -27,6 +28,7 @@ pub mod bpf;
 pub mod container;
 pub mod ctl;
 pub mod daemon;
+pub mod events;
 pub mod fastpath;
 pub mod faults;
 pub mod frame;
@@ -49,6 +51,7 @@ pub mod wait;
 pub mod wire;
 
 pub use ctl::Reply;
+pub use events::Events;
 pub use lab::Lab;
 pub use netns::{Place, run};
 pub use observer::Observer;

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Subcommand};
+use vswitch_api::lab::Description;
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::VlanId;
 use vswitch_api::settings::{Assignment, Settable, assignment, settings};
@@ -20,6 +21,7 @@ pub enum SwitchCommand {
 Examples:
   vswitchctl switch add lab
   vswitchctl switch add lab --ageing 60 --fdb-capacity 1024
+  vswitchctl switch add lab --description 'second floor'
   vswitchctl switch add lldp --reserved-multicast lldp")]
     Add {
         /// Name of the new switch
@@ -33,6 +35,9 @@ Examples:
         /// Which reserved multicast frames are forwarded
         #[arg(long, value_enum, value_name = "WHICH", default_value = "never")]
         reserved_multicast: Reserved,
+        /// What is to be said of it: free text of up to 255 characters
+        #[arg(long, value_name = "TEXT")]
+        description: Option<Description>,
         /// How to add it.
         #[command(flatten)]
         addition: Addition,

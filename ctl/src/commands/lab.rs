@@ -18,6 +18,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use hyper::Method;
+use vswitch_api::difference::would;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab};
@@ -120,7 +121,7 @@ fn would_remove(command: &str, removed: &[String]) -> Failure {
 fn confirm(command: &str, changes: &Changes) -> Result<(), Failure> {
     let mut stderr = io::stderr().lock();
     for line in &changes.done {
-        writeln!(stderr, "would: {line}").map_err(|e| Failure::system("terminal", &e))?;
+        writeln!(stderr, "{}", would(line)).map_err(|e| Failure::system("terminal", &e))?;
     }
     write!(stderr, "Do it? [y/N] ")
         .and_then(|()| stderr.flush())

@@ -30,6 +30,7 @@ use crate::client::{Client, NO_BODY, with_query};
 use crate::failure::Failure;
 use crate::generate;
 use crate::output::Out;
+use crate::progress;
 
 /// So often a change is tried that others come between.
 const ATTEMPTS: usize = 20;
@@ -43,7 +44,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         .map_err(|e| Failure::system("event loop", &e))?;
     let session = Session {
         out: Out::new(&cli.global),
-        client: Client::new(cli.global.socket, cli.global.timeout),
+        client: Client::new(cli.global.socket, cli.global.timeout)
+            .showing_progress(!cli.global.json && progress::is_seen()),
     };
     runtime.block_on(session.run(cli.command))
 }

@@ -47,10 +47,12 @@ impl Session {
                 ageing,
                 fdb_capacity,
                 reserved_multicast,
+                description,
                 addition,
             } => {
                 let reserved_multicast = reserved_multicast.into();
                 let switch = Switch {
+                    description: description.unwrap_or_default(),
                     ageing_secs: ageing,
                     fdb_capacity,
                     reserved_multicast,

@@ -55,6 +55,11 @@ fn describe(kind: &EventKind) -> String {
         }
         EventKind::PortShut { port, reason, .. } => format!("{port}: {reason}"),
         EventKind::FdbAged { switch, count } => format!("{count} forgotten on {switch}"),
+        EventKind::Progress { what, done, of, over } => match (over, done < of) {
+            (false, _) => format!("{what}: {done} of {of} steps done"),
+            (true, false) => format!("{what}: all {of} steps done"),
+            (true, true) => format!("{what}: ended after {done} of {of} steps"),
+        },
         EventKind::Missed { count } => format!("{count} events, as this reader was too slow"),
     }
 }

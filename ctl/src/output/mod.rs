@@ -17,6 +17,7 @@ pub mod units;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use vswitch_api::difference::would;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode};
 
@@ -82,8 +83,11 @@ impl Out {
         if self.json {
             return self.print(&json(changes)?);
         }
-        let mark = if dry_run { "would: " } else { "" };
-        let text: String = changes.done.iter().map(|line| format!("{mark}{line}\n")).collect();
+        let line = |line: &String| match dry_run {
+            true => would(line) + "\n",
+            false => format!("{line}\n"),
+        };
+        let text: String = changes.done.iter().map(line).collect();
         for warning in &changes.warnings {
             eprintln!("warning: {warning}");
         }

@@ -23,6 +23,33 @@ pub struct SettingChange {
     pub after: Option<Value>,
 }
 
+/// How the lines of changes begin, and how those of a dry run.
+const VERBS: [(&str, &str); 9] = [
+    ("added", "add"),
+    ("created", "create"),
+    ("flushed", "flush"),
+    ("gave", "give"),
+    ("joined", "join"),
+    ("made", "make"),
+    ("removed", "remove"),
+    ("set", "set"),
+    ("took", "take"),
+];
+
+/// A line that tells of a change as one that tells what would change: of `took the policer from port red` it makes
+/// `would take the policer from port red`.
+pub fn would(line: &str) -> String {
+    let (word, line) = match line.strip_prefix("repaired: ") {
+        Some(line) => ("would repair:", line),
+        None => ("would", line),
+    };
+    let verb = VERBS.into_iter().find_map(|(past, verb)| {
+        let rest = line.strip_prefix(past)?;
+        rest.starts_with(' ').then(|| format!("{word} {verb}{rest}"))
+    });
+    verb.unwrap_or_else(|| format!("would: {line}"))
+}
+
 /// The settings that differ, by key.
 pub fn difference<T: Serialize>(before: &T, after: &T) -> Vec<SettingChange> {
     let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
@@ -144,5 +171,20 @@ mod tests {
         let back = difference(&after, &before);
         let shown: Vec<_> = back.iter().map(ToString::to_string).collect();
         assert_eq!(shown[1..3], ["learning.limit 5 -> default", "up off -> on"]);
+    }
+
+    #[test]
+    fn what_would_be_done_is_said_so() {
+        for (line, expected) in [
+            ("took policer from port red", "would take policer from port red"),
+            ("set mtu of port red to 1400", "would set mtu of port red to 1400"),
+            (
+                "repaired: gave port red back its MTU of 1400",
+                "would repair: give port red back its MTU of 1400",
+            ),
+            ("settled", "would: settled"),
+        ] {
+            assert_eq!(would(line), expected);
+        }
     }
 }

@@ -156,6 +156,19 @@ pub enum EventKind {
         /// How many.
         count: u32,
     },
+    /// A longer edit got on. At most some five a second, and one with `over` at its end; edits that take less than a third of a
+    /// second have none. One edit is under way at a time.
+    Progress {
+        /// What is done.
+        what: String,
+        /// Steps that are done.
+        done: u32,
+        /// All steps.
+        of: u32,
+        /// It has ended. If not all steps are done, it failed, and those that were are undone.
+        #[serde(default, skip_serializing_if = "is_default")]
+        over: bool,
+    },
     /// The reader was too slow: so many events were left out.
     Missed {
         /// How many.

@@ -3,6 +3,7 @@
 use vswitch_api::{Mac, ReservedMulticast};
 
 use super::counters::DropReason;
+use super::punt::PuntTable;
 use super::snapshot::PortEntry;
 use crate::frame::{
     CheckError, Checked, ETH_HLEN, Gso, MAX_FRAME, MAX_TAGS, VLAN_HLEN, is_reserved_multicast, mac_to_u64, u64_to_mac,
@@ -19,12 +20,22 @@ pub(super) fn is_group(address: u64) -> bool {
     address & 1 << 40 != 0
 }
 
+/// Whether a switch forwards frames for this address, as far as those for bridges are concerned.
+pub(super) fn is_forwarded(dst: u64, reserved: ReservedMulticast) -> bool {
+    match reserved {
+        ReservedMulticast::All => true,
+        ReservedMulticast::Lldp if dst == LLDP => true,
+        _ => !is_group(dst) || !is_reserved_multicast(u64_to_mac(dst)),
+    }
+}
+
 /// What was proven of a frame, and destination and source, as numbers, of one that may enter the switch, or why it may not.
 #[inline(always)]
 pub(super) fn admit<'a>(
     wire: &'a [u8],
     port: &PortEntry,
     reserved: ReservedMulticast,
+    punts: &PuntTable,
 ) -> Result<(Checked<'a>, u64, u64), DropReason> {
     let checked = Checked::new(wire).map_err(|error| match error {
         CheckError::Runt => DropReason::Runt,
@@ -48,12 +59,8 @@ pub(super) fn admit<'a>(
     if src == 0 {
         return Err(DropReason::ZeroSource);
     }
-    if is_group(dst) && is_reserved_multicast(u64_to_mac(dst)) {
-        match reserved {
-            ReservedMulticast::All => {}
-            ReservedMulticast::Lldp if dst == LLDP => {}
-            _ => return Err(DropReason::ReservedMulticast),
-        }
+    if is_group(dst) && is_reserved_multicast(u64_to_mac(dst)) && !is_forwarded(dst, reserved) && !punts.may_want(dst) {
+        return Err(DropReason::ReservedMulticast);
     }
     Ok((checked, dst, src))
 }

@@ -210,18 +210,6 @@ impl Batch {
         self.len += 1;
     }
 
-    /// Forgets the frames for which `keep`, given virtio-net header and frame, says no.
-    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
-        let mut kept = 0;
-        for i in 0..self.len {
-            if keep(self.wire(i)) {
-                self.slots[kept] = self.slots[i];
-                kept += 1;
-            }
-        }
-        self.len = kept;
-    }
-
     /// Where the i-th frame lies.
     pub fn slot(&self, i: usize) -> Slot {
         self.slots[i]

@@ -74,6 +74,8 @@ pub enum DropReason {
     Isolated,
     /// Ingress: a probe of this switch, which tells of a loop.
     LoopProbe,
+    /// Ingress: an agent of the switch has taken it.
+    Punted,
     /// Ingress: the port is the destination of a mirror, which carries copies only.
     MirrorPort,
     /// Ingress: the kernel had more frames for the daemon than its queue holds.
@@ -114,7 +116,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -139,6 +141,7 @@ impl DropReason {
         Self::MacLimit,
         Self::Isolated,
         Self::LoopProbe,
+        Self::Punted,
         Self::MirrorPort,
         Self::Overrun,
         Self::Policed,
@@ -186,6 +189,7 @@ impl DropReason {
             Self::MacLimit => "mac-limit",
             Self::Isolated => "isolated",
             Self::LoopProbe => "loop-probe",
+            Self::Punted => "punted",
             Self::MirrorPort => "mirror-port",
             Self::Overrun => "overrun",
             Self::AclOut => "acl-out",

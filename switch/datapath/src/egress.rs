@@ -2,7 +2,7 @@
 
 use super::counters::DropReason;
 use super::snapshot::PortEntry;
-use super::{Direction, tap};
+use super::{Direction, sniffer};
 use crate::batch::Batch;
 use crate::frame::{ETH_HLEN, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete_known};
 use crate::port::{Frames, Sent};
@@ -98,8 +98,8 @@ impl Egress {
 
 /// Capture out, and the port itself.
 fn hand_over(port: &PortEntry, worker: usize, frames: Frames<'_>) -> Sent {
-    if let Some(taps) = &port.taps {
-        tap::see(taps, Direction::Out, frames.iter());
+    if let Some(sniffers) = &port.sniffers {
+        sniffer::see(sniffers, Direction::Out, frames.iter());
     }
     let mut sent = Sent::new();
     port.io.send(worker, frames, &mut sent);

@@ -9,12 +9,13 @@ use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
 use super::guard::Probe;
 pub use super::lists::OutputLists;
 use super::pipeline::{FrameEffects, InEarnest, Ingress, Tally};
+use super::punt::AgentId;
 use super::snapshot::{PortEntry, Snapshot};
 use crate::batch::Batch;
 
 /// What a batch brought that control wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum Notice<'a> {
     /// A station was seen for the first time.
     Learned(Mac),
     /// A station was seen on another port before.
@@ -23,6 +24,8 @@ pub enum Notice {
     LimitReached,
     /// The probe of the loop guard that was sent from that port with this nonce came in.
     LoopFound(PortRef, u64),
+    /// An agent gets this frame, of this VLAN (0 for none).
+    Punted(AgentId, u16, &'a [u8]),
 }
 
 /// Runs all frames of `batch`, which came in at `port`, up to their output lists; those of a port that is not open get nowhere.
@@ -35,7 +38,7 @@ pub fn forward(
     worker: usize,
     now: u32,
     lists: &mut OutputLists,
-    notice: impl FnMut(Notice),
+    notice: impl FnMut(Notice<'_>),
 ) {
     if let Ok(ingress) = Ingress::new(snapshot, port, now) {
         ingress.forward(&mut Counted::new(port, worker, notice), batch, lists);
@@ -48,7 +51,7 @@ pub(super) struct Counted<'a, N> {
     notice: N,
 }
 
-impl<'a, N: FnMut(Notice)> Counted<'a, N> {
+impl<'a, N: FnMut(Notice<'_>)> Counted<'a, N> {
     /// Of frames from a port.
     pub fn new(port: &'a PortEntry, worker: usize, notice: N) -> Self {
         Self {
@@ -60,7 +63,7 @@ impl<'a, N: FnMut(Notice)> Counted<'a, N> {
 
 impl<N> InEarnest for Counted<'_, N> {}
 
-impl<N: FnMut(Notice)> FrameEffects for Counted<'_, N> {
+impl<N: FnMut(Notice<'_>)> FrameEffects for Counted<'_, N> {
     #[inline(always)]
     fn learn(&mut self, ingress: Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned {
         let learned = ingress.switch.fdb.learn(key, ingress.port.id, ingress.now, rule);
@@ -85,6 +88,10 @@ impl<N: FnMut(Notice)> FrameEffects for Counted<'_, N> {
         if probe.is_claimed_from(&sender.probe) {
             (self.notice)(Notice::LoopFound(sender.port_ref(), probe.nonce));
         }
+    }
+
+    fn punted(&mut self, agent: AgentId, vlan: u16, frame: &[u8]) {
+        (self.notice)(Notice::Punted(agent, vlan, frame));
     }
 
     #[inline]

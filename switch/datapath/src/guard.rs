@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vswitch_api::Mac;
 
 use super::PortId;
+use super::punt::{AgentId, Punt, PuntAction};
 use crate::frame::{Reading, VLAN_HLEN, VNET_HDR_LEN};
 
 /// Where probes go: a group address of our own, which other switches flood.
@@ -16,8 +17,21 @@ pub const PROBE_DST: Mac = Mac([0x03, 0x76, 0x73, 0x77, 0x00, 0x01]);
 pub const PROBE_SRC: Mac = Mac([0x02, 0x76, 0x73, 0x77, 0x00, 0x01]);
 /// Local experimental EtherType 1 (IEEE 802-2014 clause 9.2.3).
 const PROBE_ETHERTYPE: u16 = 0x88b5;
+/// The source of a frame begins here.
+const SOURCE: usize = 6;
 /// Bytes of a probe with its virtio-net header: the shortest frame there is.
 const PROBE_LEN: usize = VNET_HDR_LEN + 60;
+
+/// Which frames are to go to the loop guard.
+pub const fn punt(agent: AgentId) -> Punt {
+    Punt {
+        agent,
+        dst: PROBE_DST,
+        mask: Mac::BROADCAST,
+        ethertype: Some(PROBE_ETHERTYPE),
+        action: PuntAction::Probe,
+    }
+}
 
 /// What a probe says to the switch that sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +83,9 @@ impl Probe {
     }
 }
 
-/// Whether a frame from [`PROBE_SRC`] to [`PROBE_DST`] is a probe, of whatever switch.
+/// Whether a frame for [`PROBE_DST`] of their EtherType is a probe, of whatever switch.
 pub fn is_probe(frame: &[u8]) -> bool {
-    payload(frame).is_some()
+    frame.get(SOURCE..).is_some_and(|rest| rest.starts_with(&PROBE_SRC.0))
 }
 
 fn payload(frame: &[u8]) -> Option<&[u8]> {

@@ -21,12 +21,13 @@ use super::fdb::{Fdb, FdbFilter};
 use super::grace::Grace;
 use super::guard::Probe;
 use super::offload::direct;
+use super::punt::{PuntQueue, Punted};
 use super::setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::traffic::TrafficSetup;
 use super::worker::{Worker, WorkerShared};
 use super::{PortId, PortRef, SwitchId, lock};
-use super::{mirror, tap};
+use super::{mirror, sniffer};
 use crate::port::{Frames, PortIo, Sent};
 
 /// Events that may wait for control; more are lost, and counted.
@@ -42,8 +43,10 @@ pub(super) struct Shared {
     pub workers: Vec<WorkerShared>,
     events: ArrayQueue<DatapathEvent>,
     lost_events: AtomicU64,
+    /// Frames for agents.
+    pub punted: PuntQueue,
     /// Since control asked last.
-    edited: AtomicBool,
+    revised: AtomicBool,
     event_pending: AtomicBool,
     event_fd: EventFd,
 }
@@ -57,7 +60,7 @@ impl Shared {
         self.call_control();
     }
 
-    fn call_control(&self) {
+    pub fn call_control(&self) {
         if !self.event_pending.swap(true, Ordering::AcqRel) {
             let _ = self.event_fd.write(1);
         }
@@ -83,7 +86,7 @@ pub struct Datapath {
     /// Workers that have no threads: see [`Datapath::by_hand`].
     by_hand: Mutex<Vec<Worker>>,
     /// Held while a snapshot is made and published; counts the ports that were ever added.
-    edit: Mutex<u64>,
+    revision: Mutex<u64>,
 }
 
 impl Datapath {
@@ -144,7 +147,8 @@ impl Datapath {
             workers,
             events: ArrayQueue::new(EVENT_QUEUE),
             lost_events: AtomicU64::new(0),
-            edited: AtomicBool::new(false),
+            punted: PuntQueue::default(),
+            revised: AtomicBool::new(false),
             event_pending: AtomicBool::new(false),
             event_fd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         });
@@ -152,7 +156,7 @@ impl Datapath {
             shared,
             threads: Vec::new(),
             by_hand: Mutex::default(),
-            edit: Mutex::new(0),
+            revision: Mutex::new(0),
         })
     }
 
@@ -167,13 +171,13 @@ impl Datapath {
     }
 
     /// Publishes what `change` makes of the snapshot.
-    pub(super) fn edit<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
-        self.edit_then(change, |_| ())
+    pub(super) fn revise<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
+        self.revise_then(change, |_| ())
     }
 
     /// The same; `then` runs when that is published, and before offloads get ports back.
-    fn edit_then<T>(&self, change: impl FnOnce(&mut Snapshot) -> T, then: impl FnOnce(&T)) -> T {
-        let _guard = lock(&self.edit);
+    fn revise_then<T>(&self, change: impl FnOnce(&mut Snapshot) -> T, then: impl FnOnce(&T)) -> T {
+        let _guard = lock(&self.revision);
         let before = self.snapshot();
         let mut snapshot = Snapshot::clone(&before);
         let result = change(&mut snapshot);
@@ -185,14 +189,14 @@ impl Datapath {
         self.shared.wake_workers();
         then(&result);
         before.give_to_offloads(&after);
-        self.shared.edited.store(true, Ordering::Release);
+        self.shared.revised.store(true, Ordering::Release);
         self.shared.call_control();
         result
     }
 
     /// Shows the snapshot while it can't be replaced.
-    pub(super) fn unedited(&self, show: impl FnOnce(&Snapshot)) {
-        let _guard = lock(&self.edit);
+    pub(super) fn unrevised(&self, show: impl FnOnce(&Snapshot)) {
+        let _guard = lock(&self.revision);
         show(&self.snapshot());
     }
 
@@ -211,7 +215,7 @@ impl Datapath {
 
     pub(super) fn add_switch_with(&self, fdb: Fdb, settings: SwitchSettings) -> SwitchId {
         let switch = Arc::new(SwitchEntry::new(fdb, settings));
-        self.edit(|snapshot| {
+        self.revise(|snapshot| {
             let switches = &mut snapshot.switches;
             let free = switches.iter().position(Option::is_none).unwrap_or(switches.len());
             put(switches, free, switch);
@@ -221,7 +225,7 @@ impl Datapath {
 
     /// Changes the settings of a switch.
     pub fn update_switch(&self, id: SwitchId, settings: SwitchSettings) {
-        self.edit(|snapshot| {
+        self.revise(|snapshot| {
             if let Some(Some(switch)) = snapshot.switches.get_mut(id.index()) {
                 *switch = Arc::new(SwitchEntry::clone(switch).with(settings));
             }
@@ -231,7 +235,7 @@ impl Datapath {
 
     /// Removes a switch; its ports must be gone.
     pub fn remove_switch(&self, id: SwitchId) {
-        self.edit(|snapshot| {
+        self.revise(|snapshot| {
             if let Some(slot) = snapshot.switches.get_mut(id.index()) {
                 *slot = None;
             }
@@ -253,7 +257,7 @@ impl Datapath {
     /// Those of [`Datapath::add_port`], of each port by itself.
     pub fn add_ports(&self, setups: Vec<PortSetup>) -> Vec<io::Result<PortRef>> {
         let first = {
-            let mut added = lock(&self.edit);
+            let mut added = lock(&self.revision);
             let first = *added + 1;
             *added += setups.len() as u64;
             first
@@ -263,7 +267,7 @@ impl Datapath {
             .zip(first..)
             .map(|(setup, serial)| self.entry(setup, serial))
             .collect();
-        let added = self.edit(|snapshot| {
+        let added = self.revise(|snapshot| {
             let switches: BTreeSet<_> = ports.iter().map(|port| port.switch).collect();
             let mut free = 0;
             let added = ports.into_iter().map(|mut port| {
@@ -322,7 +326,7 @@ impl Datapath {
             policy,
             traffic: None,
             mirror_only: false,
-            taps: None,
+            sniffers: None,
             counters: (0..self.workers()).map(|_| WorkerCounters::default()).collect(),
             probe: Arc::default(),
         }
@@ -358,7 +362,7 @@ impl Datapath {
             snapshot.recompile(before.switch);
             Some((before, snapshot.find(port)?.clone()))
         };
-        self.edit_then(change, |changed| {
+        self.revise_then(change, |changed| {
             if let Some((before, after)) = changed
                 && (!after.up || before.policy().vlan != after.policy().vlan)
             {
@@ -398,7 +402,7 @@ impl Datapath {
         let switches: BTreeSet<_> = ports.iter().map(|port| port.switch).collect();
         let mut gone = PortSet::default();
         // Two steps, so that an index is not used again before the last worker has left the port.
-        self.edit(|snapshot| {
+        self.revise(|snapshot| {
             for port in &ports {
                 gone.set(port.id, true);
                 snapshot.change_port(port.port_ref(), |port| port.up = false);
@@ -416,7 +420,7 @@ impl Datapath {
                 offload.unbind(port.id);
             }
         }
-        let last: Vec<_> = self.edit(|snapshot| {
+        let last: Vec<_> = self.revise(|snapshot| {
             let mut take = |port: &Arc<PortEntry>| {
                 mirror::forget_port(snapshot, port.id);
                 snapshot.ports.get_mut(port.id.index()).and_then(Option::take)
@@ -426,7 +430,7 @@ impl Datapath {
             last
         });
         self.quiesce();
-        last.iter().for_each(|port: &Arc<PortEntry>| tap::close_all(port));
+        last.iter().for_each(|port: &Arc<PortEntry>| sniffer::close_all(port));
         last
     }
 
@@ -465,12 +469,17 @@ impl Datapath {
         let _ = self.shared.event_fd.read();
         // Before the queue is emptied: an event that comes meanwhile is either taken now or signalled again.
         self.shared.event_pending.store(false, Ordering::Release);
-        let edited = self.shared.edited.swap(false, Ordering::Acquire);
+        let revised = self.shared.revised.swap(false, Ordering::Acquire);
         let events = std::iter::from_fn(|| self.shared.events.pop())
             .take(EVENT_QUEUE)
-            .chain(edited.then_some(DatapathEvent::Edited))
+            .chain(revised.then_some(DatapathEvent::Revised))
             .collect();
         (events, self.shared.lost_events.swap(0, Ordering::Relaxed))
+    }
+
+    /// Frames that agents got since the last call, and how many were lost as control was slow. [`Datapath::event_fd`] tells of them too.
+    pub fn take_punted(&self) -> (Vec<Punted>, u64) {
+        self.shared.punted.take()
     }
 }
 

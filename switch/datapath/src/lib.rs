@@ -8,7 +8,8 @@
 //!
 //! 1. **ingress**: a frame is dropped, with a [`DropReason`], if its virtio-net header can't be trusted,
 //!    if it is shorter than an Ethernet header or longer than the port's MTU allows, or if no station can have sent it;
-//! 2. **VLAN admission** ([`vlan`]) and the **source guard** ([`pin`]), where a port asks for them ([`policy`]);
+//! 2. **VLAN admission** ([`vlan`]), the **source guard** ([`pin`]), the access control list ([`acl`]) and the policer ([`traffic`]),
+//!    where a port asks for them ([`policy`]);
 //! 3. **learn**: the source address is behind this port ([`fdb`]);
 //! 4. **look up**: a destination that is known goes to its port; group addresses are never in the table, so broadcast,
 //!    multicast and unknown unicast all take the one miss path and are flooded to every other port of the switch;
@@ -16,13 +17,13 @@
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
 //! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its
-//! [`tap`]s, those that come in before 1 and those that go out at 4. [`trace`] runs the same stages with one frame and tells of
+//! [`sniffer`]s, those that come in before 1 and those that go out at 4. [`trace`] runs the same stages with one frame and tells of
 //! each step, without a side effect.
 //!
 //! Nothing is copied on the way: a frame lies where it was received, and lists name it by its index. A frame never
 //! crosses a thread, so the frames of a flow stay in order: all of a flow come by one queue.
 //!
-//! A port that is impaired, policed or limited leaves this way at 1, 3 or 4: see [`traffic`].
+//! A port that is impaired, policed or limited leaves this way at 1, 2, 3 or 4: see [`traffic`].
 //!
 //! What the worker reads is an immutable [`snapshot`] that control replaces as a whole; a worker looks once a batch
 //! whether there is a newer one. [`handle::Datapath`] is what control holds: it publishes snapshots and waits, where
@@ -53,12 +54,13 @@ pub mod pin;
 mod pipeline;
 pub mod policy;
 pub mod port;
+pub mod punt;
 pub mod replica;
 mod setup;
 pub mod snapshot;
+pub mod sniffer;
 mod sync;
 mod tables;
-pub mod tap;
 pub mod trace;
 pub mod traffic;
 pub mod vlan;

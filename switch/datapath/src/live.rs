@@ -9,10 +9,11 @@ use super::handle::Shared;
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
 use super::pipeline::{Effects, InEarnest, Ingress};
+use super::punt::Punted;
 use super::setup::DatapathEvent;
 use super::snapshot::PortEntry;
 use super::traffic::{Line, Loader, nanoseconds};
-use super::{Direction, tap};
+use super::{Direction, sniffer};
 use crate::batch::Batch;
 use crate::port::Frames;
 
@@ -29,8 +30,8 @@ impl InEarnest for Live<'_> {}
 
 impl Effects for Live<'_> {
     fn capture(&mut self, port: &PortEntry, frames: Frames<'_>) {
-        if let Some(taps) = &port.taps {
-            tap::see(taps, Direction::In, frames.iter());
+        if let Some(sniffers) = &port.sniffers {
+            sniffer::see(sniffers, Direction::In, frames.iter());
         }
     }
 
@@ -54,8 +55,19 @@ impl Effects for Live<'_> {
     #[inline]
     fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {
         let own = ingress.port.port_ref();
-        let notice = |notice| {
+        let notice = |notice: Notice<'_>| {
             self.shared.notify(match notice {
+                Notice::Punted(agent, vlan, frame) => {
+                    let (port, frame) = (own, frame.into());
+                    self.shared.punted.push(Punted {
+                        agent,
+                        port,
+                        vlan,
+                        frame,
+                    });
+                    self.shared.call_control();
+                    return;
+                }
                 Notice::LimitReached => DatapathEvent::LimitReached { port: own },
                 Notice::LoopFound(sent, nonce) => DatapathEvent::LoopFound {
                     sent,

@@ -257,7 +257,7 @@ fn carriers(vlan: u16, snapshot: &Snapshot, port: &PortEntry) -> impl Iterator<I
 impl Datapath {
     /// Sets all mirrors. Their destinations forget what was learned there, and carry copies only from now on.
     pub fn set_mirrors(&self, mirrors: Vec<MirrorEntry>) {
-        let changed = self.edit(|snapshot| {
+        let changed = self.revise(|snapshot| {
             let destination = |id| mirrors.iter().any(|mirror| mirror.to == MirrorTo::Port(id));
             let ports = snapshot.ports.iter().flatten();
             let changed: Vec<_> = ports

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use vswitch_api::policy::Flooding;
 use vswitch_api::view::PortCounters;
 
+use super::guard::PROBE_DST;
 use super::handle::Datapath;
+use super::punt::Punt;
 use super::snapshot::{PortEntry, Snapshot};
 use super::vlan::VlanPort;
 use super::{PortId, SwitchId};
 
 /// Most ports of a switch whose floods are sent past the datapath.
 pub const MAX_FLOOD: usize = 64;
+
+/// 01-80-C2-xx-xx-xx (IEEE 802.1Q-2022 clause 8.6.3).
+const FOR_BRIDGES: [u8; 3] = [0x01, 0x80, 0xc2];
 
 /// A port's part of something that forwards frames by itself.
 pub trait Offload: Send + Sync {
@@ -60,7 +65,8 @@ pub fn direct(snapshot: &Snapshot, port: &PortEntry) -> Option<Direct> {
         || !port.offload
         || port.mirror_only
         || port.traffic.is_some()
-        || port.taps.is_some()
+        || !snapshot.punts.is_for_groups_only()
+        || port.sniffers.is_some()
         || snapshot.is_mirrored(port)
         || !port.policy().is_plain();
     let switch = snapshot.switch(port.switch).filter(|_| !needs_datapath)?;
@@ -79,6 +85,9 @@ pub type FloodLists<'a> = BTreeMap<SwitchId, (&'a dyn Offload, Vec<u16>)>;
 ///
 /// Who adds a feature that acts on floods asks for them here.
 pub fn flood_lists(snapshot: &Snapshot) -> FloodLists<'_> {
+    if !snapshot.punts.entries().iter().all(is_left_to_datapath) {
+        return BTreeMap::new();
+    }
     let mut lists = BTreeMap::new();
     for port in snapshot.ports().filter(|port| port.up) {
         let list = lists.entry(port.switch).or_insert_with(|| Some(Vec::new()));
@@ -93,6 +102,12 @@ pub fn flood_lists(snapshot: &Snapshot) -> FloodLists<'_> {
         Some((switch, (*list.first()?, slots)))
     });
     lists.collect()
+}
+
+/// Whether offloads leave all frames of an entry to the datapath, whatever else they flood: those for bridges, and the loop guard's
+/// probes.
+fn is_left_to_datapath(punt: &Punt) -> bool {
+    punt.is_exact() && (punt.dst == PROBE_DST || punt.dst.0.starts_with(&FOR_BRIDGES))
 }
 
 /// The port's offload, if whatever is flooded may be sent by it.
@@ -170,6 +185,38 @@ impl Datapath {
 
     /// Shows which floods may be sent past the datapath now; nothing of that changes meanwhile.
     pub fn with_floods(&self, show: impl FnOnce(&FloodLists<'_>)) {
-        self.unedited(|snapshot| show(&flood_lists(snapshot)));
+        self.unrevised(|snapshot| show(&flood_lists(snapshot)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vswitch_api::Mac;
+
+    use super::super::guard::punt;
+    use super::super::punt::AgentId;
+    use super::*;
+    use crate::frame::mac_to_u64;
+
+    /// They are compiled; what is in the table besides is not known to them.
+    #[test]
+    fn the_programs_of_the_kernel_leave_what_agents_want() {
+        let floods = include_str!("../../linux/bpf/flood.h");
+        let probe = format!("#define PROBE {:#014x}ULL", mac_to_u64(PROBE_DST));
+        assert!(floods.contains(&probe), "{probe}");
+        assert!(floods.contains("#define FOR_BRIDGES 0x0180c2ULL"));
+        let guard = punt(AgentId(0));
+        assert!(is_left_to_datapath(&guard));
+        let of_group = |dst, mask| Punt {
+            dst: Mac(dst),
+            mask: Mac(mask),
+            ..guard
+        };
+        assert!(is_left_to_datapath(&of_group([1, 0x80, 0xc2, 0, 0, 0x0e], [0xff; 6])));
+        assert!(!is_left_to_datapath(&of_group([1, 0, 0x5e, 0, 0, 0x16], [0xff; 6])));
+        assert!(!is_left_to_datapath(&of_group(
+            [1, 0x80, 0xc2, 0, 0, 0],
+            [1, 0, 0, 0, 0, 0]
+        )));
     }
 }

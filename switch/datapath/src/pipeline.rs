@@ -6,8 +6,8 @@
 //! control compiles. So a stage can't be added to one of them alone.
 //!
 //! Stages that act on a whole batch are functions of this page that begin with a batch; [`Ingress::decide`] has those that each frame
-//! passes for itself. It is compiled twice: with all stages, and without those that only a policy needs, for switches on which no
-//! port has one.
+//! passes for itself. It is compiled twice: with all stages, and without those that only a policy or a policer needs, for switches on
+//! which no port has a policy, and ports that have no policer.
 
 use std::sync::Arc;
 
@@ -15,25 +15,22 @@ use vswitch_api::Mac;
 use vswitch_api::policy::BeyondLimit;
 
 use super::acl::{Acl, Refused};
-use super::admit::{BROADCAST, admit, is_group};
+use super::admit::{BROADCAST, admit, is_forwarded, is_group};
 use super::counters::DropReason;
 use super::egress::{Fit, fit};
 use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
-use super::guard::{PROBE_DST, PROBE_SRC, Probe, is_probe};
+use super::guard::{Probe, is_probe};
 use super::lists::OutputLists;
 use super::mirror::{self, MirrorEntry};
+use super::punt::{AgentId, PuntAction};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::trace::Stage;
-use super::traffic::{Limiter, Line, Traffic, nanoseconds, size_on_the_wire};
+use super::traffic::{Limiter, Line, nanoseconds};
 use super::vlan::NO_VLAN;
 use super::{Direction, PortId};
 use crate::batch::{Batch, FrameVlan};
-use crate::frame::{Checked, Reading, VNET_HDR_LEN, WireSize, mac_to_u64, u64_to_mac};
+use crate::frame::{Checked, Reading, VNET_HDR_LEN, WireSize, u64_to_mac};
 use crate::port::Frames;
-
-const PROBE: u64 = mac_to_u64(PROBE_DST);
-/// Where they come from.
-const PROBER: u64 = mac_to_u64(PROBE_SRC);
 
 /// What stages of frames and of batches do alike.
 pub(super) trait Run {
@@ -96,6 +93,8 @@ pub(super) trait FrameEffects: Run {
     fn limit_reached(&mut self);
     /// A probe of this switch came in, which says that it is from a port of it.
     fn probed(&mut self, sender: &PortEntry, probe: Probe);
+    /// An agent gets this frame.
+    fn punted(&mut self, agent: AgentId, vlan: u16, frame: &[u8]);
     /// The frame ends here.
     fn dropped(&mut self, reason: DropReason);
     /// Of a batch of `frames` frames so much went where.
@@ -139,7 +138,7 @@ pub(super) fn receive<'a, E: Effects>(
     batch: &mut Batch,
     lists: &mut OutputLists,
 ) {
-    if port.taps.is_some() {
+    if port.sniffers.is_some() {
         effects.capture(port, Frames::all(batch));
     }
     let Some(ingress) = open(effects, snapshot, port, now, batch) else {
@@ -202,24 +201,6 @@ fn impair<E: Effects>(effects: &mut E, port: &PortEntry, direction: Direction, f
     effects.impair(line, frames)
 }
 
-/// Takes frames above the rate of the port out of the batch.
-fn police<E: Effects>(effects: &mut E, traffic: &Traffic, port: &PortEntry, batch: &mut Batch) {
-    let Some(policer) = traffic.policer() else { return };
-    let now = nanoseconds();
-    let (mut frames, mut bytes) = (0, 0);
-    batch.retain(|wire| {
-        let passes = effects.admits(policer, now, size_on_the_wire(wire));
-        let dropped = (!passes).then_some(DropReason::Policed);
-        effects.tell(|| [Stage::Police { dropped }]);
-        if !passes {
-            frames += 1;
-            bytes += (wire.len() - VNET_HDR_LEN) as u64;
-        }
-        passes
-    });
-    effects.refuse(port, DropReason::Policed, frames, bytes);
-}
-
 impl<'a> Ingress<'a> {
     /// Of a port that is open, or why it is not.
     pub fn new(snapshot: &'a Snapshot, port: &'a PortEntry, now: u32) -> Result<Self, DropReason> {
@@ -237,9 +218,6 @@ impl<'a> Ingress<'a> {
 
     /// From the door of the switch to the ports.
     fn enter<E: Effects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
-        if let Some(traffic) = &self.port.traffic {
-            police(effects, traffic, self.port, batch);
-        }
         effects.forward(self, batch, lists);
         if !self.snapshot.mirrors.is_empty() {
             mirror::mirror(effects, self, batch, lists);
@@ -254,7 +232,7 @@ impl<'a> Ingress<'a> {
     /// Puts the frames of a batch on output lists.
     #[inline]
     pub fn forward<E: FrameEffects>(self, effects: &mut E, batch: &mut Batch, lists: &mut OutputLists) {
-        if self.switch.has_policies {
+        if self.switch.has_policies || self.policer().is_some() {
             self.decide_all::<true, E>(effects, batch, lists);
         } else {
             self.decide_all::<false, E>(effects, batch, lists);
@@ -319,7 +297,7 @@ impl<'a> Ingress<'a> {
         effects: &mut E,
         wire: &[u8],
     ) -> Result<(FrameVlan, Output<'a>), DropReason> {
-        let admitted = admit(wire, self.port, self.switch.reserved);
+        let admitted = admit(wire, self.port, self.switch.reserved, &self.snapshot.punts);
         effects.tell(|| {
             [Stage::Admit {
                 len: wire.len() - VNET_HDR_LEN,
@@ -331,9 +309,10 @@ impl<'a> Ingress<'a> {
         if POLICY {
             vlan = self.classify(effects, frame.frame())?;
             self.check_rules(effects, &frame, u64_to_mac(src), vlan)?;
+            self.police(effects, &frame)?;
         }
-        if dst == PROBE && src == PROBER && self.catch_probe(effects, frame.frame())? {
-            // Another switch's: it goes on, and is nobody's station.
+        if self.snapshot.punts.may_want(dst) && self.punt(effects, frame.frame(), dst, vlan)? {
+            // Another switch's probe: it goes on, and is nobody's station.
         } else {
             self.learn::<POLICY, E>(effects, FdbKey::new(if POLICY { vlan.id() } else { NO_VLAN }, src))?;
         }
@@ -393,17 +372,68 @@ impl<'a> Ingress<'a> {
         checked
     }
 
-    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
-    /// not learned. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the rules cut.
+    /// The rate of what may come in at the port, if it has one.
+    #[inline]
+    fn policer(self) -> Option<&'a Limiter> {
+        self.port.traffic.as_ref()?.policer()
+    }
+
+    /// The policer of the port, which only what has come so far uses up.
+    #[inline]
+    fn police<E: FrameEffects>(self, effects: &mut E, frame: &Checked<'_>) -> Result<(), DropReason> {
+        let Some(policer) = self.policer() else { return Ok(()) };
+        let passes = effects.admits(policer, nanoseconds(), frame.wire_size());
+        let dropped = (!passes).then_some(DropReason::Policed);
+        effects.tell(|| [Stage::Police { dropped }]);
+        dropped.map_or(Ok(()), Err)
+    }
+
+    /// Frames that agents want. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the
+    /// rules cut. Whether the frame goes on without being learned from.
     #[cold]
-    fn catch_probe<E: FrameEffects>(self, effects: &mut E, frame: &[u8]) -> Result<bool, DropReason> {
+    fn punt<E: FrameEffects>(
+        self,
+        effects: &mut E,
+        frame: &[u8],
+        dst: u64,
+        vlan: FrameVlan,
+    ) -> Result<bool, DropReason> {
+        let refused = (!is_forwarded(dst, self.switch.reserved)).then_some(DropReason::ReservedMulticast);
+        if let Some(punt) = self.snapshot.punts.find(dst, frame) {
+            let agent = punt.agent;
+            let dropped = match punt.action {
+                PuntAction::Probe => return self.catch_probe(effects, agent, frame),
+                PuntAction::Take => Some(DropReason::Punted),
+                // One for bridges was let in for the agent alone.
+                PuntAction::Copy => refused,
+            };
+            effects.tell(|| [Stage::Punt { agent, dropped }]);
+            effects.punted(agent, vlan.id(), frame);
+            return dropped.map_or(Ok(false), Err);
+        }
+        if let Some(reason) = refused {
+            // It was let in since an agent might have wanted it.
+            effects.tell(|| {
+                [Stage::Admit {
+                    len: frame.len(),
+                    dropped: refused,
+                }]
+            });
+            return Err(reason);
+        }
+        Ok(false)
+    }
+
+    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
+    /// not learned.
+    fn catch_probe<E: FrameEffects>(self, effects: &mut E, agent: AgentId, frame: &[u8]) -> Result<bool, DropReason> {
         if self.port.policy().learning.locked || !is_probe(frame) {
             // A locked port has no station of this address.
             return Ok(false);
         }
         let own = Probe::parse(frame, self.switch.token);
         let dropped = own.map(|_| DropReason::LoopProbe);
-        effects.tell(|| [Stage::Punt { dropped }]);
+        effects.tell(|| [Stage::Punt { agent, dropped }]);
         let Some(probe) = own else { return Ok(true) };
         let sender = self.snapshot.port(probe.port);
         if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch) {

@@ -90,8 +90,8 @@ pub enum DatapathEvent {
         /// The port.
         port: PortRef,
     },
-    /// Switches or ports have other settings than before. Told once, however many edits there were.
-    Edited,
+    /// Switches or ports have other settings than before. Told once, however many revisions there were.
+    Revised,
     /// A probe came back. It does so once.
     LoopFound {
         /// The port that sent it.

@@ -12,8 +12,9 @@ use super::counters::WorkerCounters;
 use super::fdb::Fdb;
 use super::mirror::MirrorEntry;
 use super::policy::{PLAIN, PortPolicy};
+use super::punt::PuntTable;
 use super::setup::SwitchSettings;
-use super::tap::Taps;
+use super::sniffer::Sniffers;
 use super::traffic::Traffic;
 use super::{PortId, PortRef, SwitchId};
 use crate::port::PortIo;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub(super) ports: Vec<Option<Arc<PortEntry>>>,
     pub(super) switches: Vec<Option<Arc<SwitchEntry>>>,
     pub(super) mirrors: Arc<[MirrorEntry]>,
+    /// Which frames go to agents.
+    pub(super) punts: PuntTable,
 }
 
 /// A port as workers see it.
@@ -50,7 +53,7 @@ pub struct PortEntry {
     /// It is the destination of a mirror: copies go out, nothing else, and nothing comes in.
     pub mirror_only: bool,
     /// Copies of its frames for captures; none for nearly every port.
-    pub taps: Option<Taps>,
+    pub sniffers: Option<Sniffers>,
     /// One set for each worker.
     pub counters: Arc<[WorkerCounters]>,
     /// Nonce of the loop guard's probe that went out of it and may come back; 0: none.

@@ -13,6 +13,7 @@ use super::handle::{Datapath, seconds};
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
 use super::pipeline::{self, Effects, FrameEffects, Ingress, Run, Tally};
+use super::punt::AgentId;
 use super::snapshot::PortEntry;
 use super::traffic::{Limiter, Line};
 use super::{Direction, PortId, PortRef, SwitchId};
@@ -66,9 +67,11 @@ pub enum Stage {
         /// Which of them it does not pass.
         dropped: Option<DropReason>,
     },
-    /// A probe of the loop guard.
+    /// A frame that an agent wants.
     Punt {
-        /// It is one of this switch, which takes it out.
+        /// The agent.
+        agent: AgentId,
+        /// The agent takes it, so it goes no further.
         dropped: Option<DropReason>,
     },
     /// What would be learned.
@@ -197,6 +200,8 @@ impl FrameEffects for Trace {
     fn limit_reached(&mut self) {}
 
     fn probed(&mut self, _: &PortEntry, _: Probe) {}
+
+    fn punted(&mut self, _: AgentId, _: u16, _: &[u8]) {}
 
     fn dropped(&mut self, _: DropReason) {}
 

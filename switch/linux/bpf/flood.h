@@ -13,7 +13,8 @@
 
 /* 01-80-C2-xx-xx-xx: which of them a switch forwards depends on a setting. */
 #define FOR_BRIDGES 0x0180c2ULL
-/* PROBE_DST of src/datapath/guard.rs: the daemon is to see that one came back. */
+/* PROBE_DST of switch/datapath/src/guard.rs: the daemon is to see that one came back. With other groups that agents want it makes no
+ * lists (flood_lists of switch/datapath/src/offload.rs). */
 #define PROBE 0x037673770001ULL
 
 static __always_inline int may_flood(__u64 dst)

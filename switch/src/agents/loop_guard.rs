@@ -17,9 +17,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use vswitch_api::Mac;
-use vswitch_datapath::{PortRef, SwitchId};
+use vswitch_datapath::punt::Punt;
+use vswitch_datapath::{PortRef, SwitchId, guard};
 
-use super::{Action, Input, LoopCause, Surroundings};
+use super::{Action, Input, LOOP_GUARD, LoopCause, Surroundings};
+
+/// The frames that it wants: probes.
+pub const PUNTS: [Punt; 1] = [guard::punt(LOOP_GUARD)];
 
 /// How long a port is shut for the first time, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));

@@ -8,7 +8,11 @@ pub mod loop_guard;
 use std::time::Duration;
 
 use vswitch_api::Mac;
+use vswitch_datapath::punt::AgentId;
 use vswitch_datapath::{PortRef, SwitchId};
+
+/// The number of the loop guard.
+pub const LOOP_GUARD: AgentId = AgentId(0);
 
 /// What an agent is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::{Control, text};
 use crate::pcapng::{self, MAX_SNAPLEN, Packet};
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
-use vswitch_datapath::tap::{Seen, Tap, TapSetup, now_ns};
+use vswitch_datapath::sniffer::{Seen, Sniffer, SnifferSetup, now_ns};
 use vswitch_datapath::{Datapath, Direction, PortRef};
 use vswitch_linux::memory;
 use vswitch_linux::poll::readable;
@@ -33,7 +33,7 @@ pub struct Capture {
     pub id: u64,
     datapath: Arc<Datapath>,
     port: PortRef,
-    tap: Arc<Tap>,
+    sniffer: Arc<Sniffer>,
     ready: AsyncFd<OwnedFd>,
     snaplen: usize,
     segment: bool,
@@ -51,14 +51,14 @@ pub struct Capture {
 #[derive(Default)]
 pub(super) struct Captures {
     last: u64,
-    taps: HashMap<u64, Weak<Tap>>,
+    sniffers: HashMap<u64, Weak<Sniffer>>,
 }
 
 impl Captures {
-    fn add(&mut self, tap: &Arc<Tap>) -> u64 {
-        self.taps.retain(|_, tap| tap.strong_count() > 0);
+    fn add(&mut self, sniffer: &Arc<Sniffer>) -> u64 {
+        self.sniffers.retain(|_, sniffer| sniffer.strong_count() > 0);
         self.last += 1;
-        self.taps.insert(self.last, Arc::downgrade(tap));
+        self.sniffers.insert(self.last, Arc::downgrade(sniffer));
         self.last
     }
 }
@@ -76,11 +76,12 @@ impl Control {
             inner.store.check_condition(Subject::Lab, if_match.as_deref())?;
         }
         let captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
-        let tap = captures.taps.get(&id).and_then(Weak::upgrade);
+        let sniffer = captures.sniffers.get(&id).and_then(Weak::upgrade);
         let gone = || ApiError::new(ErrorCode::NotFound, format!("capture {id}"), "there is no such capture");
-        let tap = tap.ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))?;
+        let sniffer =
+            sniffer.ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))?;
         if !dry_run {
-            tap.close();
+            sniffer.close();
         }
         Ok(())
     }
@@ -102,27 +103,35 @@ impl Control {
             let view = self.view();
             (view.datapath.clone(), view.live_id(name)?)
         };
-        let setup = TapSetup {
+        let setup = SnifferSetup {
             ingress: options.direction.rx(),
             egress: options.direction.tx(),
             filter,
         };
-        let failed = |error| text::step(object(), "open a tap", &error);
-        let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
-        let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
-        if !add_tap(&datapath, port, &tap).await {
+        let failed = |error| text::step(object(), "open a sniffer", &error);
+        let sniffer = Sniffer::new(setup).map(Arc::new).map_err(failed)?;
+        let ready = sniffer
+            .ready()
+            .try_clone_to_owned()
+            .and_then(readable)
+            .map_err(failed)?;
+        if !add_sniffer(&datapath, port, &sniffer).await {
             return Err(text::no_port(name));
         }
         let mut head = Vec::new();
         pcapng::begin(&mut head, name.as_str(), snaplen);
         // One that is so far away that no clock reaches it is none.
         let duration = options.duration_ms.map(Duration::from_millis);
-        let id = self.captures.lock().unwrap_or_else(PoisonError::into_inner).add(&tap);
+        let id = self
+            .captures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(&sniffer);
         Ok(Capture {
             id,
             datapath,
             port,
-            tap,
+            sniffer,
             ready,
             snaplen: snaplen as usize,
             segment: options.segment,
@@ -156,11 +165,11 @@ impl Capture {
         let mut out = std::mem::take(&mut self.head);
         while !self.ended {
             // Before the look: what comes later is then still signalled.
-            self.tap.acknowledge();
-            let closed = self.tap.is_closed();
+            self.sniffer.acknowledge();
+            let closed = self.sniffer.is_closed();
             let mut empty = false;
             while !empty && self.left > 0 && out.len() < CHUNK {
-                match self.tap.take() {
+                match self.sniffer.take() {
                     Some(seen) => self.write(&mut out, seen),
                     None => empty = true,
                 }
@@ -193,7 +202,7 @@ impl Capture {
     }
 
     fn statistics(&self, out: &mut Vec<u8>) {
-        let lost = self.tap.lost();
+        let lost = self.sniffer.lost();
         pcapng::statistics(out, now_ns(), self.written + lost, lost);
     }
 
@@ -218,21 +227,21 @@ impl Capture {
     }
 }
 
-/// Puts a tap on a port; false: there is no such port. The kernel, which may forward what comes in there, is waited for elsewhere.
-pub(super) async fn add_tap(datapath: &Arc<Datapath>, port: PortRef, tap: &Arc<Tap>) -> bool {
-    let (datapath, tap) = (datapath.clone(), tap.clone());
-    spawn_blocking(move || datapath.add_tap(port, tap))
+/// Puts a sniffer on a port; false: there is no such port. The kernel, which may forward what comes in there, is waited for elsewhere.
+pub(super) async fn add_sniffer(datapath: &Arc<Datapath>, port: PortRef, sniffer: &Arc<Sniffer>) -> bool {
+    let (datapath, sniffer) = (datapath.clone(), sniffer.clone());
+    spawn_blocking(move || datapath.add_sniffer(port, sniffer))
         .await
         .unwrap_or(false)
 }
 
 /// Takes it off again, soon.
-pub(super) fn remove_tap(datapath: &Arc<Datapath>, port: PortRef, tap: &Arc<Tap>) {
-    let (datapath, tap) = (datapath.clone(), tap.clone());
+pub(super) fn remove_sniffer(datapath: &Arc<Datapath>, port: PortRef, sniffer: &Arc<Sniffer>) {
+    let (datapath, sniffer) = (datapath.clone(), sniffer.clone());
     let remove = move || {
-        datapath.remove_tap(port, &tap);
+        datapath.remove_sniffer(port, &sniffer);
         // What waited there may have been much.
-        drop(tap);
+        drop(sniffer);
         memory::give_back();
     };
     match Handle::try_current() {
@@ -243,7 +252,7 @@ pub(super) fn remove_tap(datapath: &Arc<Datapath>, port: PortRef, tap: &Arc<Tap>
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        remove_tap(&self.datapath, self.port, &self.tap);
+        remove_sniffer(&self.datapath, self.port, &self.sniffer);
     }
 }
 

@@ -145,14 +145,8 @@ impl Inner {
         &mut self,
         steps: Vec<Step>,
         lab: Lab,
-        changes: Changes,
+        mut changes: Changes,
     ) -> Result<Changes, ApiError> {
-        let result = self.carry_out_all(steps, lab, changes).await;
-        self.end_progress();
-        result
-    }
-
-    async fn carry_out_all(&mut self, steps: Vec<Step>, lab: Lab, mut changes: Changes) -> Result<Changes, ApiError> {
         // Before the note of what the daemon before had begun, which is perhaps not yet all removed, gives way to another.
         self.check_stopping()?;
         self.remove_unremoved(&mut changes.warnings).await;
@@ -163,7 +157,10 @@ impl Inner {
             self.store.state = before;
             return Err(error);
         }
-        self.begin_progress("a change", steps.iter().map(Step::size).sum());
+        self.shown
+            .pulse
+            .underway
+            .begin("a change", steps.iter().map(Step::size).sum());
         let order = Order::of(steps);
         let mut done = Vec::with_capacity(order.first.len() + order.then.len());
         if let Err(error) = self

@@ -49,6 +49,7 @@ mod text;
 mod told;
 mod trace;
 mod traffic;
+mod underway;
 mod validate;
 mod view;
 mod watch;

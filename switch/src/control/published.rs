@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use vswitch_api::{ApiError, ErrorCode, MirrorName, Port, PortName, SwitchName};
 use super::events::Events;
 use super::mirror::LiveMirror;
 use super::state::State;
+use super::underway::Underway;
 use super::{Inner, LivePort};
 use vswitch_datapath::{Datapath, SwitchId};
 use vswitch_linux::{NamedNamespaces, NetNs};
@@ -60,8 +61,6 @@ pub(super) struct View {
     pub limits: Vec<String>,
     /// Why the state is not on the disk, if so.
     pub unsaved: Option<String>,
-    /// How far the edit under way came; see [`View::progress`].
-    pub progress: Option<Progress>,
     pub pulse: Arc<Pulse>,
     /// The lab is being brought back: a port that is not there yet will be.
     pub attaching: bool,
@@ -76,11 +75,9 @@ impl View {
         self.state.lab.ports.iter().find(|port| port.name == *name)
     }
 
-    /// How far the edit under way has come by now, with what is done of a lot of steps that are taken together.
+    /// How far the edit under way has come by now.
     pub fn progress(&self) -> Option<Progress> {
-        let mut progress = self.progress.clone()?;
-        progress.done = (progress.done + self.pulse.parts.load(Ordering::Relaxed)).min(progress.of);
-        Some(progress)
+        self.pulse.underway.progress()
     }
 
     fn of(inner: &Inner, state: Arc<State>) -> Self {
@@ -91,7 +88,6 @@ impl View {
             mirrors: inner.live.mirrors.clone(),
             limits: inner.shown.limits.clone(),
             unsaved: inner.store.unsaved.clone(),
-            progress: inner.shown.progress.clone(),
             pulse: inner.shown.pulse.clone(),
             attaching: inner.shown.attaching,
             datapath: inner.datapath.clone(),
@@ -194,8 +190,6 @@ pub(super) struct Shown {
     pub events: Arc<Events>,
     /// What does not work here, and why.
     pub limits: Vec<String>,
-    /// How far the edit under way came.
-    pub progress: Option<Progress>,
     /// The lab is being brought back.
     pub attaching: bool,
     pub pulse: Arc<Pulse>,
@@ -218,25 +212,12 @@ impl Inner {
         self.shown.published = (Instant::now(), start.elapsed());
     }
 
-    /// Begins to tell how far an edit came.
-    pub(super) fn begin_progress(&mut self, what: &str, of: usize) {
-        self.shown.pulse.parts.store(0, Ordering::Relaxed);
-        self.shown.progress = Some(Progress {
-            what: what.to_owned(),
-            done: 0,
-            of: of as u32,
-        });
-        self.publish();
-    }
-
     /// So many steps of the edit under way are done.
     pub(super) fn step_done(&mut self, steps: usize) {
         self.shown.pulse.beat();
-        let Some(progress) = &mut self.shown.progress else {
+        if !self.shown.pulse.underway.step_done(steps) {
             return;
-        };
-        progress.done += steps as u32;
-        self.shown.pulse.parts.store(0, Ordering::Relaxed);
+        }
         let (last, took) = self.shown.published;
         if last.elapsed() >= took * SHARE_OF_TIME {
             self.publish();
@@ -249,37 +230,31 @@ impl Inner {
         self.shown.pulse.beat();
         !self.shown.pulse.is_stopping()
     }
-
-    /// The edit is over.
-    pub(super) fn end_progress(&mut self) {
-        self.shown.progress = None;
-    }
 }
 
-/// A sign of life of whoever has the lock.
+/// A sign of life of whoever has the lock, and how far he came.
 #[derive(Debug)]
 pub(super) struct Pulse {
     start: Instant,
     /// Milliseconds after `start`, and 1 more; 0 while nobody has the lock.
     beat: AtomicU64,
-    /// Of the lot of steps under way so many are done.
-    parts: AtomicU32,
+    /// How far the edit came.
+    pub underway: Underway,
     /// The daemon is about to end.
     stopping: AtomicBool,
 }
 
-impl Default for Pulse {
-    fn default() -> Self {
+impl Pulse {
+    /// `events` are to tell how far edits come.
+    pub fn new(events: Arc<Events>) -> Self {
         Self {
             start: Instant::now(),
             beat: AtomicU64::new(0),
-            parts: AtomicU32::new(0),
+            underway: Underway::new(events),
             stopping: AtomicBool::new(false),
         }
     }
-}
 
-impl Pulse {
     /// Whoever has the lock got on.
     pub fn beat(&self) {
         self.beat.store(self.now(Instant::now()), Ordering::Relaxed);
@@ -288,7 +263,7 @@ impl Pulse {
     /// One more of a lot of steps is done.
     pub fn part_done(&self) {
         self.beat();
-        self.parts.fetch_add(1, Ordering::Relaxed);
+        self.underway.part_done();
     }
 
     /// Whether the daemon is about to end.
@@ -296,8 +271,10 @@ impl Pulse {
         self.stopping.load(Ordering::Relaxed)
     }
 
+    /// Nobody has the lock any more. What was done is published already: who sees that nothing is under way sees all of it.
     fn end(&self) {
         self.beat.store(0, Ordering::Relaxed);
+        self.underway.end();
     }
 
     fn now(&self, at: Instant) -> u64 {
@@ -322,7 +299,7 @@ mod tests {
     /// A long edit that gets on is no reason to restart the daemon, however long it takes; one that hangs is.
     #[test]
     fn only_an_edit_that_does_not_get_on_hangs() {
-        let pulse = Pulse::default();
+        let pulse = Pulse::new(Arc::new(Events::new()));
         let at = |seconds| pulse.start + Duration::from_secs(seconds);
         let far = STALLED.as_secs() * 100;
         assert_eq!(pulse.check(at(far)), Ok(()), "nobody edits");

@@ -8,7 +8,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
-use vswitch_api::view::Progress;
 use vswitch_api::{ApiError, ErrorCode, Lab, NsName, Port};
 
 use super::attach::Adopt;
@@ -19,13 +18,13 @@ use super::detach::gone_is_fine;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
-use super::published::{Model, Shown};
+use super::published::{Model, Pulse, Shown};
 use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
 use super::state_file::{Loaded, StateFile};
 use super::store::Store;
 use super::{Control, ControlConfig, Events, Host, Inner, Live, text, watch};
-use crate::agents::loop_guard::LoopGuard;
+use crate::agents::loop_guard::{LoopGuard, PUNTS};
 use vswitch_datapath::{Datapath, DatapathConfig};
 use vswitch_linux::random::random_u64;
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence, hold_own};
@@ -91,6 +90,8 @@ impl Control {
             spin_us: config.spin_us,
         };
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
+        // What all agents want.
+        datapath.set_punts(&PUNTS);
         let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let home_nsid = match own.netlink().await {
@@ -101,11 +102,9 @@ impl Control {
         state.forget_devices_of_another_boot(&boot_id);
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
         let events = Arc::new(Events::new());
-        let coming_back = Progress {
-            what: "bringing the lab back".to_owned(),
-            done: 0,
-            of: state.lab.ports.len() as u32,
-        };
+        let pulse = Pulse::new(events.clone());
+        // Before anybody can ask.
+        pulse.underway.begin("bringing the lab back", state.lab.ports.len());
         let guard = LoopGuard::new(state.salt, random_u64);
         let inner = Inner {
             store: Store {
@@ -129,10 +128,8 @@ impl Control {
             shown: Shown {
                 events: events.clone(),
                 limits,
-                // Before anybody can ask.
-                progress: Some(coming_back),
                 attaching: true,
-                pulse: Arc::default(),
+                pulse: Arc::new(pulse),
                 view: None,
                 published: (Instant::now(), Duration::ZERO),
             },
@@ -165,7 +162,6 @@ impl Control {
         let mut inner = self.inner.lock().await;
         let _ = locked.send(());
         inner.bring_back(half_done).await;
-        inner.end_progress();
         inner.shown.attaching = false;
         drop(inner);
         self.watch(watch);

@@ -12,13 +12,14 @@ use vswitch_api::trace::{
 };
 use vswitch_api::{ApiError, Mac, PortName};
 
-use super::capture::{KEEP_ALIVE, add_tap, remove_tap};
+use super::capture::{KEEP_ALIVE, add_sniffer, remove_sniffer};
 use super::kinds::facts;
 use super::{Control, View, text};
+use crate::agents::LOOP_GUARD;
 use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
-use vswitch_datapath::tap::{Tap, TapSetup};
+use vswitch_datapath::sniffer::{Sniffer, SnifferSetup};
 use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{Datapath, Direction, DropReason, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::poll::readable;
@@ -90,22 +91,26 @@ impl Control {
             let view = self.view();
             (view.datapath.clone(), view.live_id(name)?)
         };
-        let setup = TapSetup {
+        let setup = SnifferSetup {
             ingress: true,
             egress: false,
             filter,
         };
-        let failed = |error| text::step(text::port(name), "open a tap", &error);
-        let tap = Tap::new(setup).map(Arc::new).map_err(failed)?;
-        let ready = tap.ready().try_clone_to_owned().and_then(readable).map_err(failed)?;
-        if !add_tap(&datapath, port, &tap).await {
+        let failed = |error| text::step(text::port(name), "open a sniffer", &error);
+        let sniffer = Sniffer::new(setup).map(Arc::new).map_err(failed)?;
+        let ready = sniffer
+            .ready()
+            .try_clone_to_owned()
+            .and_then(readable)
+            .map_err(failed)?;
+        if !add_sniffer(&datapath, port, &sniffer).await {
             return Err(text::no_port(name));
         }
         Ok(Live {
             control: self,
             datapath,
             port,
-            tap,
+            sniffer,
             ready,
             left: options.count.unwrap_or(u64::MAX),
         })
@@ -117,7 +122,7 @@ pub struct Live {
     control: Arc<Control>,
     datapath: Arc<Datapath>,
     port: PortRef,
-    tap: Arc<Tap>,
+    sniffer: Arc<Sniffer>,
     ready: AsyncFd<OwnedFd>,
     left: u64,
 }
@@ -130,9 +135,9 @@ impl Live {
             return None;
         }
         loop {
-            self.tap.acknowledge();
-            let closed = self.tap.is_closed();
-            if let Some(seen) = self.tap.take() {
+            self.sniffer.acknowledge();
+            let closed = self.sniffer.is_closed();
+            if let Some(seen) = self.sniffer.take() {
                 let inner = self.control.view();
                 let steps = self.datapath.trace(self.port, &seen.wire)?;
                 self.left -= 1;
@@ -157,7 +162,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        remove_tap(&self.datapath, self.port, &self.tap);
+        remove_sniffer(&self.datapath, self.port, &self.sniffer);
     }
 }
 
@@ -213,7 +218,7 @@ fn report(view: &View, ingress: PortId, steps: Vec<Stage>) -> TraceReport {
             | Stage::Vlan { dropped, .. }
             | Stage::Police { dropped }
             | Stage::Rules { dropped }
-            | Stage::Punt { dropped }
+            | Stage::Punt { dropped, .. }
             | Stage::Learn { dropped, .. } => report.reason = word(*dropped),
             Stage::LookUp { to, dropped, .. } => {
                 report.reason = word(*dropped);
@@ -300,9 +305,10 @@ impl Words<'_> {
                 };
                 make(TraceStage::Rules, None, *dropped, detail)
             }
-            Stage::Punt { dropped } => {
+            Stage::Punt { agent, dropped } => {
                 let detail = match dropped {
                     Some(_) => String::new(),
+                    None if *agent != LOOP_GUARD => "an agent of the switch gets a copy".to_owned(),
                     None => "is a probe of another switch's loop guard, and its source is not learned".to_owned(),
                 };
                 make(TraceStage::Punt, None, *dropped, detail)
@@ -460,6 +466,7 @@ fn explain(reason: DropReason) -> &'static str {
         DropReason::MacLimit => "frames from stations beyond the limit are dropped",
         DropReason::Isolated => "the two ports are isolated from each other",
         DropReason::LoopProbe => "it is a probe of the loop guard",
+        DropReason::Punted => "an agent of the switch takes it",
         DropReason::Policed => "it is above the rate of the port",
         DropReason::Storm => "it is above the rate of the storm control of the port",
         DropReason::ImpairLossIn | DropReason::ImpairLossOut => "impairment loses it",

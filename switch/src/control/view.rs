@@ -128,7 +128,7 @@ impl Control {
         if let Some(name) = switch {
             find_switch(&view.state.lab, name)?;
         }
-        if view.progress.is_none() {
+        if view.progress().is_none() {
             // An edit keeps the kernel busy, which answers when it is done.
             view.read_overruns(None).await;
         }
@@ -155,7 +155,7 @@ impl Control {
     pub async fn port(&self, name: &PortName) -> Result<PortView, ApiError> {
         let view = self.view();
         let port = view.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
-        if view.progress.is_none() {
+        if view.progress().is_none() {
             view.read_overruns(Some(name)).await;
         }
         let counts = view

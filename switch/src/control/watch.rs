@@ -248,7 +248,7 @@ impl Inner {
                     self.port_limit_reached(&name);
                 }
             }
-            DatapathEvent::Edited => self.fit_frame_sizes().await,
+            DatapathEvent::Revised => self.fit_frame_sizes().await,
             DatapathEvent::LoopFound { sent, nonce, received } => {
                 self.tell_guard(Input::ProbeBack { sent, nonce, received });
             }

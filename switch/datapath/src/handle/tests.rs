@@ -4,7 +4,7 @@ use vswitch_api::ReservedMulticast;
 
 use super::*;
 use crate::memory::MemoryPort;
-use crate::tap::{Tap as CaptureTap, TapSetup};
+use crate::sniffer::{Sniffer, SnifferSetup};
 
 /// A datapath with so many workers, and a switch of it.
 fn start(workers: usize) -> (Datapath, SwitchId) {
@@ -118,18 +118,18 @@ fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
     assert_eq!(port.id, gone.id);
     assert_ne!(port, gone);
 
-    let capture = TapSetup {
+    let capture = SnifferSetup {
         ingress: true,
         egress: true,
         filter: None,
     };
-    let capture = Arc::new(CaptureTap::new(capture).unwrap());
+    let capture = Arc::new(Sniffer::new(capture).unwrap());
     assert!(
-        !datapath.add_tap(gone, capture.clone()),
+        !datapath.add_sniffer(gone, capture.clone()),
         "a capture of another port's frames"
     );
-    assert!(datapath.add_tap(port, capture.clone()));
-    datapath.remove_tap(gone, &capture);
+    assert!(datapath.add_sniffer(port, capture.clone()));
+    datapath.remove_sniffer(gone, &capture);
     datapath.update_port(gone, settings(false));
     datapath.send_probe(gone, 0, 7);
     datapath.remove_port(gone);
@@ -137,6 +137,6 @@ fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
 
     let snapshot = datapath.snapshot();
     let entry = snapshot.find(port).unwrap();
-    assert!(entry.up && entry.taps.is_some() && snapshot.find(gone).is_none());
+    assert!(entry.up && entry.sniffers.is_some() && snapshot.find(gone).is_none());
     assert_eq!(entry.probe.load(Ordering::Relaxed), 0);
 }

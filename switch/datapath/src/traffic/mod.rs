@@ -9,7 +9,7 @@
 //! With strict priority ([`classes`]) an outward line lets frames wait by class until the one before has left; a turn in the
 //! schedule wakes it for the next.
 //!
-//! The policer stands behind the inward line, at the door of the switch; storm control where a frame would be flooded.
+//! The policer stands behind VLAN, pins and lists, so what these drop costs no rate; storm control where a frame would be flooded.
 
 mod agenda;
 mod chance;
@@ -27,7 +27,6 @@ use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 
 use super::handle::Datapath;
 use super::{Direction, PortRef};
-use crate::frame::{Checked, VNET_HDR_LEN, WireSize};
 pub(super) use limiter::Limiter;
 use limiter::Storm;
 pub use line::{Line, Loader};
@@ -99,7 +98,7 @@ impl Datapath {
             return;
         }
         let workers = self.workers();
-        self.edit(|snapshot| {
+        self.revise(|snapshot| {
             let Some(port) = snapshot.find(port).cloned() else {
                 return;
             };
@@ -146,10 +145,4 @@ impl Datapath {
 pub fn nanoseconds() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
-}
-
-/// What a frame that was not checked yet takes on the wire; one that the ingress check will refuse counts as it is.
-pub(super) fn size_on_the_wire(wire: &[u8]) -> WireSize {
-    let whole = wire.len().saturating_sub(VNET_HDR_LEN);
-    Checked::new(wire).map_or(WireSize::of_one(whole), |frame| frame.wire_size())
 }

@@ -9,11 +9,12 @@ use vswitch_datapath::acl::Acl;
 use vswitch_datapath::frame::{VNET_HDR_LEN, VnetHeader};
 use vswitch_datapath::memory::{MemoryPort, MemoryStation};
 use vswitch_datapath::policy::{PLAIN, PortPolicy};
+use vswitch_datapath::punt::AgentId;
 use vswitch_datapath::trace::Stage;
 use vswitch_datapath::vlan::VlanPort;
 use vswitch_datapath::{
     Datapath, DatapathConfig, DropReason, PortId, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings,
-    SwitchSetup,
+    SwitchSetup, guard,
 };
 
 pub struct Lab {
@@ -34,6 +35,7 @@ impl Lab {
 
     pub fn with(settings: SwitchSettings) -> Self {
         let datapath = Datapath::by_hand(&DatapathConfig::default()).unwrap();
+        datapath.set_punts(&[guard::punt(AgentId(0))]);
         let fdb_capacity = 1024;
         let switch = datapath.add_switch(SwitchSetup { fdb_capacity, settings });
         Self { datapath, switch }

@@ -7,6 +7,7 @@ mod egress;
 mod lab;
 mod law;
 mod policy;
+mod punt;
 mod switching;
 mod trace;
 mod vlan;

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use vswitch_api::Mac;
 use vswitch_api::policy::{BeyondLimit, Isolation};
+use vswitch_api::{Mac, RateLimit};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
 use vswitch_datapath::pin::PinTable;
 use vswitch_datapath::policy::{PLAIN, PortPolicy};
+use vswitch_datapath::trace::Stage;
+use vswitch_datapath::traffic::TrafficSetup;
 use vswitch_datapath::{DatapathEvent, DropReason, SwitchSettings};
 
-use super::lab::{Lab, Port, acl, frame, mac};
+use super::lab::{Lab, Port, access, acl, frame, mac, tagged};
 
 /// A port whose policy is plain but for `change`.
 fn port(lab: &Lab, change: impl FnOnce(&mut PortPolicy)) -> Port {
@@ -146,6 +148,80 @@ fn pins_and_lists_keep_out_by_name() {
     assert_eq!(lab.drops(&pinned, DropReason::PinMac), 1);
     lab.check(&all, &listed, &frame(Mac::BROADCAST, mac(3), 3), &[]);
     assert_eq!(lab.drops(&listed, DropReason::AclIn), 1);
+}
+
+/// One frame in a long time.
+fn police(lab: &Lab, port: &Port) {
+    let police = Some(RateLimit {
+        rate_pps: Some(1),
+        burst_frames: Some(1),
+        ..RateLimit::default()
+    });
+    let setup = TrafficSetup {
+        police,
+        ..TrafficSetup::default()
+    };
+    lab.datapath.set_traffic(port.id, &setup);
+}
+
+/// The policer stood at the door: what no rule lets in used up the rate of what would have come through.
+#[test]
+fn what_is_dropped_before_the_policer_costs_no_rate() {
+    let lab = Lab::new();
+    let from = lab.port_under(PortPolicy {
+        pin: Some(PinTable::new(Some(&[mac(1)]), None)),
+        acl_in: acl(&["deny ethertype 0x88b7"]),
+        ..access("10")
+    });
+    let to = lab.port_under(access("10"));
+    police(&lab, &from);
+    let good = frame(Mac::BROADCAST, mac(1), 1);
+    let mut listed = good.clone();
+    listed[13] = 0xb7;
+    let refused = [
+        (good[..13].to_vec(), DropReason::Runt),
+        (tagged(&good, 0x8100, 20), DropReason::VlanFiltered),
+        (frame(Mac::BROADCAST, mac(2), 1), DropReason::PinMac),
+        (listed, DropReason::AclIn),
+    ];
+    for (frame, reason) in &refused {
+        for n in 1..=3 {
+            lab.check(&[&to], &from, frame, &[]);
+            assert_eq!(lab.drops(&from, *reason), n, "{reason:?}");
+        }
+    }
+    // So says a trace, which comes by the same stages in the same order.
+    let of = |frame: &[u8]| -> Vec<_> {
+        let stages = lab.trace(&from, frame).into_iter();
+        let known = stages.filter_map(|stage| match stage {
+            Stage::Vlan { .. } => Some("vlan"),
+            Stage::Rules { .. } => Some("rules"),
+            Stage::Police { .. } => Some("police"),
+            Stage::Learn { .. } => Some("learn"),
+            _ => None,
+        });
+        known.collect()
+    };
+    assert_eq!(of(&good), ["vlan", "rules", "police", "learn"]);
+    assert_eq!(of(&refused[3].0), ["vlan", "rules"]);
+    lab.check(&[&to], &from, &good, &[(&to, &good)]);
+    lab.check(&[&to], &from, &good, &[]);
+    assert_eq!(lab.drops(&from, DropReason::Policed), 1);
+    assert_eq!(of(&good), ["vlan", "rules", "police"]);
+}
+
+/// Nothing else is asked of such a port or its switch.
+#[test]
+fn a_policer_needs_no_policy_and_what_it_drops_is_not_learned() {
+    let lab = Lab::new();
+    let [from, to] = lab.ports();
+    police(&lab, &from);
+    let frames = [1, 2].map(|n| frame(Mac::BROADCAST, mac(n), n));
+    lab.check(&[&to], &from, &frames[0], &[(&to, &frames[0])]);
+    lab.check(&[&to], &from, &frames[1], &[]);
+    assert_eq!(lab.drops(&from, DropReason::Policed), 1);
+    assert_eq!((lab.place(0, mac(1)), lab.place(0, mac(2))), (Some(from.id.id), None));
+    assert_eq!(lab.counters(&from).rx_frames, 2);
 }
 
 #[test]

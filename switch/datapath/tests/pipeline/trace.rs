@@ -6,6 +6,7 @@ use vswitch_api::policy::VlanSet;
 use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::guard::{PROBE_DST, PROBE_SRC};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
+use vswitch_datapath::punt::AgentId;
 use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{DatapathEvent, DropReason};
 
@@ -19,13 +20,13 @@ fn a_probe_is_taken_out_or_passed_on_as_the_pipeline_does() {
     lab.datapath.send_probe(red.id, 0, 7);
     let own = red.received().remove(0);
     let steps = lab.trace(&blue, &own);
-    let dropped = Some(DropReason::LoopProbe);
-    assert_eq!(steps.last(), Some(&Stage::Punt { dropped }), "{steps:?}");
+    let (agent, dropped) = (AgentId(0), Some(DropReason::LoopProbe));
+    assert_eq!(steps.last(), Some(&Stage::Punt { agent, dropped }), "{steps:?}");
 
     let mut other = own.clone();
     other[14] ^= 1;
     let steps = lab.trace(&blue, &other);
-    assert!(steps.contains(&Stage::Punt { dropped: None }), "{steps:?}");
+    assert!(steps.contains(&Stage::Punt { agent, dropped: None }), "{steps:?}");
     assert!(
         !steps.iter().any(|step| matches!(step, Stage::Learn { .. })),
         "{steps:?}"

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vswitch_api::ReservedMulticast;
 use vswitch_api::view::PortCounters;
+use vswitch_api::{Mac, ReservedMulticast};
 use vswitch_datapath::fdb::FdbFilter;
 use vswitch_datapath::frame::{Checked, Gso, MAX_READ_TAGS, Tag};
 use vswitch_datapath::memory::{MemoryPort, MemoryStation};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
-use vswitch_datapath::tap::{Tap, TapSetup};
+use vswitch_datapath::punt::{AgentId, Punt, PuntAction};
+use vswitch_datapath::sniffer::{Sniffer, SnifferSetup};
 use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{
     Datapath, DatapathConfig, Direction, DropReason, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings,
-    SwitchSetup, TrafficSetup,
+    SwitchSetup, TrafficSetup, guard,
 };
 
 use super::Outcome;
@@ -35,7 +36,7 @@ struct Port {
     own: usize,
     settings: PortSettings,
     takes_offloads: bool,
-    capture: Option<Arc<Tap>>,
+    capture: Option<Arc<Sniffer>>,
     traffic: TrafficSetup,
     /// Its device was deleted.
     failed: bool,
@@ -75,6 +76,16 @@ impl World {
             ..DatapathConfig::default()
         };
         let datapath = Datapath::by_hand(&config).unwrap();
+        let probes = guard::punt(AgentId(0));
+        let wanted = dice.sometimes(2, |dice| Punt {
+            agent: AgentId(1),
+            dst: dice.of(&[Mac([1, 0x80, 0xc2, 0, 0, 0x0e]), Mac([0; 6])]),
+            mask: dice.of(&[Mac::BROADCAST, Mac([0; 6])]),
+            ethertype: None,
+            action: dice.of(&[PuntAction::Copy, PuntAction::Take]),
+        });
+        let punts: Vec<_> = [probes].into_iter().chain(wanted).collect();
+        datapath.set_punts(&punts);
         let settings = SwitchSettings {
             rspan: dice
                 .sometimes(3, |_| COPIES.to_string().parse().unwrap())
@@ -227,15 +238,15 @@ impl World {
     fn capture(&mut self, at: usize) {
         let port = &mut self.ports[at];
         if let Some(capture) = port.capture.take() {
-            return self.datapath.remove_tap(port.id, &capture);
+            return self.datapath.remove_sniffer(port.id, &capture);
         }
-        let setup = TapSetup {
+        let setup = SnifferSetup {
             ingress: true,
             egress: true,
             filter: None,
         };
-        let capture = Arc::new(Tap::new(setup).unwrap());
-        assert!(self.datapath.add_tap(port.id, capture.clone()));
+        let capture = Arc::new(Sniffer::new(setup).unwrap());
+        assert!(self.datapath.add_sniffer(port.id, capture.clone()));
         port.capture = Some(capture);
     }
 
@@ -407,7 +418,7 @@ fn foretold(steps: &[Stage], port: PortRef, before: &BTreeMap<u16, PortCounters>
             | Stage::Admit { dropped, .. }
             | Stage::Vlan { dropped, .. }
             | Stage::Rules { dropped }
-            | Stage::Punt { dropped }
+            | Stage::Punt { dropped, .. }
             | Stage::Learn { dropped, .. }
             | Stage::LookUp { dropped, .. } => reason = reason.or(*dropped),
             Stage::Impair { .. } | Stage::Mirror { .. } => {}

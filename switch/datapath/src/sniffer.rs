@@ -1,6 +1,6 @@
-//! Taps: copies of the frames of a port for a capture.
+//! Sniffers: copies of the frames of a port for a capture.
 //!
-//! A port without a tap pays one look at a pointer for each batch. A tap copies what its filter wants into a ring of
+//! A port without a sniffer pays one look at a pointer for each batch. A sniffer copies what its filter wants into a ring of
 //! bounded size and never waits: what finds no room is counted as lost, and the port carries on.
 
 use std::io;
@@ -18,15 +18,15 @@ use super::{Direction, PortRef};
 use crate::filter::Program;
 use crate::frame::VNET_HDR_LEN;
 
-/// Frames that may wait for the reader of a tap.
+/// Frames that may wait for the reader of a sniffer.
 const MAX_FRAMES: usize = 8192;
 /// Bytes of frames that may wait.
 const MAX_BYTES: usize = 16 << 20;
-/// Bytes of frames that may wait at all taps together.
+/// Bytes of frames that may wait at all sniffers together.
 const ALL_BYTES: usize = 64 << 20;
-/// Bytes that each tap has for itself, however much waits at others.
+/// Bytes that each sniffer has for itself, however much waits at others.
 const OWN_BYTES: usize = 256 << 10;
-/// Bytes of frames that wait at all taps of the process.
+/// Bytes of frames that wait at all sniffers of the process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// A frame in the ring.
@@ -42,9 +42,9 @@ pub struct Seen {
     pub wire: Box<[u8]>,
 }
 
-/// What a tap is to see.
+/// What a sniffer is to see.
 #[derive(Clone, Debug, Default)]
-pub struct TapSetup {
+pub struct SnifferSetup {
     /// Frames from the port.
     pub ingress: bool,
     /// Frames to the port.
@@ -53,10 +53,10 @@ pub struct TapSetup {
     pub filter: Option<Program>,
 }
 
-/// One reader's tap on a port.
+/// One reader's sniffer on a port.
 #[derive(Debug)]
-pub struct Tap {
-    setup: TapSetup,
+pub struct Sniffer {
+    setup: SnifferSetup,
     ring: ArrayQueue<Seen>,
     /// Bytes in the ring.
     bytes: AtomicUsize,
@@ -69,12 +69,12 @@ pub struct Tap {
     ready: EventFd,
 }
 
-impl Tap {
-    /// A tap that is on no port yet.
+impl Sniffer {
+    /// A sniffer that is on no port yet.
     ///
     /// # Errors
     /// No descriptor to be had.
-    pub fn new(setup: TapSetup) -> io::Result<Self> {
+    pub fn new(setup: SnifferSetup) -> io::Result<Self> {
         Ok(Self {
             setup,
             ring: ArrayQueue::new(MAX_FRAMES),
@@ -87,7 +87,7 @@ impl Tap {
         })
     }
 
-    /// Shows the tap a frame with its virtio-net header in front.
+    /// Shows the sniffer a frame with its virtio-net header in front.
     fn see(&self, direction: Direction, wire: &[u8]) {
         let wanted = match direction {
             Direction::In => self.setup.ingress,
@@ -145,7 +145,7 @@ impl Tap {
         self.ready.as_fd()
     }
 
-    /// Takes note that the reader is about to look: what comes from here on makes the tap ready again.
+    /// Takes note that the reader is about to look: what comes from here on makes the sniffer ready again.
     pub fn acknowledge(&self) {
         let _ = self.ready.read();
         self.pending.store(false, Ordering::Release);
@@ -169,20 +169,20 @@ impl Tap {
     }
 }
 
-impl Drop for Tap {
+impl Drop for Sniffer {
     fn drop(&mut self) {
         self.give_back(self.bytes.load(Ordering::Relaxed));
     }
 }
 
-/// The taps of a port.
-pub type Taps = Arc<[Arc<Tap>]>;
+/// The sniffers of a port.
+pub type Sniffers = Arc<[Arc<Sniffer>]>;
 
-/// Shows frames (with their virtio-net headers) to all taps of a port. Only called where there are some.
+/// Shows frames (with their virtio-net headers) to all sniffers of a port. Only called where there are some.
 #[cold]
-pub(super) fn see<'a>(taps: &Taps, direction: Direction, frames: impl Iterator<Item = &'a [u8]>) {
+pub(super) fn see<'a>(sniffers: &Sniffers, direction: Direction, frames: impl Iterator<Item = &'a [u8]>) {
     for wire in frames {
-        taps.iter().for_each(|tap| tap.see(direction, wire));
+        sniffers.iter().for_each(|sniffer| sniffer.see(direction, wire));
     }
 }
 
@@ -195,42 +195,42 @@ pub fn now_ns() -> u64 {
 impl Datapath {
     /// Publishes what `change` makes of a port; false: there is no such port.
     fn edit_port(&self, port: PortRef, change: impl FnOnce(&mut PortEntry)) -> bool {
-        self.edit(|snapshot| snapshot.change_port(port, change))
+        self.revise(|snapshot| snapshot.change_port(port, change))
     }
 
-    /// Puts a tap on a port; false: there is no such port.
-    pub fn add_tap(&self, port: PortRef, tap: Arc<Tap>) -> bool {
+    /// Puts a sniffer on a port; false: there is no such port.
+    pub fn add_sniffer(&self, port: PortRef, sniffer: Arc<Sniffer>) -> bool {
         self.edit_port(port, |port| {
-            let taps = port.taps.iter().flat_map(|taps| taps.iter().cloned());
-            port.taps = Some(taps.chain([tap]).collect());
+            let sniffers = port.sniffers.iter().flat_map(|sniffers| sniffers.iter().cloned());
+            port.sniffers = Some(sniffers.chain([sniffer]).collect());
         })
     }
 
-    /// Takes a tap off a port. It may still see the batch that a worker is busy with.
-    pub fn remove_tap(&self, port: PortRef, tap: &Arc<Tap>) {
+    /// Takes a sniffer off a port. It may still see the batch that a worker is busy with.
+    pub fn remove_sniffer(&self, port: PortRef, sniffer: &Arc<Sniffer>) {
         self.edit_port(port, |port| {
-            let taps = port.taps.iter().flat_map(|taps| taps.iter());
-            let left: Vec<_> = taps.filter(|other| !Arc::ptr_eq(other, tap)).cloned().collect();
-            port.taps = (!left.is_empty()).then(|| left.into());
+            let sniffers = port.sniffers.iter().flat_map(|sniffers| sniffers.iter());
+            let left: Vec<_> = sniffers.filter(|other| !Arc::ptr_eq(other, sniffer)).cloned().collect();
+            port.sniffers = (!left.is_empty()).then(|| left.into());
         });
     }
 }
 
-/// Tells the readers of a port's taps that it is gone.
+/// Tells the readers of a port's sniffers that it is gone.
 pub(super) fn close_all(port: &PortEntry) {
-    port.taps
+    port.sniffers
         .iter()
-        .flat_map(|taps| taps.iter())
-        .for_each(|tap| tap.close());
+        .flat_map(|sniffers| sniffers.iter())
+        .for_each(|sniffer| sniffer.close());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tap(ingress: bool, egress: bool, filter: Option<&str>) -> Tap {
+    fn sniffer(ingress: bool, egress: bool, filter: Option<&str>) -> Sniffer {
         let filter = filter.map(|text| text.parse().unwrap());
-        Tap::new(TapSetup {
+        Sniffer::new(SnifferSetup {
             ingress,
             egress,
             filter,
@@ -241,50 +241,50 @@ mod tests {
     #[test]
     fn only_the_wanted_way_and_what_the_filter_wants_is_seen() {
         // First byte of the frame is 7.
-        let tap = tap(true, false, Some("4,48 0 0 0,21 0 1 7,6 0 0 1,6 0 0 0"));
+        let sniffer = sniffer(true, false, Some("4,48 0 0 0,21 0 1 7,6 0 0 1,6 0 0 0"));
         let wire = |byte| [[0; VNET_HDR_LEN].as_slice(), &[byte; 20]].concat();
-        tap.see(Direction::Out, &wire(7));
-        tap.see(Direction::In, &wire(8));
-        tap.see(Direction::In, &wire(7));
-        assert_eq!(tap.take().map(|seen| seen.wire.to_vec()), Some(wire(7)));
-        assert_eq!((tap.take(), tap.lost()), (None, 0));
+        sniffer.see(Direction::Out, &wire(7));
+        sniffer.see(Direction::In, &wire(8));
+        sniffer.see(Direction::In, &wire(7));
+        assert_eq!(sniffer.take().map(|seen| seen.wire.to_vec()), Some(wire(7)));
+        assert_eq!((sniffer.take(), sniffer.lost()), (None, 0));
     }
 
     #[test]
     fn a_slow_reader_loses_frames_and_each_is_counted() {
-        let tap = tap(true, true, None);
+        let sniffer = sniffer(true, true, None);
         let wire = [0; 60_000];
         let fits = MAX_BYTES / wire.len();
-        (0..fits + 5).for_each(|_| tap.see(Direction::In, &wire));
-        assert_eq!(tap.lost(), 5);
-        assert_eq!(tap.take().map(|seen| seen.lost_before), Some(0));
-        tap.see(Direction::Out, &wire);
-        let rest: Vec<_> = std::iter::from_fn(|| tap.take()).collect();
+        (0..fits + 5).for_each(|_| sniffer.see(Direction::In, &wire));
+        assert_eq!(sniffer.lost(), 5);
+        assert_eq!(sniffer.take().map(|seen| seen.lost_before), Some(0));
+        sniffer.see(Direction::Out, &wire);
+        let rest: Vec<_> = std::iter::from_fn(|| sniffer.take()).collect();
         assert_eq!((rest.len(), rest[fits - 1].lost_before), (fits, 5));
-        assert_eq!(tap.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(sniffer.bytes.load(Ordering::Relaxed), 0);
 
-        (0..MAX_FRAMES + 3).for_each(|_| tap.see(Direction::In, &[0; 30]));
-        assert_eq!(tap.lost(), 8);
+        (0..MAX_FRAMES + 3).for_each(|_| sniffer.see(Direction::In, &[0; 30]));
+        assert_eq!(sniffer.lost(), 8);
     }
 
     /// 50 captures that nobody read had held 870 MB.
     #[test]
     fn the_taps_together_hold_no_more_than_their_bound_and_give_it_back() {
         let wire = [0; 60_000];
-        let stalled: Vec<_> = (0..50).map(|_| tap(true, true, None)).collect();
-        for tap in &stalled {
-            (0..400).for_each(|_| tap.see(Direction::In, &wire));
+        let stalled: Vec<_> = (0..50).map(|_| sniffer(true, true, None)).collect();
+        for sniffer in &stalled {
+            (0..400).for_each(|_| sniffer.see(Direction::In, &wire));
         }
-        let own = |tap: &Tap| tap.bytes.load(Ordering::Relaxed);
+        let own = |sniffer: &Sniffer| sniffer.bytes.load(Ordering::Relaxed);
         let held: usize = stalled.iter().map(own).sum();
         assert!((ALL_BYTES / 2..=ALL_BYTES + 50 * OWN_BYTES).contains(&held), "{held}");
         assert!(
-            stalled.iter().all(|tap| own(tap) > OWN_BYTES - wire.len()),
+            stalled.iter().all(|sniffer| own(sniffer) > OWN_BYTES - wire.len()),
             "each has a part"
         );
         drop(stalled);
-        let tap = tap(true, true, None);
-        (0..400).for_each(|_| tap.see(Direction::In, &wire));
-        assert!(own(&tap) > MAX_BYTES - wire.len(), "there is room again");
+        let sniffer = sniffer(true, true, None);
+        (0..400).for_each(|_| sniffer.see(Direction::In, &wire));
+        assert!(own(&sniffer) > MAX_BYTES - wire.len(), "there is room again");
     }
 }
