@@ -11,6 +11,7 @@ mod output;
 mod pcapng;
 mod sse;
 mod usage;
+mod vlans;
 
 use std::process::ExitCode;
 

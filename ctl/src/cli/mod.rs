@@ -12,6 +12,7 @@ pub mod port;
 pub mod switch;
 pub mod trace;
 pub mod traffic;
+pub mod vlan;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,14 @@ use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
 use trace::TraceArgs;
 use traffic::{ImpairArgs, PoliceArgs, StormArgs};
+use vlan::VlanCommand;
+
+/// Other words for `list`, which do without being shown.
+pub const LIST: [&str; 1] = ["ls"];
+/// Other words for `add`.
+pub const ADD: [&str; 2] = ["create", "new"];
+/// Other words for `del`.
+pub const DEL: [&str; 3] = ["rm", "delete", "remove"];
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -181,11 +190,7 @@ pub enum Command {
     #[command(after_long_help = port::ADD_EXAMPLES)]
     AddPort(Box<AddPort>),
     /// Remove ports, and the namespaces that were made for them
-    #[command(after_long_help = "\
-Examples:
-  vswitchctl del-port red blue
-  vswitchctl del-port -n red            # say what would be removed
-  vswitchctl del-port --if-exists red   # for scripts: no error if it is gone")]
+    #[command(after_long_help = port::DEL_EXAMPLES)]
     DelPort(DelPort),
     /// Show switches and ports: state, addresses, counters
     #[command(after_long_help = "\
@@ -199,13 +204,18 @@ RX and TX are frames/bytes as the switch sees them: RX came in from the port.
 DROPS is the sum of both ways; `vswitchctl port show NAME` tells the reasons.
 A narrow terminal gets no columns MAC and MTU.")]
     Show(Listing),
-    /// List ports, or show all about one
+    /// Add, remove, change or list ports, or show all about one
     #[command(
         subcommand,
+        alias = "ports",
         after_long_help = "\
 Examples:
   vswitchctl port list
-  vswitchctl port show red"
+  vswitchctl port show red
+  vswitchctl port set red --mtu 9000
+
+`port add`, `port del` and `port set` are `add-port`, `del-port` and
+`set port`."
     )]
     Port(PortCommand),
     /// Show or edit the forwarding database (FDB)
@@ -216,11 +226,12 @@ Examples:
   vswitchctl fdb flush --port red  # forget what was learned on a port")]
     Fdb(FdbArgs),
     /// Access control lists of ports
-    #[command(subcommand)]
+    #[command(subcommand, alias = "acls")]
     Acl(AclCommand),
-    /// Add, remove or show switches
+    /// Add, remove, change or show switches
     #[command(
         subcommand,
+        aliases = ["switches", "sw"],
         after_long_help = "\
 Examples:
   vswitchctl switch add lab --ageing 60
@@ -250,6 +261,7 @@ Examples:
     #[command(
         subcommand,
         visible_alias = "netns",
+        aliases = ["namespace", "namespaces"],
         after_long_help = "\
 Examples:
   vswitchctl ns show red
@@ -259,23 +271,37 @@ Examples:
     /// Add, remove or list addresses
     #[command(
         subcommand,
+        aliases = ["address", "addresses", "ip"],
         after_long_help = "\
 Examples:
   vswitchctl addr add red 192.168.15.1/24
   vswitchctl addr list"
     )]
     Addr(AddrCommand),
-    /// Add or remove routes
+    /// Add, remove or list routes
     #[command(
         subcommand,
+        alias = "routes",
         after_long_help = "\
 Examples:
   vswitchctl route add red default --via 192.168.15.254
+  vswitchctl route list
   vswitchctl route del red default"
     )]
     Route(RouteCommand),
+    /// Which ports are in which VLAN
+    #[command(
+        subcommand,
+        alias = "vlans",
+        after_long_help = "\
+Examples:
+  vswitchctl vlan list
+  vswitchctl vlan show 10
+  vswitchctl set port red --vlan 10     # what puts a port into one"
+    )]
+    Vlan(VlanCommand),
     /// Join two namespaces directly, without a switch
-    #[command(after_long_help = namespace::CABLE_EXAMPLES)]
+    #[command(alias = "cables", after_long_help = namespace::CABLE_EXAMPLES)]
     Cable(Box<CableArgs>),
     /// Make everything as a lab file says
     #[command(after_long_help = "\
@@ -320,6 +346,7 @@ object.")]
     /// Copy frames of ports to another port (SPAN)
     #[command(
         subcommand,
+        alias = "mirrors",
         after_long_help = "\
 Examples:
   vswitchctl mirror add m --from red --to mon

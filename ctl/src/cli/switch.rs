@@ -10,13 +10,13 @@ use vswitch_api::{Mac, Port, PortName, Switch, SwitchName};
 
 use super::parse::{self, Reserved, Switched, Toggle};
 use super::policy::{self, PolicyArgs};
-use super::{Addition, Removal, Trial};
+use super::{ADD, Addition, DEL, LIST, Removal, Trial};
 
 /// `switch ...`
 #[derive(Debug, Subcommand)]
 pub enum SwitchCommand {
     /// Add a switch
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Examples:
   vswitchctl switch add lab
   vswitchctl switch add lab --ageing 60 --fdb-capacity 1024
@@ -38,7 +38,7 @@ Examples:
         addition: Addition,
     },
     /// Remove a switch
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl switch del lab")]
     Del {
@@ -49,7 +49,7 @@ Example:
         removal: Removal,
     },
     /// List switches
-    #[command(after_long_help = "\
+    #[command(aliases = LIST, after_long_help = "\
 Example:
   vswitchctl switch list")]
     List,
@@ -62,6 +62,9 @@ Example:
         #[arg(default_value = vswitch_api::DEFAULT_SWITCH)]
         name: SwitchName,
     },
+    /// Change settings of a switch, as `set switch` does
+    #[command(after_long_help = switch_examples())]
+    Set(SetSwitch),
 }
 
 /// Arguments of `fdb`.
@@ -79,13 +82,13 @@ pub struct FdbArgs {
 #[derive(Debug, Subcommand)]
 pub enum FdbCommand {
     /// Show the table: address, port, age
-    #[command(after_long_help = "\
+    #[command(visible_alias = "show", aliases = LIST, after_long_help = "\
 Examples:
-  vswitchctl fdb show
-  vswitchctl fdb show --switch lab --json | jq length")]
-    Show,
+  vswitchctl fdb list
+  vswitchctl fdb list --switch lab --json | jq length")]
+    List,
     /// Add a static entry, which neither ages nor moves
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Example:
   vswitchctl fdb add 02:00:00:00:00:01 red")]
     Add {
@@ -99,7 +102,7 @@ Example:
         vlan: Option<VlanId>,
     },
     /// Remove an entry, learned or static
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl fdb del 02:00:00:00:00:01")]
     Del {
@@ -111,10 +114,13 @@ Example:
         vlan: Option<VlanId>,
     },
     /// Forget what was learned; static entries stay
-    #[command(after_long_help = "\
+    #[command(
+        alias = "clear",
+        after_long_help = "\
 Examples:
   vswitchctl fdb flush
-  vswitchctl fdb flush --port red")]
+  vswitchctl fdb flush --port red"
+    )]
     Flush {
         /// Only what was learned on this port
         #[arg(long, value_name = "NAME")]
@@ -129,10 +135,10 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum SetCommand {
     /// Change settings of a port
-    #[command(after_long_help = with_keys::<Port>(PORT_EXAMPLES))]
+    #[command(after_long_help = port_examples())]
     Port(SetPort),
     /// Change settings of a switch
-    #[command(after_long_help = with_keys::<Switch>(SWITCH_EXAMPLES))]
+    #[command(after_long_help = switch_examples())]
     Switch(SetSwitch),
 }
 
@@ -154,6 +160,16 @@ Examples:
   vswitchctl set switch main --ageing 60
   vswitchctl set switch main ageing_secs=60 loop_guard=off
   vswitchctl set switch main --reserved-multicast all";
+
+/// Examples of `set port` with all keys.
+pub fn port_examples() -> String {
+    with_keys::<Port>(PORT_EXAMPLES)
+}
+
+/// Examples of `set switch` with all keys.
+pub fn switch_examples() -> String {
+    with_keys::<Switch>(SWITCH_EXAMPLES)
+}
 
 /// Examples, and the keys that can be set with what they take.
 fn with_keys<T: Settable>(examples: &str) -> String {

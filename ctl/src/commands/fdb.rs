@@ -20,7 +20,7 @@ impl Session {
         );
         let none = ChangeOptions::default();
         match args.command {
-            None | Some(FdbCommand::Show) => self.show_fdb(args.switch).await,
+            None | Some(FdbCommand::List) => self.show_fdb(args.switch).await,
             Some(FdbCommand::Add { mac, port, vlan }) => {
                 self.change(Method::PUT, &path, none, Some(&FdbAdd { mac, vlan, port }))
                     .await
@@ -47,6 +47,14 @@ impl Session {
     }
 
     async fn show_fdb(&self, only: Option<SwitchName>) -> Result<(), Failure> {
+        let tables = self.tables(only).await?;
+        // One list, as each entry tells its switch.
+        let all: Vec<&FdbEntry> = tables.iter().flat_map(|(_, entries)| entries).collect();
+        self.out.show(&all, |style| switches::fdb(style, &tables))
+    }
+
+    /// The forwarding databases of one switch or of all.
+    pub(super) async fn tables(&self, only: Option<SwitchName>) -> Result<Vec<(SwitchName, Vec<FdbEntry>)>, Failure> {
         let names = match only {
             Some(name) => vec![name],
             None => {
@@ -59,9 +67,7 @@ impl Session {
             let entries: Vec<FdbEntry> = self.client.get(&table_of(name.as_str())).await?;
             tables.push((name, entries));
         }
-        // One list, as the port of an entry tells its switch.
-        let all: Vec<&FdbEntry> = tables.iter().flat_map(|(_, entries)| entries).collect();
-        self.out.show(&all, |style| switches::fdb(style, &tables))
+        Ok(tables)
     }
 }
 

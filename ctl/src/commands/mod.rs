@@ -14,6 +14,7 @@ mod sender;
 mod switches;
 mod trace;
 mod traffic;
+mod vlans;
 
 use std::path::Path;
 
@@ -101,6 +102,7 @@ impl Session {
             Command::Ns(command) => self.namespace(command).await,
             Command::Addr(command) => self.address(command).await,
             Command::Route(command) => self.route(command).await,
+            Command::Vlan(command) => self.vlan(command).await,
             Command::Cable(args) => self.cable(*args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,

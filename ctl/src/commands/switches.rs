@@ -11,7 +11,7 @@ use super::Session;
 use super::patch::{value, with_keys};
 use crate::cli::Listing;
 use crate::cli::parse::Switched;
-use crate::cli::switch::{SetCommand, SwitchCommand};
+use crate::cli::switch::{SetCommand, SetSwitch, SwitchCommand};
 use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::switches;
@@ -68,37 +68,40 @@ impl Session {
                 let view: SwitchView = self.client.get(&format!("/v1/switches/{name}")).await?;
                 self.out.show(&view, |style| switches::page(style, &view))
             }
+            SwitchCommand::Set(args) => self.set_switch(args).await,
         }
     }
 
     pub(super) async fn set(&self, command: SetCommand) -> Result<(), Failure> {
         match command {
             SetCommand::Port(args) => self.set_port(args).await,
-            SetCommand::Switch(args) => {
-                let reserved: Option<ReservedMulticast> = args.reserved_multicast.map(Into::into);
-                let said = [
-                    ("ageing_secs", args.ageing.map(value)),
-                    ("reserved_multicast", reserved.map(value)),
-                    // 0 is no limit.
-                    (
-                        "vlan_limit",
-                        args.vlan_limit
-                            .map(|limit| value(Some(limit).filter(|limit| *limit > 0))),
-                    ),
-                    ("rspan_vlans", args.rspan_vlans.map(|list| value(list.0))),
-                    (
-                        "loop_guard",
-                        args.loop_guard.map(|switched| value(switched == Switched::On)),
-                    ),
-                    ("flap_moves", args.flap_moves.map(value)),
-                    ("flap_secs", args.flap_secs.map(value)),
-                ];
-                let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
-                let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
-                let patch = with_keys(patch, &args.keys)?;
-                let path = format!("/v1/switches/{}", args.name);
-                self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
-            }
+            SetCommand::Switch(args) => self.set_switch(args).await,
         }
+    }
+
+    async fn set_switch(&self, args: SetSwitch) -> Result<(), Failure> {
+        let reserved: Option<ReservedMulticast> = args.reserved_multicast.map(Into::into);
+        let said = [
+            ("ageing_secs", args.ageing.map(value)),
+            ("reserved_multicast", reserved.map(value)),
+            // 0 is no limit.
+            (
+                "vlan_limit",
+                args.vlan_limit
+                    .map(|limit| value(Some(limit).filter(|limit| *limit > 0))),
+            ),
+            ("rspan_vlans", args.rspan_vlans.map(|list| value(list.0))),
+            (
+                "loop_guard",
+                args.loop_guard.map(|switched| value(switched == Switched::On)),
+            ),
+            ("flap_moves", args.flap_moves.map(value)),
+            ("flap_secs", args.flap_secs.map(value)),
+        ];
+        let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
+        let patch = with_keys(patch, &args.keys)?;
+        let path = format!("/v1/switches/{}", args.name);
+        self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
     }
 }

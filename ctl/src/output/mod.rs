@@ -12,6 +12,7 @@ pub mod table;
 pub mod traces;
 pub mod traffic;
 pub mod units;
+pub mod vlans;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -1,8 +1,9 @@
 //! Ports: the table and the page of one.
 
+use serde::Serialize;
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
-use vswitch_api::{Port, PortKind, Route};
+use vswitch_api::{Port, PortKind, PortName, Route, SwitchName};
 
 use super::page::Page;
 use super::table::{Table, Tone, list, number, word};
@@ -257,6 +258,49 @@ pub fn addresses(style: Style, views: &[AddressView]) -> String {
     table.render()
 }
 
+/// A route that vswitch set.
+#[derive(Serialize)]
+pub struct PortRoute<'a> {
+    /// Port whose interface it goes through.
+    pub port: &'a PortName,
+    /// Switch of the port.
+    pub switch: &'a SwitchName,
+    /// The route.
+    #[serde(flatten)]
+    pub route: &'a Route,
+}
+
+/// The table of routes.
+pub fn routes(style: Style, routes: &[PortRoute<'_>]) -> String {
+    let mut table = Table::new(style, &[word("SWITCH"), word("PORT"), word("TO"), word("VIA")]);
+    for PortRoute { port, switch, route } in routes {
+        let via = match (route.via, route.onlink) {
+            (Some(via), true) => format!("{via},onlink"),
+            (Some(via), false) => via.to_string(),
+            (None, _) => "-".to_owned(),
+        };
+        table.row([switch.to_string(), port.to_string(), destination(route), via]);
+    }
+    table.render()
+}
+
+/// The ports that have access control lists.
+pub fn acls<'a>(style: Style, views: impl IntoIterator<Item = &'a PortView>) -> String {
+    let mut table = Table::new(
+        style,
+        &[word("SWITCH"), word("PORT"), number("IN RULES"), number("OUT RULES")],
+    );
+    for PortView { port, .. } in views {
+        table.row([
+            port.switch.to_string(),
+            port.name.to_string(),
+            port.acl.ingress.len().to_string(),
+            port.acl.egress.len().to_string(),
+        ]);
+    }
+    table.render()
+}
+
 fn drops(page: &mut Page, reasons: &std::collections::BTreeMap<String, u64>) {
     page.part("dropped", units::grouped(reasons.values().sum()));
     for (reason, count) in reasons {
@@ -337,12 +381,16 @@ fn tone(state: PortState) -> Tone {
     }
 }
 
-fn route(route: &Route) -> String {
-    let to = if route.to.prefix_len() == 0 {
+fn destination(route: &Route) -> String {
+    if route.to.prefix_len() == 0 {
         "default".to_owned()
     } else {
         route.to.to_string()
-    };
+    }
+}
+
+fn route(route: &Route) -> String {
+    let to = destination(route);
     match route.via {
         Some(via) => format!("{to} via {via}"),
         None => to,
