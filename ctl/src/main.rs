@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             return usage::report(&error, json);
         }
     };
-    let json = cli.global.json;
+    let json = cli.global.is_json();
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),

@@ -104,7 +104,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 14] = [
+    const FREE: [&str; 18] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -116,6 +116,10 @@ mod tests {
         "man COMMAND|DIR",
         "mirror add --filter",
         "ns exec COMMAND",
+        "ping PORT|IP",
+        "port add --description",
+        "shell PORT|NAMESPACE",
+        "shell SHELL",
         "trace --filter",
         "trace --hex",
         "--socket",

@@ -7,6 +7,7 @@ pub mod lab;
 pub mod mirror;
 pub mod namespace;
 pub mod parse;
+pub mod ping;
 pub mod policy;
 pub mod port;
 pub mod switch;
@@ -24,6 +25,7 @@ use capture::CaptureArgs;
 use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
 use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
+use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
 use trace::TraceArgs;
@@ -95,6 +97,18 @@ pub struct Global {
     /// Print the daemon's reply as JSON; errors are JSON on stderr
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
+    /// Form of what is printed: wide (more columns), json, yaml, or name (names alone, one a line)
+    #[arg(
+        short = 'o',
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        conflicts_with = "json",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    pub output: Option<Form>,
     /// When to use colours
     #[arg(
         long,
@@ -107,6 +121,13 @@ pub struct Global {
         long_help = "When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never"
     )]
     pub color: Color,
+}
+
+impl Global {
+    /// Whether everything is JSON, errors too.
+    pub fn is_json(&self) -> bool {
+        self.json || self.output == Some(Form::Json)
+    }
 }
 
 /// When to use colours.
@@ -128,29 +149,28 @@ pub struct OnlySwitch {
     pub switch: Option<vswitch_api::SwitchName>,
 }
 
-/// What a listing of ports shows.
+/// Arguments of `show`.
 #[derive(Args, Debug)]
-pub struct Listing {
-    /// Which of them.
+pub struct ShowArgs {
+    /// Of which switch.
     #[command(flatten)]
     pub only: OnlySwitch,
-    /// Show more of each port
-    #[arg(short = 'o', long, value_enum, value_name = "FORM")]
-    pub output: Option<Form>,
+    /// Show it again each second and whenever something has changed, until Ctrl-C
+    #[arg(short = 'w', long)]
+    pub watch: bool,
 }
 
-impl Listing {
-    /// With all columns.
-    pub fn is_wide(&self) -> bool {
-        self.output == Some(Form::Wide)
-    }
-}
-
-/// The form of a listing.
+/// The form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// With more columns
+    /// For people, with more columns where there are more
     Wide,
+    /// As --json
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// Names alone, one a line
+    Name,
 }
 
 /// Options of additions.
@@ -198,12 +218,14 @@ Examples:
   vswitchctl show
   vswitchctl show --switch lab
   vswitchctl show -o wide
+  vswitchctl show --watch
+  vswitchctl show -o name               # names of ports, for scripts
   vswitchctl show --json | jq '.ports[] | {name, state}'
 
 RX and TX are frames/bytes as the switch sees them: RX came in from the port.
 DROPS is the sum of both ways; `vswitchctl port show NAME` tells the reasons.
 A narrow terminal gets no columns MAC and MTU.")]
-    Show(Listing),
+    Show(ShowArgs),
     /// Add, remove, change or list ports, or show all about one
     #[command(
         subcommand,
@@ -356,6 +378,33 @@ Examples:
     /// Tell what the switch would do with a frame, step by step, without sending it
     #[command(after_long_help = trace::EXAMPLES)]
     Trace(Box<TraceArgs>),
+    /// Ping a port from another
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl ping red blue
+  vswitchctl ping red blue -6 -c 3
+  vswitchctl ping red 192.168.15.254
+
+It is ping(8) in the namespace of the one, with an address of the other, and
+ends with its exit code.")]
+    Ping(PingArgs),
+    /// Ping each port from each other, and show who reaches whom
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl pingall
+  vswitchctl pingall --switch lab -4
+  vswitchctl pingall --json | jq '.[] | select(.ok | not)'
+
+The exit code is 1 if one gets no answer.")]
+    Pingall(PingallArgs),
+    /// A shell in the namespace of a port
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl shell red
+  vswitchctl shell red zsh
+
+Its prompt begins with the name. `exit` leaves it.")]
+    Shell(ShellArgs),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

@@ -10,7 +10,7 @@ use vswitch_api::{IfName, Mac, NsName, PortName, SwitchName};
 use super::parse::{self, Addr, Kind};
 use super::policy::PolicyArgs;
 use super::switch::{SetPort, port_examples};
-use super::{ADD, Addition, DEL, LIST, Listing, Removal};
+use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal};
 
 /// Examples of `add-port`.
 pub const ADD_EXAMPLES: &str = "\
@@ -121,20 +121,20 @@ pub struct DelPort {
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
     /// Add a port, as `add-port` does
-    #[command(aliases = ADD, after_long_help = ADD_EXAMPLES)]
+    #[command(aliases = ADD, after_long_help = ADD_EXAMPLES.replace("add-port", "port add"))]
     Add(Box<AddPort>),
     /// Remove ports, as `del-port` does
-    #[command(aliases = DEL, after_long_help = DEL_EXAMPLES)]
+    #[command(aliases = DEL, after_long_help = DEL_EXAMPLES.replace("del-port", "port del"))]
     Del(DelPort),
     /// Change settings of a port, as `set port` does
-    #[command(after_long_help = port_examples())]
+    #[command(after_long_help = port_examples().replace("set port", "port set"))]
     Set(Box<SetPort>),
     /// List ports with state, addresses and counters
     #[command(aliases = LIST, after_long_help = "\
 Examples:
   vswitchctl port list -o wide
   vswitchctl port list --json | jq -r '.[] | select(.state != \"up\") | .name'")]
-    List(Listing),
+    List(OnlySwitch),
     /// Show a port: settings, state, all counters, drops by reason
     #[command(after_long_help = "\
 Example:

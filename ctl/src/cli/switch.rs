@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::VlanId;
 use vswitch_api::settings::{Assignment, Settable, assignment, settings};
+use vswitch_api::view::FdbEntry;
 use vswitch_api::{Mac, Port, PortName, Switch, SwitchName};
 
 use super::parse::{self, Reserved, Switched, Toggle};
@@ -63,7 +64,7 @@ Example:
         name: SwitchName,
     },
     /// Change settings of a switch, as `set switch` does
-    #[command(after_long_help = switch_examples())]
+    #[command(after_long_help = switch_examples().replace("set switch", "switch set"))]
     Set(SetSwitch),
 }
 
@@ -76,6 +77,32 @@ pub struct FdbArgs {
     /// The switch (default: all when showing, else `main`)
     #[arg(long, value_name = "NAME", global = true)]
     pub switch: Option<SwitchName>,
+    /// Which entries, if no verb is said.
+    #[command(flatten)]
+    pub filter: FdbFilter,
+}
+
+/// Which entries are listed.
+#[derive(Args, Debug, Default, PartialEq, Eq)]
+pub struct FdbFilter {
+    /// Only of this port
+    #[arg(long, value_name = "NAME")]
+    pub port: Option<PortName>,
+    /// Only in this VLAN
+    #[arg(long, value_name = "VLAN")]
+    pub vlan: Option<VlanId>,
+    /// Only this address
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<Mac>,
+}
+
+impl FdbFilter {
+    /// Whether an entry is meant.
+    pub fn takes(&self, entry: &FdbEntry) -> bool {
+        self.port.as_ref().is_none_or(|port| *port == entry.port)
+            && self.vlan.is_none_or(|vlan| Some(vlan) == entry.vlan)
+            && self.mac.is_none_or(|mac| mac == entry.mac)
+    }
 }
 
 /// `fdb ...`
@@ -85,8 +112,10 @@ pub enum FdbCommand {
     #[command(visible_alias = "show", aliases = LIST, after_long_help = "\
 Examples:
   vswitchctl fdb list
+  vswitchctl fdb list --port red --vlan 10
+  vswitchctl fdb list --mac 02:00:00:00:00:01
   vswitchctl fdb list --switch lab --json | jq length")]
-    List,
+    List(FdbFilter),
     /// Add a static entry, which neither ages nor moves
     #[command(aliases = ADD, after_long_help = "\
 Example:

@@ -9,7 +9,7 @@ use vswitch_api::request::{
     AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, PortsAdd, RouteSelect, SwitchFilter,
 };
 use vswitch_api::view::{AddressView, Changes, PortView};
-use vswitch_api::{IfAddr, Port, PortName, Route};
+use vswitch_api::{Port, PortName, Route};
 
 use super::patch::{policy, with_keys};
 use super::{Session, until_unchanged, with_options};
@@ -59,7 +59,8 @@ impl Session {
                     all.warnings.extend(changes.warnings);
                 }
                 Err(failure) => {
-                    failure.report(self.out.json);
+                    let failure = self.with_suggestion(failure).await;
+                    failure.report(self.out.json());
                     let exit = failure.exit_code();
                     failed.get_or_insert(exit);
                     if exit == EXIT_UNREACHABLE {
@@ -83,11 +84,11 @@ impl Session {
             PortCommand::Add(args) => self.add_port(*args).await,
             PortCommand::Del(args) => self.del_ports(args).await,
             PortCommand::Set(args) => self.set_port(*args).await,
-            PortCommand::List(listing) => {
-                let path = with_query("/v1/ports", &SwitchFilter::from(&listing.only))?;
+            PortCommand::List(only) => {
+                let path = with_query("/v1/ports", &SwitchFilter::from(&only))?;
                 let views: Vec<PortView> = self.client.get(&path).await?;
                 self.out
-                    .show(&views, |style| ports::table(style, &views, true, listing.is_wide()))
+                    .show(&views, |style| ports::table(style, &views, true, self.out.wide()))
             }
             PortCommand::Show { name } => {
                 let view: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
@@ -136,16 +137,13 @@ impl Session {
             }
             AddrCommand::Flush { port } => self.remove(&addresses(&port), none).await,
             AddrCommand::List(of) => {
-                let ports = self.ports_of(&of).await?;
-                let views = ports.iter().map(|view| &view.port).flat_map(|port| {
-                    let view = |address: &IfAddr| AddressView {
-                        port: port.name.clone(),
-                        switch: port.switch.clone(),
-                        address: *address,
-                    };
-                    port.addresses.iter().map(view)
-                });
-                let views: Vec<_> = views.collect();
+                let path = with_query("/v1/addresses", &SwitchFilter::from(&of.only))?;
+                let mut views: Vec<AddressView> = self.client.get(&path).await?;
+                if let Some(name) = &of.port {
+                    // One that is not there is told apart from one that has none.
+                    self.ports_of(&of).await?;
+                    views.retain(|view| view.port == *name);
+                }
                 self.out.show(&views, |style| ports::addresses(style, &views))
             }
         }

@@ -1,5 +1,8 @@
 //! Switches, settings, and the overview of all.
 
+use std::time::Duration;
+
+use http_body_util::BodyExt;
 use hyper::Method;
 use serde::Serialize;
 use vswitch_api::patch::MergePatch;
@@ -9,12 +12,12 @@ use vswitch_api::{ReservedMulticast, Switch};
 
 use super::Session;
 use super::patch::{value, with_keys};
-use crate::cli::Listing;
 use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SetSwitch, SwitchCommand};
+use crate::cli::{OnlySwitch, ShowArgs};
 use crate::client::with_query;
 use crate::failure::Failure;
-use crate::output::switches;
+use crate::output::{Style, switches};
 
 /// What `show` prints as JSON.
 #[derive(Serialize)]
@@ -23,21 +26,66 @@ struct Overview {
     ports: Vec<PortView>,
 }
 
+impl Overview {
+    fn text(&self, style: Style, wide: bool) -> String {
+        switches::overview(style, &self.switches, &self.ports, wide)
+    }
+}
+
+/// How often `show --watch` looks though nothing was told.
+const EACH: Duration = Duration::from_secs(1);
+/// So long it waits for what is told together.
+const CROWD: Duration = Duration::from_millis(50);
+
 impl Session {
-    pub(super) async fn overview(&self, listing: Listing) -> Result<(), Failure> {
-        let wide = listing.is_wide();
-        let switches = match &listing.only.switch {
+    pub(super) async fn overview(&self, args: ShowArgs) -> Result<(), Failure> {
+        if args.watch {
+            return self.watch(&args.only).await;
+        }
+        let overview = self.read_overview(&args.only).await?;
+        self.out.show(&overview, |style| overview.text(style, self.out.wide()))
+    }
+
+    async fn read_overview(&self, only: &OnlySwitch) -> Result<Overview, Failure> {
+        let switches = match &only.switch {
             Some(name) => vec![self.client.get(&format!("/v1/switches/{name}")).await?],
             None => self.client.get("/v1/switches").await?,
         };
         let ports = self
             .client
-            .get(&with_query("/v1/ports", &SwitchFilter::from(&listing.only))?)
+            .get(&with_query("/v1/ports", &SwitchFilter::from(only))?)
             .await?;
-        let overview = Overview { switches, ports };
-        self.out.show(&overview, |style| {
-            switches::overview(style, &overview.switches, &overview.ports, wide)
-        })
+        Ok(Overview { switches, ports })
+    }
+
+    /// Shows it over and over, until the user or the daemon ends it. Events wake it, so that what comes and goes is seen at once;
+    /// counters tell nothing of themselves and are looked at each second.
+    async fn watch(&self, only: &OnlySwitch) -> Result<(), Failure> {
+        let mut events = self.client.stream("/v1/events").await?;
+        let mut last = String::new();
+        loop {
+            let overview = self.read_overview(only).await?;
+            let text = self
+                .out
+                .text(&overview, |style| overview.text(style, self.out.wide()))?;
+            if text != last {
+                self.out.redraw(&text)?;
+                last = text;
+            }
+            match tokio::time::timeout(EACH, events.frame()).await {
+                // They come in crowds.
+                Ok(Some(Ok(_))) => tokio::time::sleep(CROWD).await,
+                Ok(Some(Err(error))) => return Err(self.client.broken(&error)),
+                Ok(None) => {
+                    return Err(Failure::unreachable(
+                        "show --watch",
+                        "vswitchd ended the stream of events",
+                        "did the daemon stop? `vswitchctl status` tells",
+                    ));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     pub(super) async fn switch(&self, command: SwitchCommand) -> Result<(), Failure> {

@@ -24,8 +24,14 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         number("TX"),
         number("DROPS"),
     ];
+    let ports: Vec<_> = ports.into_iter().collect();
+    // Where VLANs are in use they decide who talks with whom.
+    let vlans = wide || ports.iter().any(|view| view.port.vlan != PortVlan::All);
+    if vlans {
+        titles.push(word("VLAN"));
+    }
     if wide {
-        titles.extend([word("VLAN"), number("STATIONS"), word("DESCRIPTION")]);
+        titles.extend([number("STATIONS"), word("DESCRIPTION")]);
     }
     let mut table = Table::new(style, if switch { &titles } else { &titles[1..] });
     let mut reasons = String::new();
@@ -44,15 +50,15 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
             (units::count(drops), (drops > 0).then_some(Tone::Notice)),
         ];
         let switch = switch.then(|| (view.port.switch.to_string(), None));
+        let vlan = vlans.then(|| (in_one_word(vlan(&view.port.vlan)), None));
         let more = [
-            (in_one_word(vlan(&view.port.vlan)), None),
             (view.fdb_entries.to_string(), None),
             (
                 units::or_dash(Some(&view.port.description).filter(|text| !text.is_empty())),
                 None,
             ),
         ];
-        let more = more.into_iter().filter(|_| wide);
+        let more = vlan.into_iter().chain(more.into_iter().filter(|_| wide));
         table.toned_row(switch.into_iter().chain(cells).chain(more));
         let notes = view.reason.clone().into_iter().chain(changed(view));
         for note in notes {
