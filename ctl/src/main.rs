@@ -5,6 +5,7 @@
 mod cli;
 mod client;
 mod commands;
+mod complete;
 mod failure;
 mod generate;
 mod output;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    complete::answer();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

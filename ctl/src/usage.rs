@@ -104,7 +104,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 18] = [
+    const FREE: [&str; 16] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -116,9 +116,7 @@ mod tests {
         "man COMMAND|DIR",
         "mirror add --filter",
         "ns exec COMMAND",
-        "ping PORT|IP",
         "port add --description",
-        "shell PORT|NAMESPACE",
         "shell SHELL",
         "trace --filter",
         "trace --hex",

@@ -1,9 +1,12 @@
 //! Who reaches whom.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
+use std::str::FromStr;
 
 use clap::Args;
-use vswitch_api::PortName;
+use vswitch_api::name::InvalidValue;
+use vswitch_api::{NsName, PortName};
 
 use super::{OnlySwitch, parse};
 
@@ -29,6 +32,25 @@ impl Family {
     }
 }
 
+/// What is pinged.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// An address of this port.
+    Port(PortName),
+    /// This address.
+    Address(IpAddr),
+}
+
+impl FromStr for Target {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text.parse() {
+            Ok(address) => Ok(Self::Address(address)),
+            Err(_) => text.parse().map(Self::Port),
+        }
+    }
+}
+
 /// Arguments of `ping`.
 #[derive(Args, Debug)]
 pub struct PingArgs {
@@ -36,7 +58,7 @@ pub struct PingArgs {
     pub from: PortName,
     /// The port that is pinged, or an address
     #[arg(value_name = "PORT|IP")]
-    pub to: String,
+    pub to: Target,
     /// Stop after so many
     #[arg(short = 'c', long, value_name = "N", value_parser = parse::from_one::<u32>)]
     pub count: Option<u32>,
@@ -64,7 +86,7 @@ pub struct PingallArgs {
 pub struct ShellArgs {
     /// The port, or a namespace
     #[arg(value_name = "PORT|NAMESPACE")]
-    pub name: String,
+    pub name: NsName,
     /// The shell (default: that of $SHELL)
     #[arg(value_name = "SHELL")]
     pub shell: Option<OsString>,

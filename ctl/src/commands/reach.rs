@@ -15,7 +15,7 @@ use vswitch_api::view::PortView;
 use vswitch_api::{ApiError, ErrorCode, NsName, PortName};
 
 use super::Session;
-use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs};
+use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs, Target};
 use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::reach::{self, Ping};
@@ -26,13 +26,9 @@ const AT_ONCE: usize = 32;
 impl Session {
     pub(super) async fn ping(&self, args: PingArgs) -> Result<(), Failure> {
         let from: PortView = self.client.get(&format!("/v1/ports/{}", args.from)).await?;
-        let address = match args.to.parse::<IpAddr>() {
-            Ok(address) => address,
-            Err(_) => {
-                let name: PortName = args
-                    .to
-                    .parse()
-                    .map_err(|cause| Failure::usage("PORT|IP", format!("{cause}"), "name a port or an IP address"))?;
+        let address = match args.to {
+            Target::Address(address) => address,
+            Target::Port(name) => {
                 let to: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
                 let addresses = to.port.addresses.iter().map(|address| address.ip());
                 let mut meant = addresses.filter(|ip| args.family.takes(ip.is_ipv4()));
@@ -66,18 +62,12 @@ impl Session {
     }
 
     pub(super) async fn shell(&self, args: ShellArgs) -> Result<(), Failure> {
-        let port = match args.name.parse::<PortName>() {
-            // Without the daemon, or without such a port, it is the name of a namespace.
-            Ok(name) => self.client.get::<PortView>(&format!("/v1/ports/{name}")).await.ok(),
-            Err(_) => None,
+        // Without the daemon, or without such a port, it is the name of a namespace.
+        let port = self.client.get::<PortView>(&format!("/v1/ports/{}", args.name)).await;
+        let namespace = match port {
+            Ok(view) => view.port.namespace,
+            Err(_) => Some(args.name.clone()),
         };
-        let namespace =
-            match port {
-                Some(view) => view.port.namespace,
-                None => Some(args.name.parse().map_err(|cause| {
-                    Failure::usage("PORT|NAMESPACE", format!("{cause}"), "name a port or a namespace")
-                })?),
-            };
         let said = args
             .shell
             .or_else(|| env::var_os("SHELL").filter(|shell| !shell.is_empty()));
@@ -87,7 +77,7 @@ impl Session {
         }
         // An env(1) of its own rather than our environment, as threads may read that.
         let mut words: Vec<OsString> = vec!["env".into(), format!("VSWITCH_NAMESPACE={}", args.name).into()];
-        words.extend(prompt(&shell, &args.name));
+        words.extend(prompt(&shell, args.name.as_str()));
         words.push(shell);
         Err(become_command(namespace.as_ref(), &words))
     }
