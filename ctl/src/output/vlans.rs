@@ -27,7 +27,7 @@ pub fn table(style: Style, rows: &[VlanRow], unset: &BTreeSet<&PortName>) -> Str
         };
         let ports = |tagged: bool| {
             let of = row.ports.iter().filter(|member| member.tagged == tagged);
-            units::list(&of.map(name).collect::<Vec<_>>())
+            units::list(of.map(name).collect::<Vec<_>>())
         };
         table.row([
             row.switch.to_string(),
