@@ -74,6 +74,11 @@ fn every_answer_can_be_had_as_json() {
     for line in [
         "show",
         "port list",
+        "vlan list",
+        "vlan show 10",
+        "route list",
+        "acl list",
+        "addr list veth",
         "port show veth",
         "fdb",
         "fdb show",
@@ -122,9 +127,14 @@ fn output_into_a_pipe_has_no_colours_unless_asked_for() {
 
 #[test]
 fn completions_and_manual_pages_are_made() {
-    for (shell, word) in [("bash", "complete "), ("zsh", "#compdef"), ("fish", "complete ")] {
+    for (shell, word) in [
+        ("bash", "complete "),
+        ("zsh", "#compdef"),
+        ("fish", "complete "),
+        ("elvish", "add-port"),
+    ] {
         let script = ctl(&format!("completions {shell}")).ok().stdout;
-        assert!(script.contains(word) && script.contains("add-port"), "{shell}");
+        assert!(script.contains(word) && script.contains("vswitchctl"), "{shell}");
     }
     let page = ctl("man").ok().stdout;
     assert!(page.contains(".TH") && page.contains("add\\-port"), "{page}");

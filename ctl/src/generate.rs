@@ -1,8 +1,6 @@
-//! Completions and man pages, made of the command line's own definition; used by the build script and by
+//! Completion scripts and man pages; used by the build script and by
 //! `vswitchctl completions` and `vswitchctl man`.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -10,148 +8,71 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
-use vswitch_api::settings::{Setting, settings};
-use vswitch_api::{Port, Switch};
 
 use crate::cli::Cli;
 
-/// The completion script of a shell. clap_complete knows nothing of words such as `KEY=VALUE`: what completes those is added.
-pub fn completions(shell: Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "vswitchctl", &mut script);
-    let keys = [("port", settings::<Port>()), ("switch", settings::<Switch>())];
-    let keys = keys.map(|(kind, mut all)| {
-        all.retain(Setting::takes_values);
-        (kind, all)
-    });
-    match shell {
-        Shell::Bash => script.extend(bash_keys(&keys).into_bytes()),
-        Shell::Fish => script.extend(fish_keys(&keys).into_bytes()),
-        Shell::Zsh => script = zsh_keys(&String::from_utf8_lossy(&script), &keys).into_bytes(),
-        _ => {}
-    }
-    script
-}
+/// Variable by which the scripts ask this program what could stand at the cursor.
+pub const COMPLETE: &str = "VSWITCHCTL_COMPLETE";
 
-/// What can be set, and by which keys.
-type Keys = [(&'static str, Vec<Setting>); 2];
-
-/// `KEY= KEY=`
-fn all_keys(all: &[Setting]) -> String {
-    all.iter()
-        .map(|setting| format!("{}=", setting.key))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// Keys by the values that can be listed for them.
-fn by_values(all: &[Setting]) -> BTreeMap<String, Vec<&str>> {
-    let mut by_values = BTreeMap::<_, Vec<_>>::new();
-    for setting in all.iter().filter(|setting| !setting.values().is_empty()) {
-        by_values
-            .entry(setting.values().join(" "))
-            .or_default()
-            .push(setting.key.as_str());
-    }
-    by_values
-}
-
-/// bash parts words at `=`: they are put together again, and of what is offered only the part behind it is given back.
-fn bash_keys(keys: &Keys) -> String {
-    let (mut lists, mut values) = (String::new(), String::new());
-    for (kind, all) in keys {
-        let _ = writeln!(lists, "            {kind}) list=\"{}\" ;;", all_keys(all));
-        for (words, keys) in by_values(all) {
-            let patterns: Vec<_> = keys.iter().map(|key| format!("\"{kind} {key}\"")).collect();
-            let _ = writeln!(values, "            {}) list=\"{words}\" ;;", patterns.join("|"));
-        }
-    }
-    format!(
-        r#"
-_vswitchctl_keys() {{
-    local word="${{COMP_LINE:0:COMP_POINT}}" kind="" list="" i
-    word="${{word##*[[:space:]]}}"
-    for ((i = 1; i + 2 < COMP_CWORD; i++)); do
-        if [[ ${{COMP_WORDS[i]}} == set ]]; then
-            kind="${{COMP_WORDS[i + 1]}}"
-            break
-        fi
-    done
-    if [[ ! $kind =~ ^(port|switch)$ || $word == -* || $3 == -* ]]; then
-        _vswitchctl "$@"
-        return
+/// bash takes what stands behind `=` and `:` for a word of its own: the words are taken from the line instead, and of what is
+/// offered only the part behind the last of these is given back.
+const BASH: &str = r#"_vswitchctl() {
+    local line="${COMP_LINE:0:COMP_POINT}" words word IFS
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    word="${words[${#words[@]} - 1]}"
+    IFS=$'\013'
+    COMPREPLY=($(VSWITCHCTL_COMPLETE=bash _CLAP_IFS="$IFS" _CLAP_COMPLETE_INDEX=$((${#words[@]} - 1)) \
+        vswitchctl -- "${words[@]}" 2> /dev/null))
+    if [[ $word == *[=:]* ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[=:]}"}"}")
     fi
-    compopt +o default +o bashdefault 2> /dev/null
-    if [[ $word == *=* ]]; then
-        case "$kind ${{word%%=*}}" in
-{values}        esac
-        COMPREPLY=($(compgen -W "$list" -- "${{word#*=}}"))
-    else
-        case "$kind" in
-{lists}        esac
-        COMPREPLY=($(compgen -W "$list" -- "$word"))
+    if [[ ${COMPREPLY-} =~ [=/:]$ ]]; then
         compopt -o nospace 2> /dev/null
     fi
-}}
-complete -F _vswitchctl_keys -o bashdefault -o default vswitchctl
-"#
-    )
 }
+complete -F _vswitchctl -o bashdefault -o nosort vswitchctl
+"#;
 
-fn zsh_keys(script: &str, keys: &Keys) -> String {
-    let mut functions = String::new();
-    let mut lines: Vec<_> = script.lines().map(str::to_owned).collect();
-    for (kind, all) in keys {
-        let _ = writeln!(
-            functions,
-            "(( $+functions[_vswitchctl_keys_{kind}] )) ||\n_vswitchctl_keys_{kind}() {{"
-        );
-        let _ = writeln!(functions, "    if compset -P '*='; then\n        case $IPREFIX in");
-        for (words, keys) in by_values(all) {
-            let patterns: Vec<_> = keys.iter().map(|key| format!("{key}=")).collect();
-            let _ = writeln!(functions, "            ({}) compadd -- {words} ;;", patterns.join("|"));
-        }
-        let _ = writeln!(
-            functions,
-            "        esac\n    else\n        compadd -S '' -- {}\n    fi\n}}\n",
-            all_keys(all)
-        );
-        // The argument of the command of this kind, which stands in the order of `keys`.
-        let mut places = lines.iter_mut().filter(|line| line.starts_with("'*::keys -- "));
-        if let Some(line) = places.find(|line| line.contains(":_default'")) {
-            *line = line.replace(":_default'", &format!(":_vswitchctl_keys_{kind}'"));
+/// To be sourced, or to lie as `_vswitchctl` in a folder of `fpath`.
+const ZSH: &str = r#"#compdef vswitchctl
+_vswitchctl() {
+    local line
+    local -a keys others
+    for line in "${(@f)$(VSWITCHCTL_COMPLETE=zsh _CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$((CURRENT - 1)) \
+        vswitchctl -- "${words[@]}" 2> /dev/null)}"; do
+        if [[ ${line%%:*} == *= ]]; then
+            keys+=("$line")
+        elif [[ -n $line ]]; then
+            others+=("$line")
+        fi
+    done
+    (( $#keys )) && _describe -V keys keys -S ''
+    (( $#others )) && _describe -V values others
+}
+if [[ $funcstack[1] == _vswitchctl ]]; then
+    _vswitchctl "$@"
+else
+    compdef _vswitchctl vswitchctl
+fi
+"#;
+
+const FISH: &str = r#"complete --keep-order --exclusive --command vswitchctl --arguments "(VSWITCHCTL_COMPLETE=fish vswitchctl -- (commandline --current-process --tokenize --cut-at-cursor) (commandline --current-token))"
+"#;
+
+/// The completion script of a shell. Those of bash, zsh and fish ask this program at each TAB, which knows the names that there
+/// are; the others know the words of the command line.
+pub fn completions(shell: Shell) -> Vec<u8> {
+    match shell {
+        Shell::Bash => BASH.into(),
+        Shell::Zsh => ZSH.into(),
+        Shell::Fish => FISH.into(),
+        other => {
+            let mut script = Vec::new();
+            clap_complete::generate(other, &mut Cli::command(), "vswitchctl", &mut script);
+            script
         }
     }
-    // Before the call at its end.
-    let end = lines
-        .iter()
-        .rposition(|line| line.starts_with("if ["))
-        .unwrap_or(lines.len());
-    lines.splice(end..end, functions.lines().map(str::to_owned));
-    lines.join("\n") + "\n"
-}
-
-fn fish_keys(keys: &Keys) -> String {
-    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
-    let mut lines = String::new();
-    for (kind, all) in keys {
-        let here = format!("\"__fish_vswitchctl_using_subcommand set; and __fish_seen_subcommand_from {kind}\"");
-        for setting in all {
-            let words = setting
-                .values()
-                .into_iter()
-                .map(|value| format!("{}={value}", setting.key));
-            let about = quoted(&setting.about);
-            for word in words.chain([format!("{}=", setting.key)]) {
-                let _ = writeln!(
-                    lines,
-                    "complete -c vswitchctl -n {here} -f -a {} -d {about}",
-                    quoted(&word)
-                );
-            }
-        }
-    }
-    lines
 }
 
 /// The page, in roff, of the command that these words name; of the tool as a whole without any. None: there is no such

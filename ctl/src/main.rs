@@ -6,6 +6,7 @@
 mod cli;
 mod client;
 mod commands;
+mod complete;
 mod failure;
 mod generate;
 mod output;
@@ -13,12 +14,14 @@ mod pcapng;
 mod progress;
 mod sse;
 mod usage;
+mod vlans;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    complete::answer();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -28,7 +31,7 @@ fn main() -> ExitCode {
             return usage::report(&error, json);
         }
     };
-    let json = cli.global.json;
+    let json = cli.global.is_json();
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),

@@ -104,7 +104,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 23] = [
+    const FREE: [&str; 26] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -121,9 +121,12 @@ mod tests {
         "lab test --junit",
         "lab test FILE",
         "lab up FILE",
+        "link add --description",
         "man COMMAND|DIR",
         "mirror add --filter",
         "ns exec COMMAND",
+        "port add --description",
+        "shell SHELL",
         "switch add --description",
         "trace --filter",
         "trace --hex",

@@ -115,7 +115,10 @@ fn man_takes_a_command_or_a_directory() {
 #[test]
 fn completions_and_man_pages_are_made() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(text(&format!("completions {shell}")).contains("add-port"), "{shell}");
+        assert!(
+            text(&format!("completions {shell}")).contains("VSWITCHCTL_COMPLETE"),
+            "{shell}"
+        );
     }
     assert!(text("man").contains(".TH vswitchctl 1"));
     let dir = tempfile::tempdir().unwrap();
@@ -129,21 +132,18 @@ fn completions_and_man_pages_are_made() {
 fn bash_offers(line: &str) -> Vec<String> {
     const ASK: &str = r#"
         source "$SCRIPT"
-        # As bash itself parts a line: at blanks and at =.
         COMP_LINE=$LINE COMP_POINT=${#LINE}
-        read -ra COMP_WORDS <<< "${LINE//=/ = }"
-        [[ $LINE == *' ' ]] && COMP_WORDS+=("")
-        COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-        cur=${COMP_WORDS[COMP_CWORD]}
-        [[ $cur == '=' ]] && cur=""
-        _vswitchctl_keys vswitchctl "$cur" "${COMP_WORDS[COMP_CWORD - 1]}"
+        _vswitchctl vswitchctl
         printf '%s\n' "${COMPREPLY[@]}""#;
     let script = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(script.path(), text("completions bash")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_vswitchctl")).parent().unwrap().display();
+    let path = format!("{program}:{}", std::env::var("PATH").unwrap());
     let output = std::process::Command::new("bash")
         .args(["-c", ASK])
         .env("SCRIPT", script.path())
         .env("LINE", line)
+        .env("PATH", path)
         .output()
         .unwrap();
     assert!(output.stderr.is_empty(), "{line}: {output:?}");
@@ -166,32 +166,10 @@ fn bash_completes_keys_and_values() {
         ("vswitchctl set po", &["port"]),
     ] {
         let found = bash_offers(line);
-        // Options are offered beside values by the script that clap_complete made.
         assert!(
             offered.iter().all(|word| found.contains(&(*word).to_owned())),
             "{line}: {found:?}"
         );
         assert!(offered.len() == found.len() || line.contains("--"), "{line}: {found:?}");
-    }
-}
-
-#[test]
-fn the_other_shells_know_keys_and_values() {
-    let zsh = text("completions zsh");
-    for part in [
-        ":_vswitchctl_keys_port'",
-        ":_vswitchctl_keys_switch'",
-        "compadd -S '' -- accept=",
-        "learning.enabled=|",
-    ] {
-        assert!(zsh.contains(part), "{part} is not in\n{zsh}");
-    }
-    let fish = text("completions fish");
-    for part in [
-        "-a 'learning.enabled=off'",
-        "-a 'mtu=' -d 'MTU of the interface",
-        "-a 'reserved_multicast=lldp'",
-    ] {
-        assert!(fish.contains(part), "{part} is not in\n{fish}");
     }
 }

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use vswitch_api::PortName;
 use vswitch_api::acl::AclRule;
 
-use super::parse;
+use super::{ADD, DEL, LIST, OnlySwitch, parse};
 
 /// How rules are written, for the help of all commands.
 const RULES: &str = "\
@@ -51,6 +51,11 @@ rules look, are dropped.";
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = ALL_EXAMPLES)]
 pub enum AclCommand {
+    /// List the ports that have lists, with the number of rules
+    #[command(aliases = LIST, after_long_help = "\
+Example:
+  vswitchctl acl list")]
+    List(OnlySwitch),
     /// Show the lists of a port with the hits of each rule
     #[command(after_long_help = "\
 Example:
@@ -69,7 +74,7 @@ Rules can be given one by one too:
 --in 'deny tcp to any port 22' --in 'permit any'")]
     Set(SetAcl),
     /// Put a rule into a list
-    #[command(after_help = RULES, after_long_help = "\
+    #[command(aliases = ADD, after_help = RULES, after_long_help = "\
 Examples:
   vswitchctl acl add red in deny udp to any port 53
   vswitchctl acl add red out --at 1 deny from 10.0.0.9")]
@@ -86,7 +91,7 @@ Examples:
         rule: Vec<String>,
     },
     /// Take a rule out of a list
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl acl del red in 1")]
     Del {
@@ -99,10 +104,13 @@ Example:
         at: usize,
     },
     /// Empty the lists of a port
-    #[command(after_long_help = "\
+    #[command(
+        alias = "flush",
+        after_long_help = "\
 Examples:
   vswitchctl acl clear red
-  vswitchctl acl clear red out")]
+  vswitchctl acl clear red out"
+    )]
     Clear {
         /// The port
         port: PortName,

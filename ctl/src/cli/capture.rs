@@ -63,8 +63,10 @@ pub struct CaptureArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Way {
     /// From the port into the switch
+    #[value(name = "in", alias = "rx")]
     Rx,
     /// Out of the switch to the port
+    #[value(name = "out", alias = "tx")]
     Tx,
     /// Both ways
     Both,

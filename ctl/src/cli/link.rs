@@ -6,13 +6,13 @@ use vswitch_api::traffic::Impairment;
 use vswitch_api::{PortName, SwitchName};
 
 use super::parse;
-use super::{Addition, Removal};
+use super::{ADD, Addition, DEL, LIST, Removal};
 
 /// `link ...`
 #[derive(Debug, Subcommand)]
 pub enum LinkCommand {
     /// Join two switches
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Examples:
   vswitchctl link add main sw2
   vswitchctl link add main sw2 --trunk 10,20
@@ -24,7 +24,7 @@ port has: `set port`, `impair`, `capture`, `mirror add` take their names.")]
     Add(Box<LinkAdd>),
     /// Remove a link, with both its ports
     #[command(
-        visible_alias = "rm",
+        aliases = DEL,
         after_long_help = "\
 Example:
   vswitchctl link del main-sw2"
@@ -38,7 +38,7 @@ Example:
     },
     /// List links
     #[command(
-        visible_alias = "ls",
+        aliases = LIST,
         after_long_help = "\
 Example:
   vswitchctl link list"

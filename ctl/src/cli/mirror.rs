@@ -5,17 +5,17 @@ use vswitch_api::policy::{VlanId, VlanSet};
 use vswitch_api::{MirrorName, PortName, SwitchName};
 
 use super::capture::Way;
-use super::{Addition, Removal};
+use super::{ADD, Addition, DEL, LIST, Removal};
 
 /// `mirror ...`
 #[derive(Debug, Subcommand)]
 pub enum MirrorCommand {
     /// Copy the frames of some ports to another
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Examples:
   vswitchctl mirror add m --from red,blue --to mon
   vswitchctl mirror add all --to mon  # all ports of switch main
-  vswitchctl mirror add arps --from red --direction rx --to mon --filter arp
+  vswitchctl mirror add arps --from red --direction in --to mon --filter arp
   vswitchctl mirror add v --vlans 10,20-29 --to mon
   # then copies can go into that VLAN:
   vswitchctl set switch main --rspan-vlans 999
@@ -65,7 +65,7 @@ or its last port goes with it.")]
         addition: Addition,
     },
     /// Remove a mirror
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl mirror del m")]
     Del {
@@ -76,7 +76,7 @@ Example:
         removal: Removal,
     },
     /// List mirrors with what they copied
-    #[command(after_long_help = "\
+    #[command(aliases = LIST, after_long_help = "\
 Example:
   vswitchctl mirror list")]
     List,

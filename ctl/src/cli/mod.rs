@@ -8,11 +8,13 @@ pub mod link;
 pub mod mirror;
 pub mod namespace;
 pub mod parse;
+pub mod ping;
 pub mod policy;
 pub mod port;
 pub mod switch;
 pub mod trace;
 pub mod traffic;
+pub mod vlan;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,10 +27,19 @@ use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
 use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
+use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
 use trace::TraceArgs;
 use traffic::{ImpairArgs, PoliceArgs, StormArgs};
+use vlan::VlanCommand;
+
+/// Other words for `list`, which do without being shown.
+pub const LIST: [&str; 1] = ["ls"];
+/// Other words for `add`.
+pub const ADD: [&str; 2] = ["create", "new"];
+/// Other words for `del`.
+pub const DEL: [&str; 3] = ["rm", "delete", "remove"];
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -88,6 +99,18 @@ pub struct Global {
     /// Print the daemon's reply as JSON; errors are JSON on stderr
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
+    /// Form of what is printed: wide (more columns), json, yaml, or name (names alone, one a line)
+    #[arg(
+        short = 'o',
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        conflicts_with = "json",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    pub output: Option<Form>,
     /// When to use colours
     #[arg(
         long,
@@ -100,6 +123,13 @@ pub struct Global {
         long_help = "When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never"
     )]
     pub color: Color,
+}
+
+impl Global {
+    /// Whether everything is JSON, errors too.
+    pub fn is_json(&self) -> bool {
+        self.json || self.output == Some(Form::Json)
+    }
 }
 
 /// When to use colours.
@@ -121,29 +151,28 @@ pub struct OnlySwitch {
     pub switch: Option<vswitch_api::SwitchName>,
 }
 
-/// What a listing of ports shows.
+/// Arguments of `show`.
 #[derive(Args, Debug)]
-pub struct Listing {
-    /// Which of them.
+pub struct ShowArgs {
+    /// Of which switch.
     #[command(flatten)]
     pub only: OnlySwitch,
-    /// Show more of each port
-    #[arg(short = 'o', long, value_enum, value_name = "FORM")]
-    pub output: Option<Form>,
+    /// Show it again each second and whenever something has changed, until Ctrl-C
+    #[arg(short = 'w', long)]
+    pub watch: bool,
 }
 
-impl Listing {
-    /// With all columns.
-    pub fn is_wide(&self) -> bool {
-        self.output == Some(Form::Wide)
-    }
-}
-
-/// The form of a listing.
+/// The form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// With more columns
+    /// For people, with more columns where there are more
     Wide,
+    /// As --json
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// Names alone, one a line
+    Name,
 }
 
 /// Options of additions.
@@ -183,11 +212,7 @@ pub enum Command {
     #[command(after_long_help = port::ADD_EXAMPLES)]
     AddPort(Box<AddPort>),
     /// Remove ports, and the namespaces that were made for them
-    #[command(after_long_help = "\
-Examples:
-  vswitchctl del-port red blue
-  vswitchctl del-port -n red            # say what would be removed
-  vswitchctl del-port --if-exists red   # for scripts: no error if it is gone")]
+    #[command(after_long_help = port::DEL_EXAMPLES)]
     DelPort(DelPort),
     /// Show switches and ports: state, addresses, counters
     #[command(after_long_help = "\
@@ -195,19 +220,26 @@ Examples:
   vswitchctl show
   vswitchctl show --switch lab
   vswitchctl show -o wide
+  vswitchctl show --watch
+  vswitchctl show -o name               # names of ports, for scripts
   vswitchctl show --json | jq '.ports[] | {name, state}'
 
 RX and TX are frames/bytes as the switch sees them: RX came in from the port.
 DROPS is the sum of both ways; `vswitchctl port show NAME` tells the reasons.
 A narrow terminal gets no columns MAC and MTU.")]
-    Show(Listing),
-    /// List ports, or show all about one
+    Show(ShowArgs),
+    /// Add, remove, change or list ports, or show all about one
     #[command(
         subcommand,
+        alias = "ports",
         after_long_help = "\
 Examples:
   vswitchctl port list
-  vswitchctl port show red"
+  vswitchctl port show red
+  vswitchctl port set red --mtu 9000
+
+`port add`, `port del` and `port set` are `add-port`, `del-port` and
+`set port`."
     )]
     Port(PortCommand),
     /// Show or edit the forwarding database (FDB)
@@ -218,11 +250,12 @@ Examples:
   vswitchctl fdb flush --port red  # forget what was learned on a port")]
     Fdb(FdbArgs),
     /// Access control lists of ports
-    #[command(subcommand)]
+    #[command(subcommand, alias = "acls")]
     Acl(AclCommand),
-    /// Add, remove or show switches
+    /// Add, remove, change or show switches
     #[command(
         subcommand,
+        aliases = ["switches", "sw"],
         after_long_help = "\
 Examples:
   vswitchctl switch add lab --ageing 60
@@ -252,6 +285,7 @@ Examples:
     #[command(
         subcommand,
         visible_alias = "netns",
+        aliases = ["namespace", "namespaces"],
         after_long_help = "\
 Examples:
   vswitchctl ns show red
@@ -261,18 +295,21 @@ Examples:
     /// Add, remove or list addresses
     #[command(
         subcommand,
+        aliases = ["address", "addresses", "ip"],
         after_long_help = "\
 Examples:
   vswitchctl addr add red 192.168.15.1/24
   vswitchctl addr list"
     )]
     Addr(AddrCommand),
-    /// Add or remove routes
+    /// Add, remove or list routes
     #[command(
         subcommand,
+        alias = "routes",
         after_long_help = "\
 Examples:
   vswitchctl route add red default --via 192.168.15.254
+  vswitchctl route list
   vswitchctl route del red default"
     )]
     Route(RouteCommand),
@@ -285,8 +322,19 @@ Examples:
   vswitchctl link list"
     )]
     Link(LinkCommand),
+    /// Which ports are in which VLAN
+    #[command(
+        subcommand,
+        alias = "vlans",
+        after_long_help = "\
+Examples:
+  vswitchctl vlan list
+  vswitchctl vlan show 10
+  vswitchctl set port red --vlan 10     # what puts a port into one"
+    )]
+    Vlan(VlanCommand),
     /// Join two namespaces directly, without a switch
-    #[command(after_long_help = namespace::CABLE_EXAMPLES)]
+    #[command(alias = "cables", after_long_help = namespace::CABLE_EXAMPLES)]
     Cable(Box<CableArgs>),
     /// Make everything as a lab file says
     #[command(after_long_help = "\
@@ -336,6 +384,7 @@ object.")]
     /// Copy frames of ports to another port (SPAN)
     #[command(
         subcommand,
+        alias = "mirrors",
         after_long_help = "\
 Examples:
   vswitchctl mirror add m --from red --to mon
@@ -345,6 +394,33 @@ Examples:
     /// Tell what the switch would do with a frame, step by step, without sending it
     #[command(after_long_help = trace::EXAMPLES)]
     Trace(Box<TraceArgs>),
+    /// Ping a port from another
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl ping red blue
+  vswitchctl ping red blue -6 -c 3
+  vswitchctl ping red 192.168.15.254
+
+It is ping(8) in the namespace of the one, with an address of the other, and
+ends with its exit code.")]
+    Ping(PingArgs),
+    /// Ping each port from each other, and show who reaches whom
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl pingall
+  vswitchctl pingall --switch lab -4
+  vswitchctl pingall --json | jq '.[] | select(.ok | not)'
+
+The exit code is 1 if one gets no answer.")]
+    Pingall(PingallArgs),
+    /// A shell in the namespace of a port
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl shell red
+  vswitchctl shell red zsh
+
+Its prompt begins with the name. `exit` leaves it.")]
+    Shell(ShellArgs),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

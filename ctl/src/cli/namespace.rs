@@ -7,13 +7,13 @@ use clap::{Args, Subcommand};
 use vswitch_api::{IfAddr, IfName, NsName, PortName};
 
 use super::parse::{self, Destination, RouteArg};
-use super::{Addition, OnlySwitch, Removal};
+use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal};
 
 /// `ns ...`
 #[derive(Debug, Subcommand)]
 pub enum NsCommand {
     /// Make a namespace that stays until `ns del`, with or without ports
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Example:
   vswitchctl ns add red")]
     Add {
@@ -25,7 +25,7 @@ Example:
         addition: Addition,
     },
     /// Remove a namespace that vswitch made
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl ns del red
 
@@ -38,7 +38,7 @@ A namespace that vswitch did not make is never removed.")]
         removal: Removal,
     },
     /// List namespaces, whoever made them
-    #[command(after_long_help = "\
+    #[command(aliases = LIST, after_long_help = "\
 Example:
   vswitchctl ns list")]
     List,
@@ -74,11 +74,21 @@ found).")]
     },
 }
 
+/// Of which ports something is listed.
+#[derive(Args, Debug)]
+pub struct OfPorts {
+    /// Only of this port (default: all)
+    pub port: Option<PortName>,
+    /// Of which switch.
+    #[command(flatten)]
+    pub only: OnlySwitch,
+}
+
 /// `addr ...`
 #[derive(Debug, Subcommand)]
 pub enum AddrCommand {
     /// Give an address to the interface of a port, and announce it
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Examples:
   vswitchctl addr add red 192.168.15.1/24
   vswitchctl addr add red fd00:15::1/64")]
@@ -90,7 +100,7 @@ Examples:
         address: IfAddr,
     },
     /// Take an address away
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl addr del red 192.168.15.1/24")]
     Del {
@@ -101,26 +111,30 @@ Example:
         address: IfAddr,
     },
     /// Take all addresses of a port away
-    #[command(after_long_help = "\
+    #[command(
+        alias = "clear",
+        after_long_help = "\
 Example:
-  vswitchctl addr flush red")]
+  vswitchctl addr flush red"
+    )]
     Flush {
         /// The port
         port: PortName,
     },
-    /// List the addresses of all ports
-    #[command(after_long_help = "\
+    /// List the addresses of all ports, or of one
+    #[command(alias = "show", aliases = LIST, after_long_help = "\
 Examples:
   vswitchctl addr list
+  vswitchctl addr list red
   vswitchctl addr list --switch lab")]
-    List(OnlySwitch),
+    List(OfPorts),
 }
 
 /// `route ...`
 #[derive(Debug, Subcommand)]
 pub enum RouteCommand {
     /// Add a route through the interface of a port
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Examples:
   vswitchctl route add red default --via 192.168.15.254
   vswitchctl route add red 10.0.0.0/8 --via 192.168.15.254
@@ -140,7 +154,7 @@ Examples:
         onlink: bool,
     },
     /// Remove a route
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Examples:
   vswitchctl route del red 10.0.0.0/8
   vswitchctl route del red default      # that of IPv4; the other is ::/0")]
@@ -150,6 +164,13 @@ Examples:
         /// Destination: a network, a host, or `default`
         to: Destination,
     },
+    /// List the routes that vswitch set, of all ports or of one
+    #[command(alias = "show", aliases = LIST, after_long_help = "\
+Examples:
+  vswitchctl route list
+  vswitchctl route list red
+  vswitchctl ns show red                # all routes there, the kernel's too")]
+    List(OfPorts),
 }
 
 /// Examples of `cable`.
@@ -178,7 +199,7 @@ pub struct CableArgs {
 #[derive(Debug, Subcommand)]
 pub enum CableCommand {
     /// Join two namespaces by a veth pair
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Examples:
   vswitchctl cable add red blue
   vswitchctl cable add red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30
@@ -188,7 +209,7 @@ Examples:
 Namespaces that are joined already get one more.")]
     Add(CableAdd),
     /// Remove a cable between two namespaces
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Examples:
   vswitchctl cable del red blue
   vswitchctl cable del red blue --name-a eth1")]
@@ -208,7 +229,7 @@ Examples:
         removal: Removal,
     },
     /// List cables
-    #[command(after_long_help = "\
+    #[command(alias = "show", aliases = LIST, after_long_help = "\
 Example:
   vswitchctl cable list")]
     List,

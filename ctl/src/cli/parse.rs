@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
-use vswitch_api::name::NAME_MAX;
+use vswitch_api::name::{InvalidValue, NAME_MAX};
 use vswitch_api::number::{Whole, decimal, in_base, no_whole, whole};
 use vswitch_api::policy::{Isolation, VLAN_MAX};
-use vswitch_api::{Mac, NsName, PortKind, ReservedMulticast};
+use vswitch_api::{IfAddr, Mac, NsName, PortKind, ReservedMulticast};
 
 use super::policy::{Pinned, VlanOrAll};
 
@@ -53,6 +53,41 @@ pub fn frame_size(text: &str) -> Result<u32, String> {
 /// How much of a frame is kept.
 pub fn snaplen(text: &str) -> Result<u32, String> {
     number("length", "bytes", text, 1..=262_144)
+}
+
+/// An address of an interface, or that one is to be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addr {
+    /// This one.
+    Given(IfAddr),
+    /// The next free one of the subnets that are in use.
+    Auto,
+}
+
+impl FromStr for Addr {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            address => address.parse().map(Self::Given),
+        }
+    }
+}
+
+/// A subnet, out of which addresses are chosen.
+pub fn subnet(text: &str) -> Result<IpNet, String> {
+    let Ok(net) = text.parse::<IpNet>() else {
+        return Err(format!(
+            "{text:?} is not a subnet; write it as 192.168.15.0/24 or fd00:15::/64"
+        ));
+    };
+    if net.trunc() != net {
+        return Err(format!(
+            "{text} is an address in a subnet; the subnet is {}, and --addr {text} gives this very address",
+            net.trunc()
+        ));
+    }
+    Ok(net)
 }
 
 /// An IP address.

@@ -3,18 +3,23 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
+use ipnet::IpNet;
 use vswitch_api::lab::Description;
-use vswitch_api::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+use vswitch_api::{IfName, Mac, NsName, PortName, SwitchName};
 
-use super::parse::{self, Kind};
+use super::parse::{self, Addr, Kind};
 use super::policy::PolicyArgs;
-use super::{Addition, Listing, Removal};
+use super::switch::{SetPort, port_examples};
+use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal};
 
 /// Examples of `add-port`.
 pub const ADD_EXAMPLES: &str = "\
 Examples:
   vswitchctl add-port red --addr 192.168.15.1/24
   vswitchctl add-port green --addr 192.168.15.3/24 --addr fd00:15::3/64
+  # several, each with the next free address
+  vswitchctl add-port h1 h2 h3 --subnet 192.168.15.0/24
+  vswitchctl add-port h4 --addr auto    # of the subnet that is in use
   vswitchctl add-port vm --type tap --mtu 9000
   vswitchctl add-port web --netns red --name eth1 --addr 10.0.0.2/24
   vswitchctl add-port client --addr 10.0.0.3/24 --gateway 10.0.0.1
@@ -32,19 +37,35 @@ otherwise. A namespace that is not there is made, and goes with its last port.";
 /// Arguments of `add-port`.
 #[derive(Args, Debug)]
 pub struct AddPort {
-    /// Name of the port, and of its namespace if --netns does not say otherwise
-    pub name: PortName,
-    /// Address of the interface, with its prefix length; may be given more than once
-    #[arg(long, value_name = "ADDR/LEN")]
-    pub addr: Vec<IfAddr>,
+    /// Names of the ports, and of their namespaces if --netns does not say otherwise; several are added all or none
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<PortName>,
+    /// Address of the interface, with its prefix length, or `auto`; may be given more than once
+    #[arg(
+        long,
+        aliases = ["address", "ip"],
+        value_name = "ADDR/LEN",
+        long_help = "Address of the interface, with its prefix length; may be given more than once. `auto` is the next free address of \
+            the subnets (one of IPv4, one of IPv6) of the ports that it can talk with."
+    )]
+    pub addr: Vec<Addr>,
+    /// Give each port the next free address of this subnet; may be given more than once
+    #[arg(long, value_name = "NET/LEN", value_parser = parse::subnet)]
+    pub subnet: Vec<IpNet>,
     /// How the port is connected
-    #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "veth")]
+    #[arg(
+        long = "type",
+        alias = "kind",
+        value_enum,
+        value_name = "TYPE",
+        default_value = "veth"
+    )]
     pub kind: Kind,
     /// Namespace of the interface (veth and tap)
-    #[arg(long, value_name = "NS")]
+    #[arg(long, aliases = ["namespace", "ns"], value_name = "NS")]
     pub netns: Option<NsName>,
     /// Name of the interface; with `--type device` the interface to take over
-    #[arg(long = "name", value_name = "IF")]
+    #[arg(long = "name", aliases = ["ifname", "interface"], value_name = "IF")]
     pub ifname: Option<IfName>,
     /// MAC address of the interface (default: chosen once and kept)
     #[arg(long, value_parser = parse::unicast_mac)]
@@ -78,6 +99,13 @@ pub struct AddPort {
     pub addition: Addition,
 }
 
+/// Examples of `del-port`.
+pub const DEL_EXAMPLES: &str = "\
+Examples:
+  vswitchctl del-port red blue
+  vswitchctl del-port -n red            # say what would be removed
+  vswitchctl del-port --if-exists red   # for scripts: no error if it is gone";
+
 /// Arguments of `del-port`.
 #[derive(Args, Debug)]
 pub struct DelPort {
@@ -92,12 +120,21 @@ pub struct DelPort {
 /// `port ...`
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
+    /// Add a port, as `add-port` does
+    #[command(aliases = ADD, after_long_help = ADD_EXAMPLES.replace("add-port", "port add"))]
+    Add(Box<AddPort>),
+    /// Remove ports, as `del-port` does
+    #[command(aliases = DEL, after_long_help = DEL_EXAMPLES.replace("del-port", "port del"))]
+    Del(DelPort),
+    /// Change settings of a port, as `set port` does
+    #[command(after_long_help = port_examples().replace("set port", "port set"))]
+    Set(Box<SetPort>),
     /// List ports with state, addresses and counters
-    #[command(after_long_help = "\
+    #[command(aliases = LIST, after_long_help = "\
 Examples:
   vswitchctl port list -o wide
   vswitchctl port list --json | jq -r '.[] | select(.state != \"up\") | .name'")]
-    List(Listing),
+    List(OnlySwitch),
     /// Show a port: settings, state, all counters, drops by reason
     #[command(after_long_help = "\
 Example:

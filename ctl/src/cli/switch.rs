@@ -7,17 +7,18 @@ use vswitch_api::lab::Description;
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::VlanId;
 use vswitch_api::settings::{Assignment, Settable, assignment, settings};
+use vswitch_api::view::FdbEntry;
 use vswitch_api::{Mac, Port, PortName, Switch, SwitchName};
 
 use super::parse::{self, Reserved, Switched, Toggle};
 use super::policy::{self, PolicyArgs};
-use super::{Addition, Removal, Trial};
+use super::{ADD, Addition, DEL, LIST, Removal, Trial};
 
 /// `switch ...`
 #[derive(Debug, Subcommand)]
 pub enum SwitchCommand {
     /// Add a switch
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Examples:
   vswitchctl switch add lab
   vswitchctl switch add lab --ageing 60 --fdb-capacity 1024
@@ -43,7 +44,7 @@ Examples:
         addition: Addition,
     },
     /// Remove a switch
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl switch del lab")]
     Del {
@@ -54,7 +55,7 @@ Example:
         removal: Removal,
     },
     /// List switches
-    #[command(after_long_help = "\
+    #[command(aliases = LIST, after_long_help = "\
 Example:
   vswitchctl switch list")]
     List,
@@ -67,6 +68,9 @@ Example:
         #[arg(default_value = vswitch_api::DEFAULT_SWITCH)]
         name: SwitchName,
     },
+    /// Change settings of a switch, as `set switch` does
+    #[command(after_long_help = switch_examples().replace("set switch", "switch set"))]
+    Set(SetSwitch),
 }
 
 /// Arguments of `fdb`.
@@ -78,19 +82,47 @@ pub struct FdbArgs {
     /// The switch (default: all when showing, else `main`)
     #[arg(long, value_name = "NAME", global = true)]
     pub switch: Option<SwitchName>,
+    /// Which entries, if no verb is said.
+    #[command(flatten)]
+    pub filter: FdbFilter,
+}
+
+/// Which entries are listed.
+#[derive(Args, Debug, Default, PartialEq, Eq)]
+pub struct FdbFilter {
+    /// Only of this port
+    #[arg(long, value_name = "NAME")]
+    pub port: Option<PortName>,
+    /// Only in this VLAN
+    #[arg(long, value_name = "VLAN")]
+    pub vlan: Option<VlanId>,
+    /// Only this address
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<Mac>,
+}
+
+impl FdbFilter {
+    /// Whether an entry is meant.
+    pub fn takes(&self, entry: &FdbEntry) -> bool {
+        self.port.as_ref().is_none_or(|port| *port == entry.port)
+            && self.vlan.is_none_or(|vlan| Some(vlan) == entry.vlan)
+            && self.mac.is_none_or(|mac| mac == entry.mac)
+    }
 }
 
 /// `fdb ...`
 #[derive(Debug, Subcommand)]
 pub enum FdbCommand {
     /// Show the table: address, port, age
-    #[command(after_long_help = "\
+    #[command(visible_alias = "show", aliases = LIST, after_long_help = "\
 Examples:
-  vswitchctl fdb show
-  vswitchctl fdb show --switch lab --json | jq length")]
-    Show,
+  vswitchctl fdb list
+  vswitchctl fdb list --port red --vlan 10
+  vswitchctl fdb list --mac 02:00:00:00:00:01
+  vswitchctl fdb list --switch lab --json | jq length")]
+    List(FdbFilter),
     /// Add a static entry, which neither ages nor moves
-    #[command(after_long_help = "\
+    #[command(aliases = ADD, after_long_help = "\
 Example:
   vswitchctl fdb add 02:00:00:00:00:01 red")]
     Add {
@@ -104,7 +136,7 @@ Example:
         vlan: Option<VlanId>,
     },
     /// Remove an entry, learned or static
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, after_long_help = "\
 Example:
   vswitchctl fdb del 02:00:00:00:00:01")]
     Del {
@@ -116,10 +148,13 @@ Example:
         vlan: Option<VlanId>,
     },
     /// Forget what was learned; static entries stay
-    #[command(after_long_help = "\
+    #[command(
+        alias = "clear",
+        after_long_help = "\
 Examples:
   vswitchctl fdb flush
-  vswitchctl fdb flush --port red")]
+  vswitchctl fdb flush --port red"
+    )]
     Flush {
         /// Only what was learned on this port
         #[arg(long, value_name = "NAME")]
@@ -134,10 +169,10 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum SetCommand {
     /// Change settings of a port
-    #[command(after_long_help = with_keys::<Port>(PORT_EXAMPLES))]
+    #[command(after_long_help = port_examples())]
     Port(SetPort),
     /// Change settings of a switch
-    #[command(after_long_help = with_keys::<Switch>(SWITCH_EXAMPLES))]
+    #[command(after_long_help = switch_examples())]
     Switch(SetSwitch),
 }
 
@@ -159,6 +194,16 @@ Examples:
   vswitchctl set switch main --ageing 60
   vswitchctl set switch main ageing_secs=60 loop_guard=off
   vswitchctl set switch main --reserved-multicast all";
+
+/// Examples of `set port` with all keys.
+pub fn port_examples() -> String {
+    with_keys::<Port>(PORT_EXAMPLES)
+}
+
+/// Examples of `set switch` with all keys.
+pub fn switch_examples() -> String {
+    with_keys::<Switch>(SWITCH_EXAMPLES)
+}
 
 /// Examples, and the keys that can be set with what they take.
 fn with_keys<T: Settable>(examples: &str) -> String {

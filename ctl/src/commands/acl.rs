@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use hyper::Method;
-use vswitch_api::PortName;
-use vswitch_api::acl::AclRule;
+use serde::Serialize;
+use vswitch_api::acl::{AclRule, PortAcl};
 use vswitch_api::patch::MergePatch;
-use vswitch_api::request::{AclAdd, AclList, AclSelect, ChangeOptions};
-use vswitch_api::view::PortAclView;
+use vswitch_api::request::{AclAdd, AclList, AclSelect, ChangeOptions, SwitchFilter};
+use vswitch_api::view::{PortAclView, PortView};
+use vswitch_api::{PortName, SwitchName};
 
 use super::Session;
 use super::patch::value;
@@ -16,9 +17,32 @@ use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::ports;
 
+/// A port in the list of those that have lists.
+#[derive(Serialize)]
+struct PortLists<'a> {
+    port: &'a PortName,
+    switch: &'a SwitchName,
+    #[serde(flatten)]
+    acl: &'a PortAcl,
+}
+
 impl Session {
     pub(super) async fn acl(&self, command: AclCommand) -> Result<(), Failure> {
         match command {
+            AclCommand::List(only) => {
+                let path = with_query("/v1/ports", &SwitchFilter::from(&only))?;
+                let mut views: Vec<PortView> = self.client.get(&path).await?;
+                views.retain(|view| view.port.acl != PortAcl::default());
+                let lists: Vec<_> = views
+                    .iter()
+                    .map(|view| PortLists {
+                        port: &view.port.name,
+                        switch: &view.port.switch,
+                        acl: &view.port.acl,
+                    })
+                    .collect();
+                self.out.show(&lists, |style| ports::acls(style, &views))
+            }
             AclCommand::Show { port } => {
                 let view: PortAclView = self.client.get(&acl(&port)).await?;
                 self.out.show(&view, |style| ports::acl(style, &view))

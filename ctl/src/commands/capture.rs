@@ -94,7 +94,7 @@ impl Session {
                 }
             }
         }
-        if !self.out.json {
+        if !self.out.json() {
             eprintln!("{frames} frames captured, {lost} lost as the reader was too slow");
         }
         enough |= args.count.is_some_and(|count| frames >= count) || args.duration.is_some();
@@ -124,7 +124,7 @@ impl Session {
                 })?;
                 Ok(Sink::Raw(Box::new(opened)))
             }
-            None if self.out.json => Ok(Sink::Json),
+            None if self.out.json() => Ok(Sink::Json),
             None if args.text || io::stdout().is_terminal() => Ok(Sink::Lines(TimeZone::system())),
             None => Ok(Sink::Raw(Box::new(io::stdout()))),
         }

@@ -29,7 +29,7 @@ impl Session {
                         .hint("are vswitchctl and vswitchd of the same version?")
                 })?;
                 // The daemon's own text: one line of JSON already.
-                self.out.print(&if self.out.json {
+                self.out.print(&if self.out.json() {
                     data
                 } else {
                     events::line(&event, &zone)

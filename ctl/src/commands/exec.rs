@@ -27,6 +27,15 @@ pub(super) fn run(name: &NsName, command: &[OsString]) -> Failure {
     if let Err(error) = enter(name) {
         return error.into();
     }
+    replace_process(command, &format!("in namespace {name}"))
+}
+
+/// The same in the namespace of the host.
+pub(super) fn become_here(command: &[OsString]) -> Failure {
+    replace_process(command, "here")
+}
+
+fn replace_process(command: &[OsString], place: &str) -> Failure {
     let Some((program, arguments)) = command.split_first() else {
         return Failure::usage(
             "ns exec",
@@ -41,11 +50,7 @@ pub(super) fn run(name: &NsName, command: &[OsString]) -> Failure {
         EXIT_CANT_RUN
     };
     let object = format!("command {}", program.display());
-    let error = ApiError::new(
-        ErrorCode::NotFound,
-        object,
-        format!("it can't be run in namespace {name}: {cause}"),
-    );
+    let error = ApiError::new(ErrorCode::NotFound, object, format!("it can't be run {place}: {cause}"));
     Failure::Error { error, exit }
 }
 

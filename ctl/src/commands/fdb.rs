@@ -6,7 +6,7 @@ use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect};
 use vswitch_api::view::{FdbEntry, SwitchView};
 
 use super::Session;
-use crate::cli::switch::{FdbArgs, FdbCommand};
+use crate::cli::switch::{FdbArgs, FdbCommand, FdbFilter};
 use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::switches;
@@ -19,8 +19,16 @@ impl Session {
                 .map_or(vswitch_api::DEFAULT_SWITCH, SwitchName::as_str),
         );
         let none = ChangeOptions::default();
+        if args.command.is_some() && args.filter != FdbFilter::default() {
+            return Err(Failure::usage(
+                "fdb",
+                "--port, --vlan and --mac stand behind the verb that they are for",
+                "for example `vswitchctl fdb list --port red`",
+            ));
+        }
         match args.command {
-            None | Some(FdbCommand::Show) => self.show_fdb(args.switch).await,
+            None => self.show_fdb(args.switch, &args.filter).await,
+            Some(FdbCommand::List(filter)) => self.show_fdb(args.switch, &filter).await,
             Some(FdbCommand::Add { mac, port, vlan }) => {
                 self.change(Method::PUT, &path, none, Some(&FdbAdd { mac, vlan, port }))
                     .await
@@ -46,7 +54,18 @@ impl Session {
         }
     }
 
-    async fn show_fdb(&self, only: Option<SwitchName>) -> Result<(), Failure> {
+    async fn show_fdb(&self, only: Option<SwitchName>, filter: &FdbFilter) -> Result<(), Failure> {
+        let mut tables = self.tables(only).await?;
+        for (_, entries) in &mut tables {
+            entries.retain(|entry| filter.takes(entry));
+        }
+        // One list, as each entry tells its switch.
+        let all: Vec<&FdbEntry> = tables.iter().flat_map(|(_, entries)| entries).collect();
+        self.out.show(&all, |style| switches::fdb(style, &tables))
+    }
+
+    /// The forwarding databases of one switch or of all.
+    pub(super) async fn tables(&self, only: Option<SwitchName>) -> Result<Vec<(SwitchName, Vec<FdbEntry>)>, Failure> {
         let names = match only {
             Some(name) => vec![name],
             None => {
@@ -59,9 +78,7 @@ impl Session {
             let entries: Vec<FdbEntry> = self.client.get(&table_of(name.as_str())).await?;
             tables.push((name, entries));
         }
-        // One list, as the port of an entry tells its switch.
-        let all: Vec<&FdbEntry> = tables.iter().flat_map(|(_, entries)| entries).collect();
-        self.out.show(&all, |style| switches::fdb(style, &tables))
+        Ok(tables)
     }
 }
 

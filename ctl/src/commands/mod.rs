@@ -11,10 +11,13 @@ mod mirror;
 mod namespaces;
 mod patch;
 mod ports;
+mod reach;
 mod sender;
+mod suggest;
 mod switches;
 mod trace;
 mod traffic;
+mod vlans;
 
 use std::path::Path;
 
@@ -47,7 +50,12 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         client: Client::new(cli.global.socket, cli.global.timeout)
             .showing_progress(!cli.global.json && progress::is_seen()),
     };
-    runtime.block_on(session.run(cli.command))
+    runtime.block_on(async {
+        match session.run(cli.command).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(session.with_suggestion(failure).await),
+        }
+    })
 }
 
 /// Prints the page of the tool or of a command, or writes all of them. A directory is made only where a path is named: a
@@ -92,7 +100,7 @@ impl Session {
         match command {
             Command::AddPort(args) => self.add_port(*args).await,
             Command::DelPort(args) => self.del_ports(args).await,
-            Command::Show(listing) => self.overview(listing).await,
+            Command::Show(args) => self.overview(args).await,
             Command::Port(command) => self.port(command).await,
             Command::Acl(command) => self.acl(command).await,
             Command::Fdb(args) => self.fdb(args).await,
@@ -105,6 +113,7 @@ impl Session {
             Command::Addr(command) => self.address(command).await,
             Command::Route(command) => self.route(command).await,
             Command::Link(command) => self.link(command).await,
+            Command::Vlan(command) => self.vlan(command).await,
             Command::Cable(args) => self.cable(*args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,
@@ -113,6 +122,9 @@ impl Session {
             Command::Capture(args) => self.capture(*args).await,
             Command::Mirror(command) => self.mirror(command).await,
             Command::Trace(args) => self.trace(*args).await,
+            Command::Ping(args) => self.ping(args).await,
+            Command::Pingall(args) => self.pingall(args).await,
+            Command::Shell(args) => self.shell(args).await,
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

@@ -5,20 +5,22 @@ use std::net::IpAddr;
 use hyper::Method;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::policy::{Flooding, Learning, Pin, PortVlan};
-use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, RouteSelect, SwitchFilter};
+use vswitch_api::request::{
+    AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, PortsAdd, RouteSelect, SwitchFilter,
+};
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Port, PortName, Route};
 
 use super::patch::{policy, with_keys};
 use super::{Session, until_unchanged, with_options};
-use crate::cli::namespace::{AddrCommand, RouteCommand};
-use crate::cli::parse::{Destination, Toggle};
+use crate::cli::namespace::{AddrCommand, OfPorts, RouteCommand};
+use crate::cli::parse::{Addr, Destination, Toggle};
 use crate::cli::policy::PolicyArgs;
 use crate::cli::port::{AddPort, DelPort, PortCommand};
 use crate::cli::switch::SetPort;
 use crate::client::{NO_BODY, with_query};
 use crate::failure::{EXIT_UNREACHABLE, Failure};
-use crate::output::ports;
+use crate::output::ports::{self, PortRoute};
 
 impl Session {
     pub(super) async fn add_port(&self, args: AddPort) -> Result<(), Failure> {
@@ -26,7 +28,19 @@ impl Session {
             force: args.force,
             ..args.addition.into()
         };
-        self.change(Method::POST, "/v1/ports", options, Some(&port(args)?))
+        let addresses = FreeAddresses {
+            subnets: args.subnet.clone(),
+            auto: args.addr.contains(&Addr::Auto),
+        };
+        only_of_one(&args)?;
+        let ports = args.names.iter().map(|name| port(&args, name));
+        let mut ports = ports.collect::<Result<Vec<_>, _>>()?;
+        if ports.len() == 1 && addresses == FreeAddresses::default() {
+            let port = ports.pop();
+            return self.change(Method::POST, "/v1/ports", options, port.as_ref()).await;
+        }
+        let several = PortsAdd { ports, addresses };
+        self.change(Method::POST, "/v1/lab/ports", options, Some(&several))
             .await
     }
 
@@ -45,7 +59,8 @@ impl Session {
                     all.warnings.extend(changes.warnings);
                 }
                 Err(failure) => {
-                    failure.report(self.out.json);
+                    let failure = self.with_suggestion(failure).await;
+                    failure.report(self.out.json());
                     let exit = failure.exit_code();
                     failed.get_or_insert(exit);
                     if exit == EXIT_UNREACHABLE {
@@ -66,11 +81,14 @@ impl Session {
 
     pub(super) async fn port(&self, command: PortCommand) -> Result<(), Failure> {
         match command {
-            PortCommand::List(listing) => {
-                let path = with_query("/v1/ports", &SwitchFilter::from(&listing.only))?;
+            PortCommand::Add(args) => self.add_port(*args).await,
+            PortCommand::Del(args) => self.del_ports(args).await,
+            PortCommand::Set(args) => self.set_port(*args).await,
+            PortCommand::List(only) => {
+                let path = with_query("/v1/ports", &SwitchFilter::from(&only))?;
                 let views: Vec<PortView> = self.client.get(&path).await?;
                 self.out
-                    .show(&views, |style| ports::table(style, &views, true, listing.is_wide()))
+                    .show(&views, |style| ports::table(style, &views, true, self.out.wide()))
             }
             PortCommand::Show { name } => {
                 let view: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
@@ -118,9 +136,14 @@ impl Session {
                 self.remove(&path, none).await
             }
             AddrCommand::Flush { port } => self.remove(&addresses(&port), none).await,
-            AddrCommand::List(filter) => {
-                let path = with_query("/v1/addresses", &SwitchFilter::from(&filter))?;
-                let views: Vec<AddressView> = self.client.get(&path).await?;
+            AddrCommand::List(of) => {
+                let path = with_query("/v1/addresses", &SwitchFilter::from(&of.only))?;
+                let mut views: Vec<AddressView> = self.client.get(&path).await?;
+                if let Some(name) = &of.port {
+                    // One that is not there is told apart from one that has none.
+                    self.ports_of(&of).await?;
+                    views.retain(|view| view.port == *name);
+                }
                 self.out.show(&views, |style| ports::addresses(style, &views))
             }
         }
@@ -141,7 +164,32 @@ impl Session {
                 let path = with_query(&format!("/v1/ports/{port}/routes"), &RouteSelect { to: to.net(None) })?;
                 self.remove(&path, none).await
             }
+            RouteCommand::List(of) => {
+                let ports = self.ports_of(&of).await?;
+                let routes = ports.iter().flat_map(|view| {
+                    let port = &view.port;
+                    let row = |route| PortRoute {
+                        switch: &port.switch,
+                        port: &port.name,
+                        route,
+                    };
+                    port.routes.iter().map(row)
+                });
+                let routes: Vec<_> = routes.collect();
+                self.out.show(&routes, |style| ports::routes(style, &routes))
+            }
         }
+    }
+
+    /// The ports of which something is listed. One that is named has to be there.
+    async fn ports_of(&self, of: &OfPorts) -> Result<Vec<PortView>, Failure> {
+        let Some(name) = &of.port else {
+            let path = with_query("/v1/ports", &SwitchFilter::from(&of.only))?;
+            return self.client.get(&path).await;
+        };
+        let view: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
+        let meant = of.only.switch.as_ref().is_none_or(|switch| *switch == view.port.switch);
+        Ok(meant.then_some(view).into_iter().collect())
     }
 }
 
@@ -169,17 +217,38 @@ fn vlan(port: &PortName, policy: &PolicyArgs, before: &PortVlan) -> Result<Optio
     said.map_err(|cause| Failure::usage(format!("port \"{port}\""), cause, "nothing was changed"))
 }
 
-/// The port that the arguments describe. What is not said is left to the daemon, which knows the defaults.
-fn port(args: AddPort) -> Result<Port, Failure> {
-    let routes = default_routes(&args.name, &args.gateway)?;
-    let vlan = vlan(&args.name, &args.policy, &PortVlan::All)?;
+/// What only one port can have is not said of several.
+fn only_of_one(args: &AddPort) -> Result<(), Failure> {
+    let given = args.addr.iter().any(|addr| *addr != Addr::Auto);
+    let said = [
+        ("--addr", given, "--subnet gives each an address"),
+        ("--mac", args.mac.is_some(), "without it each gets its own"),
+    ];
+    match said.into_iter().find(|(_, said, _)| *said) {
+        Some((option, _, instead)) if args.names.len() > 1 => Err(Failure::usage(
+            option,
+            format!("only one port can have it, and {} are to be added", args.names.len()),
+            format!("{instead}; nothing was added"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A port that the arguments describe. What is not said is left to the daemon, which knows the defaults.
+fn port(args: &AddPort, name: &PortName) -> Result<Port, Failure> {
+    let routes = default_routes(name, &args.gateway)?;
+    let vlan = vlan(name, &args.policy, &PortVlan::All)?;
+    let addresses = args.addr.iter().filter_map(|addr| match addr {
+        Addr::Given(address) => Some(*address),
+        Addr::Auto => None,
+    });
     Ok(Port {
-        description: args.description.unwrap_or_default(),
-        namespace: args.netns,
-        ifname: args.ifname,
+        description: args.description.clone().unwrap_or_default(),
+        namespace: args.netns.clone(),
+        ifname: args.ifname.clone(),
         mac: args.mac,
         mtu: args.mtu,
-        addresses: args.addr,
+        addresses: addresses.collect(),
         routes,
         offload: !args.no_offload,
         xdp: args.xdp,
@@ -189,7 +258,7 @@ fn port(args: AddPort) -> Result<Port, Failure> {
         flooding: args.policy.flooding(Flooding::default()).unwrap_or_default(),
         isolation: args.policy.isolation.unwrap_or_default(),
         pin: args.policy.pin(Pin::default()).unwrap_or_default(),
-        ..Port::new(args.name, args.switch, args.kind.into())
+        ..Port::new(name.clone(), args.switch.clone(), args.kind.into())
     })
 }
 

@@ -1,5 +1,8 @@
 //! Switches, settings, and the overview of all.
 
+use std::time::Duration;
+
+use http_body_util::BodyExt;
 use hyper::Method;
 use serde::Serialize;
 use vswitch_api::patch::MergePatch;
@@ -9,12 +12,12 @@ use vswitch_api::{ReservedMulticast, Switch};
 
 use super::Session;
 use super::patch::{value, with_keys};
-use crate::cli::Listing;
 use crate::cli::parse::Switched;
-use crate::cli::switch::{SetCommand, SwitchCommand};
+use crate::cli::switch::{SetCommand, SetSwitch, SwitchCommand};
+use crate::cli::{OnlySwitch, ShowArgs};
 use crate::client::with_query;
 use crate::failure::Failure;
-use crate::output::switches;
+use crate::output::{Style, switches};
 
 /// What `show` prints as JSON.
 #[derive(Serialize)]
@@ -23,21 +26,66 @@ struct Overview {
     ports: Vec<PortView>,
 }
 
+impl Overview {
+    fn text(&self, style: Style, wide: bool) -> String {
+        switches::overview(style, &self.switches, &self.ports, wide)
+    }
+}
+
+/// How often `show --watch` looks though nothing was told.
+const EACH: Duration = Duration::from_secs(1);
+/// So long it waits for what is told together.
+const CROWD: Duration = Duration::from_millis(50);
+
 impl Session {
-    pub(super) async fn overview(&self, listing: Listing) -> Result<(), Failure> {
-        let wide = listing.is_wide();
-        let switches = match &listing.only.switch {
+    pub(super) async fn overview(&self, args: ShowArgs) -> Result<(), Failure> {
+        if args.watch {
+            return self.watch(&args.only).await;
+        }
+        let overview = self.read_overview(&args.only).await?;
+        self.out.show(&overview, |style| overview.text(style, self.out.wide()))
+    }
+
+    async fn read_overview(&self, only: &OnlySwitch) -> Result<Overview, Failure> {
+        let switches = match &only.switch {
             Some(name) => vec![self.client.get(&format!("/v1/switches/{name}")).await?],
             None => self.client.get("/v1/switches").await?,
         };
         let ports = self
             .client
-            .get(&with_query("/v1/ports", &SwitchFilter::from(&listing.only))?)
+            .get(&with_query("/v1/ports", &SwitchFilter::from(only))?)
             .await?;
-        let overview = Overview { switches, ports };
-        self.out.show(&overview, |style| {
-            switches::overview(style, &overview.switches, &overview.ports, wide)
-        })
+        Ok(Overview { switches, ports })
+    }
+
+    /// Shows it over and over, until the user or the daemon ends it. Events wake it, so that what comes and goes is seen at once;
+    /// counters tell nothing of themselves and are looked at each second.
+    async fn watch(&self, only: &OnlySwitch) -> Result<(), Failure> {
+        let mut events = self.client.stream("/v1/events").await?;
+        let mut last = String::new();
+        loop {
+            let overview = self.read_overview(only).await?;
+            let text = self
+                .out
+                .text(&overview, |style| overview.text(style, self.out.wide()))?;
+            if text != last {
+                self.out.redraw(&text)?;
+                last = text;
+            }
+            match tokio::time::timeout(EACH, events.frame()).await {
+                // They come in crowds.
+                Ok(Some(Ok(_))) => tokio::time::sleep(CROWD).await,
+                Ok(Some(Err(error))) => return Err(self.client.broken(&error)),
+                Ok(None) => {
+                    return Err(Failure::unreachable(
+                        "show --watch",
+                        "vswitchd ended the stream of events",
+                        "did the daemon stop? `vswitchctl status` tells",
+                    ));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     pub(super) async fn switch(&self, command: SwitchCommand) -> Result<(), Failure> {
@@ -70,37 +118,40 @@ impl Session {
                 let view: SwitchView = self.client.get(&format!("/v1/switches/{name}")).await?;
                 self.out.show(&view, |style| switches::page(style, &view))
             }
+            SwitchCommand::Set(args) => self.set_switch(args).await,
         }
     }
 
     pub(super) async fn set(&self, command: SetCommand) -> Result<(), Failure> {
         match command {
             SetCommand::Port(args) => self.set_port(args).await,
-            SetCommand::Switch(args) => {
-                let reserved: Option<ReservedMulticast> = args.reserved_multicast.map(Into::into);
-                let said = [
-                    ("ageing_secs", args.ageing.map(value)),
-                    ("reserved_multicast", reserved.map(value)),
-                    // 0 is no limit.
-                    (
-                        "vlan_limit",
-                        args.vlan_limit
-                            .map(|limit| value(Some(limit).filter(|limit| *limit > 0))),
-                    ),
-                    ("rspan_vlans", args.rspan_vlans.map(|list| value(list.0))),
-                    (
-                        "loop_guard",
-                        args.loop_guard.map(|switched| value(switched == Switched::On)),
-                    ),
-                    ("flap_moves", args.flap_moves.map(value)),
-                    ("flap_secs", args.flap_secs.map(value)),
-                ];
-                let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
-                let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
-                let patch = with_keys(patch, &args.keys)?;
-                let path = format!("/v1/switches/{}", args.name);
-                self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
-            }
+            SetCommand::Switch(args) => self.set_switch(args).await,
         }
+    }
+
+    async fn set_switch(&self, args: SetSwitch) -> Result<(), Failure> {
+        let reserved: Option<ReservedMulticast> = args.reserved_multicast.map(Into::into);
+        let said = [
+            ("ageing_secs", args.ageing.map(value)),
+            ("reserved_multicast", reserved.map(value)),
+            // 0 is no limit.
+            (
+                "vlan_limit",
+                args.vlan_limit
+                    .map(|limit| value(Some(limit).filter(|limit| *limit > 0))),
+            ),
+            ("rspan_vlans", args.rspan_vlans.map(|list| value(list.0))),
+            (
+                "loop_guard",
+                args.loop_guard.map(|switched| value(switched == Switched::On)),
+            ),
+            ("flap_moves", args.flap_moves.map(value)),
+            ("flap_secs", args.flap_secs.map(value)),
+        ];
+        let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
+        let patch = with_keys(patch, &args.keys)?;
+        let path = format!("/v1/switches/{}", args.name);
+        self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
     }
 }

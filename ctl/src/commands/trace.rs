@@ -85,7 +85,7 @@ impl Session {
                         .hint("are vswitchctl and vswitchd of the same version?")
                 })?;
                 seen += 1;
-                self.out.print(&if self.out.json {
+                self.out.print(&if self.out.json() {
                     String::from_utf8_lossy(&line).into_owned()
                 } else {
                     traces::live(self.out.style, &live, &zone)

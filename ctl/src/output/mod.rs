@@ -8,20 +8,23 @@ pub mod mirrors;
 pub mod namespaces;
 pub mod page;
 pub mod ports;
+pub mod reach;
 pub mod switches;
 pub mod table;
 pub mod traces;
 pub mod traffic;
 pub mod units;
+pub mod vlans;
 
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use serde_json::Value;
 use vswitch_api::difference::would;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode};
 
-use crate::cli::{Color, Global};
+use crate::cli::{Color, Form, Global};
 use crate::failure::Failure;
 
 /// How text is to look.
@@ -49,8 +52,7 @@ impl Style {
 /// Standard output in the form that the user asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Out {
-    /// Print the API's types.
-    pub json: bool,
+    form: Option<Form>,
     /// How text is to look.
     pub style: Style,
 }
@@ -64,24 +66,52 @@ impl Out {
             Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
         Self {
-            json: global.json,
+            form: if global.json { Some(Form::Json) } else { global.output },
             style: Style { colour },
         }
     }
 
     /// Prints a value: as JSON, or as the text that `text` makes.
     pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(Style) -> String) -> Result<(), Failure> {
-        if self.json {
-            self.print(&json(value)?)
+        self.print(&self.text(value, text)?)
+    }
+
+    /// What [`Self::show`] prints.
+    pub fn text<T: Serialize>(&self, value: &T, text: impl FnOnce(Style) -> String) -> Result<String, Failure> {
+        match self.form {
+            Some(Form::Json) => json(value),
+            Some(Form::Yaml) => yaml(value),
+            Some(Form::Name) => names(value),
+            Some(Form::Wide) | None => Ok(text(self.style)),
+        }
+    }
+
+    /// Prints the API's types.
+    pub fn json(&self) -> bool {
+        self.form == Some(Form::Json)
+    }
+
+    /// With all columns.
+    pub fn wide(&self) -> bool {
+        self.form == Some(Form::Wide)
+    }
+
+    /// Prints text over what was there on a terminal, elsewhere behind it with an empty line between.
+    pub fn redraw(&self, text: &str) -> Result<(), Failure> {
+        if io::stdout().is_terminal() {
+            let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+            self.print(&format!("\x1b[H{lines}\x1b[J"))
         } else {
-            self.print(&text(self.style))
+            self.print(&format!("{}\n\n", text.trim_end()))
         }
     }
 
     /// Prints what was done, or in a dry run what would be.
     pub fn changes(&self, changes: &Changes, dry_run: bool) -> Result<(), Failure> {
-        if self.json {
-            return self.print(&json(changes)?);
+        match self.form {
+            Some(Form::Json) => return self.print(&json(changes)?),
+            Some(Form::Yaml) => return self.print(&yaml(changes)?),
+            _ => {}
         }
         let line = |line: &String| match dry_run {
             true => would(line) + "\n",
@@ -106,6 +136,46 @@ impl Out {
             .and_then(|()| stdout.flush())
             .map_err(Failure::Output)
     }
+}
+
+fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
+    // By way of JSON's types, which is how the API's own are meant to be read.
+    let value = to_value(value)?;
+    serde_saphyr::to_string(&value).map_err(|e| ApiError::new(ErrorCode::Internal, "YAML output", e.to_string()).into())
+}
+
+/// What tells one thing of a list from the others, the first of these that it has.
+const NAMES: [&str; 6] = ["name", "mac", "address", "to", "port", "first"];
+
+/// The names of what is listed, one a line; of an overview those of its ports.
+fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
+    let value = to_value(value)?;
+    let of_overview = value
+        .get("ports")
+        .filter(|ports| value.get("switches").is_some() && ports.is_array());
+    let list = of_overview.unwrap_or(&value);
+    let list = list.as_array().map_or(std::slice::from_ref(list), Vec::as_slice);
+    let name = |one: &Value| match one {
+        Value::Object(fields) => NAMES.iter().find_map(|key| fields.get(*key)).map(plain),
+        other => Some(plain(other)),
+    };
+    let lines: Option<Vec<_>> = list.iter().map(name).collect();
+    let lines = lines.ok_or_else(|| {
+        Failure::usage(
+            "--output",
+            "what this command prints has no name",
+            "use json, yaml or wide",
+        )
+    })?;
+    Ok(lines.iter().map(|line| format!("{line}\n")).collect())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|e| ApiError::new(ErrorCode::Internal, "JSON output", e.to_string()).into())
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, Failure> {

@@ -1,8 +1,9 @@
 //! Ports: the table and the page of one.
 
+use serde::Serialize;
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
-use vswitch_api::{Port, PortKind, Route};
+use vswitch_api::{Port, PortKind, PortName, Route, SwitchName};
 
 use super::page::Page;
 use super::table::{Table, Tone, list, number, word};
@@ -23,8 +24,14 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         number("TX"),
         number("DROPS"),
     ];
+    let ports: Vec<_> = ports.into_iter().collect();
+    // Where VLANs are in use they decide who talks with whom.
+    let vlans = wide || ports.iter().any(|view| view.port.vlan != PortVlan::All);
+    if vlans {
+        titles.push(word("VLAN"));
+    }
     if wide {
-        titles.extend([word("VLAN"), number("STATIONS"), word("DESCRIPTION")]);
+        titles.extend([number("STATIONS"), word("DESCRIPTION")]);
     }
     let mut table = Table::new(style, if switch { &titles } else { &titles[1..] });
     let mut reasons = String::new();
@@ -43,15 +50,15 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
             (units::count(drops), (drops > 0).then_some(Tone::Notice)),
         ];
         let switch = switch.then(|| (view.port.switch.to_string(), None));
+        let vlan = vlans.then(|| (in_one_word(vlan(&view.port.vlan)), None));
         let more = [
-            (in_one_word(vlan(&view.port.vlan)), None),
             (view.fdb_entries.to_string(), None),
             (
                 units::or_dash(Some(&view.port.description).filter(|text| !text.is_empty())),
                 None,
             ),
         ];
-        let more = more.into_iter().filter(|_| wide);
+        let more = vlan.into_iter().chain(more.into_iter().filter(|_| wide));
         table.toned_row(switch.into_iter().chain(cells).chain(more));
         let notes = view.reason.clone().into_iter().chain(changed(view));
         for note in notes {
@@ -257,6 +264,49 @@ pub fn addresses(style: Style, views: &[AddressView]) -> String {
     table.render()
 }
 
+/// A route that vswitch set.
+#[derive(Serialize)]
+pub struct PortRoute<'a> {
+    /// Port whose interface it goes through.
+    pub port: &'a PortName,
+    /// Switch of the port.
+    pub switch: &'a SwitchName,
+    /// The route.
+    #[serde(flatten)]
+    pub route: &'a Route,
+}
+
+/// The table of routes.
+pub fn routes(style: Style, routes: &[PortRoute<'_>]) -> String {
+    let mut table = Table::new(style, &[word("SWITCH"), word("PORT"), word("TO"), word("VIA")]);
+    for PortRoute { port, switch, route } in routes {
+        let via = match (route.via, route.onlink) {
+            (Some(via), true) => format!("{via},onlink"),
+            (Some(via), false) => via.to_string(),
+            (None, _) => "-".to_owned(),
+        };
+        table.row([switch.to_string(), port.to_string(), destination(route), via]);
+    }
+    table.render()
+}
+
+/// The ports that have access control lists.
+pub fn acls<'a>(style: Style, views: impl IntoIterator<Item = &'a PortView>) -> String {
+    let mut table = Table::new(
+        style,
+        &[word("SWITCH"), word("PORT"), number("IN RULES"), number("OUT RULES")],
+    );
+    for PortView { port, .. } in views {
+        table.row([
+            port.switch.to_string(),
+            port.name.to_string(),
+            port.acl.ingress.len().to_string(),
+            port.acl.egress.len().to_string(),
+        ]);
+    }
+    table.render()
+}
+
 fn drops(page: &mut Page, reasons: &std::collections::BTreeMap<String, u64>) {
     page.part("dropped", units::grouped(reasons.values().sum()));
     for (reason, count) in reasons {
@@ -344,12 +394,16 @@ pub fn tone(state: PortState) -> Tone {
     }
 }
 
-fn route(route: &Route) -> String {
-    let to = if route.to.prefix_len() == 0 {
+fn destination(route: &Route) -> String {
+    if route.to.prefix_len() == 0 {
         "default".to_owned()
     } else {
         route.to.to_string()
-    };
+    }
+}
+
+fn route(route: &Route) -> String {
+    let to = destination(route);
     match route.via {
         Some(via) => format!("{to} via {via}"),
         None => to,

@@ -11,8 +11,10 @@ pub const CAPTURE_ID: &str = "capture-id";
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Those that come in from the port.
+    #[serde(alias = "in")]
     Rx,
     /// Those that go out to the port.
+    #[serde(alias = "out")]
     Tx,
     /// Both.
     #[default]

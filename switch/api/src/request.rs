@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::acl::AclRule;
+use crate::lab::Port;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{VlanId, is_default};
 
@@ -99,6 +100,29 @@ pub struct FdbSelect {
 pub struct AddressAdd {
     /// The address with its prefix length.
     pub address: IfAddr,
+}
+
+/// Ports to add, all or none of them. `POST /v1/lab/ports`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortsAdd {
+    /// The ports.
+    pub ports: Vec<Port>,
+    /// Addresses that each of them is given, beside those that it has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub addresses: FreeAddresses,
+}
+
+/// Addresses that are left to the switch to choose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FreeAddresses {
+    /// The next free address of each of these.
+    #[schema(value_type = Vec<String>, example = json!(["192.168.15.0/24"]))]
+    pub subnets: Vec<IpNet>,
+    /// The next free address of the subnets of the ports that it can talk with; an error where there is none, or more than one of an
+    /// address family.
+    pub auto: bool,
 }
 
 /// Options of requests that change things.

@@ -17,6 +17,7 @@ mod cable;
 mod capture;
 mod carry;
 mod change;
+mod choose;
 mod complete;
 mod condition;
 mod detach;

@@ -1,6 +1,6 @@
 //! The edits of the API: each says how the wanted lab differs from the one that is there.
 
-use vswitch_api::request::{PortPatch, SwitchPatch};
+use vswitch_api::request::{FreeAddresses, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, NsName, Port, PortName, Switch, SwitchName};
 
@@ -13,7 +13,7 @@ use super::named::{add, remove};
 use super::plan::{namespaces, plan};
 use super::repair::Extent;
 use super::validate::validate;
-use super::{Control, Inner, text};
+use super::{Control, Inner, choose, text};
 
 impl Control {
     /// Makes the lab what `change` makes of it. `subject`: what of the lab it is about, for the condition of the edit.
@@ -148,27 +148,43 @@ impl Control {
     /// # Errors
     /// What it names is not there, taken or out of range, or the kernel refused a step; then all is as before.
     pub async fn add_port(&self, port: Port, options: impl Into<Editing>) -> Result<Changes, ApiError> {
-        let (options, name) = (options.into(), port.name.clone());
+        let ports = PortsAdd {
+            ports: vec![port],
+            addresses: FreeAddresses::default(),
+        };
+        self.add_ports(ports, options).await
+    }
+
+    /// Adds ports, all or none of them.
+    ///
+    /// # Errors
+    /// The same; Conflict: a subnet has no free address left, or there is none to choose one of.
+    pub async fn add_ports(&self, new: PortsAdd, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        let names: Vec<_> = new.ports.iter().map(|port| port.name.clone()).collect();
         let edited = self.edit(Subject::Lab, options.clone(), |_, lab| {
-            add(lab, port, &options, |old, wanted| {
-                let mut wanted = wanted.clone();
-                // What was left to vswitch then may be left to it again.
-                wanted.mac = wanted.mac.or(old.mac);
-                wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
-                wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
-                if wanted.stations.is_empty() {
-                    wanted.stations.clone_from(&old.stations);
-                }
-                (spelt_out(old), spelt_out(&wanted))
-            })
+            for mut port in new.ports {
+                choose::give(lab, &mut port, &new.addresses)?;
+                add(lab, port, &options, |old, wanted| {
+                    let mut wanted = wanted.clone();
+                    // What was left to vswitch then may be left to it again.
+                    wanted.mac = wanted.mac.or(old.mac);
+                    wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
+                    wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
+                    if wanted.stations.is_empty() {
+                        wanted.stations.clone_from(&old.stations);
+                    }
+                    (spelt_out(old), spelt_out(&wanted))
+                })?;
+            }
+            Ok(())
         });
         let mut changes = edited.await?;
         if options.idempotent && !options.dry_run {
-            self.inner
-                .lock()
-                .await
-                .repair(Extent::Port(&name), &mut changes)
-                .await?;
+            let mut inner = self.inner.lock().await;
+            for name in &names {
+                inner.repair(Extent::Port(name), &mut changes).await?;
+            }
         }
         Ok(changes)
     }

@@ -117,7 +117,7 @@ fn place(port: &Port) -> String {
 }
 
 /// Whether two ports of a switch have a VLAN in common.
-fn share_a_vlan(a: &Port, b: &Port) -> bool {
+pub(super) fn share_a_vlan(a: &Port, b: &Port) -> bool {
     let [a, b] = [a, b].map(|port| VlanPort::new(&port.vlan, port.accept));
     a.members().iter().zip(b.members().iter()).any(|(a, b)| a & b != 0)
 }
@@ -338,7 +338,7 @@ fn check_policy(port: &Port) -> Result<(), ApiError> {
 }
 
 /// Whether all hosts on the link can be reached from this address, whatever their own are.
-fn is_link_local(ip: IpAddr) -> bool {
+pub(super) fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 

@@ -73,6 +73,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(events::events))
         .routes(routes!(metrics::metrics))
         .routes(routes!(lab::get, lab::apply))
+        .routes(routes!(ports::add_several))
         .routes(routes!(lab::reset))
         .routes(routes!(switches::list, switches::add))
         .routes(routes!(switches::get, switches::patch, switches::remove))

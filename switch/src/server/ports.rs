@@ -6,7 +6,8 @@ use axum::extract::State;
 use vswitch_api::lab::{Port, Route};
 use vswitch_api::name::PortName;
 use vswitch_api::request::{
-    AclAdd, AclSelect, AddressAdd, AddressSelect, ChangeOptions, Condition, PortPatch, RouteSelect, SwitchFilter,
+    AclAdd, AclSelect, AddressAdd, AddressSelect, ChangeOptions, Condition, PortPatch, PortsAdd, RouteSelect,
+    SwitchFilter,
 };
 use vswitch_api::view::{AddressView, Changes, PortAclView, PortView};
 
@@ -35,6 +36,17 @@ pub(super) async fn list(
 pub(super) async fn add(change: Edit, Body(port): Body<Port>) -> Reply<Changes> {
     change
         .make(|control, options| async move { control.add_port(port, options).await })
+        .await
+}
+
+/// Add several ports, all or none; each can be given the next free address of subnets
+#[utoipa::path(
+    post, path = "/v1/lab/ports", tag = "ports", operation_id = "add_ports",
+    params(ChangeOptions, Condition), request_body = PortsAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn add_several(change: Edit, Body(ports): Body<PortsAdd>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.add_ports(ports, options).await })
         .await
 }
 

@@ -49,7 +49,7 @@ impl Session {
 
     /// A file for a command that needs it to be right.
     pub(super) fn read_lab(&self, file: &Path) -> Result<LabFile, Failure> {
-        read(file)?.map_err(|report| report.refuse(self.out.json))
+        read(file)?.map_err(|report| report.refuse(self.out.json()))
     }
 
     /// An error of the daemon, with its place if the file has one.

@@ -1,0 +1,210 @@
+//! Who reaches whom: `ping`, `pingall`, `shell`.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use vswitch_api::request::SwitchFilter;
+use vswitch_api::view::PortView;
+use vswitch_api::{ApiError, ErrorCode, NsName, PortName};
+
+use super::Session;
+use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs, Target};
+use crate::client::with_query;
+use crate::failure::Failure;
+use crate::output::reach::{self, Ping};
+
+/// So many pings are under way at once.
+const AT_ONCE: usize = 32;
+
+impl Session {
+    pub(super) async fn ping(&self, args: PingArgs) -> Result<(), Failure> {
+        let from: PortView = self.client.get(&format!("/v1/ports/{}", args.from)).await?;
+        let address = match args.to {
+            Target::Address(address) => address,
+            Target::Port(name) => {
+                let to: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
+                let addresses = to.port.addresses.iter().map(|address| address.ip());
+                let mut meant = addresses.filter(|ip| args.family.takes(ip.is_ipv4()));
+                meant.next().ok_or_else(|| no_address(&name))?
+            }
+        };
+        let mut words: Vec<OsString> = vec!["ping".into()];
+        if let Some(count) = args.count {
+            words.push(format!("-c{count}").into());
+        }
+        words.push(address.to_string().into());
+        Err(become_command(from.port.namespace.as_ref(), &words))
+    }
+
+    pub(super) async fn pingall(&self, args: PingallArgs) -> Result<(), Failure> {
+        let path = with_query("/v1/ports", &SwitchFilter::from(&args.only))?;
+        let views: Vec<PortView> = self.client.get(&path).await?;
+        let pairs = pairs(&views, |ip| args.family.takes(ip.is_ipv4()));
+        if pairs.is_empty() {
+            let cause = "there are no two ports with addresses of the same family";
+            return Err(ApiError::new(ErrorCode::NotFound, "pingall", cause)
+                .hint("`vswitchctl addr list` shows what there is")
+                .into());
+        }
+        let pings = ping_all(&pairs, args.wait)?;
+        self.out.show(&pings, |style| reach::matrix(style, &pings))?;
+        match pings.iter().all(|ping| ping.ok) {
+            true => Ok(()),
+            false => Err(Failure::Reported(1)),
+        }
+    }
+
+    pub(super) async fn shell(&self, args: ShellArgs) -> Result<(), Failure> {
+        // Without the daemon, or without such a port, it is the name of a namespace.
+        let port = self.client.get::<PortView>(&format!("/v1/ports/{}", args.name)).await;
+        let namespace = match port {
+            Ok(view) => view.port.namespace,
+            Err(_) => Some(args.name.clone()),
+        };
+        let said = args
+            .shell
+            .or_else(|| env::var_os("SHELL").filter(|shell| !shell.is_empty()));
+        let shell = said.unwrap_or_else(|| "/bin/sh".into());
+        if io::stdin().is_terminal() {
+            eprintln!("a shell in the namespace of {}; `exit` leaves it", args.name);
+        }
+        // An env(1) of its own rather than our environment, as threads may read that.
+        let mut words: Vec<OsString> = vec!["env".into(), format!("VSWITCH_NAMESPACE={}", args.name).into()];
+        words.extend(prompt(&shell, args.name.as_str()));
+        words.push(shell);
+        Err(become_command(namespace.as_ref(), &words))
+    }
+}
+
+/// What makes a shell show where it is. bash sets PS1 in its files, and runs PROMPT_COMMAND after them.
+fn prompt(shell: &OsStr, name: &str) -> Option<OsString> {
+    let program = Path::new(shell).file_name().unwrap_or_default();
+    match program.to_str()? {
+        "bash" => Some(format!("PROMPT_COMMAND=PS1=\"({name}) ${{PS1-}}\"; unset PROMPT_COMMAND").into()),
+        "fish" => None,
+        "zsh" => Some(format!("PS1=({name}) %~ %# ").into()),
+        _ => Some(format!("PS1=({name}) # ").into()),
+    }
+}
+
+/// Becomes the command in the namespace; a port without one is in that of the host.
+fn become_command(namespace: Option<&NsName>, words: &[OsString]) -> Failure {
+    match namespace {
+        Some(namespace) => super::exec::run(namespace, words),
+        None => super::exec::become_here(words),
+    }
+}
+
+fn no_address(name: &PortName) -> Failure {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("port {:?}", name.as_str()),
+        "it has no address that could be pinged",
+    )
+    .hint(format!("`vswitchctl addr add {name} ADDR/LEN` gives it one"))
+    .into()
+}
+
+/// Every port with every other and the first address that it has of a family, if the one has an address of that family too.
+fn pairs(views: &[PortView], takes: impl Fn(IpAddr) -> bool) -> Vec<(&PortView, &PortView, IpAddr)> {
+    let mut pairs = Vec::new();
+    for is_ipv4 in [true, false] {
+        let first = |view: &PortView| {
+            let addresses = view.port.addresses.iter().map(|address| address.ip());
+            addresses
+                .filter(|ip| ip.is_ipv4() == is_ipv4 && takes(*ip))
+                .find(|ip| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()))
+        };
+        for from in views.iter().filter(|view| first(view).is_some()) {
+            let others = views.iter().filter(|view| view.port.name != from.port.name);
+            pairs.extend(others.filter_map(|to| Some((from, to, first(to)?))));
+        }
+    }
+    pairs
+}
+
+/// Pings them, many at once, and gives the results in order.
+fn ping_all(pairs: &[(&PortView, &PortView, IpAddr)], wait: u32) -> Result<Vec<Ping>, Failure> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(pairs.len()) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((from, to, address)) = pairs.get(place) else {
+                        break;
+                    };
+                    let result = ping_one(from, *address, wait).map(|(ok, rtt_ms)| Ping {
+                        from: from.port.name.clone(),
+                        to: to.port.name.clone(),
+                        address: *address,
+                        ok,
+                        rtt_ms,
+                    });
+                    // A thread that panics takes all with it.
+                    if let Ok(mut done) = done.lock() {
+                        done.push((place, result));
+                    }
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_default();
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// One ping by a process of its own: a thread that enters a namespace can't be used for anything else.
+fn ping_one(from: &PortView, address: IpAddr, wait: u32) -> Result<(bool, Option<f64>), Failure> {
+    let words = [
+        "ping".to_owned(),
+        "-n".to_owned(),
+        "-c1".to_owned(),
+        format!("-W{wait}"),
+        address.to_string(),
+    ];
+    let mut command = match &from.port.namespace {
+        Some(namespace) => {
+            let own = env::current_exe().map_err(|e| Failure::system("vswitchctl", &e))?;
+            let mut command = Command::new(own);
+            command.args(["ns", "exec", namespace.as_str()]).args(&words);
+            command
+        }
+        None => {
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]);
+            command
+        }
+    };
+    let ran = command.stdin(Stdio::null()).output();
+    let Output { status, stdout, stderr } = ran.map_err(|e| Failure::system("ping", &e))?;
+    // 1: no answer; 2: no route to it, which is no answer either. Above: it could not be run.
+    if status.code().is_none_or(|code| code > 2) {
+        let told = String::from_utf8_lossy(&stderr);
+        let told = told
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("vswitchctl: ");
+        return Err(ApiError::new(
+            ErrorCode::NotPermitted,
+            format!("ping from port {:?}", from.port.name.as_str()),
+            format!("it can't be run: {told}"),
+        )
+        .hint("is ping (package iputils-ping) installed, and are you root?")
+        .into());
+    }
+    let text = String::from_utf8_lossy(&stdout);
+    let rtt = text
+        .split("time=")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    Ok((status.success(), rtt.and_then(|number| number.parse().ok())))
+}

@@ -1,0 +1,124 @@
+//! Completion as it is asked for by the scripts of [`crate::generate`]: this program is run for each TAB, so that it can ask the
+//! daemon what there is.
+
+use std::any::TypeId;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, Command, CommandFactory};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::env::CompleteEnv;
+use serde_json::Value;
+use vswitch_api::settings::{Assignment, Setting, settings};
+use vswitch_api::{MirrorName, NsName, Port, PortName, Switch, SwitchName};
+
+use crate::cli::Cli;
+use crate::cli::ping::Target;
+use crate::client::Client;
+use crate::generate::COMPLETE;
+
+/// Who waits for a TAB does not wait long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Answers a shell that asks what could stand at the cursor, and ends; comes back if none has asked.
+pub fn answer() {
+    CompleteEnv::with_factory(|| with_names(Cli::command(), ""))
+        .var(COMPLETE)
+        .complete();
+}
+
+/// The command with what can be asked of the daemon: by the type of an argument it is known what it names.
+fn with_names(command: Command, above: &str) -> Command {
+    let name = command.get_name().to_owned();
+    // What is to be added is not there yet.
+    let adds = ["add", "add-port"].contains(&name.as_str());
+    let of_switch = name == "switch" || above == "switch";
+    let command = command.mut_args(|arg| {
+        let is_new = adds && ["name", "names"].contains(&arg.get_id().as_str());
+        if is_new { arg } else { with_completer(arg, of_switch) }
+    });
+    command.mut_subcommands(|below| with_names(below, &name))
+}
+
+fn with_completer(arg: Arg, of_switch: bool) -> Arg {
+    let of = arg.get_value_parser().type_id();
+    let lists = [
+        (TypeId::of::<PortName>(), "/v1/ports"),
+        (TypeId::of::<Target>(), "/v1/ports"),
+        (TypeId::of::<SwitchName>(), "/v1/switches"),
+        (TypeId::of::<NsName>(), "/v1/namespaces"),
+        (TypeId::of::<MirrorName>(), "/v1/mirrors"),
+    ];
+    if let Some((_, list)) = lists.into_iter().find(|(id, _)| of == *id) {
+        return arg.add(ArgValueCompleter::new(move |typed: &OsStr| names(list, typed)));
+    }
+    if of == TypeId::of::<Assignment>() {
+        return arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
+            assignments(of_switch, typed)
+        }));
+    }
+    arg
+}
+
+/// Names that begin so. Where the daemon does not answer there are none.
+fn names(list: &str, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let there = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()
+        .and_then(|runtime| {
+            let client = Client::new(socket(), PATIENCE);
+            runtime.block_on(client.get::<Vec<Value>>(list)).ok()
+        });
+    let there = there.unwrap_or_default();
+    let names = there.iter().filter_map(|one| one["name"].as_str());
+    names
+        .filter(|name| name.starts_with(&*typed))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+/// The socket that the line names, else that of the environment, else the usual one.
+fn socket() -> PathBuf {
+    let mut words = env::args_os().skip_while(|word| word != "--").skip(1);
+    let mut said: Option<OsString> = None;
+    while let Some(word) = words.next() {
+        if word == "--socket" {
+            said = words.next();
+        } else if let Some(path) = word.to_str().and_then(|word| word.strip_prefix("--socket=")) {
+            said = Some(path.into());
+        }
+    }
+    said.or_else(|| env::var_os("VSWITCH_SOCKET"))
+        .unwrap_or_else(|| vswitch_api::DEFAULT_SOCKET.into())
+        .into()
+}
+
+/// `KEY=`, and behind it the values that can be listed.
+fn assignments(of_switch: bool, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let mut all = match of_switch {
+        true => settings::<Switch>(),
+        false => settings::<Port>(),
+    };
+    all.retain(Setting::takes_values);
+    let words = all.into_iter().flat_map(|setting| {
+        let about = setting.about.clone();
+        let words = match typed.contains('=') {
+            true => setting
+                .values()
+                .into_iter()
+                .map(|value| format!("{}={value}", setting.key))
+                .collect(),
+            false => vec![format!("{}=", setting.key)],
+        };
+        words.into_iter().map(move |word| (word, about.clone()))
+    });
+    words
+        .filter(|(word, _)| word.starts_with(&*typed))
+        .map(|(word, about)| CompletionCandidate::new(word).help(Some(about.into())))
+        .collect()
+}

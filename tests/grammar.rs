@@ -1,0 +1,165 @@
+//! One grammar: nouns with verbs, other words for them, lists of everything.
+
+use serde_json::{Value, json};
+use vswitch_tests::Lab;
+
+/// Everything of each kind.
+fn furnished() -> Lab {
+    let lab = Lab::new();
+    lab.ok("port add red --addr 10.0.0.1/24 --vlan 10");
+    lab.ok("port create blue --addr 10.0.0.2/24 --vlan 10 --gateway 10.0.0.254");
+    lab.ok("port new core --address 10.0.0.3/24 --trunk 10,20-29 --native 5");
+    lab.ok("add-port plain --ip 10.9.0.1/24");
+    lab.ok("mirror create m --from red --to plain --direction in");
+    lab.ok("acl create red in deny udp to any port 53");
+    lab.ok("cable create red blue");
+    lab.ok("fdb create 02:00:00:00:00:77 red --vlan 10");
+    lab
+}
+
+#[test]
+fn the_same_is_said_in_several_words() {
+    let lab = furnished();
+    for (words, other) in [
+        ("port list", "port ls"),
+        ("port list", "ports ls"),
+        ("switch list", "switches ls"),
+        ("ns list", "namespace ls"),
+        ("ns show red", "netns show red"),
+        ("cable list", "cable ls"),
+        ("addr list", "addr show"),
+        ("addr list red", "address ls red"),
+        ("route list", "routes show"),
+        ("fdb list", "fdb show"),
+        ("vlan list", "vlan ls"),
+        ("acl list", "acl ls"),
+        ("mirror list", "mirrors ls"),
+        ("switch show main", "sw show main"),
+    ] {
+        let said = |words: &str| {
+            let reply = lab.ctl(&format!("--json {words}")).ok().stdout;
+            let mut value: Value = serde_json::from_str(&reply).unwrap();
+            without_what_moves(&mut value);
+            value
+        };
+        assert_eq!(said(words), said(other), "{words} | {other}");
+    }
+    for (set, shown, value) in [
+        ("port set red mtu=1400", "port show red", "1400"),
+        ("switch set main --ageing 77", "switch show main", "77"),
+    ] {
+        lab.ok(set);
+        let page = lab.ok(shown);
+        assert!(page.contains(value), "{page}");
+    }
+    for gone in [
+        "fdb rm 02:00:00:00:00:77 --vlan 10",
+        "cable remove red blue",
+        "mirror delete m",
+        "acl rm red in 1",
+        "addr rm red 10.0.0.1/24",
+        "route delete blue default",
+        "port rm red core",
+        "port delete plain",
+    ] {
+        lab.ok(gone);
+    }
+    let left: Value = serde_json::from_str(&lab.ok("--json port list")).unwrap();
+    assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+}
+
+/// Ages, and counters that neighbours' chatter moves.
+fn without_what_moves(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(without_what_moves),
+        Value::Object(fields) => {
+            let moves = |key: &String| {
+                [
+                    "state_secs",
+                    "counters",
+                    "age_secs",
+                    "fdb_entries",
+                    "neighbours",
+                    "frames",
+                    "bytes",
+                ]
+                .contains(&key.as_str())
+            };
+            fields.retain(|key, _| !moves(key));
+            fields.values_mut().for_each(without_what_moves);
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn vlans_are_listed_with_their_ports_and_stations() {
+    let lab = furnished();
+    lab.ok("mirror del m");
+    let list: Value = serde_json::from_str(&lab.ok("--json vlan list")).unwrap();
+    let rows = list.as_array().unwrap();
+    let row = |first: u16| {
+        let found = rows.iter().find(|row| row["first"] == first);
+        found.unwrap_or_else(|| panic!("no VLAN {first} in {list}"))
+    };
+    assert_eq!(
+        row(10)["ports"],
+        json!([
+            {"port": "blue", "mode": "access", "tagged": false, "native": false},
+            {"port": "core", "mode": "trunk", "tagged": true, "native": false},
+            {"port": "red", "mode": "access", "tagged": false, "native": false},
+        ])
+    );
+    assert_eq!(row(20)["last"], 29);
+    assert_eq!(
+        row(5)["ports"],
+        json!([{"port": "core", "mode": "trunk", "tagged": false, "native": true}])
+    );
+    // The static one at least.
+    assert!(row(10)["stations"].as_u64().unwrap() >= 1, "{list}");
+    let text = lab.ok("vlan list");
+    assert!(
+        text.lines().any(|line| line.contains("20-29") && line.contains("core")),
+        "{text}"
+    );
+    assert!(text.contains("core(native)"), "{text}");
+    assert!(text.contains("in every VLAN, as nothing is set: plain"), "{text}");
+
+    let shown = lab.ok("vlan show 20");
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.starts_with("core") && line.ends_with("tagged")),
+        "{shown}"
+    );
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.starts_with("plain") && line.contains("all")),
+        "{shown}"
+    );
+    lab.ok("port del plain");
+    let nowhere = lab.ctl("vlan show 4000");
+    assert_eq!(nowhere.code, 4, "{nowhere:?}");
+    assert!(nowhere.stderr.contains("VLAN 4000: no port is in it"), "{nowhere:?}");
+}
+
+#[test]
+fn routes_and_lists_of_rules_are_listed() {
+    let lab = furnished();
+    let routes: Value = serde_json::from_str(&lab.ok("--json route list")).unwrap();
+    assert_eq!(
+        routes,
+        json!([{"port": "blue", "switch": "main", "to": "0.0.0.0/0", "via": "10.0.0.254"}])
+    );
+    assert!(lab.ok("route list blue").contains("default"));
+    assert!(!lab.ok("route list red").contains("default"));
+    assert_eq!(lab.ctl("route list nobody").code, 4);
+    assert_eq!(lab.ctl("addr list nobody").code, 4);
+    let lists: Value = serde_json::from_str(&lab.ok("--json acl list")).unwrap();
+    assert_eq!(
+        lists,
+        json!([{"port": "red", "switch": "main", "in": ["deny udp to any port 53"]}])
+    );
+    assert!(lab.ok("acl list").lines().any(|line| line.contains("red")));
+}

@@ -1,0 +1,154 @@
+//! What is shown, in which form; who reaches whom; and names that were meant.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use vswitch_tests::Lab;
+use vswitch_tests::daemon::program;
+
+fn json(lab: &Lab, line: &str) -> Value {
+    serde_json::from_str(&lab.ctl(line).stdout).unwrap()
+}
+
+#[test]
+fn a_list_has_several_forms() {
+    let lab = Lab::new();
+    lab.ok("add-port red blue --subnet 10.0.0.0/24");
+    assert_eq!(lab.ok("port list -o name"), "red\nblue\n");
+    assert_eq!(lab.ok("show -o name"), "red\nblue\n");
+    assert_eq!(lab.ok("-o name switch list"), "main\n");
+    assert_eq!(lab.ok("port show red -o name"), "red\n");
+    assert_eq!(lab.ok("addr list -o name"), "10.0.0.1/24\n10.0.0.2/24\n");
+    assert_eq!(json(&lab, "addr list -o json"), json(&lab, "addr list --json"));
+    let yaml = lab.ok("addr list -o yaml");
+    assert!(yaml.contains("- port: red") || yaml.contains("port: red"), "{yaml}");
+    assert!(yaml.contains("address: 10.0.0.1/24"), "{yaml}");
+    assert!(lab.ok("switch list -o wide").contains("main"));
+    let both = lab.ctl("port list -o yaml --json");
+    assert_eq!(both.code, 2, "{both:?}");
+    let error = lab.ctl("port show nobody -o json");
+    let told: Value = serde_json::from_str(&error.stderr).unwrap();
+    assert_eq!(told["code"], "not-found");
+}
+
+#[test]
+fn vlans_show_where_there_are_some() {
+    let lab = Lab::new();
+    lab.ok("add-port red blue");
+    assert!(!lab.ok("show").contains("VLAN"));
+    lab.ok("port set red vlan.access=10");
+    let shown = lab.ok("show");
+    assert!(shown.contains("VLAN") && shown.contains("access:10"), "{shown}");
+}
+
+#[test]
+fn the_fdb_is_filtered() {
+    let lab = Lab::new();
+    lab.ok("add-port red blue");
+    for (mac, rest) in [
+        ("02:00:00:00:00:01", "red"),
+        ("02:00:00:00:00:02", "blue"),
+        ("02:00:00:00:00:03", "red --vlan 7"),
+    ] {
+        lab.ok(&format!("fdb add {mac} {rest}"));
+    }
+    let macs = |line: &str| {
+        let list = json(&lab, &format!("--json {line}"));
+        let set_by_hand = list.as_array().unwrap().iter().filter(|entry| entry["static"] == true);
+        let macs = set_by_hand.map(|entry| {
+            assert_eq!(entry["switch"], "main");
+            entry["mac"].as_str().unwrap()[15..].to_owned()
+        });
+        let mut macs: Vec<_> = macs.collect();
+        macs.sort();
+        macs.join(" ")
+    };
+    assert_eq!(macs("fdb list"), "01 02 03");
+    assert_eq!(macs("fdb list --port red"), "01 03");
+    assert_eq!(macs("fdb --port red --vlan 7"), "03");
+    assert_eq!(macs("fdb show --mac 02:00:00:00:00:02"), "02");
+    assert_eq!(macs("fdb list --switch main --port blue"), "02");
+    let misplaced = lab.ctl("fdb --port red flush");
+    assert_eq!(misplaced.code, 2, "{misplaced:?}");
+}
+
+#[test]
+fn show_watches() {
+    let lab = Lab::new();
+    let mut watch = Command::new(program("vswitchctl"))
+        .args(["show", "--watch"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("no ports")));
+    lab.ok("add-port red");
+    assert!(lines.any(|line| line.starts_with("red")));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+#[test]
+fn everybody_is_pinged_from_everybody() {
+    let lab = Lab::new();
+    lab.ok("add-port red blue green --subnet 10.0.0.0/24 --subnet fd00::/64");
+    let all = lab.ok("pingall");
+    assert!(all.contains("12 of 12 answered") && all.contains("IPv6"), "{all}");
+    let one = lab.ok("ping red blue -c1");
+    assert!(one.contains("10.0.0.1") || one.contains("10.0.0.2"), "{one}");
+    assert!(lab.ok("ping red blue -6 -c1").contains("fd00::"));
+    lab.ok("ping red 10.0.0.3 -c1");
+
+    lab.ok("port set green --down");
+    let failed = lab.ctl("pingall -4 --wait 1 --json");
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let pings: Value = serde_json::from_str(&failed.stdout).unwrap();
+    for ping in pings.as_array().unwrap() {
+        let with_green = ping["from"] == "green" || ping["to"] == "green";
+        assert_eq!(ping["ok"] != true, with_green, "{ping}");
+    }
+    assert!(lab.ctl("pingall -4 --wait 1").stdout.contains("FAIL"));
+    assert_eq!(lab.ctl("ping red nobody -c1").code, 4);
+}
+
+#[test]
+fn a_shell_is_in_the_namespace() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.0.0.1/24");
+    let mut shell = Command::new(program("vswitchctl"))
+        .args(["shell", "red", "sh"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    use std::io::Write;
+    let mut stdin = shell.stdin.take().unwrap();
+    writeln!(stdin, "ip -br addr show eth0; echo \"$PS1\"; exit 7").unwrap();
+    drop(stdin);
+    let output = shell.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("10.0.0.1/24") && text.contains("(red)"), "{text}");
+    assert_eq!(output.status.code(), Some(7));
+}
+
+#[test]
+fn a_name_that_was_meant_is_told() {
+    let lab = Lab::new();
+    lab.ok("add-port server1");
+    lab.ok("switch add backbone");
+    for (line, meant) in [
+        ("port show sever1", "did you mean \"server1\"?"),
+        ("del-port server2", "did you mean \"server1\"?"),
+        ("switch show bakcbone", "did you mean \"backbone\"?"),
+        ("ns show serverl", "did you mean \"server1\"?"),
+        ("ns exec serverl true", "did you mean \"server1\"?"),
+        ("addr add Server1 10.0.0.1/24", "did you mean \"server1\"?"),
+    ] {
+        let refused = lab.ctl(line);
+        assert_eq!(refused.code, 4, "{refused:?}");
+        assert!(refused.stderr.contains(meant), "{refused:?}");
+        assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
+    }
+    assert!(!lab.ctl("port show nothing").stderr.contains("did you mean"));
+}
