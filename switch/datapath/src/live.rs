@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::counters::DropReason;
+use super::effects::{Effects, InEarnest};
 use super::egress::{Egress, Fit};
 use super::forward::{Counted, Notice};
 use super::handle::Shared;
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
-use super::pipeline::{Effects, InEarnest, Ingress};
+use super::pipeline::Ingress;
 use super::punt::Punted;
 use super::setup::DatapathEvent;
 use super::snapshot::PortEntry;

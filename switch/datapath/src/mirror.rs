@@ -11,10 +11,11 @@ use vswitch_api::policy::{VlanId, VlanSet};
 
 use super::acl::Acl;
 use super::counters::Counter;
+use super::effects::Effects;
 use super::fdb::FdbFilter;
 use super::handle::Datapath;
 use super::lists::OutputLists;
-use super::pipeline::{Effects, Ingress};
+use super::pipeline::Ingress;
 use super::snapshot::{PortEntry, PortSet, Snapshot};
 use super::trace::Stage;
 use super::vlan::NO_VLAN;

@@ -1,7 +1,7 @@
 //! The stages that a frame passes, in their order: here, and nowhere else.
 //!
 //! Two run them: a worker ([`super::live`]), which counts, learns, limits and sends, and a trace ([`super::trace`]), which does
-//! nothing of that and is told each step. What a stage does beyond looking is a method of [`Effects`] or [`FrameEffects`], which
+//! nothing of that and is told each step. What a stage does beyond looking is a method of [`Effects`] or [`FrameEffects`] ([`super::effects`]), which
 //! both have to have. A stage that only looks is run for both anyway, and a step that it tells of has to be put into words before
 //! control compiles. So a stage can't be added to one of them alone.
 //!
@@ -9,97 +9,25 @@
 //! passes for itself. It is compiled twice: with all stages, and without those that only a policy or a policer needs, for switches on
 //! which no port has a policy, and ports that have no policer.
 
-use std::sync::Arc;
-
 use vswitch_api::Mac;
 use vswitch_api::policy::BeyondLimit;
 
-use super::acl::{Acl, Refused};
-use super::admit::{BROADCAST, admit, is_forwarded, is_group};
+use super::acl::Refused;
+use super::admit::{BROADCAST, admit, is_group};
 use super::counters::DropReason;
+use super::effects::{Effects, FrameEffects};
 use super::egress::{Fit, fit};
-use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
-use super::guard::{Probe, is_probe};
+use super::fdb::{FdbKey, LearnRule, Learned};
 use super::lists::OutputLists;
-use super::mirror::{self, MirrorEntry};
-use super::punt::{AgentId, PuntAction};
+use super::mirror::{self};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::trace::Stage;
 use super::traffic::{Limiter, Line, nanoseconds};
 use super::vlan::NO_VLAN;
 use super::{Direction, PortId};
 use crate::batch::{Batch, FrameVlan};
-use crate::frame::{Checked, Reading, VNET_HDR_LEN, WireSize, u64_to_mac};
+use crate::frame::{Checked, VNET_HDR_LEN, u64_to_mac};
 use crate::port::Frames;
-
-/// What stages of frames and of batches do alike.
-pub(super) trait Run {
-    /// Hears of the steps of a frame's way.
-    fn tell<S: IntoIterator<Item = Stage>>(&mut self, steps: impl FnOnce() -> S);
-    /// Whether a frame of this size is within a rate at `now`, in nanoseconds; a worker uses up what it takes.
-    fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool;
-    /// Whether a list lets a frame pass; a worker counts which rules it matches and uses up their rates.
-    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused>;
-}
-
-/// Who runs the stages in earnest: nobody is told of steps, rates are used up and hits of rules counted.
-pub(super) trait InEarnest {}
-
-impl<R: InEarnest> Run for R {
-    #[inline(always)]
-    fn tell<S: IntoIterator<Item = Stage>>(&mut self, _steps: impl FnOnce() -> S) {}
-
-    #[inline]
-    fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool {
-        limiter.admits(now, size)
-    }
-
-    #[inline]
-    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
-        acl.check(frame, size, vlan)
-    }
-}
-
-/// What the stages of batches do.
-pub(super) trait Effects: Run {
-    /// Shows frames that come in to the captures of the port.
-    fn capture(&mut self, port: &PortEntry, frames: Frames<'_>);
-    /// `frames` frames of so many bytes don't get into the switch, for one reason.
-    fn refuse(&mut self, port: &PortEntry, reason: DropReason, frames: u64, bytes: u64);
-    /// Puts frames on the wire of an impaired port; false: they go on at once.
-    fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>) -> bool;
-    /// Runs [`Ingress::forward`].
-    fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists);
-    /// A mirror wants `frames` frames of so many bytes.
-    fn mirrored(&mut self, mirror: &MirrorEntry, frames: u64, bytes: u64);
-    /// So many copies of frames from `port` were put on lists.
-    fn copied(&mut self, port: &PortEntry, copies: u64);
-    /// `frames` frames don't get out of a port, for one reason.
-    fn drop_out(&mut self, port: &PortEntry, reason: DropReason, frames: u64);
-    /// Sends the i-th frame of a batch so that it fits, at the latest by the next [`Effects::flush`]. Captures of the port see it as
-    /// it goes.
-    fn send(&mut self, port: &PortEntry, batch: &Batch, i: u8, fit: Fit);
-    /// The frames of a list have all been sent.
-    fn flush(&mut self, port: &PortEntry, batch: &Batch);
-}
-
-/// What the stages of [`Ingress::decide`] do.
-pub(super) trait FrameEffects: Run {
-    /// A frame from the station came in.
-    fn learn(&mut self, ingress: Ingress<'_>, key: FdbKey, rule: LearnRule) -> Learned;
-    /// Where a station is, after what was learned.
-    fn look_up(&self, fdb: &Fdb, key: FdbKey) -> Option<PortId>;
-    /// A station beyond the limit was seen on a port that is to be shut then.
-    fn limit_reached(&mut self);
-    /// A probe of this switch came in, which says that it is from a port of it.
-    fn probed(&mut self, sender: &PortEntry, probe: Probe);
-    /// An agent gets this frame.
-    fn punted(&mut self, agent: AgentId, vlan: u16, frame: &[u8]);
-    /// The frame ends here.
-    fn dropped(&mut self, reason: DropReason);
-    /// Of a batch of `frames` frames so much went where.
-    fn count(&mut self, frames: u64, tally: &Tally);
-}
 
 /// What became of the frames of one batch.
 #[derive(Default)]
@@ -386,60 +314,6 @@ impl<'a> Ingress<'a> {
         let dropped = (!passes).then_some(DropReason::Policed);
         effects.tell(|| [Stage::Police { dropped }]);
         dropped.map_or(Ok(()), Err)
-    }
-
-    /// Frames that agents want. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the
-    /// rules cut. Whether the frame goes on without being learned from.
-    #[cold]
-    fn punt<E: FrameEffects>(
-        self,
-        effects: &mut E,
-        frame: &[u8],
-        dst: u64,
-        vlan: FrameVlan,
-    ) -> Result<bool, DropReason> {
-        let refused = (!is_forwarded(dst, self.switch.reserved)).then_some(DropReason::ReservedMulticast);
-        if let Some(punt) = self.snapshot.punts.find(dst, frame) {
-            let agent = punt.agent;
-            let dropped = match punt.action {
-                PuntAction::Probe => return self.catch_probe(effects, agent, frame),
-                PuntAction::Take => Some(DropReason::Punted),
-                // One for bridges was let in for the agent alone.
-                PuntAction::Copy => refused,
-            };
-            effects.tell(|| [Stage::Punt { agent, dropped }]);
-            effects.punted(agent, vlan.id(), frame);
-            return dropped.map_or(Ok(false), Err);
-        }
-        if let Some(reason) = refused {
-            // It was let in since an agent might have wanted it.
-            effects.tell(|| {
-                [Stage::Admit {
-                    len: frame.len(),
-                    dropped: refused,
-                }]
-            });
-            return Err(reason);
-        }
-        Ok(false)
-    }
-
-    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
-    /// not learned.
-    fn catch_probe<E: FrameEffects>(self, effects: &mut E, agent: AgentId, frame: &[u8]) -> Result<bool, DropReason> {
-        if self.port.policy().learning.locked || !is_probe(frame) {
-            // A locked port has no station of this address.
-            return Ok(false);
-        }
-        let own = Probe::parse(frame, self.switch.token);
-        let dropped = own.map(|_| DropReason::LoopProbe);
-        effects.tell(|| [Stage::Punt { agent, dropped }]);
-        let Some(probe) = own else { return Ok(true) };
-        let sender = self.snapshot.port(probe.port);
-        if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch) {
-            effects.probed(sender, probe);
-        }
-        Err(DropReason::LoopProbe)
     }
 
     /// Learns the source, where the port does so.

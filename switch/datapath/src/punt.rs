@@ -10,7 +10,14 @@ use crossbeam_queue::ArrayQueue;
 use vswitch_api::Mac;
 
 use super::PortRef;
+use super::admit::is_forwarded;
+use super::counters::DropReason;
+use super::effects::FrameEffects;
+use super::guard::{Probe, is_probe};
 use super::handle::Datapath;
+use super::pipeline::Ingress;
+use super::trace::Stage;
+use crate::batch::FrameVlan;
 use crate::frame::{Reading, mac_to_u64};
 
 /// Frames that may wait.
@@ -158,6 +165,62 @@ impl Datapath {
     /// Sets which frames go to agents, in place of what was set before.
     pub fn set_punts(&self, punts: &[Punt]) {
         self.revise(|snapshot| snapshot.punts = PuntTable::new(punts));
+    }
+}
+
+impl Ingress<'_> {
+    /// Frames that agents want. What a rule of the port drops never gets here, so neither forged probes nor those of a loop that the
+    /// rules cut. Whether the frame goes on without being learned from.
+    #[cold]
+    pub(super) fn punt<E: FrameEffects>(
+        self,
+        effects: &mut E,
+        frame: &[u8],
+        dst: u64,
+        vlan: FrameVlan,
+    ) -> Result<bool, DropReason> {
+        let refused = (!is_forwarded(dst, self.switch.reserved)).then_some(DropReason::ReservedMulticast);
+        if let Some(punt) = self.snapshot.punts.find(dst, frame) {
+            let agent = punt.agent;
+            let dropped = match punt.action {
+                PuntAction::Probe => return self.catch_probe(effects, agent, frame),
+                PuntAction::Take => Some(DropReason::Punted),
+                // One for bridges was let in for the agent alone.
+                PuntAction::Copy => refused,
+            };
+            effects.tell(|| [Stage::Punt { agent, dropped }]);
+            effects.punted(agent, vlan.id(), frame);
+            return dropped.map_or(Ok(false), Err);
+        }
+        if let Some(reason) = refused {
+            // It was let in since an agent might have wanted it.
+            effects.tell(|| {
+                [Stage::Admit {
+                    len: frame.len(),
+                    dropped: refused,
+                }]
+            });
+            return Err(reason);
+        }
+        Ok(false)
+    }
+
+    /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
+    /// not learned.
+    fn catch_probe<E: FrameEffects>(self, effects: &mut E, agent: AgentId, frame: &[u8]) -> Result<bool, DropReason> {
+        if self.port.policy().learning.locked || !is_probe(frame) {
+            // A locked port has no station of this address.
+            return Ok(false);
+        }
+        let own = Probe::parse(frame, self.switch.token);
+        let dropped = own.map(|_| DropReason::LoopProbe);
+        effects.tell(|| [Stage::Punt { agent, dropped }]);
+        let Some(probe) = own else { return Ok(true) };
+        let sender = self.snapshot.port(probe.port);
+        if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch) {
+            effects.probed(sender, probe);
+        }
+        Err(DropReason::LoopProbe)
     }
 }
 

@@ -6,13 +6,14 @@ use vswitch_api::Mac;
 
 use super::acl::{Acl, Refused};
 use super::counters::DropReason;
+use super::effects::{Effects, FrameEffects, Run};
 use super::egress::Fit;
 use super::fdb::{Fdb, FdbKey, FdbRecord, LearnRule, Learned};
 use super::guard::Probe;
 use super::handle::{Datapath, seconds};
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
-use super::pipeline::{self, Effects, FrameEffects, Ingress, Run, Tally};
+use super::pipeline::{self, Ingress, Tally};
 use super::punt::AgentId;
 use super::snapshot::PortEntry;
 use super::traffic::{Limiter, Line};

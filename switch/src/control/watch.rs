@@ -263,7 +263,13 @@ impl Inner {
 
     /// Nothing comes from a port any more. That its interface is gone is one of the reasons there may be.
     async fn port_failed(&mut self, name: &PortName, error: &std::io::Error) {
-        let reason = format!("its interface can't be read: {error}");
+        // What a queue says whose device has been deleted.
+        let gone = error.raw_os_error() == Some(libc::EBADFD);
+        let reason = if gone {
+            "its interface is gone".to_owned()
+        } else {
+            format!("its interface can't be read: {error}")
+        };
         let (Some(port), Some(live)) = (self.store.port(name).cloned(), self.live.ports.get(name)) else {
             return;
         };
