@@ -14,7 +14,16 @@ fn document() -> Value {
     request("GET", "/v1/openapi.json", "").json()
 }
 
-/// Path of a route with names of the rich lab in it.
+/// The rich lab, joined to one switch more.
+#[track_caller]
+fn joined() -> Lab {
+    let lab = rich();
+    lab.ok("switch add far");
+    lab.ok("link add main far");
+    lab
+}
+
+/// Path of a route with names of that lab in it.
 fn filled(path: &str) -> String {
     let kind = path.split('/').nth(2).unwrap_or_default();
     let name = match kind {
@@ -28,6 +37,7 @@ fn filled(path: &str) -> String {
         .replace("{a}", "red")
         .replace("{b}", "spare")
         .replace("{id}", "1")
+        .replace("{port}", "main-far")
 }
 
 /// All routes of the document, as method and path.
@@ -75,6 +85,8 @@ fn an_edit(method: &str, path: &str) -> Option<(String, String)> {
         ("DELETE", "/v1/namespaces/{name}") => Some(("/v1/namespaces/lone".into(), String::new())),
         ("POST", "/v1/cables") => named("", json!({"a": {"namespace": "red"}, "b": {"namespace": "blue"}})),
         ("DELETE", "/v1/cables/{a}/{b}") => named("?ifname_b=wan0", Value::Null),
+        ("POST", "/v1/links") => named("", json!({"a": "main", "b": "far"})),
+        ("POST", "/v1/lab/ports") => named("", json!({"ports": [{"name": "new"}, {"name": "newer"}]})),
         ("DELETE", "/v1/captures/{id}") | ("POST", "/v1/ports/{name}/trace") => None,
         ("DELETE", _) => named("", Value::Null),
         ("GET", _) => None,
@@ -89,7 +101,7 @@ fn with_query(path: &str, query: &str) -> String {
 /// `PATCH /v1/ports/red?dry_run` made the change, as did POST of addresses and routes and PUT of FDB entries.
 #[test]
 fn a_dry_run_changes_nothing_whatever_the_route() {
-    let lab = rich();
+    let lab = joined();
     lab.ok("switch add empty");
     lab.ok("ns add lone");
     let before = (Snapshot::of(&lab), wanted());
@@ -124,7 +136,7 @@ fn a_dry_run_changes_nothing_whatever_the_route() {
 /// A typing error in `dry_run` made the change.
 #[test]
 fn a_query_that_a_route_does_not_know_is_an_error_on_every_route() {
-    let lab = rich();
+    let lab = joined();
     let before = wanted();
     let mut routes = routes(&document());
     routes.push(("GET".into(), "/v1/openapi.json".into()));
@@ -150,7 +162,7 @@ fn a_query_that_a_route_does_not_know_is_an_error_on_every_route() {
 /// `PUT /v1/lab` with `[]` removed everything, `PATCH` with `[1400]` set the MTU.
 #[test]
 fn an_array_is_no_object_in_any_body() {
-    let lab = rich();
+    let lab = joined();
     let before = wanted();
     let document = document();
     for (method, path) in routes(&document) {
@@ -280,7 +292,7 @@ fn what_is_changed_at_the_same_time_all_counts() {
 
 #[test]
 fn a_patch_is_a_merge_patch() {
-    let lab = rich();
+    let lab = joined();
     let patch = |body: Value| {
         let answer = request("PATCH", "/v1/ports/red", &body.to_string());
         assert_eq!(answer.status, 200, "{body}: {answer:?}");
@@ -336,7 +348,7 @@ fn tag(answer: &Response) -> String {
 /// Who changes what somebody else changed since is told so, and told what.
 #[test]
 fn an_edit_of_what_changed_since_is_refused_and_told_why() {
-    let lab = rich();
+    let lab = joined();
     let read = |path: &str| tag(&request("GET", path, ""));
     for path in [
         "/v1/ports/red",
@@ -397,7 +409,7 @@ fn an_edit_of_what_changed_since_is_refused_and_told_why() {
 /// `PortView`, `SwitchView` and `MirrorView` forbade what only they have, so the daemon's own answers were no valid ones.
 #[test]
 fn what_the_daemon_answers_is_what_its_document_says() {
-    let lab = rich();
+    let lab = joined();
     lab.ok("ns show red");
     let document = document();
     let mut checked = 0;

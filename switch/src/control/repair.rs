@@ -341,9 +341,10 @@ impl Inner {
         (!what.is_empty()).then(|| Drift::CableSettings(cable.clone(), what))
     }
 
-    /// A cable could not be laid: if that may be for want of something that nobody tells of, it is tried again soon.
+    /// A cable could not be laid. Of a namespace that is not there it is told when it comes; for all else, be it want of something or an
+    /// interface in the way that is about to go with another namespace, it is tried again soon.
     pub(super) fn note_unlaid(&mut self, cable: &Cable, error: &ApiError) {
-        if matches!(error.code, ErrorCode::Kernel | ErrorCode::Internal) && !self.live.unlaid.contains(cable) {
+        if error.code != ErrorCode::NotFound && !self.live.unlaid.contains(cable) {
             self.live.unlaid.push(cable.clone());
         }
     }

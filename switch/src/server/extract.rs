@@ -194,11 +194,14 @@ pub(super) async fn check_request(
             return Err(invalid("query", &cause));
         }
     }
-    if !takes.is_some_and(|takes| takes.body) && !request.body().is_end_stream() {
-        let what = takes.filter(|takes| !takes.queries.is_empty());
-        let hint = what.map_or_else(String::new, |takes| {
-            format!("; its query takes {}", takes.queries.join(", "))
-        });
+    // A method that there is not is refused as such.
+    if let Some(takes) = takes.filter(|takes| !takes.body)
+        && !request.body().is_end_stream()
+    {
+        let hint = match &takes.queries[..] {
+            [] => String::new(),
+            queries => format!("; its query takes {}", queries.join(", ")),
+        };
         return Err(invalid("body", &format!("this route takes none{hint}")));
     }
     Ok(next.run(request).await)
