@@ -4,6 +4,7 @@ mod become_lab;
 mod check;
 mod files;
 mod graph;
+mod links;
 mod node;
 mod problem;
 mod ranges;

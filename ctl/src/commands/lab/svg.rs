@@ -1,8 +1,9 @@
-//! A graph as a picture: switches on the left, places on the right in columns, a line for each port, arcs for cables.
+//! A graph as a picture: switches on the left, places on the right in columns, a line for each port, arcs for cables and
+//! for links between switches.
 
 use std::fmt::Write;
 
-use super::graph::{Edge, Graph, Place};
+use super::graph::{Edge, Graph, Line, Place};
 use super::test::xml;
 
 const MARGIN: usize = 24;
@@ -15,6 +16,8 @@ const LINE: usize = 17;
 const SPACE: usize = 14;
 /// Beside the places, for the arcs.
 const ARCS: usize = 90;
+/// Beside the switches, for the arcs of links and their words.
+const LINK_ARCS: usize = 220;
 
 const STYLE: &str = "text{font:13px sans-serif;fill:#1b1f24}.b{font-weight:600}.a{fill:#57606a;font-size:12px}\
 .l{fill:#57606a;font-size:11px}.s{fill:#dbe7f6;stroke:#4a7ab5}.n{fill:#fff;stroke:#8c959f}\
@@ -44,10 +47,11 @@ pub(super) fn draw(graph: &Graph) -> String {
         bottom += height(&graph.places[n]) + SPACE;
     }
     let middle = |n: usize| tops[n] + height(&graph.places[n]) / 2;
+    let switches_left = MARGIN + if graph.links.is_empty() { 0 } else { LINK_ARCS };
     let left = if graph.switches.is_empty() {
         MARGIN
     } else {
-        MARGIN + SWITCH_WIDTH + GAP
+        switches_left + SWITCH_WIDTH + GAP
     };
     let mut switch_tops = Vec::new();
     let mut free = MARGIN;
@@ -74,7 +78,7 @@ pub(super) fn draw(graph: &Graph) -> String {
     );
     let mut lines = vec![0; graph.places.len()];
     for Edge { switch, place, label } in &graph.edges {
-        let (x, y) = (MARGIN + SWITCH_WIDTH, switch_tops[*switch] + 20);
+        let (x, y) = (switches_left + SWITCH_WIDTH, switch_tops[*switch] + 20);
         // Several ports of a place come in one below the other.
         let to = middle(*place) + LINE * lines[*place];
         lines[*place] += 1;
@@ -99,16 +103,34 @@ pub(super) fn draw(graph: &Graph) -> String {
             "<path class=\"c\" d=\"M{x} {from}C{bend} {from} {bend} {to} {x} {to}\"/>"
         );
     }
+    for (n, Line { a, b, label }) in graph.links.iter().enumerate() {
+        // Those of the same two switches lie apart.
+        let twins = graph.links[..n].iter().filter(|line| {
+            let ends = [line.a, line.b];
+            ends == [*a, *b] || ends == [*b, *a]
+        });
+        let twins = twins.count() * LINE;
+        let [from, to] = [a, b].map(|n| switch_tops[*n] + 20);
+        let bend = switches_left.saturating_sub(50 + twins);
+        let _ = writeln!(
+            svg,
+            "<path class=\"c\" d=\"M{switches_left} {from}C{bend} {from} {bend} {to} {switches_left} {to}\"/>\
+             <text class=\"l\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            bend + 4,
+            from.midpoint(to) + twins,
+            xml(label)
+        );
+    }
     for (name, y) in graph.switches.iter().zip(&switch_tops) {
         let _ = writeln!(
             svg,
-            "<rect class=\"s\" x=\"{MARGIN}\" y=\"{y}\" width=\"{SWITCH_WIDTH}\" height=\"40\" rx=\"4\"/>\
+            "<rect class=\"s\" x=\"{switches_left}\" y=\"{y}\" width=\"{SWITCH_WIDTH}\" height=\"40\" rx=\"4\"/>\
              <text class=\"l\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">switch</text>\
              <text class=\"b\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             y + 14,
             y + 31,
             xml(name),
-            x = MARGIN + SWITCH_WIDTH / 2,
+            x = switches_left + SWITCH_WIDTH / 2,
         );
     }
     for (place, y) in graph.places.iter().zip(&tops) {
