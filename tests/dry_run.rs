@@ -102,7 +102,7 @@ fn each_command_that_changes_something_is_tried_here() {
             call.strip_prefix(command)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         };
-        CALLS.iter().any(|line| call(&line))
+        CALLS.iter().any(call)
     };
     for command in all_commands() {
         let help = Lab::call(&format!("{command} --help")).ok().stdout;

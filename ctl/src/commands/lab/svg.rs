@@ -16,8 +16,10 @@ const LINE: usize = 17;
 const SPACE: usize = 14;
 /// Beside the places, for the arcs.
 const ARCS: usize = 90;
-/// Beside the switches, for the arcs of links and their words.
-const LINK_ARCS: usize = 220;
+/// So far an arc between switches bends at most, however far apart they are.
+const MOST_BEND: usize = 160;
+/// Width of a letter of a label, more or less.
+const LETTER: usize = 6;
 
 const STYLE: &str = "text{font:13px sans-serif;fill:#1b1f24}.b{font-weight:600}.a{fill:#57606a;font-size:12px}\
 .l{fill:#57606a;font-size:11px}.s{fill:#dbe7f6;stroke:#4a7ab5}.n{fill:#fff;stroke:#8c959f}\
@@ -25,6 +27,24 @@ const STYLE: &str = "text{font:13px sans-serif;fill:#1b1f24}.b{font-weight:600}.
 
 fn height(place: &Place) -> usize {
     HEAD + place.addresses.len() * LINE + if place.addresses.is_empty() { 4 } else { 0 }
+}
+
+/// How far the arc of each link bends: the farther apart its switches are, and each of the same two more than the one
+/// before; and the how manieth of these it is.
+fn bends(graph: &Graph) -> Vec<(usize, usize)> {
+    let bend = |(n, line): (usize, &Line)| {
+        let ends = |line: &Line| (line.a.min(line.b), line.a.max(line.b));
+        let before = graph.links[..n].iter();
+        let twin = before.filter(|other| ends(other) == ends(line)).count();
+        let bend = (25 + 35 * line.a.abs_diff(line.b)).min(MOST_BEND);
+        (bend + 2 * LINE * twin, twin)
+    };
+    graph.links.iter().enumerate().map(bend).collect()
+}
+
+/// Where a Bezier curve is farthest whose inner points are both so far away.
+fn farthest(bend: usize) -> usize {
+    bend * 3 / 4
 }
 
 /// The picture as SVG.
@@ -47,7 +67,10 @@ pub(super) fn draw(graph: &Graph) -> String {
         bottom += height(&graph.places[n]) + SPACE;
     }
     let middle = |n: usize| tops[n] + height(&graph.places[n]) / 2;
-    let switches_left = MARGIN + if graph.links.is_empty() { 0 } else { LINK_ARCS };
+    let bends = bends(graph);
+    let arcs = bends.iter().zip(&graph.links);
+    let arcs = arcs.map(|((bend, _), line)| farthest(*bend) + LETTER * line.label.len() + 10);
+    let switches_left = MARGIN + arcs.max().unwrap_or_default();
     let left = if graph.switches.is_empty() {
         MARGIN
     } else {
@@ -103,21 +126,14 @@ pub(super) fn draw(graph: &Graph) -> String {
             "<path class=\"c\" d=\"M{x} {from}C{bend} {from} {bend} {to} {x} {to}\"/>"
         );
     }
-    for (n, Line { a, b, label }) in graph.links.iter().enumerate() {
-        // Those of the same two switches lie apart.
-        let twins = graph.links[..n].iter().filter(|line| {
-            let ends = [line.a, line.b];
-            ends == [*a, *b] || ends == [*b, *a]
-        });
-        let twins = twins.count() * LINE;
+    for (Line { a, b, label }, (bend, twin)) in graph.links.iter().zip(bends) {
         let [from, to] = [a, b].map(|n| switch_tops[*n] + 20);
-        let bend = switches_left.saturating_sub(50 + twins);
+        let (x, bend) = (switches_left - farthest(bend) - 5, switches_left.saturating_sub(bend));
         let _ = writeln!(
             svg,
             "<path class=\"c\" d=\"M{switches_left} {from}C{bend} {from} {bend} {to} {switches_left} {to}\"/>\
-             <text class=\"l\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-            bend + 4,
-            from.midpoint(to) + twins,
+             <text class=\"l\" x=\"{x}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            from.midpoint(to) + 4 + LINE * twin,
             xml(label)
         );
     }
