@@ -7,32 +7,10 @@ use serde_json::Value;
 use vswitch_tests::daemon::program;
 use vswitch_tests::{Events, Lab, Reply, Station};
 
+use vswitch_tests::ctl::all_commands;
+
 fn ctl(line: &str) -> Reply {
     Lab::call(line)
-}
-
-/// Commands below `path`, as its help lists them.
-fn commands_below(path: &str) -> Vec<String> {
-    let help = ctl(&format!("{path} --help")).ok().stdout;
-    let lines = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
-    let names = lines
-        .take_while(|line| !line.trim().is_empty())
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    names
-        .map(|line| line.split_whitespace().next().unwrap().to_owned())
-        .filter(|name| name != "help")
-        .collect()
-}
-
-/// All commands with all that is below them.
-fn all_commands() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut open = commands_below("");
-    while let Some(path) = open.pop() {
-        open.extend(commands_below(&path).into_iter().map(|name| format!("{path} {name}")));
-        found.insert(path);
-    }
-    found
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use vswitch_api::link::LinkView;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::{Lab, wait_for};
 
@@ -87,6 +88,105 @@ fn check_asks_the_daemon_where_one_runs() {
     lab.ctl(&format!("lab up {path}")).failed(2, &["x.toml:2:8: ", "red"]);
 }
 
+/// Names of switches, of ports and the way of ranges hold for links too.
+#[test]
+fn check_tells_what_is_wrong_with_links() {
+    let lab = Lab::without_daemon();
+    let bad = file(
+        &lab,
+        "bad.toml",
+        "[[switches]]\nname = \"s{1..3}\"\n[[links]]\na = \"s1\"\nb = \"s22\"\nmtu = 5\n[[links]]\na = \"s1\"\nb = \"s1\"\nname_b = \"red\"\n\
+         [[ports]]\nname = \"red\"\n[[mirrors]]\nname = \"m\"\nswitch = \"s1\"\nports = [\"s1-s2\"]\nto = \"red\"\n\
+         [[links]]\na = \"s{1..3}\"\nb = \"s{n+1}\"\ntrunk = \"10\"\n",
+    );
+    let reply = lab.ctl(&format!("lab check {bad}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    let problems = [
+        "5:5: there is no switch \"s22\" in the file; did you mean \"s2\"?",
+        "6:7: MTU 5 is out of range",
+        "9:5: both ends are on the same switch",
+        "10:10: another port is called \"red\" already",
+        "20:5: there is no switch \"s4\" in the file; add [[switches]]",
+        "21:1: unknown key `trunk`",
+    ];
+    let told: Vec<_> = reply
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("{bad}:")))
+        .collect();
+    assert_eq!(told.len(), problems.len(), "{reply}");
+    for (told, problem) in told.iter().zip(problems) {
+        assert!(told.starts_with(problem), "{problem}: {told}");
+    }
+}
+
+const CHAIN: &str = "[[switches]]\nname = \"s{1..4}\"\n\n[[links]]\na = \"s{1..3}\"\nb = \"s{n+1}\"\nvlan = { trunk = { allowed = \"10\" } }\n\n\
+                     [[ports]]\nname = \"h{1..4}\"\nswitch = \"s{n}\"\naddresses = [\"10.4.0.{n}/24\"]\nvlan = { access = 10 }\n";
+
+/// A link of a file is its lab's, with both ports.
+#[test]
+fn links_of_a_file_come_and_go_with_its_lab() {
+    let lab = Lab::new();
+    lab.ok("switch add s1");
+    lab.ok("switch add other");
+    let before = before(&lab);
+    // A port that has the name which the link would get.
+    lab.ok("link add s1 other --name-a s1-s2");
+    let path = file(
+        &lab,
+        "chain.toml",
+        &CHAIN.replace("{1..4}\"\n\n[[links]]", "{2..4}\"\n\n[[links]]"),
+    );
+    let reply = lab.ctl(&format!("lab check {path}"));
+    assert_eq!(
+        (reply.code, reply.stdout.contains("no switch \"s1\"")),
+        (1, true),
+        "{reply}"
+    );
+    let path = file(&lab, "chain.toml", CHAIN);
+    let reply = lab.ctl(&format!("lab diff {path}"));
+    assert_eq!((reply.code, reply.stdout.contains("s2-s3")), (1, true), "{reply}");
+    lab.ok(&format!("lab up {path}"));
+    assert_eq!(lab.ctl(&format!("lab diff {path}")).code, 0);
+    assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 4);
+    let labs: Value = lab.ctl("--json lab list").json();
+    let owned = labs[0]["ports"].as_array().unwrap();
+    for port in ["s1-s2-2", "s2-s1", "s4-s3"] {
+        assert!(owned.contains(&port.into()), "{owned:?}");
+    }
+    assert!(
+        lab.ok(&format!("lab test --wait 2 {path}"))
+            .ends_with("12 of 12 as expected\n")
+    );
+    for (format, part) in [
+        ("mermaid", "===|\"link, trunk 10\"| s"),
+        ("dot", "[label=\"link, trunk 10\", style=bold]"),
+        ("svg", ">link, trunk 10</text>"),
+    ] {
+        for from in [&path, "--live"] {
+            let drawn = lab.ok(&format!("lab graph {from} --format {format}"));
+            assert_eq!(drawn.matches(part).count(), 3, "{drawn}");
+        }
+    }
+    // The name is free now; the link keeps what it has.
+    lab.ok("link del s1-s2");
+    assert_eq!(lab.ctl(&format!("lab diff {path}")).code, 0);
+    // What the file does not name any more goes, as a whole.
+    let shorter = file(&lab, "chain.toml", &CHAIN.replace("{1..3}", "{1..2}"));
+    lab.ctl(&format!("lab up {shorter}"))
+        .failed(5, &["s3-s4", "s4-s3", "--yes"]);
+    lab.ok(&format!("lab up --yes {shorter}"));
+    assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 2);
+    lab.ok("lab down chain");
+    before.wait_until_same(|| Snapshot::of(&lab));
+    // By `apply` it is no lab's, and goes by what the file names.
+    lab.ok("reset --yes");
+    lab.ok(&format!("apply {path}"));
+    lab.ok("add-port red");
+    lab.ok(&format!("lab down {path}"));
+    assert_eq!(ports(&lab), ["red"]);
+}
+
 #[test]
 fn labs_stand_side_by_side_and_each_removes_its_own() {
     let mut lab = Lab::new();
@@ -121,7 +221,7 @@ fn labs_stand_side_by_side_and_each_removes_its_own() {
     lab.ok("del-port b2");
     let would = lab.ok("lab down -n second");
     assert!(
-        would.contains("would: removed port b1") && !would.contains("b2 from"),
+        would.contains("would remove port b1") && !would.contains("b2 from"),
         "{would}"
     );
     lab.ok("lab down second");
@@ -151,7 +251,7 @@ fn diff_has_the_exit_codes_of_diff() {
     let a = file(&lab, "a.toml", A);
     let reply = lab.ctl(&format!("lab diff {a}"));
     assert_eq!(reply.code, 1, "{reply}");
-    assert!(reply.stdout.contains("would: added port a1"), "{reply}");
+    assert!(reply.stdout.contains("would add port a1"), "{reply}");
     assert_eq!(ports(&lab), [""; 0]);
     lab.ok(&format!("lab up {a}"));
     let reply = lab.ctl(&format!("lab diff {a}"));
@@ -160,7 +260,7 @@ fn diff_has_the_exit_codes_of_diff() {
     let reply = lab.ctl(&format!("lab diff {other}"));
     assert_eq!(reply.code, 1, "{reply}");
     assert!(
-        reply.stdout.contains("would: gave port a2 address 10.1.0.3/24"),
+        reply.stdout.contains("would give port a2 address 10.1.0.3/24"),
         "{reply}"
     );
     lab.ctl("lab diff /nowhere.toml").failed(2, &["/nowhere.toml"]);

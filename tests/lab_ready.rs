@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use vswitch_api::view::PortState;
 use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, Place};
+use vswitch_tests::{Lab, Place, wait_for};
 
 fn path(name: &str) -> String {
     let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "configs", "labs"].iter().collect();
@@ -66,6 +67,33 @@ fn gateway() {
 #[test]
 fn vlans() {
     keeps_its_promise("vlans", &[]);
+}
+
+#[test]
+fn vlan_trunk() {
+    keeps_its_promise("vlan-trunk", &["link show main-far"]);
+}
+
+/// It is cut at one place, and nobody is cut off.
+#[test]
+fn ring() {
+    let lab = Lab::new();
+    let before = before(&lab);
+    let path = path("ring");
+    lab.ok(&format!("lab up {path}"));
+    let shut = || {
+        let ports = lab.ports().into_iter();
+        let shut = ports.filter(|port| port.state == PortState::Shut);
+        shut.map(|port| port.port.name.to_string()).collect::<Vec<_>>()
+    };
+    // What hosts say of themselves when they come is the first broadcast.
+    wait_for("the loop guard to shut one port", || shut().len() == 1);
+    assert!(shut()[0].starts_with('s'), "a host's port was shut: {:?}", shut());
+    let reply = lab.ctl(&format!("lab test --wait 5 {path}"));
+    assert_eq!(reply.code, 0, "{reply}");
+    assert_eq!(shut().len(), 1);
+    lab.ok("lab down ring");
+    before.wait_until_same(|| Snapshot::of(&lab));
 }
 
 #[test]

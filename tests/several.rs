@@ -21,7 +21,7 @@ fn ports_of_a_subnet_are_added_together() {
     lab.ok("add-port taken --addr 192.168.15.2/24 --gateway 192.168.15.1");
     let would = lab.ok("add-port -n red blue green --subnet 192.168.15.0/24 --subnet fd00:15::/64");
     assert!(
-        would.contains("would: gave port blue address 192.168.15.4/24"),
+        would.contains("would give port blue address 192.168.15.4/24"),
         "{would}"
     );
     assert_eq!(addresses(&lab), ["taken 192.168.15.2/24"]);

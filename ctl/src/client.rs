@@ -273,10 +273,11 @@ fn is_life<T>(sign: &Result<Result<T, Failure>, Elapsed>) -> bool {
     }
 }
 
-/// A path with its query; names may contain `+` and addresses contain `/`.
+/// A path with its query, or with more of it; names may contain `+` and addresses contain `/`.
 pub fn with_query(path: &str, query: &impl Serialize) -> Result<String, Failure> {
     match serde_urlencoded::to_string(query) {
         Ok(query) if query.is_empty() => Ok(path.to_owned()),
+        Ok(query) if path.contains('?') => Ok(format!("{path}&{query}")),
         Ok(query) => Ok(format!("{path}?{query}")),
         Err(e) => Err(foreign(path, &e.to_string())),
     }

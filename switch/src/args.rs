@@ -13,7 +13,7 @@ use clap::{Parser, ValueHint};
     long_about = "vswitchd connects network namespaces, TAP devices, network interfaces and the host itself at layer 2. \
         It is controlled with vswitchctl, or by HTTP on its control socket.\n\n\
         Interfaces, addresses and namespaces stay when the daemon stops; the next start takes them over. \
-        `vswitchctl reset` removes them.",
+        `vswitchctl reset` removes them, and `vswitchd --reset` does where no daemon runs.",
     after_help = "Signals:\n  \
         SIGTERM, SIGINT  stop; interfaces and namespaces stay\n  \
         SIGHUP           read the configuration again and apply the log level\n\n\
@@ -47,6 +47,20 @@ pub struct Args {
     /// Without it the daemon does not start then, and what the kernel carries goes on. A state file that can be used is used.
     #[arg(long)]
     pub recover: bool,
+
+    /// Remove everything that a daemon made with these directories, print what was removed, and exit
+    ///
+    /// It is refused while a daemon runs; `vswitchctl reset` is for that.
+    #[arg(long, conflicts_with = "check_config")]
+    pub reset: bool,
+
+    /// With --reset: say what would be removed, do nothing
+    #[arg(short = 'n', long, requires = "reset")]
+    pub dry_run: bool,
+
+    /// With --reset: print what was removed, or the error, as one JSON object
+    #[arg(long, requires = "reset")]
+    pub json: bool,
 
     /// Check the configuration, print OK or what is wrong, and exit
     #[arg(long)]

@@ -16,6 +16,7 @@ use vswitch::control::{Control, ControlConfig};
 use vswitch::logging::{self, LogHandle, Repeated};
 use vswitch::preflight;
 use vswitch::server::{self, ControlSocket, RunLock};
+use vswitch_api::difference::would;
 use vswitch_api::error::{ApiError, ErrorCode};
 
 /// Threads for requests, netlink and timers. Frames have their own.
@@ -29,7 +30,10 @@ fn main() -> ExitCode {
     match start(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "vswitchd: {error}");
+            let _ = match args.json {
+                true => print_json(&error),
+                false => writeln!(std::io::stderr(), "vswitchd: {error}"),
+            };
             ExitCode::from(error.code.exit_code())
         }
     }
@@ -51,16 +55,67 @@ fn start(args: &Args) -> Result<(), ApiError> {
     }
     let log = logging::init(&config.log)?;
     check_rights()?;
-    let mut lock = RunLock::take(&config.daemon.run_dir)?;
+    let mut lock = RunLock::take(&config.daemon.run_dir).map_err(|error| match error.code {
+        ErrorCode::Conflict if args.reset => error.hint("`vswitchctl reset` has that one do it; or stop it first"),
+        _ => error,
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
         .map_err(|error| ApiError::new(ErrorCode::Internal, "control threads", error.to_string()))?;
-    let result = runtime.block_on(run(args, config, &log, &mut lock));
+    let result = match args.reset {
+        true => runtime.block_on(reset(args, &config)),
+        false => runtime.block_on(run(args, config, &log, &mut lock)),
+    };
     drop(lock);
     result
+}
+
+/// Removes what a daemon made that does not run any more. The lock is ours.
+async fn reset(args: &Args, config: &Config) -> Result<(), ApiError> {
+    let changes = match args.dry_run {
+        true => Control::would_reset_offline(&control_config(args, config)).await?,
+        false => Control::reset_offline(control_config(args, config)).await?,
+    };
+    if !args.dry_run {
+        ControlSocket::remove_left(&config.daemon);
+    }
+    let printed = match args.json {
+        true => print_json(&changes),
+        false => {
+            for line in &changes.warnings {
+                let _ = writeln!(std::io::stderr(), "warning: {line}");
+            }
+            let mut stdout = std::io::stdout().lock();
+            changes.done.iter().try_for_each(|line| match args.dry_run {
+                true => writeln!(stdout, "{}", would(line)),
+                false => writeln!(stdout, "{line}"),
+            })
+        }
+    };
+    printed.map_err(|error| ApiError::new(ErrorCode::Internal, "standard output", error.to_string()))
+}
+
+fn print_json(value: &impl serde::Serialize) -> std::io::Result<()> {
+    let text = serde_json::to_string(value)?;
+    writeln!(std::io::stdout(), "{text}")
+}
+
+fn control_config(args: &Args, config: &Config) -> ControlConfig {
+    ControlConfig {
+        run_dir: config.daemon.run_dir.clone(),
+        state_dir: config.daemon.state_dir.clone(),
+        netns_dir: config.daemon.netns_dir.clone(),
+        workers: config.datapath.workers(),
+        cpus: config.datapath.cpus.clone(),
+        spin_us: config.datapath.spin_us,
+        fastpath: config.datapath.fastpath,
+        big_tcp: config.datapath.big_tcp,
+        fdb_entries: config.datapath.fdb_entries,
+        recover: args.recover,
+    }
 }
 
 async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -> Result<(), ApiError> {
@@ -77,19 +132,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
 
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
     let socket = ControlSocket::bind(&config.daemon)?;
-    let (control, mut coming_back) = Control::begin(ControlConfig {
-        run_dir: config.daemon.run_dir.clone(),
-        state_dir: config.daemon.state_dir.clone(),
-        netns_dir: config.daemon.netns_dir.clone(),
-        workers: config.datapath.workers(),
-        cpus: config.datapath.cpus.clone(),
-        spin_us: config.datapath.spin_us,
-        fastpath: config.datapath.fastpath,
-        big_tcp: config.datapath.big_tcp,
-        fdb_entries: config.datapath.fdb_entries,
-        recover: args.recover,
-    })
-    .await?;
+    let (control, mut coming_back) = Control::begin(control_config(args, &config)).await?;
     tracing::info!(
         "vswitchd {} listens on {}",
         env!("CARGO_PKG_VERSION"),

@@ -1,10 +1,37 @@
 //! Calls of the control tool and what it answered.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::process::Output;
 
 use serde::de::DeserializeOwned;
 use vswitch_api::ApiError;
+
+use crate::lab::Lab;
+
+/// Commands below `path`, as its help lists them.
+fn commands_below(path: &str) -> Vec<String> {
+    let help = Lab::call(&format!("{path} --help")).ok().stdout;
+    let lines = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let names = lines
+        .take_while(|line| !line.trim().is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .filter(|name| name != "help")
+        .collect()
+}
+
+/// All commands with all that is below them, such as `fdb` and `fdb add`.
+pub fn all_commands() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = commands_below("");
+    while let Some(path) = open.pop() {
+        open.extend(commands_below(&path).into_iter().map(|name| format!("{path} {name}")));
+        found.insert(path);
+    }
+    found
+}
 
 /// What one call of `vswitchctl` gave.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use vswitch_api::PortName;
 use vswitch_api::acl::AclRule;
 
-use super::{ADD, DEL, LIST, OnlySwitch, parse};
+use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal, Trial, parse};
 
 /// How rules are written, for the help of all commands.
 const RULES: &str = "\
@@ -77,7 +77,8 @@ Rules can be given one by one too:
     #[command(aliases = ADD, after_help = RULES, after_long_help = "\
 Examples:
   vswitchctl acl add red in deny udp to any port 53
-  vswitchctl acl add red out --at 1 deny from 10.0.0.9")]
+  vswitchctl acl add red out --at 1 deny from 10.0.0.9
+  vswitchctl acl add red in permit arp -n   # say what would change")]
     Add {
         /// The port
         port: PortName,
@@ -87,8 +88,11 @@ Examples:
         #[arg(long, value_name = "N", value_parser = parse::from_one::<usize>)]
         at: Option<usize>,
         /// The rule
-        #[arg(required = true, trailing_var_arg = true)]
+        #[arg(required = true)]
         rule: Vec<String>,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
     },
     /// Take a rule out of a list
     #[command(aliases = DEL, after_long_help = "\
@@ -102,6 +106,9 @@ Example:
         /// Place of the rule, 1 is the first
         #[arg(value_parser = parse::from_one::<usize>)]
         at: usize,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
     },
     /// Empty the lists of a port
     #[command(
@@ -116,6 +123,9 @@ Examples:
         port: PortName,
         /// The list (default: both)
         direction: Option<Direction>,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
 }
 
@@ -138,6 +148,9 @@ pub struct SetAcl {
     /// Rules for frames out of the switch
     #[arg(long, value_name = "FILE")]
     pub out_file: Option<PathBuf>,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub trial: Trial,
 }
 
 /// Which list.

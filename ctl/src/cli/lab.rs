@@ -201,6 +201,18 @@ pub struct ResetArgs {
     /// Say what would be removed, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Do it without a daemon, by the program vswitchd; refused while one runs
+    #[arg(long)]
+    pub offline: bool,
+    /// With --offline: configuration file of the daemon
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    pub config: Option<PathBuf>,
+    /// With --offline: run directory of the daemon
+    #[arg(long, value_name = "DIR", requires = "offline")]
+    pub run_dir: Option<PathBuf>,
+    /// With --offline: state directory of the daemon
+    #[arg(long, value_name = "DIR", requires = "offline")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Arguments of `completions`.

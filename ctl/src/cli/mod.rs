@@ -431,8 +431,11 @@ Example:
 Examples:
   vswitchctl reset -n                   # say what would be removed
   vswitchctl reset --yes
+  vswitchctl reset --offline            # after the daemon has gone for good
 
-On a terminal it asks first; elsewhere it needs --yes.")]
+On a terminal it asks first; elsewhere it needs --yes. With --offline it needs
+no daemon: the program vswitchd, beside vswitchctl or in PATH, does it under
+the daemon's lock.")]
     Reset(ResetArgs),
     /// Print the completion script of a shell
     #[command(after_long_help = "\
@@ -450,70 +453,4 @@ Examples:
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use crate::generate;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        super::Cli::command().debug_assert();
-    }
-
-    fn every_command(command: &clap::Command, path: &[String], all: &mut Vec<Vec<String>>) {
-        all.push(path.to_vec());
-        for below in command.get_subcommands() {
-            every_command(below, &[path, &[below.get_name().to_owned()]].concat(), all);
-        }
-    }
-
-    /// What `man` shows of a line of a page.
-    fn shown(line: &str) -> String {
-        let plain = [("\\-", "-"), ("\\*(Aq", "'"), ("\\&", ""), ("\\e", "\\")];
-        plain
-            .iter()
-            .fold(line.to_owned(), |line, (roff, plain)| line.replace(roff, plain))
-    }
-
-    /// On a terminal of 80 columns and on man pages each example stands as it is typed, so that it can be pasted (faults C).
-    #[test]
-    fn examples_are_never_wrapped() {
-        let mut tool = super::Cli::command().disable_help_subcommand(true).term_width(80);
-        tool.build();
-        let mut all = Vec::new();
-        every_command(&tool, &[], &mut all);
-        let mut seen = 0;
-        for path in all {
-            let find = |command, word: &String| clap::Command::find_subcommand_mut(command, word).unwrap();
-            let command = path.iter().fold(&mut tool, find);
-            let text = command
-                .get_after_long_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let short = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let help = command.render_long_help().to_string();
-            let page = String::from_utf8(generate::page(&path).unwrap().unwrap()).unwrap();
-            let kept: Vec<_> = page
-                .split("\n.nf\n")
-                .skip(1)
-                .filter_map(|part| part.split("\n.fi").next())
-                .collect();
-            let kept: Vec<_> = kept.iter().flat_map(|part| part.lines()).map(shown).collect();
-            for line in text.lines().chain(short.lines()) {
-                assert!(line.chars().count() <= 78, "{path:?}: too wide: {line}");
-            }
-            for line in text.lines().filter(|line| line.starts_with("  ")) {
-                assert!(
-                    help.lines().any(|shown| shown == line),
-                    "{path:?}: {line}\nis not in\n{help}"
-                );
-                assert!(
-                    kept.iter().any(|shown| shown == line),
-                    "{path:?}: {line}\nis not in\n{page}"
-                );
-                seen += 1;
-            }
-        }
-        assert!(seen > 150, "{seen}");
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use vswitch_api::{IfAddr, IfName, NsName, PortName};
 
 use super::parse::{self, Destination, RouteArg};
-use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal};
+use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal, Trial};
 
 /// `ns ...`
 #[derive(Debug, Subcommand)]
@@ -98,6 +98,9 @@ Examples:
         /// The address with its prefix length
         #[arg(value_name = "ADDR/LEN")]
         address: IfAddr,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
     },
     /// Take an address away
     #[command(aliases = DEL, after_long_help = "\
@@ -109,6 +112,9 @@ Example:
         /// The address with its prefix length
         #[arg(value_name = "ADDR/LEN")]
         address: IfAddr,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
     },
     /// Take all addresses of a port away
     #[command(
@@ -120,6 +126,9 @@ Example:
     Flush {
         /// The port
         port: PortName,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
     /// List the addresses of all ports, or of one
     #[command(alias = "show", aliases = LIST, after_long_help = "\
@@ -152,6 +161,9 @@ Examples:
         /// The next hop is on the link though no address of the interface tells so
         #[arg(long, requires = "via")]
         onlink: bool,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
     },
     /// Remove a route
     #[command(aliases = DEL, after_long_help = "\
@@ -163,6 +175,9 @@ Examples:
         port: PortName,
         /// Destination: a network, a host, or `default`
         to: Destination,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
     },
     /// List the routes that vswitch set, of all ports or of one
     #[command(alias = "show", aliases = LIST, after_long_help = "\

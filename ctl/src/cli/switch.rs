@@ -134,6 +134,9 @@ Example:
         /// VLAN that it is known in (default: that of frames without one)
         #[arg(long, value_name = "VLAN")]
         vlan: Option<VlanId>,
+        /// How to add it.
+        #[command(flatten)]
+        addition: Addition,
     },
     /// Remove an entry, learned or static
     #[command(aliases = DEL, after_long_help = "\
@@ -146,6 +149,9 @@ Example:
         /// VLAN that it is known in (default: that of frames without one)
         #[arg(long, value_name = "VLAN")]
         vlan: Option<VlanId>,
+        /// How to remove it.
+        #[command(flatten)]
+        removal: Removal,
     },
     /// Forget what was learned; static entries stay
     #[command(
@@ -162,6 +168,9 @@ Examples:
         /// Only what was learned in this VLAN
         #[arg(long, value_name = "VLAN")]
         vlan: Option<VlanId>,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
 }
 

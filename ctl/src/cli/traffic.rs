@@ -5,6 +5,7 @@ use vswitch_api::{PortName, RateLimit, Share};
 
 use vswitch_api::traffic::quantity;
 
+use super::Trial;
 use super::parse;
 
 /// Examples of `impair`.
@@ -137,6 +138,9 @@ Examples:
         /// Which way
         #[arg(long, value_enum, value_name = "WAY", default_value = "both")]
         direction: Direction,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
 }
 
@@ -190,6 +194,10 @@ pub struct ImpairSet {
     /// Start of the random numbers, for runs that are to be the same
     #[arg(long, value_name = "NUMBER", value_parser = parse::count::<u32>)]
     pub seed: Option<u32>,
+    // Not a flattened `Trial`: clap finds no argument of a group that is a part of another optional one.
+    /// Say what would be changed, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `police`.
@@ -233,6 +241,9 @@ Example:
     Clear {
         /// The port
         port: PortName,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
 }
 
@@ -253,6 +264,10 @@ pub struct PoliceSet {
     /// Frames that pass at once after a pause (default: those of 10 ms, at least 16)
     #[arg(long, value_name = "FRAMES", value_parser = quantity::frames, requires = "pps")]
     pub burst_frames: Option<u32>,
+    // Not a flattened `Trial`: clap finds no argument of a group that is a part of another optional one.
+    /// Say what would be changed, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `storm`.
@@ -292,6 +307,9 @@ Example:
     Clear {
         /// The port
         port: PortName,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
 }
 
@@ -309,4 +327,8 @@ pub struct StormSet {
     /// Rate of frames for stations that are not in the FDB
     #[arg(long, value_name = "RATE", value_parser = quantity::either_rate)]
     pub unknown_unicast: Option<RateLimit>,
+    // Not a flattened `Trial`: clap finds no argument of a group that is a part of another optional one.
+    /// Say what would be changed, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }

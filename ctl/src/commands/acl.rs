@@ -48,6 +48,7 @@ impl Session {
                 self.out.show(&view, |style| ports::acl(style, &view))
             }
             AclCommand::Set(args) => {
+                let trial = args.trial;
                 let (port, ingress, egress) = rules(args)?;
                 let mut patch = MergePatch::default();
                 for (path, rules) in [("acl.in", ingress), ("acl.out", egress)] {
@@ -55,13 +56,14 @@ impl Session {
                         patch = patch.with(path, value(rules));
                     }
                 }
-                self.patch_port(&port, patch).await
+                self.patch_port(&port, patch, trial).await
             }
             AclCommand::Add {
                 port,
                 direction,
                 at,
                 rule,
+                addition,
             } => {
                 let rule: AclRule = rule.join(" ").parse().map_err(|error| {
                     Failure::usage(
@@ -72,11 +74,21 @@ impl Session {
                 })?;
                 let direction = direction.into();
                 let body = AclAdd { direction, at, rule };
-                self.change(Method::POST, &acl(&port), ChangeOptions::default(), Some(&body))
+                self.change(Method::POST, &acl(&port), addition.into(), Some(&body))
                     .await
             }
-            AclCommand::Del { port, direction, at } => self.remove_rules(&port, Some(direction), Some(at)).await,
-            AclCommand::Clear { port, direction } => self.remove_rules(&port, direction, None).await,
+            AclCommand::Del {
+                port,
+                direction,
+                at,
+                removal,
+            } => {
+                self.remove_rules(&port, Some(direction), Some(at), removal.into())
+                    .await
+            }
+            AclCommand::Clear { port, direction, trial } => {
+                self.remove_rules(&port, direction, None, trial.into()).await
+            }
         }
     }
 
@@ -85,10 +97,11 @@ impl Session {
         port: &PortName,
         direction: Option<Direction>,
         at: Option<usize>,
+        options: ChangeOptions,
     ) -> Result<(), Failure> {
         let direction = direction.map(Into::into);
         let path = with_query(&acl(port), &AclSelect { direction, at })?;
-        self.remove(&path, ChangeOptions::default()).await
+        self.remove(&path, options).await
     }
 }
 

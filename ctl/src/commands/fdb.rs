@@ -2,7 +2,7 @@
 
 use hyper::Method;
 use vswitch_api::SwitchName;
-use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect};
+use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::{FdbEntry, SwitchView};
 
 use super::Session;
@@ -18,7 +18,6 @@ impl Session {
                 .as_ref()
                 .map_or(vswitch_api::DEFAULT_SWITCH, SwitchName::as_str),
         );
-        let none = ChangeOptions::default();
         if args.command.is_some() && args.filter != FdbFilter::default() {
             return Err(Failure::usage(
                 "fdb",
@@ -29,27 +28,23 @@ impl Session {
         match args.command {
             None => self.show_fdb(args.switch, &args.filter).await,
             Some(FdbCommand::List(filter)) => self.show_fdb(args.switch, &filter).await,
-            Some(FdbCommand::Add { mac, port, vlan }) => {
-                self.change(Method::PUT, &path, none, Some(&FdbAdd { mac, vlan, port }))
-                    .await
+            Some(FdbCommand::Add {
+                mac,
+                port,
+                vlan,
+                addition,
+            }) => {
+                let entry = FdbAdd { mac, vlan, port };
+                self.change(Method::PUT, &path, addition.into(), Some(&entry)).await
             }
-            Some(FdbCommand::Del { mac, vlan }) => {
-                self.remove(
-                    &with_query(
-                        &path,
-                        &FdbSelect {
-                            mac: Some(mac),
-                            vlan,
-                            port: None,
-                        },
-                    )?,
-                    none,
-                )
-                .await
+            Some(FdbCommand::Del { mac, vlan, removal }) => {
+                let (mac, port) = (Some(mac), None);
+                let path = with_query(&path, &FdbSelect { mac, vlan, port })?;
+                self.remove(&path, removal.into()).await
             }
-            Some(FdbCommand::Flush { port, vlan }) => {
-                self.remove(&with_query(&path, &FdbSelect { mac: None, vlan, port })?, none)
-                    .await
+            Some(FdbCommand::Flush { port, vlan, trial }) => {
+                let path = with_query(&path, &FdbSelect { mac: None, vlan, port })?;
+                self.remove(&path, trial.into()).await
             }
         }
     }

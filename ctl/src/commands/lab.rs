@@ -1,9 +1,10 @@
-//! The lab as a whole: `apply`, `export` and `reset`. Below: labs as files.
+//! The lab as a whole: `apply` and `export`. Below: labs as files.
 
 mod become_lab;
 mod check;
 mod files;
 mod graph;
+mod links;
 mod node;
 mod problem;
 mod ranges;
@@ -14,27 +15,19 @@ mod svg;
 mod test;
 mod words;
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use hyper::Method;
 use vswitch_api::difference::would;
-use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab};
 
 use self::become_lab::How;
+use super::Session;
 use super::capture::compile;
-use super::{Session, with_options};
-use crate::cli::lab::{ApplyArgs, ResetArgs};
-use crate::client::NO_BODY;
+use crate::cli::lab::ApplyArgs;
 use crate::failure::Failure;
 
-const DRY_RUN: ChangeOptions = ChangeOptions {
-    dry_run: true,
-    idempotent: false,
-    force: false,
-};
 /// So many of the things that would go are named in an error.
 const NAMED: usize = 20;
 
@@ -74,28 +67,6 @@ impl Session {
             .map_err(|e| ApiError::new(ErrorCode::Internal, "lab", format!("it can't be written as TOML: {e}")))?;
         self.out.show(&lab, |_| text)
     }
-
-    pub(super) async fn reset(&self, args: ResetArgs) -> Result<(), Failure> {
-        if args.dry_run {
-            return self.change(Method::POST, "/v1/reset", DRY_RUN, NO_BODY).await;
-        }
-        if !args.yes {
-            if !io::stdin().is_terminal() {
-                return Err(Failure::usage(
-                    "reset",
-                    "it removes everything that vswitch made, and there is no terminal to ask on",
-                    "add --yes, or see with -n what would go",
-                ));
-            }
-            let changes: Changes = self
-                .client
-                .send(Method::POST, &with_options("/v1/reset", DRY_RUN)?, NO_BODY)
-                .await?;
-            confirm("reset", &changes)?;
-        }
-        self.change(Method::POST, "/v1/reset", ChangeOptions::default(), NO_BODY)
-            .await
-    }
 }
 
 /// There is nobody to ask.
@@ -118,7 +89,7 @@ fn would_remove(command: &str, removed: &[String]) -> Failure {
 }
 
 /// Asks on standard error, so that the output stays what was done.
-fn confirm(command: &str, changes: &Changes) -> Result<(), Failure> {
+pub(super) fn confirm(command: &str, changes: &Changes) -> Result<(), Failure> {
     let mut stderr = io::stderr().lock();
     for line in &changes.done {
         writeln!(stderr, "{}", would(line)).map_err(|e| Failure::system("terminal", &e))?;

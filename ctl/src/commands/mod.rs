@@ -12,6 +12,7 @@ mod namespaces;
 mod patch;
 mod ports;
 mod reach;
+mod reset;
 mod sender;
 mod suggest;
 mod switches;

@@ -13,6 +13,7 @@ use vswitch_api::{Port, PortName, Route};
 
 use super::patch::{policy, with_keys};
 use super::{Session, until_unchanged, with_options};
+use crate::cli::Trial;
 use crate::cli::namespace::{AddrCommand, OfPorts, RouteCommand};
 use crate::cli::parse::{Addr, Destination, Toggle};
 use crate::cli::policy::PolicyArgs;
@@ -118,24 +119,27 @@ impl Session {
     }
 
     /// Changes what is said of a port, and nothing else.
-    pub(super) async fn patch_port(&self, name: &PortName, patch: MergePatch) -> Result<(), Failure> {
+    pub(super) async fn patch_port(&self, name: &PortName, patch: MergePatch, trial: Trial) -> Result<(), Failure> {
         let path = format!("/v1/ports/{name}");
-        self.change(Method::PATCH, &path, ChangeOptions::default(), Some(&patch))
-            .await
+        self.change(Method::PATCH, &path, trial.into(), Some(&patch)).await
     }
 
     pub(super) async fn address(&self, command: AddrCommand) -> Result<(), Failure> {
-        let none = ChangeOptions::default();
         match command {
-            AddrCommand::Add { port, address } => {
-                self.change(Method::POST, &addresses(&port), none, Some(&AddressAdd { address }))
+            AddrCommand::Add {
+                port,
+                address,
+                addition,
+            } => {
+                let body = AddressAdd { address };
+                self.change(Method::POST, &addresses(&port), addition.into(), Some(&body))
                     .await
             }
-            AddrCommand::Del { port, address } => {
+            AddrCommand::Del { port, address, removal } => {
                 let path = with_query(&addresses(&port), &AddressSelect { address: Some(address) })?;
-                self.remove(&path, none).await
+                self.remove(&path, removal.into()).await
             }
-            AddrCommand::Flush { port } => self.remove(&addresses(&port), none).await,
+            AddrCommand::Flush { port, trial } => self.remove(&addresses(&port), trial.into()).await,
             AddrCommand::List(of) => {
                 let path = with_query("/v1/addresses", &SwitchFilter::from(&of.only))?;
                 let mut views: Vec<AddressView> = self.client.get(&path).await?;
@@ -150,19 +154,24 @@ impl Session {
     }
 
     pub(super) async fn route(&self, command: RouteCommand) -> Result<(), Failure> {
-        let none = ChangeOptions::default();
         match command {
-            RouteCommand::Add { port, to, via, onlink } => {
+            RouteCommand::Add {
+                port,
+                to,
+                via,
+                onlink,
+                addition,
+            } => {
                 let route = Route {
                     onlink,
                     ..route(&format!("port {port:?}"), to, via)?
                 };
-                self.change(Method::POST, &format!("/v1/ports/{port}/routes"), none, Some(&route))
-                    .await
+                let path = format!("/v1/ports/{port}/routes");
+                self.change(Method::POST, &path, addition.into(), Some(&route)).await
             }
-            RouteCommand::Del { port, to } => {
+            RouteCommand::Del { port, to, removal } => {
                 let path = with_query(&format!("/v1/ports/{port}/routes"), &RouteSelect { to: to.net(None) })?;
-                self.remove(&path, none).await
+                self.remove(&path, removal.into()).await
             }
             RouteCommand::List(of) => {
                 let ports = self.ports_of(&of).await?;

@@ -7,6 +7,7 @@ use vswitch_api::view::{PortCounters, PortView};
 use vswitch_api::{Impairment, Impairments, PortName, RateLimit, StormControl};
 
 use super::Session;
+use crate::cli::Trial;
 use crate::cli::traffic::{
     Direction, ImpairArgs, ImpairCommand, ImpairSet, PoliceArgs, PoliceCommand, PoliceSet, StormArgs, StormCommand,
     StormSet,
@@ -44,7 +45,9 @@ impl Session {
         match (args.command, args.set) {
             (Some(ImpairCommand::Set(set)), _) => self.set_impairment(*set).await,
             (None, Some(set)) => self.set_impairment(set).await,
-            (Some(ImpairCommand::Clear { port, direction }), _) => self.patch_impairment(&port, direction, None).await,
+            (Some(ImpairCommand::Clear { port, direction, trial }), _) => {
+                self.patch_impairment(&port, direction, None, trial).await
+            }
             (Some(ImpairCommand::Show { port }), _) => {
                 let show = |view: &PortView| !view.port.impair.is_none();
                 fn shown(view: &PortView) -> Shown<'_> {
@@ -83,7 +86,9 @@ impl Session {
                 "give a --delay, --loss, --rate or another; `vswitchctl impair clear` takes all away",
             ));
         }
-        self.patch_impairment(&set.port, set.direction, Some(&impairment)).await
+        let trial = Trial { dry_run: set.dry_run };
+        self.patch_impairment(&set.port, set.direction, Some(&impairment), trial)
+            .await
     }
 
     /// None: it is taken away.
@@ -92,6 +97,7 @@ impl Session {
         port: &PortName,
         way: Direction,
         impairment: Option<&Impairment>,
+        trial: Trial,
     ) -> Result<(), Failure> {
         let mut patch = MergePatch::default();
         for (path, direction) in [("impair.in", Direction::In), ("impair.out", Direction::Out)] {
@@ -99,14 +105,14 @@ impl Session {
                 patch = patch.with(path, impairment.map_or(Value::Null, in_place));
             }
         }
-        self.patch_port(port, patch).await
+        self.patch_port(port, patch, trial).await
     }
 
     pub(super) async fn police(&self, args: PoliceArgs) -> Result<(), Failure> {
         match (args.command, args.set) {
             (Some(PoliceCommand::Set(set)), _) | (None, Some(set)) => self.set_policer(set).await,
-            (Some(PoliceCommand::Clear { port }), _) => {
-                self.patch_port(&port, MergePatch::default().with("police", Value::Null))
+            (Some(PoliceCommand::Clear { port, trial }), _) => {
+                self.patch_port(&port, MergePatch::default().with("police", Value::Null), trial)
                     .await
             }
             (Some(PoliceCommand::Show { port }), _) => {
@@ -138,14 +144,14 @@ impl Session {
             ));
         }
         let patch = MergePatch::default().with("police", in_place(&limit));
-        self.patch_port(&set.port, patch).await
+        self.patch_port(&set.port, patch, Trial { dry_run: set.dry_run }).await
     }
 
     pub(super) async fn storm(&self, args: StormArgs) -> Result<(), Failure> {
         match (args.command, args.set) {
             (Some(StormCommand::Set(set)), _) | (None, Some(set)) => self.set_storm(set).await,
-            (Some(StormCommand::Clear { port }), _) => {
-                self.patch_port(&port, MergePatch::default().with("storm", Value::Null))
+            (Some(StormCommand::Clear { port, trial }), _) => {
+                self.patch_port(&port, MergePatch::default().with("storm", Value::Null), trial)
                     .await
             }
             (Some(StormCommand::Show { port }), _) => {
@@ -185,7 +191,7 @@ impl Session {
                 patch = patch.with(path, in_place(&limit));
             }
         }
-        self.patch_port(&set.port, patch).await
+        self.patch_port(&set.port, patch, Trial { dry_run: set.dry_run }).await
     }
 
     /// One port, or all that have the setting.

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lab::Description;
-use crate::name::{PortName, SwitchName};
+use crate::lab::{Description, Lab, Port, PortKind};
+use crate::name::{NAME_MAX, PortName, SwitchName};
 use crate::policy::{PortVlan, is_default};
-use crate::traffic::Impairment;
+use crate::traffic::{Impairment, Impairments};
 use crate::view::PortState;
 
 /// A link that is asked for. Two ports of kind `link` are made of it, one on each switch, which then have settings like any other.
@@ -50,6 +50,56 @@ impl Link {
             vlan: PortVlan::All,
             impair: None,
         }
+    }
+}
+
+impl Lab {
+    /// Makes two ports of each link. One for which no name can be found stays.
+    pub fn lay_links(&mut self) {
+        for link in std::mem::take(&mut self.links) {
+            let name_a = link.name_a.clone().or_else(|| self.free_name(&link.a, &link.b, None));
+            let taken = name_a.as_ref();
+            let name_b = link.name_b.clone().or_else(|| self.free_name(&link.b, &link.a, taken));
+            let (Some(name_a), Some(name_b)) = (name_a, name_b) else {
+                self.links.push(link);
+                continue;
+            };
+            let end = |name: &PortName, switch: &SwitchName, peer: &PortName| Port {
+                peer: Some(peer.clone()),
+                description: link.description.clone(),
+                mtu: link.mtu,
+                vlan: link.vlan.clone(),
+                impair: Impairments {
+                    inward: None,
+                    outward: link.impair.clone(),
+                },
+                ..Port::new(name.clone(), switch.clone(), PortKind::Link)
+            };
+            self.ports.push(end(&name_a, &link.a, &name_b));
+            self.ports.push(end(&name_b, &link.b, &name_a));
+        }
+    }
+
+    /// Both ports of each link, in the order of the ports.
+    pub fn laid_links(&self) -> impl Iterator<Item = (&Port, &Port)> {
+        self.ports.iter().enumerate().filter_map(|(n, a)| {
+            let peer = a.peer.as_ref()?;
+            // The younger end has had its turn with the older.
+            let b = self.ports[n + 1..].iter().find(|port| port.name == *peer)?;
+            Some((a, b))
+        })
+    }
+
+    /// A name for the port of `switch` that leads to `other`.
+    fn free_name(&self, switch: &SwitchName, other: &SwitchName, taken: Option<&PortName>) -> Option<PortName> {
+        let is_free = |name: &PortName| Some(name) != taken && !self.ports.iter().any(|port| port.name == *name);
+        let names = (1..=self.ports.len() + 2).filter_map(|n| {
+            let tail = if n == 1 { String::new() } else { format!("-{n}") };
+            let whole = format!("{switch}-{other}");
+            let head = whole.get(..whole.len().min(NAME_MAX.checked_sub(tail.len())?))?;
+            format!("{head}{tail}").parse().ok()
+        });
+        names.into_iter().find(is_free)
     }
 }
 

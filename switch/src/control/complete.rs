@@ -7,7 +7,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use vswitch_api::{Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, NsName, Port, Route, Switch, SwitchName};
 
 use super::kinds::{INSIDE, Stands, facts, ifname};
-use super::links::expand;
 use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
@@ -24,7 +23,7 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
     if !lab.switches.iter().any(|s| s.name == main_switch()) {
         lab.switches.insert(0, Switch::new(main_switch()));
     }
-    expand(lab);
+    lab.lay_links();
     for port in &mut lab.ports {
         if is_inside(port) {
             port.namespace = namespace_of(port);

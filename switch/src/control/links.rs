@@ -1,8 +1,6 @@
 //! Links between two switches: each is two ports of kind link that name each other.
 
 use vswitch_api::link::{LinkEnd, LinkView};
-use vswitch_api::name::NAME_MAX;
-use vswitch_api::traffic::Impairments;
 use vswitch_api::view::{Changes, PortState};
 use vswitch_api::{ApiError, Lab, Link, Port, PortKind, PortName, SwitchName};
 
@@ -94,14 +92,8 @@ fn links(view: &View) -> Vec<LinkView> {
             reason: live.and_then(|live| live.reason.clone()),
         }
     };
-    let ports = &view.state.lab.ports;
-    let pairs = ports.iter().enumerate().filter_map(|(n, a)| {
-        let peer = a.peer.as_ref()?;
-        // The younger end has had its turn with the older.
-        let b = ports[n + 1..].iter().find(|port| port.name == *peer)?;
-        Some(LinkView { a: end(a), b: end(b) })
-    });
-    pairs.collect()
+    let pairs = view.state.lab.laid_links();
+    pairs.map(|(a, b)| LinkView { a: end(a), b: end(b) }).collect()
 }
 
 /// Whether there is a link as it is asked for.
@@ -117,44 +109,6 @@ fn is_there(lab: &Lab, link: &Link) -> bool {
     pairs
         .into_iter()
         .any(|(a, b)| fits(a, &link.a, &link.name_a) && fits(b, &link.b, &link.name_b))
-}
-
-/// Makes two ports of each link. One for which no name can be found stays, and is refused by [`check_links`].
-pub(super) fn expand(lab: &mut Lab) {
-    for link in std::mem::take(&mut lab.links) {
-        let name_a = link.name_a.clone().or_else(|| free_name(lab, &link.a, &link.b, None));
-        let taken = name_a.as_ref();
-        let name_b = link.name_b.clone().or_else(|| free_name(lab, &link.b, &link.a, taken));
-        let (Some(name_a), Some(name_b)) = (name_a, name_b) else {
-            lab.links.push(link);
-            continue;
-        };
-        let end = |name: &PortName, switch: &SwitchName, peer: &PortName| Port {
-            peer: Some(peer.clone()),
-            description: link.description.clone(),
-            mtu: link.mtu,
-            vlan: link.vlan.clone(),
-            impair: Impairments {
-                inward: None,
-                outward: link.impair.clone(),
-            },
-            ..Port::new(name.clone(), switch.clone(), PortKind::Link)
-        };
-        lab.ports.push(end(&name_a, &link.a, &name_b));
-        lab.ports.push(end(&name_b, &link.b, &name_a));
-    }
-}
-
-/// A name for the port of `switch` that leads to `other`.
-fn free_name(lab: &Lab, switch: &SwitchName, other: &SwitchName, taken: Option<&PortName>) -> Option<PortName> {
-    let is_free = |name: &PortName| Some(name) != taken && !lab.ports.iter().any(|port| port.name == *name);
-    let names = (1..=lab.ports.len() + 2).filter_map(|n| {
-        let tail = if n == 1 { String::new() } else { format!("-{n}") };
-        let whole = format!("{switch}-{other}");
-        let head = whole.get(..whole.len().min(NAME_MAX.checked_sub(tail.len())?))?;
-        format!("{head}{tail}").parse().ok()
-    });
-    names.into_iter().find(is_free)
 }
 
 /// Refuses links of which one end is not there, or leads elsewhere.

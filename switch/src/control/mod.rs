@@ -36,6 +36,7 @@ mod mirror;
 mod named;
 mod namespace;
 mod near_end;
+mod offline;
 mod place;
 mod plan;
 mod policy;

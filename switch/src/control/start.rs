@@ -169,7 +169,7 @@ impl Control {
 }
 
 /// Whether a daemon before has left near ends of a lab. What can't be looked at is told of when it is to be used.
-async fn has_near_ends(run_dir: &std::path::Path) -> bool {
+pub(super) async fn has_near_ends(run_dir: &std::path::Path) -> bool {
     let Presence::Here(own) = NetNs::open(&run_dir.join("netns")) else {
         return false;
     };

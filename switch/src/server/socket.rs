@@ -92,6 +92,14 @@ impl ControlSocket {
         })
     }
 
+    /// Removes the socket that a killed daemon left, if nobody listens on it.
+    pub fn remove_left(config: &Daemon) {
+        let path = config.socket();
+        if check_free(&path).is_ok() {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+
     /// Makes the socket again if somebody removed it: else nobody could talk to the daemon any more. None if the path has something.
     ///
     /// # Errors

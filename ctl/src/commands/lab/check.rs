@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
-use vswitch_api::{Cable, DEFAULT_SWITCH, IfAddr, Lab, Mac, Port, Route};
+use vswitch_api::{Cable, DEFAULT_SWITCH, IfAddr, Lab, Link, Mac, Port, Route};
 
 use super::node::{Node, Span};
 use super::words::meant;
@@ -24,7 +24,11 @@ pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String 
 pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String)>) {
     let mut switches = names(whole, "switches");
     switches.push(DEFAULT_SWITCH);
-    let ports = names(whole, "ports");
+    let mut laid = lab.clone();
+    laid.lay_links();
+    let mut ports = names(whole, "ports");
+    links_named_twice(tree, &ports, wrong);
+    ports.extend(laid.ports[lab.ports.len()..].iter().map(|end| end.name.as_str()));
     for list in ["switches", "ports", "mirrors"] {
         named_twice(tree, list, wrong);
     }
@@ -45,10 +49,15 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
             check_cable(cable, item, wrong);
         }
     }
+    for (n, link) in lab.links.iter().enumerate() {
+        if let Some(item) = tree.item("links", n) {
+            check_link(link, item, &switches, wrong);
+        }
+    }
     for (n, mirror) in lab.mirrors.iter().enumerate() {
         let Some(item) = tree.item("mirrors", n) else { continue };
         if !switches.contains(&mirror.switch.as_str()) {
-            no_switch(mirror.switch.as_str(), item, &switches, wrong);
+            no_switch(mirror.switch.as_str(), item, "switch", &switches, wrong);
         }
         if mirror.to.is_none() && mirror.to_vlan.is_none() {
             let cause = "the mirror has no destination; give `to` or `to_vlan`".to_owned();
@@ -80,18 +89,31 @@ fn named_twice(tree: &Node, list: &str, wrong: &mut Vec<(Span, String)>) {
     }
 }
 
-fn no_switch(name: &str, item: &Node, switches: &[&str], wrong: &mut Vec<(Span, String)>) {
+/// Names that links say of their ports, where another has one already.
+fn links_named_twice(tree: &Node, ports: &[&str], wrong: &mut Vec<(Span, String)>) {
+    let mut seen: HashSet<_> = ports.iter().copied().collect();
+    for item in tree.get("links").map(Node::items).unwrap_or_default() {
+        for name in ["name_a", "name_b"].iter().filter_map(|key| item.get(key)) {
+            if let Some(text) = name.text().filter(|text| !seen.insert(text)) {
+                let cause = format!("another port is called {text:?} already; give each its own name");
+                wrong.push((name.span.clone(), cause));
+            }
+        }
+    }
+}
+
+fn no_switch(name: &str, item: &Node, key: &str, switches: &[&str], wrong: &mut Vec<(Span, String)>) {
     let hint = match hint(name, switches.iter().copied()) {
         none if none.is_empty() => format!("; add [[switches]] with name = {name:?}"),
         hint => hint,
     };
     let cause = format!("there is no switch {name:?} in the file{hint}");
-    wrong.push((item.span_of("switch"), cause));
+    wrong.push((item.span_of(key), cause));
 }
 
 fn check_port(port: &Port, item: &Node, switches: &[&str], wrong: &mut Vec<(Span, String)>) {
     if !switches.contains(&port.switch.as_str()) {
-        no_switch(port.switch.as_str(), item, switches, wrong);
+        no_switch(port.switch.as_str(), item, "switch", switches, wrong);
     }
     check_interface(item, port.mtu, port.mac, &port.addresses, &port.routes, wrong);
 }
@@ -108,6 +130,19 @@ fn check_cable(cable: &Cable, item: &Node, wrong: &mut Vec<(Span, String)>) {
             check_interface(item, None, end.mac, &end.addresses, &end.routes, wrong);
         }
     }
+}
+
+fn check_link(link: &Link, item: &Node, switches: &[&str], wrong: &mut Vec<(Span, String)>) {
+    for (key, switch) in [("a", &link.a), ("b", &link.b)] {
+        if !switches.contains(&switch.as_str()) {
+            no_switch(switch.as_str(), item, key, switches, wrong);
+        }
+    }
+    if link.a == link.b {
+        let cause = "both ends are on the same switch; a link joins two";
+        wrong.push((item.span_of("b"), cause.to_owned()));
+    }
+    check_mtu(item, link.mtu, wrong);
 }
 
 fn check_mtu(item: &Node, mtu: Option<u32>, wrong: &mut Vec<(Span, String)>) {

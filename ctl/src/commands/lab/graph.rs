@@ -18,6 +18,8 @@ pub(super) struct Graph {
     pub edges: Vec<Edge>,
     /// Between places.
     pub cables: Vec<(usize, usize)>,
+    /// Between switches.
+    pub links: Vec<Line>,
 }
 
 /// A namespace, the host, or what is behind a device.
@@ -35,13 +37,21 @@ pub(super) struct Edge {
     pub label: String,
 }
 
+/// A link: from a switch to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub a: usize,
+    pub b: usize,
+    pub label: String,
+}
+
 impl Session {
     pub(super) async fn graph_lab(&self, args: LabGraphArgs) -> Result<(), Failure> {
         let lab: Lab = match &args.file {
             Some(file) => self.read_lab(file)?.lab,
             None => self.client.get("/v1/lab").await?,
         };
-        let graph = Graph::of(&lab);
+        let graph = Graph::of(lab);
         let text = match args.format {
             GraphFormat::Mermaid => graph.mermaid(),
             GraphFormat::Dot => graph.dot(),
@@ -52,7 +62,8 @@ impl Session {
 }
 
 impl Graph {
-    pub fn of(lab: &Lab) -> Self {
+    pub fn of(mut lab: Lab) -> Self {
+        lab.lay_links();
         let mut graph = Self::default();
         let named = lab.switches.iter().map(|switch| switch.name.to_string());
         let used = lab.ports.iter().map(|port| port.switch.to_string());
@@ -65,7 +76,14 @@ impl Graph {
         if graph.switches.len() > 1 && !lab.ports.iter().any(|port| port.switch.as_str() == DEFAULT_SWITCH) {
             graph.switches.retain(|name| name != DEFAULT_SWITCH);
         }
-        for port in &lab.ports {
+        let on = |switches: &[String], port: &Port| switches.iter().position(|name| name == port.switch.as_str());
+        for (a, b) in lab.laid_links() {
+            if let (Some(from), Some(to)) = (on(&graph.switches, a), on(&graph.switches, b)) {
+                let (a, b, label) = (from, to, line_label(a, b));
+                graph.links.push(Line { a, b, label });
+            }
+        }
+        for port in lab.ports.iter().filter(|port| port.kind != PortKind::Link) {
             let name = match (port.kind, &port.namespace) {
                 (PortKind::Internal, _) => "host".to_owned(),
                 (PortKind::Device, _) => format!("device {}", port.name),
@@ -74,7 +92,7 @@ impl Graph {
             };
             let label = label(port, &name);
             let place = graph.place(name, port.addresses.iter().map(ToString::to_string));
-            if let Some(switch) = graph.switches.iter().position(|name| name == port.switch.as_str()) {
+            if let Some(switch) = on(&graph.switches, port) {
                 graph.edges.push(Edge { switch, place, label });
             }
         }
@@ -122,6 +140,9 @@ impl Graph {
         for (a, b) in &self.cables {
             let _ = writeln!(text, "    n{a} ===|cable| n{b}");
         }
+        for Line { a, b, label } in &self.links {
+            let _ = writeln!(text, "    s{a} ===|\"{}\"| s{b}", quoted(label));
+        }
         text
     }
 
@@ -145,6 +166,9 @@ impl Graph {
         for (a, b) in &self.cables {
             let _ = writeln!(text, "    n{a} -- n{b} [label=\"cable\", style=bold];");
         }
+        for Line { a, b, label } in &self.links {
+            let _ = writeln!(text, "    s{a} -- s{b} [label=\"{}\", style=bold];", quoted(label));
+        }
         text + "}\n"
     }
 }
@@ -162,6 +186,23 @@ fn label(port: &Port, place: &str) -> String {
     if port.name.as_str() != place && port.kind != PortKind::Device {
         words.push(port.name.to_string());
     }
+    words.extend(settings(port));
+    words.join(", ")
+}
+
+/// What is to be said of a link: its settings where either end has them.
+fn line_label(a: &Port, b: &Port) -> String {
+    let mut words = vec!["link".to_owned()];
+    for word in settings(a).into_iter().chain(settings(b)) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(", ")
+}
+
+fn settings(port: &Port) -> Vec<String> {
+    let mut words = Vec::new();
     match &port.vlan {
         PortVlan::All => {}
         PortVlan::Access(id) => words.push(format!("VLAN {}", id.get())),
@@ -174,7 +215,7 @@ fn label(port: &Port, place: &str) -> String {
     if !port.impair.is_none() {
         words.push("impaired".to_owned());
     }
-    words.join(", ")
+    words
 }
 
 #[cfg(test)]
@@ -189,9 +230,10 @@ mod tests {
                 {"name": "r2", "namespace": "router", "switch": "far", "vlan": {"access": 10}}
             ],
             "switches": [{"name": "far"}],
+            "links": [{"a": "main", "b": "far", "vlan": {"trunk": {"allowed": "10"}}}],
             "cables": [{"a": {"namespace": "red"}, "b": {"namespace": "blue"}}]
         }));
-        Graph::of(&lab.unwrap())
+        Graph::of(lab.unwrap())
     }
 
     #[test]
@@ -207,6 +249,7 @@ flowchart LR
     s1 ---|\"r1, trunk 10,20\"| n1
     s0 ---|\"r2, VLAN 10\"| n1
     n0 ===|cable| n2
+    s1 ===|\"link, trunk 10\"| s0
 ";
         assert_eq!(graph().mermaid(), mermaid);
         let dot = graph().dot();
@@ -214,6 +257,7 @@ flowchart LR
             "s0 -- n1 [label=\"r2, VLAN 10\"]",
             "n0 [label=\"red\\n10.0.0.1/24\"",
             "n0 -- n2",
+            "s1 -- s0 [label=\"link, trunk 10\"",
         ] {
             assert!(dot.contains(part), "{part}: {dot}");
         }
@@ -225,5 +269,6 @@ flowchart LR
         for name in ["far", "main", "red", "router", "blue"] {
             assert_eq!(svg.matches(&format!(">{name}</text>")).count(), 1, "{name}: {svg}");
         }
+        assert_eq!(svg.matches(">link, trunk 10</text>").count(), 1, "{svg}");
     }
 }

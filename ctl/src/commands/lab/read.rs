@@ -127,11 +127,26 @@ impl LabFile {
             _ => return None,
         };
         let name: String = serde_json::from_str(name).ok()?;
-        let items = self.tree.get(list)?.items();
+        let items = self.tree.get(list).map(Node::items).unwrap_or_default();
         let item = items
             .iter()
-            .find(|item| item.get("name").and_then(Node::text) == Some(&name))?;
-        Some(Problem::at(&self.text, &item.span_of("name"), error.to_string()))
+            .find(|item| item.get("name").and_then(Node::text) == Some(&name));
+        let span = match item {
+            Some(item) => item.span_of("name"),
+            None if list == "ports" => self.place_of_end(&name)?,
+            None => return None,
+        };
+        Some(Problem::at(&self.text, &span, error.to_string()))
+    }
+
+    /// Where the link stands that has a port of this name, said or made.
+    fn place_of_end(&self, name: &str) -> Option<Span> {
+        let mut laid = self.lab.clone();
+        laid.lay_links();
+        let ends = laid.ports.get(self.lab.ports.len()..)?;
+        let at = ends.iter().position(|end| end.name.as_str() == name)?;
+        let key = if at % 2 == 0 { "name_a" } else { "name_b" };
+        Some(self.tree.item("links", at / 2)?.span_of(key))
     }
 
     /// The report with this problem alone.

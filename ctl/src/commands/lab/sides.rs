@@ -3,12 +3,15 @@
 use vswitch_api::owned::CableEnds;
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName, OwnedByLab, Switch};
 
+use super::links;
+
 /// What is there with this lab as its file says, in place of what the lab owned until now.
 pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
     let mut wanted = match there.owned_by(name) {
         Some(owned) => less(there, owned),
         None => there.clone(),
     };
+    let file = &links::laid(file, there, there.owned_by(name), &wanted.ports)?;
     let mut owned = OwnedByLab::new(name.clone());
     for switch in &file.switches {
         let at = wanted.switches.iter().position(|other| other.name == switch.name);
@@ -75,7 +78,9 @@ pub fn named(there: &Lab, file: &Lab, name: &LabName) -> OwnedByLab {
     let mut found = OwnedByLab::new(name.clone());
     let is_free = |owns: &dyn Fn(&OwnedByLab) -> bool| !there.labs.iter().any(owns);
     let ports = there.ports.iter().map(|port| &port.name);
-    let ports = ports.filter(|name| file.ports.iter().any(|port| port.name == **name));
+    let linked = file.links.iter().flat_map(|link| links::pairs(there, link));
+    let linked: Vec<_> = linked.flat_map(|(a, b)| [&a.name, &b.name]).collect();
+    let ports = ports.filter(|name| linked.contains(name) || file.ports.iter().any(|port| port.name == **name));
     found.ports = ports
         .filter(|name| is_free(&|lab| lab.ports.contains(name)))
         .cloned()
@@ -194,6 +199,29 @@ mod tests {
         assert_eq!(left.labs.len(), 1);
         let left = without(&left, left.owned_by(&name("b")).unwrap()).unwrap();
         assert_eq!(left, there);
+    }
+
+    #[test]
+    fn a_link_belongs_to_its_lab_with_both_ports() {
+        let there = lab(json!({"switches": [{"name": "main"}], "ports": [{"name": "main-sw2"}]}));
+        let file = lab(json!({
+            "switches": [{"name": "sw2"}], "links": [{"a": "main", "b": "sw2", "vlan": {"access": 10}}]
+        }));
+        let up = with(&there, &file, &name("a")).unwrap();
+        let owned = up.owned_by(&name("a")).unwrap();
+        let ports: Vec<_> = owned.ports.iter().map(ToString::to_string).collect();
+        assert_eq!(ports, ["main-sw2-2", "sw2-main"]);
+        assert_eq!(with(&up, &file, &name("a")).unwrap(), up);
+        assert_eq!(without(&up, owned).unwrap(), there);
+        // A lab that has it on its switch keeps that from going.
+        let other = lab(json!({"links": [{"a": "main", "b": "sw2"}]}));
+        let both = with(&up, &other, &name("b")).unwrap();
+        let error = without(&both, both.owned_by(&name("a")).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("which belongs to lab b"), "{error}");
+        // What was made by `apply` is no lab's.
+        let mut applied = up.clone();
+        applied.labs.clear();
+        assert_eq!(named(&applied, &file, &name("a")).ports, owned.ports);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! A graph as a picture: switches on the left, places on the right in columns, a line for each port, arcs for cables.
+//! A graph as a picture: switches on the left, places on the right in columns, a line for each port, arcs for cables and
+//! for links between switches.
 
 use std::fmt::Write;
 
-use super::graph::{Edge, Graph, Place};
+use super::graph::{Edge, Graph, Line, Place};
 use super::test::xml;
 
 const MARGIN: usize = 24;
@@ -15,6 +16,10 @@ const LINE: usize = 17;
 const SPACE: usize = 14;
 /// Beside the places, for the arcs.
 const ARCS: usize = 90;
+/// So far an arc between switches bends at most, however far apart they are.
+const MOST_BEND: usize = 160;
+/// Width of a letter of a label, more or less.
+const LETTER: usize = 6;
 
 const STYLE: &str = "text{font:13px sans-serif;fill:#1b1f24}.b{font-weight:600}.a{fill:#57606a;font-size:12px}\
 .l{fill:#57606a;font-size:11px}.s{fill:#dbe7f6;stroke:#4a7ab5}.n{fill:#fff;stroke:#8c959f}\
@@ -22,6 +27,24 @@ const STYLE: &str = "text{font:13px sans-serif;fill:#1b1f24}.b{font-weight:600}.
 
 fn height(place: &Place) -> usize {
     HEAD + place.addresses.len() * LINE + if place.addresses.is_empty() { 4 } else { 0 }
+}
+
+/// How far the arc of each link bends: the farther apart its switches are, and each of the same two more than the one
+/// before; and the how manieth of these it is.
+fn bends(graph: &Graph) -> Vec<(usize, usize)> {
+    let bend = |(n, line): (usize, &Line)| {
+        let ends = |line: &Line| (line.a.min(line.b), line.a.max(line.b));
+        let before = graph.links[..n].iter();
+        let twin = before.filter(|other| ends(other) == ends(line)).count();
+        let bend = (25 + 35 * line.a.abs_diff(line.b)).min(MOST_BEND);
+        (bend + 2 * LINE * twin, twin)
+    };
+    graph.links.iter().enumerate().map(bend).collect()
+}
+
+/// Where a Bezier curve is farthest whose inner points are both so far away.
+fn farthest(bend: usize) -> usize {
+    bend * 3 / 4
 }
 
 /// The picture as SVG.
@@ -44,10 +67,14 @@ pub(super) fn draw(graph: &Graph) -> String {
         bottom += height(&graph.places[n]) + SPACE;
     }
     let middle = |n: usize| tops[n] + height(&graph.places[n]) / 2;
+    let bends = bends(graph);
+    let arcs = bends.iter().zip(&graph.links);
+    let arcs = arcs.map(|((bend, _), line)| farthest(*bend) + LETTER * line.label.len() + 10);
+    let switches_left = MARGIN + arcs.max().unwrap_or_default();
     let left = if graph.switches.is_empty() {
         MARGIN
     } else {
-        MARGIN + SWITCH_WIDTH + GAP
+        switches_left + SWITCH_WIDTH + GAP
     };
     let mut switch_tops = Vec::new();
     let mut free = MARGIN;
@@ -74,7 +101,7 @@ pub(super) fn draw(graph: &Graph) -> String {
     );
     let mut lines = vec![0; graph.places.len()];
     for Edge { switch, place, label } in &graph.edges {
-        let (x, y) = (MARGIN + SWITCH_WIDTH, switch_tops[*switch] + 20);
+        let (x, y) = (switches_left + SWITCH_WIDTH, switch_tops[*switch] + 20);
         // Several ports of a place come in one below the other.
         let to = middle(*place) + LINE * lines[*place];
         lines[*place] += 1;
@@ -99,16 +126,27 @@ pub(super) fn draw(graph: &Graph) -> String {
             "<path class=\"c\" d=\"M{x} {from}C{bend} {from} {bend} {to} {x} {to}\"/>"
         );
     }
+    for (Line { a, b, label }, (bend, twin)) in graph.links.iter().zip(bends) {
+        let [from, to] = [a, b].map(|n| switch_tops[*n] + 20);
+        let (x, bend) = (switches_left - farthest(bend) - 5, switches_left.saturating_sub(bend));
+        let _ = writeln!(
+            svg,
+            "<path class=\"c\" d=\"M{switches_left} {from}C{bend} {from} {bend} {to} {switches_left} {to}\"/>\
+             <text class=\"l\" x=\"{x}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            from.midpoint(to) + 4 + LINE * twin,
+            xml(label)
+        );
+    }
     for (name, y) in graph.switches.iter().zip(&switch_tops) {
         let _ = writeln!(
             svg,
-            "<rect class=\"s\" x=\"{MARGIN}\" y=\"{y}\" width=\"{SWITCH_WIDTH}\" height=\"40\" rx=\"4\"/>\
+            "<rect class=\"s\" x=\"{switches_left}\" y=\"{y}\" width=\"{SWITCH_WIDTH}\" height=\"40\" rx=\"4\"/>\
              <text class=\"l\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">switch</text>\
              <text class=\"b\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             y + 14,
             y + 31,
             xml(name),
-            x = MARGIN + SWITCH_WIDTH / 2,
+            x = switches_left + SWITCH_WIDTH / 2,
         );
     }
     for (place, y) in graph.places.iter().zip(&tops) {

@@ -1,0 +1,163 @@
+//! `-n`: each command that changes something says what it would do, and does nothing.
+
+use std::fs;
+
+use serde_json::Value;
+use vswitch_tests::Lab;
+use vswitch_tests::ctl::all_commands;
+use vswitch_tests::snapshot::Snapshot;
+
+/// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
+const CALLS: [&str; 46] = [
+    "add-port green --addr 10.0.0.9/24",
+    "del-port red",
+    "port add green",
+    "port del red",
+    "port set red --mtu 1400",
+    "set port red learning.limit=5",
+    "set port core --trunk +40",
+    "set switch main --ageing 60",
+    "switch add lab",
+    "switch del spare",
+    "switch set main ageing_secs=60",
+    "ns add extra",
+    "ns del spare",
+    "addr add red 10.0.0.7/24",
+    "addr del red 10.0.0.1/24",
+    "addr flush red",
+    "route add red 10.5.0.0/16 --via 10.0.0.254",
+    "route del blue default",
+    "link add main sw2",
+    "link del main-sw2",
+    "cable red blue",
+    "cable add red blue",
+    "cable del red blue",
+    "cable del red blue --name-a eth1",
+    "fdb add 02:00:00:00:00:78 red",
+    "fdb del 02:00:00:00:00:77",
+    "fdb flush",
+    "acl set red --in-file RULES",
+    "acl add red in --at 1 deny tcp to any port 22",
+    "acl del red in 1",
+    "acl clear red",
+    "mirror add m2 --from blue --to core",
+    "mirror del m",
+    "impair blue --delay 1ms",
+    "impair set blue --delay 1ms",
+    "impair clear red",
+    "police blue --rate 10mbit",
+    "police set blue --rate 10mbit",
+    "police clear red",
+    "storm blue --broadcast 100pps",
+    "storm set blue --broadcast 100pps",
+    "storm clear red",
+    "apply FILE",
+    "lab up FILE",
+    "lab down one",
+    "reset",
+];
+
+/// Something of each kind.
+fn furnished() -> Lab {
+    let lab = Lab::new();
+    for line in [
+        "switch add sw2",
+        "switch add spare",
+        "ns add spare",
+        "add-port red --addr 10.0.0.1/24",
+        "add-port blue --addr 10.0.0.2/24 --gateway 10.0.0.254",
+        "add-port core --trunk 10,20",
+        "link add main sw2",
+        "cable add red blue",
+        "mirror add m --from red --to core",
+        "acl add red in deny udp to any port 53",
+        "fdb add 02:00:00:00:00:77 red",
+        "impair red --loss 0.01%",
+        "police red --rate 10gbit",
+        "storm red --broadcast 10000pps",
+        "ns exec red ping -n -q -c1 -w5 10.0.0.2",
+    ] {
+        lab.ok(line);
+    }
+    let path = lab.scratch().join("one.toml");
+    fs::write(&path, "[[ports]]\nname = \"one\"\n").unwrap();
+    lab.ok(&format!("lab up {}", path.display()));
+    lab
+}
+
+fn fdb(lab: &Lab) -> Vec<String> {
+    let entries: Vec<Value> = lab.json("fdb");
+    let mut entries: Vec<_> = entries
+        .iter()
+        .map(|entry| format!("{} {}", entry["mac"], entry["port"]))
+        .collect();
+    entries.sort();
+    entries
+}
+
+#[test]
+fn each_command_that_changes_something_is_tried_here() {
+    let is_called = |command: &str| {
+        let call = |call: &&str| {
+            call.strip_prefix(command)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        CALLS.iter().any(call)
+    };
+    for command in all_commands() {
+        let help = Lab::call(&format!("{command} --help")).ok().stdout;
+        if help.contains("--dry-run") {
+            assert!(
+                is_called(&command),
+                "{command} has --dry-run, and no call of it is tried"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_tells_what_it_would_do_and_does_nothing() {
+    let lab = furnished();
+    let (there, known) = (Snapshot::of(&lab), fdb(&lab));
+    let (file, rules) = (lab.scratch().join("two.toml"), lab.scratch().join("rules"));
+    fs::write(&file, "name = \"one\"\n[[ports]]\nname = \"two\"\n").unwrap();
+    fs::write(&rules, "permit any\n").unwrap();
+    for call in CALLS {
+        let line = call
+            .replace("FILE", file.to_str().unwrap())
+            .replace("RULES", rules.to_str().unwrap());
+        let said = lab.ok(&format!("{line} -n"));
+        assert!(!said.is_empty(), "{call} -n says nothing");
+        for said in said.lines() {
+            assert!(said.starts_with("would "), "{call}: {said}");
+        }
+        let changes: Value = lab.json(&format!("{line} --dry-run"));
+        assert_eq!(changes["dry_run"], true, "{call}: {changes}");
+        there.assert_same(&Snapshot::of(&lab));
+        for entry in &known {
+            assert!(fdb(&lab).contains(entry), "{call}: {entry} is gone");
+        }
+    }
+}
+
+/// Both words do what they say on addresses, routes, entries and rules too.
+#[test]
+fn what_is_there_already_and_what_is_not_is_no_error_if_so_asked() {
+    let lab = furnished();
+    for line in [
+        "addr add red 10.0.0.1/24 --if-not-exists",
+        "addr del red 10.0.0.99/24 --if-exists",
+        "route add blue default --via 10.0.0.254 --if-not-exists",
+        "route del blue 10.99.0.0/16 --if-exists",
+        "fdb add 02:00:00:00:00:77 red --if-not-exists",
+        "fdb del 02:00:00:00:00:99 --if-exists",
+        "acl add red in deny udp to any port 53 --if-not-exists",
+        "acl del red in 7 --if-exists",
+    ] {
+        assert_eq!(lab.ok(line), "", "{line}");
+        if !line.starts_with("acl add") && !line.starts_with("fdb add") {
+            let plain = line.rsplit_once(' ').unwrap().0;
+            assert_ne!(lab.ctl(plain).code, 0, "{plain}");
+        }
+    }
+}
