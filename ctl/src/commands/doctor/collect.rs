@@ -230,40 +230,37 @@ fn pairs(picture: &Picture) -> Vec<(IpAddr, IpAddr)> {
     [true, false].into_iter().filter_map(of_version).collect()
 }
 
-/// Walks and pings between two addresses, all at once.
+/// Walks and pings between two addresses, all versions at once.
 fn talk(picture: &Picture, pairs: &[(IpAddr, IpAddr)]) -> Result<Vec<Talk>, Failure> {
     let [Some(from), Some(to)] = &picture.ends else {
         return Ok(Vec::new());
     };
+    // A port that is down has its cause already.
     let ready = picture.both().all(|view| view.state == PortState::Up);
-    let one_way = |port: &PortName, source: IpAddr, to: IpAddr| {
-        let walk = walk::walk(picture, port, source, to)?;
+    let ping = |port: &PortName, source: IpAddr, target: IpAddr| {
         let namespace = picture.port(port).and_then(|view| view.port.namespace.as_ref());
-        // A port that is down has its cause already.
-        let answered = ready && source != to && inside::ping(namespace, source, to)?;
-        Ok::<_, Failure>((walk, answered))
+        Ok::<_, Failure>(ready && source != target && inside::ping(namespace, source, target)?)
+    };
+    let both_ways = |a: IpAddr, b: IpAddr| {
+        let walks = [walk::walk(picture, from, a, b)?, walk::walk(picture, to, b, a)?];
+        // One after the other: who is asked for by the other learns its address, and would not have to ask itself.
+        let forth = ping(from, a, b)?;
+        let answered = [forth, forth && ping(to, b, a)?];
+        Ok(Talk {
+            from: a,
+            to: b,
+            walks,
+            answered,
+        })
     };
     thread::scope(|scope| {
         let threads: Vec<_> = pairs
             .iter()
-            .map(|&(a, b)| {
-                let forth = scope.spawn(move || one_way(from, a, b));
-                let back = scope.spawn(move || one_way(to, b, a));
-                (a, b, forth, back)
-            })
+            .map(|&(a, b)| scope.spawn(move || both_ways(a, b)))
             .collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        let talks = threads.into_iter().map(|(a, b, forth, back)| {
-            let ((forth, to), (back, from)) = (join(forth)?, join(back)?);
-            Ok(Talk {
-                from: a,
-                to: b,
-                walks: [forth, back],
-                answered: [to, from],
-            })
-        });
-        talks.collect()
+        threads.into_iter().map(join).collect()
     })
 }

@@ -177,22 +177,48 @@ pub fn look(namespace: Option<&NsName>) -> Result<Inside, Failure> {
     })?
 }
 
-/// What the stack would do with a packet for an address. The kernel's words where it has no way.
-pub fn route(namespace: Option<&NsName>, to: IpAddr) -> Result<Result<Route, String>, Failure> {
+/// Why a stack has no way for a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoWay {
+    /// In the kernel's words.
+    pub told: String,
+    /// The route that says so, such as `blackhole 10.0.0.2`.
+    pub route: Option<String>,
+}
+
+/// What the stack would do with a packet for an address.
+pub fn route(namespace: Option<&NsName>, to: IpAddr) -> Result<Result<Route, NoWay>, Failure> {
     within(namespace, || {
         let to = to.to_string();
         let words = ["-j", "route", "get", to.as_str()];
         let output = Command::new("ip").args(words).stdin(Stdio::null()).output();
         let output = output.map_err(|e| no_ip(&e))?;
         let routes: Vec<Route> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if let Some(route) = routes.into_iter().next() {
+            return Ok(Ok(route));
+        }
         let told = String::from_utf8_lossy(&output.stderr);
-        let told = told.trim().trim_start_matches("RTNETLINK answers: ");
-        let told = match told {
-            "" => "no route".to_owned(),
-            told => told.lines().next().unwrap_or_default().to_owned(),
-        };
-        Ok(routes.into_iter().next().ok_or(told))
+        let told = told.lines().next().unwrap_or("no route");
+        let family = if to.contains(':') { "-6" } else { "-4" };
+        // The last one is the closest.
+        let matching: Vec<Matching> = ask(&[family, "route", "show", "match", &to])?;
+        let stops = matching
+            .into_iter()
+            .rev()
+            .find_map(|route| route.kind.map(|kind| format!("{kind} {}", route.dst)));
+        Ok(Err(NoWay {
+            told: told.trim_start_matches("RTNETLINK answers: ").to_owned(),
+            route: stops,
+        }))
     })?
+}
+
+/// A route of the table.
+#[derive(Deserialize)]
+struct Matching {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    dst: String,
 }
 
 /// Whether a ping is answered within some seconds: the first may be lost to a neighbour that is asked for.

@@ -7,7 +7,7 @@ use vswitch_api::lab::Lab;
 use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView};
 use vswitch_api::{NsName, Port, PortKind, PortName, SwitchName};
 
-use super::inside::{Address, Inside, Link};
+use super::inside::{Address, Inside, Link, NoWay};
 
 /// Everything that the checks look at.
 #[derive(Default)]
@@ -89,7 +89,7 @@ pub enum End {
     /// Where it was to go.
     Arrives,
     /// A stack has no route.
-    NoRoute { port: PortName, told: String },
+    NoRoute { port: PortName, why: NoWay },
     /// It leaves by an interface that is no port.
     Elsewhere { port: PortName, dev: String },
     /// No port has the address that is asked for.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vswitch_api::view::PortView;
 use vswitch_api::{Port, PortName};
 
-use super::inside::{self, Route};
+use super::inside::{self, NoWay, Route};
 use super::picture::{End, Hop, Picture, Walk};
 use crate::failure::Failure;
 
@@ -25,7 +25,7 @@ pub fn walk_with(
     from: &PortName,
     source: IpAddr,
     to: IpAddr,
-    route: impl Fn(&Port) -> Result<Result<Route, String>, Failure>,
+    route: impl Fn(&Port) -> Result<Result<Route, NoWay>, Failure>,
 ) -> Result<Walk, Failure> {
     let mut walk = Walk::default();
     let mut at = from.clone();
@@ -37,16 +37,11 @@ pub fn walk_with(
             break End::Lost { port: at };
         }
         let route = match route(&view.port)? {
-            Err(told) => break End::NoRoute { port: at, told },
+            Err(why) => break End::NoRoute { port: at, why },
             Ok(route) => route,
         };
-        match route.kind.as_deref() {
-            Some("local") => break End::Arrives,
-            Some(kind @ ("unreachable" | "blackhole" | "prohibit")) => {
-                let told = format!("a route says {kind}");
-                break End::NoRoute { port: at, told };
-            }
-            _ => {}
+        if route.kind.as_deref() == Some("local") {
+            break End::Arrives;
         }
         let dev = route.dev.unwrap_or_default();
         let Some(out) = port_of(picture, &view.port, &dev) else {

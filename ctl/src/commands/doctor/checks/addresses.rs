@@ -8,7 +8,7 @@ use vswitch_api::view::{PortState, PortView};
 
 use super::super::Finding;
 use super::super::frames::vlan_of;
-use super::super::inside::Address;
+use super::super::inside::{Address, NoWay};
 use super::super::picture::{End, Picture, Talk, family, run_in};
 
 /// Those that were asked for are there.
@@ -142,7 +142,7 @@ pub fn route(picture: &Picture) -> Option<Finding> {
         let [forth, back] = &talk.walks;
         let found = [(forth, talk.to), (back, talk.from)].map(|(walk, to)| (walk.end.as_ref(), to));
         found.into_iter().find_map(|(end, to)| match end? {
-            End::NoRoute { port, told } => Some(no_route(picture, talk, port, to, told)),
+            End::NoRoute { port, why } => Some(no_route(picture, talk, port, to, why)),
             End::Elsewhere { port, dev } => {
                 let cause = format!("the route of {port} to {to} leads out of {dev}, which is no port of a switch");
                 let view = picture.port(port)?;
@@ -170,7 +170,7 @@ pub fn route(picture: &Picture) -> Option<Finding> {
     })
 }
 
-fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, told: &str) -> Finding {
+fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &NoWay) -> Finding {
     let own = picture
         .port(port)
         .map(|view| picture.addresses(&view.port))
@@ -178,7 +178,8 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, told: &
     let other = picture.both().find(|view| view.port.name != *port);
     let theirs = other.map(|view| picture.addresses(&view.port)).unwrap_or_default();
     let evidence = format!(
-        "`ip route get {to}` there says {told:?}; {port} has {}{}",
+        "`ip route get {to}` there says {:?}; {port} has {}{}",
+        why.told,
         listed(&own),
         other.map_or_else(String::new, |view| format!(
             ", {} has {}",
@@ -190,6 +191,19 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, told: &
     let of_version = |address: &&Address| address.ip.is_ipv4() == to.is_ipv4();
     let mine = own.iter().find(of_version);
     let remote = theirs.iter().find(|address| address.ip == to);
+    let view = picture.port(port);
+    if let (Some(route), Some(view)) = (&why.route, view) {
+        let cause = format!("a route of {port} stops what is for {to}: {route}");
+        return Finding::new(cause, evidence).mend(run_in(&view.port, &format!("ip route del {route}")));
+    }
+    if let (Some(mine), Some(view)) = (own.iter().find(|own| own.subnet_has(to) && own.prefix < 31), view)
+        && let Some(link) = picture.link(&view.port)
+    {
+        let net = IpNet::new(mine.ip, mine.prefix).map_or_else(|_| to.to_string(), |net| net.trunc().to_string());
+        let cause = format!("{port} lacks the route to its own subnet {net}");
+        let command = format!("ip route add {net} dev {}", link.name);
+        return Finding::new(cause, evidence).mend(run_in(&view.port, &command));
+    }
     if let (true, Some(mine), Some(remote)) = (is_end, mine, remote) {
         if remote.subnet_has(mine.ip) {
             let cause = format!("the prefix of {port} ({mine}) leaves {to} out, while {remote} has both");

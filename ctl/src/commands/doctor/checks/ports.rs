@@ -1,7 +1,7 @@
 //! Ports, links between switches, and what their wires do to frames.
 
+use vswitch_api::PortKind;
 use vswitch_api::view::{PortState, PortView};
-use vswitch_api::{NsName, PortKind};
 
 use super::super::Finding;
 use super::super::picture::{Picture, run_in};
@@ -20,16 +20,12 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
     let up = format!("vswitchctl set port {name} --up");
     let found = |cause: String, mend: String| Some(Finding::new(cause, &reason).mend(mend));
     match view.state {
+        // The daemon may not have seen it yet.
+        PortState::Up if is_inside(view) && picture.stack(&view.port).is_none() => gone(picture, view),
         PortState::Up => None,
         PortState::Down => found(format!("port {name} is set down"), up),
         PortState::Shut => found(format!("port {name} is shut by the switch"), up),
-        PortState::Missing => match &view.port.namespace {
-            Some(namespace) if !is_there(picture, namespace) => found(
-                format!("port {name} is missing: namespace {namespace} is gone"),
-                format!("vswitchctl ns add {namespace}"),
-            ),
-            _ => found(format!("port {name} is missing: its interface is gone"), up),
-        },
+        PortState::Missing => gone(picture, view),
         PortState::NoCarrier if view.port.kind == PortKind::Link => {
             found(format!("the other end of link {name} is down"), up)
         }
@@ -52,8 +48,30 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
     }
 }
 
-fn is_there(picture: &Picture, namespace: &NsName) -> bool {
-    picture.inside.contains_key(&Some(namespace.clone()))
+fn is_inside(view: &PortView) -> bool {
+    matches!(view.port.kind, PortKind::Veth | PortKind::Tap)
+}
+
+/// What the port leads to is not there.
+fn gone(picture: &Picture, view: &PortView) -> Option<Finding> {
+    let name = &view.port.name;
+    let namespace = view
+        .port
+        .namespace
+        .as_ref()
+        .filter(|_| picture.stack(&view.port).is_none());
+    Some(match namespace {
+        Some(namespace) => {
+            let cause = format!("port {name} is missing: namespace {namespace} is gone");
+            Finding::new(cause, format!("there is no /run/netns/{namespace}"))
+                .mend(format!("vswitchctl ns add {namespace}"))
+        }
+        None => {
+            let reason = view.reason.clone().unwrap_or_else(|| "its state is missing".to_owned());
+            let cause = format!("port {name} is missing: its interface is gone");
+            Finding::new(cause, reason).mend(format!("vswitchctl set port {name} --up"))
+        }
+    })
 }
 
 /// The interfaces are up and speak ARP.
