@@ -18,6 +18,9 @@ enum When {
     Unproven,
 }
 
+/// The last check, which finds that no answer comes and not why.
+pub const PING: &str = "ping";
+
 type Check = fn(&Picture) -> Option<Finding>;
 
 const CHECKS: [(&str, When, Check); 20] = [
@@ -40,7 +43,7 @@ const CHECKS: [(&str, When, Check); 20] = [
     ("arp", When::Unproven, stacks::silent),
     ("firewall", When::Unproven, stacks::firewall),
     ("echo", When::Unproven, stacks::echo),
-    ("ping", When::Unproven, unanswered),
+    (PING, When::Unproven, unanswered),
 ];
 
 /// The first thing that is wrong.
@@ -61,13 +64,11 @@ fn unanswered(picture: &Picture) -> Option<Finding> {
         [false, _] => (from, to, talk.from, talk.to),
         _ => (to, from, talk.to, talk.from),
     };
-    Some(
-        Finding::new(
-            format!("{to} does not answer pings of {from}, though nothing else is seen to be wrong"),
-            format!("`ping -I {source} {target}` in the namespace of {from} gets no answer"),
-        )
-        .mend(format!("vswitchctl capture {to}")),
-    )
+    let cause = format!("{to} does not answer pings of {from}, though nothing else is seen to be wrong");
+    let evidence = format!(
+        "`ping -I {source} {target}` in the namespace of {from} gets no answer; `vswitchctl capture {to}` shows what comes"
+    );
+    Some(Finding::new(cause, evidence))
 }
 
 #[cfg(test)]

@@ -224,6 +224,15 @@ fn denied(picture: &Picture, port: &PortName, way: &str, evidence: &str) -> Find
     }
 }
 
+/// Whether two ports exchange nothing (RFC 5517).
+fn are_apart(one: Isolation, two: Isolation) -> bool {
+    match (one, two) {
+        (Isolation::Promiscuous, _) | (_, Isolation::Promiscuous) => false,
+        (Isolation::Community(one), Isolation::Community(two)) => one != two,
+        _ => true,
+    }
+}
+
 /// It is forwarded, but not to where the station is.
 fn elsewhere(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) -> Finding {
     let switch = picture.port(&stopped.ingress).map(|view| &view.port.switch);
@@ -252,37 +261,31 @@ fn elsewhere(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) ->
             return Finding::new(cause, evidence).mend(format!("vswitchctl fdb del {}{vlan}{of_switch}", entry.mac));
         }
     }
+    let mut mirrors = picture.lab.mirrors.iter();
+    let of_mirror = mirrors.find_map(|mirror| {
+        let to = mirror.to.as_ref().filter(|to| [&hop.to, &hop.from].contains(to))?;
+        Some((mirror, to))
+    });
+    if let Some((mirror, name)) = of_mirror {
+        let cause = format!("port {name} is the destination of a mirror, which carries copies only");
+        return Finding::new(cause, evidence).mend(format!("vswitchctl mirror del {}", mirror.name));
+    }
     let (from, to) = (picture.port(&hop.from), picture.port(&hop.to));
+    if let (Some(from), Some(to)) = (from, to)
+        && are_apart(from.port.isolation, to.port.isolation)
+    {
+        let cause = format!("{} and {} are isolated from each other", hop.from, hop.to);
+        let mend = format!("vswitchctl set port {} --isolation promiscuous", hop.to);
+        return Finding::new(cause, evidence).mend(mend);
+    }
     let flooding = [to, from].into_iter().flatten().find(|view| {
         let flooding = &view.port.flooding;
         !(flooding.broadcast && flooding.multicast && flooding.unknown_unicast)
     });
     if let Some(view) = flooding {
         let name = &view.port.name;
-        return Finding::new(
-            format!("port {name} gets no floods, and so not {}", stopped.what),
-            evidence,
-        )
-        .mend(format!("vswitchctl set port {name} --flood all"));
-    }
-    let isolated = [from, to]
-        .into_iter()
-        .flatten()
-        .find(|view| view.port.isolation != Isolation::Promiscuous);
-    if let Some(view) = isolated {
-        let name = &view.port.name;
-        let cause = format!("{} and {} are isolated from each other", hop.from, hop.to);
-        return Finding::new(cause, evidence).mend(format!("vswitchctl set port {name} --isolation promiscuous"));
-    }
-    let mirror = picture
-        .lab
-        .mirrors
-        .iter()
-        .find(|mirror| mirror.to.as_ref().is_some_and(|to| *to == hop.to || *to == hop.from));
-    if let Some(mirror) = mirror {
-        let name = mirror.to.as_ref().map_or_else(String::new, ToString::to_string);
-        let cause = format!("port {name} is the destination of a mirror, which carries copies only");
-        return Finding::new(cause, evidence).mend(format!("vswitchctl mirror del {}", mirror.name));
+        let cause = format!("port {name} gets no floods, and so not {}", stopped.what);
+        return Finding::new(cause, evidence).mend(format!("vswitchctl set port {name} --flood all"));
     }
     let ports: Vec<_> = stopped.goes_to.iter().map(ToString::to_string).collect();
     let ports = if ports.is_empty() {
