@@ -3,6 +3,7 @@
 
 pub mod acl;
 pub mod capture;
+pub mod doctor;
 pub mod lab;
 pub mod link;
 pub mod mirror;
@@ -23,6 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
 use capture::CaptureArgs;
+use doctor::DoctorArgs;
 use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
 use mirror::MirrorCommand;
@@ -394,6 +396,9 @@ Examples:
     /// Tell what the switch would do with a frame, step by step, without sending it
     #[command(after_long_help = trace::EXAMPLES)]
     Trace(Box<TraceArgs>),
+    /// Tell what is wrong with the installation, or on the way between two ports, and what mends it
+    #[command(after_long_help = doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Ping a port from another
     #[command(after_long_help = "\
 Examples:

@@ -3,6 +3,7 @@
 mod acl;
 mod capture;
 mod daemon;
+pub mod doctor;
 mod exec;
 mod fdb;
 mod lab;
@@ -123,6 +124,7 @@ impl Session {
             Command::Capture(args) => self.capture(*args).await,
             Command::Mirror(command) => self.mirror(command).await,
             Command::Trace(args) => self.trace(*args).await,
+            Command::Doctor(args) => self.doctor(args).await,
             Command::Ping(args) => self.ping(args).await,
             Command::Pingall(args) => self.pingall(args).await,
             Command::Shell(args) => self.shell(args).await,

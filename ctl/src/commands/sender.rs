@@ -166,7 +166,7 @@ fn why(report: &TraceReport) -> String {
 }
 
 /// Who has this address? RFC 826, RFC 4861 section 4.3.
-fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
+pub(super) fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let arp = [&ARP[..], &[0, 1], &mac.0, &from.octets(), &[0; 6], &to.octets()].concat();
@@ -185,7 +185,7 @@ fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
 }
 
 /// I have it. RFC 826, RFC 4861 section 4.4.
-fn answer(mac: Mac, from: IpAddr, asker: Mac, to: IpAddr) -> Option<Vec<u8>> {
+pub(super) fn answer(mac: Mac, from: IpAddr, asker: Mac, to: IpAddr) -> Option<Vec<u8>> {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let arp = [&ARP[..], &[0, 2], &mac.0, &from.octets(), &asker.0, &to.octets()].concat();
@@ -212,6 +212,6 @@ fn neighbour_discovery(from: [u8; 16], to: [u8; 16], kind: u8, flags: [u8; 4], m
     Some(packet)
 }
 
-fn ethernet(dst: Mac, src: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn ethernet(dst: Mac, src: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     [&dst.0[..], &src.0, &ethertype.to_be_bytes(), payload].concat()
 }

@@ -1,6 +1,7 @@
 //! What people see. The functions of the modules turn API types into text and print nothing themselves;
 //! [`Out`] prints: that text, or the API's type as JSON.
 
+pub mod doctor;
 pub mod events;
 pub mod frames;
 pub mod links;

@@ -1,0 +1,285 @@
+//! Addresses and routes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use vswitch_api::PortName;
+use vswitch_api::view::{PortState, PortView};
+
+use super::super::Finding;
+use super::super::frames::vlan_of;
+use super::super::inside::{Address, NoWay};
+use super::super::picture::{End, Picture, Talk, family, run_in};
+
+/// Those that were asked for are there.
+pub fn lost(picture: &Picture) -> Option<Finding> {
+    picture.both().find_map(|view| {
+        let (link, port) = (picture.link(&view.port)?, &view.port);
+        let mut wanted = picture.wanted(&port.name)?.addresses.iter();
+        let gone = wanted.find(|wanted| !link.addresses.iter().any(|has| has.ip == wanted.ip()))?;
+        let cause = format!("{} lacks its address {gone}", port.name);
+        let stack = picture.stack(port)?;
+        for dev in ["all", &link.name] {
+            let setting = format!("ipv6/conf/{dev}/disable_ipv6");
+            if gone.ip().is_ipv6() && stack.value(&setting) > 0 {
+                let key = format!("net.{}", setting.replace('/', "."));
+                let mend = run_in(port, &format!("sysctl -qw {key}=0"));
+                return Some(
+                    Finding::new(format!("{cause}: IPv6 is disabled there"), format!("{key} is 1")).mend(mend),
+                );
+            }
+        }
+        let evidence = format!("interface {} has {}", link.name, listed(&picture.addresses(port)));
+        Some(Finding::new(cause, evidence).mend(format!("vswitchctl set port {} --up", port.name)))
+    })
+}
+
+/// Each has one.
+pub fn none(picture: &Picture) -> Option<Finding> {
+    picture.both().find_map(|view| {
+        let link = picture.link(&view.port)?;
+        let name = &view.port.name;
+        picture.addresses(&view.port).is_empty().then(|| {
+            let found = Finding::new(
+                format!("{name} has no address"),
+                format!("interface {} has none but those of the link", link.name),
+            );
+            let mut others = picture.both().filter(|other| other.port.name != *name);
+            let model = others
+                .next()
+                .and_then(|other| picture.addresses(&other.port).into_iter().next());
+            match model.and_then(|model| next_free(picture, &model)) {
+                Some(free) => found.mend(format!("vswitchctl addr add {name} {free}")),
+                None => found.mend(format!("vswitchctl addr add {name} 192.168.15.1/24")),
+            }
+        })
+    })
+}
+
+/// They have addresses of one IP version.
+pub fn common_family(picture: &Picture) -> Option<Finding> {
+    let mut both = picture.both();
+    let (one, two) = (both.next()?, both.next()?);
+    let (of_one, of_two) = (picture.addresses(&one.port), picture.addresses(&two.port));
+    let common = |a: &Address| of_two.iter().any(|b| a.ip.is_ipv4() == b.ip.is_ipv4());
+    if of_one.is_empty() || of_two.is_empty() || of_one.iter().any(common) {
+        return None;
+    }
+    let found = Finding::new(
+        "the two have no addresses of the same IP version",
+        format!(
+            "{} has {}, {} has {}",
+            one.port.name,
+            listed(&of_one),
+            two.port.name,
+            listed(&of_two)
+        ),
+    );
+    let free = of_one.first().and_then(|model| next_free(picture, model))?;
+    Some(found.mend(format!("vswitchctl addr add {} {free}", two.port.name)))
+}
+
+/// Nobody else has them.
+pub fn duplicate(picture: &Picture) -> Option<Finding> {
+    picture.both().find_map(|view| {
+        let near = picture.joined(&view.port.switch, false);
+        let others = || {
+            let others = picture.ports.iter().filter(|other| other.port.name != view.port.name);
+            others.filter(|other| near.contains(&other.port.switch) && other.state == PortState::Up)
+        };
+        // The same address in another VLAN is another station.
+        let mut others = others().filter(|other| vlan_of(&other.port) == vlan_of(&view.port));
+        let own = picture.addresses(&view.port);
+        let twice = others.find_map(|other| {
+            let theirs = picture.addresses(&other.port);
+            let same = theirs
+                .into_iter()
+                .find(|theirs| own.iter().any(|own| own.ip == theirs.ip))?;
+            Some((other, same))
+        });
+        if let Some((other, address)) = twice {
+            // The one that is not asked about gives way.
+            let end = picture.ends.iter().flatten().any(|end| *end == other.port.name);
+            let by_us = |view: &PortView| {
+                picture
+                    .wanted(&view.port.name)
+                    .is_some_and(|port| port.addresses.iter().any(|has| has.ip() == address.ip))
+            };
+            let loser = if end && !by_us(view) { view } else { other };
+            let name = &loser.port.name;
+            let ifname = picture
+                .link(&loser.port)
+                .map_or_else(|| name.to_string(), |link| link.name.clone());
+            let mend = match by_us(loser) {
+                true => format!("vswitchctl addr del {name} {address}"),
+                false => run_in(&loser.port, &format!("ip addr del {address} dev {ifname}")),
+            };
+            let cause = format!(
+                "{} is an address of two ports, {} and {}",
+                address.ip, view.port.name, other.port.name
+            );
+            let evidence = format!("interfaces of both have {}", address.ip);
+            return Some(Finding::new(cause, evidence).mend(mend));
+        }
+        let failed = own.iter().find(|own| own.is_duplicate)?;
+        let ifname = &picture.link(&view.port)?.name;
+        Some(
+            Finding::new(
+                format!("another station had {} when {} got it", failed.ip, view.port.name),
+                "its duplicate address detection has failed (dadfailed)",
+            )
+            .mend(run_in(
+                &view.port,
+                &format!("ip addr replace {failed} dev {ifname} nodad"),
+            )),
+        )
+    })
+}
+
+/// Each stack has a way to the other.
+pub fn route(picture: &Picture) -> Option<Finding> {
+    picture.failed().find_map(|talk| {
+        let [forth, back] = &talk.walks;
+        let found = [(forth, talk.to), (back, talk.from)].map(|(walk, to)| (walk.end.as_ref(), to));
+        found.into_iter().find_map(|(end, to)| match end? {
+            End::NoRoute { port, why } => Some(no_route(picture, talk, port, to, why)),
+            End::Elsewhere { port, dev } => {
+                let cause = format!("the route of {port} to {to} leads out of {dev}, which is no port of a switch");
+                let view = picture.port(port)?;
+                let evidence = format!("`ip route get {to}` there says dev {dev}");
+                Some(Finding::new(cause, evidence).mend(run_in(&view.port, &format!("ip route del {to} dev {dev}"))))
+            }
+            End::Nobody { port, next_hop } => {
+                let cause = format!("the route of {port} to {to} leads over {next_hop}, which is nobody's address");
+                let routes = &picture.port(port)?.port.routes;
+                let of_ours = routes.iter().find(|route| route.via == Some(*next_hop));
+                let evidence = "no port has it";
+                let mend = match of_ours {
+                    Some(route) => format!("vswitchctl route del {port} {}", route.to),
+                    None => format!("vswitchctl ns show {}", picture.port(port)?.port.namespace.as_ref()?),
+                };
+                Some(Finding::new(cause, evidence).mend(mend))
+            }
+            End::Lost { port } => {
+                let cause =
+                    format!("a packet for {to} comes to {port} and goes on from there without end, or out of sight");
+                Some(Finding::new(cause, "so its routes say"))
+            }
+            End::Arrives | End::NoForwarding { .. } => None,
+        })
+    })
+}
+
+fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &NoWay) -> Finding {
+    let own = picture
+        .port(port)
+        .map(|view| picture.addresses(&view.port))
+        .unwrap_or_default();
+    let other = picture.both().find(|view| view.port.name != *port);
+    let theirs = other.map(|view| picture.addresses(&view.port)).unwrap_or_default();
+    let evidence = format!(
+        "`ip route get {to}` there says {:?}; {port} has {}{}",
+        why.told,
+        listed(&own),
+        other.map_or_else(String::new, |view| format!(
+            ", {} has {}",
+            view.port.name,
+            listed(&theirs)
+        ))
+    );
+    let is_end = picture.ends.iter().flatten().any(|end| end == port);
+    let of_version = |address: &&Address| address.ip.is_ipv4() == to.is_ipv4();
+    let mine = own.iter().find(of_version);
+    let remote = theirs.iter().find(|address| address.ip == to);
+    let view = picture.port(port);
+    if let (Some(route), Some(view)) = (&why.route, view) {
+        let cause = format!("a route of {port} stops what is for {to}: {route}");
+        return Finding::new(cause, evidence).mend(run_in(&view.port, &format!("ip route del {route}")));
+    }
+    if let (Some(mine), Some(view)) = (own.iter().find(|own| own.subnet_has(to) && own.prefix < 31), view)
+        && let Some(link) = picture.link(&view.port)
+    {
+        let net = IpNet::new(mine.ip, mine.prefix).map_or_else(|_| to.to_string(), |net| net.trunc().to_string());
+        let cause = format!("{port} lacks the route to its own subnet {net}");
+        let command = format!("ip route add {net} dev {}", link.name);
+        return Finding::new(cause, evidence).mend(run_in(&view.port, &command));
+    }
+    if let (true, Some(mine), Some(remote)) = (is_end, mine, remote) {
+        if remote.subnet_has(mine.ip) {
+            let cause = format!("the prefix of {port} ({mine}) leaves {to} out, while {remote} has both");
+            // An address can't be there with two prefixes.
+            let mend = format!(
+                "vswitchctl addr del {port} {mine} && vswitchctl addr add {port} {}/{}",
+                mine.ip, remote.prefix
+            );
+            return Finding::new(cause, evidence).mend(mend);
+        }
+        if let Some(via) = router(picture, talk, port, mine) {
+            let net =
+                IpNet::new(remote.ip, remote.prefix).map_or_else(|_| to.to_string(), |net| net.trunc().to_string());
+            let cause = format!("{port} has no route to {to}, to which {via} would lead");
+            return Finding::new(cause, evidence).mend(format!("vswitchctl route add {port} {net} --via {via}"));
+        }
+        let other = other.map_or_else(String::new, |view| view.port.name.to_string());
+        let cause =
+            format!("{port} ({mine}) and {other} ({remote}) are in different subnets, and {port} has no route to {to}");
+        let found = Finding::new(cause, evidence);
+        return match next_free(picture, mine) {
+            Some(free) => found.mend(format!("vswitchctl addr add {other} {free}")),
+            None => found,
+        };
+    }
+    Finding::new(
+        format!(
+            "{port}, which is to pass packets on, has no route to {to} ({})",
+            family(to)
+        ),
+        evidence,
+    )
+}
+
+/// Who passes packets on from the subnet of an address: a port of another stack that does so and is in reach.
+fn router(picture: &Picture, talk: &Talk, port: &PortName, mine: &Address) -> Option<IpAddr> {
+    let key = if talk.from.is_ipv4() {
+        "ipv4/ip_forward"
+    } else {
+        "ipv6/conf/all/forwarding"
+    };
+    let near = picture.joined(&picture.port(port)?.port.switch, false);
+    let routers = picture.ports.iter().filter(|view| {
+        let is_end = picture.ends.iter().flatten().any(|end| *end == view.port.name);
+        !is_end
+            && near.contains(&view.port.switch)
+            && picture.stack(&view.port).is_some_and(|stack| stack.value(key) > 0)
+    });
+    let mut addresses = routers.flat_map(|view| picture.addresses(&view.port));
+    addresses
+        .find(|address| mine.subnet_has(address.ip))
+        .map(|address| address.ip)
+}
+
+/// The first address of a subnet that no port has.
+fn next_free(picture: &Picture, model: &Address) -> Option<String> {
+    let net = IpNet::new(model.ip, model.prefix).ok()?;
+    let taken = |ip: IpAddr| {
+        picture.ports.iter().any(|view| {
+            view.port.addresses.iter().any(|has| has.ip() == ip)
+                || picture.addresses(&view.port).iter().any(|has| has.ip == ip)
+        })
+    };
+    let hosts = (1..=u16::MAX).map(|n| match net.network() {
+        IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from_bits(first.to_bits().wrapping_add(n.into()))),
+        IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits().wrapping_add(n.into()))),
+    });
+    let free = hosts
+        .take_while(|ip| net.contains(ip))
+        .find(|ip| !taken(*ip) && *ip != net.broadcast())?;
+    Some(format!("{free}/{}", model.prefix))
+}
+
+fn listed(addresses: &[Address]) -> String {
+    match addresses {
+        [] => "no address".to_owned(),
+        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}

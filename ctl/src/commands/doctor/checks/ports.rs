@@ -1,0 +1,246 @@
+//! Ports, links between switches, and what their wires do to frames.
+
+use vswitch_api::PortKind;
+use vswitch_api::view::{PortState, PortView};
+
+use super::super::Finding;
+use super::super::picture::{Picture, run_in};
+
+/// Both are up.
+pub fn state(picture: &Picture) -> Option<Finding> {
+    picture.both().find_map(|view| of_state(picture, view))
+}
+
+fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
+    let name = &view.port.name;
+    let reason = view
+        .reason
+        .clone()
+        .unwrap_or_else(|| format!("its state is {}", view.state.as_str()));
+    let up = format!("vswitchctl set port {name} --up");
+    let found = |cause: String, mend: String| Some(Finding::new(cause, &reason).mend(mend));
+    match view.state {
+        // The daemon may not have seen it yet.
+        PortState::Up if is_inside(view) && picture.stack(&view.port).is_none() => gone(picture, view),
+        PortState::Up => None,
+        PortState::Down => found(format!("port {name} is set down"), up),
+        PortState::Shut => found(format!("port {name} is shut by the switch"), up),
+        PortState::Missing => gone(picture, view),
+        PortState::NoCarrier if view.port.kind == PortKind::Link => {
+            found(format!("the other end of link {name} is down"), up)
+        }
+        PortState::NoCarrier => {
+            let ifname = view
+                .port
+                .ifname
+                .as_ref()
+                .map_or(name.as_str(), |ifname| ifname.as_str());
+            let command = format!("ip link set {ifname} up");
+            found(
+                format!("interface {ifname} of port {name} is down"),
+                run_in(&view.port, &command),
+            )
+        }
+        PortState::Attaching => found(
+            format!("port {name} is not attached yet: the daemon has just started"),
+            "vswitchctl status".to_owned(),
+        ),
+    }
+}
+
+fn is_inside(view: &PortView) -> bool {
+    matches!(view.port.kind, PortKind::Veth | PortKind::Tap)
+}
+
+/// What the port leads to is not there.
+fn gone(picture: &Picture, view: &PortView) -> Option<Finding> {
+    let name = &view.port.name;
+    let namespace = view
+        .port
+        .namespace
+        .as_ref()
+        .filter(|_| picture.stack(&view.port).is_none());
+    Some(match namespace {
+        Some(namespace) => {
+            let cause = format!("port {name} is missing: namespace {namespace} is gone");
+            Finding::new(cause, format!("there is no /run/netns/{namespace}"))
+                .mend(format!("vswitchctl ns add {namespace}"))
+        }
+        None => {
+            let reason = view.reason.clone().unwrap_or_else(|| "its state is missing".to_owned());
+            let cause = format!("port {name} is missing: its interface is gone");
+            Finding::new(cause, reason).mend(format!("vswitchctl set port {name} --up"))
+        }
+    })
+}
+
+/// The interfaces are up and speak ARP.
+pub fn interface(picture: &Picture) -> Option<Finding> {
+    picture.both().find_map(|view| {
+        let link = picture.link(&view.port)?;
+        let (name, ifname) = (&view.port.name, &link.name);
+        let flags = format!("`ip link show {ifname}` says <{}>", link.flags.join(","));
+        if !link.has("UP") {
+            let cause = format!("interface {ifname} of port {name} is down");
+            let mend = run_in(&view.port, &format!("ip link set {ifname} up"));
+            return Some(Finding::new(cause, flags).mend(mend));
+        }
+        link.has("NOARP").then(|| {
+            let cause = format!("interface {ifname} of port {name} does no ARP");
+            let mend = run_in(&view.port, &format!("ip link set {ifname} arp on"));
+            Finding::new(cause, flags.clone()).mend(mend)
+        })
+    })
+}
+
+/// Their switches are joined.
+pub fn joined(picture: &Picture) -> Option<Finding> {
+    picture.failed_hops().find_map(|hop| {
+        let (from, to) = (picture.port(&hop.from)?, picture.port(&hop.to)?);
+        let (one, two) = (&from.port.switch, &to.port.switch);
+        (!picture.joined(one, false).contains(two)).then(|| {
+            Finding::new(
+                format!("switches {one} and {two} are not joined"),
+                format!(
+                    "{} is a port of switch {one}, {} of switch {two}, and no link leads from the one to the other",
+                    hop.from, hop.to
+                ),
+            )
+            .mend(format!("vswitchctl link add {one} {two}"))
+        })
+    })
+}
+
+/// The links that join them are up.
+pub fn link(picture: &Picture) -> Option<Finding> {
+    picture.failed_hops().find_map(|hop| {
+        let (from, to) = (picture.port(&hop.from)?, picture.port(&hop.to)?);
+        if picture.joined(&from.port.switch, true).contains(&to.port.switch) {
+            return None;
+        }
+        // The end that is set down itself rather than the other that notices.
+        let mut links: Vec<_> = picture.on_the_way();
+        links.retain(|view| view.port.kind == PortKind::Link);
+        links.sort_by_key(|view| view.state == PortState::NoCarrier);
+        links.into_iter().find_map(|view| of_state(picture, view))
+    })
+}
+
+/// No wire loses frames on purpose.
+pub fn loss(picture: &Picture) -> Option<Finding> {
+    picture.on_the_way().into_iter().find_map(|view| {
+        let impair = &view.port.impair;
+        let ways = [("in", &impair.inward), ("out", &impair.outward)];
+        ways.into_iter().find_map(|(way, settings)| {
+            let settings = settings.as_ref().filter(|settings| !settings.loss.is_none())?;
+            let name = &view.port.name;
+            Some(
+                Finding::new(
+                    format!(
+                        "impairment of port {name} loses {} of the frames on their way {way}",
+                        settings.loss
+                    ),
+                    format!("`vswitchctl impair show {name}` says {settings}"),
+                )
+                .mend(format!("vswitchctl impair clear {name}")),
+            )
+        })
+    })
+}
+
+/// Packets of one end are not too long for the other, or for a link between.
+pub fn mtu(picture: &Picture) -> Option<Finding> {
+    let mut both = picture.both();
+    let (from, to) = (both.next()?, both.next()?);
+    // Behind a router each link may have its own.
+    let direct = |talk: &super::super::picture::Talk| talk.walks.iter().all(|walk| walk.hops.len() == 1);
+    if picture.talks.is_empty() || !picture.talks.iter().all(direct) {
+        return None;
+    }
+    let (one, two) = (picture.link(&from.port)?, picture.link(&to.port)?);
+    if one.mtu != two.mtu {
+        let (short, long) = if one.mtu < two.mtu {
+            (from, two.mtu)
+        } else {
+            (to, one.mtu)
+        };
+        let name = &short.port.name;
+        return Some(
+            Finding::new(
+                "the MTU of both ends differs, so that long packets are dropped",
+                format!("{} has {}, {} has {}", from.port.name, one.mtu, to.port.name, two.mtu),
+            )
+            .mend(format!("vswitchctl set port {name} --mtu {long}")),
+        );
+    }
+    let links = picture
+        .on_the_way()
+        .into_iter()
+        .filter(|view| view.port.kind == PortKind::Link);
+    links
+        .filter(|view| view.port.mtu.is_some_and(|mtu| mtu < one.mtu))
+        .map(|view| {
+            let name = &view.port.name;
+            Finding::new(
+                format!("the MTU of link {name} is below that of the two ends"),
+                format!("it has {}, they have {}", view.port.mtu.unwrap_or_default(), one.mtu),
+            )
+            .mend(format!("vswitchctl set port {name} --mtu {}", one.mtu))
+        })
+        .next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::samples;
+    use super::*;
+
+    #[test]
+    fn each_state_has_its_mend() {
+        for (state, cause, mend) in [
+            (PortState::Down, "is set down", "vswitchctl set port blue --up"),
+            (PortState::Shut, "is shut", "vswitchctl set port blue --up"),
+            (
+                PortState::NoCarrier,
+                "eth0",
+                "vswitchctl ns exec blue ip link set eth0 up",
+            ),
+        ] {
+            let mut picture = samples::healthy();
+            picture.ports[1].state = state;
+            let finding = super::state(&picture).unwrap();
+            assert!(finding.cause.contains(cause), "{finding:?}");
+            assert_eq!(finding.mend.as_deref(), Some(mend));
+        }
+        let mut picture = samples::healthy();
+        picture.ports[1].state = PortState::Missing;
+        picture.inside.clear();
+        assert_eq!(
+            super::state(&picture).unwrap().mend.as_deref(),
+            Some("vswitchctl ns add blue")
+        );
+    }
+
+    #[test]
+    fn switches_without_a_link_are_not_joined() {
+        let mut picture = samples::healthy();
+        picture.ports[1].port.switch = "sw2".parse().unwrap();
+        picture.talks[0].answered = [false; 2];
+        assert_eq!(
+            joined(&picture).unwrap().mend.as_deref(),
+            Some("vswitchctl link add main sw2")
+        );
+    }
+
+    #[test]
+    fn losses_and_lengths_are_told() {
+        let mut picture = samples::healthy();
+        samples::link(&mut picture, "blue").mtu = 1400;
+        assert_eq!(
+            mtu(&picture).unwrap().mend.as_deref(),
+            Some("vswitchctl set port blue --mtu 1500")
+        );
+        picture.ports[0].port.impair = serde_json::from_value(serde_json::json!({"in": {"loss": "30%"}})).unwrap();
+        assert!(loss(&picture).unwrap().cause.contains("30%"));
+    }
+}

@@ -1,0 +1,217 @@
+//! What the stacks in the namespaces do with what they are sent.
+
+use vswitch_api::Port;
+
+use super::super::Finding;
+use super::super::inside::Inside;
+use super::super::picture::{End, Picture, run_in};
+
+/// A packet comes in by the interface by which its answer leaves, where the stack insists on that (RFC 3704, strict).
+pub fn reverse_path(picture: &Picture) -> Option<Finding> {
+    picture.failed().find_map(|talk| {
+        let [forth, back] = &talk.walks;
+        [(forth, back), (back, forth)].into_iter().find_map(|(way, answer)| {
+            let last = way.hops.last()?;
+            let view = picture.port(&last.to)?;
+            let dev = view
+                .port
+                .ifname
+                .as_ref()
+                .map_or(view.port.name.as_str(), |name| name.as_str());
+            let leaves = match (answer.hops.first(), &answer.end) {
+                (Some(hop), _) => hop.dev.clone(),
+                (None, Some(End::Elsewhere { dev, .. })) => dev.clone(),
+                _ => return None,
+            };
+            let stack = picture.stack(&view.port)?;
+            if talk.from.is_ipv6() || leaves == dev || stack.setting(dev, "rp_filter") != 1 {
+                return None;
+            }
+            let cause = format!(
+                "{} drops what comes in by {dev}, since its answers leave by {leaves} (rp_filter)",
+                last.to
+            );
+            let evidence = format!("net.ipv4.conf.{dev}.rp_filter is 1 (strict), and `ip route get` says dev {leaves}");
+            Some(Finding::new(cause, evidence).mend(run_in(
+                &view.port,
+                &format!("sysctl -qw net.ipv4.conf.{dev}.rp_filter=2"),
+            )))
+        })
+    })
+}
+
+/// Routers on the way pass packets on.
+pub fn forwarding(picture: &Picture) -> Option<Finding> {
+    picture.failed().find_map(|talk| {
+        let ends = talk.walks.iter().filter_map(|walk| walk.end.as_ref());
+        ends.into_iter().find_map(|end| {
+            let End::NoForwarding { port } = end else { return None };
+            let view = picture.port(port)?;
+            let key = match talk.from.is_ipv4() {
+                true => "net.ipv4.ip_forward",
+                false => "net.ipv6.conf.all.forwarding",
+            };
+            let cause = format!("{port} is the router on the way and does not pass packets on (forwarding is off)");
+            Some(Finding::new(cause, format!("{key} is 0")).mend(run_in(&view.port, &format!("sysctl -qw {key}=1"))))
+        })
+    })
+}
+
+/// They take nobody else for who is next.
+pub fn neighbour(picture: &Picture) -> Option<Finding> {
+    picture.failed_hops().find_map(|hop| {
+        let (from, to) = (picture.port(&hop.from)?, picture.port(&hop.to)?);
+        let entry = picture.stack(&from.port)?.neighbour(hop.next_hop)?;
+        let (has, is) = (entry.mac?, picture.link(&to.port)?.mac()?);
+        if has == is {
+            return None;
+        }
+        let fixed = entry.state.iter().any(|state| state == "PERMANENT");
+        let cause = match fixed {
+            true => format!(
+                "{} has a fixed neighbour entry for {} with a wrong MAC address",
+                hop.from, hop.next_hop
+            ),
+            false => format!("another station answers {} for {}", hop.from, hop.next_hop),
+        };
+        let evidence = format!(
+            "`ip neigh` there says {} is {has}, and {} has {is}",
+            hop.next_hop, hop.to
+        );
+        let command = format!("ip neigh del {} dev {}", hop.next_hop, entry.dev);
+        Some(Finding::new(cause, evidence).mend(run_in(&from.port, &command)))
+    })
+}
+
+/// Who is asked by ARP answers.
+pub fn silent(picture: &Picture) -> Option<Finding> {
+    picture.failed_hops().find_map(|hop| {
+        let (from, to) = (picture.port(&hop.from)?, picture.port(&hop.to)?);
+        let entry = picture.stack(&from.port)?.neighbour(hop.next_hop);
+        if hop.next_hop.is_ipv6() || entry.is_some_and(|entry| entry.mac.is_some()) {
+            return None;
+        }
+        let (stack, dev) = (picture.stack(&to.port)?, &picture.link(&to.port)?.name);
+        let value = stack.setting(dev, "arp_ignore");
+        if value == 0 {
+            return None;
+        }
+        // The greater of both counts, so that it is the one that is set that has to go.
+        let own = stack.value(&format!("ipv4/conf/{dev}/arp_ignore"));
+        let dev = if own == value { dev.as_str() } else { "all" };
+        let cause = format!(
+            "{} does not answer the question for {} by ARP (arp_ignore)",
+            hop.to, hop.next_hop
+        );
+        let evidence = format!(
+            "net.ipv4.conf.{dev}.arp_ignore is {value}, and {} has no neighbour entry",
+            hop.from
+        );
+        Some(Finding::new(cause, evidence).mend(run_in(
+            &to.port,
+            &format!("sysctl -qw net.ipv4.conf.{dev}.arp_ignore=0"),
+        )))
+    })
+}
+
+/// No filter on the way drops.
+pub fn firewall(picture: &Picture) -> Option<Finding> {
+    let is_ipv6 = picture.failed().all(|talk| talk.from.is_ipv6());
+    let is_ipv4 = picture.failed().all(|talk| talk.from.is_ipv4());
+    stacks(picture).find_map(|(port, stack)| {
+        let concerns = |rule: &&String| {
+            let of_version =
+                (!is_ipv6 || !rule.starts_with("iptables")) && (!is_ipv4 || !rule.starts_with("ip6tables"));
+            let of_others = ["-p tcp", "-p udp", "tcp dport", "udp dport", "tcp sport", "udp sport"];
+            of_version && !of_others.iter().any(|other| rule.contains(other))
+        };
+        let rule = stack.filters.iter().find(concerns)?;
+        let (program, rule) = rule.split_once(": ")?;
+        let mend = match (rule.strip_prefix("-A "), rule.strip_prefix("-P ")) {
+            (Some(rest), _) => format!("{program} -D {rest}"),
+            (_, Some(rest)) => format!("{program} -P {}", rest.replace("DROP", "ACCEPT")),
+            _ => "nft list ruleset".to_owned(),
+        };
+        let place = port
+            .namespace
+            .as_ref()
+            .map_or_else(|| "of the host".to_owned(), ToString::to_string);
+        let cause = format!("a firewall in namespace {place} drops packets, as it seems these too");
+        Some(Finding::new(cause, format!("{program} there has {rule:?}")).mend(run_in(port, &mend)))
+    })
+}
+
+/// They answer pings.
+pub fn echo(picture: &Picture) -> Option<Finding> {
+    stacks(picture).find_map(|(port, stack)| {
+        let settings = [
+            ("ipv4/icmp_echo_ignore_all", "net.ipv4.icmp_echo_ignore_all"),
+            ("ipv6/icmp/echo_ignore_all", "net.ipv6.icmp.echo_ignore_all"),
+        ];
+        let (_, key) = settings.into_iter().find(|(path, _)| stack.value(path) > 0)?;
+        let cause = format!("the stack of {} answers no pings, whatever else reaches it", port.name);
+        Some(Finding::new(cause, format!("{key} is 1")).mend(run_in(port, &format!("sysctl -qw {key}=0"))))
+    })
+}
+
+/// The stacks of the ends and of what is between.
+fn stacks(picture: &Picture) -> impl Iterator<Item = (&Port, &Inside)> {
+    let between = picture.failed_hops().filter_map(|hop| picture.port(&hop.to));
+    let views = picture.both().chain(between);
+    views.filter_map(|view| Some((&view.port, picture.stack(&view.port)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::samples;
+    use super::*;
+
+    #[test]
+    fn filters_are_taken_away_by_their_own_tool() {
+        for (rule, mend) in [
+            (
+                "iptables: -A INPUT -p icmp -j DROP",
+                "iptables -D INPUT -p icmp -j DROP",
+            ),
+            ("iptables: -P INPUT DROP", "iptables -P INPUT ACCEPT"),
+            ("nft: icmp type echo-request drop", "nft list ruleset"),
+        ] {
+            let mut picture = samples::healthy();
+            picture.talks[0].answered = [false; 2];
+            samples::filter(&mut picture, "blue", rule);
+            let found = firewall(&picture).unwrap().mend.unwrap();
+            assert_eq!(found, format!("vswitchctl ns exec blue {mend}"));
+        }
+        let mut picture = samples::healthy();
+        picture.talks[0].answered = [false; 2];
+        samples::filter(&mut picture, "blue", "iptables: -A INPUT -p tcp -j DROP");
+        samples::filter(&mut picture, "blue", "ip6tables: -P INPUT DROP");
+        assert_eq!(firewall(&picture), None);
+    }
+
+    #[test]
+    fn settings_that_keep_a_stack_silent_are_named() {
+        let mut picture = samples::healthy();
+        picture.talks[0].answered = [false; 2];
+        assert_eq!(
+            (silent(&picture), echo(&picture), neighbour(&picture)),
+            (None, None, None)
+        );
+        samples::setting(&mut picture, "blue", "ipv4/conf/all/arp_ignore", 8);
+        assert!(
+            silent(&picture)
+                .unwrap()
+                .mend
+                .unwrap()
+                .ends_with("net.ipv4.conf.all.arp_ignore=0")
+        );
+        samples::setting(&mut picture, "blue", "ipv4/icmp_echo_ignore_all", 1);
+        assert!(
+            echo(&picture)
+                .unwrap()
+                .mend
+                .unwrap()
+                .ends_with("icmp_echo_ignore_all=0")
+        );
+    }
+}

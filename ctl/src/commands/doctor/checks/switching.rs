@@ -1,0 +1,350 @@
+//! What the switch does with the frames of the two, in the words of its own stages.
+
+use vswitch_api::policy::{AcceptFrames, Isolation, PortVlan};
+use vswitch_api::view::{AclRuleView, PortView};
+use vswitch_api::{PortKind, PortName};
+
+use super::super::Finding;
+use super::super::frames::{number, vlan_of};
+use super::super::picture::{Hop, Picture, Stopped};
+
+/// They are in one VLAN, and the links between carry it.
+pub fn vlan(picture: &Picture) -> Option<Finding> {
+    picture.failed_hops().find_map(|hop| {
+        let stopped = hop.stopped.as_ref()?;
+        let of_vlan = stopped.reason.as_ref().is_none_or(|reason| reason.starts_with("vlan-"));
+        let (from, to) = (picture.port(&hop.from)?, picture.port(&hop.to)?);
+        if !of_vlan {
+            return None;
+        }
+        for view in [from, to] {
+            if view.port.accept == AcceptFrames::Tagged {
+                let name = &view.port.name;
+                let cause = format!("port {name} accepts tagged frames only, and its stack sends frames without a tag");
+                let mend = format!("vswitchctl set port {name} --accept all");
+                return Some(Finding::new(cause, &stopped.detail).mend(mend));
+            }
+        }
+        of_ends(from, to).or_else(|| of_links(picture, from, to))
+    })
+}
+
+fn of_ends(from: &PortView, to: &PortView) -> Option<Finding> {
+    let (one, two) = (vlan_of(&from.port), vlan_of(&to.port));
+    // Between switches without VLANs and with them, what has no tag stays without one.
+    let words = |view: &PortView| match (&view.port.vlan, vlan_of(&view.port)) {
+        (PortVlan::All, _) => format!("{} has no VLAN setting", view.port.name),
+        (PortVlan::Access(_), Some(id)) => format!("{} is an access port of VLAN {id}", view.port.name),
+        (PortVlan::Tunnel(_), Some(id)) => format!("{} is a tunnel port of VLAN {id}", view.port.name),
+        (PortVlan::Trunk(trunk), Some(id)) => {
+            format!(
+                "{} is a trunk of VLANs {} with native VLAN {id}",
+                view.port.name, trunk.allowed
+            )
+        }
+        (PortVlan::Trunk(trunk), None) => {
+            format!(
+                "{} is a trunk of VLANs {} without a native one",
+                view.port.name, trunk.allowed
+            )
+        }
+        (_, None) => view.port.name.to_string(),
+    };
+    let is_bare_trunk = |view: &PortView| matches!(view.port.vlan, PortVlan::Trunk(_)) && vlan_of(&view.port).is_none();
+    if one == two && !is_bare_trunk(from) && !is_bare_trunk(to) {
+        return None;
+    }
+    let evidence = format!("{}, {}", words(from), words(to));
+    // The one that has a VLAN shows what is meant.
+    let (model, other) = match (one, two) {
+        (None, Some(_)) => (to, from),
+        _ => (from, to),
+    };
+    let name = &other.port.name;
+    let mend = match (vlan_of(&model.port), &other.port.vlan) {
+        (Some(id), PortVlan::Trunk(trunk)) => {
+            format!("vswitchctl set port {name} --trunk {} --native {id}", trunk.allowed)
+        }
+        (Some(id), _) => format!("vswitchctl set port {name} --vlan {id}"),
+        (None, _) => format!("vswitchctl set port {name} --vlan all"),
+    };
+    let cause = format!("{} and {} are not in the same VLAN", from.port.name, to.port.name);
+    Some(Finding::new(cause, evidence).mend(mend))
+}
+
+/// The first end of a link that does not carry the VLAN of both.
+fn of_links(picture: &Picture, from: &PortView, to: &PortView) -> Option<Finding> {
+    if from.port.switch == to.port.switch {
+        return None;
+    }
+    let id = vlan_of(&from.port)?;
+    let near = picture.joined(&from.port.switch, false);
+    let mut links = picture.links().filter(|view| near.contains(&view.port.switch));
+    links.find_map(|view| {
+        let name = &view.port.name;
+        let (carries, mend) = match &view.port.vlan {
+            PortVlan::All => (true, String::new()),
+            PortVlan::Trunk(trunk) => (
+                trunk.allowed.contains(id) || trunk.native == Some(id),
+                format!("vswitchctl set port {name} --trunk +{id}"),
+            ),
+            PortVlan::Access(own) | PortVlan::Tunnel(own) => {
+                (*own == id, format!("vswitchctl set port {name} --trunk {own},{id}"))
+            }
+        };
+        (!carries).then(|| {
+            let evidence = format!(
+                "both ends are in VLAN {}, {name} is in {}",
+                number(id),
+                words(&view.port.vlan)
+            );
+            Finding::new(format!("link {name} does not carry VLAN {id}"), evidence).mend(mend)
+        })
+    })
+}
+
+fn words(vlan: &PortVlan) -> String {
+    match vlan {
+        PortVlan::All => "all".to_owned(),
+        PortVlan::Trunk(trunk) => trunk.allowed.to_string(),
+        PortVlan::Access(id) | PortVlan::Tunnel(id) => id.to_string(),
+    }
+}
+
+/// The switch lets everything through that is said between them.
+pub fn stopped(picture: &Picture) -> Option<Finding> {
+    picture.failed_hops().find_map(|hop| {
+        let stopped = hop.stopped.as_ref()?;
+        Some(explain(picture, hop, stopped))
+    })
+}
+
+fn explain(picture: &Picture, hop: &Hop, stopped: &Stopped) -> Finding {
+    let port = &stopped.port;
+    let what = &stopped.what;
+    let evidence = format!("`trace` of {what} from {}: {}", stopped.ingress, stopped.detail);
+    let found = |cause: String, mend: String| Finding::new(cause, &evidence).mend(mend);
+    let set = |name: &PortName, option: &str| format!("vswitchctl set port {name} {option}");
+    match stopped.reason.as_deref() {
+        Some(reason @ ("pin-mac" | "pin-ip" | "pin-arp" | "pin-nd" | "pin-router")) => {
+            let what_pinned = if reason == "pin-mac" { "MAC" } else { "IP" };
+            let option = match reason {
+                "pin-mac" => "--pin-mac any",
+                "pin-router" => "--allow-ra on",
+                _ => "--pin-ip any",
+            };
+            let cause =
+                format!("port {port} may not use its {what_pinned} address ({reason}): others are pinned to it");
+            found(cause, set(port, option))
+        }
+        Some(reason) if reason.starts_with("acl") || reason.starts_with("unreadable") || reason.starts_with("tiny") => {
+            let way = if reason.ends_with("out") { "out" } else { "in" };
+            denied(picture, port, way, &evidence)
+        }
+        Some("isolated") => {
+            let isolated = [&hop.from, &hop.to].into_iter().find(|name| {
+                picture
+                    .port(name)
+                    .is_some_and(|view| view.port.isolation != Isolation::Promiscuous)
+            });
+            let cause = format!("{} and {} are isolated from each other", hop.from, hop.to);
+            found(cause, set(isolated.unwrap_or(port), "--isolation promiscuous"))
+        }
+        Some("policed") => found(
+            format!("the policer of port {port} drops what it sends"),
+            format!("vswitchctl police clear {port}"),
+        ),
+        Some("storm") => found(
+            format!("storm control of port {port} drops what would be flooded"),
+            format!("vswitchctl storm clear {port}"),
+        ),
+        Some("locked") => found(
+            format!("port {port} is locked and does not know the station"),
+            set(port, "--locked off"),
+        ),
+        Some("mac-limit") => found(
+            format!("port {port} has more stations than its limit"),
+            set(port, "--mac-limit 0"),
+        ),
+        Some("mirror-port") => {
+            let mirror = picture
+                .lab
+                .mirrors
+                .iter()
+                .find(|mirror| mirror.to.as_ref() == Some(port));
+            let mend = mirror.map_or_else(
+                || "vswitchctl mirror list".to_owned(),
+                |mirror| format!("vswitchctl mirror del {}", mirror.name),
+            );
+            found(
+                format!("port {port} is the destination of a mirror, which carries copies only"),
+                mend,
+            )
+        }
+        Some("port-down" | "link-down") => found(format!("port {port} is down"), set(port, "--up")),
+        Some("mtu" | "oversize") => found(
+            format!("what is sent is longer than the MTU of port {port}"),
+            format!("vswitchctl port show {port}"),
+        ),
+        // It is behind the port from which it is sent to, by the table.
+        Some("same-port") | None => elsewhere(picture, hop, stopped, &evidence),
+        Some(reason) => found(
+            format!("the switch drops {what} at port {port} ({reason})"),
+            format!("vswitchctl port show {port}"),
+        ),
+    }
+}
+
+/// A rule that drops: of those that deny the one that has matched most.
+fn denied(picture: &Picture, port: &PortName, way: &str, evidence: &str) -> Finding {
+    let lists = picture.acls.get(port);
+    let rules: &[AclRuleView] = lists.map_or(&[], |lists| if way == "in" { &lists.ingress } else { &lists.egress });
+    let drops = |view: &AclRuleView| {
+        let text = view.rule.to_string();
+        text.starts_with("deny") || text.starts_with("police")
+    };
+    let rule = (1..)
+        .zip(rules)
+        .filter(|(_, view)| drops(view))
+        .max_by_key(|(n, view)| (view.hits, usize::MAX - *n));
+    match rule {
+        Some((n, view)) => {
+            let cause = format!(
+                "an access list (ACL) of port {port} drops it on the way {way}: rule {n}, {}",
+                view.rule
+            );
+            let evidence = format!("{evidence}; the rule has matched {} times", view.hits);
+            Finding::new(cause, evidence).mend(format!("vswitchctl acl del {port} {way} {n}"))
+        }
+        None => Finding::new(
+            format!("an access list (ACL) of port {port} drops it on the way {way}"),
+            evidence,
+        )
+        .mend(format!("vswitchctl acl clear {port} {way}")),
+    }
+}
+
+/// Whether two ports exchange nothing (RFC 5517).
+fn are_apart(one: Isolation, two: Isolation) -> bool {
+    match (one, two) {
+        (Isolation::Promiscuous, _) | (_, Isolation::Promiscuous) => false,
+        (Isolation::Community(one), Isolation::Community(two)) => one != two,
+        _ => true,
+    }
+}
+
+/// It is forwarded, but not to where the station is.
+fn elsewhere(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) -> Finding {
+    let switch = picture.port(&stopped.ingress).map(|view| &view.port.switch);
+    // The entry of one of the two that points to neither itself nor a link.
+    for name in [&hop.to, &hop.from] {
+        let Some(view) = picture.port(name) else { continue };
+        let mac = picture.link(&view.port).and_then(|link| link.mac()).or(view.port.mac);
+        let entry = picture.fdb.iter().find(|entry| {
+            let leads_there = picture
+                .port(&entry.port)
+                .is_some_and(|port| port.port.kind == PortKind::Link);
+            Some(entry.mac) == mac
+                && Some(&entry.switch) == switch
+                && entry.port != *name
+                && !(leads_there && view.port.switch != entry.switch)
+        });
+        if let Some(entry) = entry {
+            let kind = if entry.is_static {
+                "a static FDB entry"
+            } else {
+                "the FDB"
+            };
+            let cause = format!("{kind} has {} ({name}) behind port {}", entry.mac, entry.port);
+            let vlan = entry.vlan.map_or_else(String::new, |vlan| format!(" --vlan {vlan}"));
+            let of_switch = format!(" --switch {}", entry.switch);
+            return Finding::new(cause, evidence).mend(format!("vswitchctl fdb del {}{vlan}{of_switch}", entry.mac));
+        }
+    }
+    let mut mirrors = picture.lab.mirrors.iter();
+    let of_mirror = mirrors.find_map(|mirror| {
+        let to = mirror.to.as_ref().filter(|to| [&hop.to, &hop.from].contains(to))?;
+        Some((mirror, to))
+    });
+    if let Some((mirror, name)) = of_mirror {
+        let cause = format!("port {name} is the destination of a mirror, which carries copies only");
+        return Finding::new(cause, evidence).mend(format!("vswitchctl mirror del {}", mirror.name));
+    }
+    let (from, to) = (picture.port(&hop.from), picture.port(&hop.to));
+    if let (Some(from), Some(to)) = (from, to)
+        && are_apart(from.port.isolation, to.port.isolation)
+    {
+        let cause = format!("{} and {} are isolated from each other", hop.from, hop.to);
+        let mend = format!("vswitchctl set port {} --isolation promiscuous", hop.to);
+        return Finding::new(cause, evidence).mend(mend);
+    }
+    let flooding = [to, from].into_iter().flatten().find(|view| {
+        let flooding = &view.port.flooding;
+        !(flooding.broadcast && flooding.multicast && flooding.unknown_unicast)
+    });
+    if let Some(view) = flooding {
+        let name = &view.port.name;
+        let cause = format!("port {name} gets no floods, and so not {}", stopped.what);
+        return Finding::new(cause, evidence).mend(format!("vswitchctl set port {name} --flood all"));
+    }
+    let ports: Vec<_> = stopped.goes_to.iter().map(ToString::to_string).collect();
+    let ports = if ports.is_empty() {
+        "no port".to_owned()
+    } else {
+        ports.join(", ")
+    };
+    Finding::new(
+        format!("{} does not come to {}: it goes to {ports}", stopped.what, hop.to),
+        evidence,
+    )
+    .mend(format!("vswitchctl trace {} --dst {}", hop.from, hop.to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::samples;
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_mend() {
+        for (reason, mend) in [
+            ("pin-arp", "vswitchctl set port red --pin-ip any"),
+            ("pin-mac", "vswitchctl set port red --pin-mac any"),
+            ("acl-in", "vswitchctl acl clear red in"),
+            ("isolated", "vswitchctl set port red --isolation promiscuous"),
+            ("storm", "vswitchctl storm clear red"),
+            ("locked", "vswitchctl set port red --locked off"),
+        ] {
+            let mut picture = samples::healthy();
+            picture.talks[0].answered = [false; 2];
+            samples::stopped(&mut picture, reason);
+            assert_eq!(
+                super::stopped(&picture).unwrap().mend.as_deref(),
+                Some(mend),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn vlans_that_differ_are_told_with_who_is_to_change() {
+        let mut picture = samples::healthy();
+        picture.talks[0].answered = [false; 2];
+        samples::stopped(&mut picture, "vlan-filtered");
+        assert_eq!(vlan(&picture), None);
+        for (one, two, mend) in [
+            (r#"{"access":10}"#, r#"{"access":20}"#, "blue --vlan 10"),
+            (r#""all""#, r#"{"access":20}"#, "red --vlan 20"),
+            (
+                r#"{"access":10}"#,
+                r#"{"trunk":{"allowed":"10,20"}}"#,
+                "blue --trunk 10,20 --native 10",
+            ),
+        ] {
+            picture.ports[0].port.vlan = serde_json::from_str(one).unwrap();
+            picture.ports[1].port.vlan = serde_json::from_str(two).unwrap();
+            let finding = vlan(&picture).unwrap();
+            assert_eq!(finding.mend.as_deref(), Some(&*format!("vswitchctl set port {mend}")));
+        }
+    }
+}

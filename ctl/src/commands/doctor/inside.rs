@@ -1,0 +1,335 @@
+//! What a stack says of itself: interfaces, neighbours, settings and filters of a namespace. Read by `ip` and the tools of the
+//! filters, which people use too, so that what is shown can be looked up by hand.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use vswitch_api::{ApiError, ErrorCode, Mac, NsName};
+
+use crate::commands::exec;
+use crate::failure::Failure;
+
+/// Settings of interfaces that stop packets.
+const OF_INTERFACES: [&str; 4] = ["rp_filter", "arp_ignore", "arp_filter", "forwarding"];
+/// Settings of the whole stack.
+const OF_STACK: [&str; 3] = [
+    "ipv4/ip_forward",
+    "ipv4/icmp_echo_ignore_all",
+    "ipv6/icmp/echo_ignore_all",
+];
+
+/// A stack from inside.
+#[derive(Clone, Debug, Default)]
+pub struct Inside {
+    /// Its interfaces.
+    pub links: Vec<Link>,
+    /// Its ARP and ND tables.
+    pub neighbours: Vec<Neighbour>,
+    /// Settings below /proc/sys/net.
+    pub settings: BTreeMap<String, i64>,
+    /// Rules and policies of its filters by which packets are dropped.
+    pub filters: Vec<String>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Link {
+    /// Its name.
+    #[serde(rename = "ifname", default)]
+    pub name: String,
+    /// What is set and found.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Longest packet.
+    #[serde(default)]
+    pub mtu: u32,
+    /// Its MAC address, if it has one.
+    #[serde(rename = "address", default)]
+    pub mac: Option<String>,
+    /// Its addresses.
+    #[serde(rename = "addr_info", default)]
+    pub addresses: Vec<Address>,
+}
+
+/// An address.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Address {
+    /// It.
+    #[serde(rename = "local")]
+    pub ip: IpAddr,
+    /// Length of its prefix.
+    #[serde(rename = "prefixlen")]
+    pub prefix: u8,
+    /// `global`, `link` or `host`.
+    #[serde(default)]
+    pub scope: String,
+    /// Somebody else has it (RFC 4862 section 5.4).
+    #[serde(default, rename = "dadfailed")]
+    pub is_duplicate: bool,
+}
+
+/// An entry of an ARP or ND table.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Neighbour {
+    /// Who is asked for.
+    pub dst: IpAddr,
+    /// By which interface.
+    #[serde(default)]
+    pub dev: String,
+    /// Who has answered.
+    #[serde(rename = "lladdr", default)]
+    pub mac: Option<Mac>,
+    /// The kernel's words for how well it is known.
+    #[serde(default)]
+    pub state: Vec<String>,
+}
+
+/// What a stack would do with a packet.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Route {
+    /// `local` for an own address, also `unreachable`, `blackhole`, `prohibit`.
+    #[serde(rename = "type", default)]
+    pub kind: Option<String>,
+    /// The interface that it leaves by.
+    #[serde(default)]
+    pub dev: Option<String>,
+    /// The next router.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+    /// The address that it would have.
+    #[serde(default)]
+    pub prefsrc: Option<IpAddr>,
+}
+
+impl Link {
+    /// Whether a flag is set.
+    pub fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|other| other == flag)
+    }
+
+    /// Its MAC address.
+    pub fn mac(&self) -> Option<Mac> {
+        self.mac.as_ref().and_then(|text| text.parse().ok())
+    }
+}
+
+impl Address {
+    /// Whether it holds beyond the link.
+    pub fn is_global(&self) -> bool {
+        self.scope == "global"
+    }
+
+    /// Whether another one is in the same subnet.
+    pub fn subnet_has(&self, ip: IpAddr) -> bool {
+        ipnet::IpNet::new(self.ip, self.prefix).is_ok_and(|net| net.contains(&ip))
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+impl Inside {
+    /// A setting of an interface, which is the greater of its own and that of all (Documentation/networking/ip-sysctl.rst).
+    pub fn setting(&self, dev: &str, name: &str) -> i64 {
+        let of = |dev: &str| self.settings.get(&format!("ipv4/conf/{dev}/{name}")).copied();
+        of(dev).max(of("all")).unwrap_or_default()
+    }
+
+    /// Any setting.
+    pub fn value(&self, path: &str) -> i64 {
+        self.settings.get(path).copied().unwrap_or_default()
+    }
+
+    /// Who it takes an address for.
+    pub fn neighbour(&self, ip: IpAddr) -> Option<&Neighbour> {
+        self.neighbours.iter().find(|entry| entry.dst == ip)
+    }
+}
+
+/// Runs something inside a namespace, on a thread of its own so that there is nothing to put back.
+pub fn within<T: Send>(namespace: Option<&NsName>, f: impl FnOnce() -> T + Send) -> Result<T, Failure> {
+    let Some(name) = namespace else { return Ok(f()) };
+    let run = || exec::enter_network(name).map(|()| f());
+    thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        .map_err(Failure::from)
+}
+
+/// Looks into a namespace; none: that of the host.
+pub fn look(namespace: Option<&NsName>) -> Result<Inside, Failure> {
+    within(namespace, || {
+        let links: Vec<Link> = ask(&["addr", "show"])?;
+        let settings = settings(&links);
+        Ok(Inside {
+            neighbours: ask(&["neigh", "show"])?,
+            filters: filters(),
+            settings,
+            links,
+        })
+    })?
+}
+
+/// Why a stack has no way for a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoWay {
+    /// In the kernel's words.
+    pub told: String,
+    /// The route that says so, such as `blackhole 10.0.0.2`.
+    pub route: Option<String>,
+}
+
+/// What the stack would do with a packet for an address.
+pub fn route(namespace: Option<&NsName>, to: IpAddr) -> Result<Result<Route, NoWay>, Failure> {
+    within(namespace, || {
+        let to = to.to_string();
+        let words = ["-j", "route", "get", to.as_str()];
+        let output = Command::new("ip").args(words).stdin(Stdio::null()).output();
+        let output = output.map_err(|e| no_ip(&e))?;
+        let routes: Vec<Route> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if let Some(route) = routes.into_iter().next() {
+            return Ok(Ok(route));
+        }
+        let told = String::from_utf8_lossy(&output.stderr);
+        let told = told.lines().next().unwrap_or("no route");
+        let family = if to.contains(':') { "-6" } else { "-4" };
+        // The last one is the closest.
+        let matching: Vec<Matching> = ask(&[family, "route", "show", "match", &to])?;
+        let stops = matching
+            .into_iter()
+            .rev()
+            .find_map(|route| route.kind.map(|kind| format!("{kind} {}", route.dst)));
+        Ok(Err(NoWay {
+            told: told.trim_start_matches("RTNETLINK answers: ").to_owned(),
+            route: stops,
+        }))
+    })?
+}
+
+/// A route of the table.
+#[derive(Deserialize)]
+struct Matching {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    dst: String,
+}
+
+/// Whether a ping is answered within some seconds: the first may be lost to a neighbour that is asked for.
+pub fn ping(namespace: Option<&NsName>, from: IpAddr, to: IpAddr) -> Result<bool, Failure> {
+    within(namespace, || {
+        let (from, to) = (from.to_string(), to.to_string());
+        let words = ["-n", "-q", "-c", "1", "-i", "0.5", "-w", "3", "-I", &from, &to];
+        let status = Command::new("ping")
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status.map(|status| status.success()).map_err(|e| {
+            ApiError::new(ErrorCode::NotPermitted, "ping", format!("it can't be run: {e}"))
+                .hint("install it (apt install iputils-ping)")
+                .into()
+        })
+    })?
+}
+
+fn ask<T: DeserializeOwned>(words: &[&str]) -> Result<Vec<T>, Failure> {
+    let mut command = Command::new("ip");
+    command.arg("-j").args(words).stdin(Stdio::null());
+    let output = command.output().map_err(|e| no_ip(&e))?;
+    // Lists with nothing in them are no text at all, and entries that are no addresses (`ip neigh` of other families) are
+    // left out.
+    let entries: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    Ok(entries
+        .into_iter()
+        .filter_map(|one| serde_json::from_value(one).ok())
+        .collect())
+}
+
+fn no_ip(error: &std::io::Error) -> Failure {
+    ApiError::new(ErrorCode::NotPermitted, "ip", format!("it can't be run: {error}"))
+        .hint("install it (apt install iproute2)")
+        .into()
+}
+
+/// /proc/sys/net shows the namespace of the thread that reads it.
+fn settings(links: &[Link]) -> BTreeMap<String, i64> {
+    let devices = links.iter().map(|link| link.name.as_str()).chain(["all"]);
+    let mut paths: Vec<_> = OF_STACK.iter().map(|path| (*path).to_owned()).collect();
+    for dev in devices {
+        paths.extend(OF_INTERFACES.iter().map(|name| format!("ipv4/conf/{dev}/{name}")));
+        paths.push(format!("ipv6/conf/{dev}/disable_ipv6"));
+        paths.push(format!("ipv6/conf/{dev}/forwarding"));
+    }
+    let read = |path: String| {
+        let text = fs::read_to_string(format!("/proc/sys/net/{path}")).ok()?;
+        Some((path, text.trim().parse().ok()?))
+    };
+    paths.into_iter().filter_map(read).collect()
+}
+
+/// What the filters drop, as far as their tools are here.
+fn filters() -> Vec<String> {
+    let said = |program: &str, words: &[&str]| {
+        let output = Command::new(program).args(words).stdin(Stdio::null()).output();
+        output.map_or_else(
+            |_| String::new(),
+            |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let mut found = dropping("nft", &said("nft", &["list", "ruleset"]));
+    // Where nft is, it tells of those too that were made by iptables.
+    if found.is_empty() {
+        for program in ["iptables", "ip6tables"] {
+            found.extend(dropping(program, &said(program, &["-S"])));
+        }
+    }
+    found
+}
+
+/// Lines of a list of rules by which packets are dropped, each with the tool that shows it.
+pub fn dropping(program: &str, rules: &str) -> Vec<String> {
+    let drops = |line: &&str| {
+        let words: Vec<_> = line.split([' ', ';']).collect();
+        let is_policy = line.starts_with("-P ") || line.contains("policy");
+        let verdict = words
+            .iter()
+            .any(|word| ["drop", "DROP", "reject", "REJECT"].contains(word));
+        verdict && (is_policy || !line.starts_with('#'))
+    };
+    let lines = rules.lines().map(str::trim).filter(drops);
+    lines.map(|line| format!("{program}: {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_drop_are_found_in_either_form() {
+        let nft = "table inet f {\n chain in {\n type filter hook input priority filter; policy drop;\n icmp type echo-request reject\n \
+                   tcp dport 22 accept\n }\n}";
+        assert_eq!(dropping("nft", nft).len(), 2);
+        let old = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A INPUT -p icmp -j DROP\n-A OUTPUT -j ACCEPT";
+        assert_eq!(
+            dropping("iptables", old),
+            ["iptables: -P FORWARD DROP", "iptables: -A INPUT -p icmp -j DROP"]
+        );
+    }
+
+    #[test]
+    fn the_words_of_ip_are_read() {
+        let text = r#"{"ifname":"eth0","flags":["UP"],"mtu":1500,"address":"02:00:00:00:00:01","addr_info":[
+            {"family":"inet6","local":"fd00::1","prefixlen":64,"scope":"global","dadfailed":true}]}"#;
+        let link: Link = serde_json::from_str(text).unwrap();
+        assert!(link.has("UP") && link.addresses[0].is_duplicate && link.mac().is_some());
+        assert!(link.addresses[0].subnet_has("fd00::7".parse().unwrap()));
+    }
+}

@@ -1,0 +1,302 @@
+//! The installation: what the daemon needs, what is here, and what is left over.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::unistd::Uid;
+use vswitch_api::lab::Lab;
+use vswitch_api::view::{NamespaceSummary, PortState, PortView, Status};
+use vswitch_api::{API_VERSION, PortKind};
+
+use super::Item;
+use crate::commands::Session;
+use crate::failure::Failure;
+
+/// The fast path needs tc programs with links or filters, and iterates over maps.
+const LEAST_KERNEL: (u32, u32) = (5, 15);
+/// So long drops are watched.
+const WATCHED: Duration = Duration::from_millis(500);
+/// Reasons that are as the user wants it.
+const WANTED_DROPS: [&str; 5] = ["acl-", "impair-", "polic", "port-down", "storm"];
+
+fn good(what: &'static str, detail: impl Into<String>) -> Item {
+    Item {
+        what,
+        ok: true,
+        detail: detail.into(),
+        mend: None,
+    }
+}
+
+fn bad(what: &'static str, detail: impl Into<String>, mend: impl Into<String>) -> Item {
+    Item {
+        what,
+        ok: false,
+        detail: detail.into(),
+        mend: Some(mend.into()),
+    }
+}
+
+impl Session {
+    /// What was looked at, and whether the daemon can't be reached.
+    pub(super) async fn installation(&self) -> (Vec<Item>, bool) {
+        let mut items = vec![rights(), kernel(), tun()];
+        items.extend(
+            [
+                ("ip", "iproute2", true),
+                ("ping", "iputils-ping", true),
+                ("nft", "nftables", false),
+            ]
+            .map(tool),
+        );
+        let status = match self.client.get::<Status>("/v1/status").await {
+            Ok(status) => status,
+            Err(failure) => {
+                items.insert(0, bad("daemon", told(&failure), "systemctl start vswitchd"));
+                return (items, true);
+            }
+        };
+        items.insert(0, daemon(&status));
+        items.push(limits(&status));
+        match self.state().await {
+            Ok(more) => items.extend(more),
+            Err(failure) => items.push(bad("daemon", told(&failure), "vswitchctl status")),
+        }
+        (items, false)
+    }
+
+    async fn state(&self) -> Result<Vec<Item>, Failure> {
+        let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+        let lab: Lab = self.client.get("/v1/lab").await?;
+        let namespaces: Vec<NamespaceSummary> = self.client.get("/v1/namespaces").await?;
+        let mut items = down(&ports);
+        items.extend(leftover_namespaces(&namespaces, &lab));
+        items.push(leftover_interfaces(&ports));
+        tokio::time::sleep(WATCHED).await;
+        let later: Vec<PortView> = self.client.get("/v1/ports").await?;
+        items.push(drops(&ports, &later));
+        Ok(items)
+    }
+}
+
+fn told(failure: &Failure) -> String {
+    match failure {
+        Failure::Error { error, .. } => error.to_string(),
+        Failure::Reported(_) | Failure::Output(_) => "it does not answer".to_owned(),
+    }
+}
+
+fn daemon(status: &Status) -> Item {
+    let own = env!("CARGO_PKG_VERSION");
+    if status.api_version != API_VERSION || status.version != own {
+        let detail = format!("vswitchd is {}, vswitchctl {own}", status.version);
+        return bad("daemon", detail, "systemctl restart vswitchd");
+    }
+    good(
+        "daemon",
+        format!("vswitchd {} answers (pid {})", status.version, status.pid),
+    )
+}
+
+fn limits(status: &Status) -> Item {
+    match &status.limits[..] {
+        [] => good("limits", "everything works on this machine"),
+        some => bad("limits", some.join("; "), "vswitchctl status"),
+    }
+}
+
+fn rights() -> Item {
+    match Uid::effective().is_root() {
+        true => good("rights", "root"),
+        false => bad(
+            "rights",
+            "namespaces can only be looked into by root",
+            "sudo vswitchctl doctor",
+        ),
+    }
+}
+
+fn kernel() -> Item {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    match is_new_enough(release) {
+        true => good("kernel", release),
+        false => {
+            let (major, minor) = LEAST_KERNEL;
+            let detail =
+                format!("{release} is older than {major}.{minor}: the daemon forwards by itself, which is slower");
+            bad("kernel", detail, "vswitchctl status")
+        }
+    }
+}
+
+fn is_new_enough(release: &str) -> bool {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse::<u32>().unwrap_or_default());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= LEAST_KERNEL
+}
+
+fn tun() -> Item {
+    match Path::new("/dev/net/tun").exists() {
+        true => good("tun", "/dev/net/tun is there"),
+        false => bad(
+            "tun",
+            "there is no /dev/net/tun, which TAP devices need",
+            "modprobe tun",
+        ),
+    }
+}
+
+fn tool((program, package, needed): (&'static str, &str, bool)) -> Item {
+    // -V: all of them have it, and do nothing else.
+    let mut command = Command::new(program);
+    command
+        .arg("-V")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    match (command.status(), needed) {
+        (Ok(_), _) => good(program, "installed"),
+        (Err(_), false) => good(program, "not installed; it is only needed to look into filters"),
+        (Err(error), true) => bad(
+            program,
+            format!("it can't be run: {error}"),
+            format!("apt install {package}"),
+        ),
+    }
+}
+
+/// A line for each port that carries nothing.
+fn down(ports: &[PortView]) -> Vec<Item> {
+    let trouble = |view: &&PortView| view.state != PortState::Up;
+    let items: Vec<_> = ports
+        .iter()
+        .filter(trouble)
+        .map(|view| {
+            let name = &view.port.name;
+            let reason = view
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(": {reason}"));
+            bad(
+                "port",
+                format!("{name} is {}{reason}", view.state.as_str()),
+                format!("vswitchctl set port {name} --up"),
+            )
+        })
+        .collect();
+    match items.is_empty() {
+        true => vec![good("ports", format!("{} of {} are up", ports.len(), ports.len()))],
+        false => items,
+    }
+}
+
+fn leftover_namespaces(namespaces: &[NamespaceSummary], lab: &Lab) -> Vec<Item> {
+    let used = |name| lab.namespaces.contains(name) || lab.cables.iter().any(|cable| cable.ends_in(name));
+    let nobodys = namespaces
+        .iter()
+        .filter(|one| one.owned && one.present && one.ports.is_empty() && !used(&one.name));
+    nobodys
+        .map(|one| {
+            bad(
+                "leftover",
+                format!("namespace {} is used by nobody", one.name),
+                format!("vswitchctl ns del {}", one.name),
+            )
+        })
+        .collect()
+}
+
+/// Interfaces that vswitch names itself: `vs-` and the index of a device that it has taken over.
+fn leftover_interfaces(ports: &[PortView]) -> Item {
+    let index = |name: &str| fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).unwrap_or_default();
+    let devices = ports.iter().filter(|view| view.port.kind == PortKind::Device);
+    let used: HashSet<_> = devices
+        .map(|view| {
+            view.port
+                .ifname
+                .as_ref()
+                .map_or(view.port.name.as_str(), |name| name.as_str())
+        })
+        .map(|name| format!("vs-{}", index(name).trim()))
+        .collect();
+    let names = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_ours = |name: &String| name.strip_prefix("vs-").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let mut left: Vec<_> = names.filter(is_ours).filter(|name| !used.contains(name)).collect();
+    left.sort();
+    match left.first() {
+        None => good("leftovers", "none"),
+        Some(name) => bad(
+            "leftovers",
+            format!("interface {name} is of no port"),
+            format!("ip link del {name}"),
+        ),
+    }
+}
+
+/// Frames that get lost at this moment.
+fn drops(before: &[PortView], after: &[PortView]) -> Item {
+    let mut grown: Vec<(u64, String, String)> = Vec::new();
+    for now in after {
+        let Some(then) = before.iter().find(|view| view.port.name == now.port.name) else {
+            continue;
+        };
+        let ways = [
+            (&then.counters.rx_drops, &now.counters.rx_drops),
+            (&then.counters.tx_drops, &now.counters.tx_drops),
+        ];
+        for (then, now_drops) in ways {
+            for (reason, count) in now_drops {
+                let more = count.saturating_sub(then.get(reason).copied().unwrap_or_default());
+                if more > 0 && !WANTED_DROPS.iter().any(|wanted| reason.starts_with(wanted)) {
+                    grown.push((more, now.port.name.to_string(), reason.clone()));
+                }
+            }
+        }
+    }
+    match grown.into_iter().max() {
+        None => good("drops", "none now"),
+        Some((more, port, reason)) => bad(
+            "drops",
+            format!("port {port} has dropped {more} frames ({reason}) within {WATCHED:?}"),
+            format!("vswitchctl port show {port}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn old_kernels_are_told() {
+        for (release, is) in [
+            ("6.18.44-x", true),
+            ("5.15.0", true),
+            ("5.4.0-42", false),
+            ("4.19", false),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(release), is, "{release}");
+        }
+    }
+
+    #[test]
+    fn drops_that_grow_and_are_not_asked_for_are_told() {
+        let before = samples::healthy().ports;
+        let with = |reason: &str| {
+            let mut after = before.clone();
+            after[1].counters.tx_drops.insert(reason.to_owned(), 7);
+            drops(&before, &after)
+        };
+        assert!(with("acl-out").ok && drops(&before, &before).ok);
+        let item = with("queue-full");
+        assert!(!item.ok && item.detail.contains("blue") && item.detail.contains("7 frames"));
+    }
+}

@@ -1,0 +1,216 @@
+//! What is known of the way between two ports, all of it at one time.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use vswitch_api::lab::Lab;
+use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView};
+use vswitch_api::{NsName, Port, PortKind, PortName, SwitchName};
+
+use super::inside::{Address, Inside, Link, NoWay};
+
+/// Everything that the checks look at.
+#[derive(Default)]
+pub struct Picture {
+    /// All ports.
+    pub ports: Vec<PortView>,
+    /// What was asked for.
+    pub lab: Lab,
+    /// Where stations are.
+    pub fdb: Vec<FdbEntry>,
+    /// Lists of those ports that have some.
+    pub acls: BTreeMap<PortName, PortAclView>,
+    /// Names of the two ports.
+    pub ends: [Option<PortName>; 2],
+    /// Namespaces from inside; none: that of the host.
+    pub inside: BTreeMap<Option<NsName>, Inside>,
+    /// What the two say to each other, IPv4 first.
+    pub talks: Vec<Talk>,
+}
+
+/// One IP version of it.
+pub struct Talk {
+    /// Address of the one.
+    pub from: IpAddr,
+    /// Address of the other.
+    pub to: IpAddr,
+    /// Way of a packet from the one to the other, and back.
+    pub walks: [Walk; 2],
+    /// Whether a ping was answered, from the one and from the other.
+    pub answered: [bool; 2],
+}
+
+/// The way of a packet through the stacks.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// From port to port.
+    pub hops: Vec<Hop>,
+    /// How it ends.
+    pub end: Option<End>,
+}
+
+/// One link of it.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// The port that sends.
+    pub from: PortName,
+    /// The interface by which it does.
+    pub dev: String,
+    /// Its address there.
+    pub source: IpAddr,
+    /// Who takes it.
+    pub next_hop: IpAddr,
+    /// The port that has that.
+    pub to: PortName,
+    /// Why the switch does not let it through.
+    pub stopped: Option<Stopped>,
+}
+
+/// Where the switch stops a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Which frame: `question by ARP`.
+    pub what: String,
+    /// The port by which it came into the switch that stops it.
+    pub ingress: PortName,
+    /// The port that it is about.
+    pub port: PortName,
+    /// A word of the drop counters; none: it goes elsewhere.
+    pub reason: Option<String>,
+    /// In the daemon's words.
+    pub detail: String,
+    /// Ports that it goes out of.
+    pub goes_to: Vec<PortName>,
+}
+
+/// How a way through the stacks ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where it was to go.
+    Arrives,
+    /// A stack has no route.
+    NoRoute { port: PortName, why: NoWay },
+    /// It leaves by an interface that is no port.
+    Elsewhere { port: PortName, dev: String },
+    /// No port has the address that is asked for.
+    Nobody { port: PortName, next_hop: IpAddr },
+    /// A stack that is to pass it on does not.
+    NoForwarding { port: PortName },
+    /// It comes to a port out of sight, or back to where it was.
+    Lost { port: PortName },
+}
+
+/// The word for an IP version.
+pub fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "v4" } else { "v6" }
+}
+
+impl Picture {
+    /// A port of this name.
+    pub fn port(&self, name: &PortName) -> Option<&PortView> {
+        self.ports.iter().find(|view| view.port.name == *name)
+    }
+
+    /// The two ports.
+    pub fn both(&self) -> impl Iterator<Item = &PortView> {
+        self.ends.iter().flatten().filter_map(|name| self.port(name))
+    }
+
+    /// The two ports as they were asked for.
+    pub fn wanted(&self, name: &PortName) -> Option<&Port> {
+        self.lab.ports.iter().find(|port| port.name == *name)
+    }
+
+    /// The stack that has the interface of a port, if it can be looked into.
+    pub fn stack(&self, port: &Port) -> Option<&Inside> {
+        match (port.kind, &port.namespace) {
+            (PortKind::Veth | PortKind::Tap, Some(name)) => self.inside.get(&Some(name.clone())),
+            (PortKind::Internal, _) => self.inside.get(&None),
+            _ => None,
+        }
+    }
+
+    /// The interface of a port.
+    pub fn link(&self, port: &Port) -> Option<&Link> {
+        let ifname = port.ifname.as_ref().map_or(port.name.as_str(), |name| name.as_str());
+        self.stack(port)?.links.iter().find(|link| link.name == ifname)
+    }
+
+    /// Addresses by which a port is reached: those of its interface beside the link-local ones.
+    pub fn addresses(&self, port: &Port) -> Vec<Address> {
+        let of_link = self.link(port).map_or(&[][..], |link| &link.addresses);
+        of_link.iter().filter(|address| address.is_global()).cloned().collect()
+    }
+
+    /// Ports of the links between switches.
+    pub fn links(&self) -> impl Iterator<Item = &PortView> {
+        self.ports.iter().filter(|view| view.port.kind == PortKind::Link)
+    }
+
+    /// Switches that can be come to from one over links, and over working ones only if so asked; itself first.
+    pub fn joined(&self, switch: &SwitchName, working: bool) -> Vec<SwitchName> {
+        let mut seen = vec![switch.clone()];
+        let mut next = 0;
+        while let Some(at) = seen.get(next).cloned() {
+            next += 1;
+            for view in self.links().filter(|view| view.port.switch == at) {
+                let peer = view.port.peer.as_ref().and_then(|peer| self.port(peer));
+                let Some(peer) = peer else { continue };
+                let works = [view, peer].iter().all(|view| view.state == PortState::Up);
+                if (works || !working) && !seen.contains(&peer.port.switch) {
+                    seen.push(peer.port.switch.clone());
+                }
+            }
+        }
+        seen
+    }
+
+    /// IP versions in which pings are answered both ways.
+    pub fn reached(&self) -> Vec<&'static str> {
+        let answered = self.talks.iter().filter(|talk| talk.answered == [true; 2]);
+        answered.map(|talk| family(talk.from)).collect()
+    }
+
+    /// Whether all pings are answered, so that no way is shut.
+    pub fn is_proven(&self) -> bool {
+        !self.talks.is_empty() && self.reached().len() == self.talks.len()
+    }
+
+    /// What was said in vain.
+    pub fn failed(&self) -> impl Iterator<Item = &Talk> {
+        self.talks.iter().filter(|talk| talk.answered != [true; 2])
+    }
+
+    /// Those of the two whose stack can't be looked into.
+    pub fn out_of_sight(&self) -> Vec<PortName> {
+        let hidden = self.both().filter(|view| self.stack(&view.port).is_none());
+        hidden.map(|view| view.port.name.clone()).collect()
+    }
+
+    /// All links of the switch that what was said in vain was to take, with the addresses of the whole way.
+    pub fn failed_hops(&self) -> impl Iterator<Item = &Hop> {
+        self.failed()
+            .flat_map(|talk| talk.walks.iter().flat_map(|walk| &walk.hops))
+    }
+
+    /// The ports that frames between the two pass: their own, and those of links between their switches.
+    pub fn on_the_way(&self) -> Vec<&PortView> {
+        let mut ports: Vec<_> = self.both().collect();
+        let switches: Vec<_> = ports.iter().map(|view| &view.port.switch).collect();
+        if switches.first() != switches.last() {
+            let near = switches
+                .first()
+                .map_or_else(Vec::new, |switch| self.joined(switch, false));
+            ports.extend(self.links().filter(|view| near.contains(&view.port.switch)));
+        }
+        ports
+    }
+}
+
+/// How a command is run in the stack of a port.
+pub fn run_in(port: &Port, command: &str) -> String {
+    match &port.namespace {
+        Some(namespace) => format!("vswitchctl ns exec {namespace} {command}"),
+        None => command.to_owned(),
+    }
+}

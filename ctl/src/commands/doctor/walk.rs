@@ -1,0 +1,128 @@
+//! The way of a packet from stack to stack, as their routes have it.
+
+use std::net::IpAddr;
+
+use vswitch_api::view::PortView;
+use vswitch_api::{Port, PortName};
+
+use super::inside::{self, NoWay, Route};
+use super::picture::{End, Hop, Picture, Walk};
+use crate::failure::Failure;
+
+/// A packet that is passed on more often goes in circles.
+const MOST_HOPS: usize = 8;
+
+/// Follows the routes from a port to an address.
+pub fn walk(picture: &Picture, from: &PortName, source: IpAddr, to: IpAddr) -> Result<Walk, Failure> {
+    walk_with(picture, from, source, to, |port| {
+        inside::route(port.namespace.as_ref(), to)
+    })
+}
+
+/// The same by what is said of each stack.
+pub fn walk_with(
+    picture: &Picture,
+    from: &PortName,
+    source: IpAddr,
+    to: IpAddr,
+    route: impl Fn(&Port) -> Result<Result<Route, NoWay>, Failure>,
+) -> Result<Walk, Failure> {
+    let mut walk = Walk::default();
+    let mut at = from.clone();
+    walk.end = Some(loop {
+        let Some(view) = picture.port(&at) else {
+            break End::Lost { port: at };
+        };
+        if walk.hops.len() == MOST_HOPS {
+            break End::Lost { port: at };
+        }
+        let route = match route(&view.port)? {
+            Err(why) => break End::NoRoute { port: at, why },
+            Ok(route) => route,
+        };
+        if route.kind.as_deref() == Some("local") {
+            break End::Arrives;
+        }
+        let dev = route.dev.unwrap_or_default();
+        let Some(out) = port_of(picture, &view.port, &dev) else {
+            break End::Elsewhere { port: at, dev };
+        };
+        let next_hop = route.gateway.unwrap_or(to);
+        let Some(owner) = owner(picture, out, next_hop) else {
+            let port = out.port.name.clone();
+            break End::Nobody { port, next_hop };
+        };
+        let own = picture.addresses(&out.port);
+        let speaks = own
+            .iter()
+            .map(|address| address.ip)
+            .find(|ip| ip.is_ipv4() == to.is_ipv4());
+        walk.hops.push(Hop {
+            from: out.port.name.clone(),
+            dev,
+            source: if walk.hops.is_empty() {
+                source
+            } else {
+                route.prefsrc.or(speaks).unwrap_or(source)
+            },
+            next_hop,
+            to: owner.port.name.clone(),
+            stopped: None,
+        });
+        if has(picture, owner, to) {
+            break End::Arrives;
+        }
+        let port = owner.port.name.clone();
+        let Some(stack) = picture.stack(&owner.port) else {
+            break End::Lost { port };
+        };
+        let passes_on = match to {
+            IpAddr::V4(_) => stack.value("ipv4/ip_forward") > 0,
+            IpAddr::V6(_) => stack.value("ipv6/conf/all/forwarding") > 0,
+        };
+        if !passes_on {
+            break End::NoForwarding { port };
+        }
+        at = port;
+    });
+    Ok(walk)
+}
+
+/// The port whose interface is called so in the stack of another port.
+fn port_of<'a>(picture: &'a Picture, port: &Port, dev: &str) -> Option<&'a PortView> {
+    let is_so = |other: &Port| {
+        let name = other.ifname.as_ref().map_or(other.name.as_str(), |name| name.as_str());
+        other.namespace == port.namespace && name == dev
+    };
+    picture.ports.iter().find(|view| is_so(&view.port))
+}
+
+/// Who has an address, of those that can be come to first.
+fn owner<'a>(picture: &'a Picture, out: &PortView, ip: IpAddr) -> Option<&'a PortView> {
+    let near = picture.joined(&out.port.switch, false);
+    let others = || picture.ports.iter().filter(|view| view.port.name != out.port.name);
+    // Of two that have it the one that is meant.
+    let mut meant = others()
+        .filter(|view| has_itself(picture, view, ip))
+        .collect::<Vec<_>>();
+    meant.sort_by_key(|view| {
+        let is_end = picture.ends.iter().flatten().any(|end| *end == view.port.name);
+        (!near.contains(&view.port.switch), !is_end)
+    });
+    meant.first().copied()
+}
+
+/// Whether the interface of a port has an address.
+fn has_itself(picture: &Picture, view: &PortView, ip: IpAddr) -> bool {
+    match picture.link(&view.port) {
+        Some(link) => link.addresses.iter().any(|address| address.ip == ip),
+        None => view.port.addresses.iter().any(|address| address.ip() == ip),
+    }
+}
+
+/// Whether the stack of a port has an address, by whatever interface.
+fn has(picture: &Picture, view: &PortView, ip: IpAddr) -> bool {
+    let stack = picture.stack(&view.port);
+    let mut links = stack.iter().flat_map(|stack| &stack.links);
+    has_itself(picture, view, ip) || links.any(|link| link.addresses.iter().any(|address| address.ip == ip))
+}
