@@ -104,7 +104,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 26] = [
+    const FREE: [&str; 29] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -126,6 +126,9 @@ mod tests {
         "mirror add --filter",
         "ns exec COMMAND",
         "port add --description",
+        "reset --config",
+        "reset --run-dir",
+        "reset --state-dir",
         "shell SHELL",
         "switch add --description",
         "trace --filter",

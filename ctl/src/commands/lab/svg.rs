@@ -23,7 +23,8 @@ const LETTER: usize = 6;
 
 const STYLE: &str = "text{font:13px sans-serif;fill:#1b1f24}.b{font-weight:600}.a{fill:#57606a;font-size:12px}\
 .l{fill:#57606a;font-size:11px}.s{fill:#dbe7f6;stroke:#4a7ab5}.n{fill:#fff;stroke:#8c959f}\
-.e{fill:none;stroke:#8c959f;stroke-width:1.3}.c{fill:none;stroke:#b35900;stroke-width:2}";
+.e{fill:none;stroke:#8c959f;stroke-width:1.3}.c{fill:none;stroke:#b35900;stroke-width:2}\
+.w{paint-order:stroke;stroke:#fff;stroke-width:4px}";
 
 fn height(place: &Place) -> usize {
     HEAD + place.addresses.len() * LINE + if place.addresses.is_empty() { 4 } else { 0 }
@@ -126,17 +127,23 @@ pub(super) fn draw(graph: &Graph) -> String {
             "<path class=\"c\" d=\"M{x} {from}C{bend} {from} {bend} {to} {x} {to}\"/>"
         );
     }
+    // Words after all arcs, with white around them, as they stand on those farther out.
+    let mut words = String::new();
     for (Line { a, b, label }, (bend, twin)) in graph.links.iter().zip(bends) {
         let [from, to] = [a, b].map(|n| switch_tops[*n] + 20);
         let (x, bend) = (switches_left - farthest(bend) - 5, switches_left.saturating_sub(bend));
         let _ = writeln!(
             svg,
-            "<path class=\"c\" d=\"M{switches_left} {from}C{bend} {from} {bend} {to} {switches_left} {to}\"/>\
-             <text class=\"l\" x=\"{x}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            "<path class=\"c\" d=\"M{switches_left} {from}C{bend} {from} {bend} {to} {switches_left} {to}\"/>"
+        );
+        let _ = writeln!(
+            words,
+            "<text class=\"l w\" x=\"{x}\" y=\"{}\" text-anchor=\"end\">{}</text>",
             from.midpoint(to) + 4 + LINE * twin,
             xml(label)
         );
     }
+    svg += &words;
     for (name, y) in graph.switches.iter().zip(&switch_tops) {
         let _ = writeln!(
             svg,
