@@ -214,7 +214,7 @@ mod tests {
         }
         let mut picture = samples::healthy();
         picture.ports[1].state = PortState::Missing;
-        picture.inside.clear();
+        picture.inside.remove(&Some("blue".parse().unwrap()));
         assert_eq!(
             super::state(&picture).unwrap().mend.as_deref(),
             Some("vswitchctl ns add blue")
