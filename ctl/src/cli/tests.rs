@@ -17,11 +17,12 @@ fn every_command(command: &clap::Command, path: &[String], all: &mut Vec<Vec<Str
 }
 
 /// Commands that look at something, run something, or write a file of the user's.
-const CHANGE_NOTHING: [&str; 19] = [
+const CHANGE_NOTHING: [&str; 20] = [
     "capture",
     "check",
     "completions",
     "diff",
+    "doctor",
     "events",
     "exec",
     "export",

@@ -284,12 +284,13 @@ fn filters() -> Vec<String> {
             |output| String::from_utf8_lossy(&output.stdout).into_owned(),
         )
     };
-    let mut found = dropping("nft", &said("nft", &["list", "ruleset"]));
-    // Where nft is, it tells of those too that were made by iptables.
+    let mut found = Vec::new();
+    for program in ["iptables", "ip6tables"] {
+        found.extend(dropping(program, &said(program, &["-S"])));
+    }
+    // It tells of those too that were made by iptables, but not how to take them away by that.
     if found.is_empty() {
-        for program in ["iptables", "ip6tables"] {
-            found.extend(dropping(program, &said(program, &["-S"])));
-        }
+        found = dropping("nft", &said("nft", &["list", "ruleset"]));
     }
     found
 }
