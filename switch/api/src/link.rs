@@ -12,8 +12,6 @@ use crate::view::PortState;
 /// A link that is asked for. Two ports of kind `link` are made of it, one on each switch, which then have settings like any other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-// There is a link of a namespace too.
-#[schema(as = SwitchLink)]
 pub struct Link {
     /// One switch.
     pub a: SwitchName,
@@ -107,6 +105,8 @@ impl Lab {
 
 /// A link that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+// A namespace has links too, as `ip` calls them.
+#[schema(as = SwitchLinkView)]
 pub struct LinkView {
     /// Its end that was made first.
     pub a: LinkEnd,
