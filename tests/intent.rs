@@ -255,7 +255,14 @@ fn a_start_that_fails_elsewhere_leaves_all_as_it_is() {
     let b = Station::add(&lab, "blue", PortKind::Veth, 2);
     a.ping(b.v4);
     lab.kill_daemon();
-    let before = Place::daemons_own().run_ok("ip -o -d link");
+    // The kernel tells a little later that nobody reads the shadows any more.
+    let before = wait_for("the shadows to have no carrier", || {
+        let links = Place::daemons_own().run_ok("ip -o -d link");
+        let mut shadows = links.lines().filter(|line| line.contains(": ~"));
+        shadows
+            .all(|line| line.contains("NO-CARRIER") && line.contains("state DOWN"))
+            .then_some(links)
+    });
     for options in [["--socket", "/proc/none/sock"], ["--socket", "/run/netns/red"]] {
         let mut command = lab.daemon_command();
         command.args(options);
