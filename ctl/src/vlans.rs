@@ -22,6 +22,18 @@ pub struct VlanRow {
     pub stations: usize,
 }
 
+impl VlanRow {
+    fn of_one(switch: &SwitchName, id: VlanId, ports: Vec<Member>, stations: usize) -> Self {
+        Self {
+            switch: switch.clone(),
+            first: id,
+            last: id,
+            ports,
+            stations,
+        }
+    }
+}
+
 /// A port of a VLAN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
@@ -110,13 +122,7 @@ pub fn rows(ports: &[PortView], stations: &[FdbEntry]) -> Vec<VlanRow> {
                 row.last = id;
                 row.stations += stations;
             } else if !members.is_empty() || stations > 0 {
-                rows.push(VlanRow {
-                    switch: switch.clone(),
-                    first: id,
-                    last: id,
-                    ports: members,
-                    stations,
-                });
+                rows.push(VlanRow::of_one(switch, id, members, stations));
             }
         }
     }
@@ -145,13 +151,7 @@ pub fn of_vlan(id: VlanId, ports: &[PortView], stations: &[FdbEntry]) -> Vec<Vla
         let known = |entry: &&FdbEntry| entry.switch == *switch && entry.vlan == Some(id);
         let stations = stations.iter().filter(known).count();
         if !members.is_empty() || stations > 0 {
-            rows.push(VlanRow {
-                switch: switch.clone(),
-                first: id,
-                last: id,
-                ports: members,
-                stations,
-            });
+            rows.push(VlanRow::of_one(switch, id, members, stations));
         }
     }
     rows

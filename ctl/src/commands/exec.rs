@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -126,4 +127,21 @@ fn not_there(name: &NsName, error: &io::Error) -> ApiError {
         }
         _ => ApiError::new(ErrorCode::Kernel, object(name), error.to_string()),
     }
+}
+
+/// Whether a ping from the network namespace of this thread is answered within some seconds. With a deadline it goes on until one is
+/// answered: the first may be lost on the way, or to a neighbour that is asked for.
+pub fn is_answered(from: Option<IpAddr>, to: IpAddr, seconds: u32) -> Result<bool, Failure> {
+    let mut command = Command::new("ping");
+    command.args(["-n", "-q", "-c", "1", "-i", "0.5", "-w", &seconds.to_string()]);
+    if let Some(from) = from {
+        command.args(["-I", &from.to_string()]);
+    }
+    command.arg(to.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status().map_err(|e| {
+        ApiError::new(ErrorCode::NotPermitted, "ping", format!("it can't be run: {e}"))
+            .hint("install it (apt install iputils-ping)")
+    })?;
+    Ok(status.success())
 }

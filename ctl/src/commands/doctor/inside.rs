@@ -221,23 +221,9 @@ struct Matching {
     dst: String,
 }
 
-/// Whether a ping is answered within some seconds: the first may be lost to a neighbour that is asked for.
+/// Whether a ping from one address to another is answered.
 pub fn ping(namespace: Option<&NsName>, from: IpAddr, to: IpAddr) -> Result<bool, Failure> {
-    within(namespace, || {
-        let (from, to) = (from.to_string(), to.to_string());
-        let words = ["-n", "-q", "-c", "1", "-i", "0.5", "-w", "3", "-I", &from, &to];
-        let status = Command::new("ping")
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        status.map(|status| status.success()).map_err(|e| {
-            ApiError::new(ErrorCode::NotPermitted, "ping", format!("it can't be run: {e}"))
-                .hint("install it (apt install iputils-ping)")
-                .into()
-        })
-    })?
+    within(namespace, || exec::is_answered(Some(from), to, 3))?
 }
 
 fn ask<T: DeserializeOwned>(words: &[&str]) -> Result<Vec<T>, Failure> {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs::File;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -158,7 +157,7 @@ fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Fa
                 continue;
             };
             enter(namespace.as_ref(), &outside)?;
-            if ping(address, wait)? {
+            if exec::is_answered(None, address, wait)? {
                 results[n].store(1, Ordering::Relaxed);
             }
         }
@@ -196,31 +195,6 @@ fn enter(namespace: Option<&NsName>, outside: &File) -> Result<(), Failure> {
         None => setns(outside, CloneFlags::CLONE_NEWNET),
     };
     entered.map_err(|e| Failure::system("network namespace of the host", &e.into()))
-}
-
-fn ping(address: IpAddr, wait: u32) -> Result<bool, Failure> {
-    // With a deadline it goes on until one is answered: the first may be lost on the way, or to a neighbour that is asked for.
-    let status = Command::new("ping")
-        .args([
-            "-n",
-            "-q",
-            "-i",
-            "0.5",
-            "-c",
-            "1",
-            "-w",
-            &wait.to_string(),
-            &address.to_string(),
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.map(|status| status.success()).map_err(|e| {
-        ApiError::new(ErrorCode::NotPermitted, "ping", format!("it can't be run: {e}"))
-            .hint("install it (apt install iputils-ping)")
-            .into()
-    })
 }
 
 impl Outcome {

@@ -24,15 +24,10 @@ pub(super) const FACTS: Facts = Facts {
 impl Inner {
     /// How the device of a device port is now; none if it is not there.
     pub(in crate::control) async fn look_at_device(&self, port: &Port) -> Result<Option<DeviceBefore>, KernelError> {
-        let link = self
-            .host
-            .home
-            .netlink()
-            .await?
-            .link_by_name(ifname(port).as_str())
-            .await?;
-        let Some(link) = link else { return Ok(None) };
         let home = self.host.home.netlink().await?;
+        let Some(link) = home.link_by_name(ifname(port).as_str()).await? else {
+            return Ok(None);
+        };
         let in_use = !uses(&home, &link.name).await?.is_empty();
         Ok(Some(DeviceBefore {
             in_use,
@@ -49,7 +44,7 @@ impl Inner {
             return Ok(());
         };
         let now = device_before(&link);
-        if let Some(noted) = noted.filter(|noted| !noted.in_use && (noted.index, noted.mac) != (now.index, now.mac)) {
+        if noted.is_some_and(|noted| !noted.in_use && (noted.index, noted.mac) != (now.index, now.mac)) {
             // Another, to the kernel, than the one that was asked about.
             let uses = uses(&home, &link.name).await.map_err(failed)?;
             if !uses.is_empty() {
@@ -62,7 +57,6 @@ impl Inner {
                     "take that away from it and repeat `vswitchctl set port NAME --up`, or remove the port and add it with --force",
                 ));
             }
-            tracing::debug!(?noted, "a device came back as another");
         }
         let before = noted.map_or(now, |noted| DeviceBefore {
             index: now.index,
