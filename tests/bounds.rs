@@ -182,4 +182,16 @@ fn the_fdbs_of_all_switches_together_have_a_bound() {
     assert_ne!(lab.ctl("switch add s4 --fdb-capacity 1000000").code, 0);
     lab.ok("switch del s0");
     lab.ok("switch add s4 --fdb-capacity 1000000");
+
+    // Of a switch without ports it can be changed, within the same bound.
+    let refused = lab.ctl("set switch s4 fdb_capacity=9000000");
+    assert!(refused.code == 5 && refused.stderr.contains("fdb_entries"), "{refused}");
+    lab.ok("set switch s4 fdb_capacity=8");
+    assert_eq!(lab.switch("s4").switch.fdb_capacity, 8);
+    lab.ok("add-port red --switch s4");
+    let refused = lab.ctl("set switch s4 fdb_capacity=16");
+    assert!(
+        refused.code == 5 && refused.stderr.contains("remove its ports"),
+        "{refused}"
+    );
 }

@@ -183,7 +183,8 @@ fn first_free(taken: &BTreeSet<String>) -> String {
     names.find(|name| !taken.contains(name)).unwrap_or_default()
 }
 
-/// A port that is left to take the usual name takes the next free one where a cable has that. What is there stays as it is.
+/// A port that is left to take the usual name takes the next free one where a cable or another port has that. What is there stays as
+/// it is: also a name that was once chosen so, when the usual one has become free.
 fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
     let old = |port: &Port| {
         let same = |old: &&Port| old.name == port.name && old.namespace == port.namespace;
@@ -194,8 +195,6 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
         let name = end.ifname.as_ref().map(IfName::to_string);
         taken.entry(end.namespace.clone()).or_default().extend(name);
     }
-    let cabled = taken.iter().filter(|(_, names)| names.contains(INSIDE));
-    let cabled: BTreeSet<NsName> = cabled.map(|(namespace, _)| namespace.clone()).collect();
     let (settled, open): (Vec<_>, Vec<_>) = lab
         .ports
         .iter_mut()
@@ -207,17 +206,29 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
             names.insert(ifname(port).to_string());
         }
     }
-    for port in open {
+    // Those that have a name keep it before any takes a new one.
+    let (known, new): (Vec<_>, Vec<_>) = open.into_iter().partition(|port| old(port).is_some());
+    for port in known.into_iter().chain(new) {
         let Some(namespace) = &port.namespace else { continue };
         let names = taken.entry(namespace.clone()).or_default();
-        if cabled.contains(namespace) {
-            let kept = old(port).map(ifname).filter(|name| !names.contains(name.as_str()));
+        let usual_is_taken = names.contains(INSIDE);
+        let kept = old(port)
+            .map(ifname)
+            .filter(|name| !names.contains(name.as_str()) && (usual_is_taken || is_numbered(name)));
+        if kept.is_some() {
+            port.ifname = kept;
+        } else if usual_is_taken {
             let there = interfaces.get(namespace).into_iter().flatten();
-            let free = || first_free(&names.iter().chain(there).cloned().collect());
-            port.ifname = kept.or_else(|| free().parse().ok());
+            port.ifname = first_free(&names.iter().chain(there).cloned().collect()).parse().ok();
         }
         names.insert(ifname(port).to_string());
     }
+}
+
+/// A name as [`first_free`] gives it.
+fn is_numbered(name: &IfName) -> bool {
+    let digits = name.as_str().strip_prefix("eth");
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Gives each cable the names and addresses of the one before that it is: of several between two namespaces first the one with its
@@ -453,6 +464,32 @@ mod tests {
         complete(&mut fourth, &before, 1, &Interfaces::new());
         assert_eq!(fourth.ports[0].ifname, None);
         assert_eq!(fourth.cables[0].a.ifname.as_ref().unwrap().as_str(), "eth1");
+    }
+
+    /// `add-port r1 --netns r` and `add-port r2 --netns r`: the legs of a router.
+    #[test]
+    fn a_port_takes_the_next_name_where_another_port_has_the_usual_one() {
+        let leg = |name: &str| Port {
+            namespace: "r".parse().ok(),
+            ..port(name, PortKind::Veth)
+        };
+        let names = |lab: &Lab| Vec::from_iter(lab.ports.iter().map(|port| ifname(port).to_string()));
+        let mut lab = Lab {
+            ports: vec![leg("r1"), leg("r2")],
+            ..Lab::default()
+        };
+        assert_eq!(namespaces_to_name_in(&lab), ["r".parse().unwrap()]);
+        complete(&mut lab, &Lab::default(), 1, &Interfaces::new());
+        assert_eq!(names(&lab), ["eth0", "eth1"]);
+        // Said again in another order, with one more, and without the first: each keeps what it has.
+        let before = lab.clone();
+        lab.ports = vec![leg("r0"), leg("r2"), leg("r1")];
+        complete(&mut lab, &before, 1, &Interfaces::new());
+        assert_eq!(names(&lab), ["eth2", "eth1", "eth0"]);
+        let before = lab.clone();
+        lab.ports = vec![leg("r2")];
+        complete(&mut lab, &before, 1, &Interfaces::new());
+        assert_eq!(names(&lab), ["eth1"]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ fn already<T: Serialize>(object: String, old: &T, new: &T, idempotent: bool) -> 
     }
     let keys = Vec::from_iter(keys).join(", ");
     Err(
-        text::conflict(object, format!("it is there already, with another {keys}"))
+        text::conflict(object, format!("it is there already, with other {keys}"))
             .hint("change it with `vswitchctl set`, or remove it first"),
     )
 }

@@ -10,7 +10,6 @@ use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
 use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortName, Route, SwitchName};
 
-use super::complete::main_switch;
 use super::fdb::station;
 use super::kinds::{self, heard_by_near_end, ifname};
 use super::links::check_links;
@@ -84,13 +83,13 @@ fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
         let old = before.switches.iter().find(|old| old.name == switch.name);
         if old.is_some_and(|old| old.fdb_capacity != switch.fdb_capacity) {
             let name = &switch.name;
-            // Of `main` it can be set as long as no port is on it: it is there before anybody could choose.
-            if *name == main_switch() && !before.ports.iter().any(|port| port.switch == *name) {
+            // There is nothing to lose as long as no port is on it.
+            if !before.ports.iter().any(|port| port.switch == *name) {
                 continue;
             }
             return Err(text::conflict(
                 text::switch(name),
-                "the FDB capacity of a switch in use can't be changed",
+                "the FDB capacity of a switch with ports can't be changed",
             )
             .hint("remove its ports, or the switch, and add them again"));
         }

@@ -2,6 +2,7 @@
 
 use super::super::complete::{Interfaces, complete};
 use super::*;
+use crate::control::complete::main_switch;
 use vswitch_api::PortKind;
 use vswitch_api::policy::Trunk;
 use vswitch_api::{Cable, CableEnd, ErrorCode, Route, StaticStation, Switch};
@@ -146,9 +147,13 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
         ),
         (
             ports(vec![
-                port("red"),
+                Port {
+                    ifname: "eth0".parse().ok(),
+                    ..port("red")
+                },
                 Port {
                     namespace: Some("red".parse().unwrap()),
+                    ifname: "eth0".parse().ok(),
                     ..port("blue")
                 },
             ]),
