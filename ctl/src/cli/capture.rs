@@ -41,7 +41,7 @@ pub struct CaptureArgs {
     #[arg(long)]
     pub any: bool,
     /// Filter in the syntax of tcpdump, see pcap-filter(7); with --any more ports
-    #[arg(value_name = "EXPRESSION", conflicts_with = "filter")]
+    #[arg(value_name = "EXPRESSION")]
     pub expression: Vec<String>,
     /// The same as one word
     #[arg(long, value_name = "EXPRESSION")]

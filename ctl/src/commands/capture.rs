@@ -37,6 +37,10 @@ impl Session {
         } else {
             args.expression.join(" ")
         };
+        if args.filter.is_some() && !words.is_empty() {
+            let cause = format!("there is the filter {words:?} besides");
+            return Err(Failure::usage("--filter", cause, "give one of them"));
+        }
         let expression = args.filter.clone().unwrap_or(words);
         let several = also != Also::None;
         let options = CaptureOptions {

@@ -1,9 +1,11 @@
 //! Pings from many namespaces at once, by sockets of our own: a process for each of the ten thousand pairs of a hundred hosts would be
 //! most of the work.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -27,8 +29,6 @@ const AT_ONCE: usize = 32;
 const AGAIN: Duration = Duration::from_millis(500);
 /// Neighbours that the kernel keeps of all namespaces together, where it does not say (net/ipv4/arp.c).
 const NEIGHBOURS: usize = 1024;
-/// After so long it gives one up for another (net/core/neighbour.c, `neigh_forced_gc`).
-const NEIGHBOUR_IS_KEPT: Duration = Duration::from_millis(5100);
 /// More than any message that is an answer.
 const LONGEST: usize = 2048;
 
@@ -42,76 +42,112 @@ pub struct Ping {
 }
 
 /// Pings all, in this order as far as the kernel can keep so many neighbours; tells of each whether it was answered within `wait`.
-/// `slow` is called, with what it will take, if that means to wait.
-pub fn all(pings: &[Ping], wait: Duration, slow: impl FnOnce(Duration)) -> Result<Vec<bool>, Failure> {
-    let parts = parts(pings, [room("ipv4"), room("ipv6")]);
-    if let Some(pauses) = u32::try_from(parts.len()).ok().and_then(|parts| parts.checked_sub(1))
-        && pauses > 0
-    {
-        slow(NEIGHBOUR_IS_KEPT * pauses);
-    }
+/// `in_parts` is called if that takes more than one part.
+pub fn all(pings: &[Ping], wait: Duration, in_parts: impl FnOnce(usize)) -> Result<Vec<bool>, Failure> {
     let answered: Vec<_> = pings.iter().map(|_| AtomicUsize::new(0)).collect();
-    for (n, part) in parts.iter().enumerate() {
-        if n > 0 {
-            thread::sleep(NEIGHBOUR_IS_KEPT);
+    let is_answered = |n: &usize| answered[*n].load(Ordering::Relaxed) == 1;
+    let mut left: Vec<usize> = (0..pings.len()).collect();
+    let families = |left: &[usize]| left.iter().map(|n| pings[*n].to.is_ipv6()).collect::<Vec<_>>();
+    let parts = parts(&families(&left), room());
+    if let [_, _, ..] = parts[..] {
+        in_parts(parts.len());
+        // Others may have needed the room meanwhile: who was not answered has a second try.
+        for _ in 0..2 {
+            for part in self::parts(&families(&left), room()) {
+                let part = left.get(part).unwrap_or_default();
+                ping_part(pings, part, wait, &answered)?;
+                forget(pings, part)?;
+            }
+            left.retain(|n| !is_answered(n));
         }
-        ping_part(pings, part, wait, &answered)?;
+    } else {
+        ping_part(pings, &left, wait, &answered)?;
     }
-    Ok(answered.iter().map(|one| one.load(Ordering::Relaxed) == 1).collect())
+    Ok((0..pings.len()).map(|n| is_answered(&n)).collect())
 }
 
-/// Neighbours that there is room for, with some left for others.
-fn room(family: &str) -> usize {
-    let path = format!("/proc/sys/net/{family}/neigh/default/gc_thresh3");
-    let said = std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    said.unwrap_or(NEIGHBOURS) / 4 * 3
+/// Has the stacks forget whom they have found, as they would by themselves in half a minute: a neighbour that has answered just now is kept
+/// for so long, whoever needs the room. What a user has put there stays.
+fn forget(pings: &[Ping], part: &[usize]) -> Result<(), Failure> {
+    let mut namespaces: Vec<_> = part.iter().map(|n| &pings[*n].from).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    in_each(&namespaces, |_| {
+        let mut command = Command::new("ip");
+        command.args(["neigh", "flush", "all"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Where there is none to be forgotten it says so by its exit code.
+        match command.status() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(
+                ApiError::new(ErrorCode::NotPermitted, "ip", format!("it can't be run: {error}"))
+                    .hint("install it (apt install iproute2)")
+                    .into(),
+            ),
+        }
+    })
+}
+
+/// Neighbours that there is room for over IPv4 and IPv6, with some left for others.
+fn room() -> [usize; 2] {
+    ["ipv4", "ipv6"].map(|family| {
+        let path = format!("/proc/sys/net/{family}/neigh/default/gc_thresh3");
+        let said = std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        said.unwrap_or(NEIGHBOURS) / 4 * 3
+    })
 }
 
 /// Cut so that what is pinged in a part, over IPv4 and over IPv6, is not more than there is room for.
-fn parts(pings: &[Ping], room: [usize; 2]) -> Vec<std::ops::Range<usize>> {
+fn parts(is_ipv6: &[bool], room: [usize; 2]) -> Vec<Range<usize>> {
     let (mut parts, mut begin, mut used) = (Vec::new(), 0, [0; 2]);
-    for (n, ping) in pings.iter().enumerate() {
-        let family = usize::from(ping.to.is_ipv6());
+    for (n, is_ipv6) in is_ipv6.iter().enumerate() {
+        let family = usize::from(*is_ipv6);
         if used[family] >= room[family].max(1) {
             parts.push(begin..n);
             (begin, used) = (n, [0; 2]);
         }
         used[family] += 1;
     }
-    if begin < pings.len() {
-        parts.push(begin..pings.len());
+    if begin < is_ipv6.len() {
+        parts.push(begin..is_ipv6.len());
     }
     parts
 }
 
-fn ping_part(
-    pings: &[Ping],
-    part: &std::ops::Range<usize>,
-    wait: Duration,
-    answered: &[AtomicUsize],
-) -> Result<(), Failure> {
-    let mut by_sender: HashMap<&Option<NsName>, Vec<usize>> = HashMap::new();
-    for n in part.clone() {
-        by_sender.entry(&pings[n].from).or_default().push(n);
+fn ping_part(pings: &[Ping], part: &[usize], wait: Duration, answered: &[AtomicUsize]) -> Result<(), Failure> {
+    let mut by_sender: BTreeMap<&Option<NsName>, Vec<usize>> = BTreeMap::new();
+    for n in part {
+        by_sender.entry(&pings[*n].from).or_default().push(*n);
     }
-    let senders: Vec<_> = by_sender.into_iter().collect();
+    let (senders, which): (Vec<_>, Vec<_>) = by_sender.into_iter().unzip();
+    in_each(&senders, |sender| {
+        let which = &which[sender];
+        let targets: Vec<_> = which.iter().map(|n| pings[*n].to).collect();
+        for (n, one) in which.iter().zip(from_here(&targets, wait)?) {
+            answered[*n].store(usize::from(one), Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
+
+/// Does something in each namespace, in several at once: by threads, since a thread can be in a namespace of its own.
+fn in_each(namespaces: &[&Option<NsName>], job: impl Fn(usize) -> Result<(), Failure> + Sync) -> Result<(), Failure> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<(), Failure> {
         let outside = Outside::here()?;
-        while let Some((namespace, which)) = senders.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(namespace) = namespaces.get(n) else {
+                return Ok(());
+            };
             outside.enter(namespace.as_ref())?;
-            let targets: Vec<_> = which.iter().map(|n| pings[*n].to).collect();
-            for (n, one) in which.iter().zip(from_here(&targets, wait)?) {
-                answered[*n].store(usize::from(one), Ordering::Relaxed);
-            }
+            job(n)?;
         }
-        Ok(())
     };
-    // Threads, since a thread can be in a namespace of its own.
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(senders.len()) {
+        for _ in 0..AT_ONCE.min(namespaces.len()) {
             scope.spawn(|| {
                 if let Err(failure) = work() {
                     // The others need not go on.
@@ -256,14 +292,9 @@ fn reply(message: &[u8], is_v4: bool, id: u16) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn pings(count: usize, to: &str) -> Vec<Ping> {
-        let to = to.parse().unwrap();
-        vec![Ping { from: None, to }; count]
-    }
-
     #[test]
     fn there_are_no_more_at_once_than_the_kernel_keeps_neighbours() {
-        let both = [pings(7, "10.0.0.1"), pings(3, "fd00::1")].concat();
+        let both = [vec![false; 7], vec![true; 3]].concat();
         assert_eq!(parts(&both, [768, 768]), [0..10]);
         assert_eq!(parts(&both, [3, 2]), [0..3, 3..6, 6..9, 9..10]);
         assert_eq!(parts(&[], [1, 1]), [0..0; 0]);

@@ -143,11 +143,10 @@ fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Fa
         ))
     };
     let (order, pings): (Vec<_>, Vec<_>) = order.iter().filter_map(ping).unzip();
-    let answered = pings::all(&pings, Duration::from_secs(wait.into()), |time| {
+    let answered = pings::all(&pings, Duration::from_secs(wait.into()), |parts| {
         eprintln!(
-            "vswitchctl: {} pings need more neighbours than the kernel keeps (net.ipv4.neigh.default.gc_thresh3): about {} s",
-            pings.len(),
-            time.as_secs()
+            "vswitchctl: {} pings need more neighbours than the kernel keeps (net.ipv4.neigh.default.gc_thresh3); they are made in {parts} parts",
+            pings.len()
         );
     })?;
     for (n, reached) in order.into_iter().zip(answered) {
