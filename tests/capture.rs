@@ -11,6 +11,7 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use pcap_file::pcapng::PcapNgReader;
 use pcap_file::pcapng::blocks::Block;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::daemon::program;
@@ -26,6 +27,7 @@ struct Capture {
 /// A frame out of a capture file.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
+    interface: u32,
     outbound: bool,
     lost: u64,
     time: Duration,
@@ -92,11 +94,12 @@ type Counts = Option<(u64, u64)>;
 /// The frames of a file, and the counts (received, lost) at its end. None: it is not complete yet.
 fn read(file: &Path) -> Option<(Vec<Seen>, Counts)> {
     let mut reader = PcapNgReader::new(File::open(file).ok()?).ok()?;
-    let (mut seen, mut counts) = (Vec::new(), None);
+    let (mut seen, mut counts, mut by_interface) = (Vec::new(), None, Vec::new());
     while let Some(block) = reader.next_block() {
         match block.ok()? {
             Block::EnhancedPacket(packet) => {
                 let mut frame = Seen {
+                    interface: packet.interface_id,
                     outbound: false,
                     lost: 0,
                     time: packet.timestamp,
@@ -121,7 +124,12 @@ fn read(file: &Path) -> Option<(Vec<Seen>, Counts)> {
                         _ => {}
                     }
                 }
-                counts = Some((received, lost));
+                // Those of all interfaces, as they were written last.
+                let mine = statistics.interface_id as usize;
+                by_interface.resize(by_interface.len().max(mine + 1), (0, 0));
+                by_interface[mine] = (received, lost);
+                let sum = |of: fn(&(u64, u64)) -> u64| by_interface.iter().map(of).sum();
+                counts = Some((sum(|counts| counts.0), sum(|counts| counts.1)));
             }
             _ => {}
         }
@@ -216,6 +224,77 @@ fn a_filter_a_direction_and_a_length_leave_out_the_rest() {
     for (seen, frame) in seen.iter().zip(&frames) {
         assert_eq!((&seen.bytes[..], seen.original_len), (&frame[..20], frame.len()));
     }
+}
+
+/// `capture red blue --any`: one file, an interface for each port, frames in the order in which they came.
+#[test]
+fn several_ports_are_captured_into_one_file() {
+    let lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", PortKind::Tap, 2);
+    let _green = Station::add(&lab, "green", PortKind::Veth, 3);
+    for (options, count) in [(&["blue", "--any"][..], 2), (&["--any", "green", "blue"], 3)] {
+        let capture = Capture::start(
+            &lab,
+            "red",
+            &[options, &["--filter", "icmp and host 10.7.0.2"]].concat(),
+        );
+        red.ping(blue.v4);
+        capture.wait(4);
+        let file = capture.file.display().to_string();
+        let (seen, said) = capture.stop();
+        assert!(said.contains("4 frames captured, 0 lost"), "{said}");
+        let names = interfaces(Path::new(&file));
+        assert_eq!((names.len(), names[0].as_str()), (count, "red"));
+        let ways: Vec<_> = seen
+            .iter()
+            .map(|frame| (names[frame.interface as usize].as_str(), frame.outbound))
+            .collect();
+        assert_eq!(ways, [("red", false), ("blue", true), ("blue", false), ("red", true)]);
+        assert!(seen.is_sorted_by_key(|frame| frame.time), "{seen:?}");
+        let text = run(&format!("tcpdump -n -e -r {file}"));
+        assert_eq!(text.matches("ICMP echo request").count(), 2, "{text}");
+    }
+    // All that there are, as lines with the port.
+    let text = std::thread::scope(|scope| {
+        let capture = scope.spawn(|| lab.ok("capture --any --text -c 4 --filter icmp"));
+        while !capture.is_finished() {
+            red.ping(blue.v4);
+        }
+        capture.join().unwrap()
+    });
+    assert!(text.contains(" red in ") && text.contains(" blue out "), "{text}");
+    // It goes on while one of its ports is there.
+    let capture = Capture::start(&lab, "green", &["blue", "--any"]);
+    lab.ok("del-port green");
+    red.ping(blue.v4);
+    capture.wait(2);
+    lab.ok("del-port blue");
+    let (_, said) = capture.end();
+    assert!(said.contains("vswitchd ended it"), "{said}");
+    lab.ctl("capture red nosuch --any -w /dev/null").failed(4, &["nosuch"]);
+    lab.ctl("capture red --any -w /dev/null -- tcp and port")
+        .failed(4, &["tcp"]);
+    let answer = http::request("GET", "/v1/ports/red/capture?also=blue,", "");
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    lab.ok("del-port red");
+    lab.ctl("capture --any -w /dev/null").failed(4, &["no port"]);
+}
+
+/// Names of the interfaces of a file.
+fn interfaces(file: &Path) -> Vec<String> {
+    let mut reader = PcapNgReader::new(File::open(file).unwrap()).unwrap();
+    while let Some(block) = reader.next_block() {
+        block.unwrap();
+    }
+    let name = |interface: &InterfaceDescriptionBlock<'_>| {
+        let names = interface.options.iter().filter_map(|option| match option {
+            InterfaceDescriptionOption::IfName(name) => Some(name.to_string()),
+            _ => None,
+        });
+        names.collect()
+    };
+    reader.interfaces().iter().map(name).collect()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use vswitch_tests::ctl::all_commands;
 use vswitch_tests::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 46] = [
+const CALLS: [&str; 47] = [
     "add-port green --addr 10.0.0.9/24",
     "del-port red",
     "port add green",
@@ -54,6 +54,7 @@ const CALLS: [&str; 46] = [
     "apply FILE",
     "lab up FILE",
     "lab down one",
+    "bugreport",
     "reset",
 ];
 

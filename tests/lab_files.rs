@@ -314,6 +314,105 @@ fn a_test_holds_pings_against_what_the_file_expects() {
     assert!(reply.code == 1 && reply.stdout.contains(":1:23: "), "{reply}");
 }
 
+/// Ports of the same names are another lab's or nobody's, and are not what the file is about.
+#[test]
+fn a_test_is_about_the_ports_of_its_lab_alone() {
+    let lab = Lab::new();
+    let text = "[[ports]]\nname = \"h{1..2}\"\naddresses = [\"10.3.0.{n}/24\"]\n";
+    let (mine, other) = (file(&lab, "mine.toml", text), file(&lab, "other.toml", text));
+    lab.ok(&format!("lab up {other}"));
+    lab.ctl(&format!("lab test {mine}")).failed(4, &["h1", "of lab other"]);
+    lab.ok(&format!("lab test {other}"));
+    lab.ok("lab down other");
+    // What was made one by one is the file's where it is as the file says.
+    lab.ok("add-port h1 --addr 10.3.0.1/24");
+    lab.ok("add-port h2 --addr 10.3.0.7/24");
+    lab.ctl(&format!("lab test {mine}")).failed(4, &["h2", "of no lab"]);
+    lab.ok("addr add h2 10.3.0.2/24");
+    assert!(lab.ok(&format!("lab test {mine}")).ends_with("2 of 2 as expected\n"));
+}
+
+/// For each thing that is not as expected there is what `doctor` finds.
+#[test]
+fn a_test_that_fails_tells_why() {
+    let lab = Lab::new();
+    let text = "reach = [\"h1 -> h2\", \"h1 -> guest\", \"!guest -> h1\"]\n\n[[ports]]\nname = \"h{1..2}\"\naddresses = [\"10.3.0.{n}/24\"]\n\n\
+                [[ports]]\nname = \"guest\"\naddresses = [\"10.3.0.9/24\"]\n";
+    let path = file(&lab, "t.toml", text);
+    lab.ok(&format!("lab up {path}"));
+    lab.ok("set port h2 vlan.access=20");
+    let (junit, svg) = (lab.scratch().join("report.xml"), lab.scratch().join("map.svg"));
+    let line = format!(
+        "lab test --wait 1 --junit {} --svg {} {path}",
+        junit.display(),
+        svg.display()
+    );
+    let reply = wait_for("the guest to reach h1, and nobody h2", || {
+        let reply = lab.ctl(&line);
+        reply.stdout.ends_with("1 of 3 as expected\n").then_some(reply)
+    });
+    assert_eq!(reply.code, 1, "{reply}");
+    assert_eq!(reply.stdout.matches("  cause     ").count(), 2, "{reply}");
+    for part in [
+        "h1 -> h2 (ipv4): 10.3.0.2 does not answer\n  cause     ",
+        "VLAN",
+        "  mend      vswitchctl set port h1 --vlan 20",
+        "guest -> h1 (ipv4): 10.3.0.1 answers, and was not to be reached\n  cause     no VLAN",
+        "port guest hands it to port h1 (10.3.0.1)",
+    ] {
+        assert!(reply.stdout.contains(part), "no {part:?} in {reply}");
+    }
+    let junit = fs::read_to_string(&junit).unwrap();
+    assert_eq!(junit.matches("cause: ").count(), 2, "{junit}");
+    let svg = fs::read_to_string(&svg).unwrap();
+    assert_eq!(
+        (svg.matches("\"bad\"").count(), svg.matches("\"yes\"").count()),
+        (2, 1),
+        "{svg}"
+    );
+    let report: Value = lab.ctl(&format!("--json lab test --wait 1 {path}")).json();
+    let pairs = report["pairs"].as_array().unwrap();
+    assert_eq!(
+        pairs.iter().filter(|pair| pair["cause"]["cause"].is_string()).count(),
+        2,
+        "{report}"
+    );
+}
+
+#[test]
+fn the_speed_between_pairs_is_measured_and_drawn() {
+    let lab = Lab::new();
+    let text = "reach = [\"* -> *\", \"!h* <-> alone\"]\n\n[[ports]]\nname = \"h{1..3}\"\naddresses = [\"10.3.0.{n}/24\", \"fd03::{n}/64\"]\n\n\
+                [[ports]]\nname = \"alone\"\naddresses = [\"10.3.0.9/24\"]\nvlan = { access = 20 }\n";
+    let path = file(&lab, "t.toml", &text.replace("64\"]", "64\"]\nvlan = { access = 10 }"));
+    lab.ok(&format!("lab up {path}"));
+    let svg = lab.scratch().join("map.svg");
+    let report: Value = lab
+        .ctl(&format!(
+            "--json lab test --speed --speed-time 3 --svg {} {path}",
+            svg.display()
+        ))
+        .json();
+    let measured = |pair: &&Value| pair["bits_per_second"].as_u64().is_some_and(|bits| bits > 0);
+    let speeds: Vec<_> = report["pairs"].as_array().unwrap().iter().filter(measured).collect();
+    // Once for each way, and none where nobody is reached.
+    assert_eq!(speeds.len(), 6, "{report}");
+    assert!(
+        speeds
+            .iter()
+            .all(|pair| pair["family"] == "ipv4" && pair["reached"] == true),
+        "{report}"
+    );
+    let svg = fs::read_to_string(&svg).unwrap();
+    for part in ["TCP, bit/s", "IPv6", "bit/s</title>"] {
+        assert!(svg.contains(part), "no {part:?} in {svg}");
+    }
+    let text = lab.ok(&format!("lab test --speed --speed-time 1 {path}"));
+    assert!(text.contains("\nbit/s") && text.contains("TCP from "), "{text}");
+    lab.ctl(&format!("lab test --speed-time 3 {path}"))
+        .failed(2, &["--speed"]);
+}
+
 #[test]
 fn a_graph_of_a_file_and_of_what_is_there() {
     let lab = Lab::new();

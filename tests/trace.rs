@@ -183,6 +183,42 @@ fn what_would_be_learned_is_said() {
     lab.ctl("trace veth --hex 0x12").failed(2, &["hexadecimal"]);
 }
 
+/// `trace red --dst ADDRESS` says what becomes of what red's stack sends, and nothing is forwarded of what it does not.
+#[test]
+fn a_destination_is_reached_as_the_stack_reaches_it() {
+    let lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", PortKind::Veth, 2);
+    let _gw = Station::add(&lab, "gw", PortKind::Tap, 3);
+    red.ping(blue.v4);
+    for dst in ["10.7.0.2", "blue"] {
+        let report = trace(&lab, &format!("red --dst {dst}"));
+        assert_eq!(
+            (report.outcome, names(&report)),
+            (TraceOutcome::Forwarded, vec!["blue"]),
+            "{dst}"
+        );
+        let mac = lab.port("blue").port.mac.unwrap();
+        let sender = report
+            .steps
+            .iter()
+            .rfind(|step| step.stage.as_str() == "sender")
+            .unwrap();
+        assert!(sender.detail.contains("10.7.0.2 is on the link"), "{sender:?}");
+        assert!(sender.detail.contains(&mac.to_string()), "{sender:?}");
+    }
+    // Without a route red sends nothing.
+    lab.ctl("trace red --dst 192.0.2.1")
+        .failed(2, &["no route to 192.0.2.1"]);
+    lab.ok("route add red 192.0.2.0/24 --via 10.7.0.3");
+    let report = trace(&lab, "red --dst 192.0.2.1");
+    assert_eq!(names(&report), ["gw"], "{report:?}");
+    assert!(report.steps[0].detail.contains("over 10.7.0.3"), "{report:?}");
+    // A frame that is given as such is taken so, and that is said.
+    let report = trace(&lab, &format!("red --dst {}", lab.port("blue").port.mac.unwrap()));
+    assert!(report.steps[0].detail.contains("past the routes"), "{report:?}");
+}
+
 #[test]
 fn a_trace_is_what_happens() {
     let (lab, stations) = lab();

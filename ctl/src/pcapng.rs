@@ -1,4 +1,4 @@
-//! Reading what the daemon streams: pcapng (draft-ietf-opsawg-pcapng) as it writes it, little-endian, one interface.
+//! Reading what the daemon streams: pcapng (draft-ietf-opsawg-pcapng) as it writes it, little-endian.
 
 /// Longest block that is waited for: a frame of the largest snap length with its options.
 const MAX_BLOCK: usize = 1 << 20;
@@ -6,6 +6,8 @@ const MAX_BLOCK: usize = 1 << 20;
 /// A captured frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
+    /// Which interface of the file it was seen at.
+    pub interface: usize,
     /// Nanoseconds since the Unix epoch.
     pub time_ns: u64,
     /// It goes out of the switch to the port.
@@ -23,8 +25,15 @@ pub struct Frame {
 pub enum Item {
     /// A frame.
     Frame(Frame),
-    /// Counts so far.
+    /// An interface; they are numbered in this order.
+    Interface {
+        /// Its name.
+        name: String,
+    },
+    /// Counts of an interface so far.
     Statistics {
+        /// Which.
+        interface: usize,
         /// Frames lost since the beginning.
         lost: u64,
     },
@@ -56,9 +65,14 @@ impl Parser {
             let body = &block[8..len - 4];
             match kind {
                 6 => items.push(Item::Frame(frame(body).ok_or("a frame that is cut off")?)),
-                5 => {
-                    let lost = options(body.get(12..).unwrap_or_default(), 5).unwrap_or(0);
-                    items.push(Item::Statistics { lost });
+                5 => items.push(Item::Statistics {
+                    interface: u32_at(body, 0).unwrap_or_default() as usize,
+                    lost: number(body.get(12..).unwrap_or_default(), 5).unwrap_or(0),
+                }),
+                1 => {
+                    let name = option(body.get(8..).unwrap_or_default(), 2).unwrap_or_default();
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    items.push(Item::Interface { name });
                 }
                 _ => {}
             }
@@ -74,22 +88,29 @@ fn frame(body: &[u8]) -> Option<Frame> {
     let bytes = body.get(20..)?.get(..len)?.to_vec();
     let rest = body.get(20 + len.next_multiple_of(4)..)?;
     Some(Frame {
+        interface: u32_at(body, 0)? as usize,
         time_ns: u64::from(u32_at(body, 4)?) << 32 | u64::from(u32_at(body, 8)?),
-        outbound: options(rest, 2).unwrap_or(0) & 3 == 2,
-        lost_before: options(rest, 4).unwrap_or(0),
+        outbound: number(rest, 2).unwrap_or(0) & 3 == 2,
+        lost_before: number(rest, 4).unwrap_or(0),
         bytes,
         original_len: u32_at(body, 16)? as usize,
     })
 }
 
 /// The value, as a number, of the option with this code.
-fn options(mut rest: &[u8], wanted: u16) -> Option<u64> {
+fn number(rest: &[u8], wanted: u16) -> Option<u64> {
+    let value = option(rest, wanted)?;
+    Some(value.iter().rev().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte)))
+}
+
+/// The value of the option with this code.
+fn option(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let [a, b, c, d] = *rest.first_chunk()?;
         let (code, len) = (u16::from_le_bytes([a, b]), usize::from(u16::from_le_bytes([c, d])));
         let value = rest.get(4..4 + len)?;
         if code == wanted {
-            return Some(value.iter().rev().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte)));
+            return Some(value);
         }
         if code == 0 {
             return None;
@@ -116,8 +137,12 @@ mod tests {
     #[test]
     fn a_frame_is_read_wherever_the_bytes_are_cut() {
         let head = block(0x0a0d_0d0a, &[1; 20]);
+        let interface = block(
+            1,
+            &[&[1, 0, 0, 0, 0, 0, 4, 0, 2, 0, 3, 0][..], b"red\0", &[0; 4]].concat(),
+        );
         let body = [
-            &[0; 4][..],
+            &[2, 0, 0, 0][..],
             &1u32.to_le_bytes(),
             &2u32.to_le_bytes(),
             &5u32.to_le_bytes(),
@@ -129,10 +154,16 @@ mod tests {
         ];
         let counts = block(
             5,
-            &[&[0; 12][..], &[5, 0, 8, 0, 3, 1, 0, 0, 0, 0, 0, 0], &[0; 4]].concat(),
+            &[
+                &[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+                &[5, 0, 8, 0, 3, 1, 0, 0, 0, 0, 0, 0],
+                &[0; 4],
+            ]
+            .concat(),
         );
-        let file = [head, block(6, &body.concat()), counts].concat();
+        let file = [head, interface, block(6, &body.concat()), counts].concat();
         let expected = Frame {
+            interface: 2,
             time_ns: (1 << 32) + 2,
             outbound: true,
             lost_before: 7,
@@ -142,7 +173,15 @@ mod tests {
         for step in [1, 3, 7, file.len()] {
             let mut parser = Parser::default();
             let items: Vec<_> = file.chunks(step).flat_map(|part| parser.feed(part).unwrap()).collect();
-            assert_eq!(items, [Item::Frame(expected.clone()), Item::Statistics { lost: 259 }]);
+            let (interface, name) = (2, "red".to_owned());
+            assert_eq!(
+                items,
+                [
+                    Item::Interface { name },
+                    Item::Frame(expected.clone()),
+                    Item::Statistics { interface, lost: 259 }
+                ]
+            );
         }
     }
 

@@ -27,6 +27,7 @@ fn told(error: &clap::Error, json: bool) -> Option<ApiError> {
         }
         ErrorKind::ValueValidation => wrong_value(error),
         ErrorKind::InvalidValue => not_one_of(error),
+        ErrorKind::MissingRequiredArgument => missing(error),
         _ if json => Some(first_line(error)),
         _ => None,
     }
@@ -61,6 +62,49 @@ fn not_one_of(error: &clap::Error) -> Option<ApiError> {
         format!("there is no {value:?}")
     };
     Some(ApiError::new(ErrorCode::Invalid, arg, cause).hint(format!("choose one of {}", valid.join(", "))))
+}
+
+/// What is not there and has to be.
+fn missing(error: &clap::Error) -> Option<ApiError> {
+    let Some(ContextValue::Strings(all)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let (last, before) = all.split_last()?;
+    let last = argument(last);
+    let needed = match before {
+        [] => last,
+        before => {
+            let before: Vec<_> = before.iter().map(|arg| argument(arg)).collect();
+            format!("{} and {last}", before.join(", "))
+        }
+    };
+    let command = command_of(error);
+    let name = command.strip_prefix("vswitchctl ").unwrap_or(&command);
+    Some(ApiError::new(ErrorCode::Invalid, name, format!("it needs {needed}")).hint(format!("see `{command} --help`")))
+}
+
+/// `<NAME>...` as NAME, `--to <PORT>` as it stands, `<RULE|--file <FILE>>` as its parts.
+fn argument(arg: &str) -> String {
+    match arg.starts_with("--") {
+        true => arg.replace(['<', '>'], "").trim_end_matches('.').to_owned(),
+        false => arg.replace(['<', '>'], "").trim_end_matches('.').replace('|', " or "),
+    }
+}
+
+/// The words of the command that was called, as its usage has them.
+fn command_of(error: &clap::Error) -> String {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    let words = usage.split_whitespace().skip_while(|word| *word != "vswitchctl");
+    let words: Vec<_> = words
+        .take_while(|word| !word.starts_with(['<', '[', '-', '(']))
+        .collect();
+    match words.is_empty() {
+        true => "vswitchctl".to_owned(),
+        false => words.join(" "),
+    }
 }
 
 /// Wrong usage for a program: the sentence without the usage text.
@@ -104,21 +148,28 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 29] = [
+    const FREE: [&str; 36] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
         "add-port --description",
         "apply FILE",
+        "bugreport --config",
+        "bugreport --log",
+        "bugreport FILE",
         "capture --filter",
         "capture --write",
         "capture EXPRESSION",
+        "export --into",
         "lab check FILE",
         "lab diff FILE",
         "lab down LAB|FILE",
+        "lab export --into",
         "lab graph FILE",
+        "lab import FILE",
         "lab new FILE",
         "lab test --junit",
+        "lab test --svg",
         "lab test FILE",
         "lab up FILE",
         "link add --description",
@@ -208,6 +259,31 @@ mod tests {
         let expected: BTreeSet<_> = FREE.iter().map(ToString::to_string).collect();
         assert_eq!(free, expected);
         assert!(seen > 150, "{seen}");
+    }
+
+    /// Clap's text of it has five lines.
+    #[test]
+    fn what_is_missing_is_told_in_one_line() {
+        for (line, told_so) in [
+            ("add-port", "add-port: it needs NAME; see `vswitchctl add-port --help`"),
+            (
+                "link add main",
+                "link add: it needs B; see `vswitchctl link add --help`",
+            ),
+            (
+                "capture -c 3",
+                "capture: it needs PORT; see `vswitchctl capture --help`",
+            ),
+            (
+                "mirror add m",
+                "mirror add: it needs --to PORT or --to-vlan ID; see `vswitchctl mirror add --help`",
+            ),
+        ] {
+            let words = format!("vswitchctl {line}");
+            let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
+            let told = told(&error, false).unwrap_or_else(|| panic!("{line}: {error}"));
+            assert_eq!(told.to_string(), told_so, "{line}: {error}");
+        }
     }
 
     #[test]

@@ -75,7 +75,10 @@ fn the_examples_can_be_said() {
                     .replace("rules.txt", "/dev/null")
                     // A line is cut at its spaces here, as no shell would.
                     .replace("'second floor'", "upstairs")
-                    .replace("red.pcapng", "/dev/null");
+                    .replace("red.pcapng", "/dev/null")
+                    .replace("both.pcapng", "/dev/null")
+                    // It is there, and so it stays as it is.
+                    .replace("report.tar.gz", "/dev/null");
                 assert_ne!(daemon.run(&example).code, 2, "{example}");
                 seen += 1;
             }

@@ -1,4 +1,4 @@
-//! Writing capture files: PCAP Next Generation (draft-ietf-opsawg-pcapng), one section with one Ethernet interface.
+//! Writing capture files: PCAP Next Generation (draft-ietf-opsawg-pcapng), one section with an Ethernet interface for each port.
 //!
 //! Times are in nanoseconds, each frame tells which way it went and how many were lost before it.
 
@@ -16,6 +16,8 @@ const OPT_END: u16 = 0;
 /// A frame as it is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
+    /// Which interface of the file it was seen at.
+    pub interface: u32,
     /// Nanoseconds since the Unix epoch.
     pub time_ns: u64,
     /// True: it went out of the port; false: it came in.
@@ -28,8 +30,8 @@ pub struct Packet<'a> {
     pub original_len: usize,
 }
 
-/// Appends the beginning of a file: the section and its interface, named as the port.
-pub fn begin(out: &mut Vec<u8>, port: &str, snaplen: u32) {
+/// Appends the beginning of a file: the section and its interfaces, named as the ports.
+pub fn begin<'a>(out: &mut Vec<u8>, ports: impl IntoIterator<Item = &'a str>, snaplen: u32) {
     block(out, SECTION_HEADER, |out| {
         out.extend(0x1a2b_3c4d_u32.to_le_bytes());
         out.extend([1, 0, 0, 0]);
@@ -38,6 +40,12 @@ pub fn begin(out: &mut Vec<u8>, port: &str, snaplen: u32) {
         option(out, 4, concat!("vswitchd ", env!("CARGO_PKG_VERSION")).as_bytes());
         option(out, OPT_END, &[]);
     });
+    for port in ports {
+        interface(out, port, snaplen);
+    }
+}
+
+fn interface(out: &mut Vec<u8>, port: &str, snaplen: u32) {
     block(out, INTERFACE, |out| {
         out.extend(LINKTYPE_ETHERNET.to_le_bytes());
         out.extend([0, 0]);
@@ -52,7 +60,7 @@ pub fn begin(out: &mut Vec<u8>, port: &str, snaplen: u32) {
 /// Appends a frame.
 pub fn packet(out: &mut Vec<u8>, packet: &Packet<'_>) {
     block(out, ENHANCED_PACKET, |out| {
-        out.extend([0; 4]);
+        out.extend(packet.interface.to_le_bytes());
         time(out, packet.time_ns);
         out.extend((packet.bytes.len() as u32).to_le_bytes());
         out.extend((packet.original_len as u32).to_le_bytes());
@@ -66,10 +74,10 @@ pub fn packet(out: &mut Vec<u8>, packet: &Packet<'_>) {
     });
 }
 
-/// Appends what was counted up to now.
-pub fn statistics(out: &mut Vec<u8>, time_ns: u64, received: u64, lost: u64) {
+/// Appends what was counted at an interface up to now.
+pub fn statistics(out: &mut Vec<u8>, interface: u32, time_ns: u64, received: u64, lost: u64) {
     block(out, STATISTICS, |out| {
-        out.extend([0; 4]);
+        out.extend(interface.to_le_bytes());
         time(out, time_ns);
         // isb_ifrecv, isb_ifdrop.
         option(out, 4, &received.to_le_bytes());
@@ -122,25 +130,26 @@ mod tests {
             frames in prop::collection::vec((any::<u32>(), any::<bool>(), 0u64..3, prop::collection::vec(any::<u8>(), 0..70)), 0..5)
         ) {
             let mut file = Vec::new();
-            begin(&mut file, "red", MAX_SNAPLEN);
+            begin(&mut file, ["blue", "red"], MAX_SNAPLEN);
             let base = 1_790_000_000_123_456_789;
             for (time, outbound, lost_before, bytes) in &frames {
                 let (time_ns, original_len) = (base + u64::from(*time), bytes.len() + 9);
-                packet(&mut file, &Packet { time_ns, outbound: *outbound, lost_before: *lost_before, bytes, original_len });
+                packet(&mut file, &Packet { interface: 1, time_ns, outbound: *outbound, lost_before: *lost_before, bytes, original_len });
             }
-            statistics(&mut file, base, 7, 3);
+            statistics(&mut file, 1, base, 7, 3);
             let mut reader = PcapNgReader::new(&file[..]).unwrap();
             let mut frames = frames.into_iter();
-            let mut ended = false;
+            let (mut ended, mut names) = (false, vec!["blue", "red"].into_iter());
             while let Some(block) = reader.next_block() {
                 match block.unwrap() {
                     Block::InterfaceDescription(interface) => {
                         prop_assert_eq!(interface.snaplen, MAX_SNAPLEN);
-                        prop_assert!(interface.options.contains(&InterfaceDescriptionOption::IfName("red".into())));
+                        prop_assert!(interface.options.contains(&InterfaceDescriptionOption::IfName(names.next().unwrap().into())));
                         prop_assert!(interface.options.contains(&InterfaceDescriptionOption::IfTsResol(9)));
                     }
                     Block::EnhancedPacket(read) => {
                         let (time, outbound, lost, bytes) = frames.next().unwrap();
+                        prop_assert_eq!(read.interface_id, 1);
                         prop_assert_eq!(read.timestamp.as_nanos(), u128::from(base + u64::from(time)));
                         prop_assert_eq!(read.original_len as usize, bytes.len() + 9);
                         prop_assert_eq!(&read.data[..], &bytes[..]);
@@ -148,6 +157,7 @@ mod tests {
                         prop_assert_eq!(lost > 0, read.options.contains(&EnhancedPacketOption::DropCount(lost)));
                     }
                     Block::InterfaceStatistics(read) => {
+                        prop_assert_eq!(read.interface_id, 1);
                         prop_assert!(read.options.contains(&InterfaceStatisticsOption::IsbIfRecv(7)));
                         prop_assert!(read.options.contains(&InterfaceStatisticsOption::IsbIfDrop(3)));
                         ended = true;

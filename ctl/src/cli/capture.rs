@@ -17,21 +17,31 @@ Examples:
   vswitchctl capture red -w red.pcapng --filter arp     # a file for Wireshark
   vswitchctl capture red | wireshark -k -i -            # live
   vswitchctl capture red | tcpdump -r - -n
+  vswitchctl capture red blue --any -w both.pcapng      # of both in one file
+  vswitchctl capture --any --filter arp                 # of all ports
 
 Into a file or a pipe it writes pcapng: times in nanoseconds, the way of each
 frame (in: from the port into the switch), and how many were lost because the
 reader was too slow. Frames look as on a wire: their checksums are complete.
 Large TCP frames that the switch does not cut up are whole, with --segment as
 a wire would carry them. Filters are compiled by tcpdump, which has to be
-installed, and run in the daemon.";
+installed, and run in the daemon.
+
+With --any all words are ports; of none, all that there are when it begins.
+Each has an interface of its own in the file, and the filter stands behind
+--filter.";
 
 /// Arguments of `capture`.
 #[derive(Args, Debug)]
 pub struct CaptureArgs {
     /// The port
-    pub port: PortName,
-    /// Filter in the syntax of tcpdump, see pcap-filter(7)
-    #[arg(value_name = "EXPRESSION", conflicts_with = "filter")]
+    #[arg(required_unless_present = "any")]
+    pub port: Option<PortName>,
+    /// Several ports, or all of them, in one
+    #[arg(long)]
+    pub any: bool,
+    /// Filter in the syntax of tcpdump, see pcap-filter(7); with --any more ports
+    #[arg(value_name = "EXPRESSION")]
     pub expression: Vec<String>,
     /// The same as one word
     #[arg(long, value_name = "EXPRESSION")]

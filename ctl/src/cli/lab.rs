@@ -1,9 +1,11 @@
 //! Commands about the whole lab, and about the tool itself.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use vswitch_api::LabName;
 
 use super::parse;
 
@@ -22,6 +24,17 @@ pub struct ApplyArgs {
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Write it into this lab file, which keeps its comments and order
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+    /// With --into: print what the file would be, write nothing
+    #[arg(long, requires = "into")]
+    pub print: bool,
 }
 
 /// `lab ...`
@@ -91,14 +104,17 @@ A file that is there is never overwritten.")]
 Examples:
   vswitchctl lab test lab.toml
   vswitchctl lab test --junit report.xml lab.toml
+  vswitchctl lab test --speed --svg lab.svg lab.toml
 
 A lab file may say who is to reach whom; the last that is about a pair counts,
 and a * at the end of a name stands for all that follows:
 
   reach = [\"* -> *\", \"!guest* -> server\", \"red <-> blue\"]
 
-Without it all are to reach all. It needs root, and `ping` (iputils). Exit
-code: 0 all is as expected, 1 something is not, others as of every command.")]
+Without it all are to reach all. For what is not as expected it says why, as
+`vswitchctl doctor` does. Only ports of this lab are looked at, not others of
+the same names. It needs root. Exit code: 0 all is as expected, 1 something is
+not, others as of every command.")]
     Test(LabTestArgs),
     /// Draw a lab
     #[command(after_long_help = "\
@@ -107,6 +123,30 @@ Examples:
   vswitchctl lab graph --format svg lab.toml > lab.svg
   vswitchctl lab graph --live --format dot | dot -Tpng > lab.png")]
     Graph(LabGraphArgs),
+    /// Print what a lab is now as a lab file, or write it into its file
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl lab export lab > copy.toml
+  vswitchctl lab export lab --into lab.toml
+  vswitchctl lab export lab --into lab.toml --print | diff lab.toml -
+
+With --into the file keeps its comments, order and ranges, as with
+`vswitchctl export --into`.")]
+    Export(LabExportArgs),
+    /// Print a lab file that is like a topology of containerlab or Mininet
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl lab import demo.clab.yml > demo.toml
+  vswitchctl lab import topology.mn > topology.toml
+
+Of containerlab (YAML): nodes of kind linux are namespaces, bridge and
+ovs-bridge are switches, links are ports, cables, links of switches, or ports
+to the host; `ip addr add` and the like in `exec` become addresses and routes.
+Of Mininet: what its editor (miniedit) saves.
+
+What can't be expressed is listed on stderr. Exit code: 0 all of it is in the
+lab, 1 something was left out, 2 it is no such topology.")]
+    Import(LabImportArgs),
     /// Print the JSON Schema of lab files, by which editors complete and check them
     #[command(after_long_help = "\
 Example:
@@ -162,9 +202,52 @@ pub struct LabTestArgs {
     /// Write the outcome as JUnit XML too, for CI
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Draw the outcome as a heat map too
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Seconds that a ping may take
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = parse::from_one::<u32>)]
     pub wait: u32,
+    /// Measure how fast TCP is from each to each that it reaches
+    #[arg(long)]
+    pub speed: bool,
+    /// Seconds that all measurements together may take; each takes one at most
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse::seconds, requires = "speed")]
+    pub speed_time: Duration,
+}
+
+/// Arguments of `lab export`.
+#[derive(Args, Debug)]
+pub struct LabExportArgs {
+    /// Name of a lab that is up
+    #[arg(value_name = "LAB")]
+    pub lab: LabName,
+    /// Write it into this lab file, which keeps its comments and order
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+    /// With --into: print what the file would be, write nothing
+    #[arg(long, requires = "into")]
+    pub print: bool,
+}
+
+/// Arguments of `lab import`.
+#[derive(Args, Debug)]
+pub struct LabImportArgs {
+    /// The topology; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Whose it is (default: by its name, or by what is in it)
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<ImportFormat>,
+}
+
+/// Whose topology it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// A topology file of containerlab (YAML)
+    Containerlab,
+    /// What Mininet's editor saves (.mn, JSON)
+    Mininet,
 }
 
 /// Arguments of `lab graph`.

@@ -2,6 +2,7 @@
 //! can make completions and man pages of it.
 
 pub mod acl;
+pub mod bugreport;
 pub mod capture;
 pub mod doctor;
 pub mod lab;
@@ -23,9 +24,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
+use bugreport::BugreportArgs;
 use capture::CaptureArgs;
 use doctor::DoctorArgs;
-use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
+use lab::{ApplyArgs, CompletionsArgs, ExportArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
 use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
@@ -356,9 +358,16 @@ rate = \"10mbit\", broadcast = \"100pps\".")]
     Apply(ApplyArgs),
     /// Print everything that was asked for as a lab file
     #[command(after_long_help = "\
-Example:
-  vswitchctl export > lab.toml  # `vswitchctl apply lab.toml` makes it again")]
-    Export,
+Examples:
+  vswitchctl export > lab.toml  # `vswitchctl apply lab.toml` makes it again
+  vswitchctl export --into lab.toml     # into a file that is there
+  vswitchctl export --into lab.toml --print | diff lab.toml -
+
+With --into the file keeps its comments, order and ranges: what is there as it
+says stays as it is written, what has changed is edited in its place, what is
+new comes last, and what is gone is taken out. `vswitchctl lab export` does
+that for one of several labs.")]
+    Export(ExportArgs),
     /// Labs as files, side by side: check, up, down, diff, test, draw
     #[command(
         subcommand,
@@ -399,6 +408,9 @@ Examples:
     /// Tell what is wrong with the installation, or on the way between two ports, and what mends it
     #[command(after_long_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Collect in one archive what is needed to find out what is wrong, without secrets
+    #[command(after_long_help = bugreport::EXAMPLES)]
+    Bugreport(BugreportArgs),
     /// Ping a port from another
     #[command(after_long_help = "\
 Examples:

@@ -11,13 +11,18 @@ use super::parse;
 /// Examples of `trace`.
 pub const EXAMPLES: &str = "\
 Examples:
-  vswitchctl trace red --arp 192.168.15.2  # who has ...?, as red would ask
-  vswitchctl trace red --ip 192.168.15.2 --proto tcp --dport 80
-  # a frame of 9000 bytes to blue's MAC address
+  vswitchctl trace red --dst 192.168.15.2  # a packet, as red would send it
   vswitchctl trace red --dst blue --size 9000
+  vswitchctl trace red --ip 192.168.15.2 --proto tcp --dport 80
+  vswitchctl trace red --arp 192.168.15.2  # who has ...?, as red would ask
   vswitchctl trace red --dst 01:80:c2:00:00:0e --vlan 7
   vswitchctl trace red --hex ffffffffffff020000000001080600
   vswitchctl trace red --live 5 --filter arp  # the next 5 real frames
+
+To an address or a port it is a packet, which goes as the sender's stack has
+it: by its route to the next hop, whose MAC address it knows or asks for. With
+no route it sends nothing, which is an error. To a MAC address, or with --src,
+--vlan or --ethertype, it is a frame that is taken as it is.
 
 The frame is not sent, not counted, and nothing is learned from it. What is
 not given is taken from the port: its MAC address, and its first address. With
@@ -25,12 +30,12 @@ not given is taken from the port: its MAC address, and its first address. With
 they are just after each has passed.";
 
 /// Arguments of `trace`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
     /// The port that the frame comes in from
     pub port: PortName,
-    /// Destination: a MAC address, or a port or an IP address for that of its interface (default: the neighbour by
-    /// which --ip is reached, else broadcast)
+    /// Destination: an IP address, a port, or a MAC address (default: the neighbour by which --ip is reached, else
+    /// broadcast)
     #[arg(long, value_name = "MAC|PORT|IP")]
     pub dst: Option<Station>,
     /// Source, likewise (default: the port's own)

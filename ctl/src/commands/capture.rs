@@ -1,4 +1,4 @@
-//! `capture`: frames of a port, into a file, a pipe or as lines.
+//! `capture`: frames of a port or of several, into a file, a pipe or as lines.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use http_body_util::BodyExt;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use vswitch_api::capture::{CAPTURE_ID, CaptureOptions};
-use vswitch_api::{ApiError, ErrorCode};
+use vswitch_api::capture::{Also, CAPTURE_ID, CaptureOptions};
+use vswitch_api::view::{PortState, PortView};
+use vswitch_api::{ApiError, ErrorCode, PortName};
 
 use super::Session;
 use crate::cli::capture::CaptureArgs;
@@ -30,8 +31,20 @@ enum Sink {
 
 impl Session {
     pub(super) async fn capture(&self, args: CaptureArgs) -> Result<(), Failure> {
-        let expression = args.filter.clone().unwrap_or_else(|| args.expression.join(" "));
+        let (port, also) = self.captured(&args).await?;
+        let words = if args.any {
+            String::new()
+        } else {
+            args.expression.join(" ")
+        };
+        if args.filter.is_some() && !words.is_empty() {
+            let cause = format!("there is the filter {words:?} besides");
+            return Err(Failure::usage("--filter", cause, "give one of them"));
+        }
+        let expression = args.filter.clone().unwrap_or(words);
+        let several = also != Also::None;
         let options = CaptureOptions {
+            also,
             filter: if expression.trim().is_empty() {
                 None
             } else {
@@ -45,7 +58,7 @@ impl Session {
                 .duration
                 .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         };
-        let path = with_query(&format!("/v1/ports/{}/capture", args.port), &options)?;
+        let path = with_query(&format!("/v1/ports/{port}/capture"), &options)?;
         // After the daemon has said yes: a file that is there is not emptied for nothing.
         let answer = self.client.open(&path).await?;
         let id = answer.headers().get(CAPTURE_ID).and_then(|id| id.to_str().ok());
@@ -53,7 +66,7 @@ impl Session {
         let mut body = answer.into_body();
         let mut sink = self.sink(&args)?;
         let mut parser = Parser::default();
-        let (mut frames, mut lost) = (0, 0);
+        let (mut frames, mut names, mut lost) = (0, Vec::new(), Vec::new());
         let listen = |kind| signal(kind).map_err(|error| Failure::system("signals", &error));
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
@@ -79,36 +92,75 @@ impl Session {
                     .and_then(|()| file.flush())
                     .map_err(|e| written(&args, e))?;
             }
-            for item in parser.feed(bytes).map_err(|cause| foreign(&args, cause))? {
+            for item in parser.feed(bytes).map_err(|cause| foreign(&port, cause))? {
                 match item {
                     Item::Frame(frame) => {
                         frames += 1;
-                        lost += frame.lost_before;
+                        if let Some(lost) = lost.get_mut(frame.interface) {
+                            *lost += frame.lost_before;
+                        }
+                        let name = names.get(frame.interface).map_or("", String::as_str);
                         match &sink {
-                            Sink::Lines(zone) => self.out.print(&frames::line(&frame, zone))?,
-                            Sink::Json => self.out.print(&frames::json(&frame).to_string())?,
+                            Sink::Lines(zone) => {
+                                self.out.print(&frames::line(&frame, several.then_some(name), zone))?;
+                            }
+                            Sink::Json => self.out.print(&frames::json(&frame, name).to_string())?,
                             Sink::Raw(_) => {}
                         }
                     }
-                    Item::Statistics { lost: total } => lost = total,
+                    Item::Interface { name } => {
+                        names.push(name);
+                        lost.push(0);
+                    }
+                    Item::Statistics { interface, lost: total } => {
+                        if let Some(lost) = lost.get_mut(interface) {
+                            *lost = total;
+                        }
+                    }
                 }
             }
         }
         if !self.out.json() {
+            let lost: u64 = lost.iter().sum();
             eprintln!("{frames} frames captured, {lost} lost as the reader was too slow");
         }
         enough |= args.count.is_some_and(|count| frames >= count) || args.duration.is_some();
         if !enough {
             return Err(Failure::unreachable(
-                format!("capture of port \"{}\"", args.port),
+                format!("capture of port \"{port}\""),
                 "vswitchd ended it",
-                format!(
-                    "was the port removed, or did the daemon stop? `vswitchctl port show {}` tells",
-                    args.port
-                ),
+                format!("was the port removed, or did the daemon stop? `vswitchctl port show {port}` tells"),
             ));
         }
         Ok(())
+    }
+
+    /// The port and those besides.
+    async fn captured(&self, args: &CaptureArgs) -> Result<(PortName, Also), Failure> {
+        if let Some(port) = &args.port {
+            let others = if args.any { &args.expression[..] } else { &[] };
+            let others: Result<Vec<PortName>, _> = others.iter().map(|name| name.parse()).collect();
+            let others = others.map_err(|e| {
+                let hint = "with --any all words are ports; a filter stands behind --filter";
+                Failure::usage("capture --any", e.to_string(), hint)
+            })?;
+            let also = if others.is_empty() {
+                Also::None
+            } else {
+                Also::Ports(others)
+            };
+            return Ok((port.clone(), also));
+        }
+        let views: Vec<PortView> = self.client.get("/v1/ports").await?;
+        let there = views.into_iter().find(|view| view.state != PortState::Missing);
+        match there {
+            Some(view) => Ok((view.port.name, Also::All)),
+            None => Err(
+                ApiError::new(ErrorCode::NotFound, "capture --any", "there is no port to capture at")
+                    .hint("`vswitchctl port list` lists them")
+                    .into(),
+            ),
+        }
     }
 
     fn sink(&self, args: &CaptureArgs) -> Result<Sink, Failure> {
@@ -146,8 +198,8 @@ fn written(args: &CaptureArgs, error: io::Error) -> Failure {
     }
 }
 
-fn foreign(args: &CaptureArgs, cause: &str) -> Failure {
-    ApiError::new(ErrorCode::Internal, format!("capture of port \"{}\"", args.port), cause)
+fn foreign(port: &PortName, cause: &str) -> Failure {
+    ApiError::new(ErrorCode::Internal, format!("capture of port \"{port}\""), cause)
         .hint("are vswitchctl and vswitchd of the same version?")
         .into()
 }

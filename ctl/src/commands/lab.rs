@@ -1,18 +1,27 @@
-//! The lab as a whole: `apply` and `export`. Below: labs as files.
+//! The lab as a whole: `apply`. Below: labs as files.
 
 mod become_lab;
 mod check;
+mod enter;
+mod export;
 mod files;
 mod graph;
+mod heat;
+mod import;
 mod links;
+mod merge;
 mod node;
+mod pings;
 mod problem;
 mod ranges;
 mod reach;
 mod read;
+mod rows;
 mod sides;
+mod speed;
 mod svg;
 mod test;
+mod told;
 mod words;
 
 use std::io::{self, BufRead, Write};
@@ -20,11 +29,10 @@ use std::path::Path;
 
 use vswitch_api::difference::would;
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, ErrorCode, Lab};
+use vswitch_api::{ApiError, ErrorCode};
 
 use self::become_lab::How;
 use super::Session;
-use super::capture::compile;
 use crate::cli::lab::ApplyArgs;
 use crate::failure::Failure;
 
@@ -52,20 +60,6 @@ impl Session {
         };
         self.out
             .changes(&changes.map_err(|e| self.placed(&file, e))?, args.dry_run)
-    }
-
-    pub(super) async fn export(&self) -> Result<(), Failure> {
-        let lab: Lab = self.client.get("/v1/lab").await?;
-        let mut written = lab.clone();
-        for filter in written.mirrors.iter_mut().filter_map(|mirror| mirror.filter.as_mut()) {
-            // What `apply` makes of the expression again need not stand in the file.
-            filter
-                .program
-                .take_if(|program| compile(&filter.expression).is_ok_and(|made| made == *program));
-        }
-        let text = toml::to_string_pretty(&written)
-            .map_err(|e| ApiError::new(ErrorCode::Internal, "lab", format!("it can't be written as TOML: {e}")))?;
-        self.out.show(&lab, |_| text)
     }
 }
 

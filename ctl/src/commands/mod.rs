@@ -1,6 +1,7 @@
 //! What the commands do: one request or a few, and what is printed.
 
 mod acl;
+mod bugreport;
 mod capture;
 mod daemon;
 pub mod doctor;
@@ -118,13 +119,14 @@ impl Session {
             Command::Vlan(command) => self.vlan(command).await,
             Command::Cable(args) => self.cable(*args).await,
             Command::Apply(args) => self.apply(args).await,
-            Command::Export => self.export().await,
+            Command::Export(args) => self.export(args).await,
             Command::Lab(command) => self.lab(command).await,
             Command::Events => self.events().await,
             Command::Capture(args) => self.capture(*args).await,
             Command::Mirror(command) => self.mirror(command).await,
             Command::Trace(args) => self.trace(*args).await,
             Command::Doctor(args) => self.doctor(args).await,
+            Command::Bugreport(args) => self.bugreport(args).await,
             Command::Ping(args) => self.ping(args).await,
             Command::Pingall(args) => self.pingall(args).await,
             Command::Shell(args) => self.shell(args).await,

@@ -41,7 +41,14 @@ impl Session {
             Err(Failure::usage(object, cause, hint))
         };
         let (next_hop, mac, state) = match self.client.get(&path).await? {
-            WayView::Unknown => return Ok(None),
+            WayView::Unknown => {
+                let owner = super::trace::owner(ip, &own.port.switch, ports).and_then(|view| view.port.mac);
+                let detail = format!("its stack can't be looked into, and {ip} is taken to be on the link");
+                return Ok(owner.map(|mac| Sender {
+                    step: step(&args.port, None, detail),
+                    mac: Some(mac),
+                }));
+            }
             WayView::NoRoute => {
                 return nothing(format!("its stack has no route to {ip}, so that it sends nothing"));
             }
@@ -126,18 +133,19 @@ impl Session {
     }
 
     /// Tells of a packet that never comes to the switch.
-    pub(super) fn never_sent(&self, step: TraceStep) -> Result<(), Failure> {
+    pub(super) fn never_sent(&self, steps: Vec<TraceStep>) -> Result<(), Failure> {
         let report = TraceReport {
             outcome: TraceOutcome::Dropped,
-            reason: step.dropped.clone(),
+            reason: steps.iter().rev().find_map(|step| step.dropped.clone()),
             ports: Vec::new(),
-            steps: vec![step],
+            steps,
         };
         self.out.show(&report, |style| traces::report(style, &report))
     }
 }
 
-fn step(port: &PortName, dropped: Option<&str>, detail: String) -> TraceStep {
+/// What the sender's stack did, or what was assumed of it.
+pub(super) fn step(port: &PortName, dropped: Option<&str>, detail: String) -> TraceStep {
     TraceStep {
         stage: TraceStage::Sender,
         port: Some(port.clone()),

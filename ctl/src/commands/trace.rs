@@ -12,7 +12,7 @@ use vswitch_api::{ApiError, ErrorCode, Mac, PortName, SwitchName};
 
 use super::Session;
 use super::capture::compile;
-use super::sender::Sender;
+use super::sender::{Sender, step};
 use crate::cli::trace::{Protocol, Station, TraceArgs};
 use crate::client::with_query;
 use crate::failure::Failure;
@@ -28,25 +28,29 @@ impl Session {
         if let Some(count) = args.live {
             return self.trace_live(&args, count).await;
         }
-        let (frame, sender) = match &args.hex {
-            Some(hex) => (hex.clone(), None),
+        let (frame, before) = match &args.hex {
+            Some(hex) => (hex.clone(), Vec::new()),
             None => {
                 let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+                let (args, assumed) = meant(args.clone(), &ports)?;
                 let sender = self.sender(&args, &ports).await?;
+                let mut steps: Vec<_> = assumed
+                    .map(|detail| step(&args.port, None, detail))
+                    .into_iter()
+                    .collect();
                 if let Some(Sender { step, mac: None }) = sender {
-                    return self.never_sent(step);
+                    steps.push(step);
+                    return self.never_sent(steps);
                 }
                 let sender = sender.and_then(|sender| Some((sender.mac?, sender.step)));
                 let neighbour = sender.as_ref().map(|(mac, _)| *mac);
-                (
-                    frames::hex(&build(&args, &ports, neighbour)?),
-                    sender.map(|(_, step)| step),
-                )
+                steps.extend(sender.map(|(_, step)| step));
+                (frames::hex(&build(&args, &ports, neighbour)?), steps)
             }
         };
         let request = TraceRequest { frame };
         let mut report = self.ask(&args.port, &request).await?;
-        report.steps.splice(0..0, sender);
+        report.steps.splice(0..0, before);
         let bytes = traces::bytes(&request.frame);
         self.out.show(&report, |style| {
             format!(
@@ -101,6 +105,55 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What is sent where --dst says no more than where to: a packet to an address, which the sender's stack has its say in, or a frame that is
+/// taken as it is. With what was assumed for that.
+fn meant(args: TraceArgs, ports: &[PortView]) -> Result<(TraceArgs, Option<String>), Failure> {
+    let Some(dst) = &args.dst else { return Ok((args, None)) };
+    let own = port(&args.port, ports)?;
+    // Whoever describes the frame knows what is in it.
+    let is_described = args.ip.is_some()
+        || args.arp.is_some()
+        || args.ethertype.is_some()
+        || args.src.is_some()
+        || args.vlan.is_some();
+    let as_it_is = "the frame is taken as it is given, past the routes and neighbours of the sender's stack";
+    let packet = |ip: IpAddr| TraceArgs {
+        ip: Some(ip),
+        dst: None,
+        ..args.clone()
+    };
+    let called_so = |ip: &IpAddr| ports.iter().find(|view| view.port.name.as_str() == ip.to_string());
+    let to = match dst {
+        _ if is_described => return Ok((args, None)),
+        Station::Mac(_) => return Ok((args.clone(), Some(as_it_is.to_owned()))),
+        Station::Ip(ip) => match called_so(ip) {
+            None => return Ok((packet(*ip), None)),
+            Some(view) => view,
+        },
+        Station::Port(name) => port(name, ports)?,
+    };
+    let name = &to.port.name;
+    let speaks = |ip: IpAddr| own.port.addresses.iter().any(|own| own.ip().is_ipv4() == ip.is_ipv4());
+    let near = |ip: IpAddr| own.port.addresses.iter().any(|own| own.net().contains(&ip));
+    let mut addresses = to
+        .port
+        .addresses
+        .iter()
+        .map(|address| address.ip())
+        .filter(|ip| speaks(*ip));
+    let first = addresses.clone().next();
+    Ok(match addresses.find(|ip| near(*ip)).or(first) {
+        Some(ip) => (
+            packet(ip),
+            Some(format!("the packet is for {ip}, an address of port {name}")),
+        ),
+        None => {
+            let why = format!("{} and {name} have no addresses of one IP version", args.port);
+            (args, Some(format!("{why}: {as_it_is}")))
+        }
+    })
 }
 
 fn unknown(object: impl Into<String>, cause: impl Into<String>, option: &str) -> Failure {
@@ -283,6 +336,40 @@ mod tests {
             panic!("another command")
         };
         build(&args, &ports(), None).unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+
+    fn what_is_meant(arguments: &str) -> (Option<String>, Option<String>) {
+        let cli = Cli::parse_from(format!("vswitchctl trace red {arguments}").split_whitespace());
+        let Command::Trace(args) = cli.command else {
+            panic!("another command")
+        };
+        let (args, assumed) = meant(*args, &ports()).unwrap_or_else(|failure| panic!("{failure:?}"));
+        (args.ip.map(|ip| ip.to_string()), assumed)
+    }
+
+    /// A packet to an address goes as the stack sends it; only a frame that is described is taken as it is.
+    #[test]
+    fn an_address_or_a_port_is_reached_by_the_stack() {
+        for (arguments, ip, words) in [
+            ("--dst 10.0.0.2", Some("10.0.0.2"), None),
+            ("--dst 8.8.8.8", Some("8.8.8.8"), None),
+            ("--dst blue", Some("10.0.0.2"), Some("an address of port blue")),
+            ("--dst 02:00:00:00:00:09", None, Some("as it is given")),
+            ("--dst blue --src 02:00:00:00:00:09", None, None),
+            ("--dst blue --ethertype 0x88cc", None, None),
+            ("--arp 10.0.0.2", None, None),
+        ] {
+            let (meant, assumed) = what_is_meant(arguments);
+            assert_eq!(meant.as_deref(), ip, "{arguments}");
+            let is_told = assumed
+                .as_ref()
+                .zip(words)
+                .is_some_and(|(told, words)| told.contains(words));
+            assert!(
+                is_told || assumed.is_none() && words.is_none(),
+                "{arguments}: {assumed:?}"
+            );
+        }
     }
 
     #[test]

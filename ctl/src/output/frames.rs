@@ -10,8 +10,8 @@ use vswitch_api::Mac;
 
 use crate::pcapng::Frame;
 
-/// The line of a frame, with the time of day in this zone.
-pub fn line(frame: &Frame, zone: &TimeZone) -> String {
+/// The line of a frame, with the time of day in this zone, and with its port where there are several.
+pub fn line(frame: &Frame, port: Option<&str>, zone: &TimeZone) -> String {
     let time = Timestamp::from_nanosecond(frame.time_ns.into()).unwrap_or_default();
     let time = time.to_zoned_datetime(zone.clone()).strftime("%T%.9f");
     let way = if frame.outbound { "out" } else { "in " };
@@ -19,12 +19,17 @@ pub fn line(frame: &Frame, zone: &TimeZone) -> String {
         0 => String::new(),
         n => format!("({n} lost)\n"),
     };
-    format!("{lost}{time} {way} {}", describe(&frame.bytes, frame.original_len))
+    let port = port.map_or_else(String::new, |port| format!("{port} "));
+    format!(
+        "{lost}{time} {port}{way} {}",
+        describe(&frame.bytes, frame.original_len)
+    )
 }
 
 /// The frame as an object.
-pub fn json(frame: &Frame) -> Value {
+pub fn json(frame: &Frame, port: &str) -> Value {
     json!({
+        "port": port,
         "time_ns": frame.time_ns,
         "direction": if frame.outbound { "tx" } else { "rx" },
         "length": frame.original_len,
@@ -201,11 +206,13 @@ mod tests {
             ..Frame::default()
         };
         assert_eq!(
-            line(&frame, &TimeZone::UTC),
+            line(&frame, None, &TimeZone::UTC),
             "20:00:00.123456789 out 02:00:00:00:00:01 > 02:00:00:00:00:02, vlan 5, IPv4, length 61: \
              10.0.0.1.1000 > 10.0.0.2.80: TCP [S], seq 7, ack 0, win 8, 3 bytes"
         );
-        assert_eq!(json(&frame)["direction"], "tx");
+        assert_eq!(json(&frame, "red")["direction"], "tx");
+        let line = line(&frame, Some("red"), &TimeZone::UTC);
+        assert!(line.starts_with("20:00:00.123456789 red out 02:"), "{line}");
     }
 
     proptest! {

@@ -30,13 +30,14 @@ pub fn report(style: Style, report: &TraceReport) -> String {
 pub fn live(style: Style, live: &LiveTrace, zone: &TimeZone) -> String {
     let bytes = bytes(&live.frame);
     let frame = Frame {
+        interface: 0,
         time_ns: live.time_ns,
         outbound: false,
         lost_before: live.lost_before,
         original_len: bytes.len(),
         bytes,
     };
-    format!("{}\n{}", frames::line(&frame, zone), report(style, &live.report))
+    format!("{}\n{}", frames::line(&frame, None, zone), report(style, &live.report))
 }
 
 /// The bytes of a frame that came as hexadecimal digits; what is none is passed over.

@@ -1,7 +1,8 @@
 //! Sniffers: copies of the frames of a port for a capture.
 //!
 //! A port without a sniffer pays one look at a pointer for each batch. A sniffer copies what its filter wants into a ring of
-//! bounded size and never waits: what finds no room is counted as lost, and the port carries on.
+//! bounded size and never waits: what finds no room is counted as lost, and the port carries on. The sniffers of a capture of several
+//! ports share one ring.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -32,11 +33,13 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// A frame in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// The sniffer that saw it, of those that share the ring.
+    pub number: u32,
     /// Nanoseconds since the Unix epoch.
     pub time_ns: u64,
     /// Which way it goes: in, seen as it came, before any check; or out, seen just before it is handed to the port.
     pub direction: Direction,
-    /// Frames lost since the one before.
+    /// Frames that this sniffer lost since the one before.
     pub lost_before: u64,
     /// Virtio-net header and frame.
     pub wire: Box<[u8]>,
@@ -53,18 +56,30 @@ pub struct SnifferSetup {
     pub filter: Option<Program>,
 }
 
-/// One reader's sniffer on a port.
+/// What one reader has on one port. Several of one reader share their ring, so that frames of all ports come in order.
 #[derive(Debug)]
 pub struct Sniffer {
-    setup: SnifferSetup,
-    ring: ArrayQueue<Seen>,
-    /// Bytes in the ring.
-    bytes: AtomicUsize,
+    /// Which of them it is.
+    number: u32,
     /// Lost since the last frame that found room.
     lost: AtomicU64,
     lost_total: AtomicU64,
-    /// The port is gone, or enough was seen: nothing more will come.
+    /// The port is gone.
     closed: AtomicBool,
+    ring: Arc<Ring>,
+}
+
+/// What waits for a reader.
+#[derive(Debug)]
+struct Ring {
+    setup: SnifferSetup,
+    frames: ArrayQueue<Seen>,
+    /// Bytes in it.
+    bytes: AtomicUsize,
+    /// Sniffers whose ports are not gone.
+    open: AtomicUsize,
+    /// Enough was seen: nothing more will come.
+    ended: AtomicBool,
     pending: AtomicBool,
     ready: EventFd,
 }
@@ -75,57 +90,120 @@ impl Sniffer {
     /// # Errors
     /// No descriptor to be had.
     pub fn new(setup: SnifferSetup) -> io::Result<Self> {
-        Ok(Self {
+        let ring = Ring {
             setup,
-            ring: ArrayQueue::new(MAX_FRAMES),
+            frames: ArrayQueue::new(MAX_FRAMES),
             bytes: AtomicUsize::new(0),
+            open: AtomicUsize::new(1),
+            ended: AtomicBool::new(false),
+            pending: AtomicBool::new(false),
+            ready: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        };
+        Ok(Self::numbered(0, Arc::new(ring)))
+    }
+
+    fn numbered(number: u32, ring: Arc<Ring>) -> Self {
+        Self {
+            number,
             lost: AtomicU64::new(0),
             lost_total: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            pending: AtomicBool::new(false),
-            ready: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
-        })
+            ring,
+        }
+    }
+
+    /// Another one for the same reader: it wants the same, and what it sees is read from this one.
+    #[must_use]
+    pub fn beside(&self, number: u32) -> Self {
+        self.ring.open.fetch_add(1, Ordering::AcqRel);
+        Self::numbered(number, self.ring.clone())
     }
 
     /// Shows the sniffer a frame with its virtio-net header in front.
     fn see(&self, direction: Direction, wire: &[u8]) {
+        let ring = &self.ring;
         let wanted = match direction {
-            Direction::In => self.setup.ingress,
-            Direction::Out => self.setup.egress,
+            Direction::In => ring.setup.ingress,
+            Direction::Out => ring.setup.egress,
         };
         let frame = wire.get(VNET_HDR_LEN..).unwrap_or_default();
-        if !wanted || self.setup.filter.as_ref().is_some_and(|filter| !filter.matches(frame)) {
+        if !wanted || ring.setup.filter.as_ref().is_some_and(|filter| !filter.matches(frame)) {
             return;
         }
         // First taken, then given back: workers that come at the same time can't exceed the bounds together.
-        let own = self.bytes.fetch_add(wire.len(), Ordering::Relaxed) + wire.len();
+        let own = ring.bytes.fetch_add(wire.len(), Ordering::Relaxed) + wire.len();
         let all = WAITING.fetch_add(wire.len(), Ordering::Relaxed) + wire.len();
-        if own > MAX_BYTES || (all > ALL_BYTES && own > OWN_BYTES) || self.ring.is_full() {
+        if own > MAX_BYTES || (all > ALL_BYTES && own > OWN_BYTES) || ring.frames.is_full() {
             self.lose(wire.len(), 0);
         } else {
             let lost_before = self.lost.swap(0, Ordering::Relaxed);
             let seen = Seen {
+                number: self.number,
                 time_ns: now_ns(),
                 direction,
                 lost_before,
                 wire: wire.into(),
             };
-            if self.ring.push(seen).is_err() {
+            if ring.frames.push(seen).is_err() {
                 self.lose(wire.len(), lost_before);
             }
         }
-        self.wake();
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        WAITING.fetch_sub(bytes, Ordering::Relaxed);
+        ring.wake();
     }
 
     fn lose(&self, bytes: usize, before: u64) {
-        self.give_back(bytes);
+        self.ring.give_back(bytes);
         self.lost.fetch_add(1 + before, Ordering::Relaxed);
         self.lost_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells the reader that nothing more will come from this port.
+    pub fn close(&self) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            self.ring.open.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.ring.wake();
+    }
+
+    /// Tells the reader that it is to end.
+    pub fn end(&self) {
+        self.ring.ended.store(true, Ordering::Release);
+        self.ring.wake();
+    }
+
+    /// Readable when frames wait, or when the ports are gone.
+    pub fn ready(&self) -> BorrowedFd<'_> {
+        self.ring.ready.as_fd()
+    }
+
+    /// Takes note that the reader is about to look: what comes from here on makes the sniffer ready again.
+    pub fn acknowledge(&self) {
+        let _ = self.ring.ready.read();
+        self.ring.pending.store(false, Ordering::Release);
+    }
+
+    /// The next frame that waits.
+    pub fn take(&self) -> Option<Seen> {
+        let seen = self.ring.frames.pop()?;
+        self.ring.give_back(seen.wire.len());
+        Some(seen)
+    }
+
+    /// Frames of this port that found no room so far.
+    pub fn lost(&self) -> u64 {
+        self.lost_total.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is to end, or all ports are gone. Frames may still wait.
+    pub fn is_closed(&self) -> bool {
+        self.ring.ended.load(Ordering::Acquire) || self.ring.open.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Ring {
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        WAITING.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn wake(&self) {
@@ -133,43 +211,9 @@ impl Sniffer {
             let _ = self.ready.write(1);
         }
     }
-
-    /// Tells the reader that nothing more will come.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// Readable when frames wait, or when the port is gone.
-    pub fn ready(&self) -> BorrowedFd<'_> {
-        self.ready.as_fd()
-    }
-
-    /// Takes note that the reader is about to look: what comes from here on makes the sniffer ready again.
-    pub fn acknowledge(&self) {
-        let _ = self.ready.read();
-        self.pending.store(false, Ordering::Release);
-    }
-
-    /// The next frame that waits.
-    pub fn take(&self) -> Option<Seen> {
-        let seen = self.ring.pop()?;
-        self.give_back(seen.wire.len());
-        Some(seen)
-    }
-
-    /// Frames that found no room so far.
-    pub fn lost(&self) -> u64 {
-        self.lost_total.load(Ordering::Relaxed)
-    }
-
-    /// Whether it was closed. Frames may still wait.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
 }
 
-impl Drop for Sniffer {
+impl Drop for Ring {
     fn drop(&mut self) {
         self.give_back(self.bytes.load(Ordering::Relaxed));
     }
@@ -193,25 +237,33 @@ pub fn now_ns() -> u64 {
 }
 
 impl Datapath {
-    /// Publishes what `change` makes of a port; false: there is no such port.
-    fn edit_port(&self, port: PortRef, change: impl FnOnce(&mut PortEntry)) -> bool {
-        self.revise(|snapshot| snapshot.change_port(port, change))
+    /// Puts sniffers on ports, all at once. One whose port is not there is closed; gives which are on their ports.
+    pub fn add_sniffers(&self, all: &[(PortRef, Arc<Sniffer>)]) -> Vec<bool> {
+        let on = self.revise(|snapshot| {
+            let add = |(port, sniffer): &(PortRef, Arc<Sniffer>)| {
+                snapshot.change_port(*port, |port| {
+                    let sniffers = port.sniffers.iter().flat_map(|sniffers| sniffers.iter().cloned());
+                    port.sniffers = Some(sniffers.chain([sniffer.clone()]).collect());
+                })
+            };
+            all.iter().map(add).collect::<Vec<_>>()
+        });
+        for ((_, sniffer), _) in all.iter().zip(&on).filter(|(_, on)| !**on) {
+            sniffer.close();
+        }
+        on
     }
 
-    /// Puts a sniffer on a port; false: there is no such port.
-    pub fn add_sniffer(&self, port: PortRef, sniffer: Arc<Sniffer>) -> bool {
-        self.edit_port(port, |port| {
-            let sniffers = port.sniffers.iter().flat_map(|sniffers| sniffers.iter().cloned());
-            port.sniffers = Some(sniffers.chain([sniffer]).collect());
-        })
-    }
-
-    /// Takes a sniffer off a port. It may still see the batch that a worker is busy with.
-    pub fn remove_sniffer(&self, port: PortRef, sniffer: &Arc<Sniffer>) {
-        self.edit_port(port, |port| {
-            let sniffers = port.sniffers.iter().flat_map(|sniffers| sniffers.iter());
-            let left: Vec<_> = sniffers.filter(|other| !Arc::ptr_eq(other, sniffer)).cloned().collect();
-            port.sniffers = (!left.is_empty()).then(|| left.into());
+    /// Takes sniffers off their ports. They may still see the batches that workers are busy with.
+    pub fn remove_sniffers(&self, all: &[(PortRef, Arc<Sniffer>)]) {
+        self.revise(|snapshot| {
+            for (port, sniffer) in all {
+                snapshot.change_port(*port, |port| {
+                    let sniffers = port.sniffers.iter().flat_map(|sniffers| sniffers.iter());
+                    let left: Vec<_> = sniffers.filter(|other| !Arc::ptr_eq(other, sniffer)).cloned().collect();
+                    port.sniffers = (!left.is_empty()).then(|| left.into());
+                });
+            }
         });
     }
 }
@@ -261,10 +313,35 @@ mod tests {
         sniffer.see(Direction::Out, &wire);
         let rest: Vec<_> = std::iter::from_fn(|| sniffer.take()).collect();
         assert_eq!((rest.len(), rest[fits - 1].lost_before), (fits, 5));
-        assert_eq!(sniffer.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(sniffer.ring.bytes.load(Ordering::Relaxed), 0);
 
         (0..MAX_FRAMES + 3).for_each(|_| sniffer.see(Direction::In, &[0; 30]));
         assert_eq!(sniffer.lost(), 8);
+    }
+
+    /// A capture of several ports at once.
+    #[test]
+    fn several_share_a_ring_and_each_counts_what_it_lost() {
+        let one = sniffer(true, false, None);
+        let other = one.beside(1);
+        for (sniffer, byte) in [(&other, 1), (&one, 2), (&other, 3)] {
+            sniffer.see(Direction::In, &[byte; 30]);
+        }
+        let seen: Vec<_> = std::iter::from_fn(|| one.take())
+            .map(|seen| (seen.number, seen.wire[0]))
+            .collect();
+        assert_eq!(seen, [(1, 1), (0, 2), (1, 3)]);
+        (0..MAX_FRAMES + 2).for_each(|_| other.see(Direction::In, &[0; 30]));
+        assert_eq!((one.lost(), other.lost()), (0, 2));
+        // It goes on while a port is left.
+        other.close();
+        other.close();
+        assert!(!one.is_closed());
+        one.close();
+        assert!(one.is_closed() && other.is_closed());
+        let third = sniffer(true, true, None);
+        third.beside(7).end();
+        assert!(third.is_closed());
     }
 
     /// 50 captures that nobody read had held 870 MB.
@@ -275,7 +352,7 @@ mod tests {
         for sniffer in &stalled {
             (0..400).for_each(|_| sniffer.see(Direction::In, &wire));
         }
-        let own = |sniffer: &Sniffer| sniffer.bytes.load(Ordering::Relaxed);
+        let own = |sniffer: &Sniffer| sniffer.ring.bytes.load(Ordering::Relaxed);
         let held: usize = stalled.iter().map(own).sum();
         assert!((ALL_BYTES / 2..=ALL_BYTES + 50 * OWN_BYTES).contains(&held), "{held}");
         assert!(

@@ -1,47 +1,38 @@
-//! Captures: the frames of a port as a stream in the pcapng format.
+//! Captures: the frames of a port, or of several, as a stream in the pcapng format.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
-use vswitch_api::capture::CaptureOptions;
+use vswitch_api::capture::{Also, CaptureOptions};
 use vswitch_api::{ApiError, ErrorCode, PortName};
 
 use super::condition::{Editing, Subject};
+use super::listen::Listening;
 use super::{Control, text};
 use crate::pcapng::{self, MAX_SNAPLEN, Packet};
-use vswitch_datapath::filter::Program;
+use vswitch_datapath::Direction;
 use vswitch_datapath::frame::{Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
-use vswitch_datapath::sniffer::{Seen, Sniffer, SnifferSetup, now_ns};
-use vswitch_datapath::{Datapath, Direction, PortRef};
-use vswitch_linux::memory;
-use vswitch_linux::poll::readable;
+use vswitch_datapath::sniffer::{Seen, Sniffer, now_ns};
 
 /// Bytes that are handed on at once.
 const CHUNK: usize = 256 << 10;
 /// After so long without a frame the counts so far are written: a client that went away is noticed by that.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// A capture under way. It ends when this is dropped, or with the port.
+/// A capture under way. It ends when this is dropped, or with its ports.
 pub struct Capture {
     /// Number by which it can be ended.
     pub id: u64,
-    datapath: Arc<Datapath>,
-    port: PortRef,
-    sniffer: Arc<Sniffer>,
-    ready: AsyncFd<OwnedFd>,
+    listening: Listening,
     snaplen: usize,
     segment: bool,
     /// Frames still to be written.
     left: u64,
     end: Option<Instant>,
-    /// Frames written.
-    written: u64,
+    /// Frames written, by interface.
+    written: Vec<u64>,
     /// What is to be written before anything else: the head of the file.
     head: Vec<u8>,
     ended: bool,
@@ -81,81 +72,64 @@ impl Control {
         let sniffer =
             sniffer.ok_or_else(|| gone().hint("the number is in the head of its answer; it may have ended"))?;
         if !dry_run {
-            sniffer.close();
+            sniffer.end();
         }
         Ok(())
     }
 
-    /// Begins to capture at a port.
+    /// Begins to capture at a port, and at those that the options name besides.
     ///
     /// # Errors
-    /// NotFound. Conflict: the port is missing. Invalid: the filter is no program, or the snap length is out of range.
+    /// NotFound. Conflict: a port is missing. Invalid: the filter is no program, or the snap length is out of range.
     pub async fn capture(&self, name: &PortName, options: CaptureOptions) -> Result<Capture, ApiError> {
-        let object = || text::port(name);
-        let filter = options.filter.as_deref().map(str::parse::<Program>).transpose();
-        let filter = filter.map_err(|error| text::invalid("filter", error.to_string()))?;
         let snaplen = options.snaplen.unwrap_or(MAX_SNAPLEN);
         if !(1..=MAX_SNAPLEN).contains(&snaplen) {
             return Err(text::invalid("snaplen", format!("{snaplen} is out of range"))
                 .hint(format!("choose 1 to {MAX_SNAPLEN} bytes")));
         }
-        let (datapath, port) = {
-            let view = self.view();
-            (view.datapath.clone(), view.live_id(name)?)
-        };
-        let setup = SnifferSetup {
-            ingress: options.direction.rx(),
-            egress: options.direction.tx(),
-            filter,
-        };
-        let failed = |error| text::step(object(), "open a sniffer", &error);
-        let sniffer = Sniffer::new(setup).map(Arc::new).map_err(failed)?;
-        let ready = sniffer
-            .ready()
-            .try_clone_to_owned()
-            .and_then(readable)
-            .map_err(failed)?;
-        if !add_sniffer(&datapath, port, &sniffer).await {
-            return Err(text::no_port(name));
-        }
+        let names = self.with_others(name, &options.also);
+        let ways = (options.direction.rx(), options.direction.tx());
+        let listening = self.listen(&names, ways, options.filter.as_deref()).await?;
         let mut head = Vec::new();
-        pcapng::begin(&mut head, name.as_str(), snaplen);
+        pcapng::begin(&mut head, names.iter().map(PortName::as_str), snaplen);
         // One that is so far away that no clock reaches it is none.
         let duration = options.duration_ms.map(Duration::from_millis);
         let id = self
             .captures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .add(&sniffer);
+            .add(listening.sniffer());
         Ok(Capture {
             id,
-            datapath,
-            port,
-            sniffer,
-            ready,
+            listening,
             snaplen: snaplen as usize,
             segment: options.segment,
             left: options.count.unwrap_or(u64::MAX),
             end: duration.and_then(|duration| Instant::now().checked_add(duration)),
-            written: 0,
+            written: vec![0; names.len()],
             head,
             ended: false,
         })
     }
-}
 
-impl super::View {
-    /// A port in the datapath.
-    ///
-    /// # Errors
-    /// NotFound. Conflict: it is missing.
-    pub(super) fn live_id(&self, name: &PortName) -> Result<PortRef, ApiError> {
-        let live = self.ports.get(name).ok_or_else(|| text::no_port(name))?;
-        live.id.ok_or_else(|| {
-            let reason = live.reason.as_deref().unwrap_or("its interface is gone");
-            text::conflict(text::port(name), format!("it is missing: {reason}"))
-                .hint(format!("`vswitchctl port show {name}` tells its state"))
-        })
+    /// The port and the others, each once. Of all those that there are, those that are missing have nothing to be captured.
+    fn with_others(&self, name: &PortName, also: &Also) -> Vec<PortName> {
+        let mut names = vec![name.clone()];
+        let mut add = |other: &PortName| {
+            if !names.contains(other) {
+                names.push(other.clone());
+            }
+        };
+        match also {
+            Also::None => {}
+            Also::Ports(others) => others.iter().for_each(add),
+            Also::All => {
+                let view = self.view();
+                let there = view.ports.iter().filter(|(_, live)| live.id.is_some());
+                there.for_each(|(name, _)| add(name));
+            }
+        }
+        names
     }
 }
 
@@ -165,11 +139,10 @@ impl Capture {
         let mut out = std::mem::take(&mut self.head);
         while !self.ended {
             // Before the look: what comes later is then still signalled.
-            self.sniffer.acknowledge();
-            let closed = self.sniffer.is_closed();
+            let closed = self.listening.acknowledge();
             let mut empty = false;
             while !empty && self.left > 0 && out.len() < CHUNK {
-                match self.sniffer.take() {
+                match self.listening.take() {
                     Some(seen) => self.write(&mut out, seen),
                     None => empty = true,
                 }
@@ -192,18 +165,15 @@ impl Capture {
         let alive = Instant::now() + KEEP_ALIVE;
         let until = self.end.map_or(alive, |end| end.min(alive));
         tokio::select! {
-            // It can fail only when the runtime ends.
-            ready = self.ready.readable() => match ready {
-                Ok(mut guard) => guard.clear_ready(),
-                Err(_) => self.ended = true,
-            },
+            there = self.listening.readable() => self.ended |= !there,
             () = sleep_until(until) => if until == alive { self.statistics(out) },
         }
     }
 
     fn statistics(&self, out: &mut Vec<u8>) {
-        let lost = self.sniffer.lost();
-        pcapng::statistics(out, now_ns(), self.written + lost, lost);
+        for (number, (written, lost)) in (0..).zip(self.written.iter().zip(self.listening.lost())) {
+            pcapng::statistics(out, number, now_ns(), written + lost, lost);
+        }
     }
 
     fn write(&mut self, out: &mut Vec<u8>, mut seen: Seen) {
@@ -214,6 +184,7 @@ impl Capture {
                 return;
             }
             let packet = Packet {
+                interface: seen.number,
                 time_ns,
                 outbound,
                 lost_before: std::mem::take(&mut lost_before),
@@ -222,37 +193,10 @@ impl Capture {
             };
             pcapng::packet(out, &packet);
             self.left -= 1;
-            self.written += 1;
+            if let Some(written) = self.written.get_mut(seen.number as usize) {
+                *written += 1;
+            }
         });
-    }
-}
-
-/// Puts a sniffer on a port; false: there is no such port. The kernel, which may forward what comes in there, is waited for elsewhere.
-pub(super) async fn add_sniffer(datapath: &Arc<Datapath>, port: PortRef, sniffer: &Arc<Sniffer>) -> bool {
-    let (datapath, sniffer) = (datapath.clone(), sniffer.clone());
-    spawn_blocking(move || datapath.add_sniffer(port, sniffer))
-        .await
-        .unwrap_or(false)
-}
-
-/// Takes it off again, soon.
-pub(super) fn remove_sniffer(datapath: &Arc<Datapath>, port: PortRef, sniffer: &Arc<Sniffer>) {
-    let (datapath, sniffer) = (datapath.clone(), sniffer.clone());
-    let remove = move || {
-        datapath.remove_sniffer(port, &sniffer);
-        // What waited there may have been much.
-        drop(sniffer);
-        memory::give_back();
-    };
-    match Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-        Err(_) => remove(),
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        remove_sniffer(&self.datapath, self.port, &self.sniffer);
     }
 }
 

@@ -32,6 +32,7 @@ mod journal;
 mod keep;
 mod kinds;
 mod links;
+mod listen;
 mod mirror;
 mod named;
 mod namespace;

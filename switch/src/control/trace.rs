@@ -2,27 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 use vswitch_api::trace::{
     LiveOptions, LiveTrace, TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep, WayView,
 };
 use vswitch_api::{ApiError, Mac, PortName};
 
-use super::capture::{KEEP_ALIVE, add_sniffer, remove_sniffer};
+use super::capture::KEEP_ALIVE;
 use super::kinds::facts;
+use super::listen::Listening;
 use super::{Control, View, text};
 use crate::agents::LOOP_GUARD;
 use vswitch_datapath::fdb::Learned;
-use vswitch_datapath::filter::Program;
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
-use vswitch_datapath::sniffer::{Sniffer, SnifferSetup};
 use vswitch_datapath::trace::Stage;
-use vswitch_datapath::{Datapath, Direction, DropReason, FdbRecord, PortId, PortRef, SwitchId};
-use vswitch_linux::poll::readable;
+use vswitch_datapath::{Direction, DropReason, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::{KernelError, WayOut};
 
 impl Control {
@@ -85,33 +81,13 @@ impl Control {
     /// # Errors
     /// NotFound. Conflict: the port is missing. Invalid: the filter is no program.
     pub async fn trace_live(self: Arc<Self>, name: &PortName, options: LiveOptions) -> Result<Live, ApiError> {
-        let filter = options.filter.as_deref().map(str::parse::<Program>).transpose();
-        let filter = filter.map_err(|error| text::invalid("filter", error.to_string()))?;
-        let (datapath, port) = {
-            let view = self.view();
-            (view.datapath.clone(), view.live_id(name)?)
-        };
-        let setup = SnifferSetup {
-            ingress: true,
-            egress: false,
-            filter,
-        };
-        let failed = |error| text::step(text::port(name), "open a sniffer", &error);
-        let sniffer = Sniffer::new(setup).map(Arc::new).map_err(failed)?;
-        let ready = sniffer
-            .ready()
-            .try_clone_to_owned()
-            .and_then(readable)
-            .map_err(failed)?;
-        if !add_sniffer(&datapath, port, &sniffer).await {
-            return Err(text::no_port(name));
-        }
+        let names = std::slice::from_ref(name);
+        let listening = self.listen(names, (true, false), options.filter.as_deref()).await?;
+        let port = listening.port(0).ok_or_else(|| text::no_port(name))?;
         Ok(Live {
             control: self,
-            datapath,
+            listening,
             port,
-            sniffer,
-            ready,
             left: options.count.unwrap_or(u64::MAX),
         })
     }
@@ -120,10 +96,8 @@ impl Control {
 /// Traces of real frames. They end when this is dropped, or with the port.
 pub struct Live {
     control: Arc<Control>,
-    datapath: Arc<Datapath>,
+    listening: Listening,
     port: PortRef,
-    sniffer: Arc<Sniffer>,
-    ready: AsyncFd<OwnedFd>,
     left: u64,
 }
 
@@ -135,11 +109,10 @@ impl Live {
             return None;
         }
         loop {
-            self.sniffer.acknowledge();
-            let closed = self.sniffer.is_closed();
-            if let Some(seen) = self.sniffer.take() {
+            let closed = self.listening.acknowledge();
+            if let Some(seen) = self.listening.take() {
                 let inner = self.control.view();
-                let steps = self.datapath.trace(self.port, &seen.wire)?;
+                let steps = self.listening.datapath.trace(self.port, &seen.wire)?;
                 self.left -= 1;
                 return Some(Some(LiveTrace {
                     time_ns: seen.time_ns,
@@ -151,18 +124,12 @@ impl Live {
             if closed {
                 return None;
             }
-            match timeout(KEEP_ALIVE, self.ready.readable()).await {
+            match timeout(KEEP_ALIVE, self.listening.readable()).await {
                 // It can fail only when the runtime ends.
-                Ok(ready) => ready.ok()?.clear_ready(),
+                Ok(there) => there.then_some(())?,
                 Err(_) => return Some(None),
             }
         }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        remove_sniffer(&self.datapath, self.port, &self.sniffer);
     }
 }
 

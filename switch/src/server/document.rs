@@ -7,6 +7,8 @@ use utoipa::openapi::schema::{AllOf, Object, Schema};
 use utoipa::openapi::{OpenApi, RefOr};
 use vswitch_api::traffic::with_words;
 
+use super::formats;
+
 /// What a route takes.
 #[derive(Debug, Default)]
 pub(super) struct Takes {
@@ -52,6 +54,7 @@ impl Known {
 /// Finishes what the declarations say: adds the words that stand for keys, and writes objects that have all of others (`allOf`) out as one. Each part of an `allOf` sees all members: one that forbids
 /// those that it does not know would refuse whatever the daemon answers.
 pub(super) fn finish(document: &mut OpenApi) {
+    formats::rename(document);
     let Some(components) = &mut document.components else {
         return;
     };

@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod events;
 mod extract;
+mod formats;
 mod lab;
 mod links;
 mod listener;

@@ -17,6 +17,7 @@ mod walk;
 use serde::Serialize;
 use vswitch_api::PortName;
 
+use self::picture::Hop;
 use super::Session;
 use crate::cli::doctor::DoctorArgs;
 use crate::failure::Failure;
@@ -116,22 +117,43 @@ impl Session {
             let hint = "name two ports: `vswitchctl doctor red blue`";
             return Err(Failure::usage(format!("port \"{from}\""), cause, hint));
         }
-        let mut picture = self.picture(&from, &to).await?;
+        let report = self.way(&from, &to).await?;
+        self.out.show(&report, |style| doctor::way(style, &report))?;
+        Ok(report.ok)
+    }
+
+    /// What is wrong on the way from a port to another.
+    pub(super) async fn way(&self, from: &PortName, to: &PortName) -> Result<WayReport, Failure> {
+        let mut picture = self.picture(from, to).await?;
         let mut finding = checks::first(&picture);
         if finding.as_ref().is_some_and(|finding| finding.check == checks::PING) {
             // On a busy machine, or where something was mended just now, neighbours may not have found each other yet.
-            picture = self.picture(&from, &to).await?;
+            picture = self.picture(from, to).await?;
             finding = checks::first(&picture);
         }
-        let report = WayReport {
+        Ok(WayReport {
             ok: finding.is_none(),
             reached: picture.reached(),
             out_of_sight: picture.out_of_sight(),
             finding,
-            from,
-            to,
+            from: from.clone(),
+            to: to.clone(),
+        })
+    }
+
+    /// By which way a port reaches one that it is not to reach; none: it does not.
+    pub(super) async fn passage(&self, from: &PortName, to: &PortName) -> Result<Option<Finding>, Failure> {
+        let picture = self.picture(from, to).await?;
+        let Some(talk) = picture.talks.iter().find(|talk| talk.answered[0]) else {
+            return Ok(None);
         };
-        self.out.show(&report, |style| doctor::way(style, &report))?;
-        Ok(report.ok)
+        let hop = |hop: &Hop| format!("port {} hands it to port {} ({})", hop.from, hop.to, hop.next_hop);
+        let hops: Vec<_> = talk.walks[0].hops.iter().map(hop).collect();
+        let way = match hops.is_empty() {
+            true => "their stacks are the same".to_owned(),
+            false => hops.join(", "),
+        };
+        let cause = "no VLAN, isolation, access list or route keeps them apart";
+        Ok(Some(Finding::new(cause, way)))
     }
 }

@@ -39,6 +39,8 @@ impl Session {
             LabCommand::New(args) => self.new_lab(&args.file),
             LabCommand::Test(args) => self.test_lab(args).await,
             LabCommand::Graph(args) => self.graph_lab(args).await,
+            LabCommand::Import(args) => self.import_lab(&args),
+            LabCommand::Export(args) => self.export_lab(args).await,
             // JSON in any case.
             LabCommand::Schema => {
                 let schema = file_schema();
@@ -232,7 +234,7 @@ fn row(owned: &OwnedByLab) -> [String; 6] {
     ]
 }
 
-fn no_lab(name: &str, there: &Lab) -> Failure {
+pub(super) fn no_lab(name: &str, there: &Lab) -> Failure {
     let known = there.labs.iter().map(|lab| lab.name.as_str());
     let hint = match super::words::meant(name, known) {
         Some(meant) => format!("did you mean {meant}?"),

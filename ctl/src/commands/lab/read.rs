@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -62,6 +63,13 @@ pub fn read(file: &Path) -> Result<Result<LabFile, Report>, Failure> {
     Ok(understand(path, text, tree, wrong))
 }
 
+/// The same of a text; the path is for messages.
+pub fn of_text(path: &str, text: &str) -> Result<LabFile, Report> {
+    let mut wrong = Vec::new();
+    let tree = Node::parse(text, &mut wrong);
+    understand(path.to_owned(), text.to_owned(), tree, wrong)
+}
+
 fn understand(path: String, text: String, mut tree: Node, mut wrong: Vec<(Span, String)>) -> Result<LabFile, Report> {
     // What was read past an error of syntax is not what is meant.
     if !wrong.is_empty() {
@@ -115,6 +123,24 @@ impl LabFile {
                 "write `name = \"...\"` as its first line",
             )
         })
+    }
+
+    /// What is written in the file.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Which items of a list each entry of the file makes: one, or with a range many.
+    pub fn groups(&self, list: &str) -> Vec<Range<usize>> {
+        let items = self.tree.get(list).map(Node::items).unwrap_or_default();
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        for (n, item) in items.iter().enumerate() {
+            match groups.last_mut() {
+                Some(group) if items[group.start].span == item.span => group.end = n + 1,
+                _ => groups.push(n..n + 1),
+            }
+        }
+        groups
     }
 
     /// An error of the daemon with the place of what it is about, such as `port "red"`.

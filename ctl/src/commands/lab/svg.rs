@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::graph::{Edge, Graph, Line, Place};
-use super::test::xml;
+use super::told::xml;
 
 const MARGIN: usize = 24;
 const SWITCH_WIDTH: usize = 150;

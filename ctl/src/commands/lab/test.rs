@@ -1,98 +1,263 @@
-//! `lab test`: pings between all pairs of a lab, held against what its file expects.
+//! `lab test`: pings between all pairs of a lab, held against what its file expects, and how fast TCP is between them.
 
 use std::collections::HashMap;
-use std::fmt::Write;
-use std::fs::File;
+use std::fs;
 use std::net::IpAddr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use serde::Serialize;
-use vswitch_api::{ApiError, ErrorCode, IfAddr, Lab, NsName};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Lab, LabName};
 
+use super::pings::{self, Ping};
 use super::reach::{Endpoint, Expectation, endpoints, expected};
+use super::read::LabFile;
+use super::{heat, sides, speed, told};
 use crate::cli::lab::LabTestArgs;
 use crate::commands::Session;
-use crate::commands::exec;
+use crate::commands::doctor::Finding;
 use crate::failure::Failure;
 
-/// So many pings are under way at once.
-const AT_ONCE: usize = 32;
-/// A matrix of more is wider than any screen.
-const SHOWN: usize = 24;
 /// Something is not as expected.
 const EXIT_UNEXPECTED: u8 = 1;
-const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
+/// A measurement of less says nothing, and of more no more.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(1);
+/// So long causes are looked for: where much is wrong, most of it has the same.
+const LOOKED_INTO: Duration = Duration::from_secs(60);
 
 /// What became of one pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Outcome {
-    from: String,
-    to: String,
+pub(super) struct Outcome {
+    pub from: String,
+    pub to: String,
     /// `ipv4` or `ipv6`; `none`: they have no address of the same version.
-    family: &'static str,
+    pub family: &'static str,
     /// What was pinged.
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<IpAddr>,
-    reached: bool,
+    pub address: Option<IpAddr>,
+    pub reached: bool,
     /// What the file wants; absent: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<bool>,
-    ok: bool,
+    pub expected: Option<bool>,
+    pub ok: bool,
+    /// Why it is not as expected, by `doctor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Finding>,
+    /// How fast TCP was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_second: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct TestReport {
-    ok: bool,
-    pairs: Vec<Outcome>,
+pub(super) struct TestReport {
+    pub ok: bool,
+    pub pairs: Vec<Outcome>,
 }
 
 impl Session {
     pub(super) async fn test_lab(&self, args: LabTestArgs) -> Result<(), Failure> {
         let file = self.read_lab(&args.file)?;
         let there: Lab = self.client.get("/v1/lab").await?;
-        let all = of_file(&file.lab, &there)?;
+        let all = of_file(&file, &there)?;
         let mut pairs = pairs(&all, &file.reach);
         ping_all(&all, &mut pairs, args.wait)?;
+        if args.speed {
+            measure(&all, &mut pairs, args.speed_time)?;
+        }
+        self.find_causes(&mut pairs).await;
         let report = TestReport {
             ok: pairs.iter().all(|pair| pair.ok),
             pairs,
         };
         if let Some(path) = &args.junit {
-            std::fs::write(path, junit(&file.path, &report)).map_err(|e| {
-                let object = format!("JUnit file {}", path.display());
-                Failure::usage(
-                    object,
-                    format!("it can't be written: {e}"),
-                    "choose a place that can be written to",
-                )
-            })?;
+            write("JUnit", path, &told::junit(&file.path, &report))?;
         }
-        self.out.show(&report, |_| text(&all, &report))?;
+        if let Some(path) = &args.svg {
+            write("SVG", path, &heat::draw(&all, &report))?;
+        }
+        self.out.show(&report, |style| told::text(style, &all, &report))?;
         match report.ok {
             true => Ok(()),
             false => Err(Failure::Reported(EXIT_UNEXPECTED)),
         }
     }
+
+    /// Has `doctor` look at what is not as expected, each pair once.
+    async fn find_causes(&self, pairs: &mut [Outcome]) {
+        let end = Instant::now() + LOOKED_INTO;
+        let mut known: HashMap<(String, String, bool), Option<Finding>> = HashMap::new();
+        for pair in pairs.iter_mut().filter(|pair| !pair.ok) {
+            let key = (pair.from.clone(), pair.to.clone(), pair.reached);
+            if let Some(cause) = known.get(&key) {
+                pair.cause.clone_from(cause);
+                continue;
+            }
+            let (Ok(from), Ok(to)) = (pair.from.parse(), pair.to.parse()) else {
+                continue;
+            };
+            if Instant::now() >= end {
+                let cause = "it was not looked into, as others took long already";
+                pair.cause = Some(Finding::new(cause, format!("`vswitchctl doctor {from} {to}` does")));
+                continue;
+            }
+            let found = match pair.reached {
+                true => self.passage(&from, &to).await,
+                false => self.way(&from, &to).await.map(|report| report.finding),
+            };
+            pair.cause = match found {
+                Ok(found) => found,
+                // The ends of cables are no ports.
+                Err(Failure::Error { error, .. }) if error.code == ErrorCode::NotFound => None,
+                Err(Failure::Error { error, .. }) => {
+                    Some(Finding::new("why could not be found out", error.to_string()))
+                }
+                Err(_) => None,
+            };
+            known.insert(key, pair.cause.clone());
+        }
+    }
+}
+
+fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Failure> {
+    let by_name: HashMap<_, _> = all.iter().map(|endpoint| (&endpoint.name, endpoint)).collect();
+    let place: HashMap<_, _> = all
+        .iter()
+        .enumerate()
+        .map(|(n, endpoint)| (&endpoint.name, n))
+        .collect();
+    // There and back next to each other, as both need the same neighbours.
+    let mut order: Vec<_> = (0..pairs.len()).collect();
+    order.sort_by_key(|n| {
+        let ends = [&pairs[*n].from, &pairs[*n].to].map(|name| place.get(name));
+        (ends.iter().min().copied(), ends.iter().max().copied())
+    });
+    let ping = |n: &usize| {
+        let from = by_name.get(&pairs[*n].from)?.namespace.clone();
+        Some((
+            *n,
+            Ping {
+                from,
+                to: pairs[*n].address?,
+            },
+        ))
+    };
+    let (order, pings): (Vec<_>, Vec<_>) = order.iter().filter_map(ping).unzip();
+    let answered = pings::all(&pings, Duration::from_secs(wait.into()), |parts| {
+        eprintln!(
+            "vswitchctl: {} pings need more neighbours than the kernel keeps (net.ipv4.neigh.default.gc_thresh3); they are made in {parts} parts",
+            pings.len()
+        );
+    })?;
+    for (n, reached) in order.into_iter().zip(answered) {
+        pairs[n].reached = reached;
+    }
+    for pair in pairs {
+        pair.ok = pair.expected.is_none_or(|expected| expected == pair.reached);
+    }
+    Ok(())
+}
+
+/// One after the other, as they would share processors, and by one IP version each.
+fn measure(all: &[Endpoint], pairs: &mut [Outcome], time: Duration) -> Result<(), Failure> {
+    let namespaces: HashMap<_, _> = all
+        .iter()
+        .map(|one| (one.name.clone(), one.namespace.clone()))
+        .collect();
+    let mut which: Vec<usize> = Vec::new();
+    for (n, pair) in pairs.iter().enumerate().filter(|(_, pair)| pair.reached) {
+        let same = |last: &&usize| (&pairs[**last].from, &pairs[**last].to) == (&pair.from, &pair.to);
+        if which.last().filter(same).is_none() {
+            which.push(n);
+        }
+    }
+    let count = u32::try_from(which.len().max(1)).unwrap_or(u32::MAX);
+    let each = (time / count).clamp(SHORTEST, LONGEST);
+    let end = Instant::now() + time;
+    let mut left = 0;
+    for n in spread(&which) {
+        if Instant::now() >= end {
+            left += 1;
+            continue;
+        }
+        let pair = &mut pairs[n];
+        let [from, to] = [&pair.from, &pair.to].map(|name| namespaces.get(name).and_then(Option::as_ref));
+        if let Some(address) = pair.address {
+            pair.bits_per_second = speed::measure(from, to, address, each)?;
+        }
+    }
+    if left > 0 {
+        eprintln!(
+            "vswitchctl: the speed of {left} of {} pairs was not measured within {} s; --speed-time gives more",
+            which.len(),
+            time.as_secs_f32()
+        );
+    }
+    Ok(())
+}
+
+/// The same in an order in which the first of them are from everywhere.
+fn spread(all: &[usize]) -> impl Iterator<Item = usize> {
+    let step = (1..all.len()).find(|step| step * step >= all.len()).unwrap_or(1);
+    (0..step).flat_map(move |first| all.iter().copied().skip(first).step_by(step))
+}
+
+fn write(what: &str, path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|e| {
+        Failure::usage(
+            format!("{what} file {}", path.display()),
+            format!("it can't be written: {e}"),
+            "choose a place that can be written to",
+        )
+    })
 }
 
 /// What the file names, as it is there.
-fn of_file(file: &Lab, there: &Lab) -> Result<Vec<Endpoint>, Failure> {
-    let there = endpoints(there);
-    let by_name: HashMap<_, _> = there.iter().map(|endpoint| (&endpoint.name, endpoint)).collect();
+fn of_file(file: &LabFile, there: &Lab) -> Result<Vec<Endpoint>, Failure> {
+    let name = file.lab_name()?;
+    let own = endpoints(&owned(file, there, &name));
+    let by_name: HashMap<_, _> = own.iter().map(|endpoint| (&endpoint.name, endpoint)).collect();
     let found = |wanted: Endpoint| match by_name.get(&wanted.name) {
         Some(endpoint) => Ok((*endpoint).clone()),
-        None => Err(ApiError::new(
-            ErrorCode::NotFound,
-            format!("port {:?}", wanted.name),
-            "the file names it, and it is not there with an address",
-        )
-        .hint("bring the lab up first: `vswitchctl lab up FILE`")
-        .into()),
+        None => {
+            let is_so_called = |port: &&vswitch_api::Port| port.name.as_str() == wanted.name;
+            let cause = match there.ports.iter().find(is_so_called) {
+                None => "the file names it, and it is not there with an address".to_owned(),
+                Some(port) => match there.labs.iter().find(|lab| lab.ports.contains(&port.name)) {
+                    Some(lab) if lab.name == name => "it has no address any more".to_owned(),
+                    Some(lab) => format!("there is one, which is of lab {} and not of this one", lab.name),
+                    None => "there is one, which is of no lab and not as the file says".to_owned(),
+                },
+            };
+            let error = ApiError::new(ErrorCode::NotFound, format!("port {:?}", wanted.name), cause);
+            Err(error.hint("bring the lab up first: `vswitchctl lab up FILE`").into())
+        }
     };
-    endpoints(file).into_iter().map(found).collect()
+    endpoints(&file.lab).into_iter().map(found).collect()
+}
+
+/// What is there of the lab: what it owns; where it was never brought up as one, what is as the file says and no lab owns.
+fn owned(file: &LabFile, there: &Lab, name: &LabName) -> Lab {
+    let mut own = there.clone();
+    let named = match there.owned_by(name) {
+        Some(owned) => owned.clone(),
+        None => {
+            let as_said = |port: &vswitch_api::Port| {
+                file.lab.ports.iter().any(|said| {
+                    let namespace = said.namespace.as_ref().or(port.namespace.as_ref());
+                    said.name == port.name
+                        && (&said.switch, said.kind, namespace) == (&port.switch, port.kind, port.namespace.as_ref())
+                        && said.addresses.iter().all(|address| port.addresses.contains(address))
+                })
+            };
+            own.ports.retain(as_said);
+            sides::named(there, &file.lab, name)
+        }
+    };
+    own.ports.retain(|port| named.ports.contains(&port.name));
+    own.cables
+        .retain(|cable| named.cables.iter().any(|ends| ends.fits(cable)));
+    own
 }
 
 /// All pairs with what is expected of them. Without any expectation all are to reach all.
@@ -115,6 +280,8 @@ fn pairs(all: &[Endpoint], reach: &[Expectation]) -> Vec<Outcome> {
                 reached: false,
                 expected,
                 ok: expected != Some(true),
+                cause: None,
+                bits_per_second: None,
             };
             let before = pairs.len();
             for (family, is_v4) in [("ipv4", true), ("ipv6", false)] {
@@ -140,176 +307,15 @@ fn target(from: &Endpoint, to: &Endpoint, is_v4: bool) -> Option<IpAddr> {
     targets.find(near).or(first).map(|address| address.ip())
 }
 
-/// Threads, since a thread can be in a namespace of its own.
-fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Failure> {
-    let namespaces: HashMap<_, _> = all
-        .iter()
-        .map(|endpoint| (&endpoint.name, &endpoint.namespace))
-        .collect();
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-    let results: Vec<_> = pairs.iter().map(|_| AtomicUsize::new(0)).collect();
-    let work = || -> Result<(), Failure> {
-        let outside = File::open(OWN_NAMESPACE).map_err(|e| Failure::system(OWN_NAMESPACE, &e))?;
-        loop {
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            let Some(pair) = pairs.get(n) else { return Ok(()) };
-            let (Some(address), Some(namespace)) = (pair.address, namespaces.get(&pair.from)) else {
-                continue;
-            };
-            enter(namespace.as_ref(), &outside)?;
-            if exec::is_answered(None, address, wait)? {
-                results[n].store(1, Ordering::Relaxed);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(pairs.len()) {
-            scope.spawn(|| {
-                if let Err(failure) = work() {
-                    // The others need not go on.
-                    next.store(usize::MAX / 2, Ordering::Relaxed);
-                    if let Ok(mut failed) = failed.lock() {
-                        *failed = Some(failure);
-                    }
-                }
-            });
-        }
-    });
-    if let Some(failure) = failed.into_inner().unwrap_or(None) {
-        return Err(failure);
-    }
-    let results: Vec<_> = results
-        .iter()
-        .map(|result| result.load(Ordering::Relaxed) == 1)
-        .collect();
-    for (pair, reached) in pairs.iter_mut().zip(results) {
-        pair.reached = reached;
-        pair.ok = pair.expected.is_none_or(|expected| expected == reached);
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn enter(namespace: Option<&NsName>, outside: &File) -> Result<(), Failure> {
-    let entered = match namespace {
-        Some(name) => return exec::enter_network(name).map_err(Failure::from),
-        None => setns(outside, CloneFlags::CLONE_NEWNET),
-    };
-    entered.map_err(|e| Failure::system("network namespace of the host", &e.into()))
-}
-
-impl Outcome {
-    fn line(&self) -> String {
-        let Self { from, to, family, .. } = self;
-        let what = match (self.address, self.reached) {
-            (None, _) => "they have no address of the same version".to_owned(),
-            (Some(address), true) => format!("{address} answers, and was not to be reached"),
-            (Some(address), false) => format!("{address} does not answer"),
-        };
-        format!("{from} -> {to} ({family}): {what}")
+    #[test]
+    fn what_is_measured_first_is_from_everywhere() {
+        let all: Vec<_> = (0..10).collect();
+        assert_eq!(spread(&all).collect::<Vec<_>>(), [0, 4, 8, 1, 5, 9, 2, 6, 3, 7]);
+        assert_eq!(spread(&[]).count(), 0);
+        assert_eq!(spread(&[7]).collect::<Vec<_>>(), [7]);
     }
-}
-
-fn text(all: &[Endpoint], report: &TestReport) -> String {
-    let mut text = String::new();
-    if all.len() <= SHOWN {
-        for family in ["ipv4", "ipv6"] {
-            if report.pairs.iter().any(|pair| pair.family == family) {
-                text += &matrix(all, report, family);
-                text += "\n";
-            }
-        }
-    }
-    for pair in report.pairs.iter().filter(|pair| !pair.ok) {
-        let _ = writeln!(text, "{}", pair.line());
-    }
-    let asked = report.pairs.iter().filter(|pair| pair.expected.is_some());
-    let good = asked.clone().filter(|pair| pair.ok).count();
-    let _ = writeln!(text, "{good} of {} as expected", asked.count());
-    text
-}
-
-/// Rows send, columns answer.
-fn matrix(all: &[Endpoint], report: &TestReport, family: &str) -> String {
-    let cells: HashMap<_, _> = report
-        .pairs
-        .iter()
-        .filter(|pair| pair.family == family)
-        .map(|pair| ((pair.from.as_str(), pair.to.as_str()), pair))
-        .collect();
-    let names: Vec<_> = all.iter().map(|endpoint| endpoint.name.as_str()).collect();
-    let first = names
-        .iter()
-        .map(|name| name.len())
-        .max()
-        .unwrap_or_default()
-        .max(family.len());
-    let mut text = format!("{family:first$}");
-    for name in &names {
-        let _ = write!(text, "  {name:>4}");
-    }
-    text += "\n";
-    for from in &names {
-        let _ = write!(text, "{from:first$}");
-        for to in &names {
-            let cell = match cells.get(&(*from, *to)) {
-                None => "-",
-                Some(Outcome {
-                    reached: true,
-                    ok: true,
-                    ..
-                }) => "yes",
-                Some(Outcome {
-                    reached: false,
-                    ok: true,
-                    ..
-                }) => "no",
-                Some(Outcome {
-                    reached: true,
-                    ok: false,
-                    ..
-                }) => "YES!",
-                Some(Outcome {
-                    reached: false,
-                    ok: false,
-                    ..
-                }) => "NO!",
-            };
-            let width = to.len().max(4);
-            let _ = write!(text, "  {cell:>width$}");
-        }
-        text += "\n";
-    }
-    text
-}
-
-/// What CI systems read.
-fn junit(file: &str, report: &TestReport) -> String {
-    let failed = report.pairs.iter().filter(|pair| !pair.ok).count();
-    let suite = xml(file);
-    let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{suite}\" tests=\"{}\" failures=\"{failed}\">\n",
-        report.pairs.iter().filter(|pair| pair.expected.is_some()).count(),
-    );
-    for pair in report.pairs.iter().filter(|pair| pair.expected.is_some()) {
-        let not = if pair.expected == Some(false) { "!" } else { "" };
-        let name = xml(&format!("{not}{} -> {} ({})", pair.from, pair.to, pair.family));
-        let _ = write!(text, "  <testcase classname=\"{suite}\" name=\"{name}\"");
-        text += &match pair.ok {
-            true => "/>\n".to_owned(),
-            false => format!("><failure message=\"{}\"/></testcase>\n", xml(&pair.line())),
-        };
-    }
-    text + "</testsuite>\n"
-}
-
-/// As the value of an attribute, or as text.
-pub(super) fn xml(text: &str) -> String {
-    let escape = |c| match c {
-        '&' => "&amp;".to_owned(),
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        '"' => "&quot;".to_owned(),
-        c => String::from(c),
-    };
-    text.chars().map(escape).collect()
 }

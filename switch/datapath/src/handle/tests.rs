@@ -125,11 +125,11 @@ fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
     };
     let capture = Arc::new(Sniffer::new(capture).unwrap());
     assert!(
-        !datapath.add_sniffer(gone, capture.clone()),
+        !datapath.add_sniffers(&[(gone, capture.clone())])[0],
         "a capture of another port's frames"
     );
-    assert!(datapath.add_sniffer(port, capture.clone()));
-    datapath.remove_sniffer(gone, &capture);
+    assert!(datapath.add_sniffers(&[(port, capture.clone())])[0]);
+    datapath.remove_sniffers(&[(gone, capture.clone())]);
     datapath.update_port(gone, settings(false));
     datapath.send_probe(gone, 0, 7);
     datapath.remove_port(gone);

@@ -238,7 +238,7 @@ impl World {
     fn capture(&mut self, at: usize) {
         let port = &mut self.ports[at];
         if let Some(capture) = port.capture.take() {
-            return self.datapath.remove_sniffer(port.id, &capture);
+            return self.datapath.remove_sniffers(&[(port.id, capture)]);
         }
         let setup = SnifferSetup {
             ingress: true,
@@ -246,7 +246,7 @@ impl World {
             filter: None,
         };
         let capture = Arc::new(Sniffer::new(setup).unwrap());
-        assert!(self.datapath.add_sniffer(port.id, capture.clone()));
+        assert!(self.datapath.add_sniffers(&[(port.id, capture.clone())])[0]);
         port.capture = Some(capture);
     }
 

@@ -1,0 +1,31 @@
+//! Threads that go from namespace to namespace.
+
+use std::fs::File;
+
+use nix::sched::{CloneFlags, setns};
+use vswitch_api::NsName;
+
+use crate::commands::exec;
+use crate::failure::Failure;
+
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
+
+/// The namespace that a thread was in at first, to come back to.
+pub struct Outside(File);
+
+impl Outside {
+    /// The one that this thread is in.
+    pub fn here() -> Result<Self, Failure> {
+        let file = File::open(OWN_NAMESPACE).map_err(|e| Failure::system(OWN_NAMESPACE, &e))?;
+        Ok(Self(file))
+    }
+
+    /// Moves this thread into a namespace; none: that of outside.
+    pub fn enter(&self, namespace: Option<&NsName>) -> Result<(), Failure> {
+        match namespace {
+            Some(name) => exec::enter_network(name).map_err(Failure::from),
+            None => setns(&self.0, CloneFlags::CLONE_NEWNET)
+                .map_err(|e| Failure::system("network namespace of the host", &e.into())),
+        }
+    }
+}
