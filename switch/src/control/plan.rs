@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use vswitch_api::difference::{SettingChange, difference};
-use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortName, Switch};
+use vswitch_api::{Cable, Command, Lab, Mirror, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
 use super::kinds::{facts, ifname};
@@ -34,6 +34,9 @@ pub(super) enum Step {
     RemoveCable(Cable),
     AddMirror(Mirror),
     RemoveMirror(Mirror),
+    /// Together, since most of what one takes is waiting until it is ready.
+    StartCommands(Vec<Command>),
+    StopCommands(Vec<Command>),
 }
 
 impl Step {
@@ -59,6 +62,8 @@ impl Step {
             Self::RemoveCable(cable) => Self::AddCable(cable),
             Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
             Self::RemoveMirror(mirror) => Self::AddMirror(mirror),
+            Self::StartCommands(commands) => Self::StopCommands(commands),
+            Self::StopCommands(commands) => Self::StartCommands(commands),
         }
     }
 
@@ -74,6 +79,7 @@ impl Step {
     pub fn size(&self) -> usize {
         match self {
             Self::AddPorts(ports) | Self::RemovePorts(ports) => ports.len(),
+            Self::StartCommands(commands) | Self::StopCommands(commands) => commands.len(),
             _ => 1,
         }
     }
@@ -111,6 +117,15 @@ impl Step {
                 )]
             }
             Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
+            Self::StartCommands(commands) => {
+                let line =
+                    |command: &Command| format!("started command {} in namespace {}", command.name, command.namespace);
+                commands.iter().map(line).collect()
+            }
+            Self::StopCommands(commands) => {
+                let line = |command: &Command| format!("stopped command {}", command.name);
+                commands.iter().map(line).collect()
+            }
             Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],
         }
     }
@@ -209,6 +224,7 @@ pub(super) fn namespaces(lab: &Lab) -> BTreeSet<&NsName> {
     lab.namespaces
         .iter()
         .chain(lab.ports.iter().filter_map(|p| p.namespace.as_ref()))
+        .chain(lab.commands.iter().map(|command| &command.namespace))
         .chain(cables)
         .collect()
 }
@@ -224,6 +240,11 @@ pub(super) fn plan(
     let (mut removals, mut additions) = (Vec::new(), Vec::new());
     let old_ports: HashMap<_, _> = before.ports.iter().map(|p| (&p.name, p)).collect();
     let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
+    let (gone, new_commands) = changed(&before.commands, &after.commands);
+    let (gone, new_commands): (Vec<_>, Vec<_>) = (gone.cloned().collect(), new_commands.cloned().collect());
+    if !gone.is_empty() {
+        removals.push(Step::StopCommands(gone));
+    }
     let (gone, new_mirrors) = changed(&before.mirrors, &after.mirrors);
     removals.extend(gone.cloned().map(Step::RemoveMirror));
     let goes = |old: &&Port| new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new));
@@ -273,6 +294,9 @@ pub(super) fn plan(
     }
     additions.extend(changed(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
     additions.extend(new_mirrors.cloned().map(Step::AddMirror));
+    if !new_commands.is_empty() {
+        additions.push(Step::StartCommands(new_commands));
+    }
     removals.into_iter().chain(additions).chain(clean_up).collect()
 }
 
