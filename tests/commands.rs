@@ -10,6 +10,12 @@ use vswitch_tests::api::{ProcessState, ProcessView};
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::{Lab, Place, run, wait_for};
 
+/// What is there on a machine on which `ip netns` was used before.
+fn before(lab: &Lab) -> Snapshot {
+    Snapshot::of_used_machine();
+    Snapshot::of(lab)
+}
+
 fn up(lab: &Lab, text: &str) -> String {
     let path = lab.lab_file(text);
     lab.ok(&format!("lab up --yes {path}"))
@@ -23,7 +29,11 @@ fn command(lab: &Lab, name: &str) -> ProcessView {
 fn wait_for_state(lab: &Lab, name: &str, state: ProcessState) -> ProcessView {
     wait_for(&format!("command {name} to be {state}"), || {
         let view = command(lab, name);
-        if view.state == state { Ok(view) } else { Err(format!("{view:?}")) }
+        if view.state == state {
+            Ok(view)
+        } else {
+            Err(format!("{view:?}"))
+        }
     })
 }
 
@@ -40,9 +50,11 @@ fn processes(mark: &str) -> Vec<u32> {
 
 #[track_caller]
 fn wait_until_gone(mark: &str) {
-    wait_for(&format!("all processes of {mark} to be gone"), || match processes(mark) {
-        left if left.is_empty() => Ok(()),
-        left => Err(format!("{left:?}")),
+    wait_for(&format!("all processes of {mark} to be gone"), || {
+        match processes(mark) {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("{left:?}")),
+        }
     });
 }
 
@@ -52,13 +64,15 @@ fn sleeps(n: u32) -> String {
 }
 
 fn lab_of(command: &str) -> String {
-    format!("name = \"t\"\n[[ports]]\nname = \"red\"\naddresses = [\"10.0.0.1/24\"]\n[[commands]]\nname = \"web\"\nnamespace = \"red\"\n{command}\n")
+    format!(
+        "name = \"t\"\n[[ports]]\nname = \"red\"\naddresses = [\"10.0.0.1/24\"]\n[[commands]]\nname = \"web\"\nnamespace = \"red\"\n{command}\n"
+    )
 }
 
 #[test]
 fn a_command_runs_in_its_namespace_and_ends_with_its_lab() {
     let lab = Lab::new();
-    let before = Snapshot::of(&lab);
+    let before = before(&lab);
     let mark = sleeps(0);
     let told = up(
         &lab,
@@ -73,7 +87,9 @@ fn a_command_runs_in_its_namespace_and_ends_with_its_lab() {
     let here = fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
     let red = Place::named("red").run_ok("readlink /proc/self/ns/net");
     assert_eq!(here.to_str().unwrap(), red.trim());
-    let log = wait_for("the log", || Some(lab.ok("logs web")).filter(|log| log.contains("hello")));
+    let log = wait_for("the log", || {
+        Some(lab.ok("logs web")).filter(|log| log.contains("hello"))
+    });
     for part in ["10.0.0.1/24", "hello in /tmp", "--- started, process"] {
         assert!(log.contains(part), "{part}: {log}");
     }
@@ -81,7 +97,15 @@ fn a_command_runs_in_its_namespace_and_ends_with_its_lab() {
     assert!(lab.ok("command list").contains("running"));
     lab.ctl("logs wbe").failed(4, &["command list"]);
     lab.ctl("ns del red").failed(5, &["in use"]);
-    assert_eq!(up(&lab, &lab_of(&format!("run = \"ip -br addr show eth0; echo $GREETING in $PWD >&2; exec sleep {mark}\"\ndir = \"/tmp\"\nenv = {{ GREETING = \"hello\" }}"))), "");
+    assert_eq!(
+        up(
+            &lab,
+            &lab_of(&format!(
+                "run = \"ip -br addr show eth0; echo $GREETING in $PWD >&2; exec sleep {mark}\"\ndir = \"/tmp\"\nenv = {{ GREETING = \"hello\" }}"
+            ))
+        ),
+        ""
+    );
     assert_eq!(command(&lab, "web").pid, Some(pid), "what is as it was runs on");
     let told = lab.ok("lab down t");
     assert!(told.contains("stopped command web"), "{told}");
@@ -120,7 +144,7 @@ fn children_do_not_outlive_a_command_that_ends() {
 #[test]
 fn a_command_that_fails_its_ready_check_takes_all_back() {
     let lab = Lab::new();
-    let before = Snapshot::of(&lab);
+    let before = before(&lab);
     let mark = sleeps(3);
     for (text, words) in [
         (
@@ -135,8 +159,14 @@ fn a_command_that_fails_its_ready_check_takes_all_back() {
             "run = \"echo no licence; exit 9\"\nready = { done = true }".to_owned(),
             ["command", "exit code 9", "no licence"],
         ),
-        ("argv = [\"/no/such/program\"]".to_owned(), ["command", "/no/such/program can't be run", "No such file"]),
-        ("argv = [\"true\"]\ndir = \"/no/such/folder\"".to_owned(), ["command", "no folder", "/no/such/folder"]),
+        (
+            "argv = [\"/no/such/program\"]".to_owned(),
+            ["command", "/no/such/program can't be run", "No such file"],
+        ),
+        (
+            "argv = [\"true\"]\ndir = \"/no/such/folder\"".to_owned(),
+            ["command", "no folder", "/no/such/folder"],
+        ),
     ] {
         let path = lab.lab_file(&lab_of(&text));
         let reply = lab.ctl(&format!("lab up {path}"));
@@ -195,7 +225,10 @@ fn what_ends_is_started_again_as_it_says() {
 #[test]
 fn a_flood_of_output_is_bounded() {
     let lab = Lab::new();
-    up(&lab, &lab_of("run = \"yes flood | head -c 5000000; echo end; exec sleep 1000\""));
+    up(
+        &lab,
+        &lab_of("run = \"yes flood | head -c 6000000; echo end; exec sleep 1000\""),
+    );
     wait_for("the end of the flood", || lab.ok("logs web -n 1") == "end\n");
     let size = |file: &str| fs::metadata(format!("/run/vswitch/processes/web/{file}")).map_or(0, |meta| meta.len());
     assert!(size("log") <= 512 * 1024 && size("log.older") <= 512 * 1024);
@@ -216,7 +249,10 @@ fn a_log_is_followed_to_its_end() {
     wait_for("its first line", || lab.ok("logs web").contains("one\n"));
     let program = vswitch_tests::daemon::program("vswitchctl");
     let mut follow = Command::new(program);
-    follow.args(["logs", "web", "-f"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    follow
+        .args(["logs", "web", "-f"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let follow = follow.spawn().unwrap();
     fs::write(&go, "").unwrap();
     wait_for("its second line", || lab.ok("logs web").contains("two\n"));
@@ -230,7 +266,7 @@ fn a_log_is_followed_to_its_end() {
 #[test]
 fn a_killed_daemon_has_a_successor_that_takes_over() {
     let mut lab = Lab::new();
-    let before = Snapshot::of(&lab);
+    let before = before(&lab);
     let mark = sleeps(4);
     let once = lab.scratch().join("once");
     up(
@@ -252,7 +288,9 @@ fn a_killed_daemon_has_a_successor_that_takes_over() {
     // What ends while there is no daemon is started again all the same.
     lab.kill_daemon();
     kill(Pid::from_raw(pid.unwrap() as i32), Signal::SIGKILL).unwrap();
-    wait_for("another process", || processes(&mark).iter().any(|other| Some(*other) != pid));
+    wait_for("another process", || {
+        processes(&mark).iter().any(|other| Some(*other) != pid)
+    });
     lab.start();
     let view = wait_for_state(&lab, "web", ProcessState::Running);
     assert_ne!(view.pid, pid);
@@ -289,7 +327,10 @@ fn reset_without_a_daemon_ends_what_runs_and_starts_nothing() {
 fn a_supervisor_that_is_killed_leaves_nothing() {
     let mut lab = Lab::new();
     let mark = sleeps(6);
-    up(&lab, &lab_of(&format!("run = \"setsid sleep {mark} & exec sleep {mark}\"")));
+    up(
+        &lab,
+        &lab_of(&format!("run = \"setsid sleep {mark} & exec sleep {mark}\"")),
+    );
     wait_for("both", || processes(&mark).len() == 2);
     let old = processes(&mark);
     let supervisor = processes("--supervise /run/vswitch/processes/web");
@@ -344,7 +385,10 @@ fn what_can_not_be_is_refused_before_anything_is_done() {
     for (text, words) in [
         ("run = \"a\"\nargv = [\"b\"]", "either `run` or `argv`"),
         ("run = \"a\"\nrestart = \"sometimes\"", "on-failure"),
-        ("run = \"a\"\nready = { tcp = 80, done = true }", "one of `run`, `tcp` and `done`"),
+        (
+            "run = \"a\"\nready = { tcp = 80, done = true }",
+            "one of `run`, `tcp` and `done`",
+        ),
         ("run = \"a\"\ndir = \"here\"", "not a whole path"),
     ] {
         let path = lab.lab_file(&lab_of(text));

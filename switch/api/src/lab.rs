@@ -14,6 +14,7 @@ use crate::command::Command;
 use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
+use crate::namespace::Namespace;
 use crate::owned::OwnedByLab;
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
@@ -93,7 +94,8 @@ pub struct Lab {
     /// Switches; the one named `main` is always there.
     pub switches: Vec<Switch>,
     /// Namespaces asked for by themselves (those that a port or cable names are made as needed).
-    pub namespaces: Vec<NsName>,
+    #[schema(value_type = Vec<crate::namespace::Form>)]
+    pub namespaces: Vec<Namespace>,
     /// Ports of all switches.
     pub ports: Vec<Port>,
     /// Direct links between two namespaces, without a switch.

@@ -11,6 +11,7 @@
 //! * [`owned`]: labs side by side, and what is whose
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`namespace`]: what a lab says of namespaces
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
@@ -34,6 +35,7 @@ pub mod lab;
 pub mod link;
 pub mod mirror;
 pub mod name;
+pub mod namespace;
 pub mod number;
 pub mod owned;
 pub mod patch;
@@ -53,6 +55,7 @@ pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, St
 pub use link::Link;
 pub use mirror::Mirror;
 pub use name::{CommandName, IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
+pub use namespace::Namespace;
 pub use owned::OwnedByLab;
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 

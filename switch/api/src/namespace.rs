@@ -302,22 +302,50 @@ mod tests {
 
     #[test]
     fn only_settings_and_files_of_the_namespace_can_be_named() {
-        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.eth0.accept_ra", "net.core.somaxconn"] {
+        for key in [
+            "net.ipv4.ip_forward",
+            "net.ipv6.conf.eth0.accept_ra",
+            "net.core.somaxconn",
+        ] {
             key.parse::<SysctlKey>().unwrap();
         }
         for key in [
-            "kernel.hostname", "net", "net.ipv4", "net..ipv4.x", "net.ipv4./../../kernel.x", "net/ipv4/ip_forward",
-            "net.ipv4.ip_forward\n", "net.ipv4.", "", "net.ipv4. x",
+            "kernel.hostname",
+            "net",
+            "net.ipv4",
+            "net..ipv4.x",
+            "net.ipv4./../../kernel.x",
+            "net/ipv4/ip_forward",
+            "net.ipv4.ip_forward\n",
+            "net.ipv4.",
+            "",
+            "net.ipv4. x",
         ] {
             key.parse::<SysctlKey>().unwrap_err();
         }
         for path in ["hosts", "resolv.conf", "frr/daemons"] {
             path.parse::<EtcPath>().unwrap();
         }
-        for path in ["", "/etc/passwd", "../passwd", "a/../../b", "a//b", "a/", ".", "-x", "a/b/c/d", "a b"] {
+        for path in [
+            "",
+            "/etc/passwd",
+            "../passwd",
+            "a/../../b",
+            "a//b",
+            "a/",
+            ".",
+            "-x",
+            "a/b/c/d",
+            "a b",
+        ] {
             path.parse::<EtcPath>().unwrap_err();
         }
         assert!("1\n2".parse::<SysctlValue>().is_err());
-        assert!("4096 131072\t6291456".parse::<SysctlValue>().unwrap().is("4096\t131072 6291456\n"));
+        assert!(
+            "4096 131072\t6291456"
+                .parse::<SysctlValue>()
+                .unwrap()
+                .is("4096\t131072 6291456\n")
+        );
     }
 }

@@ -116,7 +116,7 @@ impl Lab {
         let mut free: Vec<&Cable> = self.cables.iter().collect();
         let (mut switches, mut namespaces, mut ports, mut mirrors, mut commands) = (
             Vec::from_iter(self.switches.iter().map(|switch| &switch.name)),
-            Vec::from_iter(&self.namespaces),
+            Vec::from_iter(self.namespaces.iter().map(|namespace| &namespace.name)),
             std::collections::HashSet::<_>::from_iter(self.ports.iter().map(|port| &port.name)),
             Vec::from_iter(self.mirrors.iter().map(|mirror| &mirror.name)),
             Vec::from_iter(self.commands.iter().map(|command| &command.name)),

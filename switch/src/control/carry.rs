@@ -272,7 +272,12 @@ impl Inner {
         let going = self.store.state.namespaces.iter().filter(|owned| !stays(owned));
         self.store.unremoved.namespaces.extend(going.cloned());
         // Those of the ports that go last.
+        let sysctls = std::mem::take(&mut self.store.state.sysctls);
         self.store.take_state(wanted, |_| true);
+        if self.store.state.sysctls != sysctls {
+            self.store.state.sysctls = sysctls;
+            self.settle_sysctls();
+        }
         Ok(())
     }
 
@@ -397,6 +402,14 @@ impl Inner {
             Step::StopCommands(commands) => {
                 let names: Vec<_> = commands.iter().map(|command| command.name.to_string()).collect();
                 self.stop_processes(&names, warnings).await;
+            }
+            Step::ChangeNamespace { before, after } => {
+                if let Err(error) = self.set_namespace(before, after).await {
+                    if let Err(error) = self.set_namespace(after, before).await {
+                        tracing::error!("can't undo a change of a namespace: {error}");
+                    }
+                    return Err(error);
+                }
             }
             Step::AddMirror(mirror) => self.start_mirror(mirror),
             Step::RemoveMirror(mirror) => self.stop_mirror(mirror),

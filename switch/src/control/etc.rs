@@ -61,7 +61,9 @@ impl EtcFiles {
 
     fn made(&self) -> io::Result<Made> {
         match files::read_regular(&self.list()) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            Ok(text) => {
+                serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Made::default()),
             Err(error) => Err(error),
         }
@@ -86,7 +88,9 @@ impl EtcFiles {
     /// Conflict: one is there that is not ours; nothing was changed then. Or the disk does not let us.
     pub fn set(&self, namespace: &NsName, wanted: &BTreeMap<EtcPath, String>) -> Result<(), ApiError> {
         let failed = |step: &str, error: &io::Error| text::step(text::namespace(namespace), step, error);
-        let mut made = self.made().map_err(|error| failed("read which files of it are ours", &error))?;
+        let mut made = self
+            .made()
+            .map_err(|error| failed("read which files of it are ours", &error))?;
         let path = |file: &EtcPath| format!("{namespace}/{file}");
         for file in wanted.keys().map(path).filter(|file| !made.files.contains(file)) {
             let file = self.etc.join(file);
@@ -99,10 +103,15 @@ impl EtcFiles {
         let before = made.clone();
         made.files.extend(wanted.keys().map(path));
         for file in wanted.keys().map(path) {
-            made.folders.extend(folders(&file).into_iter().filter(|folder| !self.etc.join(folder).exists()));
+            made.folders.extend(
+                folders(&file)
+                    .into_iter()
+                    .filter(|folder| !self.etc.join(folder).exists()),
+            );
         }
         if made != before {
-            self.note(&made).map_err(|error| failed("note which files of it are ours", &error))?;
+            self.note(&made)
+                .map_err(|error| failed("note which files of it are ours", &error))?;
         }
         for (file, content) in wanted {
             let file = self.etc.join(path(file));
@@ -110,15 +119,22 @@ impl EtcFiles {
         }
         let all: BTreeSet<_> = wanted.keys().map(path).collect();
         let below = format!("{namespace}/");
-        let going = made.files.iter().filter(|file| file.starts_with(&below) && !all.contains(*file));
+        let going = made
+            .files
+            .iter()
+            .filter(|file| file.starts_with(&below) && !all.contains(*file));
         let going: Vec<_> = going.cloned().collect();
-        self.remove(made, &going).map_err(|error| failed("remove its files in /etc/netns", &error))
+        self.remove(made, &going)
+            .map_err(|error| failed("remove its files in /etc/netns", &error))
     }
 
     /// Removes those of namespaces of which nothing is wanted.
     pub fn retain(&self, is_wanted: impl Fn(&str, &str) -> bool) -> io::Result<()> {
         let made = self.made()?;
-        let is_going = |file: &&String| file.split_once('/').is_none_or(|(namespace, file)| !is_wanted(namespace, file));
+        let is_going = |file: &&String| {
+            file.split_once('/')
+                .is_none_or(|(namespace, file)| !is_wanted(namespace, file))
+        };
         let going: Vec<_> = made.files.iter().filter(is_going).cloned().collect();
         self.remove(made, &going)
     }
@@ -142,7 +158,11 @@ impl EtcFiles {
         }
         // The inner ones first.
         for folder in made.folders.clone().into_iter().rev() {
-            let below = if folder.is_empty() { folder.clone() } else { format!("{folder}/") };
+            let below = if folder.is_empty() {
+                folder.clone()
+            } else {
+                format!("{folder}/")
+            };
             if made.files.iter().any(|file| file.starts_with(&below)) {
                 continue;
             }
@@ -209,7 +229,9 @@ mod tests {
         all.set(&red, &wanted(&[("hosts", "d")])).unwrap();
         assert!(all.lost(&red, &wanted(&[("hosts", "d")])).is_empty());
         // Another daemon finds them.
-        EtcFiles::at(&etc, &state).retain(|namespace, _| namespace == "blue").unwrap();
+        EtcFiles::at(&etc, &state)
+            .retain(|namespace, _| namespace == "blue")
+            .unwrap();
         assert!(!etc.join("red").exists() && etc.join("blue/hosts").exists());
         all.set(&blue, &wanted(&[])).unwrap();
         assert!(!etc.exists() && !all.list().exists());
@@ -223,7 +245,9 @@ mod tests {
         let red = "red".parse().unwrap();
         fs::create_dir_all(etc.join("red")).unwrap();
         fs::write(etc.join("red/hosts"), "theirs").unwrap();
-        let error = all.set(&red, &wanted(&[("hosts", "a"), ("resolv.conf", "b")])).unwrap_err();
+        let error = all
+            .set(&red, &wanted(&[("hosts", "a"), ("resolv.conf", "b")]))
+            .unwrap_err();
         assert!(error.to_string().contains("did not make"), "{error}");
         assert!(!etc.join("red/resolv.conf").exists());
         all.set(&red, &wanted(&[("resolv.conf", "b")])).unwrap();

@@ -21,6 +21,7 @@ mod choose;
 mod complete;
 mod condition;
 mod detach;
+mod etc;
 mod events;
 mod fastpath;
 mod fdb;
@@ -48,6 +49,7 @@ mod start;
 mod state;
 mod state_file;
 mod store;
+mod sysctls;
 mod text;
 mod told;
 mod trace;
@@ -72,8 +74,8 @@ pub use capture::Capture;
 pub use condition::{Editing, Subject};
 pub use events::EventReader;
 use events::Events;
-pub use published::for_client;
 pub use processes::LogReader;
+pub use published::for_client;
 use published::{Held, Model, Shown, View};
 use store::Store;
 use vswitch_datapath::{Datapath, FdbFilter, PortRef, SwitchId};
@@ -125,6 +127,7 @@ struct Inner {
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
     big_tcp: bool,
+    etc: etc::EtcFiles,
     processes: Arc<processes::Processes>,
     /// False: what runs is only to be ended.
     run_commands: bool,

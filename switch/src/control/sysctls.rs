@@ -47,7 +47,12 @@ impl Inner {
             return Ok(());
         };
         let boot_id = self.host.boot_id.clone();
-        let known = self.store.state.sysctls.get(name).filter(|known| known.of.is(&netns, &boot_id).unwrap_or(false));
+        let known = self
+            .store
+            .state
+            .sysctls
+            .get(name)
+            .filter(|known| known.of.is(&netns, &boot_id).unwrap_or(false));
         let mut known = match known {
             Some(known) => known.clone(),
             None => SysctlsBefore {
@@ -74,7 +79,10 @@ impl Inner {
         // Noted before it is changed, for the daemon after one that is killed in between.
         if !writes.is_empty() {
             let note = known.clone();
-            let noted = self.store.journal.add(|all| drop(all.sysctls.insert(name.clone(), note)));
+            let noted = self
+                .store
+                .journal
+                .add(|all| drop(all.sysctls.insert(name.clone(), note)));
             noted.map_err(|error| {
                 text::step(text::namespace(name), "note how its settings were", &error)
                     .hint("see that the run directory can be written and has room")
@@ -100,7 +108,14 @@ impl Inner {
 
     /// Gives a namespace that was made anew, or by somebody else, what the lab says of it.
     pub(super) async fn settle_namespace(&mut self, name: &NsName) {
-        let Some(after) = self.store.state.lab.namespace(name).filter(|one| !one.is_plain()).cloned() else {
+        let Some(after) = self
+            .store
+            .state
+            .lab
+            .namespace(name)
+            .filter(|one| !one.is_plain())
+            .cloned()
+        else {
             return;
         };
         if let Err(error) = self.set_namespace(&Namespace::new(name.clone()), &after).await {
@@ -113,9 +128,11 @@ impl Inner {
     pub(super) fn settle_sysctls(&mut self) {
         let before = self.store.state.sysctls.clone();
         let lab = &self.store.state.lab;
-        let is_set = |name: &NsName, key: &SysctlKey| lab.namespace(name).is_some_and(|one| one.sysctls.contains_key(key));
+        let is_set =
+            |name: &NsName, key: &SysctlKey| lab.namespace(name).is_some_and(|one| one.sysctls.contains_key(key));
         let mut kept = before.clone();
-        kept.iter_mut().for_each(|(name, known)| known.values.retain(|key, _| is_set(name, key)));
+        kept.iter_mut()
+            .for_each(|(name, known)| known.values.retain(|key, _| is_set(name, key)));
         kept.retain(|_, known| !known.values.is_empty());
         self.store.state.sysctls = kept;
         // What was added since the state was written is in the note of the command.
@@ -143,12 +160,23 @@ impl Inner {
                 }
             }
         }
-        let all: Vec<_> = self.store.state.sysctls.iter().map(|(name, known)| (name.clone(), known.clone())).collect();
+        let all: Vec<_> = self
+            .store
+            .state
+            .sysctls
+            .iter()
+            .map(|(name, known)| (name.clone(), known.clone()))
+            .collect();
         for (name, known) in all {
-            let after = lab.namespace(&name).cloned().unwrap_or_else(|| Namespace::new(name.clone()));
+            let after = lab
+                .namespace(&name)
+                .cloned()
+                .unwrap_or_else(|| Namespace::new(name.clone()));
             let going = known.values.iter().filter(|(key, _)| !after.sysctls.contains_key(*key));
             let mut before = after.clone();
-            before.sysctls.extend(going.filter_map(|(key, value)| Some((key.clone(), value.parse().ok()?))));
+            before
+                .sysctls
+                .extend(going.filter_map(|(key, value)| Some((key.clone(), value.parse().ok()?))));
             if before.sysctls != after.sysctls
                 && let Err(error) = self.set_sysctls(&before, &after).await
             {
@@ -156,7 +184,10 @@ impl Inner {
             }
         }
         for namespace in lab.namespaces.iter().filter(|one| !one.is_plain()) {
-            if let Err(error) = self.set_namespace(&Namespace::new(namespace.name.clone()), namespace).await {
+            if let Err(error) = self
+                .set_namespace(&Namespace::new(namespace.name.clone()), namespace)
+                .await
+            {
                 tracing::warn!("{error}");
             }
         }

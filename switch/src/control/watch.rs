@@ -190,6 +190,9 @@ impl Inner {
         match event {
             NsEvent::Added(name) => {
                 self.name_leads(&name).await;
+                if let Ok(name) = name.parse() {
+                    self.settle_namespace(&name).await;
+                }
                 if self.has_processes() {
                     self.look_after_processes().await;
                 }

@@ -34,7 +34,8 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
     }
     let (mut seen, empty) = (HashSet::new(), Vec::new());
     for item in tree.get("namespaces").map_or(empty.as_slice(), Node::items) {
-        if item.text().is_some_and(|name| !seen.insert(name)) {
+        let name = item.text().or_else(|| item.get("name")?.text());
+        if name.is_some_and(|name| !seen.insert(name)) {
             wrong.push((item.span.clone(), "this namespace is named twice".to_owned()));
         }
     }

@@ -36,9 +36,21 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         owned.switches.push(switch.name.clone());
     }
     for namespace in &file.namespaces {
-        if !wanted.namespaces.contains(namespace) {
-            wanted.namespaces.push(namespace.clone());
-            owned.namespaces.push(namespace.clone());
+        match wanted.namespaces.iter().find(|there| there.name == namespace.name) {
+            None => {
+                wanted.namespaces.push(namespace.clone());
+                owned.namespaces.push(namespace.name.clone());
+            }
+            // Shared: it stays when this lab goes.
+            Some(there) if there == namespace || namespace.is_plain() => {}
+            Some(_) => {
+                let by = owner(&wanted, |lab| lab.namespaces.contains(&namespace.name));
+                let cause = format!("it is there with other settings, {by}");
+                return Err(
+                    ApiError::new(ErrorCode::Conflict, object("namespace", &namespace.name), cause)
+                        .hint("write the same settings, or take them out of the other"),
+                );
+            }
         }
     }
     for port in &file.ports {
@@ -59,8 +71,10 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         if wanted.commands.iter().any(|other| other.name == command.name) {
             let by = owner(&wanted, |lab| lab.commands.contains(&command.name));
             let cause = format!("there is one of this name already, {by}");
-            return Err(ApiError::new(ErrorCode::Conflict, object("command", &command.name), cause)
-                .hint("choose another name, or take that lab down first"));
+            return Err(
+                ApiError::new(ErrorCode::Conflict, object("command", &command.name), cause)
+                    .hint("choose another name, or take that lab down first"),
+            );
         }
         owned.commands.push(command.name.clone());
     }
@@ -107,7 +121,8 @@ pub fn named(there: &Lab, file: &Lab, name: &LabName) -> OwnedByLab {
         .filter(|name| is_free(&|lab| lab.commands.contains(name)))
         .cloned()
         .collect();
-    let namespaces = there.namespaces.iter().filter(|name| file.namespaces.contains(name));
+    let namespaces = there.namespaces.iter().map(|there| &there.name);
+    let namespaces = namespaces.filter(|name| file.asks_for(name));
     found.namespaces = namespaces
         .filter(|name| is_free(&|lab| lab.namespaces.contains(name)))
         .cloned()
@@ -130,7 +145,7 @@ fn less(there: &Lab, owned: &OwnedByLab) -> Lab {
     let mut left = there.clone();
     left.labs.retain(|lab| lab.name != owned.name);
     left.switches.retain(|switch| !owned.switches.contains(&switch.name));
-    left.namespaces.retain(|name| !owned.namespaces.contains(name));
+    left.namespaces.retain(|there| !owned.namespaces.contains(&there.name));
     let ports: std::collections::HashSet<_> = owned.ports.iter().collect();
     left.ports.retain(|port| !ports.contains(&port.name));
     left.mirrors.retain(|mirror| !owned.mirrors.contains(&mirror.name));

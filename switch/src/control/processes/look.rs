@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use futures::future::join_all;
 use vswitch_api::ProcessState;
 use vswitch_linux::Presence;
 
 use super::super::Inner;
-use super::Process;
 use super::live::Live;
+use super::{Process, object};
 
 impl Inner {
     /// Whether there is something to be looked after.
@@ -47,27 +48,33 @@ impl Inner {
         }
         self.end_in_gone_namespaces(gone).await;
         for process in again {
-            tracing::info!("{}: started again", super::object(&process.name));
+            tracing::info!("{}: started again", object(&process.name));
             // Its folder, with its log, goes on.
             self.start_or_wait(process);
         }
     }
 
     async fn end_in_gone_namespaces(&mut self, gone: Vec<Process>) {
-        let names: Vec<_> = gone.iter().map(|process| process.name.clone()).collect();
-        if names.is_empty() {
-            return;
-        }
-        let mut warnings = Vec::new();
-        self.stop_processes(&names, &mut warnings).await;
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
+        let processes = self.processes.clone();
+        let mut going = Vec::new();
         for process in gone {
             let name = process.name.clone();
-            let live = Live::missing(process, "its namespace is gone".to_owned());
-            self.processes.say(&name, &live.note);
-            self.processes.lock().insert(name, live);
+            if let Err(error) = processes.folder(&name).remove_spec() {
+                tracing::warn!("{}: it can't be noted that it is to end: {error}", object(&name));
+                continue;
+            }
+            let missing = Live::missing(process, "its namespace is gone".to_owned());
+            processes.say(&name, &missing.note);
+            going.push((processes.lock().insert(name.clone(), missing), name));
         }
+        let ending = going.into_iter().map(|(live, name)| {
+            let processes = processes.clone();
+            async move {
+                if let Err(cause) = processes.end(&name, live).await {
+                    tracing::warn!("{}: {cause}", object(&name));
+                }
+            }
+        });
+        join_all(ending).await;
     }
 }

@@ -11,7 +11,7 @@ use vswitch_api::ProcessState;
 use vswitch_linux::process::Process as Handle;
 
 use super::super::Inner;
-use super::live::Processes;
+use super::live::{Live, Processes};
 use super::{ended, object};
 use crate::supervisor::notes::Note;
 
@@ -55,6 +55,15 @@ impl Processes {
             .remove_spec()
             .map_err(|error| format!("it can't be noted that it is to end: {error}"))?;
         let live = self.lock().remove(name);
+        self.end(name, live).await
+    }
+
+    /// Ends what there is of one whose spec is gone.
+    ///
+    /// # Errors
+    /// Something is left of it.
+    pub(super) async fn end(&self, name: &str, live: Option<Live>) -> Result<(), String> {
+        let folder = self.folder(name);
         let note = folder
             .note()
             .ok()
@@ -88,6 +97,8 @@ impl Processes {
         let all_ended = in_peace || ended::end_left(left).await;
         if let Some(live) = live
             && !live.is_over()
+            // Where its namespace is gone that was told.
+            && !self.lock().contains_key(name)
         {
             let mut note = live.note;
             note.state = ProcessState::Ended;
