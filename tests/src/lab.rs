@@ -58,6 +58,18 @@ impl Lab {
         lab
     }
 
+    /// A private machine with a copy of /etc of its own, on which the daemon serves.
+    pub fn with_own_etc() -> Self {
+        let mut lab = Self::without_daemon();
+        let copy = lab.scratch().join("etc");
+        let copied = Command::new("cp").args(["-a", "/etc"]).arg(&copy).status().unwrap();
+        assert!(copied.success(), "/etc can't be copied");
+        let _ = fs::remove_dir_all(copy.join("netns"));
+        bind_file(&copy, "/etc");
+        lab.start();
+        lab
+    }
+
     /// A private machine on which the daemon was not started yet. This thread, and what it starts, is on the first
     /// processor.
     pub fn one_processor() -> Self {

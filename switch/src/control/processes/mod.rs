@@ -61,16 +61,15 @@ impl From<&Command> for Process {
             Some(line) => ["/bin/sh", "-c", line].map(str::to_owned).into(),
             None => command.argv.clone(),
         };
-        Self {
-            name: command.name.to_string(),
-            namespace: Some(command.namespace.clone()),
-            argv,
-            dir: command.dir.as_deref().unwrap_or("/").into(),
-            env: command.env.clone(),
-            restart: command.restart,
-            ready: command.ready.clone(),
-            stop_secs: command.stop_secs,
+        let mut process = Self::new(command.name.to_string(), Some(command.namespace.clone()), argv);
+        if let Some(dir) = &command.dir {
+            process.dir = dir.into();
         }
+        process.env = command.env.clone();
+        process.restart = command.restart;
+        process.ready = command.ready.clone();
+        process.stop_secs = command.stop_secs;
+        process
     }
 }
 
