@@ -1,8 +1,9 @@
 //! The ready labs in `configs/labs` come up, do what their comments promise, and leave nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vswitch_api::view::PortState;
+use vswitch_tests::require::missing;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::{Lab, Place, wait_for};
 
@@ -19,8 +20,11 @@ fn before(lab: &Lab) -> Snapshot {
 
 /// Brings a lab up, types these commands of its comment, and has all pairs held against what its file expects.
 fn keeps_its_promise(name: &str, commands: &[&str]) {
-    let lab = Lab::new();
-    let before = before(&lab);
+    keeps_its_promise_in(&Lab::new(), name, commands);
+}
+
+fn keeps_its_promise_in(lab: &Lab, name: &str, commands: &[&str]) {
+    let before = before(lab);
     let path = path(name);
     let comment = std::fs::read_to_string(&path).unwrap();
     lab.ok(&format!("lab up {path}"));
@@ -34,7 +38,7 @@ fn keeps_its_promise(name: &str, commands: &[&str]) {
     let reply = lab.ctl(&format!("lab test --wait 2 {path}"));
     assert_eq!(reply.code, 0, "{reply}");
     lab.ok(&format!("lab down {name}"));
-    before.wait_until_same(|| Snapshot::of(&lab));
+    before.wait_until_same(|| Snapshot::of(lab));
 }
 
 #[test]
@@ -169,4 +173,33 @@ fn hundred_hosts() {
     }
     lab.ok("lab down hundred-hosts");
     before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+fn between_routers(name: &str) {
+    if !Path::new("/usr/lib/frr/zebra").exists() {
+        return missing("FRR", "there is no /usr/lib/frr/zebra (apt install frr)");
+    }
+    // Both labs have the same files, and their daemons keep their sockets here.
+    let lab = Lab::with_own_etc();
+    std::fs::create_dir_all("/run/frr").unwrap();
+    keeps_its_promise_in(
+        &lab,
+        name,
+        &[
+            "command list",
+            "ns exec r1 -- ip route",
+            "ns exec left -- ping -c 2 10.3.0.2",
+        ],
+    );
+}
+
+/// Nobody wrote a route from left to right: that a ping comes through two routers is theirs.
+#[test]
+fn ospf() {
+    between_routers("ospf");
+}
+
+#[test]
+fn bgp() {
+    between_routers("bgp");
 }

@@ -309,7 +309,7 @@ fn export_is_toml() {
     let ran = daemon().run("export");
     let lab: vswitch_api::Lab = toml::from_str(&ran.stdout).unwrap();
     assert_eq!(lab.ports[0].name.as_str(), "red");
-    assert_eq!(lab.namespaces[0].as_str(), "red");
+    assert_eq!(lab.namespaces[0].name.as_str(), "red");
 }
 
 #[test]

@@ -58,6 +58,18 @@ impl Lab {
         lab
     }
 
+    /// A private machine with a copy of /etc of its own, on which the daemon serves.
+    pub fn with_own_etc() -> Self {
+        let mut lab = Self::without_daemon();
+        let copy = lab.scratch().join("etc");
+        let copied = Command::new("cp").args(["-a", "/etc"]).arg(&copy).status().unwrap();
+        assert!(copied.success(), "/etc can't be copied");
+        let _ = fs::remove_dir_all(copy.join("netns"));
+        bind_file(&copy, "/etc");
+        lab.start();
+        lab
+    }
+
     /// A private machine on which the daemon was not started yet. This thread, and what it starts, is on the first
     /// processor.
     pub fn one_processor() -> Self {
@@ -284,6 +296,9 @@ impl Drop for Lab {
         if thread::panicking() && self.daemon.as_mut().is_some_and(|daemon| daemon.ended().is_none()) {
             eprintln!("{}", self.ctl("show"));
         }
+        // What it looked after outlives the daemon, but not the folder that says so.
+        drop(self.daemon.take());
+        let _ = fs::remove_dir_all("/run/vswitch/processes");
     }
 }
 

@@ -29,6 +29,7 @@ const CHANGE_NOTHING: [&str; 21] = [
     "graph",
     "import",
     "list",
+    "logs",
     "man",
     "new",
     "ping",

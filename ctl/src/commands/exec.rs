@@ -108,7 +108,15 @@ fn bind_etc(name: &NsName) -> Result<(), (PathBuf, Errno)> {
     };
     for file in files.flatten() {
         let target = Path::new("/etc").join(file.file_name());
-        mount(Some(&file.path()), &target, NONE, MsFlags::MS_BIND, NONE).map_err(|e| (file.path(), e))?;
+        match mount(Some(&file.path()), &target, NONE, MsFlags::MS_BIND, NONE) {
+            // Nothing of the name that it could be over: `ip netns exec` goes on too.
+            Err(Errno::ENOENT) => eprintln!(
+                "warning: there is no {} for {} to be over",
+                target.display(),
+                file.path().display()
+            ),
+            mounted => mounted.map_err(|e| (file.path(), e))?,
+        }
     }
     Ok(())
 }

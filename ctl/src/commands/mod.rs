@@ -13,6 +13,7 @@ mod mirror;
 mod namespaces;
 mod patch;
 mod ports;
+mod processes;
 mod reach;
 mod reset;
 mod sender;
@@ -118,6 +119,8 @@ impl Session {
             Command::Link(command) => self.link(command).await,
             Command::Vlan(command) => self.vlan(command).await,
             Command::Cable(args) => self.cable(*args).await,
+            Command::Command(command) => self.process(command).await,
+            Command::Logs(args) => self.logs(args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export(args) => self.export(args).await,
             Command::Lab(command) => self.lab(command).await,

@@ -24,7 +24,10 @@ pub struct SettingChange {
 }
 
 /// How the lines of changes begin, and how those of a dry run.
-const VERBS: [(&str, &str); 9] = [
+const VERBS: [(&str, &str); 12] = [
+    ("started", "start"),
+    ("stopped", "stop"),
+    ("wrote", "write"),
     ("added", "add"),
     ("created", "create"),
     ("flushed", "flush"),

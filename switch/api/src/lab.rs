@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
+use crate::command::Command;
 use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
+use crate::namespace::Namespace;
 use crate::owned::OwnedByLab;
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
@@ -92,7 +94,8 @@ pub struct Lab {
     /// Switches; the one named `main` is always there.
     pub switches: Vec<Switch>,
     /// Namespaces asked for by themselves (those that a port or cable names are made as needed).
-    pub namespaces: Vec<NsName>,
+    #[schema(value_type = Vec<crate::namespace::Form>)]
+    pub namespaces: Vec<Namespace>,
     /// Ports of all switches.
     pub ports: Vec<Port>,
     /// Direct links between two namespaces, without a switch.
@@ -100,6 +103,9 @@ pub struct Lab {
     /// Links between two switches, in short: what is read is two ports of kind `link` each, and only those are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// Commands that run in namespaces as long as the lab is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
     /// Copies of frames to a port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,

@@ -5,11 +5,13 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`acl`]: access control lists
+//! * [`command`]: commands that run in namespaces
 //! * [`difference`]: what differs between two documents
 //! * [`patch`]: changes as JSON merge patches
 //! * [`owned`]: labs side by side, and what is whose
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`namespace`]: what a lab says of namespaces
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
@@ -25,6 +27,7 @@
 
 pub mod acl;
 pub mod capture;
+pub mod command;
 pub mod difference;
 pub mod error;
 pub mod event;
@@ -32,6 +35,7 @@ pub mod lab;
 pub mod link;
 pub mod mirror;
 pub mod name;
+pub mod namespace;
 pub mod number;
 pub mod owned;
 pub mod patch;
@@ -44,12 +48,14 @@ pub mod trace;
 pub mod traffic;
 pub mod view;
 
+pub use command::{Command, ProcessState, ProcessView, Ready, Restart};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
 pub use link::Link;
 pub use mirror::Mirror;
-pub use name::{IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
+pub use name::{CommandName, IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
+pub use namespace::Namespace;
 pub use owned::OwnedByLab;
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 

@@ -89,8 +89,8 @@ impl Subject<'_> {
                 let ports = lab.ports.iter().filter(|port| port.namespace.as_ref() == Some(name));
                 let ports: Vec<_> = ports.map(|port| &port.name).collect();
                 let cables: Vec<_> = lab.cables.iter().filter(|cable| cable.ends_in(name)).collect();
-                let by_itself = lab.namespaces.contains(name);
-                let named = by_itself || !ports.is_empty() || !cables.is_empty();
+                let by_itself = lab.namespace(name);
+                let named = by_itself.is_some() || !ports.is_empty() || !cables.is_empty();
                 named.then(|| tag("namespace", &(name, by_itself, ports, cables)))
             }
             Self::Cables(a, b) => {

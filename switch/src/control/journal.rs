@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_api::{Cable, IfName, Port};
 
 use super::state::{DeviceBefore, OwnedNamespace};
+use super::sysctls::AllBefore;
 use crate::files;
 
 /// What a command makes, changes or removes, noted before it is touched. When the daemon is killed half-way, the next one removes
@@ -24,6 +25,8 @@ pub(super) struct InFlight {
     pub namespaces: Vec<OwnedNamespace>,
     /// How interfaces were before they became ports.
     pub devices: BTreeMap<IfName, DeviceBefore>,
+    /// How settings of the kernel in namespaces were before they were changed.
+    pub sysctls: AllBefore,
 }
 
 /// Where the note is kept.

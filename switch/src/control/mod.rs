@@ -21,6 +21,7 @@ mod choose;
 mod complete;
 mod condition;
 mod detach;
+mod etc;
 mod events;
 mod fastpath;
 mod fdb;
@@ -41,6 +42,7 @@ mod offline;
 mod place;
 mod plan;
 mod policy;
+mod processes;
 mod published;
 mod repair;
 mod requests;
@@ -48,6 +50,7 @@ mod start;
 mod state;
 mod state_file;
 mod store;
+mod sysctls;
 mod text;
 mod told;
 mod trace;
@@ -72,6 +75,7 @@ pub use capture::Capture;
 pub use condition::{Editing, Subject};
 pub use events::EventReader;
 use events::Events;
+pub use processes::LogReader;
 pub use published::for_client;
 use published::{Held, Model, Shown, View};
 use store::Store;
@@ -99,6 +103,8 @@ pub struct ControlConfig {
     pub big_tcp: bool,
     /// Most entries of the FDBs of all switches together.
     pub fdb_entries: u64,
+    /// False: commands of the lab are not started, and those that run are ended.
+    pub run_commands: bool,
     /// Whether to begin with an empty lab if the state file can't be used.
     pub recover: bool,
 }
@@ -122,6 +128,10 @@ struct Inner {
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
     big_tcp: bool,
+    etc: etc::EtcFiles,
+    processes: Arc<processes::Processes>,
+    /// False: what runs is only to be ended.
+    run_commands: bool,
     /// Most entries of the FDBs of all switches together.
     fdb_entries: u64,
     /// Away while it thinks.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use vswitch_api::difference::{SettingChange, difference};
-use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortName, Switch};
+use vswitch_api::{Cable, Command, Lab, Mirror, Namespace, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
 use super::kinds::{facts, ifname};
@@ -30,10 +30,18 @@ pub(super) enum Step {
     },
     /// Together, since most of what one takes is waiting for all workers and for the kernel.
     RemovePorts(Vec<Port>),
+    /// What the kernel and /etc have for it.
+    ChangeNamespace {
+        before: Namespace,
+        after: Namespace,
+    },
     AddCable(Cable),
     RemoveCable(Cable),
     AddMirror(Mirror),
     RemoveMirror(Mirror),
+    /// Together, since most of what one takes is waiting until it is ready.
+    StartCommands(Vec<Command>),
+    StopCommands(Vec<Command>),
 }
 
 impl Step {
@@ -55,10 +63,16 @@ impl Step {
                 after: before,
             },
             Self::RemovePorts(ports) => Self::AddPorts(ports),
+            Self::ChangeNamespace { before, after } => Self::ChangeNamespace {
+                before: after,
+                after: before,
+            },
             Self::AddCable(cable) => Self::RemoveCable(cable),
             Self::RemoveCable(cable) => Self::AddCable(cable),
             Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
             Self::RemoveMirror(mirror) => Self::AddMirror(mirror),
+            Self::StartCommands(commands) => Self::StopCommands(commands),
+            Self::StopCommands(commands) => Self::StartCommands(commands),
         }
     }
 
@@ -74,6 +88,7 @@ impl Step {
     pub fn size(&self) -> usize {
         match self {
             Self::AddPorts(ports) | Self::RemovePorts(ports) => ports.len(),
+            Self::StartCommands(commands) | Self::StopCommands(commands) => commands.len(),
             _ => 1,
         }
     }
@@ -96,6 +111,7 @@ impl Step {
             Self::AddPorts(ports) => ports.iter().flat_map(added).collect(),
             Self::RemovePorts(ports) => ports.iter().map(removed).collect(),
             Self::ChangePort { before, after } => describe_change(before, after),
+            Self::ChangeNamespace { before, after } => describe_namespace(before, after),
             Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
             Self::AddMirror(mirror) => {
                 let from: Vec<_> = mirror.ports.iter().map(PortName::as_str).collect();
@@ -111,6 +127,15 @@ impl Step {
                 )]
             }
             Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
+            Self::StartCommands(commands) => {
+                let line =
+                    |command: &Command| format!("started command {} in namespace {}", command.name, command.namespace);
+                commands.iter().map(line).collect()
+            }
+            Self::StopCommands(commands) => {
+                let line = |command: &Command| format!("stopped command {}", command.name);
+                commands.iter().map(line).collect()
+            }
             Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],
         }
     }
@@ -126,6 +151,26 @@ pub(super) fn together(steps: impl Iterator<Item = Step>) -> Vec<Step> {
         }
     }
     all
+}
+
+fn describe_namespace(before: &Namespace, after: &Namespace) -> Vec<String> {
+    let name = &after.name;
+    let mut lines = Vec::new();
+    let gone = before.sysctls.keys().filter(|key| !after.sysctls.contains_key(*key));
+    lines.extend(gone.map(|key| format!("set {key} of namespace {name} back to what it was")));
+    let new = after
+        .sysctls
+        .iter()
+        .filter(|(key, value)| before.sysctls.get(*key) != Some(value));
+    lines.extend(new.map(|(key, value)| format!("set {key} of namespace {name} to {value}")));
+    let gone = before.files.keys().filter(|file| !after.files.contains_key(*file));
+    lines.extend(gone.map(|file| format!("removed /etc/netns/{name}/{file}")));
+    let new = after
+        .files
+        .iter()
+        .filter(|(file, text)| before.files.get(*file) != Some(text));
+    lines.extend(new.map(|(file, _)| format!("wrote /etc/netns/{name}/{file}")));
+    lines
 }
 
 fn added(port: &Port) -> Vec<String> {
@@ -208,7 +253,9 @@ pub(super) fn namespaces(lab: &Lab) -> BTreeSet<&NsName> {
     let cables = lab.cables.iter().flat_map(|c| [&c.a.namespace, &c.b.namespace]);
     lab.namespaces
         .iter()
+        .map(|namespace| &namespace.name)
         .chain(lab.ports.iter().filter_map(|p| p.namespace.as_ref()))
+        .chain(lab.commands.iter().map(|command| &command.namespace))
         .chain(cables)
         .collect()
 }
@@ -224,6 +271,34 @@ pub(super) fn plan(
     let (mut removals, mut additions) = (Vec::new(), Vec::new());
     let old_ports: HashMap<_, _> = before.ports.iter().map(|p| (&p.name, p)).collect();
     let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
+    let (gone, new_commands) = changed(&before.commands, &after.commands);
+    let (gone, new_commands): (Vec<_>, Vec<_>) = (gone.cloned().collect(), new_commands.cloned().collect());
+    if !gone.is_empty() {
+        removals.push(Step::StopCommands(gone));
+    }
+    let plain = |name: &NsName| Namespace::new(name.clone());
+    let kept = |lab: &Lab, name: &NsName| lab.namespace(name).cloned().unwrap_or_else(|| plain(name));
+    let both: BTreeSet<_> = before
+        .namespaces
+        .iter()
+        .chain(&after.namespaces)
+        .map(|one| &one.name)
+        .collect();
+    let mut new_settings = Vec::new();
+    for name in both {
+        let (before, after) = (kept(before, name), kept(after, name));
+        if before == after {
+            continue;
+        }
+        let goes = after.is_plain();
+        let step = Step::ChangeNamespace { before, after };
+        // Interfaces that settings are of are there while they are given and taken.
+        if goes {
+            removals.push(step)
+        } else {
+            new_settings.push(step)
+        }
+    }
     let (gone, new_mirrors) = changed(&before.mirrors, &after.mirrors);
     removals.extend(gone.cloned().map(Step::RemoveMirror));
     let goes = |old: &&Port| new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new));
@@ -244,7 +319,7 @@ pub(super) fn plan(
     // Last, when nothing else can fail: a namespace made again would be without what its users had in it.
     let clean_up: Vec<_> = unneeded.map(|name| Step::RemoveNamespace((*name).clone())).collect();
     // One that was needed before and is gone by now is waited for, unless it is asked for by its name.
-    let asked_for = |name: &NsName| after.namespaces.contains(name) && !before.namespaces.contains(name);
+    let asked_for = |name: &NsName| after.asks_for(name) && !before.asks_for(name);
     let missing = needed
         .iter()
         .filter(|name| (!needed_before.contains(**name) || asked_for(name)) && !present(name));
@@ -273,6 +348,10 @@ pub(super) fn plan(
     }
     additions.extend(changed(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
     additions.extend(new_mirrors.cloned().map(Step::AddMirror));
+    additions.extend(new_settings);
+    if !new_commands.is_empty() {
+        additions.push(Step::StartCommands(new_commands));
+    }
     removals.into_iter().chain(additions).chain(clean_up).collect()
 }
 

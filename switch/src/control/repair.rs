@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_api::{ApiError, Cable, CableEnd, ErrorCode, EventKind, IfAddr, Lab, Mac, NsName, Port, PortName, Route};
+use vswitch_api::{
+    ApiError, Cable, CableEnd, ErrorCode, EventKind, IfAddr, Lab, Mac, Namespace, NsName, Port, PortName, Route,
+};
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
@@ -47,6 +49,7 @@ pub(super) enum Extent<'a> {
 /// Something that the lab wants and that is not so.
 enum Drift {
     Namespace(NsName),
+    NamespaceSettings(Namespace, Vec<String>),
     Missing(Port),
     /// It is there, with something else.
     Settings(Port, Vec<String>),
@@ -58,6 +61,10 @@ impl Drift {
     fn describe(&self) -> Vec<String> {
         match self {
             Self::Namespace(name) => vec![format!("repaired: created namespace {name} again")],
+            Self::NamespaceSettings(namespace, what) => {
+                let line = |what: &String| format!("repaired: gave namespace {} back {what}", namespace.name);
+                what.iter().map(line).collect()
+            }
             Self::Missing(port) => vec![format!("repaired: made the interface of port {} again", port.name)],
             Self::Settings(port, what) => {
                 let line = |what: &String| format!("repaired: gave port {} back {what}", port.name);
@@ -179,8 +186,7 @@ impl Inner {
         };
         // One that others made is theirs to make again, and is waited for.
         let ours = |name: &NsName| {
-            self.store.state.namespaces.iter().any(|owned| owned.name == *name)
-                || self.store.state.lab.namespaces.contains(name)
+            self.store.state.namespaces.iter().any(|owned| owned.name == *name) || self.store.state.lab.asks_for(name)
         };
         let absent = absent_namespaces(self).into_iter();
         drifts.extend(
@@ -206,6 +212,12 @@ impl Inner {
         if let Extent::Lab(_) = extent {
             for cable in &self.store.state.lab.cables {
                 drifts.extend(self.drift_of_cable(cable).await);
+            }
+            for namespace in self.store.state.lab.namespaces.iter().filter(|one| !one.is_plain()) {
+                let what = self.drift_of_namespace(namespace).await;
+                if !what.is_empty() {
+                    drifts.push(Drift::NamespaceSettings(namespace.clone(), what));
+                }
             }
         }
         drifts
@@ -237,6 +249,15 @@ impl Inner {
                 self.store.save()?;
                 self.store.close_journal();
                 Ok(())
+            }
+            Drift::NamespaceSettings(namespace, _) => {
+                // As if nothing of it were there: what is as it is to be stays as it is.
+                let given = self
+                    .set_namespace(&Namespace::new(namespace.name.clone()), namespace)
+                    .await;
+                self.settle_sysctls();
+                self.store.close_journal();
+                given
             }
             Drift::Missing(port) => {
                 self.lose(|other| other.name == port.name, "its interface is gone")

@@ -2,7 +2,7 @@
 
 use vswitch_api::request::{FreeAddresses, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Lab, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::{Interfaces, complete, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
@@ -241,7 +241,7 @@ impl Control {
         let (options, asked_for) = (options.into(), name.clone());
         let edited = self.edit(Subject::Lab, options.clone(), |inner, lab| {
             let there = inner.namespace_present(&name);
-            if lab.namespaces.contains(&name) {
+            if lab.asks_for(&name) {
                 // One that somebody else has deleted is made again below.
                 return if options.idempotent || !there {
                     Ok(())
@@ -252,7 +252,7 @@ impl Control {
             if there && !inner.namespace_owned(&name).unwrap_or(false) && !options.idempotent {
                 return Err(namespace_there(&name));
             }
-            lab.namespaces.push(name);
+            lab.namespaces.push(Namespace::new(name));
             Ok(())
         });
         let mut changes = edited.await?;
@@ -293,8 +293,16 @@ impl Control {
                 )
                 .hint(format!("remove it first: vswitchctl cable del {a} {b}")));
             }
+            let commands = lab.commands.iter().filter(|command| command.namespace == *name);
+            let commands: Vec<_> = commands.map(|command| command.name.as_str()).collect();
+            if !commands.is_empty() {
+                let cause = format!("commands run in it: {}", commands.join(", "));
+                return Err(
+                    text::conflict(text::namespace(name), cause).hint("take its lab down first: vswitchctl lab down")
+                );
+            }
             let count = lab.namespaces.len();
-            lab.namespaces.retain(|old| old != name);
+            lab.namespaces.retain(|old| old.name != *name);
             if lab.namespaces.len() < count || options.idempotent {
                 return Ok(());
             }

@@ -15,9 +15,11 @@ use super::change::change_addresses;
 use super::complete::{Interfaces, complete};
 use super::condition::History;
 use super::detach::gone_is_fine;
+use super::etc::EtcFiles;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
+use super::processes::Processes;
 use super::published::{Model, Pulse, Shown};
 use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
@@ -106,7 +108,11 @@ impl Control {
         // Before anybody can ask.
         pulse.underway.begin("bringing the lab back", state.lab.ports.len());
         let guard = LoopGuard::new(state.salt, random_u64);
+        let processes = Arc::new(Processes::new(&config.run_dir, events.clone()));
         let inner = Inner {
+            etc: EtcFiles::new(&config.state_dir),
+            processes,
+            run_commands: config.run_commands,
             store: Store {
                 state,
                 file,
@@ -227,7 +233,7 @@ fn begin_anew(file: &StateFile, cause: &str) -> Result<String, ApiError> {
 impl Inner {
     /// What does not work is told in the log, in the state of a port or among the limits: nothing here ends the daemon.
     async fn bring_back(&mut self, half_done: InFlight) {
-        let noted = half_done.ports.clone();
+        let (noted, sysctls) = (half_done.ports.clone(), half_done.sysctls.clone());
         self.remove_half_done(half_done).await;
         self.remove_stale_near_ends().await;
         self.remove_stale_shadows().await;
@@ -271,6 +277,9 @@ impl Inner {
         for port in &noted {
             self.take_back(port).await;
         }
+        self.bring_namespaces_back(sysctls).await;
+        let wanted = self.wanted_processes();
+        self.bring_processes_back(wanted).await;
         match self.store.save() {
             Ok(()) => self.store.close_journal(),
             // What stands in the note is not in the file.
@@ -299,6 +308,7 @@ impl Inner {
             self.remove_elsewhere(port, &left).await;
         }
         self.store.unremoved = left;
+        self.store.unremoved.sysctls.clear();
         self.remove_unremoved(&mut warnings).await;
         for warning in warnings {
             tracing::warn!("{warning}");

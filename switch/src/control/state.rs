@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
 use vswitch_api::{Lab, Mac, NsName, PortName, StaticStation, SwitchName};
 
+use super::sysctls::AllBefore;
 use vswitch_linux::{KernelError, NetNs, NetNsId};
 
 /// Version of the file's format. A daemon that finds another one leaves it alone and does not start.
@@ -30,6 +31,9 @@ pub(super) struct State {
     fdb: Vec<StaticEntry>,
     /// How devices were before they were taken over.
     pub devices: BTreeMap<PortName, DeviceBefore>,
+    /// How settings of the kernel in namespaces were before they were changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: AllBefore,
     /// The boot of the kernel in which the devices have the indices that are kept; none in files from before it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot_id: Option<String>,
@@ -131,6 +135,7 @@ impl State {
             namespaces: Vec::new(),
             fdb: Vec::new(),
             devices: BTreeMap::new(),
+            sysctls: AllBefore::new(),
             boot_id: None,
         }
     }

@@ -196,7 +196,7 @@ fn down(ports: &[PortView]) -> Vec<Item> {
 }
 
 fn leftover_namespaces(namespaces: &[NamespaceSummary], lab: &Lab) -> Vec<Item> {
-    let used = |name| lab.namespaces.contains(name) || lab.cables.iter().any(|cable| cable.ends_in(name));
+    let used = |name| lab.asks_for(name) || lab.cables.iter().any(|cable| cable.ends_in(name));
     let nobodys = namespaces
         .iter()
         .filter(|one| one.owned && one.present && one.ports.is_empty() && !used(&one.name));

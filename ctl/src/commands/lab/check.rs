@@ -29,12 +29,13 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
     let mut ports = names(whole, "ports");
     links_named_twice(tree, &ports, wrong);
     ports.extend(laid.ports[lab.ports.len()..].iter().map(|end| end.name.as_str()));
-    for list in ["switches", "ports", "mirrors"] {
+    for list in ["switches", "ports", "mirrors", "commands"] {
         named_twice(tree, list, wrong);
     }
     let (mut seen, empty) = (HashSet::new(), Vec::new());
     for item in tree.get("namespaces").map_or(empty.as_slice(), Node::items) {
-        if item.text().is_some_and(|name| !seen.insert(name)) {
+        let name = item.text().or_else(|| item.get("name")?.text());
+        if name.is_some_and(|name| !seen.insert(name)) {
             wrong.push((item.span.clone(), "this namespace is named twice".to_owned()));
         }
     }
@@ -52,6 +53,11 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
     for (n, link) in lab.links.iter().enumerate() {
         if let Some(item) = tree.item("links", n) {
             check_link(link, item, &switches, wrong);
+        }
+    }
+    for (n, command) in lab.commands.iter().enumerate() {
+        if let (Some(item), Some(cause)) = (tree.item("commands", n), command.wrong()) {
+            wrong.push((item.span.clone(), cause));
         }
     }
     for (n, mirror) in lab.mirrors.iter().enumerate() {

@@ -102,7 +102,7 @@ impl Graph {
             graph.cables.push((a, b));
         }
         for namespace in &lab.namespaces {
-            graph.place(namespace.to_string(), std::iter::empty());
+            graph.place(namespace.name.to_string(), std::iter::empty());
         }
         graph
     }

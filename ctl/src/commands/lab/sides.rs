@@ -36,9 +36,21 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         owned.switches.push(switch.name.clone());
     }
     for namespace in &file.namespaces {
-        if !wanted.namespaces.contains(namespace) {
-            wanted.namespaces.push(namespace.clone());
-            owned.namespaces.push(namespace.clone());
+        match wanted.namespaces.iter().find(|there| there.name == namespace.name) {
+            None => {
+                wanted.namespaces.push(namespace.clone());
+                owned.namespaces.push(namespace.name.clone());
+            }
+            // Shared: it stays when this lab goes.
+            Some(there) if there == namespace || namespace.is_plain() => {}
+            Some(_) => {
+                let by = owner(&wanted, |lab| lab.namespaces.contains(&namespace.name));
+                let cause = format!("it is there with other settings, {by}");
+                return Err(
+                    ApiError::new(ErrorCode::Conflict, object("namespace", &namespace.name), cause)
+                        .hint("write the same settings, or take them out of the other"),
+                );
+            }
         }
     }
     for port in &file.ports {
@@ -55,6 +67,18 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         }
         owned.mirrors.push(mirror.name.clone());
     }
+    for command in &file.commands {
+        if wanted.commands.iter().any(|other| other.name == command.name) {
+            let by = owner(&wanted, |lab| lab.commands.contains(&command.name));
+            let cause = format!("there is one of this name already, {by}");
+            return Err(
+                ApiError::new(ErrorCode::Conflict, object("command", &command.name), cause)
+                    .hint("choose another name, or take that lab down first"),
+            );
+        }
+        owned.commands.push(command.name.clone());
+    }
+    wanted.commands.extend(file.commands.iter().cloned());
     owned.cables = file.cables.iter().map(CableEnds::from).collect();
     wanted.ports.extend(file.ports.iter().cloned());
     wanted.mirrors.extend(file.mirrors.iter().cloned());
@@ -91,7 +115,14 @@ pub fn named(there: &Lab, file: &Lab, name: &LabName) -> OwnedByLab {
         .filter(|name| is_free(&|lab| lab.mirrors.contains(name)))
         .cloned()
         .collect();
-    let namespaces = there.namespaces.iter().filter(|name| file.namespaces.contains(name));
+    let commands = there.commands.iter().map(|command| &command.name);
+    let commands = commands.filter(|name| file.commands.iter().any(|command| command.name == **name));
+    found.commands = commands
+        .filter(|name| is_free(&|lab| lab.commands.contains(name)))
+        .cloned()
+        .collect();
+    let namespaces = there.namespaces.iter().map(|there| &there.name);
+    let namespaces = namespaces.filter(|name| file.asks_for(name));
     found.namespaces = namespaces
         .filter(|name| is_free(&|lab| lab.namespaces.contains(name)))
         .cloned()
@@ -114,10 +145,11 @@ fn less(there: &Lab, owned: &OwnedByLab) -> Lab {
     let mut left = there.clone();
     left.labs.retain(|lab| lab.name != owned.name);
     left.switches.retain(|switch| !owned.switches.contains(&switch.name));
-    left.namespaces.retain(|name| !owned.namespaces.contains(name));
+    left.namespaces.retain(|there| !owned.namespaces.contains(&there.name));
     let ports: std::collections::HashSet<_> = owned.ports.iter().collect();
     left.ports.retain(|port| !ports.contains(&port.name));
     left.mirrors.retain(|mirror| !owned.mirrors.contains(&mirror.name));
+    left.commands.retain(|command| !owned.commands.contains(&command.name));
     left.cables
         .retain(|cable| !owned.cables.iter().any(|ends| ends.fits(cable)));
     // The one that is always there goes back to its defaults.

@@ -1,0 +1,151 @@
+//! Settings of the kernel in namespaces, and files that their commands see in /etc.
+
+use std::fs;
+use std::path::Path;
+
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::{Lab, Place, run};
+
+const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+fn up(lab: &Lab, text: &str) -> String {
+    let path = lab.lab_file(text);
+    lab.ok(&format!("lab up --yes {path}"))
+}
+
+fn value(namespace: &str, key: &str) -> String {
+    Place::named(namespace).run_ok(&format!("cat {key}")).trim().to_owned()
+}
+
+#[test]
+fn settings_are_given_kept_and_taken_back() {
+    let mut lab = Lab::with_own_etc();
+    run("ip netns add theirs");
+    let before = {
+        Snapshot::of_used_Lab::with_own_etc();
+        Snapshot::of(&lab)
+    };
+    let text = |forward: &str| {
+        format!(
+            "name = \"t\"\n[[ports]]\nname = \"red\"\n[[ports]]\nname = \"p\"\nnamespace = \"theirs\"\n\
+             [[namespaces]]\nname = \"red\"\nsysctls = {{ \"net.ipv4.conf.eth0.proxy_arp\" = 1 }}\n\
+             [[namespaces]]\nname = \"theirs\"\nsysctls = {{ {forward} }}\n"
+        )
+    };
+    let told = up(
+        &lab,
+        &text("\"net.ipv4.ip_forward\" = 1, \"net.ipv4.tcp_rmem\" = \"4096 100000 200000\""),
+    );
+    assert!(
+        told.contains("set net.ipv4.ip_forward of namespace theirs to 1"),
+        "{told}"
+    );
+    assert_eq!(value("theirs", FORWARD), "1");
+    assert_eq!(value("red", "/proc/sys/net/ipv4/conf/eth0/proxy_arp"), "1");
+    assert_eq!(value("theirs", "/proc/sys/net/ipv4/tcp_rmem"), "4096\t100000\t200000");
+    assert!(lab.ok("export").contains("net.ipv4.ip_forward"));
+    // What somebody else changes is repaired, and told.
+    Place::named("theirs").run_ok("sysctl -w net.ipv4.ip_forward=0");
+    let told = up(
+        &lab,
+        &text("\"net.ipv4.ip_forward\" = 1, \"net.ipv4.tcp_rmem\" = \"4096 100000 200000\""),
+    );
+    assert!(
+        told.contains("repaired: gave namespace theirs back net.ipv4.ip_forward = 1"),
+        "{told}"
+    );
+    assert_eq!(value("theirs", FORWARD), "1");
+    // A daemon that was killed knows what it was before.
+    lab.kill_daemon();
+    Place::named("theirs").run_ok("sysctl -w net.ipv4.ip_forward=0");
+    lab.start();
+    assert_eq!(value("theirs", FORWARD), "1");
+    // One that is not in the file any more goes back.
+    up(&lab, &text("\"net.ipv4.tcp_rmem\" = \"4096 100000 200000\""));
+    assert_eq!(value("theirs", FORWARD), "0");
+    lab.ok("lab down t");
+    assert_ne!(value("theirs", "/proc/sys/net/ipv4/tcp_rmem"), "4096\t100000\t200000");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn what_the_kernel_refuses_leaves_all_as_it_was() {
+    let lab = Lab::with_own_etc();
+    run("ip netns add theirs");
+    for (settings, words) in [
+        (
+            "\"net.ipv4.ip_forward\" = 1, \"net.ipv4.no_such\" = 1",
+            "no such setting",
+        ),
+        (
+            "\"net.ipv4.ip_forward\" = 1, \"net.ipv6.conf.eth7.forwarding\" = 1",
+            "no such setting",
+        ),
+        (
+            "\"net.ipv4.ip_forward\" = 1, \"net.ipv4.tcp_rmem\" = \"many\"",
+            "no such value",
+        ),
+    ] {
+        let path = lab.lab_file(&format!(
+            "name = \"t\"\n[[namespaces]]\nname = \"theirs\"\nsysctls = {{ {settings} }}\n"
+        ));
+        let reply = lab.ctl(&format!("lab up {path}"));
+        assert_ne!(reply.code, 0, "{reply}");
+        assert!(reply.stderr.contains(words), "{reply}");
+        assert_eq!(value("theirs", FORWARD), "0", "{settings}");
+    }
+    for key in [
+        "kernel.hostname",
+        "net.ipv4./../../kernel.hostname",
+        "net/ipv4/ip_forward",
+        "net..x",
+    ] {
+        let path = lab.lab_file(&format!(
+            "namespaces = [{{ name = \"theirs\", sysctls = {{ \"{key}\" = 1 }} }}]\n"
+        ));
+        let reply = lab.ctl(&format!("lab check {path}"));
+        assert_eq!(reply.code, 1, "{reply}");
+    }
+    for file in ["../passwd", "/etc/passwd", "a/../../b"] {
+        let path = lab.lab_file(&format!(
+            "namespaces = [{{ name = \"theirs\", files = {{ \"{file}\" = \"x\" }} }}]\n"
+        ));
+        let reply = lab.ctl(&format!("lab check {path}"));
+        assert_eq!(reply.code, 1, "{reply}");
+    }
+}
+
+#[test]
+fn files_are_seen_in_the_namespace_and_go_with_it() {
+    let mut lab = Lab::with_own_etc();
+    let text = |name: &str| {
+        format!(
+            "name = \"t\"\n[[namespaces]]\nname = \"red\"\nfiles = {{ \"hosts\" = \"10.9.9.9 {name}\\n\" }}\n\
+             [[commands]]\nname = \"look\"\nnamespace = \"red\"\nrun = \"getent hosts {name}\"\nready = {{ done = true }}\n"
+        )
+    };
+    let told = up(&lab, &text("blue"));
+    assert!(told.contains("wrote /etc/netns/red/hosts"), "{told}");
+    assert!(lab.ok("logs look").contains("10.9.9.9"));
+    assert!(lab.ok("ns exec red getent hosts blue").contains("10.9.9.9"));
+    fs::write("/etc/netns/red/hosts", "").unwrap();
+    let told = up(&lab, &text("blue"));
+    assert!(
+        told.contains("repaired: gave namespace red back its file hosts"),
+        "{told}"
+    );
+    up(&lab, &text("green"));
+    assert!(lab.ok("logs look").contains("10.9.9.9"));
+    lab.kill_daemon();
+    lab.ok("reset --offline --yes");
+    assert!(!Path::new("/etc/netns").exists());
+    lab.start();
+    // Somebody else's stays theirs.
+    fs::create_dir_all("/etc/netns/red").unwrap();
+    fs::write("/etc/netns/red/hosts", "theirs").unwrap();
+    let path = lab.lab_file(&text("blue"));
+    lab.ctl(&format!("lab up {path}"))
+        .failed(5, &["/etc/netns/red/hosts", "did not make"]);
+    assert_eq!(fs::read_to_string("/etc/netns/red/hosts").unwrap(), "theirs");
+    assert!(!Path::new("/run/netns/red").exists());
+}
