@@ -264,6 +264,43 @@ pub fn addresses(style: Style, views: &[AddressView]) -> String {
     table.render()
 }
 
+/// A port number of the host that leads to a port.
+#[derive(Serialize)]
+pub struct PublishedPort<'a> {
+    /// The port.
+    pub port: &'a PortName,
+    /// Its switch.
+    pub switch: &'a SwitchName,
+    /// Number at the host.
+    pub outside: u16,
+    /// Number in the namespace.
+    pub inside: u16,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+}
+
+/// The table of what is published.
+pub fn published(style: Style, rows: &[PublishedPort<'_>]) -> String {
+    let columns = [
+        word("SWITCH"),
+        word("PORT"),
+        word("PROTOCOL"),
+        number("OUTSIDE"),
+        number("INSIDE"),
+    ];
+    let mut table = Table::new(style, &columns);
+    for row in rows {
+        table.row([
+            row.switch.to_string(),
+            row.port.to_string(),
+            row.protocol.to_owned(),
+            row.outside.to_string(),
+            row.inside.to_string(),
+        ]);
+    }
+    table.render()
+}
+
 /// A route that vswitch set.
 #[derive(Serialize)]
 pub struct PortRoute<'a> {

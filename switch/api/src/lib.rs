@@ -9,6 +9,7 @@
 //! * [`patch`]: changes as JSON merge patches
 //! * [`owned`]: labs side by side, and what is whose
 //! * [`policy`]: what a port lets in and out beyond plain switching
+//! * [`gateway`]: the way out of a switch, and what is published over it
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
@@ -28,6 +29,7 @@ pub mod capture;
 pub mod difference;
 pub mod error;
 pub mod event;
+pub mod gateway;
 pub mod lab;
 pub mod link;
 pub mod mirror;
@@ -46,6 +48,7 @@ pub mod view;
 
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
+pub use gateway::{Gateway, Publish};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
 pub use link::Link;
 pub use mirror::Mirror;

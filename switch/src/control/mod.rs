@@ -25,6 +25,7 @@ mod events;
 mod fastpath;
 mod fdb;
 mod frame_size;
+mod gateway;
 mod guard;
 mod in_use;
 mod interface;

@@ -6,6 +6,7 @@ use vswitch_api::difference::{SettingChange, difference};
 use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
+use super::gateway::Outside;
 use super::kinds::{facts, ifname};
 use super::traffic;
 
@@ -34,6 +35,11 @@ pub(super) enum Step {
     RemoveCable(Cable),
     AddMirror(Mirror),
     RemoveMirror(Mirror),
+    /// What the host does for the switches: NAT and what is published.
+    ChangeOutside {
+        before: Outside,
+        after: Outside,
+    },
 }
 
 impl Step {
@@ -59,6 +65,10 @@ impl Step {
             Self::RemoveCable(cable) => Self::AddCable(cable),
             Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
             Self::RemoveMirror(mirror) => Self::AddMirror(mirror),
+            Self::ChangeOutside { before, after } => Self::ChangeOutside {
+                before: after,
+                after: before,
+            },
         }
     }
 
@@ -111,6 +121,7 @@ impl Step {
                 )]
             }
             Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
+            Self::ChangeOutside { before, after } => Outside::describe(before, after),
             Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],
         }
     }
@@ -273,6 +284,12 @@ pub(super) fn plan(
     }
     additions.extend(changed(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
     additions.extend(new_mirrors.cloned().map(Step::AddMirror));
+    // When the gateways are there.
+    let outside = [before, after].map(Outside::of);
+    if outside[0] != outside[1] {
+        let [before, after] = outside;
+        additions.push(Step::ChangeOutside { before, after });
+    }
     removals.into_iter().chain(additions).chain(clean_up).collect()
 }
 

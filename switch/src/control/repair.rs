@@ -11,6 +11,7 @@ use vswitch_api::{ApiError, Cable, CableEnd, ErrorCode, EventKind, IfAddr, Lab, 
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
+use super::gateway::Outside;
 use super::interface::configure;
 use super::kinds::{facts, wanted_mtu};
 use super::place::Place;
@@ -52,6 +53,8 @@ enum Drift {
     Settings(Port, Vec<String>),
     Cable(Cable),
     CableSettings(Cable, Vec<String>),
+    /// What the host does for the switches.
+    Outside(Vec<String>),
 }
 
 impl Drift {
@@ -68,6 +71,10 @@ impl Drift {
                 what.iter().map(line).collect()
             }
             Self::Cable(cable) => vec![format!("repaired: made {} again", text::cable(cable))],
+            Self::Outside(what) => what
+                .iter()
+                .map(|what| format!("repaired: gave the host back {what}"))
+                .collect(),
         }
     }
 }
@@ -207,6 +214,10 @@ impl Inner {
             for cable in &self.store.state.lab.cables {
                 drifts.extend(self.drift_of_cable(cable).await);
             }
+            let outside = self.drift_of_outside().await;
+            if !outside.is_empty() {
+                drifts.push(Drift::Outside(outside));
+            }
         }
         drifts
     }
@@ -254,6 +265,7 @@ impl Inner {
                 self.give_back_settings(port).await?;
                 self.give_back_near_end(port).await
             }
+            Drift::Outside(_) => self.fit_outside(&Outside::of(&self.store.state.lab)).await,
             Drift::Cable(cable) | Drift::CableSettings(cable, _) => self.attach_cable(cable, Adopt::Yes).await,
         }
     }

@@ -15,6 +15,7 @@ use super::change::change_addresses;
 use super::complete::{Interfaces, complete};
 use super::condition::History;
 use super::detach::gone_is_fine;
+use super::gateway::Outside;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
@@ -270,6 +271,11 @@ impl Inner {
         }
         for port in &noted {
             self.take_back(port).await;
+        }
+        // Also if it is nothing: a daemon that was killed may have left something.
+        if let Err(error) = self.fit_outside(&Outside::of(&self.store.state.lab)).await {
+            tracing::error!("NAT is not as it is to be: {error}");
+            self.shown.limits.push(format!("NAT is not as it is to be: {error}"));
         }
         match self.store.save() {
             Ok(()) => self.store.close_journal(),

@@ -16,7 +16,7 @@ use super::kinds::{self, heard_by_near_end, ifname};
 use super::links::check_links;
 use super::mirror::check_mirrors;
 use super::plan::namespaces;
-use super::{text, traffic};
+use super::{gateway, text, traffic};
 use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
 
 /// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
@@ -47,6 +47,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
             check_routes(&object, &end.addresses, &end.routes)?;
         }
     }
+    gateway::check(after)?;
     check_links(after)?;
     check_mirrors(after)?;
     let known = namespaces(before);
@@ -400,6 +401,7 @@ fn list(addresses: impl Iterator<Item = impl std::borrow::Borrow<IfAddr>>) -> St
 fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
     let mut warnings = unreachable_addresses(before, after);
     warnings.extend(rules_without_mirror(before, after));
+    warnings.extend(gateway::warnings(before, after));
     warnings
 }
 
