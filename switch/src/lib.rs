@@ -17,3 +17,4 @@ pub mod pcapng;
 pub mod port;
 pub mod preflight;
 pub mod server;
+pub mod supervisor;

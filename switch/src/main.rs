@@ -16,6 +16,7 @@ use vswitch::control::{Control, ControlConfig};
 use vswitch::logging::{self, LogHandle, Repeated};
 use vswitch::preflight;
 use vswitch::server::{self, ControlSocket, RunLock};
+use vswitch::supervisor;
 use vswitch_api::difference::would;
 use vswitch_api::error::{ApiError, ErrorCode};
 
@@ -25,6 +26,10 @@ const CONTROL_THREADS: usize = 4;
 const LOCK_TICK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
+    // Before anything else: it needs to be alone in its process.
+    if let Some((folder, id)) = supervisor::asked_for(std::env::args_os()) {
+        return supervisor::run(&folder, &id);
+    }
     std::panic::set_hook(Box::new(end));
     let args = Args::parse();
     match start(&args) {
@@ -114,6 +119,7 @@ fn control_config(args: &Args, config: &Config) -> ControlConfig {
         fastpath: config.datapath.fastpath,
         big_tcp: config.datapath.big_tcp,
         fdb_entries: config.datapath.fdb_entries,
+        run_commands: true,
         recover: args.recover,
     }
 }

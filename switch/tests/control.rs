@@ -64,6 +64,7 @@ async fn start() -> Arc<Control> {
         fastpath: std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off"),
         big_tcp: true,
         fdb_entries: 1 << 22,
+        run_commands: true,
         recover: false,
     };
     Control::start(config).await.unwrap()

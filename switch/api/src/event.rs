@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::command::ProcessState;
 use crate::difference::SettingChange;
 use crate::lab::Description;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
@@ -155,6 +156,16 @@ pub enum EventKind {
         switch: SwitchName,
         /// How many.
         count: u32,
+    },
+    /// A process that the daemon looks after has begun, became ready, has ended, or is to be started again.
+    ProcessState {
+        /// Its name; that of the command.
+        process: String,
+        /// How it is now.
+        state: ProcessState,
+        /// Why, where there is more to say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A longer edit got on. At most some five a second, and one with `over` at its end; edits that take less than a third of a
     /// second have none. One edit is under way at a time.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
+use crate::command::Command;
 use crate::gateway::{Gateway, Publish};
 use crate::link::Link;
 use crate::mirror::Mirror;
@@ -101,6 +102,9 @@ pub struct Lab {
     /// Links between two switches, in short: what is read is two ports of kind `link` each, and only those are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// Commands that run in namespaces as long as the lab is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
     /// Copies of frames to a port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,

@@ -5,6 +5,7 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`acl`]: access control lists
+//! * [`command`]: commands that run in namespaces
 //! * [`difference`]: what differs between two documents
 //! * [`patch`]: changes as JSON merge patches
 //! * [`owned`]: labs side by side, and what is whose
@@ -26,6 +27,7 @@
 
 pub mod acl;
 pub mod capture;
+pub mod command;
 pub mod difference;
 pub mod error;
 pub mod event;
@@ -46,13 +48,14 @@ pub mod trace;
 pub mod traffic;
 pub mod view;
 
+pub use command::{Command, ProcessState, ProcessView, Ready, Restart};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use gateway::{Gateway, Publish};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
 pub use link::Link;
 pub use mirror::Mirror;
-pub use name::{IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
+pub use name::{CommandName, IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
 pub use owned::OwnedByLab;
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 

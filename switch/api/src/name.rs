@@ -132,6 +132,10 @@ name_type!(
     LabName, "lab name", 63
 );
 name_type!(
+    /// Name of a command, at most 63 bytes.
+    CommandName, "command name", 63
+);
+name_type!(
     /// Name of a mirror, at most 15 bytes.
     MirrorName, "mirror name", 15
 );

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::lab::{Cable, CableEnd, Lab};
-use crate::name::{IfName, LabName, MirrorName, NsName, PortName, SwitchName};
+use crate::name::{CommandName, IfName, LabName, MirrorName, NsName, PortName, SwitchName};
 
 /// What a lab owns: what `vswitchctl lab up` made for it, and `vswitchctl lab down` removes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +28,9 @@ pub struct OwnedByLab {
     /// Its mirrors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<MirrorName>,
+    /// Its commands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CommandName>,
 }
 
 impl OwnedByLab {
@@ -40,6 +43,7 @@ impl OwnedByLab {
             ports: Vec::new(),
             cables: Vec::new(),
             mirrors: Vec::new(),
+            commands: Vec::new(),
         }
     }
 
@@ -110,17 +114,19 @@ impl Lab {
     pub fn settle_owners(&mut self) {
         let mut labs = std::mem::take(&mut self.labs);
         let mut free: Vec<&Cable> = self.cables.iter().collect();
-        let (mut switches, mut namespaces, mut ports, mut mirrors) = (
+        let (mut switches, mut namespaces, mut ports, mut mirrors, mut commands) = (
             Vec::from_iter(self.switches.iter().map(|switch| &switch.name)),
             Vec::from_iter(&self.namespaces),
             std::collections::HashSet::<_>::from_iter(self.ports.iter().map(|port| &port.name)),
             Vec::from_iter(self.mirrors.iter().map(|mirror| &mirror.name)),
+            Vec::from_iter(self.commands.iter().map(|command| &command.name)),
         );
         for owned in &mut labs {
             owned.switches.retain(|name| take(&mut switches, name));
             owned.namespaces.retain(|name| take(&mut namespaces, name));
             owned.ports.retain(|name| ports.remove(name));
             owned.mirrors.retain(|name| take(&mut mirrors, name));
+            owned.commands.retain(|name| take(&mut commands, name));
             owned.cables.retain_mut(|ends| {
                 let Some(at) = free.iter().position(|cable| ends.fits(cable)) else {
                     return false;

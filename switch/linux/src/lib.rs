@@ -13,6 +13,7 @@ pub mod bpf;
 pub mod bpf;
 #[cfg(feature = "fastpath")]
 mod clsact;
+mod enter;
 mod error;
 pub mod ethtool;
 mod link;
@@ -27,6 +28,7 @@ pub mod netns;
 pub mod packet;
 pub mod poll;
 mod presence;
+pub mod process;
 pub mod random;
 pub mod tap;
 mod tc;
@@ -46,6 +48,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use address::{AddressScope, KernelRoute, WayOut};
 pub use announce::announce;
+pub use enter::enter;
 pub use error::KernelError;
 pub use link::{GsoSize, Link, VethPeer};
 pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};

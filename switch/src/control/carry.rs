@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, CableEnd, EventKind, IfName, Lab, Mac, NsName, Port, PortName, SwitchName};
+use vswitch_api::{ApiError, CableEnd, CommandName, EventKind, IfName, Lab, Mac, NsName, Port, PortName, SwitchName};
 
 use super::attach::Adopt;
 use super::kinds::{facts, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
 use super::plan::{Step, together};
 use super::policy::switch_settings;
+use super::processes::Process;
 use super::state::{OwnedNamespace, State};
 use super::{Inner, text};
 
@@ -55,6 +56,16 @@ impl Order {
                     order.last.extend(removal(last));
                     continue;
                 }
+                Step::StopCommands(commands) => {
+                    let (then, last): (Vec<_>, Vec<_>) = commands
+                        .iter()
+                        .cloned()
+                        .partition(|command| wanted.commands.contains(&command.name));
+                    let stop = |commands: Vec<_>| (!commands.is_empty()).then_some(Step::StopCommands(commands));
+                    order.then.extend(stop(then));
+                    order.last.extend(stop(last));
+                    continue;
+                }
                 Step::RemoveCable(cable) => ![&cable.a, &cable.b].into_iter().any(|end| wanted.has_end(end)),
                 Step::RemoveSwitch(_) | Step::RemoveNamespace(_) => true,
                 _ => false,
@@ -88,6 +99,7 @@ struct Wanted<'a> {
     addresses: HashSet<IpAddr>,
     /// Their tables are made anew, which needs them to be empty.
     resized: HashSet<&'a SwitchName>,
+    commands: HashSet<&'a CommandName>,
 }
 
 impl<'a> Wanted<'a> {
@@ -107,6 +119,7 @@ impl<'a> Wanted<'a> {
                         .places
                         .extend(ends.filter_map(|end| Some((Some(&end.namespace), end.ifname.clone()?))));
                 }
+                Step::StartCommands(commands) => wanted.commands.extend(commands.iter().map(|command| &command.name)),
                 Step::ChangeSwitch { before, after } if before.fdb_capacity != after.fdb_capacity => {
                     wanted.resized.insert(&after.name);
                 }
@@ -210,6 +223,8 @@ impl Inner {
                 let added = ports.iter().filter(|port| self.live.ports.contains_key(&port.name));
                 done.push(Step::AddPorts(added.cloned().collect()));
             }
+            // Some may run.
+            (Err(_), Step::StartCommands(_)) => done.push(step.clone()),
             (Err(_), _) => {}
         }
         self.step_done(step.size());
@@ -374,6 +389,14 @@ impl Inner {
                         switch: port.switch.clone(),
                     });
                 }
+            }
+            Step::StartCommands(commands) => {
+                let processes: Vec<_> = commands.iter().map(Process::from).collect();
+                self.start_processes(&processes).await?;
+            }
+            Step::StopCommands(commands) => {
+                let names: Vec<_> = commands.iter().map(|command| command.name.to_string()).collect();
+                self.stop_processes(&names, warnings).await;
             }
             Step::AddMirror(mirror) => self.start_mirror(mirror),
             Step::RemoveMirror(mirror) => self.stop_mirror(mirror),

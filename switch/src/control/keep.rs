@@ -44,6 +44,9 @@ pub(super) async fn keep(control: Weak<Control>) {
             if !inner.live.unlaid.is_empty() {
                 inner.lay_again().await;
             }
+            if inner.has_processes() {
+                inner.look_after_processes().await;
+            }
         });
     }
 }

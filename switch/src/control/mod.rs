@@ -41,6 +41,7 @@ mod offline;
 mod place;
 mod plan;
 mod policy;
+mod processes;
 mod published;
 mod repair;
 mod requests;
@@ -99,6 +100,8 @@ pub struct ControlConfig {
     pub big_tcp: bool,
     /// Most entries of the FDBs of all switches together.
     pub fdb_entries: u64,
+    /// False: commands of the lab are not started, and those that run are ended.
+    pub run_commands: bool,
     /// Whether to begin with an empty lab if the state file can't be used.
     pub recover: bool,
 }
@@ -122,6 +125,9 @@ struct Inner {
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
     big_tcp: bool,
+    processes: Arc<processes::Processes>,
+    /// False: what runs is only to be ended.
+    run_commands: bool,
     /// Most entries of the FDBs of all switches together.
     fdb_entries: u64,
     /// Away while it thinks.

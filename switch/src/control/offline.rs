@@ -19,7 +19,11 @@ impl Control {
     /// # Errors
     /// Those of [`Control::begin`] and [`Control::reset`].
     pub async fn reset_offline(config: ControlConfig) -> Result<Changes, ApiError> {
-        let control = Self::start(config).await?;
+        let control = Self::start(ControlConfig {
+            run_commands: false,
+            ..config
+        })
+        .await?;
         let changes = control.reset(ChangeOptions::default()).await;
         control.shutdown().await;
         changes

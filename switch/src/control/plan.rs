@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use vswitch_api::difference::{SettingChange, difference};
-use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortName, Switch};
+use vswitch_api::{Cable, Command, Lab, Mirror, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
 use super::gateway::Outside;
@@ -40,6 +40,9 @@ pub(super) enum Step {
         before: Outside,
         after: Outside,
     },
+    /// Together, since most of what one takes is waiting until it is ready.
+    StartCommands(Vec<Command>),
+    StopCommands(Vec<Command>),
 }
 
 impl Step {
@@ -69,6 +72,8 @@ impl Step {
                 before: after,
                 after: before,
             },
+            Self::StartCommands(commands) => Self::StopCommands(commands),
+            Self::StopCommands(commands) => Self::StartCommands(commands),
         }
     }
 
@@ -84,6 +89,7 @@ impl Step {
     pub fn size(&self) -> usize {
         match self {
             Self::AddPorts(ports) | Self::RemovePorts(ports) => ports.len(),
+            Self::StartCommands(commands) | Self::StopCommands(commands) => commands.len(),
             _ => 1,
         }
     }
@@ -122,6 +128,15 @@ impl Step {
             }
             Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
             Self::ChangeOutside { before, after } => Outside::describe(before, after),
+            Self::StartCommands(commands) => {
+                let line =
+                    |command: &Command| format!("started command {} in namespace {}", command.name, command.namespace);
+                commands.iter().map(line).collect()
+            }
+            Self::StopCommands(commands) => {
+                let line = |command: &Command| format!("stopped command {}", command.name);
+                commands.iter().map(line).collect()
+            }
             Self::RemoveCable(cable) => vec![format!("removed the cable {}", ends(cable))],
         }
     }
@@ -220,6 +235,7 @@ pub(super) fn namespaces(lab: &Lab) -> BTreeSet<&NsName> {
     lab.namespaces
         .iter()
         .chain(lab.ports.iter().filter_map(|p| p.namespace.as_ref()))
+        .chain(lab.commands.iter().map(|command| &command.namespace))
         .chain(cables)
         .collect()
 }
@@ -235,6 +251,11 @@ pub(super) fn plan(
     let (mut removals, mut additions) = (Vec::new(), Vec::new());
     let old_ports: HashMap<_, _> = before.ports.iter().map(|p| (&p.name, p)).collect();
     let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
+    let (gone, new_commands) = changed(&before.commands, &after.commands);
+    let (gone, new_commands): (Vec<_>, Vec<_>) = (gone.cloned().collect(), new_commands.cloned().collect());
+    if !gone.is_empty() {
+        removals.push(Step::StopCommands(gone));
+    }
     let (gone, new_mirrors) = changed(&before.mirrors, &after.mirrors);
     removals.extend(gone.cloned().map(Step::RemoveMirror));
     let goes = |old: &&Port| new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new));
@@ -289,6 +310,9 @@ pub(super) fn plan(
     if outside[0] != outside[1] {
         let [before, after] = outside;
         additions.push(Step::ChangeOutside { before, after });
+    }
+    if !new_commands.is_empty() {
+        additions.push(Step::StartCommands(new_commands));
     }
     removals.into_iter().chain(additions).chain(clean_up).collect()
 }

@@ -17,6 +17,7 @@ use vswitch_api::{ApiError, ErrorCode, MirrorName, Port, PortName, SwitchName};
 
 use super::events::Events;
 use super::mirror::LiveMirror;
+use super::processes::Processes;
 use super::state::State;
 use super::underway::Underway;
 use super::{Inner, LivePort};
@@ -68,6 +69,7 @@ pub(super) struct View {
     pub own: NetNs,
     pub home: NetNs,
     pub named: NamedNamespaces,
+    pub processes: Arc<Processes>,
 }
 
 impl View {
@@ -94,6 +96,7 @@ impl View {
             own: inner.host.own.clone(),
             home: inner.host.home.clone(),
             named: inner.host.named.clone(),
+            processes: inner.processes.clone(),
         }
     }
 }

@@ -308,6 +308,14 @@ impl Control {
                 )
                 .hint(format!("remove it first: vswitchctl cable del {a} {b}")));
             }
+            let commands = lab.commands.iter().filter(|command| command.namespace == *name);
+            let commands: Vec<_> = commands.map(|command| command.name.as_str()).collect();
+            if !commands.is_empty() {
+                let cause = format!("commands run in it: {}", commands.join(", "));
+                return Err(
+                    text::conflict(text::namespace(name), cause).hint("take its lab down first: vswitchctl lab down")
+                );
+            }
             let count = lab.namespaces.len();
             lab.namespaces.retain(|old| old != name);
             if lab.namespaces.len() < count || options.idempotent {

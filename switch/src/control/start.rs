@@ -19,6 +19,7 @@ use super::gateway::Outside;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
+use super::processes::Processes;
 use super::published::{Model, Pulse, Shown};
 use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
@@ -107,7 +108,10 @@ impl Control {
         // Before anybody can ask.
         pulse.underway.begin("bringing the lab back", state.lab.ports.len());
         let guard = LoopGuard::new(state.salt, random_u64);
+        let processes = Arc::new(Processes::new(&config.run_dir, events.clone()));
         let inner = Inner {
+            processes,
+            run_commands: config.run_commands,
             store: Store {
                 state,
                 file,
@@ -277,6 +281,8 @@ impl Inner {
             tracing::error!("NAT is not as it is to be: {error}");
             self.shown.limits.push(format!("NAT is not as it is to be: {error}"));
         }
+        let wanted = self.wanted_processes();
+        self.bring_processes_back(wanted).await;
         match self.store.save() {
             Ok(()) => self.store.close_journal(),
             // What stands in the note is not in the file.

@@ -50,6 +50,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
     gateway::check(after)?;
     check_links(after)?;
     check_mirrors(after)?;
+    check_commands(after)?;
     let known = namespaces(before);
     for name in namespaces(after) {
         // One that is there already may be a container runtime's, with a long name; it was never made by us.
@@ -62,6 +63,20 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
         }
     }
     Ok(warnings(before, after))
+}
+
+fn check_commands(after: &Lab) -> Result<(), ApiError> {
+    let mut seen = HashSet::new();
+    for command in &after.commands {
+        let object = || format!("command \"{}\"", command.name);
+        if !seen.insert(&command.name) {
+            return Err(text::conflict(object(), "it is named twice").hint("give each its own name"));
+        }
+        if let Some(cause) = command.wrong() {
+            return Err(text::invalid(object(), cause));
+        }
+    }
+    Ok(())
 }
 
 fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {

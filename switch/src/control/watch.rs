@@ -188,11 +188,20 @@ pub(super) fn apart<T>(work: impl Future<Output = T>) -> T {
 impl Inner {
     async fn namespace_changed(&mut self, event: NsEvent) {
         match event {
-            NsEvent::Added(name) => self.name_leads(&name).await,
+            NsEvent::Added(name) => {
+                self.name_leads(&name).await;
+                if self.has_processes() {
+                    self.look_after_processes().await;
+                }
+            }
             // Also when the name stands for another namespace by now.
             NsEvent::Removed(name) => {
                 if let Ok(name) = name.parse() {
                     self.forget_identity(&name);
+                }
+                if self.has_processes() {
+                    // What runs there only since we started it keeps nothing there.
+                    self.look_after_processes().await;
                 }
                 self.name_lost(&name).await;
             }

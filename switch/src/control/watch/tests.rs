@@ -25,6 +25,7 @@ async fn start() -> Arc<Control> {
         fastpath: true,
         big_tcp: true,
         fdb_entries: 1 << 22,
+        run_commands: true,
         recover: false,
     };
     Control::start(config).await.unwrap()

@@ -1,0 +1,73 @@
+//! What becomes of processes without a command: namespaces come and go, and supervisors may be ended.
+
+use std::time::Instant;
+
+use vswitch_api::ProcessState;
+use vswitch_linux::Presence;
+
+use super::super::Inner;
+use super::Process;
+use super::live::Live;
+
+impl Inner {
+    /// Whether there is something to be looked after.
+    pub(in super::super) fn has_processes(&self) -> bool {
+        !self.processes.lock().is_empty()
+    }
+
+    /// Ends what is in a namespace that has gone, starts what is in one that is back, and what has lost its supervisor.
+    pub(in super::super) async fn look_after_processes(&mut self) {
+        let processes = self.processes.clone();
+        processes.listen();
+        let names: Vec<_> = processes.lock().keys().cloned().collect();
+        let (mut gone, mut again) = (Vec::new(), Vec::new());
+        for name in names {
+            processes.refresh(&name);
+            let all = processes.lock();
+            let Some(live) = all.get(&name) else { continue };
+            let is_there = match &live.process.namespace {
+                None => true,
+                Some(namespace) => match self.host.named.open(namespace) {
+                    Presence::Here(netns) => {
+                        let there = Some((netns.id().dev, netns.id().ino));
+                        let was = live.spec.as_ref().and_then(|spec| spec.netns);
+                        live.spec.is_none() || there == was.map(|(dev, ino, _)| (dev, ino))
+                    }
+                    Presence::Gone => false,
+                    // It is looked at again.
+                    Presence::Unknown(_) => continue,
+                },
+            };
+            let is_due = live.again.is_some_and(|again| again <= Instant::now());
+            if !is_there && live.note.state != ProcessState::Missing {
+                gone.push(live.process.clone());
+            } else if is_there && live.handle.is_none() && (is_due || (live.spec.is_none() && live.again.is_none())) {
+                again.push(live.process.clone());
+            }
+        }
+        self.end_in_gone_namespaces(gone).await;
+        for process in again {
+            tracing::info!("{}: started again", super::object(&process.name));
+            // Its folder, with its log, goes on.
+            self.start_or_wait(process);
+        }
+    }
+
+    async fn end_in_gone_namespaces(&mut self, gone: Vec<Process>) {
+        let names: Vec<_> = gone.iter().map(|process| process.name.clone()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let mut warnings = Vec::new();
+        self.stop_processes(&names, &mut warnings).await;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        for process in gone {
+            let name = process.name.clone();
+            let live = Live::missing(process, "its namespace is gone".to_owned());
+            self.processes.say(&name, &live.note);
+            self.processes.lock().insert(name, live);
+        }
+    }
+}

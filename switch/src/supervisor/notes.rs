@@ -1,0 +1,181 @@
+//! What the daemon and a supervisor tell each other, by files in the folder of the process.
+//!
+//! The daemon writes what is to run, the supervisor how it is. Who reads finds one of them whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use vswitch_api::{NsName, ProcessState, Ready, Restart};
+
+use crate::files;
+
+/// The variable by which all that descends from a process can be told, whoever its parent is.
+pub const VARIABLE: &str = "VSWITCH_PROCESS";
+/// Where the daemon hears that there is something new, beside the folders of the processes.
+pub const NEWS: &str = "news.sock";
+
+/// What is to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Chosen anew for each supervisor.
+    pub id: String,
+    /// The boot of the kernel in which it was started.
+    pub boot_id: String,
+    /// How the process is called.
+    pub name: String,
+    /// Its namespace; none: the host's.
+    pub namespace: Option<NsName>,
+    /// What tells the namespace from others of the name: device and inode, and the cookie.
+    pub netns: Option<(u64, u64, Option<u64>)>,
+    /// Of what is to be over its namesakes in /etc.
+    pub etc: Option<PathBuf>,
+    pub argv: Vec<String>,
+    pub dir: PathBuf,
+    pub env: BTreeMap<String, String>,
+    pub restart: Restart,
+    pub ready: Option<Ready>,
+    pub stop_secs: u32,
+}
+
+impl Spec {
+    /// Whether a supervisor of the one does what one of the other would.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let like = Self {
+            id: other.id.clone(),
+            ..self.clone()
+        };
+        like == *other
+    }
+}
+
+/// How it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    /// That of the [`Spec`].
+    pub id: String,
+    /// The supervisor, with when it began: session of all that it starts.
+    pub supervisor: (u32, u64),
+    pub state: ProcessState,
+    pub reason: Option<String>,
+    /// The time for getting ready is over.
+    pub overdue: bool,
+    pub pid: Option<u32>,
+    /// Milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    pub restarts: u64,
+    pub exit_code: Option<i32>,
+    pub signal: Option<String>,
+}
+
+/// The folder of one process.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// `all`: where the folders of all processes are.
+    pub fn new(all: &Path, name: &str) -> Self {
+        Self(all.join(name))
+    }
+
+    /// The folder itself.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// What the log had before it got too long.
+    pub fn older_log(&self) -> PathBuf {
+        self.0.join("log.older")
+    }
+
+    fn spec_file(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    fn note_file(&self) -> PathBuf {
+        self.0.join("note.json")
+    }
+
+    /// # Errors
+    /// There is none, or what is there can't be read.
+    pub fn spec(&self) -> io::Result<Spec> {
+        read(&self.spec_file())
+    }
+
+    /// # Errors
+    /// The file can't be written.
+    pub fn write_spec(&self, spec: &Spec) -> io::Result<()> {
+        write(&self.spec_file(), spec)
+    }
+
+    /// The process is not to run any more: a supervisor that sees it ends it and itself.
+    ///
+    /// # Errors
+    /// The file can't be removed.
+    pub fn remove_spec(&self) -> io::Result<()> {
+        match fs::remove_file(self.spec_file()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// # Errors
+    /// There is none, or what is there can't be read.
+    pub fn note(&self) -> io::Result<Note> {
+        read(&self.note_file())
+    }
+
+    /// # Errors
+    /// The file can't be written.
+    pub fn write_note(&self, note: &Note) -> io::Result<()> {
+        write(&self.note_file(), note)
+    }
+
+    /// Held by a supervisor as long as it lives. None: another has it.
+    ///
+    /// # Errors
+    /// The file can't be made.
+    pub fn lock(&self) -> io::Result<Option<Flock<File>>> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.0.join("lock"))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(error.into()),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    serde_json::from_slice(&files::read_regular(path)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let beside = path.with_extension("json.new");
+    let written = (|| {
+        files::create_private(&beside)?.write_all(&serde_json::to_vec(value)?)?;
+        fs::rename(&beside, path)
+    })();
+    written.inspect_err(|_| {
+        // What is left of it says nothing that the error does not say.
+        let _ = fs::remove_file(&beside);
+    })
+}
