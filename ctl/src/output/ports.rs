@@ -257,9 +257,19 @@ pub fn acl(style: Style, view: &PortAclView) -> String {
 
 /// The table of addresses.
 pub fn addresses(style: Style, views: &[AddressView]) -> String {
-    let mut table = Table::new(style, &[word("SWITCH"), word("PORT"), word("ADDRESS")]);
+    let leased = views.iter().any(|view| view.lease_secs.is_some());
+    let mut columns = vec![word("SWITCH"), word("PORT"), word("ADDRESS")];
+    if leased {
+        columns.push(word("LEASED FOR"));
+    }
+    let mut table = Table::new(style, &columns);
     for view in views {
-        table.row([view.switch.to_string(), view.port.to_string(), view.address.to_string()]);
+        let lease = view
+            .lease_secs
+            .map_or_else(|| "-".to_owned(), |secs| format!("{secs}s"));
+        let row = [view.switch.to_string(), view.port.to_string(), view.address.to_string()];
+        let cells = row.into_iter().chain(leased.then_some(lease));
+        table.toned_row(cells.map(|cell| (cell, None)));
     }
     table.render()
 }

@@ -99,15 +99,15 @@ fn in_use(addresses: &[IfAddr], routes: &[Route]) -> impl Iterator<Item = IpAddr
 fn next_free(lab: &Lab, port: &Port, subnet: IpNet) -> Result<IfAddr, ApiError> {
     let mut taken = taken(lab);
     taken.extend(in_use(&port.addresses, &port.routes));
-    first_free(&taken, &port.name, subnet)
+    first_free(|ip| taken.contains(ip), &port.name, subnet)
 }
 
 /// The lowest address of a host in a subnet that is not taken.
-pub(super) fn first_free(taken: &BTreeSet<IpAddr>, port: &PortName, subnet: IpNet) -> Result<IfAddr, ApiError> {
+pub(super) fn first_free(taken: impl Fn(&IpAddr) -> bool, port: &PortName, subnet: IpNet) -> Result<IfAddr, ApiError> {
     // `IfAddr` knows which addresses no host can have; the first of an IPv6 subnet is that of any router (RFC 4291 section 2.6.1).
     let reserved = |ip: &IpAddr| ip.is_ipv6() && subnet.prefix_len() < 127 && *ip == subnet.network();
     let hosts = subnet.hosts().filter(|ip| !reserved(ip)).take(SEARCHED);
-    let mut free = hosts.filter(|ip| !taken.contains(ip));
+    let mut free = hosts.filter(|ip| !taken(ip));
     let address = free.find_map(|ip| format!("{ip}/{}", subnet.prefix_len()).parse().ok());
     address.ok_or_else(|| {
         let cause = format!("subnet {subnet} has no free address left");

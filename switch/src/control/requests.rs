@@ -56,7 +56,14 @@ impl Control {
             return Ok(changes);
         }
         let edit = Edit::new(&inner.store.state.lab, &steps);
-        let mut changes = inner.carry_out(steps, lab, changes).await?;
+        // Before commands of the lab look for them.
+        inner.fit_names(&lab);
+        let carried = inner.carry_out(steps, lab, changes).await;
+        if carried.is_err() {
+            let lab = inner.store.state.lab.clone();
+            inner.fit_names(&lab);
+        }
+        let mut changes = carried?;
         changes.done.extend(forwarding);
         inner.edited(edit);
         Ok(changes)

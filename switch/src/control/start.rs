@@ -281,6 +281,8 @@ impl Inner {
             tracing::error!("NAT is not as it is to be: {error}");
             self.shown.limits.push(format!("NAT is not as it is to be: {error}"));
         }
+        let lab = self.store.state.lab.clone();
+        self.fit_names(&lab);
         let wanted = self.wanted_processes();
         self.bring_processes_back(wanted).await;
         match self.store.save() {

@@ -281,7 +281,7 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     check_mtu(&object, port.mtu)?;
     check_ipv6(&object, &port.addresses, port.mtu)?;
     kinds::check(port)?;
-    check_policy(port)?;
+    check_policy(lab, port)?;
     traffic::check(port)?;
     check_routes(&object, &port.addresses, &port.routes)
 }
@@ -307,7 +307,7 @@ fn check_ipv6(object: &str, addresses: &[IfAddr], mtu: Option<u32>) -> Result<()
     }
 }
 
-fn check_policy(port: &Port) -> Result<(), ApiError> {
+fn check_policy(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let object = text::port(&port.name);
     if port.learning.limit == Some(0) {
         return Err(text::invalid(object, "a limit of 0 stations")
@@ -346,7 +346,11 @@ fn check_policy(port: &Port) -> Result<(), ApiError> {
             text::invalid(object, "it has no MAC address that vswitch gave it to pin").hint("name the MAC addresses"),
         );
     }
-    if port.pin.ip.as_ref().is_some_and(Vec::is_empty) && port.addresses.is_empty() {
+    let leases = lab
+        .switches
+        .iter()
+        .any(|switch| switch.dhcp && switch.name == port.switch);
+    if port.pin.ip.as_ref().is_some_and(Vec::is_empty) && port.addresses.is_empty() && !leases {
         return Err(text::invalid(object, "it has no address that vswitch gave it to pin")
             .hint("name the addresses, or give it one"));
     }

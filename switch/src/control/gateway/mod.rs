@@ -5,7 +5,10 @@
 
 mod check;
 mod forwarding;
+mod leases;
+mod names;
 mod outside;
+mod serve;
 mod settle;
 mod table;
 mod tool;
@@ -13,19 +16,26 @@ mod tool;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use vswitch_api::{ApiError, IfName};
+use nix::sys::signal::Signal;
+use vswitch_api::{ApiError, IfName, Lab};
+use vswitch_linux::process::{Process as Handle, stat};
 
 pub(super) use check::{check, warnings};
+pub(super) use names::Links;
 pub(super) use outside::Outside;
 pub(super) use settle::{gateways, refuse_removal, settle};
 
 use self::forwarding::{Note, difference, key, note_path};
+use self::serve::{Served, check_program};
 use super::plan::Step;
+use super::processes::Process;
 use super::{Inner, text};
 
 /// Where the run directory of the one daemon that most machines have is.
 const USUAL_RUN_DIR: &str = "/run/vswitch";
 const TABLE: &str = "vswitch";
+/// Where `ip netns exec`, and we, find files that are over those in /etc.
+const ETC: &str = "/etc/netns";
 
 /// The name of the table. Two daemons on a machine have different run directories.
 fn table_name(run_dir: &Path) -> String {
@@ -83,16 +93,105 @@ impl Inner {
         after: &Outside,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        if let Err(error) = self.fit_outside(after).await {
+        let changed = async {
+            if (&before.ways, &before.gateways) != (&after.ways, &after.gateways) {
+                self.fit_outside(after).await?;
+            }
+            self.change_services(&before.services, &after.services, warnings).await
+        };
+        if let Err(error) = changed.await {
             if let Err(error) = self.fit_outside(before).await {
                 tracing::error!("can't undo a change of NAT: {error}");
             }
+            if let Err(error) = self.change_services(&after.services, &before.services, warnings).await {
+                tracing::error!("can't undo a change of DHCP and DNS: {error}");
+            }
             return Err(error);
         }
-        if !after.ways.is_empty() {
+        if !after.ways.is_empty() && before.ways != after.ways {
             warnings.extend(self.in_the_way(after).await);
         }
         Ok(())
+    }
+
+    async fn change_services(
+        &mut self,
+        before: &[Served],
+        after: &[Served],
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let gone = before.iter().filter(|old| !after.contains(old));
+        let gone: Vec<_> = gone.map(Served::process_name).collect();
+        let new: Vec<_> = after.iter().filter(|new| !before.contains(new)).collect();
+        if !new.is_empty() {
+            check_program()?;
+        }
+        if !gone.is_empty() {
+            self.stop_processes(&gone, warnings).await;
+        }
+        let run_dir = &self.host.run_dir;
+        let new: Vec<_> = new.into_iter().map(|served| served.process(run_dir)).collect();
+        if !new.is_empty() {
+            self.start_processes(&new).await?;
+        }
+        Ok(())
+    }
+
+    /// What is to run for the switches of the lab.
+    pub(super) fn wanted_services(&self) -> Vec<Process> {
+        let services = Outside::of(&self.store.state.lab).services;
+        services
+            .iter()
+            .map(|served| served.process(&self.host.run_dir))
+            .collect()
+    }
+
+    /// Makes names resolve as a lab has them. What does not work is in the log: ports do without.
+    pub(super) fn fit_names(&mut self, lab: &Lab) {
+        let run_dir = self.host.run_dir.clone();
+        let fitted = names::fit(&run_dir, Path::new(ETC), lab, self.live.name_links.as_ref());
+        match fitted {
+            Ok(links) => self.live.name_links = Some(links),
+            Err(error) => {
+                self.live.name_links = None;
+                tracing::warn!("names of ports may not resolve in namespaces: {error}");
+            }
+        }
+        let written = match lab.switches.iter().any(|switch| switch.dhcp || switch.dns) {
+            true => names::make_folder(&run_dir).and_then(|()| serve::write(&run_dir, lab)),
+            false => serve::write(&run_dir, lab),
+        };
+        match written {
+            Ok(true) => self.tell_services(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("dnsmasq is not told of all ports: {error}"),
+        }
+        // Only if nothing is in it.
+        let _ = std::fs::remove_dir(serve::folder(&run_dir));
+    }
+
+    /// Has those that run read their files again.
+    fn tell_services(&self) {
+        let names: Vec<_> = Outside::of(&self.store.state.lab)
+            .services
+            .iter()
+            .map(Served::process_name)
+            .collect();
+        for process in self
+            .processes
+            .list()
+            .into_iter()
+            .filter(|process| names.contains(&process.name))
+        {
+            let Some(stat) = process.pid.and_then(stat) else {
+                continue;
+            };
+            if let Ok(Some(handle)) = Handle::open(stat.pid, stat.start)
+                && let Err(error) = handle.signal(Signal::SIGHUP)
+            {
+                tracing::warn!("{} is not told of a change: {error}", process.name);
+            }
+        }
     }
 
     /// What a step will change of forwarding, for the user.

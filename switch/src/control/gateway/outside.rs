@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use vswitch_api::{IfName, Lab, Port, Publish, Switch, SwitchName};
 
 use super::super::kinds::ifname;
+use super::serve::{Served, served};
 use super::settle::gateways;
 
 /// All of it.
@@ -15,6 +16,8 @@ pub(in super::super) struct Outside {
     pub ways: Vec<Way>,
     /// Interfaces of all gateways. None if nothing is translated.
     pub gateways: Vec<IfName>,
+    /// DHCP and DNS.
+    pub services: Vec<Served>,
 }
 
 /// The way out of a switch with NAT, and in to what is published.
@@ -39,14 +42,19 @@ pub(in super::super) struct Published {
 impl Outside {
     pub fn of(lab: &Lab) -> Self {
         let ways: Vec<_> = lab.switches.iter().filter_map(|switch| way(lab, switch)).collect();
+        let services = served(lab);
         if ways.is_empty() {
-            return Self::default();
+            return Self {
+                services,
+                ..Self::default()
+            };
         }
         let names = gateways(lab);
         let gateways = lab.ports.iter().filter(|port| names.contains(&port.name));
         Self {
             ways,
             gateways: gateways.map(ifname).collect(),
+            services,
         }
     }
 
@@ -64,6 +72,22 @@ impl Outside {
                 let (switch, subnets) = (&new.switch, subnets.join(", "));
                 lines.push(format!("added NAT of switch {switch} ({subnets}) to nftables"));
             }
+        }
+        for old in before.services.iter().filter(|old| !after.services.contains(old)) {
+            lines.push(format!(
+                "removed {} at {} of switch {}",
+                old.what(),
+                old.gateway,
+                old.switch
+            ));
+        }
+        for new in after.services.iter().filter(|new| !before.services.contains(new)) {
+            lines.push(format!(
+                "added {} at {} of switch {} (dnsmasq)",
+                new.what(),
+                new.gateway,
+                new.switch
+            ));
         }
         lines
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -79,6 +80,15 @@ impl Served {
         format!("{PROGRAM}:{}", self.switch)
     }
 
+    /// Which services these are, in words.
+    pub fn what(&self) -> &'static str {
+        match (self.dhcp, self.dns) {
+            (true, true) => "DHCP and DNS",
+            (true, false) => "DHCP",
+            _ => "DNS",
+        }
+    }
+
     /// What is to run.
     pub fn process(&self, run_dir: &Path) -> Process {
         let shown = |path: PathBuf| path.display().to_string();
@@ -91,11 +101,12 @@ impl Served {
             "--bind-dynamic",
             "--except-interface=lo",
             "--no-hosts",
+            // None.
+            "--pid-file=",
         ]
         .map(str::to_owned)
         .into();
         argv.push(format!("--interface={}", self.gateway));
-        argv.push(format!("--pid-file={}", shown(folder(run_dir).join(format!("{}.pid", self.switch)))));
         if self.dns {
             // Names without a dot are ports', and nobody else's.
             argv.extend(["--domain-needed".to_owned(), "--bogus-priv".to_owned()]);
@@ -164,7 +175,10 @@ pub(super) fn check_program() -> Result<(), ApiError> {
 pub(in super::super) fn names(lab: &Lab) -> String {
     let (mut text, mut seen) = (String::new(), BTreeSet::new());
     let ports = lab.ports.iter().map(|port| (port.name.as_str(), &port.addresses));
-    let of_namespaces = lab.ports.iter().filter_map(|port| Some((port.namespace.as_ref()?.as_str(), &port.addresses)));
+    let of_namespaces = lab
+        .ports
+        .iter()
+        .filter_map(|port| Some((port.namespace.as_ref()?.as_str(), &port.addresses)));
     let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
     let of_ends = ends.map(|end| (end.namespace.as_str(), &end.addresses));
     for group in [ports.collect::<Vec<_>>(), of_namespaces.chain(of_ends).collect()] {
@@ -196,11 +210,34 @@ fn reservations(lab: &Lab, switch: &Switch) -> String {
     text
 }
 
-/// Writes what the lab says of names and reservations. Whether something has changed.
-pub(in super::super) fn write(run_dir: &Path, lab: &Lab) -> io::Result<bool> {
-    let mut changed = put(&names_file(run_dir), &names(lab))?;
-    for switch in lab.switches.iter().filter(|switch| switch.dhcp) {
-        changed |= put(&hosts_file(run_dir, &switch.name), &reservations(lab, switch))?;
+/// Writes what the lab says of names and reservations, and removes what is of no lab any more. Whether something has changed.
+pub(super) fn write(run_dir: &Path, lab: &Lab) -> io::Result<bool> {
+    let mut files = Vec::new();
+    for switch in lab.switches.iter().filter(|switch| switch.gateway.is_on()) {
+        if switch.dns {
+            files.push((names_file(run_dir), names(lab)));
+        }
+        if switch.dhcp {
+            files.push((hosts_file(run_dir, &switch.name), reservations(lab, switch)));
+        }
+    }
+    let mut changed = false;
+    for (path, text) in &files {
+        changed |= put(path, text)?;
+    }
+    let mut wanted: BTreeSet<_> = files.into_iter().map(|(path, _)| path).collect();
+    let with_dhcp = lab
+        .switches
+        .iter()
+        .filter(|switch| switch.dhcp && switch.gateway.is_on());
+    wanted.extend(with_dhcp.map(|switch| lease_file(run_dir, &switch.name)));
+    for entry in fs::read_dir(folder(run_dir)).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let is_ours = name == "ports" || name.ends_with(".dhcp") || name.ends_with(".leases");
+        if is_ours && !wanted.contains(&path) {
+            fs::remove_file(path)?;
+        }
     }
     Ok(changed)
 }
@@ -211,6 +248,8 @@ pub(in super::super) fn put(path: &Path, text: &str) -> io::Result<bool> {
         return Ok(false);
     }
     fs::write(path, text)?;
+    // dnsmasq gives up its rights before it looks.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
     Ok(true)
 }
 

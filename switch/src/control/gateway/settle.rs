@@ -11,6 +11,7 @@ use vswitch_api::{ApiError, IfAddr, Lab, Port, PortKind, PortName, Route, Switch
 use super::super::choose::{self, taken};
 use super::super::kinds::facts;
 use super::super::text;
+use super::serve::leased;
 
 /// Makes the ports of `lab`, which is to follow on `before`, what its switches say of subnets and gateways.
 ///
@@ -47,7 +48,7 @@ pub(in super::super) fn settle(lab: &mut Lab, before: &Lab) -> Result<(), ApiErr
                 let is_free = |address: &&IfAddr| !taken.contains(&address.ip());
                 let address = match kept.filter(is_free) {
                     Some(address) => *address,
-                    None => choose::first_free(&taken, &port.name, *subnet)?,
+                    None => choose::first_free(|ip| taken.contains(ip) || is_leased(switch, ip), &port.name, *subnet)?,
                 };
                 taken.insert(address.ip());
                 port.addresses.push(address);
@@ -62,6 +63,16 @@ pub(in super::super) fn settle(lab: &mut Lab, before: &Lab) -> Result<(), ApiErr
 fn left(old: &Switch, new: &Switch) -> Vec<IpNet> {
     let gone = old.subnets.iter().filter(|net| !new.subnets.contains(net));
     gone.copied().collect()
+}
+
+/// Whether an address is one of those that are leased.
+fn is_leased(switch: &Switch, ip: &IpAddr) -> bool {
+    let IpAddr::V4(ip) = ip else { return false };
+    let mut ranges = switch.subnets.iter().filter_map(|net| match net {
+        IpNet::V4(net) => leased(net),
+        IpNet::V6(_) => None,
+    });
+    switch.dhcp && ranges.any(|(first, last)| (first..=last).contains(ip))
 }
 
 fn holds(subnet: &IpNet, address: &IfAddr) -> bool {
@@ -215,9 +226,11 @@ fn give_addresses(lab: &Lab, old: Option<&Switch>, switch: &Switch, port: &mut P
                 })?;
                 port.addresses.push(address);
             }
-            None => port
-                .addresses
-                .push(choose::first_free(&taken(lab), &port.name, *subnet)?),
+            None => {
+                let taken = taken(lab);
+                let first = choose::first_free(|ip| taken.contains(ip), &port.name, *subnet)?;
+                port.addresses.push(first);
+            }
         }
     }
     Ok(())
