@@ -160,6 +160,7 @@ fn stations_configure_themselves_by_router_advertisements() {
 #[test]
 fn names_of_ports_resolve_inside() {
     let mut lab = Lab::new();
+    Snapshot::of_used_machine();
     let before = Snapshot::of(&lab);
     fs::create_dir_all("/etc/netns/theirs").unwrap();
     fs::write("/etc/netns/theirs/hosts", "10.9.9.9 somebody\n").unwrap();
@@ -205,6 +206,7 @@ fn the_gateway_answers_dns_and_goes_on_while_the_daemon_is_dead() {
         return;
     }
     let mut lab = Lab::new();
+    Snapshot::of_used_machine();
     let before = Snapshot::of(&lab);
     lab.ok(&format!("{LAB} --dns --dhcp"));
     lab.ok("add-port red blue --switch lab --addr auto");

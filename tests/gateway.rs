@@ -74,6 +74,7 @@ const LAB: &str = "switch add lab --subnet 10.10.0.0/24 --subnet fd10::/64 --gat
 #[test]
 fn ports_take_the_next_address_and_the_gateway_the_first() {
     let mut lab = Lab::new();
+    Snapshot::of_used_machine();
     let before = Snapshot::of(&lab);
     lab.ok(LAB);
     lab.ok("add-port red blue --switch lab --addr auto");
@@ -163,6 +164,7 @@ fn what_can_not_be_is_refused_by_name() {
 #[test]
 fn stations_get_out_and_nobody_gets_in() {
     let mut lab = Lab::new();
+    Snapshot::of_used_machine();
     let before = Snapshot::of(&lab);
     world();
     assert!(!forwards("up0"));

@@ -15,6 +15,7 @@ use vswitch_api::settings::{Assignment, Setting, settings};
 use vswitch_api::{MirrorName, NsName, Port, PortName, Switch, SwitchName};
 
 use crate::cli::Cli;
+use crate::cli::command::ProcessName;
 use crate::cli::ping::Target;
 use crate::client::Client;
 use crate::generate::COMPLETE;
@@ -50,6 +51,7 @@ fn with_completer(arg: Arg, of_switch: bool) -> Arg {
         (TypeId::of::<SwitchName>(), "/v1/switches"),
         (TypeId::of::<NsName>(), "/v1/namespaces"),
         (TypeId::of::<MirrorName>(), "/v1/mirrors"),
+        (TypeId::of::<ProcessName>(), "/v1/processes"),
     ];
     if let Some((_, list)) = lists.into_iter().find(|(id, _)| of == *id) {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| names(list, typed)));

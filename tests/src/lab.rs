@@ -287,6 +287,9 @@ impl Drop for Lab {
         if thread::panicking() && self.daemon.as_mut().is_some_and(|daemon| daemon.ended().is_none()) {
             eprintln!("{}", self.ctl("show"));
         }
+        // What it looked after outlives the daemon, but not the folder that says so.
+        drop(self.daemon.take());
+        let _ = fs::remove_dir_all("/run/vswitch/processes");
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod acl;
 pub mod capture;
+pub mod command;
 pub mod doctor;
 pub mod lab;
 pub mod link;
@@ -25,6 +26,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
 use capture::CaptureArgs;
+use command::{CommandCommand, LogsArgs};
 use doctor::DoctorArgs;
 use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
@@ -343,6 +345,27 @@ Examples:
     /// Join two namespaces directly, without a switch
     #[command(alias = "cables", after_long_help = namespace::CABLE_EXAMPLES)]
     Cable(Box<CableArgs>),
+    /// Commands of labs that run in namespaces
+    #[command(
+        subcommand,
+        aliases = ["commands", "process", "processes"],
+        after_long_help = "\
+Examples:
+  vswitchctl command list
+  vswitchctl command show web
+
+Commands stand in lab files:
+  [[commands]]
+  name = \"web\"
+  namespace = \"red\"
+  run = \"exec python3 -m http.server 80\"
+  restart = \"on-failure\"
+  ready = { tcp = 80 }"
+    )]
+    Command(CommandCommand),
+    /// Print what a command of a lab has written
+    #[command(alias = "log", after_long_help = command::LOGS_EXAMPLES)]
+    Logs(LogsArgs),
     /// Make everything as a lab file says
     #[command(after_long_help = "\
 Examples:

@@ -17,7 +17,7 @@ fn every_command(command: &clap::Command, path: &[String], all: &mut Vec<Vec<Str
 }
 
 /// Commands that look at something, run something, or write a file of the user's.
-const CHANGE_NOTHING: [&str; 20] = [
+const CHANGE_NOTHING: [&str; 21] = [
     "capture",
     "check",
     "completions",
@@ -28,6 +28,7 @@ const CHANGE_NOTHING: [&str; 20] = [
     "export",
     "graph",
     "list",
+    "logs",
     "man",
     "new",
     "ping",

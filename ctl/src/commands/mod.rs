@@ -12,6 +12,7 @@ mod mirror;
 mod namespaces;
 mod patch;
 mod ports;
+mod processes;
 mod publish;
 mod reach;
 mod reset;
@@ -119,6 +120,8 @@ impl Session {
             Command::Link(command) => self.link(command).await,
             Command::Vlan(command) => self.vlan(command).await,
             Command::Cable(args) => self.cable(*args).await,
+            Command::Command(command) => self.process(command).await,
+            Command::Logs(args) => self.logs(args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export => self.export().await,
             Command::Lab(command) => self.lab(command).await,

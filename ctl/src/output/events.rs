@@ -55,6 +55,10 @@ fn describe(kind: &EventKind) -> String {
         }
         EventKind::PortShut { port, reason, .. } => format!("{port}: {reason}"),
         EventKind::FdbAged { switch, count } => format!("{count} forgotten on {switch}"),
+        EventKind::ProcessState { process, state, reason } => match reason {
+            None => format!("{process} {state}"),
+            Some(reason) => format!("{process} {state}: {reason}"),
+        },
         EventKind::Progress { what, done, of, over } => match (over, done < of) {
             (false, _) => format!("{what}: {done} of {of} steps done"),
             (true, false) => format!("{what}: all {of} steps done"),

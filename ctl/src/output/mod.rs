@@ -9,6 +9,7 @@ pub mod mirrors;
 pub mod namespaces;
 pub mod page;
 pub mod ports;
+pub mod processes;
 pub mod reach;
 pub mod switches;
 pub mod table;

@@ -12,6 +12,20 @@ use crate::policy::{VlanId, is_default};
 
 pub use crate::patch::{PortPatch, SwitchPatch};
 
+/// How much of a log is wanted. `GET /v1/processes/{name}/log`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct LogOptions {
+    /// So many of the last lines; none: 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::number::optional")]
+    pub lines: Option<u32>,
+    /// Go on with what is written.
+    #[serde(skip_serializing_if = "is_default")]
+    pub follow: bool,
+}
+
 /// One of the two access control lists of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

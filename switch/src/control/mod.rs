@@ -74,6 +74,7 @@ pub use condition::{Editing, Subject};
 pub use events::EventReader;
 use events::Events;
 pub use published::for_client;
+pub use processes::LogReader;
 use published::{Held, Model, Shown, View};
 use store::Store;
 use vswitch_datapath::{Datapath, FdbFilter, PortRef, SwitchId};

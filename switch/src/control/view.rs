@@ -31,6 +31,7 @@ impl Control {
         let mut limits = view.limits.clone();
         let unsaved = view.unsaved.as_ref();
         limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
+        limits.extend(view.processes.troubles());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,

@@ -20,7 +20,7 @@ use vswitch_api::error::ApiError;
 
 use super::document::{Known, finish};
 use super::error::Failure;
-use super::{cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, switches, trace};
+use super::{cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, switches, trace};
 use crate::control::{Control, Subject};
 
 /// What the routes work with.
@@ -92,6 +92,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(ports::add_route, ports::remove_route))
         .routes(routes!(namespaces::list, namespaces::add))
         .routes(routes!(namespaces::get, namespaces::remove))
+        .routes(routes!(processes::list))
+        .routes(routes!(processes::get))
+        .routes(routes!(processes::log))
         .routes(routes!(cables::list, cables::add))
         .routes(routes!(cables::get, cables::remove))
         .routes(routes!(links::list, links::add))

@@ -20,6 +20,7 @@ mod mirrors;
 mod namespaces;
 mod patience;
 mod ports;
+mod processes;
 mod slots;
 mod socket;
 mod switches;

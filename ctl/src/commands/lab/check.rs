@@ -29,7 +29,7 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
     let mut ports = names(whole, "ports");
     links_named_twice(tree, &ports, wrong);
     ports.extend(laid.ports[lab.ports.len()..].iter().map(|end| end.name.as_str()));
-    for list in ["switches", "ports", "mirrors"] {
+    for list in ["switches", "ports", "mirrors", "commands"] {
         named_twice(tree, list, wrong);
     }
     let (mut seen, empty) = (HashSet::new(), Vec::new());
@@ -52,6 +52,11 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
     for (n, link) in lab.links.iter().enumerate() {
         if let Some(item) = tree.item("links", n) {
             check_link(link, item, &switches, wrong);
+        }
+    }
+    for (n, command) in lab.commands.iter().enumerate() {
+        if let (Some(item), Some(cause)) = (tree.item("commands", n), command.wrong()) {
+            wrong.push((item.span.clone(), cause));
         }
     }
     for (n, mirror) in lab.mirrors.iter().enumerate() {

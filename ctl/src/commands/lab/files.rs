@@ -193,7 +193,7 @@ impl Session {
             if there.labs.is_empty() {
                 return "no lab is up; `vswitchctl lab up FILE` brings one up\n".to_owned();
             }
-            let counts = ["SWITCHES", "PORTS", "CABLES", "MIRRORS", "NAMESPACES"].map(table::number);
+            let counts = ["SWITCHES", "PORTS", "CABLES", "MIRRORS", "NAMESPACES", "COMMANDS"].map(table::number);
             let mut table = table::Table::new(style, &[&[table::word("LAB")], &counts[..]].concat());
             there.labs.iter().for_each(|owned| table.row(row(owned)));
             table.render()
@@ -221,7 +221,7 @@ impl Session {
     }
 }
 
-fn row(owned: &OwnedByLab) -> [String; 6] {
+fn row(owned: &OwnedByLab) -> [String; 7] {
     [
         owned.name.to_string(),
         owned.switches.len().to_string(),
@@ -229,6 +229,7 @@ fn row(owned: &OwnedByLab) -> [String; 6] {
         owned.cables.len().to_string(),
         owned.mirrors.len().to_string(),
         owned.namespaces.len().to_string(),
+        owned.commands.len().to_string(),
     ]
 }
 

@@ -124,6 +124,7 @@ impl LabFile {
             "port" => "ports",
             "switch" => "switches",
             "mirror" => "mirrors",
+            "command" => "commands",
             _ => return None,
         };
         let name: String = serde_json::from_str(name).ok()?;

@@ -55,6 +55,16 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         }
         owned.mirrors.push(mirror.name.clone());
     }
+    for command in &file.commands {
+        if wanted.commands.iter().any(|other| other.name == command.name) {
+            let by = owner(&wanted, |lab| lab.commands.contains(&command.name));
+            let cause = format!("there is one of this name already, {by}");
+            return Err(ApiError::new(ErrorCode::Conflict, object("command", &command.name), cause)
+                .hint("choose another name, or take that lab down first"));
+        }
+        owned.commands.push(command.name.clone());
+    }
+    wanted.commands.extend(file.commands.iter().cloned());
     owned.cables = file.cables.iter().map(CableEnds::from).collect();
     wanted.ports.extend(file.ports.iter().cloned());
     wanted.mirrors.extend(file.mirrors.iter().cloned());
@@ -91,6 +101,12 @@ pub fn named(there: &Lab, file: &Lab, name: &LabName) -> OwnedByLab {
         .filter(|name| is_free(&|lab| lab.mirrors.contains(name)))
         .cloned()
         .collect();
+    let commands = there.commands.iter().map(|command| &command.name);
+    let commands = commands.filter(|name| file.commands.iter().any(|command| command.name == **name));
+    found.commands = commands
+        .filter(|name| is_free(&|lab| lab.commands.contains(name)))
+        .cloned()
+        .collect();
     let namespaces = there.namespaces.iter().filter(|name| file.namespaces.contains(name));
     found.namespaces = namespaces
         .filter(|name| is_free(&|lab| lab.namespaces.contains(name)))
@@ -118,6 +134,7 @@ fn less(there: &Lab, owned: &OwnedByLab) -> Lab {
     let ports: std::collections::HashSet<_> = owned.ports.iter().collect();
     left.ports.retain(|port| !ports.contains(&port.name));
     left.mirrors.retain(|mirror| !owned.mirrors.contains(&mirror.name));
+    left.commands.retain(|command| !owned.commands.contains(&command.name));
     left.cables
         .retain(|cable| !owned.cables.iter().any(|ends| ends.fits(cable)));
     // The one that is always there goes back to its defaults.

@@ -16,7 +16,6 @@ use vswitch_api::{ApiError, ErrorCode, EventKind, ProcessState, ProcessView};
 use vswitch_linux::process::Process as Handle;
 
 use super::super::events::Events;
-use super::super::text;
 use super::{Process, object};
 use crate::supervisor::notes::{Folder, NEWS, Note, Spec};
 use crate::supervisor::output::tail;
@@ -190,6 +189,16 @@ impl Processes {
         self.events.emit(kind, Description::default());
     }
 
+    /// What is not as it should be, a line each.
+    pub fn troubles(&self) -> Vec<String> {
+        let is_bad = |state| matches!(state, ProcessState::Failed | ProcessState::Missing | ProcessState::Waiting);
+        let line = |view: ProcessView| {
+            let reason = view.reason.map_or(String::new(), |reason| format!(": {reason}"));
+            format!("{} is {}{reason}", object(&view.name), view.state)
+        };
+        self.list().into_iter().filter(|view| is_bad(view.state)).map(line).collect()
+    }
+
     /// How they all are.
     pub fn list(&self) -> Vec<ProcessView> {
         let now = now_ms();
@@ -206,20 +215,6 @@ impl Processes {
             argv: live.process.argv.clone(),
         };
         self.lock().iter().map(view).collect()
-    }
-
-    /// The last lines of what one has written.
-    ///
-    /// # Errors
-    /// NotFound; the log can't be read.
-    pub fn log(&self, name: &str, most: usize) -> Result<Vec<u8>, ApiError> {
-        if !self.lock().contains_key(name) {
-            return Err(
-                ApiError::new(ErrorCode::NotFound, object(name), "there is no such command")
-                    .hint("`vswitchctl command list` lists them"),
-            );
-        }
-        tail(&self.folder(name), most).map_err(|error| text::step(object(name), "read its log", &error))
     }
 
     /// Why one is not what it was to be, with the last lines that it wrote.

@@ -6,6 +6,7 @@
 
 mod ended;
 mod live;
+mod log;
 mod look;
 mod start;
 mod stop;
@@ -17,6 +18,7 @@ use vswitch_api::command::DEFAULT_STOP_SECS;
 use vswitch_api::{Command, NsName, Ready, Restart};
 
 pub(super) use live::Processes;
+pub use log::LogReader;
 
 /// Something that is to run as long as it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

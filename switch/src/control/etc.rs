@@ -1,0 +1,234 @@
+//! Files below /etc/netns/NAME, which commands in a namespace see in /etc.
+//!
+//! Which of them are ours stands in a list in the state directory, written before the files are: what is not in it is never touched, and
+//! what is in it and not wanted goes at the next start, whatever the daemon was killed at. They outlive a boot, as the state does.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vswitch_api::namespace::EtcPath;
+use vswitch_api::{ApiError, NsName};
+
+use super::text;
+use crate::files;
+
+/// Where `ip netns exec` looks for them.
+const ETC: &str = "/etc/netns";
+const LIST: &str = "etc-netns.json";
+/// Everybody's, as those in /etc are.
+const PUBLIC: u32 = 0o644;
+
+/// The files that are ours.
+#[derive(Clone, Debug)]
+pub(super) struct EtcFiles {
+    etc: PathBuf,
+    state_dir: PathBuf,
+}
+
+/// Paths below [`ETC`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Made {
+    files: BTreeSet<String>,
+    folders: BTreeSet<String>,
+}
+
+impl EtcFiles {
+    pub fn new(state_dir: &Path) -> Self {
+        Self {
+            etc: ETC.into(),
+            state_dir: state_dir.to_owned(),
+        }
+    }
+
+    #[cfg(test)]
+    fn at(etc: &Path, state_dir: &Path) -> Self {
+        Self {
+            etc: etc.to_owned(),
+            ..Self::new(state_dir)
+        }
+    }
+
+    fn list(&self) -> PathBuf {
+        self.state_dir.join(LIST)
+    }
+
+    fn made(&self) -> io::Result<Made> {
+        match files::read_regular(&self.list()) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Made::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note(&self, made: &Made) -> io::Result<()> {
+        if *made == Made::default() {
+            return gone_is_fine(fs::remove_file(self.list()));
+        }
+        fs::create_dir_all(&self.state_dir)?;
+        let beside = self.list().with_extension("json.new");
+        let mut file = files::create_private(&beside)?;
+        file.write_all(&serde_json::to_vec(made)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, self.list())?;
+        File::open(&self.state_dir)?.sync_all()
+    }
+
+    /// Has these files, and no others of ours, in the folder of a namespace.
+    ///
+    /// # Errors
+    /// Conflict: one is there that is not ours; nothing was changed then. Or the disk does not let us.
+    pub fn set(&self, namespace: &NsName, wanted: &BTreeMap<EtcPath, String>) -> Result<(), ApiError> {
+        let failed = |step: &str, error: &io::Error| text::step(text::namespace(namespace), step, error);
+        let mut made = self.made().map_err(|error| failed("read which files of it are ours", &error))?;
+        let path = |file: &EtcPath| format!("{namespace}/{file}");
+        for file in wanted.keys().map(path).filter(|file| !made.files.contains(file)) {
+            let file = self.etc.join(file);
+            if file.symlink_metadata().is_ok() {
+                let cause = format!("there is a file {}, which vswitch did not make", file.display());
+                return Err(text::conflict(text::namespace(namespace), cause)
+                    .hint("leave it out of the lab, or move that one away"));
+            }
+        }
+        let before = made.clone();
+        made.files.extend(wanted.keys().map(path));
+        for file in wanted.keys().map(path) {
+            made.folders.extend(folders(&file).into_iter().filter(|folder| !self.etc.join(folder).exists()));
+        }
+        if made != before {
+            self.note(&made).map_err(|error| failed("note which files of it are ours", &error))?;
+        }
+        for (file, content) in wanted {
+            let file = self.etc.join(path(file));
+            write(&file, content).map_err(|error| failed(&format!("write {}", file.display()), &error))?;
+        }
+        let all: BTreeSet<_> = wanted.keys().map(path).collect();
+        let below = format!("{namespace}/");
+        let going = made.files.iter().filter(|file| file.starts_with(&below) && !all.contains(*file));
+        let going: Vec<_> = going.cloned().collect();
+        self.remove(made, &going).map_err(|error| failed("remove its files in /etc/netns", &error))
+    }
+
+    /// Removes those of namespaces of which nothing is wanted.
+    pub fn retain(&self, is_wanted: impl Fn(&str, &str) -> bool) -> io::Result<()> {
+        let made = self.made()?;
+        let is_going = |file: &&String| file.split_once('/').is_none_or(|(namespace, file)| !is_wanted(namespace, file));
+        let going: Vec<_> = made.files.iter().filter(is_going).cloned().collect();
+        self.remove(made, &going)
+    }
+
+    /// Which of these files are not as they are to be.
+    pub fn lost(&self, namespace: &NsName, wanted: &BTreeMap<EtcPath, String>) -> Vec<EtcPath> {
+        let is_lost = |(file, content): &(&EtcPath, &String)| {
+            let there = files::read_regular(&self.etc.join(format!("{namespace}/{file}")));
+            there.ok().as_deref() != Some(content.as_bytes())
+        };
+        wanted.iter().filter(is_lost).map(|(file, _)| file.clone()).collect()
+    }
+
+    fn remove(&self, mut made: Made, going: &[String]) -> io::Result<()> {
+        if going.is_empty() {
+            return Ok(());
+        }
+        for file in going {
+            gone_is_fine(fs::remove_file(self.etc.join(file)))?;
+            made.files.remove(file);
+        }
+        // The inner ones first.
+        for folder in made.folders.clone().into_iter().rev() {
+            let below = if folder.is_empty() { folder.clone() } else { format!("{folder}/") };
+            if made.files.iter().any(|file| file.starts_with(&below)) {
+                continue;
+            }
+            match fs::remove_dir(self.etc.join(&folder)) {
+                // Somebody else has put something there, whose it is from now on.
+                Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) => {}
+                removed => gone_is_fine(removed)?,
+            }
+            made.folders.remove(&folder);
+        }
+        self.note(&made)
+    }
+}
+
+/// The folders that a file is in, the outermost, which has no name here, first.
+fn folders(file: &str) -> Vec<String> {
+    let ends = file.match_indices('/').map(|(at, _)| file[..at].to_owned());
+    std::iter::once(String::new()).chain(ends).collect()
+}
+
+/// In place, so that a command that runs, over whose own file it is mounted, sees it.
+fn write(path: &Path, content: &str) -> io::Result<()> {
+    if files::read_regular(path).is_ok_and(|there| there == content.as_bytes()) {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(PUBLIC);
+    files::open_regular(&mut options, path)?.write_all(content.as_bytes())
+}
+
+fn gone_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(files: &[(&str, &str)]) -> BTreeMap<EtcPath, String> {
+        let file = |(path, text): &(&str, &str)| (path.parse().unwrap(), (*text).to_owned());
+        files.iter().map(file).collect()
+    }
+
+    #[test]
+    fn files_come_change_and_go_with_their_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let (etc, state) = (dir.path().join("netns"), dir.path().join("state"));
+        let all = EtcFiles::at(&etc, &state);
+        let (red, blue) = ("red".parse().unwrap(), "blue".parse().unwrap());
+        all.set(&red, &wanted(&[("hosts", "a"), ("frr/daemons", "b")])).unwrap();
+        all.set(&blue, &wanted(&[("hosts", "c")])).unwrap();
+        assert_eq!(fs::read_to_string(etc.join("red/frr/daemons")).unwrap(), "b");
+        all.set(&red, &wanted(&[("hosts", "d")])).unwrap();
+        assert_eq!(fs::read_to_string(etc.join("red/hosts")).unwrap(), "d");
+        assert!(!etc.join("red/frr").exists() && etc.join("blue/hosts").exists());
+        fs::write(etc.join("red/hosts"), "x").unwrap();
+        assert_eq!(all.lost(&red, &wanted(&[("hosts", "d")])), ["hosts".parse().unwrap()]);
+        all.set(&red, &wanted(&[("hosts", "d")])).unwrap();
+        assert!(all.lost(&red, &wanted(&[("hosts", "d")])).is_empty());
+        // Another daemon finds them.
+        EtcFiles::at(&etc, &state).retain(|namespace, _| namespace == "blue").unwrap();
+        assert!(!etc.join("red").exists() && etc.join("blue/hosts").exists());
+        all.set(&blue, &wanted(&[])).unwrap();
+        assert!(!etc.exists() && !all.list().exists());
+    }
+
+    #[test]
+    fn what_others_made_is_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (etc, state) = (dir.path().join("netns"), dir.path().join("state"));
+        let all = EtcFiles::at(&etc, &state);
+        let red = "red".parse().unwrap();
+        fs::create_dir_all(etc.join("red")).unwrap();
+        fs::write(etc.join("red/hosts"), "theirs").unwrap();
+        let error = all.set(&red, &wanted(&[("hosts", "a"), ("resolv.conf", "b")])).unwrap_err();
+        assert!(error.to_string().contains("did not make"), "{error}");
+        assert!(!etc.join("red/resolv.conf").exists());
+        all.set(&red, &wanted(&[("resolv.conf", "b")])).unwrap();
+        all.set(&red, &wanted(&[])).unwrap();
+        assert_eq!(fs::read_to_string(etc.join("red/hosts")).unwrap(), "theirs");
+        assert!(!etc.join("red/resolv.conf").exists());
+    }
+}

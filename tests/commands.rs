@@ -1,0 +1,355 @@
+//! Commands of labs: they run in their namespaces, are started again and ended, and nothing of them is left, whatever becomes of the daemon.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use vswitch_tests::api::{ProcessState, ProcessView};
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::{Lab, Place, run, wait_for};
+
+fn up(lab: &Lab, text: &str) -> String {
+    let path = lab.lab_file(text);
+    lab.ok(&format!("lab up --yes {path}"))
+}
+
+fn command(lab: &Lab, name: &str) -> ProcessView {
+    lab.json(&format!("command show {name}"))
+}
+
+#[track_caller]
+fn wait_for_state(lab: &Lab, name: &str, state: ProcessState) -> ProcessView {
+    wait_for(&format!("command {name} to be {state}"), || {
+        let view = command(lab, name);
+        if view.state == state { Ok(view) } else { Err(format!("{view:?}")) }
+    })
+}
+
+/// Processes that have this text in their command line, as they can be seen by all.
+fn processes(mark: &str) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has_mark = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(mark)
+    };
+    pids.filter(has_mark).collect()
+}
+
+#[track_caller]
+fn wait_until_gone(mark: &str) {
+    wait_for(&format!("all processes of {mark} to be gone"), || match processes(mark) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+}
+
+/// A number of seconds that no other test sleeps.
+fn sleeps(n: u32) -> String {
+    format!("{}{n:02}", 700_000 + std::process::id() % 90_000)
+}
+
+fn lab_of(command: &str) -> String {
+    format!("name = \"t\"\n[[ports]]\nname = \"red\"\naddresses = [\"10.0.0.1/24\"]\n[[commands]]\nname = \"web\"\nnamespace = \"red\"\n{command}\n")
+}
+
+#[test]
+fn a_command_runs_in_its_namespace_and_ends_with_its_lab() {
+    let lab = Lab::new();
+    let before = Snapshot::of(&lab);
+    let mark = sleeps(0);
+    let told = up(
+        &lab,
+        &lab_of(&format!(
+            "run = \"ip -br addr show eth0; echo $GREETING in $PWD >&2; exec sleep {mark}\"\ndir = \"/tmp\"\nenv = {{ GREETING = \"hello\" }}"
+        )),
+    );
+    assert!(told.contains("started command web in namespace red"), "{told}");
+    let view = command(&lab, "web");
+    assert_eq!(view.state, ProcessState::Running);
+    let pid = view.pid.unwrap();
+    let here = fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let red = Place::named("red").run_ok("readlink /proc/self/ns/net");
+    assert_eq!(here.to_str().unwrap(), red.trim());
+    let log = wait_for("the log", || Some(lab.ok("logs web")).filter(|log| log.contains("hello")));
+    for part in ["10.0.0.1/24", "hello in /tmp", "--- started, process"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert_eq!(lab.ok("logs web -n 1").lines().count(), 1);
+    assert!(lab.ok("command list").contains("running"));
+    lab.ctl("logs wbe").failed(4, &["command list"]);
+    lab.ctl("ns del red").failed(5, &["in use"]);
+    assert_eq!(up(&lab, &lab_of(&format!("run = \"ip -br addr show eth0; echo $GREETING in $PWD >&2; exec sleep {mark}\"\ndir = \"/tmp\"\nenv = {{ GREETING = \"hello\" }}"))), "");
+    assert_eq!(command(&lab, "web").pid, Some(pid), "what is as it was runs on");
+    let told = lab.ok("lab down t");
+    assert!(told.contains("stopped command web"), "{told}");
+    wait_until_gone(&mark);
+    assert!(!Path::new("/run/vswitch/processes").exists());
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn what_forks_and_what_ignores_sigterm_is_ended_whole() {
+    let lab = Lab::new();
+    let mark = sleeps(1);
+    // Children, one in a session of its own, one whose parent is gone; none of them listens to SIGTERM.
+    up(
+        &lab,
+        &lab_of(&format!(
+            "stop_secs = 1\nrun = \"trap '' TERM; sleep {mark} & setsid sleep {mark} & (setsid sh -c 'trap \\\"\\\" TERM; sleep {mark}; sleep {mark}' &) ; echo up; while :; do sleep {mark}; done\""
+        )),
+    );
+    wait_for("its children", || processes(&mark).len() >= 5);
+    lab.ok("lab down t");
+    assert_eq!(processes(&mark), [0; 0]);
+}
+
+#[test]
+fn children_do_not_outlive_a_command_that_ends() {
+    let lab = Lab::new();
+    let mark = sleeps(2);
+    up(&lab, &lab_of(&format!("run = \"setsid sleep {mark} & exit 3\"")));
+    let view = wait_for_state(&lab, "web", ProcessState::Failed);
+    assert_eq!((view.exit_code, view.restarts), (Some(3), 0));
+    wait_until_gone(&mark);
+    assert!(lab.ok("status").contains("exit code 3"));
+}
+
+#[test]
+fn a_command_that_fails_its_ready_check_takes_all_back() {
+    let lab = Lab::new();
+    let before = Snapshot::of(&lab);
+    let mark = sleeps(3);
+    for (text, words) in [
+        (
+            format!("run = \"echo no licence; exec sleep {mark}\"\nready = {{ run = \"false\", within_secs = 1 }}"),
+            ["not ready after 1 s", "exit code 1", "no licence"],
+        ),
+        (
+            format!("run = \"echo no licence; exec sleep {mark}\"\nready = {{ tcp = 7, within_secs = 1 }}"),
+            ["not ready after 1 s", "port 7", "no licence"],
+        ),
+        (
+            "run = \"echo no licence; exit 9\"\nready = { done = true }".to_owned(),
+            ["command", "exit code 9", "no licence"],
+        ),
+        ("argv = [\"/no/such/program\"]".to_owned(), ["command", "/no/such/program can't be run", "No such file"]),
+        ("argv = [\"true\"]\ndir = \"/no/such/folder\"".to_owned(), ["command", "no folder", "/no/such/folder"]),
+    ] {
+        let path = lab.lab_file(&lab_of(&text));
+        let reply = lab.ctl(&format!("lab up {path}"));
+        assert_ne!(reply.code, 0, "{reply}");
+        for word in words {
+            assert!(reply.stderr.contains(word), "{word}: {reply}");
+        }
+        wait_until_gone(&mark);
+        before.wait_until_same(|| Snapshot::of(&lab));
+        assert!(!Path::new("/run/vswitch/processes").exists());
+    }
+}
+
+#[test]
+fn ready_is_waited_for() {
+    let lab = Lab::new();
+    let flag = lab.scratch().join("flag");
+    let flag = flag.display();
+    up(
+        &lab,
+        &lab_of(&format!(
+            "run = \"sleep 1; touch {flag}; exec sleep 1000\"\nready = {{ run = \"test -e {flag}\" }}"
+        )),
+    );
+    assert!(Path::new(&flag.to_string()).exists());
+    assert_eq!(command(&lab, "web").state, ProcessState::Running);
+    lab.ok("lab down t");
+    up(&lab, &lab_of("run = \"exit 0\"\nready = { done = true }"));
+    assert_eq!(command(&lab, "web").state, ProcessState::Ended);
+}
+
+#[test]
+fn what_ends_is_started_again_as_it_says() {
+    let lab = Lab::new();
+    let count = lab.scratch().join("count");
+    let text = |restart: &str, exit: u32| {
+        lab_of(&format!(
+            "restart = \"{restart}\"\nrun = \"echo x >> {}; sleep 0.2; exit {exit}\"\nready = {{ run = \"true\" }}",
+            count.display()
+        ))
+    };
+    let runs = || fs::read_to_string(&count).unwrap_or_default().lines().count();
+    for (restart, exit) in [("always", 0), ("on-failure", 1)] {
+        let _ = fs::remove_file(&count);
+        up(&lab, &text(restart, exit));
+        wait_for("a third run", || runs() >= 3);
+        assert!(command(&lab, "web").restarts >= 2);
+        lab.ok("lab down t");
+    }
+    let _ = fs::remove_file(&count);
+    up(&lab, &text("on-failure", 0));
+    wait_for_state(&lab, "web", ProcessState::Ended);
+    assert_eq!(runs(), 1);
+}
+
+#[test]
+fn a_flood_of_output_is_bounded() {
+    let lab = Lab::new();
+    up(&lab, &lab_of("run = \"yes flood | head -c 5000000; echo end; exec sleep 1000\""));
+    wait_for("the end of the flood", || lab.ok("logs web -n 1") == "end\n");
+    let size = |file: &str| fs::metadata(format!("/run/vswitch/processes/web/{file}")).map_or(0, |meta| meta.len());
+    assert!(size("log") <= 512 * 1024 && size("log.older") <= 512 * 1024);
+    assert_eq!(lab.ok("logs web -n 3"), "flood\nflood\nend\n");
+}
+
+#[test]
+fn a_log_is_followed_to_its_end() {
+    let lab = Lab::new();
+    let go = lab.scratch().join("go");
+    up(
+        &lab,
+        &lab_of(&format!(
+            "run = \"echo one; while ! test -e {}; do sleep 0.05; done; echo two; exec sleep 1000\"",
+            go.display()
+        )),
+    );
+    wait_for("its first line", || lab.ok("logs web").contains("one\n"));
+    let program = vswitch_tests::daemon::program("vswitchctl");
+    let mut follow = Command::new(program);
+    follow.args(["logs", "web", "-f"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let follow = follow.spawn().unwrap();
+    fs::write(&go, "").unwrap();
+    wait_for("its second line", || lab.ok("logs web").contains("two\n"));
+    lab.ok("lab down t");
+    let output = follow.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("one\ntwo\n"), "{text}");
+}
+
+#[test]
+fn a_killed_daemon_has_a_successor_that_takes_over() {
+    let mut lab = Lab::new();
+    let before = Snapshot::of(&lab);
+    let mark = sleeps(4);
+    let once = lab.scratch().join("once");
+    up(
+        &lab,
+        &format!(
+            "{}[[commands]]\nname = \"once\"\nnamespace = \"red\"\nrun = \"echo x >> {}\"\nready = {{ done = true }}\n",
+            lab_of(&format!("run = \"exec sleep {mark}\"\nrestart = \"always\"")),
+            once.display()
+        ),
+    );
+    let pid = command(&lab, "web").pid;
+    lab.kill_daemon();
+    assert_eq!(processes(&mark), [pid.unwrap()]);
+    lab.start();
+    assert_eq!(command(&lab, "web").pid, pid, "it runs on");
+    // What was done is not done again.
+    assert_eq!(command(&lab, "once").state, ProcessState::Ended);
+    assert_eq!(fs::read_to_string(&once).unwrap(), "x\n");
+    // What ends while there is no daemon is started again all the same.
+    lab.kill_daemon();
+    kill(Pid::from_raw(pid.unwrap() as i32), Signal::SIGKILL).unwrap();
+    wait_for("another process", || processes(&mark).iter().any(|other| Some(*other) != pid));
+    lab.start();
+    let view = wait_for_state(&lab, "web", ProcessState::Running);
+    assert_ne!(view.pid, pid);
+    assert_eq!((view.restarts, view.signal), (1, None));
+    // SIGTERM is no end either.
+    lab.stop_daemon();
+    assert_eq!(processes(&mark), [view.pid.unwrap()]);
+    lab.start();
+    lab.ok("reset --yes");
+    assert_eq!(processes(&mark), [0; 0]);
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn reset_without_a_daemon_ends_what_runs_and_starts_nothing() {
+    let mut lab = Lab::new();
+    let mark = sleeps(5);
+    let started = lab.scratch().join("started");
+    up(
+        &lab,
+        &lab_of(&format!("run = \"echo x >> {}; exec sleep {mark}\"", started.display())),
+    );
+    wait_for("its start", || started.exists());
+    lab.kill_daemon();
+    assert!(lab.ok("reset --offline -n").contains("would stop command web"));
+    lab.ok("reset --offline --yes");
+    assert_eq!(processes(&mark), [0; 0]);
+    assert!(!Path::new("/run/vswitch/processes").exists());
+    assert_eq!(fs::read_to_string(&started).unwrap(), "x\n");
+}
+
+/// Somebody kills the supervisor: what it started goes with it, and all is started again.
+#[test]
+fn a_supervisor_that_is_killed_leaves_nothing() {
+    let mut lab = Lab::new();
+    let mark = sleeps(6);
+    up(&lab, &lab_of(&format!("run = \"setsid sleep {mark} & exec sleep {mark}\"")));
+    wait_for("both", || processes(&mark).len() == 2);
+    let old = processes(&mark);
+    let supervisor = processes("--supervise /run/vswitch/processes/web");
+    assert_eq!(supervisor.len(), 1);
+    kill(Pid::from_raw(supervisor[0] as i32), Signal::SIGKILL).unwrap();
+    wait_for("others in their place", || {
+        let now = processes(&mark);
+        now.len() == 2 && now.iter().all(|pid| !old.contains(pid))
+    });
+    wait_for_state(&lab, "web", ProcessState::Running);
+    // The same while there is no daemon.
+    let old = processes(&mark);
+    lab.kill_daemon();
+    let supervisor = processes("--supervise /run/vswitch/processes/web");
+    kill(Pid::from_raw(supervisor[0] as i32), Signal::SIGKILL).unwrap();
+    lab.start();
+    wait_for("others in their place", || {
+        let now = processes(&mark);
+        now.len() == 2 && now.iter().all(|pid| !old.contains(pid))
+    });
+    lab.ok("reset --yes");
+    assert_eq!(processes(&mark), [0; 0]);
+}
+
+#[test]
+fn a_command_goes_with_its_namespace_and_comes_back_with_it() {
+    let lab = Lab::new();
+    let mark = sleeps(7);
+    run("ip netns add theirs");
+    up(
+        &lab,
+        &format!("name = \"t\"\n[[commands]]\nname = \"web\"\nnamespace = \"theirs\"\nrun = \"exec sleep {mark}\"\n"),
+    );
+    assert_eq!(processes(&mark).len(), 1);
+    run("ip netns del theirs");
+    wait_for_state(&lab, "web", ProcessState::Missing);
+    wait_until_gone(&mark);
+    assert!(lab.ok("status").contains("namespace"));
+    run("ip netns add theirs");
+    let pid = wait_for_state(&lab, "web", ProcessState::Running).pid.unwrap();
+    let here = fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let theirs = Place::named("theirs").run_ok("readlink /proc/self/ns/net");
+    assert_eq!(here.to_str().unwrap(), theirs.trim());
+    lab.ok("reset --yes");
+    assert_eq!(processes(&mark), [0; 0]);
+    run("ip netns del theirs");
+}
+
+#[test]
+fn what_can_not_be_is_refused_before_anything_is_done() {
+    let lab = Lab::new();
+    for (text, words) in [
+        ("run = \"a\"\nargv = [\"b\"]", "either `run` or `argv`"),
+        ("run = \"a\"\nrestart = \"sometimes\"", "on-failure"),
+        ("run = \"a\"\nready = { tcp = 80, done = true }", "one of `run`, `tcp` and `done`"),
+        ("run = \"a\"\ndir = \"here\"", "not a whole path"),
+    ] {
+        let path = lab.lab_file(&lab_of(text));
+        let reply = lab.ctl(&format!("lab check {path}"));
+        assert_eq!(reply.code, 1, "{reply}");
+        assert!(reply.to_string().contains(words), "{words}: {reply}");
+    }
+}
