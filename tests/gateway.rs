@@ -216,11 +216,14 @@ fn stations_get_out_and_nobody_gets_in() {
     let told = lab.ok(&format!("apply --yes {}", file.display()));
     assert!(told.contains("gave the host back the table inet vswitch"), "{told}");
     pings("red", "203.0.113.2");
+    // As is the interface of a gateway that somebody has removed.
+    run("ip link del lab-gw");
+    pings("red", "203.0.113.2");
     lab.ok("del-port green");
     lab.ok("switch del other");
     assert!(forwards("up0"));
     lab.kill_daemon();
-    let told = Lab::call("reset --offline").ok().stdout;
+    let told = Lab::call("reset --offline --yes").ok().stdout;
     assert!(told.contains("removed NAT of switch lab"), "{told}");
     assert!(!forwards("up0"));
     assert_eq!(run("nft list tables"), "");

@@ -15,7 +15,9 @@ pub struct ProcessName(String);
 impl FromStr for ProcessName {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (program, of) = text.split_once(':').map_or((text, None), |(program, of)| (program, Some(of)));
+        let (program, of) = text
+            .split_once(':')
+            .map_or((text, None), |(program, of)| (program, Some(of)));
         for part in [Some(program), of].into_iter().flatten() {
             part.parse::<CommandName>()
                 .map_err(|error| format!("{text:?} is no name of a command: {error}"))?;

@@ -38,7 +38,10 @@ impl Session {
         while let Some(part) = body.frame().await {
             let part = part.map_err(|e| self.client.broken(&e))?;
             let bytes = part.data_ref().map_or(&[][..], |bytes| bytes);
-            stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::Output)?;
+            stdout
+                .write_all(bytes)
+                .and_then(|()| stdout.flush())
+                .map_err(Failure::Output)?;
         }
         Ok(())
     }

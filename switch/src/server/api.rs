@@ -20,7 +20,9 @@ use vswitch_api::error::ApiError;
 
 use super::document::{Known, finish};
 use super::error::Failure;
-use super::{cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, switches, trace};
+use super::{
+    cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, switches, trace,
+};
 use crate::control::{Control, Subject};
 
 /// What the routes work with.

@@ -59,8 +59,10 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         if wanted.commands.iter().any(|other| other.name == command.name) {
             let by = owner(&wanted, |lab| lab.commands.contains(&command.name));
             let cause = format!("there is one of this name already, {by}");
-            return Err(ApiError::new(ErrorCode::Conflict, object("command", &command.name), cause)
-                .hint("choose another name, or take that lab down first"));
+            return Err(
+                ApiError::new(ErrorCode::Conflict, object("command", &command.name), cause)
+                    .hint("choose another name, or take that lab down first"),
+            );
         }
         owned.commands.push(command.name.clone());
     }

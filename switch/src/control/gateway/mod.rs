@@ -306,6 +306,32 @@ impl Inner {
         warnings
     }
 
+    /// The interface of a gateway that was made again does not forward yet.
+    pub(super) async fn keep_gateways(&mut self) {
+        let switches = &self.store.state.lab.switches;
+        if !switches.iter().any(|switch| switch.nat) {
+            return;
+        }
+        let outside = Outside::of(&self.store.state.lab);
+        let is_new = |gateway: &IfName| {
+            let of = |version: &str| forwarding::read(&format!("{version}/conf/{gateway}/forwarding"));
+            let has = |way: &&outside::Way, v4: bool| way.subnets.iter().any(|net| net.addr().is_ipv4() == v4);
+            let ways = outside.ways.iter().filter(|way| way.gateway == *gateway);
+            ways.clone()
+                .any(|way| has(&way, true) && of("ipv4").as_deref() == Some("0"))
+                || ways
+                    .clone()
+                    .any(|way| has(&way, false) && of("ipv6").as_deref() == Some("0"))
+        };
+        if !outside.ways.iter().any(|way| is_new(&way.gateway)) {
+            return;
+        }
+        match self.fit_outside(&outside).await {
+            Ok(()) => tracing::info!("a gateway that was made again forwards again"),
+            Err(error) => tracing::warn!("a gateway does not forward: {error}"),
+        }
+    }
+
     /// Whether the table and forwarding are as the lab has them; what is not, in words.
     pub(super) async fn drift_of_outside(&self) -> Vec<String> {
         let outside = Outside::of(&self.store.state.lab);

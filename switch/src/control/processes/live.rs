@@ -191,12 +191,21 @@ impl Processes {
 
     /// What is not as it should be, a line each.
     pub fn troubles(&self) -> Vec<String> {
-        let is_bad = |state| matches!(state, ProcessState::Failed | ProcessState::Missing | ProcessState::Waiting);
+        let is_bad = |state| {
+            matches!(
+                state,
+                ProcessState::Failed | ProcessState::Missing | ProcessState::Waiting
+            )
+        };
         let line = |view: ProcessView| {
             let reason = view.reason.map_or(String::new(), |reason| format!(": {reason}"));
             format!("{} is {}{reason}", object(&view.name), view.state)
         };
-        self.list().into_iter().filter(|view| is_bad(view.state)).map(line).collect()
+        self.list()
+            .into_iter()
+            .filter(|view| is_bad(view.state))
+            .map(line)
+            .collect()
     }
 
     /// How they all are.

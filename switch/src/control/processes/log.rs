@@ -122,7 +122,11 @@ impl Follow {
     fn open(folder: &Folder) -> Self {
         let mut follow = Self { file: None, at: 0 };
         follow.reopen(folder);
-        follow.at = follow.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+        follow.at = follow
+            .file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.len());
         follow
     }
 
