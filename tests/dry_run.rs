@@ -8,7 +8,7 @@ use vswitch_tests::ctl::all_commands;
 use vswitch_tests::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 47] = [
+const CALLS: [&str; 50] = [
     "add-port green --addr 10.0.0.9/24",
     "del-port red",
     "port add green",
@@ -27,6 +27,9 @@ const CALLS: [&str; 47] = [
     "addr flush red",
     "route add red 10.5.0.0/16 --via 10.0.0.254",
     "route del blue default",
+    "publish web 8080:80",
+    "publish add web 8080:80",
+    "publish del web 9090:90",
     "link add main sw2",
     "link del main-sw2",
     "cable red blue",
@@ -68,6 +71,9 @@ fn furnished() -> Lab {
         "add-port red --addr 10.0.0.1/24",
         "add-port blue --addr 10.0.0.2/24 --gateway 10.0.0.254",
         "add-port core --trunk 10,20",
+        "switch add out --subnet 10.99.0.0/24 --gateway --nat",
+        "add-port web --switch out --addr auto",
+        "publish web 9090:90",
         "link add main sw2",
         "cable add red blue",
         "mirror add m --from red --to core",

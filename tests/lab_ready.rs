@@ -65,7 +65,7 @@ fn three_namespaces() {
 
 #[test]
 fn gateway() {
-    keeps_its_promise("gateway", &[]);
+    keeps_its_promise("gateway", &["ns exec red -- ping -c2 blue", "publish list"]);
 }
 
 #[test]

@@ -107,6 +107,9 @@ impl Lab {
         mount_over("/run", "tmpfs");
         mount_over("/var/lib", "tmpfs");
         mount_over("/sys", "sysfs");
+        // Made by others too, if it is not there.
+        fs::create_dir_all("/etc/netns").unwrap();
+        mount_over("/etc/netns", "tmpfs");
         if Path::new("/etc/vswitch").exists() {
             mount_over("/etc/vswitch", "tmpfs");
         }

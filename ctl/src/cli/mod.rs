@@ -14,6 +14,7 @@ pub mod parse;
 pub mod ping;
 pub mod policy;
 pub mod port;
+pub mod publish;
 pub mod switch;
 pub mod trace;
 pub mod traffic;
@@ -35,6 +36,7 @@ use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
 use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
+use publish::PublishArgs;
 use switch::{FdbArgs, SetCommand, SwitchCommand};
 use trace::TraceArgs;
 use traffic::{ImpairArgs, PoliceArgs, StormArgs};
@@ -319,6 +321,9 @@ Examples:
   vswitchctl route del red default"
     )]
     Route(RouteCommand),
+    /// Let port numbers of the host lead to a port
+    #[command(after_long_help = publish::EXAMPLES)]
+    Publish(PublishArgs),
     /// Join two switches, or show how they are joined
     #[command(
         subcommand,

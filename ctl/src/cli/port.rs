@@ -46,7 +46,8 @@ pub struct AddPort {
         aliases = ["address", "ip"],
         value_name = "ADDR/LEN",
         long_help = "Address of the interface, with its prefix length; may be given more than once. `auto` is the next free address of \
-            the subnets (one of IPv4, one of IPv6) of the ports that it can talk with."
+            each subnet of the switch, with a default route over its gateway; where it has none, of the subnets (one of IPv4, one of IPv6) of \
+            the ports that it can talk with."
     )]
     pub addr: Vec<Addr>,
     /// Give each port the next free address of this subnet; may be given more than once

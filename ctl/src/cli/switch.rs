@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Subcommand};
+use ipnet::IpNet;
 use vswitch_api::lab::Description;
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::VlanId;
 use vswitch_api::settings::{Assignment, Settable, assignment, settings};
 use vswitch_api::view::FdbEntry;
-use vswitch_api::{Mac, Port, PortName, Switch, SwitchName};
+use vswitch_api::{Gateway, IfName, Mac, Port, PortName, Switch, SwitchName};
 
 use super::parse::{self, Reserved, Switched, Toggle};
 use super::policy::{self, PolicyArgs};
@@ -23,6 +24,10 @@ Examples:
   vswitchctl switch add lab
   vswitchctl switch add lab --ageing 60 --fdb-capacity 1024
   vswitchctl switch add lab --description 'second floor'
+  # subnets whose gateway is the host; `add-port --addr auto` takes of them
+  vswitchctl switch add lab --subnet 10.10.0.0/24 --gateway
+  # with a way out, addresses for guests, and names
+  vswitchctl switch add lab --subnet 10.10.0.0/24 --gateway --nat --dhcp --dns
   vswitchctl switch add lldp --reserved-multicast lldp")]
     Add {
         /// Name of the new switch
@@ -39,6 +44,9 @@ Examples:
         /// What is to be said of it: free text of up to 255 characters
         #[arg(long, value_name = "TEXT")]
         description: Option<Description>,
+        /// What its ports take addresses of, and how they get out.
+        #[command(flatten)]
+        way: WayOut,
         /// How to add it.
         #[command(flatten)]
         addition: Addition,
@@ -71,6 +79,29 @@ Example:
     /// Change settings of a switch, as `set switch` does
     #[command(after_long_help = switch_examples().replace("set switch", "switch set"))]
     Set(SetSwitch),
+}
+
+/// Subnets of a switch, and the way out of them.
+#[derive(Args, Debug, Default)]
+pub struct WayOut {
+    /// Subnet of which ports take addresses (`add-port --addr auto`); may be given more than once
+    #[arg(long = "subnet", value_name = "NET/LEN", value_parser = parse::subnet)]
+    pub subnets: Vec<IpNet>,
+    /// Make the host the gateway of the subnets, by a port NAME-gw with the first address of each, or with these
+    #[arg(long, value_name = "ADDR,...", num_args = 0..=1, require_equals = true, default_missing_value = "on", requires = "subnets")]
+    pub gateway: Option<Gateway>,
+    /// Forward what the subnets send over the gateway, with the address of the host (NAT)
+    #[arg(long, requires = "gateway")]
+    pub nat: bool,
+    /// Interface of the host by which NAT leads out (default: those of its default routes); may be given more than once
+    #[arg(long = "uplink", value_name = "IF", requires = "nat")]
+    pub uplinks: Vec<IfName>,
+    /// Give stations addresses by DHCP and router advertisements (needs dnsmasq)
+    #[arg(long, requires = "gateway")]
+    pub dhcp: bool,
+    /// Answer DNS at the gateway, with the names of ports (needs dnsmasq)
+    #[arg(long, requires = "gateway")]
+    pub dns: bool,
 }
 
 /// Arguments of `fdb`.
@@ -202,6 +233,7 @@ const SWITCH_EXAMPLES: &str = "\
 Examples:
   vswitchctl set switch main --ageing 60
   vswitchctl set switch main ageing_secs=60 loop_guard=off
+  vswitchctl set switch main subnets=10.10.0.0/24 gateway=on nat=on
   vswitchctl set switch main --reserved-multicast all";
 
 /// Examples of `set port` with all keys.

@@ -14,6 +14,7 @@ mod namespaces;
 mod patch;
 mod ports;
 mod processes;
+mod publish;
 mod reach;
 mod reset;
 mod sender;
@@ -116,6 +117,7 @@ impl Session {
             Command::Ns(command) => self.namespace(command).await,
             Command::Addr(command) => self.address(command).await,
             Command::Route(command) => self.route(command).await,
+            Command::Publish(args) => self.publish(args).await,
             Command::Link(command) => self.link(command).await,
             Command::Vlan(command) => self.vlan(command).await,
             Command::Cable(args) => self.cable(*args).await,

@@ -191,7 +191,7 @@ impl Session {
     }
 
     /// The ports of which something is listed. One that is named has to be there.
-    async fn ports_of(&self, of: &OfPorts) -> Result<Vec<PortView>, Failure> {
+    pub(super) async fn ports_of(&self, of: &OfPorts) -> Result<Vec<PortView>, Failure> {
         let Some(name) = &of.port else {
             let path = with_query("/v1/ports", &SwitchFilter::from(&of.only))?;
             return self.client.get(&path).await;

@@ -96,6 +96,7 @@ impl Session {
                 fdb_capacity,
                 reserved_multicast,
                 description,
+                way,
                 addition,
             } => {
                 let reserved_multicast = reserved_multicast.into();
@@ -104,6 +105,12 @@ impl Session {
                     ageing_secs: ageing,
                     fdb_capacity,
                     reserved_multicast,
+                    subnets: way.subnets,
+                    gateway: way.gateway.unwrap_or_default(),
+                    nat: way.nat,
+                    uplinks: way.uplinks,
+                    dhcp: way.dhcp,
+                    dns: way.dns,
                     ..Switch::new(name)
                 };
                 self.change(Method::POST, "/v1/switches", addition.into(), Some(&switch))

@@ -257,9 +257,56 @@ pub fn acl(style: Style, view: &PortAclView) -> String {
 
 /// The table of addresses.
 pub fn addresses(style: Style, views: &[AddressView]) -> String {
-    let mut table = Table::new(style, &[word("SWITCH"), word("PORT"), word("ADDRESS")]);
+    let leased = views.iter().any(|view| view.lease_secs.is_some());
+    let mut columns = vec![word("SWITCH"), word("PORT"), word("ADDRESS")];
+    if leased {
+        columns.push(word("LEASED FOR"));
+    }
+    let mut table = Table::new(style, &columns);
     for view in views {
-        table.row([view.switch.to_string(), view.port.to_string(), view.address.to_string()]);
+        let lease = view
+            .lease_secs
+            .map_or_else(|| "-".to_owned(), |secs| format!("{secs}s"));
+        let row = [view.switch.to_string(), view.port.to_string(), view.address.to_string()];
+        let cells = row.into_iter().chain(leased.then_some(lease));
+        table.toned_row(cells.map(|cell| (cell, None)));
+    }
+    table.render()
+}
+
+/// A port number of the host that leads to a port.
+#[derive(Serialize)]
+pub struct PublishedPort<'a> {
+    /// The port.
+    pub port: &'a PortName,
+    /// Its switch.
+    pub switch: &'a SwitchName,
+    /// Number at the host.
+    pub outside: u16,
+    /// Number in the namespace.
+    pub inside: u16,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+}
+
+/// The table of what is published.
+pub fn published(style: Style, rows: &[PublishedPort<'_>]) -> String {
+    let columns = [
+        word("SWITCH"),
+        word("PORT"),
+        word("PROTOCOL"),
+        number("OUTSIDE"),
+        number("INSIDE"),
+    ];
+    let mut table = Table::new(style, &columns);
+    for row in rows {
+        table.row([
+            row.switch.to_string(),
+            row.port.to_string(),
+            row.protocol.to_owned(),
+            row.outside.to_string(),
+            row.inside.to_string(),
+        ]);
     }
     table.render()
 }

@@ -1,7 +1,8 @@
 //! Switches, their forwarding databases, and the overview of all.
 
+use vswitch_api::gateway::gateway_name;
 use vswitch_api::view::{FdbEntry, PortView, Status, SwitchView};
-use vswitch_api::{ReservedMulticast, SwitchName};
+use vswitch_api::{ReservedMulticast, Switch, SwitchName};
 
 use super::page::Page;
 use super::table::{Table, Tone, number, word};
@@ -103,6 +104,7 @@ pub fn page(style: Style, view: &SwitchView) -> String {
         ),
     );
     page.line("reserved multicast", units::reserved(view.switch.reserved_multicast));
+    way_out(&mut page, &view.switch);
     page.line(
         "ports",
         match view.ports.len() {
@@ -114,6 +116,25 @@ pub fn page(style: Style, view: &SwitchView) -> String {
         },
     );
     page.render()
+}
+
+/// Its subnets, and how they get out.
+fn way_out(page: &mut Page, switch: &Switch) {
+    if !switch.subnets.is_empty() {
+        page.line("subnets", units::list(&switch.subnets));
+    }
+    let Some(name) = gateway_name(&switch.name).filter(|_| switch.gateway.is_on()) else {
+        return;
+    };
+    page.line("gateway", format!("port {name}"));
+    for (word, on) in [("NAT", switch.nat), ("DHCP", switch.dhcp), ("DNS", switch.dns)] {
+        if on {
+            page.part(word, "on");
+        }
+    }
+    if !switch.uplinks.is_empty() {
+        page.part("uplinks", units::list(&switch.uplinks));
+    }
 }
 
 /// The forwarding databases of some switches, with a column for the switch if there are several.

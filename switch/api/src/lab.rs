@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
 use crate::command::Command;
+use crate::gateway::{Gateway, Publish};
 use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
@@ -149,6 +150,25 @@ pub struct Switch {
     #[serde(default = "default_flap_secs", skip_serializing_if = "is_default_flap_secs")]
     #[schema(minimum = 1)]
     pub flap_secs: u32,
+    /// Subnets of which its ports take addresses, those with `auto_addresses` by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, example = json!(["10.10.0.0/24", "fd10::/64"]))]
+    pub subnets: Vec<IpNet>,
+    /// Whether the host has a port on it that is the gateway of its subnets, and its addresses if not the first of each subnet.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gateway: Gateway,
+    /// True: the host forwards what the subnets send over the gateway and puts its own address in the place of theirs (NAT).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub nat: bool,
+    /// Interfaces of the host by which the subnets get out with NAT; none: those of its default routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uplinks: Vec<IfName>,
+    /// True: stations get addresses from the gateway, by DHCPv4 and by IPv6 router advertisements.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dhcp: bool,
+    /// True: the gateway answers DNS, with the names of ports and what the host itself resolves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dns: bool,
 }
 
 impl Switch {
@@ -165,6 +185,12 @@ impl Switch {
             loop_guard: true,
             flap_moves: DEFAULT_FLAP_MOVES,
             flap_secs: DEFAULT_FLAP_SECS,
+            subnets: Vec::new(),
+            gateway: Gateway::Off,
+            nat: false,
+            uplinks: Vec::new(),
+            dhcp: false,
+            dns: false,
         }
     }
 }
@@ -234,6 +260,9 @@ pub struct Port {
     /// Addresses of the interface. Not for `device` and `link`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IfAddr>,
+    /// True: it has an address of each subnet of its switch, the next free one and kept, and a default route over the gateway.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub auto_addresses: bool,
     /// Routes through the interface. Not for `device` and `link`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
@@ -279,6 +308,10 @@ pub struct Port {
     /// Stations that are behind the port whatever is learned: static entries of the FDB.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stations: Vec<StaticStation>,
+    /// Port numbers of the host that lead to it. Its switch needs `nat`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, example = json!(["8080:80", "5353:53/udp"]))]
+    pub publish: Vec<Publish>,
 }
 
 /// A station that the user put behind a port: it neither ages nor moves.
@@ -306,6 +339,7 @@ impl Port {
             mac: None,
             mtu: None,
             addresses: Vec::new(),
+            auto_addresses: false,
             routes: Vec::new(),
             up: true,
             offload: true,
@@ -321,6 +355,7 @@ impl Port {
             police: None,
             storm: StormControl::default(),
             stations: Vec::new(),
+            publish: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! * [`patch`]: changes as JSON merge patches
 //! * [`owned`]: labs side by side, and what is whose
 //! * [`policy`]: what a port lets in and out beyond plain switching
+//! * [`gateway`]: the way out of a switch, and what is published over it
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
 //! * [`namespace`]: what a lab says of namespaces
 //! * [`number`]: numbers as text
@@ -31,6 +32,7 @@ pub mod command;
 pub mod difference;
 pub mod error;
 pub mod event;
+pub mod gateway;
 pub mod lab;
 pub mod link;
 pub mod mirror;
@@ -51,6 +53,7 @@ pub mod view;
 pub use command::{Command, ProcessState, ProcessView, Ready, Restart};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
+pub use gateway::{Gateway, Publish};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
 pub use link::Link;
 pub use mirror::Mirror;

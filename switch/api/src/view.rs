@@ -320,6 +320,9 @@ pub struct AddressView {
     pub switch: SwitchName,
     /// The address.
     pub address: IfAddr,
+    /// Seconds for which it is leased by DHCP; absent: it was not leased but given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_secs: Option<u64>,
 }
 
 /// Reply to a request that changed something.

@@ -45,7 +45,19 @@ impl Control {
         address: Option<IfAddr>,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
+        let view = self.view();
+        let subnets = |port: &Port| {
+            let switches = view.state.lab.switches.iter();
+            let mut of_port = switches.filter(|switch| switch.name == port.switch);
+            of_port.next().map_or(&[][..], |switch| &switch.subnets)
+        };
         self.edit_one(name, options, |port: &mut Port, options| {
+            let given = |old: &IfAddr| subnets(port).iter().any(|net| net.contains(&old.ip()));
+            let taken = |old: &IfAddr| address.is_none_or(|address| *old == address);
+            if port.auto_addresses && port.addresses.iter().any(|old| taken(old) && given(old)) {
+                // Else it would get another at once.
+                port.auto_addresses = false;
+            }
             if let Some(address) = address.filter(|address| !port.addresses.contains(address)) {
                 if options.idempotent {
                     return Ok(());

@@ -124,7 +124,7 @@ impl Inner {
                     setups.push(PortSetup {
                         switch,
                         io: Arc::new(opened.io),
-                        settings: port_settings(&port, live.mtu, false, &PLAIN),
+                        settings: port_settings(&port, self.leases_of(&port), live.mtu, false, &PLAIN),
                     });
                     waiting.push((port, live, made));
                 }

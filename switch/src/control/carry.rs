@@ -413,6 +413,7 @@ impl Inner {
             }
             Step::AddMirror(mirror) => self.start_mirror(mirror),
             Step::RemoveMirror(mirror) => self.stop_mirror(mirror),
+            Step::ChangeOutside { before, after } => self.change_outside(before, after, warnings).await?,
             Step::AddCable(cable) => self.attach_cable(cable, Adopt::No).await?,
             Step::RemoveCable(cable) => self.detach_cable(cable, warnings).await,
         }

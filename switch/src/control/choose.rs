@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vswitch_api::request::FreeAddresses;
-use vswitch_api::{ApiError, IfAddr, Lab, Port};
+use vswitch_api::{ApiError, IfAddr, Lab, Port, PortName, Route};
 
 use super::{text, validate};
 
@@ -16,6 +16,12 @@ const SEARCHED: usize = 1 << 20;
 /// more, it keeps.
 pub(super) fn give(lab: &Lab, port: &mut Port, wanted: &FreeAddresses) -> Result<(), ApiError> {
     let mut subnets = wanted.subnets.clone();
+    let of_switch = lab.switches.iter().find(|switch| switch.name == port.switch);
+    if wanted.auto && of_switch.is_some_and(|switch| !switch.subnets.is_empty()) {
+        // What that means is settled for all ports alike.
+        port.auto_addresses = true;
+        return give(lab, port, &FreeAddresses { auto: false, subnets });
+    }
     let before = lab.ports.iter().find(|old| old.name == port.name);
     match before {
         _ if !wanted.auto => {}
@@ -75,33 +81,43 @@ fn subnets_of_neighbours(lab: &Lab, port: &Port) -> Result<Vec<IpNet>, ApiError>
     Ok(nets.into_iter().collect())
 }
 
-/// The lowest address of a host that nothing in the lab has, be it as the next hop of a route.
-fn next_free(lab: &Lab, port: &Port, subnet: IpNet) -> Result<IfAddr, ApiError> {
-    let ports = lab.ports.iter().chain([port]);
-    let of_ports = ports.map(|port| (&port.addresses, &port.routes));
+/// All addresses of the lab, be they next hops of routes.
+pub(super) fn taken(lab: &Lab) -> BTreeSet<IpAddr> {
+    let of_ports = lab.ports.iter().map(|port| (&port.addresses, &port.routes));
     let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
     let all = of_ports.chain(ends.map(|end| (&end.addresses, &end.routes)));
-    let taken: BTreeSet<IpAddr> = all
-        .flat_map(|(addresses, routes)| {
-            let hops = routes.iter().filter_map(|route| route.via);
-            addresses.iter().map(|address| address.ip()).chain(hops)
-        })
-        .collect();
+    let addresses = all.flat_map(|(addresses, routes)| in_use(addresses, routes));
+    let gateways = lab.switches.iter().flat_map(|switch| switch.gateway.addresses());
+    addresses.chain(gateways.copied()).collect()
+}
+
+fn in_use(addresses: &[IfAddr], routes: &[Route]) -> impl Iterator<Item = IpAddr> {
+    let hops = routes.iter().filter_map(|route| route.via);
+    addresses.iter().map(|address| address.ip()).chain(hops)
+}
+
+fn next_free(lab: &Lab, port: &Port, subnet: IpNet) -> Result<IfAddr, ApiError> {
+    let mut taken = taken(lab);
+    taken.extend(in_use(&port.addresses, &port.routes));
+    first_free(|ip| taken.contains(ip), &port.name, subnet)
+}
+
+/// The lowest address of a host in a subnet that is not taken.
+pub(super) fn first_free(taken: impl Fn(&IpAddr) -> bool, port: &PortName, subnet: IpNet) -> Result<IfAddr, ApiError> {
     // `IfAddr` knows which addresses no host can have; the first of an IPv6 subnet is that of any router (RFC 4291 section 2.6.1).
     let reserved = |ip: &IpAddr| ip.is_ipv6() && subnet.prefix_len() < 127 && *ip == subnet.network();
     let hosts = subnet.hosts().filter(|ip| !reserved(ip)).take(SEARCHED);
-    let mut free = hosts.filter(|ip| !taken.contains(ip));
+    let mut free = hosts.filter(|ip| !taken(ip));
     let address = free.find_map(|ip| format!("{ip}/{}", subnet.prefix_len()).parse().ok());
     address.ok_or_else(|| {
         let cause = format!("subnet {subnet} has no free address left");
-        text::conflict(text::port(&port.name), cause)
-            .hint("choose a larger one, or remove ports: `vswitchctl addr list`")
+        text::conflict(text::port(port), cause).hint("choose a larger one, or remove ports: `vswitchctl addr list`")
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use vswitch_api::{PortKind, Route};
+    use vswitch_api::PortKind;
 
     use super::*;
 

@@ -44,6 +44,8 @@ pub(super) async fn keep(control: Weak<Control>) {
             if !inner.live.unlaid.is_empty() {
                 inner.lay_again().await;
             }
+            inner.look_at_leases();
+            inner.keep_gateways().await;
             if inner.has_processes() {
                 inner.look_after_processes().await;
             }

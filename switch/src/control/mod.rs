@@ -26,6 +26,7 @@ mod events;
 mod fastpath;
 mod fdb;
 mod frame_size;
+mod gateway;
 mod guard;
 mod in_use;
 mod interface;
@@ -165,6 +166,10 @@ struct Live {
     unsure: std::collections::BTreeSet<PortName>,
     /// Cables that could not be laid, for want of something that nobody tells of.
     unlaid: Vec<vswitch_api::Cable>,
+    /// What stands in /etc/netns; none: it is not known.
+    name_links: Option<gateway::Links>,
+    /// Addresses that were leased to ports.
+    leases: BTreeMap<PortName, Vec<std::net::Ipv4Addr>>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
     strays: Vec<(NetNs, vswitch_linux::Link)>,
 }

@@ -6,6 +6,7 @@ use vswitch_api::difference::{SettingChange, difference};
 use vswitch_api::{Cable, Command, Lab, Mirror, Namespace, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
+use super::gateway::Outside;
 use super::kinds::{facts, ifname};
 use super::traffic;
 
@@ -39,6 +40,11 @@ pub(super) enum Step {
     RemoveCable(Cable),
     AddMirror(Mirror),
     RemoveMirror(Mirror),
+    /// What the host does for the switches: NAT and what is published.
+    ChangeOutside {
+        before: Outside,
+        after: Outside,
+    },
     /// Together, since most of what one takes is waiting until it is ready.
     StartCommands(Vec<Command>),
     StopCommands(Vec<Command>),
@@ -71,6 +77,10 @@ impl Step {
             Self::RemoveCable(cable) => Self::AddCable(cable),
             Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
             Self::RemoveMirror(mirror) => Self::AddMirror(mirror),
+            Self::ChangeOutside { before, after } => Self::ChangeOutside {
+                before: after,
+                after: before,
+            },
             Self::StartCommands(commands) => Self::StopCommands(commands),
             Self::StopCommands(commands) => Self::StartCommands(commands),
         }
@@ -127,6 +137,7 @@ impl Step {
                 )]
             }
             Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
+            Self::ChangeOutside { before, after } => Outside::describe(before, after),
             Self::StartCommands(commands) => {
                 let line =
                     |command: &Command| format!("started command {} in namespace {}", command.name, command.namespace);
@@ -349,6 +360,12 @@ pub(super) fn plan(
     additions.extend(changed(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
     additions.extend(new_mirrors.cloned().map(Step::AddMirror));
     additions.extend(new_settings);
+    // When the gateways are there.
+    let outside = [before, after].map(Outside::of);
+    if outside[0] != outside[1] {
+        let [before, after] = outside;
+        additions.push(Step::ChangeOutside { before, after });
+    }
     if !new_commands.is_empty() {
         additions.push(Step::StartCommands(new_commands));
     }

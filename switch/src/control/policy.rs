@@ -1,5 +1,6 @@
 //! From the lab's word on policies to what the datapath runs.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -25,14 +26,21 @@ pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {
 
 /// What the datapath is told of a port whose interface has this MTU. `before`: what it was told last; a list that stays as
 /// it is goes on counting.
-pub(super) fn port_settings(port: &Port, mtu: u32, shut: bool, before: &PortPolicy) -> PortSettings {
+/// `leased`: addresses that it was given by DHCP.
+pub(super) fn port_settings(
+    port: &Port,
+    leased: &[Ipv4Addr],
+    mtu: u32,
+    shut: bool,
+    before: &PortPolicy,
+) -> PortSettings {
     let policy = PortPolicy {
         vlan: VlanPort::new(&port.vlan, port.accept),
         vlan_aware: port.vlan != PortVlan::All || port.accept != AcceptFrames::All,
         learning: port.learning,
         flooding: port.flooding,
         isolation: port.isolation,
-        pin: pin_table(port),
+        pin: pin_table(port, leased),
         acl_in: acl(&port.acl.ingress, before.acl_in.as_ref()),
         acl_out: acl(&port.acl.egress, before.acl_out.as_ref()),
     };
@@ -52,14 +60,18 @@ fn acl(rules: &[AclRule], before: Option<&Arc<Acl>>) -> Option<Arc<Acl>> {
 }
 
 /// An empty list stands for the addresses that vswitch gave the port.
-fn pin_table(port: &Port) -> Option<PinTable> {
+fn pin_table(port: &Port, leased: &[Ipv4Addr]) -> Option<PinTable> {
     let own_mac = Vec::from_iter(port.mac);
     let macs = port
         .pin
         .mac
         .as_ref()
         .map(|macs| if macs.is_empty() { &own_mac } else { macs });
-    let own_ips: Vec<_> = port.addresses.iter().map(|address| IpNet::from(address.ip())).collect();
+    let given = port.addresses.iter().map(|address| address.ip());
+    let own_ips: Vec<_> = given
+        .chain(leased.iter().map(|ip| IpAddr::V4(*ip)))
+        .map(IpNet::from)
+        .collect();
     let ips = port
         .pin
         .ip
@@ -81,8 +93,10 @@ impl Inner {
         {
             let snapshot = self.datapath.snapshot();
             let before = snapshot.find(*id).map_or(&*PLAIN, |port| port.policy());
-            self.datapath
-                .update_port(*id, port_settings(port, *mtu, shut.is_some(), before));
+            self.datapath.update_port(
+                *id,
+                port_settings(port, self.leases_of(port), *mtu, shut.is_some(), before),
+            );
         }
     }
 }

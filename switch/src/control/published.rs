@@ -69,6 +69,7 @@ pub(super) struct View {
     pub own: NetNs,
     pub home: NetNs,
     pub named: NamedNamespaces,
+    pub run_dir: std::path::PathBuf,
     pub processes: Arc<Processes>,
 }
 
@@ -96,6 +97,7 @@ impl View {
             own: inner.host.own.clone(),
             home: inner.host.home.clone(),
             named: inner.host.named.clone(),
+            run_dir: inner.host.run_dir.clone(),
             processes: inner.processes.clone(),
         }
     }

@@ -13,6 +13,7 @@ use vswitch_api::{
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
+use super::gateway::Outside;
 use super::interface::configure;
 use super::kinds::{facts, wanted_mtu};
 use super::place::Place;
@@ -55,6 +56,8 @@ enum Drift {
     Settings(Port, Vec<String>),
     Cable(Cable),
     CableSettings(Cable, Vec<String>),
+    /// What the host does for the switches.
+    Outside(Vec<String>),
 }
 
 impl Drift {
@@ -75,6 +78,10 @@ impl Drift {
                 what.iter().map(line).collect()
             }
             Self::Cable(cable) => vec![format!("repaired: made {} again", text::cable(cable))],
+            Self::Outside(what) => what
+                .iter()
+                .map(|what| format!("repaired: gave the host back {what}"))
+                .collect(),
         }
     }
 }
@@ -219,6 +226,10 @@ impl Inner {
                     drifts.push(Drift::NamespaceSettings(namespace.clone(), what));
                 }
             }
+            let outside = self.drift_of_outside().await;
+            if !outside.is_empty() {
+                drifts.push(Drift::Outside(outside));
+            }
         }
         drifts
     }
@@ -275,6 +286,7 @@ impl Inner {
                 self.give_back_settings(port).await?;
                 self.give_back_near_end(port).await
             }
+            Drift::Outside(_) => self.fit_outside(&Outside::of(&self.store.state.lab)).await,
             Drift::Cable(cable) | Drift::CableSettings(cable, _) => self.attach_cable(cable, Adopt::Yes).await,
         }
     }

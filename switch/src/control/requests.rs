@@ -6,6 +6,7 @@ use vswitch_api::{ApiError, Lab, Namespace, NsName, Port, PortName, Switch, Swit
 
 use super::complete::{Interfaces, complete, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
+use super::gateway::{gateways, refuse_removal, settle};
 use super::interface::mtu;
 use super::kinds::{facts, ifname};
 use super::mirror::leave_mirrors;
@@ -28,6 +29,7 @@ impl Control {
         inner.store.check_condition(subject, options.if_match.as_deref())?;
         let mut lab = inner.store.state.lab.clone();
         change(&inner, &mut lab)?;
+        settle(&mut lab, &inner.store.state.lab)?;
         let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
         lab.settle_owners();
@@ -41,6 +43,7 @@ impl Control {
         let steps = plan(&inner.store.state.lab, &lab, present, owned);
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let removed = steps.iter().filter(|step| step.removes());
+        let forwarding = inner.describe_forwarding(&steps).await;
         let mut changes = Changes {
             done: Vec::new(),
             dry_run: options.dry_run,
@@ -49,10 +52,19 @@ impl Control {
         };
         if options.dry_run {
             changes.done = steps.iter().flat_map(|step| step.describe()).collect();
+            changes.done.extend(forwarding);
             return Ok(changes);
         }
         let edit = Edit::new(&inner.store.state.lab, &steps);
-        let changes = inner.carry_out(steps, lab, changes).await?;
+        // Before commands of the lab look for them.
+        inner.fit_names(&lab);
+        let carried = inner.carry_out(steps, lab, changes).await;
+        if carried.is_err() {
+            let lab = inner.store.state.lab.clone();
+            inner.fit_names(&lab);
+        }
+        let mut changes = carried?;
+        changes.done.extend(forwarding);
         inner.edited(edit);
         Ok(changes)
     }
@@ -127,10 +139,12 @@ impl Control {
                         .hint("`vswitchctl reset` empties it"),
                 );
             }
+            // It goes with the switch.
+            let gateways = gateways(lab);
             let ports: Vec<_> = lab
                 .ports
                 .iter()
-                .filter(|p| p.switch == *name)
+                .filter(|p| p.switch == *name && !gateways.contains(&p.name))
                 .map(|p| p.name.as_str())
                 .collect();
             if !ports.is_empty() {
@@ -171,6 +185,13 @@ impl Control {
                     wanted.mac = wanted.mac.or(old.mac);
                     wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
                     wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
+                    if wanted.auto_addresses && old.auto_addresses {
+                        let mut addresses = old.addresses.clone();
+                        addresses.extend(wanted.addresses.iter().filter(|a| !old.addresses.contains(a)));
+                        let mut routes = old.routes.clone();
+                        routes.extend(wanted.routes.iter().filter(|r| !old.routes.contains(r)));
+                        (wanted.addresses, wanted.routes) = (addresses, routes);
+                    }
                     if wanted.stations.is_empty() {
                         wanted.stations.clone_from(&old.stations);
                     }
@@ -227,6 +248,7 @@ impl Control {
     pub async fn remove_port(&self, name: &PortName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Port(name), options.clone(), |_, lab| {
+            refuse_removal(lab, name)?;
             leave_mirrors(lab, name);
             remove::<Port>(lab, name, &options)
         })

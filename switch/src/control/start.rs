@@ -16,6 +16,7 @@ use super::complete::{Interfaces, complete};
 use super::condition::History;
 use super::detach::gone_is_fine;
 use super::etc::EtcFiles;
+use super::gateway::Outside;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
@@ -278,6 +279,13 @@ impl Inner {
             self.take_back(port).await;
         }
         self.bring_namespaces_back(sysctls).await;
+        // Also if it is nothing: a daemon that was killed may have left something.
+        if let Err(error) = self.fit_outside(&Outside::of(&self.store.state.lab)).await {
+            tracing::error!("NAT is not as it is to be: {error}");
+            self.shown.limits.push(format!("NAT is not as it is to be: {error}"));
+        }
+        let lab = self.store.state.lab.clone();
+        self.fit_names(&lab);
         let wanted = self.wanted_processes();
         self.bring_processes_back(wanted).await;
         match self.store.save() {

@@ -15,7 +15,7 @@ use super::kinds::{self, heard_by_near_end, ifname};
 use super::links::check_links;
 use super::mirror::check_mirrors;
 use super::plan::namespaces;
-use super::{text, traffic};
+use super::{gateway, text, traffic};
 use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
 
 /// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
@@ -46,6 +46,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
             check_routes(&object, &end.addresses, &end.routes)?;
         }
     }
+    gateway::check(after)?;
     check_links(after)?;
     check_mirrors(after)?;
     check_commands(after)?;
@@ -294,7 +295,7 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     check_mtu(&object, port.mtu)?;
     check_ipv6(&object, &port.addresses, port.mtu)?;
     kinds::check(port)?;
-    check_policy(port)?;
+    check_policy(lab, port)?;
     traffic::check(port)?;
     check_routes(&object, &port.addresses, &port.routes)
 }
@@ -320,7 +321,7 @@ fn check_ipv6(object: &str, addresses: &[IfAddr], mtu: Option<u32>) -> Result<()
     }
 }
 
-fn check_policy(port: &Port) -> Result<(), ApiError> {
+fn check_policy(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let object = text::port(&port.name);
     if port.learning.limit == Some(0) {
         return Err(text::invalid(object, "a limit of 0 stations")
@@ -359,7 +360,11 @@ fn check_policy(port: &Port) -> Result<(), ApiError> {
             text::invalid(object, "it has no MAC address that vswitch gave it to pin").hint("name the MAC addresses"),
         );
     }
-    if port.pin.ip.as_ref().is_some_and(Vec::is_empty) && port.addresses.is_empty() {
+    let leases = lab
+        .switches
+        .iter()
+        .any(|switch| switch.dhcp && switch.name == port.switch);
+    if port.pin.ip.as_ref().is_some_and(Vec::is_empty) && port.addresses.is_empty() && !leases {
         return Err(text::invalid(object, "it has no address that vswitch gave it to pin")
             .hint("name the addresses, or give it one"));
     }
@@ -429,6 +434,7 @@ fn list(addresses: impl Iterator<Item = impl std::borrow::Borrow<IfAddr>>) -> St
 fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
     let mut warnings = unreachable_addresses(before, after);
     warnings.extend(rules_without_mirror(before, after));
+    warnings.extend(gateway::warnings(before, after));
     warnings
 }
 

@@ -212,9 +212,20 @@ impl Control {
                 port: port.clone(),
                 switch: switch.clone(),
                 address,
+                lease_secs: None,
             })
         };
-        Ok(ports.flat_map(views).collect())
+        let mut views: Vec<_> = ports.flat_map(views).collect();
+        let of_switch = |found: &AddressView| switch.is_none_or(|name| found.switch == *name);
+        let leased = view.leases().into_iter().filter(of_switch);
+        for lease in leased {
+            // Those of ports that get by DHCP what they have anyway are no others.
+            let same = |given: &AddressView| (&given.port, given.address.ip()) == (&lease.port, lease.address.ip());
+            if !views.iter().any(same) {
+                views.push(lease);
+            }
+        }
+        Ok(views)
     }
 
     /// All namespaces: those that are there, and those that the lab names.

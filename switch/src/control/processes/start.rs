@@ -155,7 +155,8 @@ impl Inner {
         if !self.run_commands {
             return Vec::new();
         }
-        self.store.state.lab.commands.iter().map(Process::from).collect()
+        let commands = self.store.state.lab.commands.iter().map(Process::from);
+        commands.chain(self.wanted_services()).collect()
     }
 
     /// Takes over those of a daemon before that are to run as they do, starts the others that are to run, and ends the rest.

@@ -1,0 +1,154 @@
+//! What is refused of subnets, gateways and what goes out by them.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use vswitch_api::{ApiError, Lab, Port, Switch};
+
+use super::super::kinds::{facts, ifname};
+use super::super::text;
+use super::outside::published;
+
+/// Holds a complete lab against the rules.
+pub(in super::super) fn check(lab: &Lab) -> Result<(), ApiError> {
+    for switch in &lab.switches {
+        check_subnets(switch)?;
+        check_gateway(lab, switch)?;
+    }
+    let routed: Vec<_> = lab.switches.iter().filter(|switch| switch.gateway.is_on()).collect();
+    for (n, switch) in routed.iter().enumerate() {
+        for other in &routed[..n] {
+            if let Some((a, b)) = overlap(&switch.subnets, &other.subnets) {
+                let cause = format!("its subnet {a} overlaps with {b} of {}", text::switch(&other.name));
+                return Err(text::conflict(text::switch(&switch.name), cause)
+                    .hint("the host is the gateway of both and could not tell them apart: choose another one"));
+            }
+        }
+    }
+    let mut taken = HashMap::new();
+    for port in &lab.ports {
+        check_port(lab, port)?;
+        for publish in &port.publish {
+            if let Some(other) = taken.insert((publish.outside, publish.protocol), &port.name) {
+                let (number, protocol) = (publish.outside, publish.protocol.word());
+                let cause = format!(
+                    "{protocol} {number} of the host is published for {} already",
+                    text::port(other)
+                );
+                return Err(text::conflict(text::port(&port.name), cause)
+                    .hint("choose another number; `vswitchctl publish list` shows those in use"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is allowed and most likely not meant.
+pub(in super::super) fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
+    let lacks = |lab: &Lab, port: &Port| {
+        let mut switches = lab.switches.iter().filter(|switch| switch.name == port.switch);
+        port.auto_addresses && switches.next().is_some_and(|switch| switch.subnets.is_empty())
+    };
+    let lacking = after.ports.iter().filter(|port| lacks(after, port));
+    let new = lacking.filter(|port| {
+        !before
+            .ports
+            .iter()
+            .any(|old| old.name == port.name && lacks(before, old))
+    });
+    let warning = |port: &Port| {
+        format!(
+            "port \"{}\" is to have addresses of the subnets of switch \"{}\", which has none: give it one with `vswitchctl set switch {} \
+             subnets=10.10.0.0/24`",
+            port.name, port.switch, port.switch
+        )
+    };
+    new.map(warning).collect()
+}
+
+fn overlap(a: &[IpNet], b: &[IpNet]) -> Option<(IpNet, IpNet)> {
+    let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (*a, *b)));
+    pairs.into_iter().find(|(a, b)| a.contains(b) || b.contains(a))
+}
+
+fn check_subnets(switch: &Switch) -> Result<(), ApiError> {
+    let object = || text::switch(&switch.name);
+    for (n, subnet) in switch.subnets.iter().enumerate() {
+        if subnet.trunc() != *subnet {
+            let cause = format!("{subnet} is an address in a subnet");
+            return Err(text::invalid(object(), cause).hint(format!("the subnet is {}", subnet.trunc())));
+        }
+        if subnet.max_prefix_len() - subnet.prefix_len() < 2 || subnet.addr().is_multicast() {
+            let cause = format!("subnet {subnet} has no room for a gateway and stations");
+            return Err(text::invalid(object(), cause).hint("choose one such as 10.10.0.0/24 or fd10::/64"));
+        }
+        if let Some((a, b)) = overlap(&[*subnet], &switch.subnets[..n]) {
+            return Err(text::invalid(object(), format!("subnets {a} and {b} overlap")).hint("choose one of them"));
+        }
+    }
+    Ok(())
+}
+
+fn check_gateway(lab: &Lab, switch: &Switch) -> Result<(), ApiError> {
+    let object = || text::switch(&switch.name);
+    if switch.gateway.is_on() {
+        if switch.subnets.is_empty() {
+            return Err(
+                text::invalid(object(), "a gateway without a subnet to be the gateway of")
+                    .hint("give it one: --subnet 10.10.0.0/24"),
+            );
+        }
+    } else {
+        let needing = [("nat", switch.nat), ("dhcp", switch.dhcp), ("dns", switch.dns)];
+        if let Some((setting, _)) = needing.into_iter().find(|(_, on)| *on) {
+            return Err(
+                text::invalid(object(), format!("{setting} is done by its gateway, and it has none"))
+                    .hint("add --gateway (gateway=on)"),
+            );
+        }
+    }
+    if !switch.nat && !switch.uplinks.is_empty() {
+        return Err(text::invalid(object(), "uplinks are those of NAT, which is off").hint("add --nat (nat=on)"));
+    }
+    for uplink in &switch.uplinks {
+        let gateway = |port: &&Port| {
+            lab.switches
+                .iter()
+                .any(|of| lab.gateway_of(of).is_some_and(|g| g.name == port.name))
+        };
+        if let Some(port) = lab.ports.iter().filter(gateway).find(|port| ifname(port) == *uplink) {
+            let cause = format!("uplink {uplink} is {}, a gateway", text::port(&port.name));
+            return Err(text::invalid(object(), cause).hint("name an interface that leads out of the host"));
+        }
+    }
+    Ok(())
+}
+
+fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
+    let object = || text::port(&port.name);
+    if port.auto_addresses && !facts(port.kind).has_stack {
+        let cause = format!("a {} port has no addresses", facts(port.kind).word);
+        return Err(text::invalid(object(), cause).hint("leave auto_addresses out"));
+    }
+    if port.publish.is_empty() {
+        return Ok(());
+    }
+    let Some(switch) = lab.switches.iter().find(|switch| switch.name == port.switch) else {
+        return Err(text::no_switch(&port.switch));
+    };
+    if !switch.nat {
+        let cause = format!("it is published by NAT, which is off on {}", text::switch(&switch.name));
+        return Err(text::conflict(object(), cause).hint(format!(
+            "vswitchctl set switch {} subnets=10.10.0.0/24 gateway=on nat=on",
+            switch.name
+        )));
+    }
+    if published(switch, port).next().is_none() {
+        let cause = format!("it has no address in a subnet of {}", text::switch(&switch.name));
+        return Err(text::conflict(object(), cause).hint(format!(
+            "vswitchctl set port {} auto_addresses=on gives it one",
+            port.name
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,387 @@
+//! The way out of a switch: its gateway is a port of the host, which forwards and translates addresses for it.
+//!
+//! What follows from the lab is found out first (`settle` for ports, `outside` for the host), then the one table of nftables is made
+//! (`table`, by `tool`) and forwarding turned on (`forwarding`): in this order, since the table keeps what is forwarded to the gateways.
+
+mod check;
+mod forwarding;
+mod leases;
+mod names;
+mod outside;
+mod serve;
+mod settle;
+mod table;
+mod tool;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use vswitch_api::{ApiError, IfName, Lab};
+use vswitch_linux::process::{Process as Handle, stat};
+
+pub(super) use check::{check, warnings};
+pub(super) use names::Links;
+pub(super) use outside::Outside;
+pub(super) use settle::{gateways, refuse_removal, settle};
+
+use self::forwarding::{Note, difference, key, note_path};
+use self::serve::{Served, check_program};
+use super::plan::Step;
+use super::processes::Process;
+use super::{Inner, text};
+
+/// Where the run directory of the one daemon that most machines have is.
+const USUAL_RUN_DIR: &str = "/run/vswitch";
+const TABLE: &str = "vswitch";
+/// Where `ip netns exec`, and we, find files that are over those in /etc.
+const ETC: &str = "/etc/netns";
+
+/// The name of the table. Two daemons on a machine have different run directories.
+fn table_name(run_dir: &Path) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    if run_dir == Path::new(USUAL_RUN_DIR) {
+        return TABLE.to_owned();
+    }
+    let mut hasher = DefaultHasher::new();
+    run_dir.hash(&mut hasher);
+    format!("{TABLE}-{:08x}", hasher.finish() as u32)
+}
+
+impl Inner {
+    /// Makes the host do what this says, and no more.
+    ///
+    /// # Errors
+    /// A tool is not there, or the kernel refused something. What was done may stay: the caller makes it what it was.
+    pub(super) async fn fit_outside(&mut self, outside: &Outside) -> Result<(), ApiError> {
+        let table = table_name(&self.host.run_dir);
+        let path = note_path(&self.host.run_dir);
+        let noting = |error: std::io::Error| {
+            text::step("forwarding", "note what it was", &error)
+                .hint("see that the run directory can be written and has room")
+        };
+        let mut note = Note::load(&path, &self.host.boot_id).map_err(noting)?;
+        let wanted = self.wanted_forwarding(outside).await;
+        let changes = difference(&note, &wanted);
+        for (forwarding, before) in &changes.back {
+            forwarding::give_back(forwarding, before).map_err(|error| refused(forwarding, &error))?;
+        }
+        for (forwarding, now) in &changes.on {
+            let now = now.clone().unwrap_or_default();
+            // What it was at first is what it gets back.
+            note.before.entry(forwarding.clone()).or_insert(now);
+        }
+        note.save(&path).map_err(noting)?;
+        // What is given back already is in it until it is known that nothing of it is left.
+        changes.back.iter().for_each(|(forwarding, _)| {
+            note.before.remove(forwarding);
+        });
+        if outside.ways.is_empty() && tool::list(&["table", "inet", &table]).await.is_none() {
+            return note.save(&path).map_err(noting);
+        }
+        tool::nft(&table::commands(&table, outside, &note.opened(&outside.gateways))).await?;
+        for (forwarding, _) in &changes.on {
+            forwarding::turn_on(forwarding).map_err(|error| refused(forwarding, &error))?;
+        }
+        note.save(&path).map_err(noting)
+    }
+
+    /// A step from one to the other; if it fails, all is as it was before.
+    pub(super) async fn change_outside(
+        &mut self,
+        before: &Outside,
+        after: &Outside,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let changed = async {
+            if (&before.ways, &before.gateways) != (&after.ways, &after.gateways) {
+                self.fit_outside(after).await?;
+            }
+            self.change_services(&before.services, &after.services, warnings).await
+        };
+        if let Err(error) = changed.await {
+            if let Err(error) = self.fit_outside(before).await {
+                tracing::error!("can't undo a change of NAT: {error}");
+            }
+            if let Err(error) = self.change_services(&after.services, &before.services, warnings).await {
+                tracing::error!("can't undo a change of DHCP and DNS: {error}");
+            }
+            return Err(error);
+        }
+        if !after.ways.is_empty() && before.ways != after.ways {
+            warnings.extend(self.in_the_way(after).await);
+        }
+        Ok(())
+    }
+
+    async fn change_services(
+        &mut self,
+        before: &[Served],
+        after: &[Served],
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let gone = before.iter().filter(|old| !after.contains(old));
+        let gone: Vec<_> = gone.map(Served::process_name).collect();
+        let new: Vec<_> = after.iter().filter(|new| !before.contains(new)).collect();
+        if !new.is_empty() {
+            check_program()?;
+        }
+        if !gone.is_empty() {
+            self.stop_processes(&gone, warnings).await;
+        }
+        let run_dir = &self.host.run_dir;
+        let new: Vec<_> = new.into_iter().map(|served| served.process(run_dir)).collect();
+        if !new.is_empty() {
+            self.start_processes(&new).await?;
+        }
+        Ok(())
+    }
+
+    /// What is to run for the switches of the lab.
+    pub(super) fn wanted_services(&self) -> Vec<Process> {
+        let services = Outside::of(&self.store.state.lab).services;
+        services
+            .iter()
+            .map(|served| served.process(&self.host.run_dir))
+            .collect()
+    }
+
+    /// Makes names resolve as a lab has them. What does not work is in the log: ports do without.
+    pub(super) fn fit_names(&mut self, lab: &Lab) {
+        let run_dir = self.host.run_dir.clone();
+        let fitted = names::fit(&run_dir, Path::new(ETC), lab, self.live.name_links.as_ref());
+        match fitted {
+            Ok(links) => self.live.name_links = Some(links),
+            Err(error) => {
+                self.live.name_links = None;
+                tracing::warn!("names of ports may not resolve in namespaces: {error}");
+            }
+        }
+        let written = match lab.switches.iter().any(|switch| switch.dhcp || switch.dns) {
+            true => names::make_folder(&run_dir).and_then(|()| serve::write(&run_dir, lab)),
+            false => serve::write(&run_dir, lab),
+        };
+        match written {
+            Ok(true) => self.tell_services(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("dnsmasq is not told of all ports: {error}"),
+        }
+        // Only if nothing is in it.
+        let _ = std::fs::remove_dir(serve::folder(&run_dir));
+    }
+
+    /// Has those that run read their files again.
+    fn tell_services(&self) {
+        let names: Vec<_> = Outside::of(&self.store.state.lab)
+            .services
+            .iter()
+            .map(Served::process_name)
+            .collect();
+        for process in self
+            .processes
+            .list()
+            .into_iter()
+            .filter(|process| names.contains(&process.name))
+        {
+            let Some(stat) = process.pid.and_then(stat) else {
+                continue;
+            };
+            if let Ok(Some(handle)) = Handle::open(stat.pid, stat.start)
+                && let Err(error) = handle.signal(Signal::SIGHUP)
+            {
+                tracing::warn!("{} is not told of a change: {error}", process.name);
+            }
+        }
+    }
+
+    /// What a step will change of forwarding, for the user.
+    pub(super) async fn describe_forwarding(&self, steps: &[Step]) -> Vec<String> {
+        let change = steps.iter().find_map(|step| match step {
+            Step::ChangeOutside { before, after } => Some((before, after)),
+            _ => None,
+        });
+        let Some((before, after)) = change else {
+            return Vec::new();
+        };
+        let Ok(note) = Note::load(&note_path(&self.host.run_dir), &self.host.boot_id) else {
+            return Vec::new();
+        };
+        let changes = difference(&note, &self.wanted_forwarding(after).await);
+        let on = changes.on.iter().map(|(path, now)| match now {
+            Some(now) => format!("set {} to 1 (was {now})", key(path)),
+            None => format!("set {} to 1", key(path)),
+        });
+        // Gateways are ours, and of an interface that is gone nothing is given back.
+        let ours = |path: &str| {
+            let mut gateways = before.ways.iter().map(|way| way.gateway.as_str());
+            gateways.any(|name| path.split('/').any(|part| part == name))
+        };
+        let back = changes
+            .back
+            .iter()
+            .filter(|(path, _)| !ours(path) && forwarding::read(path).is_some());
+        let back = back.map(|(path, before)| format!("set {} back to {before}", key(path)));
+        back.chain(on).collect()
+    }
+
+    async fn wanted_forwarding(&self, outside: &Outside) -> BTreeSet<String> {
+        let gateways: Vec<_> = outside
+            .ways
+            .iter()
+            .map(|way| {
+                let has = |v4: bool| way.subnets.iter().any(|net| net.addr().is_ipv4() == v4);
+                (way.gateway.clone(), has(true), has(false))
+            })
+            .collect();
+        if gateways.is_empty() {
+            return BTreeSet::new();
+        }
+        forwarding::wanted(&gateways, &self.uplinks(outside).await)
+    }
+
+    /// The interfaces by which the switches with NAT get out.
+    async fn uplinks(&self, outside: &Outside) -> Vec<IfName> {
+        let mut uplinks: BTreeSet<IfName> = outside.ways.iter().flat_map(|way| way.uplinks.clone()).collect();
+        if outside.ways.iter().any(|way| way.uplinks.is_empty()) {
+            uplinks.extend(self.default_uplinks().await);
+        }
+        uplinks.retain(|name| !outside.gateways.contains(name));
+        uplinks.into_iter().collect()
+    }
+
+    async fn default_uplinks(&self) -> Vec<IfName> {
+        let Ok(nl) = self.host.home.netlink().await else {
+            return Vec::new();
+        };
+        let routes = nl.routes().await.unwrap_or_default();
+        let links = nl.links().await.unwrap_or_default();
+        let by = routes.iter().filter(|route| route.to.prefix_len() == 0);
+        let by = by.filter_map(|route| links.iter().find(|link| Some(link.index) == route.index));
+        by.filter(|link| link.name != "lo")
+            .filter_map(|link| link.name.parse().ok())
+            .collect()
+    }
+
+    /// What else of the host keeps frames from being forwarded, with what mends it.
+    async fn in_the_way(&self, outside: &Outside) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.uplinks(outside).await.is_empty() {
+            warnings.push(
+                "the host has no default route, so NAT leads nowhere: name the interfaces with `vswitchctl set switch NAME uplinks=IF`"
+                    .to_owned(),
+            );
+        }
+        let mut chains: BTreeSet<(String, String, String)> = BTreeSet::new();
+        let listed = tool::list(&["chains"]).await.unwrap_or_default();
+        for item in listed["nftables"].as_array().into_iter().flatten() {
+            let chain = &item["chain"];
+            let word = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
+            if word("hook") == "forward" && word("policy") == "drop" {
+                chains.insert((word("family"), word("table"), word("name")));
+            }
+        }
+        for way in &outside.ways {
+            let gateway = way.gateway.as_str();
+            for (family, table, chain) in &chains {
+                let rules = tool::list(&["chain", family, table, chain]).await.unwrap_or_default();
+                // Somebody has thought of it.
+                if rules.to_string().contains(&format!("\"{gateway}\"")) {
+                    continue;
+                }
+                let cure = match (family.as_str(), chain.as_str()) {
+                    ("ip", "FORWARD") => cure("iptables", gateway),
+                    ("ip6", "FORWARD") => cure("ip6tables", gateway),
+                    _ => format!(
+                        "nft insert rule {family} {table} {chain} iifname {gateway} accept; nft insert rule {family} {table} {chain} oifname {gateway} accept"
+                    ),
+                };
+                warnings.push(format!(
+                    "the host's firewall drops what is forwarded (chain {chain} of table {family} {table}), so also what switch \
+                     \"{}\" sends out: let it through with `{cure}`",
+                    way.switch
+                ));
+            }
+            warnings.extend(legacy_in_the_way(way.switch.as_str(), gateway).await);
+        }
+        warnings
+    }
+
+    /// The interface of a gateway that was made again does not forward yet.
+    pub(super) async fn keep_gateways(&mut self) {
+        let switches = &self.store.state.lab.switches;
+        if !switches.iter().any(|switch| switch.nat) {
+            return;
+        }
+        let outside = Outside::of(&self.store.state.lab);
+        let is_new = |gateway: &IfName| {
+            let of = |version: &str| forwarding::read(&format!("{version}/conf/{gateway}/forwarding"));
+            let has = |way: &&outside::Way, v4: bool| way.subnets.iter().any(|net| net.addr().is_ipv4() == v4);
+            let ways = outside.ways.iter().filter(|way| way.gateway == *gateway);
+            ways.clone()
+                .any(|way| has(&way, true) && of("ipv4").as_deref() == Some("0"))
+                || ways
+                    .clone()
+                    .any(|way| has(&way, false) && of("ipv6").as_deref() == Some("0"))
+        };
+        if !outside.ways.iter().any(|way| is_new(&way.gateway)) {
+            return;
+        }
+        match self.fit_outside(&outside).await {
+            Ok(()) => tracing::info!("a gateway that was made again forwards again"),
+            Err(error) => tracing::warn!("a gateway does not forward: {error}"),
+        }
+    }
+
+    /// Whether the table and forwarding are as the lab has them; what is not, in words.
+    pub(super) async fn drift_of_outside(&self) -> Vec<String> {
+        let outside = Outside::of(&self.store.state.lab);
+        if outside.ways.is_empty() {
+            return Vec::new();
+        }
+        let mut lost = Vec::new();
+        let table = table_name(&self.host.run_dir);
+        if tool::list(&["table", "inet", &table]).await.is_none() {
+            lost.push(format!("the table inet {table} of nftables"));
+        }
+        let wanted = self.wanted_forwarding(&outside).await;
+        let off = wanted
+            .iter()
+            .filter(|path| forwarding::read(path).as_deref() == Some("0"));
+        lost.extend(off.map(|path| format!("{} = 1", key(path))));
+        lost
+    }
+}
+
+fn refused(path: &str, error: &std::io::Error) -> ApiError {
+    text::step("forwarding", &format!("set {}", key(path)), error)
+}
+
+fn cure(program: &str, gateway: &str) -> String {
+    format!("{program} -I FORWARD -i {gateway} -j ACCEPT; {program} -I FORWARD -o {gateway} -j ACCEPT")
+}
+
+/// The same of the older tables of iptables, which nft does not know.
+async fn legacy_in_the_way(switch: &str, gateway: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (names, program) in [
+        ("/proc/net/ip_tables_names", "iptables-legacy"),
+        ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
+    ] {
+        let tables = std::fs::read_to_string(names).unwrap_or_default();
+        if !tables.lines().any(|table| table == "filter") {
+            continue;
+        }
+        let Ok(rules) = tool::run(program, &["-w", "-S", "FORWARD"], Vec::new()).await else {
+            continue;
+        };
+        let rules = String::from_utf8_lossy(&rules);
+        if rules.contains("-P FORWARD DROP") && !rules.split_whitespace().any(|word| word == gateway) {
+            warnings.push(format!(
+                "the host's firewall drops what is forwarded (chain FORWARD of {program}), so also what switch \"{switch}\" sends out: \
+                 let it through with `{}`",
+                cure(program, gateway)
+            ));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,122 @@
+//! The tools of netfilter, which are asked and told by programs: nothing else knows all forms of its rules.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use vswitch_api::{ApiError, ErrorCode};
+
+/// So long one may take; all that they do takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is told of an error.
+const SHOWN: usize = 300;
+
+/// Why a tool did not do what it was to do.
+pub(super) enum Refused {
+    /// It is not installed.
+    Absent,
+    /// What it said.
+    Said(String),
+}
+
+/// Runs a tool with this input and gives its output.
+pub(super) async fn run(program: &'static str, arguments: &[&str], input: Vec<u8>) -> Result<Vec<u8>, Refused> {
+    let arguments: Vec<_> = arguments.iter().map(|&word| word.to_owned()).collect();
+    let running = tokio::task::spawn_blocking(move || run_here(program, &arguments, &input));
+    running
+        .await
+        .unwrap_or_else(|error| Err(Refused::Said(error.to_string())))
+}
+
+fn run_here(program: &str, arguments: &[String], input: &[u8]) -> Result<Vec<u8>, Refused> {
+    let said = |error: io::Error| Refused::Said(error.to_string());
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Refused::Absent,
+        _ => said(error),
+    })?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        // One that ends without reading says why.
+        scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(input)));
+        let stdout = scope.spawn(|| read(stdout));
+        let stderr = scope.spawn(|| read(stderr));
+        let status = wait(&mut child);
+        let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+        match status.map_err(said)? {
+            None => Err(Refused::Said(format!("no answer within {} s", PATIENCE.as_secs()))),
+            Some(status) if status.success() => Ok(stdout),
+            Some(status) => {
+                let text = String::from_utf8_lossy(&stderr);
+                let words: Vec<_> = text.split_whitespace().collect();
+                let line: String = words.join(" ").chars().take(SHOWN).collect();
+                Err(Refused::Said(if line.is_empty() { status.to_string() } else { line }))
+            }
+        }
+    })
+}
+
+fn read(from: Option<impl Read>) -> Vec<u8> {
+    let mut content = Vec::new();
+    if let Some(mut from) = from {
+        // What came until then.
+        let _ = from.read_to_end(&mut content);
+    }
+    content
+}
+
+/// None: it took too long, and was ended.
+fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let end = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_millis(20));
+    }
+}
+
+/// Has `nft` carry out these commands, all or none.
+///
+/// # Errors
+/// It is not there, or the kernel refused them.
+pub(super) async fn nft(commands: &Value) -> Result<(), ApiError> {
+    let input = commands.to_string();
+    match run("nft", &["-j", "-f", "-"], input.into_bytes()).await {
+        Ok(_) => Ok(()),
+        Err(Refused::Absent) => Err(ApiError::new(
+            ErrorCode::NotPermitted,
+            "nftables",
+            "the program nft, which NAT is set up by, is not there",
+        )
+        .hint("install it (Debian: apt install nftables), or do without --nat")),
+        Err(Refused::Said(text)) => Err(ApiError::new(
+            ErrorCode::Kernel,
+            "nftables",
+            format!("nft refused the table of vswitch: {text}"),
+        )
+        .hint("is NAT in this kernel (modules nf_tables, nft_chain_nat, nft_masq, nft_fib_inet)?")),
+    }
+}
+
+/// What `nft` lists. None: there is no such thing, or no `nft`.
+pub(super) async fn list(what: &[&str]) -> Option<Value> {
+    let arguments = [&["-j", "list"], what].concat();
+    let output = run("nft", &arguments, Vec::new()).await.ok()?;
+    serde_json::from_slice(&output).ok()
+}

@@ -1,0 +1,259 @@
+//! DHCP, router advertisements, DNS and names of ports inside namespaces, with the clients that people use.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use vswitch_tests::api::view::{AddressView, Changes};
+use vswitch_tests::lab::bind_file;
+use vswitch_tests::require::missing;
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::{Lab, Place, run, wait_for};
+
+const LAB: &str = "switch add lab --subnet 10.10.0.0/24 --subnet fd10::/64 --gateway";
+
+/// What udhcpc does with what it is told.
+const SCRIPT: &str = "#!/bin/sh
+[ \"$1\" = bound ] || exit 0
+ip addr add $ip/$mask dev $interface
+[ -z \"$router\" ] || ip route add default via $router
+";
+
+/// Whether there is nothing to test here.
+fn lacks(program: &str) -> bool {
+    let there = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(program).exists());
+    if !there {
+        missing(program, "it is not installed");
+    }
+    !there
+}
+
+fn addresses(lab: &Lab, port: &str) -> Vec<String> {
+    lab.port(port).port.addresses.iter().map(ToString::to_string).collect()
+}
+
+/// Words of the addresses in a namespace.
+fn inside(name: &str) -> String {
+    Place::named(name).run_ok("ip -o addr show dev eth0 scope global")
+}
+
+fn udhcpc(lab: &Lab, name: &str) {
+    let script = lab.scratch().join("udhcpc.sh");
+    fs::write(&script, SCRIPT).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    Place::named(name).run_ok(&format!(
+        "busybox udhcpc -f -q -n -t 10 -T 2 -i eth0 -s {}",
+        script.display()
+    ));
+}
+
+fn leases(lab: &Lab) -> Vec<String> {
+    let all: Vec<AddressView> = lab.json("addr list");
+    let leased = all.iter().filter(|view| view.lease_secs.is_some());
+    leased.map(|view| format!("{} {}", view.port, view.address)).collect()
+}
+
+/// Processes of this name that see this machine's /run: those of other tests don't.
+fn running(program: &str) -> usize {
+    let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let is_one = |path: &Path| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == program)
+            && fs::read_link(path.join("ns/net")).is_ok_and(|net| net == own)
+    };
+    all.filter(|entry| is_one(&entry.path())).count()
+}
+
+#[test]
+fn udhcpc_gets_an_address_that_counts_as_its_own() {
+    if lacks("dnsmasq") || lacks("busybox") {
+        return;
+    }
+    let lab = Lab::new();
+    let told = lab.ok(&format!("{LAB} --dhcp"));
+    assert!(told.contains("added DHCP at lab-gw of switch lab (dnsmasq)"), "{told}");
+    lab.ok("add-port red --switch lab --pin-mac own --pin-ip own");
+    lab.ok("add-port blue --switch lab --type tap");
+    lab.ok("add-port fixed --switch lab --addr auto");
+    for name in ["red", "blue"] {
+        udhcpc(&lab, name);
+        wait_for(&format!("the lease of {name}"), || {
+            let leases = leases(&lab);
+            let line = format!("{name} 10.10.0.");
+            leases
+                .iter()
+                .any(|lease| lease.starts_with(&line))
+                .then_some(())
+                .ok_or(format!("{leases:?}"))
+        });
+    }
+    // From the upper half, below which ports take theirs.
+    let leased = leases(&lab);
+    for lease in &leased {
+        let last: u8 = lease.rsplit(['.', '/']).nth(1).unwrap().parse().unwrap();
+        assert!(last >= 128, "{leased:?}");
+    }
+    wait_for("red to use what it was leased", || {
+        let output = Place::named("red").output("ping -n -c 1 -W 2 10.10.0.1");
+        output.status.success().then_some(()).ok_or_else(|| inside("red"))
+    });
+    // What it was not leased it can't use.
+    Place::named("red").run_ok("ip addr add 10.10.0.77/32 dev eth0");
+    let output = Place::named("red").output("ping -n -c 1 -W 1 -I 10.10.0.77 10.10.0.1");
+    assert!(!output.status.success());
+    // A port that has an address gets that.
+    Place::named("fixed").run_ok("ip addr flush dev eth0 scope global");
+    udhcpc(&lab, "fixed");
+    let given = addresses(&lab, "fixed")[0].clone();
+    assert!(inside("fixed").contains(&given), "{} has no {given}", inside("fixed"));
+}
+
+#[test]
+fn dhclient_gets_one_too() {
+    if lacks("dnsmasq") || lacks("dhclient") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp --dns"));
+    lab.ok("add-port red --switch lab");
+    // Its own script writes resolv.conf, which is the namespace's here.
+    let folder = lab.scratch().display().to_string();
+    lab.ok(&format!(
+        "ns exec red -- dhclient -1 -v -lf {folder}/leases -pf {folder}/pid -sf /sbin/dhclient-script eth0"
+    ));
+    let pid = fs::read_to_string(lab.scratch().join("pid")).unwrap();
+    assert!(inside("red").contains("10.10.0."), "{}", inside("red"));
+    lab.ok("ns exec red -- ping -n -c 1 -W 5 10.10.0.1");
+    run(&format!("kill {}", pid.trim()));
+}
+
+#[test]
+fn stations_configure_themselves_by_router_advertisements() {
+    if lacks("dnsmasq") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp"));
+    run("ip addr add 2001:db8::99/128 dev lo");
+    lab.ok("add-port red --switch lab");
+    lab.ok("add-port blue --switch lab --type tap");
+    for name in ["red", "blue"] {
+        wait_for(&format!("{name} to make itself an address"), || {
+            let text = inside(name);
+            (text.contains("fd10::") && !text.contains("tentative"))
+                .then_some(())
+                .ok_or(text)
+        });
+        wait_for(&format!("{name} to have a way out"), || {
+            let output = Place::named(name).output("ping -n -c 1 -W 2 2001:db8::99");
+            output
+                .status
+                .success()
+                .then_some(())
+                .ok_or_else(|| Place::named(name).run_ok("ip -6 route"))
+        });
+    }
+}
+
+#[test]
+fn names_of_ports_resolve_inside() {
+    let mut lab = Lab::new();
+    Snapshot::of_used_machine();
+    let before = Snapshot::of(&lab);
+    fs::create_dir_all("/etc/netns/theirs").unwrap();
+    fs::write("/etc/netns/theirs/hosts", "10.9.9.9 somebody\n").unwrap();
+    lab.ok("add-port red blue theirs --subnet 10.7.0.0/24");
+    lab.ok("ns exec red -- ping -n -c 1 -W 5 blue");
+    lab.ok("ns exec red -- getent hosts localhost");
+    run("ip netns exec blue ping -n -c 1 -W 5 red");
+    assert_eq!(
+        fs::read_to_string("/etc/netns/theirs/hosts").unwrap(),
+        "10.9.9.9 somebody\n"
+    );
+    // What runs already sees a new one.
+    let shell = Place::Home;
+    let script = "for i in $(seq 200); do getent hosts green && exit 0; sleep 0.1; done; exit 1";
+    let file = lab.scratch().join("wait.sh");
+    fs::write(&file, script).unwrap();
+    let waiting = std::thread::spawn({
+        let line = format!("ip netns exec red sh {}", file.display());
+        move || shell.run_ok(&line)
+    });
+    lab.ok("add-port green --subnet 10.7.0.0/24");
+    assert!(waiting.join().unwrap().contains("10.7.0.4"));
+    lab.kill_daemon();
+    lab.start();
+    lab.ok("ns exec green -- ping -n -c 1 -W 5 blue");
+    lab.ok("del-port blue");
+    assert!(!Path::new("/etc/netns/blue").exists());
+    lab.kill_daemon();
+    Lab::call("reset --offline --yes").ok();
+    let left: Vec<_> = fs::read_dir("/etc/netns")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["theirs"]);
+    assert_eq!(fs::read_dir("/etc/netns/theirs").unwrap().count(), 1);
+    lab.start();
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn the_gateway_answers_dns_and_nothing_of_it_is_left() {
+    if lacks("dnsmasq") || lacks("busybox") {
+        return;
+    }
+    let mut lab = Lab::new();
+    Snapshot::of_used_machine();
+    let before = Snapshot::of(&lab);
+    lab.ok(&format!("{LAB} --dns --dhcp"));
+    lab.ok("add-port red blue --switch lab --addr auto");
+    let asks = |name: &str, answer: &str| {
+        wait_for(&format!("the gateway to know {name}"), || {
+            let output = Place::named("red").output(&format!("busybox nslookup {name} 10.10.0.1"));
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.contains(answer).then_some(()).ok_or(text)
+        });
+    };
+    asks("blue", "10.10.0.3");
+    asks("lab-gw", "10.10.0.1");
+    let resolv = lab.ok("ns exec red -- cat /etc/resolv.conf");
+    assert!(resolv.contains("nameserver 10.10.0.1"), "{resolv}");
+    lab.ok("add-port green --switch lab --addr auto");
+    asks("green", "10.10.0.4");
+    assert_eq!(running("dnsmasq"), 1);
+    // The next daemon takes it over.
+    lab.kill_daemon();
+    assert_eq!(running("dnsmasq"), 1);
+    lab.start();
+    assert_eq!(running("dnsmasq"), 1);
+    asks("blue", "10.10.0.3");
+    // Another setting is another one.
+    lab.ok("set switch lab dhcp=off");
+    asks("blue", "10.10.0.3");
+    assert_eq!(running("dnsmasq"), 1);
+    lab.kill_daemon();
+    Lab::call("reset --offline --yes").ok();
+    assert_eq!(running("dnsmasq"), 0);
+    lab.start();
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn without_dnsmasq_nothing_is_changed() {
+    let mut lab = Lab::without_daemon();
+    if Path::new("/usr/sbin/dnsmasq").exists() {
+        bind_file(Path::new("/dev/null"), "/usr/sbin/dnsmasq");
+    }
+    lab.start();
+    let reply = lab.ctl(&format!("{LAB} --dhcp"));
+    assert_eq!(reply.code, 6, "{reply}");
+    for word in ["dnsmasq", "apt install dnsmasq-base"] {
+        assert!(reply.stderr.contains(word), "{reply}");
+    }
+    assert!(!run("ip -o link").contains("lab-gw"));
+    let changes: Changes = lab.json(LAB);
+    assert!(!changes.done.is_empty());
+}

@@ -1,0 +1,332 @@
+//! Addresses without thinking: subnets of a switch, its gateway, and the way out by NAT.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use vswitch_tests::api::view::Changes;
+use vswitch_tests::snapshot::Snapshot;
+use vswitch_tests::{Lab, Place, run, wait_for};
+
+/// Words of an error and its exit code.
+#[track_caller]
+fn refused(lab: &Lab, line: &str, code: i32, words: &[&str]) {
+    let reply = lab.ctl(line);
+    assert_eq!(reply.code, code, "{reply}");
+    for word in words {
+        assert!(reply.stderr.contains(word), "{word:?} is not named: {reply}");
+    }
+}
+
+fn addresses(lab: &Lab, port: &str) -> Vec<String> {
+    lab.port(port).port.addresses.iter().map(ToString::to_string).collect()
+}
+
+fn routes(lab: &Lab, port: &str) -> Vec<String> {
+    let routes = lab.port(port).port.routes;
+    routes
+        .iter()
+        .map(|route| format!("{} {:?}", route.to, route.via))
+        .collect()
+}
+
+#[track_caller]
+fn pings(from: &str, to: &str) {
+    wait_for(&format!("{from} to reach {to}"), || {
+        let output = Place::named(from).output(&format!("ping -n -c 1 -W 2 {to}"));
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stdout).into_owned()),
+        }
+    });
+}
+
+#[track_caller]
+fn never_pings(from: &str, to: &str) {
+    let output = Place::named(from).output(&format!("ping -n -c 2 -i 0.2 -W 1 {to}"));
+    assert!(!output.status.success(), "{from} reaches {to}");
+}
+
+/// A host beyond an interface of the machine, which knows no way back to any subnet.
+fn world() {
+    run("ip netns add world");
+    run("ip link add up0 type veth peer name eth0 netns world");
+    run("ip addr add 203.0.113.1/24 dev up0");
+    run("ip addr add 2001:db8::1/64 dev up0 nodad");
+    run("ip link set up0 up");
+    let world = Place::named("world");
+    world.run_ok("ip addr add 203.0.113.2/24 dev eth0");
+    world.run_ok("ip addr add 2001:db8::2/64 dev eth0 nodad");
+    world.run_ok("ip link set eth0 up");
+    world.run_ok("ip link set lo up");
+    run("ip route add default via 203.0.113.2");
+    run("ip -6 route add default via 2001:db8::2");
+}
+
+fn forwards(name: &str) -> bool {
+    run(&format!("sysctl -n net.ipv4.conf.{name}.forwarding")).trim() == "1"
+}
+
+const LAB: &str = "switch add lab --subnet 10.10.0.0/24 --subnet fd10::/64 --gateway";
+
+#[test]
+fn ports_take_the_next_address_and_the_gateway_the_first() {
+    let mut lab = Lab::new();
+    Snapshot::of_used_machine();
+    let before = Snapshot::of(&lab);
+    lab.ok(LAB);
+    lab.ok("add-port red blue --switch lab --addr auto");
+    assert_eq!(addresses(&lab, "lab-gw"), ["10.10.0.1/24", "fd10::1/64"]);
+    assert_eq!(addresses(&lab, "red"), ["10.10.0.2/24", "fd10::2/64"]);
+    assert_eq!(addresses(&lab, "blue"), ["10.10.0.3/24", "fd10::3/64"]);
+    assert_eq!(routes(&lab, "red").len(), 2);
+    run("ip addr add 192.0.2.1/32 dev lo");
+    for to in ["10.10.0.1", "fd10::3", "192.0.2.1"] {
+        pings("red", to);
+    }
+    // Said once more, it is what is there.
+    lab.ok("add-port red --switch lab --addr auto --if-not-exists");
+    lab.kill_daemon();
+    lab.start();
+    assert_eq!(addresses(&lab, "red"), ["10.10.0.2/24", "fd10::2/64"]);
+    // One that is free again is given again, and what others have stays.
+    lab.ok("del-port red");
+    lab.ok("add-port green --switch lab --addr auto");
+    assert_eq!(addresses(&lab, "green"), ["10.10.0.2/24", "fd10::2/64"]);
+    // The gateway moves, and all follow.
+    lab.ok("set switch lab gateway=10.10.0.254");
+    assert_eq!(addresses(&lab, "lab-gw"), ["fd10::1/64", "10.10.0.254/24"]);
+    assert!(routes(&lab, "blue").contains(&"0.0.0.0/0 Some(10.10.0.254)".to_owned()));
+    pings("blue", "192.0.2.1");
+    // What is taken away by hand does not come back by itself.
+    lab.ok("addr del green 10.10.0.2/24");
+    assert_eq!(addresses(&lab, "green"), ["fd10::2/64"]);
+    refused(&lab, "del-port lab-gw", 5, &["gateway of switch", "gateway=off"]);
+    lab.ok("set switch lab gateway=off");
+    assert!(routes(&lab, "blue").is_empty());
+    assert!(!run("ip -o link").contains("lab-gw"));
+    lab.ok("set switch lab gateway=on");
+    lab.ok("del-port blue green");
+    lab.ok("switch del lab");
+    run("ip addr del 192.0.2.1/32 dev lo");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+#[test]
+fn a_gateway_outside_of_the_subnet_is_on_the_link() {
+    let lab = Lab::new();
+    lab.ok("switch add lab --subnet 10.10.0.0/24 --gateway=169.254.1.1");
+    lab.ok("add-port red --switch lab --addr auto");
+    assert_eq!(addresses(&lab, "lab-gw"), ["169.254.1.1/32"]);
+    assert_eq!(addresses(&lab, "red"), ["10.10.0.1/24"]);
+    run("ip addr add 192.0.2.1/32 dev lo");
+    pings("red", "192.0.2.1");
+    let file = lab.scratch().join("export.toml");
+    std::fs::write(&file, lab.ok("export")).unwrap();
+    let changes: Changes = lab.json(&format!("apply -n {}", file.display()));
+    assert!(changes.done.is_empty(), "{changes:?}");
+}
+
+#[test]
+fn what_can_not_be_is_refused_by_name() {
+    let lab = Lab::new();
+    refused(&lab, "switch add lab --subnet 10.10.0.1/24", 2, &["10.10.0.0/24"]);
+    refused(&lab, "switch add lab --gateway", 2, &["--subnet"]);
+    refused(&lab, "set switch main gateway=on", 2, &["subnet"]);
+    refused(&lab, "set switch main nat=on", 2, &["nat", "gateway"]);
+    refused(
+        &lab,
+        "set switch main subnets=10.0.0.0/31",
+        2,
+        &["10.0.0.0/31", "no room"],
+    );
+    refused(&lab, "set switch main subnets=10.0.0.0/8,10.1.0.0/16", 2, &["overlap"]);
+    lab.ok(LAB);
+    lab.ok("switch add other");
+    refused(
+        &lab,
+        "set switch other subnets=10.10.0.128/25 gateway=on",
+        5,
+        &["overlaps", "lab"],
+    );
+    lab.ok("add-port red --switch lab --addr auto");
+    refused(&lab, "publish red 8080:80", 5, &["NAT", "nat=on"]);
+    refused(&lab, "publish red 80:0", 2, &["80:0", "8080:80"]);
+    refused(&lab, "add-port lab-gw --switch lab", 5, &["lab-gw"]);
+    lab.ok("set switch main subnets=10.20.0.0/30");
+    lab.ok("add-port a --addr auto");
+    lab.ok("add-port b --addr auto");
+    refused(&lab, "add-port c --addr auto", 5, &["10.20.0.0/30", "no free address"]);
+}
+
+#[test]
+fn stations_get_out_and_nobody_gets_in() {
+    let mut lab = Lab::new();
+    Snapshot::of_used_machine();
+    let before = Snapshot::of(&lab);
+    world();
+    assert!(!forwards("up0"));
+    let told = lab.ok(&format!("{LAB} --nat -n"));
+    assert!(
+        told.contains("would set net.ipv4.conf.up0.forwarding to 1 (was 0)"),
+        "{told}"
+    );
+    assert!(!forwards("up0"));
+    let told = lab.ok(&format!("{LAB} --nat"));
+    assert!(told.contains("set net.ipv4.conf.up0.forwarding to 1 (was 0)"), "{told}");
+    assert!(
+        told.contains("added NAT of switch lab (10.10.0.0/24, fd10::/64)"),
+        "{told}"
+    );
+    assert!(forwards("up0") && forwards("lab-gw") && !forwards("lo"));
+    lab.ok("add-port red blue --switch lab --addr auto");
+    pings("red", "203.0.113.2");
+    pings("red", "2001:db8::2");
+    // Also if it knows the way.
+    let world = Place::named("world");
+    world.run_ok("ip route add 10.10.0.0/24 via 203.0.113.1");
+    world.run_ok("ip route add fd10::/64 via 2001:db8::1");
+    never_pings("world", "10.10.0.2");
+    never_pings("world", "fd10::2");
+    // Nor one switch from another.
+    lab.ok("switch add other --subnet 10.20.0.0/24 --gateway --nat");
+    lab.ok("add-port green --switch other --addr auto");
+    pings("green", "203.0.113.2");
+    never_pings("green", "10.10.0.2");
+    never_pings("red", "10.20.0.2");
+    // And what comes in at the uplink goes nowhere else.
+    run("ip link add dummy0 type veth peer name dummy1");
+    run("ip addr add 198.51.100.1/24 dev dummy0");
+    run("ip link set dummy0 up");
+    // With an address that is none of the subnet nothing gets out.
+    Place::named("red").run_ok("ip addr add 10.66.0.1/32 dev eth0");
+    let spoofed = Place::named("red").output("ping -n -c 2 -i 0.2 -W 1 -I 10.66.0.1 203.0.113.2");
+    assert!(!spoofed.status.success());
+    // What somebody has flushed is back with a restart, and by apply.
+    lab.kill_daemon();
+    run("nft flush ruleset");
+    run("sysctl -qw net.ipv4.conf.up0.forwarding=0");
+    lab.start();
+    pings("red", "203.0.113.2");
+    run("nft flush ruleset");
+    let file = lab.scratch().join("export.toml");
+    std::fs::write(&file, lab.ok("export")).unwrap();
+    let told = lab.ok(&format!("apply --yes {}", file.display()));
+    assert!(told.contains("gave the host back the table inet vswitch"), "{told}");
+    pings("red", "203.0.113.2");
+    // As is the interface of a gateway that somebody has removed.
+    run("ip link del lab-gw");
+    pings("red", "203.0.113.2");
+    lab.ok("del-port green");
+    lab.ok("switch del other");
+    assert!(forwards("up0"));
+    lab.kill_daemon();
+    let told = Lab::call("reset --offline --yes").ok().stdout;
+    assert!(told.contains("removed NAT of switch lab"), "{told}");
+    assert!(!forwards("up0"));
+    assert_eq!(run("nft list tables"), "");
+    run("ip link del dummy0");
+    run("ip link del up0");
+    run("ip netns del world");
+    lab.start();
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+/// One that answers each connection with the address that it comes from.
+fn serve(place: &Place, address: &str) {
+    let listener = place.run(|| TcpListener::bind(address).unwrap());
+    thread::spawn(move || {
+        while let Ok((mut stream, from)) = listener.accept() {
+            let _ = stream.write_all(from.ip().to_string().as_bytes());
+        }
+    });
+}
+
+fn ask(place: &Place, address: &str) -> Option<IpAddr> {
+    let address: SocketAddr = address.parse().unwrap();
+    place.run(|| {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.parse().ok()
+    })
+}
+
+#[track_caller]
+fn answered(place: &Place, address: &str) -> IpAddr {
+    wait_for(&format!("{place:?} to reach {address}"), || {
+        ask(place, address).ok_or_else(|| "no answer".to_owned())
+    })
+}
+
+#[test]
+fn what_is_published_is_reached_from_everywhere() {
+    let lab = Lab::new();
+    world();
+    lab.ok(&format!("{LAB} --nat"));
+    lab.ok("add-port red blue --switch lab --addr auto");
+    let red = Place::named("red");
+    serve(&red, "[::]:80");
+    let told = lab.ok("publish red 8080:80");
+    assert!(told.contains("8080:80"), "{told}");
+    let world = Place::named("world");
+    for address in ["203.0.113.1:8080", "[2001:db8::1]:8080"] {
+        let from = answered(&world, address);
+        assert!(!from.to_canonical().is_loopback(), "{from}");
+        answered(&Place::Home, address);
+        // Back to where it came from.
+        answered(&Place::named("blue"), address);
+    }
+    // The client's own address is what is seen inside.
+    assert_eq!(
+        answered(&world, "203.0.113.1:8080").to_canonical(),
+        "203.0.113.2".parse::<IpAddr>().unwrap()
+    );
+    let list: Value = lab.json("publish list");
+    assert_eq!(list[0]["outside"], 8080);
+    refused(&lab, "publish blue 8080:1", 5, &["8080", "red"]);
+    refused(&lab, "publish add red 8080:80", 5, &["published already"]);
+    lab.ok("publish add red 8080:80 --if-not-exists");
+    refused(&lab, "publish del red 1:1", 4, &["1:1"]);
+    lab.ok("publish del red 8080:80");
+    assert_eq!(ask(&world, "203.0.113.1:8080"), None);
+    lab.ok("publish red 8080:80");
+    lab.ok("del-port red");
+    assert!(!run("nft list ruleset").contains("8080"));
+}
+
+#[test]
+fn a_firewall_that_drops_what_is_forwarded_is_named_with_its_cure() {
+    let lab = Lab::new();
+    world();
+    run("iptables -P FORWARD DROP");
+    let changes: Changes = lab.json(&format!("{LAB} --nat"));
+    lab.ok("add-port red --switch lab --addr auto");
+    never_pings("red", "203.0.113.2");
+    let warning = changes
+        .warnings
+        .iter()
+        .find(|line| line.contains("FORWARD"))
+        .expect("it is named");
+    let cure = warning.split('`').nth(1).unwrap();
+    for command in cure.split(';') {
+        run(command.trim());
+    }
+    pings("red", "203.0.113.2");
+    let changes: Changes = lab.json("publish red 8080:80");
+    assert!(changes.warnings.is_empty(), "{changes:?}");
+}
+
+#[test]
+fn without_nft_nothing_is_changed() {
+    let mut lab = Lab::without_daemon();
+    let mut command = lab.daemon_command();
+    command.env("PATH", "/nonexistent");
+    lab.start_with(command, |_| {});
+    refused(&lab, &format!("{LAB} --nat"), 6, &["nft", "apt install nftables"]);
+    assert!(!run("ip -o link").contains("lab-gw"));
+    refused(&lab, "switch show lab", 4, &[]);
+    lab.ok(LAB);
+}
