@@ -114,6 +114,7 @@ fn control_config(args: &Args, config: &Config) -> ControlConfig {
         fastpath: config.datapath.fastpath,
         big_tcp: config.datapath.big_tcp,
         fdb_entries: config.datapath.fdb_entries,
+        engines: config.containers.engines(),
         recover: args.recover,
     }
 }

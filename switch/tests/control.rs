@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use vswitch::control::{Control, ControlConfig};
+use vswitch::engines::Engines;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{ChangeOptions, FdbAdd, PortPatch};
 use vswitch_api::view::PortState;
@@ -64,6 +65,7 @@ async fn start() -> Arc<Control> {
         fastpath: std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off"),
         big_tcp: true,
         fdb_entries: 1 << 22,
+        engines: Engines::new("/run/docker.sock".into(), "/run/podman/podman.sock".into()),
         recover: false,
     };
     Control::start(config).await.unwrap()

@@ -13,6 +13,7 @@ use crate::acl::PortAcl;
 use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
+use crate::namespace::Namespace;
 use crate::owned::OwnedByLab;
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
 use crate::traffic::{Impairments, RateLimit, StormControl};
@@ -212,9 +213,9 @@ pub struct Port {
     /// The port at the other end (`link`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<PortName>,
-    /// Namespace of the interface (`veth`, `tap`); none for `device` and `internal`.
+    /// Namespace of the interface (`veth`, `tap`), by name, or as that of a process, file or container; none for `device` and `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<NsName>,
+    pub namespace: Option<Namespace>,
     /// Name of the interface as its user sees it. Default: `eth0` for `veth` and `tap`, the port's
     /// name for `internal` and `device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -316,6 +317,18 @@ impl Port {
             storm: StormControl::default(),
             stations: Vec::new(),
         }
+    }
+}
+
+impl Port {
+    /// The name of the namespace that it was given, if it has one.
+    pub fn named_namespace(&self) -> Option<&NsName> {
+        self.namespace.as_ref()?.name()
+    }
+
+    /// Whether it was given the namespace of this name.
+    pub fn is_in(&self, name: &NsName) -> bool {
+        self.named_namespace() == Some(name)
     }
 }
 

@@ -10,6 +10,7 @@
 //! * [`owned`]: labs side by side, and what is whose
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
+//! * [`namespace`]: where the namespace of a port is
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
@@ -32,6 +33,7 @@ pub mod lab;
 pub mod link;
 pub mod mirror;
 pub mod name;
+pub mod namespace;
 pub mod number;
 pub mod owned;
 pub mod patch;
@@ -50,6 +52,7 @@ pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, St
 pub use link::Link;
 pub use mirror::Mirror;
 pub use name::{IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
+pub use namespace::{ContainerName, Engine, Namespace, NsPath, Pid};
 pub use owned::OwnedByLab;
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 

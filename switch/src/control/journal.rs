@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use vswitch_api::{Cable, IfName, Port};
+use vswitch_api::{Cable, IfName, Port, PortName};
 
-use super::state::{DeviceBefore, OwnedNamespace};
+use super::state::{DeviceBefore, OwnedNamespace, ProcessNote};
 use crate::files;
 
 /// What a command makes, changes or removes, noted before it is touched. When the daemon is killed half-way, the next one removes
@@ -24,6 +24,8 @@ pub(super) struct InFlight {
     pub namespaces: Vec<OwnedNamespace>,
     /// How interfaces were before they became ports.
     pub devices: BTreeMap<IfName, DeviceBefore>,
+    /// The processes by whose numbers the namespaces of these ports were given.
+    pub processes: BTreeMap<PortName, ProcessNote>,
 }
 
 /// Where the note is kept.

@@ -26,6 +26,7 @@ mod fastpath;
 mod fdb;
 mod frame_size;
 mod guard;
+mod guests;
 mod in_use;
 mod interface;
 mod journal;
@@ -62,10 +63,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
-use vswitch_api::view::PortState;
+use vswitch_api::view::{Entrance, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
+use crate::engines::Engines;
 use crate::fastpath::FastPath;
 pub use capture::Capture;
 pub use condition::{Editing, Subject};
@@ -98,6 +100,8 @@ pub struct ControlConfig {
     pub big_tcp: bool,
     /// Most entries of the FDBs of all switches together.
     pub fdb_entries: u64,
+    /// Docker and Podman, whose containers ports may be in.
+    pub engines: Engines,
     /// Whether to begin with an empty lab if the state file can't be used.
     pub recover: bool,
 }
@@ -109,6 +113,7 @@ pub struct Control {
     captures: std::sync::Mutex<capture::Captures>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     started: Instant,
+    engines: Arc<Engines>,
 }
 
 /// All that an edit needs; one runs at a time.
@@ -140,6 +145,7 @@ struct Host {
     /// Its id in the own namespace, by which link events name it.
     home_nsid: Option<i32>,
     named: NamedNamespaces,
+    guests: guests::Guests,
 }
 
 /// What there is of the lab at the moment.
@@ -178,6 +184,9 @@ struct LivePort {
     moved: Option<place::Moved>,
     /// Its namespace has no name any more, but processes live in it.
     unnamed: bool,
+    /// By what its namespace can be entered, if that is another's, and whose it is.
+    entrance: Option<Entrance>,
+    owner: Option<String>,
     /// What the interface has, whatever the settings are.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
@@ -211,6 +220,8 @@ impl LivePort {
             ifname: String::new(),
             moved: None,
             unnamed: false,
+            entrance: None,
+            owner: None,
             mac: None,
             mtu: 0,
             gso: None,

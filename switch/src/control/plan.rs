@@ -7,7 +7,7 @@ use vswitch_api::{Cable, Lab, Mirror, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
 use super::kinds::{facts, ifname};
-use super::traffic;
+use super::{text, traffic};
 
 /// One step. Its inverse takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ pub(super) fn removed(port: &Port) -> String {
 fn place(port: &Port) -> String {
     let word = facts(port.kind).word;
     match (&port.namespace, &port.peer) {
-        (Some(namespace), _) => format!("{word}, {} in namespace {namespace}", ifname(port)),
+        (Some(namespace), _) => format!("{word}, {} in {}", ifname(port), text::in_words(namespace)),
         (None, Some(peer)) => format!("{word} to port {peer}"),
         (None, None) => format!("{word} {}", ifname(port)),
     }
@@ -203,12 +203,12 @@ pub(super) fn changed<'a, T: PartialEq>(
     )
 }
 
-/// Namespaces that the lab asks for, by themselves or through a port or cable.
+/// Namespaces that the lab asks for by name, by themselves or through a port or cable.
 pub(super) fn namespaces(lab: &Lab) -> BTreeSet<&NsName> {
     let cables = lab.cables.iter().flat_map(|c| [&c.a.namespace, &c.b.namespace]);
     lab.namespaces
         .iter()
-        .chain(lab.ports.iter().filter_map(|p| p.namespace.as_ref()))
+        .chain(lab.ports.iter().filter_map(Port::named_namespace))
         .chain(cables)
         .collect()
 }

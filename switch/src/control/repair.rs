@@ -174,7 +174,7 @@ impl Inner {
     async fn drift(&self, extent: Extent<'_>) -> Vec<Drift> {
         let mut drifts = Vec::new();
         let of_extent = |name: &NsName| match extent {
-            Extent::Port(port) => self.store.port(port).and_then(|port| port.namespace.as_ref()) == Some(name),
+            Extent::Port(port) => self.store.port(port).is_some_and(|port| port.is_in(name)),
             Extent::Lab(_) => true,
         };
         // One that others made is theirs to make again, and is waited for.

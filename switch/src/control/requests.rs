@@ -28,6 +28,7 @@ impl Control {
         inner.store.check_condition(subject, options.if_match.as_deref())?;
         let mut lab = inner.store.state.lab.clone();
         change(&inner, &mut lab)?;
+        inner.unpublished().find_containers(&lab).await;
         let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
         lab.settle_owners();
@@ -39,6 +40,7 @@ impl Control {
         );
         inner.check_fdbs(&lab)?;
         let steps = plan(&inner.store.state.lab, &lab, present, owned);
+        inner.processes_of(&steps)?;
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let removed = steps.iter().filter(|step| step.removes());
         let mut changes = Changes {
@@ -273,7 +275,7 @@ impl Control {
             let users: Vec<_> = lab
                 .ports
                 .iter()
-                .filter(|p| p.namespace.as_ref() == Some(name))
+                .filter(|p| p.is_in(name))
                 .map(|p| p.name.as_str())
                 .collect();
             if !users.is_empty() {
@@ -336,7 +338,7 @@ impl Inner {
     async fn interfaces_to_name(&self, lab: &Lab) -> Interfaces {
         let mut interfaces = Interfaces::new();
         for namespace in namespaces_to_name_in(lab) {
-            let Ok(netns) = self.open_namespace(&namespace) else {
+            let Some(netns) = self.open_to_look(&namespace) else {
                 continue;
             };
             let Ok(nl) = netns.netlink().await else { continue };

@@ -10,7 +10,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 use serde::Serialize;
-use vswitch_api::{ApiError, ErrorCode, IfAddr, Lab, NsName};
+use vswitch_api::view::{PortView, Stack};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Lab, Namespace};
 
 use super::reach::{Endpoint, Expectation, endpoints, expected};
 use crate::cli::lab::LabTestArgs;
@@ -55,7 +56,11 @@ impl Session {
         let there: Lab = self.client.get("/v1/lab").await?;
         let all = of_file(&file.lab, &there)?;
         let mut pairs = pairs(&all, &file.reach);
-        ping_all(&all, &mut pairs, args.wait)?;
+        let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+        let stacks = all
+            .iter()
+            .filter_map(|endpoint| Some((endpoint.name.as_str(), stack(endpoint, &ports)?)));
+        ping_all(&stacks.collect(), &mut pairs, args.wait)?;
         let report = TestReport {
             ok: pairs.iter().all(|pair| pair.ok),
             pairs,
@@ -141,11 +146,7 @@ fn target(from: &Endpoint, to: &Endpoint, is_v4: bool) -> Option<IpAddr> {
 }
 
 /// Threads, since a thread can be in a namespace of its own.
-fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Failure> {
-    let namespaces: HashMap<_, _> = all
-        .iter()
-        .map(|endpoint| (&endpoint.name, &endpoint.namespace))
-        .collect();
+fn ping_all(stacks: &HashMap<&str, Option<Stack>>, pairs: &mut [Outcome], wait: u32) -> Result<(), Failure> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let results: Vec<_> = pairs.iter().map(|_| AtomicUsize::new(0)).collect();
     let work = || -> Result<(), Failure> {
@@ -153,10 +154,10 @@ fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Fa
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             let Some(pair) = pairs.get(n) else { return Ok(()) };
-            let (Some(address), Some(namespace)) = (pair.address, namespaces.get(&pair.from)) else {
+            let (Some(address), Some(stack)) = (pair.address, stacks.get(pair.from.as_str())) else {
                 continue;
             };
-            enter(namespace.as_ref(), &outside)?;
+            enter(stack.as_ref(), &outside)?;
             if exec::is_answered(None, address, wait)? {
                 results[n].store(1, Ordering::Relaxed);
             }
@@ -189,9 +190,21 @@ fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Fa
     Ok(())
 }
 
-fn enter(namespace: Option<&NsName>, outside: &File) -> Result<(), Failure> {
-    let entered = match namespace {
-        Some(name) => return exec::enter_network(name).map_err(Failure::from),
+/// Where an endpoint can be pinged from: a namespace, or the host. None: it is not there now, and so reaches nobody.
+fn stack(endpoint: &Endpoint, ports: &[PortView]) -> Option<Option<Stack>> {
+    match &endpoint.namespace {
+        None => Some(None),
+        Some(Namespace::Name(name)) => Some(Some(Stack::Name(name.clone()))),
+        Some(_) => {
+            let view = ports.iter().find(|view| view.port.name.as_str() == endpoint.name)?;
+            view.stack().map(Some)
+        }
+    }
+}
+
+fn enter(stack: Option<&Stack>, outside: &File) -> Result<(), Failure> {
+    let entered = match stack {
+        Some(stack) => return exec::enter_network(stack).map_err(Failure::from),
         None => setns(outside, CloneFlags::CLONE_NEWNET),
     };
     entered.map_err(|e| Failure::system("network namespace of the host", &e.into()))

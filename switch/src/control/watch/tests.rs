@@ -3,6 +3,7 @@ use vswitch_api::request::ChangeOptions;
 use super::*;
 use crate::control::ControlConfig;
 use crate::control::LivePort;
+use crate::engines::Engines;
 use vswitch_api::PortKind;
 use vswitch_linux::LinkChange;
 use vswitch_linux::testing::sandboxed;
@@ -25,6 +26,7 @@ async fn start() -> Arc<Control> {
         fastpath: true,
         big_tcp: true,
         fdb_entries: 1 << 22,
+        engines: Engines::new("/run/docker.sock".into(), "/run/podman/podman.sock".into()),
         recover: false,
     };
     Control::start(config).await.unwrap()
