@@ -154,7 +154,7 @@ fn an_interface_that_is_moved_is_followed_and_taken_away() {
         for restart in [false, true] {
             home.run_ok(&format!("ip link set {ifname} netns lxc"));
             lab.wait_for_port("gw", "the port to be shown where it is", |port| {
-                port.port.namespace.as_ref().is_some_and(|name| name.as_str() == "lxc") && port.state == PortState::Up
+                port.port.named_namespace().is_some_and(|name| name.as_str() == "lxc") && port.state == PortState::Up
             });
             red.ping_soon(gw);
             assert!(there(&lxc, ifname));

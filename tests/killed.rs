@@ -111,7 +111,7 @@ fn check_lab(lab: &Lab, place: &str) {
         let (Some(namespace), true) = (&ports.namespace, matches!(ports.kind, PortKind::Veth | PortKind::Tap)) else {
             continue;
         };
-        let text = Place::named(namespace.as_str()).run_ok("ip -j addr show dev eth0");
+        let text = Place::named(&namespace.to_string()).run_ok("ip -j addr show dev eth0");
         let links: Value = serde_json::from_str(&text).unwrap();
         let there: BTreeSet<_> = links[0]["addr_info"]
             .as_array()

@@ -32,7 +32,7 @@ fn a_namespace_made_here_is_known_to_ip_netns_and_back() {
     lab.ok("ns add blue");
     wait_for("the daemon to see that red is gone", || {
         let list: Vec<NamespaceSummary> = lab.json("ns list");
-        list.iter().all(|ns| ns.name.as_str() != "red" || !ns.present)
+        list.iter().all(|ns| ns.name.to_string() != "red" || !ns.present)
     });
 }
 

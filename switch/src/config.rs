@@ -11,6 +11,7 @@ use vswitch_api::strict;
 use vswitch_api::{Port, Switch};
 
 use crate::args::Args;
+use crate::engines::Engines;
 use crate::logging;
 
 /// Read if `--config` names no other; need not be there.
@@ -39,6 +40,39 @@ pub struct Config {
     pub datapath: Datapath,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// Where the engines are whose containers ports may be in.
+    pub containers: Containers,
+}
+
+/// `[containers]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Containers {
+    /// Socket of Docker's API, as a path or as DOCKER_HOST has it.
+    pub docker: String,
+    /// Socket of Podman's API, likewise.
+    pub podman: String,
+}
+
+impl Default for Containers {
+    fn default() -> Self {
+        Self {
+            docker: "/run/docker.sock".into(),
+            podman: "/run/podman/podman.sock".into(),
+        }
+    }
+}
+
+impl Containers {
+    /// The engines at these sockets.
+    pub fn engines(&self) -> Engines {
+        Engines::new(socket_path(&self.docker).into(), socket_path(&self.podman).into())
+    }
+}
+
+/// A unix socket may be written as a URL.
+fn socket_path(text: &str) -> &str {
+    text.strip_prefix("unix://").unwrap_or(text)
 }
 
 /// `[metrics]`
@@ -273,6 +307,8 @@ impl Config {
             ("daemon.run_dir", new.daemon.run_dir != old.daemon.run_dir),
             ("daemon.state_dir", new.daemon.state_dir != old.daemon.state_dir),
             ("daemon.netns_dir", new.daemon.netns_dir != old.daemon.netns_dir),
+            ("containers.docker", new.containers.docker != old.containers.docker),
+            ("containers.podman", new.containers.podman != old.containers.podman),
             ("metrics.labels", new.metrics.labels != old.metrics.labels),
             ("log.format", new.log.format != old.log.format),
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
@@ -312,6 +348,14 @@ impl Config {
                         path.display().to_string()
                     ),
                 ));
+            }
+        }
+        for (key, socket) in [("docker", &self.containers.docker), ("podman", &self.containers.podman)] {
+            if !Path::new(socket_path(socket)).is_absolute() {
+                let cause = format!(
+                    "{socket:?} is no unix socket; write it as \"/run/{key}.sock\" or \"unix:///run/{key}.sock\""
+                );
+                return Err((key, cause));
             }
         }
         let known = [settings::<Port>(), settings::<Switch>()].concat();

@@ -10,6 +10,7 @@ pub mod agents;
 pub mod args;
 pub mod config;
 pub mod control;
+pub mod engines;
 pub mod fastpath;
 mod files;
 pub mod logging;

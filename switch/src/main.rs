@@ -120,6 +120,7 @@ fn control_config(args: &Args, config: &Config) -> ControlConfig {
         big_tcp: config.datapath.big_tcp,
         fdb_entries: config.datapath.fdb_entries,
         run_commands: true,
+        engines: config.containers.engines(),
         recover: args.recover,
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use vswitch::control::{Control, ControlConfig};
+use vswitch::engines::Engines;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{ChangeOptions, FdbAdd, PortPatch};
 use vswitch_api::view::PortState;
@@ -65,6 +66,7 @@ async fn start() -> Arc<Control> {
         big_tcp: true,
         fdb_entries: 1 << 22,
         run_commands: true,
+        engines: Engines::new("/run/docker.sock".into(), "/run/podman/podman.sock".into()),
         recover: false,
     };
     Control::start(config).await.unwrap()

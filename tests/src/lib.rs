@@ -19,6 +19,7 @@
 //! * [`snapshot`]: what is there before and after
 //! * [`systemd`]: a machine that systemd has booted, for the daemon as a unit
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
+//! * [`engine`]: Docker and Podman
 //! * [`events`]: what the daemon tells as it happens
 //! * [`require`]: what a machine may lack, and `VSWITCH_REQUIRE=all`, with which that is a failure
 //! * [`http`]: the control socket without the control tool
@@ -28,6 +29,7 @@ pub mod bpf;
 pub mod container;
 pub mod ctl;
 pub mod daemon;
+pub mod engine;
 pub mod events;
 pub mod fastpath;
 pub mod faults;
@@ -51,6 +53,7 @@ pub mod wait;
 pub mod wire;
 
 pub use ctl::Reply;
+pub use engine::ContainerEngine;
 pub use events::Events;
 pub use lab::Lab;
 pub use netns::{Place, run};

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
+use vswitch_api::view::Entrance;
 use vswitch_api::{IfAddr, IfName, NsName, PortName};
 
 use super::parse::{self, Destination, RouteArg};
@@ -61,7 +62,10 @@ shows the namespace, files of /etc/netns/NAME take the place of those in /etc.
 The exit code is that of the command (126: it can't be run, 127: it is not
 found).")]
     Exec {
-        /// The namespace
+        /// Its file, as it was found (`INODE,FILE`): for ourselves.
+        #[arg(long, hide = true, value_parser = parse::entrance)]
+        entrance: Option<Entrance>,
+        /// The namespace, or a port in one of a process or container
         name: NsName,
         /// The command and its arguments
         #[arg(

@@ -362,3 +362,13 @@ impl FromStr for HostOrNet {
             .map_err(|_| format!("{text:?} is no IP address or network; write it as 192.168.15.1 or 10.0.0.0/8"))
     }
 }
+/// A file of a namespace with its inode in front.
+pub fn entrance(text: &str) -> Result<vswitch_api::view::Entrance, String> {
+    let parts = text
+        .split_once(',')
+        .map(|(inode, path)| (inode.parse(), path.to_owned()));
+    match parts {
+        Some((Ok(inode), path)) => Ok(vswitch_api::view::Entrance { path, inode }),
+        _ => Err(format!("{text:?} is no inode and file")),
+    }
+}

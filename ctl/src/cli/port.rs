@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use vswitch_api::lab::Description;
-use vswitch_api::{IfName, Mac, NsName, PortName, SwitchName};
+use vswitch_api::{ContainerName, IfName, Mac, NsName, NsPath, Pid, PortName, SwitchName};
 
 use super::parse::{self, Addr, Kind};
 use super::policy::PolicyArgs;
@@ -22,6 +22,9 @@ Examples:
   vswitchctl add-port h4 --addr auto    # of the subnet that is in use
   vswitchctl add-port vm --type tap --mtu 9000
   vswitchctl add-port web --netns red --name eth1 --addr 10.0.0.2/24
+  # into a process's namespace, and into a container
+  vswitchctl add-port nginx --pid 4711 --addr 10.0.0.80/24
+  vswitchctl add-port db --container db --addr 10.0.0.5/24
   vswitchctl add-port client --addr 10.0.0.3/24 --gateway 10.0.0.1
   # the host itself
   vswitchctl add-port gw --type internal --addr 192.168.15.254/24
@@ -32,7 +35,9 @@ Examples:
   vswitchctl add-port guest --addr 10.0.0.7/24 --pin-mac own --pin-ip own
 
 The interface is `eth0` in the namespace NAME unless --name and --netns say
-otherwise. A namespace that is not there is made, and goes with its last port.";
+otherwise. A namespace that is not there is made, and goes with its last port.
+One of a process, file or container is somebody else's: it is neither made nor
+removed, and where it has interfaces the port takes the next free name.";
 
 /// Arguments of `add-port`.
 #[derive(Args, Debug)]
@@ -63,8 +68,23 @@ pub struct AddPort {
     )]
     pub kind: Kind,
     /// Namespace of the interface (veth and tap)
-    #[arg(long, aliases = ["namespace", "ns"], value_name = "NS")]
+    #[arg(long, aliases = ["namespace", "ns"], value_name = "NS", group = "place")]
     pub netns: Option<NsName>,
+    /// Put the interface into the namespace of a process, as long as that lives
+    #[arg(long, value_name = "PID", group = "place")]
+    pub pid: Option<Pid>,
+    /// Put it into the namespace behind a file, such as /proc/4711/ns/net
+    #[arg(long, value_name = "FILE", group = "place")]
+    pub netns_path: Option<NsPath>,
+    /// Put it into a container of Docker or Podman, by name or id, whenever that runs
+    #[arg(
+        long,
+        value_name = "NAME",
+        group = "place",
+        long_help = "Put it into a container of Docker or Podman, by name or id, whenever that runs: a port comes back with its addresses when \
+            its container is started again. `docker:NAME` and `podman:NAME` tell two of one name apart."
+    )]
+    pub container: Option<ContainerName>,
     /// Name of the interface; with `--type device` the interface to take over
     #[arg(long = "name", aliases = ["ifname", "interface"], value_name = "IF")]
     pub ifname: Option<IfName>,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +13,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use vswitch_api::view::Stack;
 use vswitch_api::{ApiError, ErrorCode, NsName};
 
 use crate::failure::Failure;
@@ -24,11 +26,16 @@ const EXIT_NOT_FOUND: u8 = 127;
 const NONE: Option<&str> = None;
 
 /// Becomes the command. Comes back only with why that was not possible.
-pub(super) fn run(name: &NsName, command: &[OsString]) -> Failure {
-    if let Err(error) = enter(name) {
+pub(super) fn run(stack: &Stack, command: &[OsString]) -> Failure {
+    if let Err(error) = enter(stack) {
         return error.into();
     }
-    replace_process(command, &format!("in namespace {name}"))
+    replace_process(command, &format!("in namespace {stack}"))
+}
+
+/// Whether there is a namespace of this name.
+pub(super) fn is_named(name: &NsName) -> bool {
+    Path::new(NAMESPACES).join(name.as_str()).exists()
 }
 
 /// The same in the namespace of the host.
@@ -56,41 +63,57 @@ fn replace_process(command: &[OsString], place: &str) -> Failure {
 }
 
 /// Moves this process into the namespace, with a mount namespace of its own that fits it.
-fn enter(name: &NsName) -> Result<(), ApiError> {
-    enter_network(name)?;
-    let step = |what: &str, e: Errno| ApiError::new(ErrorCode::Kernel, object(name), format!("{what}: {}", e.desc()));
+fn enter(stack: &Stack) -> Result<(), ApiError> {
+    enter_network(stack)?;
+    let step = |what: &str, e: Errno| ApiError::new(ErrorCode::Kernel, object(stack), format!("{what}: {}", e.desc()));
     unshare(CloneFlags::CLONE_NEWNS).map_err(|e| step("a mount namespace for the command", e))?;
     // From here on no mount is seen outside.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).map_err(|e| step("keeping mounts inside", e))?;
-    if let Err(e) = fresh_sys(name) {
+    if let Err(e) = fresh_sys(stack) {
         // As in a container without the right to mount sysfs: most commands never look there.
         eprintln!("warning: /sys still shows the interfaces of outside: {}", e.desc());
     }
+    let Stack::Name(name) = stack else { return Ok(()) };
     bind_etc(name).map_err(|(path, e)| step(&format!("{} over its namesake in /etc", path.display()), e))
 }
 
 /// Moves this thread into the network namespace alone.
-pub(super) fn enter_network(name: &NsName) -> Result<(), ApiError> {
-    let file = File::open(Path::new(NAMESPACES).join(name.as_str())).map_err(|e| not_there(name, &e))?;
+pub(super) fn enter_network(stack: &Stack) -> Result<(), ApiError> {
+    let path = match stack {
+        Stack::Name(name) => Path::new(NAMESPACES).join(name.as_str()),
+        Stack::File(entrance) => PathBuf::from(&entrance.path),
+    };
+    let file = File::open(&path).map_err(|e| not_there(stack, &e))?;
+    if let Stack::File(entrance) = stack {
+        let inode = file.metadata().map_err(|e| not_there(stack, &e))?.ino();
+        if inode != entrance.inode {
+            let cause = "it leads to another namespace by now";
+            return Err(ApiError::new(ErrorCode::NotFound, object(stack), cause).hint("try again"));
+        }
+    }
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|e| match e {
-        Errno::EPERM => ApiError::new(ErrorCode::NotPermitted, object(name), "entering it needs CAP_SYS_ADMIN")
-            .hint("run it as root"),
+        Errno::EPERM => ApiError::new(
+            ErrorCode::NotPermitted,
+            object(stack),
+            "entering it needs CAP_SYS_ADMIN",
+        )
+        .hint("run it as root"),
         Errno::EINVAL => ApiError::new(
             ErrorCode::Conflict,
-            object(name),
-            format!("{NAMESPACES}/{name} is no namespace"),
+            object(stack),
+            format!("{} is no namespace", path.display()),
         )
         .hint("a leftover file? `ip netns del` removes it"),
         e => ApiError::new(
             ErrorCode::Kernel,
-            object(name),
+            object(stack),
             format!("entering it failed: {}", e.desc()),
         ),
     })
 }
 
 /// A sysfs shows the network namespace in which it was mounted.
-fn fresh_sys(name: &NsName) -> nix::Result<()> {
+fn fresh_sys(stack: &Stack) -> nix::Result<()> {
     let mut flags = MsFlags::empty();
     if umount2("/sys", MntFlags::MNT_DETACH).is_err()
         && statvfs("/sys").is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY))
@@ -98,7 +121,11 @@ fn fresh_sys(name: &NsName) -> nix::Result<()> {
         // The kernel refuses a writable sysfs over a read-only one.
         flags = MsFlags::MS_RDONLY;
     }
-    mount(Some(name.as_str()), "/sys", Some("sysfs"), flags, NONE)
+    let source = match stack {
+        Stack::Name(name) => name.as_str(),
+        Stack::File(_) => "vswitchctl",
+    };
+    mount(Some(source), "/sys", Some("sysfs"), flags, NONE)
 }
 
 /// Files of /etc/netns/NAME take the place of those of the same name in /etc.
@@ -121,19 +148,24 @@ fn bind_etc(name: &NsName) -> Result<(), (PathBuf, Errno)> {
     Ok(())
 }
 
-fn object(name: &NsName) -> String {
-    format!("namespace {:?}", name.as_str())
+fn object(stack: &Stack) -> String {
+    format!("namespace {:?}", stack.to_string())
 }
 
-fn not_there(name: &NsName, error: &io::Error) -> ApiError {
+fn not_there(stack: &Stack, error: &io::Error) -> ApiError {
     match error.kind() {
-        io::ErrorKind::NotFound => ApiError::new(ErrorCode::NotFound, object(name), "it does not exist").hint(format!(
-            "`vswitchctl ns list` shows those that do, `vswitchctl ns add {name}` makes it"
-        )),
-        io::ErrorKind::PermissionDenied => {
-            ApiError::new(ErrorCode::NotPermitted, object(name), error.to_string()).hint("run it as root")
+        io::ErrorKind::NotFound => {
+            ApiError::new(ErrorCode::NotFound, object(stack), "it does not exist").hint(match stack {
+                Stack::Name(name) => {
+                    format!("`vswitchctl ns list` shows those that do, `vswitchctl ns add {name}` makes it")
+                }
+                Stack::File(_) => "its process has ended, it seems; try again".to_owned(),
+            })
         }
-        _ => ApiError::new(ErrorCode::Kernel, object(name), error.to_string()),
+        io::ErrorKind::PermissionDenied => {
+            ApiError::new(ErrorCode::NotPermitted, object(stack), error.to_string()).hint("run it as root")
+        }
+        _ => ApiError::new(ErrorCode::Kernel, object(stack), error.to_string()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use hyper::Method;
 use vswitch_api::request::{CableSelect, ChangeOptions, NamespaceAdd};
-use vswitch_api::view::{NamespaceSummary, NamespaceView};
-use vswitch_api::{Cable, CableEnd};
+use vswitch_api::view::{NamespaceSummary, NamespaceView, PortView, Stack};
+use vswitch_api::{Cable, CableEnd, NsName};
 
 use super::ports::route;
 use super::{Session, with_query};
@@ -33,7 +33,33 @@ impl Session {
                 let view: NamespaceView = self.client.get(&format!("/v1/namespaces/{name}")).await?;
                 self.out.show(&view, |style| namespaces::page(style, &view))
             }
-            NsCommand::Exec { name, command } => Err(super::exec::run(&name, &command)),
+            NsCommand::Exec {
+                entrance,
+                name,
+                command,
+            } => {
+                let stack = match entrance {
+                    Some(entrance) => Stack::File(entrance),
+                    None => self.stack_called(&name).await?,
+                };
+                Err(super::exec::run(&stack, &command))
+            }
+        }
+    }
+
+    /// A namespace by its name; else, if the daemon answers, that of the port of this name.
+    async fn stack_called(&self, name: &NsName) -> Result<Stack, Failure> {
+        let named = Stack::Name(name.clone());
+        if super::exec::is_named(name) {
+            return Ok(named);
+        }
+        let Ok(view) = self.client.get::<PortView>(&format!("/v1/ports/{name}")).await else {
+            return Ok(named);
+        };
+        match (view.stack(), &view.port.namespace) {
+            (Some(stack), _) => Ok(stack),
+            (None, Some(_)) => Err(super::reach::out_of_reach(&view)),
+            (None, None) => Ok(named),
         }
     }
 

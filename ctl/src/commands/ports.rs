@@ -9,7 +9,7 @@ use vswitch_api::request::{
     AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, PortsAdd, RouteSelect, SwitchFilter,
 };
 use vswitch_api::view::{AddressView, Changes, PortView};
-use vswitch_api::{Port, PortName, Route};
+use vswitch_api::{Namespace, Port, PortName, Route};
 
 use super::patch::{policy, with_keys};
 use super::{Session, until_unchanged, with_options};
@@ -253,7 +253,7 @@ fn port(args: &AddPort, name: &PortName) -> Result<Port, Failure> {
     });
     Ok(Port {
         description: args.description.clone().unwrap_or_default(),
-        namespace: args.netns.clone(),
+        namespace: namespace(args),
         ifname: args.ifname.clone(),
         mac: args.mac,
         mtu: args.mtu,
@@ -269,6 +269,15 @@ fn port(args: &AddPort, name: &PortName) -> Result<Port, Failure> {
         pin: args.policy.pin(Pin::default()).unwrap_or_default(),
         ..Port::new(name.clone(), args.switch.clone(), args.kind.into())
     })
+}
+
+/// The namespace that was said, of which there is at most one.
+fn namespace(args: &AddPort) -> Option<Namespace> {
+    let named = args.netns.clone().map(Namespace::Name);
+    let of_process = args.pid.map(Namespace::Pid);
+    let of_file = args.netns_path.clone().map(Namespace::Path);
+    let of_container = args.container.clone().map(Namespace::Container);
+    named.or(of_process).or(of_file).or(of_container)
 }
 
 /// A route whose next hop, if there is one, is of the same address family.

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use vswitch_api::request::SwitchFilter;
-use vswitch_api::view::PortView;
-use vswitch_api::{ApiError, ErrorCode, NsName, PortName};
+use vswitch_api::view::{PortView, Stack};
+use vswitch_api::{ApiError, ErrorCode, PortName};
 
 use super::Session;
 use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs, Target};
@@ -40,7 +40,7 @@ impl Session {
             words.push(format!("-c{count}").into());
         }
         words.push(address.to_string().into());
-        Err(become_command(from.port.namespace.as_ref(), &words))
+        Err(become_command(&from, &words))
     }
 
     pub(super) async fn pingall(&self, args: PingallArgs) -> Result<(), Failure> {
@@ -64,10 +64,6 @@ impl Session {
     pub(super) async fn shell(&self, args: ShellArgs) -> Result<(), Failure> {
         // Without the daemon, or without such a port, it is the name of a namespace.
         let port = self.client.get::<PortView>(&format!("/v1/ports/{}", args.name)).await;
-        let namespace = match port {
-            Ok(view) => view.port.namespace,
-            Err(_) => Some(args.name.clone()),
-        };
         let said = args
             .shell
             .or_else(|| env::var_os("SHELL").filter(|shell| !shell.is_empty()));
@@ -79,7 +75,10 @@ impl Session {
         let mut words: Vec<OsString> = vec!["env".into(), format!("VSWITCH_NAMESPACE={}", args.name).into()];
         words.extend(prompt(&shell, args.name.as_str()));
         words.push(shell);
-        Err(become_command(namespace.as_ref(), &words))
+        match port {
+            Ok(view) => Err(become_command(&view, &words)),
+            Err(_) => Err(super::exec::run(&Stack::Name(args.name), &words)),
+        }
     }
 }
 
@@ -94,12 +93,22 @@ fn prompt(shell: &OsStr, name: &str) -> Option<OsString> {
     }
 }
 
-/// Becomes the command in the namespace; a port without one is in that of the host.
-fn become_command(namespace: Option<&NsName>, words: &[OsString]) -> Failure {
-    match namespace {
-        Some(namespace) => super::exec::run(namespace, words),
-        None => super::exec::become_here(words),
+/// Becomes the command in the namespace of a port; a port without one is in that of the host.
+fn become_command(view: &PortView, words: &[OsString]) -> Failure {
+    match (view.stack(), &view.port.namespace) {
+        (Some(stack), _) => super::exec::run(&stack, words),
+        (None, None) => super::exec::become_here(words),
+        (None, Some(_)) => out_of_reach(view),
     }
+}
+
+/// The namespace of a port is not there now. What is meant for it must not be done on the host.
+pub(super) fn out_of_reach(view: &PortView) -> Failure {
+    let port = format!("port {:?}", view.port.name.as_str());
+    let cause = view.reason.as_deref().unwrap_or("it is not there");
+    // The reason names the port too.
+    let cause = cause.strip_prefix(&format!("{port}: ")).unwrap_or(cause);
+    ApiError::new(ErrorCode::NotFound, format!("namespace of {port}"), cause).into()
 }
 
 fn no_address(name: &PortName) -> Failure {
@@ -170,14 +179,23 @@ fn ping_one(from: &PortView, address: IpAddr, wait: u32) -> Result<(bool, Option
         format!("-W{wait}"),
         address.to_string(),
     ];
-    let mut command = match &from.port.namespace {
-        Some(namespace) => {
-            let own = env::current_exe().map_err(|e| Failure::system("vswitchctl", &e))?;
-            let mut command = Command::new(own);
+    let own = || env::current_exe().map_err(|e| Failure::system("vswitchctl", &e));
+    let mut command = match (from.stack(), &from.port.namespace) {
+        (Some(Stack::Name(namespace)), _) => {
+            let mut command = Command::new(own()?);
             command.args(["ns", "exec", namespace.as_str()]).args(&words);
             command
         }
-        None => {
+        (Some(Stack::File(entrance)), _) => {
+            let mut command = Command::new(own()?);
+            let entrance = format!("{},{}", entrance.inode, entrance.path);
+            command.args(["ns", "exec", "--entrance", &entrance, from.port.name.as_str()]);
+            command.args(&words);
+            command
+        }
+        // A container that does not run answers nobody.
+        (None, Some(_)) => return Ok((false, None)),
+        (None, None) => {
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]);
             command

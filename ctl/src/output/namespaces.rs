@@ -21,12 +21,21 @@ pub fn table(style: Style, namespaces: &[NamespaceSummary]) -> String {
         };
         table.toned_row([
             (view.name.to_string(), None),
-            (if view.owned { "vswitch" } else { "other" }.to_owned(), None),
+            (made_by(view), None),
             (state.to_owned(), tone),
             (units::list(&view.ports), None),
         ]);
     }
     table.render()
+}
+
+/// Who made it, or whose it is.
+fn made_by(view: &NamespaceSummary) -> String {
+    match (&view.owner, view.owned) {
+        (_, true) => "vswitch".to_owned(),
+        (Some(owner), false) => units::printable(owner),
+        (None, false) => "other".to_owned(),
+    }
 }
 
 /// A namespace from inside, in the sections that `ip` has: links, addresses, routes, neighbours.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
-use vswitch_api::{Port, PortKind, PortName, Route, SwitchName};
+use vswitch_api::{Namespace, Port, PortKind, PortName, Route, SwitchName};
 
 use super::page::Page;
 use super::table::{Table, Tone, list, number, word};
@@ -384,10 +384,18 @@ fn place(view: &PortView) -> String {
         return format!("to {peer}");
     }
     match (&view.port.namespace, &view.port.ifname) {
-        (Some(namespace), Some(ifname)) => format!("{namespace}/{ifname}"),
-        (Some(namespace), None) => namespace.to_string(),
+        (Some(namespace), Some(ifname)) => format!("{}/{ifname}", short(namespace)),
+        (Some(namespace), None) => short(namespace),
         (None, Some(ifname)) => ifname.to_string(),
         (None, None) => "-".to_owned(),
+    }
+}
+
+/// A namespace in a table.
+fn short(namespace: &Namespace) -> String {
+    match namespace {
+        Namespace::Container(name) => name.to_string(),
+        other => units::printable(&other.to_string()),
     }
 }
 
@@ -412,7 +420,10 @@ fn interface(view: &PortView) -> String {
         return format!("the other end is port {peer}");
     }
     match (&view.port.namespace, view.port.kind) {
-        (Some(namespace), _) => format!("{name} in namespace {namespace}"),
+        (Some(namespace @ Namespace::Name(_)), _) => format!("{name} in namespace {namespace}"),
+        (Some(Namespace::Container(container)), _) => format!("{name} in container {container}"),
+        (Some(Namespace::Pid(pid)), _) => format!("{name} in the namespace of process {pid}"),
+        (Some(Namespace::Path(path)), _) => format!("{name} in the namespace at {}", units::printable(path.as_str())),
         (None, PortKind::Device | PortKind::Internal) => format!("{name} of the host"),
         (None, _) => name,
     }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::acl::PortAcl;
 use crate::command::Command;
 use crate::gateway::{Gateway, Publish};
+use crate::lab_namespace::LabNamespace;
 use crate::link::Link;
 use crate::mirror::Mirror;
 use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
@@ -95,8 +96,8 @@ pub struct Lab {
     /// Switches; the one named `main` is always there.
     pub switches: Vec<Switch>,
     /// Namespaces asked for by themselves (those that a port or cable names are made as needed).
-    #[schema(value_type = Vec<crate::namespace::Form>)]
-    pub namespaces: Vec<Namespace>,
+    #[schema(value_type = Vec<crate::lab_namespace::Form>)]
+    pub namespaces: Vec<LabNamespace>,
     /// Ports of all switches.
     pub ports: Vec<Port>,
     /// Direct links between two namespaces, without a switch.
@@ -244,9 +245,9 @@ pub struct Port {
     /// The port at the other end (`link`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<PortName>,
-    /// Namespace of the interface (`veth`, `tap`); none for `device` and `internal`.
+    /// Namespace of the interface (`veth`, `tap`), by name, or as that of a process, file or container; none for `device` and `internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<NsName>,
+    pub namespace: Option<Namespace>,
     /// Name of the interface as its user sees it. Default: `eth0` for `veth` and `tap`, the port's
     /// name for `internal` and `device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -357,6 +358,18 @@ impl Port {
             stations: Vec::new(),
             publish: Vec::new(),
         }
+    }
+}
+
+impl Port {
+    /// The name of the namespace that it was given, if it has one.
+    pub fn named_namespace(&self) -> Option<&NsName> {
+        self.namespace.as_ref()?.name()
+    }
+
+    /// Whether it was given the namespace of this name.
+    pub fn is_in(&self, name: &NsName) -> bool {
+        self.named_namespace() == Some(name)
     }
 }
 

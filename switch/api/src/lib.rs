@@ -12,7 +12,8 @@
 //! * [`policy`]: what a port lets in and out beyond plain switching
 //! * [`gateway`]: the way out of a switch, and what is published over it
 //! * [`lab`]: what the user wants: switches, ports, namespaces, cables
-//! * [`namespace`]: what a lab says of namespaces
+//! * [`lab_namespace`]: what a lab says of namespaces
+//! * [`namespace`]: where the namespace of a port is
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
 //! * [`request`]: what a request carries that is not simply one of the above
@@ -34,6 +35,7 @@ pub mod error;
 pub mod event;
 pub mod gateway;
 pub mod lab;
+pub mod lab_namespace;
 pub mod link;
 pub mod mirror;
 pub mod name;
@@ -57,8 +59,9 @@ pub use gateway::{Gateway, Publish};
 pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
 pub use link::Link;
 pub use mirror::Mirror;
+pub use lab_namespace::LabNamespace;
 pub use name::{CommandName, IfAddr, IfName, LabName, Mac, MirrorName, NsName, PortName, SwitchName};
-pub use namespace::Namespace;
+pub use namespace::{ContainerName, Engine, Namespace, NsPath, Pid};
 pub use owned::OwnedByLab;
 pub use traffic::{Impairment, Impairments, RateLimit, Share, StormControl};
 

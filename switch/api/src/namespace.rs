@@ -1,147 +1,226 @@
-//! What a lab says of a namespace beside its name: settings of the kernel in it, and files that its commands see in /etc.
+//! Where the network namespace of a port is: one with a name, a process's, a file's, or a container's.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
-use utoipa::ToSchema;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
-use crate::lab::Lab;
 use crate::name::{InvalidValue, NsName};
 
-/// Longest value of a kernel setting.
-const MAX_VALUE: usize = 255;
-/// Longest file.
-pub const MAX_FILE: usize = 64 * 1024;
-/// Folders that a file may be in, and the file itself.
-const MAX_PARTS: usize = 3;
+/// Longest path that the kernel takes, in bytes (PATH_MAX less the closing NUL).
+const PATH_MAX: usize = 4095;
+/// Longest name of a container that is taken. Engines have no limit of their own; an id has 64.
+const CONTAINER_MAX: usize = 255;
+/// Most that a process's number can be (PID_MAX_LIMIT, 64 bits).
+const PID_MAX: u32 = 1 << 22;
 
-/// A namespace of a lab. Without anything but a name it is written as that alone.
-#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
-pub struct Namespace {
-    /// Its name.
-    pub name: NsName,
-    /// Settings of the kernel in it, such as `net.ipv4.ip_forward`. Only those of `net`.
-    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>, example = json!({"net.ipv4.ip_forward": 1}))]
-    pub sysctls: BTreeMap<SysctlKey, SysctlValue>,
-    /// Files under `/etc/netns/NAME`, which commands in it see in /etc: by name or path, what is in them.
-    #[schema(value_type = std::collections::HashMap<String, String>, example = json!({"hosts": "10.0.0.1 red\n"}))]
-    pub files: BTreeMap<EtcPath, String>,
-}
-
-/// How a namespace may be written.
-#[derive(ToSchema)]
-#[schema(as = NamespaceForm)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it tells in the schema what the reader below takes")]
-pub(crate) enum Form {
-    /// Its name alone.
+/// The namespace of a port. As text (`namespace = "red"`) it is one that has this name, as `ip netns` lists it, and is made if it is
+/// not there. Others are somebody else's and only looked for: `{ pid = 4711 }`, `{ path = "/proc/4711/ns/net" }`,
+/// `{ container = "web" }`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Namespace {
+    /// The one that has this name.
     Name(NsName),
-    /// With settings.
-    Table(Namespace),
+    /// The one that this process is in; while it lives, and no other that gets its number later.
+    Pid(Pid),
+    /// The one behind this file.
+    Path(NsPath),
+    /// The one of this container of Docker or Podman, whenever it runs.
+    Container(ContainerName),
 }
 
 impl Namespace {
-    /// One about which nothing is said.
-    pub fn new(name: NsName) -> Self {
-        Self {
-            name,
-            sysctls: BTreeMap::new(),
-            files: BTreeMap::new(),
+    /// Its name, if it is known by one: only such a namespace is ever made or removed.
+    pub fn name(&self) -> Option<&NsName> {
+        match self {
+            Self::Name(name) => Some(name),
+            _ => None,
         }
     }
+}
 
-    /// Whether nothing is said of it but its name.
-    pub fn is_plain(&self) -> bool {
-        self.sysctls.is_empty() && self.files.is_empty()
-    }
-
-    /// What is wrong with it.
-    pub fn wrong(&self) -> Option<String> {
-        let long = self.files.iter().find(|(_, text)| text.len() > MAX_FILE);
-        long.map(|(path, text)| format!("file {path} has {} bytes; at most {MAX_FILE} are allowed", text.len()))
+impl FromStr for Namespace {
+    type Err = InvalidValue;
+    /// Text is a name.
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
+        name.parse().map(Self::Name)
     }
 }
 
-impl Lab {
-    /// Whether it asks for a namespace by itself.
-    pub fn asks_for(&self, name: &NsName) -> bool {
-        self.namespace(name).is_some()
-    }
-
-    /// What it says of a namespace.
-    pub fn namespace(&self, name: &NsName) -> Option<&Namespace> {
-        self.namespaces.iter().find(|namespace| namespace.name == *name)
+impl From<NsName> for Namespace {
+    fn from(name: NsName) -> Self {
+        Self::Name(name)
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename = "Namespace")]
-struct Table {
-    name: NsName,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    sysctls: BTreeMap<SysctlKey, SysctlValue>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    files: BTreeMap<EtcPath, String>,
+impl PartialEq<NsName> for Namespace {
+    fn eq(&self, name: &NsName) -> bool {
+        self.name() == Some(name)
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Pid(pid) => f.pad(&format!("pid {pid}")),
+            Self::Path(path) => f.pad(path.as_str()),
+            Self::Container(name) => f.pad(&format!("container {name}")),
+        }
+    }
+}
+
+/// Those that have no name, as they are written.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Foreign {
+    /// The namespace that this process is in.
+    Pid(Pid),
+    /// The namespace behind this file, such as `/proc/4711/ns/net`.
+    Path(NsPath),
+    /// The namespace of this container of Docker or Podman, by name or id; `docker:web` or `podman:web` if both may have it.
+    Container(ContainerName),
+}
+
+/// The same as it is read: that only one is given is checked by ourselves, for not every format does.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    pid: Option<Pid>,
+    path: Option<NsPath>,
+    container: Option<ContainerName>,
 }
 
 impl Serialize for Namespace {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.is_plain() {
-            return self.name.serialize(serializer);
+        match self {
+            Self::Name(name) => name.serialize(serializer),
+            Self::Pid(pid) => Foreign::Pid(*pid).serialize(serializer),
+            Self::Path(path) => Foreign::Path(path.clone()).serialize(serializer),
+            Self::Container(name) => Foreign::Container(name.clone()).serialize(serializer),
         }
-        let Self { name, sysctls, files } = self.clone();
-        Table { name, sysctls, files }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Namespace {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
+        struct Either;
 
-        impl<'de> Visitor<'de> for Reader {
+        impl<'de> Visitor<'de> for Either {
             type Value = Namespace;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a namespace, or a table with it")
+                f.write_str("the name of a namespace, or one of pid, path and container")
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Namespace, E> {
-                name.parse().map(Namespace::new).map_err(E::custom)
+                name.parse().map(Namespace::Name).map_err(E::custom)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Namespace, A::Error> {
-                let Table { name, sysctls, files } = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Namespace { name, sysctls, files })
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Namespace, A::Error> {
+                let Given { pid, path, container } = Given::deserialize(MapAccessDeserializer::new(members))?;
+                match (pid, path, container) {
+                    (Some(pid), None, None) => Ok(Namespace::Pid(pid)),
+                    (None, Some(path), None) => Ok(Namespace::Path(path)),
+                    (None, None, Some(name)) => Ok(Namespace::Container(name)),
+                    _ => Err(de::Error::custom("a namespace has one of pid, path and container")),
+                }
             }
         }
 
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(Either)
     }
 }
 
-macro_rules! text_type {
-    ($type:ident) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
+impl PartialSchema for Namespace {
+    fn schema() -> RefOr<Schema> {
+        let either = OneOfBuilder::new()
+            .item(NsName::schema())
+            .item(Ref::from_schema_name("ForeignNamespace"));
+        either.description(Some(
+            "The namespace of a port: the name of one, which is made if it is not there, or where somebody else's is found.",
+        ))
+        .into()
+    }
+}
 
+impl ToSchema for Namespace {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("ForeignNamespace".to_owned(), Foreign::schema()));
+        Foreign::schemas(schemas);
+    }
+}
+
+/// The number of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Pid(u32);
+
+impl Pid {
+    /// As a number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Pid {
+    type Error = InvalidValue;
+    fn try_from(pid: u32) -> Result<Self, InvalidValue> {
+        match pid {
+            1..=PID_MAX => Ok(Self(pid)),
+            _ => Err(InvalidValue::new(format!(
+                "{pid} is no number of a process; those are 1 to {PID_MAX}"
+            ))),
+        }
+    }
+}
+
+impl From<Pid> for u32 {
+    fn from(pid: Pid) -> Self {
+        pid.0
+    }
+}
+
+impl FromStr for Pid {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let pid: u32 = text
+            .parse()
+            .map_err(|_| InvalidValue::new(format!("{text:?} is no number of a process; those are 1 to {PID_MAX}")))?;
+        pid.try_into()
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PartialSchema for Pid {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer));
+        number.minimum(Some(1)).maximum(Some(PID_MAX)).into()
+    }
+}
+
+impl ToSchema for Pid {}
+
+/// Text that was checked, and is written as it is.
+macro_rules! text_type {
+    ($type:ident, $schema:expr) => {
         impl $type {
-            /// As text.
+            /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
-    };
-}
 
-macro_rules! key_serde {
-    ($type:ident) => {
         impl TryFrom<String> for $type {
             type Error = InvalidValue;
             fn try_from(text: String) -> Result<Self, InvalidValue> {
@@ -150,133 +229,126 @@ macro_rules! key_serde {
         }
 
         impl From<$type> for String {
-            fn from(key: $type) -> Self {
-                key.0
+            fn from(value: $type) -> Self {
+                value.0
             }
         }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                let text = ObjectBuilder::new().schema_type(SchemaType::new(Type::String));
+                $schema(text).into()
+            }
+        }
+
+        impl ToSchema for $type {}
     };
 }
 
-/// Name of a setting of the kernel below `net`, with points between its parts.
+/// The absolute path of the file of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct SysctlKey(String);
+pub struct NsPath(String);
 
-text_type!(SysctlKey);
-key_serde!(SysctlKey);
+text_type!(NsPath, |text: ObjectBuilder| text
+    .pattern(Some("^/"))
+    .max_length(Some(PATH_MAX)));
 
-impl SysctlKey {
-    /// Its file below /proc/sys.
-    pub fn path(&self) -> String {
-        self.0.replace('.', "/")
-    }
-}
-
-impl FromStr for SysctlKey {
+impl FromStr for NsPath {
     type Err = InvalidValue;
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let is_good = |c: char| c.is_ascii_alphanumeric() || "_-@+:".contains(c);
-        let parts: Vec<_> = text.split('.').collect();
-        if parts[0] != "net" || parts.len() < 3 {
-            return Err(InvalidValue::new(format!(
-                "{text:?} is no setting of a namespace; those begin with net, such as net.ipv4.ip_forward"
-            )));
-        }
-        if text.len() > MAX_VALUE || !parts.iter().all(|part| !part.is_empty() && part.chars().all(is_good)) {
-            return Err(InvalidValue::new(format!(
-                "{text:?} is no name of a setting; its parts are letters, digits and _ - @ + : with one point between"
-            )));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-/// Value of a setting of the kernel: a number or text.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SysctlValue(String);
-
-text_type!(SysctlValue);
-
-impl SysctlValue {
-    /// Whether what the kernel tells is this.
-    pub fn is(&self, told: &str) -> bool {
-        self.0.split_ascii_whitespace().eq(told.split_ascii_whitespace())
-    }
-}
-
-impl FromStr for SysctlValue {
-    type Err = InvalidValue;
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        if text.len() > MAX_VALUE || text.chars().any(|c| c.is_control() && c != '\t') {
-            return Err(InvalidValue::new(format!(
-                "{text:?} is no value of a setting: it is one line of at most {MAX_VALUE} bytes"
-            )));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl Serialize for SysctlValue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.parse::<i64>() {
-            Ok(number) if number.to_string() == self.0 => serializer.serialize_i64(number),
-            _ => serializer.serialize_str(&self.0),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for SysctlValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl Visitor<'_> for Reader {
-            type Value = SysctlValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or text")
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<SysctlValue, E> {
-                Ok(SysctlValue(number.to_string()))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<SysctlValue, E> {
-                Ok(SysctlValue(number.to_string()))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<SysctlValue, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_any(Reader)
-    }
-}
-
-/// Path of a file below `/etc/netns/NAME`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct EtcPath(String);
-
-text_type!(EtcPath);
-key_serde!(EtcPath);
-
-impl FromStr for EtcPath {
-    type Err = InvalidValue;
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let is_good = |part: &str| {
-            !part.is_empty()
-                && part.len() <= MAX_VALUE
-                && !part.starts_with(['.', '-'])
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@+".contains(c))
+        let wrong = |cause: &str| {
+            Err(InvalidValue::new(format!(
+                "path {text:?} {cause}; write it as /proc/4711/ns/net"
+            )))
         };
-        let parts: Vec<_> = text.split('/').collect();
-        if parts.len() > MAX_PARTS || !parts.iter().all(|part| is_good(part)) {
-            return Err(InvalidValue::new(format!(
-                "{text:?} is no file below /etc/netns/NAME: write its name as it is in /etc, such as hosts or frr/daemons"
-            )));
+        match text {
+            _ if !text.starts_with('/') => wrong("does not begin at the root"),
+            _ if text.len() > PATH_MAX => wrong("is too long"),
+            _ if text.chars().any(char::is_control) => wrong("has a control character"),
+            // What it is called is what is watched.
+            _ if text.ends_with(['/', '.']) => wrong("is no file's"),
+            _ => Ok(Self(text.to_owned())),
         }
-        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A program that runs containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Engine {
+    /// dockerd
+    Docker,
+    /// `podman system service`
+    Podman,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Docker, Self::Podman];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Name or id of a container, with the engine in front where it is said: `web`, `docker:web`. It becomes part of the path of a request to
+/// the engine: so nothing is taken that means something in one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContainerName(String);
+
+text_type!(ContainerName, |text: ObjectBuilder| text
+    .pattern(Some("^((docker|podman):)?[A-Za-z0-9][A-Za-z0-9_.-]*$"))
+    .max_length(Some(CONTAINER_MAX)));
+
+impl ContainerName {
+    /// The engine, if it is said.
+    pub fn engine(&self) -> Option<Engine> {
+        let (engine, _) = self.0.split_once(':')?;
+        Engine::ALL.into_iter().find(|known| known.as_str() == engine)
+    }
+
+    /// Name or id without the engine.
+    pub fn bare(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(_, name)| name)
+    }
+}
+
+impl FromStr for ContainerName {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let wrong = |cause: &str| Err(InvalidValue::new(format!("container name {text:?} {cause}")));
+        let name = Self(text.to_owned());
+        if text.len() > CONTAINER_MAX {
+            return wrong("is too long; at most 255 bytes are allowed");
+        }
+        if text.contains(':') && name.engine().is_none() {
+            return wrong("names no known engine before the colon; write docker:NAME or podman:NAME");
+        }
+        let bare = name.bare();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if !bare.starts_with(|c: char| c.is_ascii_alphanumeric()) || !bare.chars().all(allowed) {
+            return wrong(
+                "is no name of a container; they have letters, digits, '_', '.' and '-', and begin with a letter or digit",
+            );
+        }
+        Ok(name)
     }
 }
 
@@ -287,65 +359,71 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_namespace_is_its_name() {
-        let lab: Lab = serde_json::from_value(json!({
-            "namespaces": ["red", {"name": "blue", "sysctls": {"net.ipv4.ip_forward": 1}, "files": {"hosts": "x"}}, {"name": "green"}]
-        }))
-        .unwrap();
-        let blue = lab.namespace(&"blue".parse().unwrap()).unwrap();
-        assert!(blue.sysctls.values().all(|value| value.is("1\n") && !value.is("11")));
-        let text = serde_json::to_value(&lab).unwrap();
-        let blue = json!({"name": "blue", "sysctls": {"net.ipv4.ip_forward": 1}, "files": {"hosts": "x"}});
-        assert_eq!(text["namespaces"], json!(["red", blue, "green"]));
-        assert_eq!(serde_json::from_value::<Lab>(text).unwrap(), lab);
+    fn a_namespace_is_a_name_or_an_object_with_one_key() {
+        for (value, shown) in [
+            (json!("red"), "red"),
+            (json!({"pid": 4711}), "pid 4711"),
+            (json!({"path": "/proc/4711/ns/net"}), "/proc/4711/ns/net"),
+            (json!({"container": "web"}), "container web"),
+            (json!({"container": "podman:db"}), "container podman:db"),
+        ] {
+            let namespace: Namespace = serde_json::from_value(value.clone()).unwrap();
+            assert_eq!(namespace.to_string(), shown);
+            assert_eq!(serde_json::to_value(&namespace).unwrap(), value);
+        }
+        for wrong in [
+            json!("a/b"),
+            json!(4711),
+            json!({"pid": 0}),
+            json!({"pid": -1}),
+            json!({"pid": 1 << 30}),
+            json!({"path": "proc/1/ns/net"}),
+            json!({"path": "/run/netns/"}),
+            json!({"path": "/run/.."}),
+            json!({"path": "/a\u{0}b"}),
+            json!({"container": "../images"}),
+            json!({"container": "web/json?"}),
+            json!({"container": "web%2f.."}),
+            json!({"container": "web\r\nHost: x"}),
+            json!({"container": ".."}),
+            json!({"container": "docker:"}),
+            json!({"container": "docker:docker:web"}),
+            json!({"container": "lxc:web"}),
+            json!({"container": ""}),
+            json!({"pid": 1, "container": "web"}),
+            json!({"name": "red"}),
+            json!({}),
+            json!(["red"]),
+        ] {
+            assert!(serde_json::from_value::<Namespace>(wrong.clone()).is_err(), "{wrong}");
+        }
     }
 
     #[test]
-    fn only_settings_and_files_of_the_namespace_can_be_named() {
-        for key in [
-            "net.ipv4.ip_forward",
-            "net.ipv6.conf.eth0.accept_ra",
-            "net.core.somaxconn",
-        ] {
-            key.parse::<SysctlKey>().unwrap();
-        }
-        for key in [
-            "kernel.hostname",
-            "net",
-            "net.ipv4",
-            "net..ipv4.x",
-            "net.ipv4./../../kernel.x",
-            "net/ipv4/ip_forward",
-            "net.ipv4.ip_forward\n",
-            "net.ipv4.",
-            "",
-            "net.ipv4. x",
-        ] {
-            key.parse::<SysctlKey>().unwrap_err();
-        }
-        for path in ["hosts", "resolv.conf", "frr/daemons"] {
-            path.parse::<EtcPath>().unwrap();
-        }
-        for path in [
-            "",
-            "/etc/passwd",
-            "../passwd",
-            "a/../../b",
-            "a//b",
-            "a/",
-            ".",
-            "-x",
-            "a/b/c/d",
-            "a b",
-        ] {
-            path.parse::<EtcPath>().unwrap_err();
-        }
-        assert!("1\n2".parse::<SysctlValue>().is_err());
-        assert!(
-            "4096 131072\t6291456"
-                .parse::<SysctlValue>()
-                .unwrap()
-                .is("4096\t131072 6291456\n")
+    fn the_engine_is_told_from_the_name() {
+        let name = |text: &str| text.parse::<ContainerName>().unwrap();
+        assert_eq!(name("podman:db").engine(), Some(Engine::Podman));
+        assert_eq!(name("podman:db").bare(), "db");
+        assert_eq!((name("db").engine(), name("docker").bare()), (None, "docker"));
+    }
+
+    #[test]
+    fn the_schema_takes_what_is_read() {
+        let schema = crate::schema::of::<crate::Port>();
+        let namespace = schema["properties"]["namespace"].to_string();
+        assert!(namespace.contains("Namespace"), "{namespace}");
+        assert!(schema["$defs"]["ForeignNamespace"]["oneOf"].is_array(), "{schema}");
+    }
+
+    #[test]
+    fn it_is_read_from_toml() {
+        let text =
+            "[[ports]]\nname = \"a\"\nnamespace = { container = \"web\" }\n[[ports]]\nname = \"b\"\nnamespace.pid = 7";
+        let lab: crate::Lab = crate::strict::from_deserializer(toml::Deserializer::parse(text).unwrap()).unwrap();
+        assert_eq!(
+            lab.ports[0].namespace,
+            Some(Namespace::Container("web".parse().unwrap()))
         );
+        assert_eq!(lab.ports[1].namespace, Some(Namespace::Pid(Pid(7))));
     }
 }

@@ -1,6 +1,7 @@
 //! What the daemon answers: states, counters and tables.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use crate::acl::AclRule;
 use crate::lab::{Port, Switch};
 use crate::mirror::MirrorView;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+use crate::namespace::Namespace;
 use crate::policy::VlanId;
 use crate::traffic::ImpairCounters;
 
@@ -132,6 +134,9 @@ pub struct PortView {
     /// Where its interface is, if somebody has moved it out of the namespace that it was made in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<String>,
+    /// By which file the namespace of its interface can be entered now, where that is none with a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrance: Option<Entrance>,
     /// Seconds since the state last changed.
     pub state_secs: u64,
     /// Queues between the kernel and the daemon.
@@ -152,6 +157,44 @@ pub struct PortView {
     pub fdb_entries: u32,
     /// Counters since the port was added or the daemon started.
     pub counters: PortCounters,
+}
+
+/// The file of a namespace, and what tells it from another that has the file by now: a process's number is used again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct Entrance {
+    /// The file, such as `/proc/4711/ns/net`.
+    pub path: String,
+    /// Its inode.
+    pub inode: u64,
+}
+
+impl PortView {
+    /// Where the namespace of its interface can be entered: by name, or by a file. None: it is in that of the host, or nowhere.
+    pub fn stack(&self) -> Option<Stack> {
+        match (&self.entrance, &self.port.namespace) {
+            (Some(entrance), _) => Some(Stack::File(entrance.clone())),
+            (None, Some(Namespace::Name(name))) => Some(Stack::Name(name.clone())),
+            (None, _) => None,
+        }
+    }
+}
+
+/// By what a namespace can be entered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stack {
+    /// Its name.
+    Name(NsName),
+    /// A file of it.
+    File(Entrance),
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::File(entrance) => entrance.path.fmt(f),
+        }
+    }
 }
 
 /// A rule of an access control list and how often it matched. `GET /v1/ports/{name}/acl`
@@ -240,10 +283,13 @@ pub struct FdbEntry {
 /// A namespace in the list. `GET /v1/namespaces`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NamespaceSummary {
-    /// Its name.
-    pub name: NsName,
+    /// Its name, or where a port has it without one.
+    pub name: Namespace,
     /// Made by vswitch (and so removed by it).
     pub owned: bool,
+    /// Whose it is, where others made it and that can be told: `docker web`, `pid 4711 nginx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// False: a port or cable names it, but it is not there now.
     pub present: bool,
     /// Ports whose interface is in it.

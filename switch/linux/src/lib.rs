@@ -29,6 +29,7 @@ pub mod packet;
 pub mod poll;
 mod presence;
 pub mod process;
+mod process_identity;
 pub mod random;
 pub mod tap;
 mod tc;
@@ -58,6 +59,7 @@ pub use neighbour::Neighbour;
 pub use netlink::Netlink;
 pub use netns::{NetNs, NetNsId, hold_own, with_processes};
 pub use presence::Presence;
+pub use process_identity::{Process, process_groups, process_name};
 
 /// Takes a lock, whatever became of who had it before: behind the locks here are descriptors and indices that fit after each step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -20,6 +20,8 @@ use super::presence::Presence;
 #[derive(Clone, Debug)]
 pub struct NamedNamespaces {
     dir: PathBuf,
+    /// The one file in it that counts; none: all.
+    only: Option<String>,
 }
 
 /// The named namespaces, as far as they could be opened.
@@ -41,7 +43,25 @@ impl Default for NamedNamespaces {
 impl NamedNamespaces {
     /// The namespaces whose files are in `dir`; it is made when it is needed.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self {
+            dir: dir.into(),
+            only: None,
+        }
+    }
+
+    /// The namespace of one file alone, to watch it.
+    ///
+    /// # Errors
+    /// The path is no file's.
+    pub fn of_file(path: &Path) -> Result<Self, KernelError> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        match (path.parent(), name) {
+            (Some(dir), Some(name)) => Ok(Self {
+                dir: dir.to_owned(),
+                only: Some(name.to_owned()),
+            }),
+            _ => Err(KernelError::new(format!("watch {}", path.display()), Errno::EINVAL)),
+        }
     }
 
     /// File of a namespace.
@@ -76,6 +96,10 @@ impl NamedNamespaces {
     /// # Errors
     /// It can't be told.
     pub(super) fn names(&self) -> Result<Vec<String>, KernelError> {
+        if let Some(only) = &self.only {
+            // Whether it is there is seen when it is opened.
+            return Ok(vec![only.clone()]);
+        }
         let failed = |error: io::Error| KernelError::new(format!("list {}", self.dir.display()), error);
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,

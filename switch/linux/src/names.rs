@@ -225,7 +225,7 @@ async fn ended(process: &AsyncFd<OwnedFd>) -> Option<()> {
 }
 
 /// The process whose namespace, or whose file system, a link leads through.
-fn process_behind(path: &Path) -> Option<u32> {
+pub(super) fn process_behind(path: &Path) -> Option<u32> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         let target = fs::read_link(&path).ok()?;

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -23,4 +25,16 @@ pub fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 pub fn hung_up(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: as in `readable`.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::PRIORITY) }?)
+}
+
+/// Waits until a file is made, or moved, beside this one.
+///
+/// # Errors
+/// There is no such directory, or the process is out of descriptors.
+pub async fn made_beside(file: &Path) -> io::Result<()> {
+    let dir = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    let new = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
+    inotify.add_watch(dir, new)?;
+    readable(inotify.into())?.readable().await.map(drop)
 }

@@ -120,12 +120,12 @@ pub fn has_variable(pid: u32, variable: &str) -> bool {
 
 /// A process that no other is taken for, whatever becomes of its id.
 #[derive(Debug)]
-pub struct Process {
+pub struct Handle {
     fd: OwnedFd,
     pid: u32,
 }
 
-impl Process {
+impl Handle {
     /// The process of this id that began then; none if it is gone.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl Process {
     }
 }
 
-impl AsFd for Process {
+impl AsFd for Handle {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -242,13 +242,13 @@ mod tests {
         );
         assert!(has_variable(child.id(), "VSWITCH_TEST_MARK=x7"));
         assert!(!has_variable(child.id(), "VSWITCH_TEST_MARK=x"));
-        assert!(Process::open(child.id(), now.start + 1).unwrap().is_none());
-        let process = Process::open(child.id(), now.start).unwrap().unwrap();
+        assert!(Handle::open(child.id(), now.start + 1).unwrap().is_none());
+        let process = Handle::open(child.id(), now.start).unwrap().unwrap();
         assert!(!process.has_ended());
         process.signal(Signal::SIGKILL).unwrap();
         child.wait().unwrap();
         assert!(process.has_ended());
         process.signal(Signal::SIGKILL).unwrap();
-        assert!(Process::open(child.id(), now.start).unwrap().is_none());
+        assert!(Handle::open(child.id(), now.start).unwrap().is_none());
     }
 }

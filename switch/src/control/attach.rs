@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, Port};
+use vswitch_api::{ApiError, Namespace, Port};
 
 use super::fdb::fdb_key;
 use super::interface::{announce_all, vanished};
@@ -121,6 +121,7 @@ impl Inner {
                 Ok((switch, opened)) => {
                     let mut live = live(&port, &opened);
                     (live.moved, live.unnamed) = self.moved(&port, &opened.place.netns);
+                    (live.entrance, live.owner) = self.entrance_of(&port, &opened.place.netns);
                     setups.push(PortSetup {
                         switch,
                         io: Arc::new(opened.io),
@@ -227,7 +228,8 @@ impl Inner {
     /// The namespace that the interface of a port is to be in.
     pub(super) fn netns_of(&self, port: &Port) -> Result<NetNs, ApiError> {
         match &port.namespace {
-            Some(name) => self.open_namespace(name),
+            Some(Namespace::Name(name)) => self.open_namespace(name),
+            Some(foreign) => self.open_foreign(port, foreign, self.process_noted(port)),
             None => Ok(self.without_namespace(port).clone()),
         }
     }
@@ -235,7 +237,8 @@ impl Inner {
     /// The same; none if it has gone.
     pub(super) fn find_netns_of(&self, port: &Port) -> Result<Option<NetNs>, KernelError> {
         match &port.namespace {
-            Some(name) => self.find_namespace(name),
+            Some(Namespace::Name(name)) => self.find_namespace(name),
+            Some(foreign) => self.find_foreign(port, foreign),
             None => Ok(Some(self.without_namespace(port).clone())),
         }
     }
@@ -296,6 +299,8 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         ifname: link.name.clone(),
         moved: None,
         unnamed: false,
+        entrance: None,
+        owner: None,
         mac: port
             .mac
             .or(link.mac.filter(|_| facts(port.kind).stands != Stands::WithDaemon)),

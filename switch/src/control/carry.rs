@@ -8,9 +8,12 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, CableEnd, CommandName, EventKind, IfName, Lab, Mac, NsName, Port, PortName, SwitchName};
+use vswitch_api::{
+    ApiError, CableEnd, CommandName, EventKind, IfName, Lab, Mac, Namespace, NsName, Port, PortName, SwitchName,
+};
 
 use super::attach::Adopt;
+use super::guests::foreign;
 use super::kinds::{facts, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
 use super::plan::{Step, together};
@@ -94,7 +97,7 @@ fn removal(ports: Vec<Port>) -> Option<Step> {
 #[derive(Default)]
 struct Wanted<'a> {
     names: HashSet<&'a PortName>,
-    places: HashSet<(Option<&'a NsName>, IfName)>,
+    places: HashSet<(Option<Namespace>, IfName)>,
     macs: HashSet<Mac>,
     addresses: HashSet<IpAddr>,
     /// Their tables are made anew, which needs them to be empty.
@@ -109,7 +112,7 @@ impl<'a> Wanted<'a> {
             match step {
                 Step::AddPort(port) => {
                     wanted.names.insert(&port.name);
-                    wanted.places.insert((port.namespace.as_ref(), ifname(port)));
+                    wanted.places.insert((port.namespace.clone(), ifname(port)));
                     wanted.add_addresses(port);
                 }
                 Step::ChangePort { after, .. } => wanted.add_addresses(after),
@@ -117,7 +120,7 @@ impl<'a> Wanted<'a> {
                     let ends = [&cable.a, &cable.b].into_iter();
                     wanted
                         .places
-                        .extend(ends.filter_map(|end| Some((Some(&end.namespace), end.ifname.clone()?))));
+                        .extend(ends.filter_map(|end| Some((Some(end.namespace.clone().into()), end.ifname.clone()?))));
                 }
                 Step::StartCommands(commands) => wanted.commands.extend(commands.iter().map(|command| &command.name)),
                 Step::ChangeSwitch { before, after } if before.fdb_capacity != after.fdb_capacity => {
@@ -137,7 +140,7 @@ impl<'a> Wanted<'a> {
     /// Whether a port has to go before all of it can be there.
     fn needs_gone(&self, old: &Port) -> bool {
         self.names.contains(&old.name)
-            || self.places.contains(&(old.namespace.as_ref(), ifname(old)))
+            || self.places.contains(&(old.namespace.clone(), ifname(old)))
             || old.mac.is_some_and(|mac| self.macs.contains(&mac))
             || old
                 .addresses
@@ -147,7 +150,10 @@ impl<'a> Wanted<'a> {
     }
 
     fn has_end(&self, end: &CableEnd) -> bool {
-        let place = end.ifname.clone().map(|ifname| (Some(&end.namespace), ifname));
+        let place = end
+            .ifname
+            .clone()
+            .map(|ifname| (Some(end.namespace.clone().into()), ifname));
         place.is_some_and(|place| self.places.contains(&place))
     }
 }
@@ -166,6 +172,7 @@ impl Inner {
         let before = self.store.state.clone();
         changes.done.extend(steps.iter().flat_map(Step::describe));
         let noted = self.look_at_devices(&steps).await;
+        let noted = noted.and_then(|()| self.note_processes(&steps));
         if let Err(error) = noted.and_then(|()| self.store.note(&steps)) {
             self.store.state = before;
             return Err(error);
@@ -180,6 +187,8 @@ impl Inner {
             .carry_until_written(&order, lab, &mut done, &mut changes.warnings)
             .await
         {
+            // A port that is put back is in the namespace of the process that it was.
+            self.store.state.processes.clone_from(&before.processes);
             self.undo(done, before).await;
             self.store.close_journal();
             return Err(error);
@@ -289,6 +298,12 @@ impl Inner {
         wanted
             .devices
             .retain(|name, _| lab.ports.iter().any(|port| port.name == *name));
+        let is_noted = |name: &PortName| {
+            lab.ports
+                .iter()
+                .any(|port| port.name == *name && foreign(port).is_some())
+        };
+        wanted.processes.retain(|name, _| is_noted(name));
         wanted.lab = lab;
         wanted
     }
@@ -332,6 +347,14 @@ impl Inner {
                     .extend(before.map(|before| (port.name.clone(), before)));
             }
         }
+        Ok(())
+    }
+
+    /// Notes the processes that namespaces are given by, which the state has to tell before ports are in them.
+    fn note_processes(&mut self, steps: &[Step]) -> Result<(), ApiError> {
+        let processes = self.processes_of(steps)?.into_iter();
+        let noted = processes.map(|(name, process)| (name, process.into()));
+        self.store.state.processes.extend(noted);
         Ok(())
     }
 

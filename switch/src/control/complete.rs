@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use vswitch_api::{Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, NsName, Port, Route, Switch, SwitchName};
+use vswitch_api::{
+    Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, Namespace, Port, Route, Switch, SwitchName,
+};
 
 use super::kinds::{INSIDE, Stands, facts, ifname};
 use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
-pub(super) type Interfaces = BTreeMap<NsName, BTreeSet<String>>;
+pub(super) type Interfaces = BTreeMap<Namespace, BTreeSet<String>>;
 
 /// The switch that is always there.
 pub(super) fn main_switch() -> SwitchName {
@@ -117,22 +119,26 @@ fn ends(lab: &Lab) -> impl Iterator<Item = &CableEnd> {
 
 /// Namespaces where [`complete`] may have to look for a free name: more than one interface is to be there, and one of them has
 /// no name yet. `lab` is not complete yet.
-pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<NsName> {
-    let mut users: BTreeMap<NsName, (usize, bool)> = BTreeMap::new();
-    let mut uses = |namespace: NsName, nameless: bool| {
+pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<Namespace> {
+    let mut users: BTreeMap<Namespace, (usize, bool)> = BTreeMap::new();
+    let mut uses = |namespace: Namespace, nameless: bool| {
         let (count, open) = users.entry(namespace).or_default();
         *count += 1;
         *open |= nameless;
     };
     for end in ends(lab) {
-        uses(end.namespace.clone(), end.ifname.is_none());
+        uses(end.namespace.clone().into(), end.ifname.is_none());
         if end.ifname.is_none() {
             // Whatever is there already counts too.
-            uses(end.namespace.clone(), true);
+            uses(end.namespace.clone().into(), true);
         }
     }
     for port in lab.ports.iter().filter(|port| is_inside(port)) {
         if let Some(namespace) = namespace_of(port) {
+            if port.ifname.is_none() && namespace.name().is_none() {
+                // Others have interfaces of their own there.
+                uses(namespace.clone(), true);
+            }
             uses(namespace, port.ifname.is_none());
         }
     }
@@ -145,8 +151,9 @@ fn is_inside(port: &Port) -> bool {
     facts(port.kind).stands == Stands::InNamespace
 }
 
-fn namespace_of(port: &Port) -> Option<NsName> {
-    port.namespace.clone().or_else(|| port.name.as_str().parse().ok())
+fn namespace_of(port: &Port) -> Option<Namespace> {
+    let named = || port.name.as_str().parse().ok().map(Namespace::Name);
+    port.namespace.clone().or_else(named)
 }
 
 /// Gives each end of a cable that has no name the first free one of eth0, eth1, ...
@@ -162,7 +169,10 @@ fn name_cable_ends(lab: &mut Lab, interfaces: &Interfaces) {
     }
     for end in ends(lab) {
         if let Some(name) = &end.ifname {
-            taken.entry(end.namespace.clone()).or_default().insert(name.to_string());
+            taken
+                .entry(end.namespace.clone().into())
+                .or_default()
+                .insert(name.to_string());
         }
     }
     for end in lab
@@ -171,7 +181,7 @@ fn name_cable_ends(lab: &mut Lab, interfaces: &Interfaces) {
         .flat_map(|c| [&mut c.a, &mut c.b])
         .filter(|e| e.ifname.is_none())
     {
-        let names = taken.entry(end.namespace.clone()).or_default();
+        let names = taken.entry(end.namespace.clone().into()).or_default();
         let free = first_free(names);
         end.ifname = free.parse().ok();
         names.insert(free);
@@ -193,7 +203,7 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
     let mut taken = Interfaces::new();
     for end in ends(lab) {
         let name = end.ifname.as_ref().map(IfName::to_string);
-        taken.entry(end.namespace.clone()).or_default().extend(name);
+        taken.entry(end.namespace.clone().into()).or_default().extend(name);
     }
     let (settled, open): (Vec<_>, Vec<_>) = lab
         .ports
@@ -212,12 +222,14 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
         let Some(namespace) = &port.namespace else { continue };
         let names = taken.entry(namespace.clone()).or_default();
         let usual_is_taken = names.contains(INSIDE);
+        // Where others are at home what is the usual name may be theirs; what was chosen once is said from then on.
+        let at_others = namespace.name().is_none();
         let kept = old(port)
             .map(ifname)
-            .filter(|name| !names.contains(name.as_str()) && (usual_is_taken || is_numbered(name)));
+            .filter(|name| !names.contains(name.as_str()) && (usual_is_taken || at_others || is_numbered(name)));
         if kept.is_some() {
             port.ifname = kept;
-        } else if usual_is_taken {
+        } else if usual_is_taken || at_others {
             let there = interfaces.get(namespace).into_iter().flatten();
             port.ifname = first_free(&names.iter().chain(there).cloned().collect()).parse().ok();
         }
@@ -309,7 +321,7 @@ mod tests {
             ..Lab::default()
         };
         complete(&mut first, &Lab::default(), 1, &Interfaces::new());
-        assert_eq!(first.ports[0].namespace.as_ref().unwrap().as_str(), "red");
+        assert_eq!(first.ports[0].namespace, "red".parse().ok());
         // Another salt would choose other addresses; the ones of before are kept, even with the cable's ends swapped.
         let mut second = Lab {
             ports: vec![port("blue", PortKind::Tap), port("red", PortKind::Veth)],

@@ -86,7 +86,7 @@ impl Subject<'_> {
                 mirror.map(|mirror| tag("mirror", mirror))
             }
             Self::Namespace(name) => {
-                let ports = lab.ports.iter().filter(|port| port.namespace.as_ref() == Some(name));
+                let ports = lab.ports.iter().filter(|port| port.is_in(name));
                 let ports: Vec<_> = ports.map(|port| &port.name).collect();
                 let cables: Vec<_> = lab.cables.iter().filter(|cable| cable.ends_in(name)).collect();
                 let by_itself = lab.namespace(name);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vswitch_api::namespace::EtcPath;
+use vswitch_api::lab_namespace::EtcPath;
 use vswitch_api::{ApiError, NsName};
 
 use super::text;

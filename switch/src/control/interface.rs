@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, NsName, Port, Route};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, Port, Route};
 
 use super::attach::Adopt;
 use super::kinds::ifname;
@@ -129,10 +129,7 @@ pub(super) fn mac(port: &Port) -> Mac {
 }
 
 pub(super) fn taken(port: &Port) -> ApiError {
-    let place = port
-        .namespace
-        .as_ref()
-        .map_or("the host".to_owned(), |name: &NsName| text::namespace(name));
+    let place = port.namespace.as_ref().map_or("the host".to_owned(), text::object);
     text::conflict(
         text::port(&port.name),
         format!("{place} has an interface {} already", ifname(port)),

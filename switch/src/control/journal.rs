@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use vswitch_api::{Cable, IfName, Port};
+use vswitch_api::{Cable, IfName, Port, PortName};
 
-use super::state::{DeviceBefore, OwnedNamespace};
+use super::state::{DeviceBefore, OwnedNamespace, ProcessNote};
 use super::sysctls::AllBefore;
 use crate::files;
 
@@ -27,6 +27,8 @@ pub(super) struct InFlight {
     pub devices: BTreeMap<IfName, DeviceBefore>,
     /// How settings of the kernel in namespaces were before they were changed.
     pub sysctls: AllBefore,
+    /// The processes by whose numbers the namespaces of these ports were given.
+    pub processes: BTreeMap<PortName, ProcessNote>,
 }
 
 /// Where the note is kept.

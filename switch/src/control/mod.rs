@@ -28,6 +28,7 @@ mod fdb;
 mod frame_size;
 mod gateway;
 mod guard;
+mod guests;
 mod in_use;
 mod interface;
 mod journal;
@@ -67,10 +68,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
-use vswitch_api::view::PortState;
+use vswitch_api::view::{Entrance, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
+use crate::engines::Engines;
 use crate::fastpath::FastPath;
 pub use capture::Capture;
 pub use condition::{Editing, Subject};
@@ -106,6 +108,8 @@ pub struct ControlConfig {
     pub fdb_entries: u64,
     /// False: commands of the lab are not started, and those that run are ended.
     pub run_commands: bool,
+    /// Docker and Podman, whose containers ports may be in.
+    pub engines: Engines,
     /// Whether to begin with an empty lab if the state file can't be used.
     pub recover: bool,
 }
@@ -117,6 +121,7 @@ pub struct Control {
     captures: std::sync::Mutex<capture::Captures>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     started: Instant,
+    engines: Arc<Engines>,
 }
 
 /// All that an edit needs; one runs at a time.
@@ -152,6 +157,7 @@ struct Host {
     /// Its id in the own namespace, by which link events name it.
     home_nsid: Option<i32>,
     named: NamedNamespaces,
+    guests: guests::Guests,
 }
 
 /// What there is of the lab at the moment.
@@ -194,6 +200,9 @@ struct LivePort {
     moved: Option<place::Moved>,
     /// Its namespace has no name any more, but processes live in it.
     unnamed: bool,
+    /// By what its namespace can be entered, if that is another's, and whose it is.
+    entrance: Option<Entrance>,
+    owner: Option<String>,
     /// What the interface has, whatever the settings are.
     mac: Option<vswitch_api::Mac>,
     mtu: u32,
@@ -227,6 +236,8 @@ impl LivePort {
             ifname: String::new(),
             moved: None,
             unnamed: false,
+            entrance: None,
+            owner: None,
             mac: None,
             mtu: 0,
             gso: None,

@@ -29,7 +29,7 @@ pub(super) struct Reserved<'a> {
 
 impl Reserved<'_> {
     /// What a namespace is if it is one of them.
-    fn which(&self, netns: &NetNs) -> Option<&'static str> {
+    pub fn which(&self, netns: &NetNs) -> Option<&'static str> {
         match netns.id() {
             id if id == self.home.id() => Some("the namespace that vswitchd itself runs in"),
             id if id == self.own.id() => Some("the namespace of the switch's own ends of the ports"),
@@ -120,7 +120,7 @@ impl Inner {
         self.reserved().open_other(&self.host.named, name)
     }
 
-    fn reserved(&self) -> Reserved<'_> {
+    pub(super) fn reserved(&self) -> Reserved<'_> {
         Reserved {
             home: &self.host.home,
             own: &self.host.own,

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use vswitch_api::difference::{SettingChange, difference};
-use vswitch_api::{Cable, Command, Lab, Mirror, Namespace, NsName, Port, PortName, Switch};
+use vswitch_api::{Cable, Command, Lab, LabNamespace, Mirror, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
 use super::gateway::Outside;
 use super::kinds::{facts, ifname};
-use super::traffic;
+use super::{text, traffic};
 
 /// One step. Its inverse takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(super) enum Step {
     RemovePorts(Vec<Port>),
     /// What the kernel and /etc have for it.
     ChangeNamespace {
-        before: Namespace,
-        after: Namespace,
+        before: LabNamespace,
+        after: LabNamespace,
     },
     AddCable(Cable),
     RemoveCable(Cable),
@@ -164,7 +164,7 @@ pub(super) fn together(steps: impl Iterator<Item = Step>) -> Vec<Step> {
     all
 }
 
-fn describe_namespace(before: &Namespace, after: &Namespace) -> Vec<String> {
+fn describe_namespace(before: &LabNamespace, after: &LabNamespace) -> Vec<String> {
     let name = &after.name;
     let mut lines = Vec::new();
     let gone = before.sysctls.keys().filter(|key| !after.sysctls.contains_key(*key));
@@ -206,7 +206,7 @@ pub(super) fn removed(port: &Port) -> String {
 fn place(port: &Port) -> String {
     let word = facts(port.kind).word;
     match (&port.namespace, &port.peer) {
-        (Some(namespace), _) => format!("{word}, {} in namespace {namespace}", ifname(port)),
+        (Some(namespace), _) => format!("{word}, {} in {}", ifname(port), text::in_words(namespace)),
         (None, Some(peer)) => format!("{word} to port {peer}"),
         (None, None) => format!("{word} {}", ifname(port)),
     }
@@ -259,13 +259,13 @@ pub(super) fn changed<'a, T: PartialEq>(
     )
 }
 
-/// Namespaces that the lab asks for, by themselves or through a port or cable.
+/// Namespaces that the lab asks for by name, by themselves or through a port or cable.
 pub(super) fn namespaces(lab: &Lab) -> BTreeSet<&NsName> {
     let cables = lab.cables.iter().flat_map(|c| [&c.a.namespace, &c.b.namespace]);
     lab.namespaces
         .iter()
         .map(|namespace| &namespace.name)
-        .chain(lab.ports.iter().filter_map(|p| p.namespace.as_ref()))
+        .chain(lab.ports.iter().filter_map(Port::named_namespace))
         .chain(lab.commands.iter().map(|command| &command.namespace))
         .chain(cables)
         .collect()
@@ -287,7 +287,7 @@ pub(super) fn plan(
     if !gone.is_empty() {
         removals.push(Step::StopCommands(gone));
     }
-    let plain = |name: &NsName| Namespace::new(name.clone());
+    let plain = |name: &NsName| LabNamespace::new(name.clone());
     let kept = |lab: &Lab, name: &NsName| lab.namespace(name).cloned().unwrap_or_else(|| plain(name));
     let both: BTreeSet<_> = before
         .namespaces

@@ -212,6 +212,9 @@ impl Inner {
         let before = view.load();
         // Most of a picture, and seldom another one.
         let same = Some(&before.state).filter(|before| ***before == self.store.state);
+        if same.is_none() {
+            self.host.guests.changed.notify_one();
+        }
         let state = same.map_or_else(|| Arc::new(self.store.state.clone()), Arc::clone);
         view.store(Arc::new(View::of(self, state)));
         self.shown.published = (Instant::now(), start.elapsed());

@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::{Changes, PortState};
 use vswitch_api::{
-    ApiError, Cable, CableEnd, ErrorCode, EventKind, IfAddr, Lab, Mac, Namespace, NsName, Port, PortName, Route,
+    ApiError, Cable, CableEnd, ErrorCode, EventKind, IfAddr, Lab, LabNamespace, Mac, NsName, Port, PortName, Route,
 };
 
 use super::attach::{AT_ONCE, Adopt};
@@ -50,7 +50,7 @@ pub(super) enum Extent<'a> {
 /// Something that the lab wants and that is not so.
 enum Drift {
     Namespace(NsName),
-    NamespaceSettings(Namespace, Vec<String>),
+    NamespaceSettings(LabNamespace, Vec<String>),
     Missing(Port),
     /// It is there, with something else.
     Settings(Port, Vec<String>),
@@ -188,7 +188,7 @@ impl Inner {
     async fn drift(&self, extent: Extent<'_>) -> Vec<Drift> {
         let mut drifts = Vec::new();
         let of_extent = |name: &NsName| match extent {
-            Extent::Port(port) => self.store.port(port).and_then(|port| port.namespace.as_ref()) == Some(name),
+            Extent::Port(port) => self.store.port(port).is_some_and(|port| port.is_in(name)),
             Extent::Lab(_) => true,
         };
         // One that others made is theirs to make again, and is waited for.
@@ -264,7 +264,7 @@ impl Inner {
             Drift::NamespaceSettings(namespace, _) => {
                 // As if nothing of it were there: what is as it is to be stays as it is.
                 let given = self
-                    .set_namespace(&Namespace::new(namespace.name.clone()), namespace)
+                    .set_namespace(&LabNamespace::new(namespace.name.clone()), namespace)
                     .await;
                 self.settle_sysctls();
                 self.store.close_journal();

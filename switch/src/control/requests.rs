@@ -2,7 +2,7 @@
 
 use vswitch_api::request::{FreeAddresses, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::{Interfaces, complete, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
@@ -30,6 +30,7 @@ impl Control {
         let mut lab = inner.store.state.lab.clone();
         change(&inner, &mut lab)?;
         settle(&mut lab, &inner.store.state.lab)?;
+        inner.unpublished().find_containers(&lab).await;
         let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
         lab.settle_owners();
@@ -41,6 +42,7 @@ impl Control {
         );
         inner.check_fdbs(&lab)?;
         let steps = plan(&inner.store.state.lab, &lab, present, owned);
+        inner.processes_of(&steps)?;
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let removed = steps.iter().filter(|step| step.removes());
         let forwarding = inner.describe_forwarding(&steps).await;
@@ -274,7 +276,7 @@ impl Control {
             if there && !inner.namespace_owned(&name).unwrap_or(false) && !options.idempotent {
                 return Err(namespace_there(&name));
             }
-            lab.namespaces.push(Namespace::new(name));
+            lab.namespaces.push(LabNamespace::new(name));
             Ok(())
         });
         let mut changes = edited.await?;
@@ -295,7 +297,7 @@ impl Control {
             let users: Vec<_> = lab
                 .ports
                 .iter()
-                .filter(|p| p.namespace.as_ref() == Some(name))
+                .filter(|p| p.is_in(name))
                 .map(|p| p.name.as_str())
                 .collect();
             if !users.is_empty() {
@@ -366,7 +368,7 @@ impl Inner {
     async fn interfaces_to_name(&self, lab: &Lab) -> Interfaces {
         let mut interfaces = Interfaces::new();
         for namespace in namespaces_to_name_in(lab) {
-            let Ok(netns) = self.open_namespace(&namespace) else {
+            let Some(netns) = self.open_to_look(&namespace) else {
                 continue;
             };
             let Ok(nl) = netns.netlink().await else { continue };

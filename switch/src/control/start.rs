@@ -17,6 +17,7 @@ use super::condition::History;
 use super::detach::gone_is_fine;
 use super::etc::EtcFiles;
 use super::gateway::Outside;
+use super::guests::Guests;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
@@ -130,6 +131,7 @@ impl Control {
                 home,
                 home_nsid,
                 named: NamedNamespaces::new(config.netns_dir),
+                guests: Guests::new(config.engines),
             },
             live: Live::default(),
             shown: Shown {
@@ -146,6 +148,7 @@ impl Control {
             fdb_entries: config.fdb_entries,
             guard: Some(guard),
         };
+        let engines = inner.host.guests.engines.clone();
         // Before anything is attached, so that no change in between is missed.
         let watch = watch::Sources::open(&inner).await;
         let control = Arc::new(Self {
@@ -154,6 +157,7 @@ impl Control {
             captures: std::sync::Mutex::default(),
             tasks: std::sync::Mutex::default(),
             started: Instant::now(),
+            engines,
         });
         let (locked, is_locked) = oneshot::channel();
         let coming_back = spawn_blocking({
@@ -170,8 +174,9 @@ impl Control {
         let _ = locked.send(());
         inner.bring_back(half_done).await;
         inner.shown.attaching = false;
+        let guests = inner.host.guests.changed.clone();
         drop(inner);
-        self.watch(watch);
+        self.watch(watch, guests);
     }
 }
 
@@ -235,6 +240,12 @@ impl Inner {
     /// What does not work is told in the log, in the state of a port or among the limits: nothing here ends the daemon.
     async fn bring_back(&mut self, half_done: InFlight) {
         let (noted, sysctls) = (half_done.ports.clone(), half_done.sysctls.clone());
+        // What is left of those that are not in the lab is where they were to be; a next command forgets it.
+        for (name, process) in &half_done.processes {
+            self.store.state.processes.entry(name.clone()).or_insert(*process);
+        }
+        let ports = self.store.state.lab.ports.iter().chain(&noted);
+        self.find_containers_of(&ports.cloned().collect::<Vec<_>>()).await;
         self.remove_half_done(half_done).await;
         self.remove_stale_near_ends().await;
         self.remove_stale_shadows().await;

@@ -10,7 +10,7 @@ use vswitch_api::policy::VlanId;
 use vswitch_api::{Lab, Mac, NsName, PortName, StaticStation, SwitchName};
 
 use super::sysctls::AllBefore;
-use vswitch_linux::{KernelError, NetNs, NetNsId};
+use vswitch_linux::{KernelError, NetNs, NetNsId, Process};
 
 /// Version of the file's format. A daemon that finds another one leaves it alone and does not start.
 pub(super) const VERSION: u32 = 1;
@@ -34,6 +34,9 @@ pub(super) struct State {
     /// How settings of the kernel in namespaces were before they were changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: AllBefore,
+    /// The processes by whose numbers the namespaces of ports were given, in the boot that they are of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<PortName, ProcessNote>,
     /// The boot of the kernel in which the devices have the indices that are kept; none in files from before it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot_id: Option<String>,
@@ -116,11 +119,32 @@ pub(super) struct DeviceBefore {
     pub in_use: bool,
 }
 
+/// A process, told from others that get its number in the same boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProcessNote {
+    pid: u32,
+    started: u64,
+}
+
+impl From<Process> for ProcessNote {
+    fn from(Process { pid, started }: Process) -> Self {
+        Self { pid, started }
+    }
+}
+
+impl From<ProcessNote> for Process {
+    fn from(ProcessNote { pid, started }: ProcessNote) -> Self {
+        Self { pid, started }
+    }
+}
+
 impl State {
-    /// After a boot an index tells a device from others no more: each is to be looked at as one that is new.
+    /// After a boot an index tells a device from others no more, nor a number a process: each device is to be looked at as one that is new.
     pub fn forget_devices_of_another_boot(&mut self, boot_id: &str) {
         if self.boot_id.as_deref() != Some(boot_id) {
             self.devices.values_mut().for_each(|device| device.index = None);
+            self.processes.clear();
         }
         self.boot_id = Some(boot_id.to_owned());
     }
@@ -136,6 +160,7 @@ impl State {
             fdb: Vec::new(),
             devices: BTreeMap::new(),
             sysctls: AllBefore::new(),
+            processes: BTreeMap::new(),
             boot_id: None,
         }
     }

@@ -72,6 +72,9 @@ impl Store {
             }
         }
         note.devices = self.devices_of(&note.ports);
+        let processes = note.ports.iter();
+        let processes = processes.filter_map(|port| Some((port.name.clone(), *self.state.processes.get(&port.name)?)));
+        note.processes = processes.collect();
         self.journal.write(&note).map_err(|error| {
             text::step("run directory", "note what is about to be done", &error)
                 .hint("nothing was changed; see that the run directory can be written and has room")

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use vswitch_api::namespace::{Namespace, SysctlKey};
+use vswitch_api::lab_namespace::{LabNamespace, SysctlKey};
 use vswitch_api::{ApiError, NsName};
 
 use super::state::OwnedNamespace;
@@ -30,14 +30,14 @@ impl Inner {
     /// # Errors
     /// There is no such setting, or the kernel refuses the value; a file is not ours. Some may be changed: the caller carries out the
     /// inverse.
-    pub(super) async fn set_namespace(&mut self, before: &Namespace, after: &Namespace) -> Result<(), ApiError> {
+    pub(super) async fn set_namespace(&mut self, before: &LabNamespace, after: &LabNamespace) -> Result<(), ApiError> {
         if before.files != after.files {
             self.etc.set(&after.name, &after.files)?;
         }
         self.set_sysctls(before, after).await
     }
 
-    async fn set_sysctls(&mut self, before: &Namespace, after: &Namespace) -> Result<(), ApiError> {
+    async fn set_sysctls(&mut self, before: &LabNamespace, after: &LabNamespace) -> Result<(), ApiError> {
         let name = &after.name;
         let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
         if before.sysctls.is_empty() && after.sysctls.is_empty() {
@@ -118,7 +118,7 @@ impl Inner {
         else {
             return;
         };
-        if let Err(error) = self.set_namespace(&Namespace::new(name.clone()), &after).await {
+        if let Err(error) = self.set_namespace(&LabNamespace::new(name.clone()), &after).await {
             tracing::warn!("{error}");
         }
         self.settle_sysctls();
@@ -171,7 +171,7 @@ impl Inner {
             let after = lab
                 .namespace(&name)
                 .cloned()
-                .unwrap_or_else(|| Namespace::new(name.clone()));
+                .unwrap_or_else(|| LabNamespace::new(name.clone()));
             let going = known.values.iter().filter(|(key, _)| !after.sysctls.contains_key(*key));
             let mut before = after.clone();
             before
@@ -185,7 +185,7 @@ impl Inner {
         }
         for namespace in lab.namespaces.iter().filter(|one| !one.is_plain()) {
             if let Err(error) = self
-                .set_namespace(&Namespace::new(namespace.name.clone()), namespace)
+                .set_namespace(&LabNamespace::new(namespace.name.clone()), namespace)
                 .await
             {
                 tracing::warn!("{error}");
@@ -194,7 +194,7 @@ impl Inner {
     }
 
     /// What a namespace has not as the lab says, in words.
-    pub(super) async fn drift_of_namespace(&self, namespace: &Namespace) -> Vec<String> {
+    pub(super) async fn drift_of_namespace(&self, namespace: &LabNamespace) -> Vec<String> {
         let lost = self.etc.lost(&namespace.name, &namespace.files);
         let mut lost: Vec<_> = lost.iter().map(|file| format!("its file {file}")).collect();
         let Ok(Some(netns)) = self.find_namespace(&namespace.name) else {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use vswitch_api::{ApiError, Cable, ErrorCode, MirrorName, NsName, PortName, SwitchName};
+use vswitch_api::{ApiError, Cable, ErrorCode, MirrorName, Namespace, NsName, PortName, SwitchName};
 
 use vswitch_linux::KernelError;
 
@@ -16,6 +16,24 @@ pub(super) fn switch(name: &SwitchName) -> String {
 
 pub(super) fn namespace(name: &NsName) -> String {
     format!("namespace \"{name}\"")
+}
+
+/// A namespace of a port within a sentence.
+pub(super) fn in_words(namespace: &Namespace) -> String {
+    match namespace {
+        Namespace::Name(name) => format!("namespace {name}"),
+        Namespace::Pid(pid) => format!("the namespace of process {pid}"),
+        Namespace::Path(path) => format!("the namespace at {path}"),
+        Namespace::Container(name) => format!("container {name}"),
+    }
+}
+
+/// The same where something is said of it.
+pub(super) fn object(namespace: &Namespace) -> String {
+    match namespace {
+        Namespace::Name(name) => self::namespace(name),
+        other => in_words(other),
+    }
 }
 
 pub(super) fn cable(cable: &Cable) -> String {

@@ -8,7 +8,7 @@ use vswitch_api::acl::{ACL_MAX, AclAction, AclRule};
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
-use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, NsName, Port, PortName, Route, SwitchName};
+use vswitch_api::{ApiError, IfAddr, Lab, Mac, MirrorName, Namespace, NsName, Port, PortName, Route, SwitchName};
 
 use super::fdb::station;
 use super::kinds::{self, heard_by_near_end, ifname};
@@ -211,13 +211,13 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
 }
 
 /// Names of interfaces, each of which can be in a namespace only once. Told of what comes, not of what was there before.
-fn interfaces<'a>(before: &Lab, after: &'a Lab) -> Result<(), ApiError> {
-    let mut taken: HashMap<(Option<&'a NsName>, String), String> = HashMap::new();
-    let of_port = |port: &'a Port| {
+fn interfaces(before: &Lab, after: &Lab) -> Result<(), ApiError> {
+    let mut taken = HashMap::new();
+    let of_port = |port: &Port| {
         let old = before.ports.iter().any(|old| old.name == port.name);
         (
             old,
-            port.namespace.as_ref(),
+            port.namespace.clone(),
             ifname(port).to_string(),
             text::port(&port.name),
         )
@@ -227,7 +227,12 @@ fn interfaces<'a>(before: &Lab, after: &'a Lab) -> Result<(), ApiError> {
         let old = before.cables.contains(cable);
         for end in [&cable.a, &cable.b] {
             if let Some(name) = &end.ifname {
-                claims.push((old, Some(&end.namespace), name.to_string(), text::cable(cable)));
+                claims.push((
+                    old,
+                    Some(end.namespace.clone().into()),
+                    name.to_string(),
+                    text::cable(cable),
+                ));
             }
         }
     }
@@ -238,9 +243,9 @@ fn interfaces<'a>(before: &Lab, after: &'a Lab) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn take_interface<'a>(
-    interfaces: &mut HashMap<(Option<&'a NsName>, String), String>,
-    namespace: Option<&'a NsName>,
+fn take_interface(
+    interfaces: &mut HashMap<(Option<Namespace>, String), String>,
+    namespace: Option<Namespace>,
     name: String,
     object: String,
 ) -> Result<(), ApiError> {
@@ -251,7 +256,7 @@ fn take_interface<'a>(
         }
         Entry::Occupied(taken) => {
             let (namespace, name) = taken.key();
-            let place = namespace.map_or("the host".to_owned(), text::namespace);
+            let place = namespace.as_ref().map_or("the host".to_owned(), text::object);
             let cause = format!("interface {name} of {place} is in use by {}", taken.get());
             Err(text::conflict(object, cause).hint("choose another interface name with --name"))
         }

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use vswitch_api::acl::AclRule;
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::{
     AclRuleView, AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortAclView,
     PortState, PortView, RouteView, Status, SwitchView,
 };
-use vswitch_api::{API_VERSION, ApiError, Cable, Lab, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{API_VERSION, ApiError, Cable, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
 
 use super::frame_size::is_big;
+use super::guests::foreign;
 use super::kinds::{ifname, wanted_mtu};
 use super::namespace::{Reserved, is_present};
 use super::plan::namespaces;
@@ -19,7 +21,7 @@ use super::{Control, View, text};
 use crate::port::BackEnd;
 use vswitch_datapath::EntryKind;
 use vswitch_datapath::acl::Acl;
-use vswitch_linux::{AddressScope, KernelError, Link};
+use vswitch_linux::{AddressScope, KernelError, Link, NamedNamespaces, process_groups, with_processes};
 
 impl Control {
     /// The daemon itself.
@@ -238,7 +240,34 @@ impl Control {
         names.extend(namespaces(&view.state.lab).into_iter().cloned());
         names.sort();
         names.dedup();
-        Ok(names.into_iter().map(|name| view.namespace_summary(name)).collect())
+        let mut all: Vec<_> = names.into_iter().map(|name| view.namespace_summary(name)).collect();
+        all.extend(view.foreign_namespaces());
+        let named = view.named.clone();
+        drop(view);
+        self.find_owners(named, &mut all).await;
+        Ok(all)
+    }
+
+    /// Of the namespaces that have names and were not made by vswitch those that a container is in are its.
+    async fn find_owners(&self, named: NamedNamespaces, all: &mut [NamespaceSummary]) {
+        let looked = tokio::task::spawn_blocking(move || {
+            let processes = with_processes().unwrap_or_default();
+            let netns = named.all().netns.into_iter();
+            let groups = netns.filter_map(|(name, netns)| Some((name, process_groups(*processes.get(&netns.id())?)?)));
+            groups.collect::<BTreeMap<_, _>>()
+        });
+        let groups = looked.await.unwrap_or_default();
+        let finding = all
+            .iter_mut()
+            .filter(|summary| !summary.owned && summary.owner.is_none());
+        let finding = finding.filter_map(|summary| {
+            let groups = groups.get(summary.name.name()?.as_str())?;
+            Some(async move {
+                let owner = self.engines.owner(groups).await;
+                summary.owner = owner.map(|(engine, name)| format!("{engine} {name}"));
+            })
+        });
+        join_all(finding).await;
     }
 
     /// A namespace from inside.
@@ -400,12 +429,13 @@ impl View {
         // As its user has it by now.
         shown.ifname = live.ifname.parse().ok().or(shown.ifname);
         if let Some(moved) = &live.moved {
-            shown.namespace = moved.namespace.clone();
+            shown.namespace = moved.namespace.clone().map(Namespace::Name);
         }
         PortView {
             port: shown,
             mtu_wanted: wanted,
             moved_to: live.moved.as_ref().map(|moved| moved.to.clone()),
+            entrance: live.entrance.clone().filter(|_| live.moved.is_none()),
             state: live.state,
             reason: live.reason.clone(),
             state_secs: live.since.elapsed().as_secs(),
@@ -427,11 +457,7 @@ impl View {
     }
 
     fn ports_in<'a>(&'a self, name: &'a NsName) -> impl Iterator<Item = &'a Port> {
-        self.state
-            .lab
-            .ports
-            .iter()
-            .filter(move |port| port.namespace.as_ref() == Some(name))
+        self.state.lab.ports.iter().filter(move |port| port.is_in(name))
     }
 
     fn namespace_summary(&self, name: NsName) -> NamespaceSummary {
@@ -439,8 +465,30 @@ impl View {
             owned: self.state.namespaces.iter().any(|owned| owned.name == name),
             present: is_present(&self.named, &name),
             ports: self.ports_in(&name).map(|port| port.name.clone()).collect(),
-            name,
+            owner: None,
+            name: Namespace::Name(name),
         }
+    }
+
+    /// The namespaces of others that ports are in, and that have no name that counts.
+    fn foreign_namespaces(&self) -> Vec<NamespaceSummary> {
+        let mut all: BTreeMap<&Namespace, NamespaceSummary> = BTreeMap::new();
+        for port in &self.state.lab.ports {
+            let Some(namespace) = foreign(port) else { continue };
+            let summary = all.entry(namespace).or_insert_with(|| NamespaceSummary {
+                name: namespace.clone(),
+                owned: false,
+                owner: None,
+                present: false,
+                ports: Vec::new(),
+            });
+            summary.ports.push(port.name.clone());
+            if let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) {
+                summary.present = true;
+                summary.owner = summary.owner.take().or_else(|| live.owner.clone());
+            }
+        }
+        all.into_values().collect()
     }
 }
 
@@ -449,6 +497,7 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         port,
         mtu_wanted: None,
         moved_to: None,
+        entrance: None,
         state: PortState::Missing,
         reason,
         state_secs: 0,

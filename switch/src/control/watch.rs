@@ -1,5 +1,6 @@
 //! What happens without a command: interfaces and namespaces come and go, stations are learned and forgotten.
 
+mod guests;
 mod links;
 mod names;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use vswitch_api::view::PortState;
 use vswitch_api::{EventKind, Port, PortName, SwitchName};
 
@@ -59,8 +61,8 @@ impl Sources {
 
 impl Control {
     /// Starts the tasks that watch. They end with the control.
-    pub(super) fn watch(self: &Arc<Self>, sources: Sources) {
-        let mut tasks = Vec::new();
+    pub(super) fn watch(self: &Arc<Self>, sources: Sources, guests: Arc<Notify>) {
+        let mut tasks = vec![tokio::spawn(guests::watch_guests(Arc::downgrade(self), guests))];
         if let Some(links) = sources.links {
             tasks.push(tokio::spawn(watch_links(Arc::downgrade(self), links)));
         }
@@ -177,7 +179,7 @@ async fn age(control: Weak<Control>) {
 }
 
 fn in_namespace(port: &Port, name: &str) -> bool {
-    port.namespace.as_ref().is_some_and(|own| own.as_str() == name)
+    port.named_namespace().is_some_and(|own| own.as_str() == name)
 }
 
 /// Does what may wait for a worker, a disk or a thread, while other tasks go on elsewhere.

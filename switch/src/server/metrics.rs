@@ -345,6 +345,7 @@ mod tests {
             reason: None,
             mtu_wanted: None,
             moved_to: None,
+            entrance: None,
             state_secs: 1,
             queues: 1,
             fastpath: false,

@@ -17,7 +17,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use vswitch_api::{ProcessState, Restart};
-use vswitch_linux::process::{self, Process};
+use vswitch_linux::process::{self, Handle};
 
 use super::notes::{Folder, NEWS, Note, Spec, VARIABLE};
 use super::output::Log;
@@ -341,7 +341,7 @@ fn reap() -> (Vec<(u32, Exit)>, bool) {
 fn signal_all(signal: Signal) {
     for stat in process::descendants(std::process::id()) {
         // What has gone needs none, and what is another's by now does not descend from here.
-        if let Ok(Some(process)) = Process::open(stat.pid, stat.start) {
+        if let Ok(Some(process)) = Handle::open(stat.pid, stat.start) {
             let _ = process.signal(signal);
         }
     }

@@ -7,8 +7,8 @@ use std::thread;
 
 use vswitch_api::lab::Lab;
 use vswitch_api::trace::TraceRequest;
-use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, SwitchView};
-use vswitch_api::{ApiError, ErrorCode, Mac, NsName, Port, PortKind, PortName};
+use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack, SwitchView};
+use vswitch_api::{ApiError, ErrorCode, Mac, Port, PortKind, PortName};
 
 use super::frames::{self, Said};
 use super::inside::{self, Inside};
@@ -161,11 +161,11 @@ fn mac(picture: &Picture, port: &Port) -> Option<Mac> {
 }
 
 /// The namespaces to look into.
-fn stacks(picture: &Picture) -> Vec<Option<NsName>> {
+fn stacks(picture: &Picture) -> Vec<Option<Stack>> {
     let mut stacks: Vec<_> = Vec::new();
     for view in picture.both().chain(&picture.ports) {
         let stack = match view.port.kind {
-            PortKind::Veth | PortKind::Tap => Some(view.port.namespace.clone()).filter(Option::is_some),
+            PortKind::Veth | PortKind::Tap => view.stack().map(Some),
             PortKind::Internal => Some(None),
             _ => None,
         };
@@ -180,7 +180,7 @@ fn stacks(picture: &Picture) -> Vec<Option<NsName>> {
 }
 
 /// Looks into namespaces, several at once. One that is gone is left out, which its port tells of.
-fn look(stacks: &[Option<NsName>]) -> Result<BTreeMap<Option<NsName>, Inside>, Failure> {
+fn look(stacks: &[Option<Stack>]) -> Result<BTreeMap<Option<Stack>, Inside>, Failure> {
     let mut all = BTreeMap::new();
     for some in stacks.chunks(AT_ONCE) {
         let looks = Mutex::new(Vec::new());
@@ -238,8 +238,8 @@ fn talk(picture: &Picture, pairs: &[(IpAddr, IpAddr)]) -> Result<Vec<Talk>, Fail
     // A port that is down has its cause already.
     let ready = picture.both().all(|view| view.state == PortState::Up);
     let ping = |port: &PortName, source: IpAddr, target: IpAddr| {
-        let namespace = picture.port(port).and_then(|view| view.port.namespace.as_ref());
-        Ok::<_, Failure>(ready && source != target && inside::ping(namespace, source, target)?)
+        let stack = picture.port(port).and_then(PortView::stack);
+        Ok::<_, Failure>(ready && source != target && inside::ping(stack.as_ref(), source, target)?)
     };
     let both_ways = |a: IpAddr, b: IpAddr| {
         let walks = [walk::walk(picture, from, a, b)?, walk::walk(picture, to, b, a)?];

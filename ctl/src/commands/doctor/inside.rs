@@ -9,7 +9,8 @@ use std::thread;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use vswitch_api::{ApiError, ErrorCode, Mac, NsName};
+use vswitch_api::view::Stack;
+use vswitch_api::{ApiError, ErrorCode, Mac};
 
 use crate::commands::exec;
 use crate::failure::Failure;
@@ -155,17 +156,17 @@ impl Inside {
 }
 
 /// Runs something inside a namespace, on a thread of its own so that there is nothing to put back.
-pub fn within<T: Send>(namespace: Option<&NsName>, f: impl FnOnce() -> T + Send) -> Result<T, Failure> {
-    let Some(name) = namespace else { return Ok(f()) };
-    let run = || exec::enter_network(name).map(|()| f());
+pub fn within<T: Send>(stack: Option<&Stack>, f: impl FnOnce() -> T + Send) -> Result<T, Failure> {
+    let Some(stack) = stack else { return Ok(f()) };
+    let run = || exec::enter_network(stack).map(|()| f());
     thread::scope(|scope| scope.spawn(run).join())
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         .map_err(Failure::from)
 }
 
 /// Looks into a namespace; none: that of the host.
-pub fn look(namespace: Option<&NsName>) -> Result<Inside, Failure> {
-    within(namespace, || {
+pub fn look(stack: Option<&Stack>) -> Result<Inside, Failure> {
+    within(stack, || {
         let links: Vec<Link> = ask(&["addr", "show"])?;
         let settings = settings(&links);
         Ok(Inside {
@@ -187,8 +188,8 @@ pub struct NoWay {
 }
 
 /// What the stack would do with a packet for an address.
-pub fn route(namespace: Option<&NsName>, to: IpAddr) -> Result<Result<Route, NoWay>, Failure> {
-    within(namespace, || {
+pub fn route(stack: Option<&Stack>, to: IpAddr) -> Result<Result<Route, NoWay>, Failure> {
+    within(stack, || {
         let to = to.to_string();
         let words = ["-j", "route", "get", to.as_str()];
         let output = Command::new("ip").args(words).stdin(Stdio::null()).output();
@@ -222,8 +223,8 @@ struct Matching {
 }
 
 /// Whether a ping from one address to another is answered.
-pub fn ping(namespace: Option<&NsName>, from: IpAddr, to: IpAddr) -> Result<bool, Failure> {
-    within(namespace, || exec::is_answered(Some(from), to, 3))?
+pub fn ping(stack: Option<&Stack>, from: IpAddr, to: IpAddr) -> Result<bool, Failure> {
+    within(stack, || exec::is_answered(Some(from), to, 3))?
 }
 
 fn ask<T: DeserializeOwned>(words: &[&str]) -> Result<Vec<T>, Failure> {

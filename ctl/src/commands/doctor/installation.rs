@@ -197,9 +197,9 @@ fn down(ports: &[PortView]) -> Vec<Item> {
 
 fn leftover_namespaces(namespaces: &[NamespaceSummary], lab: &Lab) -> Vec<Item> {
     let used = |name| lab.asks_for(name) || lab.cables.iter().any(|cable| cable.ends_in(name));
-    let nobodys = namespaces
-        .iter()
-        .filter(|one| one.owned && one.present && one.ports.is_empty() && !used(&one.name));
+    let nobodys = namespaces.iter().filter(|one| {
+        one.owned && one.present && one.ports.is_empty() && one.name.name().is_some_and(|name| !used(name))
+    });
     nobodys
         .map(|one| {
             bad(

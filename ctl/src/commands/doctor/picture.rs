@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vswitch_api::lab::Lab;
-use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView};
-use vswitch_api::{NsName, Port, PortKind, PortName, SwitchName};
+use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack};
+use vswitch_api::{Namespace, Port, PortKind, PortName, SwitchName};
 
 use super::inside::{Address, Inside, Link, NoWay};
 
@@ -23,7 +23,7 @@ pub struct Picture {
     /// Names of the two ports.
     pub ends: [Option<PortName>; 2],
     /// Namespaces from inside; none: that of the host.
-    pub inside: BTreeMap<Option<NsName>, Inside>,
+    pub inside: BTreeMap<Option<Stack>, Inside>,
     /// What the two say to each other, IPv4 first.
     pub talks: Vec<Talk>,
 }
@@ -123,9 +123,9 @@ impl Picture {
 
     /// The stack that has the interface of a port, if it can be looked into.
     pub fn stack(&self, port: &Port) -> Option<&Inside> {
-        match (port.kind, &port.namespace) {
-            (PortKind::Veth | PortKind::Tap, Some(name)) => self.inside.get(&Some(name.clone())),
-            (PortKind::Internal, _) => self.inside.get(&None),
+        match port.kind {
+            PortKind::Veth | PortKind::Tap => self.inside.get(&Some(self.port(&port.name)?.stack()?)),
+            PortKind::Internal => self.inside.get(&None),
             _ => None,
         }
     }
@@ -210,7 +210,8 @@ impl Picture {
 /// How a command is run in the stack of a port.
 pub fn run_in(port: &Port, command: &str) -> String {
     match &port.namespace {
-        Some(namespace) => format!("vswitchctl ns exec {namespace} {command}"),
+        Some(Namespace::Name(name)) => format!("vswitchctl ns exec {name} {command}"),
+        Some(_) => format!("vswitchctl ns exec {} {command}", port.name),
         None => command.to_owned(),
     }
 }

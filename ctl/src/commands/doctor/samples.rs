@@ -28,7 +28,7 @@ pub fn healthy() -> Picture {
             links: vec![serde_json::from_value(link).unwrap()],
             ..Inside::default()
         };
-        picture.inside.insert(view.port.namespace.clone(), inside);
+        picture.inside.insert(view.stack(), inside);
         picture.lab.ports.push(view.port.clone());
         picture.ports.push(view);
     }

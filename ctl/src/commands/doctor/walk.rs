@@ -15,7 +15,8 @@ const MOST_HOPS: usize = 8;
 /// Follows the routes from a port to an address.
 pub fn walk(picture: &Picture, from: &PortName, source: IpAddr, to: IpAddr) -> Result<Walk, Failure> {
     walk_with(picture, from, source, to, |port| {
-        inside::route(port.namespace.as_ref(), to)
+        let stack = picture.port(&port.name).and_then(PortView::stack);
+        inside::route(stack.as_ref(), to)
     })
 }
 

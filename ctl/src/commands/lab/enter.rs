@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use nix::sched::{CloneFlags, setns};
-use vswitch_api::NsName;
+use vswitch_api::view::Stack;
 
 use crate::commands::exec;
 use crate::failure::Failure;
@@ -21,9 +21,9 @@ impl Outside {
     }
 
     /// Moves this thread into a namespace; none: that of outside.
-    pub fn enter(&self, namespace: Option<&NsName>) -> Result<(), Failure> {
+    pub fn enter(&self, namespace: Option<&Stack>) -> Result<(), Failure> {
         match namespace {
-            Some(name) => exec::enter_network(name).map_err(Failure::from),
+            Some(stack) => exec::enter_network(stack).map_err(Failure::from),
             None => setns(&self.0, CloneFlags::CLONE_NEWNET)
                 .map_err(|e| Failure::system("network namespace of the host", &e.into())),
         }

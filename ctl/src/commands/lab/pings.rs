@@ -18,7 +18,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, recvfrom,
     sendto, socket,
 };
-use vswitch_api::{ApiError, ErrorCode, NsName};
+use vswitch_api::view::Stack;
+use vswitch_api::{ApiError, ErrorCode};
 
 use super::enter::Outside;
 use crate::failure::Failure;
@@ -36,7 +37,7 @@ const LONGEST: usize = 2048;
 #[derive(Clone, Debug)]
 pub struct Ping {
     /// The namespace; none: that of the host.
-    pub from: Option<NsName>,
+    pub from: Option<Stack>,
     /// Who is to answer.
     pub to: IpAddr,
 }
@@ -117,7 +118,7 @@ fn parts(is_ipv6: &[bool], room: [usize; 2]) -> Vec<Range<usize>> {
 }
 
 fn ping_part(pings: &[Ping], part: &[usize], wait: Duration, answered: &[AtomicUsize]) -> Result<(), Failure> {
-    let mut by_sender: BTreeMap<&Option<NsName>, Vec<usize>> = BTreeMap::new();
+    let mut by_sender: BTreeMap<&Option<Stack>, Vec<usize>> = BTreeMap::new();
     for n in part {
         by_sender.entry(&pings[*n].from).or_default().push(*n);
     }
@@ -133,7 +134,7 @@ fn ping_part(pings: &[Ping], part: &[usize], wait: Duration, answered: &[AtomicU
 }
 
 /// Does something in each namespace, in several at once: by threads, since a thread can be in a namespace of its own.
-fn in_each(namespaces: &[&Option<NsName>], job: impl Fn(usize) -> Result<(), Failure> + Sync) -> Result<(), Failure> {
+fn in_each(namespaces: &[&Option<Stack>], job: impl Fn(usize) -> Result<(), Failure> + Sync) -> Result<(), Failure> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<(), Failure> {
         let outside = Outside::here()?;

@@ -1,6 +1,6 @@
 //! Who is to reach whom: `reach = ["* -> *", "!guest -> server", "red <-> blue"]` in a lab file.
 
-use vswitch_api::{IfAddr, Lab, NsName, PortKind};
+use vswitch_api::{IfAddr, Lab, Namespace, PortKind};
 
 use super::check::hint;
 use super::node::{Node, Span};
@@ -11,7 +11,7 @@ pub struct Endpoint {
     /// Name of the port, or of the cable's namespace.
     pub name: String,
     /// The namespace; none: that of the host.
-    pub namespace: Option<NsName>,
+    pub namespace: Option<Namespace>,
     /// Its addresses.
     pub addresses: Vec<IfAddr>,
 }
@@ -59,7 +59,10 @@ pub fn endpoints(lab: &Lab) -> Vec<Endpoint> {
             name: port.name.to_string(),
             namespace: match port.kind {
                 PortKind::Internal => None,
-                _ => port.namespace.clone().or_else(|| port.name.as_str().parse().ok()),
+                _ => port
+                    .namespace
+                    .clone()
+                    .or_else(|| port.name.as_str().parse().ok().map(Namespace::Name)),
             },
             addresses: port.addresses.clone(),
         })
@@ -71,7 +74,7 @@ pub fn endpoints(lab: &Lab) -> Vec<Endpoint> {
             Some(endpoint) => endpoint.addresses.extend(addresses),
             None => all.push(Endpoint {
                 name: name.to_owned(),
-                namespace: Some(end.namespace.clone()),
+                namespace: Some(end.namespace.clone().into()),
                 addresses: addresses.collect(),
             }),
         }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use vswitch_api::NsName;
+use vswitch_api::view::Stack;
 
 use super::enter::Outside;
 use crate::failure::Failure;
@@ -23,8 +23,8 @@ const CHUNK: usize = 256 << 10;
 
 /// Bits per second that came from one namespace to an address of another within about `time`; none: no connection came about.
 pub fn measure(
-    from: Option<&NsName>,
-    to: Option<&NsName>,
+    from: Option<&Stack>,
+    to: Option<&Stack>,
     address: IpAddr,
     time: Duration,
 ) -> Result<Option<u64>, Failure> {

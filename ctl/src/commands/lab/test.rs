@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use vswitch_api::{ApiError, ErrorCode, IfAddr, Lab, LabName};
+use vswitch_api::view::{PortView, Stack};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Lab, LabName, Namespace};
 
 use super::pings::{self, Ping};
 use super::reach::{Endpoint, Expectation, endpoints, expected};
@@ -61,9 +62,14 @@ impl Session {
         let there: Lab = self.client.get("/v1/lab").await?;
         let all = of_file(&file, &there)?;
         let mut pairs = pairs(&all, &file.reach);
-        ping_all(&all, &mut pairs, args.wait)?;
+        let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+        let stacks = all
+            .iter()
+            .filter_map(|endpoint| Some((endpoint.name.as_str(), stack(endpoint, &ports)?)))
+            .collect();
+        ping_all(&all, &stacks, &mut pairs, args.wait)?;
         if args.speed {
-            measure(&all, &mut pairs, args.speed_time)?;
+            measure(&stacks, &mut pairs, args.speed_time)?;
         }
         self.find_causes(&mut pairs).await;
         let report = TestReport {
@@ -119,8 +125,10 @@ impl Session {
     }
 }
 
-fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Failure> {
-    let by_name: HashMap<_, _> = all.iter().map(|endpoint| (&endpoint.name, endpoint)).collect();
+/// Namespaces, and the host, by the names of endpoints; those that are not there now are not in it.
+type Stacks<'a> = HashMap<&'a str, Option<Stack>>;
+
+fn ping_all(all: &[Endpoint], stacks: &Stacks<'_>, pairs: &mut [Outcome], wait: u32) -> Result<(), Failure> {
     let place: HashMap<_, _> = all
         .iter()
         .enumerate()
@@ -133,7 +141,7 @@ fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Fa
         (ends.iter().min().copied(), ends.iter().max().copied())
     });
     let ping = |n: &usize| {
-        let from = by_name.get(&pairs[*n].from)?.namespace.clone();
+        let from = stacks.get(pairs[*n].from.as_str())?.clone();
         Some((
             *n,
             Ping {
@@ -159,11 +167,7 @@ fn ping_all(all: &[Endpoint], pairs: &mut [Outcome], wait: u32) -> Result<(), Fa
 }
 
 /// One after the other, as they would share processors, and by one IP version each.
-fn measure(all: &[Endpoint], pairs: &mut [Outcome], time: Duration) -> Result<(), Failure> {
-    let namespaces: HashMap<_, _> = all
-        .iter()
-        .map(|one| (one.name.clone(), one.namespace.clone()))
-        .collect();
+fn measure(stacks: &Stacks<'_>, pairs: &mut [Outcome], time: Duration) -> Result<(), Failure> {
     let mut which: Vec<usize> = Vec::new();
     for (n, pair) in pairs.iter().enumerate().filter(|(_, pair)| pair.reached) {
         let same = |last: &&usize| (&pairs[**last].from, &pairs[**last].to) == (&pair.from, &pair.to);
@@ -181,9 +185,9 @@ fn measure(all: &[Endpoint], pairs: &mut [Outcome], time: Duration) -> Result<()
             continue;
         }
         let pair = &mut pairs[n];
-        let [from, to] = [&pair.from, &pair.to].map(|name| namespaces.get(name).and_then(Option::as_ref));
-        if let Some(address) = pair.address {
-            pair.bits_per_second = speed::measure(from, to, address, each)?;
+        let [from, to] = [&pair.from, &pair.to].map(|name| stacks.get(name.as_str()));
+        if let (Some(from), Some(to), Some(address)) = (from, to, pair.address) {
+            pair.bits_per_second = speed::measure(from.as_ref(), to.as_ref(), address, each)?;
         }
     }
     if left > 0 {
@@ -305,6 +309,18 @@ fn target(from: &Endpoint, to: &Endpoint, is_v4: bool) -> Option<IpAddr> {
     let mut targets = to.addresses.iter().filter(of_family);
     let first = targets.clone().next();
     targets.find(near).or(first).map(|address| address.ip())
+}
+
+/// Where an endpoint can be pinged from: a namespace, or the host. None: it is not there now, and so reaches nobody.
+fn stack(endpoint: &Endpoint, ports: &[PortView]) -> Option<Option<Stack>> {
+    match &endpoint.namespace {
+        None => Some(None),
+        Some(Namespace::Name(name)) => Some(Some(Stack::Name(name.clone()))),
+        Some(_) => {
+            let view = ports.iter().find(|view| view.port.name.as_str() == endpoint.name)?;
+            view.stack().map(Some)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 use vswitch_api::{ApiError, IfName, Lab};
-use vswitch_linux::process::{Process as Handle, stat};
+use vswitch_linux::process::{Handle, stat};
 
 pub(super) use check::{check, warnings};
 pub(super) use names::Links;

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use vswitch_api::{Lab, NsName, SwitchName};
+use vswitch_api::{Lab, NsName, Port, SwitchName};
 
 use super::serve::{folder, names, put};
 
@@ -59,7 +59,7 @@ fn links(run_dir: &Path, lab: &Lab) -> Links {
         .cables
         .iter()
         .flat_map(|cable| [&cable.a.namespace, &cable.b.namespace]);
-    for name in lab.ports.iter().filter_map(|port| port.namespace.as_ref()).chain(ends) {
+    for name in lab.ports.iter().filter_map(Port::named_namespace).chain(ends) {
         links.insert((name.clone(), HOSTS), folder(run_dir).join(HOSTS));
     }
     for port in &lab.ports {
@@ -67,7 +67,7 @@ fn links(run_dir: &Path, lab: &Lab) -> Links {
             .switches
             .iter()
             .any(|switch| switch.dns && switch.name == port.switch);
-        if let Some(namespace) = port.namespace.as_ref().filter(|_| with_dns) {
+        if let Some(namespace) = port.named_namespace().filter(|_| with_dns) {
             let file = || resolv_file(run_dir, &port.switch);
             links.entry((namespace.clone(), RESOLV)).or_insert_with(file);
         }

@@ -178,7 +178,7 @@ pub(in super::super) fn names(lab: &Lab) -> String {
     let of_namespaces = lab
         .ports
         .iter()
-        .filter_map(|port| Some((port.namespace.as_ref()?.as_str(), &port.addresses)));
+        .filter_map(|port| Some((port.named_namespace()?.as_str(), &port.addresses)));
     let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
     let of_ends = ends.map(|end| (end.namespace.as_str(), &end.addresses));
     for group in [ports.collect::<Vec<_>>(), of_namespaces.chain(of_ends).collect()] {

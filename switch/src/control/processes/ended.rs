@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tokio::task::spawn_blocking;
 use vswitch_api::ProcessState;
-use vswitch_linux::process::{self, Process as Handle, Stat};
+use vswitch_linux::process::{self, Handle, Stat};
 
 use super::live::{LONGEST_WAIT, Live, Processes, now_ms};
 use crate::supervisor::notes::{Note, VARIABLE};

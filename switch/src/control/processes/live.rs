@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use vswitch_api::lab::Description;
 use vswitch_api::{ApiError, ErrorCode, EventKind, ProcessState, ProcessView};
-use vswitch_linux::process::Process as Handle;
+use vswitch_linux::process::Handle;
 
 use super::super::events::Events;
 use super::{Process, object};

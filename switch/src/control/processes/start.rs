@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use vswitch_api::{ApiError, ErrorCode, ProcessState};
 use vswitch_linux::NetNs;
-use vswitch_linux::process::{self, Process as Handle};
+use vswitch_linux::process::{self, Handle};
 use vswitch_linux::random::random_u64;
 
 use super::super::{Inner, text};

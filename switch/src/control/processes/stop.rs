@@ -8,7 +8,7 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use tokio::time::{sleep, timeout};
 use vswitch_api::ProcessState;
-use vswitch_linux::process::Process as Handle;
+use vswitch_linux::process::Handle;
 
 use super::super::Inner;
 use super::live::{Live, Processes};

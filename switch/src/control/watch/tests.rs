@@ -3,6 +3,7 @@ use vswitch_api::request::ChangeOptions;
 use super::*;
 use crate::control::ControlConfig;
 use crate::control::LivePort;
+use crate::engines::Engines;
 use vswitch_api::PortKind;
 use vswitch_linux::LinkChange;
 use vswitch_linux::testing::sandboxed;
@@ -26,6 +27,7 @@ async fn start() -> Arc<Control> {
         big_tcp: true,
         fdb_entries: 1 << 22,
         run_commands: true,
+        engines: Engines::new("/run/docker.sock".into(), "/run/podman/podman.sock".into()),
         recover: false,
     };
     Control::start(config).await.unwrap()

@@ -156,7 +156,7 @@ pub fn route(picture: &Picture) -> Option<Finding> {
                 let evidence = "no port has it";
                 let mend = match of_ours {
                     Some(route) => format!("vswitchctl route del {port} {}", route.to),
-                    None => format!("vswitchctl ns show {}", picture.port(port)?.port.namespace.as_ref()?),
+                    None => run_in(&picture.port(port)?.port, "ip route"),
                 };
                 Some(Finding::new(cause, evidence).mend(mend))
             }

@@ -1,7 +1,7 @@
 //! Ports, links between switches, and what their wires do to frames.
 
-use vswitch_api::PortKind;
 use vswitch_api::view::{PortState, PortView};
+use vswitch_api::{Engine, Namespace, PortKind};
 
 use super::super::Finding;
 use super::super::picture::{Picture, run_in};
@@ -61,6 +61,19 @@ fn gone(picture: &Picture, view: &PortView) -> Option<Finding> {
         .as_ref()
         .filter(|_| picture.stack(&view.port).is_none());
     Some(match namespace {
+        Some(namespace) if namespace.name().is_none() => {
+            let reason = view.reason.clone().unwrap_or_else(|| "its state is missing".to_owned());
+            let mend = match namespace {
+                Namespace::Container(container) => {
+                    let told = |engine: &Engine| reason.contains(&format!("({engine})"));
+                    let told = Engine::ALL.into_iter().find(told);
+                    let engine = container.engine().or(told).unwrap_or(Engine::Docker);
+                    format!("{engine} start {}", container.bare())
+                }
+                _ => format!("vswitchctl del-port {name}"),
+            };
+            Finding::new(format!("port {name} is missing: {namespace} is gone"), reason).mend(mend)
+        }
         Some(namespace) => {
             let cause = format!("port {name} is missing: namespace {namespace} is gone");
             Finding::new(cause, format!("there is no /run/netns/{namespace}"))

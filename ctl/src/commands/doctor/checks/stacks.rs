@@ -1,6 +1,6 @@
 //! What the stacks in the namespaces do with what they are sent.
 
-use vswitch_api::Port;
+use vswitch_api::{Namespace, Port};
 
 use super::super::Finding;
 use super::super::inside::Inside;
@@ -132,11 +132,14 @@ pub fn firewall(picture: &Picture) -> Option<Finding> {
             (_, Some(rest)) => format!("{program} -P {}", rest.replace("DROP", "ACCEPT")),
             _ => "nft list ruleset".to_owned(),
         };
-        let place = port
-            .namespace
-            .as_ref()
-            .map_or_else(|| "of the host".to_owned(), ToString::to_string);
-        let cause = format!("a firewall in namespace {place} drops packets, as it seems these too");
+        let place = port.namespace.as_ref().map_or_else(
+            || "namespace of the host".to_owned(),
+            |namespace| match namespace {
+                Namespace::Name(name) => format!("namespace {name}"),
+                other => format!("the namespace of {other}"),
+            },
+        );
+        let cause = format!("a firewall in {place} drops packets, as it seems these too");
         Some(Finding::new(cause, format!("{program} there has {rule:?}")).mend(run_in(port, &mend)))
     })
 }
