@@ -168,13 +168,13 @@ impl Builder {
             [Kind::Switch, Kind::Namespace] => self.port(b, self.names[a.node].clone(), mtu, wire),
             [Kind::Switch, Kind::Host] => self.host_port(b, self.names[a.node].clone(), mtu),
             [Kind::Host, Kind::Switch] => self.host_port(a, self.names[b.node].clone(), mtu),
-            [Kind::Namespace, Kind::Host] => self.to_host(a, b, mtu, wire),
-            [Kind::Host, Kind::Namespace] => self.to_host(b, a, mtu, wire),
+            [Kind::Namespace, Kind::Host] => self.join_host(a, b, mtu, wire),
+            [Kind::Host, Kind::Namespace] => self.join_host(b, a, mtu, wire),
         }
     }
 
     /// A switch of its own is the same as a pair of interfaces.
-    fn to_host(&mut self, inside: &Tip, outside: &Tip, mtu: Option<u32>, wire: &Wire) {
+    fn join_host(&mut self, inside: &Tip, outside: &Tip, mtu: Option<u32>, wire: &Wire) {
         let wanted = outside
             .ifname
             .clone()
