@@ -126,8 +126,12 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-/// `--addr <ADDR/LEN>` without the placeholder.
+/// `--addr <ADDR/LEN>` or `--gateway[=<ADDR>]` without the placeholder.
 fn option_name(arg: &str) -> String {
+    let arg = match arg.starts_with("--") {
+        true => arg.split('[').next().unwrap_or(arg),
+        false => arg,
+    };
     arg.split(' ')
         .next()
         .unwrap_or(arg)

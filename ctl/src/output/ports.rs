@@ -88,6 +88,9 @@ pub fn page(style: Style, view: &PortView) -> String {
     );
     page.list("addresses", &port.addresses);
     page.list("routes", port.routes.iter().map(route));
+    if !port.publish.is_empty() {
+        page.list("published", port.publish.iter().map(ToString::to_string));
+    }
     page.line("offload", offload(view));
     if let Some(mode) = view.xdp_mode {
         page.line("AF_XDP", mode.as_str());
