@@ -322,6 +322,13 @@ fn reset_without_a_daemon_ends_what_runs_and_starts_nothing() {
     assert_eq!(fs::read_to_string(&started).unwrap(), "x\n");
 }
 
+/// Other tests have supervisors too.
+fn kill_supervisor_of(pid: u32) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+    kill(Pid::from_raw(parent.parse().unwrap()), Signal::SIGKILL).unwrap();
+}
+
 /// Somebody kills the supervisor: what it started goes with it, and all is started again.
 #[test]
 fn a_supervisor_that_is_killed_leaves_nothing() {
@@ -333,9 +340,7 @@ fn a_supervisor_that_is_killed_leaves_nothing() {
     );
     wait_for("both", || processes(&mark).len() == 2);
     let old = processes(&mark);
-    let supervisor = processes("--supervise /run/vswitch/processes/web");
-    assert_eq!(supervisor.len(), 1);
-    kill(Pid::from_raw(supervisor[0] as i32), Signal::SIGKILL).unwrap();
+    kill_supervisor_of(command(&lab, "web").pid.unwrap());
     wait_for("others in their place", || {
         let now = processes(&mark);
         now.len() == 2 && now.iter().all(|pid| !old.contains(pid))
@@ -343,9 +348,9 @@ fn a_supervisor_that_is_killed_leaves_nothing() {
     wait_for_state(&lab, "web", ProcessState::Running);
     // The same while there is no daemon.
     let old = processes(&mark);
+    let pid = command(&lab, "web").pid.unwrap();
     lab.kill_daemon();
-    let supervisor = processes("--supervise /run/vswitch/processes/web");
-    kill(Pid::from_raw(supervisor[0] as i32), Signal::SIGKILL).unwrap();
+    kill_supervisor_of(pid);
     lab.start();
     wait_for("others in their place", || {
         let now = processes(&mark);

@@ -22,7 +22,7 @@ fn settings_are_given_kept_and_taken_back() {
     let mut lab = Lab::with_own_etc();
     run("ip netns add theirs");
     let before = {
-        Snapshot::of_used_Lab::with_own_etc();
+        Snapshot::of_used_machine();
         Snapshot::of(&lab)
     };
     let text = |forward: &str| {

@@ -64,6 +64,8 @@ pub struct Note {
     pub supervisor: (u32, u64),
     pub state: ProcessState,
     pub reason: Option<String>,
+    /// It was ready once.
+    pub was_ready: bool,
     /// The time for getting ready is over.
     pub overdue: bool,
     pub pid: Option<u32>,

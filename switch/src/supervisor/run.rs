@@ -131,6 +131,7 @@ impl Supervisor {
     fn tell(&mut self, state: ProcessState, reason: Option<String>) {
         self.note.state = state;
         self.note.reason = reason;
+        self.note.was_ready |= state == ProcessState::Running;
         tell(&self.folder, &mut self.note);
     }
 

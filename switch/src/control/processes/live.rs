@@ -159,7 +159,9 @@ impl Processes {
     pub(super) fn take_note(&self, name: &str, note: Note) {
         let mut all = self.lock();
         let Some(live) = all.get_mut(name) else { return };
-        if live.spec.as_ref().is_none_or(|spec| spec.id != note.id) || live.note == note {
+        // What one told whose supervisor was lost since is of no more use.
+        let is_old = live.spec.as_ref().is_none_or(|spec| spec.id != note.id) || live.again.is_some();
+        if is_old || live.note == note {
             return;
         }
         let is_news = (live.note.state, &live.note.reason) != (note.state, &note.reason);

@@ -270,6 +270,8 @@ impl Processes {
         let ready = live.process.ready.as_ref();
         let reason = || live.note.reason.clone().unwrap_or_else(|| "it has failed".to_owned());
         match live.note.state {
+            // Whatever became of it since.
+            _ if live.note.was_ready => Readiness::Ready,
             ProcessState::Running => Readiness::Ready,
             ProcessState::Ended if ready.is_none_or(|ready| ready.done) => Readiness::Ready,
             ProcessState::Ended => Readiness::Failed(format!("{}, before it was ready", reason())),
