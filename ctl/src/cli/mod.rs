@@ -2,12 +2,14 @@
 //! can make completions and man pages of it.
 
 pub mod acl;
+pub mod bridge;
 pub mod capture;
 pub mod doctor;
 pub mod lab;
 pub mod link;
 pub mod mirror;
 pub mod namespace;
+pub mod ovs;
 pub mod parse;
 pub mod ping;
 pub mod policy;
@@ -23,12 +25,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
+use bridge::BridgeCommand;
 use capture::CaptureArgs;
 use doctor::DoctorArgs;
 use lab::{ApplyArgs, CompletionsArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
 use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
+use ovs::OvsArgs;
 use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
@@ -426,6 +430,12 @@ Examples:
 
 Its prompt begins with the name. `exit` leaves it.")]
     Shell(ShellArgs),
+    /// The everyday verbs of ovs-vsctl and ovs-appctl
+    #[command(after_long_help = ovs::EXAMPLES)]
+    Ovs(Box<OvsArgs>),
+    /// The everyday verbs of bridge(8) and brctl(8)
+    #[command(subcommand, alias = "brctl", after_long_help = bridge::EXAMPLES)]
+    Bridge(BridgeCommand),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

@@ -1,15 +1,18 @@
 //! What the commands do: one request or a few, and what is printed.
 
 mod acl;
+mod bridge;
 mod capture;
 mod daemon;
 pub mod doctor;
 mod exec;
+mod familiar;
 mod fdb;
 mod lab;
 mod links;
 mod mirror;
 mod namespaces;
+mod ovs;
 mod patch;
 mod ports;
 mod reach;
@@ -128,6 +131,8 @@ impl Session {
             Command::Ping(args) => self.ping(args).await,
             Command::Pingall(args) => self.pingall(args).await,
             Command::Shell(args) => self.shell(args).await,
+            Command::Ovs(args) => self.ovs(*args).await,
+            Command::Bridge(command) => self.bridge(command).await,
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self
