@@ -15,6 +15,7 @@ pub mod ping;
 pub mod policy;
 pub mod port;
 pub mod switch;
+pub mod top;
 pub mod trace;
 pub mod traffic;
 pub mod vlan;
@@ -36,6 +37,7 @@ use ovs::OvsArgs;
 use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
+use top::TopArgs;
 use trace::TraceArgs;
 use traffic::{ImpairArgs, PoliceArgs, StormArgs};
 use vlan::VlanCommand;
@@ -375,6 +377,9 @@ Examples:
   vswitchctl lab down lab.toml"
     )]
     Lab(LabCommand),
+    /// Watch ports with their rates, stations, events and the doctor, full-screen
+    #[command(after_long_help = top::EXAMPLES)]
+    Top(TopArgs),
     /// Follow what happens: ports, addresses, learning
     #[command(after_long_help = "\
 Examples:

@@ -17,7 +17,7 @@ fn every_command(command: &clap::Command, path: &[String], all: &mut Vec<Vec<Str
 }
 
 /// Commands that look at something, run something, or write a file of the user's.
-const CHANGE_NOTHING: [&str; 27] = [
+const CHANGE_NOTHING: [&str; 28] = [
     "br-exists",
     "capture",
     "check",
@@ -44,6 +44,7 @@ const CHANGE_NOTHING: [&str; 27] = [
     "showmacs",
     "status",
     "test",
+    "top",
     "trace",
 ];
 

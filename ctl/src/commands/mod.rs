@@ -20,6 +20,8 @@ mod reset;
 mod sender;
 mod suggest;
 mod switches;
+#[cfg(feature = "top")]
+mod top;
 mod trace;
 mod traffic;
 mod vlans;
@@ -133,6 +135,14 @@ impl Session {
             Command::Shell(args) => self.shell(args).await,
             Command::Ovs(args) => self.ovs(*args).await,
             Command::Bridge(command) => self.bridge(command).await,
+            #[cfg(feature = "top")]
+            Command::Top(args) => self.top(args).await,
+            #[cfg(not(feature = "top"))]
+            Command::Top(_) => Err(Failure::usage(
+                "top",
+                "this vswitchctl was built without it (cargo feature `top`)",
+                "`vswitchctl show --watch` shows ports and what they carry",
+            )),
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

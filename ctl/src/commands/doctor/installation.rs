@@ -42,7 +42,7 @@ fn bad(what: &'static str, detail: impl Into<String>, mend: impl Into<String>) -
 
 impl Session {
     /// What was looked at, and whether the daemon can't be reached.
-    pub(super) async fn installation(&self) -> (Vec<Item>, bool) {
+    pub(in crate::commands) async fn installation(&self) -> (Vec<Item>, bool) {
         let mut items = vec![rights(), kernel(), tun()];
         items.extend(
             [
