@@ -1,10 +1,9 @@
 //! Completion of what is there, in real shells.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use vswitch_tests::daemon::program;
-use vswitch_tests::{Lab, wait_for};
+use vswitch_tests::Lab;
+use vswitch_tests::terminal::{Terminal, path, there};
 
 fn furnished() -> Lab {
     let lab = Lab::new();
@@ -14,13 +13,7 @@ fn furnished() -> Lab {
     lab
 }
 
-/// The environment in which the shells find the program.
-fn path() -> String {
-    let ctl = program("vswitchctl");
-    format!("{}:{}", ctl.parent().unwrap().display(), std::env::var("PATH").unwrap())
-}
-
-const LINES: [(&str, &[&str]); 10] = [
+const LINES: [(&str, &[&str]); 13] = [
     ("vswitchctl port show r", &["red", "rover"]),
     ("vswitchctl del-port red b", &["blue"]),
     ("vswitchctl switch show b", &["backbone"]),
@@ -28,6 +21,9 @@ const LINES: [(&str, &[&str]); 10] = [
     ("vswitchctl ns show ro", &["rover"]),
     ("vswitchctl mirror del w", &["watch"]),
     ("vswitchctl ping red bl", &["blue"]),
+    ("vswitchctl ovs del-port b", &["blue"]),
+    ("vswitchctl ovs list-ports ba", &["backbone"]),
+    ("vswitchctl bridge link show dev ro", &["rover"]),
     (
         "vswitchctl set port red learning.l",
         &["learning.limit=", "learning.locked="],
@@ -71,15 +67,6 @@ fn lines(bytes: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
 }
 
-fn there(shell: &str) -> bool {
-    Command::new(shell)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
-}
-
 #[test]
 fn bash_and_fish_know_what_is_there() {
     let _lab = furnished();
@@ -111,34 +98,6 @@ fn without_a_daemon_the_words_are_offered_all_the_same() {
     assert!(!bash("vswitchctl port show r").contains(&"red".to_owned()));
 }
 
-/// A terminal, in which keys are pressed.
-struct Terminal<'a> {
-    socket: &'a Path,
-}
-
-impl Terminal<'_> {
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let socket = self.socket.to_str().unwrap();
-        let output = Command::new("tmux")
-            .args(["-S", socket])
-            .args(arguments)
-            .env("PATH", path())
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-}
-
-impl Drop for Terminal<'_> {
-    fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
-    }
-}
-
 #[test]
 fn a_tab_completes_in_a_terminal() {
     if !there("tmux") {
@@ -156,23 +115,18 @@ fn a_tab_completes_in_a_terminal() {
         if !there(shell.split(' ').next().unwrap()) {
             continue;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("tmux");
-        let terminal = Terminal { socket: &socket };
-        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "30", shell]);
-        terminal.tmux(&["send-keys", "-l", &format!("{load}; echo rea''dy")]);
-        terminal.tmux(&["send-keys", "Enter"]);
-        wait_for("the shell", || {
-            terminal.screen().lines().any(|line| line.trim() == "ready")
-        });
-        terminal.tmux(&["send-keys", "-l", "vswitchctl port show bl"]);
-        terminal.tmux(&["send-keys", "Tab"]);
-        wait_for("the name", || terminal.screen().contains("vswitchctl port show blue"));
-        terminal.tmux(&["send-keys", "-l", " ; vswitchctl set port red learning.lo"]);
-        terminal.tmux(&["send-keys", "Tab"]);
-        wait_for("the key", || terminal.screen().contains("learning.locked="));
-        terminal.tmux(&["send-keys", "-l", "of"]);
-        terminal.tmux(&["send-keys", "Tab"]);
-        wait_for("the value", || terminal.screen().contains("learning.locked=off"));
+        let terminal = Terminal::start(shell, 120, 30);
+        terminal.type_text(&format!("{load}; echo rea''dy"));
+        terminal.press("Enter");
+        terminal.wait("the shell", |screen| screen.lines().any(|line| line.trim() == "ready"));
+        terminal.type_text("vswitchctl port show bl");
+        terminal.press("Tab");
+        terminal.wait_for("vswitchctl port show blue");
+        terminal.type_text(" ; vswitchctl set port red learning.lo");
+        terminal.press("Tab");
+        terminal.wait_for("learning.locked=");
+        terminal.type_text("of");
+        terminal.press("Tab");
+        terminal.wait_for("learning.locked=off");
     }
 }

@@ -5,10 +5,11 @@ use std::fs;
 use serde_json::Value;
 use vswitch_tests::Lab;
 use vswitch_tests::ctl::all_commands;
+use vswitch_tests::run;
 use vswitch_tests::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 50] = [
+const CALLS: [&str; 72] = [
     "add-port green --addr 10.0.0.9/24",
     "del-port red",
     "port add green",
@@ -58,12 +59,35 @@ const CALLS: [&str; 50] = [
     "lab up FILE",
     "lab down one",
     "bugreport",
+    "ovs add-br lab",
+    "ovs del-br spare",
+    "ovs add-port main free0 tag=10",
+    "ovs del-port red",
+    "ovs set port red tag=10",
+    "ovs clear port core trunks",
+    "ovs remove port core trunks 20",
+    "ovs appctl fdb/flush main",
+    "ovs appctl fdb/add main red 0 02:00:00:00:00:78",
+    "ovs appctl fdb/del main 0 02:00:00:00:00:77",
+    "bridge addbr lab",
+    "bridge delbr spare",
+    "bridge addif main free0",
+    "bridge delif main red",
+    "bridge setageing main 60",
+    "bridge hairpin main red on",
+    "bridge link set dev red learning off",
+    "bridge fdb add 02:00:00:00:00:78 dev red master static",
+    "bridge fdb replace 02:00:00:00:00:77 dev blue master static",
+    "bridge fdb del 02:00:00:00:00:77 dev red master",
+    "bridge vlan add dev blue vid 10 pvid untagged",
+    "bridge vlan del dev core vid 20",
     "reset",
 ];
 
 /// Something of each kind.
 fn furnished() -> Lab {
     let lab = Lab::new();
+    run("ip link add name free0 type veth peer name free1");
     for line in [
         "switch add sw2",
         "switch add spare",

@@ -16,6 +16,7 @@ use vswitch_api::{MirrorName, NsName, Port, PortName, Switch, SwitchName};
 
 use crate::cli::Cli;
 use crate::cli::command::ProcessName;
+use crate::cli::bridge::Word;
 use crate::cli::ping::Target;
 use crate::client::Client;
 use crate::generate::COMPLETE;
@@ -48,6 +49,7 @@ fn with_completer(arg: Arg, of_switch: bool) -> Arg {
     let lists = [
         (TypeId::of::<PortName>(), "/v1/ports"),
         (TypeId::of::<Target>(), "/v1/ports"),
+        (TypeId::of::<Word>(), "/v1/ports"),
         (TypeId::of::<SwitchName>(), "/v1/switches"),
         (TypeId::of::<NsName>(), "/v1/namespaces"),
         (TypeId::of::<MirrorName>(), "/v1/mirrors"),

@@ -108,7 +108,9 @@ fn write_with_those_below(command: &Command, dir: &Path) -> io::Result<()> {
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         write_with_those_below(below, dir)?;
     }
+    // `fdb/show` of Open vSwitch is no folder.
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    let name = name.replace('/', "-");
     let mut page = Vec::new();
     render(command, &mut page)?;
     std::fs::write(dir.join(format!("{name}.1")), page)

@@ -152,7 +152,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 36] = [
+    const FREE: [&str; 45] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -161,6 +161,15 @@ mod tests {
         "bugreport --config",
         "bugreport --log",
         "bugreport FILE",
+        "bridge fdb add WORD",
+        "bridge fdb del WORD",
+        "bridge fdb replace WORD",
+        "bridge fdb show WORD",
+        "bridge link set WORD",
+        "bridge link show WORD",
+        "bridge vlan add WORD",
+        "bridge vlan del WORD",
+        "bridge vlan show WORD",
         "capture --filter",
         "capture --write",
         "capture EXPRESSION",
@@ -211,6 +220,10 @@ mod tests {
                     let good = match other.get_id().as_str() {
                         "mac" => "02:00:00:00:00:01",
                         "direction" => "in",
+                        "table" => "port",
+                        "column" => "tag",
+                        "vlan" => "0",
+                        "switched" => "on",
                         _ => "red",
                     };
                     words.push(good.to_owned());
@@ -233,7 +246,9 @@ mod tests {
             .iter()
             .filter(|(path, _)| !path.split(' ').any(|word| word == "help"))
         {
-            let takes_value = |arg: &&Arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+            // What stands behind -- is a command of its own.
+            let takes_value =
+                |arg: &&Arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) && !arg.is_last_set();
             for arg in command.get_arguments().filter(takes_value) {
                 let words = call(path, command, arg);
                 let line = words.join(" ");

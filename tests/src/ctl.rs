@@ -47,7 +47,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(line: &str, output: Output) -> Self {
+    /// What a call gave, of the control tool or of a program that it is compared with.
+    pub fn new(line: &str, output: Output) -> Self {
         Self {
             line: line.to_owned(),
             code: output.status.code().unwrap_or(-1),

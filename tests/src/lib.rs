@@ -18,6 +18,7 @@
 //! * [`rich`]: a lab that has a bit of everything
 //! * [`snapshot`]: what is there before and after
 //! * [`systemd`]: a machine that systemd has booted, for the daemon as a unit
+//! * [`terminal`]: a terminal in which keys are pressed
 //! * [`faults`]: makes the n-th kernel step of the daemon fail
 //! * [`engine`]: Docker and Podman
 //! * [`events`]: what the daemon tells as it happens
@@ -47,6 +48,7 @@ pub mod rich;
 pub mod snapshot;
 pub mod station;
 pub mod systemd;
+pub mod terminal;
 pub mod transfer;
 pub mod trunk;
 pub mod wait;

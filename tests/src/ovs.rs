@@ -5,6 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use crate::ctl::Reply;
 use crate::daemon::Daemon;
 use crate::netns::run;
 use crate::wait::wait_for;
@@ -70,6 +71,16 @@ impl Ovs {
             Some(("ofctl", words)) => run(&format!("ovs-ofctl {words}")),
             _ => panic!("`{line}` begins with none of vsctl, appctl, ofctl"),
         }
+    }
+
+    /// Runs a command of ovs-vsctl (`vsctl`) or ovs-appctl (`appctl`) that may fail.
+    pub fn call(&self, line: &str) -> Reply {
+        let (program, words) = line.split_once(' ').unwrap_or((line, ""));
+        let mut command = match program {
+            "appctl" => command(&format!("ovs-appctl --target={FOLDER}/ovs.ctl")),
+            _ => command(&format!("ovs-vsctl --timeout=20 --db=unix:{FOLDER}/db.sock")),
+        };
+        Reply::new(line, command.args(words.split(' ')).output().unwrap())
     }
 
     /// Makes each of the next frames take the long way through the tables: a cached decision may be older than

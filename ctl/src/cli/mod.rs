@@ -3,6 +3,7 @@
 
 pub mod acl;
 pub mod bugreport;
+pub mod bridge;
 pub mod capture;
 pub mod command;
 pub mod doctor;
@@ -10,12 +11,14 @@ pub mod lab;
 pub mod link;
 pub mod mirror;
 pub mod namespace;
+pub mod ovs;
 pub mod parse;
 pub mod ping;
 pub mod policy;
 pub mod port;
 pub mod publish;
 pub mod switch;
+pub mod top;
 pub mod trace;
 pub mod traffic;
 pub mod vlan;
@@ -27,6 +30,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
 use bugreport::BugreportArgs;
+use bridge::BridgeCommand;
 use capture::CaptureArgs;
 use command::{CommandCommand, LogsArgs};
 use doctor::DoctorArgs;
@@ -34,10 +38,12 @@ use lab::{ApplyArgs, CompletionsArgs, ExportArgs, LabCommand, ManArgs, ResetArgs
 use link::LinkCommand;
 use mirror::MirrorCommand;
 use namespace::{AddrCommand, CableArgs, NsCommand, RouteCommand};
+use ovs::OvsArgs;
 use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
 use publish::PublishArgs;
 use switch::{FdbArgs, SetCommand, SwitchCommand};
+use top::TopArgs;
 use trace::TraceArgs;
 use traffic::{ImpairArgs, PoliceArgs, StormArgs};
 use vlan::VlanCommand;
@@ -408,6 +414,9 @@ Examples:
   vswitchctl lab down lab.toml"
     )]
     Lab(LabCommand),
+    /// Watch ports with their rates, stations, events and the doctor, full-screen
+    #[command(after_long_help = top::EXAMPLES)]
+    Top(TopArgs),
     /// Follow what happens: ports, addresses, learning
     #[command(after_long_help = "\
 Examples:
@@ -466,6 +475,12 @@ Examples:
 
 Its prompt begins with the name. `exit` leaves it.")]
     Shell(ShellArgs),
+    /// The everyday verbs of ovs-vsctl and ovs-appctl
+    #[command(after_long_help = ovs::EXAMPLES)]
+    Ovs(Box<OvsArgs>),
+    /// The everyday verbs of bridge(8) and brctl(8)
+    #[command(subcommand, alias = "brctl", after_long_help = bridge::EXAMPLES)]
+    Bridge(BridgeCommand),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

@@ -17,7 +17,8 @@ fn every_command(command: &clap::Command, path: &[String], all: &mut Vec<Vec<Str
 }
 
 /// Commands that look at something, run something, or write a file of the user's.
-const CHANGE_NOTHING: [&str; 21] = [
+const CHANGE_NOTHING: [&str; 30] = [
+    "br-exists",
     "capture",
     "check",
     "completions",
@@ -26,19 +27,26 @@ const CHANGE_NOTHING: [&str; 21] = [
     "events",
     "exec",
     "export",
+    "fdb/show",
+    "get",
     "graph",
     "import",
     "list",
     "logs",
+    "list-br",
+    "list-ports",
     "man",
     "new",
     "ping",
     "pingall",
+    "port-to-br",
     "schema",
     "shell",
     "show",
+    "showmacs",
     "status",
     "test",
+    "top",
     "trace",
 ];
 

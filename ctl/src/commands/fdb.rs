@@ -59,14 +59,17 @@ impl Session {
         self.out.show(&all, |style| switches::fdb(style, &tables))
     }
 
+    /// The names of all switches.
+    pub(super) async fn switch_names(&self) -> Result<Vec<SwitchName>, Failure> {
+        let views: Vec<SwitchView> = self.client.get("/v1/switches").await?;
+        Ok(views.into_iter().map(|view| view.switch.name).collect())
+    }
+
     /// The forwarding databases of one switch or of all.
     pub(super) async fn tables(&self, only: Option<SwitchName>) -> Result<Vec<(SwitchName, Vec<FdbEntry>)>, Failure> {
         let names = match only {
             Some(name) => vec![name],
-            None => {
-                let views: Vec<SwitchView> = self.client.get("/v1/switches").await?;
-                views.into_iter().map(|view| view.switch.name).collect()
-            }
+            None => self.switch_names().await?,
         };
         let mut tables = Vec::new();
         for name in names {
@@ -77,6 +80,6 @@ impl Session {
     }
 }
 
-fn table_of(switch: &str) -> String {
+pub(super) fn table_of(switch: &str) -> String {
     format!("/v1/switches/{switch}/fdb")
 }

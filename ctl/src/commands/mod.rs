@@ -2,15 +2,18 @@
 
 mod acl;
 mod bugreport;
+mod bridge;
 mod capture;
 mod daemon;
 pub mod doctor;
 mod exec;
+mod familiar;
 mod fdb;
 mod lab;
 mod links;
 mod mirror;
 mod namespaces;
+mod ovs;
 mod patch;
 mod ports;
 mod processes;
@@ -20,6 +23,8 @@ mod reset;
 mod sender;
 mod suggest;
 mod switches;
+#[cfg(feature = "top")]
+mod top;
 mod trace;
 mod traffic;
 mod vlans;
@@ -135,6 +140,16 @@ impl Session {
             Command::Ping(args) => self.ping(args).await,
             Command::Pingall(args) => self.pingall(args).await,
             Command::Shell(args) => self.shell(args).await,
+            Command::Ovs(args) => self.ovs(*args).await,
+            Command::Bridge(command) => self.bridge(command).await,
+            #[cfg(feature = "top")]
+            Command::Top(args) => self.top(args).await,
+            #[cfg(not(feature = "top"))]
+            Command::Top(_) => Err(Failure::usage(
+                "top",
+                "this vswitchctl was built without it (cargo feature `top`)",
+                "`vswitchctl show --watch` shows ports and what they carry",
+            )),
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

@@ -87,7 +87,7 @@ fn pinned<T: Serialize>(pinned: &Pinned<T>) -> Value {
 }
 
 /// The setting as a whole: a trunk without a native VLAN has none, whatever was there.
-fn vlan(vlan: &PortVlan) -> Value {
+pub fn vlan(vlan: &PortVlan) -> Value {
     match vlan {
         PortVlan::Trunk(trunk) => serde_json::json!({ "trunk": in_place(trunk) }),
         vlan => value(vlan),

@@ -50,7 +50,7 @@ impl Session {
 }
 
 /// The name that differs least, if it is by a slip or two.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips = if name.chars().count() < 4 { 1 } else { 2 };
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     let near = names

@@ -93,6 +93,11 @@ impl Out {
         self.form == Some(Form::Json)
     }
 
+    /// Whether what is printed is for programs.
+    pub fn is_form(&self) -> bool {
+        matches!(self.form, Some(Form::Json | Form::Yaml))
+    }
+
     /// With all columns.
     pub fn wide(&self) -> bool {
         self.form == Some(Form::Wide)

@@ -31,6 +31,7 @@ pub const FOR_TESTS: &[Tool] = &[
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
     ("ovs-vswitchd", "openvswitch-switch"),
+    ("brctl", "bridge-utils"),
     ("clang", "clang"),
     (BPF_HEADER, "libbpf-dev"),
     ("setpriv", "util-linux"),
