@@ -69,7 +69,7 @@ pub fn package(args: &PackageArgs) -> Result<()> {
         eprintln!("made twice, the same bytes");
     }
     if args.check {
-        check::check(&args.profile)?;
+        check::check()?;
     }
     headline("Packages");
     for file in made {
@@ -99,19 +99,23 @@ fn make(forms: &[Form], profile: &str) -> Result<Vec<PathBuf>> {
     forms
         .iter()
         .map(|form| match form {
-            Form::Deb => debian(VERSION, epoch),
+            Form::Deb => debian(VERSION, epoch, &[]),
             Form::Rpm => rpm(epoch),
             Form::Image => image::image(epoch),
         })
         .collect()
 }
 
-/// The Debian package, with this version.
-fn debian(version: &str, epoch: u64) -> Result<PathBuf> {
+/// The Debian package, with this version. `words`: for cargo-deb besides.
+fn debian(version: &str, epoch: u64, words: &[&str]) -> Result<PathBuf> {
     headline("Debian package");
     let file = folder().join(format!("vswitch_{version}_{}.deb", debian_arch()));
-    let mut command = cargo(&["deb", "--no-build", "--no-strip", "--package", "vswitch"]);
-    command.args(["--deb-version", version, "--output"]).arg(&file);
+    // Its warnings are about a tree of files that lies where cargo builds.
+    let mut command = cargo(&["deb", "--quiet", "--no-build", "--no-strip", "--package", "vswitch"]);
+    command
+        .args(["--deb-version", version, "--output"])
+        .arg(&file)
+        .args(words);
     run(command.env("SOURCE_DATE_EPOCH", epoch.to_string()))?;
     Ok(file)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::build::Built;
 use super::{VERSION, folder, pages, printed, write};
-use crate::shell::root;
+use crate::shell::{root, run};
 
 /// The group that the package makes, and lets control the switch.
 const GROUP: &str = "vswitch";
@@ -30,10 +30,14 @@ pub fn stage(built: &Built, epoch: u64) -> Result<()> {
     let to = |path: &str| tree.join(path);
     copy(&built.vswitchd, &to("usr/sbin/vswitchd"), 0o755)?;
     copy(&built.vswitchctl, &to("usr/bin/vswitchctl"), 0o755)?;
+    for program in ["usr/sbin/vswitchd", "usr/bin/vswitchctl"] {
+        // What the profile of packages has left out already.
+        run(Command::new("strip").arg("--strip-all").arg(to(program)))?;
+    }
     let plain = [
         ("vswitchd.service", "usr/lib/systemd/system/vswitchd.service"),
-        ("package/vswitch.sysusers", "usr/lib/sysusers.d/vswitch.conf"),
-        ("package/vswitch.tmpfiles", "usr/lib/tmpfiles.d/vswitch.conf"),
+        ("package/sysusers.conf", "usr/lib/sysusers.d/vswitch.conf"),
+        ("package/tmpfiles.conf", "usr/lib/tmpfiles.d/vswitch.conf"),
         ("package/copyright", "usr/share/doc/vswitch/copyright"),
         ("../docs/openapi.json", "usr/share/vswitch/openapi.json"),
         ("../CHANGELOG.md", "usr/share/doc/vswitch/changelog"),
