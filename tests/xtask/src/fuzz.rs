@@ -101,7 +101,9 @@ fn by_fuzzer(target: &str, seconds: u32) -> Result<()> {
     let corpus = folder.join("corpus").join(target);
     fs::create_dir_all(&corpus).with_context(|| format!("{} can't be made", corpus.display()))?;
     let folders: [PathBuf; 2] = [corpus, folder.join("seeds").join(target)];
-    let mut command = of_toolchain("nightly", &["fuzz", "run", "--fuzz-dir", "tests/fuzz", target]);
+    // What they call has no unsafe code, and is several times as fast without a sanitizer.
+    let words = ["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none", target];
+    let mut command = of_toolchain("nightly", &words);
     command.args(folders).arg("--").args([
         format!("-max_total_time={seconds}"),
         format!("-max_len={LONGEST}"),

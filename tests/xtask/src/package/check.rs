@@ -16,7 +16,7 @@ use crate::tools;
 
 /// What takes longer than this hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Runs in namespaces of its own; `$1` is a folder. Only the units that a package needs are there, besides those that it brings.
+/// Runs in namespaces of its own; `$1` is an empty folder, `$2` that of the packages. Only the units that a package needs are there, besides those that it brings.
 const BOOT: &str = r#"
 set -e
 mount --make-rprivate /
@@ -29,6 +29,8 @@ mount -t sysfs sysfs sys
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
+mkdir packages
+cp "$2"/vswitch_*.deb packages
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mkdir -p run/netns run/units tmp/old
 rm -rf usr/sbin/policy-rc.d etc/vswitch var/lib/vswitch
@@ -53,7 +55,7 @@ pub fn check() -> Result<()> {
         .args(["--fail-on", "error", "--suppress-tags", SUPPRESSED])
         .arg(&now))?;
     headline("Install, use, upgrade, remove and purge");
-    let machine = Machine::boot(&[&before, &now])?;
+    let machine = Machine::boot()?;
     let done = life(&machine, &before, &now);
     if done.is_err() {
         eprintln!("{}", machine.log());
@@ -67,7 +69,7 @@ const SUPPRESSED: &str = "initial-upload-closes-no-bugs,bogus-mail-host,groff-me
 
 /// What a package goes through.
 fn life(machine: &Machine, before: &Path, now: &Path) -> Result<()> {
-    let install = |package: &Path| machine.say(&["dpkg", "--install", &format!("/tmp/{}", name(package))]);
+    let install = |package: &Path| machine.say(&["dpkg", "--install", &format!("/packages/{}", name(package))]);
     let ping = || {
         machine.say(&[
             "ip", "netns", "exec", "red", "ping", "-n", "-c", "1", "-W", "5", "10.0.0.2",
@@ -147,8 +149,8 @@ struct Machine {
 }
 
 impl Machine {
-    /// Boots it, with these files in its /tmp.
-    fn boot(files: &[&Path]) -> Result<Self> {
+    /// Boots it, with the packages in its folder `/packages`.
+    fn boot() -> Result<Self> {
         let mounts = fs::read_to_string("/proc/mounts")?;
         let cgroups = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let mut cgroups = cgroups.filter(|words| words.get(2) == Some(&"cgroup2"));
@@ -169,6 +171,7 @@ impl Machine {
             .args("unshare --fork --kill-child --pid --mount --uts --ipc --cgroup --net sh -c".split(' '))
             .args([BOOT, "sh"])
             .arg(&over)
+            .arg(super::folder())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
@@ -185,11 +188,6 @@ impl Machine {
             children.split_whitespace().next()?.parse().ok()
         })?;
         machine.wait("systemd", || machine.ask(&["systemctl", "list-units"]).ok())?;
-        for file in files {
-            // By the process's root, as the machine's files are mounted there alone.
-            let to = format!("/proc/{}/root/tmp/{}", machine.init, name(file));
-            fs::copy(file, &to).with_context(|| format!("{} can't be copied to {to}", file.display()))?;
-        }
         Ok(machine)
     }
 
