@@ -160,7 +160,7 @@ fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
 }
 
 fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn words(value: &Value) -> BTreeSet<&str> {
