@@ -33,9 +33,17 @@ fn compile(source: &str, object: &Path) -> Result<(), String> {
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let endian = std::env::var("CARGO_CFG_TARGET_ENDIAN").unwrap_or_default();
     let mut command = Command::new(&clang);
-    // -g: the maps are described by BTF. v3: 32-bit arithmetic, since Linux 5.1.
+    // -g: the maps are described by BTF, which is to be the same wherever it is built. v3: 32-bit arithmetic, since Linux 5.1.
     command
-        .args(["-O2", "-g", "-Wall", "-Wextra", "-mcpu=v3", "-target"])
+        .args([
+            "-O2",
+            "-g",
+            "-fdebug-compilation-dir=.",
+            "-Wall",
+            "-Wextra",
+            "-mcpu=v3",
+            "-target",
+        ])
         .arg(if endian == "big" { "bpfeb" } else { "bpfel" })
         .arg(format!("-I/usr/include/{arch}-linux-gnu"))
         .args(["-c", source, "-o"])

@@ -7,6 +7,8 @@
 mod api;
 mod cables;
 mod capture;
+#[cfg(test)]
+mod compat;
 mod document;
 mod error;
 mod events;

@@ -42,9 +42,13 @@ pub fn test(filter: &[String]) -> Result<()> {
         "vswitchctl",
         "--bins",
     ]))?;
-    // Half a minute of hostile frames for pins and lists, and half a minute of labs and frames by chance for the law of conservation; a
-    // plain run of the tests has a second of each.
-    let cases = [("SECOND_OPINION_CASES", "2000000"), ("PIPELINE_CASES", "25000")];
+    // Half a minute of hostile frames for pins and lists, half a minute of labs and frames by chance for the law of conservation, and some
+    // seconds of what the other fuzz targets play; a plain run of the tests has a second of each.
+    let cases = [
+        ("SECOND_OPINION_CASES", "2000000"),
+        ("PIPELINE_CASES", "25000"),
+        ("FUZZ_CASES", "200000"),
+    ];
     run_tests("Tests", &["--workspace"], filter, &cases)?;
     // What the black-box tests promise holds either way; the others don't know the difference.
     run_tests(

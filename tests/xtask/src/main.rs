@@ -1,7 +1,9 @@
-//! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
+//! The project's own commands: `cargo xtask --help` lists them.
 
 mod check;
 mod demo;
+mod fuzz;
+mod package;
 mod shell;
 mod tools;
 
@@ -35,6 +37,21 @@ enum Command {
     },
     /// Check licences and sources of the dependencies; needs cargo-deny
     Deny,
+    /// Run the fuzz targets one after the other; needs a nightly compiler and cargo-fuzz, without them by chance alone
+    Fuzz {
+        /// Targets: pipeline, policy, frame, filter, request, lab_toml; all if none is named
+        targets: Vec<String>,
+        /// How long each
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Run tests of the datapath under Miri, which finds undefined behaviour; needs a nightly compiler with miri and rust-src
+    Miri {
+        /// Part of a test's name; without any those that take minutes
+        filter: Vec<String>,
+    },
+    /// Make a Debian package, an RPM and an image for containers, in target/package; needs cargo-deb and cargo-generate-rpm
+    Package(package::PackageArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,5 +60,8 @@ fn main() -> anyhow::Result<()> {
         Command::Test { filter } => check::test(&filter),
         Command::Instructions { write } => check::instructions(write),
         Command::Deny => check::deny(),
+        Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
+        Command::Miri { filter } => fuzz::miri(&filter),
+        Command::Package(args) => package::package(&args),
     }
 }

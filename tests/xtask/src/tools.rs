@@ -38,6 +38,17 @@ pub const FOR_TESTS: &[Tool] = &[
     ("unshare", "util-linux"),
 ];
 
+/// What trying the Debian package needs.
+pub const FOR_PACKAGE: &[Tool] = &[
+    ("dpkg-deb", "dpkg"),
+    ("/lib/systemd/systemd", "systemd"),
+    ("lintian", "lintian"),
+    ("man", "man-db"),
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("unshare", "util-linux"),
+];
+
 /// Fails unless this is root, saying why root is needed.
 pub fn need_root(what: &str) -> Result<()> {
     if !Uid::effective().is_root() {

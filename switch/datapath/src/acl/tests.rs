@@ -171,6 +171,7 @@ fn later_fragments_are_matched_by_rules_without_ports_and_by_their_word() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes minutes there")]
 fn a_thousand_rules_of_one_shape_are_one_table() {
     let rules: Vec<AclRule> = (0..1000)
         .map(|n| {

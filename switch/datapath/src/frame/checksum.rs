@@ -163,6 +163,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes minutes there")]
     fn the_largest_frame_of_ones_does_not_overflow() {
         let bytes = vec![0xff; MAX_FRAME];
         assert_eq!(Sum::default().bytes(&bytes).checksum(), simple_checksum(&bytes));

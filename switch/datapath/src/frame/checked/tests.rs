@@ -47,6 +47,7 @@ fn places(frame: &[u8]) -> Vec<(usize, usize)> {
 /// Guards B1: a checksum aimed at a field that was checked already. Wherever one is taken, finishing it changes nothing
 /// that a pin or a list reads.
 #[test]
+#[cfg_attr(miri, ignore = "it takes minutes there")]
 fn a_checksum_is_never_finished_in_what_was_looked_at() {
     assert_eq!(places(&ipv4(PROTOCOL_TCP, 30)), [(34, 16)]);
     assert_eq!(places(&ipv4(PROTOCOL_ICMP, 30)), [(34, 2)]);
@@ -103,6 +104,7 @@ fn the_frame_that_passed_a_pin_is_refused() {
 
 /// Guards B3: a GSO frame that asks for more segments than any stack does.
 #[test]
+#[cfg_attr(miri, ignore = "it takes minutes there")]
 fn segments_are_neither_too_small_nor_too_many() {
     for ipv6 in [false, true] {
         let check = |gso_size, payload| {

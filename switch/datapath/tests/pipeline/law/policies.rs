@@ -3,16 +3,46 @@
 use std::sync::Arc;
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, Learning, PortVlan, TagKind, Trunk};
-use vswitch_api::traffic::Share;
-use vswitch_api::{Impairment, Impairments, RateLimit, StormControl};
+use vswitch_api::traffic::{Distribution, Share};
+use vswitch_api::{Impairment, Impairments, RateLimit, ReservedMulticast, StormControl};
 use vswitch_datapath::acl::Acl;
+use vswitch_datapath::filter::Program;
 use vswitch_datapath::pin::PinTable;
 use vswitch_datapath::policy::{PLAIN, PortPolicy};
 use vswitch_datapath::vlan::VlanPort;
-use vswitch_datapath::{PortSettings, TrafficSetup};
+use vswitch_datapath::{PortSettings, SwitchSettings, TrafficSetup};
 
 use super::dice::Dice;
 use super::frames::mac;
+
+/// A VLAN that may carry copies.
+pub const COPIES: u16 = 30;
+
+/// What a switch does, by chance.
+pub fn switch_settings(dice: &mut Dice<'_>) -> SwitchSettings {
+    SwitchSettings {
+        rspan: dice
+            .sometimes(3, |_| COPIES.to_string().parse().unwrap())
+            .into_iter()
+            .collect(),
+        reserved: dice.of(&[
+            ReservedMulticast::default(),
+            ReservedMulticast::Lldp,
+            ReservedMulticast::All,
+        ]),
+        vlan_limit: dice.sometimes(6, |_| 2),
+    }
+}
+
+/// What captures and mirrors want: IP alone, UDP behind no tag, nothing.
+pub fn filter(dice: &mut Dice<'_>) -> Program {
+    let programs = [
+        "4,40 0 0 12,21 0 1 2048,6 0 0 65535,6 0 0 0",
+        "6,40 0 0 12,21 0 3 2048,48 0 0 23,21 0 1 17,6 0 0 65535,6 0 0 0",
+        "1,6 0 0 0",
+    ];
+    dice.of(&programs).parse().unwrap()
+}
 
 /// `has_rates`: rules may police.
 pub fn settings(dice: &mut Dice<'_>, own: usize, has_rates: bool) -> PortSettings {
@@ -94,10 +124,17 @@ fn rules(dice: &mut Dice<'_>, has_rates: bool) -> Arc<Acl> {
 
 /// Impairments, a policer, storm control.
 pub fn traffic(dice: &mut Dice<'_>) -> TrafficSetup {
-    let limit = |dice: &mut Dice<'_>| RateLimit {
-        rate_pps: Some(1),
-        burst_frames: Some(u32::from(dice.byte() % 4)),
-        ..RateLimit::default()
+    let limit = |dice: &mut Dice<'_>| match dice.one_in(3) {
+        true => RateLimit {
+            rate_bps: Some(dice.of(&[8, 1_000_000_000])),
+            burst_bytes: dice.sometimes(2, |dice| u32::from(dice.word())),
+            ..RateLimit::default()
+        },
+        false => RateLimit {
+            rate_pps: Some(1),
+            burst_frames: Some(u32::from(dice.byte() % 4)),
+            ..RateLimit::default()
+        },
     };
     TrafficSetup {
         impair: Impairments {
@@ -107,7 +144,7 @@ pub fn traffic(dice: &mut Dice<'_>) -> TrafficSetup {
         police: dice.sometimes(6, limit),
         storm: StormControl {
             broadcast: dice.sometimes(6, limit),
-            multicast: None,
+            multicast: dice.sometimes(6, limit),
             unknown_unicast: dice.sometimes(6, limit),
         },
     }
@@ -119,14 +156,17 @@ fn impairment(dice: &mut Dice<'_>) -> Impairment {
         // At once, soon, or not while the case lasts.
         delay_us: dice.of(&[0, 50, 60_000_000]),
         jitter_us: dice.of(&[0, 0, 20]),
+        distribution: dice.of(&[Distribution::Uniform, Distribution::Normal, Distribution::Pareto]),
         loss: share(dice),
+        loss_burst: dice.sometimes(3, |dice| 1 + u32::from(dice.byte() % 4)),
         duplicate: share(dice),
         reorder: share(dice),
         corrupt: share(dice),
+        rate_bps: dice.sometimes(4, |dice| dice.of(&[8, 10_000_000_000])),
         rate_pps: dice.sometimes(3, |dice| dice.of(&[1, 1_000_000])),
+        burst_bytes: dice.of(&[0, 0, 3000]),
         priority: dice.one_in(2),
         limit: dice.sometimes(2, |dice| u32::from(dice.byte() % 8)),
         seed: Some(dice.byte().into()),
-        ..Impairment::default()
     }
 }

@@ -3,29 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vswitch_api::Mac;
 use vswitch_api::view::PortCounters;
-use vswitch_api::{Mac, ReservedMulticast};
 use vswitch_datapath::fdb::FdbFilter;
 use vswitch_datapath::frame::{Checked, Gso, MAX_READ_TAGS, Tag};
 use vswitch_datapath::memory::{MemoryPort, MemoryStation};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
 use vswitch_datapath::punt::{AgentId, Punt, PuntAction};
+use vswitch_datapath::snapshot::PortSet;
 use vswitch_datapath::sniffer::{Sniffer, SnifferSetup};
 use vswitch_datapath::trace::Stage;
 use vswitch_datapath::{
-    Datapath, DatapathConfig, Direction, DropReason, PortRef, PortSettings, PortSetup, SwitchId, SwitchSettings,
-    SwitchSetup, TrafficSetup, guard,
+    Datapath, DatapathConfig, Direction, DropReason, PortRef, PortSettings, PortSetup, SwitchId, SwitchSetup,
+    TrafficSetup, guard,
 };
 
 use super::Outcome;
 use super::dice::Dice;
 use super::frames::{mac, wire};
-use super::policies::{settings, traffic};
+use super::policies::{COPIES, filter, settings, switch_settings, traffic};
 
 /// Most ports at a time.
 const PORTS: usize = 6;
-/// A VLAN that may carry copies.
-const COPIES: u16 = 30;
 /// What is still in motion after so many turns never comes to rest.
 const TURNS: usize = 200_000;
 
@@ -86,18 +85,7 @@ impl World {
         });
         let punts: Vec<_> = [probes].into_iter().chain(wanted).collect();
         datapath.set_punts(&punts);
-        let settings = SwitchSettings {
-            rspan: dice
-                .sometimes(3, |_| COPIES.to_string().parse().unwrap())
-                .into_iter()
-                .collect(),
-            reserved: dice.of(&[
-                ReservedMulticast::default(),
-                ReservedMulticast::Lldp,
-                ReservedMulticast::All,
-            ]),
-            vlan_limit: dice.sometimes(6, |_| 2),
-        };
+        let settings = switch_settings(dice);
         let fdb_capacity = dice.of(&[64, 64, 4]);
         let switch = datapath.add_switch(SwitchSetup { fdb_capacity, settings });
         let mut world = Self {
@@ -127,20 +115,19 @@ impl World {
             5..8 => self.set_traffic(dice, at),
             8 => self.set_mirrors(dice, at),
             9 => self.ports[at].station.set_down(dice.one_in(2)),
-            10 => {
-                self.datapath.fdb_flush(self.switch, FdbFilter::default());
-            }
+            10 => self.forget(dice, at),
             11 => {
                 let (mac, port) = (mac(dice.below(PORTS)), self.ports[at].id.id);
                 let vlan = dice.of(&[0, 10, 20]);
                 let _ = self.datapath.fdb_add_static(self.switch, vlan, mac, port);
             }
-            12 => self.capture(at),
+            12 => self.capture(dice, at),
             13 => {
                 self.ports[at].station.go_away();
                 self.ports[at].failed = true;
             }
-            14..20 => self.burst(dice, at),
+            14 => self.datapath.update_switch(self.switch, switch_settings(dice)),
+            15..20 => self.burst(dice, at),
             _ => self.send_traced(dice, at),
         }
         self.settle();
@@ -218,16 +205,20 @@ impl World {
         let mirrors = (0..dice.below(3)).map(|n| MirrorEntry {
             name: format!("m{n}").parse().unwrap(),
             switch: self.switch,
-            ports: None,
+            ports: dice.sometimes(3, |_| {
+                let mut ports = PortSet::default();
+                ports.set(self.ports[(at + 1) % self.ports.len()].id.id, true);
+                ports
+            }),
             rx: dice.one_in(2),
             tx: dice.one_in(2),
-            vlans: None,
+            vlans: dice.sometimes(4, |dice| dice.of(&["10", "20,30"]).parse().unwrap()),
             to: if dice.one_in(2) {
                 MirrorTo::Port(self.ports[at].id.id)
             } else {
                 MirrorTo::Vlan(COPIES)
             },
-            filter: None,
+            filter: dice.sometimes(3, filter),
             counters: Arc::new(MirrorCounters::new(2)),
         });
         let mirrors: Vec<_> = mirrors.collect();
@@ -235,7 +226,20 @@ impl World {
         self.datapath.set_mirrors(mirrors);
     }
 
-    fn capture(&mut self, at: usize) {
+    /// Has the switch forget stations: all, those not seen for a while, or one.
+    fn forget(&self, dice: &mut Dice<'_>, at: usize) {
+        let (vlan, mac) = (dice.of(&[0, 10, 20]), mac(dice.below(PORTS)));
+        match dice.below(4) {
+            0 => drop(self.datapath.fdb_flush(self.switch, FdbFilter::default())),
+            1 => drop(self.datapath.age(self.switch, 1)),
+            2 => drop(self.datapath.fdb_remove(self.switch, vlan, mac)),
+            _ => self
+                .datapath
+                .fdb_remove_static(self.switch, vlan, mac, self.ports[at].id.id),
+        }
+    }
+
+    fn capture(&mut self, dice: &mut Dice<'_>, at: usize) {
         let port = &mut self.ports[at];
         if let Some(capture) = port.capture.take() {
             return self.datapath.remove_sniffers(&[(port.id, capture)]);
@@ -243,7 +247,7 @@ impl World {
         let setup = SnifferSetup {
             ingress: true,
             egress: true,
-            filter: None,
+            filter: dice.sometimes(3, filter),
         };
         let capture = Arc::new(Sniffer::new(setup).unwrap());
         assert!(self.datapath.add_sniffers(&[(port.id, capture.clone())])[0]);
