@@ -62,7 +62,10 @@ fn a_port_comes_and_goes_with_its_container(mut lab: Lab, engine: ContainerEngin
     is_missing(&lab, "does not run");
     lab.ctl("ns exec web ip addr").failed(4, &["web", "does not run"]);
     let said = lab.ctl("doctor red web");
-    assert!(said.code == 1 && said.stdout.contains(&format!("{name} start web")), "{said}");
+    assert!(
+        said.code == 1 && said.stdout.contains(&format!("{name} start web")),
+        "{said}"
+    );
     engine.ok("start web");
     is_up(&lab);
     ping(&lab);

@@ -15,8 +15,8 @@ use vswitch_api::settings::{Assignment, Setting, settings};
 use vswitch_api::{MirrorName, NsName, Port, PortName, Switch, SwitchName};
 
 use crate::cli::Cli;
-use crate::cli::command::ProcessName;
 use crate::cli::bridge::Word;
+use crate::cli::command::ProcessName;
 use crate::cli::ping::Target;
 use crate::client::Client;
 use crate::generate::COMPLETE;

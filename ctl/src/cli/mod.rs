@@ -2,8 +2,8 @@
 //! can make completions and man pages of it.
 
 pub mod acl;
-pub mod bugreport;
 pub mod bridge;
+pub mod bugreport;
 pub mod capture;
 pub mod command;
 pub mod doctor;
@@ -29,8 +29,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
-use bugreport::BugreportArgs;
 use bridge::BridgeCommand;
+use bugreport::BugreportArgs;
 use capture::CaptureArgs;
 use command::{CommandCommand, LogsArgs};
 use doctor::DoctorArgs;

@@ -1,8 +1,8 @@
 //! What the commands do: one request or a few, and what is printed.
 
 mod acl;
-mod bugreport;
 mod bridge;
+mod bugreport;
 mod capture;
 mod daemon;
 pub mod doctor;
