@@ -62,7 +62,10 @@ fn a_port_comes_and_goes_with_its_container(mut lab: Lab, engine: ContainerEngin
     is_missing(&lab, "does not run");
     lab.ctl("ns exec web ip addr").failed(4, &["web", "does not run"]);
     let said = lab.ctl("doctor red web");
-    assert!(said.code == 1 && said.stdout.contains(&format!("{name} start web")), "{said}");
+    assert!(
+        said.code == 1 && said.stdout.contains(&format!("{name} start web")),
+        "{said}"
+    );
     engine.ok("start web");
     is_up(&lab);
     ping(&lab);
@@ -81,7 +84,7 @@ fn a_port_comes_and_goes_with_its_container(mut lab: Lab, engine: ContainerEngin
     is_up(&lab);
     ping(&lab);
     lab.kill_daemon();
-    engine.ok("rm -f -t 0 web");
+    engine.remove("web");
     engine.run("web", "none");
     lab.start();
     is_up(&lab);
@@ -89,7 +92,7 @@ fn a_port_comes_and_goes_with_its_container(mut lab: Lab, engine: ContainerEngin
     assert_eq!(lab.port("web").port.mac, mac);
 
     // Another of its name.
-    engine.ok("rm -f -t 0 web");
+    engine.remove("web");
     is_missing(&lab, "no such container");
     engine.run("web", "none");
     is_up(&lab);
