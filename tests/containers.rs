@@ -84,7 +84,7 @@ fn a_port_comes_and_goes_with_its_container(mut lab: Lab, engine: ContainerEngin
     is_up(&lab);
     ping(&lab);
     lab.kill_daemon();
-    engine.ok("rm -f -t 0 web");
+    engine.remove("web");
     engine.run("web", "none");
     lab.start();
     is_up(&lab);
@@ -92,7 +92,7 @@ fn a_port_comes_and_goes_with_its_container(mut lab: Lab, engine: ContainerEngin
     assert_eq!(lab.port("web").port.mac, mac);
 
     // Another of its name.
-    engine.ok("rm -f -t 0 web");
+    engine.remove("web");
     is_missing(&lab, "no such container");
     engine.run("web", "none");
     is_up(&lab);

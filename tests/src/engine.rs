@@ -128,6 +128,20 @@ impl ContainerEngine {
         ));
     }
 
+    /// Removes a container at once.
+    #[track_caller]
+    pub fn remove(&self, container: &str) {
+        self.ok(&self.removal(container));
+    }
+
+    /// Podman waits for ten seconds if it is not told otherwise, Docker does not, and can't be told.
+    fn removal(&self, container: &str) -> String {
+        match self.name {
+            "podman" => format!("rm -f -t 0 {container}"),
+            _ => format!("rm -f {container}"),
+        }
+    }
+
     /// Its process id.
     pub fn pid(&self, container: &str) -> u32 {
         let said = self.ok(&format!("inspect --format {{{{.State.Pid}}}} {container}"));
@@ -165,7 +179,7 @@ impl Drop for ContainerEngine {
     fn drop(&mut self) {
         let all = self.call("ps -aq");
         for id in String::from_utf8_lossy(&all.stdout).split_whitespace() {
-            self.call(&format!("rm -f {id}"));
+            self.call(&self.removal(id));
         }
         let _ = kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM);
         let _ = self.daemon.wait();
