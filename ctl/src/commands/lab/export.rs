@@ -97,8 +97,9 @@ fn own(there: &Lab, name: &LabName, file: Option<&Lab>) -> Lab {
             // A file of its own has to name the switches of its ports.
             || file.is_none() && own.ports.iter().any(|port| port.switch == switch.name)
     });
+    own.commands.retain(|command| owned.commands.contains(&command.name));
     own.namespaces
-        .retain(|one| owned.namespaces.contains(one) || names(&|file| file.namespaces.contains(one)));
+        .retain(|one| owned.namespaces.contains(&one.name) || names(&|file| file.namespace(&one.name).is_some()));
     own
 }
 

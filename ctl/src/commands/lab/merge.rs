@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Value as Toml};
 use vswitch_api::owned::CableEnds;
-use vswitch_api::{ApiError, DEFAULT_SWITCH, ErrorCode, Lab, NsName, Port, Switch};
+use vswitch_api::{ApiError, DEFAULT_SWITCH, ErrorCode, Lab, LabNamespace, Port, Switch};
 
 use super::links;
 use super::read::{LabFile, of_text};
@@ -29,7 +29,7 @@ pub fn merge(file: &LabFile, wanted: &Lab) -> Result<Merged, Failure> {
     let mut notes = Vec::new();
     let mut wanted = wanted.clone();
     let wanted_links = settle_links(file, &mut wanted, &mut document, &mut notes);
-    for list in ["switches", "ports", "cables", "mirrors", "labs"] {
+    for list in ["switches", "ports", "cables", "mirrors", "commands", "labs"] {
         let plan = match list {
             "switches" => plan(&file.lab.switches, &wanted.switches, |a, b| a.name == b.name, fill_none),
             "ports" => plan(&file.lab.ports, &wanted.ports, |a, b| a.name == b.name, fill_port),
@@ -38,11 +38,12 @@ pub fn merge(file: &LabFile, wanted: &Lab) -> Result<Merged, Failure> {
                 plan(&file.lab.cables, &wanted.cables, same, fill_cable)
             }
             "mirrors" => plan(&file.lab.mirrors, &wanted.mirrors, |a, b| a.name == b.name, fill_none),
+            "commands" => plan(&file.lab.commands, &wanted.commands, |a, b| a.name == b.name, fill_none),
             _ => plan(&file.lab.labs, &wanted.labs, |a, b| a.name == b.name, fill_none),
         };
         carry_out(&mut document, list, &file.groups(list), plan, &mut notes);
     }
-    settle_namespaces(file, &wanted.namespaces, &mut document);
+    settle_namespaces(file, &wanted.namespaces, &mut document, &mut notes);
     let text = document.to_string();
     wanted.links = wanted_links;
     check(file, &text, &wanted)?;
@@ -87,6 +88,8 @@ fn plan<T: Serialize>(
 fn object(item: &impl Serialize) -> Object {
     match serde_json::to_value(item) {
         Ok(Value::Object(members)) => members,
+        // A namespace of which nothing but the name is said.
+        Ok(name @ Value::String(_)) => Object::from_iter([("name".to_owned(), name)]),
         _ => Object::new(),
     }
 }
@@ -291,21 +294,30 @@ fn settle_links(
     left
 }
 
-fn settle_namespaces(file: &LabFile, wanted: &[NsName], document: &mut DocumentMut) {
+/// They are tables, or a list of names; of a list each can be a table too.
+fn settle_namespaces(file: &LabFile, wanted: &[LabNamespace], document: &mut DocumentMut, notes: &mut Vec<String>) {
     let groups = file.groups("namespaces");
     let said = &file.lab.namespaces;
+    let is_list = document.get("namespaces").map_or_else(
+        || wanted.iter().all(LabNamespace::is_plain),
+        |item| item.is_array() && !groups.is_empty(),
+    );
+    if !is_list {
+        let plan = plan(said, wanted, |a, b| a.name == b.name, fill_none);
+        return carry_out(document, "namespaces", &groups, plan, notes);
+    }
     let stays = |group: &Range<usize>| {
         group
             .clone()
-            .all(|n| said.get(n).is_some_and(|name| wanted.contains(name)))
+            .all(|n| said.get(n).is_some_and(|one| wanted.contains(one)))
     };
     let kept: Vec<_> = groups
         .iter()
         .filter(|group| stays(group))
         .flat_map(|group| group.clone())
         .collect();
-    let is_kept = |name: &NsName| kept.iter().any(|n| said.get(*n) == Some(name));
-    let new: Vec<_> = wanted.iter().filter(|name| !is_kept(name)).collect();
+    let is_kept = |one: &LabNamespace| kept.iter().any(|n| said.get(*n) == Some(one));
+    let new: Vec<_> = wanted.iter().filter(|one| !is_kept(one)).collect();
     if groups.is_empty() && new.is_empty() {
         return;
     }
@@ -313,16 +325,18 @@ fn settle_namespaces(file: &LabFile, wanted: &[NsName], document: &mut DocumentM
         .entry("namespaces")
         .or_insert_with(|| Item::Value(Array::new().into()));
     let Some(array) = item.as_array_mut() else { return };
+    let value = |one: &LabNamespace| serde_json::to_value(one).unwrap_or_default();
     // By what is written, ranges and all.
-    let before: Vec<Value> = array
-        .iter()
-        .map(|name| name.as_str().unwrap_or_default().into())
-        .collect();
+    let written = array.iter().zip(&groups).map(|(item, group)| match item.as_str() {
+        Some(name) => name.into(),
+        None => said.get(group.start).map(value).unwrap_or_default(),
+    });
+    let before: Vec<Value> = written.collect();
     let mut after = Vec::new();
     for (name, _) in before.iter().zip(&groups).filter(|(_, group)| stays(group)) {
         after.push(name.clone());
     }
-    after.extend(new.iter().map(|name| Value::from(name.as_str())));
+    after.extend(new.into_iter().map(value));
     super::rows::settle_list(array, &before, &after);
     if array.is_empty() {
         document.remove("namespaces");
@@ -342,18 +356,19 @@ fn check(file: &LabFile, text: &str, wanted: &Lab) -> Result<(), Failure> {
             fill_cable,
         ),
         plan(&read.lab.mirrors, &wanted.mirrors, |a, b| a.name == b.name, fill_none),
+        plan(&read.lab.commands, &wanted.commands, |a, b| a.name == b.name, fill_none),
+        plan(
+            &read.lab.namespaces,
+            &wanted.namespaces,
+            |a, b| a.name == b.name,
+            fill_none,
+        ),
         plan(&read.lab.labs, &wanted.labs, |a, b| a.name == b.name, fill_none),
     ];
     let is_same =
         |plan: &Plan| plan.new.is_empty() && plan.items.iter().all(|(said, wanted)| wanted.as_ref() == Some(said));
-    let names = |lab: &Lab| {
-        lab.namespaces
-            .iter()
-            .cloned()
-            .collect::<std::collections::BTreeSet<_>>()
-    };
     let links = |lab: &Lab| serde_json::to_value(&lab.links).unwrap_or_default();
-    match plans.iter().all(is_same) && names(&read.lab) == names(wanted) && links(&read.lab) == links(wanted) {
+    match plans.iter().all(is_same) && links(&read.lab) == links(wanted) {
         true => Ok(()),
         false => Err(internal(file, &"it would say something else")),
     }

@@ -7,8 +7,8 @@ use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
 use vswitch_api::traffic::Impairments;
 use vswitch_api::{
-    Cable, CableEnd, IfAddr, IfName, Lab, LabName, Link, Mac, NsName, Port, PortKind, PortName, Route, Switch,
-    SwitchName,
+    Cable, CableEnd, IfAddr, IfName, Lab, LabName, LabNamespace, Link, Mac, NsName, Port, PortKind, PortName, Route,
+    Switch, SwitchName,
 };
 
 use super::topology::{Kind, Node, Notes, Tip, Topology, Wire};
@@ -89,8 +89,8 @@ pub fn build(topology: Topology) -> (Option<LabName>, Lab, Notes) {
     for (n, node) in nodes.iter().enumerate() {
         builder.set_up(n, node);
         if node.kind == Kind::Namespace && builder.places[n].is_empty() {
-            let name = builder.names[n].parse();
-            builder.lab.namespaces.extend(name.ok());
+            let name = builder.names[n].parse().ok();
+            builder.lab.namespaces.extend(name.map(LabNamespace::new));
         }
     }
     let name = name.and_then(|name| match name.parse() {
@@ -220,7 +220,7 @@ impl Builder {
             return;
         };
         let mut port = Port::new(name, switch, PortKind::Veth);
-        port.namespace = Some(namespace);
+        port.namespace = Some(namespace.into());
         port.ifname = ifname;
         port.mtu = mtu;
         if let Some(impair) = &wire.impair {
