@@ -30,6 +30,7 @@ mod presence;
 pub mod random;
 pub mod tap;
 mod tc;
+pub mod uring;
 #[cfg(feature = "fastpath")]
 pub mod xdp;
 #[cfg(not(feature = "fastpath"))]

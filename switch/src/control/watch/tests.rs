@@ -3,6 +3,7 @@ use vswitch_api::request::ChangeOptions;
 use super::*;
 use crate::control::ControlConfig;
 use crate::control::LivePort;
+use crate::port::Engine;
 use vswitch_api::PortKind;
 use vswitch_linux::LinkChange;
 use vswitch_linux::testing::sandboxed;
@@ -22,6 +23,7 @@ async fn start() -> Arc<Control> {
         workers: 1,
         cpus: Vec::new(),
         spin_us: 0,
+        engine: Engine::Auto,
         fastpath: true,
         big_tcp: true,
         fdb_entries: 1 << 22,
