@@ -13,6 +13,7 @@ use vswitch_api::{Port, Switch};
 use crate::args::Args;
 use crate::engines::Engines;
 use crate::logging;
+use crate::port::Engine;
 
 /// Read if `--config` names no other; need not be there.
 pub const DEFAULT_PATH: &str = "/etc/vswitch/vswitchd.toml";
@@ -165,6 +166,8 @@ pub struct Datapath {
     pub cpus: Vec<usize>,
     /// Microseconds that a worker keeps looking for frames before it sleeps.
     pub spin_us: u32,
+    /// How TAP devices are read and written.
+    pub engine: Engine,
     /// Whether the kernel forwards by itself what it can.
     pub fastpath: bool,
     /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
@@ -179,6 +182,7 @@ impl Default for Datapath {
             workers: 0,
             cpus: Vec::new(),
             spin_us: DEFAULT_SPIN_US,
+            engine: Engine::Auto,
             fastpath: true,
             big_tcp: true,
             fdb_entries: DEFAULT_FDB_ENTRIES,
@@ -314,6 +318,7 @@ impl Config {
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
             ("datapath.cpus", new.datapath.cpus != old.datapath.cpus),
             ("datapath.spin_us", new.datapath.spin_us != old.datapath.spin_us),
+            ("datapath.engine", new.datapath.engine != old.datapath.engine),
             ("datapath.fastpath", new.datapath.fastpath != old.datapath.fastpath),
             ("datapath.big_tcp", new.datapath.big_tcp != old.datapath.big_tcp),
             (

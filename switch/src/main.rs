@@ -116,6 +116,7 @@ fn control_config(args: &Args, config: &Config) -> ControlConfig {
         workers: config.datapath.workers(),
         cpus: config.datapath.cpus.clone(),
         spin_us: config.datapath.spin_us,
+        engine: config.datapath.engine,
         fastpath: config.datapath.fastpath,
         big_tcp: config.datapath.big_tcp,
         fdb_entries: config.datapath.fdb_entries,

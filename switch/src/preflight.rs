@@ -15,6 +15,7 @@ use crate::{logging, server};
 pub fn check(config: &Config) -> Result<(), (&'static str, String)> {
     let daemon = &config.daemon;
     datapath::check_cpus(&config.datapath.cpus).map_err(|error| ("cpus", error.to_string()))?;
+    config.datapath.engine.check().map_err(|cause| ("engine", cause))?;
     server::find_group(&daemon.socket_group).map_err(|cause| ("socket_group", cause))?;
     server::check_path(&daemon.socket()).map_err(|cause| ("socket", cause))?;
     let socket = daemon.socket();

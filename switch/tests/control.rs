@@ -13,6 +13,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use vswitch::control::{Control, ControlConfig};
 use vswitch::engines::Engines;
+use vswitch::port::Engine;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{ChangeOptions, FdbAdd, PortPatch};
 use vswitch_api::view::PortState;
@@ -61,6 +62,7 @@ async fn start() -> Arc<Control> {
         workers: 2,
         cpus: Vec::new(),
         spin_us: 0,
+        engine: Engine::Auto,
         // As the black-box tests have it.
         fastpath: std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off"),
         big_tcp: true,

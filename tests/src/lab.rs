@@ -22,6 +22,12 @@ pub fn fastpath_wanted() -> bool {
     std::env::var_os("VSWITCH_TEST_FASTPATH").is_none_or(|value| value != "off")
 }
 
+/// Which engine the daemons of the labs have, by `VSWITCH_TEST_ENGINE`: `io_uring` or `epoll`; none: what they choose. What the tests
+/// promise holds with either.
+fn engine_wanted() -> Option<String> {
+    std::env::var("VSWITCH_TEST_ENGINE").ok()
+}
+
 /// A network and mount namespace with the daemon in it. It holds for the thread that made it, the threads
 /// and processes started from there, and ends with them.
 pub struct Lab {
@@ -114,14 +120,12 @@ impl Lab {
             mount_over("/etc/vswitch", "tmpfs");
         }
         run("ip link set lo up");
+        let fastpath = (!fastpath_wanted()).then(|| "fastpath = false".to_owned());
+        let engine = engine_wanted().map(|engine| format!("engine = {engine:?}"));
         Self {
             daemon: None,
             options: Vec::new(),
-            datapath: if fastpath_wanted() {
-                Vec::new()
-            } else {
-                vec!["fastpath = false".into()]
-            },
+            datapath: fastpath.into_iter().chain(engine).collect(),
             config: String::new(),
             ctl,
             scratch,

@@ -1,7 +1,8 @@
 //! What the black-box tests stand on: a [`Lab`] is the real daemon with the real control tool in a
 //! network and mount namespace of its own, so that a test sees only what it made and leaves nothing behind.
 //!
-//! With `VSWITCH_TEST_FASTPATH=off` in the environment the daemons run without the kernel fast path.
+//! With `VSWITCH_TEST_FASTPATH=off` in the environment the daemons run without the kernel fast path, and with
+//! `VSWITCH_TEST_ENGINE=epoll` by a system call for each frame.
 //!
 //! * [`lab`]: the private machine, the daemon's life, the control tool
 //! * [`station`]: one end of the switch with an address: ports of every kind

@@ -1,7 +1,9 @@
 //! The switches that are compared. Each joins the two ends of a [`Lab`] in its own way.
 
 pub mod bridge;
+mod cable;
 pub mod ovs;
+mod tap_loop;
 mod vde;
 pub mod vswitch;
 
@@ -46,6 +48,10 @@ pub enum Peer {
     OvsTapTso,
     /// VDE with one vde_plug2tap an end.
     Vde,
+    /// No switch but a bare veth pair: the limit of ports in the kernel.
+    Cable,
+    /// No switch but threads that read one TAP device and write to the other: the limit of user space.
+    TapLoop,
 }
 
 impl Peer {
@@ -66,13 +72,15 @@ impl Peer {
             Peer::OvsTso => "ovs-tso",
             Peer::OvsTapTso => "ovs-tap-tso",
             Peer::Vde => "vde",
+            Peer::Cable => "cable",
+            Peer::TapLoop => "tap-loop",
         }
     }
 
     /// A program that this peer needs and that is not installed.
     pub fn lacks(self) -> Result<Option<String>> {
         let programs: &[&str] = match self {
-            Peer::Bridge | Peer::BridgeBig => &["ip"],
+            Peer::Bridge | Peer::BridgeBig | Peer::Cable | Peer::TapLoop => &["ip"],
             Peer::VswitchTap
             | Peer::VswitchVeth
             | Peer::VswitchVethBig
@@ -115,6 +123,8 @@ impl Peer {
             Peer::OvsTso => ovs::set_up(lab, ovs::Ports::Veth, ovs::Tso::On),
             Peer::OvsTapTso => ovs::set_up(lab, ovs::Ports::Tap, ovs::Tso::On),
             Peer::Vde => vde::set_up(lab),
+            Peer::Cable => cable::set_up(),
+            Peer::TapLoop => tap_loop::set_up(),
         };
         running.context("can't be set up")
     }
@@ -127,6 +137,8 @@ pub struct Running {
     switch: Vec<Daemon>,
     /// Others that have to be there, such as a database. Stopped after the switch.
     helpers: Vec<Daemon>,
+    /// Threads of this process that move frames. Their processor time is not told apart.
+    loops: Option<tap_loop::Loop>,
     /// Run before the processes are stopped.
     reset: Option<String>,
 }

@@ -113,8 +113,12 @@ impl Farm {
                     ovs::attach(&vsctl, &format!("p{n}"), ns, ports, tso)?;
                 }
             }
-            Peer::Vde => bail!("VDE is joined to two ends only"),
-            Peer::VswitchDevice | Peer::VswitchDeviceUser | Peer::VswitchDeviceXdp => {
+            Peer::Vde
+            | Peer::Cable
+            | Peer::TapLoop
+            | Peer::VswitchDevice
+            | Peer::VswitchDeviceUser
+            | Peer::VswitchDeviceXdp => {
                 bail!("{} is joined to two ends only", peer.name())
             }
             Peer::BridgeBig | Peer::VswitchVethBig => bail!("{} differs in TCP alone", peer.name()),

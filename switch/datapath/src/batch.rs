@@ -54,6 +54,8 @@ pub struct Batch {
     len: usize,
     /// Arena offset up to which slots are taken.
     used: usize,
+    /// How much of that holds nothing, behind frames in fixed slots.
+    skipped: usize,
 }
 
 impl fmt::Debug for Batch {
@@ -71,6 +73,7 @@ impl Batch {
             vlans: [FrameVlan::default(); MAX_BATCH],
             len: 0,
             used: 0,
+            skipped: 0,
         }
     }
 
@@ -78,6 +81,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.len = 0;
         self.used = 0;
+        self.skipped = 0;
     }
 
     /// Number of frames.
@@ -109,9 +113,15 @@ impl Batch {
         self.slots[..self.len].iter().map(|slot| u64::from(slot.len)).sum()
     }
 
+    /// How many frames like these should be taken before they are processed.
+    pub fn affordable(&self) -> usize {
+        let filled = (self.used - self.skipped).max(1);
+        (self.len * CACHE_BUDGET / filled).min(MAX_BATCH)
+    }
+
     /// Whether one more frame of any length should be taken before the batch is processed.
     pub fn has_room(&self) -> bool {
-        self.len < MAX_BATCH && self.used < CACHE_BUDGET
+        self.len < MAX_BATCH && self.used <= (MAX_BATCH - 1) * STRIDE && self.used - self.skipped < CACHE_BUDGET
     }
 
     /// Room for the next frame of a port that is read frame by frame: virtio-net header and frame go here.
@@ -143,11 +153,19 @@ impl Batch {
         i * STRIDE + HEADROOM - VNET_HDR_LEN
     }
 
-    /// Takes `len` bytes (virtio-net header and frame) at the i-th fixed slot, and puts `tag` (TPID, TCI)
+    /// The first fixed slot that no frame reaches into; the slots up to [`MAX_BATCH`] are free.
+    pub fn free_slot(&self) -> usize {
+        self.used.div_ceil(STRIDE)
+    }
+
+    /// Takes `len` bytes (virtio-net header and frame) at the i-th fixed slot, which was free, and puts `tag` (TPID, TCI)
     /// back in its place behind the addresses.
     pub fn push_fixed(&mut self, i: usize, len: usize, tag: Option<(u16, u16)>) {
         self.push_at(i * STRIDE, len);
         self.put_tag(tag);
+        let end = (i + 1) * STRIDE;
+        self.skipped += end.saturating_sub(self.used + (HEADROOM + len).next_multiple_of(64));
+        self.used = end;
     }
 
     /// Puts a tag into the last frame.
@@ -293,6 +311,52 @@ impl Default for Batch {
 mod tests {
     use super::*;
     use crate::frame::VnetHeader;
+
+    #[test]
+    fn frames_read_one_by_one_go_behind_those_in_fixed_slots() {
+        let mut batch = Batch::new();
+        batch.push_copy(&[1; VNET_HDR_LEN + 60]);
+        assert_eq!(batch.free_slot(), 1);
+        for i in 1..40 {
+            let at = Batch::start_of(i);
+            batch.arena_mut()[at..][..VNET_HDR_LEN + 60].fill(2);
+            batch.push_fixed(i, VNET_HDR_LEN + 60, None);
+        }
+        assert_eq!(batch.free_slot(), 40);
+        assert!(batch.has_room(), "forty short frames do not fill the cache");
+        batch.push_copy(&[3; VNET_HDR_LEN + 60]);
+        let frames: Vec<_> = (0..batch.len()).map(|i| batch.frame(i).to_vec()).collect();
+        assert!(frames[0] == [1; 60] && frames[1..40].iter().all(|frame| *frame == [2; 60]) && frames[40] == [3; 60]);
+    }
+
+    #[test]
+    fn long_frames_in_fixed_slots_fill_a_batch_as_any_do() {
+        let mut batch = Batch::new();
+        for i in 0..3 {
+            assert!(batch.has_room());
+            batch.push_fixed(i, VNET_HDR_LEN + MAX_FRAME, None);
+        }
+        assert!(!batch.has_room());
+        batch.clear();
+        assert!(batch.has_room() && batch.free_slot() == 0);
+    }
+
+    #[test]
+    fn a_batch_whose_last_slot_is_taken_has_no_room() {
+        let mut batch = Batch::new();
+        batch.push_fixed(MAX_BATCH - 1, VNET_HDR_LEN + 60, None);
+        assert!(!batch.has_room());
+    }
+
+    #[test]
+    fn a_batch_of_short_frames_is_affordable_wherever_they_lie() {
+        let mut batch = Batch::new();
+        (0..MAX_BATCH).for_each(|i| batch.push_fixed(i, VNET_HDR_LEN + 60, None));
+        assert_eq!(batch.affordable(), MAX_BATCH);
+        batch.clear();
+        (0..3).for_each(|i| batch.push_fixed(i, VNET_HDR_LEN + MAX_FRAME, None));
+        assert!(batch.affordable() < 4);
+    }
 
     #[test]
     fn a_frame_that_could_not_be_described_has_no_header_that_anybody_takes() {

@@ -33,6 +33,7 @@ mod process_identity;
 pub mod random;
 pub mod tap;
 mod tc;
+pub mod uring;
 #[cfg(feature = "fastpath")]
 pub mod xdp;
 #[cfg(not(feature = "fastpath"))]

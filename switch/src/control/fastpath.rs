@@ -129,12 +129,12 @@ impl Inner {
 
     /// Opens a shadow TAP, or the one that an earlier daemon left. A new one is down.
     async fn open_shadow_tap(&self, name: &str, netns: &NetNs, nl: &Netlink) -> Result<(Tap, Link), KernelError> {
-        let queues = self.datapath.workers();
+        let (queues, calls) = (self.datapath.workers(), self.calls);
         let step = format!("open the shadow {name}");
         let opened = netns
             .run({
                 let name = name.to_owned();
-                move || Tap::open(&name, queues)
+                move || Tap::open(&name, queues, calls)
             })
             .await?;
         let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;

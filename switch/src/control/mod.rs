@@ -74,6 +74,7 @@ use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 use crate::agents::loop_guard::LoopGuard;
 use crate::engines::Engines;
 use crate::fastpath::FastPath;
+use crate::port::{Calls, Engine};
 pub use capture::Capture;
 pub use condition::{Editing, Subject};
 pub use events::EventReader;
@@ -100,6 +101,8 @@ pub struct ControlConfig {
     pub cpus: Vec<usize>,
     /// Microseconds that a worker goes on looking for frames before it sleeps.
     pub spin_us: u32,
+    /// How TAP devices are read and written.
+    pub engine: Engine,
     /// Whether the kernel is to forward by itself what it can.
     pub fastpath: bool,
     /// Whether ports of which the kernel carries all frames have TCP frames above 64 KiB.
@@ -131,6 +134,8 @@ struct Inner {
     live: Live,
     shown: Shown,
     datapath: Arc<Datapath>,
+    /// How TAP devices are read and written.
+    calls: Calls,
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
     big_tcp: bool,

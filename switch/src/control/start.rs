@@ -94,6 +94,8 @@ impl Control {
             spin_us: config.spin_us,
         };
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
+        let (calls, unavailable) = config.engine.choose();
+        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         // What all agents want.
         datapath.set_punts(&PUNTS);
         let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
@@ -143,6 +145,7 @@ impl Control {
                 published: (Instant::now(), Duration::ZERO),
             },
             datapath: Arc::new(datapath),
+            calls,
             fast,
             big_tcp: config.big_tcp,
             fdb_entries: config.fdb_entries,

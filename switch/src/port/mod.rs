@@ -1,5 +1,6 @@
 //! The back ends that the daemon has for ports. Each has the same rooms: open, receive a batch, send a list, close.
 
+mod engine;
 mod packet;
 mod shadow;
 mod tap;
@@ -12,6 +13,7 @@ use vswitch_datapath::batch::Batch;
 use vswitch_datapath::offload::Offload;
 use vswitch_datapath::port::{Frames, PortIo, SendError, Sent};
 
+pub use engine::{Calls, Engine};
 pub use packet::PacketPort;
 pub use shadow::Shadow;
 pub use tap::Tap;

@@ -57,6 +57,12 @@ pub fn test(filter: &[String]) -> Result<()> {
         filter,
         &[("VSWITCH_TEST_FASTPATH", "off")],
     )?;
+    run_tests(
+        "Black-box tests with a system call for each frame",
+        &["--package", "vswitch-tests"],
+        filter,
+        &[("VSWITCH_TEST_FASTPATH", "off"), ("VSWITCH_TEST_ENGINE", "epoll")],
+    )?;
     if !filter.is_empty() {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::control::ControlConfig;
 use crate::control::LivePort;
 use crate::engines::Engines;
+use crate::port::Engine;
 use vswitch_api::PortKind;
 use vswitch_linux::LinkChange;
 use vswitch_linux::testing::sandboxed;
@@ -23,6 +24,7 @@ async fn start() -> Arc<Control> {
         workers: 1,
         cpus: Vec::new(),
         spin_us: 0,
+        engine: Engine::Auto,
         fastpath: true,
         big_tcp: true,
         fdb_entries: 1 << 22,
