@@ -56,7 +56,7 @@ pub fn play(target: &str, check: impl Fn(&[u8])) {
     let seeds = seeds(target);
     let guarded = |bytes: &[u8]| {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(bytes))) {
-            println!("{target} fails for these {} bytes:\n{bytes:02x?}", bytes.len());
+            eprintln!("{target} fails for these {} bytes:\n{bytes:02x?}", bytes.len());
             resume_unwind(panic);
         }
     };
@@ -64,7 +64,7 @@ pub fn play(target: &str, check: impl Fn(&[u8])) {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = number("FUZZ_SEED").unwrap_or(clock.map_or(1, |time| time.as_nanos() as u64));
     let cases = number("FUZZ_CASES").unwrap_or(if cfg!(miri) { 4 } else { CASES });
-    println!("{target}: {} seeds, {cases} cases, FUZZ_SEED={seed}", seeds.len());
+    eprintln!("{target}: {} seeds, {cases} cases, FUZZ_SEED={seed}", seeds.len());
     let mut numbers = Numbers(seed);
     for _ in 0..cases {
         guarded(&bytes(&mut numbers, &seeds));

@@ -355,6 +355,7 @@ Examples:
     Cable(Box<CableArgs>),
     /// Commands of labs that run in namespaces
     #[command(
+        name = "command",
         subcommand,
         aliases = ["commands", "process", "processes"],
         after_long_help = "\
@@ -370,7 +371,7 @@ Commands stand in lab files:
   restart = \"on-failure\"
   ready = { tcp = 80 }"
     )]
-    Command(CommandCommand),
+    Process(CommandCommand),
     /// Print what a command of a lab has written
     #[command(alias = "log", after_long_help = command::LOGS_EXAMPLES)]
     Logs(LogsArgs),

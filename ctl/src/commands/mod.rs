@@ -126,7 +126,7 @@ impl Session {
             Command::Link(command) => self.link(command).await,
             Command::Vlan(command) => self.vlan(command).await,
             Command::Cable(args) => self.cable(*args).await,
-            Command::Command(command) => self.process(command).await,
+            Command::Process(command) => self.process(command).await,
             Command::Logs(args) => self.logs(args).await,
             Command::Apply(args) => self.apply(args).await,
             Command::Export(args) => self.export(args).await,

@@ -77,7 +77,7 @@ impl Command {
 
     /// What is wrong with it, as far as it can be told without looking at anything else.
     pub fn wrong(&self) -> Option<String> {
-        if self.run.is_some() == !self.argv.is_empty() {
+        if self.run.is_some() != self.argv.is_empty() {
             return Some("it needs either `run` or `argv`".to_owned());
         }
         if self.run.as_deref().is_some_and(|line| line.trim().is_empty())

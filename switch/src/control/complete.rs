@@ -453,7 +453,10 @@ mod tests {
         let mut second = first.clone();
         second.ports = vec![port("red", PortKind::Veth), port("tap", PortKind::Tap)];
         second.ports[1].namespace = "red".parse().ok();
-        assert_eq!(namespaces_to_name_in(&second), ["red".parse().unwrap()]);
+        assert_eq!(
+            namespaces_to_name_in(&second),
+            [Namespace::Name("red".parse().unwrap())]
+        );
         let there = Interfaces::from([("red".parse().unwrap(), BTreeSet::from(["eth1".to_owned()]))]);
         complete(&mut second, &first, 1, &there);
         let names: Vec<_> = second.ports.iter().map(|port| ifname(port).to_string()).collect();
@@ -490,7 +493,7 @@ mod tests {
             ports: vec![leg("r1"), leg("r2")],
             ..Lab::default()
         };
-        assert_eq!(namespaces_to_name_in(&lab), ["r".parse().unwrap()]);
+        assert_eq!(namespaces_to_name_in(&lab), [Namespace::Name("r".parse().unwrap())]);
         complete(&mut lab, &Lab::default(), 1, &Interfaces::new());
         assert_eq!(names(&lab), ["eth0", "eth1"]);
         // Said again in another order, with one more, and without the first: each keeps what it has.

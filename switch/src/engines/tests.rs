@@ -65,8 +65,12 @@ async fn find(
 ) -> Result<Container, NotFound> {
     let dir = TempDir::new().unwrap();
     let at = |name: &str| dir.path().join(name);
-    docker.map(|answer| engine(&at("docker.sock"), answer));
-    podman.map(|answer| engine(&at("podman.sock"), answer));
+    if let Some(answer) = docker {
+        engine(&at("docker.sock"), answer);
+    }
+    if let Some(answer) = podman {
+        engine(&at("podman.sock"), answer);
+    }
     let engines = Engines::new(at("docker.sock"), at("podman.sock"));
     engines.find(&name.parse().unwrap()).await
 }
@@ -119,7 +123,7 @@ async fn what_is_not_there_and_what_can_not_be_told_differ() {
 }
 
 /// Whoever holds the socket may be stuck.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn nobody_waits_for_an_engine_that_does_not_answer() {
     let silent = find(Some(None), Some(none()), "web").await.unwrap_err();
     assert!(

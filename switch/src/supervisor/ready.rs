@@ -116,7 +116,6 @@ impl Check {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .current_dir("/");
-        #[expect(clippy::zombie_processes, reason = "all children are waited for in one place")]
         match command.process_group(0).spawn() {
             Ok(child) => {
                 self.asking = Asking::Command(child.id(), Instant::now() + COMMAND_TIME);

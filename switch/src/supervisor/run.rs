@@ -187,7 +187,6 @@ impl Supervisor {
             .stdin(Stdio::null())
             .stdout(writer.try_clone().map_err(failed)?)
             .stderr(writer);
-        #[expect(clippy::zombie_processes, reason = "all children are waited for in one place")]
         let child = command.process_group(0).spawn().map_err(failed)?;
         let output = Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(failed)?;
         Ok((child.id(), output))

@@ -5,6 +5,50 @@ use anyhow::{Context, Result};
 use crate::shell::{cargo, headline, run};
 use crate::tools;
 
+/// Test programs that are about the way of frames, which differs with and without the kernel fast path.
+const FRAMES: [&str; 33] = [
+    "acl",
+    "addresses",
+    "arrive",
+    "big_tcp",
+    "capture",
+    "connectivity",
+    "counters",
+    "dhcp",
+    "differential",
+    "drift",
+    "fdb",
+    "gateway",
+    "gone",
+    "hostile",
+    "impairment",
+    "lifecycle",
+    "limits",
+    "links",
+    "loop_guard",
+    "loops",
+    "matrix",
+    "mirror",
+    "namespaces",
+    "offloads",
+    "openvswitch",
+    "pains",
+    "policy",
+    "ports",
+    "rspan",
+    "switching",
+    "trace",
+    "vlan",
+    "xdp",
+];
+/// Test programs of the queues of TAP devices, which are read and written by io_uring or by a system call for each frame.
+const QUEUES: [&str; 4] = ["connectivity", "counters", "offloads", "switching"];
+
+fn of<'a>(programs: &[&'a str]) -> Vec<&'a str> {
+    let tests = programs.iter().flat_map(|program| ["--test", program]);
+    ["--package", "vswitch-tests"].into_iter().chain(tests).collect()
+}
+
 /// Everything that has to be right before a change goes in; with a filter only the tests that it names.
 pub fn test(filter: &[String]) -> Result<()> {
     tools::need_root("the black-box tests")?;
@@ -52,14 +96,14 @@ pub fn test(filter: &[String]) -> Result<()> {
     run_tests("Tests", &["--workspace"], filter, &cases)?;
     // What the black-box tests promise holds either way; the others don't know the difference.
     run_tests(
-        "Black-box tests without the kernel fast path",
-        &["--package", "vswitch-tests"],
+        "Black-box tests of frames without the kernel fast path",
+        &of(&FRAMES),
         filter,
         &[("VSWITCH_TEST_FASTPATH", "off")],
     )?;
     run_tests(
-        "Black-box tests with a system call for each frame",
-        &["--package", "vswitch-tests"],
+        "Black-box tests of ports with a system call for each frame",
+        &of(&QUEUES),
         filter,
         &[("VSWITCH_TEST_FASTPATH", "off"), ("VSWITCH_TEST_ENGINE", "epoll")],
     )?;

@@ -1,7 +1,7 @@
 //! Pictures for tests: red and blue on one switch, and what is made to be wrong with them.
 
 use serde_json::json;
-use vswitch_api::view::{PortCounters, PortView};
+use vswitch_api::view::{PortCounters, PortView, Stack};
 
 use super::inside::{Inside, Link};
 use super::picture::{End, Hop, Picture, Stopped, Talk, Walk};
@@ -54,7 +54,10 @@ pub fn healthy() -> Picture {
 }
 
 fn inside<'a>(picture: &'a mut Picture, name: &str) -> &'a mut Inside {
-    picture.inside.get_mut(&Some(name.parse().unwrap())).unwrap()
+    picture
+        .inside
+        .get_mut(&Some(Stack::Name(name.parse().unwrap())))
+        .unwrap()
 }
 
 /// eth0 of a namespace.

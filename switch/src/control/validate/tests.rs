@@ -5,7 +5,7 @@ use super::*;
 use crate::control::complete::main_switch;
 use vswitch_api::PortKind;
 use vswitch_api::policy::Trunk;
-use vswitch_api::{Cable, CableEnd, ErrorCode, Route, StaticStation, Switch};
+use vswitch_api::{Cable, CableEnd, ErrorCode, LabNamespace, Route, StaticStation, Switch};
 
 fn port(name: &str) -> Port {
     Port::new(name.parse().unwrap(), main_switch(), PortKind::Veth)
@@ -248,7 +248,7 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
         ),
         (
             Lab {
-                namespaces: vec![long.parse().unwrap()],
+                namespaces: vec![LabNamespace::new(long.parse().unwrap())],
                 ..Lab::default()
             },
             ErrorCode::Invalid,

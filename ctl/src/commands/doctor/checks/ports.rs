@@ -207,6 +207,7 @@ pub fn mtu(picture: &Picture) -> Option<Finding> {
 mod tests {
     use super::super::super::samples;
     use super::*;
+    use vswitch_api::view::Stack;
 
     #[test]
     fn each_state_has_its_mend() {
@@ -227,7 +228,7 @@ mod tests {
         }
         let mut picture = samples::healthy();
         picture.ports[1].state = PortState::Missing;
-        picture.inside.remove(&Some("blue".parse().unwrap()));
+        picture.inside.remove(&Some(Stack::Name("blue".parse().unwrap())));
         assert_eq!(
             super::state(&picture).unwrap().mend.as_deref(),
             Some("vswitchctl ns add blue")

@@ -93,8 +93,8 @@ fn what_is_new_comes_last_and_what_is_gone_is_taken_out() {
         lab.ports.retain(|port| port.name.as_str() != "red");
         let green = json!({"name": "green", "namespace": "green", "vlan": {"access": 7}});
         lab.ports.push(serde_json::from_value(green).unwrap());
-        lab.namespaces.retain(|name| name.as_str() != "y");
-        lab.namespaces.push("z".parse().unwrap());
+        lab.namespaces.retain(|one| one.name.as_str() != "y");
+        lab.namespaces.push(LabNamespace::new("z".parse().unwrap()));
         lab.cables.clear();
     });
     assert!(
