@@ -149,3 +149,23 @@ fn files_are_seen_in_the_namespace_and_go_with_it() {
     assert_eq!(fs::read_to_string("/etc/netns/red/hosts").unwrap(), "theirs");
     assert!(!Path::new("/run/netns/red").exists());
 }
+
+/// Names of ports come by links of the same place, which yield to what the lab says itself and come back after it.
+#[test]
+fn a_hosts_file_of_the_lab_takes_the_place_of_the_names_of_ports() {
+    let lab = Lab::with_own_etc();
+    let text = |files: &str| {
+        format!(
+            "name = \"t\"\n[[ports]]\nname = \"red\"\naddresses = [\"10.0.0.1/24\"]\n\
+             [[ports]]\nname = \"blue\"\naddresses = [\"10.0.0.2/24\"]\n[[namespaces]]\nname = \"red\"\n{files}"
+        )
+    };
+    let own = "files = { \"hosts\" = \"10.9.9.9 blue\\n\" }\n";
+    for (files, address) in [("", "10.0.0.2"), (own, "10.9.9.9"), ("", "10.0.0.2")] {
+        up(&lab, &text(files));
+        let told = lab.ok("ns exec red getent hosts blue");
+        assert!(told.contains(address), "{files}: {told}");
+    }
+    lab.ok("reset --yes");
+    assert!(!Path::new("/etc/netns/red").exists());
+}

@@ -58,10 +58,12 @@ impl Control {
             return Ok(changes);
         }
         let edit = Edit::new(&inner.store.state.lab, &steps);
+        let had_files = inner.store.state.lab.namespaces.iter().any(|one| !one.files.is_empty());
         // Before commands of the lab look for them.
         inner.fit_names(&lab);
         let carried = inner.carry_out(steps, lab, changes).await;
-        if carried.is_err() {
+        // What was undone, or stood where a name is to be.
+        if carried.is_err() || had_files {
             let lab = inner.store.state.lab.clone();
             inner.fit_names(&lab);
         }

@@ -72,6 +72,11 @@ fn links(run_dir: &Path, lab: &Lab) -> Links {
             links.entry((namespace.clone(), RESOLV)).or_insert_with(file);
         }
     }
+    // What the lab says itself comes first.
+    links.retain(|(name, file), _| {
+        let said = lab.namespace(name).map(|one| &one.files);
+        !said.is_some_and(|files| files.keys().any(|path| path.as_str() == *file))
+    });
     links
 }
 
@@ -116,7 +121,8 @@ pub(in super::super) fn fit(run_dir: &Path, etc: &Path, lab: &Lab, before: Optio
         }
     }
     for ((namespace, file), target) in &wanted {
-        if before.get(&(namespace.clone(), *file)) != Some(target) {
+        let is_there = || etc.join(namespace.as_str()).join(file).symlink_metadata().is_ok();
+        if before.get(&(namespace.clone(), *file)) != Some(target) || !is_there() {
             keep(link(etc, namespace, file, target));
         }
     }
