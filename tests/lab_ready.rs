@@ -68,6 +68,19 @@ fn gateway() {
     keeps_its_promise("gateway", &["ns exec red -- ping -c2 blue", "publish list"]);
 }
 
+/// Addresses, routes and the gateway's port are chosen by the daemon: the file stays as short as it is, and is tested all the same.
+#[test]
+fn what_the_gateways_lab_leaves_open_stays_open() {
+    let lab = Lab::with_own_etc();
+    let path = lab.lab_file(&std::fs::read_to_string(path("gateway")).unwrap());
+    lab.ok(&format!("lab up {path}"));
+    let tested = lab.ok(&format!("lab test {path}"));
+    assert!(tested.contains("4 of 4 as expected"), "{tested}");
+    let name = lab.ok("lab list -o name");
+    let told = lab.ok(&format!("lab export {} --into {path}", name.trim()));
+    assert!(told.contains("says all that already"), "{told}");
+}
+
 #[test]
 fn vlans() {
     keeps_its_promise("vlans", &[]);

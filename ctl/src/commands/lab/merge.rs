@@ -28,6 +28,7 @@ pub fn merge(file: &LabFile, wanted: &Lab) -> Result<Merged, Failure> {
     let mut document: DocumentMut = file.text().parse().map_err(|e| internal(file, &e))?;
     let mut notes = Vec::new();
     let mut wanted = wanted.clone();
+    leave_gateways_open(file, &mut wanted);
     let wanted_links = settle_links(file, &mut wanted, &mut document, &mut notes);
     for list in ["switches", "ports", "cables", "mirrors", "commands", "labs"] {
         let plan = match list {
@@ -169,6 +170,27 @@ fn fill_port(said: &Object, wanted: &mut Object) {
     {
         wanted.remove("ifname");
     }
+    if said.get("auto_addresses") == Some(&Value::Bool(true))
+        && wanted.get("auto_addresses") == Some(&Value::Bool(true))
+    {
+        if open("addresses") {
+            wanted.remove("addresses");
+        }
+        if open("routes") {
+            let is_default = |route: &Value| route.get("to").is_some_and(|to| *to == "0.0.0.0/0" || *to == "::/0");
+            let routes = wanted.get_mut("routes").and_then(Value::as_array_mut);
+            routes
+                .into_iter()
+                .for_each(|routes| routes.retain(|route| !is_default(route)));
+            if wanted
+                .get("routes")
+                .and_then(Value::as_array)
+                .is_some_and(Vec::is_empty)
+            {
+                wanted.remove("routes");
+            }
+        }
+    }
     fill_routes(said, wanted);
 }
 
@@ -216,6 +238,16 @@ fn fill_routes(said: &Object, wanted: &mut Object) {
             *route = said.clone();
         }
     }
+}
+
+/// Gateways come with the setting of their switch: the file need not name them.
+fn leave_gateways_open(file: &LabFile, wanted: &mut Lab) {
+    let gateways = wanted.switches.iter().filter_map(|switch| wanted.gateway_of(switch));
+    let gateways: Vec<_> = gateways.map(|port| port.name.clone()).collect();
+    let is_said = |port: &Port| file.lab.ports.iter().any(|said| said.name == port.name);
+    wanted
+        .ports
+        .retain(|port| !gateways.contains(&port.name) || is_said(port));
 }
 
 /// A link stands as long as both of its ports are as it says; else they are ports. Gives those that stand.

@@ -79,7 +79,12 @@ pub fn endpoints(lab: &Lab) -> Vec<Endpoint> {
             }),
         }
     }
-    all.retain(|endpoint| !endpoint.addresses.is_empty());
+    // What has its addresses chosen for it has some once it is there.
+    let is_given = |endpoint: &Endpoint| {
+        let port = lab.ports.iter().find(|port| port.name.as_str() == endpoint.name);
+        port.is_some_and(|port| port.auto_addresses)
+    };
+    all.retain(|endpoint| !endpoint.addresses.is_empty() || is_given(endpoint));
     all
 }
 

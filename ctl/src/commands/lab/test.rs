@@ -62,6 +62,13 @@ impl Session {
         let there: Lab = self.client.get("/v1/lab").await?;
         let all = of_file(&file, &there)?;
         let mut pairs = pairs(&all, &file.reach);
+        if pairs.is_empty() {
+            return Err(Failure::usage(
+                format!("lab file {}", file.path),
+                "it names no two that could reach each other, so there is nothing to test",
+                "give ports addresses, or auto_addresses = true",
+            ));
+        }
         let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
         let stacks = all
             .iter()
