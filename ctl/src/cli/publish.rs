@@ -15,8 +15,8 @@ Examples:
   vswitchctl publish del red 8080:80
 
 `publish PORT` is short for `publish add PORT`. The switch of the port needs
-NAT: `vswitchctl set switch NAME nat=on`. From the host itself it is reached by
-an address of the host other than localhost.";
+NAT: `vswitchctl set switch NAME nat=on`. From the host itself it is reached
+by an address of the host other than localhost.";
 
 /// Arguments of `publish`.
 #[derive(Args, Debug)]

@@ -29,11 +29,14 @@ pub(in super::super) fn settle(lab: &mut Lab, before: &Lab) -> Result<(), ApiErr
         let ways = Ways::of(lab, switch);
         let old_ways = old.map(|old| Ways::of(before, old)).unwrap_or_default();
         let left = old.map(|old| left(old, switch)).unwrap_or_default();
-        let is_auto = |port: &Port| port.auto_addresses && port.switch == switch.name && facts(port.kind).has_stack;
-        for port in lab.ports.iter_mut().filter(|port| is_auto(port)) {
-            if ways.gateway.as_ref() == Some(&port.name) {
-                continue;
-            }
+        let is_auto = |port: &&mut Port| {
+            port.auto_addresses
+                && port.switch == switch.name
+                && facts(port.kind).has_stack
+                && ways.gateway.as_ref() != Some(&port.name)
+        };
+        // Who had an address keeps it, before any takes a new one.
+        for port in lab.ports.iter_mut().filter(is_auto) {
             port.addresses
                 .retain(|address| !left.iter().any(|net| holds(net, address)));
             let kept = before
@@ -45,11 +48,20 @@ pub(in super::super) fn settle(lab: &mut Lab, before: &Lab) -> Result<(), ApiErr
                     continue;
                 }
                 let kept = kept.and_then(|old| old.addresses.iter().find(|address| holds(subnet, address)));
-                let is_free = |address: &&IfAddr| !taken.contains(&address.ip());
-                let address = match kept.filter(is_free) {
-                    Some(address) => *address,
-                    None => choose::first_free(|ip| taken.contains(ip) || is_leased(switch, ip), &port.name, *subnet)?,
-                };
+                if let Some(address) = kept
+                    && taken.insert(address.ip())
+                {
+                    port.addresses.push(*address);
+                }
+            }
+        }
+        for port in lab.ports.iter_mut().filter(is_auto) {
+            for subnet in &switch.subnets {
+                if port.addresses.iter().any(|address| holds(subnet, address)) {
+                    continue;
+                }
+                let is_taken = |ip: &IpAddr| taken.contains(ip) || is_leased(switch, ip);
+                let address = choose::first_free(is_taken, &port.name, *subnet)?;
                 taken.insert(address.ip());
                 port.addresses.push(address);
             }

@@ -34,7 +34,8 @@ impl Page {
 
     /// A term, with some words beside it that are no part of it, and what it means.
     fn term(&mut self, term: &str, beside: &str, text: &str) {
-        let _ = writeln!(self.0, ".TP\n\\fB{}\\fR{}", escaped(term), escaped(beside));
+        let space = if beside.is_empty() { "" } else { " " };
+        let _ = writeln!(self.0, ".TP\n\\fB{}\\fR{space}{}", escaped(term), escaped(beside));
         let mut paragraphs = text.split("\n\n");
         let _ = writeln!(self.0, "{}", escaped(paragraphs.next().unwrap_or_default()));
         for paragraph in paragraphs {
@@ -78,7 +79,7 @@ pub fn of_settings(file: &str) -> String {
             page.section(&format!("[{section}"));
             comment.clear();
         } else if let Some((key, default)) = assigned.filter(|(key, _)| is_key(key)) {
-            page.term(key, &format!(" = {default}"), &comment.join("\n"));
+            page.term(key, &format!("= {default}"), &comment.join("\n"));
             comment.clear();
         } else if let Some(text) = line.strip_prefix('#') {
             comment.push(text.strip_prefix(' ').unwrap_or(text));
@@ -159,7 +160,7 @@ fn keys(page: &mut Page, schema: &Value, object: &Value, prefix: &str, depth: us
         let beside = if beside.is_empty() {
             String::new()
         } else {
-            format!(" ({})", beside.join(", "))
+            format!("({})", beside.join(", "))
         };
         page.term(&name, &beside, described(value));
         let inner = resolved(schema, value);
