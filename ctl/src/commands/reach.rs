@@ -106,8 +106,6 @@ fn become_command(view: &PortView, words: &[OsString]) -> Failure {
 pub(super) fn out_of_reach(view: &PortView) -> Failure {
     let port = format!("port {:?}", view.port.name.as_str());
     let cause = view.reason.as_deref().unwrap_or("it is not there");
-    // The reason names the port too.
-    let cause = cause.strip_prefix(&format!("{port}: ")).unwrap_or(cause);
     ApiError::new(ErrorCode::NotFound, format!("namespace of {port}"), cause).into()
 }
 

@@ -420,7 +420,8 @@ impl View {
             return missing_view(shown, Some(reason));
         };
         let Some(id) = live.id else {
-            return missing_view(shown, live.reason.clone());
+            let reason = told_of(&shown, live.reason.as_deref());
+            return missing_view(shown, reason);
         };
         let io = self.datapath.io::<BackEnd>(id);
         shown.mac = shown.mac.or(live.mac);
@@ -437,7 +438,7 @@ impl View {
             moved_to: live.moved.as_ref().map(|moved| moved.to.clone()),
             entrance: live.entrance.clone().filter(|_| live.moved.is_none()),
             state: live.state,
-            reason: live.reason.clone(),
+            reason: told_of(port, live.reason.as_deref()),
             state_secs: live.since.elapsed().as_secs(),
             queues: match io.as_deref() {
                 Some(BackEnd::Tap(_) | BackEnd::Shadow(_)) => self.datapath.workers() as u32,
@@ -490,6 +491,12 @@ impl View {
         }
         all.into_values().collect()
     }
+}
+
+/// A reason as it is shown beside its port, which it need not name again.
+fn told_of(port: &Port, reason: Option<&str>) -> Option<String> {
+    let named = format!("{}: ", text::port(&port.name));
+    reason.map(|reason| reason.strip_prefix(&named).unwrap_or(reason).to_owned())
 }
 
 fn missing_view(port: Port, reason: Option<String>) -> PortView {
