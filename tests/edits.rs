@@ -411,6 +411,8 @@ fn an_edit_of_what_changed_since_is_refused_and_told_why() {
 fn what_the_daemon_answers_is_what_its_document_says() {
     let lab = joined();
     lab.ok("ns show red");
+    let command = "name = \"t\"\n[[commands]]\nname = \"red\"\nnamespace = \"red\"\nrun = \"exec sleep 100\"\n";
+    lab.ok(&format!("lab up {}", lab.lab_file(command)));
     let document = document();
     let mut checked = 0;
     for (method, path) in routes(&document) {
