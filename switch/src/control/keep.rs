@@ -35,6 +35,7 @@ pub(super) async fn keep(control: Weak<Control>) {
         let mut inner = control.inner.lock().await;
         apart(async {
             inner.keep_run_dir(&mut failures);
+            inner.keep_names();
             if inner.store.unsaved.is_some() {
                 inner.keep_state();
             }

@@ -170,6 +170,16 @@ impl Inner {
         let _ = std::fs::remove_dir(serve::folder(&run_dir));
     }
 
+    /// Puts the files that names are read from back, where somebody has emptied the run directory.
+    pub(super) fn keep_names(&mut self) {
+        let is_wanted = self.live.name_links.as_ref().is_some_and(|links| !links.is_empty());
+        if is_wanted && names::are_gone(&self.host.run_dir) {
+            tracing::warn!("the names of ports were gone from the run directory and are back");
+            let lab = self.store.state.lab.clone();
+            self.fit_names(&lab);
+        }
+    }
+
     /// Has those that run read their files again.
     fn tell_services(&self) {
         let names: Vec<_> = Outside::of(&self.store.state.lab)

@@ -89,6 +89,12 @@ pub(super) fn make_folder(run_dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether the file with the names of all ports is not there.
+pub(super) fn are_gone(run_dir: &Path) -> bool {
+    let file = folder(run_dir).join(HOSTS).symlink_metadata();
+    file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Makes files and links what a lab wants, where `before` is what was made last; none: whatever a daemon before left is looked for.
 ///
 /// # Errors
