@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use cases::{CASES, Case, FRAMES};
 
 /// Counts that are kept, beside this file.
-const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions/counts.json");
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.json");
 /// The FDB's hash is keyed at random, so how many slots are looked at differs a little.
 const TOLERANCE_PERCENT: f64 = 3.0;
 

@@ -144,9 +144,7 @@ pub fn instructions(write: bool) -> Result<()> {
         "run",
         "--release",
         "--package",
-        "vswitch-benches",
-        "--bin",
-        "instructions",
+        "vswitch-instructions",
     ]);
     if write {
         command.args(["--", "--write"]);
