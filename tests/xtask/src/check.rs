@@ -140,12 +140,7 @@ fn run_tests(what: &str, packages: &[&str], filter: &[String], variables: &[(&st
 /// Instructions of a frame by callgrind, of a release build, against those that are kept.
 pub fn instructions(write: bool) -> Result<()> {
     headline("Instructions of a frame");
-    let mut command = cargo(&[
-        "run",
-        "--release",
-        "--package",
-        "vswitch-instructions",
-    ]);
+    let mut command = cargo(&["run", "--release", "--package", "vswitch-instructions"]);
     if write {
         command.args(["--", "--write"]);
     }
