@@ -35,14 +35,15 @@ pub fn stat(pid: u32) -> Option<Stat> {
     parse(pid, &String::from_utf8_lossy(&text))
 }
 
-fn parse(pid: u32, text: &str) -> Option<Stat> {
+/// What the text of such a file tells.
+pub(super) fn parse(pid: u32, text: &str) -> Option<Stat> {
     // The name is in brackets and may have any others in it.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<_> = rest.split_ascii_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse().ok();
     Some(Stat {
         pid,
-        zombie: matches!(fields.first().copied(), Some("Z" | "X")),
+        zombie: matches!(fields.first().copied(), Some("Z" | "X" | "x")),
         parent: number(1)? as u32,
         session: number(3)? as u32,
         start: number(19)?,
@@ -208,6 +209,16 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_name_with_brackets_hides_nothing() {
+        let rest = (4..=22).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let read = |text: &str| parse(7, text).map(|stat| (stat.zombie, stat.start));
+        assert_eq!(read(&format!("7 (a) Z 1 (b) R {rest} 23")), Some((false, 22)));
+        for wrong in ["", "7 (a", "7 (a) ", "7 (a) R 4 5", "7 (a) R 4 5 x"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_name_with_brackets_and_spaces_moves_no_field() {

@@ -10,6 +10,7 @@ use super::error::KernelError;
 use super::names::process_behind;
 use super::netns::NetNs;
 use super::presence::Presence;
+use super::process::parse;
 
 /// A process, told from any that gets its number later in this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,12 @@ impl Process {
             Ok(stat) => stat,
             Err(error) => return Presence::of(Err(failed(error)), is_no_process),
         };
-        match fields(&stat) {
-            Some((b'Z' | b'X' | b'x', _)) => Presence::Gone,
-            Some((_, started)) => Presence::Here(Self { pid, started }),
+        match parse(pid, &String::from_utf8_lossy(&stat)) {
+            Some(stat) if stat.zombie => Presence::Gone,
+            Some(stat) => Presence::Here(Self {
+                pid,
+                started: stat.start,
+            }),
             None => Presence::Unknown(failed(io::ErrorKind::InvalidData.into())),
         }
     }
@@ -86,31 +90,11 @@ fn is_no_process(error: &KernelError) -> bool {
     matches!(error.errno(), Some(Errno::ENOENT | Errno::ESRCH))
 }
 
-/// State and start of a process. Its name, in brackets, may have spaces and brackets.
-fn fields(stat: &[u8]) -> Option<(u8, u64)> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    let mut rest = rest.split_ascii_whitespace();
-    let state = *rest.next()?.as_bytes().first()?;
-    // The state is the third field, the start the 22nd.
-    Some((state, rest.nth(22 - 4)?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-
-    #[test]
-    fn a_name_with_brackets_hides_nothing() {
-        let rest = (4..=22).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        let stat = format!("7 (a) Z 1 (b) R {rest} 23");
-        assert_eq!(fields(stat.as_bytes()), Some((b'R', 22)));
-        for wrong in ["", "7 (a", "7 (a) ", "7 (a) R 4 5", "7 (a) R 4 5 x"] {
-            assert_eq!(fields(wrong.as_bytes()), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn a_process_is_itself_until_it_has_ended() {
