@@ -58,73 +58,40 @@ pub fn text(style: Style, all: &[Endpoint], report: &TestReport) -> String {
     text
 }
 
-/// Rows send, columns answer.
 fn matrix(all: &[Endpoint], report: &TestReport, family: &str) -> String {
-    let cells: HashMap<_, _> = report
-        .pairs
-        .iter()
-        .filter(|pair| pair.family == family)
+    let of_family = report.pairs.iter().filter(|pair| pair.family == family);
+    let cells: HashMap<_, _> = of_family
         .map(|pair| ((pair.from.as_str(), pair.to.as_str()), pair))
         .collect();
-    let names: Vec<_> = all.iter().map(|endpoint| endpoint.name.as_str()).collect();
-    let first = names
-        .iter()
-        .map(|name| name.len())
-        .max()
-        .unwrap_or_default()
-        .max(family.len());
-    let mut text = format!("{family:first$}");
-    for name in &names {
-        let _ = write!(text, "  {name:>4}");
-    }
-    text += "\n";
-    for from in &names {
-        let _ = write!(text, "{from:first$}");
-        for to in &names {
-            let cell = match cells.get(&(*from, *to)) {
-                None => "-",
-                Some(Outcome {
-                    reached: true,
-                    ok: true,
-                    ..
-                }) => "yes",
-                Some(Outcome {
-                    reached: false,
-                    ok: true,
-                    ..
-                }) => "no",
-                Some(Outcome {
-                    reached: true,
-                    ok: false,
-                    ..
-                }) => "YES!",
-                Some(Outcome {
-                    reached: false,
-                    ok: false,
-                    ..
-                }) => "NO!",
-            };
-            let width = to.len().max(4);
-            let _ = write!(text, "  {cell:>width$}");
-        }
-        text += "\n";
-    }
-    text
+    table(all, family, 4, |from, to| {
+        let pair = cells.get(&(from, to))?;
+        let word = match (pair.reached, pair.ok) {
+            (true, true) => "yes",
+            (false, true) => "no",
+            (true, false) => "YES!",
+            (false, false) => "NO!",
+        };
+        Some(word.to_owned())
+    })
 }
 
 /// Bits per second.
 fn speed_matrix(all: &[Endpoint], report: &TestReport) -> String {
     let measured = |pair: &'_ Outcome| Some(((pair.from.clone(), pair.to.clone()), pair.bits_per_second?));
     let cells: HashMap<_, _> = report.pairs.iter().filter_map(measured).collect();
+    table(all, UNIT, 5, |from, to| {
+        let bits = cells.get(&(from.to_owned(), to.to_owned()))?;
+        Some(units::count(*bits))
+    })
+}
+
+/// Rows send, columns answer. `least`: width of a column.
+fn table(all: &[Endpoint], corner: &str, least: usize, cell: impl Fn(&str, &str) -> Option<String>) -> String {
     let names: Vec<_> = all.iter().map(|endpoint| endpoint.name.as_str()).collect();
-    let first = names
-        .iter()
-        .map(|name| name.len())
-        .max()
-        .unwrap_or_default()
-        .max(UNIT.len());
-    let mut text = format!("{UNIT:first$}");
-    let width = |name: &str| name.len().max(5);
+    let longest = names.iter().map(|name| name.len()).max().unwrap_or_default();
+    let first = longest.max(corner.len());
+    let width = |name: &str| name.len().max(least);
+    let mut text = format!("{corner:first$}");
     for name in &names {
         let _ = write!(text, "  {name:>0$}", width(name));
     }
@@ -132,8 +99,7 @@ fn speed_matrix(all: &[Endpoint], report: &TestReport) -> String {
     for from in &names {
         let _ = write!(text, "{from:first$}");
         for to in &names {
-            let cell = cells.get(&((*from).to_owned(), (*to).to_owned()));
-            let cell = cell.map_or_else(|| "-".to_owned(), |bits| units::count(*bits));
+            let cell = cell(from, to).unwrap_or_else(|| "-".to_owned());
             let _ = write!(text, "  {cell:>0$}", width(to));
         }
         text += "\n";
