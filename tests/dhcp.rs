@@ -123,10 +123,14 @@ fn dhclient_gets_one_too() {
     lab.ok(&format!(
         "ns exec red -- dhclient -1 -v -lf {folder}/leases -pf {folder}/pid -sf /sbin/dhclient-script eth0"
     ));
-    let pid = fs::read_to_string(lab.scratch().join("pid")).unwrap();
     assert!(inside("red").contains("10.10.0."), "{}", inside("red"));
     lab.ok("ns exec red -- ping -n -c 1 -W 5 10.10.0.1");
-    run(&format!("kill {}", pid.trim()));
+    // It writes its number only after it went to the background, when the command has ended already.
+    let pid = wait_for("the number of dhclient", || {
+        let text = fs::read_to_string(lab.scratch().join("pid")).map_err(|error| error.to_string())?;
+        text.trim().parse::<u32>().map_err(|error| error.to_string())
+    });
+    run(&format!("kill {pid}"));
 }
 
 #[test]

@@ -44,11 +44,6 @@ const FRAMES: [&str; 33] = [
 /// Test programs of the queues of TAP devices, which are read and written by io_uring or by a system call for each frame.
 const QUEUES: [&str; 4] = ["connectivity", "counters", "offloads", "switching"];
 
-fn of<'a>(programs: &[&'a str]) -> Vec<&'a str> {
-    let tests = programs.iter().flat_map(|program| ["--test", program]);
-    ["--package", "vswitch-tests"].into_iter().chain(tests).collect()
-}
-
 /// Everything that has to be right before a change goes in; with a filter only the tests that it names.
 pub fn test(filter: &[String]) -> Result<()> {
     tools::need_root("the black-box tests")?;
@@ -77,15 +72,6 @@ pub fn test(filter: &[String]) -> Result<()> {
         headline("Doc tests");
         run(&mut cargo(&["test", "--workspace", "--doc"]))?;
     }
-    headline("Build the programs");
-    run(&mut cargo(&[
-        "build",
-        "--package",
-        "vswitch",
-        "--package",
-        "vswitchctl",
-        "--bins",
-    ]))?;
     // Half a minute of hostile frames for pins and lists, half a minute of labs and frames by chance for the law of conservation, and some
     // seconds of what the other fuzz targets play; a plain run of the tests has a second of each.
     let cases = [
@@ -93,17 +79,17 @@ pub fn test(filter: &[String]) -> Result<()> {
         ("PIPELINE_CASES", "25000"),
         ("FUZZ_CASES", "200000"),
     ];
-    run_tests("Tests", &["--workspace"], filter, &cases)?;
+    run_tests("Tests", &[], filter, &cases)?;
     // What the black-box tests promise holds either way; the others don't know the difference.
     run_tests(
         "Black-box tests of frames without the kernel fast path",
-        &of(&FRAMES),
+        &FRAMES,
         filter,
         &[("VSWITCH_TEST_FASTPATH", "off")],
     )?;
     run_tests(
         "Black-box tests of ports with a system call for each frame",
-        &of(&QUEUES),
+        &QUEUES,
         filter,
         &[("VSWITCH_TEST_FASTPATH", "off"), ("VSWITCH_TEST_ENGINE", "epoll")],
     )?;
@@ -117,21 +103,31 @@ pub fn test(filter: &[String]) -> Result<()> {
     instructions(false)
 }
 
-fn run_tests(what: &str, packages: &[&str], filter: &[String], variables: &[(&str, &str)]) -> Result<()> {
+/// Runs those tests of these programs, or of all, that the filter names. Always of the whole workspace: for a part of it cargo would choose
+/// other features of the dependencies, and build them and the daemon anew.
+fn run_tests(what: &str, programs: &[&str], filter: &[String], variables: &[(&str, &str)]) -> Result<()> {
     headline(what);
     let has_nextest = cargo(&["nextest", "--version"])
         .output()
         .is_ok_and(|output| output.status.success());
     let mut command = if has_nextest {
-        let mut command = cargo(&["nextest", "run"]);
         // A filter may name tests of one of the runs only.
-        command.arg("--no-tests=pass").args(packages).args(filter);
+        let mut command = cargo(&["nextest", "run", "--workspace", "--no-tests=pass"]);
+        if !programs.is_empty() {
+            let binaries: Vec<_> = programs.iter().map(|program| format!("binary(={program})")).collect();
+            command.args(["--filterset", &format!("package(vswitch-tests) & ({})", binaries.join(" | "))]);
+        }
+        command.args(filter);
         command
     } else {
         eprintln!("cargo-nextest is not installed (cargo install --locked cargo-nextest); using cargo test");
         // One at a time: the tests that fill the machine must not starve the others.
-        let mut command = cargo(&["test", "--lib", "--bins", "--tests"]);
-        command.args(packages).args(filter).args(["--", "--test-threads=1"]);
+        let mut command = cargo(&["test", "--workspace"]);
+        match programs {
+            [] => command.args(["--lib", "--bins", "--tests"]),
+            some => command.args(some.iter().flat_map(|program| ["--test", program])),
+        };
+        command.args(filter).args(["--", "--test-threads=1"]);
         command
     };
     run(command.envs(variables.iter().copied())).with_context(|| format!("failed: {what}"))
