@@ -14,10 +14,13 @@ mod cli;
 #[expect(dead_code, reason = "the build script writes all pages, never a single one")]
 #[path = "src/generate.rs"]
 mod generate;
+#[path = "src/man.rs"]
+mod man;
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=src/cli");
     println!("cargo::rerun-if-changed=src/generate.rs");
+    println!("cargo::rerun-if-changed=src/man.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
 
     let completions = out.join("completions");

@@ -416,3 +416,19 @@ fn the_installation() {
         "{reply}"
     );
 }
+
+#[test]
+fn the_gateways_of_two_switches_keep_them_apart() {
+    let lab = Lab::new();
+    for (switch, port, subnet) in [("one", "red", "10.1.0.0/24"), ("two", "blue", "10.2.0.0/24")] {
+        lab.ok(&format!("switch add {switch} --subnet {subnet} --gateway --nat"));
+        lab.ok(&format!("add-port {port} --switch {switch} --addr auto"));
+    }
+    let reply = lab.ctl("--json doctor red blue");
+    let report: Value = reply.json();
+    let cause = report["finding"]["cause"].as_str().unwrap_or_default();
+    assert!(
+        reply.code == 1 && cause.contains("keeps switches one and two apart"),
+        "{reply}"
+    );
+}

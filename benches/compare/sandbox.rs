@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use crate::command::run;
@@ -15,6 +16,8 @@ use crate::command::run;
 /// Set for the copy of the rig that runs in the sandbox.
 const INSIDE: &str = "VSWITCH_COMPARE_INSIDE";
 const NOTHING: Option<&str> = None;
+/// Where `ip netns exec` and vswitchd have the files of namespaces.
+const NETNS_FILES: &str = "/etc/netns";
 
 /// Runs `work` in the sandbox: the first call starts this program again inside and hands back its exit code.
 ///
@@ -47,6 +50,11 @@ fn furnish() -> Result<()> {
         .context("mounts can't be made private")?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NOTHING).context("/proc can't be mounted")?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), NOTHING).context("/run can't be mounted")?;
+    // Files of namespaces, which a daemon that is killed leaves for the next one: there is none here.
+    if Path::new(NETNS_FILES).is_dir() {
+        mount(Some("tmpfs"), NETNS_FILES, Some("tmpfs"), MsFlags::empty(), NOTHING)
+            .with_context(|| format!("{NETNS_FILES} can't be mounted"))?;
+    }
     run("ip link set lo up")?;
     Ok(())
 }

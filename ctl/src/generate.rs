@@ -7,9 +7,30 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
 
 use crate::cli::Cli;
+use crate::man::sections;
+
+/// What the page of the tool has besides its help.
+const OF_TOOL: &str = "\
+Environment:
+  VSWITCH_SOCKET   as --socket
+  VSWITCH_TIMEOUT  as --timeout
+  NO_COLOR         no colours (https://no-color.org)
+
+Files:
+  /run/vswitch/control.sock  the control socket of the daemon
+  /var/lib/vswitch           what survives a reboot
+
+See also:
+  vswitchd(8), ip-netns(8), bridge(8), tcpdump(1)";
+/// What each page of a command has.
+const OF_COMMAND: &str = "\
+Exit codes:
+  0 if it is done; vswitchctl(1) has the others
+
+See also:
+  vswitchctl(1), vswitchd(8)";
 
 /// Variable by which the scripts ask this program what could stand at the cursor.
 pub const COMPLETE: &str = "VSWITCHCTL_COMPLETE";
@@ -118,7 +139,7 @@ fn write_with_those_below(command: &Command, dir: &Path) -> io::Result<()> {
 
 /// One page. The examples stand in it as they are typed: `man` fills no line of them.
 fn render(command: &Command, page: &mut dyn Write) -> io::Result<()> {
-    let man = Man::new(command.clone());
+    let man = Man::new(command.clone()).manual("vswitch manual");
     man.render_title(page)?;
     man.render_name_section(page)?;
     man.render_synopsis_section(page)?;
@@ -129,37 +150,9 @@ fn render(command: &Command, page: &mut dyn Write) -> io::Result<()> {
     if command.get_subcommands().any(|below| !below.is_hide_set()) {
         man.render_subcommands_section(page)?;
     }
-    if let Some(text) = command.get_after_long_help().or_else(|| command.get_after_help()) {
-        extra(&text.to_string()).to_writer(page)?;
-    }
-    if command.get_version().is_some() {
-        man.render_version_section(page)?;
-    }
-    Ok(())
-}
-
-/// What stands behind the options in the help. Lines that are set in are kept as they are, at the left edge, since the
-/// longest would not fit behind the margin of a page.
-fn extra(text: &str) -> Roff {
-    let mut roff = Roff::new();
-    roff.control("SH", ["EXTRA"]);
-    let mut verbatim = false;
-    for line in text.lines() {
-        if verbatim != line.starts_with("  ") {
-            verbatim = !verbatim;
-            let (filling, indent): (_, &[&str]) = if verbatim { ("nf", &["0"]) } else { ("fi", &[]) };
-            roff.control(filling, []);
-            roff.control("in", indent.iter().copied());
-        }
-        if line.is_empty() {
-            roff.control("PP", []);
-        } else {
-            roff.text([roman(line)]);
-        }
-    }
-    if verbatim {
-        roff.control("fi", []);
-        roff.control("in", []);
-    }
-    roff
+    let text = command.get_after_long_help().or_else(|| command.get_after_help());
+    let text = text.map(ToString::to_string).unwrap_or_default();
+    let is_tool = command.get_name() == "vswitchctl";
+    let others = if is_tool { OF_TOOL } else { OF_COMMAND };
+    sections(&format!("{text}\n\n{others}")).to_writer(page)
 }

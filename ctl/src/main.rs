@@ -9,6 +9,7 @@ mod commands;
 mod complete;
 mod failure;
 mod generate;
+mod man;
 mod output;
 mod pcapng;
 mod progress;

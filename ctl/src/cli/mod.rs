@@ -192,7 +192,7 @@ pub enum Form {
 /// Options of additions.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Addition {
-    /// No error if it is there already with the same settings
+    /// No error if it is there already with the settings that are given
     #[arg(long)]
     pub if_not_exists: bool,
     /// Say what would be done, do nothing

@@ -283,7 +283,7 @@ pub struct CableAdd {
     #[arg(long, value_name = "IF")]
     pub name_b: Option<IfName>,
     // Not a flattened `Addition`: clap finds no argument of a group that is a part of another optional one.
-    /// No error if it is there already with the same settings
+    /// No error if it is there already with the settings that are given
     #[arg(long)]
     pub if_not_exists: bool,
     /// Say what would be done, do nothing

@@ -118,17 +118,16 @@ impl Control {
     }
 }
 
-/// The object is there: fine if it is alike and that is allowed, else a conflict that names the differences.
+/// The object is there: fine if all that is said of it holds and that is allowed, else a conflict that names the differences. What is not
+/// said may be as it is.
 fn already<T: Serialize>(object: String, old: &T, new: &T, idempotent: bool) -> Result<(), ApiError> {
     if !idempotent {
         return Err(text::conflict(object, "there is one of this name already")
             .hint("choose another name, remove it first, or add --if-not-exists"));
     }
     let different = vswitch_api::difference::difference(old, new);
-    let keys: BTreeSet<_> = different
-        .iter()
-        .filter_map(|change| change.key.split('.').next())
-        .collect();
+    let said = different.iter().filter(|change| change.after.is_some());
+    let keys: BTreeSet<_> = said.filter_map(|change| change.key.split('.').next()).collect();
     if keys.is_empty() {
         return Ok(());
     }

@@ -411,6 +411,10 @@ fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<
             )
             .hint("give a next hop and a destination of the same version"));
         }
+        if addresses.iter().any(|address| address.ip() == via) {
+            let cause = format!("next hop {via} is the port's own address");
+            return Err(text::invalid(object, cause).hint("name the address of the router"));
+        }
         if !reaches(addresses, routes, route) {
             let subnets = list(addresses.iter());
             let cause = format!("next hop {via} is in none of the port's subnets ({subnets})");

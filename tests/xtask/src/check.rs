@@ -115,7 +115,10 @@ fn run_tests(what: &str, programs: &[&str], filter: &[String], variables: &[(&st
         let mut command = cargo(&["nextest", "run", "--workspace", "--no-tests=pass"]);
         if !programs.is_empty() {
             let binaries: Vec<_> = programs.iter().map(|program| format!("binary(={program})")).collect();
-            command.args(["--filterset", &format!("package(vswitch-tests) & ({})", binaries.join(" | "))]);
+            command.args([
+                "--filterset",
+                &format!("package(vswitch-tests) & ({})", binaries.join(" | ")),
+            ]);
         }
         command.args(filter);
         command

@@ -18,11 +18,7 @@ use crate::failure::Failure;
 /// Settings of interfaces that stop packets.
 const OF_INTERFACES: [&str; 4] = ["rp_filter", "arp_ignore", "arp_filter", "forwarding"];
 /// Settings of the whole stack.
-const OF_STACK: [&str; 3] = [
-    "ipv4/ip_forward",
-    "ipv4/icmp_echo_ignore_all",
-    "ipv6/icmp/echo_ignore_all",
-];
+const OF_STACK: [&str; 2] = ["ipv4/icmp_echo_ignore_all", "ipv6/icmp/echo_ignore_all"];
 
 /// A stack from inside.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +140,18 @@ impl Inside {
         of(dev).max(of("all")).unwrap_or_default()
     }
 
+    /// Whether it passes packets on that come in by an interface.
+    pub fn passes_on(&self, dev: &str, to: IpAddr) -> bool {
+        match to {
+            IpAddr::V4(_) => self.value(&format!("ipv4/conf/{dev}/forwarding")) > 0,
+            // The setting of one interface is about router advertisements alone, but for the younger of the two.
+            IpAddr::V6(_) => {
+                self.value("ipv6/conf/all/forwarding") > 0
+                    || self.value(&format!("ipv6/conf/{dev}/force_forwarding")) > 0
+            }
+        }
+    }
+
     /// Any setting.
     pub fn value(&self, path: &str) -> i64 {
         self.settings.get(path).copied().unwrap_or_default()
@@ -254,6 +262,7 @@ fn settings(links: &[Link]) -> BTreeMap<String, i64> {
         paths.extend(OF_INTERFACES.iter().map(|name| format!("ipv4/conf/{dev}/{name}")));
         paths.push(format!("ipv6/conf/{dev}/disable_ipv6"));
         paths.push(format!("ipv6/conf/{dev}/forwarding"));
+        paths.push(format!("ipv6/conf/{dev}/force_forwarding"));
     }
     let read = |path: String| {
         let text = fs::read_to_string(format!("/proc/sys/net/{path}")).ok()?;

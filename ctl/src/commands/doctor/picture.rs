@@ -132,8 +132,13 @@ impl Picture {
 
     /// The interface of a port.
     pub fn link(&self, port: &Port) -> Option<&Link> {
-        let ifname = port.ifname.as_ref().map_or(port.name.as_str(), |name| name.as_str());
+        let ifname = self.ifname(port);
         self.stack(port)?.links.iter().find(|link| link.name == ifname)
+    }
+
+    /// The name of the interface of a port.
+    pub fn ifname<'a>(&self, port: &'a Port) -> &'a str {
+        port.ifname.as_ref().map_or(port.name.as_str(), |name| name.as_str())
     }
 
     /// Addresses by which a port is reached: those of its interface beside the link-local ones.

@@ -77,11 +77,7 @@ pub fn walk_with(
         let Some(stack) = picture.stack(&owner.port) else {
             break End::Lost { port };
         };
-        let passes_on = match to {
-            IpAddr::V4(_) => stack.value("ipv4/ip_forward") > 0,
-            IpAddr::V6(_) => stack.value("ipv6/conf/all/forwarding") > 0,
-        };
-        if !passes_on {
+        if !stack.passes_on(picture.ifname(&owner.port), to) {
             break End::NoForwarding { port };
         }
         at = port;

@@ -64,6 +64,8 @@ fn plain(message: &str) -> String {
         "u8" | "u16" | "u32" | "u64" => "a whole number",
         "f64" => "a number",
         "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "a table",
         expected if expected.starts_with("struct ") => "a table",
         expected => expected,
     };

@@ -240,17 +240,14 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
 
 /// Who passes packets on from the subnet of an address: a port of another stack that does so and is in reach.
 fn router(picture: &Picture, talk: &Talk, port: &PortName, mine: &Address) -> Option<IpAddr> {
-    let key = if talk.from.is_ipv4() {
-        "ipv4/ip_forward"
-    } else {
-        "ipv6/conf/all/forwarding"
-    };
     let near = picture.joined(&picture.port(port)?.port.switch, false);
     let routers = picture.ports.iter().filter(|view| {
         let is_end = picture.ends.iter().flatten().any(|end| *end == view.port.name);
         !is_end
             && near.contains(&view.port.switch)
-            && picture.stack(&view.port).is_some_and(|stack| stack.value(key) > 0)
+            && picture
+                .stack(&view.port)
+                .is_some_and(|stack| stack.passes_on(picture.ifname(&view.port), talk.from))
     });
     let mut addresses = routers.flat_map(|view| picture.addresses(&view.port));
     addresses

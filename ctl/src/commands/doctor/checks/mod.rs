@@ -23,7 +23,7 @@ pub const PING: &str = "ping";
 
 type Check = fn(&Picture) -> Option<Finding>;
 
-const CHECKS: [(&str, When, Check); 20] = [
+const CHECKS: [(&str, When, Check); 21] = [
     ("state", When::Always, ports::state),
     ("interface", When::Always, ports::interface),
     ("joined", When::Unproven, ports::joined),
@@ -35,6 +35,7 @@ const CHECKS: [(&str, When, Check); 20] = [
     ("loss", When::Always, ports::loss),
     ("rp-filter", When::Unproven, stacks::reverse_path),
     ("route", When::Unproven, addresses::route),
+    ("gateways", When::Unproven, stacks::gateways),
     ("forwarding", When::Unproven, stacks::forwarding),
     ("vlan", When::Unproven, switching::vlan),
     ("switch", When::Unproven, switching::stopped),

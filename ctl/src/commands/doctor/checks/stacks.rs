@@ -1,6 +1,6 @@
 //! What the stacks in the namespaces do with what they are sent.
 
-use vswitch_api::{Namespace, Port};
+use vswitch_api::{Namespace, Port, PortName};
 
 use super::super::Finding;
 use super::super::inside::Inside;
@@ -53,6 +53,38 @@ pub fn forwarding(picture: &Picture) -> Option<Finding> {
             };
             let cause = format!("{port} is the router on the way and does not pass packets on (forwarding is off)");
             Some(Finding::new(cause, format!("{key} is 0")).mend(run_in(&view.port, &format!("sysctl -qw {key}=1"))))
+        })
+    })
+}
+
+/// The host keeps switches apart that have gateways, if one of them has NAT.
+pub fn gateways(picture: &Picture) -> Option<Finding> {
+    let switch = |name: &PortName| {
+        let port = &picture.port(name)?.port;
+        let switch = picture.lab.switches.iter().find(|switch| switch.name == port.switch)?;
+        (picture.lab.gateway_of(switch)?.name == port.name).then_some(switch)
+    };
+    picture.failed().find_map(|talk| {
+        talk.walks.iter().find_map(|walk| {
+            let mut pairs = walk.hops.iter().zip(walk.hops.iter().skip(1));
+            let (into, out) = pairs.find_map(|(into, out)| Some((switch(&into.to)?, switch(&out.from)?)))?;
+            let [Some(from), Some(to)] = &picture.ends else {
+                return None;
+            };
+            if into.name == out.name || !(into.nat || out.nat) {
+                return None;
+            }
+            let cause = format!(
+                "the host keeps switches {} and {} apart, since they have gateways with NAT",
+                into.name, out.name
+            );
+            let evidence =
+                "`nft list chain inet vswitch pass` drops what comes by a gateway and would leave by another"
+                    .to_owned();
+            let hint = format!(
+                "publish what {from} needs of {to}: `vswitchctl publish {to} 8080:80`, and ask the host for it"
+            );
+            Some(Finding::new(cause, format!("{evidence}; {hint}")))
         })
     })
 }
