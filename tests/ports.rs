@@ -187,6 +187,13 @@ fn adding_again_is_an_error_unless_asked_for() {
     let changes: Changes = lab.json("add-port veth --if-not-exists --addr 10.7.0.1/24 --addr fd07::1/64");
     assert!(changes.done.is_empty(), "{changes:?}");
     lab.ctl("add-port veth --if-not-exists --mtu 1400").failed(5, &["veth"]);
+    // What is not said may be as it is.
+    lab.ok("set port veth mtu=1300 description=tried");
+    lab.ok("add-port veth --if-not-exists");
+    lab.ctl("add-port veth --if-not-exists --mtu 1500")
+        .failed(5, &["veth", "other mtu;"]);
+    lab.ctl("add-port veth --if-not-exists --addr 10.7.0.99/24")
+        .failed(5, &["veth", "other addresses;"]);
     lab.ok("del-port --if-exists nobody");
     lab.ctl("del-port nobody").failed(4, &["nobody"]);
 }

@@ -187,6 +187,7 @@ impl Control {
                     let mut wanted = wanted.clone();
                     // What was left to vswitch then may be left to it again.
                     wanted.mac = wanted.mac.or(old.mac);
+                    wanted.mtu = wanted.mtu.or(old.mtu);
                     wanted.namespace = wanted.namespace.or_else(|| old.namespace.clone());
                     wanted.ifname = wanted.ifname.or_else(|| old.ifname.clone());
                     if wanted.auto_addresses && old.auto_addresses {
