@@ -226,7 +226,8 @@ impl FromStr for Impairment {
                 return Err(InvalidValue::new(format!("{key} is given twice")));
             }
         }
-        serde_json::from_value(document.into()).map_err(|error| InvalidValue::new(error.to_string()))
+        serde_json::from_value(document.into())
+            .map_err(|error| InvalidValue::new(words::unknown_in_words(&error.to_string())))
     }
 }
 
@@ -393,6 +394,16 @@ fn is_zero(value: &u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_key_is_told_with_those_that_there_are_as_they_are_written() {
+        let error = "dela=20ms".parse::<Impairment>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("there is no \"dela\"; there are delay, jitter, "),
+            "{error}"
+        );
+        assert!(!error.contains("_us") && !error.contains("_bps"), "{error}");
+    }
 
     #[test]
     fn a_share_is_a_fraction_in_json() {

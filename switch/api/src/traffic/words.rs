@@ -39,6 +39,24 @@ const IMPAIRMENT: [Word; 5] = [
     word("pps", "rate_pps", None),
     word("burst", "burst_bytes", None),
 ];
+/// A message of serde about a key of an impairment that there is none of, with those that there are as they are written.
+pub(super) fn unknown_in_words(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let (Some(key), true) = (quoted.next(), message.starts_with("unknown field")) else {
+        return message.to_owned();
+    };
+    let spelt = |key| {
+        IMPAIRMENT
+            .iter()
+            .find(|word| word.key == key)
+            .map_or(key, |word| word.word)
+    };
+    format!(
+        "there is no {key:?}; there are {}",
+        quoted.map(spelt).collect::<Vec<_>>().join(", ")
+    )
+}
+
 const RATE_LIMIT: [Word; 3] = [
     word("rate", "rate_bps", Some("10mbit")),
     word("pps", "rate_pps", None),
