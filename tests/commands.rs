@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vswitch_tests::api::{ProcessState, ProcessView};
 use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, Place, run, wait_for};
+use vswitch_tests::{Events, Lab, Place, run, wait_for};
 
 /// What is there on a machine on which `ip netns` was used before.
 fn before(lab: &Lab) -> Snapshot {
@@ -401,4 +401,97 @@ fn what_can_not_be_is_refused_before_anything_is_done() {
         assert_eq!(reply.code, 1, "{reply}");
         assert!(reply.to_string().contains(words), "{words}: {reply}");
     }
+}
+
+#[test]
+fn a_command_is_added_restarted_and_removed_by_hand() {
+    let mut lab = Lab::new();
+    let before = before(&lab);
+    let mark = sleeps(8);
+    let events = Events::follow(&lab, &[]);
+    let line = format!("echo $GREETING in $PWD; exec sleep {mark}");
+    let add = [
+        "command",
+        "add",
+        "web",
+        "--ns",
+        "red",
+        "--dir",
+        "/tmp",
+        "--env",
+        "GREETING=hello",
+        "--ready",
+        "run=true",
+    ];
+    let add = |options: &[&str]| lab.ctl_words(&[&add[..], options, &["--", "sh", "-c", &line]].concat());
+    let told = add(&[]).ok().stdout;
+    assert!(told.contains("started command web in namespace red"), "{told}");
+    wait_for("the event", || events.next("web to run").contains("web running"));
+    add(&[]).failed(5, &["command \"web\"", "--if-not-exists"]);
+    add(&["--if-not-exists"]).ok();
+    let other = add(&["--if-not-exists", "--restart", "always"]);
+    other.failed(5, &["web", "other restart"]);
+    let first = wait_for_state(&lab, "web", ProcessState::Running).pid;
+    let told = lab.ok("command restart web");
+    assert_eq!(told, "restarted command web in namespace red\n");
+    let second = wait_for_state(&lab, "web", ProcessState::Running).pid;
+    assert_ne!(second, first);
+    assert_eq!(processes(&mark).len(), 1);
+    let log = wait_for("both runs", || {
+        Some(lab.ok("logs web")).filter(|log| log.matches("hello in /tmp").count() == 2)
+    });
+    assert!(log.contains("--- started, process"), "{log}");
+    // It outlives the daemon, and is in the lab like one of a file.
+    lab.kill_daemon();
+    lab.start();
+    assert_eq!(wait_for_state(&lab, "web", ProcessState::Running).pid, second);
+    let exported = lab.ok("export");
+    assert!(exported.contains("GREETING"), "{exported}");
+    lab.ctl("ns del red")
+        .failed(5, &["commands run in it: web", "command del web"]);
+    lab.ctl("command restart wbe")
+        .failed(4, &["command \"wbe\"", "did you mean \"web\"?"]);
+    lab.ctl("command del wbe").failed(4, &["command \"wbe\""]);
+    lab.ok("command del wbe --if-exists");
+    assert!(lab.ok("command del web").contains("stopped command web"));
+    assert_eq!(processes(&mark), [0; 0]);
+    // One that fails before it is ready is not there.
+    lab.ctl("command add bad --ns red --ready tcp=80 -- false")
+        .failed(5, &["bad", "exit code 1"]);
+    lab.ctl("command show bad").failed(4, &["bad"]);
+    for (options, words) in [
+        ("--ready tcp=0", "tcp=80"),
+        ("--ready soon", "done"),
+        ("--env GREETING", "NAME=VALUE"),
+        ("--restart sometimes", "on-failure"),
+        ("--stop 61", "61"),
+    ] {
+        let refused = lab.ctl(&format!("command add bad --ns red {options} -- true"));
+        refused.failed(2, &[words]);
+    }
+    assert_eq!(lab.ok("command list -o name"), "");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+/// A plan that ends what runs is asked about, as one that removes a port is; what has ended by itself is not.
+#[test]
+fn what_runs_is_not_stopped_unasked() {
+    let lab = Lab::new();
+    let mark = sleeps(9);
+    let one = lab_of(&format!("run = \"exec sleep {mark}\""));
+    up(&lab, &one);
+    let path = lab.lab_file(&one.replace("exec", "sleep 0; exec"));
+    lab.ctl(&format!("lab up {path}"))
+        .failed(5, &["stop commands that run: web", "--yes"]);
+    let none = lab.lab_file(one.split("[[commands]]").next().unwrap());
+    lab.ctl(&format!("lab up {none}"))
+        .failed(5, &["commands that run: web"]);
+    lab.ctl(&format!("apply {none}")).failed(5, &["commands that run: web"]);
+    assert_eq!(processes(&mark).len(), 1);
+    lab.ok(&format!("lab up --yes {none}"));
+    assert_eq!(processes(&mark), [0; 0]);
+    up(&lab, &lab_of("run = \"true\"\nready = { done = true }"));
+    wait_for_state(&lab, "web", ProcessState::Ended);
+    let none = lab.lab_file(one.split("[[commands]]").next().unwrap());
+    lab.ok(&format!("lab up {none}"));
 }

@@ -10,10 +10,14 @@ fn furnished() -> Lab {
     lab.ok("add-port red rover blue");
     lab.ok("switch add backbone");
     lab.ok("mirror add watch --from red --to blue");
+    lab.ok("command add web --ns red -- sleep 100020");
     lab
 }
 
-const LINES: [(&str, &[&str]); 13] = [
+const LINES: [(&str, &[&str]); 16] = [
+    ("vswitchctl capture --any red bl", &["blue"]),
+    ("vswitchctl command restart w", &["web"]),
+    ("vswitchctl command add x --ns ro", &["rover"]),
     ("vswitchctl port show r", &["red", "rover"]),
     ("vswitchctl del-port red b", &["blue"]),
     ("vswitchctl switch show b", &["backbone"]),

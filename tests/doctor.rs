@@ -5,6 +5,8 @@ use serde_json::Value;
 use vswitch_tests::api::PortKind;
 use vswitch_tests::{Lab, Place, Station, run, wait_for};
 
+/// How one asks where no answer is to come.
+const BROKEN: &str = "--json doctor red blue --wait 1";
 const WELL: &str = "red reaches blue (v4, v6)\n";
 
 fn pair(options: &str) -> Lab {
@@ -26,12 +28,22 @@ fn is_well(lab: &Lab, says: &str) {
     );
 }
 
+/// As a shell parts them.
+fn words_of(line: &str) -> Vec<&str> {
+    let parts = line.split('\'').enumerate();
+    let words = parts.flat_map(|(n, part)| match n % 2 {
+        0 => part.split_whitespace().collect(),
+        _ => vec![part],
+    });
+    words.collect()
+}
+
 /// Runs a command line of the host, or of the control tool.
 #[track_caller]
 fn play(lab: &Lab, line: &str) {
     for line in line.split(" && ") {
         match line.strip_prefix("vswitchctl ") {
-            Some(words) => drop(lab.ok(words)),
+            Some(words) => drop(lab.ctl_words(&words_of(words)).ok()),
             None => drop(run(line)),
         }
     }
@@ -44,7 +56,11 @@ fn mended(lab: &Lab, breaks: &[&str], cause: &str) {
     let mut told = Vec::new();
     // A thing may have two sides, such as a route each way.
     for round in 0..4 {
-        let reply = lab.ctl("--json doctor red blue");
+        // What is broken answers nobody, however long it is waited for.
+        let reply = lab.ctl(match round {
+            0 => BROKEN,
+            _ => "--json doctor red blue",
+        });
         let report: Value = reply.json();
         if reply.code == 0 {
             assert!(round > 0, "{breaks:?}: nothing is found: {reply}");
@@ -139,7 +155,7 @@ fn addresses_and_routes() {
     v6.iter().for_each(|line| play(&lab, line));
     is_well(&lab, "red reaches blue (v4)\n");
     let find = |cause: &str, mends: &str| {
-        let reply = lab.ctl("--json doctor red blue");
+        let reply = lab.ctl(BROKEN);
         let report: Value = reply.json();
         assert!(
             reply.code == 1 && report["finding"]["cause"].as_str().unwrap().contains(cause),
@@ -265,6 +281,14 @@ fn the_stacks_in_the_namespaces() {
             &["ip -n red neigh replace 10.7.0.2 lladdr 02:00:00:00:00:99 dev eth0 nud permanent"],
             "wrong MAC address",
         ),
+        (
+            &[
+                "ip netns exec blue nft add table inet f",
+                "ip netns exec blue nft add chain inet f in { type filter hook input priority 0 ; policy drop ; }",
+                "ip netns exec blue nft add rule inet f in icmp type echo-request drop",
+            ],
+            "firewall in namespace blue",
+        ),
     ] {
         mended(&lab, breaks, cause);
     }
@@ -312,7 +336,7 @@ fn a_router_between() {
     lab.ok("add-port r2 --switch sw2 --netns router --name eth1 --addr 10.2.0.254/24");
     let well = "red reaches blue (v4)\n";
     let mend = |cause: &str| {
-        let reply = lab.ctl("--json doctor red blue");
+        let reply = lab.ctl(BROKEN);
         let report: Value = reply.json();
         assert!(
             reply.code == 1 && report["finding"]["cause"].as_str().unwrap().contains(cause),

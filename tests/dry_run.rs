@@ -9,7 +9,7 @@ use vswitch_tests::run;
 use vswitch_tests::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 72] = [
+const CALLS: [&str; 76] = [
     "add-port green --addr 10.0.0.9/24",
     "del-port red",
     "port add green",
@@ -45,6 +45,10 @@ const CALLS: [&str; 72] = [
     "acl del red in 1",
     "acl clear red",
     "mirror add m2 --from blue --to core",
+    "command add new --ns red -- sleep 100000",
+    "command del web",
+    "command restart web",
+    "mirror set m --from blue",
     "mirror del m",
     "impair blue --delay 1ms",
     "impair set blue --delay 1ms",
@@ -101,6 +105,7 @@ fn furnished() -> Lab {
         "link add main sw2",
         "cable add red blue",
         "mirror add m --from red --to core",
+        "command add web --ns red -- sleep 100000",
         "acl add red in deny udp to any port 53",
         "fdb add 02:00:00:00:00:77 red",
         "impair red --loss 0.01%",
@@ -157,12 +162,17 @@ fn a_dry_run_tells_what_it_would_do_and_does_nothing() {
         let line = call
             .replace("FILE", file.to_str().unwrap())
             .replace("RULES", rules.to_str().unwrap());
-        let said = lab.ok(&format!("{line} -n"));
+        // What stands behind -- belongs to another program.
+        let with = |option: &str| match line.split_once(" -- ") {
+            Some((before, after)) => format!("{before} {option} -- {after}"),
+            None => format!("{line} {option}"),
+        };
+        let said = lab.ok(&with("-n"));
         assert!(!said.is_empty(), "{call} -n says nothing");
         for said in said.lines() {
             assert!(said.starts_with("would "), "{call}: {said}");
         }
-        let changes: Value = lab.json(&format!("{line} --dry-run"));
+        let changes: Value = lab.json(&with("--dry-run"));
         assert_eq!(changes["dry_run"], true, "{call}: {changes}");
         there.assert_same(&Snapshot::of(&lab));
         let now = fdb(&lab);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vswitch_tests::api::view::Changes;
+use vswitch_tests::api::{Event, EventKind};
 use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, Place, run, wait_for};
+use vswitch_tests::{Events, Lab, Place, run, wait_for};
 
 /// Words of an error and its exit code.
 #[track_caller]
@@ -329,4 +330,87 @@ fn without_nft_nothing_is_changed() {
     assert!(!run("ip -o link").contains("lab-gw"));
     refused(&lab, "switch show lab", 4, &[]);
     lab.ok(LAB);
+}
+
+/// The default route of the host moves to another interface, goes, and comes later: the gateway follows.
+#[test]
+fn a_gateway_follows_the_default_route() {
+    let lab = Lab::new();
+    let changes: Changes = lab.json(&format!("{LAB} --nat"));
+    assert!(
+        changes.warnings.iter().any(|line| line.contains("no default route")),
+        "{changes:?}"
+    );
+    lab.ok("add-port red --switch lab --addr auto");
+    let events = Events::follow(&lab, &["--json"]);
+    let moved = |before: &[&str], now: &[&str]| {
+        let kind = wait_for("the event", || {
+            let event: Event = serde_json::from_str(&events.next("the way out to change")).unwrap();
+            matches!(event.kind, EventKind::UplinksChanged { .. }).then_some(event.kind)
+        });
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        let (before, now) = (names(before), names(now));
+        assert_eq!(kind, EventKind::UplinksChanged { before, now });
+    };
+    world();
+    moved(&[], &["up0"]);
+    assert!(forwards("up0"));
+    pings("red", "203.0.113.2");
+    // Another way, on which the world has the same address.
+    run("ip link add up1 type veth peer name eth1 netns world");
+    run("ip addr add 198.51.100.1/24 dev up1");
+    run("ip link set up1 up");
+    let world = Place::named("world");
+    world.run_ok("ip addr add 198.51.100.2/24 dev eth1");
+    world.run_ok("ip link set eth1 up");
+    run("ip -6 route del default");
+    run("ip route replace default via 198.51.100.2");
+    wait_for("the other one to forward, and the first no more", || {
+        forwards("up1") && !forwards("up0")
+    });
+    pings("red", "198.51.100.2");
+    // It goes with its interface, of which the kernel tells no route.
+    while events.try_next().is_some() {}
+    run("ip link set up1 down");
+    moved(&["up1"], &[]);
+    assert!(!forwards("up1"));
+    lab.ok("switch show lab");
+    run("ip link del up0");
+    run("ip link del up1");
+    run("ip netns del world");
+}
+
+/// The host would look for its own neighbours in the switch.
+#[test]
+fn a_subnet_that_the_host_reaches_elsewhere_is_warned_of() {
+    let lab = Lab::new();
+    world();
+    run("ip route add 172.31.0.0/16 via 203.0.113.2");
+    let warned = |line: &str, words: &[&str]| {
+        let changes: Changes = lab.json(line);
+        let told = changes.warnings.join("\n");
+        assert_eq!(told.is_empty(), words.is_empty(), "{line}: {told}");
+        for word in words {
+            assert!(told.contains(word), "{line}: no {word:?}: {told}");
+        }
+    };
+    let gateway = "switch add lab --gateway -n --subnet";
+    warned(
+        &format!("{gateway} 203.0.113.0/25"),
+        &["203.0.113.0/24", "up0", "another subnet"],
+    );
+    warned(&format!("{gateway} 172.31.7.0/24"), &["172.31.0.0/16", "up0"]);
+    warned(&format!("{gateway} 2001:db8::/64"), &["2001:db8::/64", "up0"]);
+    warned(&format!("{gateway} 10.10.0.0/24"), &[]);
+    // What only stations have is none of the host's business.
+    warned("switch add lab --subnet 203.0.113.0/24 -n", &[]);
+    warned("add-port red --addr 203.0.113.9/24 -n", &[]);
+    warned(
+        "add-port leg --type internal --addr 203.0.113.9/24",
+        &["port \"leg\"", "up0"],
+    );
+    // It was said, and of what we have made ourselves nothing is.
+    warned("set port leg --mtu 1400", &[]);
+    warned("switch add other --gateway --subnet 10.10.0.0/24", &[]);
+    warned("set switch other gateway=10.10.0.254", &[]);
 }

@@ -163,3 +163,52 @@ fn routes_and_lists_of_rules_are_listed() {
     );
     assert!(lab.ok("acl list").lines().any(|line| line.contains("red")));
 }
+
+/// A setting is taken back by a word, and what a port was added with can be changed.
+#[test]
+fn settings_are_changed_and_taken_back_by_words() {
+    let lab = furnished();
+    lab.ok("add-port box --addr 10.5.0.1/24");
+    let port = || lab.port("box").port;
+    let before = port();
+    lab.ok("set port box --mtu 1400 --mac 02:00:00:00:05:01 --name lan0 --gateway 10.5.0.254 --vlan 7");
+    let now = port();
+    assert_eq!(
+        (now.mtu, now.mac.unwrap().to_string(), now.ifname.unwrap().to_string()),
+        (Some(1400), "02:00:00:00:05:01".to_owned(), "lan0".to_owned())
+    );
+    assert_eq!(now.routes.len(), 1);
+    assert!(
+        lab.ok("ns exec box ip route")
+            .contains("default via 10.5.0.254 dev lan0")
+    );
+    lab.ok("set port box --gateway 10.5.0.253");
+    assert_eq!(port().routes[0].via.unwrap().to_string(), "10.5.0.253");
+    lab.ok("set port box --mtu default --name default --gateway none --vlan none");
+    let now = port();
+    assert_eq!((now.mtu, now.vlan, now.routes.len()), (before.mtu, before.vlan, 0));
+    for (key, value) in [("mtu", "1400"), ("police", "10mbit"), ("ageing_secs", "60")] {
+        let what = if key == "ageing_secs" {
+            "switch main"
+        } else {
+            "port box"
+        };
+        let set = |value: &str| lab.ok(&format!("set {what} {key}={value}"));
+        for word in ["none", "default"] {
+            assert!(!set(value).is_empty(), "{key}");
+            assert!(!set(word).is_empty(), "{key}={word} is nothing");
+            assert_eq!(set(""), "", "{key}={word} has not taken it back");
+        }
+    }
+    assert_eq!(lab.port("box").port.description.to_string(), "");
+    lab.ok("set port box description=none");
+    assert_eq!(lab.port("box").port.description.to_string(), "none");
+    // What is listed can be listed of one.
+    lab.ok("acl add box in deny arp");
+    assert_eq!(lab.ok("acl list box").lines().count(), 2);
+    lab.ok("cable add box other");
+    assert_eq!(lab.ok("cable show box other"), lab.ok("cable list box"));
+    lab.ctl("cable list box nowhere").failed(4, &["cable", "nowhere"]);
+    lab.ctl("lab rm nosuch").failed(4, &["nosuch"]);
+    assert_eq!(lab.ok("lab rm nosuch --if-exists"), "");
+}

@@ -3,6 +3,8 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::ptr;
 
 use nix::sched::{CloneFlags, unshare};
@@ -11,6 +13,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use vswitch_tests::api::view::{Changes, NamespaceSummary, PortState};
 use vswitch_tests::container::{Canary, Container};
+use vswitch_tests::lab::bind_file;
 use vswitch_tests::{Lab, Place, run, wait_for};
 
 fn inside(container: &Container) -> Place {
@@ -238,4 +241,55 @@ fn the_daemon_may_come_and_go_and_leaves_nothing() {
     lab.ok("reset --yes");
     assert_eq!(interfaces(&other), ["lo"]);
     assert_eq!(interfaces(&web).len(), 3);
+}
+
+/// Docker gives the namespaces that it makes names of its own; whose they are is told by the control group of a process in them.
+#[test]
+fn a_named_namespace_tells_the_container_that_is_in_it() {
+    let mut lab = Lab::without_daemon();
+    lab.add_config("[containers]\ndocker = \"unix:///run/docker.sock\"\n");
+    let web = Container::start();
+    let id = "0123456789abcdef".repeat(4);
+    run("ip netns add sandbox");
+    run("umount /run/netns/sandbox");
+    run(&format!("mount --bind {} /run/netns/sandbox", web.file()));
+    let groups = lab.scratch().join("cgroup");
+    fs::write(&groups, format!("0::/system.slice/docker-{id}.scope\n")).unwrap();
+    bind_file(&groups, &format!("/proc/{}/cgroup", web.pid()));
+    answer_as_docker("/run/docker.sock", &id, web.pid());
+    lab.start();
+    let list: Vec<NamespaceSummary> = lab.json("ns list");
+    let sandbox = list
+        .iter()
+        .find(|summary| summary.name.to_string() == "sandbox")
+        .unwrap();
+    assert_eq!(sandbox.owner.as_deref(), Some("docker web"), "{list:?}");
+    assert!(!sandbox.owned);
+    run("umount /run/netns/sandbox");
+    run("rm /run/netns/sandbox");
+}
+
+/// An engine that knows one container.
+fn answer_as_docker(socket: &str, id: &str, pid: u32) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let body = format!(
+        r#"{{"Id":"{id}","Name":"/web","State":{{"Running":true,"Pid":{pid}}},"HostConfig":{{"NetworkMode":"bridge"}}}}"#
+    );
+    let known = format!("/containers/{id}/json");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            let (status, body) = match head.contains(&known) {
+                true => ("200 OK", body.as_str()),
+                false => ("404 Not Found", "{}"),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
 }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
-use vswitch_tests::api::PortKind;
 use vswitch_tests::api::view::PortState;
+use vswitch_tests::api::{PortKind, ProcessState, ProcessView};
 use vswitch_tests::daemon::Daemon;
 use vswitch_tests::faults::Faults;
 use vswitch_tests::snapshot::Snapshot;
@@ -21,11 +22,18 @@ const STRIDE: u32 = 7;
 /// More places than any command has.
 const MOST_STEPS: u32 = 5000;
 
-fn stride() -> u32 {
+/// Of those that start and end processes each try takes a while: fewer are made.
+const STRIDE_OF_PROCESSES: u32 = 29;
+
+fn stride(line: &str) -> u32 {
+    let usual = match line.starts_with("command") || line.contains("--dhcp") {
+        true => STRIDE_OF_PROCESSES,
+        false => STRIDE,
+    };
     match std::env::var("VSWITCH_TEST_KILLS") {
         Ok(all) if all == "all" => 1,
-        Ok(stride) => stride.parse().unwrap_or(STRIDE),
-        Err(_) => STRIDE,
+        Ok(stride) => stride.parse().unwrap_or(usual),
+        Err(_) => usual,
     }
 }
 
@@ -34,7 +42,7 @@ fn offset(line: &str) -> u32 {
     1 + line
         .bytes()
         .fold(7, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
-        % stride()
+        % stride(line)
 }
 
 /// What there is besides the daemon.
@@ -129,6 +137,13 @@ fn check_lab(lab: &Lab, place: &str) {
             ports.name
         );
     }
+    wait_for(&format!("all commands to run ({place})"), || {
+        let commands: Vec<ProcessView> = lab.json("command list");
+        match commands.iter().all(|command| command.state == ProcessState::Running) {
+            true => Ok(()),
+            false => Err(format!("{commands:#?}")),
+        }
+    });
     let exported = lab.ok("export");
     for name in run("ip netns list").lines().filter_map(|line| line.split(' ').next()) {
         let theirs = name == "theirs" || name.starts_with("far-");
@@ -139,6 +154,19 @@ fn check_lab(lab: &Lab, place: &str) {
     }
 }
 
+/// Processes of the commands of these lines, each of which sleeps for a time of its own.
+fn sleepers(line: &str, setup: &[&str]) -> Vec<u32> {
+    let time = |line: &str| line.split_once("-- sleep ").map(|(_, time)| time.to_owned());
+    let times: Vec<_> = setup.iter().copied().chain([line]).filter_map(time).collect();
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let sleeps = |pid: &u32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        times.iter().any(|time| line == format!("sleep\0{time}\0"))
+    };
+    pids.filter(sleeps).collect()
+}
+
 /// Kills the daemon in turn at the places of `line`, on a lab made by `setup`.
 fn kill_at_each_step(setup: &[&str], line: &str) {
     let mut lab = Lab::without_daemon();
@@ -147,7 +175,7 @@ fn kill_at_each_step(setup: &[&str], line: &str) {
     run("ip netns add first");
     run("ip netns del first");
     let before = Machine::prepare();
-    let steps = (offset(line)..MOST_STEPS).step_by(stride() as usize);
+    let steps = (offset(line)..MOST_STEPS).step_by(stride(line) as usize);
     for (kills, step) in steps.enumerate() {
         let killed = if line == "start" {
             lab.start();
@@ -175,6 +203,11 @@ fn kill_at_each_step(setup: &[&str], line: &str) {
         lab.ok("reset --yes");
         lab.stop_daemon();
         before.wait_until_same(&place);
+        assert!(
+            !Path::new("/run/vswitch/processes").exists(),
+            "{place}: processes are noted"
+        );
+        assert_eq!(sleepers(line, setup), [0; 0], "{place}: a process is left");
         // Each begins as the first: no static entries, no salt.
         fs::remove_dir_all("/var/lib/vswitch").unwrap();
         if killed.is_none() {
@@ -250,6 +283,10 @@ killed! {
     add_mirror: PORTS, "mirror add m --to blue --from red";
     del_mirror: [PORTS[0], PORTS[1], "mirror add m --to blue --from red"], "mirror del m";
     add_static_station: [PORTS[0]], "fdb add 02:00:00:00:00:01 red";
+    add_command: ["ns add red"], "command add web --ns red -- sleep 100017";
+    del_command: ["command add web --ns red -- sleep 100018"], "command del web";
+    restart_command: ["command add web --ns red -- sleep 100019"], "command restart web";
+    add_gateway_with_dhcp: [], "switch add out --subnet 10.88.0.0/24 --gateway --dhcp";
     apply: PORTS, "apply LAB --yes";
     reset: PORTS, "reset --yes";
     start: PORTS, "start";

@@ -1,12 +1,15 @@
 //! Links join two switches, with no interface in the host to show for it.
 
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 use vswitch_api::link::LinkView;
 use vswitch_api::view::PortState;
 use vswitch_api::{Lab as Document, Mac, PortKind};
+use vswitch_tests::daemon::program;
 use vswitch_tests::frame::{mac, probe};
 use vswitch_tests::transfer;
-use vswitch_tests::{Lab, Station, run, wait_for};
+use vswitch_tests::{Lab, Place, Station, run, wait_for};
 
 fn joined(options: &str) -> Lab {
     let lab = Lab::new();
@@ -201,5 +204,87 @@ fn a_ring_of_links_is_cut_at_one_place() {
     assert!(shut()[0].starts_with('s'), "a station's port was shut: {:?}", shut());
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
         stations[from].ping_soon(stations[to].v4);
+    }
+}
+
+/// Two switches, a trunk of two VLANs, four hosts, delay and loss, and what passes on the trunk seen: that took 37 commands of ip and tc.
+const IN_COMMANDS: [&str; 7] = [
+    "switch add sw2",
+    "link add main sw2 --trunk 10,20 --impair delay=20ms,loss=1%",
+    "add-port r1 --vlan 10 --addr 10.0.0.1/24",
+    "add-port b1 --vlan 20 --addr 10.0.0.1/24",
+    "add-port r2 --vlan 10 --addr 10.0.0.2/24 --switch sw2",
+    "add-port b2 --vlan 20 --addr 10.0.0.2/24 --switch sw2",
+    "capture main-sw2 -c 4 --filter icmp",
+];
+
+const IN_A_FILE: &str = r#"
+switches = [{ name = "sw2" }]
+[[links]]
+a = "main"
+b = "sw2"
+vlan = { trunk = { allowed = "10,20" } }
+impair = { delay = "20ms", loss = "1%" }
+[[ports]]
+name = "r1"
+vlan = { access = 10 }
+addresses = ["10.0.0.1/24"]
+[[ports]]
+name = "b1"
+vlan = { access = 20 }
+addresses = ["10.0.0.1/24"]
+[[ports]]
+name = "r2"
+switch = "sw2"
+vlan = { access = 10 }
+addresses = ["10.0.0.2/24"]
+[[ports]]
+name = "b2"
+switch = "sw2"
+vlan = { access = 20 }
+addresses = ["10.0.0.2/24"]
+"#;
+
+#[test]
+fn the_lab_of_the_comparison_takes_eight_commands_or_25_lines() {
+    assert!(IN_COMMANDS.len() <= 8);
+    assert!(IN_A_FILE.trim().lines().count() <= 25);
+    let lab = Lab::new();
+    let (capture, commands) = IN_COMMANDS.split_last().unwrap();
+    let works = || {
+        let capturing = Command::new(program("vswitchctl"))
+            .args(["--json"])
+            .args(capture.split(' '))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_for("both pairs to reach each other, and to be seen", || {
+            for host in ["r1", "b1"] {
+                let ping = Place::named(host).output("ping -n -c 1 -W 1 10.0.0.2");
+                let text = String::from_utf8_lossy(&ping.stdout);
+                let time = text.split("time=").nth(1).and_then(|rest| rest.split(' ').next());
+                let time: Option<f64> = time.and_then(|time| time.parse().ok());
+                assert!(time.is_none_or(|time| time >= 40.0), "{text}");
+                if time.is_none() {
+                    return false;
+                }
+            }
+            true
+        });
+        let seen = capturing.wait_with_output().unwrap();
+        assert!(seen.status.success());
+        let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+        assert!(seen.contains("10.0.0.2"), "{seen}");
+        let impair = lab.port("main-sw2").port.impair;
+        assert!(format!("{impair:?}").contains("loss"), "{impair:?}");
+    };
+    commands.iter().for_each(|line| drop(lab.ok(line)));
+    works();
+    let made = lab.ok("export");
+    lab.ok("reset --yes");
+    lab.ok(&format!("lab up {}", lab.lab_file(IN_A_FILE)));
+    works();
+    for host in ["r1", "b1", "r2", "b2", "sw2"] {
+        assert!(made.contains(&format!("\"{host}\"")), "{made}");
     }
 }

@@ -117,11 +117,16 @@ fn all_hosts_of_a_tree_reach_all_others() {
         "linear,2",
         "--link",
         "tc,bw=100,delay=1ms",
+        "--pre",
+        "/run/lines",
         "--test",
         "pingpair",
     ];
+    // What somebody types at its prompt.
+    fs::write("/run/lines", "sh vswitchctl port list\n").unwrap();
     let said = run(&[&mn[..], &linked].concat());
     assert!(said.contains("0% dropped"), "{said}");
+    assert!(said.contains("s2-eth1"), "the list of ports: {said}");
     assert!(lab.ports().is_empty(), "all was given back");
 }
 

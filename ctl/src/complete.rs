@@ -12,11 +12,12 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 use serde_json::Value;
 use vswitch_api::settings::{Assignment, Setting, settings};
-use vswitch_api::{MirrorName, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{CommandName, MirrorName, NsName, Port, PortName, Switch, SwitchName};
 
 use crate::cli::Cli;
 use crate::cli::bridge::Word;
 use crate::cli::command::ProcessName;
+use crate::cli::mirror::Ports;
 use crate::cli::ping::Target;
 use crate::client::Client;
 use crate::generate::COMPLETE;
@@ -37,7 +38,12 @@ fn with_names(command: Command, above: &str) -> Command {
     // What is to be added is not there yet.
     let adds = ["add", "add-port"].contains(&name.as_str());
     let of_switch = name == "switch" || above == "switch";
+    let captures = name == "capture";
     let command = command.mut_args(|arg| {
+        // With --any more ports; a filter is typed all the same.
+        if captures && arg.get_id() == "expression" {
+            return arg.add(ArgValueCompleter::new(|typed: &OsStr| names("/v1/ports", typed)));
+        }
         let is_new = adds && ["name", "names"].contains(&arg.get_id().as_str());
         if is_new { arg } else { with_completer(arg, of_switch) }
     });
@@ -50,10 +56,12 @@ fn with_completer(arg: Arg, of_switch: bool) -> Arg {
         (TypeId::of::<PortName>(), "/v1/ports"),
         (TypeId::of::<Target>(), "/v1/ports"),
         (TypeId::of::<Word>(), "/v1/ports"),
+        (TypeId::of::<Ports>(), "/v1/ports"),
         (TypeId::of::<SwitchName>(), "/v1/switches"),
         (TypeId::of::<NsName>(), "/v1/namespaces"),
         (TypeId::of::<MirrorName>(), "/v1/mirrors"),
         (TypeId::of::<ProcessName>(), "/v1/processes"),
+        (TypeId::of::<CommandName>(), "/v1/commands"),
     ];
     if let Some((_, list)) = lists.into_iter().find(|(id, _)| of == *id) {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| names(list, typed)));

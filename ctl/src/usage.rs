@@ -1,17 +1,18 @@
-//! Errors of the command line. A wrong value is told in the one-line form of all other errors; for wrong usage
-//! clap's own text is kept, which shows how the command is used.
+//! Errors of the command line, in the one-line form of all other errors. Clap's own texts are kept for help alone.
 
 use std::error::Error as _;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory};
 use vswitch_api::{ApiError, ErrorCode};
 
+use crate::cli::Cli;
 use crate::failure::Failure;
 
 /// Tells a parse error (or prints the help that was asked for) and gives the exit code.
 pub fn report(error: &clap::Error, json: bool) -> ExitCode {
-    match told(error, json) {
+    match told(error) {
         Some(api) => return Failure::from(api).report(json),
         // Nothing can be done about a terminal that takes no text.
         None => drop(error.print()),
@@ -19,18 +20,21 @@ pub fn report(error: &clap::Error, json: bool) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// What is told in one line; for the rest there is clap's own text.
-fn told(error: &clap::Error, json: bool) -> Option<ApiError> {
-    match error.kind() {
+/// What is told in one line; none: help was asked for, or a noun stands without its verb.
+fn told(error: &clap::Error) -> Option<ApiError> {
+    let error_of_kind = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            None
+            return None;
         }
         ErrorKind::ValueValidation => wrong_value(error),
         ErrorKind::InvalidValue => not_one_of(error),
         ErrorKind::MissingRequiredArgument => missing(error),
-        _ if json => Some(first_line(error)),
+        ErrorKind::UnknownArgument => unknown(error),
+        ErrorKind::InvalidSubcommand => no_command(error),
+        ErrorKind::ArgumentConflict => conflict(error),
         _ => None,
-    }
+    };
+    Some(error_of_kind.unwrap_or_else(|| first_line(error)))
 }
 
 fn wrong_value(error: &clap::Error) -> Option<ApiError> {
@@ -61,7 +65,12 @@ fn not_one_of(error: &clap::Error) -> Option<ApiError> {
     } else {
         format!("there is no {value:?}")
     };
-    Some(ApiError::new(ErrorCode::Invalid, arg, cause).hint(format!("choose one of {}", valid.join(", "))))
+    let one_of = format!("choose one of {}", valid.join(", "));
+    let hint = match text(error, ContextKind::SuggestedValue) {
+        Some(meant) => format!("did you mean {meant}? {one_of}"),
+        None => one_of,
+    };
+    Some(ApiError::new(ErrorCode::Invalid, arg, cause).hint(hint))
 }
 
 /// What is not there and has to be.
@@ -78,9 +87,7 @@ fn missing(error: &clap::Error) -> Option<ApiError> {
             format!("{} and {last}", before.join(", "))
         }
     };
-    let command = command_of(error);
-    let name = command.strip_prefix("vswitchctl ").unwrap_or(&command);
-    Some(ApiError::new(ErrorCode::Invalid, name, format!("it needs {needed}")).hint(format!("see `{command} --help`")))
+    Some(about(error, format!("it needs {needed}"), None))
 }
 
 /// `<NAME>...` as NAME, `--to <PORT>` as it stands, `<RULE|--file <FILE>>` as its parts.
@@ -107,16 +114,97 @@ fn command_of(error: &clap::Error) -> String {
     }
 }
 
-/// Wrong usage for a program: the sentence without the usage text.
+/// An option that there is not, or a word too many.
+fn unknown(error: &clap::Error) -> Option<ApiError> {
+    let said = text(error, ContextKind::InvalidArg)?;
+    let cause = match said.starts_with('-') {
+        true => format!("there is no option {said}"),
+        false => format!("{said:?} is a word too many"),
+    };
+    let meant = text(error, ContextKind::SuggestedArg).map(|meant| option_name(&meant));
+    let meant = meant.or_else(|| {
+        // What is to be run is not to be mistaken for ours.
+        let command = command_called(&command_of(error))?;
+        let last = command.get_positionals().find(|arg| arg.is_last_set())?;
+        let name = last.get_value_names().and_then(|names| names.first())?;
+        Some(format!("-- {name}"))
+    });
+    Some(about(error, cause, meant))
+}
+
+/// A verb, or a noun, that there is not.
+fn no_command(error: &clap::Error) -> Option<ApiError> {
+    let said = text(error, ContextKind::InvalidSubcommand)?;
+    let meant = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::String(one)) => Some(one.clone()),
+        // The one that is most alike comes last.
+        Some(ContextValue::Strings(all)) => all.last().cloned(),
+        _ => None,
+    };
+    let mut error = about(error, format!("there is no command {said:?}"), meant.clone());
+    let verbs = || {
+        let command = command_called(&error.object)?;
+        let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+        let verbs: Vec<_> = verbs.map(Command::get_name).filter(|name| *name != "help").collect();
+        Some(verbs.join(", "))
+    };
+    if meant.is_none()
+        && error.object != "command line"
+        && let Some(verbs) = verbs()
+    {
+        error.hint = Some(format!("choose one of {verbs}"));
+    }
+    Some(error)
+}
+
+/// Two options that exclude each other, or one that is said twice.
+fn conflict(error: &clap::Error) -> Option<ApiError> {
+    // A word where a verb could stand.
+    if let Some(word) = text(error, ContextKind::InvalidSubcommand) {
+        let meant = word.split_once('=').map(|(key, value)| format!("--{key} {value}"));
+        return Some(about(error, format!("{word:?} is a word too many"), meant));
+    }
+    let said = option_name(&text(error, ContextKind::InvalidArg)?);
+    let before = match error.get(ContextKind::PriorArg) {
+        Some(ContextValue::String(one)) => vec![option_name(one)],
+        Some(ContextValue::Strings(all)) => all.iter().map(|one| option_name(one)).collect(),
+        _ => Vec::new(),
+    };
+    let cause = match before[..] {
+        [] => return None,
+        [ref before] if *before == said => format!("{said} is said twice"),
+        _ => format!("{said} can't be said together with {}", before.join(", ")),
+    };
+    Some(about(error, cause, None))
+}
+
+/// Something about a command as a whole.
+fn about(error: &clap::Error, cause: String, meant: Option<String>) -> ApiError {
+    let command = command_of(error);
+    let see = format!("see `{command} --help`");
+    let hint = match meant {
+        Some(meant) => format!("did you mean {meant}? {see}"),
+        None => see,
+    };
+    ApiError::new(ErrorCode::Invalid, without_program(&command), cause).hint(hint)
+}
+
+fn without_program(command: &str) -> &str {
+    command.strip_prefix("vswitchctl ").unwrap_or("command line")
+}
+
+/// The definition of the command of these words.
+fn command_called(words: &str) -> Option<Command> {
+    let mut words = words.split(' ').skip_while(|word| *word == "vswitchctl");
+    words.try_fold(Cli::command(), |command, word| command.find_subcommand(word).cloned())
+}
+
+/// Anything else: clap's sentence without the usage text.
 fn first_line(error: &clap::Error) -> ApiError {
     let text = error.to_string();
     let (sentence, _) = text.split_once("\n\n").unwrap_or((&text, ""));
-    let cause = sentence
-        .trim_start_matches("error: ")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    ApiError::new(ErrorCode::Invalid, "command line", cause).hint("see `vswitchctl --help`")
+    let words: Vec<_> = sentence.trim_start_matches("error: ").split_whitespace().collect();
+    about(error, words.join(" "), None)
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -143,16 +231,15 @@ fn option_name(arg: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use clap::{Arg, ArgAction, Command, CommandFactory};
+    use clap::{Arg, ArgAction};
 
     use super::*;
-    use crate::cli::Cli;
 
     /// No name, number, address, word or rule.
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 45] = [
+    const FREE: [&str; 48] = [
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",
@@ -173,6 +260,8 @@ mod tests {
         "capture --filter",
         "capture --write",
         "capture EXPRESSION",
+        "command add --description",
+        "command add --dir",
         "export --into",
         "lab check FILE",
         "lab diff FILE",
@@ -188,6 +277,7 @@ mod tests {
         "link add --description",
         "man COMMAND|DIR",
         "mirror add --filter",
+        "mirror set --filter",
         "ns exec COMMAND",
         "port add --description",
         "reset --config",
@@ -260,7 +350,7 @@ mod tests {
                 let error = Cli::command().try_get_matches_from(&words).err();
                 // That another argument is missing says nothing of this one.
                 let about = |error: &&clap::Error| error.kind() != ErrorKind::MissingRequiredArgument;
-                let told = error.as_ref().filter(about).and_then(|error| told(error, false));
+                let told = error.as_ref().filter(about).and_then(|error| told(error));
                 match told {
                     Some(error) => {
                         let text = error.to_string();
@@ -302,7 +392,59 @@ mod tests {
         ] {
             let words = format!("vswitchctl {line}");
             let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
-            let told = told(&error, false).unwrap_or_else(|| panic!("{line}: {error}"));
+            let told = told(&error).unwrap_or_else(|| panic!("{line}: {error}"));
+            assert_eq!(told.to_string(), told_so, "{line}: {error}");
+        }
+    }
+
+    /// Clap's text of these has up to seven lines.
+    #[test]
+    fn what_is_not_known_is_told_in_one_line_with_what_was_meant() {
+        for (line, told_so) in [
+            (
+                "prot list",
+                "command line: there is no command \"prot\"; did you mean port? see `vswitchctl --help`",
+            ),
+            (
+                "port lst",
+                "port: there is no command \"lst\"; did you mean list? see `vswitchctl port --help`",
+            ),
+            (
+                "link frob",
+                "link: there is no command \"frob\"; choose one of add, del, list, show",
+            ),
+            (
+                "add-port red --adr 10.0.0.1/24",
+                "add-port: there is no option --adr; did you mean --addr? see `vswitchctl add-port --help`",
+            ),
+            (
+                "add-port red --qqq",
+                "add-port: there is no option --qqq; see `vswitchctl add-port --help`",
+            ),
+            (
+                "link show a b",
+                "link show: \"b\" is a word too many; see `vswitchctl link show --help`",
+            ),
+            (
+                "command add web --ns red sleep",
+                "command add: \"sleep\" is a word too many; did you mean -- PROGRAM? see `vswitchctl command add --help`",
+            ),
+            (
+                "impair red delay=20ms",
+                "impair: \"delay=20ms\" is a word too many; did you mean --delay 20ms? see `vswitchctl impair --help`",
+            ),
+            (
+                "link add a b --vlan 1 --trunk 2",
+                "link add: --vlan can't be said together with --trunk; see `vswitchctl link add --help`",
+            ),
+            (
+                "link add a b --vlan 1 --vlan 2",
+                "link add: --vlan is said twice; see `vswitchctl link add --help`",
+            ),
+        ] {
+            let words = format!("vswitchctl {line}");
+            let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
+            let told = told(&error).unwrap_or_else(|| panic!("{line}: {error}"));
             assert_eq!(told.to_string(), told_so, "{line}: {error}");
         }
     }
@@ -316,7 +458,7 @@ mod tests {
         ] {
             let words = format!("vswitchctl {line}");
             let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
-            let told = told(&error, false).unwrap_or_else(|| panic!("{line}: {error}"));
+            let told = told(&error).unwrap_or_else(|| panic!("{line}: {error}"));
             assert_eq!(told.to_string(), format!("{name}: it needs a value"));
         }
     }

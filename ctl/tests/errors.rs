@@ -72,7 +72,7 @@ fn settings_by_key_are_checked() {
     );
     refused(
         "set port red up=maybe",
-        "KEY=VALUE: up: \"maybe\" is no value for it; give on, off, or nothing to take it away",
+        "KEY=VALUE: up: \"maybe\" is no value for it; give on, off, or none to take it back",
     );
     refused("set port red mtu", "KEY=VALUE: \"mtu\" has no value; write it as mtu=N");
     refused(
@@ -162,7 +162,7 @@ fn a_number_has_no_sign_and_is_whole() {
 }
 
 #[test]
-fn wrong_usage_shows_the_usage() {
+fn wrong_usage_is_told_in_a_line() {
     let daemon = Replies::default().start();
     for arguments in [
         "add-port",
@@ -172,16 +172,21 @@ fn wrong_usage_shows_the_usage() {
         "cable red",
         "ns exec red",
         "frob",
-        "",
+        "port frob",
+        "add-port red --frob",
+        "ns add red blue",
     ] {
         let ran = daemon.run(arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments}: {ran:?}");
-        // What is missing is told in a line, as all other errors are.
-        let in_a_line = ran.stderr.contains(": it needs ") && ran.stderr.lines().count() == 1;
         assert!(
-            in_a_line || ran.stderr.contains("Usage: vswitchctl"),
+            ran.stderr.lines().count() == 1 && ran.stderr.starts_with("vswitchctl: "),
             "{arguments}: {ran:?}"
         );
+    }
+    // A noun alone asks what can be done with it.
+    for arguments in ["", "port"] {
+        let ran = daemon.run(arguments);
+        assert!(ran.code == 2 && ran.stderr.contains("Usage: vswitchctl"), "{ran:?}");
     }
     assert_eq!(daemon.asked(), []);
 }

@@ -45,6 +45,13 @@ impl Events {
     }
 }
 
+impl Events {
+    /// A line that has come already.
+    pub fn try_next(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+}
+
 impl Drop for Events {
     fn drop(&mut self) {
         let _ = self.tool.kill();

@@ -6,7 +6,8 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use vswitch_api::PortName;
 use vswitch_api::acl::AclRule;
 
-use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal, Trial, parse};
+use super::namespace::OfPorts;
+use super::{ADD, Addition, DEL, LIST, Removal, Trial, parse};
 
 /// How rules are written, for the help of all commands.
 const RULES: &str = "\
@@ -51,11 +52,12 @@ rules look, are dropped.";
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = ALL_EXAMPLES)]
 pub enum AclCommand {
-    /// List the ports that have lists, with the number of rules
+    /// List the ports that have lists, or one port, with the number of rules
     #[command(aliases = LIST, after_long_help = "\
-Example:
-  vswitchctl acl list")]
-    List(OnlySwitch),
+Examples:
+  vswitchctl acl list
+  vswitchctl acl list red")]
+    List(OfPorts),
     /// Show the lists of a port with the hits of each rule
     #[command(after_long_help = "\
 Example:

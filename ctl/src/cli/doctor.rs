@@ -3,6 +3,11 @@
 use clap::Args;
 use vswitch_api::PortName;
 
+use super::parse;
+
+/// Seconds that a ping waits if nothing else is said.
+pub const WAIT: u32 = 3;
+
 /// Examples of `doctor`.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -26,4 +31,7 @@ pub struct DoctorArgs {
     /// The port that is to be reached
     #[arg(value_name = "TO")]
     pub to: Option<PortName>,
+    /// How long a ping waits for its answer
+    #[arg(long, value_name = "SECONDS", value_parser = parse::from_one::<u32>, default_value_t = WAIT)]
+    pub wait: u32,
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use vswitch_api::LabName;
 
-use super::parse;
+use super::{DEL, Removal, parse};
 
 /// Arguments of `apply`.
 #[derive(Args, Debug)]
@@ -51,7 +51,7 @@ without a daemon; where one runs, it is asked too. Exit code: 0 nothing is
 wrong, 1 something is.")]
     Check(LabFileArgs),
     /// Make what a lab file says, beside other labs
-    #[command(after_long_help = "\
+    #[command(aliases = ["add", "create"], after_long_help = "\
 Examples:
   vswitchctl lab up lab.toml
   vswitchctl lab up -n lab.toml         # say what would change
@@ -59,14 +59,15 @@ Examples:
 All of it or nothing; Ctrl-C takes back what was made. A lab is called as its
 file says (`name = \"...\"`), or as the file without its ending. It owns what
 was made for it: a later `lab up` of the file changes and removes only that,
-and `lab down` removes it. Where something would go it asks, or needs --yes.
+and `lab down` removes it. Where something would go, or a
+command that runs would be stopped, it asks, or needs --yes.
 
 One entry with a range is many: name = \"h{1..50}\" makes 50 ports, and {n} in
 its other texts is the number of each: addresses = [\"10.0.0.{n}/24\"]. There
 are also {n+1}, {n-1}, {n:02} (leading zeros) and {n:02x} (base 16).")]
     Up(LabUpArgs),
     /// Remove what a lab owns, and nothing else
-    #[command(after_long_help = "\
+    #[command(aliases = DEL, alias = "del", after_long_help = "\
 Examples:
   vswitchctl lab down lab               # by its name
   vswitchctl lab down lab.toml          # by its file
@@ -124,14 +125,17 @@ Examples:
   vswitchctl lab graph --live --format dot | dot -Tpng > lab.png")]
     Graph(LabGraphArgs),
     /// Print what a lab is now as a lab file, or write it into its file
-    #[command(after_long_help = "\
+    #[command(
+        alias = "show",
+        after_long_help = "\
 Examples:
   vswitchctl lab export lab > copy.toml
   vswitchctl lab export lab --into lab.toml
   vswitchctl lab export lab --into lab.toml --print | diff lab.toml -
 
 With --into the file keeps its comments, order and ranges, as with
-`vswitchctl export --into`.")]
+`vswitchctl export --into`."
+    )]
     Export(LabExportArgs),
     /// Print a lab file that is like a topology of containerlab or Mininet
     #[command(after_long_help = "\
@@ -188,9 +192,9 @@ pub struct LabDownArgs {
     /// Name of a lab that is up, or its file
     #[arg(value_name = "LAB|FILE")]
     pub lab: PathBuf,
-    /// Say what would be removed, do nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
+    /// How to remove it.
+    #[command(flatten)]
+    pub removal: Removal,
 }
 
 /// Arguments of `lab test`.

@@ -1,11 +1,31 @@
 //! Mirrors.
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
+use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::{VlanId, VlanSet};
 use vswitch_api::{MirrorName, PortName, SwitchName};
 
 use super::capture::Way;
-use super::{ADD, Addition, DEL, LIST, Removal};
+use super::parse::{Said, said};
+use super::{ADD, Addition, DEL, LIST, Removal, Trial};
+
+/// Ports apart by commas; none: all.
+#[derive(Clone, Debug)]
+pub struct Ports(pub Vec<PortName>);
+
+fn ports(text: &str) -> Result<Ports, String> {
+    match text {
+        "all" => Ok(Ports(Vec::new())),
+        list => {
+            let ports = list.split(',').map(str::parse).collect::<Result<_, InvalidValue>>();
+            ports.map(Ports).map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn vlans(text: &str) -> Result<VlanSet, String> {
+    text.parse().map_err(|error: InvalidValue| error.to_string())
+}
 
 /// `mirror ...`
 #[derive(Debug, Subcommand)]
@@ -63,6 +83,44 @@ or its last port goes with it.")]
         /// How to add it.
         #[command(flatten)]
         addition: Addition,
+    },
+    /// Change settings of a mirror
+    #[command(
+        group = ArgGroup::new("settings").required(true).multiple(true)
+            .args(["from", "rules_only", "to", "to_vlan", "vlans", "direction", "filter"]),
+        after_long_help = "\
+Examples:
+  vswitchctl mirror set m --from red,blue --direction in
+  vswitchctl mirror set m --from all --filter none
+  vswitchctl mirror set m --to mon2"
+    )]
+    Set {
+        /// The mirror
+        name: MirrorName,
+        /// Ports whose frames are copied, apart by commas, or all
+        #[arg(long, value_name = "PORTS", value_parser = ports)]
+        from: Option<Ports>,
+        /// Only what rules of access lists copy to it
+        #[arg(long, conflicts_with_all = ["from", "direction"])]
+        rules_only: bool,
+        /// The port that the copies go to
+        #[arg(long, value_name = "PORT", conflicts_with = "to_vlan")]
+        to: Option<PortName>,
+        /// The VLAN that the copies go into
+        #[arg(long, value_name = "VLAN")]
+        to_vlan: Option<VlanId>,
+        /// Only frames of these VLANs, or none for those of all
+        #[arg(long, value_name = "VLANS", value_parser = |text: &str| said(text, vlans))]
+        vlans: Option<Said<VlanSet>>,
+        /// Which of their frames, as the ports see them
+        #[arg(long, value_enum, value_name = "WAY")]
+        direction: Option<Way>,
+        /// Only frames that this filter wants, or none for all
+        #[arg(long, value_name = "EXPRESSION")]
+        filter: Option<String>,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
     /// Remove a mirror
     #[command(aliases = DEL, after_long_help = "\

@@ -353,17 +353,18 @@ Examples:
     /// Join two namespaces directly, without a switch
     #[command(alias = "cables", after_long_help = namespace::CABLE_EXAMPLES)]
     Cable(Box<CableArgs>),
-    /// Commands of labs that run in namespaces
+    /// Commands that run in namespaces and are looked after
     #[command(
         name = "command",
         subcommand,
         aliases = ["commands", "process", "processes"],
         after_long_help = "\
 Examples:
+  vswitchctl command add web --ns red -- python3 -m http.server 80
   vswitchctl command list
-  vswitchctl command show web
+  vswitchctl command restart web
 
-Commands stand in lab files:
+In lab files they are:
   [[commands]]
   name = \"web\"
   namespace = \"red\"
@@ -372,7 +373,7 @@ Commands stand in lab files:
   ready = { tcp = 80 }"
     )]
     Process(CommandCommand),
-    /// Print what a command of a lab has written
+    /// Print what a command has written
     #[command(alias = "log", after_long_help = command::LOGS_EXAMPLES)]
     Logs(LogsArgs),
     /// Make everything as a lab file says
@@ -384,8 +385,8 @@ Examples:
   vswitchctl export | vswitchctl apply -
 
 What vswitch made and the file does not name is removed. Where ports,
-namespaces, cables or switches would go it shows them and asks first; where it
-can't ask, it needs --yes. An empty file is refused. A file with a `name` is a
+namespaces, cables or switches would go, or commands that run would be stopped,
+it shows them and asks first; where it can't ask, it needs --yes. An empty file is refused. A file with a `name` is a
 lab beside others, as with `lab up`: only what that lab owns is removed.
 
 Quantities are written as on the command line: loss = \"1%\", delay = \"20ms\",

@@ -247,11 +247,18 @@ Examples:
         #[command(flatten)]
         removal: Removal,
     },
-    /// List cables
+    /// List cables: all, those of a namespace, or those between two
     #[command(alias = "show", aliases = LIST, after_long_help = "\
-Example:
-  vswitchctl cable list")]
-    List,
+Examples:
+  vswitchctl cable list
+  vswitchctl cable list red
+  vswitchctl cable list red blue")]
+    List {
+        /// Namespace of one end
+        a: Option<NsName>,
+        /// Namespace of the other end
+        b: Option<NsName>,
+    },
 }
 
 /// Arguments of `cable add`.

@@ -12,7 +12,8 @@ use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::{InvalidValue, NAME_MAX};
 use vswitch_api::number::{Whole, decimal, in_base, no_whole, whole};
 use vswitch_api::policy::{Isolation, VLAN_MAX};
-use vswitch_api::{IfAddr, Mac, NsName, PortKind, ReservedMulticast};
+use vswitch_api::settings::is_back;
+use vswitch_api::{IfAddr, IfName, Mac, NsName, PortKind, ReservedMulticast};
 
 use super::policy::{Pinned, VlanOrAll};
 
@@ -121,6 +122,21 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = decimal(text).filter(|seconds| *seconds > 0.0);
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration.ok_or_else(|| format!("time {text:?} is no number of seconds above 0; write it as 10 or 0.5"))
+}
+
+/// The time that a command has to be ready.
+pub fn ready_secs(text: &str) -> Result<u32, String> {
+    whole_seconds("time to be ready", text, 1..=vswitch_api::command::MAX_READY_SECS)
+}
+
+/// The time that a command has to end.
+pub fn stop_secs(text: &str) -> Result<u32, String> {
+    whole_seconds("time to end", text, 0..=vswitch_api::command::MAX_STOP_SECS)
+}
+
+fn whole_seconds(what: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let digits = text.strip_suffix('s').filter(|digits| !digits.is_empty());
+    number(what, "seconds", digits.unwrap_or(text), range)
 }
 
 /// An ageing time.
@@ -305,9 +321,41 @@ pub enum Switched {
     Off,
 }
 
+/// Name of an interface.
+pub fn ifname(text: &str) -> Result<IfName, String> {
+    text.parse().map_err(|error: InvalidValue| error.to_string())
+}
+
+/// What an option says: a value, or that it is what it is if nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said<T> {
+    /// `none` or `default`.
+    Back,
+    /// The value.
+    To(T),
+}
+
+impl<T> Said<T> {
+    /// The value, if there is one.
+    pub fn to(self) -> Option<T> {
+        match self {
+            Self::Back => None,
+            Self::To(value) => Some(value),
+        }
+    }
+}
+
+/// A value, or `none` or `default`.
+pub fn said<T>(text: &str, parser: fn(&str) -> Result<T, String>) -> Result<Said<T>, String> {
+    match is_back(text) {
+        true => Ok(Said::Back),
+        false => parser(text).map(Said::To),
+    }
+}
+
 /// A VLAN, or `all`.
 pub fn vlan_or_all(text: &str) -> Result<VlanOrAll, String> {
-    if text == "all" {
+    if text == "all" || is_back(text) {
         return Ok(VlanOrAll::All);
     }
     text.parse()
@@ -318,6 +366,7 @@ pub fn vlan_or_all(text: &str) -> Result<VlanOrAll, String> {
 /// Whom a port exchanges frames with.
 pub fn isolation(text: &str) -> Result<Isolation, String> {
     match text {
+        text if is_back(text) => Ok(Isolation::default()),
         "promiscuous" => Ok(Isolation::Promiscuous),
         "isolated" => Ok(Isolation::Isolated),
         community => whole(community)

@@ -1,5 +1,6 @@
 //! Switches, their forwarding database, and settings.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Subcommand};
@@ -11,7 +12,7 @@ use vswitch_api::settings::{Assignment, Settable, assignment, settings};
 use vswitch_api::view::FdbEntry;
 use vswitch_api::{Gateway, IfName, Mac, Port, PortName, Switch, SwitchName};
 
-use super::parse::{self, Reserved, Switched, Toggle};
+use super::parse::{self, Reserved, Said, Switched, Toggle, said};
 use super::policy::{self, PolicyArgs};
 use super::{ADD, Addition, DEL, LIST, Removal, Trial};
 
@@ -262,16 +263,26 @@ fn with_keys<T: Settable>(examples: &str) -> String {
 /// Arguments of `set port`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "mtu", "up", "down", "offload"]).args(policy::NAMES))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "mtu", "mac", "ifname", "gateway", "up", "down", "offload"]).args(policy::NAMES))]
 pub struct SetPort {
     /// The port
     pub name: PortName,
     /// Settings by their keys, such as learning.limit=5; without a value one is taken away
     #[arg(value_name = "KEY=VALUE", value_parser = assignment::<Port>)]
     pub keys: Vec<Assignment>,
-    /// MTU of both ends, in bytes
-    #[arg(long, value_name = "BYTES", value_parser = parse::mtu)]
-    pub mtu: Option<u32>,
+    /// MTU of both ends, in bytes, or default
+    #[arg(long, value_name = "BYTES", value_parser = |text: &str| said(text, parse::mtu))]
+    pub mtu: Option<Said<u32>>,
+    /// MAC address of the interface, or default for one that is chosen
+    #[arg(long, value_name = "MAC", value_parser = |text: &str| said(text, parse::unicast_mac))]
+    pub mac: Option<Said<Mac>>,
+    /// Name of the interface, or default
+    #[arg(long = "name", aliases = ["ifname", "interface"], value_name = "IF",
+          value_parser = |text: &str| said(text, parse::ifname))]
+    pub ifname: Option<Said<IfName>>,
+    /// Next hop of the default route, or none; may be given once for IPv4 and once for IPv6
+    #[arg(long, value_name = "IP", value_parser = |text: &str| said(text, parse::next_hop))]
+    pub gateway: Vec<Said<IpAddr>>,
     /// Let frames in and out
     #[arg(long, conflicts_with = "down")]
     pub up: bool,

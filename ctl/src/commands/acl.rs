@@ -6,8 +6,8 @@ use hyper::Method;
 use serde::Serialize;
 use vswitch_api::acl::{AclRule, PortAcl};
 use vswitch_api::patch::MergePatch;
-use vswitch_api::request::{AclAdd, AclList, AclSelect, ChangeOptions, SwitchFilter};
-use vswitch_api::view::{PortAclView, PortView};
+use vswitch_api::request::{AclAdd, AclList, AclSelect, ChangeOptions};
+use vswitch_api::view::PortAclView;
 use vswitch_api::{PortName, SwitchName};
 
 use super::Session;
@@ -29,9 +29,8 @@ struct PortLists<'a> {
 impl Session {
     pub(super) async fn acl(&self, command: AclCommand) -> Result<(), Failure> {
         match command {
-            AclCommand::List(only) => {
-                let path = with_query("/v1/ports", &SwitchFilter::from(&only))?;
-                let mut views: Vec<PortView> = self.client.get(&path).await?;
+            AclCommand::List(of) => {
+                let mut views = self.ports_of(&of).await?;
                 views.retain(|view| view.port.acl != PortAcl::default());
                 let lists: Vec<_> = views
                     .iter()

@@ -38,6 +38,8 @@ use crate::failure::Failure;
 
 /// So many of the things that would go are named in an error.
 const NAMED: usize = 20;
+/// How a line of a plan begins by which a command ends.
+const STOPPED: &str = "stopped command ";
 
 impl Session {
     /// `apply`: the file is all that is there afterwards. One with a name is a lab beside others.
@@ -75,21 +77,35 @@ impl Session {
 
 /// There is nobody to ask.
 fn would_remove(command: &str, removed: &[String]) -> Failure {
-    let named = removed.iter().take(NAMED).map(String::as_str);
-    let mut named: Vec<_> = named.map(|line| line.trim_start_matches("removed ")).collect();
-    let more = format!("{} more", removed.len().saturating_sub(NAMED));
-    if removed.len() > NAMED {
-        named.push(&more);
+    let (stopped, removed): (Vec<_>, Vec<_>) = removed.iter().partition(|line| line.starts_with(STOPPED));
+    let mut parts = Vec::new();
+    if !removed.is_empty() {
+        let what = list(&removed, "removed ");
+        parts.push(format!(
+            "the file does not name all that is there, and this would be removed: {what}"
+        ));
     }
-    let cause = format!(
-        "the file does not name all that is there, and this would be removed: {}. Nothing was changed",
-        named.join(", ")
-    );
+    if !stopped.is_empty() {
+        let what = list(&stopped, STOPPED);
+        parts.push(format!("this would stop commands that run: {what}"));
+    }
+    let cause = format!("{}. Nothing was changed", parts.join("; "));
     ApiError::new(ErrorCode::Conflict, command, cause)
         .hint(format!(
             "add --yes if that is meant; `vswitchctl {command} -n` shows the whole plan"
         ))
         .into()
+}
+
+/// The first of them, without the word that they begin with.
+fn list(lines: &[&String], word: &str) -> String {
+    let named = lines.iter().take(NAMED).map(|line| line.trim_start_matches(word));
+    let mut named: Vec<_> = named.collect();
+    let more = format!("{} more", lines.len().saturating_sub(NAMED));
+    if lines.len() > NAMED {
+        named.push(&more);
+    }
+    named.join(", ")
 }
 
 /// Asks on standard error, so that the output stays what was done.

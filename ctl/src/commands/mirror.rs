@@ -1,11 +1,15 @@
 //! Mirrors.
 
 use hyper::Method;
+use vswitch_api::capture::Direction;
 use vswitch_api::mirror::{Mirror, MirrorFilter, MirrorView};
+use vswitch_api::patch::MergePatch;
+use vswitch_api::settings::is_back;
 
 use super::Session;
 use super::capture::compile;
-use crate::cli::mirror::MirrorCommand;
+use super::patch::value;
+use crate::cli::mirror::{MirrorCommand, Ports};
 use crate::failure::Failure;
 use crate::output::mirrors;
 
@@ -24,14 +28,7 @@ impl Session {
                 switch,
                 addition,
             } => {
-                let filter = filter
-                    .map(|expression| {
-                        compile(&expression).map(|program| MirrorFilter {
-                            expression,
-                            program: Some(program),
-                        })
-                    })
-                    .transpose()?;
+                let filter = filter.map(compiled).transpose()?;
                 let mirror = Mirror {
                     name,
                     switch,
@@ -46,6 +43,40 @@ impl Session {
                 self.change(Method::POST, "/v1/mirrors", addition.into(), Some(&mirror))
                     .await
             }
+            MirrorCommand::Set {
+                name,
+                from,
+                rules_only,
+                to,
+                to_vlan,
+                vlans,
+                direction,
+                filter,
+                trial,
+            } => {
+                let mut patch = MergePatch::default();
+                if let Some(Ports(ports)) = from {
+                    patch = patch.with("ports", value(ports)).with("rules_only", false);
+                }
+                if rules_only {
+                    patch = patch.with("ports", value([""; 0])).with("rules_only", true);
+                }
+                if to.is_some() || to_vlan.is_some() {
+                    patch = patch.with("to", value(to)).with("to_vlan", value(to_vlan));
+                }
+                if let Some(vlans) = vlans {
+                    patch = patch.with("vlans", value(vlans.to()));
+                }
+                if let Some(direction) = direction {
+                    patch = patch.with("direction", value(Direction::from(direction)));
+                }
+                if let Some(expression) = filter {
+                    let filter = (!is_back(&expression)).then(|| compiled(expression)).transpose()?;
+                    patch = patch.with("filter", value(filter));
+                }
+                let path = format!("/v1/mirrors/{name}");
+                self.change(Method::PATCH, &path, trial.into(), Some(&patch)).await
+            }
             MirrorCommand::Del { name, removal } => self.remove(&format!("/v1/mirrors/{name}"), removal.into()).await,
             MirrorCommand::List => {
                 let views: Vec<MirrorView> = self.client.get("/v1/mirrors").await?;
@@ -57,4 +88,13 @@ impl Session {
             }
         }
     }
+}
+
+/// The daemon wants a filter as a program.
+fn compiled(expression: String) -> Result<MirrorFilter, Failure> {
+    let program = compile(&expression)?;
+    Ok(MirrorFilter {
+        expression,
+        program: Some(program),
+    })
 }

@@ -83,8 +83,17 @@ impl Session {
                 let path = with_query(&format!("/v1/cables/{a}/{b}"), &select)?;
                 self.remove(&path, removal.into()).await
             }
-            (Some(CableCommand::List), _) => {
-                let cables: Vec<Cable> = self.client.get("/v1/cables").await?;
+            (Some(CableCommand::List { a, b }), _) => {
+                let cables: Vec<Cable> = match (a, b) {
+                    // One that is not there is an error.
+                    (Some(a), Some(b)) => self.client.get(&format!("/v1/cables/{a}/{b}")).await?,
+                    (Some(a), None) => {
+                        let mut cables: Vec<Cable> = self.client.get("/v1/cables").await?;
+                        cables.retain(|cable| cable.ends_in(&a));
+                        cables
+                    }
+                    (None, _) => self.client.get("/v1/cables").await?,
+                };
                 self.out.show(&cables, |style| namespaces::cables(style, &cables))
             }
             (None, None) => Err(Failure::usage(

@@ -11,11 +11,11 @@ use vswitch_api::request::{
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Namespace, Port, PortName, Route};
 
-use super::patch::{policy, with_keys};
+use super::patch::{policy, value, with_keys};
 use super::{Session, until_unchanged, with_options};
 use crate::cli::Trial;
 use crate::cli::namespace::{AddrCommand, OfPorts, RouteCommand};
-use crate::cli::parse::{Addr, Destination, Toggle};
+use crate::cli::parse::{Addr, Destination, Said, Toggle};
 use crate::cli::policy::PolicyArgs;
 use crate::cli::port::{AddPort, DelPort, PortCommand};
 use crate::cli::switch::SetPort;
@@ -101,14 +101,14 @@ impl Session {
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
         let path = format!("/v1/ports/{}", args.name);
         let options = ChangeOptions::from(args.trial);
-        if !args.policy.needs_before() {
-            let patch = patch(&args, &PortVlan::All)?;
+        if !args.policy.needs_before() && args.gateway.is_empty() {
+            let patch = patch(&args, &PortVlan::All, &[])?;
             return self.change(Method::PATCH, &path, options, Some(&patch)).await;
         }
-        // VLANs of a trunk come and go by what it has now.
+        // VLANs of a trunk, and its default routes among the others, come and go by what it has now.
         let changes: Changes = until_unchanged(async || {
             let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
-            let patch = patch(&args, &now.port.vlan)?;
+            let patch = patch(&args, &now.port.vlan, &now.port.routes)?;
             let path = with_options(&path, options)?;
             self.client
                 .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
@@ -206,11 +206,28 @@ fn addresses(port: &PortName) -> String {
     format!("/v1/ports/{port}/addresses")
 }
 
-/// What is said of a port whose VLAN setting is `now` so.
-fn patch(args: &SetPort, now: &PortVlan) -> Result<MergePatch, Failure> {
+/// What is said of a port whose VLAN setting and routes are these now.
+fn patch(args: &SetPort, now: &PortVlan, routes: &[Route]) -> Result<MergePatch, Failure> {
     let mut patch = policy(&args.policy, vlan(&args.name, &args.policy, now)?.as_ref());
     if let Some(mtu) = args.mtu {
-        patch = patch.with("mtu", mtu);
+        patch = patch.with("mtu", mtu.to());
+    }
+    if let Some(mac) = args.mac {
+        patch = patch.with("mac", value(mac.to()));
+    }
+    if let Some(ifname) = args.ifname.clone() {
+        patch = patch.with("ifname", value(ifname.to()));
+    }
+    if !args.gateway.is_empty() {
+        let new: Vec<_> = args.gateway.iter().filter_map(|gateway| gateway.to()).collect();
+        let new = default_routes(&args.name, &new)?;
+        let takes_place = |old: &Route| {
+            let same = |route: &Route| route.to == old.to;
+            old.to.prefix_len() == 0 && (args.gateway.contains(&Said::Back) || new.iter().any(same))
+        };
+        let mut all: Vec<_> = routes.iter().filter(|old| !takes_place(old)).cloned().collect();
+        all.extend(new.iter().cloned());
+        patch = patch.with("routes", value(all));
     }
     if args.up || args.down {
         patch = patch.with("up", args.up);

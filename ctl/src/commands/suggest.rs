@@ -7,11 +7,12 @@ use super::Session;
 use crate::failure::Failure;
 
 /// Kinds of things as errors name them, with the list that they are in.
-const LISTS: [(&str, &str); 4] = [
+const LISTS: [(&str, &str); 5] = [
     ("port", "/v1/ports"),
     ("switch", "/v1/switches"),
     ("namespace", "/v1/namespaces"),
     ("mirror", "/v1/mirrors"),
+    ("command", "/v1/commands"),
 ];
 
 impl Session {

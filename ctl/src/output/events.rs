@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use vswitch_api::difference::SettingChange;
-use vswitch_api::{Event, EventKind};
+use vswitch_api::{Event, EventKind, IfName};
 
 /// The line of an event, with the time of day in this zone.
 pub fn line(event: &Event, zone: &TimeZone) -> String {
@@ -59,12 +59,20 @@ fn describe(kind: &EventKind) -> String {
             None => format!("{process} {state}"),
             Some(reason) => format!("{process} {state}: {reason}"),
         },
+        EventKind::UplinksChanged { before, now } => format!("from {} to {}", interfaces(before), interfaces(now)),
         EventKind::Progress { what, done, of, over } => match (over, done < of) {
             (false, _) => format!("{what}: {done} of {of} steps done"),
             (true, false) => format!("{what}: all {of} steps done"),
             (true, true) => format!("{what}: ended after {done} of {of} steps"),
         },
         EventKind::Missed { count } => format!("{count} events, as this reader was too slow"),
+    }
+}
+
+fn interfaces(names: &[IfName]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.iter().map(IfName::as_str).collect::<Vec<_>>().join(", "),
     }
 }
 

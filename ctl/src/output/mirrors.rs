@@ -1,5 +1,6 @@
 //! Mirrors: the table, the page of one, and its line below a switch.
 
+use vswitch_api::capture::Direction;
 use vswitch_api::mirror::MirrorView;
 
 use super::page::Page;
@@ -25,7 +26,7 @@ pub fn table(style: Style, views: &[MirrorView]) -> String {
             (view.mirror.name.to_string(), None),
             (view.mirror.switch.to_string(), None),
             (from(view), None),
-            (view.mirror.direction.as_str().to_owned(), None),
+            (way(view.mirror.direction).to_owned(), None),
             (view.mirror.destination(), None),
             (state(view).to_owned(), Some(tone)),
             (units::count(view.frames), None),
@@ -41,7 +42,7 @@ pub fn page(style: Style, view: &MirrorView) -> String {
     let mut page = Page::new(style, format!("mirror {} on switch {}", mirror.name, mirror.switch));
     page.line("state", state(view));
     page.line("from", from(view));
-    page.line("direction", mirror.direction.as_str());
+    page.line("direction", way(mirror.direction));
     page.line("to", mirror.destination());
     if let Some(vlans) = &mirror.vlans {
         page.line("VLANs", vlans.to_string());
@@ -70,11 +71,20 @@ pub fn line(view: &MirrorView) -> String {
         "mirror {}: {} {}{filter} to {}, {}, {} frames\n",
         view.mirror.name,
         from(view),
-        view.mirror.direction.as_str(),
+        way(view.mirror.direction),
         view.mirror.destination(),
         state(view),
         units::count(view.frames)
     )
+}
+
+/// As it is said on the command line.
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Rx => "in",
+        Direction::Tx => "out",
+        Direction::Both => "both",
+    }
 }
 
 fn from(view: &MirrorView) -> String {

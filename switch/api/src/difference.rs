@@ -24,7 +24,8 @@ pub struct SettingChange {
 }
 
 /// How the lines of changes begin, and how those of a dry run.
-const VERBS: [(&str, &str); 12] = [
+const VERBS: [(&str, &str); 13] = [
+    ("restarted", "restart"),
     ("started", "start"),
     ("stopped", "stop"),
     ("wrote", "write"),

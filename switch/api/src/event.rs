@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::command::ProcessState;
 use crate::difference::SettingChange;
 use crate::lab::Description;
-use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
+use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::is_default;
 use crate::view::PortState;
 
@@ -166,6 +166,13 @@ pub enum EventKind {
         /// Why, where there is more to say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// The default route of the host has moved, come or gone, and what gateways with NAT send out goes with it.
+    UplinksChanged {
+        /// Interfaces that it went out by.
+        before: Vec<IfName>,
+        /// Those of now.
+        now: Vec<IfName>,
     },
     /// A longer edit got on. At most some five a second, and one with `over` at its end; edits that take less than a third of a
     /// second have none. One edit is under way at a time.

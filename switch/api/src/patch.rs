@@ -8,6 +8,7 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::lab::{Port, Switch};
+use crate::mirror::Mirror;
 use crate::strict;
 use crate::traffic::to_keys;
 
@@ -171,6 +172,10 @@ patch_type!(
 patch_type!(
     /// Changes of a switch. `PATCH /v1/switches/{name}`
     SwitchPatch, Switch, "name"
+);
+patch_type!(
+    /// Changes of a mirror. `PATCH /v1/mirrors/{name}`
+    MirrorPatch, Mirror, "name"
 );
 
 impl PortPatch {

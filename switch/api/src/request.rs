@@ -10,7 +10,7 @@ use crate::lab::Port;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{VlanId, is_default};
 
-pub use crate::patch::{PortPatch, SwitchPatch};
+pub use crate::patch::{MirrorPatch, PortPatch, SwitchPatch};
 
 /// How much of a log is wanted. `GET /v1/processes/{name}/log`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]

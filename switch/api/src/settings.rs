@@ -104,14 +104,25 @@ impl Setting {
         if text.is_empty() || text == "null" {
             return Ok(Value::Null);
         }
-        let value = self.forms.iter().find_map(|form| form.read(text));
+        // Where any text is a value, these words are none, but in what is said of a thing.
+        let is_back = is_back(text) && self.key != "description";
+        let forms = self.forms.iter().filter(|form| !is_back || !form.is_any_text());
+        let value = forms.clone().find_map(|form| form.read(text));
+        if value.is_none() && is_back {
+            return Ok(Value::Null);
+        }
         value.ok_or_else(|| {
             format!(
-                "{text:?} is no value for it; give {}, or nothing to take it away",
+                "{text:?} is no value for it; give {}, or none to take it back",
                 self.allowed()
             )
         })
     }
+}
+
+/// Whether a word takes a setting back to what it is if nothing is said.
+pub fn is_back(text: &str) -> bool {
+    matches!(text, "none" | "default")
 }
 
 fn placeholder(forms: &[Form]) -> String {
@@ -141,6 +152,15 @@ impl Form {
             Self::List(_) => "a list with commas, or in JSON".to_owned(),
             Self::Object => "a JSON object".to_owned(),
         })
+    }
+
+    /// Any text is a value, or one of a list.
+    fn is_any_text(&self) -> bool {
+        match self {
+            Self::Text => true,
+            Self::List(items) => items.iter().any(Self::is_any_text),
+            _ => false,
+        }
     }
 
     fn read(&self, text: &str) -> Option<Value> {
@@ -276,7 +296,7 @@ pub fn assignment<T: Settable>(text: &str) -> Result<Assignment, InvalidValue> {
     let Some(setting) = all.iter().find(|setting| setting.key == key) else {
         return Err(InvalidValue::new(unknown(key, &all, T::FIXED)));
     };
-    if !setting.takes_values() && !matches!(value, "" | "null") {
+    if !setting.takes_values() && !matches!(value, "" | "null") && !is_back(value) {
         let inside = format!("{key}.");
         let parts = all.iter().filter(|setting| setting.key.starts_with(&inside));
         let parts: Vec<_> = parts.map(|setting| setting.key.as_str()).collect();

@@ -379,7 +379,7 @@ pub struct Changes {
     /// True: nothing was done, it was only asked what would be.
     #[serde(default, skip_serializing_if = "crate::policy::is_default")]
     pub dry_run: bool,
-    /// Those of them by which ports, namespaces, cables or switches go away.
+    /// Those of them by which ports, namespaces, cables or switches go away, or commands are stopped that run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
     /// What the user should know though it is no error.

@@ -24,12 +24,18 @@ const MESSAGE_MAX: usize = 64 << 10;
 
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
 const RTM_DELLINK: u16 = libc::RTM_DELLINK;
+/// Length of a `struct rtmsg`, and of a `struct ifaddrmsg` (linux/rtnetlink.h, linux/if_addr.h).
+const RTMSG_LEN: usize = 12;
+const IFADDRMSG_LEN: usize = 8;
 
 /// What the monitor reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MonitorEvent {
     /// An interface changed.
     Link(LinkChange),
+    /// A default route came or went in the namespace that has this id in the monitor's (none: its own), or an address by which one may
+    /// have gone: the kernel does not tell of those that go with an interface or its last address.
+    Ways(Option<i32>),
     /// Events were lost: look at all interfaces again.
     Resync,
 }
@@ -126,7 +132,14 @@ fn open_socket(buffer: usize) -> io::Result<Socket> {
         // a smaller buffer only means an earlier resync.
         setsockopt(&socket, sockopt::RcvBuf, &buffer)?;
     }
-    socket.bind(&SocketAddr::new(0, 1 << (MulticastGroup::Link as u32 - 1)))?;
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+        MulticastGroup::Ipv4Ifaddr,
+    ];
+    let groups = groups.into_iter().map(|group| 1 << (group as u32 - 1)).sum();
+    socket.bind(&SocketAddr::new(0, groups))?;
     Ok(socket)
 }
 
@@ -147,12 +160,18 @@ fn receive(socket: RawFd, buffer: &mut [u8]) -> nix::Result<(Option<i32>, usize)
     Ok((nsid, message.bytes))
 }
 
-/// Takes the link messages out of a datagram. What can't be read ends it: the kernel makes none such,
+/// Takes what is told out of a datagram. What can't be read ends it: the kernel makes none such,
 /// and nothing after it could be trusted.
 fn parse(nsid: Option<i32>, mut datagram: &[u8], events: &mut VecDeque<MonitorEvent>) {
     while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
         if let Some(change) = parse_link(nsid, message.message_type(), message.payload()) {
             events.push_back(MonitorEvent::Link(change));
+        } else if is_of_ways(message.message_type(), message.payload()) {
+            // Each interface that comes with an address tells of it: one word of all is enough.
+            let event = MonitorEvent::Ways(nsid);
+            if events.back() != Some(&event) {
+                events.push_back(event);
+            }
         }
         let aligned = (message.length() as usize).next_multiple_of(4);
         datagram = datagram.get(aligned..).unwrap_or_default();
@@ -180,6 +199,16 @@ fn parse_link(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<Li
         carrier: link.carrier,
         gone: message_type == RTM_DELLINK,
     })
+}
+
+/// Whether a default route comes or goes, or may have.
+fn is_of_ways(message_type: u16, payload: &[u8]) -> bool {
+    match message_type {
+        // To everywhere: a destination of no bits.
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => payload.len() >= RTMSG_LEN && payload[1] == 0,
+        libc::RTM_DELADDR => payload.len() >= IFADDRMSG_LEN,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +264,37 @@ mod tests {
         let mut datagram = message(RTM_DELLINK, 7, 0, "eth0");
         datagram[16] = libc::AF_BRIDGE as u8;
         assert_eq!(parsed(&datagram), []);
+    }
+
+    #[test]
+    fn of_routes_only_the_default_ones_are_told() {
+        let message = |message_type: u16, payload: &[u8]| {
+            let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
+            bytes.extend(message_type.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(payload);
+            bytes
+        };
+        let route = |length: u8| [libc::AF_INET as u8, length, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+        let ways = [MonitorEvent::Ways(Some(3))];
+        for message_type in [libc::RTM_NEWROUTE, libc::RTM_DELROUTE] {
+            assert_eq!(parsed(&message(message_type, &route(0))), ways);
+            assert_eq!(parsed(&message(message_type, &route(24))), []);
+            assert_eq!(parsed(&message(message_type, &[libc::AF_INET as u8, 0])), []);
+        }
+        let both = [
+            message(libc::RTM_DELROUTE, &route(0)),
+            message(libc::RTM_NEWROUTE, &route(0)),
+        ]
+        .concat();
+        assert_eq!(parsed(&both), ways);
+        assert_eq!(
+            parsed(&message(
+                libc::RTM_DELADDR,
+                &[libc::AF_INET as u8, 24, 0, 0, 2, 0, 0, 0]
+            )),
+            ways
+        );
     }
 
     proptest! {

@@ -7,7 +7,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde::Serialize;
 use vswitch_api::difference::difference;
 use vswitch_api::request::ChangeOptions;
-use vswitch_api::{ApiError, ErrorCode, EventKind, Lab, MirrorName, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{
+    ApiError, CommandName, ErrorCode, EventKind, Lab, MirrorName, NsName, Port, PortName, Switch, SwitchName,
+};
 
 use super::plan::{Step, removed};
 use super::store::Store;
@@ -53,6 +55,8 @@ pub enum Subject<'a> {
     Port(&'a PortName),
     /// A mirror.
     Mirror(&'a MirrorName),
+    /// A command that runs in a namespace.
+    Command(&'a CommandName),
     /// A namespace, as far as the lab names it.
     Namespace(&'a NsName),
     /// The cables between two namespaces.
@@ -69,6 +73,7 @@ impl Subject<'_> {
             Self::Switch(name) => text::switch(name),
             Self::Port(name) => text::port(name),
             Self::Mirror(name) => text::mirror(name),
+            Self::Command(name) => text::command(name),
             Self::Namespace(name) => text::namespace(name),
             Self::Cables(a, b) => text::cables(a, b),
             Self::Stations(switch, _) => format!("FDB of {}", text::switch(switch)),
@@ -84,6 +89,10 @@ impl Subject<'_> {
             Self::Mirror(name) => {
                 let mirror = lab.mirrors.iter().find(|mirror| mirror.name == *name);
                 mirror.map(|mirror| tag("mirror", mirror))
+            }
+            Self::Command(name) => {
+                let command = lab.commands.iter().find(|command| command.name == *name);
+                command.map(|command| tag("command", command))
             }
             Self::Namespace(name) => {
                 let ports = lab.ports.iter().filter(|port| port.is_in(name));

@@ -84,6 +84,13 @@ impl Inner {
     /// Looks for the containers that ports of `lab` are in and that were not looked for yet.
     pub(super) async fn find_containers(&mut self, lab: &Lab) {
         let before = &self.store.state.lab.ports;
+        // What was found for an edit that was refused is of no use to the next.
+        let is_used = |name: &ContainerName| {
+            let both = before.iter().chain(&lab.ports);
+            both.filter_map(|port| port.namespace.as_ref())
+                .any(|namespace| matches!(namespace, Namespace::Container(used) if used == name))
+        };
+        self.host.guests.containers.retain(|name, _| is_used(name));
         let new = lab.ports.iter().filter(|port| !before.contains(port));
         self.find_containers_of(&new.cloned().collect::<Vec<_>>()).await;
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vswitch_api::mirror::{Mirror, MirrorView};
+use vswitch_api::request::MirrorPatch;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, MirrorName, PortName};
 
@@ -30,6 +31,20 @@ impl Control {
         let options = options.into();
         let how = options.clone();
         self.edit(Subject::Lab, options, |_, lab| add(lab, mirror, &how, as_they_are))
+            .await
+    }
+
+    /// Changes settings of a mirror.
+    ///
+    /// # Errors
+    /// NotFound, Invalid, and what [`Self::add_mirror`] refuses.
+    pub async fn patch_mirror(
+        &self,
+        name: &MirrorName,
+        patch: MirrorPatch,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        self.patch_one(name, options, |mirror: &Mirror| patch.0.apply(mirror, &[]))
             .await
     }
 

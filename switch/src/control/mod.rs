@@ -41,6 +41,7 @@ mod named;
 mod namespace;
 mod near_end;
 mod offline;
+mod overlap;
 mod place;
 mod plan;
 mod policy;
@@ -179,6 +180,8 @@ struct Live {
     unlaid: Vec<vswitch_api::Cable>,
     /// What stands in /etc/netns; none: it is not known.
     name_links: Option<gateway::Links>,
+    /// The interfaces by which NAT was last led out; none: nothing is led by the default routes.
+    uplinks: Option<Vec<vswitch_api::IfName>>,
     /// Addresses that were leased to ports.
     leases: BTreeMap<PortName, Vec<std::net::Ipv4Addr>>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Lab, Mirror, MirrorName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, Command, CommandName, Lab, Mirror, MirrorName, Port, PortName, Switch, SwitchName};
 
 use super::condition::{Editing, Subject};
 use super::{Control, text};
@@ -47,6 +47,7 @@ macro_rules! named {
 named!(Port, PortName, ports, text::no_port);
 named!(Switch, SwitchName, switches, text::no_switch);
 named!(Mirror, MirrorName, mirrors, text::no_mirror);
+named!(Command, CommandName, commands, text::no_command);
 
 /// The one of this name.
 pub(super) fn find<'a, T: Named>(lab: &'a mut Lab, name: &T::Name) -> Result<&'a mut T, ApiError> {

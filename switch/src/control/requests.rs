@@ -11,7 +11,7 @@ use super::interface::mtu;
 use super::kinds::{facts, ifname};
 use super::mirror::leave_mirrors;
 use super::named::{add, remove};
-use super::plan::{namespaces, plan};
+use super::plan::{Step, namespaces, plan};
 use super::repair::Extent;
 use super::validate::validate;
 use super::{Control, Inner, choose, text};
@@ -44,12 +44,13 @@ impl Control {
         let steps = plan(&inner.store.state.lab, &lab, present, owned);
         inner.processes_of(&steps)?;
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
-        let removed = steps.iter().filter(|step| step.removes());
+        warnings.extend(inner.overlaps(&inner.store.state.lab, &lab).await);
+        let removed = steps.iter().flat_map(|step| inner.takes_away(step)).collect();
         let forwarding = inner.describe_forwarding(&steps).await;
         let mut changes = Changes {
             done: Vec::new(),
             dry_run: options.dry_run,
-            removed: removed.flat_map(|step| step.describe()).collect(),
+            removed,
             warnings,
         };
         if options.dry_run {
@@ -324,9 +325,8 @@ impl Control {
             let commands: Vec<_> = commands.map(|command| command.name.as_str()).collect();
             if !commands.is_empty() {
                 let cause = format!("commands run in it: {}", commands.join(", "));
-                return Err(
-                    text::conflict(text::namespace(name), cause).hint("take its lab down first: vswitchctl lab down")
-                );
+                return Err(text::conflict(text::namespace(name), cause)
+                    .hint(format!("end them first: vswitchctl command del {}", commands.join(" "))));
             }
             let count = lab.namespaces.len();
             lab.namespaces.retain(|old| old.name != *name);
@@ -347,6 +347,20 @@ impl Control {
 }
 
 impl Inner {
+    /// What goes away by a step for somebody who uses it, a line each.
+    fn takes_away(&self, step: &Step) -> Vec<String> {
+        match step {
+            // One that has ended loses nothing any more.
+            Step::StopCommands(commands) => {
+                let mut running = commands.clone();
+                running.retain(|command| self.processes.runs(command.name.as_str()));
+                Step::StopCommands(running).describe()
+            }
+            step if step.removes() => step.describe(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The memory of all FDBs together has a bound. What is so already stays.
     fn check_fdbs(&self, lab: &Lab) -> Result<(), ApiError> {
         let entries = |lab: &Lab| {

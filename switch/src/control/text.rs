@@ -2,7 +2,7 @@
 
 use std::io;
 
-use vswitch_api::{ApiError, Cable, ErrorCode, MirrorName, Namespace, NsName, PortName, SwitchName};
+use vswitch_api::{ApiError, Cable, CommandName, ErrorCode, MirrorName, Namespace, NsName, PortName, SwitchName};
 
 use vswitch_linux::KernelError;
 
@@ -48,6 +48,15 @@ pub(super) fn cables(a: &NsName, b: &NsName) -> String {
 pub(super) fn no_cable(a: &NsName, b: &NsName) -> ApiError {
     ApiError::new(ErrorCode::NotFound, cables(a, b), "there is no such cable")
         .hint("`vswitchctl cable list` lists them")
+}
+
+pub(super) fn command(name: &CommandName) -> String {
+    format!("command \"{name}\"")
+}
+
+pub(super) fn no_command(name: &CommandName) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, command(name), "there is no such command")
+        .hint("`vswitchctl command list` lists them")
 }
 
 pub(super) fn mirror(name: &MirrorName) -> String {

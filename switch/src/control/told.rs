@@ -7,8 +7,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use vswitch_linux::MonitorEvent;
 
-/// What an event is about: an interface that is there, or one that is gone; none: all of them.
-type About = Option<(Option<i32>, u32, bool)>;
+/// What an event is about.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum About {
+    /// An interface that is there, or one that is gone.
+    Link(Option<i32>, u32, bool),
+    /// The default routes of a namespace.
+    Ways(Option<i32>),
+    /// All of them.
+    All,
+}
 
 /// Events that wait.
 #[derive(Debug, Default)]
@@ -46,8 +54,9 @@ impl Told {
 
 fn about(event: &MonitorEvent) -> About {
     match event {
-        MonitorEvent::Link(change) => Some((change.nsid, change.index, change.gone)),
-        MonitorEvent::Resync => None,
+        MonitorEvent::Link(change) => About::Link(change.nsid, change.index, change.gone),
+        MonitorEvent::Ways(nsid) => About::Ways(*nsid),
+        MonitorEvent::Resync => About::All,
     }
 }
 

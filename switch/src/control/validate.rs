@@ -82,7 +82,7 @@ fn check_namespaces(after: &Lab) -> Result<(), ApiError> {
 fn check_commands(after: &Lab) -> Result<(), ApiError> {
     let mut seen = HashSet::new();
     for command in &after.commands {
-        let object = || format!("command \"{}\"", command.name);
+        let object = || text::command(&command.name);
         if !seen.insert(&command.name) {
             return Err(text::conflict(object(), "it is named twice").hint("give each its own name"));
         }

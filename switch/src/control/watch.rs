@@ -99,11 +99,24 @@ async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
                 }
             };
             apart(async {
+                let mut ways = false;
                 for event in told.take(AT_A_TIME) {
+                    let home = inner.host.home_nsid;
+                    let is_of_home = |nsid: Option<i32>| nsid.is_some() && nsid == home;
                     match event {
-                        MonitorEvent::Link(change) => inner.link_changed(&change).await,
-                        MonitorEvent::Resync => inner.look_again().await,
+                        MonitorEvent::Link(change) => {
+                            ways |= is_of_home(change.nsid);
+                            inner.link_changed(&change).await;
+                        }
+                        MonitorEvent::Ways(nsid) => ways |= is_of_home(nsid),
+                        MonitorEvent::Resync => {
+                            ways = true;
+                            inner.look_again().await;
+                        }
                     }
+                }
+                if ways {
+                    inner.follow_uplinks().await;
                 }
             });
         }

@@ -21,7 +21,8 @@ use vswitch_api::error::ApiError;
 use super::document::{Known, finish};
 use super::error::Failure;
 use super::{
-    cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, switches, trace,
+    cables, capture, commands, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, switches,
+    trace,
 };
 use crate::control::{Control, Subject};
 
@@ -56,7 +57,7 @@ impl FromRef<Shared> for Arc<Control> {
             changes something is answered when it is done. Once it has begun it is finished even if the client goes away; \
             before, it is dropped with the connection. \
             In a query, a flag may stand alone: `?dry_run`. What changes something says with `dry_run` what it would do, and with \
-            `If-Match` does it only to what is still as it was read: the `ETag` of a switch, its FDB, a port, mirror, namespace, of the \
+            `If-Match` does it only to what is still as it was read: the `ETag` of a switch, its FDB, a port, mirror, namespace, command, of the \
             cables between two namespaces, or of the lab."
     ),
     components(schemas(ApiError, Direction)),
@@ -81,7 +82,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(switches::get, switches::patch, switches::remove))
         .routes(routes!(switches::fdb, switches::fdb_add, switches::fdb_remove))
         .routes(routes!(mirrors::list, mirrors::add))
-        .routes(routes!(mirrors::get, mirrors::remove))
+        .routes(routes!(mirrors::get, mirrors::patch, mirrors::remove))
         .routes(routes!(ports::list, ports::add))
         .routes(routes!(ports::get, ports::patch, ports::remove))
         .routes(routes!(ports::acl, ports::acl_add, ports::acl_remove))
@@ -94,6 +95,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(ports::add_route, ports::remove_route))
         .routes(routes!(namespaces::list, namespaces::add))
         .routes(routes!(namespaces::get, namespaces::remove))
+        .routes(routes!(commands::list, commands::add))
+        .routes(routes!(commands::get, commands::remove))
+        .routes(routes!(commands::restart))
         .routes(routes!(processes::list))
         .routes(routes!(processes::get))
         .routes(routes!(processes::log))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use vswitch_api::mirror::{Mirror, MirrorView};
 use vswitch_api::name::MirrorName;
-use vswitch_api::request::{ChangeOptions, Condition};
+use vswitch_api::request::{ChangeOptions, Condition, MirrorPatch};
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
@@ -44,6 +44,22 @@ pub(super) async fn get(
     Path(name): Path<MirrorName>,
 ) -> Result<Tagged<MirrorView>, Failure> {
     tagged(&control, Subject::Mirror(&name), control.mirror(&name)).await
+}
+
+/// Change settings of a mirror, by a JSON merge patch
+#[utoipa::path(
+    patch, path = "/v1/mirrors/{name}", tag = "switches", operation_id = "set_mirror",
+    params(("name" = MirrorName, Path, description = "Name of the mirror"), ChangeOptions, Condition),
+    request_body(content((MirrorPatch = "application/merge-patch+json"), (MirrorPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn patch(
+    Path(name): Path<MirrorName>,
+    change: Edit,
+    Body(patch): Body<MirrorPatch>,
+) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.patch_mirror(&name, patch, options).await })
+        .await
 }
 
 /// Remove a mirror; its destination is an ordinary port again

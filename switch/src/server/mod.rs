@@ -7,6 +7,7 @@
 mod api;
 mod cables;
 mod capture;
+mod commands;
 #[cfg(test)]
 mod compat;
 mod document;

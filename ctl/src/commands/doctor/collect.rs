@@ -24,7 +24,7 @@ const MOST_STACKS: usize = 64;
 const AT_ONCE: usize = 8;
 
 impl Session {
-    pub(super) async fn picture(&self, from: &PortName, to: &PortName) -> Result<Picture, Failure> {
+    pub(super) async fn picture(&self, from: &PortName, to: &PortName, wait: u32) -> Result<Picture, Failure> {
         let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
         let lab: Lab = self.client.get("/v1/lab").await?;
         let mut picture = Picture {
@@ -41,7 +41,7 @@ impl Session {
         }
         picture.inside = look(&stacks(&picture))?;
         let pairs = pairs(&picture);
-        picture.talks = talk(&picture, &pairs)?;
+        picture.talks = talk(&picture, &pairs, wait)?;
         if !picture.is_proven() {
             // Now their tables tell who has answered.
             let stacks = stacks(&picture);
@@ -231,7 +231,7 @@ fn pairs(picture: &Picture) -> Vec<(IpAddr, IpAddr)> {
 }
 
 /// Walks and pings between two addresses, all versions at once.
-fn talk(picture: &Picture, pairs: &[(IpAddr, IpAddr)]) -> Result<Vec<Talk>, Failure> {
+fn talk(picture: &Picture, pairs: &[(IpAddr, IpAddr)], wait: u32) -> Result<Vec<Talk>, Failure> {
     let [Some(from), Some(to)] = &picture.ends else {
         return Ok(Vec::new());
     };
@@ -239,7 +239,7 @@ fn talk(picture: &Picture, pairs: &[(IpAddr, IpAddr)]) -> Result<Vec<Talk>, Fail
     let ready = picture.both().all(|view| view.state == PortState::Up);
     let ping = |port: &PortName, source: IpAddr, target: IpAddr| {
         let stack = picture.port(port).and_then(PortView::stack);
-        Ok::<_, Failure>(ready && source != target && inside::ping(stack.as_ref(), source, target)?)
+        Ok::<_, Failure>(ready && source != target && inside::ping(stack.as_ref(), source, target, wait)?)
     };
     let both_ways = |a: IpAddr, b: IpAddr| {
         let walks = [walk::walk(picture, from, a, b)?, walk::walk(picture, to, b, a)?];

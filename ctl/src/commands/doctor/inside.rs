@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use vswitch_api::view::Stack;
 use vswitch_api::{ApiError, ErrorCode, Mac};
 
+pub use super::filters::{Filter, filters};
 use crate::commands::exec;
 use crate::failure::Failure;
 
@@ -30,7 +31,7 @@ pub struct Inside {
     /// Settings below /proc/sys/net.
     pub settings: BTreeMap<String, i64>,
     /// Rules and policies of its filters by which packets are dropped.
-    pub filters: Vec<String>,
+    pub filters: Vec<Filter>,
 }
 
 /// An interface.
@@ -231,8 +232,8 @@ struct Matching {
 }
 
 /// Whether a ping from one address to another is answered.
-pub fn ping(stack: Option<&Stack>, from: IpAddr, to: IpAddr) -> Result<bool, Failure> {
-    within(stack, || exec::is_answered(Some(from), to, 3))?
+pub fn ping(stack: Option<&Stack>, from: IpAddr, to: IpAddr, wait: u32) -> Result<bool, Failure> {
+    within(stack, || exec::is_answered(Some(from), to, wait))?
 }
 
 fn ask<T: DeserializeOwned>(words: &[&str]) -> Result<Vec<T>, Failure> {
@@ -271,55 +272,9 @@ fn settings(links: &[Link]) -> BTreeMap<String, i64> {
     paths.into_iter().filter_map(read).collect()
 }
 
-/// What the filters drop, as far as their tools are here.
-fn filters() -> Vec<String> {
-    let said = |program: &str, words: &[&str]| {
-        let output = Command::new(program).args(words).stdin(Stdio::null()).output();
-        output.map_or_else(
-            |_| String::new(),
-            |output| String::from_utf8_lossy(&output.stdout).into_owned(),
-        )
-    };
-    let mut found = Vec::new();
-    for program in ["iptables", "ip6tables"] {
-        found.extend(dropping(program, &said(program, &["-S"])));
-    }
-    // It tells of those too that were made by iptables, but not how to take them away by that.
-    if found.is_empty() {
-        found = dropping("nft", &said("nft", &["list", "ruleset"]));
-    }
-    found
-}
-
-/// Lines of a list of rules by which packets are dropped, each with the tool that shows it.
-pub fn dropping(program: &str, rules: &str) -> Vec<String> {
-    let drops = |line: &&str| {
-        let words: Vec<_> = line.split([' ', ';']).collect();
-        let is_policy = line.starts_with("-P ") || line.contains("policy");
-        let verdict = words
-            .iter()
-            .any(|word| ["drop", "DROP", "reject", "REJECT"].contains(word));
-        verdict && (is_policy || !line.starts_with('#'))
-    };
-    let lines = rules.lines().map(str::trim).filter(drops);
-    lines.map(|line| format!("{program}: {line}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rules_that_drop_are_found_in_either_form() {
-        let nft = "table inet f {\n chain in {\n type filter hook input priority filter; policy drop;\n icmp type echo-request reject\n \
-                   tcp dport 22 accept\n }\n}";
-        assert_eq!(dropping("nft", nft).len(), 2);
-        let old = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A INPUT -p icmp -j DROP\n-A OUTPUT -j ACCEPT";
-        assert_eq!(
-            dropping("iptables", old),
-            ["iptables: -P FORWARD DROP", "iptables: -A INPUT -p icmp -j DROP"]
-        );
-    }
 
     #[test]
     fn the_words_of_ip_are_read() {

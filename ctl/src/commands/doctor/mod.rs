@@ -6,6 +6,7 @@
 
 mod checks;
 mod collect;
+mod filters;
 mod frames;
 mod inside;
 mod installation;
@@ -19,7 +20,7 @@ use vswitch_api::PortName;
 
 use self::picture::Hop;
 use super::Session;
-use crate::cli::doctor::DoctorArgs;
+use crate::cli::doctor::{DoctorArgs, WAIT};
 use crate::failure::Failure;
 use crate::output::doctor;
 
@@ -95,7 +96,7 @@ pub struct Item {
 impl Session {
     pub(super) async fn doctor(&self, args: DoctorArgs) -> Result<(), Failure> {
         let is_well = match (args.from, args.to) {
-            (Some(from), Some(to)) => self.doctor_way(from, to).await?,
+            (Some(from), Some(to)) => self.doctor_way(from, to, args.wait).await?,
             _ => {
                 let (items, unreachable) = self.installation().await;
                 self.out.show(&items, |style| doctor::items(style, &items))?;
@@ -111,24 +112,24 @@ impl Session {
         }
     }
 
-    async fn doctor_way(&self, from: PortName, to: PortName) -> Result<bool, Failure> {
+    async fn doctor_way(&self, from: PortName, to: PortName, wait: u32) -> Result<bool, Failure> {
         if from == to {
             let cause = "it is both ends of the way";
             let hint = "name two ports: `vswitchctl doctor red blue`";
             return Err(Failure::usage(format!("port \"{from}\""), cause, hint));
         }
-        let report = self.way(&from, &to).await?;
+        let report = self.way(&from, &to, wait).await?;
         self.out.show(&report, |style| doctor::way(style, &report))?;
         Ok(report.ok)
     }
 
-    /// What is wrong on the way from a port to another.
-    pub(super) async fn way(&self, from: &PortName, to: &PortName) -> Result<WayReport, Failure> {
-        let mut picture = self.picture(from, to).await?;
+    /// What is wrong on the way from a port to another. `wait`: how long pings wait, in seconds.
+    pub(super) async fn way(&self, from: &PortName, to: &PortName, wait: u32) -> Result<WayReport, Failure> {
+        let mut picture = self.picture(from, to, wait).await?;
         let mut finding = checks::first(&picture);
         if finding.as_ref().is_some_and(|finding| finding.check == checks::PING) {
             // On a busy machine, or where something was mended just now, neighbours may not have found each other yet.
-            picture = self.picture(from, to).await?;
+            picture = self.picture(from, to, wait).await?;
             finding = checks::first(&picture);
         }
         Ok(WayReport {
@@ -143,7 +144,7 @@ impl Session {
 
     /// By which way a port reaches one that it is not to reach; none: it does not.
     pub(super) async fn passage(&self, from: &PortName, to: &PortName) -> Result<Option<Finding>, Failure> {
-        let picture = self.picture(from, to).await?;
+        let picture = self.picture(from, to, WAIT).await?;
         let Some(talk) = picture.talks.iter().find(|talk| talk.answered[0]) else {
             return Ok(None);
         };

@@ -3,6 +3,7 @@
 use serde_json::json;
 use vswitch_api::view::{PortCounters, PortView, Stack};
 
+use super::filters;
 use super::inside::{Inside, Link};
 use super::picture::{End, Hop, Picture, Stopped, Talk, Walk};
 
@@ -67,7 +68,12 @@ pub fn link<'a>(picture: &'a mut Picture, name: &str) -> &'a mut Link {
 
 /// One more rule of its filters.
 pub fn filter(picture: &mut Picture, name: &str, rule: &str) {
-    inside(picture, name).filters.push(rule.to_owned());
+    let found = match rule.split_once(": ").unwrap() {
+        ("iptables", rule) => filters::of_iptables("iptables", rule),
+        ("ip6tables", rule) => filters::of_iptables("ip6tables", rule),
+        (_, rule) => filters::of_nft(&format!("table inet f {{\nchain in {{\n{rule}\n}}\n}}")),
+    };
+    inside(picture, name).filters.extend(found);
 }
 
 /// A setting of its stack.

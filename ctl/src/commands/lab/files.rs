@@ -140,11 +140,12 @@ impl Session {
                 let file = self.read_lab(&args.lab)?;
                 (file.lab_name()?, Some(file))
             }
+            None if args.removal.if_exists => return self.out.changes(&Changes::default(), args.removal.dry_run),
             None => return Err(no_lab(&text, &there)),
         };
         let how = How {
             command: "lab down",
-            dry_run: args.dry_run,
+            dry_run: args.removal.dry_run,
             force: false,
             // That something goes is what was asked for.
             yes: true,
@@ -160,7 +161,7 @@ impl Session {
                 }
             })
             .await?;
-        self.out.changes(&changes, args.dry_run)
+        self.out.changes(&changes, args.removal.dry_run)
     }
 
     async fn lab_diff(&self, path: &Path) -> Result<(), Failure> {

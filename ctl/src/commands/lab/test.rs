@@ -14,6 +14,7 @@ use super::pings::{self, Ping};
 use super::reach::{Endpoint, Expectation, endpoints, expected};
 use super::read::LabFile;
 use super::{heat, sides, speed, told};
+use crate::cli::doctor::WAIT;
 use crate::cli::lab::LabTestArgs;
 use crate::commands::Session;
 use crate::commands::doctor::Finding;
@@ -116,7 +117,7 @@ impl Session {
             }
             let found = match pair.reached {
                 true => self.passage(&from, &to).await,
-                false => self.way(&from, &to).await.map(|report| report.finding),
+                false => self.way(&from, &to, WAIT).await.map(|report| report.finding),
             };
             pair.cause = match found {
                 Ok(found) => found,

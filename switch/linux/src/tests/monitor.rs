@@ -6,7 +6,7 @@ async fn expect(monitor: &mut LinkMonitor, wanted: impl Fn(&LinkChange) -> bool)
     loop {
         match monitor.recv().await.unwrap() {
             MonitorEvent::Link(change) if wanted(&change) => return,
-            MonitorEvent::Link(_) => {}
+            MonitorEvent::Link(_) | MonitorEvent::Ways(_) => {}
             MonitorEvent::Resync => panic!("events were lost"),
         }
     }
@@ -54,8 +54,10 @@ fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
         inside.netlink.delete_link(inside.index).await.unwrap();
         let (mut far_gone, mut near_gone) = (false, false);
         while !(far_gone && near_gone) {
-            let MonitorEvent::Link(change) = monitor.recv().await.unwrap() else {
-                panic!("events were lost")
+            let change = match monitor.recv().await.unwrap() {
+                MonitorEvent::Link(change) => change,
+                MonitorEvent::Ways(_) => continue,
+                MonitorEvent::Resync => panic!("events were lost"),
             };
             far_gone |= change.gone && change.nsid == Some(id) && change.index == inside.index;
             near_gone |= change.gone && change.nsid.is_none() && change.index == near;

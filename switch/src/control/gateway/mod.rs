@@ -17,7 +17,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use vswitch_api::{ApiError, IfName, Lab};
+use vswitch_api::{ApiError, EventKind, IfName, Lab};
+use vswitch_linux::KernelError;
 use vswitch_linux::process::{Handle, stat};
 
 pub(super) use check::{check, warnings};
@@ -62,6 +63,10 @@ impl Inner {
         };
         let mut note = Note::load(&path, &self.host.boot_id).map_err(noting)?;
         let wanted = self.wanted_forwarding(outside).await;
+        self.live.uplinks = match outside.follows_default_routes() {
+            true => self.uplinks(outside).await.ok(),
+            false => None,
+        };
         let changes = difference(&note, &wanted);
         for (forwarding, before) in &changes.back {
             forwarding::give_back(forwarding, before).map_err(|error| refused(forwarding, &error))?;
@@ -246,36 +251,76 @@ impl Inner {
         if gateways.is_empty() {
             return BTreeSet::new();
         }
-        forwarding::wanted(&gateways, &self.uplinks(outside).await)
+        forwarding::wanted(&gateways, &self.uplinks(outside).await.unwrap_or_default())
     }
 
     /// The interfaces by which the switches with NAT get out.
-    async fn uplinks(&self, outside: &Outside) -> Vec<IfName> {
+    ///
+    /// # Errors
+    /// Those of the default routes can't be told.
+    async fn uplinks(&self, outside: &Outside) -> Result<Vec<IfName>, KernelError> {
         let mut uplinks: BTreeSet<IfName> = outside.ways.iter().flat_map(|way| way.uplinks.clone()).collect();
-        if outside.ways.iter().any(|way| way.uplinks.is_empty()) {
-            uplinks.extend(self.default_uplinks().await);
+        if outside.follows_default_routes() {
+            uplinks.extend(self.default_uplinks().await?);
         }
         uplinks.retain(|name| !outside.gateways.contains(name));
-        uplinks.into_iter().collect()
+        Ok(uplinks.into_iter().collect())
     }
 
-    async fn default_uplinks(&self) -> Vec<IfName> {
-        let Ok(nl) = self.host.home.netlink().await else {
-            return Vec::new();
-        };
-        let routes = nl.routes().await.unwrap_or_default();
-        let links = nl.links().await.unwrap_or_default();
+    async fn default_uplinks(&self) -> Result<Vec<IfName>, KernelError> {
+        let nl = self.host.home.netlink().await?;
+        let routes = nl.routes().await?;
+        let links = nl.links().await?;
         let by = routes.iter().filter(|route| route.to.prefix_len() == 0);
         let by = by.filter_map(|route| links.iter().find(|link| Some(link.index) == route.index));
-        by.filter(|link| link.name != "lo")
+        // Of one that has just gone down the kernel tells before it takes its routes away.
+        Ok(by
+            .filter(|link| link.name != "lo" && link.up)
             .filter_map(|link| link.name.parse().ok())
-            .collect()
+            .collect())
+    }
+
+    /// Something happened to the interfaces or default routes of the host: what is led out by these goes out by those of now.
+    pub(super) async fn follow_uplinks(&mut self) {
+        if !self.store.state.lab.switches.iter().any(|switch| switch.nat) {
+            return;
+        }
+        let outside = Outside::of(&self.store.state.lab);
+        if !outside.follows_default_routes() {
+            return;
+        }
+        let now = match self.uplinks(&outside).await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!("the interfaces by which gateways lead out can't be told: {error}");
+                return;
+            }
+        };
+        if self.live.uplinks.as_ref() == Some(&now) {
+            return;
+        }
+        let before = self.live.uplinks.clone();
+        if let Err(error) = self.fit_outside(&outside).await {
+            tracing::warn!("gateways do not follow the default route: {error}");
+            // It is tried again when something happens.
+            self.live.uplinks = before;
+            return;
+        }
+        let words = |names: &[IfName]| match names {
+            [] => "nowhere: the host has no default route".to_owned(),
+            names => names.iter().map(IfName::as_str).collect::<Vec<_>>().join(", "),
+        };
+        tracing::info!("gateways lead out by {}", words(&now));
+        self.emit(EventKind::UplinksChanged {
+            before: before.unwrap_or_default(),
+            now,
+        });
     }
 
     /// What else of the host keeps frames from being forwarded, with what mends it.
     async fn in_the_way(&self, outside: &Outside) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.uplinks(outside).await.is_empty() {
+        if self.uplinks(outside).await.is_ok_and(|uplinks| uplinks.is_empty()) {
             warnings.push(
                 "the host has no default route, so NAT leads nowhere: name the interfaces with `vswitchctl set switch NAME uplinks=IF`"
                     .to_owned(),

@@ -40,6 +40,11 @@ pub(in super::super) struct Published {
 }
 
 impl Outside {
+    /// Whether a switch gets out by whatever interface has the default route.
+    pub fn follows_default_routes(&self) -> bool {
+        self.ways.iter().any(|way| way.uplinks.is_empty())
+    }
+
     pub fn of(lab: &Lab) -> Self {
         let ways: Vec<_> = lab.switches.iter().filter_map(|switch| way(lab, switch)).collect();
         let services = served(lab);

@@ -99,6 +99,11 @@ impl Processes {
         Folder::new(&self.dir, name)
     }
 
+    /// Whether one is at work, or about to be.
+    pub(in super::super) fn runs(&self, name: &str) -> bool {
+        self.lock().get(name).is_some_and(|live| !live.is_over())
+    }
+
     /// Names of the folders that there are.
     pub(super) fn folders(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();

@@ -70,7 +70,8 @@ impl Inner {
         let ending = going.into_iter().map(|(live, name)| {
             let processes = processes.clone();
             async move {
-                if let Err(cause) = processes.end(&name, live).await {
+                let ended = processes.end(&name, live).await;
+                if let Err(cause) = ended.and_then(|()| processes.forget(&name)) {
                     tracing::warn!("{}: {cause}", object(&name));
                 }
             }

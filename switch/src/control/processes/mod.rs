@@ -8,6 +8,7 @@ mod ended;
 mod live;
 mod log;
 mod look;
+mod restart;
 mod start;
 mod stop;
 

@@ -123,7 +123,7 @@ impl Inner {
         })
     }
 
-    async fn wait_until_ready(&mut self, name: &str) -> Result<(), ApiError> {
+    pub(super) async fn wait_until_ready(&mut self, name: &str) -> Result<(), ApiError> {
         let processes = self.processes.clone();
         let within = {
             let all = processes.lock();

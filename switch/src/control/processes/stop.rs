@@ -55,10 +55,11 @@ impl Processes {
             .remove_spec()
             .map_err(|error| format!("it can't be noted that it is to end: {error}"))?;
         let live = self.lock().remove(name);
-        self.end(name, live).await
+        self.end(name, live).await?;
+        self.forget(name)
     }
 
-    /// Ends what there is of one whose spec is gone.
+    /// Ends what there is of one whose spec is gone. Its folder, with its log, stays.
     ///
     /// # Errors
     /// Something is left of it.
@@ -109,6 +110,15 @@ impl Processes {
         if !all_ended {
             return Err("a process of it can't be ended; `ps -e` shows it".to_owned());
         }
+        Ok(())
+    }
+
+    /// Removes the folder of one that has ended, with its log.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub(super) fn forget(&self, name: &str) -> Result<(), String> {
+        let folder = self.folder(name);
         match fs::remove_dir_all(folder.path()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!(
                 "its folder {} can't be removed: {error}",

@@ -3,7 +3,7 @@
 use vswitch_api::{Namespace, Port, PortName};
 
 use super::super::Finding;
-use super::super::inside::Inside;
+use super::super::inside::{Filter, Inside};
 use super::super::picture::{End, Picture, run_in};
 
 /// A packet comes in by the interface by which its answer leaves, where the stack insists on that (RFC 3704, strict).
@@ -151,19 +151,12 @@ pub fn firewall(picture: &Picture) -> Option<Finding> {
     let is_ipv6 = picture.failed().all(|talk| talk.from.is_ipv6());
     let is_ipv4 = picture.failed().all(|talk| talk.from.is_ipv4());
     stacks(picture).find_map(|(port, stack)| {
-        let concerns = |rule: &&String| {
-            let of_version =
-                (!is_ipv6 || !rule.starts_with("iptables")) && (!is_ipv4 || !rule.starts_with("ip6tables"));
+        let concerns = |filter: &&Filter| {
+            let of_version = (!is_ipv6 || filter.program != "iptables") && (!is_ipv4 || filter.program != "ip6tables");
             let of_others = ["-p tcp", "-p udp", "tcp dport", "udp dport", "tcp sport", "udp sport"];
-            of_version && !of_others.iter().any(|other| rule.contains(other))
+            of_version && !of_others.iter().any(|other| filter.rule.contains(other))
         };
-        let rule = stack.filters.iter().find(concerns)?;
-        let (program, rule) = rule.split_once(": ")?;
-        let mend = match (rule.strip_prefix("-A "), rule.strip_prefix("-P ")) {
-            (Some(rest), _) => format!("{program} -D {rest}"),
-            (_, Some(rest)) => format!("{program} -P {}", rest.replace("DROP", "ACCEPT")),
-            _ => "nft list ruleset".to_owned(),
-        };
+        let Filter { program, rule, mend } = stack.filters.iter().find(concerns)?;
         let place = port.namespace.as_ref().map_or_else(
             || "namespace of the host".to_owned(),
             |namespace| match namespace {
@@ -172,7 +165,7 @@ pub fn firewall(picture: &Picture) -> Option<Finding> {
             },
         );
         let cause = format!("a firewall in {place} drops packets, as it seems these too");
-        Some(Finding::new(cause, format!("{program} there has {rule:?}")).mend(run_in(port, &mend)))
+        Some(Finding::new(cause, format!("{program} there has {rule:?}")).mend(run_in(port, mend)))
     })
 }
 
@@ -209,7 +202,10 @@ mod tests {
                 "iptables -D INPUT -p icmp -j DROP",
             ),
             ("iptables: -P INPUT DROP", "iptables -P INPUT ACCEPT"),
-            ("nft: icmp type echo-request drop", "nft list ruleset"),
+            (
+                "nft: icmp type echo-request drop # handle 4",
+                "nft delete rule inet f in handle 4",
+            ),
         ] {
             let mut picture = samples::healthy();
             picture.talks[0].answered = [false; 2];
