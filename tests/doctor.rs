@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 use vswitch_tests::api::PortKind;
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_tests::require::kernel_lacks;
+use vswitch_tests::{Lab, Place, Station, linux, run, wait_for};
 
 /// How one asks where no answer is to come.
 const BROKEN: &str = "--json doctor red blue --wait 1";
@@ -363,6 +364,99 @@ fn a_router_between() {
     Place::named("blue").run_ok("sysctl -qw net.ipv4.conf.eth0.rp_filter=1");
     mend("rp_filter");
     is_well(&lab, well);
+}
+
+/// What is broken, and what is to be named.
+type Broken<'a> = (&'a [&'a str], &'a str);
+
+/// As [`mended`], between any two ports.
+#[track_caller]
+fn mended_between(lab: &Lab, pair: &str, cases: &[Broken<'_>]) {
+    let well = |round: usize| {
+        let reply = lab.ctl(&format!("--json doctor {pair}"));
+        let report: Value = reply.json();
+        assert!(round > 0 || reply.code == 0, "{pair}: {reply}");
+        report
+    };
+    well(0);
+    for (breaks, cause) in cases {
+        breaks.iter().for_each(|line| play(lab, line));
+        for round in 1.. {
+            let report = well(round);
+            if report["ok"] == true {
+                assert!(round > 1, "{breaks:?}: nothing is found: {report}");
+                break;
+            }
+            let finding = &report["finding"];
+            let text = finding["cause"].as_str().unwrap();
+            assert!(round > 1 || text.contains(cause), "{breaks:?}: not {cause:?}: {report}");
+            assert!(round < 4, "{breaks:?}: it is not mended: {report}");
+            play(
+                lab,
+                finding["mend"].as_str().unwrap_or_else(|| panic!("no mend: {report}")),
+            );
+        }
+    }
+}
+
+/// A stack has its addresses on VLAN devices, behind a trunk.
+#[test]
+fn vlan_devices() {
+    let lab = Lab::new();
+    if let Err(why) = linux::vlan_devices() {
+        return kernel_lacks("VLAN devices", why);
+    }
+    lab.ok("add-port red --trunk 10,20");
+    lab.ok("add-port blue --vlan 10 --addr 10.7.0.2/24");
+    let on_red = |vid: u8, address: &str| {
+        run(&format!(
+            "ip -n red link add link eth0 name eth0.{vid} type vlan id {vid}"
+        ));
+        run(&format!("ip -n red addr add {address} dev eth0.{vid}"));
+        run(&format!("ip -n red link set eth0.{vid} up"));
+    };
+    on_red(10, "10.7.0.1/24");
+    mended_between(
+        &lab,
+        "red blue",
+        &[
+            (
+                &["ip -n red link set eth0.10 down"],
+                "VLAN device eth0.10 of port red is down",
+            ),
+            (&["vswitchctl set port red --trunk 20"], "does not carry VLAN 10"),
+            (&["vswitchctl set port red --trunk 10,20 --native 10"], "native"),
+            (&["vswitchctl set port red --vlan 10"], "have no tag"),
+            (
+                &["vswitchctl set port red --trunk 10,20 --accept untagged"],
+                "untagged frames only",
+            ),
+            (&["vswitchctl set port blue --vlan 20"], "not in the same VLAN"),
+            (&["ip -n red link set eth0.10 mtu 1400"], "MTU"),
+            (&["vswitchctl acl add red in deny icmp"], "ACL"),
+            (
+                &["ip -n blue neigh replace 10.7.0.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent"],
+                "wrong MAC",
+            ),
+        ],
+    );
+    // It is a router now.
+    on_red(20, "10.8.0.1/24");
+    lab.ok("ns exec red sysctl -qw net.ipv4.ip_forward=1");
+    lab.ok("add-port green --vlan 20 --addr 10.8.0.2/24 --gateway 10.8.0.1");
+    lab.ok("route add blue 10.8.0.0/24 --via 10.7.0.1");
+    mended_between(
+        &lab,
+        "blue green",
+        &[
+            (&["vswitchctl set port red --trunk 10"], "does not carry VLAN 20"),
+            (
+                &["ip -n red link set eth0.20 down"],
+                "VLAN device eth0.20 of port red is down",
+            ),
+            (&["ip netns exec red sysctl -qw net.ipv4.ip_forward=0"], "forwarding"),
+        ],
+    );
 }
 
 #[test]

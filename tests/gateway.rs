@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use vswitch_tests::api::view::Changes;
 use vswitch_tests::api::{Event, EventKind};
+use vswitch_tests::require::kernel_lacks;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::{Events, Lab, Place, run, wait_for};
 
@@ -298,19 +299,18 @@ fn what_is_published_is_reached_from_everywhere() {
     assert!(!run("nft list ruleset").contains("8080"));
 }
 
-#[test]
-fn a_firewall_that_drops_what_is_forwarded_is_named_with_its_cure() {
+/// Rules of a firewall are there, nobody gets out, the warning names a cure, and that is one.
+#[track_caller]
+fn cured(rules: &[&str]) {
     let lab = Lab::new();
     world();
-    run("iptables -P FORWARD DROP");
+    rules.iter().for_each(|rule| drop(run(rule)));
     let changes: Changes = lab.json(&format!("{LAB} --nat"));
     lab.ok("add-port red --switch lab --addr auto");
     never_pings("red", "203.0.113.2");
-    let warning = changes
-        .warnings
-        .iter()
-        .find(|line| line.contains("FORWARD"))
-        .expect("it is named");
+    let mut warnings = changes.warnings.iter();
+    let warning = warnings.find(|line| line.contains("drops what is forwarded"));
+    let warning = warning.unwrap_or_else(|| panic!("{rules:?} is not named: {:?}", changes.warnings));
     let cure = warning.split('`').nth(1).unwrap();
     for command in cure.split(';') {
         run(command.trim());
@@ -318,6 +318,35 @@ fn a_firewall_that_drops_what_is_forwarded_is_named_with_its_cure() {
     pings("red", "203.0.113.2");
     let changes: Changes = lab.json("publish red 8080:80");
     assert!(changes.warnings.is_empty(), "{changes:?}");
+}
+
+#[test]
+fn a_firewall_that_drops_what_is_forwarded_is_named_with_its_cure() {
+    cured(&["iptables -P FORWARD DROP"]);
+}
+
+/// Docker on older hosts, and whoever has chosen them, has these beside the newer tables.
+#[test]
+fn the_older_tables_of_iptables_are_seen_too() {
+    let lab = Lab::without_daemon();
+    let listed = Place::Home.output("iptables-legacy -S FORWARD");
+    drop(lab);
+    if !listed.status.success() {
+        let why = String::from_utf8_lossy(&listed.stderr).into_owned();
+        return kernel_lacks("the older tables of iptables", why.trim());
+    }
+    cured(&["iptables-legacy -P FORWARD DROP"]);
+}
+
+/// As firewalld has it: nothing is dropped by policy, and the last rule refuses what is left.
+#[test]
+fn a_last_rule_that_refuses_all_is_seen() {
+    cured(&[
+        "nft add table inet fw",
+        "nft add chain inet fw forward { type filter hook forward priority 10; policy accept; }",
+        "nft add rule inet fw forward ct state established,related accept",
+        "nft add rule inet fw forward reject with icmpx admin-prohibited",
+    ]);
 }
 
 #[test]

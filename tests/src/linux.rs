@@ -1,5 +1,7 @@
 //! What the running kernel has.
 
+use crate::netns::{Place, run};
+
 /// Whether it is this version or a later one.
 pub fn at_least(major: u32, minor: u32) -> bool {
     let name = nix::sys::utsname::uname().unwrap();
@@ -14,4 +16,20 @@ pub fn at_least(major: u32, minor: u32) -> bool {
             .unwrap_or_else(|e| panic!("{release}: {e}"))
     };
     (next(), next()) >= (major, minor)
+}
+
+/// Whether it has VLAN devices (its module 8021q), and if not, in whose words. Tried in the namespace of the caller, a lab's.
+///
+/// # Errors
+/// It has none.
+pub fn vlan_devices() -> Result<(), String> {
+    let added = Place::Home.output("ip link add link lo name vlan-tried type vlan id 1");
+    if added.status.success() {
+        run("ip link del vlan-tried");
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&added.stderr);
+    // All else is a fault of the test.
+    assert!(why.contains("Unknown device type"), "{why}");
+    Err(why.trim().to_owned())
 }

@@ -12,5 +12,16 @@ const REQUIRE: &str = "VSWITCH_REQUIRE";
 pub fn missing(what: &str, why: impl Display) {
     let demanded = std::env::var(REQUIRE).is_ok_and(|demanded| demanded == "all");
     assert!(!demanded, "{what} is missing, and {REQUIRE}=all demands it: {why}");
+    nothing_without(what, why);
+}
+
+/// Says the same where the machine's kernel was built without `what`: nothing that could be installed, so that nobody demands it. `cargo xtask vm`
+/// has kernels with all of it.
+pub fn kernel_lacks(what: &str, why: impl Display) {
+    nothing_without(what, why);
+}
+
+/// `cargo xtask vm` counts these lines.
+fn nothing_without(what: &str, why: impl Display) {
     eprintln!("nothing to test without {what}: {why}");
 }

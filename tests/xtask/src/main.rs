@@ -6,6 +6,7 @@ mod fuzz;
 mod package;
 mod shell;
 mod tools;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
@@ -52,6 +53,10 @@ enum Command {
     },
     /// Make a Debian package, an RPM and an image for containers, in target/package; needs cargo-deb and cargo-generate-rpm
     Package(package::PackageArgs),
+    /// Run a command or black-box tests under another kernel in QEMU, with this machine's files; needs virtme-ng
+    ///
+    /// For example: cargo xtask vm --package linux-image-amd64 --test vlan --test doctor
+    Vm(vm::VmArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,5 +68,6 @@ fn main() -> anyhow::Result<()> {
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::Miri { filter } => fuzz::miri(&filter),
         Command::Package(args) => package::package(&args),
+        Command::Vm(args) => vm::vm(&args),
     }
 }

@@ -49,6 +49,16 @@ pub const FOR_PACKAGE: &[Tool] = &[
     ("unshare", "util-linux"),
 ];
 
+/// What booting another kernel needs beside virtme-ng.
+pub const FOR_VM: &[Tool] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    // In the machine's first file system.
+    ("busybox", "busybox-static"),
+    ("depmod", "kmod"),
+    ("file", "file"),
+    ("strip", "binutils"),
+];
+
 /// Fails unless this is root, saying why root is needed.
 pub fn need_root(what: &str) -> Result<()> {
     if !Uid::effective().is_root() {

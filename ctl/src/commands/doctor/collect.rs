@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use vswitch_api::lab::Lab;
+use vswitch_api::policy::{TagKind, VlanId};
 use vswitch_api::trace::TraceRequest;
 use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack, SwitchView};
 use vswitch_api::{ApiError, ErrorCode, Mac, Port, PortKind, PortName};
@@ -101,21 +102,35 @@ impl Session {
         let (Some(mine), Some(theirs), true) = (macs.0, macs.1, is_up(from) && is_up(to)) else {
             return Ok(None);
         };
+        let tags = picture.ends_of(hop).map(|end| end.and_then(|(_, link)| link.tag));
         for said in frames::exchange((mine, hop.source), (theirs, hop.next_hop), packet) {
-            let (from, to) = if said.forth { (from, to) } else { (to, from) };
-            if let Some(stopped) = self.follow(picture, &said, &from.port, &to.port).await? {
+            let (from, tag, to) = match said.forth {
+                true => (from, tags[0], to),
+                false => (to, tags[1], from),
+            };
+            if let Some(stopped) = self.follow(picture, &said, (&from.port, tag), &to.port).await? {
                 return Ok(Some(stopped));
             }
         }
         Ok(None)
     }
 
-    /// Follows a frame from a port to another, over links between switches.
-    async fn follow(&self, picture: &Picture, said: &Said, from: &Port, to: &Port) -> Result<Option<Stopped>, Failure> {
-        let mut queue = VecDeque::from([(from, said.frame.clone())]);
+    /// Follows a frame from a port to another, over links between switches; a VLAN device gives it a tag at once.
+    async fn follow(
+        &self,
+        picture: &Picture,
+        said: &Said,
+        (from, tag): (&Port, Option<VlanId>),
+        to: &Port,
+    ) -> Result<Option<Stopped>, Failure> {
+        let first = tag.map_or_else(
+            || said.frame.clone(),
+            |tag| frames::tagged(&said.frame, TagKind::Customer, tag),
+        );
+        let mut queue = VecDeque::from([(from, first)]);
         let mut seen = HashSet::from([from.name.clone()]);
         // VLANs keep their number over links, so that it is the one that the first port gives.
-        let vlan = frames::vlan_of(from);
+        let vlan = tag.or_else(|| frames::vlan_of(from));
         let mut last = None;
         while let Some((at, frame)) = queue.pop_front() {
             let report = self.ask(&at.name, &TraceRequest { frame: hex(&frame) }).await?;

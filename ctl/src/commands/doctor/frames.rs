@@ -49,7 +49,7 @@ fn echo(src: Mac, dst: Mac, packet: (IpAddr, IpAddr)) -> Option<Vec<u8>> {
     Some(ethernet(dst, src, ethertype, &bytes))
 }
 
-/// The VLAN of an untagged frame that comes in from a port, where the port gives it one.
+/// The VLAN of an untagged frame that comes in from a port, where the port gives it one. What a VLAN device sends has its own.
 pub fn vlan_of(port: &Port) -> Option<VlanId> {
     match &port.vlan {
         PortVlan::Access(id) | PortVlan::Tunnel(id) => Some(*id),
@@ -66,7 +66,11 @@ pub fn shaped(frame: &[u8], vlan: Option<VlanId>, port: &Port) -> Vec<u8> {
         (PortVlan::Trunk(trunk), Some(id)) => Some((trunk.tag, id)),
         (PortVlan::All, Some(id)) => Some((TagKind::Customer, id)),
     };
-    let Some((kind, id)) = tag else { return frame.to_vec() };
+    tag.map_or_else(|| frame.to_vec(), |(kind, id)| tagged(frame, kind, id))
+}
+
+/// A frame with a tag in front of what it has.
+pub fn tagged(frame: &[u8], kind: TagKind, id: VlanId) -> Vec<u8> {
     let protocol: u16 = match kind {
         TagKind::Customer => 0x8100,
         TagKind::Service => 0x88a8,

@@ -9,6 +9,7 @@ use std::thread;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use vswitch_api::policy::VlanId;
 use vswitch_api::view::Stack;
 use vswitch_api::{ApiError, ErrorCode, Mac};
 
@@ -52,6 +53,30 @@ pub struct Link {
     /// Its addresses.
     #[serde(rename = "addr_info", default)]
     pub addresses: Vec<Address>,
+    /// The interface that it lies on, if it does.
+    #[serde(rename = "link", default)]
+    pub on: Option<String>,
+    /// The VLAN whose frames it takes from there and gives a tag, if it is a VLAN device (802.1Q).
+    #[serde(skip)]
+    pub tag: Option<VlanId>,
+}
+
+/// What is asked for by itself: the list of all does not tell it, and with all details not each version of `ip` writes a list that can be read.
+#[derive(Deserialize)]
+struct VlanDevice {
+    ifname: String,
+    linkinfo: LinkInfo,
+}
+
+#[derive(Deserialize)]
+struct LinkInfo {
+    info_data: VlanInfo,
+}
+
+#[derive(Deserialize)]
+struct VlanInfo {
+    protocol: String,
+    id: VlanId,
 }
 
 /// An address.
@@ -176,7 +201,19 @@ pub fn within<T: Send>(stack: Option<&Stack>, f: impl FnOnce() -> T + Send) -> R
 /// Looks into a namespace; none: that of the host.
 pub fn look(stack: Option<&Stack>) -> Result<Inside, Failure> {
     within(stack, || {
-        let links: Vec<Link> = ask(&["addr", "show"])?;
+        let mut links: Vec<Link> = ask(&["addr", "show"])?;
+        if links.iter().any(|link| link.on.is_some()) {
+            let devices: Vec<VlanDevice> = ask(&["-d", "link", "show", "type", "vlan"])?;
+            for device in devices
+                .iter()
+                .filter(|device| device.linkinfo.info_data.protocol == "802.1Q")
+            {
+                let mut links = links.iter_mut();
+                if let Some(link) = links.find(|link| link.name == device.ifname) {
+                    link.tag = Some(device.linkinfo.info_data.id);
+                }
+            }
+        }
         let settings = settings(&links);
         Ok(Inside {
             neighbours: ask(&["neigh", "show"])?,
@@ -283,5 +320,11 @@ mod tests {
         let link: Link = serde_json::from_str(text).unwrap();
         assert!(link.has("UP") && link.addresses[0].is_duplicate && link.mac().is_some());
         assert!(link.addresses[0].subnet_has("fd00::7".parse().unwrap()));
+        let text = r#"{"ifindex":3,"link":"eth0","ifname":"eth0.10","flags":["UP"],"mtu":1500,"linkinfo":{"info_kind":"vlan",
+            "info_data":{"protocol":"802.1Q","id":10,"flags":["REORDER_HDR"]}}}"#;
+        let link: Link = serde_json::from_str(text).unwrap();
+        let device: VlanDevice = serde_json::from_str(text).unwrap();
+        assert_eq!((link.on.as_deref(), device.ifname.as_str()), (Some("eth0"), "eth0.10"));
+        assert_eq!(device.linkinfo.info_data.id, "10".parse().unwrap());
     }
 }

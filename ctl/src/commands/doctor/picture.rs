@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vswitch_api::lab::Lab;
+use vswitch_api::policy::VlanId;
 use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack};
 use vswitch_api::{Namespace, Port, PortKind, PortName, SwitchName};
 
+use super::frames::vlan_of;
 use super::inside::{Address, Inside, Link, NoWay};
 
 /// Everything that the checks look at.
@@ -62,6 +64,8 @@ pub struct Hop {
     pub next_hop: IpAddr,
     /// The port that has that.
     pub to: PortName,
+    /// The interface that it has it at; none: it is out of sight.
+    pub to_dev: Option<String>,
     /// Why the switch does not let it through.
     pub stopped: Option<Stopped>,
 }
@@ -141,10 +145,50 @@ impl Picture {
         port.ifname.as_ref().map_or(port.name.as_str(), |name| name.as_str())
     }
 
-    /// Addresses by which a port is reached: those of its interface beside the link-local ones.
+    /// The interface of a port, and the VLAN devices on top of it.
+    pub fn legs(&self, port: &Port) -> Vec<&Link> {
+        let Some(own) = self.link(port) else {
+            return Vec::new();
+        };
+        let all = self.stack(port).map_or(&[][..], |stack| &stack.links);
+        let on_top = all
+            .iter()
+            .filter(|link| link.tag.is_some() && link.on.as_ref() == Some(&own.name));
+        std::iter::once(own).chain(on_top).collect()
+    }
+
+    /// One of these by its name.
+    pub fn leg(&self, port: &Port, dev: &str) -> Option<&Link> {
+        self.legs(port).into_iter().find(|link| link.name == dev)
+    }
+
+    /// That of these which has an address.
+    pub fn leg_with(&self, port: &Port, ip: IpAddr) -> Option<&Link> {
+        let mut legs = self.legs(port).into_iter();
+        legs.find(|link| link.addresses.iter().any(|address| address.ip == ip))
+    }
+
+    /// The VLAN that frames of an address of a port are in.
+    pub fn vlan_at(&self, port: &Port, ip: IpAddr) -> Option<VlanId> {
+        self.leg_with(port, ip)
+            .and_then(|link| link.tag)
+            .or_else(|| vlan_of(port))
+    }
+
+    /// Addresses by which a port is reached: those of its interface, and of VLAN devices on it, beside the link-local ones.
     pub fn addresses(&self, port: &Port) -> Vec<Address> {
-        let of_link = self.link(port).map_or(&[][..], |link| &link.addresses);
-        of_link.iter().filter(|address| address.is_global()).cloned().collect()
+        let all = self.legs(port).into_iter().flat_map(|link| &link.addresses);
+        all.filter(|address| address.is_global()).cloned().collect()
+    }
+
+    /// The interfaces at both ends of a link of the way.
+    pub fn ends_of(&self, hop: &Hop) -> [Option<(&PortView, &Link)>; 2] {
+        let end = |port: &PortName, dev: &str| {
+            let view = self.port(port)?;
+            Some((view, self.leg(&view.port, dev)?))
+        };
+        let to = hop.to_dev.as_deref().and_then(|dev| end(&hop.to, dev));
+        [end(&hop.from, &hop.dev), to]
     }
 
     /// Ports of the links between switches.

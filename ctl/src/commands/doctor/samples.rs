@@ -41,6 +41,7 @@ pub fn healthy() -> Picture {
             source: ips[from],
             next_hop: ips[to],
             to: names[to].clone(),
+            to_dev: Some("eth0".to_owned()),
             stopped: None,
         }],
         end: Some(End::Arrives),
@@ -64,6 +65,28 @@ fn inside<'a>(picture: &'a mut Picture, name: &str) -> &'a mut Inside {
 /// eth0 of a namespace.
 pub fn link<'a>(picture: &'a mut Picture, name: &str) -> &'a mut Link {
     &mut inside(picture, name).links[0]
+}
+
+/// eth0.TAG of a namespace takes its address from eth0, and the ways pass it.
+pub fn vlan_device(picture: &mut Picture, name: &str, tag: &str) {
+    let dev = format!("eth0.{tag}");
+    let own = link(picture, name);
+    let device = Link {
+        name: dev.clone(),
+        on: Some(own.name.clone()),
+        tag: tag.parse().ok(),
+        ..own.clone()
+    };
+    own.addresses.clear();
+    inside(picture, name).links.push(device);
+    let walks = picture.talks.iter_mut().flat_map(|talk| &mut talk.walks);
+    for hop in walks.flat_map(|walk| &mut walk.hops) {
+        if hop.from.as_str() == name {
+            hop.dev.clone_from(&dev);
+        } else {
+            hop.to_dev = Some(dev.clone());
+        }
+    }
 }
 
 /// One more rule of its filters.

@@ -53,9 +53,10 @@ pub fn walk_with(
             let port = out.port.name.clone();
             break End::Nobody { port, next_hop };
         };
-        let own = picture.addresses(&out.port);
+        let own = picture.leg(&out.port, &dev).map_or(&[][..], |link| &link.addresses);
         let speaks = own
             .iter()
+            .filter(|address| address.is_global())
             .map(|address| address.ip)
             .find(|ip| ip.is_ipv4() == to.is_ipv4());
         walk.hops.push(Hop {
@@ -68,6 +69,7 @@ pub fn walk_with(
             },
             next_hop,
             to: owner.port.name.clone(),
+            to_dev: picture.leg_with(&owner.port, next_hop).map(|link| link.name.clone()),
             stopped: None,
         });
         if has(picture, owner, to) {
@@ -77,7 +79,8 @@ pub fn walk_with(
         let Some(stack) = picture.stack(&owner.port) else {
             break End::Lost { port };
         };
-        if !stack.passes_on(picture.ifname(&owner.port), to) {
+        let comes_by = picture.leg_with(&owner.port, next_hop).map(|link| link.name.as_str());
+        if !stack.passes_on(comes_by.unwrap_or_else(|| picture.ifname(&owner.port)), to) {
             break End::NoForwarding { port };
         }
         at = port;
@@ -85,13 +88,14 @@ pub fn walk_with(
     Ok(walk)
 }
 
-/// The port whose interface is called so in the stack of another port.
+/// The port whose interface is called so in the stack of another port, or has a VLAN device of this name.
 fn port_of<'a>(picture: &'a Picture, port: &Port, dev: &str) -> Option<&'a PortView> {
     let is_so = |other: &Port| {
         let name = other.ifname.as_ref().map_or(other.name.as_str(), |name| name.as_str());
-        other.namespace == port.namespace && name == dev
+        name == dev || picture.leg(other, dev).is_some()
     };
-    picture.ports.iter().find(|view| is_so(&view.port))
+    let mut ports = picture.ports.iter();
+    ports.find(|view| view.port.namespace == port.namespace && is_so(&view.port))
 }
 
 /// Who has an address, of those that can be come to first.
@@ -109,10 +113,10 @@ fn owner<'a>(picture: &'a Picture, out: &PortView, ip: IpAddr) -> Option<&'a Por
     meant.first().copied()
 }
 
-/// Whether the interface of a port has an address.
+/// Whether the interface of a port, or a VLAN device on it, has an address.
 fn has_itself(picture: &Picture, view: &PortView, ip: IpAddr) -> bool {
     match picture.link(&view.port) {
-        Some(link) => link.addresses.iter().any(|address| address.ip == ip),
+        Some(_) => picture.leg_with(&view.port, ip).is_some(),
         None => view.port.addresses.iter().any(|address| address.ip() == ip),
     }
 }

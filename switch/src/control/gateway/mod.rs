@@ -326,26 +326,30 @@ impl Inner {
                     .to_owned(),
             );
         }
-        let mut chains: BTreeSet<(String, String, String)> = BTreeSet::new();
+        // Base chains of forwarding, and whether what no rule takes is dropped.
+        let mut chains: BTreeSet<(String, String, String, bool)> = BTreeSet::new();
         let listed = tool::list(&["chains"]).await.unwrap_or_default();
         for item in listed["nftables"].as_array().into_iter().flatten() {
             let chain = &item["chain"];
             let word = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
-            if word("hook") == "forward" && word("policy") == "drop" {
-                chains.insert((word("family"), word("table"), word("name")));
+            if word("hook") == "forward" {
+                chains.insert((word("family"), word("table"), word("name"), word("policy") == "drop"));
             }
         }
         for way in &outside.ways {
             let gateway = way.gateway.as_str();
-            for (family, table, chain) in &chains {
+            for (family, table, chain, drops) in &chains {
                 let rules = tool::list(&["chain", family, table, chain]).await.unwrap_or_default();
                 // Somebody has thought of it.
-                if rules.to_string().contains(&format!("\"{gateway}\"")) {
+                if rules.to_string().contains(&format!("\"{gateway}\"")) || !(*drops || ends_in_refusal(&rules)) {
                     continue;
                 }
-                let cure = match (family.as_str(), chain.as_str()) {
-                    ("ip", "FORWARD") => cure("iptables", gateway),
-                    ("ip6", "FORWARD") => cure("ip6tables", gateway),
+                let cure = match (family.as_str(), table.as_str(), chain.as_str()) {
+                    // It makes its table anew, and knows interfaces by their zones.
+                    (_, "firewalld", _) if firewalld_has(gateway).await => continue,
+                    (_, "firewalld", _) => format!("firewall-cmd --zone=trusted --change-interface={gateway}"),
+                    ("ip", _, "FORWARD") => cure("iptables", gateway),
+                    ("ip6", _, "FORWARD") => cure("ip6tables", gateway),
                     _ => format!(
                         "nft insert rule {family} {table} {chain} iifname {gateway} accept; nft insert rule {family} {table} {chain} oifname {gateway} accept"
                     ),
@@ -415,6 +419,31 @@ fn cure(program: &str, gateway: &str) -> String {
     format!("{program} -I FORWARD -i {gateway} -j ACCEPT; {program} -I FORWARD -o {gateway} -j ACCEPT")
 }
 
+/// Whether what no rule takes is dropped or refused by the last rule, as firewalld has it, whose policies are to accept.
+fn ends_in_refusal(chain: &serde_json::Value) -> bool {
+    let items = chain["nftables"].as_array().map_or(&[][..], Vec::as_slice);
+    let last = items
+        .iter()
+        .filter_map(|item| item["rule"]["expr"].as_array())
+        .next_back();
+    last.is_some_and(|statements| {
+        let is = |statement: &serde_json::Value, words: &[&str]| {
+            let mut keys = statement.as_object().into_iter().flat_map(|object| object.keys());
+            keys.any(|key| words.contains(&key.as_str()))
+        };
+        statements.iter().any(|one| is(one, &["drop", "reject"]))
+            && statements
+                .iter()
+                .all(|one| is(one, &["drop", "reject", "counter", "log"]))
+    })
+}
+
+/// Whether a chain of firewalld's names an interface: those of zones do, of which the base chain knows nothing.
+async fn firewalld_has(interface: &str) -> bool {
+    let table = tool::list(&["table", "inet", "firewalld"]).await.unwrap_or_default();
+    table.to_string().contains(&format!("\"{interface}\""))
+}
+
 /// The same of the older tables of iptables, which nft does not know.
 async fn legacy_in_the_way(switch: &str, gateway: &str) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -439,4 +468,33 @@ async fn legacy_in_the_way(switch: &str, gateway: &str) -> Vec<String> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::ends_in_refusal;
+
+    #[test]
+    fn a_last_rule_that_takes_all_is_as_good_as_a_policy() {
+        let chain = |rules: &[serde_json::Value]| {
+            let rules = rules.iter().map(|expr| json!({"rule": {"expr": expr}}));
+            let head = [
+                json!({"metainfo": {}}),
+                json!({"chain": {"hook": "forward", "policy": "accept"}}),
+            ];
+            json!({"nftables": head.into_iter().chain(rules).collect::<Vec<_>>()})
+        };
+        let established = json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "established"}}, {"accept": null}]);
+        let invalid =
+            json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "invalid"}}, {"drop": null}]);
+        let rest =
+            json!([{"counter": {"packets": 0, "bytes": 0}}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]);
+        assert!(ends_in_refusal(&chain(&[established.clone(), rest.clone()])));
+        assert!(ends_in_refusal(&chain(&[json!([{"drop": null}])])));
+        assert!(!ends_in_refusal(&chain(&[rest, established])));
+        assert!(!ends_in_refusal(&chain(&[invalid])));
+        assert!(!ends_in_refusal(&chain(&[])));
+    }
 }

@@ -7,7 +7,6 @@ use vswitch_api::PortName;
 use vswitch_api::view::{PortState, PortView};
 
 use super::super::Finding;
-use super::super::frames::vlan_of;
 use super::super::inside::{Address, NoWay};
 use super::super::picture::{End, Picture, Talk, family, run_in};
 
@@ -87,14 +86,15 @@ pub fn duplicate(picture: &Picture) -> Option<Finding> {
             let others = picture.ports.iter().filter(|other| other.port.name != view.port.name);
             others.filter(|other| near.contains(&other.port.switch) && other.state == PortState::Up)
         };
-        // The same address in another VLAN is another station.
-        let mut others = others().filter(|other| vlan_of(&other.port) == vlan_of(&view.port));
         let own = picture.addresses(&view.port);
-        let twice = others.find_map(|other| {
+        let twice = others().find_map(|other| {
             let theirs = picture.addresses(&other.port);
-            let same = theirs
-                .into_iter()
-                .find(|theirs| own.iter().any(|own| own.ip == theirs.ip))?;
+            // The same address in another VLAN is another station.
+            let is_same = |theirs: &Address| {
+                own.iter().any(|own| own.ip == theirs.ip)
+                    && picture.vlan_at(&other.port, theirs.ip) == picture.vlan_at(&view.port, theirs.ip)
+            };
+            let same = theirs.into_iter().find(is_same)?;
             Some((other, same))
         });
         if let Some((other, address)) = twice {
@@ -108,7 +108,7 @@ pub fn duplicate(picture: &Picture) -> Option<Finding> {
             let loser = if end && !by_us(view) { view } else { other };
             let name = &loser.port.name;
             let ifname = picture
-                .link(&loser.port)
+                .leg_with(&loser.port, address.ip)
                 .map_or_else(|| name.to_string(), |link| link.name.clone());
             let mend = match by_us(loser) {
                 true => format!("vswitchctl addr del {name} {address}"),
@@ -122,7 +122,7 @@ pub fn duplicate(picture: &Picture) -> Option<Finding> {
             return Some(Finding::new(cause, evidence).mend(mend));
         }
         let failed = own.iter().find(|own| own.is_duplicate)?;
-        let ifname = &picture.link(&view.port)?.name;
+        let ifname = &picture.leg_with(&view.port, failed.ip)?.name;
         Some(
             Finding::new(
                 format!("another station had {} when {} got it", failed.ip, view.port.name),
@@ -197,7 +197,7 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
         return Finding::new(cause, evidence).mend(run_in(&view.port, &format!("ip route del {route}")));
     }
     if let (Some(mine), Some(view)) = (own.iter().find(|own| own.subnet_has(to) && own.prefix < 31), view)
-        && let Some(link) = picture.link(&view.port)
+        && let Some(link) = picture.leg_with(&view.port, mine.ip)
     {
         let net = IpNet::new(mine.ip, mine.prefix).map_or_else(|_| to.to_string(), |net| net.trunc().to_string());
         let cause = format!("{port} lacks the route to its own subnet {net}");

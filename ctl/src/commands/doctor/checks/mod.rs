@@ -5,6 +5,7 @@ mod addresses;
 mod ports;
 mod stacks;
 mod switching;
+mod vlan_devices;
 
 use super::Finding;
 use super::picture::Picture;
@@ -23,7 +24,7 @@ pub const PING: &str = "ping";
 
 type Check = fn(&Picture) -> Option<Finding>;
 
-const CHECKS: [(&str, When, Check); 21] = [
+const CHECKS: [(&str, When, Check); 24] = [
     ("state", When::Always, ports::state),
     ("interface", When::Always, ports::interface),
     ("joined", When::Unproven, ports::joined),
@@ -33,10 +34,13 @@ const CHECKS: [(&str, When, Check); 21] = [
     ("family", When::Always, addresses::common_family),
     ("duplicate", When::Always, addresses::duplicate),
     ("loss", When::Always, ports::loss),
+    ("vlan-device", When::Unproven, vlan_devices::down),
     ("rp-filter", When::Unproven, stacks::reverse_path),
     ("route", When::Unproven, addresses::route),
     ("gateways", When::Unproven, stacks::gateways),
     ("forwarding", When::Unproven, stacks::forwarding),
+    ("vlan-carried", When::Unproven, vlan_devices::carried),
+    ("vlan-apart", When::Unproven, vlan_devices::apart),
     ("vlan", When::Unproven, switching::vlan),
     ("switch", When::Unproven, switching::stopped),
     ("mtu", When::Always, ports::mtu),

@@ -4,6 +4,7 @@ use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{Engine, Namespace, PortKind};
 
 use super::super::Finding;
+use super::super::inside::Link;
 use super::super::picture::{Picture, run_in};
 
 /// Both are up.
@@ -170,20 +171,33 @@ pub fn mtu(picture: &Picture) -> Option<Finding> {
     if picture.talks.is_empty() || !picture.talks.iter().all(direct) {
         return None;
     }
-    let (one, two) = (picture.link(&from.port)?, picture.link(&to.port)?);
+    let hop = picture.talks.first()?.walks.first()?.hops.first()?;
+    let [Some((_, one)), Some((_, two))] = picture.ends_of(hop) else {
+        return None;
+    };
     if one.mtu != two.mtu {
-        let (short, long) = if one.mtu < two.mtu {
-            (from, two.mtu)
+        let (short, link, long) = if one.mtu < two.mtu {
+            (from, one, two.mtu)
         } else {
-            (to, one.mtu)
+            (to, two, one.mtu)
         };
-        let name = &short.port.name;
+        let (name, dev) = (&short.port.name, &link.name);
+        // A VLAN device has no more than what it lies on.
+        let below = picture.link(&short.port).is_some_and(|own| own.mtu >= long);
+        let mend = match link.tag {
+            Some(_) if below => run_in(&short.port, &format!("ip link set {dev} mtu {long}")),
+            _ => format!("vswitchctl set port {name} --mtu {long}"),
+        };
+        let words = |view: &PortView, link: &Link| match link.tag {
+            Some(_) => format!("{} of {} has {}", link.name, view.port.name, link.mtu),
+            None => format!("{} has {}", view.port.name, link.mtu),
+        };
         return Some(
             Finding::new(
                 "the MTU of both ends differs, so that long packets are dropped",
-                format!("{} has {}, {} has {}", from.port.name, one.mtu, to.port.name, two.mtu),
+                format!("{}, {}", words(from, one), words(to, two)),
             )
-            .mend(format!("vswitchctl set port {name} --mtu {long}")),
+            .mend(mend),
         );
     }
     let links = picture

@@ -13,11 +13,13 @@ pub fn reverse_path(picture: &Picture) -> Option<Finding> {
         [(forth, back), (back, forth)].into_iter().find_map(|(way, answer)| {
             let last = way.hops.last()?;
             let view = picture.port(&last.to)?;
-            let dev = view
-                .port
-                .ifname
-                .as_ref()
-                .map_or(view.port.name.as_str(), |name| name.as_str());
+            let of_port = || {
+                view.port
+                    .ifname
+                    .as_ref()
+                    .map_or(view.port.name.as_str(), |name| name.as_str())
+            };
+            let dev = last.to_dev.as_deref().unwrap_or_else(of_port);
             let leaves = match (answer.hops.first(), &answer.end) {
                 (Some(hop), _) => hop.dev.clone(),
                 (None, Some(End::Elsewhere { dev, .. })) => dev.clone(),
@@ -31,13 +33,16 @@ pub fn reverse_path(picture: &Picture) -> Option<Finding> {
                 "{} drops what comes in by {dev}, since its answers leave by {leaves} (rp_filter)",
                 last.to
             );
-            let evidence = format!("net.ipv4.conf.{dev}.rp_filter is 1 (strict), and `ip route get` says dev {leaves}");
-            Some(Finding::new(cause, evidence).mend(run_in(
-                &view.port,
-                &format!("sysctl -qw net.ipv4.conf.{dev}.rp_filter=2"),
-            )))
+            let key = format!("net.ipv4.conf.{}.rp_filter", in_key(dev));
+            let evidence = format!("{key} is 1 (strict), and `ip route get` says dev {leaves}");
+            Some(Finding::new(cause, evidence).mend(run_in(&view.port, &format!("sysctl -qw {key}=2"))))
         })
     })
+}
+
+/// The name of an interface in a key of sysctl(8), whose dots stand between words.
+fn in_key(dev: &str) -> String {
+    dev.replace('.', "/")
 }
 
 /// Routers on the way pass packets on.
@@ -94,7 +99,8 @@ pub fn neighbour(picture: &Picture) -> Option<Finding> {
     picture.failed_hops().find_map(|hop| {
         let (from, to) = (picture.port(&hop.from)?, picture.port(&hop.to)?);
         let entry = picture.stack(&from.port)?.neighbour(hop.next_hop)?;
-        let (has, is) = (entry.mac?, picture.link(&to.port)?.mac()?);
+        let link = hop.to_dev.as_ref().and_then(|dev| picture.leg(&to.port, dev));
+        let (has, is) = (entry.mac?, link.or_else(|| picture.link(&to.port))?.mac()?);
         if has == is {
             return None;
         }
@@ -123,7 +129,7 @@ pub fn silent(picture: &Picture) -> Option<Finding> {
         if hop.next_hop.is_ipv6() || entry.is_some_and(|entry| entry.mac.is_some()) {
             return None;
         }
-        let (stack, dev) = (picture.stack(&to.port)?, &picture.link(&to.port)?.name);
+        let (stack, dev) = (picture.stack(&to.port)?, hop.to_dev.as_ref()?);
         let value = stack.setting(dev, "arp_ignore");
         if value == 0 {
             return None;
@@ -135,14 +141,9 @@ pub fn silent(picture: &Picture) -> Option<Finding> {
             "{} does not answer the question for {} by ARP (arp_ignore)",
             hop.to, hop.next_hop
         );
-        let evidence = format!(
-            "net.ipv4.conf.{dev}.arp_ignore is {value}, and {} has no neighbour entry",
-            hop.from
-        );
-        Some(Finding::new(cause, evidence).mend(run_in(
-            &to.port,
-            &format!("sysctl -qw net.ipv4.conf.{dev}.arp_ignore=0"),
-        )))
+        let key = format!("net.ipv4.conf.{}.arp_ignore", in_key(dev));
+        let evidence = format!("{key} is {value}, and {} has no neighbour entry", hop.from);
+        Some(Finding::new(cause, evidence).mend(run_in(&to.port, &format!("sysctl -qw {key}=0"))))
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the switch does with the frames of the two, in the words of its own stages.
 
-use vswitch_api::policy::{AcceptFrames, Isolation, PortVlan};
+use vswitch_api::policy::{AcceptFrames, Isolation, PortVlan, VlanId};
 use vswitch_api::view::{AclRuleView, PortView};
 use vswitch_api::{PortKind, PortName};
 
@@ -17,15 +17,17 @@ pub fn vlan(picture: &Picture) -> Option<Finding> {
         if !of_vlan {
             return None;
         }
-        for view in [from, to] {
-            if view.port.accept == AcceptFrames::Tagged {
+        let tags = picture.ends_of(hop).map(|end| end.and_then(|(_, link)| link.tag));
+        for (view, tag) in [from, to].into_iter().zip(tags) {
+            if tag.is_none() && view.port.accept == AcceptFrames::Tagged {
                 let name = &view.port.name;
                 let cause = format!("port {name} accepts tagged frames only, and its stack sends frames without a tag");
                 let mend = format!("vswitchctl set port {name} --accept all");
                 return Some(Finding::new(cause, &stopped.detail).mend(mend));
             }
         }
-        of_ends(from, to).or_else(|| of_links(picture, from, to))
+        let of_ends = || of_ends(from, to).filter(|_| tags == [None; 2]);
+        of_ends().or_else(|| of_links(picture, tags[0].or_else(|| vlan_of(&from.port))?, from, to))
     })
 }
 
@@ -73,11 +75,10 @@ fn of_ends(from: &PortView, to: &PortView) -> Option<Finding> {
 }
 
 /// The first end of a link that does not carry the VLAN of both.
-fn of_links(picture: &Picture, from: &PortView, to: &PortView) -> Option<Finding> {
+fn of_links(picture: &Picture, id: VlanId, from: &PortView, to: &PortView) -> Option<Finding> {
     if from.port.switch == to.port.switch {
         return None;
     }
-    let id = vlan_of(&from.port)?;
     let near = picture.joined(&from.port.switch, false);
     let mut links = picture.links().filter(|view| near.contains(&view.port.switch));
     links.find_map(|view| {
