@@ -16,14 +16,14 @@ pub const MAX_MESSAGES: usize = 64;
 const CONTROL_LEN: usize = 64;
 
 /// A raw packet socket bound to one interface. Frames that the interface sends itself are not seen.
-///
-/// What it sends goes by the interface's queueing discipline: past it (PACKET_QDISC_BYPASS) the kernel drops each frame that it would
-/// have to cut up for the interface (`__dev_direct_xmit`).
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
 impl PacketSocket {
     /// Opens a socket on the interface `ifindex` in the network namespace of the calling thread.
+    ///
+    /// What it sends goes by the interface's queueing discipline: past it (PACKET_QDISC_BYPASS) the kernel drops each frame that it
+    /// would have to cut up for the interface (`__dev_direct_xmit`).
     ///
     /// # Errors
     /// EPERM without CAP_NET_RAW over the namespace, ENODEV if there is no such interface.
@@ -37,21 +37,46 @@ impl PacketSocket {
         socket
             .set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &RECEIVE_BUFFER)
             .or_else(|_| socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER))?;
-        socket
-            .set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER)
-            .or_else(|_| socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER))?;
+        socket.set_send_buffer()?;
         if promiscuous {
             socket.set_promiscuous(ifindex)?;
         }
+        socket.bind(ifindex, libc::ETH_P_ALL as u16)?;
+        Ok(socket)
+    }
+
+    /// Opens a socket that only sends, by the interface `ifindex` in the network namespace of the calling thread, and past its
+    /// queueing discipline and filters: for frames that nothing is left to be done to but a checksum. One that the kernel would have
+    /// to cut up is lost.
+    ///
+    /// # Errors
+    /// Those of [`PacketSocket::open`].
+    pub fn sender(ifindex: u32) -> io::Result<Self> {
+        let socket = Self::unbound()?;
+        let on: libc::c_int = 1;
+        socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &on)?;
+        socket.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &on)?;
+        socket.set_send_buffer()?;
+        socket.bind(ifindex, 0)?;
+        Ok(socket)
+    }
+
+    fn set_send_buffer(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER)
+            .or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER))
+    }
+
+    /// `protocol`: of the frames that come to it; 0: none do.
+    fn bind(&self, ifindex: u32, protocol: u16) -> io::Result<()> {
         // SAFETY: all-zero is a valid sockaddr_ll.
         let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
         address.sll_family = libc::AF_PACKET as libc::c_ushort;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_protocol = protocol.to_be();
         address.sll_ifindex = ifindex as libc::c_int;
         // SAFETY: the pointer and length describe `address`, which outlives the call.
         let result = unsafe {
             libc::bind(
-                socket.0.as_raw_fd(),
+                self.0.as_raw_fd(),
                 ptr::from_ref(&address).cast(),
                 size_of::<libc::sockaddr_ll>() as libc::socklen_t,
             )
@@ -59,7 +84,7 @@ impl PacketSocket {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(socket)
+        Ok(())
     }
 
     /// With protocol 0: nothing comes to it.

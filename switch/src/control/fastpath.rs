@@ -15,6 +15,7 @@ use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::port::{BackEnd, Shadow, Tap};
 use vswitch_datapath::offload::Offload;
 use vswitch_datapath::{PortRef, SwitchId, SwitchSetup};
+use vswitch_linux::packet::PacketSocket;
 use vswitch_linux::{KernelError, Link, NetNs, Netlink, bpf};
 
 /// Where links and maps are pinned, beside the own namespace.
@@ -93,11 +94,23 @@ impl Inner {
             .open_plain_shadow(&shadow_name(near.index), &self.host.own, near)
             .await
         {
-            Ok(shadow) => Ok(BackEnd::Shadow(shadow)),
+            Ok(shadow) => Ok(BackEnd::Shadow(self.with_direct(port, shadow, near.index).await)),
             Err(error) => {
                 tracing::info!(port = %port.name, "port {}: by a packet socket: {error}", port.name);
                 own.drop_ingress_again(near.index).await?;
                 open_packet(&self.host.own, near.index, false).await
+            }
+        }
+    }
+
+    /// Lets plain frames go to a near end by a packet socket, which is the shorter way there.
+    async fn with_direct(&self, port: &Port, shadow: Shadow, near: u32) -> Shadow {
+        let opened = self.host.own.run(move || PacketSocket::sender(near)).await;
+        match opened.and_then(|socket| socket.map_err(|error| KernelError::new("open a packet socket", error))) {
+            Ok(direct) => shadow.with_direct(direct),
+            Err(error) => {
+                tracing::info!(port = %port.name, "port {}: all frames by its shadow TAP: {error}", port.name);
+                shadow
             }
         }
     }

@@ -73,8 +73,8 @@ impl PortIo for BackEnd {
 
     fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent) {
         match self {
-            Self::Tap(tap) => tap.send(worker, frames, sent),
-            Self::Shadow(shadow) => shadow.tap.send(worker, frames, sent),
+            Self::Tap(tap) => tap.send(worker, frames.iter(), sent),
+            Self::Shadow(shadow) => shadow.send(worker, frames, sent),
             Self::Packet(packet) => packet.send(frames, sent),
             Self::Xdp(xdp) => xdp.send(worker, frames, sent),
         }

@@ -11,7 +11,7 @@ use nix::unistd::{read, write};
 
 use vswitch_datapath::batch::{Batch, MAX_BATCH};
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
-use vswitch_datapath::port::{Frames, Sent};
+use vswitch_datapath::port::Sent;
 use vswitch_linux::tap;
 use vswitch_linux::uring::{Ring, with_ring};
 
@@ -101,14 +101,19 @@ impl Tap {
         Ok(())
     }
 
-    pub(super) fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent) {
+    pub(super) fn send<'a>(
+        &self,
+        worker: usize,
+        frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        sent: &mut Sent,
+    ) {
         // The kernel sends a flow back through the queue that it last came by: to the same worker.
         let queue = &self.queues[worker % self.queues.len()];
-        let mut rest = frames.iter();
+        let mut rest = frames.clone();
         if self.calls == Calls::Batched && frames.len() >= WRITES {
             with_ring(|ring| {
                 let Some(ring) = ring else { return };
-                for result in ring.write(queue.fd.as_fd(), frames.iter()) {
+                for result in ring.write(queue.fd.as_fd(), frames) {
                     if let Some(wire) = rest.next() {
                         sent.note(wire, result.map(drop).map_err(|error| send_error(&error.into())));
                     }
