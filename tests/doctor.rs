@@ -367,7 +367,10 @@ fn mended_between(lab: &Lab, pair: &str, cases: &[Broken<'_>]) {
             let text = finding["cause"].as_str().unwrap();
             assert!(round > 1 || text.contains(cause), "{breaks:?}: not {cause:?}: {report}");
             assert!(round < 4, "{breaks:?}: it is not mended: {report}");
-            play(lab, finding["mend"].as_str().unwrap_or_else(|| panic!("no mend: {report}")));
+            play(
+                lab,
+                finding["mend"].as_str().unwrap_or_else(|| panic!("no mend: {report}")),
+            );
         }
     }
 }
@@ -382,7 +385,9 @@ fn vlan_devices() {
     lab.ok("add-port red --trunk 10,20");
     lab.ok("add-port blue --vlan 10 --addr 10.7.0.2/24");
     let on_red = |vid: u8, address: &str| {
-        run(&format!("ip -n red link add link eth0 name eth0.{vid} type vlan id {vid}"));
+        run(&format!(
+            "ip -n red link add link eth0 name eth0.{vid} type vlan id {vid}"
+        ));
         run(&format!("ip -n red addr add {address} dev eth0.{vid}"));
         run(&format!("ip -n red link set eth0.{vid} up"));
     };
@@ -391,11 +396,17 @@ fn vlan_devices() {
         &lab,
         "red blue",
         &[
-            (&["ip -n red link set eth0.10 down"], "VLAN device eth0.10 of port red is down"),
+            (
+                &["ip -n red link set eth0.10 down"],
+                "VLAN device eth0.10 of port red is down",
+            ),
             (&["vswitchctl set port red --trunk 20"], "does not carry VLAN 10"),
             (&["vswitchctl set port red --trunk 10,20 --native 10"], "native"),
             (&["vswitchctl set port red --vlan 10"], "have no tag"),
-            (&["vswitchctl set port red --trunk 10,20 --accept untagged"], "untagged frames only"),
+            (
+                &["vswitchctl set port red --trunk 10,20 --accept untagged"],
+                "untagged frames only",
+            ),
             (&["vswitchctl set port blue --vlan 20"], "not in the same VLAN"),
             (&["ip -n red link set eth0.10 mtu 1400"], "MTU"),
             (&["vswitchctl acl add red in deny icmp"], "ACL"),
@@ -415,7 +426,10 @@ fn vlan_devices() {
         "blue green",
         &[
             (&["vswitchctl set port red --trunk 10"], "does not carry VLAN 20"),
-            (&["ip -n red link set eth0.20 down"], "VLAN device eth0.20 of port red is down"),
+            (
+                &["ip -n red link set eth0.20 down"],
+                "VLAN device eth0.20 of port red is down",
+            ),
             (&["ip netns exec red sysctl -qw net.ipv4.ip_forward=0"], "forwarding"),
         ],
     );

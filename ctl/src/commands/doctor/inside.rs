@@ -195,7 +195,10 @@ pub fn look(stack: Option<&Stack>) -> Result<Inside, Failure> {
         let mut links: Vec<Link> = ask(&["addr", "show"])?;
         if links.iter().any(|link| link.on.is_some()) {
             let devices: Vec<VlanDevice> = ask(&["-d", "link", "show", "type", "vlan"])?;
-            for device in devices.iter().filter(|device| device.linkinfo.info_data.protocol == "802.1Q") {
+            for device in devices
+                .iter()
+                .filter(|device| device.linkinfo.info_data.protocol == "802.1Q")
+            {
                 let mut links = links.iter_mut();
                 if let Some(link) = links.find(|link| link.name == device.ifname) {
                     link.tag = Some(device.linkinfo.info_data.id);

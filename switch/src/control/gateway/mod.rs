@@ -377,14 +377,19 @@ fn cure(program: &str, gateway: &str) -> String {
 /// Whether what no rule takes is dropped or refused by the last rule, as firewalld has it, whose policies are to accept.
 fn ends_in_refusal(chain: &serde_json::Value) -> bool {
     let items = chain["nftables"].as_array().map_or(&[][..], Vec::as_slice);
-    let last = items.iter().filter_map(|item| item["rule"]["expr"].as_array()).next_back();
+    let last = items
+        .iter()
+        .filter_map(|item| item["rule"]["expr"].as_array())
+        .next_back();
     last.is_some_and(|statements| {
         let is = |statement: &serde_json::Value, words: &[&str]| {
             let mut keys = statement.as_object().into_iter().flat_map(|object| object.keys());
             keys.any(|key| words.contains(&key.as_str()))
         };
         statements.iter().any(|one| is(one, &["drop", "reject"]))
-            && statements.iter().all(|one| is(one, &["drop", "reject", "counter", "log"]))
+            && statements
+                .iter()
+                .all(|one| is(one, &["drop", "reject", "counter", "log"]))
     })
 }
 
@@ -430,12 +435,17 @@ mod tests {
     fn a_last_rule_that_takes_all_is_as_good_as_a_policy() {
         let chain = |rules: &[serde_json::Value]| {
             let rules = rules.iter().map(|expr| json!({"rule": {"expr": expr}}));
-            let head = [json!({"metainfo": {}}), json!({"chain": {"hook": "forward", "policy": "accept"}})];
+            let head = [
+                json!({"metainfo": {}}),
+                json!({"chain": {"hook": "forward", "policy": "accept"}}),
+            ];
             json!({"nftables": head.into_iter().chain(rules).collect::<Vec<_>>()})
         };
         let established = json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "established"}}, {"accept": null}]);
-        let invalid = json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "invalid"}}, {"drop": null}]);
-        let rest = json!([{"counter": {"packets": 0, "bytes": 0}}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]);
+        let invalid =
+            json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "invalid"}}, {"drop": null}]);
+        let rest =
+            json!([{"counter": {"packets": 0, "bytes": 0}}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]);
         assert!(ends_in_refusal(&chain(&[established.clone(), rest.clone()])));
         assert!(ends_in_refusal(&chain(&[json!([{"drop": null}])])));
         assert!(!ends_in_refusal(&chain(&[rest, established])));

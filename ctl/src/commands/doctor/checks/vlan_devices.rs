@@ -20,10 +20,12 @@ fn devices(picture: &Picture) -> Vec<(&PortView, &Link, VlanId)> {
             found.extend(walk.hops.iter().flat_map(|hop| picture.ends_of(hop)).flatten());
             // The routes of one that is down are gone.
             if let Some(End::NoRoute { port, .. }) = &walk.end {
-                let of_stack = picture
-                    .port(port)
-                    .and_then(|view| view.stack())
-                    .map(|stack| picture.ports.iter().filter(move |view| view.stack().as_ref() == Some(&stack)));
+                let of_stack = picture.port(port).and_then(|view| view.stack()).map(|stack| {
+                    picture
+                        .ports
+                        .iter()
+                        .filter(move |view| view.stack().as_ref() == Some(&stack))
+                });
                 for view in of_stack.into_iter().flatten() {
                     let legs = picture.legs(&view.port).into_iter();
                     let mut legs = legs.filter(|link| link.addresses.iter().any(|address| address.subnet_has(to)));
@@ -60,7 +62,8 @@ fn not_carried(view: &PortView, link: &Link, id: VlanId) -> Option<Finding> {
     let wants = format!("`ip -d link show {dev}` says vlan protocol 802.1Q id {id}");
     let set = |options: String| format!("vswitchctl set port {name} {options}");
     if view.port.accept == AcceptFrames::Untagged {
-        let cause = format!("port {name} accepts untagged frames only, and its VLAN device {dev} sends frames with a tag");
+        let cause =
+            format!("port {name} accepts untagged frames only, and its VLAN device {dev} sends frames with a tag");
         return Some(Finding::new(cause, wants).mend(set("--accept all".to_owned())));
     }
     match &view.port.vlan {
@@ -70,7 +73,9 @@ fn not_carried(view: &PortView, link: &Link, id: VlanId) -> Option<Finding> {
             Some(Finding::new(cause, wants).mend(set(format!("--trunk {}", with(&trunk.allowed, id)))))
         }
         PortVlan::Trunk(trunk) if trunk.native == Some(id) => {
-            let cause = format!("VLAN {id} is the native one of port {name}, so that {dev} gets none of its frames: they have no tag");
+            let cause = format!(
+                "VLAN {id} is the native one of port {name}, so that {dev} gets none of its frames: they have no tag"
+            );
             Some(Finding::new(cause, wants).mend(set(format!("--trunk {}", with(&trunk.allowed, id)))))
         }
         PortVlan::Trunk(trunk) if trunk.allowed.contains(id) => None,
@@ -80,7 +85,9 @@ fn not_carried(view: &PortView, link: &Link, id: VlanId) -> Option<Finding> {
             Some(Finding::new(cause, evidence).mend(set(format!("--trunk +{id}"))))
         }
         PortVlan::Access(own) | PortVlan::Tunnel(own) => {
-            let cause = format!("the frames of port {name} have no tag, and its VLAN device {dev} takes and sends such with the tag {id}");
+            let cause = format!(
+                "the frames of port {name} have no tag, and its VLAN device {dev} takes and sends such with the tag {id}"
+            );
             let evidence = format!("{wants}, and {name} is in VLAN {own} alone");
             let options = match *own == id {
                 true => format!("--trunk {id}"),
@@ -167,10 +174,7 @@ mod tests {
     fn ports_that_do_not_carry_the_vlan_are_told() {
         for (blue, mend) in [
             (r#"{"trunk":{"allowed":"20,30"}}"#, "blue --trunk +10"),
-            (
-                r#"{"trunk":{"allowed":"10,20","native":10}}"#,
-                "blue --trunk 10,20",
-            ),
+            (r#"{"trunk":{"allowed":"10,20","native":10}}"#, "blue --trunk 10,20"),
             (r#"{"access":10}"#, "blue --trunk 10"),
             (r#"{"access":20}"#, "blue --trunk 20,10 --native 20"),
         ] {
@@ -185,7 +189,10 @@ mod tests {
     fn ends_in_other_vlans_and_devices_that_are_down_are_told() {
         let trunk = r#"{"trunk":{"allowed":"10,20"}}"#;
         let mut picture = unanswered("10", r#"{"access":20}"#, trunk);
-        assert_eq!(apart(&picture).unwrap().mend.as_deref(), Some("vswitchctl set port red --vlan 10"));
+        assert_eq!(
+            apart(&picture).unwrap().mend.as_deref(),
+            Some("vswitchctl set port red --vlan 10")
+        );
         picture.ports[0].port.vlan = serde_json::from_str(trunk).unwrap();
         samples::vlan_device(&mut picture, "red", "20");
         assert_eq!(apart(&picture).unwrap().mend, None);
@@ -193,6 +200,9 @@ mod tests {
         let inside = picture.inside.get_mut(&stack).unwrap();
         inside.links[1].flags.clear();
         let found = down(&picture).unwrap();
-        assert_eq!(found.mend.as_deref(), Some("vswitchctl ns exec blue ip link set eth0.10 up"));
+        assert_eq!(
+            found.mend.as_deref(),
+            Some("vswitchctl ns exec blue ip link set eth0.10 up")
+        );
     }
 }
