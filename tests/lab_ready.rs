@@ -155,7 +155,7 @@ fn router_on_a_stick() {
         // What the file asks for is refused by name, and nothing stays.
         let before = before(&lab);
         let reply = lab.ctl(&format!("lab up {}", path("router-on-a-stick")));
-        assert!(reply.code == 1 && reply.stderr.contains("router-vlans"), "{reply}");
+        assert!(reply.code == 5 && reply.stderr.contains("router-vlans"), "{reply}");
         before.wait_until_same(|| Snapshot::of(&lab));
         return kernel_lacks("VLAN devices", why);
     }

@@ -35,14 +35,21 @@ impl<T> Ready for Result<T, String> {
     }
 }
 
+/// So many times as long does [`wait_for`] wait, by `VSWITCH_TEST_PATIENCE`: on a machine that is emulated all is slow.
+fn patience() -> u32 {
+    let named = std::env::var("VSWITCH_TEST_PATIENCE").ok();
+    named.and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 /// Asks again and again until the answer is there; fails the test after [`DEADLINE`] with what was seen last.
 #[track_caller]
 pub fn wait_for<R: Ready>(what: &str, mut ask: impl FnMut() -> R) -> R::Value {
-    let end = Instant::now() + DEADLINE;
+    let deadline = DEADLINE * patience();
+    let end = Instant::now() + deadline;
     loop {
         match ask().ready() {
             Ok(value) => return value,
-            Err(seen) if Instant::now() > end => panic!("waited {DEADLINE:?} for {what}; last seen: {seen}"),
+            Err(seen) if Instant::now() > end => panic!("waited {deadline:?} for {what}; last seen: {seen}"),
             Err(_) => sleep(Duration::from_millis(10)),
         }
     }

@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::stat::Mode;
 
 /// Most requests of one call.
 pub const MAX_REQUESTS: usize = 64;
@@ -65,7 +67,7 @@ pub fn with_ring<T>(call: impl FnOnce(Option<&mut Ring>) -> T) -> T {
 /// Whether rings can be had, and do what is needed of them.
 ///
 /// # Errors
-/// What the kernel says: ENOSYS or EINVAL before Linux 6.1, EPERM where it is forbidden (`kernel.io_uring_disabled`, seccomp).
+/// What the kernel says: ENOSYS or EINVAL before Linux 6.1, EOPNOTSUPP before 6.4, EPERM where it is forbidden (`kernel.io_uring_disabled`, seccomp).
 pub fn probe() -> io::Result<()> {
     let mut ring = Ring::new()?;
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -74,9 +76,21 @@ pub fn probe() -> io::Result<()> {
     let mut results = ring.read(event.as_fd(), &mut arena, 8, 2, |i| i * 8);
     // The event is there once.
     match (results.next(), results.next()) {
-        (Some(Ok(8)), Some(Err(Errno::EAGAIN))) => Ok(()),
-        (Some(Err(error)), _) => Err(error.into()),
-        _ => Err(Errno::EOPNOTSUPP.into()),
+        (Some(Ok(8)), Some(Err(Errno::EAGAIN))) => {}
+        (Some(Err(error)), _) => return Err(error.into()),
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    }
+    // TAP devices say that they never wait since Linux 6.4 (FMODE_NOWAIT in drivers/net/tun.c); before, each request is refused.
+    let options = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let Ok(tun) = nix::fcntl::open("/dev/net/tun", options, Mode::empty()) else {
+        // Then there are no TAP devices either.
+        return Ok(());
+    };
+    let result = ring.read(tun.as_fd(), &mut arena, 8, 1, |_| 0).next();
+    match result {
+        Some(Err(error @ (Errno::EOPNOTSUPP | Errno::EINVAL))) => Err(error.into()),
+        // EBADFD: it belongs to no device yet.
+        _ => Ok(()),
     }
 }
 

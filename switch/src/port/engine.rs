@@ -33,7 +33,7 @@ impl Engine {
     pub fn check(self) -> Result<(), String> {
         match self {
             Self::IoUring => uring::probe().map_err(|error| {
-                format!("io_uring can't be had: {error}; it needs Linux 6.1, the sysctl kernel.io_uring_disabled = 0, and no rule against it. \"auto\" does without")
+                format!("io_uring can't be had: {error}; it needs Linux 6.4, the sysctl kernel.io_uring_disabled = 0, and no rule against it. \"auto\" does without")
             }),
             Self::Auto | Self::Epoll => Ok(()),
         }

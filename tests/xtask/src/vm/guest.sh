@@ -1,7 +1,7 @@
 # What runs in the machine; `cargo xtask vm` puts what is to be done in front of it.
 export HOME=/root PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 # Not all of them are loaded by whoever needs them; what is missing is found out by those who do.
-modprobe -a tun veth 8021q vxlan macvlan ip_tables iptable_filter ip6table_filter >/dev/null 2>&1
+modprobe -a tun veth 8021q vxlan macvlan nf_tables nft_chain_nat nft_masq nft_fib_inet nft_ct nft_redir ip_tables iptable_filter ip6table_filter >/dev/null 2>&1
 cd "$folder" || exit 1
 if [ -n "$command" ]; then
     (eval "$command")

@@ -3,9 +3,9 @@
 
 mod kernel;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::{fs, io, thread};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -15,8 +15,10 @@ use crate::tools;
 
 /// What runs in the machine.
 const GUEST: &str = include_str!("guest.sh");
-/// A test that takes longer hangs. Without KVM all takes twenty times as long.
-const PATIENCE_SECS: u32 = 240;
+/// A test that takes longer hangs.
+const PATIENCE_SECS: u32 = 60;
+/// Without KVM all takes some times as long.
+const SLOWER: u32 = 6;
 
 /// Options of `cargo xtask vm`.
 #[derive(Args)]
@@ -63,6 +65,7 @@ pub fn vm(args: &VmArgs) -> Result<()> {
             .with_context(|| format!("there is no kernel {}", kernel.display()))?,
         None => kernel::of_package(&args.package, &folder)?,
     };
+    let emulated = args.no_kvm || !has_kvm();
     let results = folder.join("results");
     let programs = folder.join("programs");
     // Of an earlier run.
@@ -79,7 +82,9 @@ pub fn vm(args: &VmArgs) -> Result<()> {
         let list = stage(&args.tests, args.only.as_deref(), &programs)?;
         let tests = folder.join("tests");
         fs::write(&tests, list).with_context(|| format!("{} can't be written", tests.display()))?;
-        text += &format!("command=\npatience={PATIENCE_SECS}\n");
+        let times = if emulated { SLOWER } else { 1 };
+        text += &format!("command=\nexport VSWITCH_TEST_PATIENCE={times}\n");
+        text += &format!("patience={}\n", PATIENCE_SECS * times);
         text += &format!("programs={}\n", quoted(programs.to_string_lossy()));
         text += &format!("tests={}\n", quoted(tests.to_string_lossy()));
     }
@@ -96,12 +101,12 @@ pub fn vm(args: &VmArgs) -> Result<()> {
         .arg("--exec")
         .arg(format!("sh {}", quoted(script.to_string_lossy())))
         .stdin(Stdio::null());
-    if args.no_kvm || !has_kvm() {
+    if emulated {
         eprintln!("without KVM: the processor is emulated, which is slow");
         vng.arg("--disable-kvm");
     }
     // Its own exit code is not always that of the command.
-    let status = with_signals(&mut vng).status().context("`vng` can't be run")?;
+    let status = run_by_pipes(&mut vng).context("`vng` can't be run")?;
     let code = fs::read_to_string(results.join("code"))
         .with_context(|| format!("the machine ended before what it was to do ({status})"))?;
     match code.trim().parse::<i32>() {
@@ -112,6 +117,18 @@ pub fn vm(args: &VmArgs) -> Result<()> {
         }
         Err(_) => bail!("the machine ended before what it was to do ({status})"),
     }
+}
+
+/// Runs it with its outputs passed on: QEMU opens them anew, and would empty a file.
+fn run_by_pipes(command: &mut Command) -> io::Result<ExitStatus> {
+    let mut child = with_signals(command.stdout(Stdio::piped()).stderr(Stdio::piped())).spawn()?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        // Who reads no more does not keep the machine from its end.
+        scope.spawn(|| out.map(|mut out| io::copy(&mut out, &mut io::stdout())));
+        scope.spawn(|| err.map(|mut err| io::copy(&mut err, &mut io::stderr())));
+    });
+    child.wait()
 }
 
 /// Builds the programs, puts them into a folder without what only a debugger reads, and lists the tests, one a line: program and name.
