@@ -164,7 +164,7 @@ pub struct Datapath {
     pub workers: usize,
     /// Cores that they are pinned to, in turn; none: wherever the kernel puts them.
     pub cpus: Vec<usize>,
-    /// Microseconds that a worker keeps looking for frames before it sleeps.
+    /// Microseconds that a worker keeps looking for frames before it sleeps, at least.
     pub spin_us: u32,
     /// How TAP devices are read and written.
     pub engine: Engine,

@@ -51,6 +51,7 @@ mod live;
 pub mod memory;
 pub mod mirror;
 pub mod offload;
+mod patience;
 pub mod pin;
 mod pipeline;
 pub mod policy;

@@ -16,7 +16,7 @@ pub struct DatapathConfig {
     pub workers: usize,
     /// Cores that the workers are pinned to, in turn; none: wherever the kernel puts them.
     pub cpus: Vec<usize>,
-    /// Microseconds that a worker goes on looking for frames before it sleeps.
+    /// Microseconds that a worker goes on looking for frames before it sleeps, at least; 0: none.
     pub spin_us: u32,
 }
 

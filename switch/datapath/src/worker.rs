@@ -13,6 +13,7 @@ use super::egress::Egress;
 use super::handle::{Shared, seconds};
 use super::lists::OutputLists;
 use super::live::Live;
+use super::patience::Patience;
 use super::pipeline;
 use super::setup::DatapathEvent;
 use super::snapshot::{PortEntry, Snapshot};
@@ -60,10 +61,8 @@ pub(super) struct Worker {
     /// Held frames that are due, and the batch that they become.
     due: Vec<Held>,
     released: Batch,
-    spin: Duration,
+    patience: Patience,
     events: Box<[EpollEvent]>,
-    /// When frames came last.
-    busy_since: Option<Instant>,
     /// Held frames can go on at once.
     due_soon: bool,
 }
@@ -81,9 +80,8 @@ impl Worker {
             loader: Loader::default(),
             due: Vec::new(),
             released: Batch::new(),
-            spin,
+            patience: Patience::new(spin),
             events: [EpollEvent::empty(); EVENTS].into(),
-            busy_since: None,
             due_soon: false,
         }
     }
@@ -91,14 +89,15 @@ impl Worker {
     /// Runs until control says stop.
     pub fn run(mut self) {
         while !self.shared.stop.load(Ordering::Acquire) {
-            // After traffic the next frame is often near: looking for it a while is cheaper than going to sleep.
-            let timeout = match self.busy_since {
-                _ if self.due_soon => EpollTimeout::ZERO,
-                Some(last) if last.elapsed() < self.spin => EpollTimeout::ZERO,
-                _ => EpollTimeout::NONE,
+            let now = Instant::now();
+            let timeout = if self.patience.looks(now) || self.due_soon {
+                EpollTimeout::ZERO
+            } else {
+                EpollTimeout::NONE
             };
             if !self.turn(timeout) {
-                // Spinning. Whoever wants the core meanwhile has it: it may be the station that is to answer.
+                // Whoever wants the core meanwhile has it: it may be the station that is to answer.
+                self.patience.looked_in_vain(now);
                 std::thread::yield_now();
             }
         }
@@ -127,8 +126,8 @@ impl Worker {
             self.serve(PortId(event.data() as u16), now);
             served = true;
         }
-        if served && !self.spin.is_zero() {
-            self.busy_since = Some(Instant::now());
+        if served {
+            self.patience.came(Instant::now());
         }
         self.release(&own.schedule, now);
         self.due_soon = own.schedule.arm();
