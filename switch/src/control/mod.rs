@@ -44,6 +44,7 @@ mod offline;
 mod place;
 mod plan;
 mod policy;
+mod proc_sys;
 mod processes;
 mod published;
 mod repair;
