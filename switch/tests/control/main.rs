@@ -16,8 +16,15 @@ use std::time::{Duration, Instant};
 use vswitch::control::{Control, ControlConfig};
 use vswitch::engines::Engines;
 use vswitch::port::Engine;
+use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::PortState;
 use vswitch_api::{Cable, CableEnd, Port, PortKind};
+
+const NOT_DRY: ChangeOptions = ChangeOptions {
+    dry_run: false,
+    idempotent: false,
+    force: false,
+};
 
 /// Runs `test` on a thread that shares nothing of the network and of /run with the rest of the machine. Threads and
 /// programs that it starts inherit that.
