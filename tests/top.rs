@@ -28,6 +28,15 @@ fn row(screen: &str, name: &str) -> Option<String> {
     screen.lines().find(is_row).map(str::to_owned)
 }
 
+/// Does something again and again until the screen shows what comes of it.
+fn shown_in_the_end(terminal: &Terminal, text: &str, mut again: impl FnMut()) {
+    wait_for(text, || {
+        again();
+        let screen = terminal.screen();
+        if screen.contains(text) { Ok(()) } else { Err(screen) }
+    });
+}
+
 /// What is typed shows again, and lines end as they should: the terminal is as a shell wants it.
 fn assert_given_back(terminal: &Terminal, code: i32) {
     terminal.wait_for(&format!("ended {code}"));
@@ -105,15 +114,8 @@ fn ports_are_watched_sorted_and_filtered() {
     lab.ok("acl add blue in deny any");
     terminal.type_text("ssss");
     terminal.wait_for("sorted by name");
-    wait_for("drops of blue by reason", || {
-        let _ = lab.ctl("ns exec red ping -n -q -c1 -W1 10.0.0.2");
-        let screen = terminal.screen();
-        if screen.contains("dropped in  acl-") {
-            Ok(())
-        } else {
-            Err(screen)
-        }
-    });
+    let ping = || drop(lab.ctl("ns exec red ping -n -q -c1 -W1 10.0.0.2"));
+    shown_in_the_end(&terminal, "dropped in  acl-", ping);
     terminal.type_text("q");
     assert_given_back(&terminal, 0);
 }
@@ -180,15 +182,9 @@ fn a_daemon_that_goes_is_told_and_found_again() {
     terminal.wait("events of the new daemon", |screen| {
         screen.contains("WHEN") || screen.contains("no events")
     });
-    wait_for("events of the new daemon", || {
+    shown_in_the_end(&terminal, "port-added", || {
         n += 1;
         lab.ok(&format!("add-port more{n}"));
-        let screen = terminal.screen();
-        if screen.contains("port-added") {
-            Ok(())
-        } else {
-            Err(screen)
-        }
     });
     terminal.type_text("q");
     assert_given_back(&terminal, 0);

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+/// Below which `ip netns exec` looks for files that take the place of those in /etc.
+pub(crate) const ETC_NETNS: &str = "/etc/netns";
 /// Of what the daemon keeps: the labs of a machine are nobody else's business.
 const PRIVATE: u32 = 0o600;
 
@@ -38,12 +40,17 @@ pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// What is not there needs no removal.
+pub(crate) fn gone_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Makes a file that only its owner can read, in the place of whatever has the name.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    gone_is_fine(fs::remove_file(path))?;
     OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 

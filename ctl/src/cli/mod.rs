@@ -17,6 +17,7 @@ pub mod ping;
 pub mod policy;
 pub mod port;
 pub mod publish;
+mod shared;
 pub mod switch;
 pub mod top;
 pub mod trace;
@@ -42,6 +43,7 @@ use ovs::OvsArgs;
 use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
 use publish::PublishArgs;
+pub use shared::{Addition, Form, OnlySwitch, Removal, ShowArgs, Trial};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
 use top::TopArgs;
 use trace::TraceArgs;
@@ -155,68 +157,6 @@ pub enum Color {
     Always,
     /// Never
     Never,
-}
-
-/// The switch that a listing is about.
-#[derive(Args, Debug)]
-pub struct OnlySwitch {
-    /// Only this switch (default: all)
-    #[arg(long, value_name = "NAME")]
-    pub switch: Option<vswitch_api::SwitchName>,
-}
-
-/// Arguments of `show`.
-#[derive(Args, Debug)]
-pub struct ShowArgs {
-    /// Of which switch.
-    #[command(flatten)]
-    pub only: OnlySwitch,
-    /// Show it again each second and whenever something has changed, until Ctrl-C
-    #[arg(short = 'w', long)]
-    pub watch: bool,
-}
-
-/// The form of what is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// For people, with more columns where there are more
-    Wide,
-    /// As --json
-    Json,
-    /// The same as YAML
-    Yaml,
-    /// Names alone, one a line
-    Name,
-}
-
-/// Options of additions.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Addition {
-    /// No error if it is there already with the settings that are given
-    #[arg(long)]
-    pub if_not_exists: bool,
-    /// Say what would be done, do nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-/// Options of removals.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Removal {
-    /// No error if it is not there
-    #[arg(long)]
-    pub if_exists: bool,
-    /// Say what would be done, do nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-/// Options of changes.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Trial {
-    /// Say what would be changed, do nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
 }
 
 /// All commands.

@@ -1,9 +1,7 @@
 //! What the user wants: the lab. The daemon keeps one [`Lab`] on disk and makes the kernel match it;
 //! `vswitchctl apply FILE` replaces it by the one in a TOML file.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -11,11 +9,12 @@ use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
 use crate::command::Command;
+pub use crate::description::{Description, MAX_DESCRIPTION};
 use crate::gateway::{Gateway, Publish};
 use crate::lab_namespace::LabNamespace;
 use crate::link::Link;
 use crate::mirror::Mirror;
-use crate::name::{IfAddr, IfName, InvalidValue, Mac, NsName, PortName, SwitchName};
+use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::namespace::Namespace;
 use crate::owned::OwnedByLab;
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
@@ -35,59 +34,6 @@ pub const DEFAULT_MTU: u32 = 1500;
 pub const MIN_MTU: u32 = 68;
 /// Largest MTU that can be set; what a TAP device takes (65535 less the Ethernet header and the room for a tag).
 pub const MAX_MTU: u32 = 65_517;
-
-/// Longest description, in characters.
-pub const MAX_DESCRIPTION: usize = 255;
-
-/// What the user says of something: text of up to 255 characters, none of them a control character. Empty: nothing is said.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, max_length = 255, example = "uplink to the second floor")]
-pub struct Description(String);
-
-impl Description {
-    /// Nothing is said.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl FromStr for Description {
-    type Err = InvalidValue;
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let length = text.chars().count();
-        if length > MAX_DESCRIPTION {
-            return Err(InvalidValue::new(format!(
-                "a description of {length} characters is too long; at most {MAX_DESCRIPTION} are allowed"
-            )));
-        }
-        match text.chars().find(|c| c.is_control()) {
-            Some(c) => Err(InvalidValue::new(format!(
-                "description {text:?} contains the control character {c:?}; write it as one line of plain text"
-            ))),
-            None => Ok(Self(text.to_owned())),
-        }
-    }
-}
-
-impl TryFrom<String> for Description {
-    type Error = InvalidValue;
-    fn try_from(text: String) -> Result<Self, InvalidValue> {
-        text.parse()
-    }
-}
-
-impl From<Description> for String {
-    fn from(description: Description) -> Self {
-        description.0
-    }
-}
-
-impl fmt::Display for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Everything that vswitch keeps up: the desired state as one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -491,43 +437,4 @@ fn yes() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_needs_only_its_name() {
-        let port: Port = serde_json::from_str(r#"{"name":"red"}"#).unwrap();
-        assert_eq!(
-            port,
-            Port::new("red".parse().unwrap(), default_switch(), PortKind::Veth)
-        );
-    }
-
-    #[test]
-    fn a_description_is_a_line_of_text() {
-        for text in ["", "the red one", "größer \"als\" 5", &"ä".repeat(255)] {
-            let port: Port = serde_json::from_value(serde_json::json!({"name": "red", "description": text})).unwrap();
-            assert_eq!(port.description.to_string(), text);
-            assert_eq!(
-                serde_json::to_string(&port).unwrap().contains("description"),
-                !text.is_empty()
-            );
-        }
-        for (text, part) in [
-            (&*"ä".repeat(256), "256 characters"),
-            ("a\nb", "control"),
-            ("a\u{1b}[31mb", "control"),
-        ] {
-            let error = text.parse::<Description>().unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error() {
-        let error = serde_json::from_str::<Port>(r#"{"name":"red","vlan_id":3}"#)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("vlan_id"), "{error}");
-    }
-}
+mod tests;

@@ -30,6 +30,7 @@
 pub mod acl;
 pub mod capture;
 pub mod command;
+pub mod description;
 pub mod difference;
 pub mod error;
 pub mod event;

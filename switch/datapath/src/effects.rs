@@ -53,7 +53,7 @@ pub(super) trait Effects: Run {
     fn capture(&mut self, port: &PortEntry, frames: Frames<'_>);
     /// `frames` frames of so many bytes don't get into the switch, for one reason.
     fn refuse(&mut self, port: &PortEntry, reason: DropReason, frames: u64, bytes: u64);
-    /// Puts frames on the wire of an impaired port; false: they go on at once.
+    /// Puts frames on the line of an impaired port; false: they go on at once.
     fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>) -> bool;
     /// Runs [`Ingress::forward`].
     fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists);

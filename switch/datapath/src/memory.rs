@@ -20,14 +20,15 @@ const CAPACITY: usize = 1024;
 
 /// The switch's end: give it to [`crate::PortSetup`].
 #[derive(Debug)]
-pub struct MemoryPort(Arc<Wire>);
+pub struct MemoryPort(Arc<Between>);
 
 /// The other end: what a station would hold.
 #[derive(Clone, Debug)]
-pub struct MemoryStation(Arc<Wire>);
+pub struct MemoryStation(Arc<Between>);
 
+/// What both ends hold.
 #[derive(Debug)]
-struct Wire {
+struct Between {
     offloads: bool,
     capacity: usize,
     /// On their way to the switch, with virtio-net headers.
@@ -55,7 +56,7 @@ impl MemoryPort {
     /// # Errors
     /// No descriptors are to be had.
     pub fn with_capacity(offloads: bool, capacity: usize) -> io::Result<(Arc<Self>, MemoryStation)> {
-        let wire = Arc::new(Wire {
+        let between = Arc::new(Between {
             offloads,
             capacity,
             inward: Mutex::default(),
@@ -66,7 +67,7 @@ impl MemoryPort {
             down: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         });
-        Ok((Arc::new(Self(wire.clone())), MemoryStation(wire)))
+        Ok((Arc::new(Self(between.clone())), MemoryStation(between)))
     }
 }
 

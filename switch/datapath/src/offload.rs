@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use vswitch_api::policy::Flooding;
 use vswitch_api::view::PortCounters;
 
-use super::guard::PROBE_DST;
 use super::handle::Datapath;
 use super::punt::Punt;
 use super::snapshot::{PortEntry, Snapshot};
@@ -14,9 +13,6 @@ use super::{PortId, SwitchId};
 
 /// Most ports of a switch whose floods are sent past the datapath.
 pub const MAX_FLOOD: usize = 64;
-
-/// 01-80-C2-xx-xx-xx (IEEE 802.1Q-2022 clause 8.6.3).
-const FOR_BRIDGES: [u8; 3] = [0x01, 0x80, 0xc2];
 
 /// A port's part of something that forwards frames by itself.
 pub trait Offload: Send + Sync {
@@ -31,6 +27,8 @@ pub trait Offload: Send + Sync {
     fn set_direct(&self, direct: Option<Direct>);
     /// Which ports (by slot) get what is flooded on the port's switch, if that may be sent past the datapath.
     fn set_flood(&self, to: Option<&[u16]>);
+    /// Whether all frames of an entry are left to the datapath, whatever else is flooded.
+    fn leaves(&self, punt: &Punt) -> bool;
     /// Waits until what was forbidden before has ceased.
     fn settle(&self);
     /// Adds what was forwarded.
@@ -85,9 +83,6 @@ pub type FloodLists<'a> = BTreeMap<SwitchId, (&'a dyn Offload, Vec<u16>)>;
 ///
 /// Who adds a feature that acts on floods asks for them here.
 pub fn flood_lists(snapshot: &Snapshot) -> FloodLists<'_> {
-    if !snapshot.punts.entries().iter().all(is_left_to_datapath) {
-        return BTreeMap::new();
-    }
     let mut lists = BTreeMap::new();
     for port in snapshot.ports().filter(|port| port.up) {
         let list = lists.entry(port.switch).or_insert_with(|| Some(Vec::new()));
@@ -104,17 +99,12 @@ pub fn flood_lists(snapshot: &Snapshot) -> FloodLists<'_> {
     lists.collect()
 }
 
-/// Whether offloads leave all frames of an entry to the datapath, whatever else they flood: those for bridges, and the loop guard's
-/// probes.
-fn is_left_to_datapath(punt: &Punt) -> bool {
-    punt.is_exact() && (punt.dst == PROBE_DST || punt.dst.0.starts_with(&FOR_BRIDGES))
-}
-
-/// The port's offload, if whatever is flooded may be sent by it.
+/// The port's offload, if whatever is flooded may be sent by it, but what agents want.
 fn flooded<'a>(snapshot: &Snapshot, port: &'a PortEntry) -> Option<&'a dyn Offload> {
     let direct = direct(snapshot, port)?;
     let plain = direct.has_all_vlans() && port.policy().flooding == Flooding::default();
-    port.io.offload().filter(|_| plain)
+    let leaves_punts = |offload: &&dyn Offload| snapshot.punts.entries().iter().all(|punt| offload.leaves(punt));
+    port.io.offload().filter(|_| plain).filter(leaves_punts)
 }
 
 impl Snapshot {
@@ -186,37 +176,5 @@ impl Datapath {
     /// Shows which floods may be sent past the datapath now; nothing of that changes meanwhile.
     pub fn with_floods(&self, show: impl FnOnce(&FloodLists<'_>)) {
         self.unrevised(|snapshot| show(&flood_lists(snapshot)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use vswitch_api::Mac;
-
-    use super::super::guard::punt;
-    use super::super::punt::AgentId;
-    use super::*;
-    use crate::frame::mac_to_u64;
-
-    /// They are compiled; what is in the table besides is not known to them.
-    #[test]
-    fn the_programs_of_the_kernel_leave_what_agents_want() {
-        let floods = include_str!("../../linux/bpf/flood.h");
-        let probe = format!("#define PROBE {:#014x}ULL", mac_to_u64(PROBE_DST));
-        assert!(floods.contains(&probe), "{probe}");
-        assert!(floods.contains("#define FOR_BRIDGES 0x0180c2ULL"));
-        let guard = punt(AgentId(0));
-        assert!(is_left_to_datapath(&guard));
-        let of_group = |dst, mask| Punt {
-            dst: Mac(dst),
-            mask: Mac(mask),
-            ..guard
-        };
-        assert!(is_left_to_datapath(&of_group([1, 0x80, 0xc2, 0, 0, 0x0e], [0xff; 6])));
-        assert!(!is_left_to_datapath(&of_group([1, 0, 0x5e, 0, 0, 0x16], [0xff; 6])));
-        assert!(!is_left_to_datapath(&of_group(
-            [1, 0x80, 0xc2, 0, 0, 0],
-            [1, 0, 0, 0, 0, 0]
-        )));
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn receive<'a, E: Effects>(
     }
 }
 
-/// The rest of the way of frames that the wire of an impaired port has held.
+/// The rest of the way of frames that the line of an impaired port has held.
 pub(super) fn arrive<'a, E: Effects>(
     effects: &mut E,
     snapshot: &'a Snapshot,
@@ -118,7 +118,7 @@ fn open<'a, E: Effects>(
         .ok()
 }
 
-/// Whether the frames are on the wire of the port from here on, as that is impaired.
+/// Whether the frames are on the line of the port from here on, as that is impaired.
 fn impair<E: Effects>(effects: &mut E, port: &PortEntry, direction: Direction, frames: Frames<'_>) -> bool {
     let traffic = port.traffic.as_ref();
     let Some(line) = traffic.and_then(|traffic| traffic.line(direction)) else {

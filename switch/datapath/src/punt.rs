@@ -98,11 +98,6 @@ impl PuntQueue {
 }
 
 impl Punt {
-    /// Whether the entry is for one address.
-    pub fn is_exact(&self) -> bool {
-        self.mask == Mac::BROADCAST
-    }
-
     fn wants(&self, dst: u64, ethertype: impl FnOnce() -> u16) -> bool {
         let mask = mac_to_u64(self.mask);
         dst & mask == mac_to_u64(self.dst) & mask && self.ethertype.is_none_or(|wanted| wanted == ethertype())

@@ -13,13 +13,20 @@
 
 /* 01-80-C2-xx-xx-xx: which of them a switch forwards depends on a setting. */
 #define FOR_BRIDGES 0x0180c2ULL
-/* PROBE_DST of switch/datapath/src/guard.rs: the daemon is to see that one came back. With other groups that agents want it makes no
- * lists (flood_lists of switch/datapath/src/offload.rs). */
-#define PROBE 0x037673770001ULL
+/* Most entries of the table of what agents want that are known here: MAX_LEFT of src/bpf/rules.rs. */
+#define MAX_LEFT 4
+/* The entries, written as the programs are loaded: destinations, of which the bits of the mask count. No mask: no entry. The daemon is
+ * to see these frames; with entries that are not here it makes no lists (flood_lists of switch/datapath/src/offload.rs). */
+const volatile __u64 left_dst[MAX_LEFT];
+const volatile __u64 left_mask[MAX_LEFT];
 
 static __always_inline int may_flood(__u64 dst)
 {
-	return dst >> 24 != FOR_BRIDGES && dst != PROBE;
+#pragma unroll
+	for (int i = 0; i < MAX_LEFT; i++)
+		if (left_mask[i] && (dst & left_mask[i]) == left_dst[i])
+			return 0;
+	return dst >> 24 != FOR_BRIDGES;
 }
 
 static __always_inline const struct flood *flood_of(__u32 in_slot)

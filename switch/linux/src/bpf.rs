@@ -5,6 +5,7 @@
 //! outlive it: /sys/fs/bpf may be hidden where the daemon runs (`ip netns exec` does so).
 
 mod layout;
+mod mounted;
 mod pins;
 mod rules;
 
@@ -20,18 +21,18 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use layout::{Flood, Vlans};
+use mounted::{entries, mount_at, pinned, remove_tree};
 use pins::Pins;
 
 use super::error::KernelError;
 use super::{clsact, lock};
 pub use layout::{FastCounters, PlaceValue, PortRecord, StationKey};
+pub use mounted::unmount;
 pub use rules::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS, Rules,
-    SwitchKey, TRUNK, VlanBits,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, Left, MAX_FLOOD, MAX_LEFT, MAX_SLOTS, NO_NATIVE,
+    PAYLOAD_TAGS, Rules, SwitchKey, TRUNK, VlanBits,
 };
 
 /// In the environment of a daemon that is to do as if the kernel had no tcx: for tests.
@@ -63,11 +64,11 @@ pub struct Bpf {
 
 impl Bpf {
     /// Loads the programs and the maps that an earlier daemon pinned under `root`, else new ones. `root` becomes a mount
-    /// of the bpf file system.
+    /// of the bpf file system. `left`: what is the daemon's whatever is flooded, of which the first [`MAX_LEFT`] are known.
     ///
     /// # Errors
     /// The daemon was built without the programs; EPERM without CAP_BPF or CAP_SYS_ADMIN; the kernel is too old.
-    pub fn load(root: &Path) -> Result<Self, KernelError> {
+    pub fn load(root: &Path, left: &[Left]) -> Result<Self, KernelError> {
         let object = OBJECT.ok_or_else(|| failed("this daemon was built without the programs", "no clang"))?;
         mount_at(root)
             .map_err(|error| KernelError::new(format!("mount a bpf file system at {}", root.display()), error))?;
@@ -81,15 +82,24 @@ impl Bpf {
             _ => Err(error),
         });
         made.map_err(|error| KernelError::new(format!("make the folder {}", dir.display()), error))?;
-        let load = |dir: &Path| EbpfLoader::new().default_map_pin_directory(dir).load(object);
-        let mut programs = load(&dir).map_err(|error| failed("load the maps", error))?;
+        let (mut left_dst, mut left_mask) = ([0u64; MAX_LEFT], [0u64; MAX_LEFT]);
+        for (at, left) in left.iter().take(MAX_LEFT).enumerate() {
+            (left_dst[at], left_mask[at]) = (left.dst & left.mask, left.mask);
+        }
+        let mut loader = EbpfLoader::new();
+        loader.override_global("left_dst", &left_dst[..], true);
+        loader.override_global("left_mask", &left_mask[..], true);
+        let loaded = loader.default_map_pin_directory(&dir).load(object);
+        let mut programs = loaded.map_err(|error| failed("load the maps", error))?;
         for program in Program::ALL {
             let program = classifier(&mut programs, program)?;
             program.load().map_err(|error| failed("load the programs", error))?;
         }
         let pins = Pins::default();
         // Links that are there are held as they are attached again, or detached.
-        let maps = programs.maps().map(|(name, _)| dir.join(name));
+        // What the compiler made of constants (`.rodata`) goes with the programs.
+        let maps = programs.maps().filter(|(name, _)| !name.starts_with('.'));
+        let maps = maps.map(|(name, _)| dir.join(name));
         maps.for_each(|map| pins.hold(map));
         fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(
             programs: &mut Ebpf,
@@ -406,65 +416,6 @@ pub fn settle() {
     // SAFETY: integers only; no memory is involved. Kernels with nohz_full refuse it: then what runs ends on its own,
     // within a frame's time.
     unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-}
-
-/// Removes all that is pinned under `root`, which ends the fast path, and the mount itself. Fine if there is nothing.
-pub fn unmount(root: &Path) {
-    if is_mounted(root) {
-        for path in pinned(root) {
-            remove_tree(&path);
-        }
-        if let Err(error) = umount2(root, MntFlags::MNT_DETACH) {
-            tracing::warn!(path = %root.display(), "{}: can't unmount the bpf file system: {error}", root.display());
-        }
-    }
-    let _ = fs::remove_dir(root);
-}
-
-fn is_mounted(root: &Path) -> bool {
-    statfs(root).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
-}
-
-fn mount_at(root: &Path) -> io::Result<()> {
-    if is_mounted(root) {
-        return Ok(());
-    }
-    match fs::create_dir(root) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("bpf"), root, Some("bpf"), flags, Some("mode=0700")).map_err(|error| {
-        let _ = fs::remove_dir(root);
-        error.into()
-    })
-}
-
-fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
-    entries.into_iter().map(|entry| entry.path())
-}
-
-/// What daemons pinned. (The kernel puts two files of its own into each bpf file system.)
-fn pinned(root: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let is_ours = |path: &PathBuf| path.extension().is_none_or(|word| word != "debug");
-    entries(root).filter(is_ours)
-}
-
-/// Removes a file, or a folder with what is in it (here never deeper than one).
-fn remove_tree(path: &Path) {
-    let removed = if path.is_dir() {
-        entries(path).for_each(|inner| drop(fs::remove_file(inner)));
-        fs::remove_dir(path)
-    } else {
-        fs::remove_file(path)
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), "{}: can't remove what is pinned there: {error}", path.display());
-        }
-        _ => {}
-    }
 }
 
 fn classifier(programs: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {

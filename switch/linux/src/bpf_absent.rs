@@ -10,8 +10,8 @@ use std::path::Path;
 
 use super::error::KernelError;
 pub use rules::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, MAX_FLOOD, MAX_SLOTS, NO_NATIVE, PAYLOAD_TAGS, Rules,
-    SwitchKey, TRUNK, VlanBits,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, Left, MAX_FLOOD, MAX_LEFT, MAX_SLOTS, NO_NATIVE,
+    PAYLOAD_TAGS, Rules, SwitchKey, TRUNK, VlanBits,
 };
 
 /// Who is looked up.
@@ -87,7 +87,7 @@ pub struct Bpf(Infallible);
     reason = "as in the module that it stands in for"
 )]
 impl Bpf {
-    pub fn load(_root: &Path) -> Result<Self, KernelError> {
+    pub fn load(_root: &Path, _left: &[Left]) -> Result<Self, KernelError> {
         let error = io::Error::other("this daemon was built without the feature `fastpath`");
         Err(KernelError::new("load the programs", error))
     }

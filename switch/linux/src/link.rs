@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures::future::join_all;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -12,6 +13,9 @@ use super::error::KernelError;
 use super::link_read::{Wanted, open_reader, read_links};
 use super::netlink::Netlink;
 use super::netns::NetNs;
+
+/// Requests that are under way at a time.
+const GROUPED_AT_ONCE: usize = 64;
 
 /// An interface as the kernel reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,12 +255,28 @@ impl Netlink {
         self.answer(format_args!("{verb} interface {index} {value}"), changed)
     }
 
-    /// Puts an interface into a group, for [`Netlink::delete_group`].
-    pub async fn set_group(&self, index: u32, group: u32) -> Result<(), KernelError> {
-        self.change(index, "set the group of", &format!("to {group}"), |link| {
-            link.append_extra_attribute(LinkAttribute::Group(group))
-        })
-        .await
+    /// Puts interfaces into a group, for [`Netlink::delete_group`]; those that are gone are left out.
+    ///
+    /// # Errors
+    /// One can't be put there; others may be.
+    pub async fn set_group(&self, indices: &[u32], group: u32) -> Result<(), KernelError> {
+        let value = format!("to {group}");
+        // Not one by one: then each would wait for the turns of two threads.
+        for some in indices.chunks(GROUPED_AT_ONCE) {
+            let mut changes = Vec::new();
+            for index in some {
+                changes.push(self.change(*index, "set the group of", &value, |link| {
+                    link.append_extra_attribute(LinkAttribute::Group(group))
+                }));
+            }
+            for changed in join_all(changes).await {
+                match changed {
+                    Err(error) if !error.is_gone() => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Deletes all interfaces of a group together, which takes little longer than deleting one: the kernel waits once for all that

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use futures::future::join_all;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -15,6 +16,9 @@ use vswitch_api::name::NsName;
 use super::error::KernelError;
 use super::netns::{NetNs, create_file, on_new_thread};
 use super::presence::Presence;
+
+/// Names that are removed at the same time: most of what one takes is a wait.
+const DELETED_AT_ONCE: usize = 8;
 
 /// The named namespaces in a directory, the way `ip netns` keeps them in /run/netns.
 #[derive(Clone, Debug)]
@@ -192,6 +196,29 @@ impl NamedNamespaces {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(failed),
         }
+    }
+
+    /// [`NamedNamespaces::delete_this`] for many: for each unmount the kernel waits until nobody looks a path up any more, which is one
+    /// wait for those that are unmounted at the same time. What became of each, in their order.
+    pub async fn delete_many(&self, namespaces: &[(NsName, NetNs)]) -> Vec<Result<(), KernelError>> {
+        let mut deleting = Vec::new();
+        for some in namespaces.chunks(namespaces.len().div_ceil(DELETED_AT_ONCE).max(1)) {
+            deleting.push(self.clone().delete_in_turn(some.to_vec()));
+        }
+        join_all(deleting).await.into_iter().flatten().collect()
+    }
+
+    async fn delete_in_turn(self, namespaces: Vec<(NsName, NetNs)>) -> Vec<Result<(), KernelError>> {
+        let names: Vec<_> = namespaces.iter().map(|(name, _)| name.clone()).collect();
+        let deleted = on_new_thread("delete namespaces", move || {
+            let deleted = namespaces.iter().map(|(name, netns)| self.delete_this(name, netns));
+            Ok(deleted.collect::<Vec<_>>())
+        });
+        deleted.await.unwrap_or_else(|error| {
+            let failed =
+                |name| KernelError::new(format!("delete namespace {name}"), io::Error::other(error.to_string()));
+            names.into_iter().map(|name| Err(failed(name))).collect()
+        })
     }
 
     /// Removes a name; the namespace itself goes with its last user. Fine if it is already gone.

@@ -79,10 +79,7 @@ impl NetNs {
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN. None is left then.
     pub async fn make(names: &[NsName]) -> Result<Vec<Self>, KernelError> {
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let chunks = names.chunks(names.len().div_ceil(threads).max(1));
-        let making = chunks.map(|names| {
-            let names = names.to_vec();
+        let making = on_all_processors(names).map(|names| {
             on_new_thread("create namespaces", move || {
                 names.iter().map(Self::make_here).collect::<Result<Vec<_>, _>>()
             })
@@ -202,6 +199,31 @@ impl NetNs {
         Ok(*self.0.cookie.get_or_init(|| cookie))
     }
 
+    /// Asks for the cookies of many namespaces on few threads, so that [`NetNs::cookie`] knows them. What can't be told here is asked
+    /// for, and told, there.
+    ///
+    /// # Errors
+    /// EAGAIN if no thread can be made.
+    pub async fn learn_cookies(namespaces: &[Self]) -> Result<(), KernelError> {
+        let asking = on_all_processors(namespaces).map(|namespaces| {
+            on_new_thread("enter namespaces", move || {
+                for netns in &namespaces {
+                    let asked = || {
+                        setns(netns, CloneFlags::CLONE_NEWNET)?;
+                        cookie_of(&UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?)
+                    };
+                    if netns.0.cookie.get().is_none()
+                        && let Ok(cookie) = asked()
+                    {
+                        let _ = netns.0.cookie.set(cookie);
+                    }
+                }
+                Ok(())
+            })
+        });
+        try_join_all(asking).await.map(drop)
+    }
+
     /// Runs `f` on a thread of its own that has entered the namespace.
     ///
     /// A thread can't reliably return to where it was, so it is a new one each time, never one of tokio's.
@@ -217,6 +239,12 @@ impl NetNs {
         })
         .await
     }
+}
+
+/// Shares things out among as many threads as there are processors.
+fn on_all_processors<T: Clone>(things: &[T]) -> impl Iterator<Item = Vec<T>> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    things.chunks(things.len().div_ceil(threads).max(1)).map(<[T]>::to_vec)
 }
 
 /// The cookie of the namespace of a socket; none if the kernel has none.

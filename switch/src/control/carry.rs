@@ -4,159 +4,23 @@
 //! their users had in them. Up to there each step has its inverse. A port that has to go first, since its name or its place is
 //! wanted, goes when the new lab is on the disk, if not yet in the place of the old one.
 
+mod order;
+
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use vswitch_api::view::Changes;
-use vswitch_api::{
-    ApiError, CableEnd, CommandName, EventKind, IfName, Lab, Mac, Namespace, NsName, Port, PortName, SwitchName,
-};
+use vswitch_api::{ApiError, EventKind, Lab, NsName, Port, PortName};
 
 use super::attach::Adopt;
 use super::guests::foreign;
-use super::kinds::{facts, ifname};
+use super::kinds::facts;
 use super::namespace::NAMESPACES_AT_ONCE;
 use super::plan::{Step, together};
 use super::policy::switch_settings;
 use super::processes::Process;
 use super::state::{OwnedNamespace, State};
 use super::{Inner, text};
-
-/// Ports that are made together; after each lot the daemon looks whether it is to stop.
-const PORTS_AT_ONCE: usize = 128;
-
-/// The steps of a plan by the time at which they come.
-struct Order {
-    /// Namespaces to be made: the state must tell of them, and what they are is known only when they are there.
-    first: Vec<NsName>,
-    /// The rest of what has an inverse, in the order of the plan.
-    then: Vec<Step>,
-    /// What has none, and nothing waits for.
-    last: Vec<Step>,
-}
-
-impl Order {
-    fn of(steps: Vec<Step>) -> Self {
-        let (mut first, mut rest) = (Vec::new(), Vec::new());
-        for step in steps {
-            match step {
-                Step::AddNamespace(name) => first.push(name),
-                step => rest.push(step),
-            }
-        }
-        let wanted = Wanted::of(&rest);
-        let mut order = Self {
-            first,
-            then: Vec::new(),
-            last: Vec::new(),
-        };
-        for step in &rest {
-            let waits_for_none = match step {
-                Step::RemovePorts(ports) => {
-                    let (then, last): (Vec<_>, Vec<_>) =
-                        ports.iter().cloned().partition(|port| wanted.needs_gone(port));
-                    order.then.extend(removal(then));
-                    order.last.extend(removal(last));
-                    continue;
-                }
-                Step::StopCommands(commands) => {
-                    let (then, last): (Vec<_>, Vec<_>) = commands
-                        .iter()
-                        .cloned()
-                        .partition(|command| wanted.commands.contains(&command.name));
-                    let stop = |commands: Vec<_>| (!commands.is_empty()).then_some(Step::StopCommands(commands));
-                    order.then.extend(stop(then));
-                    order.last.extend(stop(last));
-                    continue;
-                }
-                Step::RemoveCable(cable) => ![&cable.a, &cable.b].into_iter().any(|end| wanted.has_end(end)),
-                Step::RemoveSwitch(_) | Step::RemoveNamespace(_) => true,
-                _ => false,
-            };
-            if waits_for_none {
-                order.last.push(step.clone());
-                continue;
-            }
-            match (order.then.last_mut(), step) {
-                (Some(Step::AddPorts(ports)), Step::AddPort(port)) if ports.len() < PORTS_AT_ONCE => {
-                    ports.push(port.clone());
-                }
-                (_, Step::AddPort(port)) => order.then.push(Step::AddPorts(vec![port.clone()])),
-                (_, step) => order.then.push(step.clone()),
-            }
-        }
-        order
-    }
-}
-
-fn removal(ports: Vec<Port>) -> Option<Step> {
-    (!ports.is_empty()).then_some(Step::RemovePorts(ports))
-}
-
-/// What is to be there when a plan is carried out, and can't be there twice.
-#[derive(Default)]
-struct Wanted<'a> {
-    names: HashSet<&'a PortName>,
-    places: HashSet<(Option<Namespace>, IfName)>,
-    macs: HashSet<Mac>,
-    addresses: HashSet<IpAddr>,
-    /// Their tables are made anew, which needs them to be empty.
-    resized: HashSet<&'a SwitchName>,
-    commands: HashSet<&'a CommandName>,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(steps: &'a [Step]) -> Self {
-        let mut wanted = Self::default();
-        for step in steps {
-            match step {
-                Step::AddPort(port) => {
-                    wanted.names.insert(&port.name);
-                    wanted.places.insert((port.namespace.clone(), ifname(port)));
-                    wanted.add_addresses(port);
-                }
-                Step::ChangePort { after, .. } => wanted.add_addresses(after),
-                Step::AddCable(cable) => {
-                    let ends = [&cable.a, &cable.b].into_iter();
-                    wanted
-                        .places
-                        .extend(ends.filter_map(|end| Some((Some(end.namespace.clone().into()), end.ifname.clone()?))));
-                }
-                Step::StartCommands(commands) => wanted.commands.extend(commands.iter().map(|command| &command.name)),
-                Step::ChangeSwitch { before, after } if before.fdb_capacity != after.fdb_capacity => {
-                    wanted.resized.insert(&after.name);
-                }
-                _ => {}
-            }
-        }
-        wanted
-    }
-
-    fn add_addresses(&mut self, port: &Port) {
-        self.macs.extend(port.mac);
-        self.addresses.extend(port.addresses.iter().map(|address| address.ip()));
-    }
-
-    /// Whether a port has to go before all of it can be there.
-    fn needs_gone(&self, old: &Port) -> bool {
-        self.names.contains(&old.name)
-            || self.places.contains(&(old.namespace.clone(), ifname(old)))
-            || old.mac.is_some_and(|mac| self.macs.contains(&mac))
-            || old
-                .addresses
-                .iter()
-                .any(|address| self.addresses.contains(&address.ip()))
-            || self.resized.contains(&old.switch)
-    }
-
-    fn has_end(&self, end: &CableEnd) -> bool {
-        let place = end
-            .ifname
-            .clone()
-            .map(|ifname| (Some(end.namespace.clone().into()), ifname));
-        place.is_some_and(|place| self.places.contains(&place))
-    }
-}
+use order::Order;
 
 impl Inner {
     /// Carries out `steps`, then makes `lab` the lab and writes it to disk. If anything fails, all is as it was before.
@@ -195,13 +59,16 @@ impl Inner {
         }
         // Not given up when the daemon is about to stop: what is written is done, and they take little time.
         for step in &order.last {
-            if let Err(error) = self.carry(step, &mut changes.warnings).await {
+            let carried = self.carry(step, &mut changes.warnings).await;
+            if let Err(error) = carried {
                 changes
                     .warnings
                     .push(format!("{error}; the next command tries it again"));
             }
             self.step_done(step.size());
         }
+        self.remove_named(&order.namespaces, &mut changes.warnings).await;
+        self.step_done(order.namespaces.len());
         self.store.close_journal();
         Ok(changes)
     }
@@ -255,7 +122,7 @@ impl Inner {
             done.extend(names.iter().cloned().map(Step::AddNamespace));
             self.step_done(names.len());
         }
-        let wanted = self.wanted(lab, &order.last);
+        let wanted = self.wanted(lab, &order.namespaces.iter().collect());
         let unwritable = |error: std::io::Error| {
             text::step("state", "write the state file", &error)
                 .hint("nothing was changed; see that the state directory can be written and has room")
@@ -291,10 +158,9 @@ impl Inner {
     }
 
     /// The state as it is to be when all steps are done.
-    fn wanted(&self, lab: Lab, last: &[Step]) -> State {
+    fn wanted(&self, lab: Lab, going: &HashSet<&NsName>) -> State {
         let mut wanted = self.store.state.clone();
-        let goes = |owned: &OwnedNamespace| last.contains(&Step::RemoveNamespace(owned.name.clone()));
-        wanted.namespaces.retain(|owned| !goes(owned));
+        wanted.namespaces.retain(|owned| !going.contains(&owned.name));
         wanted
             .devices
             .retain(|name, _| lab.ports.iter().any(|port| port.name == *name));
@@ -362,16 +228,9 @@ impl Inner {
         match step {
             Step::AddNamespace(name) => self.add_namespaces(std::slice::from_ref(name)).await?,
             Step::RemoveNamespace(name) => {
-                let (kept, going) = (&self.store.state.namespaces, &self.store.unremoved.namespaces);
-                let owned: Vec<_> = kept
-                    .iter()
-                    .chain(going)
-                    .filter(|owned| owned.name == *name)
-                    .cloned()
-                    .collect();
-                for owned in owned {
-                    self.remove_namespace(&owned)
-                        .map_err(|error| text::kernel(text::namespace(name), &error))?;
+                let failed = self.remove_namespaces(self.owned_of(std::slice::from_ref(name))).await;
+                if let Some((_, error)) = failed.first() {
+                    return Err(text::kernel(text::namespace(name), error));
                 }
             }
             Step::AddSwitch(switch) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use futures::{StreamExt, stream};
-use vswitch_api::Port;
+use vswitch_api::{NsName, Port};
 
 use super::attach::AT_ONCE;
 use super::fastpath::shadow_name;
@@ -15,8 +15,8 @@ use super::plan::namespaces;
 use super::{Inner, text};
 use vswitch_linux::{KernelError, Link, Netlink};
 
-/// Ports whose near ends are deleted by one request.
-const GROUP: usize = 128;
+/// Near ends and shadows that are deleted by one request.
+const GROUP: usize = 256;
 /// Of fewer ports each is asked for by its name.
 const FEW: usize = 8;
 
@@ -36,11 +36,12 @@ impl Inner {
         // Closed at the end: a queue of an interface that is gone is closed without a wait.
         let released = self.datapath.remove_ports(&ids);
         let (taken_over, ours): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| facts(port.kind).taken_over);
-        for together in ours.chunks(GROUP) {
-            if let Err(error) = self.delete_near_ends(together).await {
-                tracing::debug!("near ends can't be removed together: {error}");
-            }
-            self.shown.pulse.beat();
+        let deleted = match self.near_ends_of(&ours).await {
+            Ok((own, links)) => self.delete_together(&own, links).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::debug!("near ends can't be removed together: {error}");
         }
         // What was not removed together is now.
         let this = &*self;
@@ -114,19 +115,18 @@ impl Inner {
         Ok((own, links))
     }
 
-    /// Deletes these near ends and shadows, all together. The kernel holds its lock of all interfaces meanwhile: so these had better
-    /// not be too many.
-    async fn delete_near_ends(&self, ports: &[Port]) -> Result<(), KernelError> {
-        let (own, links) = self.near_ends_of(ports).await?;
-        if links.is_empty() {
-            return Ok(());
+    /// Deletes near ends and shadows, many together. The kernel holds its lock of all interfaces meanwhile: so these had better not be
+    /// too many.
+    async fn delete_together(&self, own: &Netlink, links: Vec<Link>) -> Result<(), KernelError> {
+        let links: Vec<_> = links.into_iter().map(|link| link.index).collect();
+        for links in links.chunks(GROUP) {
+            // A number of this time alone: should it end half-way, whoever is in the group is in nobody else's later.
+            let group = fastrand::u32(1 << 16..);
+            own.set_group(links, group).await?;
+            gone_is_fine(own.delete_group(group).await)?;
+            self.shown.pulse.beat();
         }
-        // A number of this time alone: should it end half-way, whoever is in the group is in nobody else's later.
-        let group = fastrand::u32(1 << 16..);
-        for link in links {
-            gone_is_fine(own.set_group(link.index, group).await)?;
-        }
-        gone_is_fine(own.delete_group(group).await)
+        Ok(())
     }
 
     /// Removes what earlier commands could not, if it is not wanted again.
@@ -150,23 +150,27 @@ impl Inner {
             }
         }
         let needed: BTreeSet<_> = namespaces(&self.store.state.lab).into_iter().cloned().collect();
-        for owned in left.namespaces {
-            if needed.contains(&owned.name) {
-                // Wanted again, and it is still there: it goes when it is not wanted any more.
-                if !self.store.state.namespaces.iter().any(|other| other.name == owned.name) {
-                    self.store.state.namespaces.push(owned);
-                }
-            } else if let Err(error) = self.remove_namespace(&owned) {
-                warnings.push(format!(
-                    "{}: {error}; the next command tries it again",
-                    text::namespace(&owned.name)
-                ));
-                self.store.unremoved.namespaces.push(owned);
+        let (wanted, going): (Vec<_>, Vec<_>) =
+            (left.namespaces.into_iter()).partition(|owned| needed.contains(&owned.name));
+        for owned in wanted {
+            // It is still there: it goes when it is not wanted any more.
+            if !self.store.state.namespaces.iter().any(|other| other.name == owned.name) {
+                self.store.state.namespaces.push(owned);
             }
+        }
+        for (owned, error) in self.remove_namespaces(going).await {
+            warnings.push(still_there(&owned.name, &error));
+            self.store.unremoved.namespaces.push(owned);
         }
         if let Err(error) = self.store.save() {
             tracing::error!("the state file does not tell what was removed: {error}");
         }
+    }
+
+    /// Removes what vswitch made under these names. What can't be removed is told in `warnings`, and tried again with the next command.
+    pub(super) async fn remove_named(&mut self, names: &[NsName], warnings: &mut Vec<String>) {
+        let failed = self.remove_namespaces(self.owned_of(names)).await;
+        warnings.extend(failed.iter().map(|(owned, error)| still_there(&owned.name, error)));
     }
 
     /// Takes a port out of the datapath and closes its descriptors.
@@ -198,6 +202,10 @@ impl Inner {
             None => Ok(()),
         }
     }
+}
+
+fn still_there(name: &NsName, error: &KernelError) -> String {
+    format!("{}: {error}; the next command tries it again", text::namespace(name))
 }
 
 pub(super) fn gone_is_fine(result: Result<(), KernelError>) -> Result<(), KernelError> {

@@ -16,10 +16,8 @@ use vswitch_api::lab_namespace::EtcPath;
 use vswitch_api::{ApiError, NsName};
 
 use super::text;
-use crate::files;
+use crate::files::{self, ETC_NETNS, gone_is_fine};
 
-/// Where `ip netns exec` looks for them.
-const ETC: &str = "/etc/netns";
 const LIST: &str = "etc-netns.json";
 /// Everybody's, as those in /etc are.
 const PUBLIC: u32 = 0o644;
@@ -31,7 +29,7 @@ pub(super) struct EtcFiles {
     state_dir: PathBuf,
 }
 
-/// Paths below [`ETC`].
+/// Paths below [`ETC_NETNS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Made {
@@ -42,7 +40,7 @@ struct Made {
 impl EtcFiles {
     pub fn new(state_dir: &Path) -> Self {
         Self {
-            etc: ETC.into(),
+            etc: ETC_NETNS.into(),
             state_dir: state_dir.to_owned(),
         }
     }
@@ -194,13 +192,6 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(PUBLIC);
     files::open_regular(&mut options, path)?.write_all(content.as_bytes())
-}
-
-fn gone_is_fine(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::interface::open_packet;
 use super::kinds::{facts, heard_by_near_end};
 use super::policy::switch_settings;
 use super::{Inner, LivePort, View};
+use crate::agents::loop_guard::PUNTS;
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::port::{BackEnd, Shadow, Tap};
 use vswitch_datapath::offload::Offload;
@@ -30,7 +31,7 @@ pub(super) async fn open(own: &NetNs, run_dir: &Path, wanted: bool) -> (Option<A
         bpf::unmount(&root);
         return (None, None);
     }
-    match own.run(move || FastPath::open(&root)).await.flatten() {
+    match own.run(move || FastPath::open(&root, &PUNTS)).await.flatten() {
         Ok(fast) => (Some(fast), None),
         Err(error) => (
             None,

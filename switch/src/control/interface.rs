@@ -90,8 +90,9 @@ pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result
 
 /// Neighbours that knew these addresses elsewhere learn of them now. It is a courtesy: without it they find out later.
 pub(super) async fn announce_all(netns: &NetNs, index: u32, mac: Mac, addresses: impl Iterator<Item = &IfAddr>) {
+    let mut asked = None;
     for address in addresses {
-        if address.ip().is_ipv6() && !is_taken_in(netns, address.ip()).await {
+        if address.ip().is_ipv6() && !is_taken_in(netns, &mut asked, address.ip()).await {
             tracing::debug!(%address, "the stack does not take an address for its own yet");
         }
         if let Err(error) = announce(netns, index, mac, address.ip()).await {
@@ -102,9 +103,15 @@ pub(super) async fn announce_all(netns: &NetNs, index: u32, mac: Mac, addresses:
 
 /// Waits until a stack takes what comes for its own IPv6 address, which the kernel sees to from a queue of work after it has said
 /// that the address is there: what came before, from whoever knew the address, would be lost. False: it takes too long, or
-/// IPv6 is off there and it has gone again.
-async fn is_taken_in(netns: &NetNs, ip: IpAddr) -> bool {
-    let Ok(nl) = netns.netlink().await else { return false };
+/// IPv6 is off there and it has gone again. `asked`: the connection by which it is asked, once there is one.
+async fn is_taken_in(netns: &NetNs, asked: &mut Option<Netlink>, ip: IpAddr) -> bool {
+    let nl = match asked {
+        Some(nl) => nl,
+        None => match netns.netlink().await {
+            Ok(nl) => asked.insert(nl),
+            Err(_) => return false,
+        },
+    };
     let end = Instant::now() + TAKEN_IN;
     while Instant::now() < end {
         if matches!(nl.way_to(ip).await, Ok(WayOut::Local)) {
@@ -128,7 +135,20 @@ pub(super) fn mac(port: &Port) -> Mac {
     port.mac.unwrap_or(Mac([0; 6]))
 }
 
-pub(super) fn taken(port: &Port) -> ApiError {
+/// A connection into the namespace in which the interface of a port is to be made.
+///
+/// # Errors
+/// Conflict: there is one of that name.
+pub(super) async fn with_room_for(port: &Port, netns: &NetNs, name: &str) -> Result<Netlink, ApiError> {
+    let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
+    let inside = netns.netlink().await.map_err(failed)?;
+    match inside.link_by_name(name).await.map_err(failed)? {
+        Some(_) => Err(taken(port)),
+        None => Ok(inside),
+    }
+}
+
+fn taken(port: &Port) -> ApiError {
     let place = port.namespace.as_ref().map_or("the host".to_owned(), text::object);
     text::conflict(
         text::port(&port.name),

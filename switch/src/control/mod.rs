@@ -45,6 +45,7 @@ mod overlap;
 mod place;
 mod plan;
 mod policy;
+mod proc_sys;
 mod processes;
 mod published;
 mod repair;

@@ -1,13 +1,13 @@
 //! Namespaces: those that vswitch makes, and those that it finds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vswitch_api::{ApiError, EventKind, NsName};
 
 use super::plan::namespaces;
 use super::state::OwnedNamespace;
 use super::{Inner, text};
-use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence};
+use vswitch_linux::{KernelError, NamedNamespaces, NetNs, NetNsId, Presence};
 
 /// Namespaces that are made together, with one note of all.
 pub(super) const NAMESPACES_AT_ONCE: usize = 256;
@@ -164,37 +164,111 @@ impl Inner {
         self.store.state.namespaces.iter().any(|owned| owned.name == *name)
     }
 
-    /// Another name of a namespace by which something of the lab is in it.
-    fn other_name_in_use(&self, name: &NsName, netns: &NetNs) -> Option<NsName> {
-        let needed = namespaces(&self.store.state.lab).into_iter();
-        let mut others = needed.filter(|other| *other != name);
-        let leads_there =
-            |other: &&NsName| matches!(self.find_namespace(other), Ok(Some(found)) if found.id() == netns.id());
-        others.find(leads_there).cloned()
+    /// What vswitch made under these names, also what is to go already.
+    pub(super) fn owned_of(&self, names: &[NsName]) -> Vec<OwnedNamespace> {
+        let names: BTreeSet<_> = names.iter().collect();
+        let (kept, going) = (&self.store.state.namespaces, &self.store.unremoved.namespaces);
+        let all = kept.iter().chain(going);
+        all.filter(|owned| names.contains(&owned.name)).cloned().collect()
     }
 
-    /// Removes a namespace that vswitch made; one that is gone already is removed enough.
-    pub(super) fn remove_namespace(&mut self, owned: &OwnedNamespace) -> Result<(), KernelError> {
-        let name = &owned.name;
-        if let Some(netns) = self.find_owned(owned)? {
-            if let Some(other) = self.other_name_in_use(name, &netns) {
-                tracing::info!("namespace {name} stays as long as it is in use by the name {other}");
-                if !self.store.unremoved.namespaces.contains(owned) {
-                    self.store.unremoved.namespaces.push(owned.clone());
-                }
-                self.store.state.namespaces.retain(|owned| owned.name != *name);
-                return Ok(());
+    /// The names that the lab needs, by the namespaces that they lead to.
+    fn names_in_use(&self) -> BTreeMap<NetNsId, Vec<NsName>> {
+        let mut names = BTreeMap::<_, Vec<_>>::new();
+        for name in namespaces(&self.store.state.lab) {
+            if let Ok(Some(netns)) = self.find_namespace(name) {
+                names.entry(netns.id()).or_default().push(name.clone());
             }
-            self.host.named.delete_this(name, &netns)?;
-            self.emit(EventKind::NamespaceRemoved {
-                namespace: name.clone(),
-            });
-        } else if self.host.named.open(name).is_gone() {
-            // Killed before it was bound, or after it was unbound.
+        }
+        names
+    }
+
+    /// Removes namespaces that vswitch made; one that is gone already is removed enough. What can't be removed is given back.
+    pub(super) async fn remove_namespaces(&mut self, all: Vec<OwnedNamespace>) -> Vec<(OwnedNamespace, KernelError)> {
+        let in_use = if all.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.names_in_use()
+        };
+        let mut failed = Vec::new();
+        // Each is open meanwhile.
+        for some in all.chunks(NAMESPACES_AT_ONCE) {
+            failed.extend(self.remove_some_namespaces(some, &in_use).await);
+            self.shown.pulse.beat();
+        }
+        failed
+    }
+
+    async fn remove_some_namespaces(
+        &mut self,
+        some: &[OwnedNamespace],
+        in_use: &BTreeMap<NetNsId, Vec<NsName>>,
+    ) -> Vec<(OwnedNamespace, KernelError)> {
+        let (mut found, mut failed, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        for owned in some {
+            match self.find_namespace(&owned.name) {
+                Ok(netns) => found.push((owned, netns)),
+                Err(error) => failed.push((owned.clone(), error)),
+            }
+        }
+        let netns: Vec<_> = found.iter().filter_map(|(_, netns)| netns.clone()).collect();
+        if let Err(error) = NetNs::learn_cookies(&netns).await {
+            tracing::debug!("namespaces are asked one by one what they are: {error}");
+        }
+        let (mut going, mut names) = (Vec::new(), Vec::new());
+        for (owned, netns) in found {
+            let is_ours = netns.map(|netns| Ok(owned.is(&netns, &self.host.boot_id)?.then_some(netns)));
+            match is_ours.transpose().map(Option::flatten) {
+                Ok(Some(netns)) => {
+                    let others = in_use.get(&netns.id()).into_iter().flatten();
+                    if let Some(other) = others.clone().find(|other| **other != owned.name) {
+                        let name = &owned.name;
+                        tracing::info!("namespace {name} stays as long as it is in use by the name {other}");
+                        self.keep_for_later(owned);
+                        continue;
+                    }
+                    going.push(owned);
+                    names.push((owned.name.clone(), netns));
+                }
+                Ok(None) => match self.remove_what_was_bound(&owned.name) {
+                    Ok(()) => done.push(owned),
+                    Err(error) => failed.push((owned.clone(), error)),
+                },
+                Err(error) => failed.push((owned.clone(), error)),
+            }
+        }
+        let deleted = self.host.named.delete_many(&names).await;
+        for (owned, deleted) in going.into_iter().zip(deleted) {
+            match deleted {
+                Ok(()) => {
+                    self.emit(EventKind::NamespaceRemoved {
+                        namespace: owned.name.clone(),
+                    });
+                    done.push(owned);
+                }
+                Err(error) => failed.push((owned.clone(), error)),
+            }
+        }
+        let done: BTreeSet<_> = done.into_iter().map(|owned| &owned.name).collect();
+        self.store.state.namespaces.retain(|owned| !done.contains(&owned.name));
+        let unremoved = &mut self.store.unremoved.namespaces;
+        unremoved.retain(|owned| !done.contains(&owned.name));
+        failed
+    }
+
+    /// Killed before it was bound, or after it was unbound.
+    fn remove_what_was_bound(&self, name: &NsName) -> Result<(), KernelError> {
+        if self.host.named.open(name).is_gone() {
             self.host.named.remove_unbound(name)?;
         }
-        self.store.state.namespaces.retain(|owned| owned.name != *name);
-        self.store.unremoved.namespaces.retain(|owned| owned.name != *name);
         Ok(())
+    }
+
+    /// A namespace that is in use by another name goes when that one does.
+    fn keep_for_later(&mut self, owned: &OwnedNamespace) {
+        if !self.store.unremoved.namespaces.contains(owned) {
+            self.store.unremoved.namespaces.push(owned.clone());
+        }
+        self.store.state.namespaces.retain(|other| other.name != owned.name);
     }
 }

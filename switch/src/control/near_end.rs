@@ -51,15 +51,13 @@ impl Inner {
     }
 
     /// What [`Inner::lost_by_the_switch`] finds. A port whose near end has gone is attached again.
-    pub(super) async fn give_back_near_end(&mut self, port: &Port) -> Result<(), ApiError> {
+    /// `place`: where its interface is.
+    pub(super) async fn give_back_near_end(&mut self, port: &Port, place: &Place) -> Result<(), ApiError> {
         let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
-        let Some(live) = self.live.ports.get(&port.name) else {
+        let Some(near) = self.live.ports.get(&port.name).and_then(|live| live.near) else {
             return Ok(());
         };
-        let place = self.place_of(port, live).await.map_err(failed)?;
-        let (Some(Place { link, .. }), Some(near)) = (place, live.near) else {
-            return Ok(());
-        };
+        let link = &place.link;
         let own = self.host.own.netlink().await.map_err(failed)?;
         if own.link_by_index(near).await.map_err(failed)?.is_none() {
             self.attach_again(port).await;

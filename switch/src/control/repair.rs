@@ -283,8 +283,10 @@ impl Inner {
                 attached
             }
             Drift::Settings(port, _) => {
-                self.give_back_settings(port).await?;
-                self.give_back_near_end(port).await
+                if let Some(place) = self.give_back_settings(port).await? {
+                    self.give_back_near_end(port, &place).await?;
+                }
+                Ok(())
             }
             Drift::Outside(_) => self.fit_outside(&Outside::of(&self.store.state.lab)).await,
             Drift::Cable(cable) | Drift::CableSettings(cable, _) => self.attach_cable(cable, Adopt::Yes).await,
@@ -313,15 +315,15 @@ impl Inner {
         }
     }
 
-    /// MAC address, MTU, up, addresses and routes as the settings have them.
-    pub(super) async fn give_back_settings(&mut self, port: &Port) -> Result<(), ApiError> {
+    /// MAC address, MTU, up, addresses and routes as the settings have them. Gives where the interface is, if it is there.
+    pub(super) async fn give_back_settings(&mut self, port: &Port) -> Result<Option<Place>, ApiError> {
         let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
         let Some(live) = self.live.ports.get(&port.name) else {
-            return Ok(());
+            return Ok(None);
         };
         let near = live.near;
         let Some(place) = self.place_of(port, live).await.map_err(failed)? else {
-            return Ok(());
+            return Ok(None);
         };
         let nl = place.netns.netlink().await.map_err(failed)?;
         if facts(port.kind).has_stack {
@@ -347,7 +349,7 @@ impl Inner {
             }
             self.update_in_datapath(port);
         }
-        Ok(())
+        Ok(Some(place))
     }
 
     async fn drift_of_cable(&self, cable: &Cable) -> Option<Drift> {

@@ -1,7 +1,6 @@
 //! Settings of the kernel in namespaces, and files that their commands see: given, taken back, and given again.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use vswitch_api::lab_namespace::{LabNamespace, SysctlKey};
 use vswitch_api::{ApiError, NsName};
 
 use super::state::OwnedNamespace;
-use super::{Inner, text};
+use super::{Inner, proc_sys, text};
 use vswitch_linux::{KernelError, NetNs};
 
 /// What settings of a namespace were before they were changed.
@@ -67,7 +66,7 @@ impl Inner {
                 Err(error) => return Err(refused(name, key, "read it", &error)),
             };
             if !value.is(&now) {
-                known.values.entry(key.clone()).or_insert(now.trim_end().to_owned());
+                known.values.entry(key.clone()).or_insert(now);
                 writes.push((key.clone(), value.to_string()));
             }
         }
@@ -221,21 +220,12 @@ fn refused(name: &NsName, key: &SysctlKey, step: &str, error: &io::Error) -> Api
     }
 }
 
-fn file(key: &SysctlKey) -> String {
-    format!("/proc/sys/{}", key.path())
-}
-
 async fn read(netns: &NetNs, key: &SysctlKey) -> Result<io::Result<String>, KernelError> {
-    let file = file(key);
-    netns.run(move || fs::read_to_string(file)).await
+    let path = key.path();
+    netns.run(move || proc_sys::read(&path)).await
 }
 
 async fn write(netns: &NetNs, key: &SysctlKey, value: String) -> Result<io::Result<()>, KernelError> {
-    let file = file(key);
-    let write = move || {
-        // No file of another kind is made or followed to: the kernel's folders have none.
-        let mut file = fs::OpenOptions::new().write(true).open(file)?;
-        io::Write::write_all(&mut file, value.as_bytes())
-    };
-    netns.run(write).await
+    let path = key.path();
+    netns.run(move || proc_sys::write(&path, &value)).await
 }

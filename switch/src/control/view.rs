@@ -1,27 +1,21 @@
 //! Answers: states, counters and tables.
 
+mod namespaces;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::join_all;
 use vswitch_api::acl::AclRule;
 use vswitch_api::policy::VlanId;
-use vswitch_api::view::{
-    AclRuleView, AddressView, FdbEntry, LinkView, NamespaceSummary, NamespaceView, NeighbourView, PortAclView,
-    PortState, PortView, RouteView, Status, SwitchView,
-};
+use vswitch_api::view::{AclRuleView, AddressView, FdbEntry, PortAclView, PortState, PortView, Status, SwitchView};
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
 
 use super::frame_size::is_big;
-use super::guests::foreign;
 use super::kinds::{ifname, wanted_mtu};
-use super::namespace::{Reserved, is_present};
-use super::plan::namespaces;
 use super::{Control, View, text};
 use crate::port::BackEnd;
 use vswitch_datapath::EntryKind;
 use vswitch_datapath::acl::Acl;
-use vswitch_linux::{AddressScope, KernelError, Link, NamedNamespaces, process_groups, with_processes};
 
 impl Control {
     /// The daemon itself.
@@ -230,127 +224,6 @@ impl Control {
         Ok(views)
     }
 
-    /// All namespaces: those that are there, and those that the lab names.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn namespaces(&self) -> Result<Vec<NamespaceSummary>, ApiError> {
-        let view = self.view();
-        let mut names: Vec<NsName> = view.named.list().iter().filter_map(|name| name.parse().ok()).collect();
-        names.extend(namespaces(&view.state.lab).into_iter().cloned());
-        names.sort();
-        names.dedup();
-        let mut all: Vec<_> = names.into_iter().map(|name| view.namespace_summary(name)).collect();
-        all.extend(view.foreign_namespaces());
-        let named = view.named.clone();
-        drop(view);
-        self.find_owners(named, &mut all).await;
-        Ok(all)
-    }
-
-    /// Of the namespaces that have names and were not made by vswitch those that a container is in are its.
-    async fn find_owners(&self, named: NamedNamespaces, all: &mut [NamespaceSummary]) {
-        let looked = tokio::task::spawn_blocking(move || {
-            let processes = with_processes().unwrap_or_default();
-            let netns = named.all().netns.into_iter();
-            let groups = netns.filter_map(|(name, netns)| Some((name, process_groups(*processes.get(&netns.id())?)?)));
-            groups.collect::<BTreeMap<_, _>>()
-        });
-        let groups = looked.await.unwrap_or_default();
-        let finding = all
-            .iter_mut()
-            .filter(|summary| !summary.owned && summary.owner.is_none());
-        let finding = finding.filter_map(|summary| {
-            let groups = groups.get(summary.name.name()?.as_str())?;
-            Some(async move {
-                let owner = self.engines.owner(groups).await;
-                summary.owner = owner.map(|(engine, name)| format!("{engine} {name}"));
-            })
-        });
-        join_all(finding).await;
-    }
-
-    /// A namespace from inside.
-    ///
-    /// # Errors
-    /// NotFound; the kernel refused to tell.
-    pub async fn namespace(&self, name: &NsName) -> Result<NamespaceView, ApiError> {
-        let view = self.view();
-        let reserved = Reserved {
-            home: &view.home,
-            own: &view.own,
-        };
-        let netns = reserved.open_other(&view.named, name)?;
-        let summary = view.namespace_summary(name.clone());
-        let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
-        let own = view.own.netlink().await.map_err(failed)?;
-        let nsid = own.nsid_if_known(&netns).await.map_err(failed)?;
-        let here = view
-            .ports
-            .iter()
-            .filter(|(_, live)| live.nsid.is_some() && live.nsid == nsid);
-        let ports: BTreeMap<u32, PortName> = here
-            .filter_map(|(name, live)| Some((live.inside?, name.clone())))
-            .collect();
-        drop(view);
-        let nl = netns.netlink().await.map_err(failed)?;
-        let links = nl.links().await.map_err(failed)?;
-        let mut addresses = nl.addresses().await.map_err(failed)?;
-        addresses.sort_by_key(|(_, net, scope)| (net.addr().is_ipv6(), *scope == AddressScope::Link, net.addr()));
-        let mut routes = nl.routes().await.map_err(failed)?;
-        routes.sort_by_key(|route| (route.to.addr().is_ipv6(), route.to.prefix_len(), route.to.addr()));
-        let neighbours = nl.neighbours().await.map_err(failed)?;
-        let dev = |index: Option<u32>| {
-            let link = links.iter().find(|link| Some(link.index) == index);
-            link.map_or_else(|| "-".to_owned(), |link| link.name.clone())
-        };
-        let link_view = |link: &Link| LinkView {
-            name: link.name.clone(),
-            ifindex: link.index,
-            mac: link.mac.filter(|mac| mac.is_unicast()),
-            mtu: link.mtu,
-            state: if !link.up {
-                "down"
-            } else if link.carrier {
-                "up"
-            } else {
-                "no-carrier"
-            }
-            .to_owned(),
-            port: ports.get(&link.index).cloned(),
-            addresses: addresses
-                .iter()
-                .filter(|(index, ..)| *index == link.index)
-                .map(|(_, net, _)| net.to_string())
-                .collect(),
-        };
-        let route_view = |route: &vswitch_linux::KernelRoute| RouteView {
-            to: if route.to.prefix_len() == 0 {
-                "default".to_owned()
-            } else {
-                route.to.to_string()
-            },
-            via: route.via.map(|via| via.to_string()),
-            dev: dev(route.index),
-        };
-        let neighbour_view = |neighbour: &vswitch_linux::Neighbour| NeighbourView {
-            ip: neighbour.ip.to_string(),
-            mac: neighbour.mac,
-            dev: dev(Some(neighbour.index)),
-            state: neighbour.state.clone(),
-        };
-        Ok(NamespaceView {
-            summary,
-            links: links.iter().map(link_view).collect(),
-            routes: routes.iter().map(route_view).collect(),
-            neighbours: neighbours
-                .iter()
-                .filter(|n| n.state != "noarp")
-                .map(neighbour_view)
-                .collect(),
-        })
-    }
-
     /// The cables between two namespaces.
     ///
     /// # Errors
@@ -455,41 +328,6 @@ impl View {
             fdb_entries: fdb_counts.get(id.id.index()).copied().unwrap_or(0),
             counters: self.datapath.counters(id),
         }
-    }
-
-    fn ports_in<'a>(&'a self, name: &'a NsName) -> impl Iterator<Item = &'a Port> {
-        self.state.lab.ports.iter().filter(move |port| port.is_in(name))
-    }
-
-    fn namespace_summary(&self, name: NsName) -> NamespaceSummary {
-        NamespaceSummary {
-            owned: self.state.namespaces.iter().any(|owned| owned.name == name),
-            present: is_present(&self.named, &name),
-            ports: self.ports_in(&name).map(|port| port.name.clone()).collect(),
-            owner: None,
-            name: Namespace::Name(name),
-        }
-    }
-
-    /// The namespaces of others that ports are in, and that have no name that counts.
-    fn foreign_namespaces(&self) -> Vec<NamespaceSummary> {
-        let mut all: BTreeMap<&Namespace, NamespaceSummary> = BTreeMap::new();
-        for port in &self.state.lab.ports {
-            let Some(namespace) = foreign(port) else { continue };
-            let summary = all.entry(namespace).or_insert_with(|| NamespaceSummary {
-                name: namespace.clone(),
-                owned: false,
-                owner: None,
-                present: false,
-                ports: Vec::new(),
-            });
-            summary.ports.push(port.name.clone());
-            if let Some(live) = self.ports.get(&port.name).filter(|live| live.id.is_some()) {
-                summary.present = true;
-                summary.owner = summary.owner.take().or_else(|| live.owner.clone());
-            }
-        }
-        all.into_values().collect()
     }
 }
 

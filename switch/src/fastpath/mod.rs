@@ -47,13 +47,15 @@ pub use port::{FastPort, NearEnd, Splice};
 use flood::Floods;
 use replica::SwitchReplica;
 use slots::Slots;
+use vswitch_datapath::frame::mac_to_u64;
 use vswitch_datapath::offload::Direct;
+use vswitch_datapath::punt::Punt;
 use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
 use vswitch_datapath::{PortId, Replica};
 use vswitch_linux::KernelError;
 use vswitch_linux::bpf::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Program, SwitchKey,
-    TRUNK, VlanBits, settle, unmount,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, Left, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Program,
+    SwitchKey, TRUNK, VlanBits, settle, unmount,
 };
 
 /// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
@@ -114,6 +116,8 @@ impl Permit {
 #[derive(Debug)]
 pub struct FastPath {
     kernel: Bpf,
+    /// What agents want and the programs know.
+    left: Vec<Left>,
     root: PathBuf,
     /// The daemon is leaving: what the kernel has is not changed any more.
     frozen: AtomicBool,
@@ -140,13 +144,22 @@ pub struct Leftover {
     pub seen: u32,
 }
 
+/// What the programs are told of an entry: they leave its frames to the daemon whatever their EtherType is.
+fn left(punt: &Punt) -> Left {
+    Left {
+        dst: mac_to_u64(punt.dst),
+        mask: mac_to_u64(punt.mask),
+    }
+}
+
 impl FastPath {
-    /// Loads the programs; links and maps are pinned under `root`. The calling thread is in the namespace of the near ends.
+    /// Loads the programs; links and maps are pinned under `root`. `punts`: what agents want. The calling thread is in the namespace of the near ends.
     ///
     /// # Errors
     /// Those of [`Bpf::load`] and [`Bpf::choose_hook`]; nothing is left at `root` then.
-    pub fn open(root: &Path) -> Result<Arc<Self>, KernelError> {
-        let opened = Bpf::load(root).and_then(|mut kernel| {
+    pub fn open(root: &Path, punts: &[Punt]) -> Result<Arc<Self>, KernelError> {
+        let left: Vec<_> = punts.iter().map(left).collect();
+        let opened = Bpf::load(root, &left).and_then(|mut kernel| {
             // Whether it can be attached is found out here, once, and not at each port. Nothing uses the own namespace's lo.
             kernel.choose_hook("lo", LOOPBACK)?;
             Ok(kernel)
@@ -161,6 +174,7 @@ impl FastPath {
         }
         Ok(Arc::new(Self {
             kernel,
+            left,
             root: root.to_owned(),
             frozen: AtomicBool::new(false),
             slots: Mutex::new(slots),

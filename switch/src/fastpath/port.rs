@@ -6,9 +6,10 @@ use std::sync::Arc;
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
 
-use super::{FastPath, Permit, lock, switch_key};
+use super::{FastPath, Permit, left, lock, switch_key};
 use vswitch_datapath::PortId;
 use vswitch_datapath::offload::{Direct, Offload};
+use vswitch_datapath::punt::Punt;
 use vswitch_linux::KernelError;
 use vswitch_linux::bpf::{FastCounters, PortRecord, Program, settle};
 
@@ -134,6 +135,10 @@ impl Offload for FastPort {
         if slots.set_direct(self.slot, direct.as_ref().map(Permit::from)) {
             self.fast.write_direct(&slots, self.slot);
         }
+    }
+
+    fn leaves(&self, punt: &Punt) -> bool {
+        left(punt).is_among(&self.fast.left)
     }
 
     fn set_flood(&self, to: Option<&[u16]>) {

@@ -106,7 +106,7 @@ fn prepare(spec: &Spec, log: &mut output::Log) -> Result<(), KernelError> {
         // A limit that can't be lowered is no reason not to run.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard);
     }
-    if let (Some(name), Some(etc)) = (&spec.namespace, &spec.etc) {
+    if let (Some(name), Some(etc)) = (&spec.process.namespace, &spec.etc) {
         let failed = |error: io::Error| KernelError::new(format!("find namespace {name}"), error);
         let file: OwnedFd = std::os::fd::AsFd::as_fd(&io::stdin())
             .try_clone_to_owned()

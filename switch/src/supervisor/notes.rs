@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use vswitch_api::command::DEFAULT_STOP_SECS;
 use vswitch_api::{NsName, ProcessState, Ready, Restart};
 
 use crate::files;
@@ -19,7 +20,44 @@ pub const VARIABLE: &str = "VSWITCH_PROCESS";
 /// Where the daemon hears that there is something new, beside the folders of the processes.
 pub const NEWS: &str = "news.sock";
 
-/// What is to run.
+/// Something that is to run as long as it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Unique. Those of the lab's commands have no `:`, all others do (`dnsmasq:main`); none has a `/`.
+    pub name: String,
+    /// Namespace that it runs in, with its files over those of /etc; none: the host's, as it is.
+    pub namespace: Option<NsName>,
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Folder that it starts in.
+    pub dir: PathBuf,
+    /// Beside a `PATH` and little else.
+    pub env: BTreeMap<String, String>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// By what it is known to be ready.
+    pub ready: Option<Ready>,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub stop_secs: u32,
+}
+
+impl Process {
+    /// One that is started again whenever it ends.
+    pub fn new(name: impl Into<String>, namespace: Option<NsName>, argv: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            namespace,
+            argv,
+            dir: "/".into(),
+            env: BTreeMap::new(),
+            restart: Restart::Always,
+            ready: None,
+            stop_secs: DEFAULT_STOP_SECS,
+        }
+    }
+}
+
+/// What a supervisor is to do. (In the file all keys stand side by side.)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -27,20 +65,13 @@ pub struct Spec {
     pub id: String,
     /// The boot of the kernel in which it was started.
     pub boot_id: String,
-    /// How the process is called.
-    pub name: String,
-    /// Its namespace; none: the host's.
-    pub namespace: Option<NsName>,
+    /// What is to run.
+    #[serde(flatten)]
+    pub process: Process,
     /// What tells the namespace from others of the name: device and inode, and the cookie.
     pub netns: Option<(u64, u64, Option<u64>)>,
     /// Of what is to be over its namesakes in /etc.
     pub etc: Option<PathBuf>,
-    pub argv: Vec<String>,
-    pub dir: PathBuf,
-    pub env: BTreeMap<String, String>,
-    pub restart: Restart,
-    pub ready: Option<Ready>,
-    pub stop_secs: u32,
 }
 
 impl Spec {
@@ -180,4 +211,25 @@ fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
         // What is left of it says nothing that the error does not say.
         let _ = fs::remove_file(&beside);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Supervisors outlive the daemon that started them: what they were told is read by the next one, of whatever version.
+    #[test]
+    fn the_file_has_all_keys_side_by_side_and_no_other() {
+        let mut file = json!({
+            "id": "0123", "boot_id": "a", "name": "web", "namespace": "red", "netns": [4, 5, 6], "etc": "/etc/netns/red",
+            "argv": ["/bin/true"], "dir": "/", "env": {"A": "b"}, "restart": "always", "ready": null, "stop_secs": 10,
+        });
+        let spec: Spec = serde_json::from_value(file.clone()).unwrap();
+        assert_eq!(spec.process.argv, ["/bin/true"]);
+        assert_eq!(serde_json::to_value(&spec).unwrap(), file);
+        file["newer"] = json!(1);
+        serde_json::from_value::<Spec>(file).unwrap_err();
+    }
 }

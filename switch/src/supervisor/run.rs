@@ -103,7 +103,7 @@ impl Supervisor {
                 End::NotStarted(cause) => (true, cause),
             };
             self.log.say(&reason);
-            let again = match self.spec.restart {
+            let again = match self.spec.process.restart {
                 Restart::No => false,
                 Restart::OnFailure => failed,
                 Restart::Always => true,
@@ -162,16 +162,16 @@ impl Supervisor {
             ("LANG", "C.UTF-8".to_owned()),
         ];
         let mut all: std::collections::BTreeMap<_, _> = own.map(|(name, value)| (name.to_owned(), value)).into();
-        all.extend(self.spec.env.clone());
+        all.extend(self.spec.process.env.clone());
         all.insert(VARIABLE.to_owned(), self.spec.id.clone());
         all.into_iter().collect()
     }
 
     fn start(&self) -> Result<(u32, Receiver), String> {
-        let Some((program, arguments)) = self.spec.argv.split_first() else {
+        let Some((program, arguments)) = self.spec.process.argv.split_first() else {
             return Err("there is no program".to_owned());
         };
-        let dir = &self.spec.dir;
+        let dir = &self.spec.process.dir;
         if !dir.is_dir() {
             return Err(format!("there is no folder {}", dir.display()));
         }
@@ -203,7 +203,7 @@ impl Supervisor {
         };
         self.note.pid = Some(pid);
         self.log.say(&format!("started, process {pid}"));
-        let ready = self.spec.ready.clone();
+        let ready = self.spec.process.ready.clone();
         let mut check = ready.as_ref().and_then(|ready| Check::new(ready, self.environment()));
         match &ready {
             None => self.tell(ProcessState::Running, None),
@@ -277,7 +277,7 @@ impl Supervisor {
 
     /// Ends whatever there is left of the command: first it is asked to, then it is made to.
     async fn end_all(&mut self, output: &mut Receiver, buffer: &mut [u8]) {
-        let until = Instant::now() + Duration::from_secs(self.spec.stop_secs.into());
+        let until = Instant::now() + Duration::from_secs(self.spec.process.stop_secs.into());
         let mut is_open = true;
         signal_all(Signal::SIGTERM);
         while !reap().1 {

@@ -1,4 +1,4 @@
-//! What happens by chance on an impaired wire.
+//! What happens by chance on an impaired line.
 
 use vswitch_api::traffic::{Distribution, Impairment, Share};
 
@@ -12,7 +12,7 @@ const PARETO_MEAN: f64 = SHAPE / (SHAPE - 1.0);
 /// Square root of 3/4, the variance `a / ((a - 1)^2 (a - 2))`.
 const PARETO_DEVIATION: f64 = 0.866_025_403_784_438_6;
 
-/// The random numbers of one wire, and whether it is in a burst of losses.
+/// The random numbers of one line, and whether it is in a burst of losses.
 #[derive(Debug)]
 pub struct Chance {
     random: fastrand::Rng,
@@ -33,7 +33,7 @@ impl Chance {
         !share.is_none() && self.random.u32(..Share::WHOLE) < share.ppm()
     }
 
-    /// Whether this frame is lost. With bursts: the model of Gilbert (1960), in which a wire is in order or loses
+    /// Whether this frame is lost. With bursts: the model of Gilbert (1960), in which a line is in order or loses
     /// everything; `loss_burst` frames is the mean length of the second.
     pub fn loses(&mut self, settings: &Impairment) -> bool {
         let Some(burst) = settings.loss_burst.filter(|_| !settings.loss.is_none()) else {

@@ -1,4 +1,4 @@
-//! Strict priority: the frames that wait for their turn on a slow wire, by traffic class (IEEE 802.1Q-2022 clause 8.6.6
+//! Strict priority: the frames that wait for their turn on a slow line, by traffic class (IEEE 802.1Q-2022 clause 8.6.6
 //! and 8.6.8.1).
 
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ pub struct Waiting {
     pub segments: u32,
 }
 
-/// The queues of a wire that sends the highest class first.
+/// The queues of a line that sends the highest class first.
 #[derive(Debug, Default)]
 pub struct Classes {
     queues: [VecDeque<Waiting>; CLASSES],
@@ -54,7 +54,7 @@ impl Classes {
         self.queues[usize::from(lowest)].pop_back()
     }
 
-    /// Takes all out, as the wire is gone.
+    /// Takes all out, as the line is gone.
     pub fn drain(&mut self) -> impl Iterator<Item = Waiting> + '_ {
         self.busy_until = None;
         self.queues.iter_mut().flat_map(|queue| queue.drain(..))

@@ -15,7 +15,7 @@ use crate::frame::{Checked, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, 
 use crate::lock;
 use crate::{Direction, PortRef};
 
-/// A wire: decides what becomes of each frame, and when it arrives.
+/// A line: decides what becomes of each frame, and when it arrives.
 #[derive(Debug)]
 pub struct Line {
     /// The port that it leads from or to.
@@ -68,7 +68,7 @@ impl State {
     }
 }
 
-/// What a worker needs to put frames on a wire, kept so that only the frames themselves are allocated.
+/// What a worker needs to put frames on a line, kept so that only the frames themselves are allocated.
 pub struct Loader {
     /// A wire frame of a GSO frame: virtio-net header (all zero: nothing is left to do) and frame.
     segment: Box<[u8]>,
@@ -86,7 +86,7 @@ impl Default for Loader {
 }
 
 impl Line {
-    /// A wire without frames on it.
+    /// A line without frames on it.
     pub fn new(
         port: PortRef,
         direction: Direction,
@@ -116,7 +116,7 @@ impl Line {
         line
     }
 
-    /// Changes what happens from now on. Frames on the wire arrive as they were to.
+    /// Changes what happens from now on. Frames on the line arrive as they were to.
     pub fn configure(&self, settings: &Impairment) {
         let state = &mut *lock(&self.state);
         if state.settings == *settings {
@@ -136,7 +136,7 @@ impl Line {
         }
     }
 
-    /// Takes the wire away: what is still put on it is dropped, and its worker drops what is on it.
+    /// Takes the line away: what is still put on it is dropped, and its worker drops what is on it.
     pub fn close(&self) {
         // Under the lock: who has it when this returns was done before, who gets it later sees that it is closed.
         let _state = lock(&self.state);
@@ -159,7 +159,7 @@ impl Line {
         state.settings.priority.then(|| state.classes.counters())
     }
 
-    /// Puts frames (each with its virtio-net header) on the wire at `now`, in nanoseconds. `hold` gets those that arrive,
+    /// Puts frames (each with its virtio-net header) on the line at `now`, in nanoseconds. `hold` gets those that arrive,
     /// while no other worker can put any on: so frames that are due at the same time stay in order.
     pub fn load<'a>(
         self: &Arc<Self>,
@@ -309,7 +309,7 @@ impl Line {
         hold(&mut loader.frames);
     }
 
-    /// Drops those that wait for their turn, as the wire is gone. Called by the owner.
+    /// Drops those that wait for their turn, as the line is gone. Called by the owner.
     fn flush_waiting(&self, state: &mut State) {
         for frame in state.classes.drain() {
             self.left(frame.segments);
@@ -327,7 +327,7 @@ impl Line {
         self.left(held.segments);
     }
 
-    /// A held frame is dropped as the wire is gone.
+    /// A held frame is dropped as the line is gone.
     pub fn flush(&self, worker: usize, held: &Held) {
         if held.is_turn() {
             self.flush_waiting(&mut lock(&self.state));

@@ -44,7 +44,7 @@ pub struct Traffic {
 /// What a port is to do to its traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrafficSetup {
-    /// Its wire.
+    /// Its line.
     pub impair: Impairments,
     /// Its policer.
     pub police: Option<RateLimit>,
@@ -90,7 +90,7 @@ impl Traffic {
 }
 
 impl Datapath {
-    /// Sets what a port does to its traffic. What stays as it is goes on undisturbed; frames on a wire that is impaired no
+    /// Sets what a port does to its traffic. What stays as it is goes on undisturbed; frames on a line that is impaired no
     /// more are dropped.
     pub fn set_traffic(&self, port: PortRef, setup: &TrafficSetup) {
         let plain = *setup == TrafficSetup::default();

@@ -18,10 +18,10 @@ const MOST_LEAD: u64 = 200_000;
 /// No frame waits.
 const NEVER: u64 = u64::MAX;
 
-/// A frame that waits, or the turn of a wire to send the next.
+/// A frame that waits, or the turn of a line to send the next.
 #[derive(Debug)]
 pub struct Held {
-    /// The wire that it is on.
+    /// The line that it is on.
     pub line: Arc<Line>,
     /// Virtio-net header and frame.
     pub wire: Box<[u8]>,
@@ -30,7 +30,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// The moment at which a wire may send its next frame.
+    /// The moment at which a line may send its next frame.
     pub fn turn(line: Arc<Line>) -> Self {
         Self {
             line,
@@ -142,7 +142,7 @@ impl Schedule {
         near
     }
 
-    /// Takes all frames out whose wire is gone; `dropped` is called for each, without the lock: a wire takes it while it
+    /// Takes all frames out whose line is gone; `dropped` is called for each, without the lock: a line takes it while it
     /// holds its own.
     pub fn flush_closed(&self, dropped: impl FnMut(&Held)) {
         if self.first.load(Ordering::Relaxed) == NEVER {

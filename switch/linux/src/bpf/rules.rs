@@ -5,6 +5,11 @@
 pub const MAX_SLOTS: u16 = 4096;
 /// Most ports of a switch whose floods the programs send: MAX_FLOOD of the source.
 pub const MAX_FLOOD: usize = 64;
+/// Most entries of what agents want that the programs know: MAX_LEFT of the source.
+pub const MAX_LEFT: usize = 4;
+/// Upper half of the addresses that the programs leave to the daemon in any case: FOR_BRIDGES of the source.
+const FOR_BRIDGES: u64 = 0x01_80_c2;
+const UPPER: u64 = 0xff_ff_ff << 24;
 /// Name of a switch, with zeros behind it.
 pub type SwitchKey = [u8; 16];
 
@@ -27,6 +32,24 @@ pub const NO_NATIVE: u16 = 0xffff;
 
 /// `struct vlans`: one bit for each VLAN.
 pub type VlanBits = [u64; 64];
+
+/// Frames for a group that are the daemon's, whatever else of its group is flooded: those for this address, as far as the bits of the mask
+/// tell it from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The address, in the lower 48 bits.
+    pub dst: u64,
+    /// The bits that count.
+    pub mask: u64,
+}
+
+impl Left {
+    /// Whether programs that were loaded with these leave all of this to the daemon.
+    pub fn is_among(self, known: &[Self]) -> bool {
+        known.iter().take(MAX_LEFT).any(|one| *one == self)
+            || (self.mask & UPPER == UPPER && self.dst >> 24 == FOR_BRIDGES)
+    }
+}
 
 /// Flags in the upper half, the native VLAN in the lower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +96,25 @@ impl Rules {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_the_programs_know_and_what_is_for_bridges_is_left() {
+        let exact = |dst| Left {
+            dst,
+            mask: 0xffff_ffff_ffff,
+        };
+        let known = [exact(0x03_76_73_77_00_01), exact(0x01_00_5e_00_00_16)];
+        assert!(known.iter().all(|left| left.is_among(&known)));
+        assert!(exact(0x01_80_c2_00_00_0e).is_among(&[]));
+        assert!(!exact(0x01_00_5e_00_00_01).is_among(&known));
+        let of_groups = Left {
+            dst: 0x01_80_c2_00_00_00,
+            mask: 1 << 40,
+        };
+        assert!(!of_groups.is_among(&known));
+        let many: Vec<_> = (0..=MAX_LEFT as u64).map(exact).collect();
+        assert!(!exact(MAX_LEFT as u64).is_among(&many));
+    }
 
     proptest! {
         /// A reader that sees each byte of the word of another time finds the rules of one time, or none (review B12).

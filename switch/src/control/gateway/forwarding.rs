@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use vswitch_api::IfName;
 
+use super::super::proc_sys;
 use super::table::Opened;
 use crate::files;
 
-/// Below which the values are.
-const ROOT: &str = "/proc/sys/net";
+/// Below which of all settings the values are.
+const BELOW: &str = "net";
 const ALL_V6: &str = "ipv6/conf/all/forwarding";
 const ON: &str = "1";
 
@@ -54,10 +55,7 @@ impl Note {
 
     pub fn save(&self, path: &Path) -> io::Result<()> {
         if self.before.is_empty() {
-            return match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return files::gone_is_fine(fs::remove_file(path));
         }
         let beside = path.with_extension("json.new");
         files::create_private(&beside)?.write_all(&serde_json::to_vec(self)?)?;
@@ -87,7 +85,7 @@ pub(super) fn wanted(gateways: &[(IfName, bool, bool)], uplinks: &[IfName]) -> B
     let mut paths = BTreeSet::new();
     let (any_v4, any_v6) = (gateways.iter().any(|g| g.1), gateways.iter().any(|g| g.2));
     // Since Linux 6.17; before, IPv6 is forwarded by all interfaces or by none.
-    let one_by_one = Path::new(ROOT).join("ipv6/conf/lo/force_forwarding").exists();
+    let one_by_one = proc_sys::file("net/ipv6/conf/lo/force_forwarding").exists();
     for (name, v4, v6) in gateways {
         if *v4 {
             paths.insert(format!("ipv4/conf/{name}/forwarding"));
@@ -139,8 +137,7 @@ pub(super) fn key(path: &str) -> String {
 }
 
 pub(super) fn read(path: &str) -> Option<String> {
-    let text = fs::read_to_string(Path::new(ROOT).join(path)).ok()?;
-    Some(text.trim().to_owned())
+    proc_sys::read(&format!("{BELOW}/{path}")).ok()
 }
 
 /// Turns one on.
@@ -151,39 +148,33 @@ pub(super) fn turn_on(path: &str) -> io::Result<()> {
 /// Gives one back. Of an interface that is gone, or one that somebody has changed since, nothing is left to be given back.
 pub(super) fn give_back(path: &str, before: &str) -> io::Result<()> {
     match read(path) {
-        Some(now) if now == ON => match write(path, before) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            written => written,
-        },
+        Some(now) if now == ON => files::gone_is_fine(write(path, before)),
         _ => Ok(()),
     }
 }
 
 fn write(path: &str, value: &str) -> io::Result<()> {
     if path != ALL_V6 {
-        return fs::write(Path::new(ROOT).join(path), value);
+        return proc_sys::write(&format!("{BELOW}/{path}"), value);
     }
     // It changes those of all interfaces, by which these take router advertisements or not: they keep what they have.
     let own = one_by_one_v6();
-    fs::write(Path::new(ROOT).join(path), value)?;
+    proc_sys::write(&format!("{BELOW}/{path}"), value)?;
     for (path, before) in own {
-        match fs::write(&path, before) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::gone_is_fine(proc_sys::write(&path, &before))?;
     }
     Ok(())
 }
 
-fn one_by_one_v6() -> Vec<(PathBuf, String)> {
-    let folders = fs::read_dir(Path::new(ROOT).join("ipv6/conf"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let others = folders.filter(|folder| folder.file_name() != "all");
-    let files = others.map(|folder| folder.path().join("forwarding"));
-    files
-        .filter_map(|path| Some((path.clone(), fs::read_to_string(&path).ok()?.trim().to_owned())))
+fn one_by_one_v6() -> Vec<(String, String)> {
+    const CONF: &str = "net/ipv6/conf";
+    let folders = fs::read_dir(proc_sys::file(CONF)).into_iter().flatten().flatten();
+    let names = folders.filter_map(|folder| folder.file_name().into_string().ok());
+    let paths = names
+        .filter(|name| name != "all")
+        .map(|name| format!("{CONF}/{name}/forwarding"));
+    paths
+        .filter_map(|path| Some((path.clone(), proc_sys::read(&path).ok()?)))
         .collect()
 }
 

@@ -31,12 +31,11 @@ use self::serve::{Served, check_program};
 use super::plan::Step;
 use super::processes::Process;
 use super::{Inner, text};
+use crate::files::ETC_NETNS;
 
 /// Where the run directory of the one daemon that most machines have is.
 const USUAL_RUN_DIR: &str = "/run/vswitch";
 const TABLE: &str = "vswitch";
-/// Where `ip netns exec`, and we, find files that are over those in /etc.
-const ETC: &str = "/etc/netns";
 
 /// The name of the table. Two daemons on a machine have different run directories.
 fn table_name(run_dir: &Path) -> String {
@@ -154,7 +153,7 @@ impl Inner {
     /// Makes names resolve as a lab has them. What does not work is in the log: ports do without.
     pub(super) fn fit_names(&mut self, lab: &Lab) {
         let run_dir = self.host.run_dir.clone();
-        let fitted = names::fit(&run_dir, Path::new(ETC), lab, self.live.name_links.as_ref());
+        let fitted = names::fit(&run_dir, Path::new(ETC_NETNS), lab, self.live.name_links.as_ref());
         match fitted {
             Ok(links) => self.live.name_links = Some(links),
             Err(error) => {

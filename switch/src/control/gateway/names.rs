@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use vswitch_api::{Lab, NsName, Port, SwitchName};
 
 use super::serve::{folder, names, put};
+use crate::files::gone_is_fine;
 
 const HOSTS: &str = "hosts";
 const RESOLV: &str = "resolv.conf";
@@ -139,7 +140,7 @@ pub(in super::super) fn fit(run_dir: &Path, etc: &Path, lab: &Lab, before: Optio
     };
     let there: BTreeSet<_> = entries(&folder(run_dir)).filter(|path| is_ours(path)).collect();
     for path in there.into_iter().filter(|path| !files.contains_key(path)) {
-        keep(gone(fs::remove_file(path)));
+        keep(gone_is_fine(fs::remove_file(path)));
     }
     result.map(|()| wanted)
 }
@@ -184,20 +185,13 @@ fn link(etc: &Path, namespace: &NsName, file: &str, target: &Path) -> io::Result
 fn unlink(etc: &Path, namespace: &NsName, file: &str, run_dir: &Path) -> io::Result<()> {
     let path = etc.join(namespace.as_str()).join(file);
     match fs::read_link(&path) {
-        Ok(target) if target.starts_with(folder(run_dir)) => gone(fs::remove_file(&path))?,
+        Ok(target) if target.starts_with(folder(run_dir)) => gone_is_fine(fs::remove_file(&path))?,
         _ => return Ok(()),
     }
     match fs::remove_dir(etc.join(namespace.as_str())) {
         // There is something else in it.
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        removed => gone(removed),
-    }
-}
-
-fn gone(done: io::Result<()>) -> io::Result<()> {
-    match done {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
+        removed => gone_is_fine(removed),
     }
 }
 

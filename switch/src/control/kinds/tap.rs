@@ -5,7 +5,7 @@ use vswitch_api::{ApiError, Port};
 use super::{Facts, NearEnd, Opened, Stands};
 use crate::control::attach::{Adopt, Made};
 use crate::control::detach::gone_is_fine;
-use crate::control::interface::{configure, taken, vanished};
+use crate::control::interface::{configure, vanished, with_room_for};
 use crate::control::kinds::ifname;
 use crate::control::place::{MARK, Place, named_mark};
 use crate::control::{Inner, LivePort, text};
@@ -95,10 +95,10 @@ impl Inner {
             Some(left) => (left.netns.clone(), left.link.name.clone()),
             None => (netns.clone(), wanted.to_string()),
         };
-        let inside = netns.netlink().await.map_err(failed)?;
-        if left.is_none() && inside.link_by_name(&name).await.map_err(failed)?.is_some() {
-            return Err(taken(port));
-        }
+        let inside = match left {
+            Some(_) => netns.netlink().await.map_err(failed)?,
+            None => with_room_for(port, &netns, &name).await?,
+        };
         let opened = netns
             .run({
                 let name = name.clone();

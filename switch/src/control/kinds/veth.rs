@@ -5,7 +5,7 @@ use vswitch_api::{ApiError, Mac, Port};
 
 use super::{Facts, NearEnd, Opened, Stands};
 use crate::control::attach::{Adopt, Made};
-use crate::control::interface::{configure, mac, mtu, taken, vanished};
+use crate::control::interface::{configure, mac, mtu, vanished, with_room_for};
 use crate::control::kinds::ifname;
 use crate::control::place::Place;
 use crate::control::{Inner, LivePort, text};
@@ -100,10 +100,7 @@ impl Inner {
             // Nothing but a near end of ours is in the own namespace: one that leads elsewhere is left from before.
             self.delete_near_end(port).await.map_err(failed)?;
         }
-        let inside = netns.netlink().await.map_err(failed)?;
-        if inside.link_by_name(far_name.as_str()).await.map_err(failed)?.is_some() {
-            return Err(taken(port));
-        }
+        let inside = with_room_for(port, netns, far_name.as_str()).await?;
         let peer = VethPeer {
             netns,
             name: far_name.as_str(),

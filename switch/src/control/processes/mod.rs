@@ -12,49 +12,11 @@ mod restart;
 mod start;
 mod stop;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use vswitch_api::Command;
 
-use vswitch_api::command::DEFAULT_STOP_SECS;
-use vswitch_api::{Command, NsName, Ready, Restart};
-
+pub(super) use crate::supervisor::notes::Process;
 pub(super) use live::Processes;
 pub use log::LogReader;
-
-/// Something that is to run as long as it is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Process {
-    /// Unique. Those of the lab's commands have no `:`, all others do (`dnsmasq:main`); none has a `/`.
-    pub name: String,
-    /// Namespace that it runs in, with its files over those of /etc; none: the host's, as it is.
-    pub namespace: Option<NsName>,
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// Folder that it starts in.
-    pub dir: PathBuf,
-    /// Beside a `PATH` and little else.
-    pub env: BTreeMap<String, String>,
-    pub restart: Restart,
-    pub ready: Option<Ready>,
-    /// Seconds between SIGTERM and SIGKILL.
-    pub stop_secs: u32,
-}
-
-impl Process {
-    /// One that is started again whenever it ends.
-    pub fn new(name: impl Into<String>, namespace: Option<NsName>, argv: Vec<String>) -> Self {
-        Self {
-            name: name.into(),
-            namespace,
-            argv,
-            dir: "/".into(),
-            env: BTreeMap::new(),
-            restart: Restart::Always,
-            ready: None,
-            stop_secs: DEFAULT_STOP_SECS,
-        }
-    }
-}
 
 impl From<&Command> for Process {
     fn from(command: &Command) -> Self {

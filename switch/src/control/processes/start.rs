@@ -16,11 +16,10 @@ use vswitch_linux::random::random_u64;
 use super::super::{Inner, text};
 use super::live::{FIRST_WAIT, Live, Processes, now_ms};
 use super::{Process, ended, object};
+use crate::files::ETC_NETNS;
 use crate::supervisor::ARGUMENT;
 use crate::supervisor::notes::{Folder, Note, Spec};
 
-/// Where `ip netns exec`, and we, find files that are over those in /etc.
-const ETC: &str = "/etc/netns";
 /// Whether all is well is looked at so often, though nothing is told.
 const LOOK: Duration = Duration::from_millis(500);
 /// What a supervisor has more time for than what it looks after.
@@ -110,16 +109,12 @@ impl Inner {
         Ok(Spec {
             id: String::new(),
             boot_id: self.host.boot_id.clone(),
-            name: process.name.clone(),
-            namespace: process.namespace.clone(),
+            process: process.clone(),
             netns,
-            etc: process.namespace.as_ref().map(|name| format!("{ETC}/{name}").into()),
-            argv: process.argv.clone(),
-            dir: process.dir.clone(),
-            env: process.env.clone(),
-            restart: process.restart,
-            ready: process.ready.clone(),
-            stop_secs: process.stop_secs,
+            etc: process
+                .namespace
+                .as_ref()
+                .map(|name| format!("{ETC_NETNS}/{name}").into()),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Wires with frames on them, without threads or clocks.
+//! Lines with frames on them, without threads or clocks.
 
 use proptest::prelude::*;
 use vswitch_api::Share;

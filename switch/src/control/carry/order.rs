@@ -1,0 +1,152 @@
+//! In which order the steps of a plan are carried out: what has an inverse, then what has none.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use vswitch_api::{CableEnd, CommandName, IfName, Mac, Namespace, NsName, Port, PortName, SwitchName};
+
+use super::super::kinds::ifname;
+use super::super::plan::Step;
+
+/// Ports that are made together; after each lot the daemon looks whether it is to stop.
+const PORTS_AT_ONCE: usize = 128;
+
+/// The steps of a plan by the time at which they come.
+pub(super) struct Order {
+    /// Namespaces to be made: the state must tell of them, and what they are is known only when they are there.
+    pub first: Vec<NsName>,
+    /// The rest of what has an inverse, in the order of the plan.
+    pub then: Vec<Step>,
+    /// What has none, and nothing waits for.
+    pub last: Vec<Step>,
+    /// The namespaces that go, when all that was in them has gone.
+    pub namespaces: Vec<NsName>,
+}
+
+impl Order {
+    pub fn of(steps: Vec<Step>) -> Self {
+        let (mut first, mut rest) = (Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::AddNamespace(name) => first.push(name),
+                step => rest.push(step),
+            }
+        }
+        let wanted = Wanted::of(&rest);
+        let mut order = Self {
+            first,
+            then: Vec::new(),
+            last: Vec::new(),
+            namespaces: Vec::new(),
+        };
+        for step in &rest {
+            let waits_for_none = match step {
+                Step::RemoveNamespace(name) => {
+                    order.namespaces.push(name.clone());
+                    continue;
+                }
+                Step::RemovePorts(ports) => {
+                    let (then, last): (Vec<_>, Vec<_>) =
+                        ports.iter().cloned().partition(|port| wanted.needs_gone(port));
+                    order.then.extend(removal(then));
+                    order.last.extend(removal(last));
+                    continue;
+                }
+                Step::StopCommands(commands) => {
+                    let (then, last): (Vec<_>, Vec<_>) = commands
+                        .iter()
+                        .cloned()
+                        .partition(|command| wanted.commands.contains(&command.name));
+                    let stop = |commands: Vec<_>| (!commands.is_empty()).then_some(Step::StopCommands(commands));
+                    order.then.extend(stop(then));
+                    order.last.extend(stop(last));
+                    continue;
+                }
+                Step::RemoveCable(cable) => ![&cable.a, &cable.b].into_iter().any(|end| wanted.has_end(end)),
+                Step::RemoveSwitch(_) => true,
+                _ => false,
+            };
+            if waits_for_none {
+                order.last.push(step.clone());
+                continue;
+            }
+            match (order.then.last_mut(), step) {
+                (Some(Step::AddPorts(ports)), Step::AddPort(port)) if ports.len() < PORTS_AT_ONCE => {
+                    ports.push(port.clone());
+                }
+                (_, Step::AddPort(port)) => order.then.push(Step::AddPorts(vec![port.clone()])),
+                (_, step) => order.then.push(step.clone()),
+            }
+        }
+        order
+    }
+}
+
+fn removal(ports: Vec<Port>) -> Option<Step> {
+    (!ports.is_empty()).then_some(Step::RemovePorts(ports))
+}
+
+/// What is to be there when a plan is carried out, and can't be there twice.
+#[derive(Default)]
+struct Wanted<'a> {
+    names: HashSet<&'a PortName>,
+    places: HashSet<(Option<Namespace>, IfName)>,
+    macs: HashSet<Mac>,
+    addresses: HashSet<IpAddr>,
+    /// Their tables are made anew, which needs them to be empty.
+    resized: HashSet<&'a SwitchName>,
+    commands: HashSet<&'a CommandName>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(steps: &'a [Step]) -> Self {
+        let mut wanted = Self::default();
+        for step in steps {
+            match step {
+                Step::AddPort(port) => {
+                    wanted.names.insert(&port.name);
+                    wanted.places.insert((port.namespace.clone(), ifname(port)));
+                    wanted.add_addresses(port);
+                }
+                Step::ChangePort { after, .. } => wanted.add_addresses(after),
+                Step::AddCable(cable) => {
+                    let ends = [&cable.a, &cable.b].into_iter();
+                    wanted
+                        .places
+                        .extend(ends.filter_map(|end| Some((Some(end.namespace.clone().into()), end.ifname.clone()?))));
+                }
+                Step::StartCommands(commands) => wanted.commands.extend(commands.iter().map(|command| &command.name)),
+                Step::ChangeSwitch { before, after } if before.fdb_capacity != after.fdb_capacity => {
+                    wanted.resized.insert(&after.name);
+                }
+                _ => {}
+            }
+        }
+        wanted
+    }
+
+    fn add_addresses(&mut self, port: &Port) {
+        self.macs.extend(port.mac);
+        self.addresses.extend(port.addresses.iter().map(|address| address.ip()));
+    }
+
+    /// Whether a port has to go before all of it can be there.
+    fn needs_gone(&self, old: &Port) -> bool {
+        self.names.contains(&old.name)
+            || self.places.contains(&(old.namespace.clone(), ifname(old)))
+            || old.mac.is_some_and(|mac| self.macs.contains(&mac))
+            || old
+                .addresses
+                .iter()
+                .any(|address| self.addresses.contains(&address.ip()))
+            || self.resized.contains(&old.switch)
+    }
+
+    fn has_end(&self, end: &CableEnd) -> bool {
+        let place = end
+            .ifname
+            .clone()
+            .map(|ifname| (Some(end.namespace.clone().into()), ifname));
+        place.is_some_and(|place| self.places.contains(&place))
+    }
+}

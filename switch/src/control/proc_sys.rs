@@ -1,0 +1,30 @@
+//! Settings of the kernel below /proc/sys, as the namespace of the calling thread has them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/proc/sys";
+
+/// The file of a setting, such as `net/ipv4/ip_forward`.
+pub(super) fn file(path: &str) -> PathBuf {
+    Path::new(ROOT).join(path)
+}
+
+/// The value, without the line's end.
+///
+/// # Errors
+/// NotFound: there is no such setting here.
+pub(super) fn read(path: &str) -> io::Result<String> {
+    Ok(fs::read_to_string(file(path))?.trim_end().to_owned())
+}
+
+/// Changes it.
+///
+/// # Errors
+/// NotFound; InvalidInput: it takes no such value.
+pub(super) fn write(path: &str, value: &str) -> io::Result<()> {
+    // Nothing is made where there is no setting.
+    let mut file = OpenOptions::new().write(true).open(file(path))?;
+    file.write_all(value.as_bytes())
+}

@@ -1,0 +1,238 @@
+//! Interfaces inside namespaces: renamed, moved, deleted, with another MTU.
+
+use std::os::unix::ffi::OsStrExt;
+use vswitch_api::PortKind;
+use vswitch_api::view::{NamespaceView, PortState};
+use vswitch_tests::lab::Lab;
+use vswitch_tests::netns::{Place, run};
+use vswitch_tests::station::Station;
+use vswitch_tests::wait::wait_for;
+
+use super::*;
+
+/// faults D3: an interface is known by what it is, not by its name; so nothing of it is lost over a restart, and nothing stays at the end.
+#[test]
+fn an_interface_renamed_inside_is_adopted_under_its_new_name() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    for (name, kind) in [("v", "veth"), ("t", "tap")] {
+        lab.ok(&format!("add-port {name} --type {kind} --addr 10.7.0.5/24"));
+        run(&format!("ip -n {name} link set eth0 down"));
+        run(&format!("ip -n {name} link set eth0 name lan0"));
+        run(&format!("ip -n {name} link set lan0 up"));
+        run(&format!("ip -n {name} route add 10.99.0.0/16 via 10.7.0.77"));
+        lab.wait_for_port(name, "the new name", |port| {
+            port.port.ifname.as_ref().is_some_and(|name| name.as_str() == "lan0")
+        });
+        for kill in [false, true] {
+            if kill {
+                lab.kill_daemon();
+            } else {
+                lab.stop_daemon();
+            }
+            lab.start();
+            lab.wait_for_state(name, PortState::Up);
+            let port = lab.port(name);
+            assert_eq!(port.port.ifname.unwrap().as_str(), "lan0");
+            let links = run(&format!("ip -n {name} -br link"));
+            assert!(!links.contains("eth0") && links.contains("lan0"), "{links}");
+            assert!(run(&format!("ip -n {name} route")).contains("10.99.0.0/16"));
+            red.ping_soon("10.7.0.5".parse::<std::net::Ipv4Addr>().unwrap());
+        }
+        let view: NamespaceView = lab.json(&format!("ns show {name}"));
+        let link = view.links.iter().find(|link| link.name == "lan0").unwrap();
+        assert_eq!(link.port.as_ref().unwrap().as_str(), name);
+        lab.ok(&format!("del-port {name}"));
+    }
+    lab.ok("reset --yes");
+    let left = Place::daemons_own().run_ok("ip -br link");
+    assert!(left.lines().all(|line| line.starts_with("lo")), "{left}");
+}
+
+/// The same where the new name appeared while no daemon was there to hear of it.
+#[test]
+fn an_interface_renamed_while_the_daemon_is_dead_is_adopted_too() {
+    let mut lab = Lab::new();
+    for (name, kind) in [("v", "veth"), ("t", "tap")] {
+        lab.ok(&format!("add-port {name} --type {kind}"));
+    }
+    lab.kill_daemon();
+    let mac_of = |name: &str| {
+        let line = run(&format!("ip -n {name} -br link show lan0"));
+        line.split_whitespace().nth(2).unwrap().to_owned()
+    };
+    let macs = ["v", "t"].map(|name| {
+        run(&format!("ip -n {name} link set eth0 down"));
+        run(&format!("ip -n {name} link set eth0 name lan0"));
+        run(&format!("ip -n {name} link set lan0 up"));
+        mac_of(name)
+    });
+    lab.start();
+    for (name, before) in ["v", "t"].into_iter().zip(macs) {
+        lab.wait_for_state(name, PortState::Up);
+        assert_eq!(mac_of(name), before);
+        assert!(!run(&format!("ip -n {name} -br link")).contains("eth0"));
+    }
+}
+
+/// faults D4, D15: an MTU that others changed counts, is shown with the one that was set, and told.
+#[test]
+fn an_mtu_changed_inside_is_shown_and_agreed_on() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    for (name, kind) in [("v", "veth"), ("t", "tap")] {
+        lab.ok(&format!("add-port {name} --type {kind} --addr 10.7.0.5/24"));
+        for mtu in [1300, 9000] {
+            run(&format!("ip -n {name} link set eth0 mtu {mtu}"));
+            lab.wait_for_port(name, "the MTU to be shown", |port| {
+                port.port.mtu == Some(mtu) && port.mtu_wanted == Some(1500)
+            });
+            assert!(
+                lab.ok("port list").contains(&format!("MTU of {mtu}")),
+                "{}",
+                lab.ok("port list")
+            );
+            assert!(lab.ok(&format!("port show {name}")).contains("1500"));
+        }
+        lab.ok("ns exec red -- ip link set eth0 mtu 9000");
+        lab.wait_for_port("red", "the MTU to be shown", |port| port.port.mtu == Some(9000));
+        run(&format!(
+            "ip netns exec {name} ping -n -M do -s 8000 -c 1 -W 10 10.7.0.1"
+        ));
+        lab.ok("ns exec red -- ip link set eth0 mtu 1500");
+        lab.wait_for_port("red", "the MTU to be shown", |port| port.mtu_wanted.is_none());
+        // What is said again is made so again.
+        lab.ok(&format!("set port {name} --up"));
+        let port = lab.port(name);
+        assert_eq!((port.port.mtu, port.mtu_wanted), (Some(1500), None));
+        assert!(run(&format!("ip -n {name} link show eth0")).contains("mtu 1500"));
+        run(&format!("ip -n {name} link set eth0 mtu 1300"));
+        lab.wait_for_port(name, "the MTU to be shown", |port| port.port.mtu == Some(1300));
+        lab.stop_daemon();
+        lab.start();
+        let mtu = lab.port(name).port.mtu.unwrap();
+        let shown = run(&format!("ip -n {name} link show eth0"));
+        assert!(shown.contains(&format!("mtu {mtu} ")), "{mtu}, {shown}");
+        run(&format!(
+            "ip netns exec {name} ping -n -M do -s {} -c 1 -W 10 10.7.0.1",
+            mtu - 28
+        ));
+        lab.ok(&format!("del-port {name}"));
+    }
+}
+
+/// faults D6: a port whose interface was moved to another namespace goes on there, and is taken away wherever it is.
+#[test]
+fn an_interface_that_is_moved_is_followed_and_taken_away() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let gw: std::net::Ipv4Addr = "10.7.0.9".parse().unwrap();
+    let home_file = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+    let there = |place: &Place, name: &str| place.output(&format!("ip link show {name}")).status.success();
+    for (kind, from, ifname) in [
+        ("internal", None, "gw"),
+        ("tap", Some("gw"), "eth0"),
+        ("veth", Some("gw"), "eth0"),
+    ] {
+        run("ip netns add lxc");
+        lab.ok(&format!("add-port gw --type {kind} --addr {gw}/24"));
+        let home = from.map_or(Place::Home, Place::named);
+        let lxc = Place::named("lxc");
+        for restart in [false, true] {
+            home.run_ok(&format!("ip link set {ifname} netns lxc"));
+            lab.wait_for_port("gw", "the port to be shown where it is", |port| {
+                port.port.named_namespace().is_some_and(|name| name.as_str() == "lxc") && port.state == PortState::Up
+            });
+            red.ping_soon(gw);
+            assert!(there(&lxc, ifname));
+            assert!(lab.ok("port list").contains("lxc"));
+            if restart {
+                lab.kill_daemon();
+                lab.start();
+                lab.wait_for_state("gw", PortState::Up);
+                red.ping_soon(gw);
+                assert!(!there(&home, ifname), "there is one of it");
+            }
+            let back = from.map_or(home_file.clone(), str::to_owned);
+            lxc.run_ok(&format!("ip link set {ifname} netns {back}"));
+            lab.wait_for_port("gw", "the port to be back", |port| {
+                port.moved_to.is_none() && port.state == PortState::Up
+            });
+            red.ping_soon(gw);
+        }
+        home.run_ok(&format!("ip link set {ifname} netns lxc"));
+        lab.wait_for_port("gw", "the port to be shown where it is", |port| port.moved_to.is_some());
+        lab.ok("del-port gw");
+        assert!(!there(&lxc, ifname), "it is taken away from where it is");
+        run("ip netns del lxc");
+    }
+}
+
+/// faults A7: an interface that only was deleted is made again by itself, with all that it had.
+#[test]
+fn an_interface_that_was_deleted_comes_back_by_itself() {
+    let lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    for kind in [PortKind::Veth, PortKind::Tap, PortKind::Internal] {
+        let station = Station::add(&lab, "other", kind, 2);
+        let mac = station.mac();
+        red.ping_soon(station.v4);
+        for _ in 0..2 {
+            station.place.run_ok(&format!("ip link del {}", station.ifname));
+            wait_for("the interface to be back", || {
+                station
+                    .place
+                    .output(&format!("ip link show {}", station.ifname))
+                    .status
+                    .success()
+            });
+            lab.wait_for_state("other", PortState::Up);
+            red.ping_soon(station.v4);
+            assert_eq!(station.mac(), mac);
+        }
+        lab.ok("del-port other");
+    }
+}
+
+/// faults, small: names and aliases that a namespace's own root chose neither steer the terminal nor hide an interface, nor hang the daemon.
+#[test]
+fn hostile_interface_names_are_shown_and_do_no_harm() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", PortKind::Tap, 2);
+    // What `ip` would not do: the names and aliases as bytes.
+    for (name, bytes) in [("esc", &b"\x1b[31mred"[..]), ("bad", b"a\xff\xfeb")] {
+        red.place
+            .run_ok(&format!("ip link add {name} type veth peer name {name}-peer"));
+        ip(&red.place, &[b"link", b"set", name.as_bytes(), b"name", bytes]);
+    }
+    for station in [&red, &blue] {
+        ip(
+            &station.place,
+            &[b"link", b"set", b"eth0", b"alias", b"\xff\xfe\x1b[2J"],
+        );
+    }
+    let shown = lab.ok("ns show red");
+    assert!(!shown.contains('\x1b') && shown.contains("\\u{1b}[31mred"), "{shown}");
+    assert!(shown.contains("a\\xff\\xfeb"), "{shown}");
+    let view: NamespaceView = lab.json("ns show red");
+    assert!(view.links.iter().any(|link| link.name == "\x1b[31mred"));
+    assert!(view.links.iter().any(|link| link.name == "a\\xff\\xfeb"));
+    // And the ports are what they were, over a restart too.
+    lab.ok("set port red --mtu 1400");
+    lab.ok("set port blue --mtu 1400");
+    lab.stop_daemon();
+    lab.start();
+    red.ping_soon(blue.v4);
+    for name in ["red", "blue"] {
+        let place = Place::named(name);
+        ip(&place, &[b"link", b"set", b"eth0", b"down"]);
+        ip(&place, &[b"link", b"set", b"eth0", b"name", b"\x1b[2J\xff"]);
+        lab.ok(&format!("set port {name} --mtu 1500"));
+        let list = lab.ok("port list") + &lab.ok(&format!("port show {name}"));
+        assert!(!list.contains('\x1b'), "{list}");
+        lab.ok(&format!("del-port {name}"));
+    }
+    lab.ok("reset --yes");
+    assert_eq!(run("ip netns list"), "");
+}

@@ -1,0 +1,190 @@
+//! What `apply` and other commands make again.
+
+use std::time::{Duration, Instant};
+use vswitch_api::PortKind;
+use vswitch_api::view::{Changes, PortState};
+use vswitch_tests::lab::Lab;
+use vswitch_tests::netns::{Place, run};
+use vswitch_tests::station::{Station, make_device};
+use vswitch_tests::wait::wait_for;
+
+use super::*;
+
+/// faults A7: what `apply` says is there afterwards is there, and what it mended is told.
+#[test]
+fn apply_repairs_what_drifted_and_tells_of_it() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.2");
+    lab.ok("add-port blue --type tap --addr 10.7.0.2/24");
+    lab.ok("ns add empty");
+    lab.ok("cable red empty");
+    let export = lab.ok("export");
+    let file = lab.lab_file(&export);
+    let apply = || lab.json::<Changes>(&format!("apply {file}"));
+    assert_eq!(apply(), Changes::default(), "nothing has drifted");
+
+    run("ip -n red addr del 10.7.0.1/24 dev eth0");
+    run("ip -n blue link set eth0 down");
+    run("ip -n empty link del eth0");
+    let planned: Changes = lab.json(&format!("apply --dry-run {file}"));
+    let done = apply().done;
+    assert_eq!(planned.done, done);
+    for word in ["10.7.0.1/24", "route to 0.0.0.0/0", "blue", "cable"] {
+        assert!(
+            done.iter()
+                .any(|line| line.starts_with("repaired: ") && line.contains(word)),
+            "{word}: {done:?}"
+        );
+    }
+    run("ip netns exec red ping -n -c 1 -W 10 10.7.0.2");
+    assert!(run("ip -n red route").contains("default via 10.7.0.2"));
+    assert_eq!(apply(), Changes::default());
+
+    for name in ["red", "empty"] {
+        run(&format!("ip netns del {name}"));
+    }
+    lab.wait_for_state("red", PortState::Missing);
+    let done = apply().done;
+    assert!(
+        done.iter().any(|line| line == "repaired: created namespace red again"),
+        "{done:?}"
+    );
+    assert_eq!(lab.port("red").state, PortState::Up);
+    run("ip netns exec red ping -n -c 1 -W 10 10.7.0.2");
+    assert!(run("ip netns list").contains("empty"));
+    assert_eq!(apply(), Changes::default());
+    assert_eq!(lab.ok("export"), export);
+}
+
+/// faults, small: `set port --up` does not say that all is well while it is not.
+#[test]
+fn a_port_that_stays_missing_is_not_set_up_in_silence() {
+    let lab = Lab::new();
+    make_device("device");
+    lab.ok("add-port device --type device");
+    run("ip link del device");
+    lab.wait_for_state("device", PortState::Missing);
+    let failed = lab.ctl("set port device --up");
+    assert_ne!(failed.code, 0, "{failed}");
+    make_device("device");
+    lab.wait_for_state("device", PortState::Up);
+    lab.ok("set port device --up");
+}
+
+/// What a cable has is looked at as closely as what a port has.
+#[test]
+fn apply_gives_a_cable_back_what_it_lost() {
+    let lab = Lab::new();
+    lab.ok("cable red blue --mtu 1400 --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24 --route-a 10.8.0.0/16,10.9.0.2");
+    let file = lab.lab_file(&lab.ok("export"));
+    let apply = || lab.json::<Changes>(&format!("apply {file}"));
+    assert_eq!(apply(), Changes::default(), "nothing has drifted");
+    run("ip -n red link set eth0 mtu 1300");
+    run("ip -n red addr del 10.9.0.1/24 dev eth0");
+    run("ip -n blue link set eth0 down");
+    let planned: Changes = lab.json(&format!("apply --dry-run {file}"));
+    let done = apply().done;
+    assert_eq!(planned.done, done);
+    for word in [
+        "MTU of 1400 in namespace red",
+        "10.9.0.1/24",
+        "route to 10.8.0.0/16",
+        "up in namespace blue",
+    ] {
+        assert!(done.iter().any(|line| line.contains(word)), "{word}: {done:?}");
+    }
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+    assert_eq!(apply(), Changes::default());
+}
+
+/// A cable that could not be laid, here for want of descriptors, is laid by itself as soon as that can be.
+#[test]
+fn a_cable_that_could_not_be_laid_is_tried_again() {
+    let mut lab = Lab::new();
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    let pid = lab.daemon().pid();
+    let limit = |files: usize| run(&format!("prlimit --pid {pid} --nofile={files}:1024"));
+    let open = lab.daemon().open_files();
+    run("ip netns del blue");
+    limit(open + 2);
+    run("ip netns add blue");
+    // With so few descriptors it says that it tried in vain, or can't even look, of which it says nothing: its next looks are within 3 s.
+    let end = Instant::now() + Duration::from_secs(3);
+    while !lab.daemon().log().contains("a cable is still missing") && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!run("ip -n blue -br link").contains("eth0"));
+    limit(1024);
+    wait_for("the cable to be laid", || run("ip -n blue -br link").contains("eth0"));
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+}
+
+/// An end of a cable is known by what it is too.
+#[test]
+fn a_cable_whose_ends_were_renamed_is_adopted_and_taken_away() {
+    let mut lab = Lab::new();
+    for name in ["red", "blue"] {
+        lab.ok(&format!("ns add {name}"));
+    }
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    for name in ["red", "blue"] {
+        run(&format!("ip -n {name} link set eth0 down"));
+        run(&format!("ip -n {name} link set eth0 name lan0"));
+        run(&format!("ip -n {name} link set lan0 up"));
+    }
+    lab.kill_daemon();
+    lab.start();
+    assert!(!run("ip -n red -br link").contains("eth0"));
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+    lab.ok("cable del red blue");
+    for name in ["red", "blue"] {
+        assert!(!run(&format!("ip -n {name} -br link")).contains("lan0"));
+    }
+}
+
+/// The switch's own side of a port, where root can reach it.
+#[test]
+fn apply_repairs_the_switchs_side_of_a_port() {
+    let lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let dev = Station::add(&lab, "wan", PortKind::Device, 2);
+    let file = lab.lab_file(&lab.ok("export"));
+    let apply = || lab.json::<Changes>(&format!("apply {file}")).done;
+    let own = Place::daemons_own();
+    let index = run("cat /sys/class/net/wan/ifindex");
+    let beside = format!("vs-{}", index.trim());
+    red.ping(dev.v4);
+    assert_eq!(apply(), Vec::<String>::new(), "nothing has drifted");
+    let mut cases: Vec<(&Place, String, &str)> = vec![
+        (&own, "ip link set red down".to_owned(), "a near end that is up"),
+        (&own, "ip link set red mtu 1000".to_owned(), "the MTU of its near end"),
+        (
+            &Place::Home,
+            "ip link set wan down".to_owned(),
+            "an interface that is up",
+        ),
+    ];
+    if vswitch_tests::lab::fastpath_wanted() {
+        cases.push((&Place::Home, format!("ip link set {beside} down"), "beside it"));
+        cases.push((
+            &Place::Home,
+            "ip link set wan promisc off".to_owned(),
+            "takes all frames",
+        ));
+    }
+    for (place, harm, word) in cases {
+        place.run_ok(&harm);
+        let done = apply();
+        assert!(done.iter().any(|line| line.contains(word)), "{harm}: {done:?}");
+        red.place.run_ok(&format!("ping -n -c 1 -W 10 -s 1400 {}", dev.v4));
+        assert_eq!(apply(), Vec::<String>::new(), "after {harm}");
+    }
+    if vswitch_tests::lab::fastpath_wanted() {
+        // By itself, as nothing passes without it.
+        run(&format!("ip link del {beside}"));
+        wait_for("the way to the device to be laid again", || red.reaches(dev.v4));
+        lab.wait_for_state("wan", PortState::Up);
+    }
+    lab.ok("del-port wan");
+    assert!(!run("ip -br link").contains("vs-"));
+}

@@ -1,0 +1,247 @@
+//! State that is damaged, of another version, not there, or of another daemon: what the kernel carries is left alone.
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+use vswitch_tests::api::PortKind;
+use vswitch_tests::daemon::{Daemon, program};
+use vswitch_tests::lab::fastpath_wanted;
+use vswitch_tests::station::make_device;
+use vswitch_tests::{Lab, Place, Station, run, wait_for};
+
+use super::*;
+
+/// A daemon that ends at once; gives what it said.
+fn failing_start(lab: &Lab) -> String {
+    let mut daemon = Daemon::spawn(lab.daemon_command());
+    let status = daemon.wait();
+    assert!(!status.success(), "it was to fail: {status}\n{}", daemon.log());
+    daemon.log()
+}
+
+/// State that is damaged, of a newer version, has an unknown field or is no file at all: the start fails with a way to go on, and
+/// all that the kernel carries is left alone.
+#[test]
+fn a_start_that_can_not_read_the_state_leaves_all_as_it_is() {
+    let mut lab = Lab::new();
+    make_device("device");
+    let a = Station::add(&lab, "red", PortKind::Veth, 1);
+    let b = Station::add(&lab, "blue", PortKind::Veth, 2);
+    lab.ok("add-port device --type device");
+    lab.ok("add-port host --type internal");
+    a.ping(b.v4);
+    lab.kill_daemon();
+    let whole = fs::read_to_string(STATE).unwrap();
+    let pins = || {
+        let mut pins: Vec<_> = fs::read_dir("/run/vswitch/bpf/v4")
+            .into_iter()
+            .flatten()
+            .map(|pin| pin.unwrap().file_name())
+            .collect();
+        pins.sort();
+        pins
+    };
+    let kernel = || {
+        // The kernel tells up to a second later that nobody holds a TAP device any more.
+        let settled = |links: String| links.replace("NO-CARRIER,", "").replace("state UNKNOWN", "state DOWN");
+        let near_ends = settled(Place::daemons_own().run_ok("ip -o -d link"));
+        let inside = [content("red"), content("blue")];
+        (
+            near_ends,
+            inside,
+            settled(run("ip -o -d link")),
+            run("tc filter show dev device ingress"),
+            pins(),
+        )
+    };
+    let before = kernel();
+    if fastpath_wanted() {
+        a.ping(b.v4);
+    }
+    let newer = whole.replace("\"version\": 1", "\"version\": 99");
+    let unknown = whole.replace("\"salt\"", "\"later\": true, \"salt\"");
+    assert!(newer != whole && unknown != whole);
+    let half = &whole[..whole.len() / 2];
+    let check = |word: &str| {
+        let log = failing_start(&lab);
+        assert!(
+            log.contains(word) && log.contains("--recover") && log.contains(STATE),
+            "{log}"
+        );
+        assert_eq!(kernel(), before, "{word}");
+        if fastpath_wanted() {
+            a.ping(b.v4);
+        }
+    };
+    for (content, word) in [
+        (newer.as_str(), "version 99"),
+        (unknown.as_str(), "later"),
+        (half, "damaged"),
+        ("", "damaged"),
+    ] {
+        fs::write(STATE, content).unwrap();
+        check(word);
+        assert_eq!(fs::read_to_string(STATE).unwrap(), content);
+    }
+    fs::rename(STATE, "/var/lib/vswitch/mine").unwrap();
+    symlink("/var/lib/vswitch/mine", STATE).unwrap();
+    check("symbolic link");
+    fs::remove_file(STATE).unwrap();
+    mkfifo(STATE, Mode::S_IRWXU).unwrap();
+    check("no regular file");
+    fs::remove_file(STATE).unwrap();
+    // Put right, it goes on as if nothing had been.
+    fs::write(STATE, &whole).unwrap();
+    lab.start();
+    a.ping_soon(b.v4);
+    assert_eq!(lab.ports().len(), 4);
+}
+
+/// What else may stop a start: nothing of it takes the kernel's path away.
+#[test]
+fn a_start_that_fails_elsewhere_leaves_all_as_it_is() {
+    let mut lab = Lab::new();
+    let a = Station::add(&lab, "red", PortKind::Veth, 1);
+    let b = Station::add(&lab, "blue", PortKind::Veth, 2);
+    a.ping(b.v4);
+    lab.kill_daemon();
+    // The kernel tells a little later that nobody reads the shadows any more.
+    let before = wait_for("the shadows to have no carrier", || {
+        let links = Place::daemons_own().run_ok("ip -o -d link");
+        let mut shadows = links.lines().filter(|line| line.contains(": ~"));
+        shadows
+            .all(|line| line.contains("NO-CARRIER") && line.contains("state DOWN"))
+            .then_some(links)
+    });
+    for options in [["--socket", "/proc/none/sock"], ["--socket", "/run/netns/red"]] {
+        let mut command = lab.daemon_command();
+        command.args(options);
+        let mut daemon = Daemon::spawn(command);
+        assert!(!daemon.wait().success(), "{}", daemon.log());
+        assert_eq!(Place::daemons_own().run_ok("ip -o -d link"), before);
+        if fastpath_wanted() {
+            a.ping(b.v4);
+        }
+    }
+    // The note of a command that can't be read now.
+    fs::create_dir("/run/vswitch/in-flight.json").unwrap();
+    lab.start();
+    a.ping_soon(b.v4);
+}
+
+#[test]
+fn with_recover_the_lab_begins_empty_and_the_file_is_kept() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.stop_daemon();
+    let whole = fs::read_to_string(STATE).unwrap();
+    let cut = &whole[..whole.len() / 2];
+    fs::write(STATE, cut).unwrap();
+    let mut command = lab.daemon_command();
+    command.arg("--recover");
+    lab.start_with(command, |_| {});
+    assert!(lab.ports().is_empty());
+    let aside = || -> Vec<_> {
+        let entries = fs::read_dir(STATE_DIR).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .filter(|path| path.to_str().unwrap().contains("state.json.aside-"))
+            .collect()
+    };
+    assert_eq!(aside().len(), 1, "{:?}", aside());
+    assert_eq!(fs::read_to_string(&aside()[0]).unwrap(), cut);
+    assert!(lab.daemon().log().contains("state.json.aside-"));
+    assert!(lab.status().limits.join("\n").contains("state.json.aside-"));
+    lab.ok("add-port blue");
+    lab.stop_daemon();
+    // A state that can be used is used: the option may be left in a unit.
+    let mut command = lab.daemon_command();
+    command.arg("--recover");
+    lab.start_with(command, |_| {});
+    assert_eq!(lab.ports().len(), 1);
+    assert_eq!(aside().len(), 1);
+}
+
+#[test]
+fn the_last_good_state_stays_beside_the_one_that_counts() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red");
+    lab.ok("add-port blue");
+    lab.stop_daemon();
+    lab.start();
+    lab.kill_daemon();
+    fs::write(STATE, "damaged").unwrap();
+    let log = failing_start(&lab);
+    let backup = format!("{STATE}.bak");
+    assert!(log.contains(&format!("cp {backup} {STATE}")), "{log}");
+    fs::copy(&backup, STATE).unwrap();
+    lab.start();
+    let names: Vec<_> = lab.ports().into_iter().map(|port| port.port.name.to_string()).collect();
+    assert_eq!(names, ["red"]);
+    for path in [STATE, &backup] {
+        assert_eq!(
+            fs::metadata(path).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{path}"
+        );
+    }
+}
+
+/// The last writer would win.
+#[test]
+fn two_daemons_can_not_share_a_state_directory() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let mut second = Command::new(program("vswitchd"));
+    second.args(["--run-dir", "/run/second"]);
+    let mut second = Daemon::spawn(second);
+    assert!(!second.wait().success());
+    let log = second.log();
+    assert!(log.contains(STATE_DIR) && log.contains("--state-dir"), "{log}");
+    lab.ok("add-port blue");
+    assert_eq!(lab.ports().len(), 2);
+}
+
+/// A state file that is not there though a lab is: a directory that is not mounted yet, or the wrong one. The links of the lab went.
+#[test]
+fn without_its_state_file_a_lab_is_left_alone() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", PortKind::Veth, 2);
+    red.ping(blue.v4);
+    lab.stop_daemon();
+    let goes_on = || {
+        if fastpath_wanted() {
+            red.ping(blue.v4);
+        }
+        Place::daemons_own().run_ok("ip link show red");
+    };
+    let refused = |lab: &Lab, words: &[&str]| {
+        let mut daemon = Daemon::spawn(lab.daemon_command());
+        assert!(!daemon.wait().success());
+        let log = daemon.log();
+        for word in words {
+            assert!(log.contains(word), "{word}: {log}");
+        }
+        goes_on();
+    };
+    fs::rename(STATE, "/var/lib/vswitch/away").unwrap();
+    let backup = "/var/lib/vswitch/state.json.bak";
+    assert!(fs::exists(backup).unwrap());
+    refused(&lab, &[STATE, backup, "--recover"]);
+    fs::remove_file(backup).unwrap();
+    refused(&lab, &[STATE, "interfaces of a lab", "--state-dir", "--recover"]);
+    fs::rename("/var/lib/vswitch/away", STATE).unwrap();
+    lab.start();
+    red.ping(blue.v4);
+    // On request it begins anew.
+    lab.stop_daemon();
+    fs::remove_file(STATE).unwrap();
+    let _ = fs::remove_file(backup);
+    let mut command = lab.daemon_command();
+    command.arg("--recover");
+    lab.start_with(command, |_| {});
+    assert!(lab.ports().is_empty());
+    assert!(lab.status().limits.iter().any(|limit| limit.contains("began empty")));
+}
