@@ -198,7 +198,10 @@ pub fn status(style: Style, status: &Status) -> String {
     page.line("process", status.pid.to_string());
     page.line("uptime", units::duration(status.uptime_secs));
     page.line("workers", status.workers.to_string());
-    page.line("confinement", confinement(&status.confinement, status.workers));
+    // Nothing where it is off, or an older daemon tells nothing of it.
+    if status.confinement != Confinement::default() {
+        page.line("confinement", confinement(&status.confinement, status.workers));
+    }
     if let Some(role) = status.role {
         page.line("your role", role.to_string());
     }
