@@ -24,6 +24,8 @@ const MAX_AUTO_WORKERS: usize = 4;
 const MAX_WORKERS: usize = 256;
 /// Longest time that an idle worker may burn its core, in microseconds.
 const MAX_SPIN_US: u32 = 1_000_000;
+/// What lets all users connect to a socket.
+const EVERYBODY: u32 = 0o006;
 /// Default of `fdb_entries`: 256 MiB, 64 switches as they are by default.
 const DEFAULT_FDB_ENTRIES: u64 = 1 << 22;
 /// Default of `spin_us`; docs/decisions.md has the figures.
@@ -43,6 +45,27 @@ pub struct Config {
     pub metrics: Metrics,
     /// Where the engines are whose containers ports may be in.
     pub containers: Containers,
+    /// What the daemon takes from itself.
+    pub security: Security,
+}
+
+/// `[security]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    /// Whether the daemon and its commands keep only the rights that are needed, and workers none.
+    pub drop_rights: bool,
+    /// Whether workers are held to the system calls that moving frames takes.
+    pub seccomp: bool,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            drop_rights: true,
+            seccomp: true,
+        }
+    }
 }
 
 /// `[containers]`
@@ -94,6 +117,10 @@ pub struct Daemon {
     pub socket_mode: Mode,
     /// Group of the control socket; empty: the daemon's.
     pub socket_group: String,
+    /// Group that may connect too, and only read; empty: none.
+    pub read_group: String,
+    /// Who may have commands run, and files written that they read.
+    pub commands: MayRun,
     /// Lock, socket, own namespace; emptied by a reboot.
     pub run_dir: PathBuf,
     /// What has to survive a reboot.
@@ -108,6 +135,8 @@ impl Default for Daemon {
             socket: None,
             socket_mode: Mode(0o660),
             socket_group: String::new(),
+            read_group: String::new(),
+            commands: MayRun::Root,
             run_dir: "/run/vswitch".into(),
             state_dir: "/var/lib/vswitch".into(),
             netns_dir: "/run/netns".into(),
@@ -120,6 +149,26 @@ impl Daemon {
     pub fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.run_dir.join("control.sock"))
     }
+
+    /// Permissions of the control socket as a file. A file has one group: with a second one all may connect, and the daemon looks
+    /// who they are.
+    pub fn socket_permissions(&self) -> u32 {
+        match self.read_group.is_empty() {
+            true => self.socket_mode.0,
+            false => self.socket_mode.0 | EVERYBODY,
+        }
+    }
+}
+
+/// Whose requests may have commands run in namespaces. These have the daemon's rights, so it is as good as being root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MayRun {
+    /// Those of root and of the daemon's own user.
+    #[default]
+    Root,
+    /// Those of all that may change the lab.
+    Group,
 }
 
 /// `[log]`
@@ -308,11 +357,18 @@ impl Config {
                 "daemon.socket_group",
                 new.daemon.socket_group != old.daemon.socket_group,
             ),
+            ("daemon.read_group", new.daemon.read_group != old.daemon.read_group),
+            ("daemon.commands", new.daemon.commands != old.daemon.commands),
             ("daemon.run_dir", new.daemon.run_dir != old.daemon.run_dir),
             ("daemon.state_dir", new.daemon.state_dir != old.daemon.state_dir),
             ("daemon.netns_dir", new.daemon.netns_dir != old.daemon.netns_dir),
             ("containers.docker", new.containers.docker != old.containers.docker),
             ("containers.podman", new.containers.podman != old.containers.podman),
+            (
+                "security.drop_rights",
+                new.security.drop_rights != old.security.drop_rights,
+            ),
+            ("security.seccomp", new.security.seccomp != old.security.seccomp),
             ("metrics.labels", new.metrics.labels != old.metrics.labels),
             ("log.format", new.log.format != old.log.format),
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
@@ -354,6 +410,10 @@ impl Config {
                     ),
                 ));
             }
+        }
+        if !daemon.read_group.is_empty() && daemon.socket_mode.0 & EVERYBODY != 0 {
+            let cause = "socket_mode lets everybody change the lab, so a group that may only read makes no sense; take its last digit to 0";
+            return Err(("read_group", cause.into()));
         }
         for (key, socket) in [("docker", &self.containers.docker), ("podman", &self.containers.podman)] {
             if !Path::new(socket_path(socket)).is_absolute() {

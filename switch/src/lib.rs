@@ -9,6 +9,7 @@
 pub mod agents;
 pub mod args;
 pub mod config;
+pub mod confine;
 pub mod control;
 pub mod engines;
 pub mod fastpath;

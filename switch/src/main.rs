@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinError;
 use vswitch::args::Args;
 use vswitch::config::Config;
+use vswitch::confine::{self, Rights};
 use vswitch::control::{Control, ControlConfig};
 use vswitch::logging::{self, LogHandle, Repeated};
 use vswitch::preflight;
@@ -60,6 +61,8 @@ fn start(args: &Args) -> Result<(), ApiError> {
     }
     let log = logging::init(&config.log)?;
     check_rights()?;
+    // Before there are other threads: each has rights of its own, and gets those of the one that starts it.
+    let rights = confine::process(&config.security);
     let mut lock = RunLock::take(&config.daemon.run_dir).map_err(|error| match error.code {
         ErrorCode::Conflict if args.reset => error.hint("`vswitchctl reset` has that one do it; or stop it first"),
         _ => error,
@@ -71,18 +74,18 @@ fn start(args: &Args) -> Result<(), ApiError> {
         .build()
         .map_err(|error| ApiError::new(ErrorCode::Internal, "control threads", error.to_string()))?;
     let result = match args.reset {
-        true => runtime.block_on(reset(args, &config)),
-        false => runtime.block_on(run(args, config, &log, &mut lock)),
+        true => runtime.block_on(reset(args, &config, rights)),
+        false => runtime.block_on(run(args, config, rights, &log, &mut lock)),
     };
     drop(lock);
     result
 }
 
 /// Removes what a daemon made that does not run any more. The lock is ours.
-async fn reset(args: &Args, config: &Config) -> Result<(), ApiError> {
+async fn reset(args: &Args, config: &Config, rights: Rights) -> Result<(), ApiError> {
     let changes = match args.dry_run {
-        true => Control::would_reset_offline(&control_config(args, config)).await?,
-        false => Control::reset_offline(control_config(args, config)).await?,
+        true => Control::would_reset_offline(&control_config(args, config, rights)).await?,
+        false => Control::reset_offline(control_config(args, config, rights)).await?,
     };
     if !args.dry_run {
         ControlSocket::remove_left(&config.daemon);
@@ -108,7 +111,7 @@ fn print_json(value: &impl serde::Serialize) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{text}")
 }
 
-fn control_config(args: &Args, config: &Config) -> ControlConfig {
+fn control_config(args: &Args, config: &Config, rights: Rights) -> ControlConfig {
     ControlConfig {
         run_dir: config.daemon.run_dir.clone(),
         state_dir: config.daemon.state_dir.clone(),
@@ -122,11 +125,13 @@ fn control_config(args: &Args, config: &Config) -> ControlConfig {
         fdb_entries: config.datapath.fdb_entries,
         run_commands: true,
         engines: config.containers.engines(),
+        security: config.security.clone(),
+        rights,
         recover: args.recover,
     }
 }
 
-async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -> Result<(), ApiError> {
+async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock: &mut RunLock) -> Result<(), ApiError> {
     let signals = |kind| signal(kind).map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()));
     // Before anything is made, so that a signal during the start is not lost.
     let mut terminate = signals(SignalKind::terminate())?;
@@ -140,7 +145,7 @@ async fn run(args: &Args, config: Config, log: &LogHandle, lock: &mut RunLock) -
 
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
     let socket = ControlSocket::bind(&config.daemon)?;
-    let (control, mut coming_back) = Control::begin(control_config(args, &config)).await?;
+    let (control, mut coming_back) = Control::begin(control_config(args, &config, rights)).await?;
     tracing::info!(
         "vswitchd {} listens on {}",
         env!("CARGO_PKG_VERSION"),

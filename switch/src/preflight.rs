@@ -17,6 +17,7 @@ pub fn check(config: &Config) -> Result<(), (&'static str, String)> {
     datapath::check_cpus(&config.datapath.cpus).map_err(|error| ("cpus", error.to_string()))?;
     config.datapath.engine.check().map_err(|cause| ("engine", cause))?;
     server::find_group(&daemon.socket_group).map_err(|cause| ("socket_group", cause))?;
+    server::find_group(&daemon.read_group).map_err(|cause| ("read_group", cause))?;
     server::check_path(&daemon.socket()).map_err(|cause| ("socket", cause))?;
     let socket = daemon.socket();
     let directories = [
@@ -63,7 +64,11 @@ mod tests {
     fn what_would_stop_the_start_is_told() {
         assert_eq!(checked(|_| {}), Ok(()));
         type Change = fn(&mut Config);
-        let wrong: [(Change, &[&str]); 8] = [
+        let wrong: [(Change, &[&str]); 9] = [
+            (
+                |c| c.daemon.read_group = "no-such-group".into(),
+                &["read_group: ", "groupadd"],
+            ),
             (|c| c.datapath.cpus = vec![0, 99_999], &["cpus: ", "99999"]),
             (
                 |c| c.daemon.socket_group = "no-such-group".into(),

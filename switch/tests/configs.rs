@@ -69,7 +69,9 @@ fn the_service_has_no_mount_namespace_of_its_own() {
             "Temporary",
             "Dynamic",
         ];
-        assert!(!hides.iter().any(|start| key.starts_with(start)), "{key}");
+        // That one closes devices and system calls alone (systemd.exec(5)).
+        let is_known = key == "ProtectClock";
+        assert!(is_known || !hides.iter().any(|start| key.starts_with(start)), "{key}");
     }
 }
 

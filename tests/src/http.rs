@@ -1,6 +1,6 @@
 //! The control socket without the control tool: bytes in, bytes out.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
@@ -35,6 +35,43 @@ pub fn connect() -> UnixStream {
     stream
 }
 
+/// A connection of another user, in these groups and no other.
+pub fn connect_as(uid: u32, groups: &[u32]) -> UnixStream {
+    let groups = groups.to_vec();
+    // Ids are each thread's own, as the kernel has them: this one ends with the ones that it takes.
+    let thread = std::thread::spawn(move || {
+        let group = groups.first().copied().unwrap_or(uid);
+        // SAFETY: the list is as long as is said and lives through the call; the others take numbers.
+        let done = unsafe {
+            [
+                libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()),
+                libc::syscall(libc::SYS_setresgid, group, group, group),
+                libc::syscall(libc::SYS_setresuid, uid, uid, uid),
+            ]
+        };
+        assert_eq!(done, [0; 3], "{}", std::io::Error::last_os_error());
+        connect()
+    });
+    thread.join().unwrap()
+}
+
+/// One request of another user. Of an answer that is a stream only the head is read.
+#[track_caller]
+pub fn request_as(uid: u32, groups: &[u32], method: &str, path: &str, body: &str) -> Response {
+    let mut stream = connect_as(uid, groups);
+    let _ = stream.write_all(text(method, path, &[], body).as_bytes());
+    let mut reader = BufReader::new(&stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut head).unwrap(), 0, "{method} {path}: {head}");
+    }
+    let streams = head.to_lowercase().contains("transfer-encoding: chunked");
+    if !streams {
+        reader.read_to_string(&mut head).unwrap();
+    }
+    parse(&head).unwrap_or_else(|| panic!("{method} {path}: {head}"))
+}
+
 /// Sends bytes as they are, and that there are no more, and reads until the daemon closes.
 /// None: it closed without an answer.
 pub fn send_raw(bytes: &[u8]) -> Option<Response> {
@@ -60,14 +97,17 @@ pub fn request(method: &str, path: &str, body: &str) -> Response {
 /// The same with fields of the head.
 #[track_caller]
 pub fn request_with(method: &str, path: &str, fields: &[&str], body: &str) -> Response {
+    let mut stream = connect();
+    let _ = stream.write_all(text(method, path, fields, body).as_bytes());
+    read_answer(stream).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+}
+
+fn text(method: &str, path: &str, fields: &[&str], body: &str) -> String {
     let length = body.len();
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-    let text = format!(
+    format!(
         "{method} {path} HTTP/1.1\r\nHost: vswitch\r\nConnection: close\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
-    );
-    let mut stream = connect();
-    let _ = stream.write_all(text.as_bytes());
-    read_answer(stream).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    )
 }
 
 fn parse(answer: &str) -> Option<Response> {

@@ -1,7 +1,7 @@
 //! Switches, their forwarding databases, and the overview of all.
 
 use vswitch_api::gateway::gateway_name;
-use vswitch_api::view::{FdbEntry, PortView, Status, SwitchView};
+use vswitch_api::view::{Confinement, FdbEntry, PortView, Status, SwitchView};
 use vswitch_api::{ReservedMulticast, Switch, SwitchName};
 
 use super::page::Page;
@@ -182,6 +182,15 @@ pub fn fdb(style: Style, tables: &[(SwitchName, Vec<FdbEntry>)]) -> String {
     table.render()
 }
 
+fn confinement(confinement: &Confinement, workers: u32) -> String {
+    let rights = match confinement.rights_kept {
+        true => "only the rights that it needs",
+        false => "all rights",
+    };
+    let (bare, filtered) = (confinement.workers_without_rights, confinement.workers_filtered);
+    format!("{rights}; {bare} of {workers} workers without rights, {filtered} held to their system calls")
+}
+
 /// The daemon itself.
 pub fn status(style: Style, status: &Status) -> String {
     let mut page = Page::new(style, format!("vswitchd {}", status.version));
@@ -189,6 +198,13 @@ pub fn status(style: Style, status: &Status) -> String {
     page.line("process", status.pid.to_string());
     page.line("uptime", units::duration(status.uptime_secs));
     page.line("workers", status.workers.to_string());
+    // Nothing where it is off, or an older daemon tells nothing of it.
+    if status.confinement != Confinement::default() {
+        page.line("confinement", confinement(&status.confinement, status.workers));
+    }
+    if let Some(role) = status.role {
+        page.line("your role", role.to_string());
+    }
     if let Some(progress) = &status.progress {
         let (what, done, of) = (&progress.what, progress.done, progress.of);
         page.line("under way", format!("{what}: {done} of {of} steps done"));

@@ -17,7 +17,7 @@ pub enum ErrorCode {
     Conflict,
     /// It is not any more what the request says that it is (`If-Match`). HTTP 412, exit 5.
     Changed,
-    /// The daemon lacks the right or the kernel feature. HTTP 403, exit 6.
+    /// The daemon or who asks lacks the right, or the kernel the feature. HTTP 403, exit 6.
     NotPermitted,
     /// The kernel refused a step; what was done before it was undone. HTTP 500, exit 1.
     Kernel,

@@ -32,6 +32,45 @@ pub struct Status {
     /// How far the change under way came; none: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// What the one who asks may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// What the daemon took from itself.
+    #[serde(default)]
+    pub confinement: Confinement,
+}
+
+/// What the daemon took from itself as it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Confinement {
+    /// It has only the rights (capabilities) that it needs, and gets none back by running a program.
+    pub rights_kept: bool,
+    /// Workers without any right but to write to maps of eBPF.
+    pub workers_without_rights: u32,
+    /// Workers that can make only the system calls that moving frames takes.
+    pub workers_filtered: u32,
+}
+
+/// What a client of the API may do. Who has one of these may do what those before may, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// See the lab, its state and its counters; change nothing, and see no frames of others and nothing that commands wrote.
+    ReadOnly,
+    /// Change the lab, and see frames.
+    Admin,
+    /// Have commands run with the daemon's rights, and files written that they read.
+    Root,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadOnly => "read-only",
+            Self::Admin => "admin",
+            Self::Root => "root",
+        })
+    }
 }
 
 /// How far a change came. `GET /v1/status`

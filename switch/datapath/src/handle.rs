@@ -98,12 +98,14 @@ impl Datapath {
         for (index, worker) in datapath.new_workers(&config).enumerate() {
             let cpu = config.cpus.get(index % config.cpus.len().max(1)).copied();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            let begin = config.begin.clone();
             datapath.threads.push(thread.spawn(move || {
                 if let Some(cpu) = cpu
                     && let Err(error) = pin(cpu)
                 {
                     tracing::error!(worker = index, cpu, "can't pin a worker: {error}");
                 }
+                begin.run();
                 worker.run();
             })?);
         }

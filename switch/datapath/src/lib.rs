@@ -75,7 +75,7 @@ pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
 pub use handle::{Datapath, MAX_PORTS};
 pub use replica::Replica;
-pub use setup::{DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
+pub use setup::{Begin, DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 pub use traffic::TrafficSetup;
 
 /// Takes a lock, whatever became of who had it before. What is behind the locks of the datapath is changed in steps that leave it

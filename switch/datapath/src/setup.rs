@@ -1,5 +1,6 @@
 //! What control tells the datapath, and what it is told.
 
+use std::fmt;
 use std::sync::Arc;
 
 use vswitch_api::policy::VlanId;
@@ -18,6 +19,32 @@ pub struct DatapathConfig {
     pub cpus: Vec<usize>,
     /// Microseconds that a worker goes on looking for frames before it sleeps, at least; 0: none.
     pub spin_us: u32,
+    /// What each worker thread does before its first frame.
+    pub begin: Begin,
+}
+
+/// Something that a thread does as it begins; by default nothing.
+#[derive(Clone, Default)]
+pub struct Begin(Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl Begin {
+    /// This.
+    pub fn with(begin: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(begin)))
+    }
+
+    /// Does it.
+    pub(super) fn run(&self) {
+        if let Some(begin) = &self.0 {
+            begin();
+        }
+    }
+}
+
+impl fmt::Debug for Begin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Begin").field(&self.0.is_some()).finish()
+    }
 }
 
 /// A new switch.

@@ -64,6 +64,11 @@ fn errors_name_file_line_and_key() {
         text.starts_with("/x.toml:2: key \"run_dir\": \"x\" is not an absolute path"),
         "{text}"
     );
+    let text = error("[daemon]\nsocket_mode = \"0666\"\nread_group = \"staff\"\n");
+    assert!(
+        text.starts_with("/x.toml:3: key \"read_group\": socket_mode lets"),
+        "{text}"
+    );
     let text = error("[datapath]\nworkers = 257\n");
     assert!(
         text.starts_with("/x.toml:2: key \"workers\": 257 is too many"),

@@ -31,6 +31,8 @@ pub struct Editing {
     pub force: bool,
     /// The field `If-Match`: tags of which the edit's subject, or the lab, must have one.
     pub if_match: Option<String>,
+    /// Why it may bring nothing that runs with the daemon's rights; none: it may.
+    pub no_commands: Option<String>,
 }
 
 impl From<ChangeOptions> for Editing {
@@ -40,6 +42,7 @@ impl From<ChangeOptions> for Editing {
             idempotent: options.idempotent,
             force: options.force,
             if_match: None,
+            no_commands: None,
         }
     }
 }
@@ -212,11 +215,11 @@ impl Edit {
         }
     }
 
-    /// Says in the log what was done, a line for each port or other thing. The span around it says who asked.
+    /// Says in the log what was done, a line for each port or other thing. The one line for all of it, with who asked, is the server's.
     fn log(&self) {
         for part in self.parts.iter().filter(|part| !part.lines.is_empty()) {
             let done = part.lines.join("; ");
-            tracing::info!(port = part.port.as_ref().map(tracing::field::display), "{done}");
+            tracing::debug!(port = part.port.as_ref().map(tracing::field::display), "{done}");
         }
     }
 }

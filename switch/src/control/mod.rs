@@ -50,6 +50,7 @@ mod processes;
 mod published;
 mod repair;
 mod requests;
+mod rights;
 mod start;
 mod state;
 mod state_file;
@@ -74,6 +75,8 @@ use vswitch_api::view::{Entrance, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
+use crate::config::Security;
+use crate::confine::{self, Rights};
 use crate::engines::Engines;
 use crate::fastpath::FastPath;
 use crate::port::{Calls, Engine};
@@ -115,6 +118,10 @@ pub struct ControlConfig {
     pub run_commands: bool,
     /// Docker and Podman, whose containers ports may be in.
     pub engines: Engines,
+    /// What workers are to be without.
+    pub security: Security,
+    /// What became of the rights of the process.
+    pub rights: Rights,
     /// Whether to begin with an empty lab if the state file can't be used.
     pub recover: bool,
 }
@@ -127,6 +134,8 @@ pub struct Control {
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     started: Instant,
     engines: Arc<Engines>,
+    rights: Rights,
+    confined: Arc<confine::Workers>,
 }
 
 /// All that an edit needs; one runs at a time.

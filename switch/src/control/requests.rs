@@ -13,6 +13,7 @@ use super::mirror::leave_mirrors;
 use super::named::{add, remove};
 use super::plan::{Step, namespaces, plan};
 use super::repair::Extent;
+use super::rights::refuse_commands;
 use super::validate::validate;
 use super::{Control, Inner, choose, text};
 
@@ -34,6 +35,9 @@ impl Control {
         let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
         lab.settle_owners();
+        if let Some(why) = &options.no_commands {
+            refuse_commands(&inner.store.state.lab, &lab, why)?;
+        }
         let mut warnings = validate(&inner.store.state.lab, &lab, |name| inner.namespace_present(name))?;
         let (present, owned) = (
             |name: &_| inner.namespace_present(name),

@@ -29,8 +29,11 @@ use super::state_file::{Loaded, StateFile};
 use super::store::Store;
 use super::{Control, ControlConfig, Events, Host, Inner, Live, text, watch};
 use crate::agents::loop_guard::{LoopGuard, PUNTS};
-use vswitch_datapath::{Datapath, DatapathConfig};
+use crate::confine;
+use crate::port::Calls;
+use vswitch_datapath::{Begin, Datapath, DatapathConfig};
 use vswitch_linux::random::random_u64;
+use vswitch_linux::uring;
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence, hold_own};
 
 impl Control {
@@ -88,14 +91,28 @@ impl Control {
         let own_is_held = unheld.is_none();
         limits.extend(unheld.map(|reason| format!("veth ports do not outlive the daemon: {reason}")));
         limits.extend(tun_limit());
+        let (calls, unavailable) = config.engine.choose();
+        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
+        let (confined, unavailable) = confine::Workers::new(&config.security, config.fastpath);
+        let unavailable = config.rights.limit.clone().into_iter().chain(unavailable);
+        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
+        let confined = Arc::new(confined);
         let datapath = DatapathConfig {
             workers: config.workers,
             cpus: config.cpus,
             spin_us: config.spin_us,
+            begin: Begin::with({
+                let confined = confined.clone();
+                move || {
+                    // While it still may have one made.
+                    if calls == Calls::Batched {
+                        uring::with_ring(|_| ());
+                    }
+                    confined.confine();
+                }
+            }),
         };
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
-        let (calls, unavailable) = config.engine.choose();
-        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         // What all agents want.
         datapath.set_punts(&PUNTS);
         let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
@@ -161,6 +178,8 @@ impl Control {
             tasks: std::sync::Mutex::default(),
             started: Instant::now(),
             engines,
+            rights: config.rights,
+            confined,
         });
         let (locked, is_locked) = oneshot::channel();
         let coming_back = spawn_blocking({

@@ -36,6 +36,8 @@ impl Control {
             workers: view.datapath.workers() as u32,
             limits,
             progress: view.progress(),
+            role: None,
+            confinement: self.confined.view(&self.rights),
         })
     }
 

@@ -21,7 +21,7 @@ use vswitch_api::error::ApiError;
 use super::document::{Known, finish};
 use super::error::Failure;
 use super::{
-    cables, capture, commands, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, switches,
+    cables, capture, commands, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, roles, switches,
     trace,
 };
 use crate::control::{Control, Subject};
@@ -58,7 +58,10 @@ impl FromRef<Shared> for Arc<Control> {
             before, it is dropped with the connection. \
             In a query, a flag may stand alone: `?dry_run`. What changes something says with `dry_run` what it would do, and with \
             `If-Match` does it only to what is still as it was read: the `ETag` of a switch, its FDB, a port, mirror, namespace, command, of the \
-            cables between two namespaces, or of the lab."
+            cables between two namespaces, or of the lab. \
+            Each operation needs a role (`x-role`): `read-only`, or `admin`, which may do all of it but have commands run and files \
+            written that they read; that is for root, unless the daemon's configuration says otherwise. Who has a higher one than an operation \
+            needs may make it. The role is told by user and groups of the process that connects; who lacks it gets 403 and `not-permitted`."
     ),
     components(schemas(ApiError, Direction)),
     tags(
@@ -123,7 +126,11 @@ pub fn router(control: Arc<Control>, labels: Vec<String>, stopping: watch::Recei
         .route("/v1/openapi.json", axum::routing::get(async move || Json(document)))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(axum::middleware::from_fn_with_state(known, extract::check_request))
+        .layer(axum::middleware::from_fn_with_state(
+            known.clone(),
+            extract::check_request,
+        ))
+        .layer(axum::middleware::from_fn_with_state(known, roles::check_role))
         .layer(axum::middleware::from_fn(log))
         .with_state(Shared {
             control,

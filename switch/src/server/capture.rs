@@ -1,5 +1,7 @@
 //! Captures as a stream of bytes.
 
+use std::sync::Arc;
+
 use axum::body::{Body as Bytestream, Bytes};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -9,17 +11,19 @@ use futures::{StreamExt, stream};
 use vswitch_api::capture::{CAPTURE_ID, CaptureOptions};
 use vswitch_api::name::PortName;
 use vswitch_api::request::{ChangeOptions, Condition};
+use vswitch_api::view::Changes;
 
 use super::api::Shared;
 use super::error::Failure;
 use super::extract::{Edit, Path, Query};
 use super::slots::Streaming;
+use crate::control::{Control, Editing};
 
 /// The frames of a port, live, as a pcapng file that ends with the capture. What a slow reader misses is counted in it.
 ///
 /// The field `Capture-Id` of the answer's head has the number by which the capture can be ended.
 #[utoipa::path(
-    get, path = "/v1/ports/{name}/capture", tag = "ports", operation_id = "capture",
+    get, path = "/v1/ports/{name}/capture", tag = "ports", operation_id = "capture", extensions(("x-role" = json!("admin"))),
     params(("name" = PortName, Path, description = "Name of the port"), CaptureOptions),
     responses((status = 200, description = "OK", content_type = "application/x-pcapng", body = String), Failure)
 )]
@@ -52,7 +56,15 @@ pub(super) async fn capture(
     params(("id" = u64, Path, description = "Number of the capture"), ChangeOptions, Condition),
     responses((status = 204, description = "It ends"), Failure)
 )]
-pub(super) async fn end(Path(id): Path<u64>, Edit { control, how }: Edit) -> Result<StatusCode, Failure> {
-    control.end_capture(id, how).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub(super) async fn end(Path(id): Path<u64>, change: Edit) -> Result<StatusCode, Failure> {
+    let end = async move |control: Arc<Control>, how: Editing| {
+        let dry_run = how.dry_run;
+        control.end_capture(id, how).await?;
+        Ok(Changes {
+            done: vec![format!("ended capture {id}")],
+            dry_run,
+            ..Changes::default()
+        })
+    };
+    change.make(end).await.map(|_| StatusCode::NO_CONTENT)
 }

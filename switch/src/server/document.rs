@@ -6,12 +6,18 @@ use axum::http::Method;
 use utoipa::openapi::schema::{AllOf, Object, Schema};
 use utoipa::openapi::{OpenApi, RefOr};
 use vswitch_api::traffic::with_words;
+use vswitch_api::view::Role;
 
 use super::formats;
 
+/// Member of an operation that tells which role it needs, in its declaration where [`default_role`] is not right.
+const ROLE: &str = "x-role";
+
 /// What a route takes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Takes {
+    /// Role that it needs.
+    pub role: Role,
     /// Parameters in its query.
     pub queries: Vec<String>,
     /// A body.
@@ -32,7 +38,10 @@ impl Known {
                 let parameters = operation["parameters"].as_array().into_iter().flatten();
                 let queries = parameters.filter(|parameter| parameter["in"] == "query");
                 let names = queries.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned));
+                // What nobody understands is for those who may do all.
+                let role = serde_json::from_value(operation[ROLE].clone()).unwrap_or(Role::Root);
                 let takes = Takes {
+                    role,
                     queries: names.collect(),
                     body: operation.get("requestBody").is_some(),
                 };
@@ -49,12 +58,42 @@ impl Known {
         let route = (method.as_str().to_owned(), path.to_owned());
         self.0.get(&route)
     }
+
+    /// The role that a request needs.
+    pub fn role(&self, method: &Method, path: Option<&str>) -> Role {
+        let takes = path.and_then(|path| self.of(method, path));
+        takes.map_or_else(|| default_role(method), |takes| takes.role)
+    }
 }
 
-/// Finishes what the declarations say: adds the words that stand for keys, and writes objects that have all of others (`allOf`) out as one. Each part of an `allOf` sees all members: one that forbids
+/// What only asks is for all that may connect.
+fn default_role(method: &Method) -> Role {
+    match *method {
+        Method::GET | Method::HEAD => Role::ReadOnly,
+        _ => Role::Admin,
+    }
+}
+
+/// Finishes what the declarations say: adds the role that each route needs and the words that stand for keys, and writes objects that have all of others (`allOf`) out as one. Each part of an `allOf` sees all members: one that forbids
 /// those that it does not know would refuse whatever the daemon answers.
 pub(super) fn finish(document: &mut OpenApi) {
     formats::rename(document);
+    for item in document.paths.paths.values_mut() {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                let extensions = operation.extensions.get_or_insert_default();
+                let role = || default_role(&method).to_string().into();
+                extensions.entry(ROLE.to_owned()).or_insert_with(role);
+            }
+        }
+    }
     let Some(components) = &mut document.components else {
         return;
     };
@@ -140,6 +179,21 @@ mod tests {
         let patch = known.of(&Method::PATCH, "/v1/ports/{name}").unwrap();
         assert!(patch.queries.contains(&"dry_run".to_owned()) && patch.body);
         assert!(!known.of(&Method::POST, "/v1/reset").unwrap().body);
+        for (method, path, role) in [
+            (Method::GET, "/v1/ports", Role::ReadOnly),
+            (Method::HEAD, "/v1/ports", Role::ReadOnly),
+            (Method::PATCH, "/v1/ports/{name}", Role::Admin),
+            (Method::POST, "/v1/ports/{name}/trace", Role::ReadOnly),
+            (Method::GET, "/v1/ports/{name}/trace", Role::Admin),
+            (Method::GET, "/v1/ports/{name}/capture", Role::Admin),
+            (Method::HEAD, "/v1/ports/{name}/capture", Role::Admin),
+            (Method::GET, "/v1/processes/{name}/log", Role::Admin),
+            (Method::GET, "/v1/openapi.json", Role::ReadOnly),
+            (Method::POST, "/v1/openapi.json", Role::Admin),
+        ] {
+            assert_eq!(known.role(&method, Some(path)), role, "{method} {path}");
+        }
+        assert_eq!(known.role(&Method::TRACE, None), Role::Admin);
         assert!(known.of(&Method::GET, "/v1/openapi.json").is_none());
     }
 

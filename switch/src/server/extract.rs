@@ -18,12 +18,13 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::strict;
 use vswitch_api::view::Changes;
 
+use super::audit::Audit;
 use super::document::Known;
 use super::error::{Failure, Reply};
 use super::slots::Place;
@@ -105,9 +106,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 /// An edit that is asked for: its options in the query, its condition in the head, and what it is made on.
 pub(super) struct Edit {
     /// The model.
-    pub control: Arc<Control>,
+    control: Arc<Control>,
     /// Options and condition.
-    pub how: Editing,
+    how: Editing,
+    /// Tells in the log who asked for it and what came of it.
+    audit: Audit,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Edit
@@ -122,13 +125,19 @@ where
         for value in parts.headers.get_all(IF_MATCH) {
             tags.push(value.to_str().map_err(|_| invalid("field If-Match", "it is no text"))?);
         }
+        // Of each request that was let through it is known who made it.
+        let Some(audit) = parts.extensions.get::<Audit>().cloned() else {
+            return Err(ApiError::new(ErrorCode::Internal, "request", "it can't be told who asks").into());
+        };
         let editing = Editing::from(options);
         Ok(Self {
             control: Arc::from_ref(state),
             how: Editing {
                 if_match: (!tags.is_empty()).then(|| tags.join(", ")),
+                no_commands: audit.caller().no_commands(),
                 ..editing
             },
+            audit,
         })
     }
 }
@@ -151,10 +160,17 @@ impl Edit {
         F: Future<Output = Result<Changes, ApiError>> + Send + 'static,
     {
         let gone = Gone::default();
+        let (audit, dry_run) = (self.audit, self.how.dry_run);
         let change = for_client(gone.0.clone(), change(self.control, self.how));
+        let span = Span::current();
         // It waits for workers, disks and threads, which no thread of the runtime may.
-        let change = change.in_current_span();
-        match spawn_blocking(move || Handle::current().block_on(change)).await {
+        let make = move || {
+            let result = Handle::current().block_on(change.instrument(span.clone()));
+            // Here and not with the answer, for which its client may not have waited.
+            span.in_scope(|| audit.tell(dry_run, &result));
+            result
+        };
+        match spawn_blocking(make).await {
             Ok(result) => Ok(Json(result?)),
             Err(error) => Err(ApiError::new(
                 ErrorCode::Internal,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use vswitch_api::lab::Lab;
 use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::{Changes, Status};
@@ -11,12 +11,20 @@ use vswitch_api::view::{Changes, Status};
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit};
+use super::roles::Caller;
 use crate::control::{Control, Subject};
 
 /// The daemon itself: version, workers, what does not work on this machine
 #[utoipa::path(get, path = "/v1/status", tag = "daemon", responses((status = 200, description = "OK", body = Status), Failure))]
-pub(super) async fn status(State(control): State<Arc<Control>>) -> Reply<Status> {
-    Ok(Json(control.status().await?))
+pub(super) async fn status(
+    State(control): State<Arc<Control>>,
+    Extension(caller): Extension<Arc<Caller>>,
+) -> Reply<Status> {
+    let status = control.status().await?;
+    Ok(Json(Status {
+        role: caller.role,
+        ..status
+    }))
 }
 
 /// The desired state, complete enough to be applied elsewhere

@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use super::api::router;
 use super::patience::{self, Patient};
+use super::roles::Caller;
 use super::slots::{Client, Slots};
 use super::socket::ControlSocket;
 use crate::control::Control;
@@ -80,6 +81,7 @@ pub async fn serve(
                     continue;
                 }
             };
+            let caller = Arc::new(Caller::of(&stream, &socket.gate));
             let hang_up = patience::watch(&stream);
             let (place, service) = (slot.place.clone(), service.clone());
             let answer = service_fn(move |mut request: Request<Incoming>| {
@@ -90,6 +92,7 @@ pub async fn serve(
                     place.wait();
                 }
                 request.extensions_mut().insert(place.clone());
+                request.extensions_mut().insert(caller.clone());
                 let (place, answer) = (place.clone(), service.call(request));
                 async move {
                     let answer = answer.await;

@@ -374,6 +374,8 @@ mod tests {
                 workers: 2,
                 limits: vec![],
                 progress: None,
+                role: None,
+                confinement: Default::default(),
             },
             switches: vec![SwitchView {
                 fdb_moves: 0,

@@ -1,10 +1,11 @@
 //! The HTTP API on the control socket.
 //!
-//! A request's way: [`socket`] (who may connect) -> [`slots`] (how many) -> [`listener`] (HTTP, time limits) -> [`extract`] (checked values out of
-//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`trace`], [`metrics`])
+//! A request's way: [`socket`] (who may connect) -> [`slots`] (how many) -> [`listener`] (HTTP, time limits) -> [`roles`] (who may do what) -> [`extract`]
+//! (checked values out of path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`trace`], [`metrics`])
 //! -> [`crate::control`]. All that fails on this way is answered by an [`ApiError`](vswitch_api::ApiError) as JSON ([`error`]).
 
 mod api;
+mod audit;
 mod cables;
 mod capture;
 mod commands;
@@ -25,6 +26,7 @@ mod namespaces;
 mod patience;
 mod ports;
 mod processes;
+mod roles;
 mod slots;
 mod socket;
 mod switches;

@@ -38,7 +38,7 @@ pub(super) async fn get(State(control): State<Arc<Control>>, Path(name): Path<St
 /// The last lines that a process wrote on its standard output and error; with `follow` also what it goes on to write, until it is removed.
 /// Lines that begin with `--- ` are the daemon's own.
 #[utoipa::path(
-    get, path = "/v1/processes/{name}/log", tag = "namespaces", operation_id = "log",
+    get, path = "/v1/processes/{name}/log", tag = "namespaces", operation_id = "log", extensions(("x-role" = json!("admin"))),
     params(("name" = String, Path, description = "Name of the process; that of the command"), LogOptions),
     responses((status = 200, description = "OK", content_type = "text/plain", body = String), Failure)
 )]

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::unistd::{Gid, Group, chown};
@@ -12,6 +13,7 @@ use tokio::net::UnixListener;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::number::whole;
 
+use super::roles::Gate;
 use crate::config::Daemon;
 
 /// Connections that may wait to be accepted.
@@ -23,6 +25,8 @@ const MAX_PATH: usize = 103;
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,
+    /// Who may do what by it.
+    pub(super) gate: Arc<Gate>,
     config: Daemon,
     path: PathBuf,
     /// Device and inode, to remove no file but the own one.
@@ -53,6 +57,8 @@ impl ControlSocket {
         check_free(&path).map_err(|cause| ApiError::new(ErrorCode::Conflict, object(), cause))?;
         let gid =
             find_group(&config.socket_group).map_err(|cause| ApiError::new(ErrorCode::Invalid, object(), cause))?;
+        let readers =
+            find_group(&config.read_group).map_err(|cause| ApiError::new(ErrorCode::Invalid, object(), cause))?;
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(|error| io_failed("make its directory", error))?;
         }
@@ -73,22 +79,23 @@ impl ControlSocket {
             if gid.is_some() {
                 chown(&temporary, None, gid).map_err(|e| failed("set its group", e))?;
             }
-            let mode = std::fs::Permissions::from_mode(config.socket_mode.0);
+            let mode = std::fs::Permissions::from_mode(config.socket_permissions());
             std::fs::set_permissions(&temporary, mode).map_err(|e| io_failed("set its mode", e))?;
             listen(&fd, Backlog::new(BACKLOG).map_err(|e| failed("listen", e))?).map_err(|e| failed("listen", e))?;
             let file = std::fs::symlink_metadata(&temporary).map_err(|e| io_failed("read its inode", e))?;
             std::fs::rename(&temporary, &path).map_err(|e| io_failed("move it into place", e))?;
-            Ok((file.dev(), file.ino()))
+            Ok((file.dev(), file.ino(), file.gid()))
         };
-        let id = publish().inspect_err(|_| {
+        let (dev, ino, admins) = publish().inspect_err(|_| {
             let _ = std::fs::remove_file(&temporary);
         })?;
         let listener = UnixListener::from_std(fd.into()).map_err(|e| io_failed("poll", e))?;
         Ok(Self {
             listener,
             config: config.clone(),
+            gate: Arc::new(Gate::new(admins, readers.map(Gid::as_raw), config.commands)),
             path,
-            id,
+            id: (dev, ino),
         })
     }
 

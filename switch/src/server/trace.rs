@@ -19,7 +19,7 @@ use crate::control::Control;
 
 /// What the switch would do with a frame that came in from a port, step by step; it is not sent and nothing is learned
 #[utoipa::path(
-    post, path = "/v1/ports/{name}/trace", tag = "ports", operation_id = "trace",
+    post, path = "/v1/ports/{name}/trace", tag = "ports", operation_id = "trace", extensions(("x-role" = json!("read-only"))),
     params(("name" = PortName, Path, description = "Name of the port")),
     request_body = TraceRequest, responses((status = 200, description = "OK", body = TraceReport), Failure)
 )]
@@ -47,7 +47,7 @@ pub(super) async fn way(
 
 /// What the switch does with the frames that come in from a port, as they come: a line of JSON each. Empty lines are signs of life
 #[utoipa::path(
-    get, path = "/v1/ports/{name}/trace", tag = "ports", operation_id = "trace_live",
+    get, path = "/v1/ports/{name}/trace", tag = "ports", operation_id = "trace_live", extensions(("x-role" = json!("admin"))),
     params(("name" = PortName, Path, description = "Name of the port"), LiveOptions),
     responses((status = 200, description = "OK", content_type = "application/x-ndjson", body = LiveTrace), Failure)
 )]

@@ -30,6 +30,8 @@ async fn start() -> Arc<Control> {
         fdb_entries: 1 << 22,
         run_commands: true,
         engines: Engines::new("/run/docker.sock".into(), "/run/podman/podman.sock".into()),
+        security: Default::default(),
+        rights: Default::default(),
         recover: false,
     };
     Control::start(config).await.unwrap()
