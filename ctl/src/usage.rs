@@ -152,7 +152,8 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 45] = [
+    const FREE: [&str; 46] = [
+        "log-level LEVEL",
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",

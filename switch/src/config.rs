@@ -1,5 +1,6 @@
 //! The configuration file `vswitchd.toml`: what it may contain, its defaults, and errors that name file, line and key.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,10 @@ fn socket_path(text: &str) -> &str {
 pub struct Metrics {
     /// Settings, by their keys, that are labels of `vswitch_port_info` and `vswitch_switch_info`.
     pub labels: Vec<String>,
+    /// Address where they are to be had over TCP; none: on the control socket alone.
+    pub listen: Option<SocketAddr>,
+    /// Names by which that address may be asked, besides `localhost` and addresses.
+    pub hosts: Vec<String>,
 }
 
 /// `[daemon]`
@@ -314,6 +319,8 @@ impl Config {
             ("containers.docker", new.containers.docker != old.containers.docker),
             ("containers.podman", new.containers.podman != old.containers.podman),
             ("metrics.labels", new.metrics.labels != old.metrics.labels),
+            ("metrics.listen", new.metrics.listen != old.metrics.listen),
+            ("metrics.hosts", new.metrics.hosts != old.metrics.hosts),
             ("log.format", new.log.format != old.log.format),
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
             ("datapath.cpus", new.datapath.cpus != old.datapath.cpus),
@@ -452,7 +459,9 @@ mod tests {
     #[test]
     fn the_sample_names_every_key_with_its_default() {
         let mut default = Config::default();
+        // Two without a default have an example.
         default.daemon.socket = Some(default.daemon.socket());
+        default.metrics.listen = Some(([127, 0, 0, 1], 9746).into());
         let text = uncommented();
         assert_eq!(Config::parse(Path::new("sample"), &text), Ok(default.clone()), "{text}");
         // Equal values could still come from a default, so compare the keys too.

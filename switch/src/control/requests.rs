@@ -13,6 +13,7 @@ use super::mirror::leave_mirrors;
 use super::named::{add, remove};
 use super::plan::{namespaces, plan};
 use super::repair::Extent;
+use super::twins::tell;
 use super::validate::validate;
 use super::{Control, Inner, choose, text};
 
@@ -47,13 +48,13 @@ impl Control {
         let removed = steps.iter().filter(|step| step.removes());
         let forwarding = inner.describe_forwarding(&steps).await;
         let mut changes = Changes {
-            done: Vec::new(),
             dry_run: options.dry_run,
             removed: removed.flat_map(|step| step.describe()).collect(),
             warnings,
+            ..Changes::default()
         };
         if options.dry_run {
-            changes.done = steps.iter().flat_map(|step| step.describe()).collect();
+            tell(&steps, &mut changes);
             changes.done.extend(forwarding);
             return Ok(changes);
         }
@@ -92,7 +93,7 @@ impl Control {
         if !dry_run {
             inner.repair(Extent::Lab(&there.lab), &mut changes).await?;
         } else if changes.done.is_empty() {
-            changes.done = inner.describe_repair().await;
+            inner.describe_repair(&mut changes).await;
         }
         Ok(changes)
     }
@@ -242,6 +243,7 @@ impl Control {
             self.inner.lock().await.open(name).await;
         }
         changes.done.splice(0..0, repaired.done);
+        changes.changes.splice(0..0, repaired.changes);
         Ok(changes)
     }
 

@@ -161,6 +161,7 @@ impl Control {
             tasks: std::sync::Mutex::default(),
             started: Instant::now(),
             engines,
+            edit_times: Default::default(),
         });
         let (locked, is_locked) = oneshot::channel();
         let coming_back = spawn_blocking({

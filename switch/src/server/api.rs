@@ -21,9 +21,10 @@ use vswitch_api::error::ApiError;
 use super::document::{Known, finish};
 use super::error::Failure;
 use super::{
-    cables, capture, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, switches, trace,
+    cables, capture, events, extract, lab, links, log, metrics, mirrors, namespaces, ports, processes, switches, trace,
 };
 use crate::control::{Control, Subject};
+use crate::logging::LogHandle;
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     control: Arc<Control>,
     /// Settings that metrics show as labels.
     pub labels: Arc<[String]>,
+    /// The log.
+    pub log: LogHandle,
     /// Turns true when the daemon stops, so that event streams end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -74,6 +77,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(lab::status))
         .routes(routes!(events::events))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(log::get, log::set))
         .routes(routes!(lab::get, lab::apply))
         .routes(routes!(ports::add_several))
         .routes(routes!(lab::reset))
@@ -111,7 +115,7 @@ pub fn openapi() -> Document {
 }
 
 /// The whole HTTP service. Event streams end when `stopping` turns true; `labels` are settings that metrics show.
-pub fn router(control: Arc<Control>, labels: Vec<String>, stopping: watch::Receiver<bool>) -> Router {
+pub fn router(control: Arc<Control>, labels: Arc<[String]>, log: LogHandle, stopping: watch::Receiver<bool>) -> Router {
     let (router, mut document) = routes().split_for_parts();
     finish(&mut document);
     let known = Arc::new(Known::new(&document));
@@ -120,10 +124,11 @@ pub fn router(control: Arc<Control>, labels: Vec<String>, stopping: watch::Recei
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(axum::middleware::from_fn_with_state(known, extract::check_request))
-        .layer(axum::middleware::from_fn(log))
+        .layer(axum::middleware::from_fn(log_request))
         .with_state(Shared {
             control,
-            labels: labels.into(),
+            labels,
+            log,
             stopping,
         })
 }
@@ -173,11 +178,12 @@ async fn no_such_method(method: Method, uri: Uri) -> Failure {
     Failure::malformed(StatusCode::METHOD_NOT_ALLOWED, object, cause).hint(SEE_DOCUMENT)
 }
 
-async fn log(request: Request, next: Next) -> Response {
+async fn log_request(request: Request, next: Next) -> Response {
     let start = Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let response = next.run(request).await;
-    tracing::debug!(%method, %uri, status = response.status().as_u16(), elapsed = ?start.elapsed(), "request");
+    let elapsed_ms = start.elapsed().as_secs_f64() * 1000.0;
+    tracing::debug!(%method, %uri, status = response.status().as_u16(), elapsed_ms, "request");
     response
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use axum::http::Method;
 use utoipa::openapi::schema::{AllOf, Object, Schema};
+use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::{OpenApi, RefOr};
 use vswitch_api::traffic::with_words;
 
@@ -51,10 +52,19 @@ impl Known {
     }
 }
 
+/// Where the API is, and who may use it.
+const SOCKET: &str = "The unix socket of the daemon, /run/vswitch/control.sock unless vswitchd.toml has another. Who may open it is decided by its \
+    owner, group and mode; the daemon asks the kernel who has connected, so no request carries credentials. What stands in the place of the \
+    host's name does not matter.";
+
 /// Finishes what the declarations say: adds the words that stand for keys, and writes objects that have all of others (`allOf`) out as one. Each part of an `allOf` sees all members: one that forbids
 /// those that it does not know would refuse whatever the daemon answers.
 pub(super) fn finish(document: &mut OpenApi) {
     formats::rename(document);
+    let socket = ServerBuilder::new().url("http://localhost").description(Some(SOCKET));
+    document.servers = Some(vec![socket.build()]);
+    // Said, and not left open: nothing in a request tells who sends it.
+    document.security = Some(Vec::new());
     let Some(components) = &mut document.components else {
         return;
     };

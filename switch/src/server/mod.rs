@@ -1,7 +1,8 @@
 //! The HTTP API on the control socket.
 //!
 //! A request's way: [`socket`] (who may connect) -> [`slots`] (how many) -> [`listener`] (HTTP, time limits) -> [`extract`] (checked values out of
-//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`trace`], [`metrics`])
+//! path, query and body) -> a route ([`lab`], [`switches`], [`ports`], [`namespaces`], [`cables`], [`events`], [`capture`], [`mirrors`], [`trace`], [`log`],
+//! [`metrics`])
 //! -> [`crate::control`]. All that fails on this way is answered by an [`ApiError`](vswitch_api::ApiError) as JSON ([`error`]).
 
 mod api;
@@ -18,6 +19,7 @@ mod lab;
 mod links;
 mod listener;
 mod lock;
+mod log;
 mod metrics;
 mod mirrors;
 mod namespaces;
@@ -30,6 +32,7 @@ mod switches;
 mod trace;
 
 pub use api::{openapi, router};
-pub use listener::serve;
+pub use listener::{Served, serve};
 pub use lock::RunLock;
+pub use metrics::MetricsListener;
 pub use socket::{ControlSocket, check_path, find_group};
