@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod bugreport;
 pub mod capture;
 pub mod command;
+pub mod daemon;
 pub mod doctor;
 pub mod lab;
 pub mod link;
@@ -27,13 +28,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use vswitch_api::event::{EVENT_KINDS, Since};
 
 use acl::AclCommand;
 use bridge::BridgeCommand;
 use bugreport::BugreportArgs;
 use capture::CaptureArgs;
 use command::{CommandCommand, LogsArgs};
+use daemon::{EventsArgs, LogLevelArgs};
 use doctor::DoctorArgs;
 use lab::{ApplyArgs, CompletionsArgs, ExportArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
@@ -175,35 +176,6 @@ pub struct ShowArgs {
     /// Show it again each second and whenever something has changed, until Ctrl-C
     #[arg(short = 'w', long)]
     pub watch: bool,
-}
-
-/// Arguments of `events`.
-#[derive(Args, Debug)]
-pub struct EventsArgs {
-    /// Only of these kinds, with commas between
-    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(EVENT_KINDS),
-          hide_possible_values = true)]
-    pub kind: Vec<String>,
-    /// Only what has to do with this port
-    #[arg(long, value_name = "NAME")]
-    pub port: Option<vswitch_api::PortName>,
-    /// Only what has to do with this switch
-    #[command(flatten)]
-    pub only: OnlySwitch,
-    /// First what came behind the event of this id, as far as it is kept
-    #[arg(long, value_name = "ID")]
-    pub since: Option<Since>,
-}
-
-/// Arguments of `log-level`.
-#[derive(Args, Debug)]
-pub struct LogLevelArgs {
-    /// Level, or levels by part: info,vswitch::control=debug
-    #[arg(value_name = "LEVEL")]
-    pub level: Option<String>,
-    /// Say what would be changed, do nothing
-    #[arg(short = 'n', long, requires = "level")]
-    pub dry_run: bool,
 }
 
 /// The form of what is printed.
@@ -449,17 +421,7 @@ Examples:
     #[command(after_long_help = top::EXAMPLES)]
     Top(TopArgs),
     /// Follow what happens: ports, addresses, learning
-    #[command(after_long_help = "\
-Examples:
-  vswitchctl events
-  vswitchctl events --kind port-state,port-shut
-  vswitchctl events --port red
-  vswitchctl events --json --since 19a3f2c81b0-42
-  vswitchctl events --json | jq -c 'select(.kind == \"fdb-moved\")'
-
-One line for each event, until it is stopped. With --json each line is an
-object. Its id is what --since takes to go on behind it: the daemon keeps the
-last thousand, and `missed` tells of those that it has not any more.")]
+    #[command(after_long_help = daemon::EVENTS_EXAMPLES)]
     Events(EventsArgs),
     /// See the frames of a port: as lines, in a file, live in Wireshark
     #[command(after_long_help = capture::EXAMPLES)]
@@ -517,15 +479,7 @@ Its prompt begins with the name. `exit` leaves it.")]
     #[command(subcommand, alias = "brctl", after_long_help = bridge::EXAMPLES)]
     Bridge(BridgeCommand),
     /// Show or change how much the daemon logs, until it restarts
-    #[command(after_long_help = "\
-Examples:
-  vswitchctl log-level                  # as it is now
-  vswitchctl log-level debug
-  vswitchctl log-level info,vswitch::control=debug
-  vswitchctl log-level -n debug
-
-Levels are off, error, warn, info, debug and trace. [log] in vswitchd.toml has
-the one that holds after a restart or `systemctl reload vswitchd`.")]
+    #[command(after_long_help = daemon::LOG_LEVEL_EXAMPLES)]
     LogLevel(LogLevelArgs),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\

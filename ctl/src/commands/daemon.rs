@@ -9,7 +9,8 @@ use vswitch_api::view::Status;
 use vswitch_api::{ApiError, ErrorCode, Event};
 
 use super::Session;
-use crate::cli::{EventsArgs, LogLevelArgs, Trial};
+use crate::cli::Trial;
+use crate::cli::daemon::{EventsArgs, LogLevelArgs};
 use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::{events, switches};
