@@ -1,12 +1,18 @@
 //! The HTTP API on the control socket, without the control tool.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, io, thread};
 
 use serde_json::{Value, json};
 use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::frame::{mac, probe};
 use vswitch_tests::http::{connect, request, send_raw};
+use vswitch_tests::rich::rich;
 use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::{Lab, Station, wait_for};
 
@@ -15,7 +21,7 @@ fn a_lab_can_be_made_with_nothing_but_http() {
     let lab = Lab::new();
     let red = json!({"name": "red", "namespace": "red", "addresses": ["10.7.0.1/24"]});
     let reply = request("POST", "/v1/ports", &red.to_string());
-    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.status, 201, "{reply:?}");
     assert!(!reply.json()["done"].as_array().unwrap().is_empty());
     assert_eq!(request("GET", "/v1/ports/red", "").json()["state"], "up");
     assert_eq!(request("PATCH", "/v1/ports/red", r#"{"mtu": 1400}"#).status, 200);
@@ -255,4 +261,89 @@ fn a_body_that_a_route_does_not_take_is_refused() {
     assert_eq!(lab.ok("export"), before);
     assert_eq!(request("POST", "/v1/reset?dry_run", "").status, 200);
     assert_eq!(lab.ok("export"), before);
+}
+
+/// The control socket as a port of this lab's, for tools that know no unix sockets.
+fn over_tcp() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let join = |client: TcpStream| {
+        let Ok(daemon) = UnixStream::connect(vswitch_tests::api::DEFAULT_SOCKET) else {
+            return;
+        };
+        let (mut requests, mut to_daemon) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
+        let (mut answers, mut to_client) = (daemon, client);
+        thread::spawn(move || {
+            let _ = io::copy(&mut requests, &mut to_daemon);
+            let _ = to_daemon.shutdown(Shutdown::Write);
+        });
+        let _ = io::copy(&mut answers, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    };
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || join(client));
+        }
+    });
+    address
+}
+
+/// `cargo xtask api-check`: schemathesis asks what the document allows, and what it forbids, and never gets an error of the server; a
+/// client that openapi-python-client makes of the document reads and writes.
+#[test]
+#[ignore = "its tools come from PyPI: cargo xtask api-check"]
+fn the_api_is_used_by_others_tools() {
+    let mut lab = rich();
+    let tools = PathBuf::from(env::var_os("API_TOOLS").expect("the folder of the tools"));
+    let seconds: u64 = env::var("API_SECONDS").map_or(60, |text| text.parse().unwrap());
+    let url = format!("http://{}", over_tcp());
+    let mut generate = Command::new(tools.join("openapi-python-client"));
+    generate
+        .args(["generate", "--meta", "none", "--url"])
+        .arg(format!("{url}/v1/openapi.json"));
+    let made = generate
+        .arg("--output-path")
+        .arg(lab.scratch().join("client"))
+        .output()
+        .unwrap();
+    let told = [made.stdout, made.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    // Of streams it says that it has no function for them.
+    assert!(made.status.success(), "{}\n{}", told[0], told[1]);
+    let mut script = Command::new(tools.join("python"));
+    script
+        .args(["-c", include_str!("src/use_client.py"), &url])
+        .current_dir(lab.scratch());
+    let ran = script.output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(request("GET", "/v1/ports/generated", "").json()["mtu"], 1400);
+
+    // Streams never end, and what runs commands in namespaces is left alone.
+    let mut ask = Command::new(tools.join("schemathesis"));
+    ask.arg("run")
+        .arg(format!("{url}/v1/openapi.json"))
+        .args(["--url", &url]);
+    ask.args([
+        "--checks",
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+    ]);
+    ask.args([
+        "--exclude-path-regex",
+        "^/v1/(events|ports/.*/(capture|trace)|processes/.*/log)$",
+    ]);
+    ask.args([
+        "--max-time",
+        &seconds.to_string(),
+        "--request-timeout",
+        "30",
+        "--no-color",
+    ]);
+    let found = ask.current_dir(lab.scratch()).output().unwrap();
+    let told = String::from_utf8_lossy(&found.stdout).into_owned();
+    println!("{told}");
+    assert!(
+        found.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&found.stderr)
+    );
+    assert!(lab.daemon().ended().is_none());
 }

@@ -145,7 +145,7 @@ fn a_request_whose_client_is_gone_before_it_began_is_not_carried_out() {
     assert!(status().progress.is_some(), "the first edit still runs");
     drop(hurried);
     assert_eq!(applying.join().unwrap(), "HTTP/1.1 200 OK");
-    assert_eq!(patient.join().unwrap(), "HTTP/1.1 200 OK");
+    assert_eq!(patient.join().unwrap(), "HTTP/1.1 201 Created");
     let names: Vec<_> = lab.ports().into_iter().map(|port| port.port.name.to_string()).collect();
     assert!(
         names.contains(&"kept".into()) && !names.contains(&"late".into()),

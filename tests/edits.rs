@@ -95,6 +95,8 @@ fn an_edit(method: &str, path: &str) -> Option<(String, String)> {
         ),
         ("POST", "/v1/commands/{name}/restart") => named("", Value::Null),
         ("POST", "/v1/lab/ports") => named("", json!({"ports": [{"name": "new"}, {"name": "newer"}]})),
+        // None of the lab's.
+        ("PUT", "/v1/log") => None,
         ("DELETE", "/v1/captures/{id}") | ("POST", "/v1/ports/{name}/trace") => None,
         ("DELETE", _) => named("", Value::Null),
         ("GET", _) => None,
@@ -104,6 +106,26 @@ fn an_edit(method: &str, path: &str) -> Option<(String, String)> {
 
 fn with_query(path: &str, query: &str) -> String {
     format!("{path}{}{query}", if path.contains('?') { '&' } else { '?' })
+}
+
+/// What an edit answers is what the document says, and tells programs what its lines tell people.
+#[track_caller]
+fn check_twins(document: &Value, answer: &Response, makes: bool) {
+    let body = answer.json();
+    let mut schema = json!({"$ref": "#/components/schemas/Changes"});
+    schema["components"] = document["components"].clone();
+    assert!(jsonschema::is_valid(&schema, &body), "{body}");
+    let changes = body["changes"].as_array().unwrap_or_else(|| panic!("no twins: {body}"));
+    if makes {
+        let path = field(answer, "location");
+        let name = path.rsplit_once('/').unwrap().1;
+        let made = changes.iter().find(|change| {
+            let change_name = change["name"].as_str().unwrap();
+            change["action"] == "added" && change_name.ends_with(name)
+        });
+        assert!(made.unwrap()["after"].is_object(), "{body}");
+        assert_eq!(request("GET", &path, "").status, 200, "{path}");
+    }
 }
 
 /// `PATCH /v1/ports/red?dry_run` made the change, as did POST of addresses and routes and PUT of FDB entries.
@@ -125,7 +147,8 @@ fn a_dry_run_changes_nothing_whatever_the_route() {
     }
     before.0.assert_same(&Snapshot::of(&lab));
     // The same for real, so that the test tries what changes something.
-    for (method, path) in routes(&document()) {
+    let document = document();
+    for (method, path) in routes(&document) {
         let Some((path, body)) = an_edit(&method, &path) else {
             continue;
         };
@@ -135,7 +158,22 @@ fn a_dry_run_changes_nothing_whatever_the_route() {
         }
         let lab_before = wanted();
         let answer = request(&method, &path, &body);
-        assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+        let collections = [
+            "switches",
+            "mirrors",
+            "ports",
+            "lab/ports",
+            "namespaces",
+            "cables",
+            "links",
+        ];
+        let makes = method == "POST" && collections.iter().any(|one| path == format!("/v1/{one}"));
+        assert_eq!(
+            answer.status,
+            if makes { 201 } else { 200 },
+            "{method} {path}: {answer:?}"
+        );
+        check_twins(&document, &answer, makes);
         assert_ne!(wanted(), lab_before, "{method} {path} changed nothing");
         let back = request("PUT", "/v1/lab", &serde_json::to_string(&lab_before).unwrap());
         assert_eq!(back.status, 200, "{method} {path}: {back:?}");
@@ -346,12 +384,19 @@ fn a_patch_is_a_merge_patch() {
     }
 }
 
+#[track_caller]
 fn tag(answer: &Response) -> String {
+    field(answer, "etag")
+}
+
+/// A field of the head.
+#[track_caller]
+fn field(answer: &Response, wanted: &str) -> String {
     let line = answer.head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("etag").then(|| value.trim().to_owned())
+        name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
     });
-    line.unwrap_or_else(|| panic!("no ETag: {answer:?}"))
+    line.unwrap_or_else(|| panic!("no {wanted}: {answer:?}"))
 }
 
 /// Who changes what somebody else changed since is told so, and told what.

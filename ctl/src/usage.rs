@@ -239,7 +239,8 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 48] = [
+    const FREE: [&str; 49] = [
+        "log-level LEVEL",
         "acl add RULE",
         "acl set --in-file",
         "acl set --out-file",

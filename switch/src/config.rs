@@ -1,5 +1,6 @@
 //! The configuration file `vswitchd.toml`: what it may contain, its defaults, and errors that name file, line and key.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -105,6 +106,10 @@ fn socket_path(text: &str) -> &str {
 pub struct Metrics {
     /// Settings, by their keys, that are labels of `vswitch_port_info` and `vswitch_switch_info`.
     pub labels: Vec<String>,
+    /// Address where they are to be had over TCP; none: on the control socket alone.
+    pub listen: Option<SocketAddr>,
+    /// Names by which that address may be asked, besides `localhost` and addresses.
+    pub hosts: Vec<String>,
 }
 
 /// `[daemon]`
@@ -370,6 +375,8 @@ impl Config {
             ),
             ("security.seccomp", new.security.seccomp != old.security.seccomp),
             ("metrics.labels", new.metrics.labels != old.metrics.labels),
+            ("metrics.listen", new.metrics.listen != old.metrics.listen),
+            ("metrics.hosts", new.metrics.hosts != old.metrics.hosts),
             ("log.format", new.log.format != old.log.format),
             ("datapath.workers", new.datapath.workers() != old.datapath.workers()),
             ("datapath.cpus", new.datapath.cpus != old.datapath.cpus),

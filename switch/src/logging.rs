@@ -3,7 +3,7 @@
 mod limit;
 
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use limit::{Limit, LimitFilter};
 use tracing::Subscriber;
@@ -18,7 +18,12 @@ use crate::config::{Log, LogFormat};
 
 /// Changes the level of the running log.
 #[derive(Clone, Debug)]
-pub struct LogHandle(reload::Handle<EnvFilter, Registry>, Arc<Limit>);
+pub struct LogHandle {
+    filter: reload::Handle<EnvFilter, Registry>,
+    limit: Arc<Limit>,
+    /// As it was given last.
+    level: Arc<Mutex<String>>,
+}
 
 impl LogHandle {
     /// Sets the level or filter.
@@ -27,14 +32,23 @@ impl LogHandle {
     /// The text of what is wrong with `level`; the old one stays.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
         let filter = parse_filter(level)?;
-        self.0.reload(filter).map_err(|error| error.to_string())
+        // Under the lock, so that it is the level that the filter has.
+        let mut now = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter.reload(filter).map_err(|error| error.to_string())?;
+        level.clone_into(&mut now);
+        Ok(())
+    }
+
+    /// The level or filter, as it was given.
+    pub fn level(&self) -> String {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tells from time to time what was left out because there was too much of it.
     pub async fn tell_left_out(&self) {
         loop {
             tokio::time::sleep(limit::PERIOD).await;
-            self.1.tell_left_out();
+            self.limit.tell_left_out();
         }
     }
 }
@@ -52,7 +66,11 @@ pub fn init(config: &Log) -> Result<LogHandle, ApiError> {
     registry
         .try_init()
         .map_err(|error| ApiError::new(ErrorCode::Internal, "log", error.to_string()))?;
-    Ok(LogHandle(handle, limit))
+    Ok(LogHandle {
+        filter: handle,
+        limit,
+        level: Arc::new(Mutex::new(config.level.clone())),
+    })
 }
 
 /// Whether the log can be had as it is asked for.
@@ -62,6 +80,9 @@ pub fn init(config: &Log) -> Result<LogHandle, ApiError> {
 pub fn check(config: &Log) -> Result<(), ApiError> {
     output::<Registry>(config.format).map(drop)
 }
+
+/// Libraries that tell of every step of theirs, and those whose names begin like theirs: heard from `warn` on unless they are named.
+const TALKATIVE: [&str; 3] = ["aya", "netlink", "hyper"];
 
 /// A level (`info`), or a comma-separated list of levels and `target=level` (`info,vswitch::control=debug`).
 ///
@@ -76,7 +97,17 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
             "{word:?} is not a level; use off, error, warn, info, debug or trace"
         ));
     }
-    EnvFilter::try_new(words.join(",")).map_err(|error| format!("{text:?} is not a level or filter: {error}"))
+    let level = words.iter().rev().find_map(|word| word.parse::<LevelFilter>().ok());
+    let is_named = |target: &str| {
+        let mut named = words.iter().filter_map(|word| word.split_once('='));
+        named.any(|(name, _)| name.trim() == target)
+    };
+    let mut directives: Vec<String> = words.iter().map(ToString::to_string).collect();
+    if level.is_some_and(|level| level > LevelFilter::WARN) {
+        let quiet = TALKATIVE.into_iter().filter(|target| !is_named(target));
+        directives.extend(quiet.map(|target| format!("{target}=warn")));
+    }
+    EnvFilter::try_new(directives.join(",")).map_err(|error| format!("{text:?} is not a level or filter: {error}"))
 }
 
 type Output<S> = Box<dyn Layer<S> + Send + Sync>;
@@ -159,13 +190,26 @@ mod tests {
     #[test]
     fn the_level_changes_while_the_log_runs() {
         let (filter, handle) = reload::Layer::new(parse_filter("warn").unwrap());
-        let handle = LogHandle(handle, Arc::default());
+        let handle = LogHandle {
+            filter: handle,
+            limit: Arc::default(),
+            level: Arc::default(),
+        };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(filter), || {
             assert!(!tracing::enabled!(tracing::Level::DEBUG));
             handle.set_level("debug").unwrap();
             assert!(tracing::enabled!(tracing::Level::DEBUG));
+            // What others say is of use to nobody who did not ask for it.
+            assert!(!tracing::enabled!(target: "aya_obj::obj", tracing::Level::INFO));
+            assert!(tracing::enabled!(target: "aya_obj::obj", tracing::Level::WARN));
+            assert_eq!(handle.level(), "debug");
             assert!(handle.set_level("loud").is_err());
             assert!(tracing::enabled!(tracing::Level::DEBUG));
+            assert_eq!(handle.level(), "debug");
+            handle.set_level("debug,aya_obj=debug").unwrap();
+            assert!(tracing::enabled!(target: "aya_obj::obj", tracing::Level::DEBUG));
+            handle.set_level("off").unwrap();
+            assert!(!tracing::enabled!(target: "aya_obj::obj", tracing::Level::ERROR));
         });
     }
 }

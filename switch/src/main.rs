@@ -16,7 +16,7 @@ use vswitch::confine::{self, Rights};
 use vswitch::control::{Control, ControlConfig};
 use vswitch::logging::{self, LogHandle, Repeated};
 use vswitch::preflight;
-use vswitch::server::{self, ControlSocket, RunLock};
+use vswitch::server::{self, ControlSocket, MetricsListener, RunLock, Served};
 use vswitch::supervisor;
 use vswitch_api::difference::would;
 use vswitch_api::error::{ApiError, ErrorCode};
@@ -145,6 +145,7 @@ async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock:
 
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
     let socket = ControlSocket::bind(&config.daemon)?;
+    let metrics = MetricsListener::bind(&config.metrics)?;
     let (control, mut coming_back) = Control::begin(control_config(args, &config, rights)).await?;
     tracing::info!(
         "vswitchd {} listens on {}",
@@ -185,7 +186,12 @@ async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock:
         notify(&[NotifyState::Stopping]);
         control.stop_edits();
     };
-    server::serve(socket, control.clone(), config.metrics.labels.clone(), stop).await;
+    let served = Served {
+        labels: config.metrics.labels.clone().into(),
+        metrics,
+        log: log.clone(),
+    };
+    server::serve(socket, control.clone(), served, stop).await;
     control.shutdown().await;
     for task in [watchdog, left_out] {
         task.abort();

@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod bugreport;
 pub mod capture;
 pub mod command;
+pub mod daemon;
 pub mod doctor;
 pub mod lab;
 pub mod link;
@@ -34,6 +35,7 @@ use bridge::BridgeCommand;
 use bugreport::BugreportArgs;
 use capture::CaptureArgs;
 use command::{CommandCommand, LogsArgs};
+use daemon::{EventsArgs, LogLevelArgs};
 use doctor::DoctorArgs;
 use lab::{ApplyArgs, CompletionsArgs, ExportArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
@@ -361,14 +363,8 @@ Examples:
     #[command(after_long_help = top::EXAMPLES)]
     Top(TopArgs),
     /// Follow what happens: ports, addresses, learning
-    #[command(after_long_help = "\
-Examples:
-  vswitchctl events
-  vswitchctl events --json | jq -c 'select(.kind == \"fdb-moved\")'
-
-One line for each event, until it is stopped. With --json each line is an
-object.")]
-    Events,
+    #[command(after_long_help = daemon::EVENTS_EXAMPLES)]
+    Events(EventsArgs),
     /// See the frames of a port: as lines, in a file, live in Wireshark
     #[command(after_long_help = capture::EXAMPLES)]
     Capture(Box<CaptureArgs>),
@@ -424,6 +420,9 @@ Its prompt begins with the name. `exit` leaves it.")]
     /// The everyday verbs of bridge(8) and brctl(8)
     #[command(subcommand, alias = "brctl", after_long_help = bridge::EXAMPLES)]
     Bridge(BridgeCommand),
+    /// Show or change how much the daemon logs, until it restarts
+    #[command(after_long_help = daemon::LOG_LEVEL_EXAMPLES)]
+    LogLevel(LogLevelArgs),
     /// Show the daemon: version, uptime, what does not work here
     #[command(after_long_help = "\
 Example:

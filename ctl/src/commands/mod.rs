@@ -131,7 +131,7 @@ impl Session {
             Command::Apply(args) => self.apply(args).await,
             Command::Export(args) => self.export(args).await,
             Command::Lab(command) => self.lab(command).await,
-            Command::Events => self.events().await,
+            Command::Events(args) => self.events(args).await,
             Command::Capture(args) => self.capture(*args).await,
             Command::Mirror(command) => self.mirror(command).await,
             Command::Trace(args) => self.trace(*args).await,
@@ -150,6 +150,7 @@ impl Session {
                 "this vswitchctl was built without it (cargo feature `top`)",
                 "`vswitchctl show --watch` shows ports and what they carry",
             )),
+            Command::LogLevel(args) => self.log_level(args).await,
             Command::Status => self.status().await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self

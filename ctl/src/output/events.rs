@@ -65,6 +65,9 @@ fn describe(kind: &EventKind) -> String {
             (true, false) => format!("{what}: all {of} steps done"),
             (true, true) => format!("{what}: ended after {done} of {of} steps"),
         },
+        EventKind::Missed { count: 0 } => {
+            "those of an earlier run of the daemon that this reader has not read".to_owned()
+        }
         EventKind::Missed { count } => format!("{count} events, as this reader was too slow"),
     }
 }
@@ -88,6 +91,7 @@ mod tests {
     fn the_time_is_local() {
         let event = Event {
             seq: 1,
+            id: "1f-1".to_owned(),
             time_ms: 1_764_014_400_123,
             description: Default::default(),
             kind: EventKind::Missed { count: 1 },

@@ -1,8 +1,11 @@
 //! What happens, as it happens. `GET /v1/events` streams these as server-sent events:
 //! the event's name is its `kind`, its data the JSON form.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::command::ProcessState;
 use crate::difference::SettingChange;
@@ -16,6 +19,9 @@ use crate::view::PortState;
 pub struct Event {
     /// Number of the event since the daemon began. Of `missed`, that of the last one left out.
     pub seq: u64,
+    /// What `since` and `Last-Event-ID` take to go on behind it.
+    #[serde(default)]
+    pub id: String,
     /// Milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// What the user says of the port that it is about.
@@ -187,9 +193,9 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "is_default")]
         over: bool,
     },
-    /// The reader was too slow: so many events were left out.
+    /// Events that the reader does not get, since it was too slow, or came again too late.
     Missed {
-        /// How many.
+        /// How many; 0: those of an earlier run of the daemon, which nobody can count any more.
         count: u64,
     },
 }
@@ -207,6 +213,251 @@ impl EventKind {
             | Self::AddressAdded { port, .. }
             | Self::AddressRemoved { port, .. } => Some(port),
             _ => None,
+        }
+    }
+
+    /// Ports that have to do with it.
+    pub fn ports(&self) -> Vec<&PortName> {
+        match self {
+            Self::FdbLearned { port, .. } => vec![port],
+            Self::FdbMoved { from, to, .. } => vec![from, to],
+            Self::FdbFlapping { ports, .. } => ports.iter().collect(),
+            kind => kind.port().into_iter().collect(),
+        }
+    }
+
+    /// The switch that it names.
+    pub fn switch(&self) -> Option<&SwitchName> {
+        match self {
+            Self::SwitchAdded { switch }
+            | Self::SwitchRemoved { switch }
+            | Self::PortAdded { switch, .. }
+            | Self::PortRemoved { switch, .. }
+            | Self::SwitchSet { switch, .. }
+            | Self::FdbLearned { switch, .. }
+            | Self::FdbMoved { switch, .. }
+            | Self::FdbFlapping { switch, .. }
+            | Self::FdbAged { switch, .. } => Some(switch),
+            _ => None,
+        }
+    }
+
+    /// Its place in [`EVENT_KINDS`].
+    pub fn index(&self) -> usize {
+        match self {
+            Self::SwitchAdded { .. } => 0,
+            Self::SwitchRemoved { .. } => 1,
+            Self::PortAdded { .. } => 2,
+            Self::PortRemoved { .. } => 3,
+            Self::PortState { .. } => 4,
+            Self::PortChanged { .. } => 5,
+            Self::PortSet { .. } => 6,
+            Self::SwitchSet { .. } => 7,
+            Self::NamespaceAdded { .. } => 8,
+            Self::NamespaceRemoved { .. } => 9,
+            Self::AddressAdded { .. } => 10,
+            Self::AddressRemoved { .. } => 11,
+            Self::FdbLearned { .. } => 12,
+            Self::FdbMoved { .. } => 13,
+            Self::FdbFlapping { .. } => 14,
+            Self::PortShut { .. } => 15,
+            Self::FdbAged { .. } => 16,
+            Self::ProcessState { .. } => 17,
+            Self::Progress { .. } => 18,
+            Self::Missed { .. } => 19,
+        }
+    }
+
+    /// Its word.
+    pub fn as_str(&self) -> &'static str {
+        EVENT_KINDS[self.index()]
+    }
+}
+
+/// The words of all kinds.
+pub const EVENT_KINDS: [&str; 20] = [
+    "switch-added",
+    "switch-removed",
+    "port-added",
+    "port-removed",
+    "port-state",
+    "port-changed",
+    "port-set",
+    "switch-set",
+    "namespace-added",
+    "namespace-removed",
+    "address-added",
+    "address-removed",
+    "fdb-learned",
+    "fdb-moved",
+    "fdb-flapping",
+    "port-shut",
+    "fdb-aged",
+    "process-state",
+    "progress",
+    "missed",
+];
+
+/// Which events are wanted. `missed` always is. `GET /v1/events`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct EventSelect {
+    /// Only of these kinds, with commas between: `port-state,port-shut`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    #[schema(value_type = Option<String>)]
+    pub kind: Option<Kinds>,
+    /// Only what has to do with this port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
+    /// Only what has to do with this switch and its ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchName>,
+    /// `id` of an event: those behind it, as far as they are kept, come first; `missed` tells of the others. The same as the field
+    /// `Last-Event-ID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    #[schema(value_type = Option<String>)]
+    pub since: Option<Since>,
+}
+
+impl EventSelect {
+    /// Whether an event is wanted. `switch`: that of the port which it is about.
+    pub fn wants(&self, kind: &EventKind, switch: Option<&SwitchName>) -> bool {
+        let of_switch = |wanted| kind.switch().or(switch) == Some(wanted);
+        self.kind.as_ref().is_none_or(|kinds| kinds.0.contains(&kind.as_str()))
+            && self.port.as_ref().is_none_or(|port| kind.ports().contains(&port))
+            && self.switch.as_ref().is_none_or(of_switch)
+    }
+}
+
+/// Some kinds of events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Kinds(Vec<&'static str>);
+
+impl FromStr for Kinds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let find = |word: &str| {
+            let known = EVENT_KINDS.into_iter().find(|kind| *kind == word.trim());
+            known.ok_or_else(|| format!("{word:?} is no kind of event; those are {}", EVENT_KINDS.join(", ")))
+        };
+        text.split(',').map(find).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl TryFrom<String> for Kinds {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Kinds> for String {
+    fn from(value: Kinds) -> Self {
+        value.to_string()
+    }
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+/// The `id` of an event: its number, and in which run of the daemon it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Since {
+    /// The run.
+    pub run: String,
+    /// Number of the event in it.
+    pub seq: u64,
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text
+            .split_once('-')
+            .and_then(|(run, seq)| Some((run, seq.parse().ok()?)));
+        match parts {
+            Some((run, seq)) if run.len() <= 16 && run.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(Self {
+                run: run.to_owned(),
+                seq,
+            }),
+            _ => Err(format!(
+                "{text:?} is not the id of an event, such as \"19a3f2c81b0-42\""
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Since {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Since> for String {
+    fn from(value: Since) -> Self {
+        value.to_string()
+    }
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.run, self.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use utoipa::PartialSchema;
+
+    /// The words of the wire are serde's.
+    #[test]
+    fn every_kind_has_its_word() {
+        let schema = serde_json::to_value(EventKind::schema()).unwrap();
+        let words: Vec<_> = schema["oneOf"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| find_word(one).unwrap())
+            .collect();
+        assert_eq!(words, EVENT_KINDS);
+        let aged = EventKind::FdbAged {
+            switch: "main".parse().unwrap(),
+            count: 1,
+        };
+        assert_eq!(aged.as_str(), "fdb-aged");
+        assert_eq!(serde_json::to_value(&aged).unwrap()["kind"], "fdb-aged");
+    }
+
+    fn find_word(schema: &serde_json::Value) -> Option<String> {
+        let word = schema.pointer("/properties/kind/enum/0").and_then(|word| word.as_str());
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        word.map(str::to_owned).or_else(|| parts.filter_map(find_word).next())
+    }
+
+    #[test]
+    fn a_selection_is_checked() {
+        assert_eq!(
+            " port-set,port-shut".parse::<Kinds>().unwrap().to_string(),
+            "port-set,port-shut"
+        );
+        assert!("port-set,nosuch".parse::<Kinds>().unwrap_err().contains("port-shut"));
+        assert_eq!("1f-42".parse::<Since>().unwrap().to_string(), "1f-42");
+        for text in ["", "42", "-", "1f-", "1f-x", "xyz-1", "11112222333344445-1"] {
+            assert!(text.parse::<Since>().is_err(), "{text}");
         }
     }
 }

@@ -29,6 +29,7 @@
 
 pub mod acl;
 pub mod capture;
+pub mod change;
 pub mod command;
 pub mod description;
 pub mod difference;

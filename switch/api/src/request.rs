@@ -12,6 +12,15 @@ use crate::policy::{VlanId, is_default};
 
 pub use crate::patch::{MirrorPatch, PortPatch, SwitchPatch};
 
+/// How much the daemon logs. `GET /v1/log`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// off, error, warn, info, debug or trace, or a list of such and of parts: `info,vswitch::control=debug`.
+    #[schema(example = "info,vswitch::control=debug")]
+    pub level: String,
+}
+
 /// How much of a log is wanted. `GET /v1/processes/{name}/log`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(default)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::acl::AclRule;
+use crate::change::Change;
 use crate::lab::{Port, Switch};
 use crate::mirror::MirrorView;
 use crate::name::{IfAddr, Mac, NsName, PortName, SwitchName};
@@ -415,6 +416,9 @@ pub struct AddressView {
 pub struct Changes {
     /// What was done (or, in a dry run, would be), in order, one line each: `created namespace red`.
     pub done: Vec<String>,
+    /// The same for programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// True: nothing was done, it was only asked what would be.
     #[serde(default, skip_serializing_if = "crate::policy::is_default")]
     pub dry_run: bool,

@@ -403,6 +403,11 @@ impl Fdb {
     pub fn counts(&self) -> Vec<u32> {
         self.write().ports.clone()
     }
+
+    /// VLANs in which entries were learned, with their number; 0 is that of frames without one.
+    pub fn learned_by_vlan(&self) -> Vec<(u16, u32)> {
+        self.write().by_vlan()
+    }
 }
 
 /// Counts an entry more, or less.

@@ -58,6 +58,11 @@ impl Datapath {
         self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.counts())
     }
 
+    /// VLANs of a switch in which stations were learned, with their number; 0 is that of frames without one.
+    pub fn fdb_learned_by_vlan(&self, id: SwitchId) -> Vec<(u16, u32)> {
+        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.learned_by_vlan())
+    }
+
     /// Sets an FDB entry by hand.
     ///
     /// # Errors

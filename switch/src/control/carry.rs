@@ -19,6 +19,7 @@ use super::plan::{Step, together};
 use super::policy::switch_settings;
 use super::processes::Process;
 use super::state::{OwnedNamespace, State};
+use super::twins::tell;
 use super::{Inner, text};
 use order::Order;
 
@@ -34,7 +35,7 @@ impl Inner {
         self.check_stopping()?;
         self.remove_unremoved(&mut changes.warnings).await;
         let before = self.store.state.clone();
-        changes.done.extend(steps.iter().flat_map(Step::describe));
+        tell(&steps, &mut changes);
         let noted = self.look_at_devices(&steps).await;
         let noted = noted.and_then(|()| self.note_processes(&steps));
         if let Err(error) = noted.and_then(|()| self.store.note(&steps)) {

@@ -135,7 +135,7 @@ fn switch_tag(switch: &Switch) -> String {
 }
 
 /// A strong tag: the settings make it, so it is the same after a restart, and after a change and its contrary.
-fn tag(kind: &str, settings: &impl Serialize) -> String {
+pub fn tag(kind: &str, settings: &impl Serialize) -> String {
     let mut hasher = DefaultHasher::new();
     serde_json::to_string(settings).unwrap_or_default().hash(&mut hasher);
     format!("\"{kind}-{:016x}\"", hasher.finish())

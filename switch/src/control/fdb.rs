@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::policy::VlanId;
 use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::Changes;
@@ -122,6 +123,8 @@ impl Control {
         // One that was learned is not the lab's; of a static one nothing is left by now.
         if inner.knows(switch, vlan, mac, &select) && changes.done.is_empty() {
             changes.done.push(format!("removed FDB entry {}", station(&removed)));
+            let gone = Change::removed(ObjectKind::Station, removed.mac, &removed);
+            changes.changes.push(gone);
         }
         if !dry_run && let Some(id) = inner.live.switches.get(switch) {
             inner.datapath.fdb_remove(*id, vlan, mac);
@@ -175,6 +178,10 @@ impl Control {
         };
         Ok(Changes {
             done: vec![format!("flushed {flushed} learned entries of switch {switch}")],
+            changes: vec![Change {
+                before: Some(flushed.into()),
+                ..Change::new(ChangeAction::Flushed, ObjectKind::Switch, switch)
+            }],
             dry_run: options.dry_run,
             ..Changes::default()
         })

@@ -21,6 +21,7 @@ mod choose;
 mod complete;
 mod condition;
 mod detach;
+mod durations;
 mod etc;
 mod events;
 mod fastpath;
@@ -60,6 +61,7 @@ mod text;
 mod told;
 mod trace;
 mod traffic;
+mod twins;
 mod underway;
 mod validate;
 mod view;
@@ -71,6 +73,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
+use vswitch_api::event::EventSelect;
 use vswitch_api::view::{Entrance, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
@@ -81,7 +84,8 @@ use crate::engines::Engines;
 use crate::fastpath::FastPath;
 use crate::port::{Calls, Engine};
 pub use capture::Capture;
-pub use condition::{Editing, Subject};
+pub use condition::{Editing, Subject, tag};
+pub use durations::{Counted, Durations};
 pub use events::EventReader;
 use events::Events;
 pub use processes::LogReader;
@@ -136,6 +140,8 @@ pub struct Control {
     engines: Arc<Engines>,
     rights: Rights,
     confined: Arc<confine::Workers>,
+    /// How long edits took that were made, and those that were refused or failed.
+    edit_times: [Durations; 2],
 }
 
 /// All that an edit needs; one runs at a time.
@@ -269,6 +275,21 @@ impl Control {
     /// Events from now on.
     pub fn subscribe(&self) -> EventReader {
         self.events.subscribe()
+    }
+
+    /// Events that are wanted, from now on or from behind one that was read before.
+    pub fn subscribe_to(&self, wanted: EventSelect) -> EventReader {
+        self.events.subscribe_to(wanted)
+    }
+
+    /// How many events there were of each kind.
+    pub fn event_counts(&self) -> Vec<(&'static str, u64)> {
+        self.events.counts().collect()
+    }
+
+    /// How long edits took that were made, and those that were refused or failed.
+    pub fn edit_times(&self) -> &[Durations; 2] {
+        &self.edit_times
     }
 
     /// What is known now. Questions are answered from it, so that they never wait for an edit.

@@ -10,6 +10,7 @@ use super::plan::plan;
 use super::start::has_near_ends;
 use super::state::{State, boot_id};
 use super::state_file::{Loaded, StateFile};
+use super::twins::tell;
 use super::{Control, ControlConfig, text};
 use vswitch_linux::{NamedNamespaces, Presence};
 
@@ -63,11 +64,12 @@ impl Control {
         };
         let steps = plan(&state.lab, &nothing, |name| is_present(&named, name), owned);
         let removed = steps.iter().filter(|step| step.removes());
-        Ok(Changes {
-            done: steps.iter().flat_map(|step| step.describe()).collect(),
+        let mut changes = Changes {
             dry_run: true,
             removed: removed.flat_map(|step| step.describe()).collect(),
-            warnings: Vec::new(),
-        })
+            ..Changes::default()
+        };
+        tell(&steps, &mut changes);
+        Ok(changes)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
+use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::{Changes, PortState};
 use vswitch_api::{
@@ -19,6 +20,7 @@ use super::kinds::{facts, wanted_mtu};
 use super::place::Place;
 use super::requests::absent_namespaces;
 use super::state::DeviceBefore;
+use super::twins::{ends, repaired};
 use super::{Inner, LivePort, text};
 use crate::port::BackEnd;
 use vswitch_linux::KernelError;
@@ -61,6 +63,26 @@ enum Drift {
 }
 
 impl Drift {
+    /// By line and for programs.
+    fn tell(&self, changes: &mut Changes) {
+        changes.done.extend(self.describe());
+        let (kind, name, what) = match self {
+            Self::Namespace(name) => (ObjectKind::Namespace, name.to_string(), None),
+            Self::NamespaceSettings(namespace, what) => (ObjectKind::Namespace, namespace.name.to_string(), Some(what)),
+            Self::Missing(port) => (ObjectKind::Port, port.name.to_string(), None),
+            Self::Settings(port, what) => (ObjectKind::Port, port.name.to_string(), Some(what)),
+            Self::Cable(cable) => (ObjectKind::Cable, ends(cable), None),
+            Self::CableSettings(cable, what) => (ObjectKind::Cable, ends(cable), Some(what)),
+            Self::Outside(what) => (ObjectKind::Host, "host".to_owned(), Some(what)),
+        };
+        match what {
+            None => changes.changes.push(repaired(kind, name, None)),
+            Some(what) => changes
+                .changes
+                .extend(what.iter().map(|what| repaired(kind, &name, Some(what)))),
+        }
+    }
+
     fn describe(&self) -> Vec<String> {
         match self {
             Self::Namespace(name) => vec![format!("repaired: created namespace {name} again")],
@@ -153,7 +175,7 @@ impl Inner {
         let mut failed = None;
         for drift in self.drift(extent).await {
             match self.mend(&drift).await {
-                Ok(()) => changes.done.extend(drift.describe()),
+                Ok(()) => drift.tell(changes),
                 Err(error) => {
                     failed.get_or_insert(error);
                 }
@@ -172,17 +194,14 @@ impl Inner {
     pub(super) async fn repair_namespace(&mut self, name: NsName, changes: &mut Changes) -> Result<(), ApiError> {
         let drift = Drift::Namespace(name);
         self.mend(&drift).await?;
-        changes.done.extend(drift.describe());
+        drift.tell(changes);
         Ok(())
     }
 
     /// What a repair would do.
-    pub(super) async fn describe_repair(&self) -> Vec<String> {
-        self.drift(Extent::Lab(&self.store.state.lab))
-            .await
-            .iter()
-            .flat_map(Drift::describe)
-            .collect()
+    pub(super) async fn describe_repair(&self, changes: &mut Changes) {
+        let drifts = self.drift(Extent::Lab(&self.store.state.lab)).await;
+        drifts.iter().for_each(|drift| drift.tell(changes));
     }
 
     async fn drift(&self, extent: Extent<'_>) -> Vec<Drift> {

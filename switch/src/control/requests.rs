@@ -14,6 +14,7 @@ use super::named::{add, remove};
 use super::plan::{Step, namespaces, plan};
 use super::repair::Extent;
 use super::rights::refuse_commands;
+use super::twins::tell;
 use super::validate::validate;
 use super::{Control, Inner, choose, text};
 
@@ -52,13 +53,13 @@ impl Control {
         let removed = steps.iter().flat_map(|step| inner.takes_away(step)).collect();
         let forwarding = inner.describe_forwarding(&steps).await;
         let mut changes = Changes {
-            done: Vec::new(),
             dry_run: options.dry_run,
             removed,
             warnings,
+            ..Changes::default()
         };
         if options.dry_run {
-            changes.done = steps.iter().flat_map(|step| step.describe()).collect();
+            tell(&steps, &mut changes);
             changes.done.extend(forwarding);
             return Ok(changes);
         }
@@ -97,7 +98,7 @@ impl Control {
         if !dry_run {
             inner.repair(Extent::Lab(&there.lab), &mut changes).await?;
         } else if changes.done.is_empty() {
-            changes.done = inner.describe_repair().await;
+            inner.describe_repair(&mut changes).await;
         }
         Ok(changes)
     }
@@ -248,6 +249,7 @@ impl Control {
             self.inner.lock().await.open(name).await;
         }
         changes.done.splice(0..0, repaired.done);
+        changes.changes.splice(0..0, repaired.changes);
         Ok(changes)
     }
 

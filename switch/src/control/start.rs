@@ -180,6 +180,7 @@ impl Control {
             engines,
             rights: config.rights,
             confined,
+            edit_times: Default::default(),
         });
         let (locked, is_locked) = oneshot::channel();
         let coming_back = spawn_blocking({

@@ -165,6 +165,18 @@ impl Control {
         Ok(view.port_view(port, &counts))
     }
 
+    /// Stations that were learned, by switch and VLAN.
+    pub fn learned_by_vlan(&self) -> Vec<(SwitchName, u16, u32)> {
+        let view = self.view();
+        let of_switch = |(name, id): (&SwitchName, &_)| {
+            let vlans = view.datapath.fdb_learned_by_vlan(*id).into_iter();
+            vlans
+                .map(|(vlan, count)| (name.clone(), vlan, count))
+                .collect::<Vec<_>>()
+        };
+        view.switches.iter().flat_map(of_switch).collect()
+    }
+
     /// The access control lists of a port with their hits.
     ///
     /// # Errors

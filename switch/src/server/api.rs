@@ -21,10 +21,11 @@ use vswitch_api::error::ApiError;
 use super::document::{Known, finish};
 use super::error::Failure;
 use super::{
-    cables, capture, commands, events, extract, lab, links, metrics, mirrors, namespaces, ports, processes, roles, switches,
-    trace,
+    cables, capture, commands, events, extract, lab, links, log, metrics, mirrors, namespaces, ports, processes, roles,
+    switches, trace,
 };
 use crate::control::{Control, Subject};
+use crate::logging::LogHandle;
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     control: Arc<Control>,
     /// Settings that metrics show as labels.
     pub labels: Arc<[String]>,
+    /// The log.
+    pub log: LogHandle,
     /// Turns true when the daemon stops, so that event streams end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -78,6 +81,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(lab::status))
         .routes(routes!(events::events))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(log::get, log::set))
         .routes(routes!(lab::get, lab::apply))
         .routes(routes!(ports::add_several))
         .routes(routes!(lab::reset))
@@ -118,7 +122,7 @@ pub fn openapi() -> Document {
 }
 
 /// The whole HTTP service. Event streams end when `stopping` turns true; `labels` are settings that metrics show.
-pub fn router(control: Arc<Control>, labels: Vec<String>, stopping: watch::Receiver<bool>) -> Router {
+pub fn router(control: Arc<Control>, labels: Arc<[String]>, log: LogHandle, stopping: watch::Receiver<bool>) -> Router {
     let (router, mut document) = routes().split_for_parts();
     finish(&mut document);
     let known = Arc::new(Known::new(&document));
@@ -131,10 +135,11 @@ pub fn router(control: Arc<Control>, labels: Vec<String>, stopping: watch::Recei
             extract::check_request,
         ))
         .layer(axum::middleware::from_fn_with_state(known, roles::check_role))
-        .layer(axum::middleware::from_fn(log))
+        .layer(axum::middleware::from_fn(log_request))
         .with_state(Shared {
             control,
-            labels: labels.into(),
+            labels,
+            log,
             stopping,
         })
 }
@@ -184,11 +189,12 @@ async fn no_such_method(method: Method, uri: Uri) -> Failure {
     Failure::malformed(StatusCode::METHOD_NOT_ALLOWED, object, cause).hint(SEE_DOCUMENT)
 }
 
-async fn log(request: Request, next: Next) -> Response {
+async fn log_request(request: Request, next: Next) -> Response {
     let start = Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let response = next.run(request).await;
-    tracing::debug!(%method, %uri, status = response.status().as_u16(), elapsed = ?start.elapsed(), "request");
+    let elapsed_ms = start.elapsed().as_secs_f64() * 1000.0;
+    tracing::debug!(%method, %uri, status = response.status().as_u16(), elapsed_ms, "request");
     response
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::Cable;
 use vswitch_api::name::NsName;
 use vswitch_api::request::{CableSelect, ChangeOptions, Condition};
@@ -10,7 +11,7 @@ use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Path, Query};
+use super::extract::{Body, Edit, Made, Path, Query};
 use crate::control::{Control, Subject};
 
 /// All cables
@@ -25,11 +26,13 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Join two namespaces directly
 #[utoipa::path(
     post, path = "/v1/cables", tag = "namespaces", operation_id = "add_cable",
-    params(ChangeOptions, Condition), request_body = Cable, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Cable, responses(Made, Failure)
 )]
-pub(super) async fn add(change: Edit, Body(cable): Body<Cable>) -> Reply<Changes> {
+pub(super) async fn add(change: Edit, Body(cable): Body<Cable>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_cable(cable, options).await })
+        .add("/v1/cables", ObjectKind::Cable, |control, options| async move {
+            control.add_cable(cable, options).await
+        })
         .await
 }
 

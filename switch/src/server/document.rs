@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use axum::http::Method;
 use utoipa::openapi::schema::{AllOf, Object, Schema};
+use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::{OpenApi, RefOr};
 use vswitch_api::traffic::with_words;
 use vswitch_api::view::Role;
@@ -66,6 +67,11 @@ impl Known {
     }
 }
 
+/// Where the API is, and who may use it.
+const SOCKET: &str = "The unix socket of the daemon, /run/vswitch/control.sock unless vswitchd.toml has another. Who may open it is decided by its \
+    owner, group and mode; the daemon asks the kernel who has connected, so no request carries credentials. What stands in the place of the \
+    host's name does not matter.";
+
 /// What only asks is for all that may connect.
 fn default_role(method: &Method) -> Role {
     match *method {
@@ -94,6 +100,10 @@ pub(super) fn finish(document: &mut OpenApi) {
             }
         }
     }
+    let socket = ServerBuilder::new().url("http://localhost").description(Some(SOCKET));
+    document.servers = Some(vec![socket.build()]);
+    // Said, and not left open: nothing in a request tells who sends it.
+    document.security = Some(Vec::new());
     let Some(components) = &mut document.components else {
         return;
     };

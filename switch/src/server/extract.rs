@@ -1,24 +1,28 @@
 //! Values out of a request: like axum's extractors of the same names, with errors that say what would be right.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, MatchedPath, Request, State};
-use axum::http::header::IF_MATCH;
+use axum::http::header::{IF_MATCH, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, Span};
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, Response as ApiResponse, ResponseBuilder};
+use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::strict;
@@ -142,6 +146,49 @@ where
     }
 }
 
+/// The answer to what adds something: 201 with the path of what is there now. 200: nothing was made, since it was a dry run, or there
+/// before (`?idempotent`).
+pub(super) struct Made {
+    changes: Changes,
+    location: Option<String>,
+}
+
+impl IntoResponse for Made {
+    fn into_response(self) -> Response {
+        // None but letters, digits and signs are in it.
+        let location = self.location.and_then(|path| HeaderValue::from_str(&path).ok());
+        let mut response = Json(self.changes).into_response();
+        if let Some(location) = location {
+            *response.status_mut() = StatusCode::CREATED;
+            response.headers_mut().insert(LOCATION, location);
+        }
+        response
+    }
+}
+
+/// As the document has it: what is in `Location`, in words, is the path by which it is read.
+impl utoipa::IntoResponses for Made {
+    fn responses() -> BTreeMap<String, RefOr<ApiResponse>> {
+        let body = || {
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Changes")))
+                .build()
+        };
+        let answer = |description: &str| {
+            let answer = ResponseBuilder::new().description(description);
+            answer.content("application/json", body())
+        };
+        let mut location = Header::new(Object::with_type(Type::String));
+        location.description = Some("Path of what was made; of several, of the first".to_owned());
+        let made = answer("It was made; `changes` has it as it is now").header("Location", location);
+        let nothing = answer("Nothing was made: a dry run, or with `idempotent` it was there").build();
+        BTreeMap::from([
+            ("200".to_owned(), nothing.into()),
+            ("201".to_owned(), made.build().into()),
+        ])
+    }
+}
+
 /// Tells, when it is dropped with the request, that the client is gone.
 #[derive(Default)]
 struct Gone(Arc<AtomicBool>);
@@ -153,13 +200,33 @@ impl Drop for Gone {
 }
 
 impl Edit {
+    /// Adds one of a `collection` of the API; `kind`: what is in that.
+    ///
+    /// # Errors
+    /// What the edit refuses.
+    pub async fn add<F>(
+        self,
+        collection: &'static str,
+        kind: ObjectKind,
+        change: impl FnOnce(Arc<Control>, Editing) -> F,
+    ) -> Result<Made, Failure>
+    where
+        F: Future<Output = Result<Changes, ApiError>> + Send + 'static,
+    {
+        let Json(changes) = self.make(change).await?;
+        let is_new = |change: &&Change| (change.action, change.kind) == (ChangeAction::Added, kind);
+        let new = changes.changes.iter().find(is_new).filter(|_| !changes.dry_run);
+        let location = new.map(|new| format!("{collection}/{}", new.name));
+        Ok(Made { changes, location })
+    }
+
     /// Makes it, on a thread of its own: a client that disconnects drops its request, but must not stop a change half-way. One that
     /// has not begun by then never does.
     pub async fn make<F>(self, change: impl FnOnce(Arc<Control>, Editing) -> F) -> Reply<Changes>
     where
         F: Future<Output = Result<Changes, ApiError>> + Send + 'static,
     {
-        let gone = Gone::default();
+        let (gone, begin, control) = (Gone::default(), Instant::now(), self.control.clone());
         let (audit, dry_run) = (self.audit, self.how.dry_run);
         let change = for_client(gone.0.clone(), change(self.control, self.how));
         let span = Span::current();
@@ -170,7 +237,13 @@ impl Edit {
             span.in_scope(|| audit.tell(dry_run, &result));
             result
         };
-        match spawn_blocking(make).await {
+        let result = spawn_blocking(make).await;
+        let [made, refused] = control.edit_times();
+        match &result {
+            Ok(Ok(_)) => made.note(begin.elapsed()),
+            _ => refused.note(begin.elapsed()),
+        }
+        match result {
             Ok(result) => Ok(Json(result?)),
             Err(error) => Err(ApiError::new(
                 ErrorCode::Internal,
@@ -271,7 +344,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use axum::body::Body as Bytestream;
-    use axum::response::IntoResponse;
     use proptest::prelude::*;
     use vswitch_api::lab::Lab;
     use vswitch_api::request::FdbSelect;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use vswitch_api::change::ObjectKind;
 use vswitch_api::link::{Link, LinkView};
 use vswitch_api::name::PortName;
 use vswitch_api::request::{ChangeOptions, Condition};
@@ -10,7 +11,7 @@ use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Path};
+use super::extract::{Body, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All links
@@ -25,11 +26,13 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Join two switches
 #[utoipa::path(
     post, path = "/v1/links", tag = "switches", operation_id = "add_link",
-    params(ChangeOptions, Condition), request_body = Link, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Link, responses(Made, Failure)
 )]
-pub(super) async fn add(change: Edit, Body(link): Body<Link>) -> Reply<Changes> {
+pub(super) async fn add(change: Edit, Body(link): Body<Link>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_link(link, options).await })
+        .add("/v1/links", ObjectKind::Port, |control, options| async move {
+            control.add_link(link, options).await
+        })
         .await
 }
 

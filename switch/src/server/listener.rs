@@ -18,12 +18,13 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::api::router;
+use super::metrics::MetricsListener;
 use super::patience::{self, Patient};
 use super::roles::Caller;
 use super::slots::{Client, Slots};
 use super::socket::ControlSocket;
 use crate::control::Control;
-use crate::logging::Repeated;
+use crate::logging::{LogHandle, Repeated};
 use vswitch_api::error::{ApiError, ErrorCode};
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
@@ -37,16 +38,26 @@ const SOCKET_TICK: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is served, and where besides the control socket.
+#[derive(Debug)]
+pub struct Served {
+    /// Settings that metrics show as labels.
+    pub labels: Arc<[String]>,
+    /// Metrics over TCP.
+    pub metrics: Option<MetricsListener>,
+    /// The log, whose level can be changed.
+    pub log: LogHandle,
+}
+
 /// Serves the API on `socket` until `stop` completes; then removes the socket, ends event streams and waits a while for
-/// requests under way. `labels`: settings that metrics show.
-pub async fn serve(
-    mut socket: ControlSocket,
-    control: Arc<Control>,
-    labels: Vec<String>,
-    stop: impl Future<Output = ()>,
-) {
+/// requests under way.
+pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, served: Served, stop: impl Future<Output = ()>) {
     let (stopping, stopping_seen) = watch::channel(false);
-    let service = TowerToHyperService::new(router(control, labels, stopping_seen));
+    let Served { labels, metrics, log } = served;
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics.serve(control.clone(), labels.clone(), stopping_seen.clone()));
+    }
+    let service = TowerToHyperService::new(router(control, labels, log, stopping_seen));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     // A client may close its sending side behind its last request, as `nc -N` does: it still gets its answer.

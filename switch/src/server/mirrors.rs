@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use vswitch_api::change::ObjectKind;
 use vswitch_api::mirror::{Mirror, MirrorView};
 use vswitch_api::name::MirrorName;
 use vswitch_api::request::{ChangeOptions, Condition, MirrorPatch};
@@ -10,7 +11,7 @@ use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Path};
+use super::extract::{Body, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All mirrors
@@ -25,11 +26,13 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Add a mirror: copies of the frames of some ports go to another
 #[utoipa::path(
     post, path = "/v1/mirrors", tag = "switches", operation_id = "add_mirror",
-    params(ChangeOptions, Condition), request_body = Mirror, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Mirror, responses(Made, Failure)
 )]
-pub(super) async fn add(change: Edit, Body(mirror): Body<Mirror>) -> Reply<Changes> {
+pub(super) async fn add(change: Edit, Body(mirror): Body<Mirror>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_mirror(mirror, options).await })
+        .add("/v1/mirrors", ObjectKind::Mirror, |control, options| async move {
+            control.add_mirror(mirror, options).await
+        })
         .await
 }
 

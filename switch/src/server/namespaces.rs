@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use vswitch_api::change::ObjectKind;
 use vswitch_api::name::NsName;
 use vswitch_api::request::{ChangeOptions, Condition, NamespaceAdd};
 use vswitch_api::view::{Changes, NamespaceSummary, NamespaceView};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Path};
+use super::extract::{Body, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All namespaces: those that are there and those that the lab names
@@ -24,11 +25,13 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Add a namespace
 #[utoipa::path(
     post, path = "/v1/namespaces", tag = "namespaces", operation_id = "add_namespace",
-    params(ChangeOptions, Condition), request_body = NamespaceAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = NamespaceAdd, responses(Made, Failure)
 )]
-pub(super) async fn add(change: Edit, Body(add): Body<NamespaceAdd>) -> Reply<Changes> {
+pub(super) async fn add(change: Edit, Body(add): Body<NamespaceAdd>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_namespace(add.name, options).await })
+        .add("/v1/namespaces", ObjectKind::Namespace, |control, options| async move {
+            control.add_namespace(add.name, options).await
+        })
         .await
 }
 

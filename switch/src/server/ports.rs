@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::{Port, Route};
 use vswitch_api::name::PortName;
 use vswitch_api::request::{
@@ -13,7 +14,7 @@ use vswitch_api::view::{AddressView, Changes, PortAclView, PortView};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Path, Query};
+use super::extract::{Body, Edit, Made, Path, Query};
 use crate::control::{Control, Subject};
 
 /// All ports, or those of one switch
@@ -31,22 +32,26 @@ pub(super) async fn list(
 /// Add a port, with its namespace, interface, addresses and routes
 #[utoipa::path(
     post, path = "/v1/ports", tag = "ports", operation_id = "add_port",
-    params(ChangeOptions, Condition), request_body = Port, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Port, responses(Made, Failure)
 )]
-pub(super) async fn add(change: Edit, Body(port): Body<Port>) -> Reply<Changes> {
+pub(super) async fn add(change: Edit, Body(port): Body<Port>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_port(port, options).await })
+        .add("/v1/ports", ObjectKind::Port, |control, options| async move {
+            control.add_port(port, options).await
+        })
         .await
 }
 
 /// Add several ports, all or none; each can be given the next free address of subnets
 #[utoipa::path(
     post, path = "/v1/lab/ports", tag = "ports", operation_id = "add_ports",
-    params(ChangeOptions, Condition), request_body = PortsAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = PortsAdd, responses(Made, Failure)
 )]
-pub(super) async fn add_several(change: Edit, Body(ports): Body<PortsAdd>) -> Reply<Changes> {
+pub(super) async fn add_several(change: Edit, Body(ports): Body<PortsAdd>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_ports(ports, options).await })
+        .add("/v1/ports", ObjectKind::Port, |control, options| async move {
+            control.add_ports(ports, options).await
+        })
         .await
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::Switch;
 use vswitch_api::name::SwitchName;
 use vswitch_api::request::{ChangeOptions, Condition, FdbAdd, FdbSelect, SwitchPatch};
@@ -10,7 +11,7 @@ use vswitch_api::view::{Changes, FdbEntry, SwitchView};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Path, Query};
+use super::extract::{Body, Edit, Made, Path, Query};
 use crate::control::{Control, Subject};
 
 /// All switches
@@ -25,11 +26,13 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Add a switch
 #[utoipa::path(
     post, path = "/v1/switches", tag = "switches", operation_id = "add_switch",
-    params(ChangeOptions, Condition), request_body = Switch, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Switch, responses(Made, Failure)
 )]
-pub(super) async fn add(change: Edit, Body(switch): Body<Switch>) -> Reply<Changes> {
+pub(super) async fn add(change: Edit, Body(switch): Body<Switch>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_switch(switch, options).await })
+        .add("/v1/switches", ObjectKind::Switch, |control, options| async move {
+            control.add_switch(switch, options).await
+        })
         .await
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod fuzz;
+mod outside;
 mod package;
 mod shell;
 mod tools;
@@ -51,6 +52,14 @@ enum Command {
         /// Part of a test's name; without any those that take minutes
         filter: Vec<String>,
     },
+    /// Have promtool check the metrics, the alert rules and their tests; needs root
+    Monitoring,
+    /// Have schemathesis and openapi-python-client use the API for a time; needs root and python3, installs both from PyPI
+    ApiCheck {
+        /// How long schemathesis asks
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+    },
     /// Make a Debian package, an RPM and an image for containers, in target/package; needs cargo-deb and cargo-generate-rpm
     Package(package::PackageArgs),
     /// Run a command or black-box tests under another kernel in QEMU, with this machine's files; needs virtme-ng
@@ -67,6 +76,8 @@ fn main() -> anyhow::Result<()> {
         Command::Deny => check::deny(),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::Miri { filter } => fuzz::miri(&filter),
+        Command::Monitoring => outside::monitoring(),
+        Command::ApiCheck { seconds } => outside::api(seconds),
         Command::Package(args) => package::package(&args),
         Command::Vm(args) => vm::vm(&args),
     }

@@ -66,6 +66,7 @@ impl Session {
         for name in names {
             let changes = self.forget(&name, None, None, dry_run).await?;
             all.done.extend(changes.done);
+            all.changes.extend(changes.changes);
             all.warnings.extend(changes.warnings);
         }
         match dry_run || self.out.is_form() {

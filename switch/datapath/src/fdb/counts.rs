@@ -24,6 +24,12 @@ impl Counts {
         self.vlans.get(usize::from(vlan)).copied().unwrap_or(0)
     }
 
+    /// VLANs in which some were learned, with how many.
+    pub fn by_vlan(&self) -> Vec<(u16, u32)> {
+        let vlans = self.vlans.iter().enumerate().filter(|(_, count)| **count > 0);
+        vlans.map(|(vlan, count)| (vlan as u16, *count)).collect()
+    }
+
     /// Counts `n` entries more, or fewer, of a port in a VLAN.
     pub fn add(&mut self, port: PortId, vlan: u16, by_hand: bool, n: i32) {
         add(&mut self.ports, port.index(), n);

@@ -1,0 +1,46 @@
+#!/usr/bin/python
+"""A switch of vswitchd."""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.vswitch_api import SOCKET, one
+
+DOCUMENTATION = r"""
+module: vswitch_switch
+short_description: A switch of vswitchd
+description:
+  - Adds, changes or removes a switch by the API of the daemon.
+options:
+  name: {description: Name of the switch., required: true, type: str}
+  state: {description: Whether it is to be there., choices: [present, absent], default: present, type: str}
+  settings:
+    description: Settings by the keys of a lab file. What is not named stays as it is; null gives a setting its default.
+    type: dict
+    default: {}
+  socket: {description: Control socket of the daemon., type: path, default: /run/vswitch/control.sock}
+author: [vswitch maintainers]
+"""
+
+RETURN = r"""
+done: {description: "What was done, a line each.", type: list, elements: str, returned: success}
+changes: {description: "The same for programs, as the API has it.", type: list, elements: dict, returned: success}
+"""
+
+
+def main():
+    """Runs the module."""
+    one(
+        AnsibleModule(
+            argument_spec={
+                "name": {"type": "str", "required": True},
+                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                "settings": {"type": "dict", "default": {}},
+                "socket": SOCKET,
+            },
+            supports_check_mode=True,
+        ),
+        "switches",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+//! The level of the log, while the daemon runs.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::ETAG;
+use axum::response::{AppendHeaders, IntoResponse};
+use vswitch_api::change::{Change, ChangeAction, ObjectKind};
+use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_api::request::{ChangeOptions, Condition, LogLevel};
+use vswitch_api::view::Changes;
+
+use super::api::Shared;
+use super::error::{Failure, Reply};
+use super::extract::{Body, Edit};
+use crate::control::tag;
+
+fn tag_of(level: &LogLevel) -> String {
+    tag("log", level)
+}
+
+/// The level of the log
+#[utoipa::path(
+    get, path = "/v1/log", tag = "daemon", operation_id = "get_log",
+    responses((status = 200, description = "OK", body = LogLevel, headers(("ETag" = String, description = "Tag of it, for `If-Match`"))), Failure)
+)]
+pub(super) async fn get(State(shared): State<Shared>) -> impl IntoResponse {
+    let level = LogLevel {
+        level: shared.log.level(),
+    };
+    (AppendHeaders([(ETAG, tag_of(&level))]), Json(level))
+}
+
+/// Change the level of the log, until the daemon restarts or reads its configuration again
+#[utoipa::path(
+    put, path = "/v1/log", tag = "daemon", operation_id = "set_log", params(ChangeOptions, Condition),
+    request_body = LogLevel, responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn set(
+    State(shared): State<Shared>,
+    Edit { how, .. }: Edit,
+    Body(wanted): Body<LogLevel>,
+) -> Reply<Changes> {
+    let was = LogLevel {
+        level: shared.log.level(),
+    };
+    if let Some(tags) = &how.if_match {
+        let now = tag_of(&was);
+        if !tags.split(',').map(str::trim).any(|one| one == "*" || one == now) {
+            let cause = format!("it is {} by now, and not as it was when it was read", was.level);
+            let changed = ApiError::new(ErrorCode::Changed, "log level", cause);
+            return Err(changed
+                .hint("read it again and make the change to what it is now")
+                .into());
+        }
+    }
+    let invalid = |cause| ApiError::new(ErrorCode::Invalid, "log level", cause);
+    crate::logging::parse_filter(&wanted.level).map_err(invalid)?;
+    let mut changes = Changes {
+        dry_run: how.dry_run,
+        ..Changes::default()
+    };
+    if was == wanted {
+        return Ok(Json(changes));
+    }
+    if !how.dry_run {
+        shared.log.set_level(&wanted.level).map_err(invalid)?;
+        // The words that come with every change; at any level but one that lets no such line through.
+        tracing::info!("set the level of the log to {} (was {})", wanted.level, was.level);
+    }
+    changes
+        .done
+        .push(format!("set level of the log to {} (was {})", wanted.level, was.level));
+    changes.changes.push(Change {
+        key: Some("level".to_owned()),
+        before: Some(was.level.into()),
+        after: Some(wanted.level.into()),
+        ..Change::new(ChangeAction::Set, ObjectKind::Log, "log")
+    });
+    Ok(Json(changes))
+}

@@ -1,0 +1,83 @@
+//! `cargo xtask monitoring` and `cargo xtask api-check`: others' tools held against what the daemon shows.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::shell::{cargo, headline, root, run, target_dir};
+use crate::tools;
+
+/// What both build.
+fn build() -> Result<()> {
+    headline("Build");
+    run(&mut cargo(&["build", "-p", "vswitch", "-p", "vswitchctl", "--bins"]))
+}
+
+/// Has promtool check the alert rules, play their tests and read the daemon's metrics.
+pub fn monitoring() -> Result<()> {
+    tools::need_root("the test of the metrics")?;
+    tools::ensure(&[("promtool", "prometheus")])?;
+    headline("Check the alert rules and the configuration beside them");
+    let promtool = |words: &[&str]| {
+        let mut command = Command::new("promtool");
+        command.args(words).current_dir(root().join("configs/monitoring"));
+        run(&mut command)
+    };
+    promtool(&["check", "config", "prometheus.yml"])?;
+    headline("Play the tests of the alert rules");
+    promtool(&["test", "rules", "alerts_test.yml"])?;
+    build()?;
+    headline("Check the metrics");
+    let words = [
+        "nextest",
+        "run",
+        "-p",
+        "vswitch-tests",
+        "--test",
+        "monitoring",
+        "metrics",
+        "promtool",
+    ];
+    run(&mut cargo(&words))?;
+    run(&mut cargo(&["nextest", "run", "-p", "vswitch", "server::metrics"]))
+}
+
+/// Has schemathesis ask the daemon all that its OpenAPI document allows and more, for a time, and a generated client read it.
+pub fn api(seconds: u32) -> Result<()> {
+    tools::need_root("the check of the API")?;
+    tools::ensure(&[("python3", "python3-venv")])?;
+    let programs = python(&["schemathesis", "openapi-python-client"])?;
+    build()?;
+    headline("Ask the daemon by its own document");
+    let words = [
+        "nextest",
+        "run",
+        "-p",
+        "vswitch-tests",
+        "--test",
+        "api",
+        "--run-ignored",
+        "only",
+        "--no-capture",
+        "by_others_tools",
+    ];
+    let mut test = cargo(&words);
+    test.env("API_TOOLS", programs).env("API_SECONDS", seconds.to_string());
+    run(&mut test)
+}
+
+/// The folder of programs of packages of Python, which are installed if they are not there.
+fn python(packages: &[&str]) -> Result<PathBuf> {
+    let folder = target_dir().join("api-check/venv");
+    let programs = folder.join("bin");
+    if !programs.join("pip").exists() {
+        headline("Make a place for packages of Python");
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    }
+    headline(&format!("Install {}", packages.join(", ")));
+    run(Command::new(programs.join("pip"))
+        .args(["install", "--quiet"])
+        .args(packages))?;
+    Ok(programs)
+}
