@@ -215,7 +215,7 @@ const IN_COMMANDS: [&str; 7] = [
     "add-port b1 --vlan 20 --addr 10.0.0.1/24",
     "add-port r2 --vlan 10 --addr 10.0.0.2/24 --switch sw2",
     "add-port b2 --vlan 20 --addr 10.0.0.2/24 --switch sw2",
-    "capture main-sw2 -c 4 --filter icmp",
+    "capture main-sw2 -c 4 vlan and icmp",
 ];
 
 const IN_A_FILE: &str = r#"
