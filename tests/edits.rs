@@ -77,7 +77,7 @@ fn an_edit(method: &str, path: &str) -> Option<(String, String)> {
             String::new(),
         )),
         ("POST", "/v1/mirrors") => named("", json!({"name": "n", "ports": ["blue"], "to": "mon"})),
-        ("PATCH", "/v1/mirrors/{name}") => named("", json!({"direction": "out"})),
+        ("PATCH", "/v1/mirrors/{name}") => named("", json!({"direction": "tx"})),
         ("POST", "/v1/ports") => named("", json!({"name": "new"})),
         ("PATCH", "/v1/ports/{name}") => named("", json!({"mtu": 1300})),
         ("POST", "/v1/ports/{name}/acl") => named("", json!({"direction": "in", "rule": "deny arp"})),

@@ -215,7 +215,7 @@ const IN_COMMANDS: [&str; 7] = [
     "add-port b1 --vlan 20 --addr 10.0.0.1/24",
     "add-port r2 --vlan 10 --addr 10.0.0.2/24 --switch sw2",
     "add-port b2 --vlan 20 --addr 10.0.0.2/24 --switch sw2",
-    "capture main-sw2 -c 4 --filter icmp",
+    "capture main-sw2 -c 4 vlan and icmp",
 ];
 
 const IN_A_FILE: &str = r#"
@@ -252,7 +252,7 @@ fn the_lab_of_the_comparison_takes_eight_commands_or_25_lines() {
     let lab = Lab::new();
     let (capture, commands) = IN_COMMANDS.split_last().unwrap();
     let works = || {
-        let capturing = Command::new(program("vswitchctl"))
+        let mut capturing = Command::new(program("vswitchctl"))
             .args(["--json"])
             .args(capture.split(' '))
             .stdout(Stdio::piped())
@@ -269,7 +269,7 @@ fn the_lab_of_the_comparison_takes_eight_commands_or_25_lines() {
                     return false;
                 }
             }
-            true
+            capturing.try_wait().unwrap().is_some()
         });
         let seen = capturing.wait_with_output().unwrap();
         assert!(seen.status.success());

@@ -117,7 +117,7 @@ fn all_hosts_of_a_tree_reach_all_others() {
         "linear,2",
         "--link",
         "tc,bw=100,delay=1ms",
-        "--pre",
+        "--post",
         "/run/lines",
         "--test",
         "pingpair",

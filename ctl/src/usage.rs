@@ -32,6 +32,7 @@ fn told(error: &clap::Error) -> Option<ApiError> {
         ErrorKind::UnknownArgument => unknown(error),
         ErrorKind::InvalidSubcommand => no_command(error),
         ErrorKind::ArgumentConflict => conflict(error),
+        ErrorKind::MissingSubcommand => Some(about(error, "it needs a command".to_owned(), None)),
         _ => None,
     };
     Some(error_of_kind.unwrap_or_else(|| first_line(error)))
@@ -350,7 +351,8 @@ mod tests {
                 };
                 let error = Cli::command().try_get_matches_from(&words).err();
                 // That another argument is missing says nothing of this one.
-                let about = |error: &&clap::Error| error.kind() != ErrorKind::MissingRequiredArgument;
+                let is_missing = [ErrorKind::MissingRequiredArgument, ErrorKind::MissingSubcommand];
+                let about = |error: &&clap::Error| !is_missing.contains(&error.kind());
                 let told = error.as_ref().filter(about).and_then(|error| told(error));
                 match told {
                     Some(error) => {

@@ -121,11 +121,11 @@ fn routes_are_checked() {
 fn a_wrong_word_is_answered_with_the_right_ones() {
     refused(
         "add-port red --type vet",
-        "--type: there is no \"vet\"; choose one of veth, tap, device, internal",
+        "--type: there is no \"vet\"; did you mean veth? choose one of veth, tap, device, internal",
     );
     refused(
         "completions tcsh",
-        "SHELL: there is no \"tcsh\"; choose one of bash, elvish, fish, powershell, zsh",
+        "SHELL: there is no \"tcsh\"; did you mean zsh? choose one of bash, elvish, fish, powershell, zsh",
     );
 }
 
@@ -183,11 +183,17 @@ fn wrong_usage_is_told_in_a_line() {
             "{arguments}: {ran:?}"
         );
     }
+    let ran = daemon.run("");
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            2,
+            "vswitchctl: command line: it needs a command; see `vswitchctl --help`\n"
+        )
+    );
     // A noun alone asks what can be done with it.
-    for arguments in ["", "port"] {
-        let ran = daemon.run(arguments);
-        assert!(ran.code == 2 && ran.stderr.contains("Usage: vswitchctl"), "{ran:?}");
-    }
+    let ran = daemon.run("port");
+    assert!(ran.code == 2 && ran.stderr.contains("Usage: vswitchctl"), "{ran:?}");
     assert_eq!(daemon.asked(), []);
 }
 
@@ -361,7 +367,7 @@ fn bad_input_is_json_for_programs() {
         (&refused["code"], &refused["object"]),
         (&json!("invalid"), &json!("--addr"))
     );
-    assert_eq!(error("--json frob")["cause"], "unrecognized subcommand 'frob'");
+    assert_eq!(error("--json frob")["cause"], "there is no command \"frob\"");
     assert_eq!(error("--json add-port red --type x")["object"], "--type");
 }
 

@@ -168,7 +168,7 @@ pub enum CommandCommand {
 Examples:
   vswitchctl command add web --ns red -- python3 -m http.server 80
   vswitchctl command add web --ns red --ready tcp=80 -- nginx -g 'daemon off;'
-  vswitchctl command add tick --ns red --restart always -- sh -c 'date; sleep 9'
+  vswitchctl command add t --ns red --restart always -- sh -c 'date; sleep 9'
 
 It comes back when it is ready; if it fails before, nothing is left of it. The
 daemon looks after it from then on, also after a restart of its own, and ends

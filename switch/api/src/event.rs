@@ -173,13 +173,6 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// The default route of the host has moved, come or gone, and what gateways with NAT send out goes with it.
-    UplinksChanged {
-        /// Interfaces that it went out by.
-        before: Vec<IfName>,
-        /// Those of now.
-        now: Vec<IfName>,
-    },
     /// A longer edit got on. At most some five a second, and one with `over` at its end; edits that take less than a third of a
     /// second have none. One edit is under way at a time.
     Progress {
@@ -197,6 +190,13 @@ pub enum EventKind {
     Missed {
         /// How many; 0: those of an earlier run of the daemon, which nobody can count any more.
         count: u64,
+    },
+    /// The default route of the host has moved, come or gone, and what gateways with NAT send out goes with it.
+    UplinksChanged {
+        /// Interfaces that it went out by.
+        before: Vec<IfName>,
+        /// Those of now.
+        now: Vec<IfName>,
     },
 }
 
