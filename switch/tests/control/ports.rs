@@ -1,6 +1,6 @@
 //! Ports of all kinds: they come up, go, and come back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::PortPatch;
 use vswitch_api::view::PortState;
