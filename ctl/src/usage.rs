@@ -353,7 +353,7 @@ mod tests {
                 // That another argument is missing says nothing of this one.
                 let is_missing = [ErrorKind::MissingRequiredArgument, ErrorKind::MissingSubcommand];
                 let about = |error: &&clap::Error| !is_missing.contains(&error.kind());
-                let told = error.as_ref().filter(about).and_then(|error| told(error));
+                let told = error.as_ref().filter(about).and_then(told);
                 match told {
                     Some(error) => {
                         let text = error.to_string();

@@ -7,8 +7,6 @@ use vswitch_tests::netns::run;
 use vswitch_tests::station::{Station, make_device};
 use vswitch_tests::wait::wait_for;
 
-use super::*;
-
 /// faults F6: a device that was taken over is given back as it was, whatever it is called by then.
 #[test]
 fn a_renamed_device_is_shown_and_given_back() {

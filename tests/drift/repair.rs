@@ -8,8 +8,6 @@ use vswitch_tests::netns::{Place, run};
 use vswitch_tests::station::{Station, make_device};
 use vswitch_tests::wait::wait_for;
 
-use super::*;
-
 /// faults A7: what `apply` says is there afterwards is there, and what it mended is told.
 #[test]
 fn apply_repairs_what_drifted_and_tells_of_it() {

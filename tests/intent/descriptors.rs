@@ -12,8 +12,6 @@ use vswitch_tests::daemon::{Daemon, program};
 use vswitch_tests::lab::fastpath_wanted;
 use vswitch_tests::{Lab, Place, Station, run, wait_for};
 
-use super::*;
-
 /// Connections that use up the descriptors, and then a change among the namespaces: no port is taken for gone.
 #[test]
 fn without_a_descriptor_to_spare_no_port_is_lost() {

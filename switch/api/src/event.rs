@@ -265,6 +265,7 @@ impl EventKind {
             Self::ProcessState { .. } => 17,
             Self::Progress { .. } => 18,
             Self::Missed { .. } => 19,
+            Self::UplinksChanged { .. } => 20,
         }
     }
 
@@ -275,7 +276,7 @@ impl EventKind {
 }
 
 /// The words of all kinds.
-pub const EVENT_KINDS: [&str; 20] = [
+pub const EVENT_KINDS: [&str; 21] = [
     "switch-added",
     "switch-removed",
     "port-added",
@@ -296,6 +297,7 @@ pub const EVENT_KINDS: [&str; 20] = [
     "process-state",
     "progress",
     "missed",
+    "uplinks-changed",
 ];
 
 /// Which events are wanted. `missed` always is. `GET /v1/events`

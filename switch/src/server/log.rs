@@ -12,7 +12,8 @@ use vswitch_api::view::Changes;
 use super::api::Shared;
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit};
-use crate::control::tag;
+use crate::control::{Editing, tag};
+use crate::logging::LogHandle;
 
 fn tag_of(level: &LogLevel) -> String {
     tag("log", level)
@@ -35,22 +36,18 @@ pub(super) async fn get(State(shared): State<Shared>) -> impl IntoResponse {
     put, path = "/v1/log", tag = "daemon", operation_id = "set_log", params(ChangeOptions, Condition),
     request_body = LogLevel, responses((status = 200, description = "What was done", body = Changes), Failure)
 )]
-pub(super) async fn set(
-    State(shared): State<Shared>,
-    Edit { how, .. }: Edit,
-    Body(wanted): Body<LogLevel>,
-) -> Reply<Changes> {
-    let was = LogLevel {
-        level: shared.log.level(),
-    };
+pub(super) async fn set(State(shared): State<Shared>, edit: Edit, Body(wanted): Body<LogLevel>) -> Reply<Changes> {
+    edit.make(async move |_, how| change(&shared.log, wanted, &how)).await
+}
+
+fn change(log: &LogHandle, wanted: LogLevel, how: &Editing) -> Result<Changes, ApiError> {
+    let was = LogLevel { level: log.level() };
     if let Some(tags) = &how.if_match {
         let now = tag_of(&was);
         if !tags.split(',').map(str::trim).any(|one| one == "*" || one == now) {
             let cause = format!("it is {} by now, and not as it was when it was read", was.level);
-            let changed = ApiError::new(ErrorCode::Changed, "log level", cause);
-            return Err(changed
-                .hint("read it again and make the change to what it is now")
-                .into());
+            return Err(ApiError::new(ErrorCode::Changed, "log level", cause)
+                .hint("read it again and make the change to what it is now"));
         }
     }
     let invalid = |cause| ApiError::new(ErrorCode::Invalid, "log level", cause);
@@ -60,12 +57,10 @@ pub(super) async fn set(
         ..Changes::default()
     };
     if was == wanted {
-        return Ok(Json(changes));
+        return Ok(changes);
     }
     if !how.dry_run {
-        shared.log.set_level(&wanted.level).map_err(invalid)?;
-        // The words that come with every change; at any level but one that lets no such line through.
-        tracing::info!("set the level of the log to {} (was {})", wanted.level, was.level);
+        log.set_level(&wanted.level).map_err(invalid)?;
     }
     changes
         .done
@@ -76,5 +71,5 @@ pub(super) async fn set(
         after: Some(wanted.level.into()),
         ..Change::new(ChangeAction::Set, ObjectKind::Log, "log")
     });
-    Ok(Json(changes))
+    Ok(changes)
 }

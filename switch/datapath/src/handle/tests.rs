@@ -1,3 +1,4 @@
+use crate::{PortSettings, PortSetup};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use vswitch_api::ReservedMulticast;
