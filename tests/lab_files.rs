@@ -217,11 +217,6 @@ fn labs_stand_side_by_side_and_each_removes_its_own() {
     lab.ctl(&format!("lab up {thief}")).failed(5, &["a1", "lab first"]);
     // `apply` of a file with a name is one of the labs too.
     assert_eq!(lab.ok(&format!("apply {b}")), "");
-    // One without a name that has all that is there leaves it whose it is.
-    let exported = lab.ok("export");
-    let nameless = exported.split("[[labs]]").next().unwrap();
-    assert_eq!(lab.ok(&format!("apply {}", lab.lab_file(nameless))), "", "{nameless}");
-    assert_eq!(lab.ctl("--json lab list").json::<Value>()[0]["name"], "first");
     // What went by other ways is no more the lab's.
     lab.ok("del-port b2");
     let would = lab.ok("lab down -n second");

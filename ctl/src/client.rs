@@ -66,6 +66,14 @@ impl Client {
         self.exchange(Method::GET, path, None, NO_BODY).await
     }
 
+    /// The tag alone.
+    pub async fn tag(&self, path: &str) -> Result<Option<HeaderValue>, Failure> {
+        let head = self
+            .while_alive(self.request(Method::HEAD, path, None, NO_BODY))
+            .await?;
+        Ok(head.headers().get(ETAG).cloned())
+    }
+
     /// Sends a request and reads the reply.
     pub async fn send<T: DeserializeOwned>(
         &self,

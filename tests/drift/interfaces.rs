@@ -1,6 +1,5 @@
 //! Interfaces inside namespaces: renamed, moved, deleted, with another MTU.
 
-use std::os::unix::ffi::OsStrExt;
 use vswitch_api::PortKind;
 use vswitch_api::view::{NamespaceView, PortState};
 use vswitch_tests::lab::Lab;

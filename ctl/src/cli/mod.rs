@@ -327,10 +327,10 @@ Examples:
   vswitchctl export | vswitchctl apply -
 
 What vswitch made and the file does not name is removed. Where ports,
-namespaces, cables or switches would go, or commands that run would be stopped,
-it shows them and asks first; where it can't ask, it needs --yes. An empty
-file is refused. A file with a `name` is a lab beside others, as with `lab
-up`: only what that lab owns is removed.
+namespaces, cables or switches would go, or commands that run be stopped, it
+shows them and asks first; where it can't ask, it needs --yes. An empty file
+is refused. A file with a `name` is a lab beside others, as with `lab up`:
+only what that lab owns is removed.
 
 Quantities are written as on the command line: loss = \"1%\", delay = \"20ms\",
 rate = \"10mbit\", broadcast = \"100pps\".")]

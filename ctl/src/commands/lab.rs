@@ -58,17 +58,7 @@ impl Session {
                 self.become_lab(&how, |there| sides::with(there, &file.lab, &name))
                     .await
             }
-            // All that is to be there, and what of it belongs to a lab goes on to do so.
-            None => {
-                self.become_lab(&how, |there| {
-                    let mut lab = file.lab.clone();
-                    if lab.labs.is_empty() {
-                        lab.labs.clone_from(&there.labs);
-                    }
-                    Ok(lab)
-                })
-                .await
-            }
+            None => self.replace_lab(&how, file.lab.clone()).await,
         };
         self.out
             .changes(&changes.map_err(|e| self.placed(&file, e))?, args.dry_run)

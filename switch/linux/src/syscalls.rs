@@ -219,7 +219,8 @@ mod tests {
     use super::*;
 
     /// In a process of its own, which may die of it: what a thread does that is bound.
-    const DEEDS: &[(&str, fn() -> Option<i32>)] = &[
+    type Deed = (&'static str, fn() -> Option<i32>);
+    const DEEDS: &[Deed] = &[
         ("nothing", || None),
         ("open", || std::fs::File::open("/etc/passwd").err()?.raw_os_error()),
         ("allocate", || {

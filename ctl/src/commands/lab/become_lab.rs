@@ -63,6 +63,20 @@ impl Session {
         .await
     }
 
+    /// This is all that is to be there, whatever there is.
+    pub(super) async fn replace_lab(&self, how: &How, lab: Lab) -> Result<Changes, Failure> {
+        let lab = with_programs(lab)?;
+        if how.dry_run || how.yes {
+            return self.put(&lab, how.options(), None).await;
+        }
+        until_unchanged(async || {
+            let tag = self.client.tag(LAB).await?;
+            self.ask_first(how, &lab, tag.as_ref()).await?;
+            self.put(&lab, how.options(), tag.as_ref()).await
+        })
+        .await
+    }
+
     /// Whether what would go may go. What is there when it is removed is what was asked about, by its tag.
     async fn ask_first(&self, how: &How, lab: &Lab, tag: Option<&HeaderValue>) -> Result<(), Failure> {
         let plan = ChangeOptions {
