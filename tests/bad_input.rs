@@ -158,7 +158,7 @@ fn a_bad_lab_file_is_refused_as_a_whole() {
         (port("switch = \"nosuch\""), &["nosuch"]),
         (port("") + &port(""), &["blue"]),
         (port("mac = \"01:00:00:00:00:01\""), &["01:00:00:00:00:01"]),
-        ("ports = 5".into(), &["lab.toml:1:9: ", "sequence"]),
+        ("ports = 5".into(), &["lab.toml:1:9: ", "a list"]),
         ("this is no TOML".into(), &["lab.toml"]),
     ] {
         let reply = lab.ctl(&format!("apply {}", lab.lab_file(&text)));

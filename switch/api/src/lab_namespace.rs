@@ -25,10 +25,10 @@ pub struct LabNamespace {
     /// Its name.
     pub name: NsName,
     /// Settings of the kernel in it, such as `net.ipv4.ip_forward`. Only those of `net`.
-    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>, example = json!({"net.ipv4.ip_forward": 1}))]
+    #[schema(required = false, value_type = std::collections::HashMap<String, serde_json::Value>, example = json!({"net.ipv4.ip_forward": 1}))]
     pub sysctls: BTreeMap<SysctlKey, SysctlValue>,
     /// Files under `/etc/netns/NAME`, which commands in it see in /etc: by name or path, what is in them.
-    #[schema(value_type = std::collections::HashMap<String, String>, example = json!({"hosts": "10.0.0.1 red\n"}))]
+    #[schema(required = false, value_type = std::collections::HashMap<String, String>, example = json!({"hosts": "10.0.0.1 red\n"}))]
     pub files: BTreeMap<EtcPath, String>,
 }
 
