@@ -356,7 +356,11 @@ fn unknown(key: &str, all: &[Setting], fixed: &[&str]) -> String {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let distance = |setting: &Setting| {
         let whole = strsim::damerau_levenshtein(&setting.key, key);
-        let part = strsim::damerau_levenshtein(&last(&setting.key), &last(key));
+        let mut part = strsim::damerau_levenshtein(&last(&setting.key), &last(key));
+        // `ageing` for `ageing_secs`.
+        if key.len() > 2 && last(&setting.key).starts_with(key) {
+            part = part.min(1);
+        }
         // A path that is left out is a smaller mistake than another word.
         whole.min(part + usize::from(last(&setting.key) != setting.key))
     };
@@ -441,6 +445,7 @@ mod tests {
             ("learning=5", &["learning.limit", "its parts"]),
             ("learning.limt=5", &["did you mean learning.limit?"]),
             ("limit=5", &["learning.limit"]),
+            ("descr=x", &["did you mean description?"]),
             ("ageing_secs=5", &["no key"]),
             ("name=blue", &["can't be changed"]),
             ("mac=zz", &["mac:", "\"zz\"", "six hex pairs"]),
