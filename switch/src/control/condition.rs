@@ -141,6 +141,11 @@ pub fn tag(kind: &str, settings: &impl Serialize) -> String {
     format!("\"{kind}-{:016x}\"", hasher.finish())
 }
 
+/// The tags of a field `If-Match`.
+pub fn tags(if_match: &str) -> impl Iterator<Item = &str> {
+    if_match.split(',').map(str::trim).filter(|tag| !tag.is_empty())
+}
+
 /// The last edits, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct History(VecDeque<Edit>);
@@ -261,11 +266,7 @@ impl Store {
     /// Refuses an edit of what is not any more what its client has read. What is not there at all the edit itself refuses.
     pub fn check_condition(&self, subject: Subject<'_>, if_match: Option<&str>) -> Result<(), ApiError> {
         let Some(if_match) = if_match else { return Ok(()) };
-        let tags: Vec<_> = if_match
-            .split(',')
-            .map(str::trim)
-            .filter(|tag| !tag.is_empty())
-            .collect();
+        let tags: Vec<_> = tags(if_match).collect();
         let Some(now) = subject.tag(&self.state.lab) else {
             return Ok(());
         };

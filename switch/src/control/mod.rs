@@ -84,7 +84,7 @@ use crate::engines::Engines;
 use crate::fastpath::FastPath;
 use crate::port::{Calls, Engine};
 pub use capture::Capture;
-pub use condition::{Editing, Subject, tag};
+pub use condition::{Editing, Subject, tag, tags};
 pub use durations::{Counted, Durations};
 pub use events::EventReader;
 use events::Events;

@@ -12,7 +12,7 @@ use vswitch_api::view::Changes;
 use super::api::Shared;
 use super::error::{Failure, Reply};
 use super::extract::{Body, Edit};
-use crate::control::{Editing, tag};
+use crate::control::{Editing, tag, tags};
 use crate::logging::LogHandle;
 
 fn tag_of(level: &LogLevel) -> String {
@@ -42,9 +42,9 @@ pub(super) async fn set(State(shared): State<Shared>, edit: Edit, Body(wanted): 
 
 fn change(log: &LogHandle, wanted: LogLevel, how: &Editing) -> Result<Changes, ApiError> {
     let was = LogLevel { level: log.level() };
-    if let Some(tags) = &how.if_match {
+    if let Some(if_match) = &how.if_match {
         let now = tag_of(&was);
-        if !tags.split(',').map(str::trim).any(|one| one == "*" || one == now) {
+        if !tags(if_match).any(|one| one == "*" || one == now) {
             let cause = format!("it is {} by now, and not as it was when it was read", was.level);
             return Err(ApiError::new(ErrorCode::Changed, "log level", cause)
                 .hint("read it again and make the change to what it is now"));

@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::shell::{self, cargo, headline, target_dir, text, with_signals};
+use crate::shell::{self, headline, target_dir, text, with_signals};
 use crate::tools;
 
 /// Namespace, kind of port, last part of the addresses.
@@ -28,15 +28,7 @@ pub fn run() -> Result<()> {
     tools::need_root("the demo")?;
     tools::ensure(tools::FOR_DEMO)?;
     headline("Build (the first time takes a few minutes)");
-    shell::run(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "vswitch",
-        "--package",
-        "vswitchctl",
-        "--bins",
-    ]))?;
+    shell::build_programs(&["--release"])?;
     let names = free_names();
 
     headline("Start the daemon and make the lab");

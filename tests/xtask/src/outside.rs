@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::shell::{cargo, headline, root, run, target_dir};
+use crate::shell::{build_programs, cargo, headline, root, run, target_dir};
 use crate::tools;
 
 /// What both build.
 fn build() -> Result<()> {
     headline("Build");
-    run(&mut cargo(&["build", "-p", "vswitch", "-p", "vswitchctl", "--bins"]))
+    build_programs(&[])
 }
 
 /// Has promtool check the alert rules, play their tests and read the daemon's metrics.

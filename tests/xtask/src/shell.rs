@@ -38,6 +38,12 @@ pub fn cargo(words: &[&str]) -> Command {
     command
 }
 
+/// Builds `vswitchd` and `vswitchctl`, with these options.
+pub fn build_programs(options: &[&str]) -> Result<()> {
+    let mut command = cargo(&["build", "--package", "vswitch", "--package", "vswitchctl", "--bins"]);
+    run(command.args(options))
+}
+
 /// Lets the program take signals that this process holds back: the mask is inherited otherwise, and a daemon
 /// could not be told to stop.
 pub fn with_signals(command: &mut Command) -> &mut Command {

@@ -145,6 +145,11 @@ impl Picture {
         port.ifname.as_ref().map_or(port.name.as_str(), |name| name.as_str())
     }
 
+    /// The interface by which what takes a link of the way comes into the stack of the port at its end.
+    pub fn comes_by<'a>(&self, hop: &'a Hop, to: &'a Port) -> &'a str {
+        hop.to_dev.as_deref().unwrap_or_else(|| self.ifname(to))
+    }
+
     /// The interface of a port, and the VLAN devices on top of it.
     pub fn legs(&self, port: &Port) -> Vec<&Link> {
         let Some(own) = self.link(port) else {

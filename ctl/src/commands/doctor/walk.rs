@@ -59,7 +59,7 @@ pub fn walk_with(
             .filter(|address| address.is_global())
             .map(|address| address.ip)
             .find(|ip| ip.is_ipv4() == to.is_ipv4());
-        walk.hops.push(Hop {
+        let hop = Hop {
             from: out.port.name.clone(),
             dev,
             source: if walk.hops.is_empty() {
@@ -71,7 +71,9 @@ pub fn walk_with(
             to: owner.port.name.clone(),
             to_dev: picture.leg_with(&owner.port, next_hop).map(|link| link.name.clone()),
             stopped: None,
-        });
+        };
+        let comes_by = picture.comes_by(&hop, &owner.port).to_owned();
+        walk.hops.push(hop);
         if has(picture, owner, to) {
             break End::Arrives;
         }
@@ -79,8 +81,7 @@ pub fn walk_with(
         let Some(stack) = picture.stack(&owner.port) else {
             break End::Lost { port };
         };
-        let comes_by = picture.leg_with(&owner.port, next_hop).map(|link| link.name.as_str());
-        if !stack.passes_on(comes_by.unwrap_or_else(|| picture.ifname(&owner.port)), to) {
+        if !stack.passes_on(&comes_by, to) {
             break End::NoForwarding { port };
         }
         at = port;
@@ -90,10 +91,7 @@ pub fn walk_with(
 
 /// The port whose interface is called so in the stack of another port, or has a VLAN device of this name.
 fn port_of<'a>(picture: &'a Picture, port: &Port, dev: &str) -> Option<&'a PortView> {
-    let is_so = |other: &Port| {
-        let name = other.ifname.as_ref().map_or(other.name.as_str(), |name| name.as_str());
-        name == dev || picture.leg(other, dev).is_some()
-    };
+    let is_so = |other: &Port| picture.ifname(other) == dev || picture.leg(other, dev).is_some();
     let mut ports = picture.ports.iter();
     ports.find(|view| view.port.namespace == port.namespace && is_so(&view.port))
 }

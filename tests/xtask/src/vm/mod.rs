@@ -10,7 +10,7 @@ use std::{fs, io, thread};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::shell::{cargo, headline, root, run, target_dir, with_signals};
+use crate::shell::{build_programs, cargo, headline, root, run, target_dir, with_signals};
 use crate::tools;
 
 /// What runs in the machine.
@@ -134,14 +134,7 @@ fn run_by_pipes(command: &mut Command) -> io::Result<ExitStatus> {
 /// Builds the programs, puts them into a folder without what only a debugger reads, and lists the tests, one a line: program and name.
 fn stage(tests: &[String], only: Option<&str>, folder: &Path) -> Result<String> {
     headline("Build the programs");
-    run(&mut cargo(&[
-        "build",
-        "--package",
-        "vswitch",
-        "--package",
-        "vswitchctl",
-        "--bins",
-    ]))?;
+    build_programs(&[])?;
     let mut command = cargo(&[
         "test",
         "--no-run",

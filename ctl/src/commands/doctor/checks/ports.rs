@@ -31,11 +31,7 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
             found(format!("the other end of link {name} is down"), up)
         }
         PortState::NoCarrier => {
-            let ifname = view
-                .port
-                .ifname
-                .as_ref()
-                .map_or(name.as_str(), |ifname| ifname.as_str());
+            let ifname = picture.ifname(&view.port);
             let command = format!("ip link set {ifname} up");
             found(
                 format!("interface {ifname} of port {name} is down"),

@@ -13,13 +13,7 @@ pub fn reverse_path(picture: &Picture) -> Option<Finding> {
         [(forth, back), (back, forth)].into_iter().find_map(|(way, answer)| {
             let last = way.hops.last()?;
             let view = picture.port(&last.to)?;
-            let of_port = || {
-                view.port
-                    .ifname
-                    .as_ref()
-                    .map_or(view.port.name.as_str(), |name| name.as_str())
-            };
-            let dev = last.to_dev.as_deref().unwrap_or_else(of_port);
+            let dev = picture.comes_by(last, &view.port);
             let leaves = match (answer.hops.first(), &answer.end) {
                 (Some(hop), _) => hop.dev.clone(),
                 (None, Some(End::Elsewhere { dev, .. })) => dev.clone(),
