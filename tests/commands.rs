@@ -48,14 +48,19 @@ fn processes(mark: &str) -> Vec<u32> {
     pids.filter(has_mark).collect()
 }
 
+/// Waits until exactly `pids` have the mark: a command counts as running from its fork on, and has its own words
+/// in /proc only after its exec.
+#[track_caller]
+fn wait_until_only(mark: &str, pids: &[u32]) {
+    wait_for(&format!("no process of {mark} but {pids:?}"), || {
+        let left = processes(mark);
+        if left == pids { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
 #[track_caller]
 fn wait_until_gone(mark: &str) {
-    wait_for(&format!("all processes of {mark} to be gone"), || {
-        match processes(mark) {
-            left if left.is_empty() => Ok(()),
-            left => Err(format!("{left:?}")),
-        }
-    });
+    wait_until_only(mark, &[]);
 }
 
 /// A number of seconds that no other test sleeps.
@@ -279,7 +284,7 @@ fn a_killed_daemon_has_a_successor_that_takes_over() {
     );
     let pid = command(&lab, "web").pid;
     lab.kill_daemon();
-    assert_eq!(processes(&mark), [pid.unwrap()]);
+    wait_until_only(&mark, &[pid.unwrap()]);
     lab.start();
     assert_eq!(command(&lab, "web").pid, pid, "it runs on");
     // What was done is not done again.
@@ -297,7 +302,7 @@ fn a_killed_daemon_has_a_successor_that_takes_over() {
     assert_eq!((view.restarts, view.signal), (1, None));
     // SIGTERM is no end either.
     lab.stop_daemon();
-    assert_eq!(processes(&mark), [view.pid.unwrap()]);
+    wait_until_only(&mark, &[view.pid.unwrap()]);
     lab.start();
     lab.ok("reset --yes");
     assert_eq!(processes(&mark), [0; 0]);
@@ -369,7 +374,7 @@ fn a_command_goes_with_its_namespace_and_comes_back_with_it() {
         &lab,
         &format!("name = \"t\"\n[[commands]]\nname = \"web\"\nnamespace = \"theirs\"\nrun = \"exec sleep {mark}\"\n"),
     );
-    assert_eq!(processes(&mark).len(), 1);
+    wait_until_only(&mark, &[command(&lab, "web").pid.unwrap()]);
     run("ip netns del theirs");
     wait_for_state(&lab, "web", ProcessState::Missing);
     wait_until_gone(&mark);
@@ -436,7 +441,7 @@ fn a_command_is_added_restarted_and_removed_by_hand() {
     assert_eq!(told, "restarted command web in namespace red\n");
     let second = wait_for_state(&lab, "web", ProcessState::Running).pid;
     assert_ne!(second, first);
-    assert_eq!(processes(&mark).len(), 1);
+    wait_until_only(&mark, &[second.unwrap()]);
     let log = wait_for("both runs", || {
         Some(lab.ok("logs web")).filter(|log| log.matches("hello in /tmp").count() == 2)
     });
@@ -487,7 +492,7 @@ fn what_runs_is_not_stopped_unasked() {
     lab.ctl(&format!("lab up {none}"))
         .failed(5, &["commands that run: web"]);
     lab.ctl(&format!("apply {none}")).failed(5, &["commands that run: web"]);
-    assert_eq!(processes(&mark).len(), 1);
+    wait_until_only(&mark, &[command(&lab, "web").pid.unwrap()]);
     lab.ok(&format!("lab up --yes {none}"));
     assert_eq!(processes(&mark), [0; 0]);
     up(&lab, &lab_of("run = \"true\"\nready = { done = true }"));
