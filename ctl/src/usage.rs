@@ -74,6 +74,9 @@ fn not_one_of(error: &clap::Error) -> Option<ApiError> {
     Some(ApiError::new(ErrorCode::Invalid, arg, cause).hint(hint))
 }
 
+/// So many parts of a choice are named at most.
+const LISTED: usize = 3;
+
 /// What is not there and has to be.
 fn missing(error: &clap::Error) -> Option<ApiError> {
     let Some(ContextValue::Strings(all)) = error.get(ContextKind::InvalidArg) else {
@@ -87,6 +90,11 @@ fn missing(error: &clap::Error) -> Option<ApiError> {
             let before: Vec<_> = before.iter().map(|arg| argument(arg)).collect();
             format!("{} and {last}", before.join(", "))
         }
+    };
+    // A choice of many, one of which is enough: its help lists them.
+    let needed = match needed.match_indices(" or ").nth(LISTED - 1) {
+        Some((end, _)) => format!("{} or another of its options", &needed[..end]),
+        None => needed,
     };
     Some(about(error, format!("it needs {needed}"), None))
 }
@@ -391,6 +399,11 @@ mod tests {
             (
                 "mirror add m",
                 "mirror add: it needs --to PORT; see `vswitchctl mirror add --help`",
+            ),
+            (
+                "set port b",
+                "set port: it needs KEY=VALUE or --mtu BYTES or --mac MAC or another of its options; \
+                 see `vswitchctl set port --help`",
             ),
         ] {
             let words = format!("vswitchctl {line}");

@@ -50,14 +50,20 @@ impl Session {
     }
 }
 
-/// The name that differs least, if it is by a slip or two.
+/// The name that differs least, if it is by a slip or two. None if the very name is there: what is lacking is something else
+/// about it.
 pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let slips = if name.chars().count() < 4 { 1 } else { 2 };
+    let slips = match name.chars().count() {
+        // Any letter is one slip from any other.
+        0 | 1 => 0,
+        2 | 3 => 1,
+        _ => 2,
+    };
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     let near = names
         .map(|other| (distance(other), other))
         .filter(|(slipped, _)| *slipped <= slips);
-    near.min().map(|(_, other)| other)
+    near.min().map(|(_, other)| other).filter(|other| *other != name)
 }
 
 #[cfg(test)]
@@ -66,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_slip_is_seen_and_another_word_is_not() {
-        let names = ["red", "blue", "green", "server1"];
+        let names = ["red", "blue", "green", "server1", "b"];
         for (said, meant) in [
             ("rde", Some("red")),
             ("RED", Some("red")),
@@ -74,7 +80,9 @@ mod tests {
             ("server2", Some("server1")),
             ("ret", Some("red")),
             ("host", None),
+            ("red", None),
             ("x", None),
+            ("B", Some("b")),
         ] {
             assert_eq!(nearest(said, names.into_iter()), meant, "{said}");
         }

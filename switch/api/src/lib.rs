@@ -42,6 +42,7 @@ pub mod link;
 pub mod mirror;
 pub mod name;
 pub mod namespace;
+pub mod no_host;
 pub mod number;
 pub mod owned;
 pub mod patch;

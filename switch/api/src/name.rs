@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::no_host::of_no_host;
 use crate::number::in_base;
 
 /// Longest name of an interface, port, switch or new namespace, in bytes (IFNAMSIZ less the closing NUL).
@@ -252,10 +253,17 @@ impl FromStr for IfAddr {
                 ));
             }
         };
-        let ip = net.addr();
-        if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || ip == IpAddr::from([255; 4]) {
+        if of_no_host(&IpNet::from(net.addr())).is_some() {
             return invalid(format!(
                 "{text} can't be given to an interface: it is not a unicast address of a host"
+            ));
+        }
+        // As good as a default route, and chosen before any that is there.
+        if net.prefix_len() == 0 {
+            let bits = if net.addr().is_ipv4() { 24 } else { 64 };
+            return invalid(format!(
+                "{text} has every address there is for a neighbour; try {}/{bits}",
+                net.addr()
             ));
         }
         // RFC 3021: in a /31 both addresses are hosts; above that the first names the subnet, the last is its broadcast.
@@ -314,6 +322,10 @@ mod tests {
             "10.0.0.255/24",
             "224.0.0.1/24",
             "0.0.0.0/0",
+            "0.0.0.5/8",
+            "10.0.0.1/0",
+            "fd00::1/0",
+            "::ffff:10.0.0.1/120",
             "127.0.0.1/8",
             "::1/128",
             "ff02::1/64",

@@ -48,6 +48,22 @@ pub fn no_whole<T: Whole>(text: &str) -> String {
     format!("{text:?} is not a whole number from 0 to {}", T::MAX)
 }
 
+/// What serde says of a number that its type does not hold (``invalid value: integer `70000`, expected u16``), without the words of
+/// Rust; None of any other message.
+pub fn does_not_fit(message: &str) -> Option<String> {
+    let (number, of_type) = message
+        .strip_prefix("invalid value: integer `")?
+        .split_once("`, expected ")?;
+    let greatest = match of_type {
+        "u8" => u64::from(u8::MAX),
+        "u16" => u64::from(u16::MAX),
+        "u32" => u64::from(u32::MAX),
+        "u64" | "usize" => u64::MAX,
+        _ => return None,
+    };
+    Some(format!("{number} is not a whole number from 0 to {greatest}"))
+}
+
 /// Reads a whole number, or its digits as text, as queries have them.
 ///
 /// # Errors

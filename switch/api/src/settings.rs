@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::lab::{Port, PortKind, Switch, default_switch};
 use crate::name::InvalidValue;
-use crate::number::whole;
+use crate::number::{self, whole};
 use crate::schema::{self, resolved};
 use crate::strict;
 
@@ -338,7 +338,10 @@ impl Assignment {
         let error = strict::from_value::<T>(document).err()?;
         let path = error.path().to_string();
         let inside = path.strip_prefix(&self.key)?;
-        (inside.is_empty() || inside.starts_with(['.', '['])).then(|| error.into_inner().to_string())
+        (inside.is_empty() || inside.starts_with(['.', '['])).then(|| {
+            let message = error.into_inner().to_string();
+            number::does_not_fit(&message).unwrap_or(message)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use vswitch_api::difference::{SettingChange, difference};
+use vswitch_api::lab::Route;
 use vswitch_api::{Cable, Command, Lab, LabNamespace, Mirror, NsName, Port, PortName, Switch};
 
 use super::fdb::station;
@@ -188,11 +189,7 @@ fn added(port: &Port) -> Vec<String> {
     let Port { name, switch, .. } = port;
     let mut lines = vec![format!("added port {name} ({}) to switch {switch}", place(port))];
     lines.extend(port.addresses.iter().map(|a| format!("gave port {name} address {a}")));
-    lines.extend(
-        port.routes
-            .iter()
-            .map(|r| format!("gave port {name} a route to {}", r.to)),
-    );
+    lines.extend(port.routes.iter().map(|r| format!("gave port {name} a {}", route(r))));
     let stations = port.stations.iter();
     lines.extend(stations.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
     lines
@@ -220,6 +217,14 @@ fn ends(cable: &Cable) -> String {
     format!("{a} and {b}")
 }
 
+fn route(route: &Route) -> String {
+    let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
+    match route.to.prefix_len() {
+        0 => format!("default route{via}"),
+        _ => format!("route to {}{via}", route.to),
+    }
+}
+
 /// Settings whose changes are told in other words than those of the document: by their elements, or with units.
 const WORDED: [&str; 7] = ["addresses", "impair", "mtu", "police", "routes", "stations", "storm"];
 
@@ -240,8 +245,8 @@ fn describe_change(before: &Port, after: &Port) -> Vec<String> {
     lines.extend(gone.map(|a| format!("took address {a} from port {name}")));
     lines.extend(new.map(|a| format!("gave port {name} address {a}")));
     let (gone, new) = changed(&before.routes, &after.routes);
-    lines.extend(gone.map(|r| format!("took the route to {} from port {name}", r.to)));
-    lines.extend(new.map(|r| format!("gave port {name} a route to {}", r.to)));
+    lines.extend(gone.map(|r| format!("took the {} from port {name}", route(r))));
+    lines.extend(new.map(|r| format!("gave port {name} a {}", route(r))));
     let (gone, new) = changed(&before.stations, &after.stations);
     lines.extend(gone.map(|s| format!("removed FDB entry {}", station(s))));
     lines.extend(new.map(|s| format!("set FDB entry {} behind port {name}", station(s))));

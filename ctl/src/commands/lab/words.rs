@@ -1,5 +1,7 @@
 //! Messages of the reader in words for people who write lab files.
 
+use vswitch_api::number;
+
 /// A word is meant for another from this likeness on (Jaro-Winkler, 0 to 1).
 const LIKE: f64 = 0.75;
 /// So many words are listed at most.
@@ -54,6 +56,9 @@ fn help(word: &str, known: &[&str]) -> Option<String> {
 
 /// Types as they are called in lab files.
 fn plain(message: &str) -> String {
+    if let Some(told) = number::does_not_fit(message) {
+        return told;
+    }
     let Some((found, expected)) = message
         .strip_prefix("invalid type: ")
         .and_then(|rest| rest.split_once(", expected "))
@@ -95,6 +100,10 @@ mod tests {
             (
                 "invalid type: string \"big\", expected u32",
                 "string \"big\" stands here; expected a whole number",
+            ),
+            (
+                "invalid value: integer `70000`, expected u16",
+                "70000 is not a whole number from 0 to 65535",
             ),
         ] {
             assert_eq!(readable(message), words);

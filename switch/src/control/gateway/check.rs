@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
+use vswitch_api::no_host::of_no_host;
 use vswitch_api::{ApiError, Lab, Port, Switch};
 
 use super::super::kinds::{facts, ifname};
@@ -78,8 +79,18 @@ fn check_subnets(switch: &Switch) -> Result<(), ApiError> {
             let cause = format!("{subnet} is an address in a subnet");
             return Err(text::invalid(object(), cause).hint(format!("the subnet is {}", subnet.trunc())));
         }
-        if subnet.max_prefix_len() - subnet.prefix_len() < 2 || subnet.addr().is_multicast() {
-            let cause = format!("subnet {subnet} has no room for a gateway and stations");
+        let cause = match of_no_host(subnet) {
+            Some(what) => Some(format!(
+                "subnet {subnet} has addresses that no station can have: they are for {what}"
+            )),
+            // Each station makes one for itself, and no route leads to them from elsewhere.
+            None if matches!(subnet, IpNet::V6(net) if net.addr().is_unicast_link_local()) => Some(format!(
+                "subnet {subnet} is of link-local addresses, which are the same on every link"
+            )),
+            None => (subnet.max_prefix_len() - subnet.prefix_len() < 2)
+                .then(|| format!("subnet {subnet} has no room for a gateway and stations")),
+        };
+        if let Some(cause) = cause {
             return Err(text::invalid(object(), cause).hint("choose one such as 10.10.0.0/24 or fd10::/64"));
         }
         if let Some((a, b)) = overlap(&[*subnet], &switch.subnets[..n]) {
@@ -103,7 +114,7 @@ fn check_gateway(lab: &Lab, switch: &Switch) -> Result<(), ApiError> {
         if let Some((setting, _)) = needing.into_iter().find(|(_, on)| *on) {
             return Err(
                 text::invalid(object(), format!("{setting} is done by its gateway, and it has none"))
-                    .hint("add --gateway (gateway=on)"),
+                    .hint(format!("add --gateway (gateway=on), or turn it off ({setting}=off)")),
             );
         }
     }
@@ -138,9 +149,18 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     };
     if !switch.nat {
         let cause = format!("it is published by NAT, which is off on {}", text::switch(&switch.name));
+        let lacking = [
+            (switch.subnets.is_empty(), " subnets=10.10.0.0/24"),
+            (!switch.gateway.is_on(), " gateway=on"),
+        ];
+        let lacking: String = lacking
+            .iter()
+            .filter(|(lacks, _)| *lacks)
+            .map(|(_, word)| *word)
+            .collect();
         return Err(text::conflict(object(), cause).hint(format!(
-            "vswitchctl set switch {} subnets=10.10.0.0/24 gateway=on nat=on",
-            switch.name
+            "vswitchctl set switch {}{lacking} nat=on turns it on, vswitchctl set port {} publish=none ends it",
+            switch.name, port.name
         )));
     }
     if published(switch, port).next().is_none() {
