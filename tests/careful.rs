@@ -131,6 +131,38 @@ fn an_interface_that_the_host_uses_is_taken_over_by_force_only() {
     assert_eq!(lab.port("p").state, PortState::Up);
 }
 
+/// As by DHCP, with a metric, where the kernel says nothing.
+#[test]
+fn the_host_keeps_its_default_route_unless_it_is_forced() {
+    let lab = Lab::new();
+    lab.ok("add-port first --type internal --addr 10.1.0.1/24 --gateway 10.1.0.254");
+    run("ip link add up0 up type veth peer name up1");
+    run("ip link set up1 up");
+    run("ip addr add 192.0.2.5/24 dev up0");
+    run("ip route add default via 192.0.2.1 metric 100");
+    let words = [
+        "port \"gw\"",
+        "via 192.0.2.1 by interface up0",
+        "--via 10.0.0.254 --force",
+    ];
+    lab.ctl("add-port gw --type internal --addr 10.0.0.1/24 --gateway 10.0.0.254")
+        .failed(5, &words);
+    lab.ok("add-port gw --type internal --addr 10.0.0.1/24 --addr fd00::1/64");
+    for to in ["default", "0.0.0.0/1"] {
+        for dry in ["", "-n"] {
+            lab.ctl(&format!("route add gw {to} --via 10.0.0.254 {dry}"))
+                .failed(5, &words);
+        }
+    }
+    lab.ctl("set port gw --gateway 10.0.0.254").failed(5, &words);
+    // What is no way of the host's goes on as ever.
+    lab.ok("route add gw 10.9.0.0/16 --via 10.0.0.254");
+    lab.ok("route add gw default --via fd00::fe");
+    lab.ok("add-port red --addr 10.0.0.2/24 --gateway 10.0.0.254");
+    lab.ok("route add gw 0.0.0.0/1 --via 10.0.0.254 --force");
+    lab.ok("set port gw --mtu 1400");
+}
+
 /// C: `cable red blue` gave eth0 away, and the message named a port that was not there.
 #[test]
 fn a_port_comes_beside_a_cable() {

@@ -145,6 +145,14 @@ fn what_can_not_be_is_refused_by_name() {
         &["10.0.0.0/31", "no room"],
     );
     refused(&lab, "set switch main subnets=10.0.0.0/8,10.1.0.0/16", 2, &["overlap"]);
+    for (subnet, words) in [
+        ("0.0.0.0/0", "this network"),
+        ("224.0.0.0/24", "groups"),
+        ("127.0.0.0/8", "loopback"),
+        ("fe80::/64", "link-local"),
+    ] {
+        refused(&lab, &format!("set switch main subnets={subnet}"), 2, &[subnet, words]);
+    }
     lab.ok(LAB);
     lab.ok("switch add other");
     refused(
@@ -154,13 +162,36 @@ fn what_can_not_be_is_refused_by_name() {
         &["overlaps", "lab"],
     );
     lab.ok("add-port red --switch lab --addr auto");
-    refused(&lab, "publish red 8080:80", 5, &["NAT", "nat=on"]);
+    refused(
+        &lab,
+        "publish red 8080:80",
+        5,
+        &["NAT", "set switch lab nat=on", "publish=none"],
+    );
     refused(&lab, "publish red 80:0", 2, &["80:0", "8080:80"]);
     refused(&lab, "add-port lab-gw --switch lab", 5, &["lab-gw"]);
     lab.ok("set switch main subnets=10.20.0.0/30");
     lab.ok("add-port a --addr auto");
     lab.ok("add-port b --addr auto");
     refused(&lab, "add-port c --addr auto", 5, &["10.20.0.0/30", "no free address"]);
+}
+
+/// Such as that of sshd, by which somebody is logged in.
+#[test]
+fn a_number_that_the_host_listens_on_is_published_by_force_only() {
+    let lab = Lab::new();
+    world();
+    lab.ok(&format!("{LAB} --nat"));
+    lab.ok("add-port red --switch lab --addr auto");
+    let _listener = TcpListener::bind("0.0.0.0:2222").unwrap();
+    let words = ["listens on tcp 2222 (0.0.0.0:2222)", "publish red 2222:22 --force"];
+    refused(&lab, "publish red 2222:22", 5, &words);
+    refused(&lab, "publish red 2222:22 -n", 5, &words);
+    refused(&lab, "set port red publish=2222:22", 5, &words);
+    lab.ok("publish red 2222:22/udp");
+    lab.ok("publish red 2222:22 --force");
+    // It is so already.
+    lab.ok("set port red mtu=1400");
 }
 
 #[test]

@@ -165,6 +165,9 @@ Examples:
         /// The next hop is on the link though no address of the interface tells so
         #[arg(long, requires = "via")]
         onlink: bool,
+        /// Of the host's own leg: also if it takes the place of the host's default route
+        #[arg(long)]
+        force: bool,
         /// How to add it.
         #[command(flatten)]
         addition: Addition,

@@ -109,7 +109,7 @@ pub struct AddPort {
     /// Move the frames of a device by AF_XDP, if its driver can: many short frames for less, TCP for more
     #[arg(long)]
     pub xdp: bool,
-    /// Take a device over though the host has addresses or routes on it
+    /// Take what the host uses: a device with addresses or routes, the place of its default route
     #[arg(long)]
     pub force: bool,
     /// What it lets in and out.

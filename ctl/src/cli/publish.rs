@@ -16,7 +16,8 @@ Examples:
 
 `publish PORT` is short for `publish add PORT`. The switch of the port needs
 NAT: `vswitchctl set switch NAME nat=on`. From the host itself it is reached
-by an address of the host other than localhost.";
+by an address of the host other than localhost. A number on which a program
+of the host listens, such as 22, is refused without --force.";
 
 /// Arguments of `publish`.
 #[derive(Args, Debug)]
@@ -72,6 +73,9 @@ pub struct PublishAdd {
     /// No error if it is published already
     #[arg(long)]
     pub if_not_exists: bool,
+    /// Take the number though a program of the host listens on it
+    #[arg(long)]
+    pub force: bool,
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -160,6 +160,7 @@ impl Session {
                 to,
                 via,
                 onlink,
+                force,
                 addition,
             } => {
                 let route = Route {
@@ -167,7 +168,11 @@ impl Session {
                     ..route(&format!("port {port:?}"), to, via)?
                 };
                 let path = format!("/v1/ports/{port}/routes");
-                self.change(Method::POST, &path, addition.into(), Some(&route)).await
+                let options = ChangeOptions {
+                    force,
+                    ..addition.into()
+                };
+                self.change(Method::POST, &path, options, Some(&route)).await
             }
             RouteCommand::Del { port, to, removal } => {
                 let path = with_query(&format!("/v1/ports/{port}/routes"), &RouteSelect { to: to.net(None) })?;

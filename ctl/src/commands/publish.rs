@@ -58,6 +58,7 @@ impl Session {
         let taken = !add.if_not_exists;
         let options = ChangeOptions {
             dry_run: add.dry_run,
+            force: add.force,
             ..ChangeOptions::default()
         };
         self.republish(&port, options, |there| {

@@ -157,7 +157,8 @@ pub struct ChangeOptions {
     pub dry_run: bool,
     /// Adding what is there already with the same settings, or removing what is not there, is no error.
     pub idempotent: bool,
-    /// Take over an interface of the host though it has addresses or routes there.
+    /// Take over what the host uses: an interface on which it has addresses or routes, a port number on which a program of its listens,
+    /// the place of its default route.
     #[serde(skip_serializing_if = "is_default")]
     pub force: bool,
 }

@@ -33,6 +33,7 @@ pub mod process;
 mod process_identity;
 pub mod random;
 pub mod rights;
+pub mod sockets;
 pub mod syscalls;
 pub mod tap;
 mod tc;

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use io_uring::register::Restriction;
 use io_uring::{IoUring, opcode, squeue, types};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -102,9 +103,15 @@ impl Ring {
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_submit_all()
+            // Until it is said what for.
+            .setup_r_disabled()
             // A child that is forked has nothing to do with it.
             .dontfork()
             .build(MAX_REQUESTS as u32)?;
+        // A ring opens files and sockets past the system calls that a worker is held to (`syscalls`), unless it can't either, for ever.
+        let mut allowed = [opcode::Read::CODE, opcode::Write::CODE].map(Restriction::sqe_op);
+        ring.submitter().register_restrictions(&mut allowed)?;
+        ring.submitter().register_enable_rings()?;
         Ok(Self {
             ring,
             entries: Vec::with_capacity(MAX_REQUESTS),
@@ -281,6 +288,28 @@ mod tests {
         with_ring(|ring| {
             let mut arena = [0; 16];
             ring.unwrap().read(a.as_fd(), &mut arena, 9, 2, |i| i * 8);
+        });
+    }
+
+    #[test]
+    fn a_ring_does_nothing_but_read_and_write() {
+        if probe().is_err() {
+            return;
+        }
+        with_ring(|ring| {
+            let ring = ring.unwrap();
+            let root = types::Fd(libc::AT_FDCWD);
+            let open = opcode::OpenAt::new(root, c"/".as_ptr()).build();
+            let socket = opcode::Socket::new(libc::AF_INET, libc::SOCK_DGRAM, 0).build();
+            ring.entries.clear();
+            ring.entries.extend([open.user_data(0), socket.user_data(1)]);
+            // SAFETY: the name outlives everything.
+            let results: Vec<_> = unsafe { ring.perform() }.collect();
+            assert_eq!(results, [Err(Errno::EACCES); 2]);
+            assert!(
+                ring.ring.submitter().register_restrictions(&mut []).is_err(),
+                "once is for ever"
+            );
         });
     }
 

@@ -1,10 +1,11 @@
-//! Whether an address that the host gets as a member of a switch covers what the host reaches elsewhere: from then on it would look for
-//! it in the switch, or never there.
+//! Whether an address or a route that the host gets as a member of a switch covers what the host reaches elsewhere: from then on it
+//! would look for it in the switch, or never there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use vswitch_api::{IfName, Lab, Port};
+use vswitch_api::lab::Route;
+use vswitch_api::{ApiError, IfName, Lab, Port};
 
 use super::kinds::{Stands, facts, ifname};
 use super::{Inner, text};
@@ -26,6 +27,64 @@ impl Inner {
                 Vec::new()
             }
         }
+    }
+
+    /// Refuses a route through a switch for all that the host reaches by a default route of its own, most likely also whoever is
+    /// connected to it from afar; with `force` it tells of that.
+    pub(super) async fn refuse_default_routes(
+        &self,
+        before: &Lab,
+        after: &Lab,
+        force: bool,
+    ) -> Result<Vec<String>, ApiError> {
+        let new: Vec<_> = after.ports.iter().flat_map(|port| new_defaults(before, port)).collect();
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ours = [before, after].into_iter().flat_map(|lab| &lab.ports);
+        let ours: BTreeSet<_> = ours.filter(|port| is_of_host(port)).map(ifname).collect();
+        let mut warnings = Vec::new();
+        for (port, route) in new {
+            let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
+            let Some(way) = self.default_way_of_host(route, &ours).await.map_err(failed)? else {
+                continue;
+            };
+            if force {
+                warnings.push(format!(
+                    "the host has a route to {} by {}, though it has a default route {way}",
+                    route.to,
+                    text::port(&port.name)
+                ));
+                continue;
+            }
+            let via = route.via.map_or_else(String::new, |via| format!(" --via {via}"));
+            let cause = format!(
+                "it is a leg of the host, which has a default route {way}. With a route to {} through the switch the host reaches nobody \
+                 by that, and whoever is connected to it from elsewhere (perhaps you) is cut off",
+                route.to
+            );
+            return Err(text::conflict(text::port(&port.name), cause).hint(format!(
+                "name the networks that are behind the switch, or do it all the same with --force: vswitchctl route add {} {}{via} --force",
+                port.name, route.to
+            )));
+        }
+        Ok(warnings)
+    }
+
+    /// How the host reaches what it has no other route to, in the IP version of `route` and not by one of `ours`.
+    async fn default_way_of_host(&self, route: &Route, ours: &BTreeSet<IfName>) -> Result<Option<String>, KernelError> {
+        let home = self.host.home.netlink().await?;
+        let links = home.links().await?;
+        let routes = home.routes().await?;
+        let defaults = routes
+            .iter()
+            .filter(|there| there.to.prefix_len() == 0 && there.to.addr().is_ipv4() == route.to.addr().is_ipv4());
+        let mut names = defaults.filter_map(|there| {
+            let link = links.iter().find(|link| Some(link.index) == there.index)?;
+            let via = there.via.map_or_else(String::new, |via| format!("via {via} "));
+            (!ours.iter().any(|own| own.as_str() == link.name)).then(|| format!("{via}by interface {}", link.name))
+        });
+        Ok(names.next())
     }
 
     /// What the host reaches without its default routes, and by which interface; `ours` are left out.
@@ -61,6 +120,19 @@ fn new_nets<'a>(before: &Lab, port: &'a Port) -> Vec<(&'a Port, IpNet)> {
     let is_new = |address: &&vswitch_api::IfAddr| old.is_none_or(|old| !old.addresses.contains(address));
     let new = port.addresses.iter().filter(is_new);
     new.map(|address| (port, address.net().trunc())).collect()
+}
+
+/// Routes to all, or to a half of all, which two of make the same.
+fn new_defaults<'a>(before: &Lab, port: &'a Port) -> Vec<(&'a Port, &'a Route)> {
+    if !is_of_host(port) {
+        return Vec::new();
+    }
+    let old = before.ports.iter().find(|old| old.name == port.name && is_of_host(old));
+    let is_new = |route: &&Route| old.is_none_or(|old| !old.routes.contains(route));
+    let new = port.routes.iter().filter(is_new);
+    new.filter(|route| route.to.prefix_len() <= 1)
+        .map(|route| (port, route))
+        .collect()
 }
 
 fn is_everywhere(net: &IpNet) -> bool {

@@ -6,7 +6,7 @@ use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, S
 
 use super::complete::{Interfaces, complete, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
-use super::gateway::{gateways, refuse_removal, settle};
+use super::gateway::{gateways, refuse_listened, refuse_removal, settle};
 use super::interface::mtu;
 use super::kinds::{facts, ifname};
 use super::mirror::leave_mirrors;
@@ -49,6 +49,9 @@ impl Control {
         let steps = plan(&inner.store.state.lab, &lab, present, owned);
         inner.processes_of(&steps)?;
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
+        let before = &inner.store.state.lab;
+        warnings.extend(inner.refuse_default_routes(before, &lab, options.force).await?);
+        warnings.extend(refuse_listened(&inner.store.state.lab, &lab, options.force)?);
         warnings.extend(inner.overlaps(&inner.store.state.lab, &lab).await);
         let removed = steps.iter().flat_map(|step| inner.takes_away(step)).collect();
         let forwarding = inner.describe_forwarding(&steps).await;

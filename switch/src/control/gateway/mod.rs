@@ -6,6 +6,7 @@
 mod check;
 mod forwarding;
 mod leases;
+mod listening;
 mod names;
 mod outside;
 mod serve;
@@ -22,6 +23,7 @@ use vswitch_linux::KernelError;
 use vswitch_linux::process::{Handle, stat};
 
 pub(super) use check::{check, warnings};
+pub(super) use listening::refuse_listened;
 pub(super) use names::Links;
 pub(super) use outside::Outside;
 pub(super) use settle::{gateways, refuse_removal, settle};
