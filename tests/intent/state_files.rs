@@ -2,11 +2,15 @@
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 use vswitch_tests::api::PortKind;
+use vswitch_tests::api::view::{PortState, PortView};
 use vswitch_tests::daemon::{Daemon, program};
+use vswitch_tests::http::request;
 use vswitch_tests::lab::fastpath_wanted;
 use vswitch_tests::station::make_device;
 use vswitch_tests::{Lab, Place, Station, run, wait_for};
@@ -244,4 +248,68 @@ fn without_its_state_file_a_lab_is_left_alone() {
     lab.start_with(command, |_| {});
     assert!(lab.ports().is_empty());
     assert!(lab.status().limits.iter().any(|limit| limit.contains("began empty")));
+}
+
+/// What daemons of earlier days have written (`tests/states`, named by the day and by what was new then), after a boot: all of it is there again, as it
+/// was asked for, and stays so.
+#[test]
+fn the_state_of_an_earlier_daemon_comes_back_whole() {
+    let states = concat!(env!("CARGO_MANIFEST_DIR"), "/states");
+    let mut files: Vec<_> = fs::read_dir(states).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let state: Value = serde_json::from_str(&text).unwrap();
+        let mut lab = Lab::without_daemon();
+        make_device("ext");
+        fs::create_dir_all(Path::new(STATE).parent().unwrap()).unwrap();
+        fs::write(STATE, &text).unwrap();
+        lab.start();
+        wait_for("all ports to be as they are to be", || {
+            let wanted = |port: &PortView| match port.port.up {
+                true => PortState::Up,
+                false => PortState::Down,
+            };
+            let ports = lab.ports();
+            let other = ports.iter().find(|port| port.state != wanted(port));
+            other.map_or(Ok(()), |port| Err(format!("{}: {port:#?}", file.display())))
+        });
+        let there = request("GET", "/v1/lab", "").json();
+        for (kind, before) in state["lab"].as_object().unwrap() {
+            let now = there[kind].as_array().unwrap();
+            let before = before.as_array().unwrap();
+            assert_eq!(now.len(), before.len(), "{kind} of {}", file.display());
+            for thing in before {
+                assert!(now.iter().any(|now| has(now, thing)), "{thing:#} is not in {now:#?}");
+            }
+        }
+        // Static entries were once kept beside the lab.
+        for entry in state["fdb"].as_array().into_iter().flatten() {
+            let table: Vec<Value> = lab.json("fdb");
+            assert!(table.iter().any(|row| row["mac"] == entry["mac"]), "{table:#?}");
+        }
+        lab.stop_daemon();
+        let written: Value = serde_json::from_str(&fs::read_to_string(STATE).unwrap()).unwrap();
+        assert_eq!(written["version"], state["version"]);
+        assert_eq!(
+            written["salt"], state["salt"],
+            "names and addresses would be made of another"
+        );
+        lab.start();
+        assert_eq!(request("GET", "/v1/lab", "").json(), there, "{}", file.display());
+        lab.ok("reset --yes");
+    }
+}
+
+/// Whether a document has all that another one has; what else it has was added since.
+fn has(now: &Value, before: &Value) -> bool {
+    match (now, before) {
+        (Value::Object(now), Value::Object(before)) => before
+            .iter()
+            .all(|(key, before)| now.get(key).is_some_and(|now| has(now, before))),
+        // Numbers may have got another form, as 1e-06 has.
+        (Value::Number(now), Value::Number(before)) => now.as_f64() == before.as_f64(),
+        _ => now == before,
+    }
 }
