@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """A port of vswitchd."""
 
 from ansible.module_utils.vswitch_api import one

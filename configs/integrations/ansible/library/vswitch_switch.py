@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """A switch of vswitchd."""
 
 from ansible.module_utils.vswitch_api import one

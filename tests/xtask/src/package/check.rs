@@ -55,7 +55,7 @@ pub fn check(real: bool) -> Result<()> {
     let now = debian(VERSION, epoch, &[])?;
     headline("What lintian says");
     run(Command::new("lintian")
-        .args(["--fail-on", "error", "--suppress-tags", SUPPRESSED])
+        .args(["--fail-on", "error,warning", "--suppress-tags", SUPPRESSED])
         .arg(&now))?;
     headline("Install, use, upgrade, remove and purge");
     let machine = Machine::boot()?;

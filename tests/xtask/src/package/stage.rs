@@ -69,6 +69,10 @@ pub fn stage(built: &Built, epoch: u64) -> Result<()> {
     for page in files(&built.of_vswitchctl.join("man"))? {
         copy(&page, &to("usr/share/man/man1").join(name(&page)), 0o644)?;
     }
+    // Without name and time in it: the same bytes each time.
+    run(Command::new("gzip")
+        .args(["--best", "--no-name", "--recursive"])
+        .arg(to("usr/share/man")))?;
     for program in ["vswitchd", "vswitchctl"] {
         let made = match program {
             "vswitchd" => built.of_vswitchd.clone(),
