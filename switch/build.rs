@@ -19,7 +19,8 @@ Exit codes:
           what each stands for
 
 Environment:
-  NOTIFY_SOCKET, WATCHDOG_USEC, JOURNAL_STREAM  as systemd sets them
+  NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS, LISTEN_PID, JOURNAL_STREAM  as
+            systemd sets them
   NO_COLOR  no colours in the log on a terminal (https://no-color.org)
 
 Files:

@@ -166,6 +166,7 @@ fn a_dry_run_changes_nothing_whatever_the_route() {
             "namespaces",
             "cables",
             "links",
+            "commands",
         ];
         let makes = method == "POST" && collections.iter().any(|one| path == format!("/v1/{one}"));
         assert_eq!(

@@ -66,6 +66,38 @@ fn a_device_is_reached_by_xdp_under_it_too() {
     assert_eq!(show["ports"][0]["xdp_mode"], "copy", "{show:#}");
 }
 
+/// Whoever connects while no daemon runs is answered by the next one, and who may connect is told by the daemon's configuration.
+#[test]
+fn the_control_socket_outlives_it_and_starts_it() {
+    let Some(machine) = Machine::boot("", "[daemon]\nsocket_group = \"1\"\nsocket_mode = \"0640\"\n") else {
+        return;
+    };
+    let socket = || {
+        let stat = machine.ok("stat --format %F:%a:%g:%i /run/vswitch/control.sock");
+        stat.trim().to_owned()
+    };
+    machine.ok("systemctl start vswitchd.socket");
+    let before = socket();
+    assert!(before.starts_with("socket:600:0:"), "{before}");
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    machine.ctl("add-port red --addr 10.0.0.1/24").ok();
+    let (first, inode) = (pid(&machine), before.rsplit(':').next().unwrap());
+    let served = socket();
+    assert_eq!(served, format!("socket:640:1:{inode}"));
+
+    machine.ok("systemctl restart vswitchd");
+    assert_ne!(pid(&machine), first);
+    assert_eq!(socket(), served);
+    machine.ok("systemctl stop vswitchd.service");
+    assert_eq!(socket(), served, "it goes with the unit that made it");
+    assert!(machine.ctl("port list").ok().stdout.contains("red"));
+    // With the socket, the daemon.
+    machine.ok("systemctl stop vswitchd.socket");
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    machine.ok("systemctl start vswitchd");
+    machine.ctl("reset --yes").ok();
+}
+
 /// While an edit runs the daemon still tells systemd that it lives (review B4): an apply that takes longer than the watchdog waits
 /// is not killed half-way.
 #[test]

@@ -248,7 +248,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 49] = [
+    const FREE: [&str; 51] = [
         "log-level LEVEL",
         "acl add RULE",
         "acl set --in-file",
@@ -273,6 +273,8 @@ mod tests {
         "command add --description",
         "command add --dir",
         "export --into",
+        "install-service --daemon",
+        "install-service --units",
         "lab check FILE",
         "lab diff FILE",
         "lab down LAB|FILE",

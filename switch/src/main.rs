@@ -144,7 +144,7 @@ async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock:
         .map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()))?;
 
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
-    let socket = ControlSocket::bind(&config.daemon)?;
+    let socket = ControlSocket::open(&config.daemon)?;
     let metrics = MetricsListener::bind(&config.metrics)?;
     let (control, mut coming_back) = Control::begin(control_config(args, &config, rights)).await?;
     tracing::info!(

@@ -2,12 +2,17 @@
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 use vswitch_tests::api::PortKind;
+use vswitch_tests::api::lab::Lab as Wanted;
+use vswitch_tests::api::view::{PortState, PortView};
 use vswitch_tests::daemon::{Daemon, program};
 use vswitch_tests::lab::fastpath_wanted;
+use vswitch_tests::rich::wanted;
 use vswitch_tests::station::make_device;
 use vswitch_tests::{Lab, Place, Station, run, wait_for};
 
@@ -244,4 +249,51 @@ fn without_its_state_file_a_lab_is_left_alone() {
     lab.start_with(command, |_| {});
     assert!(lab.ports().is_empty());
     assert!(lab.status().limits.iter().any(|limit| limit.contains("began empty")));
+}
+
+/// What daemons of earlier days have written (`tests/states`, named by the day and by what was new then), after a boot: all of it is there again, as it
+/// was asked for, and stays so.
+#[test]
+fn the_state_of_an_earlier_daemon_comes_back_whole() {
+    let states = concat!(env!("CARGO_MANIFEST_DIR"), "/states");
+    let mut files: Vec<_> = fs::read_dir(states).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let state: Value = serde_json::from_str(&text).unwrap();
+        let mut lab = Lab::without_daemon();
+        make_device("ext");
+        fs::create_dir_all(Path::new(STATE).parent().unwrap()).unwrap();
+        fs::write(STATE, &text).unwrap();
+        lab.start();
+        wait_for("all ports to be as they are to be", || {
+            let is_so = |port: &PortView| match port.port.up {
+                true => port.state == PortState::Up,
+                false => port.state == PortState::Down,
+            };
+            let ports = lab.ports();
+            let other = ports.iter().find(|port| !is_so(port));
+            other.map_or(Ok(()), |port| Err(format!("{}: {port:#?}", file.display())))
+        });
+        let mut before: Wanted = serde_json::from_value(state["lab"].clone()).unwrap();
+        // Static entries were once kept beside the lab.
+        for entry in state["fdb"].as_array().into_iter().flatten() {
+            let station = serde_json::from_value(json!({"mac": entry["mac"], "vlan": entry["vlan"]})).unwrap();
+            let port = before.ports.iter_mut().find(|port| entry["port"] == port.name.as_str());
+            port.unwrap().stations.push(station);
+        }
+        let there = wanted();
+        assert_eq!(there, before, "{}", file.display());
+        lab.stop_daemon();
+        let written: Value = serde_json::from_str(&fs::read_to_string(STATE).unwrap()).unwrap();
+        assert_eq!(written["version"], state["version"]);
+        assert_eq!(
+            written["salt"], state["salt"],
+            "names and addresses would be made of another"
+        );
+        lab.start();
+        assert_eq!(wanted(), there, "{}", file.display());
+        lab.ok("reset --yes");
+    }
 }

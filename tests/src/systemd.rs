@@ -23,8 +23,9 @@ export container=test SYSTEMD_UNIT_PATH=$1
 exec /lib/systemd/systemd --system --unit=default.target --log-target=console --show-status=0 </dev/null
 ";
 /// Those that a unit refers to by default.
-const TARGETS: [&str; 6] = [
+const TARGETS: [&str; 7] = [
     "sysinit",
+    "sockets",
     "basic",
     "shutdown",
     "multi-user",
@@ -60,8 +61,10 @@ impl Machine {
         }
         let wanted = "[Unit]\nDescription=The test\nDefaultDependencies=no\n";
         fs::write(folder.path().join("default.target"), wanted).unwrap();
-        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/vswitchd.service");
-        fs::copy(unit, folder.path().join("vswitchd.service")).unwrap();
+        for unit in ["vswitchd.service", "vswitchd.socket"] {
+            let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(unit);
+            fs::copy(shipped, folder.path().join(unit)).unwrap();
+        }
         let (log, file) = (folder.path().join("log"), folder.path().join("vswitchd.toml"));
         let (log, daemon) = (log.display(), program("vswitchd"));
         let exec = format!("{} --config {}", daemon.display(), file.display());

@@ -35,7 +35,7 @@ the one that holds after a restart or `systemctl reload vswitchd`.";
 #[derive(Args, Debug)]
 pub struct EventsArgs {
     /// Only of these kinds, with commas between
-    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = PossibleValuesParser::new(EVENT_KINDS),
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = PossibleValuesParser::new(EVENT_KINDS.iter().copied()),
           hide_possible_values = true)]
     pub kind: Vec<String>,
     /// Only what has to do with this port

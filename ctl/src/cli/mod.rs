@@ -18,6 +18,7 @@ pub mod ping;
 pub mod policy;
 pub mod port;
 pub mod publish;
+pub mod service;
 mod shared;
 pub mod switch;
 pub mod top;
@@ -45,6 +46,7 @@ use ovs::OvsArgs;
 use ping::{PingArgs, PingallArgs, ShellArgs};
 use port::{AddPort, DelPort, PortCommand};
 use publish::PublishArgs;
+use service::InstallServiceArgs;
 pub use shared::{Addition, Form, OnlySwitch, Removal, ShowArgs, Trial};
 use switch::{FdbArgs, SetCommand, SwitchCommand};
 use top::TopArgs;
@@ -428,6 +430,9 @@ Its prompt begins with the name. `exit` leaves it.")]
 Example:
   vswitchctl status")]
     Status,
+    /// Make the daemon a service of systemd, where it was installed without a package
+    #[command(after_long_help = service::EXAMPLES)]
+    InstallService(InstallServiceArgs),
     /// Remove everything that vswitch made, and nothing else
     #[command(after_long_help = "\
 Examples:

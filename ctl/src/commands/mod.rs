@@ -21,6 +21,7 @@ mod publish;
 mod reach;
 mod reset;
 mod sender;
+mod service;
 mod suggest;
 mod switches;
 #[cfg(feature = "top")]
@@ -152,6 +153,7 @@ impl Session {
             )),
             Command::LogLevel(args) => self.log_level(args).await,
             Command::Status => self.status().await,
+            Command::InstallService(args) => self.install_service(&args),
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self
                 .out

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::command::ProcessState;
@@ -33,8 +34,9 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoStaticStr, VariantNames)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum EventKind {
     /// A switch was added.
     SwitchAdded {
@@ -244,61 +246,18 @@ impl EventKind {
 
     /// Its place in [`EVENT_KINDS`].
     pub fn index(&self) -> usize {
-        match self {
-            Self::SwitchAdded { .. } => 0,
-            Self::SwitchRemoved { .. } => 1,
-            Self::PortAdded { .. } => 2,
-            Self::PortRemoved { .. } => 3,
-            Self::PortState { .. } => 4,
-            Self::PortChanged { .. } => 5,
-            Self::PortSet { .. } => 6,
-            Self::SwitchSet { .. } => 7,
-            Self::NamespaceAdded { .. } => 8,
-            Self::NamespaceRemoved { .. } => 9,
-            Self::AddressAdded { .. } => 10,
-            Self::AddressRemoved { .. } => 11,
-            Self::FdbLearned { .. } => 12,
-            Self::FdbMoved { .. } => 13,
-            Self::FdbFlapping { .. } => 14,
-            Self::PortShut { .. } => 15,
-            Self::FdbAged { .. } => 16,
-            Self::ProcessState { .. } => 17,
-            Self::Progress { .. } => 18,
-            Self::Missed { .. } => 19,
-            Self::UplinksChanged { .. } => 20,
-        }
+        let word = self.as_str();
+        EVENT_KINDS.iter().position(|kind| *kind == word).unwrap_or_default()
     }
 
     /// Its word.
     pub fn as_str(&self) -> &'static str {
-        EVENT_KINDS[self.index()]
+        self.into()
     }
 }
 
-/// The words of all kinds.
-pub const EVENT_KINDS: [&str; 21] = [
-    "switch-added",
-    "switch-removed",
-    "port-added",
-    "port-removed",
-    "port-state",
-    "port-changed",
-    "port-set",
-    "switch-set",
-    "namespace-added",
-    "namespace-removed",
-    "address-added",
-    "address-removed",
-    "fdb-learned",
-    "fdb-moved",
-    "fdb-flapping",
-    "port-shut",
-    "fdb-aged",
-    "process-state",
-    "progress",
-    "missed",
-    "uplinks-changed",
-];
+/// The words of all kinds, in the order in which they are declared.
+pub const EVENT_KINDS: &[&str] = EventKind::VARIANTS;
 
 /// Which events are wanted. `missed` always is. `GET /v1/events`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
@@ -344,7 +303,7 @@ impl FromStr for Kinds {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let find = |word: &str| {
-            let known = EVENT_KINDS.into_iter().find(|kind| *kind == word.trim());
+            let known = EVENT_KINDS.iter().copied().find(|kind| *kind == word.trim());
             known.ok_or_else(|| format!("{word:?} is no kind of event; those are {}", EVENT_KINDS.join(", ")))
         };
         text.split(',').map(find).collect::<Result<_, _>>().map(Self)

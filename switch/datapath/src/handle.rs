@@ -164,6 +164,11 @@ impl Datapath {
         self.shared.workers.len()
     }
 
+    /// For each worker, how many batches of one frame, of two, and so on it has taken from ports.
+    pub fn batches(&self) -> Vec<Vec<u64>> {
+        self.shared.workers.iter().map(|worker| worker.load.batches()).collect()
+    }
+
     /// What workers read now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()

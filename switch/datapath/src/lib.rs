@@ -48,6 +48,7 @@ pub mod guard;
 pub mod handle;
 mod lists;
 mod live;
+mod load;
 pub mod memory;
 pub mod mirror;
 pub mod offload;

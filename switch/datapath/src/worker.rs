@@ -13,6 +13,7 @@ use super::egress::Egress;
 use super::handle::{Shared, seconds};
 use super::lists::OutputLists;
 use super::live::Live;
+use super::load::Load;
 use super::patience::Patience;
 use super::pipeline;
 use super::setup::DatapathEvent;
@@ -35,6 +36,8 @@ pub(super) struct WorkerShared {
     pub wake: EventFd,
     /// Frames that this worker holds back; all workers put some in.
     pub schedule: Schedule,
+    /// What came to it.
+    pub load: Load,
 }
 
 impl WorkerShared {
@@ -45,7 +48,12 @@ impl WorkerShared {
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         let schedule = Schedule::new()?;
         epoll.add(schedule.timer(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
-        Ok(Self { epoll, wake, schedule })
+        Ok(Self {
+            epoll,
+            wake,
+            schedule,
+            load: Load::new(),
+        })
     }
 }
 
@@ -159,6 +167,7 @@ impl Worker {
         if self.batch.is_empty() {
             return;
         }
+        self.shared.workers[self.index].load.took(self.batch.len());
         let mut live = Live {
             index: self.index,
             shared: &self.shared,

@@ -1,4 +1,4 @@
-//! How long edits take, counted into buckets.
+//! How long edits take, and other numbers, counted into buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,12 +13,12 @@ pub struct Durations {
     micros: AtomicU64,
 }
 
-/// The same at one moment.
+/// The same at one moment; also of what has another unit than seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counted {
     /// Upper bound of each bucket, and how many are in it and in none below.
     pub buckets: Vec<(f64, u64)>,
-    /// Sum of all, in seconds.
+    /// Sum of all.
     pub sum: f64,
 }
 
@@ -44,6 +44,22 @@ impl Durations {
 }
 
 impl Counted {
+    /// Of sizes of which it is known how many were 1, how many 2, and so on: buckets up to each power of two.
+    pub fn of_sizes(counts: &[u64]) -> Self {
+        let mut counted = Self::default();
+        let (mut bound, mut in_bucket) = (1, 0);
+        for (size, count) in (1..).zip(counts) {
+            in_bucket += count;
+            counted.sum += f64::from(size) * *count as f64;
+            if size == bound {
+                counted.buckets.push((f64::from(bound), std::mem::take(&mut in_bucket)));
+                bound *= 2;
+            }
+        }
+        counted.buckets.push((f64::INFINITY, in_bucket));
+        counted
+    }
+
     /// How many there are in all.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum()
@@ -64,5 +80,13 @@ mod tests {
         let full: Vec<_> = counted.buckets.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(full, [&(0.001, 1), &(0.005, 1), &(0.1, 1), &(f64::INFINITY, 1)]);
         assert_eq!((counted.count(), counted.sum), (4, 90.103));
+    }
+
+    #[test]
+    fn sizes_are_in_the_bucket_of_the_next_power_of_two() {
+        let counted = Counted::of_sizes(&[5, 1, 2, 3]);
+        assert_eq!(counted.buckets, [(1.0, 5), (2.0, 1), (4.0, 5), (f64::INFINITY, 0)]);
+        assert_eq!((counted.count(), counted.sum), (11, 25.0));
+        assert_eq!(Counted::of_sizes(&[]).buckets, [(f64::INFINITY, 0)]);
     }
 }

@@ -97,7 +97,7 @@ impl Events {
     /// How many there were of each kind, lost ones excepted.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
-        EVENT_KINDS.into_iter().zip(counts)
+        EVENT_KINDS.iter().copied().zip(counts)
     }
 
     /// All events from now on.

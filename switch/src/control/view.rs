@@ -10,6 +10,7 @@ use vswitch_api::policy::VlanId;
 use vswitch_api::view::{AclRuleView, AddressView, FdbEntry, PortAclView, PortState, PortView, Status, SwitchView};
 use vswitch_api::{API_VERSION, ApiError, Cable, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
 
+use super::durations::Counted;
 use super::frame_size::is_big;
 use super::kinds::{ifname, wanted_mtu};
 use super::{Control, View, text};
@@ -175,6 +176,12 @@ impl Control {
                 .collect::<Vec<_>>()
         };
         view.switches.iter().flat_map(of_switch).collect()
+    }
+
+    /// For each worker, of how many frames the batches were that it took from ports.
+    pub fn batches(&self) -> Vec<Counted> {
+        let batches = self.view().datapath.batches();
+        batches.iter().map(|sizes| Counted::of_sizes(sizes)).collect()
     }
 
     /// The access control lists of a port with their hits.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use vswitch_api::Command;
+use vswitch_api::change::ObjectKind;
 use vswitch_api::name::CommandName;
 use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Path};
+use super::extract::{Body, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All commands, as they were asked for; how they are tells `GET /v1/processes`
@@ -25,11 +26,13 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Run a command in a namespace, as long as it is in the lab. The answer comes when it is ready
 #[utoipa::path(
     post, path = "/v1/commands", tag = "namespaces", operation_id = "add_command",
-    params(ChangeOptions, Condition), request_body = Command, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(ChangeOptions, Condition), request_body = Command, responses(Made, Failure)
 )]
-pub(super) async fn add(change: Edit, Body(command): Body<Command>) -> Reply<Changes> {
+pub(super) async fn add(change: Edit, Body(command): Body<Command>) -> Result<Made, Failure> {
     change
-        .make(|control, options| async move { control.add_command(command, options).await })
+        .add("/v1/commands", ObjectKind::Command, |control, options| async move {
+            control.add_command(command, options).await
+        })
         .await
 }
 

@@ -116,6 +116,8 @@ struct Snapshot {
     events: Vec<(&'static str, u64)>,
     /// How long edits took that were made, and those that were refused or failed.
     edits: [Counted; 2],
+    /// Of how many frames the batches of each worker were.
+    batches: Vec<Counted>,
     /// Connections from outside that were turned away.
     refused: u64,
     process: Process,
@@ -143,6 +145,7 @@ impl Snapshot {
             vlans: control.learned_by_vlan(),
             events: control.event_counts(),
             edits: control.edit_times().each_ref().map(|times| times.counted()),
+            batches: control.batches(),
             refused: listen::refused(),
             process: Process::now(),
         })

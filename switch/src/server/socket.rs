@@ -1,17 +1,19 @@
-//! The control socket as a file: made without a moment of wrong permissions, removed at a clean stop.
+//! The control socket as a file: made without a moment of wrong permissions, removed at a clean stop. One that systemd made for the daemon
+//! (`vswitchd.socket`) is taken over and left to it: whoever connects while no daemon runs waits for the next.
 
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener as PassedListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
-use nix::unistd::{Gid, Group, chown};
+use nix::unistd::{Gid, Group, chown, getegid, geteuid};
 use tokio::net::UnixListener;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::number::whole;
+use vswitch_linux::passed;
 
 use super::roles::Gate;
 use crate::config::Daemon;
@@ -29,11 +31,90 @@ pub struct ControlSocket {
     pub(super) gate: Arc<Gate>,
     config: Daemon,
     path: PathBuf,
-    /// Device and inode, to remove no file but the own one.
-    id: (u64, u64),
+    /// Device and inode, to remove no file but the own one; none: it is systemd's.
+    id: Option<(u64, u64)>,
+}
+
+/// A step of making the socket that the system refused.
+fn failed(path: &Path, step: &str, errno: nix::Error) -> ApiError {
+    let denied = matches!(errno, nix::Error::EACCES | nix::Error::EPERM);
+    let code = if denied {
+        ErrorCode::NotPermitted
+    } else {
+        ErrorCode::Internal
+    };
+    ApiError::new(code, object(path), format!("{step}: {}", errno.desc()))
+}
+
+fn io_failed(path: &Path, step: &str, error: &std::io::Error) -> ApiError {
+    failed(path, step, nix::Error::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+fn object(path: &Path) -> String {
+    format!("control socket {}", path.display())
+}
+
+/// The group that the socket is for, and the one that may only read.
+fn groups(config: &Daemon, path: &Path) -> Result<[Option<Gid>; 2], ApiError> {
+    let find = |name| find_group(name).map_err(|cause| ApiError::new(ErrorCode::Invalid, object(path), cause));
+    Ok([find(&config.socket_group)?, find(&config.read_group)?])
 }
 
 impl ControlSocket {
+    /// Takes over the socket that systemd has passed for the configured path; without one, makes it. Has to be called inside the runtime.
+    ///
+    /// # Errors
+    /// Those of [`ControlSocket::bind`].
+    pub fn open(config: &Daemon) -> Result<Self, ApiError> {
+        let path = config.socket();
+        let numbers = sd_notify::listen_fds().map_err(|error| {
+            let cause = format!("what was passed to the daemon can't be told: {error}");
+            ApiError::new(ErrorCode::Invalid, object(&path), cause)
+        })?;
+        for number in numbers {
+            match passed::listener(number) {
+                Ok(listener) if is_at(&listener, &path) => return Self::adopt(config, listener),
+                Ok(listener) => tracing::warn!(
+                    "systemd listens at {}, and the daemon is configured for {}: set ListenStream= in a drop-in of vswitchd.socket \
+                     (systemctl edit vswitchd.socket), or disable that",
+                    described(&listener),
+                    path.display()
+                ),
+                Err(error) => {
+                    tracing::warn!("what was passed to the daemon as descriptor {number} is of no use: {error}")
+                }
+            }
+        }
+        Self::bind(config)
+    }
+
+    /// Makes owner, group and mode of a socket of systemd's what they are to be, and serves it.
+    fn adopt(config: &Daemon, listener: PassedListener) -> Result<Self, ApiError> {
+        let path = config.socket();
+        let [group, readers] = groups(config, &path)?;
+        let (uid, gid) = (geteuid(), group.unwrap_or_else(getegid));
+        let file = std::fs::symlink_metadata(&path).map_err(|error| io_failed(&path, "read its inode", &error))?;
+        let mode = config.socket_permissions();
+        // First what takes rights away.
+        let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        let modes = [file.mode() & mode & 0o777, mode];
+        set_mode(modes[0]).map_err(|error| io_failed(&path, "set its mode", &error))?;
+        if (file.uid(), file.gid()) != (uid.as_raw(), gid.as_raw()) {
+            chown(&path, Some(uid), Some(gid)).map_err(|error| failed(&path, "set its owner and group", error))?;
+        }
+        set_mode(modes[1]).map_err(|error| io_failed(&path, "set its mode", &error))?;
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| UnixListener::from_std(listener));
+        Ok(Self {
+            listener: listener.map_err(|error| io_failed(&path, "poll", &error))?,
+            config: config.clone(),
+            gate: Arc::new(Gate::new(gid.as_raw(), readers.map(Gid::as_raw), config.commands)),
+            path,
+            id: None,
+        })
+    }
+
     /// Makes the socket; one that a killed daemon left is replaced. Has to be called inside the runtime.
     ///
     /// # Errors
@@ -41,24 +122,11 @@ impl ControlSocket {
     /// `NotPermitted` or `Internal` if the system refuses a step.
     pub fn bind(config: &Daemon) -> Result<Self, ApiError> {
         let path = config.socket();
-        let object = || format!("control socket {}", path.display());
-        let failed = |step: &str, errno: nix::Error| {
-            let denied = matches!(errno, nix::Error::EACCES | nix::Error::EPERM);
-            let code = if denied {
-                ErrorCode::NotPermitted
-            } else {
-                ErrorCode::Internal
-            };
-            ApiError::new(code, object(), format!("{step}: {}", errno.desc()))
-        };
-        let io_failed =
-            |step: &str, error: std::io::Error| failed(step, nix::Error::from_raw(error.raw_os_error().unwrap_or(0)));
+        let failed = |step: &str, errno| failed(&path, step, errno);
+        let io_failed = |step: &str, error: std::io::Error| io_failed(&path, step, &error);
 
-        check_free(&path).map_err(|cause| ApiError::new(ErrorCode::Conflict, object(), cause))?;
-        let gid =
-            find_group(&config.socket_group).map_err(|cause| ApiError::new(ErrorCode::Invalid, object(), cause))?;
-        let readers =
-            find_group(&config.read_group).map_err(|cause| ApiError::new(ErrorCode::Invalid, object(), cause))?;
+        check_free(&path).map_err(|cause| ApiError::new(ErrorCode::Conflict, object(&path), cause))?;
+        let [gid, readers] = groups(config, &path)?;
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(|error| io_failed("make its directory", error))?;
         }
@@ -68,7 +136,7 @@ impl ControlSocket {
         let mut temporary = path.clone().into_os_string();
         temporary.push(".new");
         let temporary = PathBuf::from(temporary);
-        let too_long = |cause| ApiError::new(ErrorCode::Invalid, object(), cause);
+        let too_long = |cause| ApiError::new(ErrorCode::Invalid, object(&path), cause);
         check_path(&path).map_err(too_long)?;
         let address = UnixAddr::new(&temporary).map_err(|e| failed("open", e))?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -95,14 +163,15 @@ impl ControlSocket {
             config: config.clone(),
             gate: Arc::new(Gate::new(admins, readers.map(Gid::as_raw), config.commands)),
             path,
-            id: (dev, ino),
+            id: Some((dev, ino)),
         })
     }
 
     /// Removes the socket that a killed daemon left, if nobody listens on it.
     pub fn remove_left(config: &Daemon) {
         let path = config.socket();
-        if check_free(&path).is_ok() {
+        // To connect would have systemd start a daemon.
+        if !listens(&path) && check_free(&path).is_ok() {
             let _ = std::fs::remove_file(&path);
         }
     }
@@ -122,10 +191,39 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.id) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| Some((file.dev(), file.ino())) == self.id) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether a socket that was passed is the one at this path.
+fn is_at(listener: &PassedListener, path: &Path) -> bool {
+    let is_socket = || std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    listener
+        .local_addr()
+        .is_ok_and(|address| address.as_pathname() == Some(path))
+        && is_socket()
+}
+
+/// Where a socket listens, in words.
+fn described(listener: &PassedListener) -> String {
+    let address = listener.local_addr().ok();
+    let path = address.as_ref().and_then(|address| address.as_pathname());
+    path.map_or_else(|| "another socket".to_owned(), |path| path.display().to_string())
+}
+
+/// Whether somebody listens at this path, as the kernel lists it (`/proc/net/unix`, `net/unix/af_unix.c`): number, references, protocol,
+/// flags, type, state, inode and path. What it does not list is not known.
+fn listens(path: &Path) -> bool {
+    /// `__SO_ACCEPTCON`.
+    const ACCEPTS: &str = "00010000";
+    let Some(path) = path.to_str() else { return false };
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    sockets.lines().any(|line| {
+        let words: Vec<_> = line.splitn(8, ' ').collect();
+        words.get(3) == Some(&ACCEPTS) && line.ends_with(&format!(" {path}"))
+    })
 }
 
 /// Whether a socket can have this path, as far as its length goes (unix(7)) and the temporary name has room.
@@ -157,7 +255,10 @@ fn check_free(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(format!(
             "it can't be told whether another daemon listens on it: {error}"
         )),
-        _ => Err("another daemon listens on it; stop that one, or choose another --socket".into()),
+        _ => Err(
+            "another daemon listens on it, or systemd for one (vswitchd.socket); stop that, or choose another --socket"
+                .into(),
+        ),
     }
 }
 
@@ -238,6 +339,36 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn one_that_systemd_made_is_served_as_configured_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Daemon {
+            socket_mode: Mode(0o600),
+            ..config(dir.path())
+        };
+        let path = config.socket();
+        let listener = PassedListener::bind(&path).unwrap();
+        assert!(is_at(&listener, &path) && !is_at(&listener, dir.path()));
+        assert!(listens(&path) && !listens(dir.path()));
+        ControlSocket::remove_left(&config);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let mut socket = ControlSocket::adopt(&config, listener.try_clone().unwrap()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        let client = UnixStream::connect(&path).unwrap();
+        let (mut accepted, _) = socket.listener.accept().await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut accepted, b"hello")
+            .await
+            .unwrap();
+        assert!(socket.put_back().is_none());
+        drop((client, socket));
+        // The next daemon has it.
+        UnixStream::connect(&path).unwrap();
+        assert!(is_at(&listener, &path));
+        // One whose file is gone is nobody's: the daemon makes its own, as it does when it is gone while it runs.
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&listener, &path));
     }
 
     #[tokio::test]

@@ -54,7 +54,9 @@ enum Command {
     },
     /// Have promtool check the metrics, the alert rules and their tests; needs root
     Monitoring,
-    /// Have schemathesis and openapi-python-client use the API for a time; needs root and python3, installs both from PyPI
+    /// Have Redocly check the OpenAPI document, and schemathesis, openapi-python-client and Ansible use the API for a time
+    ///
+    /// Needs root, python3 and Node 20; installs the first from npm, the others from PyPI.
     ApiCheck {
         /// How long schemathesis asks
         #[arg(long, value_name = "N", default_value_t = 60)]

@@ -43,11 +43,16 @@ pub fn monitoring() -> Result<()> {
     run(&mut cargo(&["nextest", "run", "-p", "vswitch", "server::metrics"]))
 }
 
-/// Has schemathesis ask the daemon all that its OpenAPI document allows and more, for a time, and a generated client read it.
+/// What checks the OpenAPI document, as npm knows it; it needs Node 20.
+const REDOCLY: &str = "@redocly/cli@2";
+
+/// Has Redocly check the OpenAPI document, schemathesis ask the daemon all that it allows and more, for a time, a generated client read it, and Ansible
+/// apply the role.
 pub fn api(seconds: u32) -> Result<()> {
     tools::need_root("the check of the API")?;
-    tools::ensure(&[("python3", "python3-venv")])?;
-    let programs = python(&["schemathesis", "openapi-python-client"])?;
+    tools::ensure(&[("python3", "python3-venv"), ("npm", "npm")])?;
+    lint()?;
+    let programs = python(&["schemathesis", "openapi-python-client", "ansible-core"])?;
     build()?;
     headline("Ask the daemon by its own document");
     let words = [
@@ -57,6 +62,8 @@ pub fn api(seconds: u32) -> Result<()> {
         "vswitch-tests",
         "--test",
         "api",
+        "--test",
+        "automation",
         "--run-ignored",
         "only",
         "--no-capture",
@@ -65,6 +72,26 @@ pub fn api(seconds: u32) -> Result<()> {
     let mut test = cargo(&words);
     test.env("API_TOOLS", programs).env("API_SECONDS", seconds.to_string());
     run(&mut test)
+}
+
+/// Has Redocly hold its rules, with those in `docs/api/redocly.yaml`, against the document.
+fn lint() -> Result<()> {
+    let folder = target_dir().join("api-check/redocly");
+    let program = folder.join("node_modules/.bin/redocly");
+    if !program.exists() {
+        headline("Install Redocly");
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--loglevel", "error", "--prefix"])
+            .arg(&folder);
+        run(npm.arg(REDOCLY))?;
+    }
+    headline("Check the OpenAPI document");
+    let mut lint = Command::new(program);
+    lint.args(["lint", "--config", "docs/api/redocly.yaml", "docs/openapi.json"]);
+    // It tells its maker of each run otherwise.
+    lint.env("REDOCLY_TELEMETRY", "off")
+        .env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
+    run(lint.current_dir(root()))
 }
 
 /// The folder of programs of packages of Python, which are installed if they are not there.

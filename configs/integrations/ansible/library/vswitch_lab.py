@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """The whole lab of vswitchd."""
 
 from ansible.module_utils.basic import AnsibleModule

@@ -1,8 +1,6 @@
-#!/usr/bin/python
 """A port of vswitchd."""
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.vswitch_api import SOCKET, one
+from ansible.module_utils.vswitch_api import one
 
 DOCUMENTATION = r"""
 module: vswitch_port
@@ -26,21 +24,5 @@ changes: {description: "The same for programs, as the API has it.", type: list, 
 """
 
 
-def main():
-    """Runs the module."""
-    one(
-        AnsibleModule(
-            argument_spec={
-                "name": {"type": "str", "required": True},
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                "settings": {"type": "dict", "default": {}},
-                "socket": SOCKET,
-            },
-            supports_check_mode=True,
-        ),
-        "ports",
-    )
-
-
 if __name__ == "__main__":
-    main()
+    one("ports")

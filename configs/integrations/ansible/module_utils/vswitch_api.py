@@ -5,6 +5,8 @@ import json
 import socket
 from urllib.parse import quote
 
+from ansible.module_utils.basic import AnsibleModule
+
 SOCKET = {"type": "path", "default": "/run/vswitch/control.sock"}
 
 
@@ -77,8 +79,17 @@ def _add(module, route, body):
         raise
 
 
-def one(module, collection):
-    """A module for one thing of a collection of the API."""
+def one(collection):
+    """Runs the module for one thing of a collection of the API. Its DOCUMENTATION has these options."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "settings": {"type": "dict", "default": {}},
+            "socket": SOCKET,
+        },
+        supports_check_mode=True,
+    )
     wanted, path = module.params, module.params["socket"]
     settings = dict(wanted.get("settings") or {})
     route = "/v1/%s/%s" % (collection, quote(wanted["name"], safe=""))

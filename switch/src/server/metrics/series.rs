@@ -294,6 +294,12 @@ impl Snapshot {
             "vswitch_worker_cpu_seconds",
             "Time of processors that a thread which moves frames used, in seconds: its rate is how busy it is",
             workers.map(|(number, seconds)| ([("worker", number.as_str())], *seconds)),
+        )?;
+        let batches = self.batches.iter().enumerate();
+        to.histogram(
+            "vswitch_worker_batch_frames",
+            "Frames that a thread which moves frames took from a port at once: near 64 it has more to do than it can",
+            batches.map(|(number, sizes)| ([("worker", number.to_string())], sizes)),
         )
     }
 }

@@ -70,6 +70,7 @@ fn snapshot() -> Snapshot {
         vlans: vec![("main".parse().unwrap(), 10, 39)],
         events: vec![("port-shut", 40), ("fdb-flapping", 0)],
         edits: [durations.counted(), Counted::default()],
+        batches: vec![Counted::of_sizes(&[43, 0, 1])],
         refused: 41,
         process: Process {
             open_fds: 42,
@@ -107,6 +108,9 @@ fn every_counter_is_there_with_its_labels() {
         "vswitch_metrics_refused_connections_total 41",
         "process_open_fds 42",
         "vswitch_worker_cpu_seconds_total{worker=\"0\"} 1.5",
+        "vswitch_worker_batch_frames_bucket{le=\"1.0\",worker=\"0\"} 43",
+        "vswitch_worker_batch_frames_sum{worker=\"0\"} 46.0",
+        "vswitch_worker_batch_frames_count{worker=\"0\"} 44",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -1,4 +1,5 @@
-//! Builds the programs, the same wherever it is done, and finds what their build scripts made.
+//! Builds the programs, the same wherever it is done, with the list of all that is in them (cargo-auditable: a section `.dep-v0` that
+//! scanners read), and finds what their build scripts made.
 
 use std::fs;
 use std::path::PathBuf;
@@ -29,7 +30,10 @@ pub struct Built {
 /// Builds both programs.
 pub fn build(profile: &str) -> Result<Built> {
     headline("Build the programs");
-    let mut command = cargo(&[
+    // With another profile they are for trying out, and not worth a build of their own.
+    let auditable = if profile == PROFILE { &["auditable"][..] } else { &[] };
+    let mut command = cargo(auditable);
+    command.args([
         "build",
         "--locked",
         "--profile",

@@ -1,5 +1,5 @@
 //! Tries the Debian package: installed, started, used, upgraded, removed, installed again and purged, on a machine of its own that lies
-//! over this one's files and is gone afterwards.
+//! over this one's files and is gone afterwards. Then the programs alone, as cargo installs them, with `vswitchctl install-service`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -30,11 +30,11 @@ mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mkdir packages
-cp "$2"/vswitch_*.deb packages
+cp "$2"/vswitch_*.deb "$2/root/usr/sbin/vswitchd" "$2/root/usr/bin/vswitchctl" packages
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mkdir -p run/netns run/units tmp/old
 rm -rf usr/sbin/policy-rc.d etc/vswitch var/lib/vswitch
-for unit in default sysinit basic shutdown multi-user local-fs network-online; do
+for unit in default sysinit sockets basic shutdown multi-user local-fs network-online; do
     printf '[Unit]\nDescription=%s\nDefaultDependencies=no\n' "$unit" > "run/units/$unit.target"
 done
 pivot_root . tmp/old
@@ -43,29 +43,46 @@ export container=test SYSTEMD_UNIT_PATH=/run/units:/etc/systemd/system:/usr/lib/
 exec /lib/systemd/systemd --system --unit=default.target --log-target=console --show-status=0 </dev/null
 "#;
 
-/// Tries it, made of the tree of files that is there.
-pub fn check() -> Result<()> {
+/// Tries it, made of the tree of files that is there. `real`: it is one to be handed out.
+pub fn check(real: bool) -> Result<()> {
     tools::need_root("a machine of its own")?;
     tools::ensure(tools::FOR_PACKAGE)?;
     let epoch = epoch()?;
+    if real {
+        has_list(&super::stage::tree().join("usr/sbin/vswitchd"))?;
+    }
     let before = debian(&format!("{VERSION}~before"), epoch, &["--fast"])?;
     let now = debian(VERSION, epoch, &[])?;
     headline("What lintian says");
     run(Command::new("lintian")
-        .args(["--fail-on", "error", "--suppress-tags", SUPPRESSED])
+        .args(["--fail-on", "error,warning", "--suppress-tags", SUPPRESSED])
         .arg(&now))?;
     headline("Install, use, upgrade, remove and purge");
     let machine = Machine::boot()?;
-    let done = life(&machine, &before, &now);
+    let done = life(&machine, &before, &now).and_then(|()| without_package(&machine));
     if done.is_err() {
         eprintln!("{}", machine.log());
     }
     done
 }
 
+const UNITS: [&str; 2] = ["vswitchd.service", "vswitchd.socket"];
+
 /// What lintian would have otherwise: this package is no part of Debian and closes no bug there; and long words of a synopsis can't be
 /// broken into even lines.
 const SUPPRESSED: &str = "initial-upload-closes-no-bugs,bogus-mail-host,groff-message";
+
+/// Whether a program tells what it was made of, after all that was stripped.
+fn has_list(program: &Path) -> Result<()> {
+    let sections = printed(Command::new("readelf").args(["--sections", "--wide"]).arg(program))?;
+    if !sections.contains(" .dep-v0 ") {
+        bail!(
+            "{} has no list of what is in it: was it built by cargo auditable?",
+            program.display()
+        );
+    }
+    Ok(())
+}
 
 /// What a package goes through.
 fn life(machine: &Machine, before: &Path, now: &Path) -> Result<()> {
@@ -84,6 +101,10 @@ fn life(machine: &Machine, before: &Path, now: &Path) -> Result<()> {
         &["stat", "--format", "%G %a", "/run/vswitch/control.sock"],
         "vswitch 660",
     )?;
+    for unit in UNITS {
+        machine.expect(&["systemctl", "is-active", unit], "active")?;
+        machine.ask(&["systemd-analyze", "verify", unit])?;
+    }
     for page in [
         &["5", "vswitchd.toml"][..],
         &["5", "vswitch-lab"],
@@ -111,6 +132,10 @@ fn life(machine: &Machine, before: &Path, now: &Path) -> Result<()> {
         bail!("version {version} is installed after the upgrade");
     }
     ping()?;
+    machine.expect(&["systemctl", "is-active", "vswitchd.socket"], "active")?;
+    // Whoever asks starts it again.
+    machine.ask(&["systemctl", "stop", "vswitchd.service"])?;
+    machine.say(&["vswitchctl", "port", "show", "red"])?;
 
     // What was made goes with the programs, what it was is kept.
     machine.say(&["dpkg", "--remove", "vswitch"])?;
@@ -137,6 +162,49 @@ fn life(machine: &Machine, before: &Path, now: &Path) -> Result<()> {
         &["systemctl", "show", "--value", "--property", "LoadState", "vswitchd"],
         "not-found",
     )
+}
+
+/// The programs where cargo puts them, and the units that `install-service` makes of what they are shipped with.
+fn without_package(machine: &Machine) -> Result<()> {
+    headline("The same without a package");
+    let service = |words: &[&str]| machine.ask(&[&["/usr/local/bin/vswitchctl", "install-service"], words].concat());
+    for program in ["vswitchd", "vswitchctl"] {
+        let from = format!("/packages/{program}");
+        machine.say(&["install", "-D", &from, &format!("/usr/local/bin/{program}")])?;
+    }
+    let made = [
+        "/etc/systemd/system/vswitchd.service",
+        "/etc/systemd/system/vswitchd.socket",
+    ];
+    let would = service(&["-n"])?;
+    eprintln!("{would}");
+    machine.ask(&["test", "!", "-e", made[0]])?;
+    for _ in 0..2 {
+        eprintln!("{}", service(&[])?);
+        for unit in UNITS {
+            machine.expect(&["systemctl", "is-active", unit], "active")?;
+            machine.expect(&["systemctl", "is-enabled", unit], "enabled")?;
+        }
+    }
+    let exec = machine.ask(&["systemctl", "show", "--value", "--property", "ExecStart", "vswitchd"])?;
+    if !exec.contains("path=/usr/local/bin/vswitchd ") {
+        bail!("another daemon was started: {exec}");
+    }
+    machine.say(&["/usr/local/bin/vswitchctl", "add-port", "red"])?;
+    machine.say(&["/usr/local/bin/vswitchctl", "reset", "--yes"])?;
+    eprintln!("{}", service(&["--remove"])?);
+    for file in made {
+        machine
+            .ask(&["test", "!", "-e", file])
+            .with_context(|| format!("{file} is left behind"))?;
+    }
+    for unit in UNITS {
+        machine.expect(
+            &["systemctl", "show", "--value", "--property", "ActiveState", unit],
+            "inactive",
+        )?;
+    }
+    Ok(())
 }
 
 /// Such a machine. It ends, with all that runs on it, when this is dropped.

@@ -69,7 +69,7 @@ pub fn package(args: &PackageArgs) -> Result<()> {
         eprintln!("made twice, the same bytes");
     }
     if args.check {
-        check::check()?;
+        check::check(args.profile == build::PROFILE)?;
     }
     headline("Packages");
     for file in made {
@@ -80,17 +80,17 @@ pub fn package(args: &PackageArgs) -> Result<()> {
 
 fn make(forms: &[Form], profile: &str) -> Result<Vec<PathBuf>> {
     let tools = [
-        (Form::Deb, "deb", "cargo-deb"),
-        (Form::Rpm, "generate-rpm", "cargo-generate-rpm"),
+        (forms.contains(&Form::Deb), "deb"),
+        (forms.contains(&Form::Rpm), "generate-rpm"),
+        (profile == build::PROFILE, "auditable"),
     ];
-    for (form, word, tool) in tools {
+    for (is_needed, word) in tools {
         let is_there = || {
-            cargo(&[word, "--version"])
-                .output()
-                .is_ok_and(|output| output.status.success())
+            let said = cargo(&[word, "--version"]).output();
+            said.is_ok_and(|output| output.status.success())
         };
-        if forms.contains(&form) && !is_there() {
-            bail!("{tool} is not installed: cargo install --locked {tool}");
+        if is_needed && !is_there() {
+            bail!("cargo-{word} is not installed: cargo install --locked cargo-{word}");
         }
     }
     let epoch = epoch()?;

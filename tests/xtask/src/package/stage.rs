@@ -49,8 +49,14 @@ pub fn stage(built: &Built, epoch: u64) -> Result<()> {
         copy(&file, &to("usr/share/doc/vswitch/examples").join(name(&file)), 0o644)?;
     }
 
+    for folder in ["integrations", "monitoring"] {
+        copy_all(&configs.join(folder), &to("usr/share/vswitch").join(folder))?;
+    }
+
     let settings = fs::read_to_string(configs.join("vswitchd.toml"))?;
     write(&to("etc/vswitch/vswitchd.toml"), with_group(&settings)?)?;
+    let unit = fs::read_to_string(configs.join("vswitchd.socket"))?;
+    write(&to("usr/lib/systemd/system/vswitchd.socket"), socket_with_group(&unit)?)?;
     write(&to("usr/share/man/man5/vswitchd.toml.5"), pages::of_settings(&settings))?;
     let schema = printed(Command::new(&built.vswitchctl).args(["lab", "schema"]))?;
     write(&to("usr/share/man/man5/vswitch-lab.5"), pages::of_labs(&schema)?)?;
@@ -63,6 +69,10 @@ pub fn stage(built: &Built, epoch: u64) -> Result<()> {
     for page in files(&built.of_vswitchctl.join("man"))? {
         copy(&page, &to("usr/share/man/man1").join(name(&page)), 0o644)?;
     }
+    // Without name and time in it: the same bytes each time.
+    run(Command::new("gzip")
+        .args(["--best", "--no-name", "--recursive"])
+        .arg(to("usr/share/man")))?;
     for program in ["vswitchd", "vswitchctl"] {
         let made = match program {
             "vswitchd" => built.of_vswitchd.clone(),
@@ -92,11 +102,28 @@ pub fn stage(built: &Built, epoch: u64) -> Result<()> {
 
 /// The settings as they are shipped: whoever is in the group may control the switch.
 fn with_group(settings: &str) -> Result<String> {
-    let (default, set) = ("# socket_group = \"\"\n", format!("socket_group = \"{GROUP}\"\n"));
-    if settings.matches(default).count() != 1 {
-        bail!("configs/vswitchd.toml has no line {default:?} to put the group in");
+    replaced(
+        settings,
+        "# socket_group = \"\"\n",
+        &format!("socket_group = \"{GROUP}\"\n"),
+    )
+}
+
+/// The same of the unit that makes the socket: they are to reach it while no daemon runs, too.
+fn socket_with_group(unit: &str) -> Result<String> {
+    replaced(
+        unit,
+        "SocketMode=0600\n",
+        &format!("SocketMode=0660\nSocketGroup={GROUP}\n"),
+    )
+}
+
+/// The text with the one line replaced by others.
+fn replaced(text: &str, line: &str, by: &str) -> Result<String> {
+    if text.matches(line).count() != 1 {
+        bail!("there is not one line {line:?} to put the group in, in\n{text}");
     }
-    Ok(settings.replace(default, &set))
+    Ok(text.replace(line, by))
 }
 
 fn changelog(date: &str) -> String {
@@ -110,6 +137,20 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     let bytes = fs::read(from).with_context(|| format!("{} can't be read", from.display()))?;
     write(to, bytes)?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode)).with_context(|| format!("{}", to.display()))
+}
+
+/// What is in a folder, and in those in it; what Python has compiled excepted.
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    for file in files(from)? {
+        copy(&file, &to.join(name(&file)), 0o644)?;
+    }
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.file_name() != "__pycache__" {
+            copy_all(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The files in a folder, by name.
