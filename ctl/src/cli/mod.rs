@@ -35,7 +35,7 @@ use bridge::BridgeCommand;
 use bugreport::BugreportArgs;
 use capture::CaptureArgs;
 use command::{CommandCommand, LogsArgs};
-use daemon::{EventsArgs, LogLevelArgs};
+use daemon::{EventsArgs, LogLevelArgs, RestartArgs};
 use doctor::DoctorArgs;
 use lab::{ApplyArgs, CompletionsArgs, ExportArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
@@ -428,6 +428,9 @@ Its prompt begins with the name. `exit` leaves it.")]
 Example:
   vswitchctl status")]
     Status,
+    /// Restart the daemon, without the loss of a frame
+    #[command(after_long_help = daemon::RESTART_EXAMPLES)]
+    Restart(RestartArgs),
     /// Remove everything that vswitch made, and nothing else
     #[command(after_long_help = "\
 Examples:

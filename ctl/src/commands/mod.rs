@@ -152,6 +152,7 @@ impl Session {
             )),
             Command::LogLevel(args) => self.log_level(args).await,
             Command::Status => self.status().await,
+            Command::Restart(args) => self.restart(args).await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self
                 .out

@@ -160,8 +160,11 @@ impl Inner {
                     continue;
                 }
             }
+            let mut handed = self.handed.take(&port.name);
+            live.before = Arc::new(std::mem::take(&mut handed.counters));
             self.live.ports.insert(port.name.clone(), live);
             self.restore_static_entries(&port);
+            self.go_on_with(&port, &handed);
             joined.push(port);
         }
         if !self.live.mirrors.is_empty() && !joined.is_empty() {
@@ -309,6 +312,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         gso: link.gso,
         xdp_refused: opened.xdp_refused.clone(),
         shut: None,
+        before: Arc::default(),
     }
 }
 
