@@ -93,7 +93,11 @@ impl Restart {
             Ok(Ok(Ok(output))) => output,
             Ok(Ok(Err(error))) => return Err(failed(format!("it can't be run: {error}"))),
             Ok(Err(error)) => return Err(failed(format!("it could not be waited for: {error}"))),
-            Err(_) => return Err(failed(format!("it does not say within {CHECK_TIMEOUT:?} whether it can start"))),
+            Err(_) => {
+                return Err(failed(format!(
+                    "it does not say within {CHECK_TIMEOUT:?} whether it can start"
+                )));
+            }
         };
         if output.status.success() {
             return Ok(());

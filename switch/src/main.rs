@@ -82,13 +82,23 @@ fn start(args: &Args) -> Result<(), ApiError> {
     let restart = Arc::new(Restart::new());
     loop {
         // It ends before another program takes its place, with all threads of its.
-        let end = threads()?.block_on(run(args, config.clone(), rights.clone(), &log, &mut lock, (left, &restart)))?;
+        let end = threads()?.block_on(run(
+            args,
+            config.clone(),
+            rights.clone(),
+            &log,
+            &mut lock,
+            (left, &restart),
+        ))?;
         left = match end {
             End::Stop => return Ok(()),
             End::Restart(queues) => queues,
         };
         let error = restart.exec(&left);
-        tracing::error!("{} can't be run, this program goes on: {error}", restart.program().display());
+        tracing::error!(
+            "{} can't be run, this program goes on: {error}",
+            restart.program().display()
+        );
     }
 }
 

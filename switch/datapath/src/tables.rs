@@ -14,7 +14,9 @@ use crate::frame::mac_to_u64;
 impl Datapath {
     /// Counters of a port since it was added.
     pub fn counters(&self, port: PortRef) -> PortCounters {
-        self.snapshot().find(port).map_or_else(PortCounters::default, |port| port.counted())
+        self.snapshot()
+            .find(port)
+            .map_or_else(PortCounters::default, |port| port.counted())
     }
 
     pub(super) fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {

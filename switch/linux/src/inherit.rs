@@ -46,7 +46,10 @@ pub fn take(name: &str) -> io::Result<Vec<OwnedFd>> {
 /// One that is open and of which nobody else in this process knows, from now on closed by an exec.
 fn own(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: the number is only looked at, and for the time of this call: one that is not open is an error of fcntl.
-    let there = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    let there = fcntl(
+        unsafe { BorrowedFd::borrow_raw(number) },
+        FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC),
+    );
     // SAFETY: it is open, it was left for this process by number, nobody else takes what is left so, and each number is taken once.
     there.is_ok().then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
@@ -62,7 +65,10 @@ fn numbers_of_systemd(name: &str) -> Vec<RawFd> {
     }
     let count: usize = count.parse().unwrap_or(0);
     let named = (FIRST..).zip(names.split(':')).take(count);
-    named.filter(|(_, its)| *its == name).map(|(number, _)| number).collect()
+    named
+        .filter(|(_, its)| *its == name)
+        .map(|(number, _)| number)
+        .collect()
 }
 
 fn kept_list() -> io::Result<Option<Vec<RawFd>>> {
@@ -160,7 +166,13 @@ impl Manager {
         let rights = [ControlMessage::ScmRights(descriptors)];
         let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
         let text = [IoSlice::new(text.as_bytes())];
-        sendmsg(self.socket.as_raw_fd(), &text, rights, MsgFlags::MSG_NOSIGNAL, Some(&self.address))?;
+        sendmsg(
+            self.socket.as_raw_fd(),
+            &text,
+            rights,
+            MsgFlags::MSG_NOSIGNAL,
+            Some(&self.address),
+        )?;
         Ok(())
     }
 

@@ -16,13 +16,13 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use vswitch_api::traffic::{ClassCounters, ImpairCounters};
 use vswitch_api::view::PortCounters;
-use vswitch_api::{Mac, MirrorName, Port, PortName};
+use vswitch_api::{Mac, MirrorName, PortName};
 
 use super::Inner;
 use crate::fastpath::Counted;
 use crate::files;
 use crate::port::BackEnd;
-use vswitch_datapath::{EntryKind, FdbRecord, PortId};
+use vswitch_datapath::{EntryKind, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::{KernelError, NetNs, NetNsId, tap};
 
 /// Stations that are noted; those of more are learned anew.
@@ -209,7 +209,10 @@ impl Inner {
             }
             let mut port = HandedPort {
                 fast: io.as_ref().and_then(|io| io.fast()).map(|fast| fast.counted()),
-                dropped: io.as_ref().and_then(|io| io.shadow()).map(|shadow| shadow.noted_dropped()),
+                dropped: io
+                    .as_ref()
+                    .and_then(|io| io.shadow())
+                    .map(|shadow| shadow.noted_dropped()),
                 stations: stations.remove(&id.id).unwrap_or_default(),
                 ..HandedPort::default()
             };
@@ -224,7 +227,9 @@ impl Inner {
         }
         let ids: Vec<_> = left.keys().copied().collect();
         for entry in self.datapath.remove_ports(&ids) {
-            let Some(name) = left.get(&entry.port_ref()) else { continue };
+            let Some(name) = left.get(&entry.port_ref()) else {
+                continue;
+            };
             let (Some(port), Some(live)) = (note.ports.get_mut(name), self.live.ports.get(name)) else {
                 continue;
             };
@@ -232,7 +237,8 @@ impl Inner {
             port.counters = entry.counted();
             (port.counters.impair.rx_classes, port.counters.impair.tx_classes) = classes;
             add(&mut port.counters, &live.before);
-            let hits = |acl: &Option<Arc<vswitch_datapath::acl::Acl>>| acl.as_ref().map(|acl| acl.hits()).unwrap_or_default();
+            let hits =
+                |acl: &Option<Arc<vswitch_datapath::acl::Acl>>| acl.as_ref().map(|acl| acl.hits()).unwrap_or_default();
             port.hits = (hits(&entry.policy().acl_in), hits(&entry.policy().acl_out));
         }
         if self.store.state.lab.ports.is_empty() {
@@ -259,15 +265,11 @@ impl Inner {
     }
 
     /// What the daemon before knew of a port that is in the datapath now: stations and hits of rules.
-    pub(super) fn go_on_with(&self, port: &Port, handed: &HandedPort) {
-        let id = self.live.ports.get(&port.name).and_then(|live| live.id);
-        let (Some(id), Some(switch)) = (id, self.live.switches.get(&port.switch)) else {
-            return;
-        };
+    pub(super) fn go_on_with(&self, switch: SwitchId, id: PortRef, handed: &HandedPort) {
         for station in &handed.stations {
             // One for which there is no room is learned when it sends.
             self.datapath.fdb_restore(
-                *switch,
+                switch,
                 &FdbRecord {
                     mac: station.mac,
                     vlan: station.vlan,
@@ -352,7 +354,15 @@ pub(super) fn add(total: &mut PortCounters, before: &PortCounters) {
         (&mut total.impair.rx_classes, rx_classes),
         (&mut total.impair.tx_classes, tx_classes),
     ] {
-        for (sum, ClassCounters { waiting: _, sent, dropped }) in sums.iter_mut().flatten().zip(classes.iter().flatten()) {
+        for (
+            sum,
+            ClassCounters {
+                waiting: _,
+                sent,
+                dropped,
+            },
+        ) in sums.iter_mut().flatten().zip(classes.iter().flatten())
+        {
             sum.sent = sum.sent.saturating_add(*sent);
             sum.dropped = sum.dropped.saturating_add(*dropped);
         }
@@ -403,7 +413,12 @@ mod tests {
         note().write(&path(dir.path())).unwrap();
         assert_eq!(found("another"), Note::default());
         assert_eq!(found("this").ports.len(), 1);
-        for text in ["", "{", "[]", "{\"boot_id\": \"this\", \"at\": 0, \"ports\": {}, \"mirrors\": {}, \"more\": 1}"] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "{\"boot_id\": \"this\", \"at\": 0, \"ports\": {}, \"mirrors\": {}, \"more\": 1}",
+        ] {
             fs::write(path(dir.path()), text).unwrap();
             assert_eq!(found("this"), Note::default(), "{text}");
         }
@@ -426,15 +441,20 @@ mod tests {
             ..PortCounters::default()
         };
         (before.impair.tx_waiting, before.impair.tx_segments) = (9, 1);
-        before.impair.tx_classes = Some([ClassCounters {
-            waiting: 1,
-            sent: 2,
-            dropped: 3,
-        }; 8]);
+        before.impair.tx_classes = Some(
+            [ClassCounters {
+                waiting: 1,
+                sent: 2,
+                dropped: 3,
+            }; 8],
+        );
         let mut total = before.clone();
         (total.impair.tx_waiting, total.tx_drops) = (1, [("mtu".to_owned(), 1)].into());
         add(&mut total, &before);
-        assert_eq!((total.rx_frames, total.impair.tx_waiting, total.impair.tx_segments), (10, 1, 2));
+        assert_eq!(
+            (total.rx_frames, total.impair.tx_waiting, total.impair.tx_segments),
+            (10, 1, 2)
+        );
         assert_eq!((&total.rx_drops["runt"], &total.tx_drops["mtu"]), (&4, &1));
         let class = total.impair.tx_classes.unwrap()[0];
         assert_eq!((class.waiting, class.sent, class.dropped), (1, 4, 6));

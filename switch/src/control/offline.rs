@@ -29,9 +29,11 @@ impl Control {
         }
         match Journal::new(run_dir).load() {
             // It would be set aside.
-            Err(error) if error.kind() != std::io::ErrorKind::InvalidData => {
-                Err(text::step("run directory", "read the note of what was half-done", &error))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::InvalidData => Err(text::step(
+                "run directory",
+                "read the note of what was half-done",
+                &error,
+            )),
             _ => Ok(()),
         }
     }

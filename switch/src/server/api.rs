@@ -21,8 +21,8 @@ use vswitch_api::error::ApiError;
 use super::document::{Known, finish};
 use super::error::Failure;
 use super::{
-    cables, capture, commands, events, extract, lab, links, log, metrics, mirrors, namespaces, ports, processes, restart,
-    roles, switches, trace,
+    cables, capture, commands, events, extract, lab, links, log, metrics, mirrors, namespaces, ports, processes,
+    restart, roles, switches, trace,
 };
 use crate::control::{Control, Subject};
 use crate::handover::Restart;
