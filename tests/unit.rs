@@ -117,14 +117,25 @@ fn frames_wait_while_the_unit_restarts() {
         // Before version 254 systemd may close them.
         assert!(said.contains("100 received"), "{said}");
     });
-    assert_eq!(machine.property("NFileDescriptorStore"), "0", "they are the daemon's again");
+    assert_eq!(
+        machine.property("NFileDescriptorStore"),
+        "0",
+        "they are the daemon's again"
+    );
     let after: Value = machine.ctl("--json fdb show").ok().json();
     assert_eq!(after.as_array().unwrap().len(), known.as_array().unwrap().len());
     let first = pid(&machine);
     machine.ctl("restart").ok();
-    assert_eq!((pid(&machine), machine.property("ActiveState")), (first, "active".to_owned()));
+    assert_eq!(
+        (pid(&machine), machine.property("ActiveState")),
+        (first, "active".to_owned())
+    );
     machine.ok("ip netns exec red ping -n -c 1 -W 5 10.0.0.2");
     machine.ok("systemctl stop vswitchd");
     assert_eq!(machine.property("Result"), "success");
-    assert_eq!(machine.property("NFileDescriptorStore"), "0", "stopped is not restarted");
+    assert_eq!(
+        machine.property("NFileDescriptorStore"),
+        "0",
+        "stopped is not restarted"
+    );
 }
