@@ -13,7 +13,9 @@ use vswitch_tests::api::view::{PortCounters, PortState, PortView};
 use vswitch_tests::api::{Mac, PortKind};
 use vswitch_tests::daemon::{Daemon, program};
 use vswitch_tests::frame::{mac, probe, probe_id};
+use vswitch_tests::http::request;
 use vswitch_tests::raw::RawSocket;
+use vswitch_tests::snapshot::Snapshot;
 use vswitch_tests::transfer::TcpPair;
 use vswitch_tests::{DEADLINE, Lab, Station, wait_for};
 
@@ -306,4 +308,22 @@ fn commands_of_the_lab_are_taken_over() {
         let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).unwrap();
         if children.is_empty() { Ok(()) } else { Err(children) }
     });
+}
+
+/// Whenever it is killed on its way, the next start has the lab, and no more than that.
+#[test]
+fn killed_while_it_restarts_it_comes_back_whole() {
+    let mut lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    lab.ok("restart");
+    let before = Snapshot::of(&lab);
+    for wait in [0, 5, 15, 40, 80, 150] {
+        assert_eq!(request("POST", "/v1/restart", "").status, 200);
+        thread::sleep(Duration::from_millis(wait));
+        lab.kill_daemon();
+        lab.start();
+        before.wait_until_same(|| Snapshot::of(&lab));
+        stations[0].ping_soon(stations[1].v4);
+        stations[2].ping_soon(stations[3].v4);
+    }
 }

@@ -23,7 +23,7 @@ const NAME: &str = "vswitch-queue";
 /// How long a program may take to say whether it can start.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The queues that were left for this process. To be called before anything opens descriptors.
+/// The queues that were left for this process. To be called once.
 pub fn take() -> Vec<OwnedFd> {
     let left = inherit::take(NAME).unwrap_or_else(|error| {
         tracing::warn!("what the daemon before has left open can't be taken over: {error}");

@@ -67,8 +67,8 @@ fn start(args: &Args) -> Result<(), ApiError> {
         let _ = writeln!(std::io::stdout(), "OK");
         return Ok(());
     }
-    let mut left = handover::take();
     let log = logging::init(&config.log)?;
+    let mut left = handover::take();
     check_rights()?;
     // Before there are other threads: each has rights of its own, and gets those of the one that starts it.
     let rights = confine::process(&config.security);

@@ -29,7 +29,7 @@ const AT_ONCE: usize = 250;
 const BARRIER: Duration = Duration::from_secs(5);
 
 /// Takes the descriptors that were left for this process: by the program that it was before, or under `name` by systemd. Others that
-/// systemd hands over are left alone. To be called once, before anything else opens or closes descriptors.
+/// systemd hands over are left alone. To be called once: they have been open since the program began, so nobody else has their numbers.
 ///
 /// # Errors
 /// What was left can't be told; it stays open then, and does no harm.
