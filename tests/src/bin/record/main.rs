@@ -1,6 +1,8 @@
 //! Longer runs whose figures are written down in `docs/reliability.md`: `cargo xtask restart` and `cargo xtask soak` run this with the
 //! release build. It needs root; what it makes is in namespaces of its own.
 
+#![allow(clippy::print_stdout, reason = "figures are what it is for")]
+
 mod restart;
 mod soak;
 
