@@ -9,7 +9,8 @@ use vswitch_tests::run;
 use vswitch_tests::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 78] = [
+const CALLS: [&str; 79] = [
+    "restart",
     "log-level warn",
     "add-port green --addr 10.0.0.9/24",
     "del-port red",

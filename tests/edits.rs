@@ -96,7 +96,7 @@ fn an_edit(method: &str, path: &str) -> Option<(String, String)> {
         ("POST", "/v1/commands/{name}/restart") => named("", Value::Null),
         ("POST", "/v1/lab/ports") => named("", json!({"ports": [{"name": "new"}, {"name": "newer"}]})),
         // None of the lab's.
-        ("PUT", "/v1/log") => None,
+        ("PUT", "/v1/log") | ("POST", "/v1/restart") => None,
         ("DELETE", "/v1/captures/{id}") | ("POST", "/v1/ports/{name}/trace") => None,
         ("DELETE", _) => named("", Value::Null),
         ("GET", _) => None,

@@ -129,3 +129,45 @@ fn its_watchdog_does_not_end_an_apply_that_takes_longer() {
     machine.ctl("reset --yes").ok();
     assert_eq!((pid(&machine), machine.property("NRestarts")), (first, "0".into()));
 }
+
+/// systemd keeps the queues of the ports while the daemon restarts, and not while it is stopped.
+#[test]
+fn frames_wait_while_the_unit_restarts() {
+    let Some(machine) = Machine::boot("", "[datapath]\nfastpath = false\n") else {
+        return;
+    };
+    machine.ok("systemctl start vswitchd");
+    machine.ctl("add-port red --addr 10.0.0.1/24").ok();
+    machine.ctl("add-port blue --type tap --addr 10.0.0.2/24").ok();
+    machine.ok("ip netns exec red ping -n -c 1 -W 5 10.0.0.2");
+    let known: Value = machine.ctl("--json fdb show").ok().json();
+    std::thread::scope(|scope| {
+        // As many as wait in a queue at most, however long it takes.
+        let pings = scope.spawn(|| machine.ok("ip netns exec red ping -n -q -c 100 -i 0.01 -W 20 10.0.0.2"));
+        machine.ok("systemctl restart vswitchd");
+        let said = pings.join().unwrap();
+        // Before version 254 systemd may close them.
+        assert!(said.contains("100 received"), "{said}");
+    });
+    assert_eq!(
+        machine.property("NFileDescriptorStore"),
+        "0",
+        "they are the daemon's again"
+    );
+    let after: Value = machine.ctl("--json fdb show").ok().json();
+    assert_eq!(after.as_array().unwrap().len(), known.as_array().unwrap().len());
+    let first = pid(&machine);
+    machine.ctl("restart").ok();
+    assert_eq!(
+        (pid(&machine), machine.property("ActiveState")),
+        (first, "active".to_owned())
+    );
+    machine.ok("ip netns exec red ping -n -c 1 -W 5 10.0.0.2");
+    machine.ok("systemctl stop vswitchd");
+    assert_eq!(machine.property("Result"), "success");
+    assert_eq!(
+        machine.property("NFileDescriptorStore"),
+        "0",
+        "stopped is not restarted"
+    );
+}

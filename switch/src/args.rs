@@ -65,4 +65,8 @@ pub struct Args {
     /// Check the configuration, print OK or what is wrong, and exit
     #[arg(long)]
     pub check_config: bool,
+
+    /// The same, and whether the state can be read: would this program start in the place of one that runs?
+    #[arg(long, conflicts_with_all = ["check_config", "reset"])]
+    pub check_start: bool,
 }

@@ -14,6 +14,7 @@ pub mod control;
 pub mod engines;
 pub mod fastpath;
 mod files;
+pub mod handover;
 pub mod logging;
 pub mod pcapng;
 pub mod port;

@@ -1,6 +1,7 @@
 //! The daemon: reads its configuration, starts the parts in order, and stops them in the reverse one.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,14 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinError;
 use vswitch::args::Args;
 use vswitch::config::Config;
 use vswitch::confine::{self, Rights};
 use vswitch::control::{Control, ControlConfig};
+use vswitch::handover::{self, Restart};
 use vswitch::logging::{self, LogHandle, Repeated};
 use vswitch::preflight;
 use vswitch::server::{self, ControlSocket, MetricsListener, RunLock, Served};
@@ -59,7 +62,13 @@ fn start(args: &Args) -> Result<(), ApiError> {
         let _ = writeln!(std::io::stdout(), "OK");
         return Ok(());
     }
+    if args.check_start {
+        Control::check_start(&config.daemon.state_dir, &config.daemon.run_dir)?;
+        let _ = writeln!(std::io::stdout(), "OK");
+        return Ok(());
+    }
     let log = logging::init(&config.log)?;
+    let mut left = handover::take();
     check_rights()?;
     // Before there are other threads: each has rights of its own, and gets those of the one that starts it.
     let rights = confine::process(&config.security);
@@ -67,18 +76,46 @@ fn start(args: &Args) -> Result<(), ApiError> {
         ErrorCode::Conflict if args.reset => error.hint("`vswitchctl reset` has that one do it; or stop it first"),
         _ => error,
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    if args.reset {
+        return threads()?.block_on(reset(args, &config, rights));
+    }
+    let restart = Arc::new(Restart::new());
+    loop {
+        // It ends before another program takes its place, with all threads of its.
+        let end = threads()?.block_on(run(
+            args,
+            config.clone(),
+            rights.clone(),
+            &log,
+            &mut lock,
+            (left, &restart),
+        ))?;
+        left = match end {
+            End::Stop => return Ok(()),
+            End::Restart(queues) => queues,
+        };
+        let error = restart.exec(&left);
+        tracing::error!(
+            "{} can't be run, this program goes on: {error}",
+            restart.program().display()
+        );
+    }
+}
+
+/// How a run of the daemon ends.
+enum End {
+    Stop,
+    /// Another program is to go on, with what this one has left.
+    Restart(Vec<OwnedFd>),
+}
+
+fn threads() -> Result<Runtime, ApiError> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
-        .map_err(|error| ApiError::new(ErrorCode::Internal, "control threads", error.to_string()))?;
-    let result = match args.reset {
-        true => runtime.block_on(reset(args, &config, rights)),
-        false => runtime.block_on(run(args, config, rights, &log, &mut lock)),
-    };
-    drop(lock);
-    result
+        .map_err(|error| ApiError::new(ErrorCode::Internal, "control threads", error.to_string()))
 }
 
 /// Removes what a daemon made that does not run any more. The lock is ours.
@@ -131,7 +168,14 @@ fn control_config(args: &Args, config: &Config, rights: Rights) -> ControlConfig
     }
 }
 
-async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock: &mut RunLock) -> Result<(), ApiError> {
+async fn run(
+    args: &Args,
+    config: Config,
+    rights: Rights,
+    log: &LogHandle,
+    lock: &mut RunLock,
+    (left, restart): (Vec<OwnedFd>, &Arc<Restart>),
+) -> Result<End, ApiError> {
     let signals = |kind| signal(kind).map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()));
     // Before anything is made, so that a signal during the start is not lost.
     let mut terminate = signals(SignalKind::terminate())?;
@@ -146,7 +190,7 @@ async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock:
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
     let socket = ControlSocket::open(&config.daemon)?;
     let metrics = MetricsListener::bind(&config.metrics)?;
-    let (control, mut coming_back) = Control::begin(control_config(args, &config, rights)).await?;
+    let (control, mut coming_back) = Control::begin(control_config(args, &config, rights), left).await?;
     tracing::info!(
         "vswitchd {} listens on {}",
         env!("CARGO_PKG_VERSION"),
@@ -163,12 +207,17 @@ async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock:
     let mut result = Ok(());
     let mut failure = Repeated::default();
     let mut lock_tick = tokio::time::interval(LOCK_TICK);
+    let mut restarts = false;
     let stop = async {
         loop {
             tokio::select! {
                 _ = lock_tick.tick() => keep(lock, &mut failure),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = restart.wanted() => {
+                    restarts = true;
+                    break;
+                }
                 _ = hangup.recv() => reload(args, &config, log),
                 back = &mut coming_back, if !all_back => {
                     all_back = true;
@@ -182,23 +231,37 @@ async fn run(args: &Args, config: Config, rights: Rights, log: &LogHandle, lock:
                 }
             }
         }
-        tracing::info!("stopping; interfaces, addresses and namespaces stay");
-        notify(&[NotifyState::Stopping]);
+        match restarts {
+            true => {
+                tracing::info!("restarting; ports, stations and counters stay");
+                reloading();
+            }
+            false => {
+                tracing::info!("stopping; interfaces, addresses and namespaces stay");
+                notify(&[NotifyState::Stopping]);
+            }
+        }
         control.stop_edits();
     };
     let served = Served {
         labels: config.metrics.labels.clone().into(),
         metrics,
         log: log.clone(),
+        restart: restart.clone(),
     };
     server::serve(socket, control.clone(), served, stop).await;
-    control.shutdown().await;
+    let queues = control.shutdown().await;
     for task in [watchdog, left_out] {
         task.abort();
         // See `Control::shutdown`.
         let _ = task.await;
     }
-    result
+    result?;
+    if restarts {
+        return Ok(End::Restart(queues));
+    }
+    handover::leave(&queues);
+    Ok(End::Stop)
 }
 
 /// Takes the lock again if somebody removed its file.
@@ -253,11 +316,16 @@ async fn feed_watchdog(control: Arc<Control>) {
     }
 }
 
-/// Applies what can change while frames flow: the log level. A bad file changes nothing.
-fn reload(args: &Args, running: &Config, log: &LogHandle) {
+/// Tells systemd that what runs becomes another, until it is ready again.
+fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
+}
+
+/// Applies what can change while frames flow: the log level. A bad file changes nothing.
+fn reload(args: &Args, running: &Config, log: &LogHandle) {
+    reloading();
     match Config::load(args) {
         Err(error) => tracing::error!("the configuration was not reloaded: {error}"),
         Ok(new) => {

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use vswitch_api::Lab;
 
@@ -134,4 +135,40 @@ fn the_service_gives_the_daemon_time() {
     };
     assert!(seconds("TimeoutStartSec") >= 300 && seconds("TimeoutStopSec") >= 15);
     assert!((10..=60).contains(&seconds("WatchdogSec")));
+}
+
+/// A clock that somebody sets, or that jumps, makes nothing wait or age: only what is shown or told has its time.
+#[test]
+fn only_what_is_told_goes_by_the_clock_that_is_set() {
+    fn look(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                look(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]").next().unwrap();
+                if text.contains("SystemTime::now") || text.contains("CLOCK_REALTIME") {
+                    found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for folder in ["src", "datapath/src", "linux/src", "api/src"] {
+        look(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
+    found.sort();
+    // The time of events and of captured frames; that of leases, which dnsmasq writes; when commands and the daemon began; the name of a
+    // file that is set aside.
+    let told = [
+        "events.rs",
+        "leases.rs",
+        "live.rs",
+        "process.rs",
+        "run.rs",
+        "sniffer.rs",
+        "state_file.rs",
+    ];
+    assert_eq!(found, told);
 }

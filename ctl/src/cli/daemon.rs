@@ -49,6 +49,28 @@ pub struct EventsArgs {
     pub since: Option<Since>,
 }
 
+/// Examples of `restart`.
+pub const RESTART_EXAMPLES: &str = "\
+Examples:
+  vswitchctl restart -n                 # would it start?
+  vswitchctl restart
+
+For a new configuration, or after an upgrade: the daemon becomes the program
+that is installed by now, in the same process. Frames wait meanwhile and none
+is lost; ports, stations, counters and connections stay. It is refused if the
+program would not start. Frames that impairment holds back are dropped and
+counted, and AF_XDP is opened anew.
+
+`systemctl restart vswitchd` does the same under systemd 254 and later.";
+
+/// Arguments of `restart`.
+#[derive(Args, Debug)]
+pub struct RestartArgs {
+    /// Say whether it could be done, do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
 /// Arguments of `log-level`.
 #[derive(Args, Debug)]
 pub struct LogLevelArgs {

@@ -36,7 +36,7 @@ use bridge::BridgeCommand;
 use bugreport::BugreportArgs;
 use capture::CaptureArgs;
 use command::{CommandCommand, LogsArgs};
-use daemon::{EventsArgs, LogLevelArgs};
+use daemon::{EventsArgs, LogLevelArgs, RestartArgs};
 use doctor::DoctorArgs;
 use lab::{ApplyArgs, CompletionsArgs, ExportArgs, LabCommand, ManArgs, ResetArgs};
 use link::LinkCommand;
@@ -433,6 +433,9 @@ Example:
     /// Make the daemon a service of systemd, where it was installed without a package
     #[command(after_long_help = service::EXAMPLES)]
     InstallService(InstallServiceArgs),
+    /// Restart the daemon, without the loss of a frame
+    #[command(after_long_help = daemon::RESTART_EXAMPLES)]
+    Restart(RestartArgs),
     /// Remove everything that vswitch made, and nothing else
     #[command(after_long_help = "\
 Examples:

@@ -154,6 +154,7 @@ impl Session {
             Command::LogLevel(args) => self.log_level(args).await,
             Command::Status => self.status().await,
             Command::InstallService(args) => self.install_service(&args),
+            Command::Restart(args) => self.restart(args).await,
             Command::Reset(args) => self.reset(args).await,
             Command::Completions(args) => self
                 .out

@@ -16,6 +16,8 @@ pub enum ChangeAction {
     Set,
     /// It is as the lab wants it again; somebody else had changed it.
     Repaired,
+    /// It ended and began again.
+    Restarted,
     /// What was learned on it was forgotten, `before` entries of its FDB.
     Flushed,
 }
@@ -42,6 +44,8 @@ pub enum ObjectKind {
     Host,
     /// The log of the daemon.
     Log,
+    /// The daemon itself.
+    Daemon,
 }
 
 /// One thing that an edit did, or in a dry run would do. What the host has to do for it besides, such as its NAT, has none of its own.

@@ -24,6 +24,9 @@ pub struct Status {
     pub api_version: u32,
     /// Process id.
     pub pid: u32,
+    /// Another one each time that the daemon starts, which may be in the same process; the ids of events begin with it.
+    #[serde(default)]
+    pub run: String,
     /// Seconds since the daemon started.
     pub uptime_secs: u64,
     /// Number of worker threads.

@@ -332,6 +332,13 @@ impl Acl {
         &self.rules
     }
 
+    /// Goes on from what rules before these, the same ones, have matched.
+    pub fn add_hits(&self, before: &[u64]) {
+        for (hits, before) in self.hits.iter().zip(before) {
+            hits.fetch_add(*before, Ordering::Relaxed);
+        }
+    }
+
     /// Frames that each rule has matched.
     pub fn hits(&self) -> Vec<u64> {
         self.hits.iter().map(|hits| hits.load(Ordering::Relaxed)).collect()

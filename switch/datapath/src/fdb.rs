@@ -290,9 +290,9 @@ impl Fdb {
     }
 
     /// Takes over what the replica knew before this table was made; false if the table knows the station already, or is full.
-    pub fn adopt(&self, key: FdbKey, port: PortId, seen: u32) -> bool {
+    pub fn adopt(&self, key: FdbKey, port: PortId, seen: u32, kind: EntryKind) -> bool {
         let mut writer = self.write();
-        let place = Place::new(port, seen, EntryKind::Learned);
+        let place = Place::new(port, seen, kind);
         self.find(key).is_none() && self.place_new(&mut writer, key, place).is_ok()
     }
 

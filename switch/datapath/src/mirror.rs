@@ -73,6 +73,13 @@ impl MirrorCounters {
         Self((0..workers).map(|_| WorkerSet::default()).collect())
     }
 
+    /// The same, of a mirror that had copied so much before.
+    pub fn going_on(workers: usize, (frames, bytes): (u64, u64)) -> Self {
+        let counters = Self::new(workers);
+        counters.add(0, frames, bytes);
+        counters
+    }
+
     /// Counts what was copied; only the worker with this number may.
     pub(super) fn add(&self, worker: usize, frames: u64, bytes: u64) {
         if let Some(set) = self.0.get(worker) {

@@ -2,7 +2,8 @@
 
 use vswitch_api::Mac;
 
-use super::fdb::{Fdb, FdbKey};
+use super::fdb::{EntryKind, Fdb, FdbKey, FdbRecord};
+use super::handle::seconds;
 use super::tables::key as key_of;
 use super::{Datapath, PortId, SwitchId, SwitchSetup};
 
@@ -29,7 +30,16 @@ impl Datapath {
     /// Takes over a station that the copy of the FDB has from before; false if the FDB knows it already, or is full.
     pub fn fdb_adopt(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId, seen: u32) -> bool {
         self.fdb_of(id)
-            .is_some_and(|fdb| fdb.adopt(key_of(vlan, mac), port, seen))
+            .is_some_and(|fdb| fdb.adopt(key_of(vlan, mac), port, seen, EntryKind::Learned))
+    }
+
+    /// Takes over what an FDB before this one knew of a station that was learned; false if this one knows it already, or is full.
+    pub fn fdb_restore(&self, id: SwitchId, record: &FdbRecord) -> bool {
+        let (Some(fdb), Some(age)) = (self.fdb_of(id), record.age_secs) else {
+            return false;
+        };
+        let seen = seconds().saturating_sub(age);
+        fdb.adopt(key_of(record.vlan, record.mac), record.port, seen, record.kind)
     }
 
     /// Whether the FDB has an entry of either kind for this station.
@@ -108,7 +118,8 @@ mod tests {
     fn what_was_learned_meanwhile_is_not_overwritten_by_what_is_adopted() {
         let fdb = Fdb::with_replica(16, Box::<Copy>::default());
         fdb.learn(key(1), PortId(1), 10, LearnRule::PLAIN);
-        assert!(!fdb.adopt(key(1), PortId(2), 5) && fdb.adopt(key(2), PortId(2), 5));
+        let adopt = |n| fdb.adopt(key(n), PortId(2), 5, EntryKind::Learned);
+        assert!(!adopt(1) && adopt(2));
         assert_eq!(
             (fdb.lookup(key(1)), fdb.lookup(key(2))),
             (Some(PortId(1)), Some(PortId(2)))

@@ -7,26 +7,16 @@ use vswitch_api::view::PortCounters;
 
 use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
 use super::handle::{Datapath, seconds};
+use super::snapshot::PortEntry;
 use super::{DropReason, PortId, PortRef, SwitchId};
 use crate::frame::mac_to_u64;
 
 impl Datapath {
     /// Counters of a port since it was added.
     pub fn counters(&self, port: PortRef) -> PortCounters {
-        let mut total = PortCounters::default();
-        if let Some(port) = self.snapshot().find(port) {
-            port.counters.iter().for_each(|counters| counters.add_to(&mut total));
-            port.traffic.iter().for_each(|traffic| traffic.add_to(&mut total));
-            if let Some(offload) = port.io.offload() {
-                offload.add_to(&mut total);
-            }
-            let overruns = port.io.overruns();
-            if overruns > 0 {
-                total.rx_frames += overruns;
-                total.rx_drops.insert(DropReason::Overrun.as_str().to_owned(), overruns);
-            }
-        }
-        total
+        self.snapshot()
+            .find(port)
+            .map_or_else(PortCounters::default, |port| port.counted())
     }
 
     pub(super) fn fdb_of(&self, id: SwitchId) -> Option<Arc<Fdb>> {
@@ -95,6 +85,24 @@ impl Datapath {
             return 0;
         }
         self.fdb_of(id).map_or(0, |fdb| fdb.age(seconds(), ageing_secs))
+    }
+}
+
+impl PortEntry {
+    /// Counters of the port since it was added; also of one that was removed.
+    pub fn counted(&self) -> PortCounters {
+        let mut total = PortCounters::default();
+        self.counters.iter().for_each(|counters| counters.add_to(&mut total));
+        self.traffic.iter().for_each(|traffic| traffic.add_to(&mut total));
+        if let Some(offload) = self.io.offload() {
+            offload.add_to(&mut total);
+        }
+        let overruns = self.io.overruns();
+        if overruns > 0 {
+            total.rx_frames += overruns;
+            total.rx_drops.insert(DropReason::Overrun.as_str().to_owned(), overruns);
+        }
+        total
     }
 }
 

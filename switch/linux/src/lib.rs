@@ -16,6 +16,7 @@ mod clsact;
 mod enter;
 mod error;
 pub mod ethtool;
+pub mod inherit;
 mod link;
 mod link_read;
 pub mod memory;

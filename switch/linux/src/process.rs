@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use tokio::io::unix::AsyncFd;
 
 use super::error::KernelError;
@@ -174,6 +175,11 @@ impl Handle {
     pub fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Takes note that it has ended, if it was started by this process: it would stay a zombie. Of others there is nothing to be told.
+    pub fn reap(&self) {
+        let _ = waitid(Id::PIDFd(self.fd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
     }
 
     /// Waits until it has ended.

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::link_read;
@@ -52,6 +52,16 @@ pub fn open_queue(name: &str) -> io::Result<OwnedFd> {
     let mut request = interface_request(name)?;
     // SAFETY: `request` is a valid ifreq that outlives the call; the kernel reads and writes only within it.
     unsafe { tun_set_iff(fd, &mut request) }?;
+    set_up(file.as_fd())?;
+    Ok(file.into())
+}
+
+/// Sets what the kernel hands over through a queue: of one that another program has opened, what this one expects.
+///
+/// # Errors
+/// EBADFD: its device is gone.
+pub fn set_up(queue: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = queue.as_raw_fd();
     let header_len = VNET_HDR_LEN as libc::c_int;
     // SAFETY: the kernel reads one int from the pointer, which is valid for the call.
     unsafe { tun_set_vnet_hdr_size(fd, &header_len) }?;
@@ -60,7 +70,7 @@ pub fn open_queue(name: &str) -> io::Result<OwnedFd> {
         // SAFETY: as above. Kernels before 6.2 refuse the UDP bits.
         unsafe { tun_set_offload(fd, OFFLOADS as libc::c_int) }?;
     }
-    Ok(file.into())
+    Ok(())
 }
 
 /// Whether the device stays when its last queue is closed.

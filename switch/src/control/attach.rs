@@ -135,7 +135,16 @@ impl Inner {
                 }
             }
         }
-        let ids = self.datapath.add_ports(setups);
+        let switches: Vec<_> = setups.iter().map(|setup| setup.switch).collect();
+        // So that frames that waited find their destinations known.
+        let ids = self.datapath.add_ports_and(setups, |ids| {
+            for (((port, live, _), switch), id) in waiting.iter_mut().zip(switches).zip(ids) {
+                let Some(id) = id else { continue };
+                let mut handed = self.handed.take(&port.name);
+                live.before = Arc::new(std::mem::take(&mut handed.counters));
+                self.go_on_with(switch, *id, &handed);
+            }
+        });
         let mut joined = Vec::new();
         for ((port, mut live, mut made), id) in waiting.into_iter().zip(ids) {
             let carries = match (id, &own) {
@@ -309,6 +318,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         gso: link.gso,
         xdp_refused: opened.xdp_refused.clone(),
         shut: None,
+        before: Arc::default(),
     }
 }
 

@@ -52,6 +52,11 @@ impl Events {
         }
     }
 
+    /// What tells this run of the daemon from others.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         // What is done under it can't fail half-way.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)

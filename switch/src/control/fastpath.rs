@@ -92,7 +92,7 @@ impl Inner {
             }
         }
         match self
-            .open_plain_shadow(&shadow_name(near.index), &self.host.own, near)
+            .open_plain_shadow(port, &shadow_name(near.index), &self.host.own, near)
             .await
         {
             Ok(shadow) => Ok(BackEnd::Shadow(self.with_direct(port, shadow, near.index).await)),
@@ -119,12 +119,13 @@ impl Inner {
     /// Opens a shadow TAP for an interface of `netns` and lets filters of tc lead all frames by it.
     pub(super) async fn open_plain_shadow(
         &self,
+        port: &Port,
         name: &str,
         netns: &NetNs,
         beside: &Link,
     ) -> Result<Shadow, KernelError> {
         let nl = netns.netlink().await?;
-        let (tap, link) = self.open_shadow_tap(name, netns, &nl).await?;
+        let (tap, link, dropped) = self.open_shadow_tap(port, name, netns, &nl).await?;
         // It goes with the daemon, however that ends: nothing goes on without it.
         let step = format!("let go the shadow {name}");
         tap.unpersist().map_err(|error| KernelError::new(step, error))?;
@@ -138,17 +139,25 @@ impl Inner {
             nl.redirect_ingress(beside.index, link.index).await
         };
         // After an error the device goes with its queues.
-        led.await.map(|()| Shadow::new(tap, None, link.tx_dropped))
+        led.await.map(|()| Shadow::new(tap, None, dropped))
     }
 
-    /// Opens a shadow TAP, or the one that an earlier daemon left. A new one is down.
-    async fn open_shadow_tap(&self, name: &str, netns: &NetNs, nl: &Netlink) -> Result<(Tap, Link), KernelError> {
+    /// Opens a shadow TAP, or the one that an earlier daemon left; and gives what it had dropped before the port came. A new one is down.
+    async fn open_shadow_tap(
+        &self,
+        port: &Port,
+        name: &str,
+        netns: &NetNs,
+        nl: &Netlink,
+    ) -> Result<(Tap, Link, u64), KernelError> {
         let (queues, calls) = (self.datapath.workers(), self.calls);
+        let kept = self.handed.queues_of(netns, name);
+        let goes_on = !kept.is_empty();
         let step = format!("open the shadow {name}");
         let opened = netns
             .run({
                 let name = name.to_owned();
-                move || Tap::open(&name, queues, calls)
+                move || Tap::open(&name, queues, calls, kept)
             })
             .await?;
         let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;
@@ -162,7 +171,13 @@ impl Inner {
             Ok(link)
         };
         match found.await {
-            Ok(link) => Ok((tap, link)),
+            Ok(link) => {
+                // What its queues had no room for since the daemon before looked is this one's to tell.
+                let before = self.handed.of_port(&port.name, |handed| handed.dropped);
+                let before = before.filter(|before| goes_on && *before <= link.tx_dropped);
+                let dropped = before.unwrap_or(link.tx_dropped);
+                Ok((tap, link, dropped))
+            }
             Err(error) => {
                 // The device goes with its queues.
                 let _ = tap.unpersist();
@@ -182,8 +197,7 @@ impl Inner {
         splice: Option<Splice>,
     ) -> Result<Shadow, KernelError> {
         let name = shadow_name(near.index);
-        let (tap, link) = self.open_shadow_tap(&name, &self.host.own, own).await?;
-        let dropped = link.tx_dropped;
+        let (tap, link, dropped) = self.open_shadow_tap(port, &name, &self.host.own, own).await?;
         let kept = tap.persist();
         kept.map_err(|error| KernelError::new(format!("keep the shadow {name}"), error))?;
         let claimed = async {
@@ -204,7 +218,12 @@ impl Inner {
             }
         };
         match claimed.await {
-            Ok(fast) => Ok(Shadow::new(tap, Some(fast), dropped)),
+            Ok(mut fast) => {
+                if let Some(before) = self.handed.of_port(&port.name, |handed| handed.fast) {
+                    fast.count_from(before);
+                }
+                Ok(Shadow::new(tap, Some(fast), dropped))
+            }
             Err(error) => {
                 // The device goes with its queues.
                 let _ = tap.unpersist();

@@ -22,6 +22,13 @@ pub(super) struct LiveMirror {
     counters: Arc<MirrorCounters>,
 }
 
+impl LiveMirror {
+    /// Frames and bytes that it has copied.
+    pub fn total(&self) -> (u64, u64) {
+        self.counters.total()
+    }
+}
+
 impl Control {
     /// Adds a mirror.
     ///
@@ -92,7 +99,7 @@ impl Control {
 impl View {
     pub(super) fn mirror_view(&self, mirror: &Mirror) -> MirrorView {
         let live = self.mirrors.get(&mirror.name);
-        let (frames, bytes) = live.map_or((0, 0), |live| live.counters.total());
+        let (frames, bytes) = live.map_or((0, 0), |live| live.total());
         MirrorView {
             mirror: mirror.clone(),
             active: live.is_some()
@@ -110,7 +117,10 @@ impl Inner {
     pub(super) fn start_mirror(&mut self, mirror: &Mirror) {
         let live = LiveMirror {
             mirror: mirror.clone(),
-            counters: Arc::new(MirrorCounters::new(self.datapath.workers())),
+            counters: Arc::new(MirrorCounters::going_on(
+                self.datapath.workers(),
+                self.handed.mirror(&mirror.name),
+            )),
         };
         self.live.mirrors.insert(mirror.name.clone(), live);
         self.publish_mirrors();

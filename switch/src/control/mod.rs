@@ -30,6 +30,7 @@ mod frame_size;
 mod gateway;
 mod guard;
 mod guests;
+mod handover;
 mod in_use;
 mod interface;
 mod journal;
@@ -68,13 +69,14 @@ mod view;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use vswitch_api::event::EventSelect;
-use vswitch_api::view::{Entrance, PortState};
+use vswitch_api::view::{Entrance, PortCounters, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
@@ -164,6 +166,8 @@ struct Inner {
     fdb_entries: u64,
     /// Away while it thinks.
     guard: Option<LoopGuard>,
+    /// What the daemon before has left.
+    handed: handover::Handed,
 }
 
 /// Where the daemon is.
@@ -236,6 +240,8 @@ struct LivePort {
     xdp_refused: Option<String>,
     /// Shut by the switch itself.
     shut: Option<Shut>,
+    /// What the daemon before has counted.
+    before: Arc<PortCounters>,
 }
 
 /// Why a port is shut, and until when; none: until somebody opens it.
@@ -267,6 +273,7 @@ impl LivePort {
             gso: None,
             xdp_refused: None,
             shut: None,
+            before: Arc::default(),
         }
     }
 }
@@ -307,6 +314,14 @@ impl Control {
         Ok(held)
     }
 
+    /// Comes back when edits that were asked for before are over.
+    ///
+    /// # Errors
+    /// Whoever asks is gone.
+    pub async fn after_edits(&self) -> Result<(), ApiError> {
+        self.begin_edit().await.map(drop)
+    }
+
     /// A sign of life: comes back when every worker has answered. An edit may take as long as it gets on.
     ///
     /// # Errors
@@ -326,8 +341,9 @@ impl Control {
         self.inner.stop();
     }
 
-    /// Stops, and leaves interfaces, addresses and namespaces in place for the next daemon.
-    pub async fn shutdown(&self) {
+    /// Stops, and leaves interfaces, addresses and namespaces in place for the next daemon. Gives the queues in which frames wait for
+    /// it, as long as somebody holds them.
+    pub async fn shutdown(&self) -> Vec<OwnedFd> {
         self.stop_edits();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);
@@ -340,15 +356,10 @@ impl Control {
         if let Some(fast) = &inner.fast {
             fast.freeze();
         }
-        // Closed before the process ends, so that no frame is taken and lost on the way.
-        let ids: Vec<_> = inner
-            .live
-            .ports
-            .values_mut()
-            .filter_map(|port| port.id.take())
-            .collect();
-        drop(inner.datapath.remove_ports(&ids));
+        // Before the process ends, so that no frame is taken and lost on the way.
+        let queues = inner.hand_over();
         inner.leave_run_dir();
+        queues
     }
 }
 

@@ -1,10 +1,13 @@
 //! Removing what a daemon made that does not run any more.
 
+use std::path::Path;
+
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab};
 
 use super::complete::{Interfaces, complete};
+use super::journal::Journal;
 use super::namespace::is_present;
 use super::plan::plan;
 use super::start::has_near_ends;
@@ -15,6 +18,26 @@ use super::{Control, ControlConfig, text};
 use vswitch_linux::{NamedNamespaces, Presence};
 
 impl Control {
+    /// Whether a daemon could start on what is there: its own state, and the note of what was half-done. Nothing is locked or changed.
+    ///
+    /// # Errors
+    /// What would stop it.
+    pub fn check_start(state_dir: &Path, run_dir: &Path) -> Result<(), ApiError> {
+        let file = StateFile::unlocked(state_dir);
+        if let Loaded::Unusable(cause) = file.load() {
+            return Err(file.refusal(&cause));
+        }
+        match Journal::new(run_dir).load() {
+            // It would be set aside.
+            Err(error) if error.kind() != std::io::ErrorKind::InvalidData => Err(text::step(
+                "run directory",
+                "read the note of what was half-done",
+                &error,
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes everything that vswitch made, as a daemon that comes back, does it and stops.
     ///
     /// # Errors
@@ -26,7 +49,8 @@ impl Control {
         })
         .await?;
         let changes = control.reset(ChangeOptions::default()).await;
-        control.shutdown().await;
+        // Nobody waits for what is left.
+        drop(control.shutdown().await);
         changes
     }
 

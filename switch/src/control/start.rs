@@ -1,6 +1,7 @@
 //! The daemon starts: what is on disk comes back, what a crash left is adopted or removed.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::detach::gone_is_fine;
 use super::etc::EtcFiles;
 use super::gateway::Outside;
 use super::guests::Guests;
+use super::handover::Handed;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, has_near_end, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
@@ -42,19 +44,20 @@ impl Control {
     /// # Errors
     /// Those of [`Control::begin`].
     pub async fn start(config: ControlConfig) -> Result<Arc<Self>, ApiError> {
-        let (control, coming_back) = Self::begin(config).await?;
+        let (control, coming_back) = Self::begin(config, Vec::new()).await?;
         let failed = |error: JoinError| ApiError::new(ErrorCode::Internal, "start", error.to_string());
         coming_back.await.map_err(failed)?;
         Ok(control)
     }
 
     /// Starts the datapath and begins to bring the lab on disk back: questions are answered meanwhile, edits wait. What does
-    /// not work here but need not stop the daemon is told in [`vswitch_api::view::Status::limits`].
+    /// not work here but need not stop the daemon is told in [`vswitch_api::view::Status::limits`]. `left`: what [`Control::shutdown`] of
+    /// the daemon before has given, as far as it is still there.
     ///
     /// # Errors
     /// Without these the daemon can't run: its own network namespace, its threads, a state that it understands. Nothing was touched
     /// then that the kernel carries.
-    pub async fn begin(config: ControlConfig) -> Result<(Arc<Self>, JoinHandle<()>), ApiError> {
+    pub async fn begin(config: ControlConfig, left: Vec<OwnedFd>) -> Result<(Arc<Self>, JoinHandle<()>), ApiError> {
         let mut limits = Vec::new();
         // Each TAP port takes a descriptor a worker: more than the usual soft limit for a lab of some hundred ports.
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -130,6 +133,7 @@ impl Control {
         pulse.underway.begin("bringing the lab back", state.lab.ports.len());
         let guard = LoopGuard::new(state.salt, random_u64);
         let processes = Arc::new(Processes::new(&config.run_dir, events.clone()));
+        let handed = Handed::find(&config.run_dir, &boot_id, left);
         let inner = Inner {
             etc: EtcFiles::new(&config.state_dir),
             processes,
@@ -167,6 +171,7 @@ impl Control {
             big_tcp: config.big_tcp,
             fdb_entries: config.fdb_entries,
             guard: Some(guard),
+            handed,
         };
         let engines = inner.host.guests.engines.clone();
         // Before anything is attached, so that no change in between is missed.
@@ -302,6 +307,7 @@ impl Inner {
             self.start_mirror(&mirror);
         }
         self.adopt_stations();
+        self.handed.end();
         self.fit_frame_sizes().await;
         for cable in self.store.state.lab.cables.clone() {
             if let Err(error) = self.attach_cable(&cable, Adopt::Yes).await {

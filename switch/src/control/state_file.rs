@@ -81,6 +81,14 @@ impl StateFile {
         })
     }
 
+    /// To look at only, whoever has it.
+    pub fn unlocked(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            _lock: None,
+        }
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.join(NAME)
     }

@@ -13,7 +13,7 @@ use vswitch_api::{API_VERSION, ApiError, Cable, Lab, Namespace, NsName, Port, Po
 use super::durations::Counted;
 use super::frame_size::is_big;
 use super::kinds::{ifname, wanted_mtu};
-use super::{Control, View, text};
+use super::{Control, View, handover, text};
 use crate::port::BackEnd;
 use vswitch_datapath::EntryKind;
 use vswitch_datapath::acl::Acl;
@@ -33,6 +33,7 @@ impl Control {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
             pid: std::process::id(),
+            run: self.events.run().to_owned(),
             uptime_secs: self.started.elapsed().as_secs(),
             workers: view.datapath.workers() as u32,
             limits,
@@ -320,6 +321,8 @@ impl View {
         let io = self.datapath.io::<BackEnd>(id);
         shown.mac = shown.mac.or(live.mac);
         let wanted = wanted_mtu(port).filter(|mtu| *mtu != live.mtu);
+        let mut counters = self.datapath.counters(id);
+        handover::add(&mut counters, &live.before);
         shown.mtu = Some(live.mtu);
         // As its user has it by now.
         shown.ifname = live.ifname.parse().ok().or(shown.ifname);
@@ -347,7 +350,7 @@ impl View {
             fastpath: io.is_some_and(|io| io.fast().is_some()),
             big_tcp: is_big(live.gso),
             fdb_entries: fdb_counts.get(id.id.index()).copied().unwrap_or(0),
-            counters: self.datapath.counters(id),
+            counters,
         }
     }
 }

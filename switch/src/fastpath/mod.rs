@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vswitch_api::{Mac, SwitchName};
 
-pub use port::{FastPort, NearEnd, Splice};
+pub use port::{Counted, FastPort, NearEnd, Splice};
 
 use flood::Floods;
 use replica::SwitchReplica;
@@ -217,7 +217,7 @@ impl FastPath {
     pub fn claim(self: &Arc<Self>, end: &NearEnd) -> Result<FastPort, KernelError> {
         let record = end.record();
         let (slot, as_it_was) = lock(&self.slots).claim(&record)?;
-        let port = FastPort::new(self.clone(), slot, record);
+        let port = FastPort::new(self.clone(), slot, record, as_it_was);
         if !as_it_was {
             port.write()?;
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
 
@@ -35,6 +36,23 @@ pub struct Splice {
     pub end: (String, u32),
 }
 
+/// What the kernel has counted for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted([u64; 6]);
+
+impl Counted {
+    fn of(counters: &FastCounters) -> Self {
+        Self([
+            counters.rx_frames,
+            counters.rx_bytes,
+            counters.tx_frames,
+            counters.tx_bytes,
+            counters.rx_flooded,
+            counters.flood_copies,
+        ])
+    }
+}
+
 impl NearEnd {
     pub(super) fn record(&self) -> PortRecord {
         PortRecord {
@@ -54,18 +72,42 @@ pub struct FastPort {
     record: PortRecord,
     /// What the counters were when the port came: they may be older than it.
     before: FastCounters,
+    /// Its slot is the one that the daemon before gave it.
+    taken_over: bool,
     /// Of a device port.
     splice: Option<Splice>,
 }
 
 impl FastPort {
-    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord) -> Self {
+    pub(super) fn new(fast: Arc<FastPath>, slot: u16, record: PortRecord, taken_over: bool) -> Self {
         Self {
             before: fast.kernel.counters(slot),
+            taken_over,
             splice: None,
             fast,
             slot,
             record,
+        }
+    }
+
+    /// What the kernel has counted for the port's slot by now, for [`FastPort::count_from`] of the next daemon.
+    pub fn counted(&self) -> Counted {
+        Counted::of(&self.fast.kernel.counters(self.slot))
+    }
+
+    /// Counts from where the daemon before has left off, if its slot was taken over: so what the kernel forwarded in between counts.
+    pub fn count_from(&mut self, before: Counted) {
+        let now = Counted::of(&self.before);
+        let older = before.0.iter().zip(now.0).all(|(before, now)| *before <= now);
+        if self.taken_over && older {
+            [
+                self.before.rx_frames,
+                self.before.rx_bytes,
+                self.before.tx_frames,
+                self.before.tx_bytes,
+                self.before.rx_flooded,
+                self.before.flood_copies,
+            ] = before.0;
         }
     }
 

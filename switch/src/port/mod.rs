@@ -7,7 +7,7 @@ mod tap;
 mod xdp;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use vswitch_datapath::batch::Batch;
 use vswitch_datapath::offload::Offload;
@@ -38,6 +38,18 @@ impl BackEnd {
     /// Its part of the kernel fast path, if it has it.
     pub fn fast(&self) -> Option<&FastPort> {
         self.shadow()?.fast.as_ref()
+    }
+
+    /// Its queues once more, for the next daemon; none of what can't be handed over: packet sockets and AF_XDP.
+    ///
+    /// # Errors
+    /// Want of descriptors.
+    pub fn keep(&self) -> io::Result<Vec<OwnedFd>> {
+        match self {
+            Self::Tap(tap) => tap.keep(),
+            Self::Shadow(shadow) => shadow.tap.keep(),
+            Self::Packet(_) | Self::Xdp(_) => Ok(Vec::new()),
+        }
     }
 
     /// The shadow TAP, if it has one.

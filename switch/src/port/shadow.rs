@@ -87,6 +87,11 @@ impl Shadow {
         });
     }
 
+    /// How many frames the TAP device had dropped in all when that was noted last.
+    pub fn noted_dropped(&self) -> u64 {
+        self.dropped.1.load(Ordering::Relaxed)
+    }
+
     /// Frames for the daemon that the queue of the TAP device had no room for, as far as was noted.
     pub(super) fn overruns(&self) -> u64 {
         self.dropped.1.load(Ordering::Relaxed).saturating_sub(self.dropped.0)

@@ -46,14 +46,31 @@ impl Tap {
     ///
     /// # Errors
     /// See [`tap::open_queue`]. What was created is gone again.
-    pub fn open(name: &str, queues: usize, calls: Calls) -> io::Result<Self> {
+    ///
+    /// `kept`: queues of it that the daemon before has left open, with the frames that wait in them.
+    pub fn open(name: &str, queues: usize, calls: Calls, kept: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut kept = kept.into_iter();
         let open = |_| {
-            let fd = tap::open_queue(name)?;
+            let fd = match kept.next() {
+                Some(fd) => {
+                    tap::set_up(fd.as_fd())?;
+                    fd
+                }
+                None => tap::open_queue(name)?,
+            };
             let expected = AtomicUsize::new(0);
             Ok(Queue { fd, expected })
         };
         let queues = (0..queues.max(1)).map(open).collect::<io::Result<_>>()?;
         Ok(Self { queues, calls })
+    }
+
+    /// Its queues once more: as long as one of them is open, the device has frames wait in it.
+    ///
+    /// # Errors
+    /// Want of descriptors.
+    pub fn keep(&self) -> io::Result<Vec<OwnedFd>> {
+        self.queues.iter().map(|queue| queue.fd.try_clone()).collect()
     }
 
     /// Lets the device outlive its queues, until [`Tap::unpersist`]: when it can be told whose it is.

@@ -21,10 +21,11 @@ use vswitch_api::error::ApiError;
 use super::document::{Known, finish};
 use super::error::Failure;
 use super::{
-    cables, capture, commands, events, extract, lab, links, log, metrics, mirrors, namespaces, ports, processes, roles,
-    switches, trace,
+    cables, capture, commands, events, extract, lab, links, log, metrics, mirrors, namespaces, ports, processes,
+    restart, roles, switches, trace,
 };
 use crate::control::{Control, Subject};
+use crate::handover::Restart;
 use crate::logging::LogHandle;
 
 /// What the routes work with.
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub labels: Arc<[String]>,
     /// The log.
     pub log: LogHandle,
+    /// What makes the daemon begin anew.
+    pub restart: Arc<Restart>,
     /// Turns true when the daemon stops, so that event streams end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -84,6 +87,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(events::events))
         .routes(routes!(metrics::metrics))
         .routes(routes!(log::get, log::set))
+        .routes(routes!(restart::restart))
         .routes(routes!(lab::get, lab::apply))
         .routes(routes!(ports::add_several))
         .routes(routes!(lab::reset))
@@ -124,7 +128,12 @@ pub fn openapi() -> Document {
 }
 
 /// The whole HTTP service. Event streams end when `stopping` turns true; `labels` are settings that metrics show.
-pub fn router(control: Arc<Control>, labels: Arc<[String]>, log: LogHandle, stopping: watch::Receiver<bool>) -> Router {
+pub fn router(
+    control: Arc<Control>,
+    labels: Arc<[String]>,
+    (log, restart): (LogHandle, Arc<Restart>),
+    stopping: watch::Receiver<bool>,
+) -> Router {
     let (router, mut document) = routes().split_for_parts();
     finish(&mut document);
     let known = Arc::new(Known::new(&document));
@@ -142,6 +151,7 @@ pub fn router(control: Arc<Control>, labels: Arc<[String]>, log: LogHandle, stop
             control,
             labels,
             log,
+            restart,
             stopping,
         })
 }

@@ -24,6 +24,7 @@ use super::roles::Caller;
 use super::slots::{Client, Slots};
 use super::socket::ControlSocket;
 use crate::control::Control;
+use crate::handover::Restart;
 use crate::logging::{LogHandle, Repeated};
 use vswitch_api::error::{ApiError, ErrorCode};
 
@@ -47,17 +48,24 @@ pub struct Served {
     pub metrics: Option<MetricsListener>,
     /// The log, whose level can be changed.
     pub log: LogHandle,
+    /// By which the daemon is made to begin anew.
+    pub restart: Arc<Restart>,
 }
 
 /// Serves the API on `socket` until `stop` completes; then removes the socket, ends event streams and waits a while for
 /// requests under way.
 pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, served: Served, stop: impl Future<Output = ()>) {
     let (stopping, stopping_seen) = watch::channel(false);
-    let Served { labels, metrics, log } = served;
+    let Served {
+        labels,
+        metrics,
+        log,
+        restart,
+    } = served;
     if let Some(metrics) = metrics {
         tokio::spawn(metrics.serve(control.clone(), labels.clone(), stopping_seen.clone()));
     }
-    let service = TowerToHyperService::new(router(control, labels, log, stopping_seen));
+    let service = TowerToHyperService::new(router(control, labels, (log, restart), stopping_seen));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     // A client may close its sending side behind its last request, as `nc -N` does: it still gets its answer.

@@ -27,6 +27,7 @@ mod namespaces;
 mod patience;
 mod ports;
 mod processes;
+mod restart;
 mod roles;
 mod slots;
 mod socket;

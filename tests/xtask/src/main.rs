@@ -5,6 +5,7 @@ mod demo;
 mod fuzz;
 mod outside;
 mod package;
+mod record;
 mod shell;
 mod tools;
 mod vm;
@@ -36,6 +37,14 @@ enum Command {
         /// Keep the new counts
         #[arg(long)]
         write: bool,
+    },
+    /// Count what is lost while the daemon restarts, at one frame a millisecond; needs root
+    Restart,
+    /// Traffic, changes and restarts at once: whether each frame is accounted for and nothing grows; needs root
+    Soak {
+        /// How long, half of it with the kernel fast path and half without
+        #[arg(long, value_name = "N", default_value_t = 180)]
+        seconds: u32,
     },
     /// Check licences and sources of the dependencies; needs cargo-deny
     Deny,
@@ -75,6 +84,8 @@ fn main() -> anyhow::Result<()> {
         Command::Demo => demo::run(),
         Command::Test { filter } => check::test(&filter),
         Command::Instructions { write } => check::instructions(write),
+        Command::Restart => record::run_with(&["restart"]),
+        Command::Soak { seconds } => record::run_with(&["soak", &seconds.to_string()]),
         Command::Deny => check::deny(),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::Miri { filter } => fuzz::miri(&filter),

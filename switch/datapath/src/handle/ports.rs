@@ -30,6 +30,18 @@ impl Datapath {
     /// # Errors
     /// Those of [`Datapath::add_port`], of each port by itself.
     pub fn add_ports(&self, setups: Vec<PortSetup>) -> Vec<io::Result<PortRef>> {
+        self.add_ports_and(setups, |_| ())
+    }
+
+    /// The same; `before` is called when they are there and before anything is received from them.
+    ///
+    /// # Errors
+    /// Those of [`Datapath::add_ports`].
+    pub fn add_ports_and(
+        &self,
+        setups: Vec<PortSetup>,
+        before: impl FnOnce(&[Option<PortRef>]),
+    ) -> Vec<io::Result<PortRef>> {
         let first = {
             let mut added = lock(&self.revision);
             let first = *added + 1;
@@ -66,6 +78,8 @@ impl Datapath {
                 offload.set_direct(direct(&snapshot, port));
             }
         }
+        let refs = added.iter().map(|port| port.as_ref().ok().map(|port| port.port_ref()));
+        before(&refs.collect::<Vec<_>>());
         // After the snapshot: a worker that is told of a port finds it there.
         let polled = |port: Arc<PortEntry>| match self.poll(&port) {
             Ok(()) => Ok(port.port_ref()),

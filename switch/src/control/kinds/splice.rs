@@ -83,7 +83,10 @@ impl Inner {
         let beside = home.netlink().await?;
         // Left by a daemon that had the fast path: the splice's end has the name of the shadow.
         self.delete_near_end(port).await?;
-        match self.open_plain_shadow(&beside_name(device.index), home, device).await {
+        match self
+            .open_plain_shadow(port, &beside_name(device.index), home, device)
+            .await
+        {
             Ok(shadow) => {
                 // A packet socket takes all frames as long as it is open.
                 beside.set_promiscuous(device.index, true).await?;

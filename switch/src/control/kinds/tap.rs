@@ -101,8 +101,8 @@ impl Inner {
         };
         let opened = netns
             .run({
-                let name = name.clone();
-                move || Tap::open(&name, queues, calls)
+                let (name, kept) = (name.clone(), self.handed.queues_of(&netns, &name));
+                move || Tap::open(&name, queues, calls, kept)
             })
             .await
             .map_err(failed)?;

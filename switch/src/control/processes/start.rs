@@ -284,14 +284,17 @@ impl Processes {
     fn watch(self: &Arc<Self>, name: String, id: String, handle: Option<Arc<Handle>>, child: Option<Child>) {
         let processes = Arc::downgrade(self);
         tokio::spawn(async move {
-            if let Some(handle) = handle
+            if let Some(handle) = &handle
                 && let Err(error) = handle.ended().await
             {
                 tracing::debug!("{}: its end is seen late: {error}", object(&name));
             }
-            if let Some(mut child) = child {
+            match (child, handle) {
                 // It has ended, or could not be looked at: whoever waits is no thread of the runtime.
-                let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+                (Some(mut child), _) => _ = tokio::task::spawn_blocking(move || child.wait()).await,
+                // The program before, in this process, may have started it.
+                (None, Some(handle)) => handle.reap(),
+                (None, None) => {}
             }
             if let Some(processes) = processes.upgrade() {
                 ended::ended(&processes, &name, &id).await;

@@ -49,6 +49,7 @@ fn snapshot() -> Snapshot {
         status: Status {
             version: "1.2".into(),
             api_version: 1,
+            run: String::new(),
             pid: 1,
             uptime_secs: 5,
             workers: 2,

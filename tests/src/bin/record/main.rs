@@ -1,0 +1,17 @@
+//! Longer runs whose figures are written down in `docs/reliability.md`: `cargo xtask restart` and `cargo xtask soak` run this with the
+//! release build. It needs root; what it makes is in namespaces of its own.
+
+#![allow(clippy::print_stdout, reason = "figures are what it is for")]
+
+mod restart;
+mod soak;
+
+fn main() {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["restart"] => restart::run(),
+        ["soak", seconds] => soak::run(seconds.parse().expect("a number of seconds")),
+        _ => panic!("restart, or soak SECONDS"),
+    }
+}

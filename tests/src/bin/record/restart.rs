@@ -1,0 +1,103 @@
+//! What a restart costs: frames with numbers, one a millisecond, while the daemon goes away and comes back.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vswitch_tests::api::PortKind;
+use vswitch_tests::frame::{probe, probe_id};
+use vswitch_tests::{Lab, Station};
+
+/// Between two frames.
+const PACE: Duration = Duration::from_millis(1);
+/// Before the restart and after it.
+const AROUND: Duration = Duration::from_secs(1);
+
+/// How the daemon goes.
+#[derive(Clone, Copy)]
+enum Way {
+    Restart,
+    Stop,
+    Kill,
+}
+
+/// Each kind of port by each way, and what was lost, as a table.
+pub fn run() {
+    println!(
+        "| frames between | restart by | sent | lost | in another order | longest gap |\n|---|---|---|---|---|---|"
+    );
+    for (kind, fastpath, text) in [
+        (PortKind::Tap, true, "`tap` and `tap`"),
+        (PortKind::Veth, false, "`veth` and `veth`, `fastpath = false`"),
+        (PortKind::Veth, true, "`veth` and `veth`, by the kernel"),
+    ] {
+        for (way, by) in [
+            (Way::Restart, "`vswitchctl restart`"),
+            (Way::Stop, "SIGTERM and a start, without systemd"),
+            (Way::Kill, "SIGKILL and a start"),
+        ] {
+            // A lab holds for the thread that made it.
+            let measured = thread::spawn(move || measure(kind, fastpath, way)).join();
+            println!("| {text} | {by} | {} |", measured.expect("the run came to its end"));
+        }
+    }
+}
+
+fn measure(kind: PortKind, fastpath: bool, way: Way) -> String {
+    let mut lab = Lab::without_daemon();
+    lab.set_datapath("fastpath", fastpath);
+    lab.start();
+    let red = Station::add(&lab, "red", kind, 1);
+    let blue = Station::add(&lab, "blue", kind, 2);
+    red.ping(blue.v4);
+    let (to, from) = (blue.mac(), red.mac());
+    let (sender, receiver) = (red.raw(false), blue.raw(false));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sent = scope.spawn(|| {
+            let begin = Instant::now();
+            for id in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return id;
+                }
+                // One that the interface does not take, as it has no carrier, is lost too.
+                let _ = sender.try_send(Default::default(), &probe(to, from, id));
+                thread::sleep((PACE * (id + 1)).saturating_sub(begin.elapsed()));
+            }
+            0
+        });
+        let received = scope.spawn(|| {
+            let mut seen = Vec::new();
+            while let Some(frame) = receiver.recv(Instant::now() + AROUND) {
+                seen.extend(probe_id(&frame.bytes).map(|id| (id, Instant::now())));
+            }
+            seen
+        });
+        thread::sleep(AROUND);
+        match way {
+            Way::Restart => _ = lab.ok("restart"),
+            Way::Stop => {
+                lab.stop_daemon();
+                lab.start();
+            }
+            Way::Kill => {
+                lab.kill_daemon();
+                lab.start();
+            }
+        }
+        thread::sleep(AROUND);
+        stop.store(true, Ordering::Relaxed);
+        let sent: u32 = sent.join().expect("the sender ends");
+        let seen = received.join().expect("the receiver ends");
+        let numbers: BTreeSet<_> = seen.iter().map(|(id, _)| *id).collect();
+        let late = seen.windows(2).filter(|pair| pair[1].0 < pair[0].0).count();
+        let gap = seen
+            .windows(2)
+            .map(|pair| pair[1].1 - pair[0].1)
+            .max()
+            .unwrap_or_default();
+        let lost = sent as usize - numbers.len();
+        format!("{sent} | {lost} | {late} | {} ms", gap.as_millis())
+    })
+}
