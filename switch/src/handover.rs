@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -36,6 +36,11 @@ pub fn take() -> Vec<OwnedFd> {
         tracing::warn!("systemd can't be told to let go of the queues that it kept: {error}");
     }
     left
+}
+
+/// Numbers of the sockets that systemd made for this service.
+pub fn sockets() -> impl Iterator<Item = RawFd> {
+    inherit::sockets(NAME).into_iter().map(|(number, _)| number)
 }
 
 /// Leaves queues with systemd, if it keeps them for this service: it closes them unless that starts again.
@@ -119,6 +124,6 @@ impl Restart {
 
     /// Becomes the program. It comes back only if that fails.
     pub fn exec(&self, left: &[OwnedFd]) -> io::Error {
-        inherit::exec(self.program().as_os_str(), &self.args, left)
+        inherit::exec(self.program().as_os_str(), &self.args, NAME, left)
     }
 }

@@ -29,12 +29,18 @@ const AT_ONCE: usize = 250;
 const BARRIER: Duration = Duration::from_secs(5);
 
 /// Takes the descriptors that were left for this process: by the program that it was before, or under `name` by systemd. Others that
-/// systemd hands over are left alone. To be called once: they have been open since the program began, so nobody else has their numbers.
+/// systemd hands over stay open, for [`sockets`]. To be called once: they have been open since the program began, so nobody else has their numbers.
 ///
 /// # Errors
 /// What was left can't be told; it stays open then, and does no harm.
 pub fn take(name: &str) -> io::Result<Vec<OwnedFd>> {
     let mut numbers = numbers_of_systemd(name);
+    // No program gets them that this process starts.
+    for (number, _) in sockets(name) {
+        // SAFETY: the number is only looked at, and for the time of this call: one that is not open is an error of fcntl.
+        let socket = unsafe { BorrowedFd::borrow_raw(number) };
+        fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
     if let Some(list) = kept_list()? {
         numbers.extend(list);
     }
@@ -58,17 +64,28 @@ fn of_this_process(pid: &str) -> bool {
     pid.parse() == Ok(std::process::id())
 }
 
-fn numbers_of_systemd(name: &str) -> Vec<RawFd> {
+/// All that systemd hands over, with their names.
+fn of_systemd() -> Vec<(RawFd, String)> {
     let [pid, count, names] = LISTEN.map(|key| std::env::var(key).unwrap_or_default());
     if !of_this_process(&pid) {
         return Vec::new();
     }
     let count: usize = count.parse().unwrap_or(0);
-    let named = (FIRST..).zip(names.split(':')).take(count);
-    named
-        .filter(|(_, its)| *its == name)
-        .map(|(number, _)| number)
-        .collect()
+    let names = names.split(':').chain(std::iter::repeat(""));
+    (FIRST..).zip(names.map(str::to_owned)).take(count).collect()
+}
+
+fn numbers_of_systemd(name: &str) -> Vec<RawFd> {
+    let named = of_systemd().into_iter().filter(|(_, its)| its == name);
+    named.map(|(number, _)| number).collect()
+}
+
+/// Sockets that systemd hands over, and their names: they come before what it keeps under `name`. They stay open as long as the process lives,
+/// under their numbers.
+pub fn sockets(name: &str) -> Vec<(RawFd, String)> {
+    let mut all = of_systemd();
+    all.truncate(all.iter().take_while(|(_, its)| its != name).count());
+    all
 }
 
 fn kept_list() -> io::Result<Option<Vec<RawFd>>> {
@@ -87,14 +104,22 @@ fn kept_list() -> io::Result<Option<Vec<RawFd>>> {
     Ok(Some(text.lines().filter_map(|line| line.parse().ok()).collect()))
 }
 
-/// Runs another program in this process, which finds these descriptors by [`take`]. It comes back only if that fails, and all is then
-/// as it was.
-pub fn exec(program: &OsStr, args: impl IntoIterator<Item = impl AsRef<OsStr>>, kept: &[OwnedFd]) -> io::Error {
+/// Runs another program in this process, which finds these descriptors by [`take`], and the [`sockets`] that this one has. It comes back
+/// only if that fails, and all is then as it was.
+pub fn exec(
+    program: &OsStr,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    name: &str,
+    kept: &[OwnedFd],
+) -> io::Error {
     let list = match list_of(kept) {
         Ok(list) => list,
         Err(error) => return error,
     };
-    let all = || kept.iter().map(AsFd::as_fd).chain([list.as_fd()]);
+    let (numbers, names): (Vec<_>, Vec<_>) = sockets(name).into_iter().unzip();
+    // SAFETY: they were handed over by number, and nobody closes them.
+    let sockets = numbers.iter().map(|number| unsafe { BorrowedFd::borrow_raw(*number) });
+    let all = || sockets.clone().chain(kept.iter().map(AsFd::as_fd)).chain([list.as_fd()]);
     let set = |flags: FdFlag| all().try_for_each(|fd| fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop));
     if let Err(error) = set(FdFlag::empty()) {
         let _ = set(FdFlag::FD_CLOEXEC);
@@ -102,8 +127,14 @@ pub fn exec(program: &OsStr, args: impl IntoIterator<Item = impl AsRef<OsStr>>, 
     }
     let mut command = Command::new(program);
     command.args(args);
-    // They tell of descriptors that this process has not any more.
-    LISTEN.iter().for_each(|key| _ = command.env_remove(key));
+    // What systemd kept is told by the list, if it is there still.
+    let listen = [std::process::id().to_string(), names.len().to_string(), names.join(":")];
+    for (key, value) in LISTEN.iter().zip(listen) {
+        match names.is_empty() {
+            true => command.env_remove(key),
+            false => command.env(key, value),
+        };
+    }
     command.env(KEPT, format!("{}:{}", std::process::id(), list.as_raw_fd()));
     let error = command.exec();
     let _ = set(FdFlag::FD_CLOEXEC);
@@ -204,7 +235,7 @@ mod tests {
     fn a_program_that_is_not_there_changes_nothing() {
         let (read, write) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let kept = [read, write];
-        let error = exec(OsStr::new("/nowhere/to/be/found"), ["x"], &kept);
+        let error = exec(OsStr::new("/nowhere/to/be/found"), ["x"], "kept", &kept);
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         for fd in &kept {
             let flags = fcntl(fd, FcntlArg::F_GETFD).unwrap();

@@ -17,6 +17,7 @@ use vswitch_linux::passed;
 
 use super::roles::Gate;
 use crate::config::Daemon;
+use crate::handover;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -67,11 +68,7 @@ impl ControlSocket {
     /// Those of [`ControlSocket::bind`].
     pub fn open(config: &Daemon) -> Result<Self, ApiError> {
         let path = config.socket();
-        let numbers = sd_notify::listen_fds().map_err(|error| {
-            let cause = format!("what was passed to the daemon can't be told: {error}");
-            ApiError::new(ErrorCode::Invalid, object(&path), cause)
-        })?;
-        for number in numbers {
+        for number in handover::sockets() {
             match passed::listener(number) {
                 Ok(listener) if is_at(&listener, &path) => return Self::adopt(config, listener),
                 Ok(listener) => tracing::warn!(
