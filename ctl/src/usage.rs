@@ -95,7 +95,15 @@ fn missing(error: &clap::Error) -> Option<ApiError> {
 fn argument(arg: &str) -> String {
     match arg.starts_with("--") {
         true => arg.replace(['<', '>'], "").trim_end_matches('.').to_owned(),
-        false => arg.replace(['<', '>'], "").trim_end_matches('.').replace('|', " or "),
+        false => {
+            let bare = arg.replace(['<', '>'], "");
+            let parts: Vec<_> = bare.trim_end_matches('.').split('|').collect();
+            match parts[..] {
+                // Too many for a line: what all of them can be said by, and where they stand.
+                [first, _, _, _, _, ..] => format!("{first} or an option"),
+                _ => parts.join(" or "),
+            }
+        }
     }
 }
 
@@ -142,6 +150,8 @@ fn no_command(error: &clap::Error) -> Option<ApiError> {
         Some(ContextValue::Strings(all)) => all.last().cloned(),
         _ => None,
     };
+    // Nobody means it by another word.
+    let meant = meant.filter(|meant| meant != "help");
     let mut error = about(error, format!("there is no command {said:?}"), meant.clone());
     let verbs = || {
         let command = command_called(&error.object)?;
@@ -153,7 +163,13 @@ fn no_command(error: &clap::Error) -> Option<ApiError> {
         && error.object != "command line"
         && let Some(verbs) = verbs()
     {
-        error.hint = Some(format!("choose one of {verbs}"));
+        error.hint = Some(match error.object.as_str() {
+            // It is no object of its own.
+            "vlan" => {
+                format!("ports are put into VLANs by `vswitchctl set port NAME vlan.access=10`; choose one of {verbs}")
+            }
+            _ => format!("choose one of {verbs}"),
+        });
     }
     Some(error)
 }
@@ -392,6 +408,10 @@ mod tests {
                 "mirror add m",
                 "mirror add: it needs --to PORT; see `vswitchctl mirror add --help`",
             ),
+            (
+                "set port red",
+                "set port: it needs KEY=VALUE or an option; see `vswitchctl set port --help`",
+            ),
         ] {
             let words = format!("vswitchctl {line}");
             let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
@@ -414,7 +434,12 @@ mod tests {
             ),
             (
                 "link frob",
-                "link: there is no command \"frob\"; choose one of add, del, list, show",
+                "link: there is no command \"frob\"; choose one of add, del, set, list, show",
+            ),
+            (
+                "vlan del 10",
+                "vlan: there is no command \"del\"; ports are put into VLANs by `vswitchctl set port NAME vlan.access=10`; choose one of \
+                 list, show",
             ),
             (
                 "add-port red --adr 10.0.0.1/24",
