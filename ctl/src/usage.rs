@@ -74,9 +74,6 @@ fn not_one_of(error: &clap::Error) -> Option<ApiError> {
     Some(ApiError::new(ErrorCode::Invalid, arg, cause).hint(hint))
 }
 
-/// So many parts of a choice are named at most.
-const LISTED: usize = 3;
-
 /// What is not there and has to be.
 fn missing(error: &clap::Error) -> Option<ApiError> {
     let Some(ContextValue::Strings(all)) = error.get(ContextKind::InvalidArg) else {
@@ -91,11 +88,6 @@ fn missing(error: &clap::Error) -> Option<ApiError> {
             format!("{} and {last}", before.join(", "))
         }
     };
-    // A choice of many, one of which is enough: its help lists them.
-    let needed = match needed.match_indices(" or ").nth(LISTED - 1) {
-        Some((end, _)) => format!("{} or another of its options", &needed[..end]),
-        None => needed,
-    };
     Some(about(error, format!("it needs {needed}"), None))
 }
 
@@ -103,7 +95,15 @@ fn missing(error: &clap::Error) -> Option<ApiError> {
 fn argument(arg: &str) -> String {
     match arg.starts_with("--") {
         true => arg.replace(['<', '>'], "").trim_end_matches('.').to_owned(),
-        false => arg.replace(['<', '>'], "").trim_end_matches('.').replace('|', " or "),
+        false => {
+            let bare = arg.replace(['<', '>'], "");
+            let parts: Vec<_> = bare.trim_end_matches('.').split('|').collect();
+            match parts[..] {
+                // Too many for a line: what all of them can be said by, and where they stand.
+                [first, _, _, _, _, ..] => format!("{first} or an option"),
+                _ => parts.join(" or "),
+            }
+        }
     }
 }
 
@@ -150,6 +150,8 @@ fn no_command(error: &clap::Error) -> Option<ApiError> {
         Some(ContextValue::Strings(all)) => all.last().cloned(),
         _ => None,
     };
+    // Nobody means it by another word.
+    let meant = meant.filter(|meant| meant != "help");
     let mut error = about(error, format!("there is no command {said:?}"), meant.clone());
     let verbs = || {
         let command = command_called(&error.object)?;
@@ -161,7 +163,13 @@ fn no_command(error: &clap::Error) -> Option<ApiError> {
         && error.object != "command line"
         && let Some(verbs) = verbs()
     {
-        error.hint = Some(format!("choose one of {verbs}"));
+        error.hint = Some(match error.object.as_str() {
+            // It is no object of its own.
+            "vlan" => {
+                format!("ports are put into VLANs by `vswitchctl set port NAME vlan.access=10`; choose one of {verbs}")
+            }
+            _ => format!("choose one of {verbs}"),
+        });
     }
     Some(error)
 }
@@ -403,9 +411,8 @@ mod tests {
                 "mirror add: it needs --to PORT; see `vswitchctl mirror add --help`",
             ),
             (
-                "set port b",
-                "set port: it needs KEY=VALUE or --mtu BYTES or --mac MAC or another of its options; \
-                 see `vswitchctl set port --help`",
+                "set port red",
+                "set port: it needs KEY=VALUE or an option; see `vswitchctl set port --help`",
             ),
         ] {
             let words = format!("vswitchctl {line}");
@@ -429,7 +436,12 @@ mod tests {
             ),
             (
                 "link frob",
-                "link: there is no command \"frob\"; choose one of add, del, list, show",
+                "link: there is no command \"frob\"; choose one of add, del, set, list, show",
+            ),
+            (
+                "vlan del 10",
+                "vlan: there is no command \"del\"; ports are put into VLANs by `vswitchctl set port NAME vlan.access=10`; choose one of \
+                 list, show",
             ),
             (
                 "add-port red --adr 10.0.0.1/24",

@@ -1,6 +1,8 @@
 //! The settings of a port or a switch as keys with values, such as `learning.limit=5`: which there are, what they take, and what is
 //! said by a text. All of it is read off the schema of the type, so that a new field is a new key by itself.
 
+mod meant;
+
 use std::fmt;
 
 use serde::Serialize;
@@ -13,6 +15,7 @@ use crate::name::InvalidValue;
 use crate::number::{self, whole};
 use crate::schema::{self, resolved};
 use crate::strict;
+use meant::{of_a_part, unknown};
 
 /// What has settings that can be said by keys.
 pub trait Settable: ToSchema + Serialize + DeserializeOwned {
@@ -294,23 +297,23 @@ pub fn assignment<T: Settable>(text: &str) -> Result<Assignment, InvalidValue> {
         )));
     };
     let Some(setting) = all.iter().find(|setting| setting.key == key) else {
-        return Err(InvalidValue::new(unknown(key, &all, T::FIXED)));
+        return Err(InvalidValue::new(unknown::<T>(key, value, &all)));
     };
-    if !setting.takes_values() && !matches!(value, "" | "null") && !is_back(value) {
-        let inside = format!("{key}.");
-        let parts = all.iter().filter(|setting| setting.key.starts_with(&inside));
-        let parts: Vec<_> = parts.map(|setting| setting.key.as_str()).collect();
-        let cause = format!(
-            "{key}: {value:?} is no value for all of it; give its parts: {}",
-            parts.join(", ")
-        );
-        return Err(InvalidValue::new(cause));
-    }
-    let assignment = setting.read(value).map(|value| Assignment {
-        key: key.to_owned(),
-        value,
-    });
-    let assignment = assignment.map_err(|cause| InvalidValue::new(format!("{key}: {cause}")))?;
+    let is_taken_back = matches!(value, "" | "null") || is_back(value);
+    let read = match setting.takes_values() || is_taken_back {
+        true => setting.read(value),
+        false => Err(format!("{value:?} is no value for it")),
+    };
+    let assignment = match read {
+        Ok(value) => Assignment {
+            key: key.to_owned(),
+            value,
+        },
+        Err(cause) => {
+            let cause = of_a_part::<T>(key, value, &all).unwrap_or(cause);
+            return Err(InvalidValue::new(format!("{key}: {cause}")));
+        }
+    };
     match assignment.refused::<T>() {
         Some(cause) if cause.contains(value) => Err(InvalidValue::new(format!("{key}: {cause}"))),
         Some(cause) => Err(InvalidValue::new(format!(
@@ -348,37 +351,6 @@ impl Assignment {
 impl fmt::Display for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.key, self.value)
-    }
-}
-
-/// What is said of a key that is none, with those that may be meant.
-fn unknown(key: &str, all: &[Setting], fixed: &[&str]) -> String {
-    if fixed.contains(&key) {
-        return format!("{key:?} is chosen once and can't be changed");
-    }
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let distance = |setting: &Setting| {
-        let whole = strsim::damerau_levenshtein(&setting.key, key);
-        let mut part = strsim::damerau_levenshtein(&last(&setting.key), &last(key));
-        // `ageing` for `ageing_secs`.
-        if key.len() > 2 && last(&setting.key).starts_with(key) {
-            part = part.min(1);
-        }
-        // A path that is left out is a smaller mistake than another word.
-        whole.min(part + usize::from(last(&setting.key) != setting.key))
-    };
-    let settable = all.iter().filter(|setting| setting.takes_values());
-    let mut near: Vec<_> = settable
-        .map(|setting| (distance(setting), setting.key.as_str()))
-        .collect();
-    near.sort();
-    let nearest = near.first().map_or(0, |(distance, _)| *distance);
-    near.retain(|(distance, _)| *distance == nearest && *distance <= 1 + key.len() / 4);
-    let near: Vec<_> = near.iter().take(3).map(|(_, key)| *key).collect();
-    if near.is_empty() {
-        format!("there is no key {key:?}; the help of this command lists them")
-    } else {
-        format!("there is no key {key:?}; did you mean {}?", near.join(" or "))
     }
 }
 
@@ -445,9 +417,26 @@ mod tests {
             ("mtu=99999999999", &["mtu:", "99999999999"]),
             ("up=maybe", &["\"maybe\"", "on, off"]),
             ("learning.beyond=explode", &["flood, drop, shut"]),
-            ("learning=5", &["learning.limit", "its parts"]),
+            ("learning=5", &["did you mean learning.limit=5?"]),
+            ("learning=many", &["its parts", "learning.limit, "]),
+            ("vlan=10", &["\"10\"", "did you mean vlan.access=10 or "]),
+            ("vlan.trunk=10,20-29", &["did you mean vlan.trunk.allowed=10,20-29?"]),
+            (
+                "trunk=10,20-29",
+                &["no key", "did you mean vlan.trunk.allowed=10,20-29?"],
+            ),
+            (
+                "impair=20ms",
+                &["impair.in.delay=20ms or ", " or impair.out.delay=20ms or "],
+            ),
+            ("impair=fast", &["its parts: impair.in, impair.out"]),
+            ("impair.out=20ms", &["did you mean impair.out.delay=20ms or "]),
+            ("pin=own", &["did you mean pin.ip=own or pin.mac=own?"]),
+            ("storm=100pps", &["storm.broadcast=100pps or "]),
+            ("flood=off", &["no key", "flooding.broadcast=off or "]),
             ("learning.limt=5", &["did you mean learning.limit?"]),
             ("limit=5", &["learning.limit"]),
+            ("trunk=fast", &["no key", "the help"]),
             ("descr=x", &["did you mean description?"]),
             ("ageing_secs=5", &["no key"]),
             ("name=blue", &["can't be changed"]),
