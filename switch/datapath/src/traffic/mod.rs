@@ -21,7 +21,6 @@ mod schedule;
 
 use std::sync::Arc;
 
-use nix::time::{ClockId, clock_gettime};
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 
@@ -139,10 +138,4 @@ impl Datapath {
             snapshot.change_port(port.port_ref(), |port| port.traffic = traffic);
         });
     }
-}
-
-/// Nanoseconds of the clock by which frames are due.
-pub fn nanoseconds() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
