@@ -5,11 +5,11 @@ use nix::unistd::mkfifo;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
-use vswitch_tests::api::PortKind;
-use vswitch_tests::daemon::{Daemon, program};
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::daemon::{Daemon, program};
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 use super::*;
 

@@ -60,7 +60,7 @@ impl Machine {
         }
         let wanted = "[Unit]\nDescription=The test\nDefaultDependencies=no\n";
         fs::write(folder.path().join("default.target"), wanted).unwrap();
-        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/vswitchd.service");
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/vswitchd.service");
         fs::copy(unit, folder.path().join("vswitchd.service")).unwrap();
         let (log, file) = (folder.path().join("log"), folder.path().join("vswitchd.toml"));
         let (log, daemon) = (log.display(), program("vswitchd"));

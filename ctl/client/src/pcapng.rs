@@ -40,7 +40,7 @@ pub enum Item {
 }
 
 /// Takes bytes as they come.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Parser {
     rest: Vec<u8>,
 }
