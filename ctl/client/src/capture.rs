@@ -17,6 +17,7 @@ pub struct Capture {
 
 /// What came at once.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Part {
     /// A piece of a pcapng file: one after the other they are all of it.
     pub bytes: Vec<u8>,

@@ -5,7 +5,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use serde::Deserialize;
 use vswitch_api::Event;
+use vswitch_api::event::EVENT_KINDS;
 
 use crate::body::Body;
 use crate::error::Error;
@@ -31,7 +33,8 @@ impl Events {
         }
     }
 
-    /// The next event; none: the daemon has ended the stream. Nothing is lost if the future is dropped.
+    /// The next event; none: the daemon has ended the stream. Nothing is lost if the future is dropped. Kinds that a later daemon knows and
+    /// this version doesn't are passed over.
     ///
     /// # Errors
     /// The connection broke, or it is no event.
@@ -48,12 +51,21 @@ impl Events {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
-        let text = ready!(self.poll_text(context));
-        let read = |text: String| {
-            serde_json::from_str(&text)
-                .map_err(|error| Error::foreign(self.body.path(), format!("event {text}: {error}")))
-        };
-        Poll::Ready(text.map(|text| text.and_then(read)))
+        loop {
+            let text = match ready!(self.poll_text(context)) {
+                Some(Ok(text)) => text,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            };
+            match serde_json::from_str(&text) {
+                Ok(event) => return Poll::Ready(Some(Ok(event))),
+                Err(_) if is_of_later_kind(&text) => {}
+                Err(error) => {
+                    let cause = format!("event {text}: {error}");
+                    return Poll::Ready(Some(Err(Error::foreign(self.body.path(), cause))));
+                }
+            }
+        }
     }
 
     fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<String, Error>>> {
@@ -75,5 +87,26 @@ impl futures_core::Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll(context)
+    }
+}
+
+/// Whether this is an event of a kind that there is not yet in this version.
+fn is_of_later_kind(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    serde_json::from_str::<Kind>(text).is_ok_and(|one| !EVENT_KINDS.contains(&one.kind.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_kind_is_told_from_nonsense() {
+        assert!(is_of_later_kind(r#"{"seq": 1, "kind": "port-danced", "port": "red"}"#));
+        assert!(!is_of_later_kind(r#"{"seq": 1, "kind": "port-added"}"#));
+        assert!(!is_of_later_kind("{}"));
     }
 }

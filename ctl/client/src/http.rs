@@ -16,6 +16,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -274,9 +275,9 @@ impl Client {
             .await
             .map_err(|e| broken(&self.socket, &e))?
             .to_bytes();
-        Err(match serde_json::from_slice::<ApiError>(&bytes) {
-            Ok(error) => error.into(),
-            Err(_) => Error::foreign(
+        Err(match refusal(&bytes) {
+            Some(error) => error.into(),
+            None => Error::foreign(
                 path,
                 format!("HTTP {status} {}", String::from_utf8_lossy(&bytes).trim()),
             ),
@@ -297,6 +298,16 @@ impl Client {
             }
         }
     }
+}
+
+/// What the daemon says if it says no. A code that only a later version knows is none of ours to act on: `internal`.
+fn refusal(bytes: &[u8]) -> Option<ApiError> {
+    if let Ok(error) = serde_json::from_slice(bytes) {
+        return Some(error);
+    }
+    let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    *value.get_mut("code").filter(|code| code.is_string())? = Value::from("internal");
+    serde_json::from_value(value).ok()
 }
 
 /// Whether there was any answer, be it an error.
@@ -348,7 +359,18 @@ pub(crate) fn broken(socket: &Path, error: &hyper::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use vswitch_api::ErrorCode;
+
     use super::*;
+
+    #[test]
+    fn an_error_with_a_code_of_tomorrow_still_says_what_it_says() {
+        let error = refusal(br#"{"code": "too-late", "object": "port \"red\"", "cause": "it is"}"#).unwrap();
+        assert_eq!((error.code, error.cause.as_str()), (ErrorCode::Internal, "it is"));
+        let error = refusal(br#"{"code": "conflict", "object": "port \"red\"", "cause": "it is there"}"#).unwrap();
+        assert_eq!(error.code, ErrorCode::Conflict);
+        assert!(refusal(b"<html>").is_none() && refusal(b"{}").is_none());
+    }
 
     #[test]
     fn a_query_survives_plus_and_slash() {

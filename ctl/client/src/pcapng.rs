@@ -22,6 +22,7 @@ pub struct Frame {
 
 /// What a block tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Item {
     /// A frame.
     Frame(Frame),

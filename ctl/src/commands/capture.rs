@@ -109,6 +109,7 @@ impl Session {
                             *lost = total;
                         }
                     }
+                    _ => {}
                 }
             }
         }
