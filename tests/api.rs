@@ -311,7 +311,7 @@ fn the_api_is_used_by_others_tools() {
     assert!(made.status.success(), "{}\n{}", told[0], told[1]);
     let mut script = Command::new(tools.join("python"));
     script
-        .args(["-c", include_str!("src/use_client.py"), &url])
+        .args(["-c", include_str!("use_client.py"), &url])
         .current_dir(lab.scratch());
     let ran = script.output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));

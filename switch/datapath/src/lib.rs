@@ -15,7 +15,7 @@
 //! 3. **learn**: the source address is behind this port ([`fdb`]);
 //! 4. **look up**: a destination that is known goes to its port; group addresses are never in the table, so broadcast,
 //!    multicast and unknown unicast all take the one miss path and are flooded to every other port of the switch;
-//! 5. **egress** ([`egress`]): the batch has become a list of frames for each port. A list is sent with as few system
+//! 5. **egress** (`egress`): the batch has become a list of frames for each port. A list is sent with as few system
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
 //! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its

@@ -151,7 +151,7 @@ impl Session {
 
     async fn text(&self, path: &str) -> String {
         match self.client.open(path).await {
-            Ok(answer) => answer.text().await.unwrap_or_else(|error| told(error)),
+            Ok(answer) => answer.text().await.unwrap_or_else(told),
             Err(error) => told(error),
         }
     }

@@ -6,7 +6,7 @@
 //! they stay in order. All lines of a worker share its schedule and its one timer. A frame that is due goes on where it
 //! left: from an inward line into `forward` as if it had just come in, from an outward line out of the port.
 //!
-//! With strict priority ([`classes`]) an outward line lets frames wait by class until the one before has left; a turn in the
+//! With strict priority (`classes`) an outward line lets frames wait by class until the one before has left; a turn in the
 //! schedule wakes it for the next.
 //!
 //! The policer stands behind VLAN, pins and lists, so what these drop costs no rate; storm control where a frame would be flooded.

@@ -1,6 +1,10 @@
 //! The examples are run as they stand.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::duplicate_mod,
+    reason = "tests; each example has what is common as it stands"
+)]
 
 #[path = "../../examples/custom_port.rs"]
 mod custom_port;
