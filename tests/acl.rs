@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use vswitch_tests::api::mirror::MirrorView;
-use vswitch_tests::api::view::PortAclView;
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::{DEADLINE, Lab, Observer, Place, Station, Wire, wait_for};
+use vswitch_testing::api::mirror::MirrorView;
+use vswitch_testing::api::view::PortAclView;
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::{DEADLINE, Lab, Observer, Place, Station, Wire, wait_for};
 
 fn two(lab: &Lab) -> (Place, Place) {
     for (name, n) in [("red", 1), ("blue", 2)] {
@@ -76,7 +76,8 @@ fn rules_on_stations_and_vlans() {
     lab.ok("acl add c in deny vlan 20 ethertype 0x88b5 from 0a:01:00:00:00:03");
     net.check("a", &probe(Mac::BROADCAST, mac(1, 1), 1), &[]);
     let frame = probe(Mac::BROADCAST, mac(1, 2), 2);
-    let tagged = |vlan, frame: &[u8]| vswitch_tests::frame::tagged(frame, vswitch_tests::frame::VLAN_ETHERTYPE, vlan);
+    let tagged =
+        |vlan, frame: &[u8]| vswitch_testing::frame::tagged(frame, vswitch_testing::frame::VLAN_ETHERTYPE, vlan);
     net.check("a", &frame, &[("b", frame.clone()), ("c", tagged(10, &frame))]);
     let frame = probe(Mac::BROADCAST, mac(1, 3), 3);
     net.check("c", &tagged(10, &frame), &[("a", frame.clone()), ("b", frame.clone())]);

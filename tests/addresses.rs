@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use etherparse::{EtherType, SlicedPacket};
-use vswitch_tests::api::view::{AddressView, Changes, PortState};
-use vswitch_tests::api::{IfAddr, Mac, PortKind};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{DEADLINE, Lab, Place, Station, run};
+use vswitch_testing::api::view::{AddressView, Changes, PortState};
+use vswitch_testing::api::{IfAddr, Mac, PortKind};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::{DEADLINE, Lab, Place, Station, run};
 
 #[test]
 fn an_address_without_prefix_is_refused_with_the_reason_and_a_remedy() {
@@ -143,7 +143,7 @@ fn an_address_announces_itself() {
     let lab = Lab::new();
     let red = Station::add(&lab, "red", PortKind::Veth, 1);
     for (kind, n) in [(PortKind::Veth, 2), (PortKind::Tap, 3), (PortKind::Internal, 4)] {
-        let name = vswitch_tests::station::word(kind);
+        let name = vswitch_testing::station::word(kind);
         let wire = red.raw(false);
         let station = Station::add(&lab, name, kind, n);
         await_announcements(&wire, &station, &[&format!("10.7.0.{n}/24"), &format!("fd07::{n}/64")]);

@@ -9,12 +9,12 @@ use std::process::Command;
 use std::{env, io, thread};
 
 use serde_json::{Value, json};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::http::{connect, request, send_raw};
-use vswitch_tests::rich::rich;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, Station, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::http::{connect, request, send_raw};
+use vswitch_testing::rich::rich;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::{Lab, Station, wait_for};
 
 #[test]
 fn a_lab_can_be_made_with_nothing_but_http() {
@@ -122,7 +122,7 @@ fn bytes_that_are_no_http_do_not_disturb_the_daemon() {
 }
 
 fn noise() -> Vec<u8> {
-    vswitch_tests::transfer::Noise::new(5).next(1 << 16)
+    vswitch_testing::transfer::Noise::new(5).next(1 << 16)
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn over_tcp() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let join = |client: TcpStream| {
-        let Ok(daemon) = UnixStream::connect(vswitch_tests::api::DEFAULT_SOCKET) else {
+        let Ok(daemon) = UnixStream::connect(vswitch_testing::api::DEFAULT_SOCKET) else {
             return;
         };
         let (mut requests, mut to_daemon) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
@@ -311,7 +311,7 @@ fn the_api_is_used_by_others_tools() {
     assert!(made.status.success(), "{}\n{}", told[0], told[1]);
     let mut script = Command::new(tools.join("python"));
     script
-        .args(["-c", include_str!("src/use_client.py"), &url])
+        .args(["-c", include_str!("use_client.py"), &url])
         .current_dir(lab.scratch());
     let ran = script.output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));

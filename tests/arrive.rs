@@ -10,13 +10,13 @@ use std::thread;
 use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::bpf::set_xdp;
-use vswitch_tests::fastpath::{counters, lab_with};
-use vswitch_tests::frame::{mac, probe, probe_of_len};
-use vswitch_tests::station::word;
-use vswitch_tests::transfer::{self, Noise};
-use vswitch_tests::{DEADLINE, Lab, Station, run, trunk, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::bpf::set_xdp;
+use vswitch_testing::fastpath::{counters, lab_with};
+use vswitch_testing::frame::{mac, probe, probe_of_len};
+use vswitch_testing::station::word;
+use vswitch_testing::transfer::{self, Noise};
+use vswitch_testing::{DEADLINE, Lab, Station, run, trunk, wait_for};
 
 /// Runs a test in two labs, one after the other: as the environment says, and whose daemon forwards everything itself.
 fn both_ways(test: impl Fn(Lab) + Sync) {

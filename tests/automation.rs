@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use vswitch_tests::Lab;
-use vswitch_tests::http::request;
-use vswitch_tests::rich::wanted;
-use vswitch_tests::snapshot::Snapshot;
+use vswitch_testing::Lab;
+use vswitch_testing::http::request;
+use vswitch_testing::rich::wanted;
+use vswitch_testing::snapshot::Snapshot;
 
 /// A switch and two ports, and one port that is not to be there.
 const PLAY: &str = r#"

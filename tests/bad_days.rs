@@ -6,14 +6,14 @@ use std::process::Command;
 use std::thread;
 
 use nix::sys::signal::Signal;
-use vswitch_tests::api::PortKind;
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::netns::Place;
-use vswitch_tests::require::missing;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, Station, run, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::netns::Place;
+use vswitch_testing::require::missing;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Station, run, wait_for};
 
 /// Of an interface that is nobody's, told in between. (What becomes of more than the queue has room for is tried in `vswitch-linux`.)
 const LINK_CHANGES: usize = 600;

@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use vswitch_tests::daemon::{Daemon, program};
-use vswitch_tests::lab::mount_over;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, run};
+use vswitch_testing::daemon::{Daemon, program};
+use vswitch_testing::lab::mount_over;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, run};
 
 #[test]
 fn bad_commands_change_nothing() {
@@ -141,7 +141,7 @@ fn errors_are_json_when_json_is_asked_for() {
     assert_eq!(reply.code, 4);
     let error = reply.json_error();
     assert!(error.object.contains("nosuch"), "{error:?}");
-    assert_eq!(error.code, vswitch_tests::api::ErrorCode::NotFound);
+    assert_eq!(error.code, vswitch_testing::api::ErrorCode::NotFound);
 }
 
 #[test]

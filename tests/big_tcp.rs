@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::fastpath::{counters, lab_with};
-use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Place, Station, linux, run, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::fastpath::{counters, lab_with};
+use vswitch_testing::transfer::{self, TcpPair};
+use vswitch_testing::{Lab, Place, Station, linux, run, wait_for};
 
 /// The longest frame that there was before BIG TCP, with its Ethernet header.
 const USUAL: usize = 65_535 + 14;

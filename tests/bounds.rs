@@ -5,10 +5,10 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::thread;
 use std::time::Duration;
 
-use vswitch_tests::api::DEFAULT_SOCKET;
-use vswitch_tests::api::view::{PortState, Status};
-use vswitch_tests::http::{connect, request};
-use vswitch_tests::{Lab, run, wait_for};
+use vswitch_testing::api::DEFAULT_SOCKET;
+use vswitch_testing::api::view::{PortState, Status};
+use vswitch_testing::http::{connect, request};
+use vswitch_testing::{Lab, run, wait_for};
 
 /// A lab of so many veth ports, as JSON.
 fn many(count: usize) -> String {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::Value;
-use vswitch_tests::{Lab, run};
+use vswitch_testing::{Lab, run};
 
 #[test]
 fn a_report_has_what_is_needed_and_no_secrets() {

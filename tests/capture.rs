@@ -13,10 +13,10 @@ use pcap_file::pcapng::blocks::Block;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::daemon::program;
-use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
-use vswitch_tests::{Lab, Station, Wire, http, run, transfer, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::daemon::program;
+use vswitch_testing::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
+use vswitch_testing::{Lab, Station, Wire, http, run, transfer, wait_for};
 
 /// A capture by the control tool into a file.
 struct Capture {

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use vswitch_tests::api::trace::{TraceOutcome, TraceReport};
-use vswitch_tests::api::view::{Changes, PortState};
-use vswitch_tests::api::{Lab as Wanted, PortKind};
-use vswitch_tests::daemon::program;
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::trace::{TraceOutcome, TraceReport};
+use vswitch_testing::api::view::{Changes, PortState};
+use vswitch_testing::api::{Lab as Wanted, PortKind};
+use vswitch_testing::daemon::program;
+use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 /// `apply -` with this on its standard input.
 fn apply(options: &str, text: &str) -> (i32, String) {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
-use vswitch_tests::daemon::program;
-use vswitch_tests::{Events, Lab, Reply, Station};
+use vswitch_testing::daemon::program;
+use vswitch_testing::{Events, Lab, Reply, Station};
 
-use vswitch_tests::ctl::all_commands;
+use vswitch_testing::ctl::all_commands;
 
 fn ctl(line: &str) -> Reply {
     Lab::call(line)
@@ -140,8 +140,8 @@ fn wrong_usage_ends_with_two() {
 fn events_tell_what_happens_as_it_happens() {
     let lab = Lab::new();
     let events = Events::follow(&lab, &["--json"]);
-    let red = Station::add(&lab, "red", vswitch_tests::api::PortKind::Veth, 1);
-    let blue = Station::add(&lab, "blue", vswitch_tests::api::PortKind::Tap, 2);
+    let red = Station::add(&lab, "red", vswitch_testing::api::PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", vswitch_testing::api::PortKind::Tap, 2);
     red.ping(blue.v4);
     lab.ok("set port red --down");
     lab.ok("del-port red");

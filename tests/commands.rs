@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use vswitch_tests::api::{ProcessState, ProcessView};
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Events, Lab, Place, run, wait_for};
+use vswitch_testing::api::{ProcessState, ProcessView};
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::{Events, Lab, Place, run, wait_for};
 
 /// What is there on a machine on which `ip netns` was used before.
 fn before(lab: &Lab) -> Snapshot {
@@ -252,7 +252,7 @@ fn a_log_is_followed_to_its_end() {
         )),
     );
     wait_for("its first line", || lab.ok("logs web").contains("one\n"));
-    let program = vswitch_tests::daemon::program("vswitchctl");
+    let program = vswitch_testing::daemon::program("vswitchctl");
     let mut follow = Command::new(program);
     follow
         .args(["logs", "web", "-f"])

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use vswitch_tests::Lab;
-use vswitch_tests::terminal::{Terminal, path, there};
+use vswitch_testing::Lab;
+use vswitch_testing::terminal::{Terminal, path, there};
 
 fn furnished() -> Lab {
     let lab = Lab::new();

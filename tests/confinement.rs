@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use vswitch_tests::http::request;
-use vswitch_tests::{Lab, wait_for};
+use vswitch_testing::http::request;
+use vswitch_testing::{Lab, wait_for};
 
 /// CAP_BPF (capability.h).
 const MAPS: u64 = 1 << 39;

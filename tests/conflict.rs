@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vswitch_tests::http::request;
-use vswitch_tests::{Lab, run};
+use vswitch_testing::http::request;
+use vswitch_testing::{Lab, run};
 
 const CLIENTS: usize = 20;
 /// Ports that all of them add, change and remove.

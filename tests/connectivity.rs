@@ -1,7 +1,7 @@
 //! Every kind of port reaches every other, with whatever the kernel's own protocols send.
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::{Lab, Station, transfer};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::{Lab, Station, transfer};
 
 /// Two stations of each kind; of `internal` one, since two in one namespace would talk past the switch.
 fn stations(lab: &Lab) -> Vec<Station> {
@@ -112,7 +112,7 @@ fn a_cable_joins_two_namespaces_without_a_switch() {
     assert_eq!(cables[0]["b"]["namespace"], "blue");
     lab.ok("cable del red blue");
     assert_eq!(
-        vswitch_tests::run("ip netns list"),
+        vswitch_testing::run("ip netns list"),
         "",
         "the namespaces were made for the cable and go with it"
     );

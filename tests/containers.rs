@@ -2,9 +2,9 @@
 
 use std::os::unix::net::UnixListener;
 
-use vswitch_tests::api::Namespace;
-use vswitch_tests::api::view::{NamespaceSummary, PortState};
-use vswitch_tests::{ContainerEngine, Lab, Place, wait_for};
+use vswitch_testing::api::Namespace;
+use vswitch_testing::api::view::{NamespaceSummary, PortState};
+use vswitch_testing::{ContainerEngine, Lab, Place, wait_for};
 
 /// From red to web, which knows each other's addresses by `--gateway` alone.
 fn ping(lab: &Lab) {

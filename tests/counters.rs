@@ -4,10 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use vswitch_tests::api::view::{PortCounters, PortView};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::{Lab, Station, Wire, transfer, wait_for};
+use vswitch_testing::api::view::{PortCounters, PortView};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::{Lab, Station, Wire, transfer, wait_for};
 
 /// Waits until no frame is under way: two looks give the same counters.
 fn settled(lab: &Lab) -> Vec<PortView> {

@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use vswitch_tests::api::view::{AddressView, Changes};
-use vswitch_tests::lab::bind_file;
-use vswitch_tests::require::missing;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, Place, run, wait_for};
+use vswitch_testing::api::view::{AddressView, Changes};
+use vswitch_testing::lab::bind_file;
+use vswitch_testing::require::missing;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::{Lab, Place, run, wait_for};
 
 const LAB: &str = "switch add lab --subnet 10.10.0.0/24 --subnet fd10::/64 --gateway";
 

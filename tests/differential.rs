@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use vswitch_tests::api::view::PortCounters;
-use vswitch_tests::fastpath::sum;
-use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::random::{Frames, Shot};
-use vswitch_tests::raw::{Frame, RawSocket};
-use vswitch_tests::require::missing;
-use vswitch_tests::{DEADLINE, Lab, Place, api::Mac};
+use vswitch_testing::api::view::PortCounters;
+use vswitch_testing::fastpath::sum;
+use vswitch_testing::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::random::{Frames, Shot};
+use vswitch_testing::raw::{Frame, RawSocket};
+use vswitch_testing::require::missing;
+use vswitch_testing::{DEADLINE, Lab, Place, api::Mac};
 
 /// Shots of each test.
 const SHOTS: u32 = 6000;

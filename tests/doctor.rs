@@ -2,9 +2,9 @@
 //! mends it has to do so.
 
 use serde_json::Value;
-use vswitch_tests::api::PortKind;
-use vswitch_tests::require::kernel_lacks;
-use vswitch_tests::{Lab, Place, Station, linux, run, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::require::kernel_lacks;
+use vswitch_testing::{Lab, Place, Station, linux, run, wait_for};
 
 /// How one asks where no answer is to come.
 const BROKEN: &str = "--json doctor red blue --wait 1";

@@ -3,10 +3,10 @@
 use std::fs;
 
 use serde_json::Value;
-use vswitch_tests::Lab;
-use vswitch_tests::ctl::all_commands;
-use vswitch_tests::run;
-use vswitch_tests::snapshot::Snapshot;
+use vswitch_testing::Lab;
+use vswitch_testing::ctl::all_commands;
+use vswitch_testing::run;
+use vswitch_testing::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
 const CALLS: [&str; 79] = [

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use vswitch_tests::Lab;
-use vswitch_tests::http::{Response, request, request_with};
-use vswitch_tests::rich::{rich, wanted};
-use vswitch_tests::snapshot::Snapshot;
+use vswitch_testing::Lab;
+use vswitch_testing::http::{Response, request, request_with};
+use vswitch_testing::rich::{rich, wanted};
+use vswitch_testing::snapshot::Snapshot;
 
 fn document() -> Value {
     request("GET", "/v1/openapi.json", "").json()
@@ -247,7 +247,7 @@ fn an_array_is_no_object_in_any_body() {
 
 /// Runs the control tool with all of these at once.
 fn at_once(lines: &[String]) {
-    let tool = vswitch_tests::daemon::program("vswitchctl");
+    let tool = vswitch_testing::daemon::program("vswitchctl");
     let start = |line: &String| {
         let mut command = Command::new(&tool);
         command.args(line.split_whitespace()).stdin(Stdio::null());

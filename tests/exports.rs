@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use vswitch_tests::http::request;
-use vswitch_tests::require::missing;
-use vswitch_tests::rich::{rich, wanted};
-use vswitch_tests::{Lab, Place};
+use vswitch_testing::http::request;
+use vswitch_testing::require::missing;
+use vswitch_testing::rich::{rich, wanted};
+use vswitch_testing::{Lab, Place};
 
 /// Static entries were in no export, so that they were gone after an apply of it.
 #[test]
@@ -134,7 +134,7 @@ fn each_vlan_has_addresses_of_its_own() {
         ));
         assert!(added.ok().stderr.is_empty());
         lab.ok(&format!("route add vm{vlan} default --via fe80::1"));
-        Place::named(&format!("vm{vlan}")).run(|| vswitch_tests::run("ping -n -c 1 -W 5 10.0.0.1"));
+        Place::named(&format!("vm{vlan}")).run(|| vswitch_testing::run("ping -n -c 1 -W 5 10.0.0.1"));
     }
     lab.ok("add-port far --switch side --mac 02:00:00:00:00:01 --addr 10.0.0.1/24");
     lab.ctl("add-port bad --vlan 10 --addr 10.0.0.2/24")
@@ -162,7 +162,7 @@ fn a_gateway_may_be_on_the_link_without_a_subnet() {
     lab.ok("route add third default --via 169.254.1.1 --onlink");
     let works = |lab: &Lab| {
         for port in ["pod", "second", "third"] {
-            Place::named(port).run(|| vswitch_tests::run("ping -n -c 1 -W 5 169.254.1.1"));
+            Place::named(port).run(|| vswitch_testing::run("ping -n -c 1 -W 5 169.254.1.1"));
             assert!(
                 lab.port(port)
                     .port
@@ -199,9 +199,9 @@ fn two_namespaces_may_be_joined_by_several_cables() {
     assert_eq!(wanted().cables.len(), 3);
     let red = Place::named("red");
     for address in ["10.1.0.2", "10.1.1.2"] {
-        red.run(|| vswitch_tests::run(&format!("ping -n -c 1 -W 5 {address}")));
+        red.run(|| vswitch_testing::run(&format!("ping -n -c 1 -W 5 {address}")));
     }
-    red.run(|| vswitch_tests::run("ping -n -c 1 -W 5 -M do -s 8900 10.1.0.2"));
+    red.run(|| vswitch_testing::run("ping -n -c 1 -W 5 -M do -s 8900 10.1.0.2"));
     let routes = |lab: &Lab| {
         let _ = lab;
         let output = red.output("ip route show 10.7.0.0/16");

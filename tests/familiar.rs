@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use vswitch_tests::api::Mac;
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{Lab, Ovs, Place, Reply, run, wait_for};
+use vswitch_testing::api::Mac;
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::{Lab, Ovs, Place, Reply, run, wait_for};
 
 /// Interfaces of the host that become ports; behind each is a namespace.
 const PORTS: [&str; 3] = ["p1", "p2", "p3"];

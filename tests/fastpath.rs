@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::view::FdbEntry;
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::fastpath::{counters, lab_with, sum};
-use vswitch_tests::frame::{mac, probe, probe_id, probe_of_len, tagged};
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{DEADLINE, Lab, Place, Station, Wire, run, wait_for};
+use vswitch_testing::api::view::FdbEntry;
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::fastpath::{counters, lab_with, sum};
+use vswitch_testing::frame::{mac, probe, probe_id, probe_of_len, tagged};
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::transfer::{self, TcpPair};
+use vswitch_testing::{DEADLINE, Lab, Place, Station, Wire, run, wait_for};
 
 #[test]
 fn the_kernel_forwards_what_is_known_byte_for_byte() {

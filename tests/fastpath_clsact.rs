@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::fastpath::counters;
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::require::missing;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Place, Station};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::fastpath::counters;
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::require::missing;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::transfer::{self, TcpPair};
+use vswitch_testing::{Lab, Place, Station};
 
 /// Starts the daemon as on a kernel without tcx, or as it is.
 fn start(lab: &mut Lab, tcx: bool) {

@@ -1,12 +1,12 @@
 //! Devices on the kernel fast path: what is known goes past the daemon to a wire and back, and nothing of ours stays behind.
 
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::fastpath::{counters, lab_with};
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::station::make_device;
-use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Place, Station, Wire, run, wait_for};
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::fastpath::{counters, lab_with};
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::station::make_device;
+use vswitch_testing::transfer::{self, TcpPair};
+use vswitch_testing::{Lab, Place, Station, Wire, run, wait_for};
 
 /// A veth station and one behind a device, if there is a fast path.
 fn lab_with_device() -> Option<(Lab, [Station; 2])> {

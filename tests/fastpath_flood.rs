@@ -4,13 +4,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::view::{PortCounters, PortState};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::fastpath::{counters, lab_with, sum};
-use vswitch_tests::frame::{mac, probe, probe_id, probe_of_len};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::transfer;
-use vswitch_tests::{Lab, Place, Station, Wire, run, wait_for};
+use vswitch_testing::api::view::{PortCounters, PortState};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::fastpath::{counters, lab_with, sum};
+use vswitch_testing::frame::{mac, probe, probe_id, probe_of_len};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::transfer;
+use vswitch_testing::{Lab, Place, Station, Wire, run, wait_for};
 
 fn fast(lab: &Lab) -> u64 {
     sum(lab, |c| c.rx_fastpath)

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::fastpath::{counters, lab_with};
-use vswitch_tests::frame::{mac, probe, probe_id};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{Place, Station, run, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::fastpath::{counters, lab_with};
+use vswitch_testing::frame::{mac, probe, probe_id};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::{Place, Station, run, wait_for};
 
 /// The one station 0a:01:00:00:00:01 shows up now here, now there, while a sender talks to it all the time.
 #[test]

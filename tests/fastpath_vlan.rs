@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::fastpath::{counters, lab_with, sum};
-use vswitch_tests::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Observer, Station, trunk, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::fastpath::{counters, lab_with, sum};
+use vswitch_testing::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::transfer::{self, TcpPair};
+use vswitch_testing::{Lab, Observer, Station, trunk, wait_for};
 
 /// The longest TCP frame without BIG TCP.
 const USUAL: usize = 65_535 + 14;

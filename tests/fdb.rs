@@ -1,8 +1,8 @@
 //! The forwarding database: learning, ageing, static entries, its bound.
 
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::{Lab, Station, Wire, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::{Lab, Station, Wire, wait_for};
 
 fn two_ports(lab: &Lab, switch: &str) -> Vec<Station> {
     let options = format!("--switch {switch}");

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use vswitch_tests::api::view::Changes;
-use vswitch_tests::api::{Event, EventKind};
-use vswitch_tests::require::kernel_lacks;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Events, Lab, Place, run, wait_for};
+use vswitch_testing::api::view::Changes;
+use vswitch_testing::api::{Event, EventKind};
+use vswitch_testing::require::kernel_lacks;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::{Events, Lab, Place, run, wait_for};
 
 /// Words of an error and its exit code.
 #[track_caller]

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 
 use vswitch_api::PortKind;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_tests::container::{Canary, Container};
-use vswitch_tests::lab::Lab;
-use vswitch_tests::netns::{Place, run};
-use vswitch_tests::station::Station;
-use vswitch_tests::wait::wait_for;
+use vswitch_testing::container::{Canary, Container};
+use vswitch_testing::lab::Lab;
+use vswitch_testing::netns::{Place, run};
+use vswitch_testing::station::Station;
+use vswitch_testing::wait::wait_for;
 
 fn make_netns_folder() {
     run("ip netns add first");

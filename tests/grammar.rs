@@ -1,7 +1,7 @@
 //! One grammar: nouns with verbs, other words for them, lists of everything.
 
 use serde_json::{Value, json};
-use vswitch_tests::Lab;
+use vswitch_testing::Lab;
 
 /// Everything of each kind.
 fn furnished() -> Lab {

@@ -11,10 +11,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use vswitch_tests::api::view::{Changes, NamespaceSummary, PortState};
-use vswitch_tests::container::{Canary, Container};
-use vswitch_tests::lab::bind_file;
-use vswitch_tests::{Lab, Place, run, wait_for};
+use vswitch_testing::api::view::{Changes, NamespaceSummary, PortState};
+use vswitch_testing::container::{Canary, Container};
+use vswitch_testing::lab::bind_file;
+use vswitch_testing::{Lab, Place, run, wait_for};
 
 fn inside(container: &Container) -> Place {
     Place::File(container.file().into())

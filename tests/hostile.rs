@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use etherparse::PacketBuilder;
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{probe, probe_id};
-use vswitch_tests::raw::{RawSocket, VnetHeader};
-use vswitch_tests::{DEADLINE, Lab, Station};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{probe, probe_id};
+use vswitch_testing::raw::{RawSocket, VnetHeader};
+use vswitch_testing::{DEADLINE, Lab, Station};
 
 const PINNED: &str = "--pin-mac own --pin-ip own";
 /// An address that is nobody's.

@@ -9,13 +9,13 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::api::{PortKind, ProcessState, ProcessView};
-use vswitch_tests::daemon::Daemon;
-use vswitch_tests::faults::Faults;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, Place, run, wait_for};
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::api::{PortKind, ProcessState, ProcessView};
+use vswitch_testing::daemon::Daemon;
+use vswitch_testing::faults::Faults;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Place, run, wait_for};
 
 /// Every so manieth place; prime, so that the places of one command are not always the same ones of a pattern.
 const STRIDE: u32 = 7;

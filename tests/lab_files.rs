@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use vswitch_api::link::LinkView;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, wait_for};
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::{Lab, wait_for};
 
 /// Writes a file of this name and gives its path.
 fn file(lab: &Lab, name: &str, text: &str) -> String {
@@ -436,7 +436,7 @@ fn ctrl_c_takes_back_what_was_made() {
     lab.ok("add-port old");
     let before = before(&lab);
     let many = file(&lab, "many.toml", "[[ports]]\nname = \"h{1..150}\"\n");
-    let mut tool = Command::new(vswitch_tests::daemon::program("vswitchctl"))
+    let mut tool = Command::new(vswitch_testing::daemon::program("vswitchctl"))
         .args(["lab", "up", &many])
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

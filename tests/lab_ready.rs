@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use vswitch_api::view::PortState;
-use vswitch_tests::require::{kernel_lacks, missing};
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, linux, wait_for};
+use vswitch_testing::require::{kernel_lacks, missing};
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::{Lab, linux, wait_for};
 
 fn path(name: &str) -> String {
     let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "configs", "labs"].iter().collect();

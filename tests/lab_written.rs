@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use vswitch_tests::{Lab, run};
+use vswitch_testing::{Lab, run};
 
 /// Writes a file of this name and gives its path.
 fn file(lab: &Lab, name: &str, text: &str) -> String {

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use vswitch_tests::api::view::{PortState, PortView};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::daemon::{Daemon, program};
-use vswitch_tests::lab::bind_file;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Station, run, wait_for};
+use vswitch_testing::api::view::{PortState, PortView};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::daemon::{Daemon, program};
+use vswitch_testing::lab::bind_file;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::transfer::{self, TcpPair};
+use vswitch_testing::{Lab, Station, run, wait_for};
 
 /// What has to be the same after any kind of restart.
 fn lasting(lab: &Lab) -> Vec<(String, Option<Mac>, Vec<String>)> {
@@ -175,7 +175,7 @@ fn reset_leaves_everything_as_before() {
     run("ip netns add theirs");
     run("ip link add theirs0 type veth peer name theirs1");
     for name in ["device", "other"] {
-        vswitch_tests::station::make_device(name);
+        vswitch_testing::station::make_device(name);
     }
     let (before, files) = (Snapshot::of(&lab), lab.daemon().open_files());
     make_a_full_lab(&lab);

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::{Lab, Station, Wire, transfer, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::{Lab, Station, Wire, transfer, wait_for};
 
 /// Sends `count` frames from `red` and gives how many passed and how many were dropped for this reason.
 fn offered(lab: &Lab, wire: &Wire, reason: &str, dst: Mac, count: u32) -> (u64, u64) {

@@ -6,10 +6,10 @@ use serde_json::Value;
 use vswitch_api::link::LinkView;
 use vswitch_api::view::PortState;
 use vswitch_api::{Lab as Document, Mac, PortKind};
-use vswitch_tests::daemon::program;
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::transfer;
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_testing::daemon::program;
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::transfer;
+use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 fn joined(options: &str) -> Lab {
     let lab = Lab::new();
@@ -165,7 +165,7 @@ fn a_link_outlives_the_daemon() {
     let blue = Station::add_with(&lab, "blue", PortKind::Veth, 2, "--switch sw2");
     red.ping(blue.v4);
     lab.kill_daemon();
-    if vswitch_tests::lab::fastpath_wanted() {
+    if vswitch_testing::lab::fastpath_wanted() {
         red.ping(blue.v4);
     }
     lab.start();
@@ -175,7 +175,7 @@ fn a_link_outlives_the_daemon() {
     red.ping_soon(blue.v4);
     red.ping_soon(blue.v6);
     // Somebody tears it out of the daemon's hands: it is laid again.
-    vswitch_tests::netns::Place::daemons_own().run_ok("ip link del main-sw2");
+    vswitch_testing::netns::Place::daemons_own().run_ok("ip link del main-sw2");
     wait_for("the link to be laid again", || red.reaches(blue.v4));
     lab.ok("reset --yes");
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{PROBE_ETHERTYPE, mac, probe};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{DEADLINE, Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{PROBE_ETHERTYPE, mac, probe};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::{DEADLINE, Lab, Place, Station, run, wait_for};
 
 /// Where the guard's probes go.
 const PROBE_DST: [u8; 6] = [0x03, 0x76, 0x73, 0x77, 0, 1];

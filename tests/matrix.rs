@@ -7,9 +7,9 @@
 
 use std::env;
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::station::{ALL_KINDS, word};
-use vswitch_tests::{Lab, Station, run, transfer, trunk};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::station::{ALL_KINDS, word};
+use vswitch_testing::{Lab, Station, run, transfer, trunk};
 
 /// How many tags all frames of a station have.
 type Tags = usize;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use vswitch_tests::daemon::program;
-use vswitch_tests::{Lab, require};
+use vswitch_testing::daemon::program;
+use vswitch_testing::{Lab, require};
 
 const CUSTOM: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),

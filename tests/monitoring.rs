@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use vswitch_tests::http::{connect, request, request_with};
-use vswitch_tests::wait::DEADLINE;
-use vswitch_tests::{Lab, wait_for};
+use vswitch_testing::http::{connect, request, request_with};
+use vswitch_testing::wait::DEADLINE;
+use vswitch_testing::{Lab, wait_for};
 
 const ADDRESS: &str = "127.0.0.1:9746";
 
@@ -170,7 +170,7 @@ fn who_reads_events_again_misses_nothing() {
     let (added, set) = (line(), line());
     assert_eq!((&added["kind"], &added["port"]), (&json!("port-added"), &json!("red")));
     assert_eq!((&set["kind"], &set["port"]), (&json!("port-set"), &json!("red")));
-    let mut tool = Command::new(vswitch_tests::daemon::program("vswitchctl"));
+    let mut tool = Command::new(vswitch_testing::daemon::program("vswitchctl"));
     tool.args([
         "events",
         "--json",

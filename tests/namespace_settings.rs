@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::{Lab, Place, run};
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::{Lab, Place, run};
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::api::view::{NamespaceSummary, NamespaceView, PortState};
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::api::view::{NamespaceSummary, NamespaceView, PortState};
+use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 fn names() -> Vec<String> {
     let mut names: Vec<_> = run("ip netns list")

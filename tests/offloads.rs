@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::probe_of_len;
-use vswitch_tests::raw::{RawSocket, VnetHeader};
-use vswitch_tests::station::word;
-use vswitch_tests::{DEADLINE, Lab, Station, transfer, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::probe_of_len;
+use vswitch_testing::raw::{RawSocket, VnetHeader};
+use vswitch_testing::station::word;
+use vswitch_testing::{DEADLINE, Lab, Station, transfer, wait_for};
 
 /// What a namespace's own user may have turned off, after advice against broken switches.
 const ALL_OFF: &str = "rx off tx off sg off tso off gso off gro off";

@@ -4,8 +4,8 @@
 mod openvswitch_rig;
 
 use openvswitch_rig::{Scenario, Step, burst, command, pause, same, unlike};
-use vswitch_tests::api::Mac;
-use vswitch_tests::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, probe_of_len, tagged};
+use vswitch_testing::api::Mac;
+use vswitch_testing::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, probe_of_len, tagged};
 
 /// Ports without settings carry all VLANs.
 const PLAIN: (&str, &str) = ("", "");

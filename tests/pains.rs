@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, Place, Station, run, transfer, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Place, Station, run, transfer, wait_for};
 
 const BRIDGE_SYSCTLS: &str = "/proc/sys/net/bridge";
 

@@ -2,10 +2,10 @@
 
 use std::io::{Read, Write};
 
-use vswitch_tests::api::Mac;
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::frame::{mac, probe};
-use vswitch_tests::{Lab, Observer, Place, http, wait_for};
+use vswitch_testing::api::Mac;
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::{Lab, Observer, Place, http, wait_for};
 
 fn drops(lab: &Lab, port: &str, reason: &str) -> u64 {
     lab.port(port).counters.rx_drops.get(reason).copied().unwrap_or(0)

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Instant;
 
-use vswitch_tests::api::view::{Changes, PortState};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe, probe_id};
-use vswitch_tests::station::{ALL_KINDS, word};
-use vswitch_tests::{DEADLINE, Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::view::{Changes, PortState};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe, probe_id};
+use vswitch_testing::station::{ALL_KINDS, word};
+use vswitch_testing::{DEADLINE, Lab, Place, Station, run, wait_for};
 
 #[test]
 fn the_three_commands_of_the_readme_make_a_lab_that_talks() {
@@ -78,7 +78,7 @@ fn a_tcp_connection_survives_ports_that_come_and_go() {
     let lab = Lab::new();
     let a = Station::add(&lab, "a", PortKind::Tap, 1);
     let b = Station::add(&lab, "b", PortKind::Veth, 2);
-    let pair = vswitch_tests::transfer::TcpPair::connect(&a, &b, false);
+    let pair = vswitch_testing::transfer::TcpPair::connect(&a, &b, false);
     thread::scope(|scope| {
         let transfer = scope.spawn(|| pair.exchange(1024));
         let mut rounds = 0;

@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use vswitch_tests::api::{Event, EventKind};
-use vswitch_tests::daemon::program;
-use vswitch_tests::{Events, Lab, wait_for};
+use vswitch_testing::api::{Event, EventKind};
+use vswitch_testing::daemon::program;
+use vswitch_testing::{Events, Lab, wait_for};
 
 /// So many ports take longer than the third of a second in which nothing is told.
 const PORTS: usize = 250;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use vswitch_tests::Lab;
-use vswitch_tests::daemon::program;
-use vswitch_tests::snapshot::Snapshot;
+use vswitch_testing::Lab;
+use vswitch_testing::daemon::program;
+use vswitch_testing::snapshot::Snapshot;
 
 #[test]
 fn what_a_killed_daemon_left_goes_without_one() {

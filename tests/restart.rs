@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::view::{PortCounters, PortState, PortView};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::daemon::{Daemon, program};
-use vswitch_tests::frame::{mac, probe, probe_id};
-use vswitch_tests::http::request;
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::transfer::TcpPair;
-use vswitch_tests::{DEADLINE, Lab, Station, wait_for};
+use vswitch_testing::api::view::{PortCounters, PortState, PortView};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::daemon::{Daemon, program};
+use vswitch_testing::frame::{mac, probe, probe_id};
+use vswitch_testing::http::request;
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::transfer::TcpPair;
+use vswitch_testing::{DEADLINE, Lab, Station, wait_for};
 
 /// Fewer than wait in the queue of a TAP device, however long a restart takes (`txqueuelen`).
 const FRAMES: u32 = 900;
@@ -254,7 +254,7 @@ fn a_program_that_would_not_start_does_not_take_over() {
     fs::remove_file(&own).unwrap();
     lab.ctl("restart").failed(2, &["No such file"]);
     assert_eq!(lab.status().run, run);
-    let reaches = vswitch_tests::netns::Place::named("red").output("ping -n -c 1 -W 10 10.7.0.2");
+    let reaches = vswitch_testing::netns::Place::named("red").output("ping -n -c 1 -W 10 10.7.0.2");
     assert!(reaches.status.success());
 }
 
@@ -268,7 +268,7 @@ fn a_program_that_can_not_be_run_after_all_leaves_the_old_one_serving() {
     lab.ok("restart");
     assert_ne!(lab.status().run, run);
     have_not_gone_back(&before, &counters(&lab));
-    vswitch_tests::netns::Place::named("red").run_ok("ping -n -c 1 -W 10 10.7.0.2");
+    vswitch_testing::netns::Place::named("red").run_ok("ping -n -c 1 -W 10 10.7.0.2");
     let log = lab.stop_daemon();
     assert!(log.contains("can't be run, this program goes on"), "{log}");
 }

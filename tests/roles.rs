@@ -3,8 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::Value;
-use vswitch_tests::http::{Response, request, request_as};
-use vswitch_tests::{Lab, wait_for};
+use vswitch_testing::http::{Response, request, request_as};
+use vswitch_testing::{Lab, wait_for};
 
 /// Numbers that no group of a machine has.
 const ADMINS: u32 = 4_000_042;

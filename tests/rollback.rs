@@ -1,9 +1,9 @@
 //! A port is added whole or not at all: each kernel step of `add-port` is made to fail in turn.
 
-use vswitch_tests::faults::Faults;
-use vswitch_tests::snapshot::Snapshot;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, Place, run, wait_for};
+use vswitch_testing::faults::Faults;
+use vswitch_testing::snapshot::Snapshot;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Place, run, wait_for};
 
 /// More steps than adding a port takes; to reach it means that the count never ends.
 const MOST_STEPS: u32 = 200;

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use vswitch_tests::Lab;
-use vswitch_tests::daemon::program;
-use vswitch_tests::lab::mount_over;
+use vswitch_testing::Lab;
+use vswitch_testing::daemon::program;
+use vswitch_testing::lab::mount_over;
 
 /// Runs a shell script as user 65534 inside `unshare` with these flags. `$D` is a folder of that user's with
-/// `vswitchd` and `vswitchctl` in it.
+/// `vswitchd`, `vswitchctl` and this test in it.
 fn as_ordinary_user(flags: &str, script: &str) -> String {
     let lab = Lab::without_daemon();
     let folder = lab.scratch().join("user");
@@ -18,6 +18,7 @@ fn as_ordinary_user(flags: &str, script: &str) -> String {
     for name in ["vswitchd", "vswitchctl"] {
         fs::copy(program(name), folder.join(name)).unwrap();
     }
+    fs::copy(std::env::current_exe().unwrap(), folder.join("test")).unwrap();
     for path in [lab.scratch(), &folder] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
@@ -59,6 +60,32 @@ fn as_ordinary_user(flags: &str, script: &str) -> String {
     );
     assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
     stdout.into_owned()
+}
+
+#[path = "testing/examples/two_namespaces.rs"]
+mod two_namespaces;
+
+/// In the environment of the run inside.
+const INSIDE: &str = "VSWITCH_TEST_INSIDE";
+
+/// The harness, for those who are not root: this very test, run once more in a user namespace.
+#[test]
+fn tests_of_others_run_in_a_user_namespace() {
+    if std::env::var_os(INSIDE).is_some() {
+        two_namespaces::main();
+        return;
+    }
+    let out = as_ordinary_user(
+        "-Urnm",
+        &format!(
+            r#"
+            daemon=
+            export VSWITCHD="$D/vswitchd" VSWITCHCTL="$D/vswitchctl" TMPDIR="$D" {INSIDE}=1
+            "$D/test" --exact tests_of_others_run_in_a_user_namespace
+            "#
+        ),
+    );
+    assert!(out.contains("1 passed"), "{out}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Mirrors by VLAN, and into a VLAN (RSPAN).
 
-use vswitch_tests::api::Mac;
-use vswitch_tests::api::mirror::MirrorView;
-use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, tagged};
-use vswitch_tests::observer::Seen;
-use vswitch_tests::{Lab, Observer, wait_for};
+use vswitch_testing::api::Mac;
+use vswitch_testing::api::mirror::MirrorView;
+use vswitch_testing::frame::{VLAN_ETHERTYPE, mac, probe, tagged};
+use vswitch_testing::observer::Seen;
+use vswitch_testing::{Lab, Observer, wait_for};
 
 const PORTS: [(&str, &str); 6] = [
     ("a10", "--vlan 10"),

@@ -3,8 +3,8 @@
 use std::fs;
 use std::thread;
 
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::{Lab, Place, run, wait_for};
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::{Lab, Place, run, wait_for};
 
 /// A lab file with `count` ports, in namespaces of their own or all in one.
 fn many(count: usize, kind: &str, shared_namespace: bool) -> String {

@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use vswitch_tests::Lab;
-use vswitch_tests::api::view::Changes;
-use vswitch_tests::daemon::program;
-use vswitch_tests::http::{connect, request, request_with};
-use vswitch_tests::snapshot::Snapshot;
+use vswitch_testing::Lab;
+use vswitch_testing::api::view::Changes;
+use vswitch_testing::daemon::program;
+use vswitch_testing::http::{connect, request, request_with};
+use vswitch_testing::snapshot::Snapshot;
 
 #[test]
 fn settings_are_set_by_their_keys_and_taken_away() {

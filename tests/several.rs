@@ -1,7 +1,7 @@
 //! Several ports at once, and addresses that are left to the switch.
 
 use serde_json::Value;
-use vswitch_tests::Lab;
+use vswitch_testing::Lab;
 
 /// The addresses of all ports, as `NAME ADDRESS`.
 fn addresses(lab: &Lab) -> Vec<String> {

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use vswitch_tests::Lab;
-use vswitch_tests::daemon::program;
+use vswitch_testing::Lab;
+use vswitch_testing::daemon::program;
 
 fn json(lab: &Lab, line: &str) -> Value {
     serde_json::from_str(&lab.ctl(line).stdout).unwrap()

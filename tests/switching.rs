@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, probe_id, probe_of_len, tagged};
-use vswitch_tests::{DEADLINE, Lab, Station, Wire, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, probe_id, probe_of_len, tagged};
+use vswitch_testing::{DEADLINE, Lab, Station, Wire, wait_for};
 
 const KINDS: [&str; 4] = ["veth", "tap", "device", "internal"];
 
@@ -67,7 +67,7 @@ fn a_frame_for_a_station_behind_its_own_port_is_not_sent_at_all() {
     let frames = [probe(mac(1, 1), mac(1, 2), 1)];
     wire.check("veth", &frames, &[], &[]);
     let after = lab.port("veth").counters;
-    let drops = |counters: &vswitch_tests::api::view::PortCounters| counters.rx_drops.values().sum::<u64>();
+    let drops = |counters: &vswitch_testing::api::view::PortCounters| counters.rx_drops.values().sum::<u64>();
     assert_eq!(
         drops(&after),
         drops(&before) + 1,

@@ -2,8 +2,8 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use vswitch_tests::terminal::{Terminal, there};
-use vswitch_tests::{Lab, wait_for};
+use vswitch_testing::terminal::{Terminal, there};
+use vswitch_testing::{Lab, wait_for};
 
 fn furnished() -> Lab {
     let lab = Lab::new();

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use vswitch_tests::api::trace::{LiveTrace, TraceOutcome, TraceReport};
-use vswitch_tests::api::view::PortCounters;
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe, probe_of_len};
-use vswitch_tests::{Lab, Place, Station, Wire, wait_for};
+use vswitch_testing::api::trace::{LiveTrace, TraceOutcome, TraceReport};
+use vswitch_testing::api::view::PortCounters;
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe, probe_of_len};
+use vswitch_testing::{Lab, Place, Station, Wire, wait_for};
 
 fn trace(lab: &Lab, options: &str) -> TraceReport {
     lab.json(&format!("trace {options}"))

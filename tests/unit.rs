@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::fs;
 
 use serde_json::Value;
-use vswitch_tests::systemd::Machine;
-use vswitch_tests::wait_for;
+use vswitch_testing::systemd::Machine;
+use vswitch_testing::wait_for;
 
 /// Ports of the long apply, and of the second one beside it.
 const PORTS: usize = 60;

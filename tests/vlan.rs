@@ -1,8 +1,8 @@
 //! VLANs (IEEE 802.1Q-2022): who gets a frame, and with which tag.
 
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, tagged};
-use vswitch_tests::{Lab, Observer, Station, run, transfer};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{SERVICE_VLAN_ETHERTYPE, VLAN_ETHERTYPE, mac, probe, tagged};
+use vswitch_testing::{Lab, Observer, Station, run, transfer};
 
 const ACCESS: [(&str, &str); 5] = [
     ("a10", "--vlan 10"),

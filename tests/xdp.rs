@@ -1,11 +1,11 @@
 //! Devices by AF_XDP: all that a lab's veth has beside a frame (tags, partial checksums) arrives, and what can't be had is told.
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::api::view::{PortState, XdpMode};
-use vswitch_tests::require::missing;
-use vswitch_tests::station::make_device;
-use vswitch_tests::transfer::{self, TcpPair};
-use vswitch_tests::{Lab, Station, linux, run, trunk, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::api::view::{PortState, XdpMode};
+use vswitch_testing::require::missing;
+use vswitch_testing::station::make_device;
+use vswitch_testing::transfer::{self, TcpPair};
+use vswitch_testing::{Lab, Station, linux, run, trunk, wait_for};
 
 /// A station of another kind, and one behind a device with AF_XDP, if this kernel tells programs of tags beside frames.
 fn lab_with_xdp(kind: PortKind, options: &str) -> Option<(Lab, [Station; 2])> {

@@ -148,6 +148,7 @@ struct Compare {
     only: Vec<Group>,
     /// A line for this switch's [datapath], such as "workers = 1"; can be given several times
     #[arg(long, value_name = "LINE")]
+    #[allow(rustdoc::broken_intra_doc_links, reason = "`--help` shows it as it stands")]
     datapath: Vec<String>,
     /// Bytes of the longest TCP frames of bridge-big
     #[arg(long, default_value_t = big_tcp::BYTES, value_name = "BYTES")]

@@ -13,13 +13,13 @@ use clap_complete::env::CompleteEnv;
 use serde_json::Value;
 use vswitch_api::settings::{Assignment, Setting, settings};
 use vswitch_api::{CommandName, MirrorName, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_client::Client;
 
 use crate::cli::Cli;
 use crate::cli::bridge::Word;
 use crate::cli::command::ProcessName;
 use crate::cli::mirror::Ports;
 use crate::cli::ping::Target;
-use crate::client::Client;
 use crate::generate::COMPLETE;
 
 /// Who waits for a TAB does not wait long.
@@ -82,7 +82,7 @@ fn names(list: &str, typed: &OsStr) -> Vec<CompletionCandidate> {
         .build()
         .ok()
         .and_then(|runtime| {
-            let client = Client::new(socket(), PATIENCE);
+            let client = Client::new(socket()).patience(PATIENCE);
             runtime.block_on(client.get::<Vec<Value>>(list)).ok()
         });
     let there = there.unwrap_or_default();

@@ -1,10 +1,14 @@
 //! How a command fails: an error in the API's form, with the exit code of the tool.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 
+use nix::unistd::{Gid, Group};
 use serde_json::Value;
 use vswitch_api::{ApiError, ErrorCode};
+use vswitch_client::Error;
 
 /// Exit code when the daemon can't be reached, or went away.
 pub const EXIT_UNREACHABLE: u8 = 3;
@@ -86,6 +90,72 @@ fn to_json(error: &ApiError, exit: u8) -> Value {
         value["code"] = Value::from("unreachable");
     }
     value
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let at = |socket: &Path| format!("vswitchd at {}", socket.display());
+        match error {
+            Error::Daemon(error) => error.into(),
+            Error::Connect { socket, source } => {
+                let (cause, hint) = not_connected(&socket, &source);
+                Self::unreachable(at(&socket), cause, hint)
+            }
+            Error::Silent { socket, waited } => Self::unreachable(
+                at(&socket),
+                format!("it gave no answer and no sign of life for {waited:?}"),
+                "what was asked for may still be done: see its log, and `vswitchctl show`; --timeout has it wait longer",
+            ),
+            Error::Broken { socket, cause } => Self::unreachable(
+                at(&socket),
+                format!("the connection broke: {cause}"),
+                "did the daemon stop? `vswitchctl show` tells what it had done",
+            ),
+            Error::Foreign { path, cause } => foreign(format!("request {path}"), cause),
+            other => foreign("request".to_owned(), other.to_string()),
+        }
+    }
+}
+
+/// Something that two programs of the same version never say to each other.
+fn foreign(object: String, cause: String) -> Failure {
+    ApiError::new(ErrorCode::Internal, object, cause)
+        .hint(
+            "are vswitchctl and vswitchd of the same version? compare `vswitchctl --version` and `vswitchd --version`",
+        )
+        .into()
+}
+
+/// Why nobody answers at the socket, and what to do.
+fn not_connected(socket: &Path, error: &io::Error) -> (String, String) {
+    match error.kind() {
+        io::ErrorKind::NotFound => (
+            "there is no such socket".into(),
+            "is vswitchd running? start it with `systemctl start vswitchd` or `vswitchd &`, or name its socket by --socket"
+                .into(),
+        ),
+        io::ErrorKind::ConnectionRefused => (
+            "nobody listens on the socket".into(),
+            "is vswitchd running? start it with `systemctl start vswitchd` or `vswitchd &`".into(),
+        ),
+        io::ErrorKind::PermissionDenied => ("permission denied".into(), permission_hint(socket)),
+        _ => (error.to_string(), "is this vswitchd's control socket?".into()),
+    }
+}
+
+fn permission_hint(socket: &Path) -> String {
+    // Being in root's group is no way for an ordinary user.
+    let group = std::fs::metadata(socket)
+        .ok()
+        .filter(|meta| meta.gid() != 0)
+        .and_then(|meta| Group::from_gid(Gid::from_raw(meta.gid())).ok().flatten());
+    match group {
+        Some(group) => format!(
+            "the socket is for root and group {0}; run it as root, or join with `usermod -aG {0} USER` and log in again",
+            group.name
+        ),
+        None => "run it as root, or set a group for the socket in vswitchd.toml".to_owned(),
+    }
 }
 
 impl From<ApiError> for Failure {

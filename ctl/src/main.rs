@@ -1,19 +1,16 @@
 //! `vswitchctl`, the control tool of vswitchd.
 //!
-//! [`cli`] is what can be said, [`commands`] what is done, [`client`] the way to the daemon, [`output`] what is seen, [`progress`] how far
-//! the daemon is meanwhile.
+//! [`cli`] is what can be said, [`commands`] what is done, [`output`] what is seen, [`progress`] how far
+//! the daemon is meanwhile. The way to the daemon is [`vswitch_client`].
 
 mod cli;
-mod client;
 mod commands;
 mod complete;
 mod failure;
 mod generate;
 mod man;
 mod output;
-mod pcapng;
 mod progress;
-mod sse;
 mod usage;
 mod vlans;
 

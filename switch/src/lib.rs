@@ -5,6 +5,8 @@
 //! [`vswitch_datapath`].
 
 #![deny(unsafe_code)]
+// No library for others: who reads its documentation works on it, and sees all of it in the code.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod agents;
 pub mod args;

@@ -2,10 +2,10 @@
 
 use vswitch_api::PortKind;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_tests::lab::Lab;
-use vswitch_tests::netns::run;
-use vswitch_tests::station::{Station, make_device};
-use vswitch_tests::wait::wait_for;
+use vswitch_testing::lab::Lab;
+use vswitch_testing::netns::run;
+use vswitch_testing::station::{Station, make_device};
+use vswitch_testing::wait::wait_for;
 
 /// faults F6: a device that was taken over is given back as it was, whatever it is called by then.
 #[test]

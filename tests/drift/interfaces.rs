@@ -2,10 +2,10 @@
 
 use vswitch_api::PortKind;
 use vswitch_api::view::{NamespaceView, PortState};
-use vswitch_tests::lab::Lab;
-use vswitch_tests::netns::{Place, run};
-use vswitch_tests::station::Station;
-use vswitch_tests::wait::wait_for;
+use vswitch_testing::lab::Lab;
+use vswitch_testing::netns::{Place, run};
+use vswitch_testing::station::Station;
+use vswitch_testing::wait::wait_for;
 
 use super::*;
 

@@ -8,7 +8,7 @@ mod repair;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
-use vswitch_tests::netns::Place;
+use vswitch_testing::netns::Place;
 
 /// `ip` with words that are no text.
 #[track_caller]

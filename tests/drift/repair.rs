@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 use vswitch_api::PortKind;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_tests::lab::Lab;
-use vswitch_tests::netns::{Place, run};
-use vswitch_tests::station::{Station, make_device};
-use vswitch_tests::wait::wait_for;
+use vswitch_testing::lab::Lab;
+use vswitch_testing::netns::{Place, run};
+use vswitch_testing::station::{Station, make_device};
+use vswitch_testing::wait::wait_for;
 
 /// faults A7: what `apply` says is there afterwards is there, and what it mended is told.
 #[test]
@@ -162,7 +162,7 @@ fn apply_repairs_the_switchs_side_of_a_port() {
             "an interface that is up",
         ),
     ];
-    if vswitch_tests::lab::fastpath_wanted() {
+    if vswitch_testing::lab::fastpath_wanted() {
         cases.push((&Place::Home, format!("ip link set {beside} down"), "beside it"));
         cases.push((
             &Place::Home,
@@ -177,7 +177,7 @@ fn apply_repairs_the_switchs_side_of_a_port() {
         red.place.run_ok(&format!("ping -n -c 1 -W 10 -s 1400 {}", dev.v4));
         assert_eq!(apply(), Vec::<String>::new(), "after {harm}");
     }
-    if vswitch_tests::lab::fastpath_wanted() {
+    if vswitch_testing::lab::fastpath_wanted() {
         // By itself, as nothing passes without it.
         run(&format!("ip link del {beside}"));
         wait_for("the way to the device to be laid again", || red.reaches(dev.v4));

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
-use vswitch_tests::api::view::{PortCounters, PortView};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{mac, probe, probe_id, probe_of_len};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{DEADLINE, Lab, Station, transfer, wait_for};
+use vswitch_testing::api::view::{PortCounters, PortView};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe, probe_id, probe_of_len};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::{DEADLINE, Lab, Station, transfer, wait_for};
 
 /// Two silent stations, `red` (veth) and `blue` (tap), with raw sockets.
 fn silent_pair(lab: &Lab) -> (RawSocket, RawSocket) {
@@ -311,7 +311,7 @@ fn what_makes_no_sense_is_refused() {
         .failed(2, &["no full frame"]);
     assert!(lab.port("red").port.impair.is_none());
     let body = r#"{"impair":{"out":{"loss":1.5}}}"#;
-    let answer = vswitch_tests::http::request("PATCH", "/v1/ports/red", body);
+    let answer = vswitch_testing::http::request("PATCH", "/v1/ports/red", body);
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(answer.body.contains("1.5 is no share"), "{answer:?}");
 }
@@ -321,11 +321,11 @@ fn the_lab_of_a_far_site_works() {
     let lab = Lab::new();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/labs/wan-link.toml");
     lab.ok(&format!("apply {file}"));
-    let router = vswitch_tests::Place::named("router");
+    let router = vswitch_testing::Place::named("router");
     router
         .run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))
         .unwrap();
-    let office = vswitch_tests::Place::named("office");
+    let office = vswitch_testing::Place::named("office");
     // The line loses a frame now and then.
     let answer = wait_for("the far site to answer", || {
         let output = office.output("ping -n -c 1 -W 2 10.2.0.2");

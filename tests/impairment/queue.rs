@@ -1,10 +1,10 @@
 //! Rates, and the frames that wait for their turn.
 
 use std::time::{Duration, Instant};
-use vswitch_tests::api::{Mac, PortKind};
-use vswitch_tests::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, probe_of_len, tagged};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{DEADLINE, Lab, Station, transfer, wait_for};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, probe_of_len, tagged};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::{DEADLINE, Lab, Station, transfer, wait_for};
 
 use super::*;
 
@@ -140,7 +140,7 @@ fn a_higher_class_overtakes_a_backlog_and_order_stays_within_a_class() {
         page.contains("class 7") && page.contains("5 sent, 0 waiting, 0 dropped"),
         "{page}"
     );
-    let metrics = vswitch_tests::http::request("GET", "/metrics", "").body;
+    let metrics = vswitch_testing::http::request("GET", "/metrics", "").body;
     let line = r#"vswitch_port_class_sent_total{switch="main",port="blue",direction="out",class="5"} 5"#;
     assert!(metrics.contains(line), "{metrics}");
 }

@@ -6,11 +6,11 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
-use vswitch_tests::api::view::PortState;
-use vswitch_tests::api::{DEFAULT_SOCKET, PortKind};
-use vswitch_tests::daemon::{Daemon, program};
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::view::PortState;
+use vswitch_testing::api::{DEFAULT_SOCKET, PortKind};
+use vswitch_testing::daemon::{Daemon, program};
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 /// Connections that use up the descriptors, and then a change among the namespaces: no port is taken for gone.
 #[test]

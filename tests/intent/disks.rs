@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use vswitch_tests::api::PortKind;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 use super::*;
 

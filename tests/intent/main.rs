@@ -6,7 +6,7 @@ mod state_files;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use vswitch_tests::Place;
+use vswitch_testing::Place;
 
 const STATE_DIR: &str = "/var/lib/vswitch";
 

@@ -7,14 +7,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
-use vswitch_tests::api::PortKind;
-use vswitch_tests::api::lab::Lab as Wanted;
-use vswitch_tests::api::view::{PortState, PortView};
-use vswitch_tests::daemon::{Daemon, program};
-use vswitch_tests::lab::fastpath_wanted;
-use vswitch_tests::rich::wanted;
-use vswitch_tests::station::make_device;
-use vswitch_tests::{Lab, Place, Station, run, wait_for};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::api::lab::Lab as Wanted;
+use vswitch_testing::api::view::{PortState, PortView};
+use vswitch_testing::daemon::{Daemon, program};
+use vswitch_testing::lab::fastpath_wanted;
+use vswitch_testing::rich::wanted;
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 use super::*;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::Mac;
-use vswitch_tests::frame::{mac, probe, probe_id};
-use vswitch_tests::raw::RawSocket;
-use vswitch_tests::{DEADLINE, Lab, Ovs, Place};
+use vswitch_testing::api::Mac;
+use vswitch_testing::frame::{mac, probe, probe_id};
+use vswitch_testing::raw::RawSocket;
+use vswitch_testing::{DEADLINE, Lab, Ovs, Place};
 
 /// Where what we do on purpose is said.
 const FEATURES: &str = include_str!("../../docs/features.md");

@@ -131,6 +131,7 @@ pub struct CommandAdd {
     pub restart: Again,
     /// What tells that it is ready: tcp=[ADDR:]PORT, run=LINE or done
     #[arg(long, value_name = "CHECK", value_parser = ready)]
+    #[allow(rustdoc::broken_intra_doc_links, reason = "`--help` shows it as it stands")]
     pub ready: Option<Ready>,
     /// Seconds that it has to be ready
     #[arg(long, value_name = "SECONDS", requires = "ready", default_value = "30",

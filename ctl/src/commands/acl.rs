@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use hyper::Method;
 use serde::Serialize;
 use vswitch_api::acl::{AclRule, PortAcl};
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{AclAdd, AclList, AclSelect, ChangeOptions};
 use vswitch_api::view::PortAclView;
 use vswitch_api::{PortName, SwitchName};
+use vswitch_client::{Method, with_query};
 
 use super::Session;
 use super::patch::value;
 use crate::cli::acl::{AclCommand, Direction, SetAcl};
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::ports;
 

@@ -5,19 +5,17 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use http_body_util::BodyExt;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use vswitch_api::capture::{Also, CAPTURE_ID, CaptureOptions};
+use vswitch_api::capture::{Also, CaptureOptions};
 use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{ApiError, ErrorCode, PortName};
 
 use super::Session;
 use crate::cli::capture::CaptureArgs;
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::frames;
-use crate::pcapng::{Item, Parser};
+use vswitch_client::pcapng::Item;
 
 /// Where the frames go.
 enum Sink {
@@ -58,14 +56,9 @@ impl Session {
                 .duration
                 .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         };
-        let path = with_query(&format!("/v1/ports/{port}/capture"), &options)?;
         // After the daemon has said yes: a file that is there is not emptied for nothing.
-        let answer = self.client.open(&path).await?;
-        let id = answer.headers().get(CAPTURE_ID).and_then(|id| id.to_str().ok());
-        let end = format!("/v1/captures/{}", id.unwrap_or_default());
-        let mut body = answer.into_body();
+        let mut capture = self.client.capture(&port, &options).await?;
         let mut sink = self.sink(&args)?;
-        let mut parser = Parser::default();
         let (mut frames, mut names, mut lost) = (0, Vec::new(), Vec::new());
         let listen = |kind| signal(kind).map_err(|error| Failure::system("signals", &error));
         let mut interrupt = listen(SignalKind::interrupt())?;
@@ -73,26 +66,25 @@ impl Session {
         let mut enough = false;
         loop {
             let part = tokio::select! {
-                part = body.frame() => part,
+                part = capture.next() => part,
                 () = either(&mut interrupt, &mut terminate) => {
                     if enough {
                         break;
                     }
                     // What the daemon has captured still comes, and the end of the file. A second signal ends all at once.
                     enough = true;
-                    self.client.end(&end).await?;
+                    capture.end().await?;
                     continue;
                 }
             };
             let Some(part) = part else { break };
-            let part = part.map_err(|e| self.client.broken(&e))?;
-            let bytes = part.data_ref().map_or(&[][..], |bytes| bytes);
+            let part = part?;
             if let Sink::Raw(file) = &mut sink {
-                file.write_all(bytes)
+                file.write_all(&part.bytes)
                     .and_then(|()| file.flush())
                     .map_err(|e| written(&args, e))?;
             }
-            for item in parser.feed(bytes).map_err(|cause| foreign(&port, cause))? {
+            for item in part.items {
                 match item {
                     Item::Frame(frame) => {
                         frames += 1;
@@ -117,6 +109,7 @@ impl Session {
                             *lost = total;
                         }
                     }
+                    _ => {}
                 }
             }
         }
@@ -151,7 +144,7 @@ impl Session {
             };
             return Ok((port.clone(), also));
         }
-        let views: Vec<PortView> = self.client.get("/v1/ports").await?;
+        let views: Vec<PortView> = self.client.ports().await?;
         let there = views.into_iter().find(|view| view.state != PortState::Missing);
         match there {
             Some(view) => Ok((view.port.name, Also::All)),
@@ -196,12 +189,6 @@ fn written(args: &CaptureArgs, error: io::Error) -> Failure {
         Some(file) if file != Path::new("-") => Failure::system(format!("file {}", file.display()), &error),
         _ => Failure::Output(error),
     }
-}
-
-fn foreign(port: &PortName, cause: &str) -> Failure {
-    ApiError::new(ErrorCode::Internal, format!("capture of port \"{port}\""), cause)
-        .hint("are vswitchctl and vswitchd of the same version?")
-        .into()
 }
 
 /// Has tcpdump compile a filter expression to a classic BPF program.

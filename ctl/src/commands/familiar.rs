@@ -1,12 +1,12 @@
 //! What the commands share that are called as those of Open vSwitch and of the Linux bridge: edits of the lab that are made all or none, and
 //! the exit codes of the originals.
 
-use hyper::Method;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab, Port, PortKind, PortName, Switch, SwitchName};
+use vswitch_client::{Method, with_options};
 
-use super::{Session, until_unchanged, with_options};
+use super::{Session, until_unchanged};
 use crate::failure::{EXIT_UNREACHABLE, Failure};
 
 const LAB: &str = "/v1/lab";
@@ -19,7 +19,7 @@ impl Session {
         edit: impl Fn(&mut Lab) -> Result<T, Failure>,
     ) -> Result<(T, Changes), Failure> {
         until_unchanged(async || {
-            let (there, tag): (Lab, _) = self.client.get_tagged(LAB).await?;
+            let (there, tag): (Lab, _) = self.client.lab_tagged().await?;
             let mut lab = there.clone();
             let answer = edit(&mut lab)?;
             if lab == there {

@@ -1,13 +1,12 @@
 //! The forwarding database.
 
-use hyper::Method;
 use vswitch_api::SwitchName;
 use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::{FdbEntry, SwitchView};
+use vswitch_client::{Method, with_query};
 
 use super::Session;
 use crate::cli::switch::{FdbArgs, FdbCommand, FdbFilter};
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::switches;
 
@@ -61,7 +60,7 @@ impl Session {
 
     /// The names of all switches.
     pub(super) async fn switch_names(&self) -> Result<Vec<SwitchName>, Failure> {
-        let views: Vec<SwitchView> = self.client.get("/v1/switches").await?;
+        let views: Vec<SwitchView> = self.client.switches().await?;
         Ok(views.into_iter().map(|view| view.switch.name).collect())
     }
 

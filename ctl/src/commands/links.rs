@@ -1,10 +1,10 @@
 //! Links between two switches.
 
-use hyper::Method;
 use vswitch_api::Link;
 use vswitch_api::link::LinkView;
 use vswitch_api::policy::{PortVlan, TagKind, Trunk};
 use vswitch_api::view::PortView;
+use vswitch_client::Method;
 
 use super::Session;
 use crate::cli::link::{LinkAdd, LinkCommand};
@@ -21,7 +21,7 @@ impl Session {
             }
             LinkCommand::Del { port, removal } => self.remove(&format!("/v1/links/{port}"), removal.into()).await,
             LinkCommand::List => {
-                let views: Vec<LinkView> = self.client.get("/v1/links").await?;
+                let views: Vec<LinkView> = self.client.links().await?;
                 self.out.show(&views, |style| links::table(style, &views))
             }
             LinkCommand::Show { port } => {

@@ -1,10 +1,10 @@
 //! Mirrors.
 
-use hyper::Method;
 use vswitch_api::capture::Direction;
 use vswitch_api::mirror::{Mirror, MirrorFilter, MirrorView};
 use vswitch_api::patch::MergePatch;
 use vswitch_api::settings::is_back;
+use vswitch_client::Method;
 
 use super::Session;
 use super::capture::compile;
@@ -79,7 +79,7 @@ impl Session {
             }
             MirrorCommand::Del { name, removal } => self.remove(&format!("/v1/mirrors/{name}"), removal.into()).await,
             MirrorCommand::List => {
-                let views: Vec<MirrorView> = self.client.get("/v1/mirrors").await?;
+                let views: Vec<MirrorView> = self.client.mirrors().await?;
                 self.out.show(&views, |style| mirrors::table(style, &views))
             }
             MirrorCommand::Show { name } => {

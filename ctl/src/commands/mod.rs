@@ -32,15 +32,14 @@ mod vlans;
 
 use std::path::Path;
 
-use hyper::Method;
 use serde::Serialize;
 use vswitch_api::ErrorCode;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::Changes;
+use vswitch_client::{Client, Method, NO_BODY, with_options, with_query};
 
 use crate::cli::lab::ManArgs;
 use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal, Trial};
-use crate::client::{Client, NO_BODY, with_query};
 use crate::failure::Failure;
 use crate::generate;
 use crate::output::Out;
@@ -56,10 +55,14 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::system("event loop", &e))?;
+    let mut client = Client::new(cli.global.socket.clone()).patience(cli.global.timeout);
+    if !cli.global.json && progress::is_seen() {
+        let bar = progress::Bar::default();
+        client = client.on_progress(move |progress| bar.show(progress));
+    }
     let session = Session {
         out: Out::new(&cli.global),
-        client: Client::new(cli.global.socket, cli.global.timeout)
-            .showing_progress(!cli.global.json && progress::is_seen()),
+        client,
     };
     runtime.block_on(async {
         match session.run(cli.command).await {
@@ -227,13 +230,4 @@ async fn until_unchanged<T>(attempt: impl AsyncFn() -> Result<T, Failure>) -> Re
         }
     }
     attempt().await
-}
-
-/// The path with options, if any is set.
-fn with_options(path: &str, options: ChangeOptions) -> Result<String, Failure> {
-    if options == ChangeOptions::default() {
-        Ok(path.to_owned())
-    } else {
-        with_query(path, &options)
-    }
 }

@@ -1,9 +1,9 @@
 //! Namespaces and cables.
 
-use hyper::Method;
 use vswitch_api::request::{CableSelect, ChangeOptions, NamespaceAdd};
 use vswitch_api::view::{NamespaceSummary, NamespaceView, PortView, Stack};
 use vswitch_api::{Cable, CableEnd, NsName};
+use vswitch_client::Method;
 
 use super::ports::route;
 use super::{Session, with_query};
@@ -26,7 +26,7 @@ impl Session {
             }
             NsCommand::Del { name, removal } => self.remove(&format!("/v1/namespaces/{name}"), removal.into()).await,
             NsCommand::List => {
-                let views: Vec<NamespaceSummary> = self.client.get("/v1/namespaces").await?;
+                let views: Vec<NamespaceSummary> = self.client.namespaces().await?;
                 self.out.show(&views, |style| namespaces::table(style, &views))
             }
             NsCommand::Show { name } => {
@@ -88,11 +88,11 @@ impl Session {
                     // One that is not there is an error.
                     (Some(a), Some(b)) => self.client.get(&format!("/v1/cables/{a}/{b}")).await?,
                     (Some(a), None) => {
-                        let mut cables: Vec<Cable> = self.client.get("/v1/cables").await?;
+                        let mut cables: Vec<Cable> = self.client.cables().await?;
                         cables.retain(|cable| cable.ends_in(&a));
                         cables
                     }
-                    (None, _) => self.client.get("/v1/cables").await?,
+                    (None, _) => self.client.cables().await?,
                 };
                 self.out.show(&cables, |style| namespaces::cables(style, &cables))
             }

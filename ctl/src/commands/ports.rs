@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use hyper::Method;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::policy::{Flooding, Learning, Pin, PortVlan};
 use vswitch_api::request::{
@@ -10,16 +9,16 @@ use vswitch_api::request::{
 };
 use vswitch_api::view::{AddressView, Changes, PortView};
 use vswitch_api::{Namespace, Port, PortName, Route};
+use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
 use super::patch::{policy, value, with_keys};
-use super::{Session, until_unchanged, with_options};
+use super::{Session, until_unchanged};
 use crate::cli::Trial;
 use crate::cli::namespace::{AddrCommand, OfPorts, RouteCommand};
 use crate::cli::parse::{Addr, Destination, Said, Toggle};
 use crate::cli::policy::PolicyArgs;
 use crate::cli::port::{AddPort, DelPort, PortCommand};
 use crate::cli::switch::SetPort;
-use crate::client::{NO_BODY, with_query};
 use crate::failure::{EXIT_UNREACHABLE, Failure};
 use crate::output::ports::{self, PortRoute};
 
@@ -60,7 +59,7 @@ impl Session {
                     all.warnings.extend(changes.warnings);
                 }
                 Err(failure) => {
-                    let failure = self.with_suggestion(failure).await;
+                    let failure = self.with_suggestion(failure.into()).await;
                     failure.report(self.out.json());
                     let exit = failure.exit_code();
                     failed.get_or_insert(exit);
@@ -110,9 +109,11 @@ impl Session {
             let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
             let patch = patch(&args, &now.port.vlan, &now.port.routes)?;
             let path = with_options(&path, options)?;
-            self.client
+            let changed = self
+                .client
                 .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
-                .await
+                .await;
+            changed.map_err(Failure::from)
         })
         .await?;
         self.out.changes(&changes, options.dry_run)
@@ -198,8 +199,7 @@ impl Session {
     /// The ports of which something is listed. One that is named has to be there.
     pub(super) async fn ports_of(&self, of: &OfPorts) -> Result<Vec<PortView>, Failure> {
         let Some(name) = &of.port else {
-            let path = with_query("/v1/ports", &SwitchFilter::from(&of.only))?;
-            return self.client.get(&path).await;
+            return Ok(self.client.ports_of(&SwitchFilter::from(&of.only)).await?);
         };
         let view: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
         let meant = of.only.switch.as_ref().is_none_or(|switch| *switch == view.port.switch);

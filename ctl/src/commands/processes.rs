@@ -2,14 +2,12 @@
 
 use std::io::Write;
 
-use http_body_util::BodyExt;
-use hyper::Method;
 use vswitch_api::request::LogOptions;
 use vswitch_api::{Command, ProcessView};
+use vswitch_client::{Method, NO_BODY};
 
 use super::Session;
 use crate::cli::command::{CommandAdd, CommandCommand, LogsArgs};
-use crate::client::{NO_BODY, with_query};
 use crate::failure::Failure;
 use crate::output::processes;
 
@@ -27,11 +25,11 @@ impl Session {
                 self.change(Method::POST, &path, trial.into(), NO_BODY).await
             }
             CommandCommand::List => {
-                let views: Vec<ProcessView> = self.client.get("/v1/processes").await?;
+                let views: Vec<ProcessView> = self.client.processes().await?;
                 self.out.show(&views, |style| processes::table(style, &views))
             }
             CommandCommand::Show { name } => {
-                let view: ProcessView = self.client.get(&format!("/v1/processes/{name}")).await?;
+                let view: ProcessView = self.client.process(&name.to_string()).await?;
                 self.out.show(&view, |style| processes::page(style, &view))
             }
         }
@@ -43,14 +41,11 @@ impl Session {
             lines: Some(args.lines),
             follow: args.follow,
         };
-        let path = with_query(&format!("/v1/processes/{}/log", args.name), &options)?;
-        let mut body = self.client.stream(&path).await?;
+        let mut log = self.client.log(&args.name.to_string(), &options).await?;
         let mut stdout = std::io::stdout().lock();
-        while let Some(part) = body.frame().await {
-            let part = part.map_err(|e| self.client.broken(&e))?;
-            let bytes = part.data_ref().map_or(&[][..], |bytes| bytes);
+        while let Some(bytes) = log.next().await {
             stdout
-                .write_all(bytes)
+                .write_all(&bytes?)
                 .and_then(|()| stdout.flush())
                 .map_err(Failure::Output)?;
         }

@@ -1,13 +1,13 @@
 //! What is published.
 
-use hyper::Method;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::{Changes, PortView};
 use vswitch_api::{ApiError, ErrorCode, PortName, Publish};
+use vswitch_client::{Method, with_options};
 
 use super::patch::value;
-use super::{Session, until_unchanged, with_options};
+use super::{Session, until_unchanged};
 use crate::cli::publish::{PublishAdd, PublishArgs, PublishCommand};
 use crate::failure::Failure;
 use crate::output::ports::{self, PublishedPort};
@@ -95,9 +95,11 @@ impl Session {
             change(&mut all)?;
             let patch = MergePatch::default().with("publish", value(&all));
             let path = with_options(&path, options)?;
-            self.client
+            let changed = self
+                .client
                 .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
-                .await
+                .await;
+            changed.map_err(Failure::from)
         })
         .await?;
         self.out.changes(&changes, options.dry_run)

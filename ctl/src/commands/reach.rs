@@ -13,10 +13,10 @@ use std::thread;
 use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{PortView, Stack};
 use vswitch_api::{ApiError, ErrorCode, PortName};
+use vswitch_client::with_query;
 
 use super::Session;
 use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs, Target};
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::reach::{self, Ping};
 

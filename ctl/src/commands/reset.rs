@@ -4,15 +4,14 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hyper::Method;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode};
+use vswitch_client::{Method, NO_BODY, with_options};
 
+use super::Session;
 use super::lab::confirm;
-use super::{Session, with_options};
 use crate::cli::lab::ResetArgs;
-use crate::client::NO_BODY;
 use crate::failure::{EXIT_UNREACHABLE, Failure};
 
 const DAEMON: &str = "vswitchd";
@@ -47,7 +46,7 @@ impl Session {
         };
         let path = with_options("/v1/reset", options)?;
         let reply = self.client.send(Method::POST, &path, NO_BODY).await;
-        reply.map_err(|failure| match failure {
+        reply.map_err(|error| match Failure::from(error) {
             Failure::Error { mut error, exit } if exit == EXIT_UNREACHABLE => {
                 let hint = error.hint.take().map_or(String::new(), |hint| format!("{hint}; "));
                 let error = error.hint(format!("{hint}without a daemon: `vswitchctl reset --offline`"));

@@ -7,11 +7,11 @@ use etherparse::PacketBuilder;
 use vswitch_api::trace::{TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep, WayQuery, WayView};
 use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{Mac, PortName};
+use vswitch_client::with_query;
 
 use super::Session;
 use super::trace::{owner, port};
 use crate::cli::trace::TraceArgs;
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::{frames, traces};
 

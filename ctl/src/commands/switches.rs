@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use http_body_util::BodyExt;
-use hyper::Method;
 use serde::Serialize;
+use vswitch_api::event::EventSelect;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{PortView, SwitchView};
 use vswitch_api::{ReservedMulticast, Switch};
+use vswitch_client::Method;
 
 use super::Session;
 use super::patch::{value, with_keys};
 use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SetSwitch, SwitchCommand};
 use crate::cli::{OnlySwitch, ShowArgs};
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::{Style, switches};
 
@@ -48,20 +47,17 @@ impl Session {
 
     async fn read_overview(&self, only: &OnlySwitch) -> Result<Overview, Failure> {
         let switches = match &only.switch {
-            Some(name) => vec![self.client.get(&format!("/v1/switches/{name}")).await?],
-            None => self.client.get("/v1/switches").await?,
+            Some(name) => vec![self.client.switch(name).await?],
+            None => self.client.switches().await?,
         };
-        let ports = self
-            .client
-            .get(&with_query("/v1/ports", &SwitchFilter::from(only))?)
-            .await?;
+        let ports = self.client.ports_of(&SwitchFilter::from(only)).await?;
         Ok(Overview { switches, ports })
     }
 
     /// Shows it over and over, until the user or the daemon ends it. Events wake it, so that what comes and goes is seen at once;
     /// counters tell nothing of themselves and are looked at each second.
     async fn watch(&self, only: &OnlySwitch) -> Result<(), Failure> {
-        let mut events = self.client.stream("/v1/events").await?;
+        let mut events = self.client.events(&EventSelect::default()).await?;
         let mut last = String::new();
         loop {
             let overview = self.read_overview(only).await?;
@@ -72,10 +68,10 @@ impl Session {
                 self.out.redraw(&text)?;
                 last = text;
             }
-            match tokio::time::timeout(EACH, events.frame()).await {
+            match tokio::time::timeout(EACH, events.next_text()).await {
                 // They come in crowds.
                 Ok(Some(Ok(_))) => tokio::time::sleep(CROWD).await,
-                Ok(Some(Err(error))) => return Err(self.client.broken(&error)),
+                Ok(Some(Err(error))) => return Err(error.into()),
                 Ok(None) => {
                     return Err(Failure::unreachable(
                         "show --watch",
@@ -118,11 +114,11 @@ impl Session {
             }
             SwitchCommand::Del { name, removal } => self.remove(&format!("/v1/switches/{name}"), removal.into()).await,
             SwitchCommand::List => {
-                let views: Vec<SwitchView> = self.client.get("/v1/switches").await?;
+                let views: Vec<SwitchView> = self.client.switches().await?;
                 self.out.show(&views, |style| switches::table(style, &views))
             }
             SwitchCommand::Show { name } => {
-                let view: SwitchView = self.client.get(&format!("/v1/switches/{name}")).await?;
+                let view: SwitchView = self.client.switch(&name).await?;
                 self.out.show(&view, |style| switches::page(style, &view))
             }
             SwitchCommand::Set(args) => self.set_switch(args).await,

@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 
 use etherparse::PacketBuilder;
-use http_body_util::BodyExt;
-use hyper::Method;
 use jiff::tz::TimeZone;
-use vswitch_api::trace::{LiveOptions, LiveTrace, TraceReport, TraceRequest};
+use vswitch_api::trace::{LiveOptions, TraceReport, TraceRequest};
 use vswitch_api::view::PortView;
 use vswitch_api::{ApiError, ErrorCode, Mac, PortName, SwitchName};
 
@@ -14,7 +12,6 @@ use super::Session;
 use super::capture::compile;
 use super::sender::{Sender, step};
 use crate::cli::trace::{Protocol, Station, TraceArgs};
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::{frames, traces};
 
@@ -31,7 +28,7 @@ impl Session {
         let (frame, before) = match &args.hex {
             Some(hex) => (hex.clone(), Vec::new()),
             None => {
-                let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+                let ports: Vec<PortView> = self.client.ports().await?;
                 let (args, assumed) = meant(args.clone(), &ports)?;
                 let sender = self.sender(&args, &ports).await?;
                 let mut steps: Vec<_> = assumed
@@ -62,8 +59,7 @@ impl Session {
     }
 
     pub(super) async fn ask(&self, port: &PortName, request: &TraceRequest) -> Result<TraceReport, Failure> {
-        let path = format!("/v1/ports/{port}/trace");
-        self.client.send(Method::POST, &path, Some(request)).await
+        Ok(self.client.trace(port, request).await?)
     }
 
     async fn trace_live(&self, args: &TraceArgs, count: u64) -> Result<(), Failure> {
@@ -71,30 +67,17 @@ impl Session {
             count: Some(count),
             filter: args.filter.as_deref().map(compile).transpose()?,
         };
-        let path = with_query(&format!("/v1/ports/{}/trace", args.port), &options)?;
-        let mut body = self.client.stream(&path).await?;
+        let mut ways = self.client.trace_live(&args.port, &options).await?;
         let zone = TimeZone::system();
-        let mut rest = Vec::new();
         let mut seen = 0;
-        while let Some(part) = body.frame().await {
-            let part = part.map_err(|e| self.client.broken(&e))?;
-            rest.extend_from_slice(part.data_ref().map_or(&[][..], |bytes| bytes));
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                if line == b"\n" {
-                    continue;
-                }
-                let live: LiveTrace = serde_json::from_slice(&line).map_err(|e| {
-                    ApiError::new(ErrorCode::Internal, "trace", e.to_string())
-                        .hint("are vswitchctl and vswitchd of the same version?")
-                })?;
-                seen += 1;
-                self.out.print(&if self.out.json() {
-                    String::from_utf8_lossy(&line).into_owned()
-                } else {
-                    traces::live(self.out.style, &live, &zone)
-                })?;
-            }
+        while let Some(way) = ways.next().await {
+            let (live, line) = way?;
+            seen += 1;
+            self.out.print(&if self.out.json() {
+                line
+            } else {
+                traces::live(self.out.style, &live, &zone)
+            })?;
         }
         if seen < count {
             return Err(Failure::unreachable(

@@ -204,7 +204,7 @@ impl Session {
     ) -> Result<(), Failure> {
         let mut views: Vec<PortView> = match port {
             Some(port) => vec![self.client.get(&format!("/v1/ports/{port}")).await?],
-            None => self.client.get("/v1/ports").await?,
+            None => self.client.ports().await?,
         };
         views.retain(has);
         let all: Vec<_> = views.iter().map(shown).collect();

@@ -3,11 +3,11 @@
 use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{FdbEntry, PortView};
 use vswitch_api::{ApiError, ErrorCode};
+use vswitch_client::with_query;
 
 use super::Session;
 use crate::cli::OnlySwitch;
 use crate::cli::vlan::VlanCommand;
-use crate::client::with_query;
 use crate::failure::Failure;
 use crate::output::vlans;
 use crate::vlans::{of_vlan, rows, unset};

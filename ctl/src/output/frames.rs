@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use vswitch_api::Mac;
 
-use crate::pcapng::Frame;
+use vswitch_client::pcapng::Frame;
 
 /// The line of a frame, with the time of day in this zone, and with its port where there are several.
 pub fn line(frame: &Frame, port: Option<&str>, zone: &TimeZone) -> String {

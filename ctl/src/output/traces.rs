@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use vswitch_api::trace::{LiveTrace, TraceOutcome, TraceReport};
 
 use super::{Style, frames};
-use crate::pcapng::Frame;
+use vswitch_client::pcapng::Frame;
 
 /// The steps of a way, and its end.
 pub fn report(style: Style, report: &TraceReport) -> String {

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 /// What went wrong, for programs. Each has its HTTP status and its exit code of `vswitchctl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ErrorCode {
     /// The request is malformed or a value is out of range. HTTP 400, exit 2.
     Invalid,

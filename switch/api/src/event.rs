@@ -33,10 +33,12 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+// There will be more kinds. Each has its words in `ctl/src/output/events.rs`, where no compiler asks for them.
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoStaticStr, VariantNames)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
+#[non_exhaustive]
 pub enum EventKind {
     /// A switch was added.
     SwitchAdded {

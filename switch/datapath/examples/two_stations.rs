@@ -1,4 +1,5 @@
-//! A switch with two ports in memory, and a frame from the one to the other.
+//! A switch with two ports in memory, and a frame from the one to the other, by workers that are threads and in the time of the wall.
+//! `forty_lines.rs` does without either.
 
 #![allow(clippy::print_stdout, reason = "an example shows what comes of it")]
 
@@ -14,12 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         fdb_capacity: 1024,
         settings: SwitchSettings::default(),
     });
-    let settings = PortSettings {
-        mtu: 1500,
-        up: true,
-        offload: true,
-        policy: None,
-    };
+    let settings = PortSettings::default();
     let (io, red) = MemoryPort::new(true)?;
     datapath.add_port(PortSetup {
         switch,

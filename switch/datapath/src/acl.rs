@@ -17,7 +17,7 @@ use vswitch_api::MirrorName;
 use vswitch_api::acl::{AclAction, AclRule, PortRange};
 
 use super::DropReason;
-use super::traffic::{Limiter, nanoseconds};
+use super::traffic::Limiter;
 use crate::frame::{Reading, WireSize, mac_to_u64};
 use fields::{Depth, Fields, Transport};
 
@@ -249,11 +249,17 @@ impl Acl {
         }
     }
 
-    /// Whether a frame of this VLAN passes. `size`: what it takes on the wire, for rules that police.
+    /// Whether a frame of this VLAN passes. For rules that police: `size`, what it takes on the wire, and `now`, in nanoseconds.
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
+    pub fn check(
+        &self,
+        frame: &Reading<'_>,
+        size: impl Fn() -> WireSize,
+        now: impl Fn() -> u64,
+        vlan: u16,
+    ) -> Result<(), Refused> {
         self.depth.can_see(frame)?;
         let Some(fields) = Fields::of(frame, vlan) else {
             return Ok(());
@@ -270,7 +276,7 @@ impl Acl {
                     && !denied
                     && !policed
                 {
-                    policed = !limiter.admits(nanoseconds(), size());
+                    policed = !limiter.admits(now(), size());
                 }
             });
         }

@@ -25,8 +25,16 @@ pub(super) trait Run {
     fn tell<S: IntoIterator<Item = Stage>>(&mut self, steps: impl FnOnce() -> S);
     /// Whether a frame of this size is within a rate at `now`, in nanoseconds; a worker uses up what it takes.
     fn admits(&mut self, limiter: &Limiter, now: u64, size: WireSize) -> bool;
-    /// Whether a list lets a frame pass; a worker counts which rules it matches and uses up their rates.
-    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused>;
+    /// Whether a list lets a frame pass; a worker counts which rules it matches and uses up their rates. `size` and `now` are asked
+    /// for by rules that police.
+    fn check(
+        &mut self,
+        acl: &Acl,
+        frame: &Reading<'_>,
+        size: impl Fn() -> WireSize,
+        now: impl Fn() -> u64,
+        vlan: u16,
+    ) -> Result<(), Refused>;
 }
 
 /// Who runs the stages in earnest: nobody is told of steps, rates are used up and hits of rules counted.
@@ -42,8 +50,15 @@ impl<R: InEarnest> Run for R {
     }
 
     #[inline]
-    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, size: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
-        acl.check(frame, size, vlan)
+    fn check(
+        &mut self,
+        acl: &Acl,
+        frame: &Reading<'_>,
+        size: impl Fn() -> WireSize,
+        now: impl Fn() -> u64,
+        vlan: u16,
+    ) -> Result<(), Refused> {
+        acl.check(frame, size, now, vlan)
     }
 }
 

@@ -4,7 +4,7 @@
 //! entries, so a look-up costs one cache line. Writers (a new station, a move, control) take a mutex; the one thing that
 //! a known station changes, its time, is a compare-and-swap at most once a second.
 //!
-//! An entry lies in its home bucket or in one of the next [`WINDOW`] - 1; the home bucket counts those that lie
+//! An entry lies in its home bucket or in one of the next `WINDOW` - 1; the home bucket counts those that lie
 //! further on, so a miss usually costs one cache line too. The hash is keyed at random: nobody outside can aim
 //! addresses at one bucket. `docs/decisions.md` has the figures against DashMap and others.
 //!

@@ -14,9 +14,9 @@ use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 use nix::sys::epoll::EpollTimeout;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::time::{ClockId, clock_gettime};
 
 use super::affinity::{check_cpus, pin};
+use super::clock::{Clock, VirtualTime};
 use super::fdb::Fdb;
 use super::grace::Grace;
 use super::guard::Probe;
@@ -34,6 +34,7 @@ pub const MAX_PORTS: usize = 16_384;
 
 /// What control and the workers share.
 pub(super) struct Shared {
+    pub clock: Clock,
     pub snapshot: ArcSwap<Snapshot>,
     pub grace: Grace,
     pub stop: AtomicBool,
@@ -70,11 +71,6 @@ impl Shared {
     }
 }
 
-/// Seconds of the clock by which the FDB ages.
-pub(super) fn seconds() -> u32 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| time.tv_sec() as u32)
-}
-
 /// The datapath: its workers run until it is dropped. Ports and switches are named by index; an index that names
 /// nothing is ignored or answered with nothing.
 pub struct Datapath {
@@ -94,7 +90,7 @@ impl Datapath {
     pub fn start(config: DatapathConfig) -> io::Result<Self> {
         check_cpus(&config.cpus)?;
         // Made first, so that threads started before one that can't be are stopped when this is dropped.
-        let mut datapath = Self::without_threads(&config)?;
+        let mut datapath = Self::without_threads(&config, Clock::Monotonic)?;
         for (index, worker) in datapath.new_workers(&config).enumerate() {
             let cpu = config.cpus.get(index % config.cpus.len().max(1)).copied();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
@@ -118,9 +114,32 @@ impl Datapath {
     /// # Errors
     /// No descriptors to be had.
     pub fn by_hand(config: &DatapathConfig) -> io::Result<Self> {
-        let datapath = Self::without_threads(config)?;
+        Self::by_hand_at(config, Clock::Monotonic)
+    }
+
+    /// The same in a time that goes on only as the caller sets it: what ages, waits or has a rate does so by that. Captures bear the
+    /// time of the wall clock all the same. [`crate::testing`] makes it easy.
+    ///
+    /// # Errors
+    /// No descriptors to be had.
+    pub fn in_virtual_time(config: &DatapathConfig, time: &VirtualTime) -> io::Result<Self> {
+        Self::by_hand_at(config, Clock::Virtual(time.clone()))
+    }
+
+    fn by_hand_at(config: &DatapathConfig, clock: Clock) -> io::Result<Self> {
+        let datapath = Self::without_threads(config, clock)?;
         *lock(&datapath.by_hand) = datapath.new_workers(config).collect();
         Ok(datapath)
+    }
+
+    /// When the first of the frames is due that impaired ports hold back, by the clock of the datapath; none: none waits.
+    pub fn next_due(&self) -> Option<Duration> {
+        let first = self
+            .shared
+            .workers
+            .iter()
+            .filter_map(|worker| worker.schedule.first_due());
+        first.min().map(Duration::from_nanos)
     }
 
     /// Lets each worker without a thread take one batch from each of its ports; false: none had anything to do.
@@ -135,12 +154,16 @@ impl Datapath {
         (0..self.workers()).map(move |index| Worker::new(index, shared.clone(), spin))
     }
 
-    fn without_threads(config: &DatapathConfig) -> io::Result<Self> {
+    fn without_threads(config: &DatapathConfig, clock: Clock) -> io::Result<Self> {
         let workers = (0..config.workers.max(1))
-            .map(|_| WorkerShared::new())
+            .map(|_| WorkerShared::new(&clock))
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            snapshot: ArcSwap::from_pointee(Snapshot {
+                clock: clock.clone(),
+                ..Snapshot::default()
+            }),
+            clock,
             grace: Grace::new(workers.len()),
             stop: AtomicBool::new(false),
             workers,
@@ -167,6 +190,11 @@ impl Datapath {
     /// For each worker, how many batches of one frame, of two, and so on it has taken from ports.
     pub fn batches(&self) -> Vec<Vec<u64>> {
         self.shared.workers.iter().map(|worker| worker.load.batches()).collect()
+    }
+
+    /// Seconds of the clock by which the FDB ages.
+    pub(super) fn seconds(&self) -> u32 {
+        self.shared.clock.seconds()
     }
 
     /// What workers read now.

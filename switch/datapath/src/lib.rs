@@ -1,5 +1,7 @@
 //! The frame's way through the switch: the datapath of vswitchd, and a library for whoever has frames to switch.
 //!
+//! [`testing::Switch`] is the shortest way to one, in a time of its own.
+//!
 //! It knows no kernel but the poller and the clock. Where frames come from and go to is a [`port::PortIo`], of which
 //! [`memory::MemoryPort`] is the one that needs nothing; what may forward frames past it is an [`offload::Offload`].
 //!
@@ -13,7 +15,7 @@
 //! 3. **learn**: the source address is behind this port ([`fdb`]);
 //! 4. **look up**: a destination that is known goes to its port; group addresses are never in the table, so broadcast,
 //!    multicast and unknown unicast all take the one miss path and are flooded to every other port of the switch;
-//! 5. **egress** ([`egress`]): the batch has become a list of frames for each port. A list is sent with as few system
+//! 5. **egress** (`egress`): the batch has become a list of frames for each port. A list is sent with as few system
 //!    calls as the port allows. A frame that the port can't take as it is gets segmented and summed here.
 //!
 //! Between 3 and 4 [`mirror`]s put frames on the list of one more port. A port under capture shows its frames to its
@@ -36,6 +38,7 @@ pub mod acl;
 mod admit;
 mod affinity;
 pub mod batch;
+mod clock;
 pub mod counters;
 mod effects;
 mod egress;
@@ -64,6 +67,7 @@ pub mod snapshot;
 pub mod sniffer;
 mod sync;
 mod tables;
+pub mod testing;
 pub mod trace;
 pub mod traffic;
 pub mod vlan;
@@ -72,12 +76,15 @@ mod worker;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use affinity::check_cpus;
+pub use clock::VirtualTime;
 pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
 pub use handle::{Datapath, MAX_PORTS};
 pub use replica::Replica;
 pub use setup::{Begin, DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
 pub use traffic::TrafficSetup;
+/// The types that switches and ports are described by, so that whoever uses this crate needs no other.
+pub use vswitch_api as api;
 
 /// Takes a lock, whatever became of who had it before. What is behind the locks of the datapath is changed in steps that leave it
 /// whole; a panic in between leaves at worst a rate or a random number half-used.

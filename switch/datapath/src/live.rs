@@ -13,7 +13,7 @@ use super::pipeline::Ingress;
 use super::punt::Punted;
 use super::setup::DatapathEvent;
 use super::snapshot::PortEntry;
-use super::traffic::{Line, Loader, nanoseconds};
+use super::traffic::{Line, Loader};
 use super::{Direction, sniffer};
 use crate::batch::Batch;
 use crate::port::Frames;
@@ -45,7 +45,8 @@ impl Effects for Live<'_> {
 
     fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>) -> bool {
         let owner = &self.shared.workers[line.owner];
-        line.load(self.index, nanoseconds(), frames.iter(), self.loader, |held| {
+        let now = self.shared.clock.nanoseconds();
+        line.load(self.index, now, frames.iter(), self.loader, |held| {
             if !held.is_empty() {
                 owner.schedule.hold(held, line.owner != self.index);
             }

@@ -102,6 +102,11 @@ impl MemoryStation {
         true
     }
 
+    /// Frames that came out of the switch and were not received yet.
+    pub fn waiting(&self) -> usize {
+        lock(&self.0.outward).len()
+    }
+
     /// The next frame that came out of the switch, with its virtio-net header in front.
     pub fn receive(&self) -> Option<Vec<u8>> {
         lock(&self.0.outward).pop_front()

@@ -22,7 +22,7 @@ use super::lists::OutputLists;
 use super::mirror::{self};
 use super::snapshot::{PortEntry, PortSet, Snapshot, SwitchEntry};
 use super::trace::Stage;
-use super::traffic::{Limiter, Line, nanoseconds};
+use super::traffic::{Limiter, Line};
 use super::vlan::NO_VLAN;
 use super::{Direction, PortId};
 use crate::batch::{Batch, FrameVlan};
@@ -292,7 +292,13 @@ impl<'a> Ingress<'a> {
         let pinned = policy.pin.as_ref().map_or(Ok(()), |pin| pin.check(&reading, src));
         let checked = pinned.and_then(|()| match &policy.acl_in {
             Some(acl) => effects
-                .check(acl, &reading, || frame.wire_size(), vlan.id())
+                .check(
+                    acl,
+                    &reading,
+                    || frame.wire_size(),
+                    || self.snapshot.clock.nanoseconds(),
+                    vlan.id(),
+                )
                 .map_err(Refused::ingress),
             None => Ok(()),
         });
@@ -310,7 +316,7 @@ impl<'a> Ingress<'a> {
     #[inline]
     fn police<E: FrameEffects>(self, effects: &mut E, frame: &Checked<'_>) -> Result<(), DropReason> {
         let Some(policer) = self.policer() else { return Ok(()) };
-        let passes = effects.admits(policer, nanoseconds(), frame.wire_size());
+        let passes = effects.admits(policer, self.snapshot.clock.nanoseconds(), frame.wire_size());
         let dropped = (!passes).then_some(DropReason::Policed);
         effects.tell(|| [Stage::Police { dropped }]);
         dropped.map_or(Ok(()), Err)
@@ -426,7 +432,7 @@ impl<'a> Ingress<'a> {
         };
         // Read again, so that the plain way need not carry it so far.
         let size = Checked::known(wire).map(|frame| frame.wire_size());
-        let passes = size.is_none_or(|size| effects.admits(limiter, nanoseconds(), size));
+        let passes = size.is_none_or(|size| effects.admits(limiter, self.snapshot.clock.nanoseconds(), size));
         let dropped = (!passes).then_some(DropReason::Storm);
         effects.tell(|| [Stage::Storm { dropped }]);
         dropped.map_or(Ok(()), Err)
@@ -453,7 +459,8 @@ impl<'a> Ingress<'a> {
             && let Some(frame) = batch.known(i)
         {
             let size = || frame.wire_size();
-            if let Err(refused) = effects.check(acl, &frame.read(), size, batch.vlan(i).id()) {
+            let now = || self.snapshot.clock.nanoseconds();
+            if let Err(refused) = effects.check(acl, &frame.read(), size, now, batch.vlan(i).id()) {
                 let reason = refused.egress();
                 effects.drop_out(port, reason, 1);
                 effects.tell(|| {

@@ -46,6 +46,7 @@ pub trait PortIo: Any + Send + Sync + Debug {
 
 /// Why a port did not take a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendError {
     /// Its queue is full.
     Full,
@@ -67,6 +68,7 @@ impl From<SendError> for DropReason {
 
 /// Frames to be sent, each with its virtio-net header in front.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Frames<'a> {
     /// Those of a batch that are on a list.
     Of(&'a Batch, &'a [u8]),

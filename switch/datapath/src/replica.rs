@@ -3,7 +3,6 @@
 use vswitch_api::Mac;
 
 use super::fdb::{EntryKind, Fdb, FdbKey, FdbRecord};
-use super::handle::seconds;
 use super::tables::key as key_of;
 use super::{Datapath, PortId, SwitchId, SwitchSetup};
 
@@ -38,7 +37,7 @@ impl Datapath {
         let (Some(fdb), Some(age)) = (self.fdb_of(id), record.age_secs) else {
             return false;
         };
-        let seen = seconds().saturating_sub(age);
+        let seen = self.seconds().saturating_sub(age);
         fdb.adopt(key_of(record.vlan, record.mac), record.port, seen, record.kind)
     }
 

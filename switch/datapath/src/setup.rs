@@ -91,6 +91,18 @@ pub struct PortSettings {
     pub policy: Option<Arc<PortPolicy>>,
 }
 
+impl Default for PortSettings {
+    /// An MTU of 1500, and everything comes through.
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            up: true,
+            offload: true,
+            policy: None,
+        }
+    }
+}
+
 /// Something that control may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatapathEvent {

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use vswitch_api::ReservedMulticast;
 use vswitch_api::policy::VlanId;
 
+use super::clock::Clock;
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
 use super::mirror::MirrorEntry;
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub(super) mirrors: Arc<[MirrorEntry]>,
     /// Which frames go to agents.
     pub(super) punts: PuntTable,
+    /// What rates are measured by.
+    pub(super) clock: Clock,
 }
 
 /// A port as workers see it.

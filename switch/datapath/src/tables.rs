@@ -6,7 +6,7 @@ use vswitch_api::Mac;
 use vswitch_api::view::PortCounters;
 
 use super::fdb::{Fdb, FdbFilter, FdbFull, FdbKey, FdbRecord};
-use super::handle::{Datapath, seconds};
+use super::handle::Datapath;
 use super::snapshot::PortEntry;
 use super::{DropReason, PortId, PortRef, SwitchId};
 use crate::frame::mac_to_u64;
@@ -25,7 +25,7 @@ impl Datapath {
 
     /// All entries of the FDB of a switch.
     pub fn fdb(&self, id: SwitchId) -> Vec<FdbRecord> {
-        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.records(seconds()))
+        self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.records(self.seconds()))
     }
 
     /// Number of entries in the FDB of a switch.
@@ -84,7 +84,7 @@ impl Datapath {
         if ageing_secs == 0 {
             return 0;
         }
-        self.fdb_of(id).map_or(0, |fdb| fdb.age(seconds(), ageing_secs))
+        self.fdb_of(id).map_or(0, |fdb| fdb.age(self.seconds(), ageing_secs))
     }
 }
 

@@ -10,7 +10,7 @@ use super::effects::{Effects, FrameEffects, Run};
 use super::egress::Fit;
 use super::fdb::{Fdb, FdbKey, FdbRecord, LearnRule, Learned};
 use super::guard::Probe;
-use super::handle::{Datapath, seconds};
+use super::handle::Datapath;
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
 use super::pipeline::{self, Ingress, Tally};
@@ -130,7 +130,8 @@ impl Datapath {
         let mut lists = OutputLists::default();
         lists.resize(snapshot.ports.len());
         let mut trace = Trace::default();
-        pipeline::receive(&mut trace, &snapshot, port, seconds(), &mut batch, &mut lists);
+        let now = snapshot.clock.seconds();
+        pipeline::receive(&mut trace, &snapshot, port, now, &mut batch, &mut lists);
         Some(trace.steps)
     }
 }
@@ -152,7 +153,14 @@ impl Run for Trace {
         limiter.would_admit(now, size)
     }
 
-    fn check(&mut self, acl: &Acl, frame: &Reading<'_>, _: impl Fn() -> WireSize, vlan: u16) -> Result<(), Refused> {
+    fn check(
+        &mut self,
+        acl: &Acl,
+        frame: &Reading<'_>,
+        _: impl Fn() -> WireSize,
+        _: impl Fn() -> u64,
+        vlan: u16,
+    ) -> Result<(), Refused> {
         acl.would_check(frame, vlan)
     }
 }

@@ -9,8 +9,9 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
 use super::PortId;
+use super::clock::Clock;
 use super::egress::Egress;
-use super::handle::{Shared, seconds};
+use super::handle::Shared;
 use super::lists::OutputLists;
 use super::live::Live;
 use super::load::Load;
@@ -18,7 +19,7 @@ use super::patience::Patience;
 use super::pipeline;
 use super::setup::DatapathEvent;
 use super::snapshot::{PortEntry, Snapshot};
-use super::traffic::{Held, Loader, Schedule, nanoseconds};
+use super::traffic::{Held, Loader, Schedule};
 use crate::batch::Batch;
 
 /// Token of the descriptor by which control wakes a worker.
@@ -41,12 +42,12 @@ pub(super) struct WorkerShared {
 }
 
 impl WorkerShared {
-    pub fn new() -> nix::Result<Self> {
+    pub fn new(clock: &Clock) -> nix::Result<Self> {
         let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake =
             EventFd::from_flags(nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        let schedule = Schedule::new()?;
+        let schedule = Schedule::new(clock.clone())?;
         epoll.add(schedule.timer(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         Ok(Self {
             epoll,
@@ -128,7 +129,7 @@ impl Worker {
             own.schedule.fired();
         }
         self.refresh();
-        let now = seconds();
+        let now = shared.clock.seconds();
         let mut served = false;
         for event in ready.iter().filter(|event| event.data() < TIMER) {
             self.serve(PortId(event.data() as u16), now);
@@ -179,13 +180,15 @@ impl Worker {
 
     /// Lets held frames that are due go on.
     fn release(&mut self, schedule: &Schedule, now: u32) {
-        schedule.take(nanoseconds, DUE, &mut self.due);
+        schedule.take(|| self.shared.clock.nanoseconds(), DUE, &mut self.due);
         let mut due = self.due.drain(..).peekable();
         while let Some(first) = due.next() {
             let line = first.line.clone();
             if first.is_turn() {
                 // The schedule is this worker's own, which is awake.
-                line.take_turn(nanoseconds(), &mut self.loader, |held| schedule.hold(held, false));
+                line.take_turn(self.shared.clock.nanoseconds(), &mut self.loader, |held| {
+                    schedule.hold(held, false)
+                });
                 continue;
             }
             self.released.clear();

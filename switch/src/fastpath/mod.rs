@@ -9,7 +9,7 @@
 //! *A station is in the map if and only if the FDB of its switch has it behind a port that is in the datapath and has a slot,
 //! and then behind the same port.* A frame is forwarded in the kernel only if its source is in the map under the name of the
 //! ingress port's switch and the VLAN that the frame is in there, at the very port that it came from; if its destination is in
-//! the map under the same; and if both ports are marked as direct ([`FastPort::set_direct`]) and in that VLAN. It leaves with the
+//! the map under the same; and if both ports are marked as direct ([`Offload::set_direct`](vswitch_datapath::offload::Offload::set_direct)) and in that VLAN. It leaves with the
 //! tag that the daemon would have given it. Which VLAN that is the program finds out as [`vswitch_datapath`] does, for frames
 //! with one customer tag or none; others are the daemon's on a switch that tells VLANs apart, and payload on one that does not.
 //! So the kernel sends a frame only where the daemon would have sent it.

@@ -69,6 +69,9 @@ pub fn test(filter: &[String]) -> Result<()> {
         } else {
             eprintln!("cargo-deny is not installed: licences and sources are not looked at");
         }
+        headline("Documentation");
+        let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+        run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
         headline("Doc tests");
         run(&mut cargo(&["test", "--workspace", "--doc"]))?;
     }

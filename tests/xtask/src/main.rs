@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod fuzz;
+mod library;
 mod outside;
 mod package;
 mod record;
@@ -71,6 +72,12 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u32,
     },
+    /// Pack the crates that are for others, and compare what they promise with a release; needs cargo-semver-checks
+    Semver {
+        /// Revision to compare with; the newest tag v* if none is given
+        #[arg(long, value_name = "REVISION")]
+        since: Option<String>,
+    },
     /// Make a Debian package, an RPM and an image for containers, in target/package; needs cargo-deb and cargo-generate-rpm
     Package(package::PackageArgs),
     /// Run a command or black-box tests under another kernel in QEMU, with this machine's files; needs virtme-ng
@@ -91,6 +98,7 @@ fn main() -> anyhow::Result<()> {
         Command::Miri { filter } => fuzz::miri(&filter),
         Command::Monitoring => outside::monitoring(),
         Command::ApiCheck { seconds } => outside::api(seconds),
+        Command::Semver { since } => library::semver(since),
         Command::Package(args) => package::package(&args),
         Command::Vm(args) => vm::vm(&args),
     }

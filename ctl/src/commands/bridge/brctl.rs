@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use hyper::Method;
 use vswitch_api::lab::Switch;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::{Changes, FdbEntry, PortView, SwitchView};
 use vswitch_api::{Lab, PortName, SwitchName};
+use vswitch_client::{Method, with_options};
 
 use super::{elsewhere, find, trial};
 use crate::cli::bridge::BridgeCommand;
 use crate::cli::parse::Switched;
+use crate::commands::Session;
 use crate::commands::familiar::{
     add_device, add_switch, conflict, is_local, no_port, no_switch, remove_port, remove_switch,
 };
 use crate::commands::fdb::table_of;
-use crate::commands::{Session, with_options};
 use crate::failure::Failure;
 
 impl Session {
@@ -93,7 +93,7 @@ impl Session {
     }
 
     async fn show_bridges(&self, only: &[SwitchName]) -> Result<(), Failure> {
-        let mut switches: Vec<SwitchView> = self.client.get("/v1/switches").await?;
+        let mut switches: Vec<SwitchView> = self.client.switches().await?;
         if let Some(missing) = only
             .iter()
             .find(|name| !switches.iter().any(|view| view.switch.name == **name))
@@ -137,10 +137,8 @@ impl Session {
         if !["off", "no", "0"].contains(&off.as_str()) {
             return Err(elsewhere(words));
         }
-        self.client
-            .get::<SwitchView>(&format!("/v1/switches/{bridge}"))
-            .await
-            .map(drop)
+        self.client.get::<SwitchView>(&format!("/v1/switches/{bridge}")).await?;
+        Ok(())
     }
 }
 

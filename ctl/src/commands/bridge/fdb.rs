@@ -2,20 +2,19 @@
 
 use std::fmt::Write as _;
 
-use hyper::Method;
 use vswitch_api::policy::VlanId;
 use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect};
 use vswitch_api::view::{Changes, FdbEntry};
 use vswitch_api::{ApiError, ErrorCode, Mac, PortName, SwitchName};
+use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
 use super::words::Reader;
 use super::{find, no_verb, trial};
 use crate::cli::bridge::{ChangeWords, FdbArgs, FdbVerb, Word, Words};
 use crate::cli::parse::unicast_mac;
-use crate::client::{NO_BODY, with_query};
+use crate::commands::Session;
 use crate::commands::familiar::conflict;
 use crate::commands::fdb::table_of;
-use crate::commands::{Session, with_options};
 use crate::failure::Failure;
 
 /// An entry by its words.

@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-use hyper::Method;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::policy::Isolation;
 use vswitch_api::view::{Changes, PortState, PortView};
 use vswitch_api::{PortName, SwitchName};
+use vswitch_client::{Method, with_options};
 
 use super::words::Reader;
 use super::{find, no_verb, trial};
 use crate::cli::bridge::{ChangeWords, LinkArgs, LinkVerb, Words};
+use crate::commands::Session;
 use crate::commands::familiar::is_local;
 use crate::commands::patch::value;
-use crate::commands::{Session, with_options};
 use crate::failure::Failure;
 
 /// Words of bridge(8), and the setting that each is.

@@ -82,7 +82,7 @@ impl Session {
     }
 
     async fn ports(&self) -> Result<Vec<PortView>, Failure> {
-        self.client.get("/v1/ports").await
+        Ok(self.client.ports().await?)
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use hyper::Method;
 use serde::Serialize;
 use vswitch_api::PortName;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::policy::{PortVlan, TagKind, Trunk, VlanId, VlanSet};
 use vswitch_api::view::{Changes, PortView};
+use vswitch_client::{Method, with_options};
 
 use super::words::Reader;
 use super::{find, no_verb, trial};
 use crate::cli::bridge::{ChangeWords, VlanArgs, VlanVerb, Word, Words};
-use crate::commands::{Session, patch, until_unchanged, with_options};
+use crate::commands::{Session, patch, until_unchanged};
 use crate::failure::Failure;
 
 /// A setting, and what is to be known of it; or why it can't be had.

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
 use nix::fcntl::OFlag;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout_at;
+use vswitch_api::event::EventSelect;
 use vswitch_api::view::NamespaceSummary;
 use vswitch_api::{API_VERSION, Lab};
 
@@ -22,7 +22,6 @@ use crate::cli::bugreport::BugreportArgs;
 use crate::commands::Session;
 use crate::failure::Failure;
 use crate::output::doctor;
-use crate::sse;
 
 /// So long it is listened to what happens.
 const LISTENED: Duration = Duration::from_secs(2);
@@ -74,7 +73,7 @@ what is in namespaces that are not of the lab are not in it.
 
 impl Session {
     pub(super) async fn collect(&self, args: &BugreportArgs) -> Vec<Entry> {
-        let lab: Result<Lab, _> = self.client.get("/v1/lab").await;
+        let lab: Result<Lab, _> = self.client.lab().await;
         let scrub = Scrub::new(lab.as_ref().ok(), &host_name());
         let mut entries = vec![Entry::new("README.txt", "what is in it, and what is not", README)];
         let mut add = |name, about, text: String| entries.push(Entry::new(name, about, &scrub.clean(&text)));
@@ -94,9 +93,8 @@ impl Session {
             self.json("/v1/status").await,
         );
         let written = lab
-            .as_ref()
             .map_err(told)
-            .and_then(|lab| toml::to_string_pretty(lab).map_err(|e| e.to_string()));
+            .and_then(|lab| toml::to_string_pretty(&lab).map_err(|e| e.to_string()));
         add("lab.toml", "what was asked for", written.unwrap_or_else(|told| told));
         add(
             "switches.json",
@@ -133,7 +131,7 @@ impl Session {
         let status: Result<Value, _> = self.client.get("/v1/status").await;
         let _ = match status {
             Ok(status) => writeln!(text, "vswitchd {} (API {})", status["version"], status["api_version"]),
-            Err(failure) => writeln!(text, "vswitchd: {}", told(&failure)),
+            Err(error) => writeln!(text, "vswitchd: {}", told(error)),
         };
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         for line in release.lines().filter(|line| line.starts_with("PRETTY_NAME=")) {
@@ -148,28 +146,25 @@ impl Session {
 
     async fn json(&self, path: &str) -> String {
         let value: Result<Value, _> = self.client.get(path).await;
-        value.map_or_else(|failure| told(&failure), |value| pretty(&value))
+        value.map_or_else(told, |value| pretty(&value))
     }
 
     async fn text(&self, path: &str) -> String {
         match self.client.open(path).await {
-            Ok(answer) => match answer.into_body().collect().await {
-                Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-                Err(error) => told(&self.client.broken(&error)),
-            },
-            Err(failure) => told(&failure),
+            Ok(answer) => answer.text().await.unwrap_or_else(told),
+            Err(error) => told(error),
         }
     }
 
     /// Others are nobody's business.
     async fn own_namespaces(&self) -> String {
-        let all: Result<Vec<NamespaceSummary>, _> = self.client.get("/v1/namespaces").await;
+        let all: Result<Vec<NamespaceSummary>, _> = self.client.namespaces().await;
         match all {
             Ok(mut all) => {
                 all.retain(|one| one.owned || !one.ports.is_empty());
                 pretty(&all)
             }
-            Err(failure) => told(&failure),
+            Err(error) => told(error),
         }
     }
 
@@ -178,17 +173,15 @@ impl Session {
             // What would be heard nobody knows.
             return String::new();
         }
-        let mut body = match self.client.stream("/v1/events").await {
-            Ok(body) => body,
-            Err(failure) => return told(&failure),
+        let mut events = match self.client.events(&EventSelect::default()).await {
+            Ok(events) => events,
+            Err(error) => return told(error),
         };
-        let (mut parser, mut text) = (sse::Parser::default(), String::new());
+        let mut text = String::new();
         let end = tokio::time::Instant::now() + LISTENED;
-        while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
-            for data in parser.feed(frame.data_ref().map_or(&[], |bytes| bytes)) {
-                text += &data;
-                text.push('\n');
-            }
+        while let Ok(Some(Ok(event))) = timeout_at(end, events.next_text()).await {
+            text += &event;
+            text.push('\n');
             if text.len() > LONGEST {
                 break;
             }
@@ -200,8 +193,8 @@ impl Session {
     }
 }
 
-fn told(failure: &Failure) -> String {
-    match failure {
+fn told(failure: impl Into<Failure>) -> String {
+    match failure.into() {
         Failure::Error { error, .. } => format!("not to be had: {error}\n"),
         Failure::Reported(_) | Failure::Output(_) => "not to be had\n".to_owned(),
     }

@@ -8,7 +8,7 @@ use std::thread;
 use vswitch_api::lab::Lab;
 use vswitch_api::policy::{TagKind, VlanId};
 use vswitch_api::trace::TraceRequest;
-use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack, SwitchView};
+use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack};
 use vswitch_api::{ApiError, ErrorCode, Mac, Port, PortKind, PortName};
 
 use super::frames::{self, Said};
@@ -26,8 +26,8 @@ const AT_ONCE: usize = 8;
 
 impl Session {
     pub(super) async fn picture(&self, from: &PortName, to: &PortName, wait: u32) -> Result<Picture, Failure> {
-        let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
-        let lab: Lab = self.client.get("/v1/lab").await?;
+        let ports: Vec<PortView> = self.client.ports().await?;
+        let lab: Lab = self.client.lab().await?;
         let mut picture = Picture {
             ends: [Some(from.clone()), Some(to.clone())],
             ports,
@@ -36,7 +36,7 @@ impl Session {
         };
         trace::port(from, &picture.ports)?;
         trace::port(to, &picture.ports)?;
-        for switch in self.client.get::<Vec<SwitchView>>("/v1/switches").await? {
+        for switch in self.client.switches().await? {
             let path = format!("/v1/switches/{}/fdb", switch.switch.name);
             picture.fdb.extend(self.client.get::<Vec<FdbEntry>>(&path).await?);
         }

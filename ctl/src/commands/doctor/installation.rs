@@ -52,10 +52,10 @@ impl Session {
             ]
             .map(tool),
         );
-        let status = match self.client.get::<Status>("/v1/status").await {
+        let status = match self.client.status().await {
             Ok(status) => status,
-            Err(failure) => {
-                items.insert(0, bad("daemon", told(&failure), "systemctl start vswitchd"));
+            Err(error) => {
+                items.insert(0, bad("daemon", told(&error.into()), "systemctl start vswitchd"));
                 return (items, true);
             }
         };
@@ -69,14 +69,14 @@ impl Session {
     }
 
     async fn state(&self) -> Result<Vec<Item>, Failure> {
-        let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
-        let lab: Lab = self.client.get("/v1/lab").await?;
-        let namespaces: Vec<NamespaceSummary> = self.client.get("/v1/namespaces").await?;
+        let ports: Vec<PortView> = self.client.ports().await?;
+        let lab: Lab = self.client.lab().await?;
+        let namespaces: Vec<NamespaceSummary> = self.client.namespaces().await?;
         let mut items = down(&ports);
         items.extend(leftover_namespaces(&namespaces, &lab));
         items.push(leftover_interfaces(&ports));
         tokio::time::sleep(WATCHED).await;
-        let later: Vec<PortView> = self.client.get("/v1/ports").await?;
+        let later: Vec<PortView> = self.client.ports().await?;
         items.push(drops(&ports, &later));
         Ok(items)
     }

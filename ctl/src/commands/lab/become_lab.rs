@@ -4,16 +4,15 @@
 use std::io::{self, IsTerminal};
 use std::pin::pin;
 
-use hyper::Method;
-use hyper::header::HeaderValue;
 use tokio::signal::ctrl_c;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab};
+use vswitch_client::Tag;
 
 use super::{confirm, would_remove};
 use crate::commands::capture::compile;
-use crate::commands::{Session, until_unchanged, with_options};
+use crate::commands::{Session, until_unchanged};
 use crate::failure::Failure;
 
 const LAB: &str = "/v1/lab";
@@ -50,7 +49,7 @@ impl Session {
         wanted: impl Fn(&Lab) -> Result<Lab, ApiError>,
     ) -> Result<Changes, Failure> {
         until_unchanged(async || {
-            let (there, tag): (Lab, _) = self.client.get_tagged(LAB).await?;
+            let (there, tag): (Lab, _) = self.client.lab_tagged().await?;
             let lab = with_programs(wanted(&there)?)?;
             if how.dry_run {
                 return self.put(&lab, how.options(), tag.as_ref()).await;
@@ -78,7 +77,7 @@ impl Session {
     }
 
     /// Whether what would go may go. What is there when it is removed is what was asked about, by its tag.
-    async fn ask_first(&self, how: &How, lab: &Lab, tag: Option<&HeaderValue>) -> Result<(), Failure> {
+    async fn ask_first(&self, how: &How, lab: &Lab, tag: Option<&Tag>) -> Result<(), Failure> {
         let plan = ChangeOptions {
             dry_run: true,
             ..how.options()
@@ -91,9 +90,8 @@ impl Session {
         }
     }
 
-    async fn put(&self, lab: &Lab, options: ChangeOptions, tag: Option<&HeaderValue>) -> Result<Changes, Failure> {
-        let path = with_options(LAB, options)?;
-        self.client.send_if(Method::PUT, &path, tag, Some(lab)).await
+    async fn put(&self, lab: &Lab, options: ChangeOptions, tag: Option<&Tag>) -> Result<Changes, Failure> {
+        Ok(self.client.replace_lab(lab, options, tag).await?)
     }
 
     /// The daemon ends a change that it has begun, whoever is gone meanwhile: to take it back is a second one.
@@ -102,7 +100,7 @@ impl Session {
         how: &How,
         before: &Lab,
         lab: &Lab,
-        tag: Option<&HeaderValue>,
+        tag: Option<&Tag>,
     ) -> Result<Changes, Failure> {
         let mut put = pin!(self.put(lab, how.options(), tag));
         tokio::select! {
@@ -115,7 +113,7 @@ impl Session {
         eprintln!("vswitchctl: {}: interrupted; what was made is taken back", how.command);
         // What fails leaves nothing.
         put.await?;
-        let (_, tag): (Lab, _) = self.client.get_tagged(LAB).await?;
+        let (_, tag): (Lab, _) = self.client.lab_tagged().await?;
         let back = ChangeOptions {
             force: true,
             ..ChangeOptions::default()

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 
 impl Session {
     pub(in crate::commands) async fn export(&self, args: ExportArgs) -> Result<(), Failure> {
-        let lab: Lab = self.client.get("/v1/lab").await?;
+        let lab: Lab = self.client.lab().await?;
         let Some(path) = &args.into else {
             return self.print_lab(&lab, &with_short_filters(&lab), None);
         };
@@ -30,7 +30,7 @@ impl Session {
     }
 
     pub(super) async fn export_lab(&self, args: LabExportArgs) -> Result<(), Failure> {
-        let there: Lab = self.client.get("/v1/lab").await?;
+        let there: Lab = self.client.lab().await?;
         let name: &LabName = &args.lab;
         if there.owned_by(name).is_none() {
             return Err(super::files::no_lab(name.as_str(), &there));

@@ -4,18 +4,18 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use hyper::Method;
 use serde_json::{Value, json};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName, OwnedByLab, schema};
+use vswitch_client::{Error, Method, with_options};
 
 use super::become_lab::How;
 use super::problem::Report;
 use super::read::{LabFile, read};
 use super::sides;
 use crate::cli::lab::{LabCommand, LabDownArgs, LabUpArgs};
-use crate::commands::{Session, with_options};
+use crate::commands::Session;
 use crate::failure::Failure;
 use crate::output::table;
 
@@ -101,7 +101,7 @@ impl Session {
         // Their programs are made by a tool that may not be there.
         lab.mirrors.retain(|mirror| mirror.filter.is_none());
         match self.client.send::<Changes>(Method::PUT, &path, Some(&lab)).await {
-            Err(Failure::Error { error, .. }) if error.code == ErrorCode::Invalid => match file.place(&error) {
+            Err(Error::Daemon(error)) if error.code == ErrorCode::Invalid => match file.place(&error) {
                 Some(problem) => Ok(Some(file.report(problem))),
                 None => Err(error.into()),
             },
@@ -131,7 +131,7 @@ impl Session {
 
     async fn lab_down(&self, args: LabDownArgs) -> Result<(), Failure> {
         let text = args.lab.display().to_string();
-        let there: Lab = self.client.get("/v1/lab").await?;
+        let there: Lab = self.client.lab().await?;
         let by_name = text.parse::<LabName>().ok();
         let is_up = |name: &LabName| there.owned_by(name).is_some();
         let (name, file) = match by_name.filter(|name| is_up(name)) {
@@ -191,7 +191,7 @@ impl Session {
     }
 
     async fn list_labs(&self) -> Result<(), Failure> {
-        let there: Lab = self.client.get("/v1/lab").await?;
+        let there: Lab = self.client.lab().await?;
         self.out.show(&there.labs, |style| {
             if there.labs.is_empty() {
                 return "no lab is up; `vswitchctl lab up FILE` brings one up\n".to_owned();

@@ -60,7 +60,7 @@ pub(super) struct TestReport {
 impl Session {
     pub(super) async fn test_lab(&self, args: LabTestArgs) -> Result<(), Failure> {
         let file = self.read_lab(&args.file)?;
-        let there: Lab = self.client.get("/v1/lab").await?;
+        let there: Lab = self.client.lab().await?;
         let all = of_file(&file, &there)?;
         let mut pairs = pairs(&all, &file.reach);
         if pairs.is_empty() {
@@ -70,7 +70,7 @@ impl Session {
                 "give ports addresses, or auto_addresses = true",
             ));
         }
-        let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+        let ports: Vec<PortView> = self.client.ports().await?;
         let stacks = all
             .iter()
             .filter_map(|endpoint| Some((endpoint.name.as_str(), stack(endpoint, &ports)?)))

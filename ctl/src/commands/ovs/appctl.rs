@@ -2,18 +2,17 @@
 
 use std::fmt::Write as _;
 
-use hyper::Method;
 use vswitch_api::policy::VlanId;
 use vswitch_api::request::{ChangeOptions, FdbAdd, FdbSelect};
 use vswitch_api::view::{Changes, FdbEntry, PortView};
 use vswitch_api::{Mac, SwitchName};
+use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
 use super::elsewhere;
 use crate::cli::ovs::AppctlCommand;
-use crate::client::{NO_BODY, with_query};
+use crate::commands::Session;
 use crate::commands::familiar::is_local;
 use crate::commands::fdb::table_of;
-use crate::commands::{Session, with_options};
 use crate::failure::Failure;
 
 impl Session {
@@ -21,7 +20,7 @@ impl Session {
         match command {
             AppctlCommand::FdbShow { bridge } => {
                 let entries: Vec<FdbEntry> = self.client.get(&table_of(bridge.as_str())).await?;
-                let ports: Vec<PortView> = self.client.get("/v1/ports").await?;
+                let ports: Vec<PortView> = self.client.ports().await?;
                 self.out.show(&entries, |_| table(&entries, &ports))
             }
             AppctlCommand::FdbFlush { bridge, dry_run } => self.flush(bridge, dry_run).await,
@@ -84,7 +83,7 @@ impl Session {
     ) -> Result<Changes, Failure> {
         let path = with_query(&table_of(switch.as_str()), &FdbSelect { mac, vlan, port: None })?;
         let path = with_options(&path, trial(dry_run))?;
-        self.client.send(Method::DELETE, &path, NO_BODY).await
+        Ok(self.client.send(Method::DELETE, &path, NO_BODY).await?)
     }
 }
 

@@ -58,7 +58,7 @@ impl Session {
             .iter()
             .any(|(_, command)| matches!(command, OvsCommand::Show { .. }));
         let views: Vec<PortView> = match shows {
-            true => self.client.get("/v1/ports").await?,
+            true => self.client.ports().await?,
             false => Vec::new(),
         };
         let edit = |lab: &mut Lab| -> Result<Vec<String>, Failure> {

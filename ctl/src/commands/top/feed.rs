@@ -4,19 +4,18 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
 use vswitch_api::Event;
+use vswitch_api::event::EventSelect;
 use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{FdbEntry, PortView, SwitchView};
+use vswitch_client::with_query;
 
 use super::app::Wants;
 use crate::cli::OnlySwitch;
-use crate::client::with_query;
 use crate::commands::Session;
 use crate::commands::doctor::Item;
 use crate::failure::Failure;
-use crate::sse;
 
 /// So long it is waited until a daemon that has gone is asked again for its events.
 const RETRY: Duration = Duration::from_secs(1);
@@ -55,8 +54,8 @@ pub async fn feed(
 /// Switches and ports as they are now.
 pub async fn read(session: &Session, only: &OnlySwitch) -> Result<News, Failure> {
     let switches = match &only.switch {
-        Some(name) => vec![session.client.get(&format!("/v1/switches/{name}")).await?],
-        None => session.client.get("/v1/switches").await?,
+        Some(name) => vec![session.client.switch(name).await?],
+        None => session.client.switches().await?,
     };
     let ports = with_query("/v1/ports", &SwitchFilter::from(only))?;
     let ports = session.client.get(&ports).await?;
@@ -101,14 +100,9 @@ async fn stations(session: &Session, only: &OnlySwitch) -> Result<News, Failure>
 async fn events(session: &Session, news: &mpsc::Sender<News>) -> Infallible {
     loop {
         // That there is trouble is told by the looks.
-        if let Ok(mut body) = session.client.stream("/v1/events").await {
-            let mut parser = sse::Parser::default();
-            while let Some(Ok(frame)) = body.frame().await {
-                for data in parser.feed(frame.data_ref().map_or(&[], |bytes| bytes)) {
-                    if let Ok(event) = serde_json::from_str(&data) {
-                        let _ = news.send(News::Happened(Box::new(event))).await;
-                    }
-                }
+        if let Ok(mut happened) = session.client.events(&EventSelect::default()).await {
+            while let Some(Ok(event)) = happened.next().await {
+                let _ = news.send(News::Happened(Box::new(event))).await;
             }
         }
         tokio::time::sleep(RETRY).await;

@@ -1,4 +1,4 @@
-//! `top`: what goes on, live. [`feed`] asks the daemon, [`app`] is what is shown and what keys do, [`draw`] and [`panes`] show it, [`rates`] are what
+//! `top`: what goes on, live. [`mod@feed`] asks the daemon, [`app`] is what is shown and what keys do, [`draw`] and [`panes`] show it, [`rates`] are what
 //! counters make in a second. Here the three are brought together, and the terminal is taken and given back.
 
 mod app;

@@ -2,11 +2,17 @@ use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::nanoseconds;
 
 /// Checks a frame as it would come in: with an empty virtio-net header.
 fn check(acl: &Acl, frame: &[u8], vlan: u16) -> Result<(), Refused> {
     let plain = crate::frame::VnetHeader::default();
-    acl.check(&Reading::of(frame), || crate::frame::wire_size(frame, &plain), vlan)
+    acl.check(
+        &Reading::of(frame),
+        || crate::frame::wire_size(frame, &plain),
+        nanoseconds,
+        vlan,
+    )
 }
 
 fn passes(acl: &Acl, frame: &[u8], vlan: u16) -> bool {

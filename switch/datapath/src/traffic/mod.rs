@@ -6,7 +6,7 @@
 //! they stay in order. All lines of a worker share its schedule and its one timer. A frame that is due goes on where it
 //! left: from an inward line into `forward` as if it had just come in, from an outward line out of the port.
 //!
-//! With strict priority ([`classes`]) an outward line lets frames wait by class until the one before has left; a turn in the
+//! With strict priority (`classes`) an outward line lets frames wait by class until the one before has left; a turn in the
 //! schedule wakes it for the next.
 //!
 //! The policer stands behind VLAN, pins and lists, so what these drop costs no rate; storm control where a frame would be flooded.
@@ -21,7 +21,6 @@ mod schedule;
 
 use std::sync::Arc;
 
-use nix::time::{ClockId, clock_gettime};
 use vswitch_api::view::PortCounters;
 use vswitch_api::{Impairment, Impairments, Mac, RateLimit, StormControl};
 
@@ -139,10 +138,4 @@ impl Datapath {
             snapshot.change_port(port.port_ref(), |port| port.traffic = traffic);
         });
     }
-}
-
-/// Nanoseconds of the clock by which frames are due.
-pub fn nanoseconds() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

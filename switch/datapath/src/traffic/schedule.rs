@@ -10,7 +10,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::agenda::Agenda;
 use super::line::Line;
-use super::nanoseconds;
+use crate::clock::Clock;
 use crate::lock;
 
 /// Most nanoseconds that the timer is set early, so that the worker is awake when a frame is due.
@@ -52,6 +52,7 @@ pub struct Schedule {
     /// When the first frame is due, so that a worker without held frames pays no more than this look.
     first: AtomicU64,
     timer: TimerFd,
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -65,11 +66,11 @@ struct Queue {
 }
 
 impl Schedule {
-    /// An empty one.
+    /// An empty one, by this clock.
     ///
     /// # Errors
     /// No descriptor to be had.
-    pub fn new() -> nix::Result<Self> {
+    pub(crate) fn new(clock: Clock) -> nix::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         Ok(Self {
             queue: Mutex::new(Queue {
@@ -79,12 +80,18 @@ impl Schedule {
             }),
             first: AtomicU64::new(NEVER),
             timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?,
+            clock,
         })
     }
 
     /// Readable when a frame is due.
     pub fn timer(&self) -> BorrowedFd<'_> {
         self.timer.as_fd()
+    }
+
+    /// When the first frame is due.
+    pub fn first_due(&self) -> Option<u64> {
+        Some(self.first.load(Ordering::Relaxed)).filter(|first| *first != NEVER)
     }
 
     /// Holds frames until each is due; `frames` is empty then. `wake`: another worker asks, so the one that this belongs
@@ -121,7 +128,7 @@ impl Schedule {
         // Empty if it was set anew; what is set below counts then.
         let _ = self.timer.wait();
         if queue.armed != NEVER {
-            let late = nanoseconds().saturating_sub(queue.armed).min(MOST_LEAD);
+            let late = self.clock.nanoseconds().saturating_sub(queue.armed).min(MOST_LEAD);
             queue.lead = (7 * queue.lead + late) / 8;
             queue.armed = NEVER;
         }
@@ -135,7 +142,7 @@ impl Schedule {
         }
         let queue = &mut *lock(&self.queue);
         let first = queue.first();
-        let near = first != NEVER && first.saturating_sub(queue.lead) <= nanoseconds();
+        let near = first != NEVER && first.saturating_sub(queue.lead) <= self.clock.nanoseconds();
         if !near {
             self.set_timer(queue);
         }
@@ -159,7 +166,8 @@ impl Schedule {
 
     fn set_timer(&self, queue: &mut Queue) {
         let first = queue.first();
-        if first == NEVER {
+        // Nobody but who sets it knows when a virtual time has come.
+        if first == NEVER || self.clock.is_virtual() {
             return;
         }
         let first = first.saturating_sub(queue.lead);
@@ -187,6 +195,7 @@ mod tests {
     use vswitch_api::Impairment;
 
     use super::*;
+    use crate::clock::nanoseconds;
     use crate::counters::WorkerCounters;
     use crate::{Direction, PortId, PortRef};
 
@@ -218,7 +227,7 @@ mod tests {
 
     #[test]
     fn another_worker_s_frame_wakes_the_owner_when_it_is_due() {
-        let (schedule, line) = (Schedule::new().unwrap(), line());
+        let (schedule, line) = (Schedule::new(Clock::Monotonic).unwrap(), line());
         let due = nanoseconds() + 5_000_000;
         schedule.hold(&mut vec![(due, frame(&line, 1))], true);
         assert!(goes_off(&schedule, 20_000));
@@ -236,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_earlier_frame_sets_the_timer_anew() {
-        let (schedule, line) = (Schedule::new().unwrap(), line());
+        let (schedule, line) = (Schedule::new(Clock::Monotonic).unwrap(), line());
         let now = nanoseconds();
         schedule.hold(&mut vec![(now + 3_600_000_000_000, frame(&line, 1))], true);
         schedule.hold(&mut vec![(now, frame(&line, 2))], true);
@@ -249,7 +258,7 @@ mod tests {
 
     #[test]
     fn frames_of_a_closed_line_are_taken_out_and_no_others() {
-        let (schedule, open, closed) = (Schedule::new().unwrap(), line(), line());
+        let (schedule, open, closed) = (Schedule::new(Clock::Monotonic).unwrap(), line(), line());
         let frames = (0..10u8).map(|n| (u64::from(n), frame(if n % 2 == 0 { &open } else { &closed }, n)));
         schedule.hold(&mut frames.collect(), false);
         closed.close();

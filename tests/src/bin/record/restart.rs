@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::PortKind;
-use vswitch_tests::frame::{probe, probe_id};
-use vswitch_tests::{Lab, Station};
+use vswitch_testing::api::PortKind;
+use vswitch_testing::frame::{probe, probe_id};
+use vswitch_testing::{Lab, Station};
 
 /// Between two frames.
 const PACE: Duration = Duration::from_millis(1);

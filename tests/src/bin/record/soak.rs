@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vswitch_tests::api::Mac;
-use vswitch_tests::api::view::{PortCounters, PortState};
-use vswitch_tests::frame::{mac, probe_of_len};
-use vswitch_tests::transfer::TcpPair;
-use vswitch_tests::{Lab, Station, wait_for};
+use vswitch_testing::api::Mac;
+use vswitch_testing::api::view::{PortCounters, PortState};
+use vswitch_testing::frame::{mac, probe_of_len};
+use vswitch_testing::transfer::TcpPair;
+use vswitch_testing::{Lab, Station, wait_for};
 
 /// Chunks of 64 KiB that a connection carries before the next one is made.
 const CHUNKS: usize = 40;

@@ -1,5 +1,21 @@
-//! What the black-box tests stand on: a [`Lab`] is the real daemon with the real control tool in a
+//! What black-box tests of the switch stand on, its own and those of others: a [`Lab`] is the real daemon with the real control tool in a
 //! network and mount namespace of its own, so that a test sees only what it made and leaves nothing behind.
+//!
+//! ```no_run
+//! use vswitch_testing::api::PortKind;
+//! use vswitch_testing::{Lab, Station};
+//!
+//! let lab = Lab::new();
+//! let red = Station::add(&lab, "red", PortKind::Veth, 1);
+//! let blue = Station::add(&lab, "blue", PortKind::Veth, 2);
+//! red.ping(blue.v4);
+//! assert_eq!(lab.fdb("main").len(), 2);
+//! ```
+//!
+//! It needs root, or that the tests are run in a user namespace (`unshare --map-root-user --net --mount cargo test`), and the programs:
+//! those that `VSWITCHD` and `VSWITCHCTL` name, else those that cargo has built beside the test, else those in `PATH`.
+//!
+//! A helper panics where it can't go on, since the test has failed then.
 //!
 //! With `VSWITCH_TEST_FASTPATH=off` in the environment the daemons run without the kernel fast path, and with
 //! `VSWITCH_TEST_ENGINE=epoll` by a system call for each frame.

@@ -5,7 +5,7 @@ use crate::lab::Lab;
 use crate::station::Station;
 
 /// Makes all that a station sends tagged with VLAN 10, and all of VLAN 10 that it gets untagged, by two tc programs
-/// (`tests/bpf/tag.c`) at its interface: GSO frames stay whole. A frame with any other tag, or none, does not come to it.
+/// (`tests/testing/bpf/tag.c`) at its interface: GSO frames stay whole. A frame with any other tag, or none, does not come to it.
 pub fn tag(lab: &Lab, station: &Station) {
     attach(lab, station, ["push", "pop"]);
 }

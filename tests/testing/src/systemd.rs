@@ -62,7 +62,7 @@ impl Machine {
         let wanted = "[Unit]\nDescription=The test\nDefaultDependencies=no\n";
         fs::write(folder.path().join("default.target"), wanted).unwrap();
         for unit in ["vswitchd.service", "vswitchd.socket"] {
-            let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(unit);
+            let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(unit);
             fs::copy(shipped, folder.path().join(unit)).unwrap();
         }
         let (log, file) = (folder.path().join("log"), folder.path().join("vswitchd.toml"));

@@ -13,20 +13,27 @@ use nix::unistd::Pid;
 
 use crate::wait::wait_for;
 
-/// The program of this name: from the environment (`VSWITCHD`, `VSWITCHCTL`), else where cargo puts it.
+/// The program of this name: from the environment (`VSWITCHD`, `VSWITCHCTL`), else where cargo puts it, else from `PATH`.
 pub fn program(name: &str) -> PathBuf {
     if let Some(path) = env::var_os(name.to_uppercase()) {
         return path.into();
     }
     // target/debug/deps/TEST -> target/debug/NAME
     let test = env::current_exe().unwrap();
-    let path = test.parent().and_then(|deps| deps.parent()).unwrap().join(name);
-    assert!(
-        path.exists(),
-        "{} is not there; build it first, or use `cargo xtask test`",
-        path.display()
-    );
-    path
+    let folder = test.parent().and_then(|deps| deps.parent());
+    let path = folder.map_or_else(|| name.into(), |folder| folder.join(name));
+    if path.exists() {
+        return path;
+    }
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let installed = env::split_paths(&folders).map(|folder| folder.join(name));
+    installed.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!(
+            "{} is not there, and {name} not in PATH; build it first, or use `cargo xtask test`, or name it by {}",
+            path.display(),
+            name.to_uppercase()
+        )
+    })
 }
 
 /// A running (or ended) daemon and what it said.

@@ -100,7 +100,7 @@ impl Lab {
     pub fn without_daemon() -> Self {
         assert!(
             Uid::effective().is_root(),
-            "these tests make network namespaces: run them as root"
+            "these tests make network namespaces: run them as root, or in a user namespace (unshare --map-root-user --net --mount)"
         );
         // Before the mounts change, since these may be looked up below /var or /run.
         let scratch = tempfile::tempdir().unwrap();
@@ -113,9 +113,11 @@ impl Lab {
         mount_over("/run", "tmpfs");
         mount_over("/var/lib", "tmpfs");
         mount_over("/sys", "sysfs");
-        // Made by others too, if it is not there.
-        fs::create_dir_all("/etc/netns").unwrap();
-        mount_over("/etc/netns", "tmpfs");
+        // Made by others too, if it is not there. The root of a user namespace can't, and has no need of what it can't write to.
+        match fs::create_dir_all("/etc/netns") {
+            Ok(()) => mount_over("/etc/netns", "tmpfs"),
+            Err(error) => assert!(in_user_namespace(), "/etc/netns: {error}"),
+        }
         if Path::new("/etc/vswitch").exists() {
             mount_over("/etc/vswitch", "tmpfs");
         }
@@ -316,6 +318,12 @@ fn call(program: &Path, line: &str) -> Reply {
 fn call_with<'a>(program: &Path, line: &str, words: impl Iterator<Item = &'a str>) -> Reply {
     let output = Command::new(program).args(words).stdin(Stdio::null()).output();
     Reply::new(line, output.unwrap_or_else(|e| panic!("{}: {e}", program.display())))
+}
+
+/// Whether root is not the machine's here.
+fn in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Nothing that is mounted from here on is seen outside.

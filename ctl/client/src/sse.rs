@@ -2,7 +2,7 @@
 //! Of their fields only `data` matters here, as the API repeats the name of an event inside its data.
 
 /// Takes bytes as they come and gives the data of each complete event.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Parser {
     /// The line that has no end yet.
     line: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Programs of `tests/bpf` for the interfaces of stations.
+//! Programs of `tests/testing/bpf` for the interfaces of stations.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::lab::Lab;
 use crate::station::Station;
 
-/// Builds a source file of `tests/bpf`.
+/// Builds a source file of `tests/testing/bpf`.
 ///
 /// # Panics
 /// Without clang, which builds the kernel fast path too.
@@ -25,7 +25,7 @@ pub fn build(lab: &Lab, name: &str) -> PathBuf {
     object
 }
 
-/// Gives the interface of a station the program `drop` or `pass` of `tests/bpf/xdp.c`, run by its driver, or takes it away again.
+/// Gives the interface of a station the program `drop` or `pass` of `tests/testing/bpf/xdp.c`, run by its driver, or takes it away again.
 pub fn set_xdp(lab: &Lab, station: &Station, program: Option<&str>) {
     let what = match program {
         Some(program) => format!("obj {} sec {program}", build(lab, "xdp.c").display()),

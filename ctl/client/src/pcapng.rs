@@ -22,6 +22,7 @@ pub struct Frame {
 
 /// What a block tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Item {
     /// A frame.
     Frame(Frame),
@@ -40,7 +41,7 @@ pub enum Item {
 }
 
 /// Takes bytes as they come.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Parser {
     rest: Vec<u8>,
 }
