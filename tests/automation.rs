@@ -79,7 +79,6 @@ impl Ansible {
             Some((name.to_owned(), number.parse().ok()?))
         });
         let recap = recap.collect();
-        println!("{}", told[0]);
         let told = told.concat();
         Played { told, recap }
     }
