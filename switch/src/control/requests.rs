@@ -90,7 +90,12 @@ impl Control {
         let there = self.view().state.clone();
         let mut changes = self
             .edit(Subject::Lab, options, |_, wanted| {
-                *wanted = lab;
+                let labs = std::mem::replace(wanted, lab).labs;
+                // A document without a word of them takes nothing from its lab.
+                if wanted.labs.is_empty() {
+                    wanted.labs = labs;
+                    disown_main(wanted);
+                }
                 Ok(())
             })
             .await?;
@@ -349,6 +354,17 @@ impl Control {
             Err(text::no_namespace(name))
         })
         .await
+    }
+}
+
+/// The switch that is always there is nobody's while it is as it always is: so a lab that goes leaves it.
+fn disown_main(lab: &mut Lab) {
+    let main = Switch::new(main_switch());
+    let is_another = |switch: &Switch| switch.name == main.name && *switch != main;
+    if !lab.switches.iter().any(is_another) {
+        for owned in &mut lab.labs {
+            owned.switches.retain(|name| *name != main.name);
+        }
     }
 }
 
