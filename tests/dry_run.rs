@@ -9,7 +9,7 @@ use vswitch_tests::run;
 use vswitch_tests::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 77] = [
+const CALLS: [&str; 80] = [
     "log-level warn",
     "add-port green --addr 10.0.0.9/24",
     "del-port red",
@@ -24,6 +24,7 @@ const CALLS: [&str; 77] = [
     "switch set main ageing_secs=60",
     "ns add extra",
     "ns del spare",
+    "ns set red net.ipv4.ip_forward=1",
     "addr add red 10.0.0.7/24",
     "addr del red 10.0.0.1/24",
     "addr flush red",
@@ -34,9 +35,11 @@ const CALLS: [&str; 77] = [
     "publish del web 9090:90",
     "link add main sw2",
     "link del main-sw2",
+    "link set main-sw2 --mtu 9000",
     "cable red blue",
     "cable add red blue",
     "cable del red blue",
+    "cable set red blue mtu=9000",
     "cable del red blue --name-a eth1",
     "fdb add 02:00:00:00:00:78 red",
     "fdb del 02:00:00:00:00:77",

@@ -11,6 +11,7 @@ use clap::{Arg, Command, CommandFactory};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 use serde_json::Value;
+use vswitch_api::cable::CableSettings;
 use vswitch_api::settings::{Assignment, Setting, settings};
 use vswitch_api::{CommandName, MirrorName, NsName, Port, PortName, Switch, SwitchName};
 
@@ -37,7 +38,11 @@ fn with_names(command: Command, above: &str) -> Command {
     let name = command.get_name().to_owned();
     // What is to be added is not there yet.
     let adds = ["add", "add-port"].contains(&name.as_str());
-    let of_switch = name == "switch" || above == "switch";
+    let keys: fn() -> Vec<Setting> = match (name.as_str(), above) {
+        ("switch", _) | (_, "switch") => settings::<Switch>,
+        (_, "cable") => settings::<CableSettings>,
+        _ => settings::<Port>,
+    };
     let captures = name == "capture";
     let command = command.mut_args(|arg| {
         // With --any more ports; a filter is typed all the same.
@@ -45,12 +50,12 @@ fn with_names(command: Command, above: &str) -> Command {
             return arg.add(ArgValueCompleter::new(|typed: &OsStr| names("/v1/ports", typed)));
         }
         let is_new = adds && ["name", "names"].contains(&arg.get_id().as_str());
-        if is_new { arg } else { with_completer(arg, of_switch) }
+        if is_new { arg } else { with_completer(arg, keys) }
     });
     command.mut_subcommands(|below| with_names(below, &name))
 }
 
-fn with_completer(arg: Arg, of_switch: bool) -> Arg {
+fn with_completer(arg: Arg, keys: fn() -> Vec<Setting>) -> Arg {
     let of = arg.get_value_parser().type_id();
     let lists = [
         (TypeId::of::<PortName>(), "/v1/ports"),
@@ -67,9 +72,7 @@ fn with_completer(arg: Arg, of_switch: bool) -> Arg {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| names(list, typed)));
     }
     if of == TypeId::of::<Assignment>() {
-        return arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
-            assignments(of_switch, typed)
-        }));
+        return arg.add(ArgValueCompleter::new(move |typed: &OsStr| assignments(keys(), typed)));
     }
     arg
 }
@@ -110,12 +113,8 @@ fn socket() -> PathBuf {
 }
 
 /// `KEY=`, and behind it the values that can be listed.
-fn assignments(of_switch: bool, typed: &OsStr) -> Vec<CompletionCandidate> {
+fn assignments(mut all: Vec<Setting>, typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    let mut all = match of_switch {
-        true => settings::<Switch>(),
-        false => settings::<Port>(),
-    };
     all.retain(Setting::takes_values);
     let words = all.into_iter().flat_map(|setting| {
         let about = setting.about.clone();

@@ -1,6 +1,6 @@
 //! The edits of the API: each says how the wanted lab differs from the one that is there.
 
-use vswitch_api::request::{FreeAddresses, PortPatch, PortsAdd, SwitchPatch};
+use vswitch_api::request::{FreeAddresses, NamespacePatch, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
 
@@ -300,6 +300,39 @@ impl Control {
             inner.repair_namespace(asked_for, &mut changes).await?;
         }
         Ok(changes)
+    }
+
+    /// Changes settings of a namespace. One that the lab knows by its ports alone is asked for by itself from then on.
+    ///
+    /// # Errors
+    /// NotFound, Invalid; the kernel refused a setting.
+    pub async fn patch_namespace(
+        &self,
+        name: &NsName,
+        patch: NamespacePatch,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        self.edit(Subject::Namespace(name), options, |inner, lab| {
+            let is_known = namespaces(lab).contains(name) || inner.namespace_present(name);
+            let at = lab.namespaces.iter().position(|old| old.name == *name);
+            let before = match at {
+                Some(at) => lab.namespaces[at].clone(),
+                None if is_known => LabNamespace::new(name.clone()),
+                None => return Err(text::no_namespace(name)),
+            };
+            let invalid = |cause: String| text::invalid(text::namespace(name), cause);
+            let after = patch.apply(&before).map_err(invalid)?;
+            if after.name != *name {
+                return Err(invalid("it can't be renamed".to_owned()));
+            }
+            match at {
+                Some(at) => lab.namespaces[at] = after,
+                None if after.is_plain() => {}
+                None => lab.namespaces.push(after),
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Removes a namespace that vswitch made and no port or cable is in.
