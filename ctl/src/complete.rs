@@ -19,6 +19,7 @@ use crate::cli::Cli;
 use crate::cli::bridge::Word;
 use crate::cli::command::ProcessName;
 use crate::cli::mirror::Ports;
+use crate::cli::namespace::NsAssignment;
 use crate::cli::ping::Target;
 use crate::client::Client;
 use crate::generate::COMPLETE;
@@ -74,7 +75,31 @@ fn with_completer(arg: Arg, keys: fn() -> Vec<Setting>) -> Arg {
     if of == TypeId::of::<Assignment>() {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| assignments(keys(), typed)));
     }
+    if of == TypeId::of::<NsAssignment>() {
+        return arg.add(ArgValueCompleter::new(sysctls));
+    }
     arg
+}
+
+/// Settings of the kernel in a namespace, one part of their names after the other, as folders and files are: a namespace has those of the
+/// host. And the files that most have.
+fn sysctls(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let (folder, _) = typed.rsplit_once('.').unwrap_or(("", &typed));
+    let mut words = vec!["files.hosts=".to_owned(), "files.resolv.conf=".to_owned()];
+    if folder.is_empty() {
+        words.push("net.".to_owned());
+    } else if folder == "net" || folder.starts_with("net.") {
+        let path = PathBuf::from("/proc/sys").join(folder.replace('.', "/"));
+        let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+        words.extend(entries.map(|entry| {
+            let end = if entry.path().is_dir() { "." } else { "=" };
+            format!("{folder}.{}{end}", entry.file_name().to_string_lossy())
+        }));
+    }
+    words.retain(|word| word.starts_with(&*typed));
+    words.sort();
+    words.into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// Names that begin so. Where the daemon does not answer there are none.
