@@ -9,7 +9,7 @@ use vswitch_testing::run;
 use vswitch_testing::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 79] = [
+const CALLS: [&str; 82] = [
     "restart",
     "log-level warn",
     "add-port green --addr 10.0.0.9/24",
@@ -25,6 +25,7 @@ const CALLS: [&str; 79] = [
     "switch set main ageing_secs=60",
     "ns add extra",
     "ns del spare",
+    "ns set red net.ipv4.ip_forward=1",
     "addr add red 10.0.0.7/24",
     "addr del red 10.0.0.1/24",
     "addr flush red",
@@ -35,9 +36,11 @@ const CALLS: [&str; 79] = [
     "publish del web 9090:90",
     "link add main sw2",
     "link del main-sw2",
+    "link set main-sw2 --mtu 9000",
     "cable red blue",
     "cable add red blue",
     "cable del red blue",
+    "cable set red blue mtu=9000",
     "cable del red blue --name-a eth1",
     "fdb add 02:00:00:00:00:78 red",
     "fdb del 02:00:00:00:00:77",

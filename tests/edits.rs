@@ -85,10 +85,13 @@ fn an_edit(method: &str, path: &str) -> Option<(String, String)> {
         ("POST", "/v1/ports/{name}/routes") => named("", json!({"to": "10.77.0.0/16"})),
         ("DELETE", "/v1/ports/{name}/routes") => named("?to=10.9.0.0/16", Value::Null),
         ("POST", "/v1/namespaces") => named("", json!({"name": "more"})),
+        ("PATCH", "/v1/namespaces/{name}") => named("", json!({"sysctls": {"net.ipv4.ip_forward": 1}})),
         ("DELETE", "/v1/namespaces/{name}") => Some(("/v1/namespaces/lone".into(), String::new())),
         ("POST", "/v1/cables") => named("", json!({"a": {"namespace": "red"}, "b": {"namespace": "blue"}})),
+        ("PATCH", "/v1/cables/{a}/{b}") => named("?ifname_b=wan0", json!({"mtu": 1400})),
         ("DELETE", "/v1/cables/{a}/{b}") => named("?ifname_b=wan0", Value::Null),
         ("POST", "/v1/links") => named("", json!({"a": "main", "b": "far"})),
+        ("PATCH", "/v1/links/{port}") => named("", json!({"mtu": 1300})),
         ("POST", "/v1/commands") => named(
             "",
             json!({"name": "ssh", "namespace": "red", "argv": ["sleep", "100000"]}),

@@ -222,6 +222,71 @@ fn two_namespaces_may_be_joined_by_several_cables() {
     lab.ctl("cable red blue --name-a e0").failed(5, &["interface e0"]);
 }
 
+/// Its interfaces stay, with what somebody else gave them.
+#[test]
+fn a_cable_is_changed_in_its_place() {
+    let mut lab = Lab::new();
+    lab.ok("cable red blue --addr-a 10.1.0.1/30 --addr-b 10.1.0.2/30");
+    let of = |name: &str| Place::named(name).run_ok("ip -br addr show eth0");
+    let index = |name: &str| {
+        let line = Place::named(name).run_ok("ip -o link show eth0");
+        line.split(':').next().map(str::to_owned)
+    };
+    let before = index("red");
+    Place::named("red").run_ok("ip addr add 10.66.0.1/24 dev eth0");
+    // Its ends are those of the words, in whatever order it was laid.
+    let told = lab.ok("cable set blue red mtu=1400 addresses_a=10.1.0.6/29 routes_b=[{\"to\":\"10.9.0.0/16\"}]");
+    assert!(
+        told.contains("took address 10.1.0.2/30 from eth0 in namespace blue"),
+        "{told}"
+    );
+    let check = || {
+        assert!(
+            of("red").contains("10.1.0.1/30") && of("red").contains("10.66.0.1/24"),
+            "{}",
+            of("red")
+        );
+        assert!(
+            of("blue").contains("10.1.0.6/29") && !of("blue").contains("10.1.0.2"),
+            "{}",
+            of("blue")
+        );
+        let routes = Place::named("red").run_ok("ip route show 10.9.0.0/16");
+        assert!(routes.contains("dev eth0"), "{routes}");
+        assert_eq!(index("red"), before);
+    };
+    check();
+    lab.kill_daemon();
+    lab.start();
+    check();
+    // A file says the same by its place.
+    let text = lab.ok("export").replace("mtu = 1400", "mtu = 1300");
+    let told = lab.ok(&format!("apply {}", lab.lab_file(&text)));
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(
+        told.contains("set MTU of the cable red (eth0) and blue (eth0) to 1300"),
+        "{told}"
+    );
+    assert_eq!(index("red"), before);
+    // The kernel refuses one, and all is as it was.
+    lab.ctl("cable set red blue routes_a=[{\"to\":\"10.8.0.0/16\",\"via\":\"10.250.0.1\"}] mtu=1250")
+        .failed(2, &["10.250.0.1"]);
+    assert_eq!(wanted().cables[0].mtu, Some(1300));
+    lab.ok("cable set red blue mtu=none addresses_a=none routes_a=");
+    assert_eq!(wanted().cables[0].mtu, None);
+    for (line, code, word) in [
+        ("cable set red green mtu=1400", 4, "green"),
+        ("cable set red blue mtu=5", 2, "5"),
+        ("cable set red blue adresses_a=10.0.0.1/8", 2, "addresses_a"),
+        ("cable set red blue --name-a nosuch mtu=1400", 4, "no such cable"),
+    ] {
+        lab.ctl(line).failed(code, &[word]);
+    }
+    lab.ok("cable red blue");
+    lab.ctl("cable set red blue mtu=1400")
+        .failed(5, &["one of 2", "--name-a"]);
+}
+
 /// Who removed which port was logged nowhere at the default level.
 #[test]
 fn the_log_tells_who_changed_which_port() {

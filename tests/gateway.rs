@@ -380,6 +380,33 @@ fn a_last_rule_that_refuses_all_is_seen() {
     ]);
 }
 
+/// Gateways with DHCP and DNS are asked by the stations themselves. As ufw has its chains, in which its own rules stand.
+#[test]
+fn a_firewall_that_drops_what_comes_in_is_named_with_its_cure() {
+    let lab = Lab::new();
+    run("iptables -A INPUT -i lo -j ACCEPT");
+    run("iptables -P INPUT DROP");
+    let changes: Changes = lab.json("switch add lab --subnet 10.10.0.0/24 --gateway --dns");
+    let [warning] = &changes.warnings[..] else {
+        panic!("{changes:?}");
+    };
+    assert!(
+        warning.contains("DHCP and DNS") && warning.contains("`iptables -I INPUT -i lab-gw -j ACCEPT`"),
+        "{warning}"
+    );
+    run("iptables -N ufw-user-input");
+    run("iptables -A INPUT -j ufw-user-input");
+    let on = |lab: &Lab| -> Changes {
+        lab.ok("switch set lab dns=off");
+        lab.json("switch set lab dns=on")
+    };
+    let changes = on(&lab);
+    assert!(changes.warnings[0].contains("`ufw allow in on lab-gw`"), "{changes:?}");
+    run("iptables -A ufw-user-input -i lab-gw -j ACCEPT");
+    let changes = on(&lab);
+    assert!(changes.warnings.is_empty(), "{changes:?}");
+}
+
 #[test]
 fn without_nft_nothing_is_changed() {
     let mut lab = Lab::without_daemon();

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use vswitch_testing::api::view::PortState;
-use vswitch_testing::api::{PortKind, ProcessState, ProcessView};
+use vswitch_testing::api::{Cable, IfAddr, PortKind, ProcessState, ProcessView};
 use vswitch_testing::daemon::Daemon;
 use vswitch_testing::faults::Faults;
 use vswitch_testing::snapshot::Snapshot;
@@ -100,6 +100,26 @@ fn killed_at_start(lab: &Lab, n: u32) -> Option<String> {
     killed
 }
 
+/// An interface has these addresses and this MTU, and no others.
+fn check_interface(place: &str, namespace: &str, ifname: &str, addresses: &[IfAddr], mtu: Option<u32>) {
+    let text = Place::named(namespace).run_ok(&format!("ip -j addr show dev {ifname}"));
+    let links: Value = serde_json::from_str(&text).unwrap();
+    let there: BTreeSet<_> = links[0]["addr_info"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|address| address["scope"] != "link")
+        .map(|address| format!("{}/{}", address["local"].as_str().unwrap(), address["prefixlen"]))
+        .collect();
+    let wanted: BTreeSet<_> = addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(there, wanted, "{place}: addresses of {ifname} in {namespace}");
+    assert_eq!(
+        links[0]["mtu"],
+        mtu.unwrap_or(1500),
+        "{place}: MTU of {ifname} in {namespace}"
+    );
+}
+
 /// The lab that came back is there, whole, and no more than it.
 fn check_lab(lab: &Lab, place: &str) {
     wait_for(&format!("all ports to be there ({place})"), || {
@@ -119,23 +139,13 @@ fn check_lab(lab: &Lab, place: &str) {
         let (Some(namespace), true) = (&ports.namespace, matches!(ports.kind, PortKind::Veth | PortKind::Tap)) else {
             continue;
         };
-        let text = Place::named(&namespace.to_string()).run_ok("ip -j addr show dev eth0");
-        let links: Value = serde_json::from_str(&text).unwrap();
-        let there: BTreeSet<_> = links[0]["addr_info"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|address| address["scope"] != "link")
-            .map(|address| format!("{}/{}", address["local"].as_str().unwrap(), address["prefixlen"]))
-            .collect();
-        let wanted: BTreeSet<_> = ports.addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(there, wanted, "{place}: addresses of {}", ports.name);
-        assert_eq!(
-            links[0]["mtu"],
-            ports.mtu.unwrap_or(1500),
-            "{place}: MTU of {}",
-            ports.name
-        );
+        check_interface(place, &namespace.to_string(), "eth0", &ports.addresses, ports.mtu);
+    }
+    for Cable { a, b, mtu } in lab.json::<Vec<Cable>>("cable list") {
+        for end in [a, b] {
+            let ifname = end.ifname.expect("a cable that is there has names");
+            check_interface(place, end.namespace.as_str(), ifname.as_str(), &end.addresses, mtu);
+        }
     }
     wait_for(&format!("all commands to run ({place})"), || {
         let commands: Vec<ProcessView> = lab.json("command list");
@@ -270,6 +280,8 @@ killed! {
     add_cable: ["ns add blue"], "cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24";
     add_cable_to_theirs: [], "cable red theirs --name-a c --name-b c";
     del_cable: ["cable red theirs"], "cable del red theirs";
+    set_cable: ["cable red theirs --addr-a 10.9.0.1/24"], "cable set red theirs mtu=1400 addresses_a=10.9.0.3/24 addresses_b=10.9.0.4/24";
+    set_namespace: ["ns add red"], "ns set red net.ipv4.ip_forward=1";
     add_address: [PORTS[0]], "addr add red 10.7.0.7/24";
     del_address: [PORTS[0]], "addr del red 10.7.0.1/24";
     add_address_in_theirs: ["add-port theirs"], "addr add theirs 10.7.0.7/24";

@@ -232,6 +232,46 @@ fn labs_stand_side_by_side_and_each_removes_its_own() {
     assert_eq!(lab.ctl("--json lab list").json::<Value>(), serde_json::json!([]));
 }
 
+/// It says what is to be there, not whose it is.
+#[test]
+fn a_file_without_a_name_leaves_things_to_their_labs() {
+    let lab = Lab::new();
+    let (a, b) = (file(&lab, "first.toml", A), file(&lab, "b.toml", B));
+    lab.ok(&format!("lab up {a}"));
+    lab.ok(&format!("lab up {b}"));
+    let labs = |lab: &Lab| lab.ctl("--json lab list").json::<Value>();
+    let before = labs(&lab);
+    let exported = lab.ok("export");
+    let (unowned, _) = exported
+        .split_once("[[labs]]")
+        .expect("what is exported tells of labs last");
+    assert_eq!(lab.ok(&format!("apply {}", file(&lab, "all.toml", unowned))), "");
+    assert_eq!(labs(&lab), before);
+    // What it adds is nobody's; what it takes away was.
+    let more = format!(
+        "{}\n[[ports]]\nname = \"mine\"\n",
+        unowned.replace("name = \"a1\"", "name = \"a9\"")
+    );
+    lab.ok(&format!("apply --yes {}", file(&lab, "more.toml", &more)));
+    let after = labs(&lab);
+    assert_eq!(after[0]["ports"], serde_json::json!(["a2"]), "{after}");
+    assert_eq!(after[1], before[1]);
+    lab.ok("lab down second");
+    assert_eq!(ports(&lab), ["a2", "a9", "mine"]);
+    // The switch that is always there stays as it always is, and is nobody's then.
+    lab.ok("del-port a9 a2 mine");
+    lab.ok("lab down first");
+    let main = file(
+        &lab,
+        "main.toml",
+        "name = \"m\"\n[[switches]]\nname = \"main\"\nageing_secs = 60\n",
+    );
+    lab.ok(&format!("lab up {main}"));
+    assert_eq!(labs(&lab)[0]["switches"], serde_json::json!(["main"]));
+    lab.ok("lab down m");
+    assert_eq!(labs(&lab), serde_json::json!([]));
+}
+
 #[test]
 fn down_of_a_file_that_was_applied_removes_what_it_names() {
     let lab = Lab::new();

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use vswitch_api::link::LinkView;
-use vswitch_api::view::PortState;
+use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{Lab as Document, Mac, PortKind};
 use vswitch_testing::daemon::program;
 use vswitch_testing::frame::{mac, probe};
@@ -116,6 +116,44 @@ fn a_link_is_one_thing_with_two_ends() {
     assert!(reason.contains("main-sw2"), "{reason}");
     lab.ok("set port main-sw2 --up");
     lab.wait_for_state("sw2-main", PortState::Up);
+}
+
+/// What is set of a link is set at both of its ports, or at none.
+#[test]
+fn settings_of_a_link_are_those_of_both_ends() {
+    let lab = joined("");
+    let of_both = || {
+        let ports: Vec<PortView> = lab.json("link show main-sw2");
+        let [a, b] = ports.try_into().unwrap();
+        (a.port, b.port)
+    };
+    lab.ok("link set main-sw2 --trunk 10,20 --impair delay=20ms mtu=9000");
+    let (a, b) = of_both();
+    assert!(
+        a.vlan == b.vlan && a.impair == b.impair && a.mtu == b.mtu,
+        "{a:?} {b:?}"
+    );
+    assert_eq!((a.mtu, a.impair.outward.unwrap().delay_us), (Some(9000), 20_000));
+    // By either end; each keeps what is not said.
+    lab.ok("link set sw2-main --trunk +30 --impair none");
+    let (a, b) = of_both();
+    assert!(
+        a.impair.is_none() && b.impair.is_none() && a.mtu == b.mtu,
+        "{a:?} {b:?}"
+    );
+    assert!(a.vlan == b.vlan && serde_json::to_string(&a.vlan).unwrap().contains("10,20,30"));
+    lab.ok("link set main-sw2 --down");
+    assert!(!of_both().1.up);
+    lab.ok("link set main-sw2 --up");
+    wait_for("the link to be up", || {
+        let links: Vec<LinkView> = lab.json("link list");
+        [&links[0].a, &links[0].b].iter().all(|end| end.state == PortState::Up)
+    });
+    lab.ok("add-port red");
+    refused(&lab, "link set red --mtu 9000", 2, &["red", "no end of a link"]);
+    refused(&lab, "link set blue --mtu 9000", 4, &["blue"]);
+    refused(&lab, "link set main-sw2 switch=sw2", 2, &["both ends"]);
+    refused(&lab, "link set main-sw2 --impair dely=1ms", 2, &["--impair", "dely"]);
 }
 
 #[test]

@@ -68,6 +68,43 @@ fn settings_are_given_kept_and_taken_back() {
     before.wait_until_same(|| Snapshot::of(&lab));
 }
 
+/// By hand, one by one: the namespace of a port, and one of somebody else.
+#[test]
+fn settings_are_set_by_hand() {
+    let lab = Lab::with_own_etc();
+    run("ip netns add theirs");
+    let before = {
+        Snapshot::of_used_machine();
+        Snapshot::of(&lab)
+    };
+    lab.ok("add-port red");
+    let set = ["ns", "set", "red", "net.ipv4.ip_forward=1", "files.hosts=10.0.0.2 blue"];
+    lab.ctl_words(&set).ok();
+    assert_eq!(value("red", FORWARD), "1");
+    assert_eq!(lab.ok("ns exec red cat /etc/hosts"), "10.0.0.2 blue\n");
+    // What is not said stays.
+    lab.ok("ns set red net.ipv4.conf.eth0.proxy_arp=1");
+    assert_eq!(value("red", FORWARD), "1");
+    let told = lab.ok("ns set red net.ipv4.ip_forward=none files.hosts=");
+    assert!(told.contains("set net.ipv4.ip_forward of namespace red back"), "{told}");
+    assert_eq!(value("red", FORWARD), "0");
+    lab.ok("ns set theirs net.ipv4.ip_forward=1");
+    assert_eq!(value("theirs", FORWARD), "1");
+    for (line, code, word) in [
+        ("ns set nosuch net.ipv4.ip_forward=1", 4, "nosuch"),
+        ("ns set red ip_forward=1", 2, "net.ipv4.ip_forward"),
+        ("ns set red kernel.hostname=x", 2, "kernel.hostname"),
+        ("ns set red net.ipv4.ip_forward", 2, "no value"),
+        ("ns set red net.ipv4.ip_forward=1 net.ipv4.ip_forward=0", 2, "twice"),
+        ("ns set red net.ipv4.nosuch=1", 5, "nosuch"),
+    ] {
+        lab.ctl(line).failed(code, &[word]);
+    }
+    lab.ok("reset --yes");
+    assert_eq!(value("theirs", FORWARD), "0");
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
 #[test]
 fn what_the_kernel_refuses_leaves_all_as_it_was() {
     let lab = Lab::with_own_etc();

@@ -11,6 +11,7 @@ use clap::{Arg, Command, CommandFactory};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 use serde_json::Value;
+use vswitch_api::cable::CableSettings;
 use vswitch_api::settings::{Assignment, Setting, settings};
 use vswitch_api::{CommandName, MirrorName, NsName, Port, PortName, Switch, SwitchName};
 use vswitch_client::Client;
@@ -19,6 +20,7 @@ use crate::cli::Cli;
 use crate::cli::bridge::Word;
 use crate::cli::command::ProcessName;
 use crate::cli::mirror::Ports;
+use crate::cli::namespace::NsAssignment;
 use crate::cli::ping::Target;
 use crate::generate::COMPLETE;
 
@@ -37,7 +39,11 @@ fn with_names(command: Command, above: &str) -> Command {
     let name = command.get_name().to_owned();
     // What is to be added is not there yet.
     let adds = ["add", "add-port"].contains(&name.as_str());
-    let of_switch = name == "switch" || above == "switch";
+    let keys: fn() -> Vec<Setting> = match (name.as_str(), above) {
+        ("switch", _) | (_, "switch") => settings::<Switch>,
+        (_, "cable") => settings::<CableSettings>,
+        _ => settings::<Port>,
+    };
     let captures = name == "capture";
     let command = command.mut_args(|arg| {
         // With --any more ports; a filter is typed all the same.
@@ -45,12 +51,12 @@ fn with_names(command: Command, above: &str) -> Command {
             return arg.add(ArgValueCompleter::new(|typed: &OsStr| names("/v1/ports", typed)));
         }
         let is_new = adds && ["name", "names"].contains(&arg.get_id().as_str());
-        if is_new { arg } else { with_completer(arg, of_switch) }
+        if is_new { arg } else { with_completer(arg, keys) }
     });
     command.mut_subcommands(|below| with_names(below, &name))
 }
 
-fn with_completer(arg: Arg, of_switch: bool) -> Arg {
+fn with_completer(arg: Arg, keys: fn() -> Vec<Setting>) -> Arg {
     let of = arg.get_value_parser().type_id();
     let lists = [
         (TypeId::of::<PortName>(), "/v1/ports"),
@@ -67,11 +73,33 @@ fn with_completer(arg: Arg, of_switch: bool) -> Arg {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| names(list, typed)));
     }
     if of == TypeId::of::<Assignment>() {
-        return arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
-            assignments(of_switch, typed)
-        }));
+        return arg.add(ArgValueCompleter::new(move |typed: &OsStr| assignments(keys(), typed)));
+    }
+    if of == TypeId::of::<NsAssignment>() {
+        return arg.add(ArgValueCompleter::new(sysctls));
     }
     arg
+}
+
+/// Settings of the kernel in a namespace, one part of their names after the other, as folders and files are: a namespace has those of the
+/// host. And the files that most have.
+fn sysctls(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let (folder, _) = typed.rsplit_once('.').unwrap_or(("", &typed));
+    let mut words = vec!["files.hosts=".to_owned(), "files.resolv.conf=".to_owned()];
+    if folder.is_empty() {
+        words.push("net.".to_owned());
+    } else if folder == "net" || folder.starts_with("net.") {
+        let path = PathBuf::from("/proc/sys").join(folder.replace('.', "/"));
+        let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+        words.extend(entries.map(|entry| {
+            let end = if entry.path().is_dir() { "." } else { "=" };
+            format!("{folder}.{}{end}", entry.file_name().to_string_lossy())
+        }));
+    }
+    words.retain(|word| word.starts_with(&*typed));
+    words.sort();
+    words.into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// Names that begin so. Where the daemon does not answer there are none.
@@ -110,12 +138,8 @@ fn socket() -> PathBuf {
 }
 
 /// `KEY=`, and behind it the values that can be listed.
-fn assignments(of_switch: bool, typed: &OsStr) -> Vec<CompletionCandidate> {
+fn assignments(mut all: Vec<Setting>, typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    let mut all = match of_switch {
-        true => settings::<Switch>(),
-        false => settings::<Port>(),
-    };
     all.retain(Setting::takes_values);
     let words = all.into_iter().flat_map(|setting| {
         let about = setting.about.clone();

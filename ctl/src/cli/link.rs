@@ -1,12 +1,14 @@
 //! Links between two switches.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use vswitch_api::policy::{VlanId, VlanSet};
+use vswitch_api::settings::{Assignment, assignment};
 use vswitch_api::traffic::Impairment;
-use vswitch_api::{PortName, SwitchName};
+use vswitch_api::{Port, PortName, SwitchName};
 
-use super::parse;
-use super::{ADD, Addition, DEL, LIST, Removal};
+use super::parse::{self, Said, said};
+use super::policy::{self, PolicyArgs};
+use super::{ADD, Addition, DEL, LIST, Removal, Trial};
 
 /// `link ...`
 #[derive(Debug, Subcommand)]
@@ -36,6 +38,17 @@ Example:
         #[command(flatten)]
         removal: Removal,
     },
+    /// Change settings of both ports of a link
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl link set main-sw2 --trunk 10,20
+  vswitchctl link set main-sw2 --trunk +30
+  vswitchctl link set main-sw2 --impair delay=20ms,loss=1%
+  vswitchctl link set main-sw2 --impair none --mtu 9000
+  vswitchctl link set main-sw2 mtu=default description='to the lab'
+
+Keys are those of `set port`, which changes one end alone.")]
+    Set(Box<LinkSet>),
     /// List links
     #[command(
         aliases = LIST,
@@ -52,6 +65,36 @@ Example:
         /// The port at one of its ends
         port: PortName,
     },
+}
+
+/// Arguments of `link set`.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "impair", "mtu", "up", "down"]).args(policy::NAMES))]
+pub struct LinkSet {
+    /// The port at one of its ends
+    pub port: PortName,
+    /// Settings by their keys, such as mtu=9000; without a value one is taken away
+    #[arg(value_name = "KEY=VALUE", value_parser = assignment::<Port>)]
+    pub keys: Vec<Assignment>,
+    /// What happens to frames in each direction, such as delay=20ms,loss=1%, or none
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = |text: &str| said(text, parse::impairment))]
+    pub impair: Option<Said<Impairment>>,
+    /// MTU of both ends, in bytes, or default
+    #[arg(long, value_name = "BYTES", value_parser = |text: &str| said(text, parse::mtu))]
+    pub mtu: Option<Said<u32>>,
+    /// Let frames pass
+    #[arg(long, conflicts_with = "down")]
+    pub up: bool,
+    /// Let no frame pass
+    #[arg(long)]
+    pub down: bool,
+    /// What its ports let in and out.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub trial: Trial,
 }
 
 /// Arguments of `link add`.

@@ -2,12 +2,18 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use vswitch_api::cable::CableSettings;
+use vswitch_api::lab_namespace::{EtcPath, SysctlKey, SysctlValue};
+use vswitch_api::name::InvalidValue;
+use vswitch_api::settings::{Assignment, assignment, is_back};
 use vswitch_api::view::Entrance;
 use vswitch_api::{IfAddr, IfName, NsName, PortName};
 
 use super::parse::{self, Destination, RouteArg};
+use super::switch::with_keys;
 use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal, Trial};
 
 /// `ns ...`
@@ -37,6 +43,26 @@ A namespace that vswitch did not make is never removed.")]
         /// How to remove it.
         #[command(flatten)]
         removal: Removal,
+    },
+    /// Change settings of the kernel in a namespace, and its files in /etc
+    #[command(after_long_help = "\
+Examples:
+  vswitchctl ns set red net.ipv4.ip_forward=1
+  vswitchctl ns set red net.ipv4.ip_forward=none   # back to what it was
+  vswitchctl ns set red files.hosts='10.0.0.2 blue'
+
+Keys are settings of the kernel below net, as `sysctl` has them, and
+files.NAME for a file under /etc/netns, which commands in the namespace see
+in /etc. A namespace with settings stays until `ns del`, as after `ns add`.")]
+    Set {
+        /// The namespace
+        name: NsName,
+        /// Settings by their keys; without a value, or with none, one is taken back
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        keys: Vec<NsAssignment>,
+        /// Whether to do it.
+        #[command(flatten)]
+        trial: Trial,
     },
     /// List namespaces, whoever made them
     #[command(aliases = LIST, after_long_help = "\
@@ -76,6 +102,47 @@ found).")]
         )]
         command: Vec<OsString>,
     },
+}
+
+/// A setting of a namespace with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NsAssignment {
+    /// The member of the namespace's document: `sysctls` or `files`.
+    pub member: &'static str,
+    /// The key in it.
+    pub key: String,
+    /// What it becomes; none: it is taken back.
+    pub value: Option<String>,
+}
+
+impl FromStr for NsAssignment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let told = |error: InvalidValue| error.to_string();
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(format!("{text:?} has no value; write it as net.ipv4.ip_forward=1"));
+        };
+        let value = Some(value).filter(|value| !value.is_empty() && !is_back(value));
+        let (member, key) = match (key.strip_prefix("files."), key.strip_prefix("sysctls.").unwrap_or(key)) {
+            (Some(file), _) => ("files", file.parse::<EtcPath>().map_err(told)?.to_string()),
+            (None, key) if key.starts_with("net.") => {
+                value.map_or(Ok(()), |value| value.parse::<SysctlValue>().map(drop).map_err(told))?;
+                ("sysctls", key.parse::<SysctlKey>().map_err(told)?.to_string())
+            }
+            (None, key) => {
+                return Err(format!(
+                    "there is no key {key:?}; a setting of the kernel begins with net, such as net.ipv4.ip_forward, a file with files, such as \
+                     files.hosts"
+                ));
+            }
+        };
+        Ok(Self {
+            member,
+            key,
+            value: value.map(str::to_owned),
+        })
+    }
 }
 
 /// Of which ports something is listed.
@@ -230,6 +297,9 @@ Examples:
 
 Namespaces that are joined already get one more.")]
     Add(CableAdd),
+    /// Change settings of a cable
+    #[command(after_long_help = cable_examples())]
+    Set(CableSet),
     /// Remove a cable between two namespaces
     #[command(aliases = DEL, after_long_help = "\
 Examples:
@@ -262,6 +332,38 @@ Examples:
         /// Namespace of the other end
         b: Option<NsName>,
     },
+}
+
+/// Examples of `cable set` with all keys.
+fn cable_examples() -> String {
+    with_keys::<CableSettings>(
+        "\
+Examples:
+  vswitchctl cable set red blue mtu=9000
+  vswitchctl cable set red blue addresses_a=10.1.0.1/30,fd10::1/64
+  vswitchctl cable set red blue --name-a eth1 addresses_b=none mtu=default",
+    )
+}
+
+/// Arguments of `cable set`.
+#[derive(Args, Debug)]
+pub struct CableSet {
+    /// Namespace of one end
+    pub a: NsName,
+    /// Namespace of the other end
+    pub b: NsName,
+    /// Settings by their keys, such as mtu=9000; without a value one is taken away
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = assignment::<CableSettings>)]
+    pub keys: Vec<Assignment>,
+    /// The one whose interface in A has this name, if several join them
+    #[arg(long, value_name = "IF")]
+    pub name_a: Option<IfName>,
+    /// The one whose interface in B has this name
+    #[arg(long, value_name = "IF")]
+    pub name_b: Option<IfName>,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub trial: Trial,
 }
 
 /// Arguments of `cable add`.

@@ -13,6 +13,7 @@ use vswitch_api::name::{InvalidValue, NAME_MAX};
 use vswitch_api::number::{Whole, decimal, in_base, no_whole, whole};
 use vswitch_api::policy::{Isolation, VLAN_MAX};
 use vswitch_api::settings::is_back;
+use vswitch_api::traffic::Impairment;
 use vswitch_api::{IfAddr, IfName, Mac, NsName, PortKind, ReservedMulticast};
 
 use super::policy::{Pinned, VlanOrAll};
@@ -351,6 +352,11 @@ pub fn said<T>(text: &str, parser: fn(&str) -> Result<T, String>) -> Result<Said
         true => Ok(Said::Back),
         false => parser(text).map(Said::To),
     }
+}
+
+/// What happens to frames, as `delay=20ms,loss=1%`.
+pub fn impairment(text: &str) -> Result<Impairment, String> {
+    text.parse().map_err(|error: InvalidValue| error.to_string())
 }
 
 /// A VLAN, or `all`.

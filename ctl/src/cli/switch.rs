@@ -248,7 +248,7 @@ pub fn switch_examples() -> String {
 }
 
 /// Examples, and the keys that can be set with what they take.
-fn with_keys<T: Settable>(examples: &str) -> String {
+pub fn with_keys<T: Settable>(examples: &str) -> String {
     let mut text = format!(
         "{examples}\n\nKeys are those of a lab file. All that is said is done, or nothing of it.\nWithout a value a setting is taken \
          away; lists have commas, or are JSON.\n\nKeys:\n"

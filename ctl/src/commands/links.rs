@@ -20,6 +20,7 @@ impl Session {
                     .await
             }
             LinkCommand::Del { port, removal } => self.remove(&format!("/v1/links/{port}"), removal.into()).await,
+            LinkCommand::Set(args) => self.set_both_ends(*args).await,
             LinkCommand::List => {
                 let views: Vec<LinkView> = self.client.links().await?;
                 self.out.show(&views, |style| links::table(style, &views))

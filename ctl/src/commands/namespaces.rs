@@ -1,13 +1,16 @@
 //! Namespaces and cables.
 
+use serde_json::{Map, Value};
+use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{CableSelect, ChangeOptions, NamespaceAdd};
 use vswitch_api::view::{NamespaceSummary, NamespaceView, PortView, Stack};
 use vswitch_api::{Cable, CableEnd, NsName};
 use vswitch_client::Method;
 
+use super::patch::with_keys;
 use super::ports::route;
 use super::{Session, with_query};
-use crate::cli::namespace::{CableAdd, CableArgs, CableCommand, NsCommand};
+use crate::cli::namespace::{CableAdd, CableArgs, CableCommand, NsAssignment, NsCommand};
 use crate::cli::parse::RouteArg;
 use crate::failure::Failure;
 use crate::output::namespaces;
@@ -25,6 +28,11 @@ impl Session {
                 .await
             }
             NsCommand::Del { name, removal } => self.remove(&format!("/v1/namespaces/{name}"), removal.into()).await,
+            NsCommand::Set { name, keys, trial } => {
+                let path = format!("/v1/namespaces/{name}");
+                let patch = namespace_patch(keys)?;
+                self.change(Method::PATCH, &path, trial.into(), Some(&patch)).await
+            }
             NsCommand::List => {
                 let views: Vec<NamespaceSummary> = self.client.namespaces().await?;
                 self.out.show(&views, |style| namespaces::table(style, &views))
@@ -83,6 +91,15 @@ impl Session {
                 let path = with_query(&format!("/v1/cables/{a}/{b}"), &select)?;
                 self.remove(&path, removal.into()).await
             }
+            (Some(CableCommand::Set(args)), _) => {
+                let select = CableSelect {
+                    ifname_a: args.name_a,
+                    ifname_b: args.name_b,
+                };
+                let path = with_query(&format!("/v1/cables/{}/{}", args.a, args.b), &select)?;
+                let patch = with_keys(MergePatch::default(), &args.keys)?;
+                self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
+            }
             (Some(CableCommand::List { a, b }), _) => {
                 let cables: Vec<Cable> = match (a, b) {
                     // One that is not there is an error.
@@ -134,4 +151,28 @@ impl Session {
         };
         self.change(Method::POST, "/v1/cables", options, Some(&cable)).await
     }
+}
+
+/// What is said of a namespace. Keys have points in them, which are none of a path.
+fn namespace_patch(keys: Vec<NsAssignment>) -> Result<Value, Failure> {
+    let mut patch = Map::new();
+    for NsAssignment { member, key, value } in keys {
+        let members = patch.entry(member).or_insert_with(|| Map::new().into());
+        // A shell takes the end of the last line.
+        let end = if member == "files" { "\n" } else { "" };
+        let value = value.map_or(Value::Null, |text| match text.ends_with('\n') {
+            true => text.into(),
+            false => (text + end).into(),
+        });
+        if let Some(members) = members.as_object_mut()
+            && members.insert(key.clone(), value).is_some()
+        {
+            return Err(Failure::usage(
+                "command line",
+                format!("{key} is said twice"),
+                "say each setting once",
+            ));
+        }
+    }
+    Ok(patch.into())
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vswitch_api::patch::MergePatch;
+use vswitch_api::patch::{MergePatch, in_place};
 use vswitch_api::policy::{Flooding, Learning, Pin, PortVlan};
 use vswitch_api::request::{
     AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, PortsAdd, RouteSelect, SwitchFilter,
@@ -14,6 +14,7 @@ use vswitch_client::{Method, NO_BODY, with_options, with_query};
 use super::patch::{policy, value, with_keys};
 use super::{Session, until_unchanged};
 use crate::cli::Trial;
+use crate::cli::link::LinkSet;
 use crate::cli::namespace::{AddrCommand, OfPorts, RouteCommand};
 use crate::cli::parse::{Addr, Destination, Said, Toggle};
 use crate::cli::policy::PolicyArgs;
@@ -109,6 +110,50 @@ impl Session {
             let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
             let patch = patch(&args, &now.port.vlan, &now.port.routes)?;
             let path = with_options(&path, options)?;
+            let changed = self
+                .client
+                .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
+                .await;
+            changed.map_err(Failure::from)
+        })
+        .await?;
+        self.out.changes(&changes, options.dry_run)
+    }
+
+    pub(super) async fn set_both_ends(&self, args: LinkSet) -> Result<(), Failure> {
+        let impair = args.impair.map(|impair| impair.to().map(|impair| in_place(&impair)));
+        let args = SetPort {
+            name: args.port,
+            keys: args.keys,
+            mtu: args.mtu,
+            mac: None,
+            ifname: None,
+            gateway: Vec::new(),
+            up: args.up,
+            down: args.down,
+            offload: None,
+            policy: args.policy,
+            trial: args.trial,
+        };
+        let (link, port) = (format!("/v1/links/{}", args.name), format!("/v1/ports/{}", args.name));
+        let patch = |now: &PortVlan| {
+            let mut patch = patch(&args, now, &[])?;
+            if let Some(impair) = &impair {
+                // What one end does to what leaves it is one direction of the link.
+                patch = patch.with("impair.out", value(impair));
+            }
+            Ok::<_, Failure>(patch)
+        };
+        let options = ChangeOptions::from(args.trial);
+        if !args.policy.needs_before() {
+            return self
+                .change(Method::PATCH, &link, options, Some(&patch(&PortVlan::All)?))
+                .await;
+        }
+        let changes: Changes = until_unchanged(async || {
+            let (now, tag): (PortView, _) = self.client.get_tagged(&port).await?;
+            let path = with_options(&link, options)?;
+            let patch = patch(&now.port.vlan)?;
             let changed = self
                 .client
                 .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))

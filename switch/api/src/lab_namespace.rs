@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::lab::Lab;
 use crate::name::{InvalidValue, NsName};
+use crate::patch::NamespacePatch;
 
 /// Longest value of a kernel setting.
 const MAX_VALUE: usize = 255;
@@ -75,6 +76,18 @@ impl Lab {
     /// What it says of a namespace.
     pub fn namespace(&self, name: &NsName) -> Option<&LabNamespace> {
         self.namespaces.iter().find(|namespace| namespace.name == *name)
+    }
+}
+
+impl NamespacePatch {
+    /// `before` with the changes.
+    ///
+    /// # Errors
+    /// Those of [`MergePatch::apply`](crate::patch::MergePatch::apply).
+    pub fn apply(&self, before: &LabNamespace) -> Result<LabNamespace, String> {
+        let LabNamespace { name, sysctls, files } = before.clone();
+        let Table { name, sysctls, files } = self.0.apply(&Table { name, sysctls, files }, &[])?;
+        Ok(LabNamespace { name, sysctls, files })
     }
 }
 
@@ -298,6 +311,30 @@ mod tests {
         let blue = json!({"name": "blue", "sysctls": {"net.ipv4.ip_forward": 1}, "files": {"hosts": "x"}});
         assert_eq!(text["namespaces"], json!(["red", blue, "green"]));
         assert_eq!(serde_json::from_value::<Lab>(text).unwrap(), lab);
+    }
+
+    /// One without settings is a text, which takes no members.
+    #[test]
+    fn a_patch_gives_and_takes_settings() {
+        let patched = |before: &LabNamespace, patch: serde_json::Value| {
+            let patch: NamespacePatch = serde_json::from_value(patch).unwrap();
+            patch.apply(before)
+        };
+        let red = LabNamespace::new("red".parse().unwrap());
+        let forward = json!({"sysctls": {"net.ipv4.ip_forward": 1}});
+        let router = patched(&red, forward).unwrap();
+        assert_eq!(router.sysctls.len(), 1);
+        assert_eq!(
+            patched(&router, json!({"sysctls": {"net.ipv4.ip_forward": null}})).unwrap(),
+            red
+        );
+        assert_eq!(patched(&router, json!({"sysctls": null})).unwrap(), red);
+        for (patch, word) in [
+            (json!({"sysctls": {"kernel.hostname": "x"}}), "kernel.hostname"),
+            (json!({"mtu": 1}), "mtu"),
+        ] {
+            assert!(patched(&red, patch).unwrap_err().contains(word));
+        }
     }
 
     #[test]

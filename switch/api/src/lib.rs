@@ -5,6 +5,7 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`acl`]: access control lists
+//! * [`cable`]: what can be set of a cable
 //! * [`command`]: commands that run in namespaces
 //! * [`difference`]: what differs between two documents
 //! * [`patch`]: changes as JSON merge patches
@@ -28,6 +29,7 @@
 //! * [`error`]: the one error type and its stable codes
 
 pub mod acl;
+pub mod cable;
 pub mod capture;
 pub mod change;
 pub mod command;

@@ -7,7 +7,9 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, T
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::cable::CableSettings;
 use crate::lab::{Port, Switch};
+use crate::lab_namespace::LabNamespace;
 use crate::mirror::Mirror;
 use crate::strict;
 use crate::traffic::to_keys;
@@ -176,6 +178,14 @@ patch_type!(
 patch_type!(
     /// Changes of a mirror. `PATCH /v1/mirrors/{name}`
     MirrorPatch, Mirror, "name"
+);
+patch_type!(
+    /// Changes of a namespace. `PATCH /v1/namespaces/{name}`
+    NamespacePatch, LabNamespace, "name"
+);
+patch_type!(
+    /// Changes of a cable. `PATCH /v1/cables/{a}/{b}`
+    CablePatch, CableSettings, "ends"
 );
 
 impl PortPatch {

@@ -10,7 +10,7 @@ use crate::lab::Port;
 use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{VlanId, is_default};
 
-pub use crate::patch::{MirrorPatch, PortPatch, SwitchPatch};
+pub use crate::patch::{CablePatch, MirrorPatch, NamespacePatch, PortPatch, SwitchPatch};
 
 /// How much the daemon logs. `GET /v1/log`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -119,7 +119,12 @@ pub fn exec(
     let (numbers, names): (Vec<_>, Vec<_>) = sockets(name).into_iter().unzip();
     // SAFETY: they were handed over by number, and nobody closes them.
     let sockets = numbers.iter().map(|number| unsafe { BorrowedFd::borrow_raw(*number) });
-    let all = || sockets.clone().chain(kept.iter().map(AsFd::as_fd)).chain([list.as_fd()]);
+    let all = || {
+        sockets
+            .clone()
+            .chain(kept.iter().map(AsFd::as_fd))
+            .chain([list.as_fd()])
+    };
     let set = |flags: FdFlag| all().try_for_each(|fd| fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop));
     if let Err(error) = set(FdFlag::empty()) {
         let _ = set(FdFlag::FD_CLOEXEC);

@@ -1,9 +1,10 @@
 //! Cables: veth pairs between two namespaces, without a switch.
 
+use vswitch_api::cable::CableSettings;
 use vswitch_api::lab::DEFAULT_MTU;
-use vswitch_api::request::CableSelect;
+use vswitch_api::request::{CablePatch, CableSelect};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Cable, CableEnd, Mac, NsName};
+use vswitch_api::{ApiError, Cable, CableEnd, Lab, Mac, NsName};
 
 use super::attach::Adopt;
 use super::condition::{Editing, Subject};
@@ -41,32 +42,70 @@ impl Control {
     ) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Cables(a, b), options.clone(), |_, lab| {
-            let selected = |cable: &Cable| {
-                let named = |end: &CableEnd, namespace: &NsName, ifname: &Option<_>| {
-                    end.namespace == *namespace && (ifname.is_none() || end.ifname == *ifname)
-                };
-                let (ifname_a, ifname_b) = (&select.ifname_a, &select.ifname_b);
-                (named(&cable.a, a, ifname_a) && named(&cable.b, b, ifname_b))
-                    || (named(&cable.b, a, ifname_a) && named(&cable.a, b, ifname_b))
-            };
-            let object = || text::cables(a, b);
-            let found: Vec<_> = lab.cables.iter().filter(|cable| selected(cable)).collect();
-            match found[..] {
-                [_] => lab.cables.retain(|cable| !selected(cable)),
-                [] if options.idempotent => {}
-                [] => return Err(text::no_cable(a, b)),
-                _ => {
-                    let which: Vec<_> = found
-                        .iter()
-                        .map(|cable| format!("{} - {}", at(&cable.a), at(&cable.b)))
-                        .collect();
-                    let cause = format!("it is one of {}: {}", which.len(), which.join(", "));
-                    return Err(text::conflict(object(), cause).hint("say which by --name-a or --name-b"));
-                }
+            if let Some(at) = selected(lab, a, b, &select)? {
+                lab.cables.remove(at);
+                return Ok(());
             }
+            if options.idempotent {
+                Ok(())
+            } else {
+                Err(text::no_cable(a, b))
+            }
+        })
+        .await
+    }
+
+    /// Changes settings of a cable between two namespaces, of which `a` is the one that the patch calls A.
+    ///
+    /// # Errors
+    /// NotFound, Invalid; Conflict: it is not said which of several.
+    pub async fn patch_cable(
+        &self,
+        a: &NsName,
+        b: &NsName,
+        select: CableSelect,
+        patch: CablePatch,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        self.edit(Subject::Cables(a, b), options, |_, lab| {
+            let at = selected(lab, a, b, &select)?.ok_or_else(|| text::no_cable(a, b))?;
+            let cable = &mut lab.cables[at];
+            let after = patch.0.apply(&CableSettings::of(cable, a), &[]);
+            let after = after.map_err(|cause| text::invalid(text::cable(cable), cause))?;
+            *cable = after.give(cable, a);
             Ok(())
         })
         .await
+    }
+}
+
+/// Where the cable stands that is meant; none: there is none.
+fn selected(lab: &Lab, a: &NsName, b: &NsName, select: &CableSelect) -> Result<Option<usize>, ApiError> {
+    let is_meant = |cable: &Cable| {
+        let named = |end: &CableEnd, namespace: &NsName, ifname: &Option<_>| {
+            end.namespace == *namespace && (ifname.is_none() || end.ifname == *ifname)
+        };
+        let (ifname_a, ifname_b) = (&select.ifname_a, &select.ifname_b);
+        (named(&cable.a, a, ifname_a) && named(&cable.b, b, ifname_b))
+            || (named(&cable.b, a, ifname_a) && named(&cable.a, b, ifname_b))
+    };
+    let found: Vec<_> = lab
+        .cables
+        .iter()
+        .enumerate()
+        .filter(|(_, cable)| is_meant(cable))
+        .collect();
+    match found[..] {
+        [] => Ok(None),
+        [(at, _)] => Ok(Some(at)),
+        _ => {
+            let which: Vec<_> = found
+                .iter()
+                .map(|(_, cable)| format!("{} - {}", at(&cable.a), at(&cable.b)))
+                .collect();
+            let cause = format!("it is one of {}: {}", which.len(), which.join(", "));
+            Err(text::conflict(text::cables(a, b), cause).hint("say which by --name-a or --name-b"))
+        }
     }
 }
 
@@ -144,6 +183,31 @@ impl Inner {
                 self.detach_cable(cable, &mut Vec::new()).await;
             }
             return Err(failed(error));
+        }
+        Ok(())
+    }
+
+    /// Makes a cable that is there what it is to be. On an error some may be changed: the caller carries out the inverse change.
+    pub(super) async fn change_cable(&mut self, before: &Cable, after: &Cable) -> Result<(), ApiError> {
+        let object = text::cable(after);
+        let failed = |error: KernelError| text::kernel(object.clone(), &error);
+        let mtu = after.mtu.unwrap_or(DEFAULT_MTU);
+        for (old, new) in [(&before.a, &after.a), (&before.b, &after.b)] {
+            let netns = self.open_namespace(&new.namespace)?;
+            let changed = async {
+                let nl = netns.netlink().await?;
+                if let Some(link) = find_end(&nl, new).await? {
+                    for route in old.routes.iter().filter(|route| !new.routes.contains(route)) {
+                        gone_is_fine(nl.del_route(link.index, route).await)?;
+                    }
+                    let gone = old.addresses.iter().filter(|address| !new.addresses.contains(address));
+                    for address in gone {
+                        gone_is_fine(nl.del_address(link.index, *address).await)?;
+                    }
+                }
+                configure_end(&nl, new, mtu).await
+            };
+            changed.await.map_err(failed)?;
         }
         Ok(())
     }

@@ -298,6 +298,14 @@ impl Inner {
             Step::RemoveMirror(mirror) => self.stop_mirror(mirror),
             Step::ChangeOutside { before, after } => self.change_outside(before, after, warnings).await?,
             Step::AddCable(cable) => self.attach_cable(cable, Adopt::No).await?,
+            Step::ChangeCable { before, after } => {
+                if let Err(error) = self.change_cable(before, after).await {
+                    if let Err(error) = self.change_cable(after, before).await {
+                        tracing::error!("can't undo a change of a cable: {error}");
+                    }
+                    return Err(error);
+                }
+            }
             Step::RemoveCable(cable) => self.detach_cable(cable, warnings).await,
         }
         Ok(())

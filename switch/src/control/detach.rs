@@ -145,8 +145,16 @@ impl Inner {
             }
         }
         for cable in &left.cables {
-            if !self.store.state.lab.cables.contains(cable) {
-                self.detach_cable(cable, warnings).await;
+            let cables = &self.store.state.lab.cables;
+            match cables.iter().find(|kept| kept.is_same_pair(cable)).cloned() {
+                Some(kept) if kept == *cable => {}
+                // Of a change that did not come to its end.
+                Some(kept) => {
+                    if let Err(error) = self.change_cable(cable, &kept).await {
+                        warnings.push(error.to_string());
+                    }
+                }
+                None => self.detach_cable(cable, warnings).await,
             }
         }
         let needed: BTreeSet<_> = namespaces(&self.store.state.lab).into_iter().cloned().collect();

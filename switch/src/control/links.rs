@@ -1,6 +1,7 @@
 //! Links between two switches: each is two ports of kind link that name each other.
 
 use vswitch_api::link::{LinkEnd, LinkView};
+use vswitch_api::request::PortPatch;
 use vswitch_api::view::{Changes, PortState};
 use vswitch_api::{ApiError, Lab, Link, Port, PortKind, PortName, SwitchName};
 
@@ -23,6 +24,45 @@ impl Control {
             Ok(())
         })
         .await
+    }
+
+    /// Changes settings of both ports of the link that has this port.
+    ///
+    /// # Errors
+    /// NotFound; Invalid: the port is no end of a link, or has no such setting.
+    pub async fn patch_link(
+        &self,
+        name: &PortName,
+        patch: PortPatch,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        let opens = !options.dry_run && patch.0.get("up") == Some(&true.into());
+        let mut ends = Vec::new();
+        let changes = self
+            .edit(Subject::Port(name), options, |_, lab| {
+                let port = lab.ports.iter().find(|port| port.name == *name);
+                let port = port.ok_or_else(|| no_link(name))?;
+                let peer = port.peer.clone().ok_or_else(|| is_no_link(name))?;
+                ends = vec![name.clone(), peer];
+                for port in lab.ports.iter_mut().filter(|port| ends.contains(&port.name)) {
+                    let invalid = |cause: String| text::invalid(text::port(&port.name), cause);
+                    let after = patch.apply(port).map_err(invalid)?;
+                    if after.name != port.name {
+                        return Err(invalid("it can't be renamed".to_owned()));
+                    }
+                    *port = after;
+                }
+                Ok(())
+            })
+            .await?;
+        if opens {
+            let mut inner = self.inner.lock().await;
+            for end in &ends {
+                inner.open(end).await;
+            }
+        }
+        Ok(changes)
     }
 
     /// Removes the link that has this port, with both its ports.

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use vswitch_api::difference::{SettingChange, difference};
-use vswitch_api::lab::Route;
+use vswitch_api::difference::difference;
 use vswitch_api::{Cable, Command, Lab, LabNamespace, Mirror, NsName, Port, PortName, Switch};
 
-use super::fdb::station;
 use super::gateway::Outside;
-use super::kinds::{facts, ifname};
-use super::{text, traffic};
+use super::kinds::ifname;
+
+mod words;
+
+pub(super) use words::removed;
+use words::{added, describe_cable, describe_change, describe_namespace, ends};
 
 /// One step. Its inverse takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,10 @@ pub(super) enum Step {
         after: LabNamespace,
     },
     AddCable(Cable),
+    ChangeCable {
+        before: Box<Cable>,
+        after: Box<Cable>,
+    },
     RemoveCable(Cable),
     AddMirror(Mirror),
     RemoveMirror(Mirror),
@@ -75,6 +81,10 @@ impl Step {
                 after: before,
             },
             Self::AddCable(cable) => Self::RemoveCable(cable),
+            Self::ChangeCable { before, after } => Self::ChangeCable {
+                before: after,
+                after: before,
+            },
             Self::RemoveCable(cable) => Self::AddCable(cable),
             Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
             Self::RemoveMirror(mirror) => Self::AddMirror(mirror),
@@ -124,6 +134,7 @@ impl Step {
             Self::ChangePort { before, after } => describe_change(before, after),
             Self::ChangeNamespace { before, after } => describe_namespace(before, after),
             Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
+            Self::ChangeCable { before, after } => describe_cable(before, after),
             Self::AddMirror(mirror) => {
                 let from: Vec<_> = mirror.ports.iter().map(PortName::as_str).collect();
                 let from = match from[..] {
@@ -163,94 +174,6 @@ pub(super) fn together(steps: impl Iterator<Item = Step>) -> Vec<Step> {
         }
     }
     all
-}
-
-fn describe_namespace(before: &LabNamespace, after: &LabNamespace) -> Vec<String> {
-    let name = &after.name;
-    let mut lines = Vec::new();
-    let gone = before.sysctls.keys().filter(|key| !after.sysctls.contains_key(*key));
-    lines.extend(gone.map(|key| format!("set {key} of namespace {name} back to what it was")));
-    let new = after
-        .sysctls
-        .iter()
-        .filter(|(key, value)| before.sysctls.get(*key) != Some(value));
-    lines.extend(new.map(|(key, value)| format!("set {key} of namespace {name} to {value}")));
-    let gone = before.files.keys().filter(|file| !after.files.contains_key(*file));
-    lines.extend(gone.map(|file| format!("removed /etc/netns/{name}/{file}")));
-    let new = after
-        .files
-        .iter()
-        .filter(|(file, text)| before.files.get(*file) != Some(text));
-    lines.extend(new.map(|(file, _)| format!("wrote /etc/netns/{name}/{file}")));
-    lines
-}
-
-fn added(port: &Port) -> Vec<String> {
-    let Port { name, switch, .. } = port;
-    let mut lines = vec![format!("added port {name} ({}) to switch {switch}", place(port))];
-    lines.extend(port.addresses.iter().map(|a| format!("gave port {name} address {a}")));
-    lines.extend(port.routes.iter().map(|r| format!("gave port {name} a {}", route(r))));
-    let stations = port.stations.iter();
-    lines.extend(stations.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
-    lines
-}
-
-/// What the user is told of a port that is removed.
-pub(super) fn removed(port: &Port) -> String {
-    format!("removed port {} from switch {}", port.name, port.switch)
-}
-
-fn place(port: &Port) -> String {
-    let word = facts(port.kind).word;
-    match (&port.namespace, &port.peer) {
-        (Some(namespace), _) => format!("{word}, {} in {}", ifname(port), text::in_words(namespace)),
-        (None, Some(peer)) => format!("{word} to port {peer}"),
-        (None, None) => format!("{word} {}", ifname(port)),
-    }
-}
-
-fn ends(cable: &Cable) -> String {
-    let [a, b] = [&cable.a, &cable.b].map(|end| match &end.ifname {
-        Some(ifname) => format!("{} ({ifname})", end.namespace),
-        None => end.namespace.to_string(),
-    });
-    format!("{a} and {b}")
-}
-
-fn route(route: &Route) -> String {
-    let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
-    match route.to.prefix_len() {
-        0 => format!("default route{via}"),
-        _ => format!("route to {}{via}", route.to),
-    }
-}
-
-/// Settings whose changes are told in other words than those of the document: by their elements, or with units.
-const WORDED: [&str; 7] = ["addresses", "impair", "mtu", "police", "routes", "stations", "storm"];
-
-fn describe_change(before: &Port, after: &Port) -> Vec<String> {
-    let name = &after.name;
-    let mut lines = Vec::new();
-    if before.mtu != after.mtu {
-        let mtu = after.mtu.map_or("its default".to_owned(), |mtu| mtu.to_string());
-        lines.push(format!("set MTU of port {name} to {mtu}"));
-    }
-    let worded = |change: &SettingChange| WORDED.contains(&change.key.split('.').next().unwrap_or_default());
-    let mut plain = difference(before, after);
-    plain.retain(|change| !worded(change));
-    let object = format!("port {name}");
-    lines.extend(plain.iter().map(|change| change.line(&object)));
-    lines.extend(traffic::describe(before, after));
-    let (gone, new) = changed(&before.addresses, &after.addresses);
-    lines.extend(gone.map(|a| format!("took address {a} from port {name}")));
-    lines.extend(new.map(|a| format!("gave port {name} address {a}")));
-    let (gone, new) = changed(&before.routes, &after.routes);
-    lines.extend(gone.map(|r| format!("took the {} from port {name}", route(r))));
-    lines.extend(new.map(|r| format!("gave port {name} a {}", route(r))));
-    let (gone, new) = changed(&before.stations, &after.stations);
-    lines.extend(gone.map(|s| format!("removed FDB entry {}", station(s))));
-    lines.extend(new.map(|s| format!("set FDB entry {} behind port {name}", station(s))));
-    lines
 }
 
 /// What is only in `before`, and what is only in `after`.
@@ -322,7 +245,16 @@ pub(super) fn plan(
     if !gone.is_empty() {
         removals.push(Step::RemovePorts(gone));
     }
-    removals.extend(changed(&before.cables, &after.cables).0.cloned().map(Step::RemoveCable));
+    let (gone, new_cables) = changed(&before.cables, &after.cables);
+    let mut gone: Vec<_> = gone.collect();
+    let (mut kept, mut laid) = (Vec::new(), Vec::new());
+    for new in new_cables {
+        match gone.iter().position(|old| old.is_same_pair(new)) {
+            Some(at) => kept.push((gone.swap_remove(at), new)),
+            None => laid.push(new),
+        }
+    }
+    removals.extend(gone.into_iter().cloned().map(Step::RemoveCable));
     for old in &before.switches {
         if !after.switches.iter().any(|new| new.name == old.name) {
             removals.push(Step::RemoveSwitch(old.clone()));
@@ -362,7 +294,11 @@ pub(super) fn plan(
             _ => additions.push(Step::AddPort(new.clone())),
         }
     }
-    additions.extend(changed(&before.cables, &after.cables).1.cloned().map(Step::AddCable));
+    additions.extend(kept.into_iter().map(|(before, after)| {
+        let (before, after) = (Box::new(before.clone()), Box::new(after.clone()));
+        Step::ChangeCable { before, after }
+    }));
+    additions.extend(laid.into_iter().cloned().map(Step::AddCable));
     additions.extend(new_mirrors.cloned().map(Step::AddMirror));
     additions.extend(new_settings);
     // When the gateways are there.

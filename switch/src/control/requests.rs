@@ -1,6 +1,6 @@
 //! The edits of the API: each says how the wanted lab differs from the one that is there.
 
-use vswitch_api::request::{FreeAddresses, PortPatch, PortsAdd, SwitchPatch};
+use vswitch_api::request::{FreeAddresses, NamespacePatch, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
 
@@ -93,7 +93,12 @@ impl Control {
         let there = self.view().state.clone();
         let mut changes = self
             .edit(Subject::Lab, options, |_, wanted| {
-                *wanted = lab;
+                let labs = std::mem::replace(wanted, lab).labs;
+                // A document without a word of them takes nothing from its lab.
+                if wanted.labs.is_empty() {
+                    wanted.labs = labs;
+                    disown_main(wanted);
+                }
                 Ok(())
             })
             .await?;
@@ -300,6 +305,39 @@ impl Control {
         Ok(changes)
     }
 
+    /// Changes settings of a namespace. One that the lab knows by its ports alone is asked for by itself from then on.
+    ///
+    /// # Errors
+    /// NotFound, Invalid; the kernel refused a setting.
+    pub async fn patch_namespace(
+        &self,
+        name: &NsName,
+        patch: NamespacePatch,
+        options: impl Into<Editing>,
+    ) -> Result<Changes, ApiError> {
+        self.edit(Subject::Namespace(name), options, |inner, lab| {
+            let is_known = namespaces(lab).contains(name) || inner.namespace_present(name);
+            let at = lab.namespaces.iter().position(|old| old.name == *name);
+            let before = match at {
+                Some(at) => lab.namespaces[at].clone(),
+                None if is_known => LabNamespace::new(name.clone()),
+                None => return Err(text::no_namespace(name)),
+            };
+            let invalid = |cause: String| text::invalid(text::namespace(name), cause);
+            let after = patch.apply(&before).map_err(invalid)?;
+            if after.name != *name {
+                return Err(invalid("it can't be renamed".to_owned()));
+            }
+            match at {
+                Some(at) => lab.namespaces[at] = after,
+                None if after.is_plain() => {}
+                None => lab.namespaces.push(after),
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Removes a namespace that vswitch made and no port or cable is in.
     ///
     /// # Errors
@@ -352,6 +390,17 @@ impl Control {
             Err(text::no_namespace(name))
         })
         .await
+    }
+}
+
+/// The switch that is always there is nobody's while it is as it always is: so a lab that goes leaves it.
+fn disown_main(lab: &mut Lab) {
+    let main = Switch::new(main_switch());
+    let is_another = |switch: &Switch| switch.name == main.name && *switch != main;
+    if !lab.switches.iter().any(is_another) {
+        for owned in &mut lab.labs {
+            owned.switches.retain(|name| *name != main.name);
+        }
     }
 }
 

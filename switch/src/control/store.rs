@@ -64,6 +64,9 @@ impl Store {
                 Step::AddPorts(ports) | Step::RemovePorts(ports) => note.ports.extend_from_slice(ports),
                 Step::ChangePort { before, after } => note.ports.extend([before, after].map(|port| (**port).clone())),
                 Step::AddCable(cable) | Step::RemoveCable(cable) => note.cables.push(cable.clone()),
+                Step::ChangeCable { before, after } => {
+                    note.cables.extend([before, after].map(|cable| (**cable).clone()))
+                }
                 Step::RemoveNamespace(name) => {
                     let owned = self.state.namespaces.iter().filter(|owned| owned.name == *name);
                     note.namespaces.extend(owned.cloned());

@@ -32,6 +32,7 @@ fn twins(step: &Step) -> Vec<Change> {
         }
         Step::ChangePort { before, after } => Change::set(ObjectKind::Port, &after.name, before, after),
         Step::AddCable(cable) => vec![Change::added(ObjectKind::Cable, ends(cable), cable)],
+        Step::ChangeCable { before, after } => Change::set(ObjectKind::Cable, ends(after), before, after),
         Step::RemoveCable(cable) => vec![Change::removed(ObjectKind::Cable, ends(cable), cable)],
         Step::AddMirror(mirror) => vec![Change::added(ObjectKind::Mirror, &mirror.name, mirror)],
         Step::RemoveMirror(mirror) => vec![Change::removed(ObjectKind::Mirror, &mirror.name, mirror)],

@@ -107,7 +107,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(ports::add_address, ports::remove_addresses))
         .routes(routes!(ports::add_route, ports::remove_route))
         .routes(routes!(namespaces::list, namespaces::add))
-        .routes(routes!(namespaces::get, namespaces::remove))
+        .routes(routes!(namespaces::get, namespaces::patch, namespaces::remove))
         .routes(routes!(commands::list, commands::add))
         .routes(routes!(commands::get, commands::remove))
         .routes(routes!(commands::restart))
@@ -115,9 +115,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(processes::get))
         .routes(routes!(processes::log))
         .routes(routes!(cables::list, cables::add))
-        .routes(routes!(cables::get, cables::remove))
+        .routes(routes!(cables::get, cables::patch, cables::remove))
         .routes(routes!(links::list, links::add))
-        .routes(routes!(links::get, links::remove))
+        .routes(routes!(links::get, links::patch, links::remove))
 }
 
 /// The OpenAPI document, as `GET /v1/openapi.json` serves it.

@@ -6,7 +6,7 @@ use axum::extract::State;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::Cable;
 use vswitch_api::name::NsName;
-use vswitch_api::request::{CableSelect, ChangeOptions, Condition};
+use vswitch_api::request::{CablePatch, CableSelect, ChangeOptions, Condition};
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
@@ -50,6 +50,29 @@ pub(super) async fn get(
     Path((a, b)): Path<(NsName, NsName)>,
 ) -> Result<Tagged<Vec<Cable>>, Failure> {
     tagged(&control, Subject::Cables(&a, &b), control.cables_between(&a, &b)).await
+}
+
+/// Change the settings of a cable between two namespaces
+#[utoipa::path(
+    patch, path = "/v1/cables/{a}/{b}", tag = "namespaces", operation_id = "patch_cable",
+    params(
+        ("a" = NsName, Path, description = "Namespace of one end"),
+        ("b" = NsName, Path, description = "Namespace of the other end"),
+        CableSelect,
+        ChangeOptions,
+        Condition
+    ),
+    request_body(content((CablePatch = "application/merge-patch+json"), (CablePatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn patch(
+    Path((a, b)): Path<(NsName, NsName)>,
+    Query(select): Query<CableSelect>,
+    change: Edit,
+    Body(patch): Body<CablePatch>,
+) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.patch_cable(&a, &b, select, patch, options).await })
+        .await
 }
 
 /// Remove a cable between two namespaces

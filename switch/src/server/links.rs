@@ -6,7 +6,7 @@ use axum::extract::State;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::link::{Link, LinkView};
 use vswitch_api::name::PortName;
-use vswitch_api::request::{ChangeOptions, Condition};
+use vswitch_api::request::{ChangeOptions, Condition, PortPatch};
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
@@ -47,6 +47,18 @@ pub(super) async fn get(
     Path(port): Path<PortName>,
 ) -> Result<Tagged<LinkView>, Failure> {
     tagged(&control, Subject::Port(&port), async { control.link(&port) }).await
+}
+
+/// Change settings of both ports of a link
+#[utoipa::path(
+    patch, path = "/v1/links/{port}", tag = "switches", operation_id = "patch_link",
+    params(("port" = PortName, Path, description = "The port at one of its ends"), ChangeOptions, Condition),
+    request_body(content((PortPatch = "application/merge-patch+json"), (PortPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn patch(Path(port): Path<PortName>, change: Edit, Body(patch): Body<PortPatch>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.patch_link(&port, patch, options).await })
+        .await
 }
 
 /// Remove the link that has a port, with both its ports

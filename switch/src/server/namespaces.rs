@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::name::NsName;
-use vswitch_api::request::{ChangeOptions, Condition, NamespaceAdd};
+use vswitch_api::request::{ChangeOptions, Condition, NamespaceAdd, NamespacePatch};
 use vswitch_api::view::{Changes, NamespaceSummary, NamespaceView};
 
 use super::api::{Tagged, tagged};
@@ -46,6 +46,18 @@ pub(super) async fn get(
     Path(name): Path<NsName>,
 ) -> Result<Tagged<NamespaceView>, Failure> {
     tagged(&control, Subject::Namespace(&name), control.namespace(&name)).await
+}
+
+/// Change the settings of a namespace: those of the kernel in it, and its files under /etc/netns
+#[utoipa::path(
+    patch, path = "/v1/namespaces/{name}", tag = "namespaces", operation_id = "patch_namespace",
+    params(("name" = NsName, Path, description = "Name of the namespace"), ChangeOptions, Condition),
+    request_body(content((NamespacePatch = "application/merge-patch+json"), (NamespacePatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+)]
+pub(super) async fn patch(Path(name): Path<NsName>, change: Edit, Body(patch): Body<NamespacePatch>) -> Reply<Changes> {
+    change
+        .make(|control, options| async move { control.patch_namespace(&name, patch, options).await })
+        .await
 }
 
 /// Remove a namespace that vswitch made

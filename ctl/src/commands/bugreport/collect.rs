@@ -110,8 +110,8 @@ impl Session {
         add("mirrors.json", "mirrors", self.json("/v1/mirrors").await);
         add("namespaces.json", "namespaces of the lab", self.own_namespaces().await);
         add("metrics.txt", "what /metrics shows", self.text("/metrics").await);
-        add("events.txt", "what happened meanwhile", self.heard(args.dry_run).await);
-        let (items, _) = self.installation().await;
+        let (heard, (items, _)) = tokio::join!(self.heard(args.dry_run), self.installation());
+        add("events.txt", "what happened meanwhile", heard);
         add(
             "doctor.txt",
             "what doctor says",

@@ -57,6 +57,10 @@ impl Session {
             PathBuf::from(time.strftime("vswitch-bugreport-%Y%m%d-%H%M%S.tar.gz").to_string())
         };
         let file = args.file.clone().unwrap_or_else(named);
+        // Said at once: to collect takes seconds.
+        if file.symlink_metadata().is_ok() {
+            return Err(refused(&file, &io::ErrorKind::AlreadyExists.into()));
+        }
         let entries = self.collect(&args).await;
         if !args.dry_run {
             let seconds = u64::try_from(now.as_second()).unwrap_or_default();

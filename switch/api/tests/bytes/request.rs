@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 
 use serde::{Serialize, de::DeserializeOwned};
-use vswitch_api::request::{AddressAdd, ChangeOptions, FdbAdd, FdbSelect, MirrorPatch, PortPatch, SwitchPatch};
+use vswitch_api::request::{
+    AddressAdd, CablePatch, ChangeOptions, FdbAdd, FdbSelect, MirrorPatch, NamespacePatch, PortPatch, SwitchPatch,
+};
 use vswitch_api::trace::TraceRequest;
 use vswitch_api::{Cable, Lab, Mirror, NsName, Port, Route, Switch};
 
@@ -31,6 +33,8 @@ pub fn check(data: &[u8]) {
     round_trip::<PortPatch>(data);
     round_trip::<SwitchPatch>(data);
     round_trip::<MirrorPatch>(data);
+    round_trip::<NamespacePatch>(data);
+    round_trip::<CablePatch>(data);
     round_trip::<FdbAdd>(data);
     round_trip::<FdbSelect>(data);
     round_trip::<AddressAdd>(data);

@@ -4,6 +4,7 @@
 //! (`table`, by `tool`) and forwarding turned on (`forwarding`): in this order, since the table keeps what is forwarded to the gateways.
 
 mod check;
+mod firewall;
 mod forwarding;
 mod leases;
 mod listening;
@@ -114,8 +115,11 @@ impl Inner {
             }
             return Err(error);
         }
-        if !after.ways.is_empty() && before.ways != after.ways {
-            warnings.extend(self.in_the_way(after).await);
+        if before.ways != after.ways {
+            warnings.extend(self.way_out(after).await);
+        }
+        if before != after {
+            warnings.extend(firewall::in_the_way(after).await);
         }
         Ok(())
     }
@@ -318,52 +322,12 @@ impl Inner {
         });
     }
 
-    /// What else of the host keeps frames from being forwarded, with what mends it.
-    async fn in_the_way(&self, outside: &Outside) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.uplinks(outside).await.is_ok_and(|uplinks| uplinks.is_empty()) {
-            warnings.push(
-                "the host has no default route, so NAT leads nowhere: name the interfaces with `vswitchctl set switch NAME uplinks=IF`"
-                    .to_owned(),
-            );
-        }
-        // Base chains of forwarding, and whether what no rule takes is dropped.
-        let mut chains: BTreeSet<(String, String, String, bool)> = BTreeSet::new();
-        let listed = tool::list(&["chains"]).await.unwrap_or_default();
-        for item in listed["nftables"].as_array().into_iter().flatten() {
-            let chain = &item["chain"];
-            let word = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
-            if word("hook") == "forward" {
-                chains.insert((word("family"), word("table"), word("name"), word("policy") == "drop"));
-            }
-        }
-        for way in &outside.ways {
-            let gateway = way.gateway.as_str();
-            for (family, table, chain, drops) in &chains {
-                let rules = tool::list(&["chain", family, table, chain]).await.unwrap_or_default();
-                // Somebody has thought of it.
-                if rules.to_string().contains(&format!("\"{gateway}\"")) || !(*drops || ends_in_refusal(&rules)) {
-                    continue;
-                }
-                let cure = match (family.as_str(), table.as_str(), chain.as_str()) {
-                    // It makes its table anew, and knows interfaces by their zones.
-                    (_, "firewalld", _) if firewalld_has(gateway).await => continue,
-                    (_, "firewalld", _) => format!("firewall-cmd --zone=trusted --change-interface={gateway}"),
-                    ("ip", _, "FORWARD") => cure("iptables", gateway),
-                    ("ip6", _, "FORWARD") => cure("ip6tables", gateway),
-                    _ => format!(
-                        "nft insert rule {family} {table} {chain} iifname {gateway} accept; nft insert rule {family} {table} {chain} oifname {gateway} accept"
-                    ),
-                };
-                warnings.push(format!(
-                    "the host's firewall drops what is forwarded (chain {chain} of table {family} {table}), so also what switch \
-                     \"{}\" sends out: let it through with `{cure}`",
-                    way.switch
-                ));
-            }
-            warnings.extend(legacy_in_the_way(way.switch.as_str(), gateway).await);
-        }
-        warnings
+    /// Whether there is a way out at all.
+    async fn way_out(&self, outside: &Outside) -> Option<String> {
+        let none = !outside.ways.is_empty() && self.uplinks(outside).await.is_ok_and(|uplinks| uplinks.is_empty());
+        none.then(|| {
+            "the host has no default route, so NAT leads nowhere: name the interfaces with `vswitchctl set switch NAME uplinks=IF`".to_owned()
+        })
     }
 
     /// The interface of a gateway that was made again does not forward yet.
@@ -414,88 +378,4 @@ impl Inner {
 
 fn refused(path: &str, error: &std::io::Error) -> ApiError {
     text::step("forwarding", &format!("set {}", key(path)), error)
-}
-
-fn cure(program: &str, gateway: &str) -> String {
-    format!("{program} -I FORWARD -i {gateway} -j ACCEPT; {program} -I FORWARD -o {gateway} -j ACCEPT")
-}
-
-/// Whether what no rule takes is dropped or refused by the last rule, as firewalld has it, whose policies are to accept.
-fn ends_in_refusal(chain: &serde_json::Value) -> bool {
-    let items = chain["nftables"].as_array().map_or(&[][..], Vec::as_slice);
-    let last = items
-        .iter()
-        .filter_map(|item| item["rule"]["expr"].as_array())
-        .next_back();
-    last.is_some_and(|statements| {
-        let is = |statement: &serde_json::Value, words: &[&str]| {
-            let mut keys = statement.as_object().into_iter().flat_map(|object| object.keys());
-            keys.any(|key| words.contains(&key.as_str()))
-        };
-        statements.iter().any(|one| is(one, &["drop", "reject"]))
-            && statements
-                .iter()
-                .all(|one| is(one, &["drop", "reject", "counter", "log"]))
-    })
-}
-
-/// Whether a chain of firewalld's names an interface: those of zones do, of which the base chain knows nothing.
-async fn firewalld_has(interface: &str) -> bool {
-    let table = tool::list(&["table", "inet", "firewalld"]).await.unwrap_or_default();
-    table.to_string().contains(&format!("\"{interface}\""))
-}
-
-/// The same of the older tables of iptables, which nft does not know.
-async fn legacy_in_the_way(switch: &str, gateway: &str) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (names, program) in [
-        ("/proc/net/ip_tables_names", "iptables-legacy"),
-        ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
-    ] {
-        let tables = std::fs::read_to_string(names).unwrap_or_default();
-        if !tables.lines().any(|table| table == "filter") {
-            continue;
-        }
-        let Ok(rules) = tool::run(program, &["-w", "-S", "FORWARD"], Vec::new()).await else {
-            continue;
-        };
-        let rules = String::from_utf8_lossy(&rules);
-        if rules.contains("-P FORWARD DROP") && !rules.split_whitespace().any(|word| word == gateway) {
-            warnings.push(format!(
-                "the host's firewall drops what is forwarded (chain FORWARD of {program}), so also what switch \"{switch}\" sends out: \
-                 let it through with `{}`",
-                cure(program, gateway)
-            ));
-        }
-    }
-    warnings
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::ends_in_refusal;
-
-    #[test]
-    fn a_last_rule_that_takes_all_is_as_good_as_a_policy() {
-        let chain = |rules: &[serde_json::Value]| {
-            let rules = rules.iter().map(|expr| json!({"rule": {"expr": expr}}));
-            let head = [
-                json!({"metainfo": {}}),
-                json!({"chain": {"hook": "forward", "policy": "accept"}}),
-            ];
-            json!({"nftables": head.into_iter().chain(rules).collect::<Vec<_>>()})
-        };
-        let established = json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "established"}}, {"accept": null}]);
-        let invalid =
-            json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "invalid"}}, {"drop": null}]);
-        let rest =
-            json!([{"counter": {"packets": 0, "bytes": 0}}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]);
-        assert!(ends_in_refusal(&chain(&[established.clone(), rest.clone()])));
-        assert!(ends_in_refusal(&chain(&[json!([{"drop": null}])])));
-        assert!(!ends_in_refusal(&chain(&[rest, established])));
-        assert!(!ends_in_refusal(&chain(&[invalid])));
-        assert!(!ends_in_refusal(&chain(&[])));
-    }
 }

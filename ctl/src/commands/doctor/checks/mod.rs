@@ -24,7 +24,7 @@ pub const PING: &str = "ping";
 
 type Check = fn(&Picture) -> Option<Finding>;
 
-const CHECKS: [(&str, When, Check); 24] = [
+const CHECKS: [(&str, When, Check); 25] = [
     ("state", When::Always, ports::state),
     ("interface", When::Always, ports::interface),
     ("joined", When::Unproven, ports::joined),
@@ -33,7 +33,7 @@ const CHECKS: [(&str, When, Check); 24] = [
     ("address", When::Always, addresses::none),
     ("family", When::Always, addresses::common_family),
     ("duplicate", When::Always, addresses::duplicate),
-    ("loss", When::Always, ports::loss),
+    ("loss", When::Always, ports::loses_all),
     ("vlan-device", When::Unproven, vlan_devices::down),
     ("rp-filter", When::Unproven, stacks::reverse_path),
     ("route", When::Unproven, addresses::route),
@@ -43,6 +43,8 @@ const CHECKS: [(&str, When, Check); 24] = [
     ("vlan-apart", When::Unproven, vlan_devices::apart),
     ("vlan", When::Unproven, switching::vlan),
     ("switch", When::Unproven, switching::stopped),
+    // Behind what stops all packets, and before what their answers tell.
+    ("loss", When::Always, ports::loss),
     ("mtu", When::Always, ports::mtu),
     ("neighbour", When::Unproven, stacks::neighbour),
     ("arp", When::Unproven, stacks::silent),
@@ -97,6 +99,19 @@ mod tests {
         assert_eq!(first(&picture).unwrap().check, "switch");
         picture.ports[1].state = vswitch_api::view::PortState::Down;
         assert_eq!(first(&picture).unwrap().check, "state");
+    }
+
+    /// A lossy WAN between two ports of different VLANs: the loss was named, and to take it away mended nothing.
+    #[test]
+    fn a_wire_that_loses_some_does_not_hide_what_stops_all() {
+        let mut picture = samples::healthy();
+        picture.ports[1].port.impair.inward = Some("loss=1%".parse().unwrap());
+        assert_eq!(first(&picture).unwrap().check, "loss");
+        picture.talks[0].answered = [false, false];
+        samples::stopped(&mut picture, "acl-in");
+        assert_eq!(first(&picture).unwrap().check, "switch");
+        picture.ports[1].port.impair.inward = Some("loss=100%".parse().unwrap());
+        assert_eq!(first(&picture).unwrap().check, "loss");
     }
 
     #[test]

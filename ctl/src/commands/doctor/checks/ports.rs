@@ -1,5 +1,6 @@
 //! Ports, links between switches, and what their wires do to frames.
 
+use vswitch_api::traffic::Share;
 use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{Engine, Namespace, PortKind};
 
@@ -136,13 +137,22 @@ pub fn link(picture: &Picture) -> Option<Finding> {
     })
 }
 
-/// No wire loses frames on purpose.
+/// No wire loses all frames on purpose.
+pub fn loses_all(picture: &Picture) -> Option<Finding> {
+    losing(picture, |loss| *loss == Share::ALL)
+}
+
+/// No wire loses some on purpose. It does not explain that no packet arrives where something else does.
 pub fn loss(picture: &Picture) -> Option<Finding> {
+    losing(picture, |loss| !loss.is_none())
+}
+
+fn losing(picture: &Picture, is_meant: impl Fn(&Share) -> bool) -> Option<Finding> {
     picture.on_the_way().into_iter().find_map(|view| {
         let impair = &view.port.impair;
         let ways = [("in", &impair.inward), ("out", &impair.outward)];
         ways.into_iter().find_map(|(way, settings)| {
-            let settings = settings.as_ref().filter(|settings| !settings.loss.is_none())?;
+            let settings = settings.as_ref().filter(|settings| is_meant(&settings.loss))?;
             let name = &view.port.name;
             Some(
                 Finding::new(
