@@ -45,7 +45,7 @@ Examples:
   vswitchctl link set main-sw2 --trunk +30
   vswitchctl link set main-sw2 --impair delay=20ms,loss=1%
   vswitchctl link set main-sw2 --impair none --mtu 9000
-  vswitchctl link set main-sw2 mtu=default description='to the lab'
+  vswitchctl link set main-sw2 mtu=default description='second floor'
 
 Keys are those of `set port`, which changes one end alone.")]
     Set(Box<LinkSet>),
