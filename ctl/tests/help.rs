@@ -75,6 +75,7 @@ fn the_examples_can_be_said() {
                     .replace("rules.txt", "/dev/null")
                     // A line is cut at its spaces here, as no shell would.
                     .replace("'second floor'", "upstairs")
+                    .replace("'10.0.0.2 blue'", "blue")
                     .replace("red.pcapng", "/dev/null")
                     .replace("both.pcapng", "/dev/null")
                     // It is there, and so it stays as it is.
