@@ -344,7 +344,8 @@ impl Client {
 }
 
 impl Client {
-    async fn change(
+    /// Sends a request that changes something, with its options, and gives what was done.
+    pub async fn change(
         &self,
         method: Method,
         path: &str,

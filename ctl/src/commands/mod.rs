@@ -35,8 +35,7 @@ use std::path::Path;
 use serde::Serialize;
 use vswitch_api::ErrorCode;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
-use vswitch_api::view::Changes;
-use vswitch_client::{Client, Method, NO_BODY, with_options, with_query};
+use vswitch_client::{Client, Method, NO_BODY, with_query};
 
 use crate::cli::lab::ManArgs;
 use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal, Trial};
@@ -174,7 +173,7 @@ impl Session {
         options: ChangeOptions,
         body: Option<&impl Serialize>,
     ) -> Result<(), Failure> {
-        let changes: Changes = self.client.send(method, &with_options(path, options)?, body).await?;
+        let changes = self.client.change(method, path, options, body).await?;
         self.out.changes(&changes, options.dry_run)
     }
 
