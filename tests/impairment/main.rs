@@ -321,10 +321,6 @@ fn the_lab_of_a_far_site_works() {
     let lab = Lab::new();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/labs/wan-link.toml");
     lab.ok(&format!("apply {file}"));
-    let router = vswitch_testing::Place::named("router");
-    router
-        .run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))
-        .unwrap();
     let office = vswitch_testing::Place::named("office");
     // The line loses a frame now and then.
     let answer = wait_for("the far site to answer", || {
