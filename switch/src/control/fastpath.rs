@@ -150,7 +150,7 @@ impl Inner {
         netns: &NetNs,
         nl: &Netlink,
     ) -> Result<(Tap, Link, u64), KernelError> {
-        let (queues, calls) = (self.datapath.workers(), self.calls);
+        let (queues, calls) = (self.datapath.workers(), self.given.calls);
         let kept = self.handed.queues_of(netns, name);
         let goes_on = !kept.is_empty();
         let step = format!("open the shadow {name}");

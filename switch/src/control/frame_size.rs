@@ -51,7 +51,7 @@ impl Inner {
         let wrong = |port: &Port| {
             let live = self.live.ports.get(&port.name).filter(|_| heard_by_near_end(port))?;
             let fast = self.datapath.io::<BackEnd>(live.id?)?.fast().is_some();
-            let big = self.big_tcp && fast && *carried.get(&port.switch)?;
+            let big = self.given.big_tcp && fast && *carried.get(&port.switch)?;
             let wanted = if big { BIG } else { GsoSize::USUAL };
             // None: the kernel has no BIG TCP over IPv4.
             (live.gso? != wanted).then(|| (port.clone(), wanted))

@@ -152,22 +152,27 @@ struct Inner {
     host: Host,
     live: Live,
     shown: Shown,
+    given: Given,
     datapath: Arc<Datapath>,
-    /// How TAP devices are read and written.
-    calls: Calls,
     /// None: it is off, or can't be had.
     fast: Option<Arc<FastPath>>,
-    big_tcp: bool,
     etc: etc::EtcFiles,
     processes: Arc<processes::Processes>,
-    /// False: what runs is only to be ended.
-    run_commands: bool,
-    /// Most entries of the FDBs of all switches together.
-    fdb_entries: u64,
     /// Away while it thinks.
     guard: Option<LoopGuard>,
     /// What the daemon before has left.
     handed: handover::Handed,
+}
+
+/// What the configuration says of the work itself, and the kernel allows.
+struct Given {
+    /// How TAP devices are read and written.
+    calls: Calls,
+    big_tcp: bool,
+    /// False: what runs is only to be ended.
+    run_commands: bool,
+    /// Most entries of the FDBs of all switches together.
+    fdb_entries: u64,
 }
 
 /// Where the daemon is.

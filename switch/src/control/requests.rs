@@ -428,12 +428,12 @@ impl Inner {
                 .sum::<u64>()
         };
         let (before, after) = (entries(&self.store.state.lab), entries(lab));
-        if after <= before.max(self.fdb_entries) {
+        if after <= before.max(self.given.fdb_entries) {
             return Ok(());
         }
         let cause = format!(
             "those of all switches would have {after} entries together, and {} are allowed",
-            self.fdb_entries
+            self.given.fdb_entries
         );
         Err(text::conflict("FDB capacity", cause)
             .hint("choose a smaller --fdb-capacity, or raise fdb_entries under [datapath] in vswitchd.toml"))

@@ -29,7 +29,7 @@ use super::requests::absent_namespaces;
 use super::state::{State, boot_id};
 use super::state_file::{Loaded, StateFile};
 use super::store::Store;
-use super::{Control, ControlConfig, Events, Host, Inner, Live, text, watch};
+use super::{Control, ControlConfig, Events, Given, Host, Inner, Live, text, watch};
 use crate::agents::loop_guard::{LoopGuard, PUNTS};
 use crate::confine;
 use crate::port::Calls;
@@ -137,7 +137,6 @@ impl Control {
         let inner = Inner {
             etc: EtcFiles::new(&config.state_dir),
             processes,
-            run_commands: config.run_commands,
             store: Store {
                 state,
                 file,
@@ -166,10 +165,13 @@ impl Control {
                 published: (Instant::now(), Duration::ZERO),
             },
             datapath: Arc::new(datapath),
-            calls,
+            given: Given {
+                calls,
+                big_tcp: config.big_tcp,
+                run_commands: config.run_commands,
+                fdb_entries: config.fdb_entries,
+            },
             fast,
-            big_tcp: config.big_tcp,
-            fdb_entries: config.fdb_entries,
             guard: Some(guard),
             handed,
         };

@@ -86,7 +86,7 @@ impl Inner {
     ) -> Result<(Tap, Place), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        let (wanted, queues, calls) = (ifname(port), self.datapath.workers(), self.calls);
+        let (wanted, queues, calls) = (ifname(port), self.datapath.workers(), self.given.calls);
         let left = match adopt {
             Adopt::Yes => self.left_tap(port, netns, own).await.map_err(failed)?,
             Adopt::No => None,

@@ -147,7 +147,7 @@ impl Inner {
 
     /// What is to run.
     pub(in super::super) fn wanted_processes(&self) -> Vec<Process> {
-        if !self.run_commands {
+        if !self.given.run_commands {
             return Vec::new();
         }
         let commands = self.store.state.lab.commands.iter().map(Process::from);
