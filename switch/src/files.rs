@@ -3,9 +3,11 @@
 //! No symbolic link is followed and nothing that could block is waited for: a link or a FIFO there is an error, not a way in.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use serde::Serialize;
 
 /// Below which `ip netns exec` looks for files that take the place of those in /etc.
 pub(crate) const ETC_NETNS: &str = "/etc/netns";
@@ -52,6 +54,20 @@ pub(crate) fn gone_is_fine(removed: io::Result<()>) -> io::Result<()> {
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     gone_is_fine(fs::remove_file(path))?;
     OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
+}
+
+/// Puts a note as JSON in the place of the one of this name, in one step: whoever reads it has the one or the other, also after a crash
+/// of this program. It is not synced: for what does not outlive the machine.
+pub(crate) fn replace_note(path: &Path, note: &impl Serialize) -> io::Result<()> {
+    let beside = path.with_extension("json.new");
+    let written = (|| {
+        create_private(&beside)?.write_all(&serde_json::to_vec(note)?)?;
+        fs::rename(&beside, path)
+    })();
+    written.inspect_err(|_| {
+        // What is left of it says nothing that the error does not say.
+        let _ = fs::remove_file(&beside);
+    })
 }
 
 /// Whether the open file is the one that has the name.

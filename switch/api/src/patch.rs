@@ -198,6 +198,11 @@ impl PortPatch {
         to_keys(&mut patch.0)?;
         patch.apply(before, &["vlan"])
     }
+
+    /// Whether the port is to be up, whatever it was before.
+    pub fn sets_up(&self) -> bool {
+        self.0.get("up") == Some(&true.into())
+    }
 }
 
 /// The schema of an object in which nothing must be there, and anything but `fixed` may be null.

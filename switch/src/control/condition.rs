@@ -27,7 +27,7 @@ pub struct Editing {
     pub dry_run: bool,
     /// Adding what is there already with the same settings, or removing what is not there, is no error.
     pub idempotent: bool,
-    /// Take over an interface of the host though it has addresses or routes there.
+    /// Take what the host uses itself.
     pub force: bool,
     /// The field `If-Match`: tags of which the edit's subject, or the lab, must have one.
     pub if_match: Option<String>,

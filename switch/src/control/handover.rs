@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,7 @@ use super::Inner;
 use crate::fastpath::Counted;
 use crate::files;
 use crate::port::BackEnd;
+use vswitch_datapath::acl::Acl;
 use vswitch_datapath::{EntryKind, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::{KernelError, NetNs, NetNsId, tap};
 
@@ -158,21 +159,6 @@ fn read(path: &Path, boot_id: &str) -> io::Result<Note> {
     Ok(note)
 }
 
-impl Note {
-    /// Replaces the note of this path.
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let beside = path.with_extension("json.new");
-        let written = (|| {
-            files::create_private(&beside)?.write_all(&serde_json::to_vec(self)?)?;
-            fs::rename(&beside, path)
-        })();
-        written.inspect_err(|_| {
-            // What is left of it says nothing that the error does not say.
-            let _ = fs::remove_file(&beside);
-        })
-    }
-}
-
 fn device_of(queue: &OwnedFd) -> Result<(NetNsId, String), KernelError> {
     let (netns, name) = tap::place(queue).map_err(|error| KernelError::new("look where a queue leads", error))?;
     let netns = NetNs::from_fd(netns, "the namespace of a queue")?;
@@ -237,13 +223,12 @@ impl Inner {
             port.counters = entry.counted();
             (port.counters.impair.rx_classes, port.counters.impair.tx_classes) = classes;
             add(&mut port.counters, &live.before);
-            let hits =
-                |acl: &Option<Arc<vswitch_datapath::acl::Acl>>| acl.as_ref().map(|acl| acl.hits()).unwrap_or_default();
+            let hits = |acl: &Option<Arc<Acl>>| acl.as_ref().map(|acl| acl.hits()).unwrap_or_default();
             port.hits = (hits(&entry.policy().acl_in), hits(&entry.policy().acl_out));
         }
         if self.store.state.lab.ports.is_empty() {
             forget(&self.host.run_dir);
-        } else if let Err(error) = note.write(&path(&self.host.run_dir)) {
+        } else if let Err(error) = files::replace_note(&path(&self.host.run_dir), &note) {
             tracing::warn!("counters and stations begin anew with the next start, they can't be noted: {error}");
         }
         queues
@@ -394,7 +379,7 @@ mod tests {
     #[test]
     fn stations_have_aged_since_the_note_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        note().write(&path(dir.path())).unwrap();
+        files::replace_note(&path(dir.path()), &note()).unwrap();
         let handed = Handed::find(dir.path(), "this", Vec::new());
         let age = |handed: &Handed| handed.of_port(&"red".parse().unwrap(), |port| Some(port.stations[0].age));
         assert!((15..20).contains(&age(&handed).unwrap()));
@@ -410,7 +395,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let found = |boot: &str| lock(&Handed::find(dir.path(), boot, Vec::new()).note).clone();
         assert_eq!(found("this"), Note::default());
-        note().write(&path(dir.path())).unwrap();
+        files::replace_note(&path(dir.path()), &note()).unwrap();
         assert_eq!(found("another"), Note::default());
         assert_eq!(found("this").ports.len(), 1);
         for text in [

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -60,15 +60,7 @@ impl Journal {
 
     /// Replaces the note.
     pub fn write(&self, note: &InFlight) -> io::Result<()> {
-        let beside = self.path.with_extension("json.new");
-        let written = (|| {
-            files::create_private(&beside)?.write_all(&serde_json::to_vec(note)?)?;
-            fs::rename(&beside, &self.path)
-        })();
-        written.inspect_err(|_| {
-            // What is left of it says nothing that the error does not say.
-            let _ = fs::remove_file(&beside);
-        })
+        files::replace_note(&self.path, note)
     }
 
     /// Adds to the note.

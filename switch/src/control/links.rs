@@ -37,7 +37,7 @@ impl Control {
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
         let options = options.into();
-        let opens = !options.dry_run && patch.0.get("up") == Some(&true.into());
+        let opens = !options.dry_run && patch.sets_up();
         let mut ends = Vec::new();
         let changes = self
             .edit(Subject::Port(name), options, |_, lab| {

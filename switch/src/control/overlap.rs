@@ -18,8 +18,7 @@ impl Inner {
         if new.is_empty() {
             return Vec::new();
         }
-        let ours = [before, after].into_iter().flat_map(|lab| &lab.ports);
-        let ours: BTreeSet<_> = ours.filter(|port| is_of_host(port)).map(ifname).collect();
+        let ours = interfaces_of_host([before, after]);
         match self.nets_of_host(&ours).await {
             Ok(there) => warnings(&new, &there),
             Err(error) => {
@@ -41,8 +40,7 @@ impl Inner {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        let ours = [before, after].into_iter().flat_map(|lab| &lab.ports);
-        let ours: BTreeSet<_> = ours.filter(|port| is_of_host(port)).map(ifname).collect();
+        let ours = interfaces_of_host([before, after]);
         let mut warnings = Vec::new();
         for (port, route) in new {
             let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
@@ -112,11 +110,22 @@ fn is_of_host(port: &Port) -> bool {
     facts.has_stack && facts.stands == Stands::OnHost
 }
 
+/// The interfaces of the host that these labs have.
+fn interfaces_of_host(labs: [&Lab; 2]) -> BTreeSet<IfName> {
+    let ports = labs.into_iter().flat_map(|lab| &lab.ports);
+    ports.filter(|port| is_of_host(port)).map(ifname).collect()
+}
+
+/// A port of the host as it was.
+fn as_it_was<'a>(before: &'a Lab, port: &Port) -> Option<&'a Port> {
+    before.ports.iter().find(|old| old.name == port.name && is_of_host(old))
+}
+
 fn new_nets<'a>(before: &Lab, port: &'a Port) -> Vec<(&'a Port, IpNet)> {
     if !is_of_host(port) {
         return Vec::new();
     }
-    let old = before.ports.iter().find(|old| old.name == port.name && is_of_host(old));
+    let old = as_it_was(before, port);
     let is_new = |address: &&vswitch_api::IfAddr| old.is_none_or(|old| !old.addresses.contains(address));
     let new = port.addresses.iter().filter(is_new);
     new.map(|address| (port, address.net().trunc())).collect()
@@ -127,7 +136,7 @@ fn new_defaults<'a>(before: &Lab, port: &'a Port) -> Vec<(&'a Port, &'a Route)> 
     if !is_of_host(port) {
         return Vec::new();
     }
-    let old = before.ports.iter().find(|old| old.name == port.name && is_of_host(old));
+    let old = as_it_was(before, port);
     let is_new = |route: &&Route| old.is_none_or(|old| !old.routes.contains(route));
     let new = port.routes.iter().filter(is_new);
     new.filter(|route| route.to.prefix_len() <= 1)

@@ -51,8 +51,8 @@ impl Control {
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let before = &inner.store.state.lab;
         warnings.extend(inner.refuse_default_routes(before, &lab, options.force).await?);
-        warnings.extend(refuse_listened(&inner.store.state.lab, &lab, options.force)?);
-        warnings.extend(inner.overlaps(&inner.store.state.lab, &lab).await);
+        warnings.extend(refuse_listened(before, &lab, options.force)?);
+        warnings.extend(inner.overlaps(before, &lab).await);
         let removed = steps.iter().flat_map(|step| inner.takes_away(step)).collect();
         let forwarding = inner.describe_forwarding(&steps).await;
         let mut changes = Changes {
@@ -240,7 +240,7 @@ impl Control {
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
         let options = options.into();
-        let opens = !options.dry_run && patch.0.get("up") == Some(&true.into());
+        let opens = !options.dry_run && patch.sets_up();
         let mut repaired = Changes::default();
         if opens {
             let mut inner = self.inner.lock().await;

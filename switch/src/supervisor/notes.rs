@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -152,7 +152,7 @@ impl Folder {
     /// # Errors
     /// The file can't be written.
     pub fn write_spec(&self, spec: &Spec) -> io::Result<()> {
-        write(&self.spec_file(), spec)
+        files::replace_note(&self.spec_file(), spec)
     }
 
     /// The process is not to run any more: a supervisor that sees it ends it and itself.
@@ -175,7 +175,7 @@ impl Folder {
     /// # Errors
     /// The file can't be written.
     pub fn write_note(&self, note: &Note) -> io::Result<()> {
-        write(&self.note_file(), note)
+        files::replace_note(&self.note_file(), note)
     }
 
     /// Held by a supervisor as long as it lives. None: another has it.
@@ -199,18 +199,6 @@ impl Folder {
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&files::read_regular(path)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let beside = path.with_extension("json.new");
-    let written = (|| {
-        files::create_private(&beside)?.write_all(&serde_json::to_vec(value)?)?;
-        fs::rename(&beside, path)
-    })();
-    written.inspect_err(|_| {
-        // What is left of it says nothing that the error does not say.
-        let _ = fs::remove_file(&beside);
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -57,9 +57,7 @@ impl Note {
         if self.before.is_empty() {
             return files::gone_is_fine(fs::remove_file(path));
         }
-        let beside = path.with_extension("json.new");
-        files::create_private(&beside)?.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(&beside, path)
+        files::replace_note(path, self)
     }
 
     /// What of all that is on was not, of interfaces that are no gateways.
