@@ -100,6 +100,12 @@ fn everybody_is_pinged_from_everybody() {
     assert!(lab.ok("ping red blue -6 -c1").contains("fd00::"));
     lab.ok("ping red 10.0.0.3 -c1");
 
+    // Of several addresses the one that can be reached.
+    lab.ok("add-port grey --addr 10.1.0.1/24 --addr 10.0.0.9/24 --addr fd01::9/64");
+    assert!(lab.ok("ping red grey -c1").contains("10.0.0.9"));
+    lab.ok("pingall -4");
+    lab.ok("del-port grey");
+
     lab.ok("port set green --down");
     let failed = lab.ctl("pingall -4 --wait 1 --json");
     assert_eq!(failed.code, 1, "{failed:?}");

@@ -62,9 +62,10 @@ was made for it: a later `lab up` of the file changes and removes only that,
 and `lab down` removes it. Where something would go, or a
 command that runs would be stopped, it asks, or needs --yes.
 
-One entry with a range is many: name = \"h{1..50}\" makes 50 ports, and {n} in
-its other texts is the number of each: addresses = [\"10.0.0.{n}/24\"]. There
-are also {n+1}, {n-1}, {n:02} (leading zeros) and {n:02x} (base 16).")]
+One entry with a range is many: name = \"h{1..50}\" makes 50 ports, and an n in
+braces in its other texts is the number of each, here with ten added to it:
+addresses = [\"10.0.0.{n+10}/24\"]. There are also {n-1}, {n:02} (leading
+zeros) and {n:02x} (base 16).")]
     Up(LabUpArgs),
     /// Remove what a lab owns, and nothing else
     #[command(aliases = DEL, alias = "del", after_long_help = "\

@@ -12,7 +12,7 @@ use std::thread;
 
 use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{PortView, Stack};
-use vswitch_api::{ApiError, ErrorCode, PortName};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, PortName};
 use vswitch_client::with_query;
 
 use super::Session;
@@ -30,9 +30,11 @@ impl Session {
             Target::Address(address) => address,
             Target::Port(name) => {
                 let to: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
-                let addresses = to.port.addresses.iter().map(|address| address.ip());
-                let mut meant = addresses.filter(|ip| args.family.takes(ip.is_ipv4()));
-                meant.next().ok_or_else(|| no_address(&name))?
+                let takes = |ip: IpAddr| args.family.takes(ip.is_ipv4());
+                let mut addresses = to.port.addresses.iter().map(|address| address.ip());
+                nearest(&from.port.addresses, &to.port.addresses, takes)
+                    .or_else(|| addresses.find(|ip| takes(*ip)))
+                    .ok_or_else(|| no_address(&name))?
             }
         };
         let mut words: Vec<OsString> = vec!["ping".into()];
@@ -119,19 +121,32 @@ fn no_address(name: &PortName) -> Failure {
     .into()
 }
 
-/// Every port with every other and the first address that it has of a family, if the one has an address of that family too.
+/// The address by which others are asked from one that has `own`: of those that `takes` has nothing against and of which `own` has the
+/// IP version, one in a subnet of `own`, else the first.
+pub(super) fn nearest(own: &[IfAddr], theirs: &[IfAddr], takes: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let speaks = |ip: IpAddr| own.iter().any(|own| own.ip().is_ipv4() == ip.is_ipv4());
+    let near = |ip: IpAddr| own.iter().any(|own| own.net().contains(&ip));
+    let all = theirs.iter().map(|address| address.ip());
+    let mut asked = all.filter(|ip| speaks(*ip) && takes(*ip));
+    let first = asked.clone().next();
+    asked.find(|ip| near(*ip)).or(first)
+}
+
+/// Every port with every other, by IPv4 and by IPv6, if both have addresses of it. Link-local ones need an interface beside them.
 fn pairs(views: &[PortView], takes: impl Fn(IpAddr) -> bool) -> Vec<(&PortView, &PortView, IpAddr)> {
     let mut pairs = Vec::new();
     for is_ipv4 in [true, false] {
-        let first = |view: &PortView| {
-            let addresses = view.port.addresses.iter().map(|address| address.ip());
-            addresses
-                .filter(|ip| ip.is_ipv4() == is_ipv4 && takes(*ip))
-                .find(|ip| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()))
+        let is_asked = |ip: IpAddr| {
+            let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+            ip.is_ipv4() == is_ipv4 && !is_link_local && takes(ip)
         };
-        for from in views.iter().filter(|view| first(view).is_some()) {
+        let has_one = |view: &&PortView| view.port.addresses.iter().any(|address| is_asked(address.ip()));
+        for from in views.iter().filter(has_one) {
             let others = views.iter().filter(|view| view.port.name != from.port.name);
-            pairs.extend(others.filter_map(|to| Some((from, to, first(to)?))));
+            pairs.extend(others.filter_map(|to| {
+                let address = nearest(&from.port.addresses, &to.port.addresses, is_asked)?;
+                Some((from, to, address))
+            }));
         }
     }
     pairs

@@ -10,6 +10,7 @@ use vswitch_api::{ApiError, ErrorCode, Mac, PortName, SwitchName};
 
 use super::Session;
 use super::capture::compile;
+use super::reach::nearest;
 use super::sender::{Sender, step};
 use crate::cli::trace::{Protocol, Station, TraceArgs};
 use crate::failure::Failure;
@@ -118,16 +119,7 @@ fn meant(args: TraceArgs, ports: &[PortView]) -> Result<(TraceArgs, Option<Strin
         Station::Port(name) => port(name, ports)?,
     };
     let name = &to.port.name;
-    let speaks = |ip: IpAddr| own.port.addresses.iter().any(|own| own.ip().is_ipv4() == ip.is_ipv4());
-    let near = |ip: IpAddr| own.port.addresses.iter().any(|own| own.net().contains(&ip));
-    let mut addresses = to
-        .port
-        .addresses
-        .iter()
-        .map(|address| address.ip())
-        .filter(|ip| speaks(*ip));
-    let first = addresses.clone().next();
-    Ok(match addresses.find(|ip| near(*ip)).or(first) {
+    Ok(match nearest(&own.port.addresses, &to.port.addresses, |_| true) {
         Some(ip) => (
             packet(ip),
             Some(format!("the packet is for {ip}, an address of port {name}")),

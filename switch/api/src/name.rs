@@ -245,6 +245,9 @@ impl FromStr for IfAddr {
                 "address {text} has no prefix length; without one the namespace gets no route to its neighbours; try {text}/{bits}"
             ));
         }
+        if text == "auto" {
+            return invalid("`auto` goes with --addr of add-port; in a lab file and the API it is `auto_addresses = true` of the port");
+        }
         let net: IpNet = match text.parse() {
             Ok(net) => net,
             Err(_) => {

@@ -35,6 +35,10 @@ pub struct Report {
     pub problems: Vec<Problem>,
 }
 
+/// So many characters of a line are shown before the place of a problem, and from there on.
+const BEFORE: usize = 60;
+const BEHIND: usize = 60;
+
 impl Problem {
     /// Of a place in the text.
     pub fn at(text: &str, span: &Span, message: String) -> Self {
@@ -49,7 +53,7 @@ impl Problem {
         Self {
             line: 1 + text[..line_start].matches('\n').count(),
             column: 1 + column,
-            message,
+            message: message.chars().map(shown).collect(),
             source: source.to_owned(),
             width: meant.map_or(1, |meant| meant.chars().count()).max(1),
         }
@@ -60,13 +64,25 @@ impl Problem {
         format!("{file}:{}:{}: {}", self.line, self.column, self.message)
     }
 
-    /// The line of the file, and what of it is meant.
+    /// The line of the file, what is about the place of one that is long, and what of it is meant.
     fn picture(&self) -> String {
+        let at = self.column - 1;
+        let (from, to) = (at.saturating_sub(BEFORE), at + BEHIND);
+        let length = self.source.chars().count();
+        let dots = |is_cut| if is_cut { "..." } else { "" };
+        let source: String = self.source.chars().skip(from).take(to - from).map(shown).collect();
         // What is a tab above is one below, so that the caret stands where it should at any width of tabs.
-        let before = self.source.chars().take(self.column - 1);
+        let before = source.chars().take(at - from);
         let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        format!("    {}\n    {indent}{}", self.source, "^".repeat(self.width))
+        let (cut, rest) = (dots(from > 0), dots(to < length));
+        let (indent, caret) = (" ".repeat(cut.len()) + &indent, "^".repeat(self.width.min(BEHIND)));
+        format!("    {cut}{source}{rest}\n    {indent}{caret}")
     }
+}
+
+/// A terminal must not be told what to do by a file.
+fn shown(c: char) -> char {
+    if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
 }
 
 impl Report {
@@ -124,4 +140,28 @@ pub fn unreadable(file: &str, error: &io::Error) -> Failure {
     ApiError::new(code, format!("lab file {file}"), error.to_string())
         .hint(hint)
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_and_what_terminals_obey_are_not_shown() {
+        let text = format!("{} = {}\u{1b}[2J", "a".repeat(500), "b".repeat(500));
+        let problem = Problem::at(&text, &(400..405), "unknown key \u{1b}[31m".to_owned());
+        assert_eq!(
+            problem.picture(),
+            format!("    ...{}...\n    {}^^^^^", "a".repeat(120), " ".repeat(63))
+        );
+        assert_eq!(problem.headline("f"), "f:1:401: unknown key \u{fffd}[31m");
+        let end = text.len() - 4;
+        let problem = Problem::at(&text, &(end..end + 4), "no value".to_owned());
+        assert_eq!(
+            problem.picture(),
+            format!("    ...{}\u{fffd}[2J\n    {}^^^^", "b".repeat(60), " ".repeat(63))
+        );
+        let problem = Problem::at("\tx", &(1..2), String::new());
+        assert_eq!(problem.picture(), "    \tx\n    \t^");
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use vswitch_api::view::{PortView, Stack};
-use vswitch_api::{ApiError, ErrorCode, IfAddr, Lab, LabName, Namespace};
+use vswitch_api::{ApiError, ErrorCode, Lab, LabName, Namespace};
 
 use super::pings::{self, Ping};
 use super::reach::{Endpoint, Expectation, endpoints, expected};
@@ -18,6 +18,7 @@ use crate::cli::doctor::WAIT;
 use crate::cli::lab::LabTestArgs;
 use crate::commands::Session;
 use crate::commands::doctor::Finding;
+use crate::commands::reach::nearest;
 use crate::failure::Failure;
 
 /// Something is not as expected.
@@ -297,7 +298,7 @@ fn pairs(all: &[Endpoint], reach: &[Expectation]) -> Vec<Outcome> {
             };
             let before = pairs.len();
             for (family, is_v4) in [("ipv4", true), ("ipv6", false)] {
-                if let Some(address) = target(from, to, is_v4) {
+                if let Some(address) = nearest(&from.addresses, &to.addresses, |ip| ip.is_ipv4() == is_v4) {
                     pairs.push(outcome(family, Some(address)));
                 }
             }
@@ -307,16 +308,6 @@ fn pairs(all: &[Endpoint], reach: &[Expectation]) -> Vec<Outcome> {
         }
     }
     pairs
-}
-
-/// The address to ping: one in a subnet of the sender before others.
-fn target(from: &Endpoint, to: &Endpoint, is_v4: bool) -> Option<IpAddr> {
-    let of_family = |address: &&IfAddr| address.ip().is_ipv4() == is_v4;
-    from.addresses.iter().find(of_family)?;
-    let near = |address: &&IfAddr| from.addresses.iter().any(|own| own.net().contains(&address.ip()));
-    let mut targets = to.addresses.iter().filter(of_family);
-    let first = targets.clone().next();
-    targets.find(near).or(first).map(|address| address.ip())
 }
 
 /// Where an endpoint can be pinged from: a namespace, or the host. None: it is not there now, and so reaches nobody.

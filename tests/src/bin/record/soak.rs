@@ -12,8 +12,16 @@ use vswitch_testing::frame::{mac, probe_of_len};
 use vswitch_testing::transfer::TcpPair;
 use vswitch_testing::{Lab, Station, wait_for};
 
-/// Chunks of 64 KiB that a connection carries before the next one is made.
-const CHUNKS: usize = 40;
+/// Chunks of 64 KiB that an exchange carries each way.
+const CHUNKS: usize = 16;
+/// How long connections carry what they can, to know what that is.
+const MEASURE: Duration = Duration::from_secs(10);
+/// The part of it that they carry from then on.
+const LOAD: f64 = 0.8;
+/// How often the memory is told: ten minutes each of two hours.
+const PARTS: u32 = 6;
+/// That an exchange carries, both ways together.
+const BYTES: u64 = 2 * 64 * 1024 * CHUNKS as u64;
 
 /// So many seconds each with the kernel fast path and without.
 pub fn run(seconds: u64) {
@@ -29,6 +37,28 @@ pub fn run(seconds: u64) {
     }
 }
 
+/// A lab that comes and goes.
+const HOSTS: &str = r#"
+name = "hosts"
+[[switches]]
+name = "hosts"
+[[ports]]
+name = "h{1..3}"
+switch = "hosts"
+addresses = ["10.9.0.{n}/24"]
+"#;
+
+/// What the threads of a run tell each other.
+#[derive(Default)]
+struct Told {
+    stop: AtomicBool,
+    /// Bytes a second that all connections together carried as fast as they could.
+    capacity: AtomicU64,
+    /// Bytes since.
+    carried: AtomicU64,
+    frames: AtomicU64,
+}
+
 fn soak(time: Duration, fastpath: bool) -> String {
     let mut lab = Lab::without_daemon();
     lab.set_datapath("fastpath", fastpath);
@@ -40,70 +70,93 @@ fn soak(time: Duration, fastpath: bool) -> String {
     lab.ok("switch add side");
     lab.ok("add-port sink --type internal");
     lab.ok("mirror add m --from veth --to sink");
-    let (stop, carried, frames) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let told = Told::default();
     let (mut rounds, mut restarts, mut memory) = (0u64, 0u64, Vec::new());
     thread::scope(|scope| {
         for (a, b) in [(0, 1), (2, 3), (1, 3), (0, 2)] {
-            let (a, b, stop, carried) = (&stations[a], &stations[b], &stop, &carried);
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    TcpPair::connect(a, b, false).exchange(CHUNKS);
-                    carried.fetch_add(2 * 64 * 1024 * CHUNKS as u64, Ordering::Relaxed);
-                }
-            });
+            let (told, pair) = (&told, TcpPair::connect(&stations[a], &stations[b], false));
+            scope.spawn(move || carry(&pair, told));
         }
         for station in &stations {
-            let (stop, frames) = (&stop, &frames);
-            scope.spawn(move || {
-                let socket = station.raw(false);
-                for id in 0u32.. {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    // Of many stations, to those that are known, unknown and all.
-                    let to = match id % 3 {
-                        0 => mac(5, id % 50),
-                        1 => mac(6, id),
-                        _ => Mac::BROADCAST,
-                    };
-                    let length = 60 + (id as usize * 37) % 1400;
-                    let sent = socket.try_send(Default::default(), &probe_of_len(to, mac(5, id % 50), id, length));
-                    frames.fetch_add(u64::from(sent.is_ok()), Ordering::Relaxed);
-                    thread::sleep(Duration::from_millis(1));
-                }
-            });
+            scope.spawn(|| send_single(station, &told));
         }
-        let end = Instant::now() + time;
-        while Instant::now() < end {
+        let begin = Instant::now();
+        while begin.elapsed() < time {
             churn(&lab, rounds);
             if rounds % 10 == 9 {
                 lab.ok("restart");
                 restarts += 1;
             }
-            memory.push(resident(lab.daemon().pid()));
+            memory.push((begin.elapsed(), resident(lab.daemon().pid())));
             rounds += 1;
         }
-        stop.store(true, Ordering::Relaxed);
+        told.stop.store(true, Ordering::Relaxed);
     });
     adds_up(&lab);
     assert!(lab.ports().iter().all(|port| port.state == PortState::Up));
     let log = lab.stop_daemon();
-    let told: Vec<_> = log
+    let errors: Vec<_> = log
         .lines()
         .filter(|line| line.contains(" ERROR ") || line.contains("panicked"))
         .collect();
-    assert!(told.is_empty(), "{told:#?}");
-    // Each restart begins with little; what is compared are runs of the same age.
-    let (first, last) = memory.split_at(memory.len() / 2);
-    let most = |part: &[u64]| part.iter().max().copied().unwrap_or(0);
+    assert!(errors.is_empty(), "{errors:#?}");
+    // Each restart begins with little; what is compared are parts with many of them.
+    let most = |part: u32| {
+        let part = time * part / PARTS..time * (part + 1) / PARTS;
+        let in_part = memory.iter().filter(|(at, _)| part.contains(at));
+        in_part.map(|(_, kib)| *kib).max().unwrap_or(0)
+    };
     format!(
-        "{} MiB by TCP and {} single frames, {rounds} rounds of changes, {restarts} restarts; all counters add up; at most {} KiB resident in the \
-         first half, {} in the second",
-        carried.into_inner() >> 20,
-        frames.into_inner(),
-        most(first),
-        most(last)
+        "capacity {:.2} Gbit/s; {} MiB by TCP and {} single frames, {rounds} rounds of changes, {restarts} restarts; all counters add up; at most \
+         so many KiB resident in each sixth: {:?}",
+        told.capacity.into_inner() as f64 * 8.0 / 1e9,
+        told.carried.into_inner() >> 20,
+        told.frames.into_inner(),
+        (0..PARTS).map(most).collect::<Vec<_>>(),
     )
+}
+
+/// Bytes both ways over one connection for the whole run: first as fast as they go, then at [`LOAD`] of that.
+fn carry(pair: &TcpPair, told: &Told) {
+    let begin = Instant::now();
+    let mut exchanges = 0;
+    while begin.elapsed() < MEASURE {
+        pair.exchange(CHUNKS);
+        exchanges += 1;
+    }
+    let took = begin.elapsed();
+    told.capacity.fetch_add(
+        (exchanges as f64 * BYTES as f64 / took.as_secs_f64()) as u64,
+        Ordering::Relaxed,
+    );
+    let pace = took.div_f64(f64::from(exchanges) * LOAD);
+    let mut next = Instant::now();
+    while !told.stop.load(Ordering::Relaxed) {
+        pair.exchange(CHUNKS);
+        told.carried.fetch_add(BYTES, Ordering::Relaxed);
+        // What was lost to a restart or a policer is not made up for by a burst.
+        next = (next + pace).max(Instant::now() - pace);
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// A frame a millisecond, of many stations, to those that are known, unknown and all.
+fn send_single(station: &Station, told: &Told) {
+    let socket = station.raw(false);
+    for id in 0u32.. {
+        if told.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let to = match id % 3 {
+            0 => mac(5, id % 50),
+            1 => mac(6, id),
+            _ => Mac::BROADCAST,
+        };
+        let length = 60 + (id as usize * 37) % 1400;
+        let sent = socket.try_send(Default::default(), &probe_of_len(to, mac(5, id % 50), id, length));
+        told.frames.fetch_add(u64::from(sent.is_ok()), Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Changes a bit of all, and takes it back.
@@ -118,6 +171,10 @@ fn churn(lab: &Lab, round: u64) {
         3 => _ = lab.ok("police clear device"),
         _ => _ = lab.ok("storm veth --broadcast 300pps"),
     }
+    lab.ok(&format!("lab up --yes {}", lab.lab_file(HOSTS)));
+    let file = lab.scratch().join("veth.pcapng");
+    lab.ok(&format!("capture veth --count 200 --write {}", file.display()));
+    lab.ok("lab down hosts");
     lab.ok("fdb flush");
     lab.ok("del-port come go");
     if round % 5 == 4 {
