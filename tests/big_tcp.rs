@@ -1,9 +1,8 @@
 //! BIG TCP: TCP frames above 64 KiB over IPv4 between veth ports as long as the kernel carries them, whole or cut everywhere else,
 //! and never with other bytes. Over IPv6 they are as long as without.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vswitch_testing::api::PortKind;
 use vswitch_testing::fastpath::{counters, lab_with};
@@ -19,25 +18,6 @@ fn wait_until_big(lab: &Lab, port: &str, big: bool) {
     wait_for("the size of TCP frames to change", || lab.port(port).big_tcp == big);
 }
 
-/// The longest frame that comes to `to` while the pair exchanges.
-fn longest(pair: &TcpPair, to: &Station) -> usize {
-    let raw = to.raw(false);
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let looking = scope.spawn(|| {
-            let mut longest = 0;
-            while !over.load(Ordering::Relaxed) {
-                let end = Instant::now() + Duration::from_millis(20);
-                longest = longest.max(raw.recv_len(end).unwrap_or(0));
-            }
-            longest
-        });
-        pair.exchange(400);
-        over.store(true, Ordering::Relaxed);
-        looking.join().unwrap()
-    })
-}
-
 #[test]
 fn tcp_crosses_in_frames_above_64_kib_in_the_kernel() {
     let Some((lab, stations)) = lab_with(2) else { return };
@@ -46,7 +26,7 @@ fn tcp_crosses_in_frames_above_64_kib_in_the_kernel() {
         .for_each(|station| wait_until_big(&lab, &station.port, true));
     for v6 in [false, true] {
         let pair = TcpPair::connect(&stations[0], &stations[1], v6);
-        let longest = longest(&pair, &stations[1]);
+        let longest = pair.longest(&stations[1], 400);
         // Linux has them over IPv4 since 6.3.
         let possible = !v6 && linux::at_least(6, 3);
         assert_eq!(longest > USUAL, possible, "IPv{}: {longest}", if v6 { 6 } else { 4 });
@@ -86,7 +66,7 @@ fn a_port_that_the_kernel_does_not_reach_takes_it_from_all_of_its_switch() {
             transfer::tcp(&stations[0], &added, v6, 50);
             transfer::tcp(&added, &stations[1], v6, 50);
             let pair = TcpPair::connect(&stations[0], &stations[1], v6);
-            let longest = longest(&pair, &stations[1]);
+            let longest = pair.longest(&stations[1], 400);
             assert!(longest <= USUAL, "{longest}");
         }
         old.exchange(50);
@@ -107,7 +87,7 @@ fn a_port_with_service_tags_takes_it_from_a_switch_with_vlans() {
     lab.ok("add-port trunk --trunk 10,20 --native 1");
     wait_until_big(&lab, "v1", true);
     let pair = TcpPair::connect(&stations[0], &stations[1], false);
-    let longest = longest(&pair, &stations[1]);
+    let longest = pair.longest(&stations[1], 400);
     assert!(longest > USUAL, "{longest}");
     for vlan in ["--trunk 10 --tag service", "--tunnel 10"] {
         lab.ok(&format!("set port trunk {vlan}"));

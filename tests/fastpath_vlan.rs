@@ -24,25 +24,6 @@ fn access_and_trunk() -> Option<(Lab, Vec<Station>)> {
     Some((lab, stations))
 }
 
-/// The longest frame that comes to `to` while the pair exchanges.
-fn longest(pair: &TcpPair, to: &Station) -> usize {
-    let raw = to.raw(false);
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let looking = scope.spawn(|| {
-            let mut longest = 0;
-            while !over.load(Ordering::Relaxed) {
-                let end = Instant::now() + Duration::from_millis(20);
-                longest = longest.max(raw.recv_len(end).unwrap_or(0));
-            }
-            longest
-        });
-        pair.exchange(200);
-        over.store(true, Ordering::Relaxed);
-        looking.join().unwrap()
-    })
-}
-
 #[test]
 fn tcp_and_udp_cross_from_a_trunk_to_an_access_port_and_back() {
     let Some((lab, stations)) = access_and_trunk() else {
@@ -79,7 +60,7 @@ fn big_tcp_crosses_a_trunk_whole() {
     for (from, to) in [(0, 1), (1, 0)] {
         // Over IPv6 there is none.
         let pair = TcpPair::connect(&stations[from], &stations[to], false);
-        let longest = longest(&pair, &stations[to]);
+        let longest = pair.longest(&stations[to], 200);
         assert!(longest > USUAL, "from v{}: {longest}", from + 1);
     }
     // Those have another MTU than the sender.

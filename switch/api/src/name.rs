@@ -246,7 +246,9 @@ impl FromStr for IfAddr {
             ));
         }
         if text == "auto" {
-            return invalid("`auto` goes with --addr of add-port; in a lab file and the API it is `auto_addresses = true` of the port");
+            return invalid(
+                "`auto` goes with --addr of add-port; in a lab file and the API it is `auto_addresses = true` of the port",
+            );
         }
         let net: IpNet = match text.parse() {
             Ok(net) => net,

@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -71,6 +73,25 @@ impl TcpPair {
             scope.spawn(|| receive(&self.server, 1, chunks));
             scope.spawn(|| receive(&self.client, 2, chunks));
         });
+    }
+
+    /// Exchanges chunks while somebody looks: the length of the longest frame that came to the interface of `to`.
+    pub fn longest(&self, to: &Station, chunks: usize) -> usize {
+        let raw = to.raw(false);
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                let mut longest = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let end = Instant::now() + Duration::from_millis(20);
+                    longest = longest.max(raw.recv_len(end).unwrap_or(0));
+                }
+                longest
+            });
+            self.exchange(chunks);
+            over.store(true, Ordering::Relaxed);
+            looking.join().unwrap()
+        })
     }
 }
 
