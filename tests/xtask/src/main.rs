@@ -41,6 +41,12 @@ enum Command {
     },
     /// Count what is lost while the daemon restarts, at one frame a millisecond; needs root
     Restart,
+    /// Broken frames through all features, MAC floods and ARP storms; needs root
+    Hostile {
+        /// How many frames, half of them with the kernel fast path and half without
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        frames: u64,
+    },
     /// Traffic, changes and restarts at once: whether each frame is accounted for and nothing grows; needs root
     Soak {
         /// How long, half of it with the kernel fast path and half without
@@ -92,6 +98,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test { filter } => check::test(&filter),
         Command::Instructions { write } => check::instructions(write),
         Command::Restart => record::run_with(&["restart"]),
+        Command::Hostile { frames } => record::run_with(&["hostile", &frames.to_string()]),
         Command::Soak { seconds } => record::run_with(&["soak", &seconds.to_string()]),
         Command::Deny => check::deny(),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),

@@ -1,4 +1,4 @@
-//! `cargo xtask restart` and `cargo xtask soak`: longer runs with the release build, whose figures are written down.
+//! `cargo xtask restart`, `soak` and `hostile`: longer runs with the release build, whose figures are written down.
 
 use anyhow::Result;
 

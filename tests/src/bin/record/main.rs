@@ -1,10 +1,13 @@
-//! Longer runs whose figures are written down in `docs/reliability.md`: `cargo xtask restart` and `cargo xtask soak` run this with the
+//! Longer runs whose figures are written down in `docs/reliability.md`: `cargo xtask restart`, `soak` and `hostile` run this with the
 //! release build. It needs root; what it makes is in namespaces of its own.
 
 #![allow(clippy::print_stdout, reason = "figures are what it is for")]
 
+mod hostile;
 mod restart;
 mod soak;
+mod storm;
+mod sums;
 
 fn main() {
     let words: Vec<_> = std::env::args().skip(1).collect();
@@ -12,6 +15,10 @@ fn main() {
     match words[..] {
         ["restart"] => restart::run(),
         ["soak", seconds] => soak::run(seconds.parse().expect("a number of seconds")),
-        _ => panic!("restart, or soak SECONDS"),
+        ["hostile", frames] => {
+            hostile::run(frames.parse().expect("a number of frames"));
+            storm::run();
+        }
+        _ => panic!("restart, soak SECONDS or hostile FRAMES"),
     }
 }

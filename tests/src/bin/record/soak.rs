@@ -7,10 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vswitch_testing::api::Mac;
-use vswitch_testing::api::view::{PortCounters, PortState};
+use vswitch_testing::api::view::PortState;
 use vswitch_testing::frame::{mac, probe_of_len};
 use vswitch_testing::transfer::TcpPair;
-use vswitch_testing::{Lab, Station, wait_for};
+use vswitch_testing::{Lab, Station};
+
+use crate::sums::{adds_up, no_errors};
 
 /// Chunks of 64 KiB that an exchange carries each way.
 const CHUNKS: usize = 16;
@@ -94,12 +96,7 @@ fn soak(time: Duration, fastpath: bool) -> String {
     });
     adds_up(&lab);
     assert!(lab.ports().iter().all(|port| port.state == PortState::Up));
-    let log = lab.stop_daemon();
-    let errors: Vec<_> = log
-        .lines()
-        .filter(|line| line.contains(" ERROR ") || line.contains("panicked"))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
+    no_errors(&lab.stop_daemon());
     // Each restart begins with little; what is compared are parts with many of them.
     let most = |part: u32| {
         let part = time * part / PARTS..time * (part + 1) / PARTS;
@@ -188,40 +185,4 @@ fn resident(pid: u32) -> u64 {
     memory
         .and_then(|text| text.trim().trim_end_matches(" kB").parse().ok())
         .unwrap_or(0)
-}
-
-/// Every frame is accounted for, at each port and over the switch ([`PortCounters`] has the rule).
-fn adds_up(lab: &Lab) {
-    wait_for("the counters to add up", || {
-        let ports = lab.ports();
-        let main = || {
-            ports
-                .iter()
-                .filter(|port| port.port.switch.as_str() == "main")
-                .map(|port| &port.counters)
-        };
-        let drops = |drops: &std::collections::BTreeMap<String, u64>| drops.values().sum::<u64>();
-        for port in &ports {
-            let c = &port.counters;
-            let became = c.rx_forwarded + c.rx_flooded + drops(&c.rx_drops);
-            if c.rx_frames != became {
-                return Err(format!(
-                    "{}: {became} of {} frames: {c:#?}",
-                    port.port.name, c.rx_frames
-                ));
-            }
-        }
-        let sum = |of: fn(&PortCounters) -> u64| main().map(of).sum::<u64>();
-        let sent =
-            sum(|c| c.rx_forwarded + c.flood_copies + c.mirror_copies + c.impair.tx_duplicates + c.impair.tx_segments);
-        let came = sum(|c| c.tx_frames + c.impair.tx_waiting) + main().map(|c| drops(&c.tx_drops)).sum::<u64>();
-        if sent == came {
-            Ok(())
-        } else {
-            Err(format!(
-                "{sent} copies in, {came} out: {:#?}",
-                main().collect::<Vec<_>>()
-            ))
-        }
-    });
 }
