@@ -117,6 +117,18 @@ const PORT_GAUGES: [Field<PortCounters>; 2] = [
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut to = Encoder(encoder);
+        self.daemon(&mut to)?;
+        self.process(&mut to)?;
+        self.switches(&mut to)?;
+        if !self.labels.is_empty() {
+            self.settings(&mut to)?;
+        }
+        self.ports(&mut to)
+    }
+}
+
+impl Snapshot {
+    fn daemon(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let status = &self.status;
         to.gauge(
             "vswitch_build_info",
@@ -133,7 +145,24 @@ impl Collector for Snapshot {
             "Threads that move frames",
             [(NO_LABELS, u64::from(status.workers))],
         )?;
+        let events = self.events.iter().map(|(kind, count)| ([("kind", *kind)], *count));
+        to.counter("vswitch_events", "What happened, by kind of event", events)?;
+        to.histogram(
+            "vswitch_edit_duration_seconds",
+            "Time that a change of the lab took",
+            ["made", "refused"]
+                .map(|result| [("result", result)])
+                .into_iter()
+                .zip(&self.edits),
+        )?;
+        to.counter(
+            "vswitch_metrics_refused_connections",
+            "Connections to the metrics over TCP that were closed since there were too many",
+            [(NO_LABELS, self.refused)],
+        )
+    }
 
+    fn switches(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let switches = || {
             self.switches
                 .iter()
@@ -165,43 +194,31 @@ impl Collector for Snapshot {
             self.vlans
                 .iter()
                 .map(|(switch, vlan, count)| ([("switch", switch.to_string()), ("vlan", vlan.to_string())], *count)),
-        )?;
-        let events = self.events.iter().map(|(kind, count)| ([("kind", *kind)], *count));
-        to.counter("vswitch_events", "What happened, by kind of event", events)?;
-        to.histogram(
-            "vswitch_edit_duration_seconds",
-            "Time that a change of the lab took",
-            ["made", "refused"]
-                .map(|result| [("result", result)])
-                .into_iter()
-                .zip(&self.edits),
-        )?;
-        to.counter(
-            "vswitch_metrics_refused_connections",
-            "Connections to the metrics over TCP that were closed since there were too many",
-            [(NO_LABELS, self.refused)],
-        )?;
-        self.process(&mut to)?;
+        )
+    }
 
+    /// Of settings that are labels.
+    fn settings(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        to.gauge(
+            "vswitch_switch_info",
+            "Settings of the switch",
+            self.switches.iter().map(|view| {
+                let name = ("switch".to_owned(), view.switch.name.to_string());
+                (with_settings(vec![name], &view.switch, &self.labels), 1)
+            }),
+        )?;
+        to.gauge(
+            "vswitch_port_info",
+            "Settings of the port",
+            self.ports.iter().map(|view| {
+                let names = port_labels(view).map(|(label, name)| (label.to_owned(), name.to_owned()));
+                (with_settings(names.to_vec(), &view.port, &self.labels), 1)
+            }),
+        )
+    }
+
+    fn ports(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let ports = || self.ports.iter().map(|view| (port_labels(view), view));
-        if !self.labels.is_empty() {
-            to.gauge(
-                "vswitch_switch_info",
-                "Settings of the switch",
-                self.switches.iter().map(|view| {
-                    let name = ("switch".to_owned(), view.switch.name.to_string());
-                    (with_settings(vec![name], &view.switch, &self.labels), 1)
-                }),
-            )?;
-            to.gauge(
-                "vswitch_port_info",
-                "Settings of the port",
-                ports().map(|(labels, view)| {
-                    let names = labels.map(|(label, name)| (label.to_owned(), name.to_owned()));
-                    (with_settings(names.to_vec(), &view.port, &self.labels), 1)
-                }),
-            )?;
-        }
         to.gauge(
             "vswitch_port_up",
             "1 if the port carries frames",
@@ -256,9 +273,7 @@ impl Collector for Snapshot {
             ports().flat_map(|(l, v)| by_class(l, &v.counters, |class| class.dropped)),
         )
     }
-}
 
-impl Snapshot {
     fn process(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let process = &self.process;
         to.counter(
