@@ -143,7 +143,7 @@ fn an_address_announces_itself() {
     let lab = Lab::new();
     let red = Station::add(&lab, "red", PortKind::Veth, 1);
     for (kind, n) in [(PortKind::Veth, 2), (PortKind::Tap, 3), (PortKind::Internal, 4)] {
-        let name = vswitch_testing::station::word(kind);
+        let name = kind.word();
         let wire = red.raw(false);
         let station = Station::add(&lab, name, kind, n);
         await_announcements(&wire, &station, &[&format!("10.7.0.{n}/24"), &format!("fd07::{n}/64")]);

@@ -14,7 +14,6 @@ use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::bpf::set_xdp;
 use vswitch_testing::fastpath::{counters, lab_with};
 use vswitch_testing::frame::{mac, probe, probe_of_len};
-use vswitch_testing::station::word;
 use vswitch_testing::transfer::{self, Noise};
 use vswitch_testing::{DEADLINE, Lab, Station, run, trunk, wait_for};
 
@@ -44,7 +43,7 @@ fn a_device_that_can_not_cut_frames_gets_them_cut() {
         let others: Vec<_> = [PortKind::Veth, PortKind::Tap, PortKind::Internal]
             .into_iter()
             .zip(2..)
-            .map(|(kind, n)| Station::add(&lab, word(kind), kind, n))
+            .map(|(kind, n)| Station::add(&lab, kind.word(), kind, n))
             .collect();
         for features in [
             "tso off",
@@ -110,7 +109,7 @@ fn a_station_with_xdp_gets_tcp_from_the_daemon_too() {
     let others = [PortKind::Veth, PortKind::Tap, PortKind::Device]
         .into_iter()
         .zip(2..)
-        .map(|(kind, n)| Station::add(&lab, word(kind), kind, n));
+        .map(|(kind, n)| Station::add(&lab, kind.word(), kind, n));
     for other in others {
         set_xdp(&lab, &blue, Some("drop"));
         assert!(!other.reaches(blue.v4));
@@ -190,7 +189,7 @@ fn the_shortest_frames_arrive_at_every_kind() {
 #[test]
 fn frames_of_full_size_with_two_tags_arrive() {
     both_ways(|lab| {
-        let add = |(kind, n)| Station::add(&lab, word(kind), kind, n);
+        let add = |(kind, n): (PortKind, u8)| Station::add(&lab, kind.word(), kind, n);
         let kinds = [PortKind::Veth, PortKind::Tap, PortKind::Device, PortKind::Internal];
         let stations: Vec<_> = kinds.into_iter().zip(1..).map(add).collect();
         let more = Station::add(&lab, "more", PortKind::Veth, 9);

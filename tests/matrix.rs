@@ -8,7 +8,7 @@
 use std::env;
 
 use vswitch_testing::api::PortKind;
-use vswitch_testing::station::{ALL_KINDS, word};
+use vswitch_testing::station::ALL_KINDS;
 use vswitch_testing::{Lab, Station, run, transfer, trunk};
 
 /// How many tags all frames of a station have.
@@ -98,12 +98,12 @@ fn matrix(set_up: impl Fn(&mut Lab)) {
     let left: Vec<_> = ALL_KINDS
         .into_iter()
         .zip(1..)
-        .map(|(kind, n)| End::add(&lab, &format!("l{}", word(kind)), kind, n))
+        .map(|(kind, n)| End::add(&lab, &format!("l{}", kind.word()), kind, n))
         .collect();
     let right: Vec<_> = [PortKind::Veth, PortKind::Tap, PortKind::Device]
         .into_iter()
         .zip(11..)
-        .map(|(kind, n)| End::add(&lab, &format!("r{}", word(kind)), kind, n))
+        .map(|(kind, n)| End::add(&lab, &format!("r{}", kind.word()), kind, n))
         .collect();
     let full = env::var_os("VSWITCH_TEST_MATRIX").is_some_and(|value| value == "full");
     for tags in 0..3 {

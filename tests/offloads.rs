@@ -6,7 +6,6 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::probe_of_len;
 use vswitch_testing::raw::{RawSocket, VnetHeader};
-use vswitch_testing::station::word;
 use vswitch_testing::{DEADLINE, Lab, Station, transfer, wait_for};
 
 /// What a namespace's own user may have turned off, after advice against broken switches.
@@ -45,7 +44,7 @@ fn a_port_without_offload_gets_frames_as_on_a_wire() {
         (PortKind::Device, 4),
         (PortKind::Internal, 5),
     ] {
-        let receiver = Station::add_with(&lab, word(kind), kind, n, "--no-offload");
+        let receiver = Station::add_with(&lab, kind.word(), kind, n, "--no-offload");
         for v6 in [false, true] {
             receiver.ping_soon(sender.ip(v6));
             // Before GRO merges what arrives: a raw socket sees frames as they come from the driver only with GRO off.
@@ -90,7 +89,7 @@ fn a_small_mtu_gets_segments_that_fit() {
     let lab = Lab::new();
     let jumbo = Station::add_with(&lab, "jumbo", PortKind::Tap, 1, "--mtu 9000");
     for (kind, n) in [(PortKind::Veth, 2), (PortKind::Tap, 3), (PortKind::Internal, 4)] {
-        let small = Station::add_with(&lab, word(kind), kind, n, "--mtu 1400");
+        let small = Station::add_with(&lab, kind.word(), kind, n, "--mtu 1400");
         for v6 in [false, true] {
             transfer::tcp(&jumbo, &small, v6, 16);
             transfer::tcp(&small, &jumbo, v6, 16);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use vswitch_testing::api::view::{Changes, PortState};
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::{mac, probe, probe_id};
-use vswitch_testing::station::{ALL_KINDS, word};
+use vswitch_testing::station::ALL_KINDS;
 use vswitch_testing::{DEADLINE, Lab, Place, Station, run, wait_for};
 
 #[test]
@@ -111,7 +111,7 @@ fn the_mtu_is_set_on_both_ends() {
 fn no_port_has_a_queueing_discipline_in_front_of_the_switch() {
     let lab = Lab::new();
     for kind in [PortKind::Veth, PortKind::Tap] {
-        let name = word(kind);
+        let name = kind.word();
         lab.ok(&format!("add-port {name} --type {name}"));
         let disciplines = run(&format!("ip netns exec {name} tc qdisc show dev eth0"));
         // One for each of 256 possible queues would be megabytes.
@@ -180,7 +180,7 @@ fn generated_macs_differ_and_are_locally_administered() {
 fn adding_again_is_an_error_unless_asked_for() {
     let lab = Lab::new();
     for kind in ALL_KINDS {
-        Station::add(&lab, word(kind), kind, 1 + kind as u8);
+        Station::add(&lab, kind.word(), kind, 1 + kind as u8);
     }
     lab.ctl("add-port veth --addr 10.7.0.1/24 --addr fd07::1/64")
         .failed(5, &["veth"]);

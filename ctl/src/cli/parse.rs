@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::{InvalidValue, NAME_MAX};
@@ -259,28 +260,11 @@ impl FromStr for RouteArg {
     }
 }
 
-/// [`PortKind`] with its words and help texts.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Kind {
-    /// A veth pair: one end in the namespace, the other at the switch
-    Veth,
-    /// A TAP device inside the namespace, read and written by the daemon itself
-    Tap,
-    /// An existing interface of the host, taken over
-    Device,
-    /// The host's own leg on the switch
-    Internal,
-}
-
-impl From<Kind> for PortKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Veth => Self::Veth,
-            Kind::Tap => Self::Tap,
-            Kind::Device => Self::Device,
-            Kind::Internal => Self::Internal,
-        }
-    }
+/// A kind of ports that `add-port` makes; the two ends of a link are made at once, by `link add`.
+pub fn kind() -> impl TypedValueParser<Value = PortKind> {
+    let made = || PortKind::ALL.into_iter().filter(|kind| *kind != PortKind::Link);
+    PossibleValuesParser::new(made().map(|kind| PossibleValue::new(kind.word()).help(kind.help())))
+        .try_map(move |word| made().find(|kind| kind.word() == word).ok_or("there is no such kind"))
 }
 
 /// [`ReservedMulticast`] with its words and help texts.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use vswitch_api::lab::Description;
-use vswitch_api::{ContainerName, IfName, Mac, NsName, NsPath, Pid, PortName, SwitchName};
+use vswitch_api::{ContainerName, IfName, Mac, NsName, NsPath, Pid, PortKind, PortName, SwitchName};
 
-use super::parse::{self, Addr, Kind};
+use super::parse::{self, Addr};
 use super::policy::PolicyArgs;
 use super::switch::{SetPort, port_examples};
 use super::{ADD, Addition, DEL, LIST, OnlySwitch, Removal};
@@ -62,11 +62,11 @@ pub struct AddPort {
     #[arg(
         long = "type",
         alias = "kind",
-        value_enum,
+        value_parser = parse::kind(),
         value_name = "TYPE",
-        default_value = "veth"
+        default_value = PortKind::default().word()
     )]
-    pub kind: Kind,
+    pub kind: PortKind,
     /// Namespace of the interface (veth and tap)
     #[arg(long, aliases = ["namespace", "ns"], value_name = "NS", group = "place")]
     pub netns: Option<NsName>,

@@ -334,7 +334,7 @@ fn port(args: &AddPort, name: &PortName) -> Result<Port, Failure> {
         flooding: args.policy.flooding(Flooding::default()).unwrap_or_default(),
         isolation: args.policy.isolation.unwrap_or_default(),
         pin: args.policy.pin(Pin::default()).unwrap_or_default(),
-        ..Port::new(name.clone(), args.switch.clone(), args.kind.into())
+        ..Port::new(name.clone(), args.switch.clone(), args.kind)
     })
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
-use vswitch_api::{Namespace, Port, PortKind, PortName, Route, SwitchName};
+use vswitch_api::{Namespace, Port, PortName, Route, Stands, SwitchName};
 
 use super::page::Page;
 use super::table::{Table, Tone, list, number, word};
@@ -39,7 +39,7 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         let drops = dropped(&view.counters);
         let cells = [
             (view.port.name.to_string(), None),
-            (units::kind(view.port.kind).to_owned(), None),
+            (view.port.kind.word().to_owned(), None),
             (place(view), None),
             (view.state.as_str().to_owned(), Some(tone(view.state))),
             (units::or_dash(view.port.mac.as_ref()), None),
@@ -75,7 +75,7 @@ pub fn page(style: Style, view: &PortView) -> String {
     if !port.description.is_empty() {
         page.line("description", port.description.to_string());
     }
-    page.line("type", units::kind(port.kind));
+    page.line("type", port.kind.word());
     page.line("state", state(style, view));
     page.line("interface", interface(view));
     page.line("MAC", units::or_dash(port.mac.as_ref()));
@@ -422,12 +422,12 @@ fn interface(view: &PortView) -> String {
     if let Some(peer) = &view.port.peer {
         return format!("the other end is port {peer}");
     }
-    match (&view.port.namespace, view.port.kind) {
+    match (&view.port.namespace, view.port.kind.stands()) {
         (Some(namespace @ Namespace::Name(_)), _) => format!("{name} in namespace {namespace}"),
         (Some(Namespace::Container(container)), _) => format!("{name} in container {container}"),
         (Some(Namespace::Pid(pid)), _) => format!("{name} in the namespace of process {pid}"),
         (Some(Namespace::Path(path)), _) => format!("{name} in the namespace at {}", units::printable(path.as_str())),
-        (None, PortKind::Device | PortKind::Internal) => format!("{name} of the host"),
+        (None, Stands::OnHost) => format!("{name} of the host"),
         (None, _) => name,
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers for people.
 
-use vswitch_api::{PortKind, ReservedMulticast};
+use vswitch_api::ReservedMulticast;
 
 /// Three digits and an SI prefix: 999, 1.23k, 12.3M.
 pub fn count(value: u64) -> String {
@@ -64,17 +64,6 @@ pub fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
         "-".to_owned()
     } else {
         words.join(",")
-    }
-}
-
-/// The word for a kind of port.
-pub fn kind(kind: PortKind) -> &'static str {
-    match kind {
-        PortKind::Veth => "veth",
-        PortKind::Tap => "tap",
-        PortKind::Device => "device",
-        PortKind::Internal => "internal",
-        PortKind::Link => "link",
     }
 }
 

@@ -1,11 +1,71 @@
-//! What can be set of a cable that is there.
+//! Cables between two namespaces, and what can be set of one that is there.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lab::{Cable, CableEnd, Route};
-use crate::name::{IfAddr, NsName};
+use crate::lab::Route;
+use crate::name::{IfAddr, IfName, Mac, NsName};
 use crate::settings::Settable;
+
+/// A veth pair that joins two namespaces directly, without a switch. Two namespaces may be joined by several: the names of
+/// their interfaces tell them apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cable {
+    /// One end.
+    pub a: CableEnd,
+    /// The other end.
+    pub b: CableEnd,
+    /// MTU of both ends; none: 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+impl Cable {
+    /// Whether one of its ends is in this namespace.
+    pub fn ends_in(&self, namespace: &NsName) -> bool {
+        [&self.a, &self.b].iter().any(|end| end.namespace == *namespace)
+    }
+
+    /// Whether it joins these two, in whatever order.
+    pub fn joins(&self, a: &NsName, b: &NsName) -> bool {
+        let ends = (&self.a.namespace, &self.b.namespace);
+        ends == (a, b) || ends == (b, a)
+    }
+}
+
+/// One end of a [`Cable`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CableEnd {
+    /// Namespace of this end.
+    pub namespace: NsName,
+    /// Interface name; none: the first free one of eth0, eth1, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<IfName>,
+    /// MAC address; chosen once and kept if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Addresses of this end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IfAddr>,
+    /// Routes through this end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+impl CableEnd {
+    /// An end about which nothing else is said.
+    pub fn new(namespace: NsName) -> Self {
+        Self {
+            namespace,
+            ifname: None,
+            mac: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
 
 /// Settings of a cable; `a` and `b` are its ends in the order in which they were named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

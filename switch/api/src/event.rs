@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use strum::{IntoStaticStr, VariantNames};
+use strum::{EnumDiscriminants, IntoStaticStr, VariantNames};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::command::ProcessState;
@@ -35,9 +35,12 @@ pub struct Event {
 
 // There will be more kinds. Each has its words in `ctl/src/output/events.rs`, where no compiler asks for them.
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoStaticStr, VariantNames)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoStaticStr, VariantNames, EnumDiscriminants,
+)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
+#[strum_discriminants(name(Place), vis(pub(self)))]
 #[non_exhaustive]
 pub enum EventKind {
     /// A switch was added.
@@ -248,8 +251,7 @@ impl EventKind {
 
     /// Its place in [`EVENT_KINDS`].
     pub fn index(&self) -> usize {
-        let word = self.as_str();
-        EVENT_KINDS.iter().position(|kind| *kind == word).unwrap_or_default()
+        Place::from(self) as usize
     }
 
     /// Its word.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::acl::PortAcl;
+use crate::cable::Cable;
 use crate::command::Command;
 pub use crate::description::{Description, MAX_DESCRIPTION};
 use crate::gateway::{Gateway, Publish};
@@ -171,6 +172,85 @@ pub enum PortKind {
     Internal,
     /// One end of a link to another switch, whose other end is the port `peer`. Both are in the daemon's own namespace.
     Link,
+}
+
+/// Where the interface of a port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// In a namespace, by default the one that has the port's name, as eth0.
+    InNamespace,
+    /// In the host's namespace, with the port's name.
+    OnHost,
+    /// In the daemon's own namespace, with the port's name.
+    WithDaemon,
+}
+
+/// What everybody has to know of a kind of ports who shows or looks into one.
+struct Facts {
+    word: &'static str,
+    help: &'static str,
+    stands: Stands,
+    has_stack: bool,
+}
+
+impl PortKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Veth, Self::Tap, Self::Device, Self::Internal, Self::Link];
+
+    const fn facts(self) -> Facts {
+        match self {
+            Self::Veth => Facts {
+                word: "veth",
+                help: "A veth pair: one end in the namespace, the other at the switch",
+                stands: Stands::InNamespace,
+                has_stack: true,
+            },
+            Self::Tap => Facts {
+                word: "tap",
+                help: "A TAP device inside the namespace, read and written by the daemon itself",
+                stands: Stands::InNamespace,
+                has_stack: true,
+            },
+            Self::Device => Facts {
+                word: "device",
+                help: "An existing interface of the host, taken over",
+                stands: Stands::OnHost,
+                has_stack: false,
+            },
+            Self::Internal => Facts {
+                word: "internal",
+                help: "The host's own leg on the switch",
+                stands: Stands::OnHost,
+                has_stack: true,
+            },
+            Self::Link => Facts {
+                word: "link",
+                help: "One end of a link to another switch",
+                stands: Stands::WithDaemon,
+                has_stack: false,
+            },
+        }
+    }
+
+    /// How it is called, in sentences as in requests.
+    pub const fn word(self) -> &'static str {
+        self.facts().word
+    }
+
+    /// What it is, for those who are to choose one.
+    pub const fn help(self) -> &'static str {
+        self.facts().help
+    }
+
+    /// Where its interface is.
+    pub const fn stands(self) -> Stands {
+        self.facts().stands
+    }
+
+    /// A stack has its interface, which so has a MAC address and gets addresses and routes; else it is a cable, not a host.
+    pub const fn has_stack(self) -> bool {
+        self.facts().has_stack
+    }
 }
 
 /// One port: how it is connected and what its interface is to look like.
@@ -340,66 +420,6 @@ impl Route {
     /// A route over a next hop, or to what is on the link.
     pub fn new(to: IpNet, via: Option<IpAddr>) -> Self {
         Self { to, via, onlink: false }
-    }
-}
-
-/// A veth pair that joins two namespaces directly, without a switch. Two namespaces may be joined by several: the names of
-/// their interfaces tell them apart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Cable {
-    /// One end.
-    pub a: CableEnd,
-    /// The other end.
-    pub b: CableEnd,
-    /// MTU of both ends; none: 1500.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
-}
-
-impl Cable {
-    /// Whether one of its ends is in this namespace.
-    pub fn ends_in(&self, namespace: &NsName) -> bool {
-        [&self.a, &self.b].iter().any(|end| end.namespace == *namespace)
-    }
-
-    /// Whether it joins these two, in whatever order.
-    pub fn joins(&self, a: &NsName, b: &NsName) -> bool {
-        let ends = (&self.a.namespace, &self.b.namespace);
-        ends == (a, b) || ends == (b, a)
-    }
-}
-
-/// One end of a [`Cable`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CableEnd {
-    /// Namespace of this end.
-    pub namespace: NsName,
-    /// Interface name; none: the first free one of eth0, eth1, ...
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ifname: Option<IfName>,
-    /// MAC address; chosen once and kept if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<Mac>,
-    /// Addresses of this end.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IfAddr>,
-    /// Routes through this end.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub routes: Vec<Route>,
-}
-
-impl CableEnd {
-    /// An end about which nothing else is said.
-    pub fn new(namespace: NsName) -> Self {
-        Self {
-            namespace,
-            ifname: None,
-            mac: None,
-            addresses: Vec::new(),
-            routes: Vec::new(),
-        }
     }
 }
 

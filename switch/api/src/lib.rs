@@ -5,7 +5,7 @@
 //!
 //! * [`name`]: checked names and addresses ([`Mac`], [`IfAddr`], [`PortName`], ...)
 //! * [`acl`]: access control lists
-//! * [`cable`]: what can be set of a cable
+//! * [`cable`]: a cable, and what can be set of it
 //! * [`command`]: commands that run in namespaces
 //! * [`difference`]: what differs between two documents
 //! * [`patch`]: changes as JSON merge patches
@@ -57,11 +57,12 @@ pub mod trace;
 pub mod traffic;
 pub mod view;
 
+pub use cable::{Cable, CableEnd};
 pub use command::{Command, ProcessState, ProcessView, Ready, Restart};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use gateway::{Gateway, Publish};
-pub use lab::{Cable, CableEnd, Lab, Port, PortKind, ReservedMulticast, Route, StaticStation, Switch};
+pub use lab::{Lab, Port, PortKind, ReservedMulticast, Route, Stands, StaticStation, Switch};
 pub use lab_namespace::LabNamespace;
 pub use link::Link;
 pub use mirror::Mirror;

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lab::{Cable, CableEnd, Lab};
+use crate::cable::{Cable, CableEnd};
+use crate::lab::Lab;
 use crate::name::{CommandName, IfName, LabName, MirrorName, NsName, PortName, SwitchName};
 
 /// What a lab owns: what `vswitchctl lab up` made for it, and `vswitchctl lab down` removes.

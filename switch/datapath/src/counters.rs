@@ -211,6 +211,15 @@ impl DropReason {
     }
 }
 
+/// What became of the frames of one batch.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub bytes: u64,
+    pub forwarded: u64,
+    pub flooded: u64,
+    pub copies: u64,
+}
+
 /// The counters that one worker keeps for one port, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::PortId;
 use super::acl::{Acl, Refused};
-use super::counters::DropReason;
+use super::counters::{DropReason, Tally};
 use super::egress::Fit;
 use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
 use super::guard::Probe;
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
-use super::pipeline::{Ingress, Tally};
+use super::pipeline::Ingress;
 use super::punt::AgentId;
 use super::snapshot::PortEntry;
 use super::trace::Stage;

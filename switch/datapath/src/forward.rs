@@ -4,12 +4,12 @@ use vswitch_api::Mac;
 
 use super::PortId;
 use super::PortRef;
-use super::counters::{DropReason, WorkerCounters};
+use super::counters::{DropReason, Tally, WorkerCounters};
 use super::effects::{FrameEffects, InEarnest};
 use super::fdb::{Fdb, FdbKey, LearnRule, Learned};
 use super::guard::Probe;
 pub use super::lists::OutputLists;
-use super::pipeline::{Ingress, Tally};
+use super::pipeline::Ingress;
 use super::punt::AgentId;
 use super::snapshot::{PortEntry, Snapshot};
 use crate::batch::Batch;

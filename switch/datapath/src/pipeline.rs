@@ -14,7 +14,7 @@ use vswitch_api::policy::BeyondLimit;
 
 use super::acl::Refused;
 use super::admit::{BROADCAST, admit, is_group};
-use super::counters::DropReason;
+use super::counters::{DropReason, Tally};
 use super::effects::{Effects, FrameEffects};
 use super::egress::{Fit, fit};
 use super::fdb::{FdbKey, LearnRule, Learned};
@@ -28,15 +28,6 @@ use super::{Direction, PortId};
 use crate::batch::{Batch, FrameVlan};
 use crate::frame::{Checked, VNET_HDR_LEN, u64_to_mac};
 use crate::port::Frames;
-
-/// What became of the frames of one batch.
-#[derive(Default)]
-pub(super) struct Tally {
-    pub bytes: u64,
-    pub forwarded: u64,
-    pub flooded: u64,
-    pub copies: u64,
-}
 
 /// Where a frame goes.
 enum Output<'a> {

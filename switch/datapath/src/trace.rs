@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vswitch_api::Mac;
 
 use super::acl::{Acl, Refused};
-use super::counters::DropReason;
+use super::counters::{DropReason, Tally};
 use super::effects::{Effects, FrameEffects, Run};
 use super::egress::Fit;
 use super::fdb::{Fdb, FdbKey, FdbRecord, LearnRule, Learned};
@@ -13,7 +13,7 @@ use super::guard::Probe;
 use super::handle::Datapath;
 use super::lists::OutputLists;
 use super::mirror::MirrorEntry;
-use super::pipeline::{self, Ingress, Tally};
+use super::pipeline::{self, Ingress};
 use super::punt::AgentId;
 use super::snapshot::PortEntry;
 use super::traffic::{Limiter, Line};

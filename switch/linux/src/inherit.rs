@@ -1,12 +1,12 @@
-//! Descriptors that outlive the program that opened them: kept over an exec of this very process, or by systemd while a service
-//! restarts (sd_listen_fds(3), systemd's file descriptor store).
+//! Descriptors that were open before this program began: kept over an exec of this very process, or handed over by systemd, which
+//! keeps them while a service restarts and opens the sockets of its socket units (sd_listen_fds(3), file descriptor store).
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockType, UnixAddr, getsockopt, sendmsg, sockopt};
 use nix::unistd::pipe2;
 
 /// `PID:DESCRIPTOR`: that of a file with the numbers of the descriptors that were kept over an exec.
@@ -86,6 +86,30 @@ pub fn sockets(name: &str) -> Vec<(RawFd, String)> {
     let mut all = of_systemd();
     all.truncate(all.iter().take_while(|(_, its)| its != name).count());
     all
+}
+
+/// One of the [`sockets`], a unix socket that listens already. The descriptor of that number stays what it is: this is
+/// another one of the same socket, which no program gets that this process starts.
+///
+/// # Errors
+/// Nothing is there, or something else.
+pub fn listener(number: RawFd) -> io::Result<UnixListener> {
+    // SAFETY: with whatever number, nothing but the table of descriptors is touched, and that by an entry more.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    let socket = unsafe { OwnedFd::from_raw_fd(copy) };
+    let listens = getsockopt(&socket, sockopt::AcceptConn)?;
+    if getsockopt(&socket, sockopt::SockType)? != SockType::Stream || !listens {
+        let cause = "it is no stream socket that listens";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, cause));
+    }
+    let listener = UnixListener::from(socket);
+    // It fails for sockets of other families.
+    listener.local_addr()?;
+    Ok(listener)
 }
 
 fn kept_list() -> io::Result<Option<Vec<RawFd>>> {
@@ -228,11 +252,34 @@ impl Manager {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
     fn what_is_left_for_another_process_is_not_taken() {
         assert!(!of_this_process("1") && !of_this_process("") && of_this_process(&std::process::id().to_string()));
+    }
+
+    #[test]
+    fn a_listening_unix_socket_is_taken_over_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let first = UnixListener::bind(&path).unwrap();
+        let second = listener(first.as_raw_fd()).unwrap();
+        assert_eq!(second.local_addr().unwrap().as_pathname(), Some(&*path));
+        drop(first);
+        UnixStream::connect(&path).unwrap();
+        second.accept().unwrap();
+
+        let (pair, _other) = UnixStream::pair().unwrap();
+        assert!(listener(pair.as_raw_fd()).is_err());
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(listener(tcp.as_raw_fd()).is_err());
+        let file = std::fs::File::open(dir.path()).unwrap();
+        assert!(listener(file.as_raw_fd()).is_err());
+        assert!(listener(-1).is_err());
     }
 
     /// The descriptors stay what they were.

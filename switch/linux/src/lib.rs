@@ -27,7 +27,6 @@ mod neighbour;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
-pub mod passed;
 mod peer;
 pub mod poll;
 mod presence;

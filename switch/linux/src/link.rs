@@ -7,12 +7,13 @@ use futures::future::join_all;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
+use tokio::runtime::Builder;
 use vswitch_api::name::Mac;
 
 use super::error::KernelError;
 use super::link_read::{Wanted, open_reader, read_links};
 use super::netlink::Netlink;
-use super::netns::NetNs;
+use super::netns::{NetNs, on_new_thread};
 
 /// Requests that are under way at a time.
 const GROUPED_AT_ONCE: usize = 64;
@@ -255,11 +256,8 @@ impl Netlink {
         self.answer(format_args!("{verb} interface {index} {value}"), changed)
     }
 
-    /// Puts interfaces into a group, for [`Netlink::delete_group`]; those that are gone are left out.
-    ///
-    /// # Errors
-    /// One can't be put there; others may be.
-    pub async fn set_group(&self, indices: &[u32], group: u32) -> Result<(), KernelError> {
+    /// Puts interfaces into a group; those that are gone are left out.
+    async fn set_group(&self, indices: &[u32], group: u32) -> Result<(), KernelError> {
         let value = format!("to {group}");
         // Not one by one: then each would wait for the turns of two threads.
         for some in indices.chunks(GROUPED_AT_ONCE) {
@@ -279,12 +277,8 @@ impl Netlink {
         Ok(())
     }
 
-    /// Deletes all interfaces of a group together, which takes little longer than deleting one: the kernel waits once for all that
-    /// may still use them.
-    ///
-    /// # Errors
-    /// ENODEV: the group is empty.
-    pub async fn delete_group(&self, group: u32) -> Result<(), KernelError> {
+    /// Deletes all interfaces of a group; ENODEV if it is empty.
+    async fn delete_group(&self, group: u32) -> Result<(), KernelError> {
         let message = LinkUnspec::new_with_index(0)
             .append_extra_attribute(LinkAttribute::Group(group))
             .build();
@@ -297,5 +291,28 @@ impl Netlink {
     pub async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
         let deleted = self.handle.link().del(index).execute().await;
         self.answer(format_args!("delete interface {index}"), deleted)
+    }
+}
+
+impl NetNs {
+    /// Deletes interfaces of the namespace together, which takes little longer than deleting one: the kernel waits once for all that may
+    /// still use them. It does so within the request, so that is made by a thread of its own; and without its lock of all
+    /// interfaces, so that of two such requests the one waits while the other takes apart. `group`: a number that no other
+    /// interface there has.
+    ///
+    /// # Errors
+    /// ENODEV: all of them are gone. One can't be put into the group, EPERM say; then all are still there.
+    pub async fn delete_links(&self, indices: Vec<u32>, group: u32) -> Result<(), KernelError> {
+        let netns = self.clone();
+        on_new_thread("delete interfaces", move || {
+            let runtime = Builder::new_current_thread().enable_io().build();
+            let runtime = runtime.map_err(|error| KernelError::new(format!("delete interfaces in {netns}"), error))?;
+            runtime.block_on(async {
+                let netlink = netns.netlink().await?;
+                netlink.set_group(&indices, group).await?;
+                netlink.delete_group(group).await
+            })
+        })
+        .await
     }
 }

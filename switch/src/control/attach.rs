@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use vswitch_api::view::PortState;
-use vswitch_api::{ApiError, Namespace, Port};
+use vswitch_api::{ApiError, Namespace, Port, Stands};
 
 use super::fdb::fdb_key;
 use super::interface::{announce_all, vanished};
-use super::kinds::{Opened, Stands, carries, facts, heard_by_near_end, wanted_mtu};
+use super::kinds::{Opened, carries, facts, heard_by_near_end, wanted_mtu};
 use super::policy::port_settings;
 use super::{Inner, LivePort, text, traffic};
 use vswitch_datapath::policy::PLAIN;
@@ -254,7 +254,7 @@ impl Inner {
 
     /// The namespace of a port that is given none.
     fn without_namespace(&self, port: &Port) -> &NetNs {
-        match facts(port.kind).stands {
+        match port.kind.stands() {
             Stands::WithDaemon => &self.host.own,
             Stands::OnHost | Stands::InNamespace => &self.host.home,
         }
@@ -312,7 +312,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         owner: None,
         mac: port
             .mac
-            .or(link.mac.filter(|_| facts(port.kind).stands != Stands::WithDaemon)),
+            .or(link.mac.filter(|_| port.kind.stands() != Stands::WithDaemon)),
         // What it was before it was configured does not count.
         mtu: wanted_mtu(port).unwrap_or(link.mtu),
         gso: link.gso,

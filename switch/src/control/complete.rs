@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use vswitch_api::{
-    Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, Namespace, Port, Route, Switch, SwitchName,
+    Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, Namespace, Port, Route, Stands, Switch, SwitchName,
 };
 
-use super::kinds::{INSIDE, Stands, facts, ifname};
+use super::kinds::{INSIDE, ifname};
 use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
@@ -67,11 +67,7 @@ fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
         .iter()
         .filter_map(|p| Some(((&p.name, &p.switch), p.mac?)))
         .collect();
-    for port in lab
-        .ports
-        .iter_mut()
-        .filter(|p| facts(p.kind).has_stack && p.mac.is_none())
-    {
+    for port in lab.ports.iter_mut().filter(|p| p.kind.has_stack() && p.mac.is_none()) {
         port.mac = kept.get(&(&port.name, &port.switch)).copied();
     }
     let mut taken: HashSet<Mac> = lab
@@ -80,11 +76,7 @@ fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
         .filter_map(|p| p.mac)
         .chain(ends(lab).filter_map(|e| e.mac))
         .collect();
-    for port in lab
-        .ports
-        .iter_mut()
-        .filter(|p| facts(p.kind).has_stack && p.mac.is_none())
-    {
+    for port in lab.ports.iter_mut().filter(|p| p.kind.has_stack() && p.mac.is_none()) {
         port.mac = Some(free_mac(salt, &(port.switch.as_str(), port.name.as_str()), &mut taken));
     }
     for end in lab
@@ -148,7 +140,7 @@ pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<Namespace> {
 
 /// Its interface is in a namespace of its own.
 fn is_inside(port: &Port) -> bool {
-    facts(port.kind).stands == Stands::InNamespace
+    port.kind.stands() == Stands::InNamespace
 }
 
 fn namespace_of(port: &Port) -> Option<Namespace> {

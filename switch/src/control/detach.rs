@@ -13,10 +13,12 @@ use super::kinds::{facts, has_near_end, heard_by_near_end, ifname};
 use super::place::Place;
 use super::plan::namespaces;
 use super::{Inner, text};
-use vswitch_linux::{KernelError, Link, Netlink};
+use vswitch_linux::{KernelError, Link};
 
 /// Near ends and shadows that are deleted by one request.
 const GROUP: usize = 256;
+/// Such requests at a time: while the kernel waits for the one, it works at the other.
+const GROUPS_AT_ONCE: usize = 2;
 /// Of fewer ports each is asked for by its name.
 const FEW: usize = 8;
 
@@ -37,7 +39,7 @@ impl Inner {
         let released = self.datapath.remove_ports(&ids);
         let (taken_over, ours): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| facts(port.kind).taken_over);
         let deleted = match self.near_ends_of(&ours).await {
-            Ok((own, links)) => self.delete_together(&own, links).await,
+            Ok(links) => self.delete_together(links).await,
             Err(error) => Err(error),
         };
         if let Err(error) = deleted {
@@ -46,7 +48,7 @@ impl Inner {
         // What was not removed together is now.
         let this = &*self;
         let left = self.near_ends_of(&ours).await;
-        let left = left.map(|(_, links)| links.into_iter().map(|link| link.name).collect::<BTreeSet<_>>());
+        let left = left.map(|links| links.into_iter().map(|link| link.name).collect::<BTreeSet<_>>());
         let removing = stream::iter(ours).map(|port| {
             let found = found.remove(&port.name).unwrap_or(Ok(None));
             let gone = left.as_ref().is_ok_and(|left| !left.contains(port.name.as_str()));
@@ -91,7 +93,7 @@ impl Inner {
     }
 
     /// The near ends of those of these ports that have one, with their shadows.
-    async fn near_ends_of(&self, ports: &[Port]) -> Result<(Netlink, Vec<Link>), KernelError> {
+    async fn near_ends_of(&self, ports: &[Port]) -> Result<Vec<Link>, KernelError> {
         let own = self.host.own.netlink().await?;
         let veths = ports.iter().filter(|port| heard_by_near_end(port));
         let mut found = Vec::new();
@@ -103,7 +105,7 @@ impl Inner {
                 found.extend(own.link_by_name(&shadow_name(near.index)).await?);
                 found.push(near);
             }
-            return Ok((own, found));
+            return Ok(found);
         }
         let veths: BTreeSet<_> = veths.map(|port| port.name.as_str()).collect();
         let mut links = own.links().await?;
@@ -112,18 +114,22 @@ impl Inner {
             .flat_map(|link| [link.name.clone(), shadow_name(link.index)])
             .collect();
         links.retain(|link| names.contains(&link.name));
-        Ok((own, links))
+        Ok(links)
     }
 
     /// Deletes near ends and shadows, many together. The kernel holds its lock of all interfaces meanwhile: so these had better not be
     /// too many.
-    async fn delete_together(&self, own: &Netlink, links: Vec<Link>) -> Result<(), KernelError> {
+    async fn delete_together(&self, links: Vec<Link>) -> Result<(), KernelError> {
         let links: Vec<_> = links.into_iter().map(|link| link.index).collect();
+        let mut groups = Vec::new();
         for links in links.chunks(GROUP) {
             // A number of this time alone: should it end half-way, whoever is in the group is in nobody else's later.
             let group = fastrand::u32(1 << 16..);
-            own.set_group(links, group).await?;
-            gone_is_fine(own.delete_group(group).await)?;
+            groups.push(self.host.own.delete_links(links.to_vec(), group));
+        }
+        let mut deleting = stream::iter(groups).buffer_unordered(GROUPS_AT_ONCE);
+        while let Some(deleted) = deleting.next().await {
+            gone_is_fine(deleted)?;
             self.shown.pulse.beat();
         }
         Ok(())

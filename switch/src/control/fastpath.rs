@@ -8,7 +8,7 @@ use vswitch_api::{Mac, Port, PortName, Switch};
 
 use super::detach::gone_is_fine;
 use super::interface::open_packet;
-use super::kinds::{facts, heard_by_near_end};
+use super::kinds::heard_by_near_end;
 use super::policy::switch_settings;
 use super::{Inner, LivePort, View};
 use crate::agents::loop_guard::PUNTS;
@@ -235,9 +235,7 @@ impl Inner {
     /// A near end changes when a program of XDP comes or goes at the station's interface, which then takes other frames. Such a program
     /// sees only what goes to the station by the long way.
     pub(super) async fn look_for_xdp(&self, port: &Port, live: &LivePort) {
-        let io = live
-            .id
-            .filter(|_| heard_by_near_end(port) && facts(port.kind).has_stack);
+        let io = live.id.filter(|_| heard_by_near_end(port) && port.kind.has_stack());
         let io = io.and_then(|id| self.datapath.io::<BackEnd>(id));
         let Some(fast) = io.as_ref().and_then(|io| io.fast()) else {
             return;

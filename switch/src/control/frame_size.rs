@@ -11,7 +11,7 @@ use vswitch_api::{Port, SwitchName};
 
 use super::Inner;
 use super::detach::gone_is_fine;
-use super::kinds::{facts, heard_by_near_end};
+use super::kinds::heard_by_near_end;
 use crate::port::BackEnd;
 use vswitch_linux::{GsoSize, KernelError};
 
@@ -78,7 +78,7 @@ impl Inner {
         let ports = &self.store.state.lab.ports;
         ports
             .iter()
-            .any(|port| !facts(port.kind).has_stack && port.switch == *switch)
+            .any(|port| !port.kind.has_stack() && port.switch == *switch)
     }
 
     async fn set_frame_size(&self, port: &Port, size: GsoSize) -> Result<(), KernelError> {

@@ -8,7 +8,6 @@ use vswitch_api::{EventKind, Port, PortName};
 use vswitch_datapath::{PortRef, SwitchId};
 
 use super::attach::state_of;
-use super::kinds::facts;
 use super::{Inner, LivePort, Shut};
 use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFacts};
 
@@ -38,7 +37,7 @@ impl Surroundings for Inner {
         let place = ports.iter().position(|port| port.name == name)?;
         Some(PortFacts {
             switch: *self.live.switches.get(&ports[place].switch)?,
-            rank: (facts(ports[place].kind).has_stack, place),
+            rank: (ports[place].kind.has_stack(), place),
         })
     }
 

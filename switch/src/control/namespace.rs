@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vswitch_api::{ApiError, EventKind, NsName};
+use vswitch_api::{ApiError, EventKind, Lab, NsName};
 
 use super::plan::namespaces;
 use super::state::OwnedNamespace;
@@ -55,6 +55,9 @@ impl Reserved<'_> {
     }
 }
 
+/// A namespace that vswitch made, if it is there and has its name; an error if it can't be told.
+type FoundOwned = Result<Option<NetNs>, KernelError>;
+
 impl Inner {
     /// A namespace that vswitch made was removed by somebody else. One of the same name that is made later is theirs.
     pub(super) fn forget_identity(&mut self, name: &NsName) {
@@ -93,10 +96,45 @@ impl Inner {
     /// # Errors
     /// What has this name can't be opened, so that it can't be told.
     pub(super) fn find_owned(&self, owned: &OwnedNamespace) -> Result<Option<NetNs>, KernelError> {
-        match self.find_namespace(&owned.name)? {
+        self.if_ours(owned, self.find_namespace(&owned.name)?)
+    }
+
+    fn if_ours(&self, owned: &OwnedNamespace, found: Option<NetNs>) -> Result<Option<NetNs>, KernelError> {
+        match found {
             Some(netns) if owned.is(&netns, &self.host.boot_id)? => Ok(Some(netns)),
             _ => Ok(None),
         }
+    }
+
+    /// [`Inner::find_owned`] of several, which are asked on few threads what they are. All are open meanwhile.
+    async fn find_several_owned<'a>(&self, some: &'a [OwnedNamespace]) -> Vec<(&'a OwnedNamespace, FoundOwned)> {
+        let found: Vec<_> = some.iter().map(|owned| self.find_namespace(&owned.name)).collect();
+        let netns: Vec<_> = found.iter().flatten().flatten().cloned().collect();
+        if let Err(error) = NetNs::learn_cookies(&netns).await {
+            tracing::debug!("namespaces are asked one by one what they are: {error}");
+        }
+        let ours = found
+            .into_iter()
+            .zip(some)
+            .map(|(found, owned)| (owned, found.and_then(|netns| self.if_ours(owned, netns))));
+        ours.collect()
+    }
+
+    /// The namespaces that the lab of today needs, `after` does not, and vswitch made: they go. One of which it can't be told is not
+    /// passed over in silence: the step that removes it says why it can't.
+    pub(super) async fn owned_that_go(&self, after: &Lab) -> BTreeSet<NsName> {
+        let all: Vec<_> = {
+            let (before, after) = (namespaces(&self.store.state.lab), namespaces(after));
+            let going = |owned: &&OwnedNamespace| before.contains(&owned.name) && !after.contains(&owned.name);
+            self.store.state.namespaces.iter().filter(going).cloned().collect()
+        };
+        let mut ours = BTreeSet::new();
+        for some in all.chunks(NAMESPACES_AT_ONCE) {
+            let found = self.find_several_owned(some).await.into_iter();
+            let there = found.filter(|(_, found)| !matches!(found, Ok(None)));
+            ours.extend(there.map(|(owned, _)| owned.name.clone()));
+        }
+        ours
     }
 
     /// A look at the namespace of that name. One that is not for ports is none: nothing of ours is in there.
@@ -204,21 +242,10 @@ impl Inner {
         some: &[OwnedNamespace],
         in_use: &BTreeMap<NetNsId, Vec<NsName>>,
     ) -> Vec<(OwnedNamespace, KernelError)> {
-        let (mut found, mut failed, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        for owned in some {
-            match self.find_namespace(&owned.name) {
-                Ok(netns) => found.push((owned, netns)),
-                Err(error) => failed.push((owned.clone(), error)),
-            }
-        }
-        let netns: Vec<_> = found.iter().filter_map(|(_, netns)| netns.clone()).collect();
-        if let Err(error) = NetNs::learn_cookies(&netns).await {
-            tracing::debug!("namespaces are asked one by one what they are: {error}");
-        }
+        let (mut failed, mut done) = (Vec::new(), Vec::new());
         let (mut going, mut names) = (Vec::new(), Vec::new());
-        for (owned, netns) in found {
-            let is_ours = netns.map(|netns| Ok(owned.is(&netns, &self.host.boot_id)?.then_some(netns)));
-            match is_ours.transpose().map(Option::flatten) {
+        for (owned, found) in self.find_several_owned(some).await {
+            match found {
                 Ok(Some(netns)) => {
                     let others = in_use.get(&netns.id()).into_iter().flatten();
                     if let Some(other) = others.clone().find(|other| **other != owned.name) {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use vswitch_api::lab::Route;
-use vswitch_api::{ApiError, IfName, Lab, Port};
+use vswitch_api::{ApiError, IfName, Lab, Port, Stands};
 
-use super::kinds::{Stands, facts, ifname};
+use super::kinds::ifname;
 use super::{Inner, text};
 use vswitch_linux::KernelError;
 
@@ -106,8 +106,7 @@ impl Inner {
 
 /// An interface of the host that we make.
 fn is_of_host(port: &Port) -> bool {
-    let facts = facts(port.kind);
-    facts.has_stack && facts.stands == Stands::OnHost
+    port.kind.has_stack() && port.kind.stands() == Stands::OnHost
 }
 
 /// The interfaces of the host that these labs have.

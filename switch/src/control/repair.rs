@@ -345,7 +345,7 @@ impl Inner {
             return Ok(None);
         };
         let nl = place.netns.netlink().await.map_err(failed)?;
-        if facts(port.kind).has_stack {
+        if port.kind.has_stack() {
             configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?;
         } else if let Some(mtu) = wanted_mtu(port) {
             nl.set_mtu(place.link.index, mtu).await.map_err(failed)?;
@@ -433,8 +433,9 @@ impl<'a> Wanted<'a> {
     fn of_port(port: &'a Port) -> Self {
         Self {
             mtu: wanted_mtu(port),
-            stack: facts(port.kind)
-                .has_stack
+            stack: port
+                .kind
+                .has_stack()
                 .then_some((port.mac, &port.addresses[..], &port.routes[..])),
         }
     }

@@ -40,13 +40,10 @@ impl Control {
             refuse_commands(&inner.store.state.lab, &lab, why)?;
         }
         let mut warnings = validate(&inner.store.state.lab, &lab, |name| inner.namespace_present(name))?;
-        let (present, owned) = (
-            |name: &_| inner.namespace_present(name),
-            // One of which it can't be told is not passed over in silence: the step that removes it says why it can't.
-            |name: &_| inner.namespace_owned(name).unwrap_or(true),
-        );
         inner.check_fdbs(&lab)?;
-        let steps = plan(&inner.store.state.lab, &lab, present, owned);
+        let going = inner.owned_that_go(&lab).await;
+        let present = |name: &_| inner.namespace_present(name);
+        let steps = plan(&inner.store.state.lab, &lab, present, |name| going.contains(name));
         inner.processes_of(&steps)?;
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let before = &inner.store.state.lab;

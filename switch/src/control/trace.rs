@@ -11,7 +11,6 @@ use vswitch_api::trace::{
 use vswitch_api::{ApiError, Mac, PortName};
 
 use super::capture::KEEP_ALIVE;
-use super::kinds::facts;
 use super::listen::Listening;
 use super::{Control, View, text};
 use crate::agents::LOOP_GUARD;
@@ -44,7 +43,7 @@ impl Control {
             let inner = self.inner.lock().await;
             let port = inner.store.port(name).ok_or_else(|| text::no_port(name))?;
             let inside = inner.live.ports.get(name).and_then(|live| live.inside);
-            match inside.filter(|_| facts(port.kind).has_stack) {
+            match inside.filter(|_| port.kind.has_stack()) {
                 // The one end of a cable, whose other end has the stack.
                 None => return Ok(WayView::Unknown),
                 Some(inside) => (inner.netns_of(port)?, inside),

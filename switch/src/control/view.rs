@@ -337,15 +337,8 @@ impl View {
             state: live.state,
             reason: told_of(port, live.reason.as_deref()),
             state_secs: live.since.elapsed().as_secs(),
-            queues: match io.as_deref() {
-                Some(BackEnd::Tap(_) | BackEnd::Shadow(_)) => self.datapath.workers() as u32,
-                Some(BackEnd::Xdp(xdp)) => xdp.queues() as u32,
-                Some(BackEnd::Packet(_)) | None => 1,
-            },
-            xdp_mode: match io.as_deref() {
-                Some(BackEnd::Xdp(xdp)) => Some(xdp.mode()),
-                _ => None,
-            },
+            queues: io.as_deref().map_or(1, |io| io.queues(self.datapath.workers())) as u32,
+            xdp_mode: io.as_deref().and_then(BackEnd::xdp_mode),
             xdp_refused: live.xdp_refused.clone(),
             fastpath: io.is_some_and(|io| io.fast().is_some()),
             big_tcp: is_big(live.gso),

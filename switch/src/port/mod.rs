@@ -9,6 +9,7 @@ mod xdp;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use vswitch_api::view::XdpMode;
 use vswitch_datapath::batch::Batch;
 use vswitch_datapath::offload::Offload;
 use vswitch_datapath::port::{Frames, PortIo, SendError, Sent};
@@ -49,6 +50,23 @@ impl BackEnd {
             Self::Tap(tap) => tap.keep(),
             Self::Shadow(shadow) => shadow.tap.keep(),
             Self::Packet(_) | Self::Xdp(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Queues that it has with so many workers.
+    pub fn queues(&self, workers: usize) -> usize {
+        match self {
+            Self::Tap(_) | Self::Shadow(_) => workers,
+            Self::Packet(_) => 1,
+            Self::Xdp(xdp) => xdp.queues(),
+        }
+    }
+
+    /// How it has AF_XDP, if it has.
+    pub fn xdp_mode(&self) -> Option<XdpMode> {
+        match self {
+            Self::Xdp(xdp) => Some(xdp.mode()),
+            _ => None,
         }
     }
 

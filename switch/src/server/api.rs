@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use vswitch_api::capture::Direction;
 use vswitch_api::error::ApiError;
+use vswitch_api::view::Changes;
 
 use super::document::{Known, finish};
 use super::error::Failure;
@@ -71,7 +72,7 @@ impl FromRef<Shared> for Arc<Control> {
             written that they read; that is for root, unless the daemon's configuration says otherwise. Who has a higher one than an operation \
             needs may make it. The role is told by user and groups of the process that connects; who lacks it gets 403 and `not-permitted`."
     ),
-    components(schemas(ApiError, Direction)),
+    components(schemas(ApiError, Changes, Direction)),
     tags(
         (name = "daemon", description = "The daemon, and the lab as a whole"),
         (name = "switches", description = "Switches, their forwarding databases, and links between them"),

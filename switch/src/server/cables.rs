@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use vswitch_api::Cable;
 use vswitch_api::change::ObjectKind;
-use vswitch_api::lab::Cable;
 use vswitch_api::name::NsName;
-use vswitch_api::request::{CablePatch, CableSelect, ChangeOptions, Condition};
+use vswitch_api::request::{CablePatch, CableSelect};
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Made, Path, Query};
+use super::extract::{Body, Done, Edit, Made, Path, Query};
 use crate::control::{Control, Subject};
 
 /// All cables
@@ -26,7 +26,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Join two namespaces directly
 #[utoipa::path(
     post, path = "/v1/cables", tag = "namespaces", operation_id = "add_cable",
-    params(ChangeOptions, Condition), request_body = Cable, responses(Made, Failure)
+    params(Edit), request_body = Cable, responses(Made, Failure)
 )]
 pub(super) async fn add(change: Edit, Body(cable): Body<Cable>) -> Result<Made, Failure> {
     change
@@ -59,10 +59,9 @@ pub(super) async fn get(
         ("a" = NsName, Path, description = "Namespace of one end"),
         ("b" = NsName, Path, description = "Namespace of the other end"),
         CableSelect,
-        ChangeOptions,
-        Condition
+        Edit
     ),
-    request_body(content((CablePatch = "application/merge-patch+json"), (CablePatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+    request_body(content((CablePatch = "application/merge-patch+json"), (CablePatch = "application/json"))), responses(Done, Failure)
 )]
 pub(super) async fn patch(
     Path((a, b)): Path<(NsName, NsName)>,
@@ -82,10 +81,9 @@ pub(super) async fn patch(
         ("a" = NsName, Path, description = "Namespace of one end"),
         ("b" = NsName, Path, description = "Namespace of the other end"),
         CableSelect,
-        ChangeOptions,
-        Condition
+        Edit
     ),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    responses(Done, Failure)
 )]
 pub(super) async fn remove(
     Path((a, b)): Path<(NsName, NsName)>,

@@ -10,7 +10,6 @@ use axum::response::IntoResponse;
 use futures::{StreamExt, stream};
 use vswitch_api::capture::{CAPTURE_ID, CaptureOptions};
 use vswitch_api::name::PortName;
-use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::Changes;
 
 use super::api::Shared;
@@ -53,7 +52,7 @@ pub(super) async fn capture(
 /// End a capture: its reader gets what was captured so far, and the end of the file
 #[utoipa::path(
     delete, path = "/v1/captures/{id}", tag = "ports", operation_id = "end_capture",
-    params(("id" = u64, Path, description = "Number of the capture"), ChangeOptions, Condition),
+    params(("id" = u64, Path, description = "Number of the capture"), Edit),
     responses((status = 204, description = "It ends"), Failure)
 )]
 pub(super) async fn end(Path(id): Path<u64>, change: Edit) -> Result<StatusCode, Failure> {

@@ -6,12 +6,11 @@ use axum::extract::State;
 use vswitch_api::Command;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::name::CommandName;
-use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Made, Path};
+use super::extract::{Body, Done, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All commands, as they were asked for; how they are tells `GET /v1/processes`
@@ -26,7 +25,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Run a command in a namespace, as long as it is in the lab. The answer comes when it is ready
 #[utoipa::path(
     post, path = "/v1/commands", tag = "namespaces", operation_id = "add_command",
-    params(ChangeOptions, Condition), request_body = Command, responses(Made, Failure)
+    params(Edit), request_body = Command, responses(Made, Failure)
 )]
 pub(super) async fn add(change: Edit, Body(command): Body<Command>) -> Result<Made, Failure> {
     change
@@ -52,8 +51,8 @@ pub(super) async fn get(
 /// End a command, and all that descends from it
 #[utoipa::path(
     delete, path = "/v1/commands/{name}", tag = "namespaces", operation_id = "remove_command",
-    params(("name" = CommandName, Path, description = "Name of the command"), ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = CommandName, Path, description = "Name of the command"), Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove(Path(name): Path<CommandName>, change: Edit) -> Reply<Changes> {
     change
@@ -64,8 +63,8 @@ pub(super) async fn remove(Path(name): Path<CommandName>, change: Edit) -> Reply
 /// End a command and start it again; its log goes on. The answer comes when it is ready
 #[utoipa::path(
     post, path = "/v1/commands/{name}/restart", tag = "namespaces", operation_id = "restart_command",
-    params(("name" = CommandName, Path, description = "Name of the command"), ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = CommandName, Path, description = "Name of the command"), Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn restart(Path(name): Path<CommandName>, change: Edit) -> Reply<Changes> {
     change

@@ -20,11 +20,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, Span};
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, Response as ApiResponse, ResponseBuilder};
+use utoipa::{IntoParams, IntoResponses};
 use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::error::{ApiError, ErrorCode};
-use vswitch_api::request::ChangeOptions;
+use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::strict;
 use vswitch_api::view::Changes;
 
@@ -117,6 +119,30 @@ pub(super) struct Edit {
     audit: Audit,
 }
 
+/// As the document has it: what each edit can be told besides.
+impl IntoParams for Edit {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        [ChangeOptions::into_params(&place), Condition::into_params(&place)].concat()
+    }
+}
+
+/// The answer to an edit, in the document.
+pub(super) struct Done;
+
+impl IntoResponses for Done {
+    fn responses() -> BTreeMap<String, RefOr<ApiResponse>> {
+        BTreeMap::from([("200".to_owned(), with_changes("What was done").build().into())])
+    }
+}
+
+/// A response of which the body is what was done.
+fn with_changes(description: &str) -> ResponseBuilder {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Changes")));
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", body.build())
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Edit
 where
     Arc<Control>: FromRef<S>,
@@ -167,21 +193,12 @@ impl IntoResponse for Made {
 }
 
 /// As the document has it: what is in `Location`, in words, is the path by which it is read.
-impl utoipa::IntoResponses for Made {
+impl IntoResponses for Made {
     fn responses() -> BTreeMap<String, RefOr<ApiResponse>> {
-        let body = || {
-            ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("Changes")))
-                .build()
-        };
-        let answer = |description: &str| {
-            let answer = ResponseBuilder::new().description(description);
-            answer.content("application/json", body())
-        };
         let mut location = Header::new(Object::with_type(Type::String));
         location.description = Some("Path of what was made; of several, of the first".to_owned());
-        let made = answer("It was made; `changes` has it as it is now").header("Location", location);
-        let nothing = answer("Nothing was made: a dry run, or with `idempotent` it was there").build();
+        let made = with_changes("It was made; `changes` has it as it is now").header("Location", location);
+        let nothing = with_changes("Nothing was made: a dry run, or with `idempotent` it was there").build();
         BTreeMap::from([
             ("200".to_owned(), nothing.into()),
             ("201".to_owned(), made.build().into()),

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use vswitch_api::lab::Lab;
-use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::view::{Changes, Status};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit};
+use super::extract::{Body, Done, Edit};
 use super::roles::Caller;
 use crate::control::{Control, Subject};
 
@@ -36,7 +35,7 @@ pub(super) async fn get(State(control): State<Arc<Control>>) -> Result<Tagged<La
 /// Replace the desired state: what is not in the new one is removed
 #[utoipa::path(
     put, path = "/v1/lab", tag = "daemon", operation_id = "apply_lab",
-    params(ChangeOptions, Condition), request_body = Lab, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(Edit), request_body = Lab, responses(Done, Failure)
 )]
 pub(super) async fn apply(change: Edit, Body(lab): Body<Lab>) -> Reply<Changes> {
     change
@@ -45,7 +44,7 @@ pub(super) async fn apply(change: Edit, Body(lab): Body<Lab>) -> Reply<Changes> 
 }
 
 /// Remove everything that vswitch made, and nothing else
-#[utoipa::path(post, path = "/v1/reset", tag = "daemon", params(ChangeOptions, Condition), responses((status = 200, description = "What was done", body = Changes), Failure))]
+#[utoipa::path(post, path = "/v1/reset", tag = "daemon", params(Edit), responses(Done, Failure))]
 pub(super) async fn reset(change: Edit) -> Reply<Changes> {
     change
         .make(|control, options| async move { control.reset(options).await })

@@ -6,12 +6,12 @@ use axum::extract::State;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::link::{Link, LinkView};
 use vswitch_api::name::PortName;
-use vswitch_api::request::{ChangeOptions, Condition, PortPatch};
+use vswitch_api::request::PortPatch;
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Made, Path};
+use super::extract::{Body, Done, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All links
@@ -26,7 +26,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Join two switches
 #[utoipa::path(
     post, path = "/v1/links", tag = "switches", operation_id = "add_link",
-    params(ChangeOptions, Condition), request_body = Link, responses(Made, Failure)
+    params(Edit), request_body = Link, responses(Made, Failure)
 )]
 pub(super) async fn add(change: Edit, Body(link): Body<Link>) -> Result<Made, Failure> {
     change
@@ -52,8 +52,8 @@ pub(super) async fn get(
 /// Change settings of both ports of a link
 #[utoipa::path(
     patch, path = "/v1/links/{port}", tag = "switches", operation_id = "patch_link",
-    params(("port" = PortName, Path, description = "The port at one of its ends"), ChangeOptions, Condition),
-    request_body(content((PortPatch = "application/merge-patch+json"), (PortPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("port" = PortName, Path, description = "The port at one of its ends"), Edit),
+    request_body(content((PortPatch = "application/merge-patch+json"), (PortPatch = "application/json"))), responses(Done, Failure)
 )]
 pub(super) async fn patch(Path(port): Path<PortName>, change: Edit, Body(patch): Body<PortPatch>) -> Reply<Changes> {
     change
@@ -64,8 +64,8 @@ pub(super) async fn patch(Path(port): Path<PortName>, change: Edit, Body(patch):
 /// Remove the link that has a port, with both its ports
 #[utoipa::path(
     delete, path = "/v1/links/{port}", tag = "switches", operation_id = "remove_link",
-    params(("port" = PortName, Path, description = "The port at one of its ends"), ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("port" = PortName, Path, description = "The port at one of its ends"), Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove(Path(port): Path<PortName>, change: Edit) -> Reply<Changes> {
     change

@@ -6,12 +6,12 @@ use axum::http::header::ETAG;
 use axum::response::{AppendHeaders, IntoResponse};
 use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::error::{ApiError, ErrorCode};
-use vswitch_api::request::{ChangeOptions, Condition, LogLevel};
+use vswitch_api::request::LogLevel;
 use vswitch_api::view::Changes;
 
 use super::api::Shared;
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit};
+use super::extract::{Body, Done, Edit};
 use crate::control::{Editing, tag, tags};
 use crate::logging::LogHandle;
 
@@ -33,8 +33,8 @@ pub(super) async fn get(State(shared): State<Shared>) -> impl IntoResponse {
 
 /// Change the level of the log, until the daemon restarts or reads its configuration again
 #[utoipa::path(
-    put, path = "/v1/log", tag = "daemon", operation_id = "set_log", params(ChangeOptions, Condition),
-    request_body = LogLevel, responses((status = 200, description = "What was done", body = Changes), Failure)
+    put, path = "/v1/log", tag = "daemon", operation_id = "set_log", params(Edit),
+    request_body = LogLevel, responses(Done, Failure)
 )]
 pub(super) async fn set(State(shared): State<Shared>, edit: Edit, Body(wanted): Body<LogLevel>) -> Reply<Changes> {
     edit.make(async move |_, how| change(&shared.log, wanted, &how)).await

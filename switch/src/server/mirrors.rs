@@ -6,12 +6,12 @@ use axum::extract::State;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::mirror::{Mirror, MirrorView};
 use vswitch_api::name::MirrorName;
-use vswitch_api::request::{ChangeOptions, Condition, MirrorPatch};
+use vswitch_api::request::MirrorPatch;
 use vswitch_api::view::Changes;
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Made, Path};
+use super::extract::{Body, Done, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All mirrors
@@ -26,7 +26,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Add a mirror: copies of the frames of some ports go to another
 #[utoipa::path(
     post, path = "/v1/mirrors", tag = "switches", operation_id = "add_mirror",
-    params(ChangeOptions, Condition), request_body = Mirror, responses(Made, Failure)
+    params(Edit), request_body = Mirror, responses(Made, Failure)
 )]
 pub(super) async fn add(change: Edit, Body(mirror): Body<Mirror>) -> Result<Made, Failure> {
     change
@@ -52,8 +52,8 @@ pub(super) async fn get(
 /// Change settings of a mirror, by a JSON merge patch
 #[utoipa::path(
     patch, path = "/v1/mirrors/{name}", tag = "switches", operation_id = "set_mirror",
-    params(("name" = MirrorName, Path, description = "Name of the mirror"), ChangeOptions, Condition),
-    request_body(content((MirrorPatch = "application/merge-patch+json"), (MirrorPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = MirrorName, Path, description = "Name of the mirror"), Edit),
+    request_body(content((MirrorPatch = "application/merge-patch+json"), (MirrorPatch = "application/json"))), responses(Done, Failure)
 )]
 pub(super) async fn patch(
     Path(name): Path<MirrorName>,
@@ -68,8 +68,8 @@ pub(super) async fn patch(
 /// Remove a mirror; its destination is an ordinary port again
 #[utoipa::path(
     delete, path = "/v1/mirrors/{name}", tag = "switches", operation_id = "remove_mirror",
-    params(("name" = MirrorName, Path, description = "Name of the mirror"), ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = MirrorName, Path, description = "Name of the mirror"), Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove(Path(name): Path<MirrorName>, change: Edit) -> Reply<Changes> {
     change

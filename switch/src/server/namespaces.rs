@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::name::NsName;
-use vswitch_api::request::{ChangeOptions, Condition, NamespaceAdd, NamespacePatch};
+use vswitch_api::request::{NamespaceAdd, NamespacePatch};
 use vswitch_api::view::{Changes, NamespaceSummary, NamespaceView};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Made, Path};
+use super::extract::{Body, Done, Edit, Made, Path};
 use crate::control::{Control, Subject};
 
 /// All namespaces: those that are there and those that the lab names
@@ -25,7 +25,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Add a namespace
 #[utoipa::path(
     post, path = "/v1/namespaces", tag = "namespaces", operation_id = "add_namespace",
-    params(ChangeOptions, Condition), request_body = NamespaceAdd, responses(Made, Failure)
+    params(Edit), request_body = NamespaceAdd, responses(Made, Failure)
 )]
 pub(super) async fn add(change: Edit, Body(add): Body<NamespaceAdd>) -> Result<Made, Failure> {
     change
@@ -51,8 +51,8 @@ pub(super) async fn get(
 /// Change the settings of a namespace: those of the kernel in it, and its files under /etc/netns
 #[utoipa::path(
     patch, path = "/v1/namespaces/{name}", tag = "namespaces", operation_id = "patch_namespace",
-    params(("name" = NsName, Path, description = "Name of the namespace"), ChangeOptions, Condition),
-    request_body(content((NamespacePatch = "application/merge-patch+json"), (NamespacePatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = NsName, Path, description = "Name of the namespace"), Edit),
+    request_body(content((NamespacePatch = "application/merge-patch+json"), (NamespacePatch = "application/json"))), responses(Done, Failure)
 )]
 pub(super) async fn patch(Path(name): Path<NsName>, change: Edit, Body(patch): Body<NamespacePatch>) -> Reply<Changes> {
     change
@@ -63,8 +63,8 @@ pub(super) async fn patch(Path(name): Path<NsName>, change: Edit, Body(patch): B
 /// Remove a namespace that vswitch made
 #[utoipa::path(
     delete, path = "/v1/namespaces/{name}", tag = "namespaces", operation_id = "remove_namespace",
-    params(("name" = NsName, Path, description = "Name of the namespace"), ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = NsName, Path, description = "Name of the namespace"), Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove(Path(name): Path<NsName>, change: Edit) -> Reply<Changes> {
     change

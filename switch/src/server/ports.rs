@@ -7,14 +7,13 @@ use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::{Port, Route};
 use vswitch_api::name::PortName;
 use vswitch_api::request::{
-    AclAdd, AclSelect, AddressAdd, AddressSelect, ChangeOptions, Condition, PortPatch, PortsAdd, RouteSelect,
-    SwitchFilter,
+    AclAdd, AclSelect, AddressAdd, AddressSelect, PortPatch, PortsAdd, RouteSelect, SwitchFilter,
 };
 use vswitch_api::view::{AddressView, Changes, PortAclView, PortView};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Made, Path, Query};
+use super::extract::{Body, Done, Edit, Made, Path, Query};
 use crate::control::{Control, Subject};
 
 /// All ports, or those of one switch
@@ -32,7 +31,7 @@ pub(super) async fn list(
 /// Add a port, with its namespace, interface, addresses and routes
 #[utoipa::path(
     post, path = "/v1/ports", tag = "ports", operation_id = "add_port",
-    params(ChangeOptions, Condition), request_body = Port, responses(Made, Failure)
+    params(Edit), request_body = Port, responses(Made, Failure)
 )]
 pub(super) async fn add(change: Edit, Body(port): Body<Port>) -> Result<Made, Failure> {
     change
@@ -45,7 +44,7 @@ pub(super) async fn add(change: Edit, Body(port): Body<Port>) -> Result<Made, Fa
 /// Add several ports, all or none; each can be given the next free address of subnets
 #[utoipa::path(
     post, path = "/v1/lab/ports", tag = "ports", operation_id = "add_ports",
-    params(ChangeOptions, Condition), request_body = PortsAdd, responses(Made, Failure)
+    params(Edit), request_body = PortsAdd, responses(Made, Failure)
 )]
 pub(super) async fn add_several(change: Edit, Body(ports): Body<PortsAdd>) -> Result<Made, Failure> {
     change
@@ -84,8 +83,8 @@ pub(super) async fn acl(
 /// Put a rule into an access control list of a port
 #[utoipa::path(
     post, path = "/v1/ports/{name}/acl", tag = "ports", operation_id = "add_acl_rule",
-    params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
-    request_body = AclAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), Edit),
+    request_body = AclAdd, responses(Done, Failure)
 )]
 pub(super) async fn acl_add(Path(name): Path<PortName>, change: Edit, Body(add): Body<AclAdd>) -> Reply<Changes> {
     change
@@ -96,8 +95,8 @@ pub(super) async fn acl_add(Path(name): Path<PortName>, change: Edit, Body(add):
 /// Take a rule out of an access control list of a port, or all
 #[utoipa::path(
     delete, path = "/v1/ports/{name}/acl", tag = "ports", operation_id = "remove_acl_rules",
-    params(("name" = PortName, Path, description = "Name of the port"), AclSelect, ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), AclSelect, Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn acl_remove(
     Path(name): Path<PortName>,
@@ -112,8 +111,8 @@ pub(super) async fn acl_remove(
 /// Change the settings of a port
 #[utoipa::path(
     patch, path = "/v1/ports/{name}", tag = "ports", operation_id = "patch_port",
-    params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
-    request_body(content((PortPatch = "application/merge-patch+json"), (PortPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), Edit),
+    request_body(content((PortPatch = "application/merge-patch+json"), (PortPatch = "application/json"))), responses(Done, Failure)
 )]
 pub(super) async fn patch(Path(name): Path<PortName>, change: Edit, Body(patch): Body<PortPatch>) -> Reply<Changes> {
     change
@@ -124,8 +123,8 @@ pub(super) async fn patch(Path(name): Path<PortName>, change: Edit, Body(patch):
 /// Remove a port and what was made for it
 #[utoipa::path(
     delete, path = "/v1/ports/{name}", tag = "ports", operation_id = "remove_port",
-    params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove(Path(name): Path<PortName>, change: Edit) -> Reply<Changes> {
     change
@@ -148,8 +147,8 @@ pub(super) async fn addresses(
 /// Give an address to the interface of a port, and announce it
 #[utoipa::path(
     post, path = "/v1/ports/{name}/addresses", tag = "ports", operation_id = "add_address",
-    params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
-    request_body = AddressAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), Edit),
+    request_body = AddressAdd, responses(Done, Failure)
 )]
 pub(super) async fn add_address(
     Path(name): Path<PortName>,
@@ -164,8 +163,8 @@ pub(super) async fn add_address(
 /// Take one address from the interface of a port, or all
 #[utoipa::path(
     delete, path = "/v1/ports/{name}/addresses", tag = "ports", operation_id = "remove_addresses",
-    params(("name" = PortName, Path, description = "Name of the port"), AddressSelect, ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), AddressSelect, Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove_addresses(
     Path(name): Path<PortName>,
@@ -180,8 +179,8 @@ pub(super) async fn remove_addresses(
 /// Add a route through the interface of a port
 #[utoipa::path(
     post, path = "/v1/ports/{name}/routes", tag = "ports", operation_id = "add_route",
-    params(("name" = PortName, Path, description = "Name of the port"), ChangeOptions, Condition),
-    request_body = Route, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), Edit),
+    request_body = Route, responses(Done, Failure)
 )]
 pub(super) async fn add_route(Path(name): Path<PortName>, change: Edit, Body(route): Body<Route>) -> Reply<Changes> {
     change
@@ -192,8 +191,8 @@ pub(super) async fn add_route(Path(name): Path<PortName>, change: Edit, Body(rou
 /// Remove a route through the interface of a port
 #[utoipa::path(
     delete, path = "/v1/ports/{name}/routes", tag = "ports", operation_id = "remove_route",
-    params(("name" = PortName, Path, description = "Name of the port"), RouteSelect, ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = PortName, Path, description = "Name of the port"), RouteSelect, Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove_route(
     Path(name): Path<PortName>,

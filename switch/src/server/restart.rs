@@ -7,15 +7,19 @@ use vswitch_api::view::Changes;
 
 use super::api::Shared;
 use super::error::{Failure, Reply};
-use super::extract::Edit;
+use super::extract::{Done, Edit};
 
 /// Restart the daemon, as the program that is installed by now
 ///
 /// The answer comes before; then requests under way are answered and event streams end. `run` of the status is another when it is back.
 /// Frames wait meanwhile, and ports, stations and counters stay. It is refused if that program would not start.
 #[utoipa::path(
-    post, path = "/v1/restart", tag = "daemon", operation_id = "restart", params(ChangeOptions),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    post,
+    path = "/v1/restart",
+    tag = "daemon",
+    operation_id = "restart",
+    params(ChangeOptions),
+    responses(Done, Failure)
 )]
 pub(super) async fn restart(State(shared): State<Shared>, edit: Edit) -> Reply<Changes> {
     edit.make(async move |control, how| {

@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Group, chown, getegid, geteuid};
 use tokio::net::UnixListener;
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::number::whole;
-use vswitch_linux::passed;
+use vswitch_linux::inherit;
 
 use super::roles::Gate;
 use crate::config::Daemon;
@@ -69,7 +69,7 @@ impl ControlSocket {
     pub fn open(config: &Daemon) -> Result<Self, ApiError> {
         let path = config.socket();
         for number in handover::sockets() {
-            match passed::listener(number) {
+            match inherit::listener(number) {
                 Ok(listener) if is_at(&listener, &path) => return Self::adopt(config, listener),
                 Ok(listener) => tracing::warn!(
                     "systemd listens at {}, and the daemon is configured for {}: set ListenStream= in a drop-in of vswitchd.socket \

@@ -6,12 +6,12 @@ use axum::extract::State;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::Switch;
 use vswitch_api::name::SwitchName;
-use vswitch_api::request::{ChangeOptions, Condition, FdbAdd, FdbSelect, SwitchPatch};
+use vswitch_api::request::{FdbAdd, FdbSelect, SwitchPatch};
 use vswitch_api::view::{Changes, FdbEntry, SwitchView};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Edit, Made, Path, Query};
+use super::extract::{Body, Done, Edit, Made, Path, Query};
 use crate::control::{Control, Subject};
 
 /// All switches
@@ -26,7 +26,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<V
 /// Add a switch
 #[utoipa::path(
     post, path = "/v1/switches", tag = "switches", operation_id = "add_switch",
-    params(ChangeOptions, Condition), request_body = Switch, responses(Made, Failure)
+    params(Edit), request_body = Switch, responses(Made, Failure)
 )]
 pub(super) async fn add(change: Edit, Body(switch): Body<Switch>) -> Result<Made, Failure> {
     change
@@ -52,8 +52,8 @@ pub(super) async fn get(
 /// Change the settings of a switch
 #[utoipa::path(
     patch, path = "/v1/switches/{name}", tag = "switches", operation_id = "patch_switch",
-    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
-    request_body(content((SwitchPatch = "application/merge-patch+json"), (SwitchPatch = "application/json"))), responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = SwitchName, Path, description = "Name of the switch"), Edit),
+    request_body(content((SwitchPatch = "application/merge-patch+json"), (SwitchPatch = "application/json"))), responses(Done, Failure)
 )]
 pub(super) async fn patch(
     Path(name): Path<SwitchName>,
@@ -68,8 +68,8 @@ pub(super) async fn patch(
 /// Remove a switch that has no ports
 #[utoipa::path(
     delete, path = "/v1/switches/{name}", tag = "switches", operation_id = "remove_switch",
-    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = SwitchName, Path, description = "Name of the switch"), Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn remove(Path(name): Path<SwitchName>, change: Edit) -> Reply<Changes> {
     change
@@ -93,8 +93,8 @@ pub(super) async fn fdb(
 /// Put a station behind a port: a static FDB entry, part of the lab
 #[utoipa::path(
     put, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "add_fdb_entry",
-    params(("name" = SwitchName, Path, description = "Name of the switch"), ChangeOptions, Condition),
-    request_body = FdbAdd, responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = SwitchName, Path, description = "Name of the switch"), Edit),
+    request_body = FdbAdd, responses(Done, Failure)
 )]
 pub(super) async fn fdb_add(Path(name): Path<SwitchName>, change: Edit, Body(entry): Body<FdbAdd>) -> Reply<Changes> {
     change
@@ -105,8 +105,8 @@ pub(super) async fn fdb_add(Path(name): Path<SwitchName>, change: Edit, Body(ent
 /// Remove FDB entries: one address, what was learned from one port, or all that was learned
 #[utoipa::path(
     delete, path = "/v1/switches/{name}/fdb", tag = "switches", operation_id = "remove_fdb_entries",
-    params(("name" = SwitchName, Path, description = "Name of the switch"), FdbSelect, ChangeOptions, Condition),
-    responses((status = 200, description = "What was done", body = Changes), Failure)
+    params(("name" = SwitchName, Path, description = "Name of the switch"), FdbSelect, Edit),
+    responses(Done, Failure)
 )]
 pub(super) async fn fdb_remove(
     Path(name): Path<SwitchName>,

@@ -5,8 +5,6 @@
 mod ports;
 mod refused;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -19,6 +17,7 @@ use vswitch::port::Engine;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::PortState;
 use vswitch_api::{Cable, CableEnd, Port, PortKind};
+use vswitch_linux::testing::sandboxed;
 
 const NOT_DRY: ChangeOptions = ChangeOptions {
     dry_run: false,
@@ -30,25 +29,10 @@ const NOT_DRY: ChangeOptions = ChangeOptions {
 /// programs that it starts inherit that.
 fn isolated(test: impl AsyncFnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("run this test as root");
-        mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )
-        .unwrap();
-        // What this machine has there is hidden below, but would still be listed among the mounts.
-        let _ = nix::mount::umount2("/run/netns", nix::mount::MntFlags::MNT_DETACH);
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-        fs::create_dir("/run/vswitch").unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(test());
+        sandboxed(async || {
+            fs::create_dir("/run/vswitch").unwrap();
+            test().await;
+        });
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);

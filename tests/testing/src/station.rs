@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vswitch_api::{Mac, PortKind};
+use vswitch_api::{Mac, PortKind, Stands};
 
 use crate::lab::Lab;
 use crate::netns::{Place, run};
@@ -42,13 +42,15 @@ impl Station {
         );
         let addresses = format!("--addr {v4}/24 --addr {v6}/64");
         let (place, ifname) = match kind {
-            PortKind::Veth | PortKind::Tap => (Place::named(name), "eth0"),
-            PortKind::Internal => (Place::Home, name),
-            PortKind::Link => panic!("no station is behind a link"),
             PortKind::Device => {
                 make_device(name);
                 (Place::named(&far_end(name)), "eth0")
             }
+            kind => match kind.stands() {
+                Stands::InNamespace => (Place::named(name), "eth0"),
+                Stands::OnHost => (Place::Home, name),
+                Stands::WithDaemon => panic!("no station is behind a {} port", kind.word()),
+            },
         };
         let station = Self {
             port: name.to_owned(),
@@ -58,23 +60,19 @@ impl Station {
             v6,
         };
         match kind {
-            PortKind::Veth => lab.ok(&format!("add-port {name} {addresses} {options}")),
-            PortKind::Tap => lab.ok(&format!("add-port {name} --type tap {addresses} {options}")),
-            PortKind::Internal | PortKind::Link => {
-                lab.ok(&format!("add-port {name} --type internal {addresses} {options}"))
-            }
             PortKind::Device => {
                 station.place.run_ok(&format!("ip addr add {v4}/24 dev eth0"));
                 station.place.run_ok(&format!("ip addr add {v6}/64 dev eth0 nodad"));
                 lab.ok(&format!("add-port {name} --type device {options}"))
             }
+            kind => lab.ok(&format!("add-port {name} --type {} {addresses} {options}", kind.word())),
         };
         station
     }
 
     /// One station of each kind, named `veth`, `tap`, `device` and `internal`, with the addresses 1 to 4.
     pub fn one_of_each(lab: &Lab) -> Vec<Self> {
-        let add = |(kind, n)| Self::add(lab, word(kind), kind, n);
+        let add = |(kind, n): (PortKind, u8)| Self::add(lab, kind.word(), kind, n);
         ALL_KINDS.into_iter().zip(1..).map(add).collect()
     }
 
@@ -127,17 +125,6 @@ impl Station {
     /// Turns features of its interface on or off, such as `tx off gro off`.
     pub fn ethtool(&self, features: &str) {
         self.place.run_ok(&format!("ethtool -K {} {features}", self.ifname));
-    }
-}
-
-/// The word of `--type` for a kind.
-pub fn word(kind: PortKind) -> &'static str {
-    match kind {
-        PortKind::Veth => "veth",
-        PortKind::Tap => "tap",
-        PortKind::Device => "device",
-        PortKind::Internal => "internal",
-        PortKind::Link => "link",
     }
 }
 

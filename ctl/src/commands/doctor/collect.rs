@@ -9,7 +9,7 @@ use vswitch_api::lab::Lab;
 use vswitch_api::policy::{TagKind, VlanId};
 use vswitch_api::trace::TraceRequest;
 use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack};
-use vswitch_api::{ApiError, ErrorCode, Mac, Port, PortKind, PortName};
+use vswitch_api::{ApiError, ErrorCode, Mac, Port, PortKind, PortName, Stands};
 
 use super::frames::{self, Said};
 use super::inside::{self, Inside};
@@ -179,10 +179,10 @@ fn mac(picture: &Picture, port: &Port) -> Option<Mac> {
 fn stacks(picture: &Picture) -> Vec<Option<Stack>> {
     let mut stacks: Vec<_> = Vec::new();
     for view in picture.both().chain(&picture.ports) {
-        let stack = match view.port.kind {
-            PortKind::Veth | PortKind::Tap => view.stack().map(Some),
-            PortKind::Internal => Some(None),
-            _ => None,
+        let stack = match view.port.kind.stands() {
+            Stands::InNamespace => view.stack().map(Some),
+            Stands::OnHost if view.port.kind.has_stack() => Some(None),
+            Stands::OnHost | Stands::WithDaemon => None,
         };
         if let Some(stack) = stack
             && !stacks.contains(&stack)

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use vswitch_api::lab::Lab;
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack};
-use vswitch_api::{Namespace, Port, PortKind, PortName, SwitchName};
+use vswitch_api::{Namespace, Port, PortKind, PortName, Stands, SwitchName};
 
 use super::frames::vlan_of;
 use super::inside::{Address, Inside, Link, NoWay};
@@ -127,10 +127,10 @@ impl Picture {
 
     /// The stack that has the interface of a port, if it can be looked into.
     pub fn stack(&self, port: &Port) -> Option<&Inside> {
-        match port.kind {
-            PortKind::Veth | PortKind::Tap => self.inside.get(&Some(self.port(&port.name)?.stack()?)),
-            PortKind::Internal => self.inside.get(&None),
-            _ => None,
+        match port.kind.stands() {
+            Stands::InNamespace => self.inside.get(&Some(self.port(&port.name)?.stack()?)),
+            Stands::OnHost if port.kind.has_stack() => self.inside.get(&None),
+            Stands::OnHost | Stands::WithDaemon => None,
         }
     }
 

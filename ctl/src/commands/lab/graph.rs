@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use vswitch_api::policy::PortVlan;
-use vswitch_api::{DEFAULT_SWITCH, Lab, Port, PortKind};
+use vswitch_api::{DEFAULT_SWITCH, Lab, Port, PortKind, Stands};
 
 use super::svg;
 use crate::cli::lab::{GraphFormat, LabGraphArgs};
@@ -84,9 +84,9 @@ impl Graph {
             }
         }
         for port in lab.ports.iter().filter(|port| port.kind != PortKind::Link) {
-            let name = match (port.kind, &port.namespace) {
-                (PortKind::Internal, _) => "host".to_owned(),
-                (PortKind::Device, _) => format!("device {}", port.name),
+            let name = match (port.kind.stands(), &port.namespace) {
+                (Stands::OnHost, _) if port.kind.has_stack() => "host".to_owned(),
+                (Stands::OnHost, _) => format!("device {}", port.name),
                 (_, Some(namespace)) => namespace.to_string(),
                 (_, None) => port.name.to_string(),
             };

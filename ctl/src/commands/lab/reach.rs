@@ -1,6 +1,6 @@
 //! Who is to reach whom: `reach = ["* -> *", "!guest -> server", "red <-> blue"]` in a lab file.
 
-use vswitch_api::{IfAddr, Lab, Namespace, PortKind};
+use vswitch_api::{IfAddr, Lab, Namespace, Stands};
 
 use super::check::hint;
 use super::node::{Node, Span};
@@ -54,12 +54,12 @@ pub fn endpoints(lab: &Lab) -> Vec<Endpoint> {
     let mut all: Vec<_> = lab
         .ports
         .iter()
-        .filter(|port| port.kind != PortKind::Device)
+        .filter(|port| port.kind.has_stack())
         .map(|port| Endpoint {
             name: port.name.to_string(),
-            namespace: match port.kind {
-                PortKind::Internal => None,
-                _ => port
+            namespace: match port.kind.stands() {
+                Stands::OnHost | Stands::WithDaemon => None,
+                Stands::InNamespace => port
                     .namespace
                     .clone()
                     .or_else(|| port.name.as_str().parse().ok().map(Namespace::Name)),

@@ -199,10 +199,8 @@ pub fn interface_get(port: &Port, column: &str) -> Result<String, String> {
 pub fn interface_type(port: &Port) -> &'static str {
     match port.kind {
         PortKind::Device => "",
-        PortKind::Internal => "internal",
         PortKind::Link => "patch",
-        PortKind::Tap => "tap",
-        PortKind::Veth => "veth",
+        kind => kind.word(),
     }
 }
 

@@ -167,7 +167,7 @@ fn about(view: &PortView, theme: Theme) -> Line<'static> {
     };
     Line::from(vec![
         Span::styled(port.name.to_string(), theme.heading()),
-        Span::raw(format!(" on {}, {} {place}, ", port.switch, units::kind(port.kind))),
+        Span::raw(format!(" on {}, {} {place}, ", port.switch, port.kind.word())),
         Span::styled(state, theme.state(view.state)),
         Span::raw(format!(
             ", {} stations, {}",

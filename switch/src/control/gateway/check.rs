@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use vswitch_api::no_host::of_no_host;
 use vswitch_api::{ApiError, Lab, Port, Switch};
 
-use super::super::kinds::{facts, ifname};
+use super::super::kinds::ifname;
 use super::super::text;
 use super::outside::published;
 
@@ -137,8 +137,8 @@ fn check_gateway(lab: &Lab, switch: &Switch) -> Result<(), ApiError> {
 
 fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let object = || text::port(&port.name);
-    if port.auto_addresses && !facts(port.kind).has_stack {
-        let cause = format!("a {} port has no addresses", facts(port.kind).word);
+    if port.auto_addresses && !port.kind.has_stack() {
+        let cause = format!("a {} port has no addresses", port.kind.word());
         return Err(text::invalid(object(), cause).hint("leave auto_addresses out"));
     }
     if port.publish.is_empty() {

@@ -9,7 +9,6 @@ use vswitch_api::gateway::gateway_name;
 use vswitch_api::{ApiError, IfAddr, Lab, Port, PortKind, PortName, Route, Switch, SwitchName};
 
 use super::super::choose::{self, taken};
-use super::super::kinds::facts;
 use super::super::text;
 use super::serve::leased;
 
@@ -32,7 +31,7 @@ pub(in super::super) fn settle(lab: &mut Lab, before: &Lab) -> Result<(), ApiErr
         let is_auto = |port: &&mut Port| {
             port.auto_addresses
                 && port.switch == switch.name
-                && facts(port.kind).has_stack
+                && port.kind.has_stack()
                 && ways.gateway.as_ref() != Some(&port.name)
         };
         // Who had an address keeps it, before any takes a new one.

@@ -3,7 +3,7 @@
 use vswitch_api::{ApiError, Port};
 
 use super::splice::TakenDevice;
-use super::{Facts, NearEnd, Opened, Stands, ifname};
+use super::{Facts, NearEnd, Opened, ifname};
 use crate::control::attach::Made;
 use crate::control::detach::gone_is_fine;
 use crate::control::in_use::{no_device, uses};
@@ -13,9 +13,6 @@ use crate::control::{Inner, LivePort, text};
 use vswitch_linux::{KernelError, Link, NetNs, Netlink};
 
 pub(super) const FACTS: Facts = Facts {
-    word: "device",
-    stands: Stands::OnHost,
-    has_stack: false,
     taken_over: true,
     near_end: NearEnd::WithFastPath,
     tap: false,

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio::sync::Mutex;
 use vswitch_api::{ApiError, ErrorCode, Mac, Port, PortName};
 
-use super::{Facts, NearEnd, Opened, Stands};
+use super::{Facts, NearEnd, Opened};
 use crate::control::attach::Made;
 use crate::control::detach::gone_is_fine;
 use crate::control::interface::{mtu, vanished};
@@ -15,9 +15,6 @@ use crate::control::{Inner, LivePort, text};
 use vswitch_linux::{KernelError, Link, Netlink, VethPeer};
 
 pub(super) const FACTS: Facts = Facts {
-    word: "link",
-    stands: Stands::WithDaemon,
-    has_stack: false,
     taken_over: false,
     near_end: NearEnd::Always,
     tap: false,

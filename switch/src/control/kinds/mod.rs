@@ -1,6 +1,6 @@
 //! What differs between the kinds of ports. Nothing else of control looks at the kind of a port.
 //!
-//! A kind is its [`Facts`], by which lab, rules and plan go; a file here that opens its interface, finds it again, changes and
+//! A kind is its facts, by which lab, rules and plan go (methods of [`PortKind`], and [`Facts`]); a file here that opens its interface, finds it again, changes and
 //! removes it; and a back end in [`crate::port`] that moves its frames. All of them meet in the matches of this file, where the
 //! compiler names what a new kind lacks.
 
@@ -10,7 +10,7 @@ mod splice;
 mod tap;
 mod veth;
 
-use vswitch_api::{ApiError, IfName, Port, PortKind};
+use vswitch_api::{ApiError, IfName, Port, PortKind, Stands};
 
 use super::attach::{Adopt, Made};
 use super::interface::mtu;
@@ -21,32 +21,15 @@ use crate::port::BackEnd;
 use vswitch_datapath::PortRef;
 use vswitch_linux::{KernelError, Netlink};
 
-/// What all ports of a kind have in common.
+/// What all ports of a kind have in common that is nobody's affair but control's; the rest are methods of [`PortKind`].
 #[derive(Debug)]
 pub(super) struct Facts {
-    /// How the kind is called in sentences.
-    pub word: &'static str,
-    /// Where its interface is.
-    pub stands: Stands,
-    /// A stack has its interface, which so has a MAC address and gets addresses and routes; else it is a cable, not a host.
-    pub has_stack: bool,
     /// Its interface is somebody else's, taken over as it is and given back in the end; else it is made and removed.
     pub taken_over: bool,
     /// Whether an interface with the name of the port stands in the daemon's own namespace.
     pub near_end: NearEnd,
     /// Its interface is a TAP device, which tells by an open queue where it is, and by a mark whose it was.
     pub tap: bool,
-}
-
-/// Where the interface of a port is, and how it is called if nothing else is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stands {
-    /// In a namespace, by default the one that has the port's name, as eth0.
-    InNamespace,
-    /// In the host's namespace, with the port's name.
-    OnHost,
-    /// In the daemon's own namespace, with the port's name.
-    WithDaemon,
 }
 
 /// When a port has a near end.
@@ -66,8 +49,7 @@ pub(super) const INSIDE: &str = "eth0";
 pub(super) fn facts(kind: PortKind) -> &'static Facts {
     match kind {
         PortKind::Veth => &veth::FACTS,
-        PortKind::Tap => &tap::FACTS,
-        PortKind::Internal => &tap::INTERNAL,
+        PortKind::Tap | PortKind::Internal => &tap::FACTS,
         PortKind::Device => &device::FACTS,
         PortKind::Link => &link::FACTS,
     }
@@ -88,7 +70,7 @@ pub(super) struct Opened {
 
 /// Name of the port's interface as its user sees it.
 pub(super) fn ifname(port: &Port) -> IfName {
-    let default = if facts(port.kind).stands == Stands::InNamespace {
+    let default = if port.kind.stands() == Stands::InNamespace {
         INSIDE
     } else {
         port.name.as_str()
@@ -135,8 +117,8 @@ pub(super) fn carries(kind: PortKind, up: bool, carrier: bool) -> bool {
 
 /// Refuses what the kind of a port can't have.
 pub(super) fn check(port: &Port) -> Result<(), ApiError> {
-    let (facts, object) = (facts(port.kind), text::port(&port.name));
-    if !facts.has_stack {
+    let (kind, object) = (port.kind, text::port(&port.name));
+    if !kind.has_stack() {
         let given = [
             ("a MAC address", port.mac.is_some()),
             ("addresses", !port.addresses.is_empty()),
@@ -145,16 +127,19 @@ pub(super) fn check(port: &Port) -> Result<(), ApiError> {
         if let Some((what, _)) = given.iter().find(|(_, given)| *given) {
             return Err(text::invalid(
                 object,
-                format!("a {} port can't be given {what}: it is a cable, not a host", facts.word),
+                format!(
+                    "a {} port can't be given {what}: it is a cable, not a host",
+                    kind.word()
+                ),
             )
             .hint("give the host a leg of its own: vswitchctl add-port gw --type internal --addr ..."));
         }
     }
-    if port.xdp && !facts.taken_over {
+    if port.xdp && !facts(kind).taken_over {
         return Err(text::invalid(object, "only a device port can have AF_XDP")
             .hint("choose --type device, or leave --xdp out: other ports have faster ways"));
     }
-    let whose = match facts.stands {
+    let whose = match kind.stands() {
         Stands::InNamespace => None,
         Stands::OnHost => Some("a device or internal port is the host's and has no namespace"),
         Stands::WithDaemon => Some("a link is between two switches and has no namespace"),

@@ -2,7 +2,7 @@
 
 use vswitch_api::{ApiError, Port};
 
-use super::{Facts, NearEnd, Opened, Stands};
+use super::{Facts, NearEnd, Opened};
 use crate::control::attach::{Adopt, Made};
 use crate::control::detach::gone_is_fine;
 use crate::control::interface::{configure, vanished, with_room_for};
@@ -14,18 +14,9 @@ use vswitch_datapath::PortRef;
 use vswitch_linux::{KernelError, Link, NetNs, Netlink};
 
 pub(super) const FACTS: Facts = Facts {
-    word: "tap",
-    stands: Stands::InNamespace,
-    has_stack: true,
     taken_over: false,
     near_end: NearEnd::Never,
     tap: true,
-};
-
-pub(super) const INTERNAL: Facts = Facts {
-    word: "internal",
-    stands: Stands::OnHost,
-    ..FACTS
 };
 
 impl Inner {

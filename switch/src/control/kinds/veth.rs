@@ -3,7 +3,7 @@
 
 use vswitch_api::{ApiError, Mac, Port};
 
-use super::{Facts, NearEnd, Opened, Stands};
+use super::{Facts, NearEnd, Opened};
 use crate::control::attach::{Adopt, Made};
 use crate::control::interface::{configure, mac, mtu, vanished, with_room_for};
 use crate::control::kinds::ifname;
@@ -12,9 +12,6 @@ use crate::control::{Inner, LivePort, text};
 use vswitch_linux::{KernelError, Link, NetNs, Netlink, VethPeer};
 
 pub(super) const FACTS: Facts = Facts {
-    word: "veth",
-    stands: Stands::InNamespace,
-    has_stack: true,
     taken_over: false,
     near_end: NearEnd::Always,
     tap: false,

@@ -5,7 +5,7 @@ use vswitch_api::lab::{DEFAULT_MTU, Route};
 use vswitch_api::{Cable, LabNamespace, Port};
 
 use super::super::fdb::station;
-use super::super::kinds::{facts, ifname};
+use super::super::kinds::ifname;
 use super::super::{text, traffic};
 use super::changed;
 
@@ -49,7 +49,7 @@ pub(in super::super) fn removed(port: &Port) -> String {
 }
 
 fn place(port: &Port) -> String {
-    let word = facts(port.kind).word;
+    let word = port.kind.word();
     match (&port.namespace, &port.peer) {
         (Some(namespace), _) => format!("{word}, {} in {}", ifname(port), text::in_words(namespace)),
         (None, Some(peer)) => format!("{word} to port {peer}"),

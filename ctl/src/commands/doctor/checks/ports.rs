@@ -2,7 +2,7 @@
 
 use vswitch_api::traffic::Share;
 use vswitch_api::view::{PortState, PortView};
-use vswitch_api::{Engine, Namespace, PortKind};
+use vswitch_api::{Engine, Namespace, PortKind, Stands};
 
 use super::super::Finding;
 use super::super::inside::Link;
@@ -47,7 +47,7 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
 }
 
 fn is_inside(view: &PortView) -> bool {
-    matches!(view.port.kind, PortKind::Veth | PortKind::Tap)
+    view.port.kind.stands() == Stands::InNamespace
 }
 
 /// What the port leads to is not there.

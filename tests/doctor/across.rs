@@ -1,0 +1,163 @@
+//! Ports that routers and VLAN devices part.
+
+use super::*;
+
+/// red - main - router - sw2 - blue
+#[test]
+fn a_router_between() {
+    let lab = Lab::new();
+    lab.ok("switch add sw2");
+    lab.ok("add-port red --addr 10.1.0.1/24 --gateway 10.1.0.254");
+    lab.ok("add-port blue --switch sw2 --addr 10.2.0.1/24 --gateway 10.2.0.254");
+    lab.ok("add-port r1 --netns router --name eth0 --addr 10.1.0.254/24");
+    lab.ok("add-port r2 --switch sw2 --netns router --name eth1 --addr 10.2.0.254/24");
+    let well = "red reaches blue (v4)\n";
+    let mend = |cause: &str| {
+        let reply = lab.ctl(BROKEN);
+        let report: Value = reply.json();
+        assert!(
+            reply.code == 1 && report["finding"]["cause"].as_str().unwrap().contains(cause),
+            "{reply}"
+        );
+        play(&lab, report["finding"]["mend"].as_str().unwrap());
+    };
+    let router = Place::named("router");
+    router.run_ok("sysctl -qw net.ipv4.ip_forward=0");
+    mend("forwarding is off");
+    is_well(&lab, well);
+    lab.ok("route del blue default");
+    mend("blue has no route to 10.1.0.1");
+    is_well(&lab, well);
+    router.run_ok("iptables -P FORWARD DROP");
+    mend("firewall in namespace router");
+    is_well(&lab, well);
+    lab.ok("acl add r2 in deny icmp");
+    mend("ACL");
+    is_well(&lab, well);
+    // The answer takes a cable, and what comes in by the port is not believed.
+    lab.ok("cable red blue --addr-a 10.3.0.1/30 --addr-b 10.3.0.2/30 --name-a x --name-b x");
+    Place::named("blue").run_ok("ip route add 10.1.0.1/32 via 10.3.0.1 dev x");
+    Place::named("blue").run_ok("sysctl -qw net.ipv4.conf.eth0.rp_filter=1");
+    mend("rp_filter");
+    is_well(&lab, well);
+}
+
+/// What is broken, and what is to be named.
+type Broken<'a> = (&'a [&'a str], &'a str);
+
+/// As [`mended`], between any two ports.
+#[track_caller]
+fn mended_between(lab: &Lab, pair: &str, cases: &[Broken<'_>]) {
+    let well = |round: usize| {
+        let reply = lab.ctl(&format!("--json doctor {pair}"));
+        let report: Value = reply.json();
+        assert!(round > 0 || reply.code == 0, "{pair}: {reply}");
+        report
+    };
+    well(0);
+    for (breaks, cause) in cases {
+        breaks.iter().for_each(|line| play(lab, line));
+        for round in 1.. {
+            let report = well(round);
+            if report["ok"] == true {
+                assert!(round > 1, "{breaks:?}: nothing is found: {report}");
+                break;
+            }
+            let finding = &report["finding"];
+            let text = finding["cause"].as_str().unwrap();
+            assert!(round > 1 || text.contains(cause), "{breaks:?}: not {cause:?}: {report}");
+            assert!(round < 4, "{breaks:?}: it is not mended: {report}");
+            play(
+                lab,
+                finding["mend"].as_str().unwrap_or_else(|| panic!("no mend: {report}")),
+            );
+        }
+    }
+}
+
+/// A stack has its addresses on VLAN devices, behind a trunk.
+#[test]
+fn vlan_devices() {
+    let lab = Lab::new();
+    if let Err(why) = linux::vlan_devices() {
+        return kernel_lacks("VLAN devices", why);
+    }
+    lab.ok("add-port red --trunk 10,20");
+    lab.ok("add-port blue --vlan 10 --addr 10.7.0.2/24");
+    let on_red = |vid: u8, address: &str| {
+        run(&format!(
+            "ip -n red link add link eth0 name eth0.{vid} type vlan id {vid}"
+        ));
+        run(&format!("ip -n red addr add {address} dev eth0.{vid}"));
+        run(&format!("ip -n red link set eth0.{vid} up"));
+    };
+    on_red(10, "10.7.0.1/24");
+    mended_between(
+        &lab,
+        "red blue",
+        &[
+            (
+                &["ip -n red link set eth0.10 down"],
+                "VLAN device eth0.10 of port red is down",
+            ),
+            (&["vswitchctl set port red --trunk 20"], "does not carry VLAN 10"),
+            // What comes back without a tag arrives at eth0, where the stack takes it all the same, but for answers of ARP: as long as it knows
+            // its neighbour, nothing is wrong.
+            (
+                &[
+                    "vswitchctl set port red --trunk 10,20 --native 10",
+                    "ip -n red neigh flush dev eth0.10",
+                ],
+                "native",
+            ),
+            (
+                &["vswitchctl set port red --vlan 10", "ip -n red neigh flush dev eth0.10"],
+                "have no tag",
+            ),
+            (
+                &["vswitchctl set port red --trunk 10,20 --accept untagged"],
+                "untagged frames only",
+            ),
+            (&["vswitchctl set port blue --vlan 20"], "not in the same VLAN"),
+            (&["ip -n red link set eth0.10 mtu 1400"], "MTU"),
+            (&["vswitchctl acl add red in deny icmp"], "ACL"),
+            (
+                &["ip -n blue neigh replace 10.7.0.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent"],
+                "wrong MAC",
+            ),
+        ],
+    );
+    // It is a router now.
+    on_red(20, "10.8.0.1/24");
+    lab.ok("ns exec red sysctl -qw net.ipv4.ip_forward=1");
+    lab.ok("add-port green --vlan 20 --addr 10.8.0.2/24 --gateway 10.8.0.1");
+    lab.ok("route add blue 10.8.0.0/24 --via 10.7.0.1");
+    mended_between(
+        &lab,
+        "blue green",
+        &[
+            (&["vswitchctl set port red --trunk 10"], "does not carry VLAN 20"),
+            (
+                &["ip -n red link set eth0.20 down"],
+                "VLAN device eth0.20 of port red is down",
+            ),
+            (&["ip netns exec red sysctl -qw net.ipv4.ip_forward=0"], "forwarding"),
+        ],
+    );
+}
+
+#[test]
+fn the_gateways_of_two_switches_keep_them_apart() {
+    let lab = Lab::new();
+    for (switch, port, subnet) in [("one", "red", "10.1.0.0/24"), ("two", "blue", "10.2.0.0/24")] {
+        lab.ok(&format!("switch add {switch} --subnet {subnet} --gateway --nat"));
+        lab.ok(&format!("add-port {port} --switch {switch} --addr auto"));
+    }
+    let reply = lab.ctl("--json doctor red blue");
+    let report: Value = reply.json();
+    let cause = report["finding"]["cause"].as_str().unwrap_or_default();
+    assert!(
+        reply.code == 1 && cause.contains("keeps switches one and two apart"),
+        "{reply}"
+    );
+}
