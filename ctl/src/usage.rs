@@ -452,8 +452,8 @@ mod tests {
                 "add-port: there is no option --qqq; see `vswitchctl add-port --help`",
             ),
             (
-                "link show a b",
-                "link show: \"b\" is a word too many; see `vswitchctl link show --help`",
+                "link show a b c",
+                "link show: \"c\" is a word too many; see `vswitchctl link show --help`",
             ),
             (
                 "command add web --ns red sleep",
