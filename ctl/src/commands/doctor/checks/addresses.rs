@@ -155,6 +155,9 @@ pub fn route(picture: &Picture) -> Option<Finding> {
             }
             End::Own { port, entry } => {
                 let view = picture.port(port)?;
+                if let Some(found) = same_address(picture, view, to) {
+                    return Some(found);
+                }
                 let links = picture.stack(&view.port).map_or(&[][..], |stack| &stack.links);
                 let of_link = |link: &super::super::inside::Link| {
                     let has = link.addresses.iter().find(|has| has.ip == to)?;
@@ -188,6 +191,32 @@ pub fn route(picture: &Picture) -> Option<Finding> {
             }
             End::Arrives | End::NoForwarding { .. } => None,
         })
+    })
+}
+
+/// Both were given the same address, as ports of different VLANs may be.
+fn same_address(picture: &Picture, view: &PortView, ip: IpAddr) -> Option<Finding> {
+    let has = |port: &PortName| picture.wanted(port)?.addresses.iter().find(|has| has.ip() == ip);
+    let port = &view.port.name;
+    has(port)?;
+    let other = &picture.both().find(|other| other.port.name != *port)?.port.name;
+    let theirs = has(other)?;
+    let cause = format!("{port} and {other} have the same address, {ip}");
+    let found = Finding::new(
+        cause,
+        format!("`ip route get {ip}` in the namespace of {port} says local"),
+    );
+    let model = Address {
+        ip,
+        prefix: theirs.prefix_len(),
+        scope: "global".to_owned(),
+        is_duplicate: false,
+    };
+    Some(match next_free(picture, &model) {
+        Some(free) => found.mend(format!(
+            "vswitchctl addr del {other} {theirs} && vswitchctl addr add {other} {free}"
+        )),
+        None => found,
     })
 }
 
