@@ -20,8 +20,8 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
         word("MAC").minor(),
         number("MTU").minor(),
         list("ADDRESSES"),
-        number("RX"),
-        number("TX"),
+        number("RX").left_out(4),
+        number("TX").left_out(4),
         number("DROPS"),
     ];
     let ports: Vec<_> = ports.into_iter().collect();
