@@ -34,7 +34,7 @@ fn a_report_has_what_is_needed_and_no_secrets() {
         ("lab.toml", "10.7.1.1/24"),
         ("ports.json", "\"rx_frames\""),
         ("metrics.txt", "# TYPE vswitch_"),
-        ("events.txt", ""),
+        ("events.txt", "port-added"),
         ("doctor.txt", "daemon"),
         ("config.toml", ""),
         ("log.txt", "red 10.7.1.1 spoke to <address-"),

@@ -11,10 +11,15 @@ fn furnished() -> Lab {
     lab.ok("switch add backbone");
     lab.ok("mirror add watch --from red --to blue");
     lab.ok("command add web --ns red -- sleep 100020");
+    let file = lab.lab_file("name = \"zlab\"\nnamespaces = [\"alone\"]\n");
+    lab.ok(&format!("lab up {file}"));
     lab
 }
 
-const LINES: [(&str, &[&str]); 16] = [
+const LINES: [(&str, &[&str]); 19] = [
+    ("vswitchctl lab down zl", &["zlab"]),
+    ("vswitchctl lab export zl", &["zlab"]),
+    ("vswitchctl set li", &["link"]),
     ("vswitchctl capture --any red bl", &["blue"]),
     ("vswitchctl command restart w", &["web"]),
     ("vswitchctl command add x --ns ro", &["rover"]),

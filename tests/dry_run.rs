@@ -9,7 +9,7 @@ use vswitch_testing::run;
 use vswitch_testing::snapshot::Snapshot;
 
 /// A call for each command that has `--dry-run`, in a lab as [`furnished`] makes it. FILE is a lab file, RULES one with rules.
-const CALLS: [&str; 82] = [
+const CALLS: [&str; 88] = [
     "restart",
     "log-level warn",
     "add-port green --addr 10.0.0.9/24",
@@ -20,6 +20,11 @@ const CALLS: [&str; 82] = [
     "set port red learning.limit=5",
     "set port core --trunk +40",
     "set switch main --ageing 60",
+    "set link main-sw2 --mtu 9000",
+    "set ns red net.ipv4.ip_forward=1",
+    "set cable red blue mtu=9000",
+    "set mirror m --from blue",
+    "set acl red --in-file RULES",
     "switch add lab",
     "switch del spare",
     "switch set main ageing_secs=60",
@@ -75,6 +80,7 @@ const CALLS: [&str; 82] = [
     "ovs del-port red",
     "ovs set port red tag=10",
     "ovs clear port core trunks",
+    "ovs add port core trunks 30",
     "ovs remove port core trunks 20",
     "ovs appctl fdb/flush main",
     "ovs appctl fdb/add main red 0 02:00:00:00:00:78",

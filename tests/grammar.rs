@@ -47,6 +47,9 @@ fn the_same_is_said_in_several_words() {
     for (set, shown, value) in [
         ("port set red mtu=1400", "port show red", "1400"),
         ("switch set main --ageing 77", "switch show main", "77"),
+        ("set cable red blue mtu=1300", "cable list", "1300"),
+        ("set mirror m --direction out", "mirror show m", "out"),
+        ("set netns red net.ipv4.ip_forward=1", "export", "ip_forward"),
     ] {
         lab.ok(set);
         let page = lab.ok(shown);
@@ -57,7 +60,7 @@ fn the_same_is_said_in_several_words() {
         "cable remove red blue",
         "mirror delete m",
         "acl rm red in 1",
-        "addr rm red 10.0.0.1/24",
+        "addr rm red 10.0.0.1/24 --yes",
         "route delete blue default",
         "port rm red core",
         "port delete plain",

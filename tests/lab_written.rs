@@ -87,7 +87,8 @@ fn a_topology_of_another_tool_is_imported_and_brought_up() {
         &lab,
         "demo.clab.yml",
         "name: demo\ntopology:\n  nodes:\n    red:\n      kind: linux\n      exec: [\"ip addr add 10.6.0.1/24 dev eth1\"]\n    \
-         blue:\n      kind: linux\n      exec:\n        - ip addr add 10.6.0.2/24 dev eth1\n        - ip addr add 10.8.0.1/30 dev eth2\n    \
+         blue:\n      kind: linux\n      exec:\n        - ip addr add 10.6.0.2/24 dev eth1\n        - ip addr add 10.8.0.1/30 dev eth2\n        \
+         - sysctl -w net.ipv4.ip_forward=1\n      sysctls: { net.ipv6.conf.all.forwarding: 1 }\n    \
          green: { kind: linux, exec: [\"ip addr add 10.8.0.2/30 dev eth1\"] }\n    br: { kind: bridge }\n    br2: { kind: ovs-bridge }\n  \
          links:\n    - endpoints: [\"red:eth1\", \"br:a\"]\n    - endpoints: [\"blue:eth1\", \"br2:b\"]\n    \
          - endpoints: [\"br:up\", \"br2:up\"]\n    - endpoints: [\"blue:eth2\", \"green:eth1\"]\n    - endpoints: [\"red:eth9\", \"host:veth-red\"]\n",
@@ -99,6 +100,8 @@ fn a_topology_of_another_tool_is_imported_and_brought_up() {
     lab.ok(&format!("lab up {demo}"));
     lab.ok("ping red blue -c 1");
     assert!(run("ip netns exec blue ping -c1 -W5 10.8.0.2").contains("1 received"));
+    let keys = "net.ipv4.ip_forward net.ipv6.conf.all.forwarding";
+    assert_eq!(run(&format!("ip netns exec blue sysctl -n {keys}")), "1\n1\n");
     lab.ok("lab down demo");
     let mn = file(
         &lab,

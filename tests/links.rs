@@ -107,7 +107,20 @@ fn a_link_is_one_thing_with_two_ends() {
     // One more between the same two has names of its own, and goes by either of them.
     lab.ok("link add main sw2");
     assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 2);
+    refused(&lab, "link del main sw2", 5, &["2 links", "main-sw2, main-sw2-2"]);
     lab.ok("link del sw2-main-2");
+    assert_eq!(lab.ok("export"), before);
+    // Where there is but one, by the switches that it joins.
+    assert_eq!(
+        lab.ok("link show sw2 main -o name"),
+        lab.ok("link show sw2-main -o name")
+    );
+    assert_eq!(lab.ok("link list -o name"), "main-sw2\n");
+    refused(&lab, "link del main main", 4, &["main", "link list"]);
+    lab.ok("link del --if-exists main nosuch");
+    lab.ok("link del --yes sw2 main");
+    assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 0);
+    lab.ok("link add main sw2");
     assert_eq!(lab.ok("export"), before);
     // The other end notices when one is down.
     lab.ok("set port main-sw2 --down");

@@ -20,6 +20,8 @@ fn a_list_has_several_forms() {
     assert_eq!(lab.ok("-o name switch list"), "main\n");
     assert_eq!(lab.ok("port show red -o name"), "red\n");
     assert_eq!(lab.ok("addr list -o name"), "10.0.0.1/24\n10.0.0.2/24\n");
+    lab.ok("cable red blue");
+    assert_eq!(lab.ok("cable list -o name"), "red blue\n");
     assert_eq!(json(&lab, "addr list -o json"), json(&lab, "addr list --json"));
     let yaml = lab.ok("addr list -o yaml");
     assert!(yaml.contains("- port: red") || yaml.contains("port: red"), "{yaml}");
@@ -116,6 +118,36 @@ fn everybody_is_pinged_from_everybody() {
     }
     assert!(lab.ctl("pingall -4 --wait 1").stdout.contains("FAIL"));
     assert_eq!(lab.ctl("ping red nobody -c1").code, 4);
+}
+
+/// Stations of different VLANs may have one address: whoever has it too answers for nobody else, and nobody for himself.
+#[test]
+fn who_answers_for_an_address_of_two_vlans_is_told_apart() {
+    let lab = Lab::new();
+    let file = lab.lab_file(
+        "name = \"twice\"\nreach = [\"* -> *\", \"!guest* -> *\", \"!* -> guest*\", \"guest1 <-> guest2\"]\n\
+         [[ports]]\nname = \"srv{1..2}\"\nvlan = { access = 10 }\naddresses = [\"10.0.0.{n}/24\"]\n\
+         [[ports]]\nname = \"guest{1..2}\"\nvlan = { access = 20 }\naddresses = [\"10.0.0.{n}/24\"]\n\
+         [[ports]]\nname = \"peer\"\nvlan = { access = 10 }\naddresses = [\"10.0.0.9/24\"]\n",
+    );
+    lab.ok(&format!("lab up {file}"));
+    let tested = lab.ctl(&format!("lab test --wait 2 {file}"));
+    assert!(
+        tested.code == 0 && tested.stdout.contains("20 of 20 as expected"),
+        "{tested}"
+    );
+    let all: Value = lab.ctl("pingall --wait 1 --json").json();
+    for ping in all.as_array().unwrap() {
+        let is_guest = |end: &str| ping[end].as_str().unwrap().starts_with("guest");
+        assert_eq!(ping["ok"] == true, is_guest("from") == is_guest("to"), "{ping}");
+    }
+    for (from, cause) in [
+        ("srv2", "srv2 and guest1 are not in the same VLAN"),
+        ("srv1", "srv1 and guest1 have the same address, 10.0.0.1"),
+    ] {
+        let told = lab.ctl(&format!("doctor {from} guest1 --wait 1"));
+        assert!(told.code == 1 && told.stdout.contains(cause), "{told}");
+    }
 }
 
 #[test]

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, Command, CommandFactory};
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::CompleteEnv;
 use serde_json::Value;
 use vswitch_api::cable::CableSettings;
 use vswitch_api::settings::{Assignment, Setting, settings};
-use vswitch_api::{CommandName, MirrorName, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{CommandName, LabName, MirrorName, NsName, Port, PortName, Switch, SwitchName};
 use vswitch_client::Client;
 
 use crate::cli::Cli;
@@ -50,6 +50,14 @@ fn with_names(command: Command, above: &str) -> Command {
         if captures && arg.get_id() == "expression" {
             return arg.add(ArgValueCompleter::new(|typed: &OsStr| names("/v1/ports", typed)));
         }
+        // By its name, or by its file.
+        if name == "down" && arg.get_id() == "lab" {
+            return arg.add(ArgValueCompleter::new(|typed: &OsStr| {
+                let mut all = labs(typed);
+                all.extend(PathCompleter::any().complete(typed));
+                all
+            }));
+        }
         let is_new = adds && ["name", "names"].contains(&arg.get_id().as_str());
         if is_new { arg } else { with_completer(arg, keys) }
     });
@@ -71,6 +79,9 @@ fn with_completer(arg: Arg, keys: fn() -> Vec<Setting>) -> Arg {
     ];
     if let Some((_, list)) = lists.into_iter().find(|(id, _)| of == *id) {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| names(list, typed)));
+    }
+    if of == TypeId::of::<LabName>() {
+        return arg.add(ArgValueCompleter::new(labs));
     }
     if of == TypeId::of::<Assignment>() {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| assignments(keys(), typed)));
@@ -104,17 +115,28 @@ fn sysctls(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Names that begin so. Where the daemon does not answer there are none.
 fn names(list: &str, typed: &OsStr) -> Vec<CompletionCandidate> {
+    named(&ask(list), typed)
+}
+
+/// Labs that are up.
+fn labs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    named(&ask("/v1/lab")["labs"], typed)
+}
+
+/// What the daemon says; null if it does not answer.
+fn ask(path: &str) -> Value {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answer = runtime.ok().and_then(|runtime| {
+        let client = Client::new(socket()).patience(PATIENCE);
+        runtime.block_on(client.get(path)).ok()
+    });
+    answer.unwrap_or_default()
+}
+
+fn named(list: &Value, typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    let there = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .ok()
-        .and_then(|runtime| {
-            let client = Client::new(socket()).patience(PATIENCE);
-            runtime.block_on(client.get::<Vec<Value>>(list)).ok()
-        });
-    let there = there.unwrap_or_default();
-    let names = there.iter().filter_map(|one| one["name"].as_str());
+    let names = list.as_array().into_iter().flatten();
+    let names = names.filter_map(|one| one["name"].as_str());
     names
         .filter(|name| name.starts_with(&*typed))
         .map(CompletionCandidate::new)

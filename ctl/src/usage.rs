@@ -126,7 +126,11 @@ fn command_of(error: &clap::Error) -> String {
 /// An option that there is not, or a word too many.
 fn unknown(error: &clap::Error) -> Option<ApiError> {
     let said = text(error, ContextKind::InvalidArg)?;
+    let negative = said
+        .strip_prefix('-')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let cause = match said.starts_with('-') {
+        true if negative => format!("there is no option {said}, and no value that is less than zero"),
         true => format!("there is no option {said}"),
         false => format!("{said:?} is a word too many"),
     };
@@ -256,7 +260,7 @@ mod tests {
     const BAD: &str = "!?";
 
     /// What takes any text.
-    const FREE: [&str; 51] = [
+    const FREE: [&str; 54] = [
         "log-level LEVEL",
         "acl add RULE",
         "acl set --in-file",
@@ -299,6 +303,9 @@ mod tests {
         "mirror add --filter",
         "mirror set --filter",
         "ns exec COMMAND",
+        "set acl --in-file",
+        "set acl --out-file",
+        "set mirror --filter",
         "port add --description",
         "reset --config",
         "reset --run-dir",
@@ -367,7 +374,8 @@ mod tests {
                     Some(long) => format!("--{long}"),
                     None => value_name.map_or_else(|| arg.get_id().as_str().to_uppercase(), ToString::to_string),
                 };
-                let error = Cli::command().try_get_matches_from(&words).err();
+                // A copy of what is built: to build it anew for each takes most of the time.
+                let error = tool.clone().try_get_matches_from(&words).err();
                 // That another argument is missing says nothing of this one.
                 let is_missing = [ErrorKind::MissingRequiredArgument, ErrorKind::MissingSubcommand];
                 let about = |error: &&clap::Error| !is_missing.contains(&error.kind());
@@ -452,8 +460,12 @@ mod tests {
                 "add-port: there is no option --qqq; see `vswitchctl add-port --help`",
             ),
             (
-                "link show a b",
-                "link show: \"b\" is a word too many; see `vswitchctl link show --help`",
+                "add-port red --pid -5",
+                "add-port: there is no option -5, and no value that is less than zero; see `vswitchctl add-port --help`",
+            ),
+            (
+                "link show a b c",
+                "link show: \"c\" is a word too many; see `vswitchctl link show --help`",
             ),
             (
                 "command add web --ns red sleep",

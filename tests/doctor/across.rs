@@ -75,23 +75,30 @@ fn mended_between(lab: &Lab, pair: &str, cases: &[Broken<'_>]) {
     }
 }
 
-/// A stack has its addresses on VLAN devices, behind a trunk.
-#[test]
-fn vlan_devices() {
+/// red has its addresses on VLAN devices, behind a trunk; none where the kernel has no such devices.
+fn behind_a_trunk() -> Option<Lab> {
     let lab = Lab::new();
     if let Err(why) = linux::vlan_devices() {
-        return kernel_lacks("VLAN devices", why);
+        kernel_lacks("VLAN devices", why);
+        return None;
     }
     lab.ok("add-port red --trunk 10,20");
     lab.ok("add-port blue --vlan 10 --addr 10.7.0.2/24");
-    let on_red = |vid: u8, address: &str| {
-        run(&format!(
-            "ip -n red link add link eth0 name eth0.{vid} type vlan id {vid}"
-        ));
-        run(&format!("ip -n red addr add {address} dev eth0.{vid}"));
-        run(&format!("ip -n red link set eth0.{vid} up"));
-    };
-    on_red(10, "10.7.0.1/24");
+    vlan_device_of_red(10, "10.7.0.1/24");
+    Some(lab)
+}
+
+fn vlan_device_of_red(vid: u8, address: &str) {
+    run(&format!(
+        "ip -n red link add link eth0 name eth0.{vid} type vlan id {vid}"
+    ));
+    run(&format!("ip -n red addr add {address} dev eth0.{vid}"));
+    run(&format!("ip -n red link set eth0.{vid} up"));
+}
+
+#[test]
+fn vlan_devices_and_their_trunk() {
+    let Some(lab) = behind_a_trunk() else { return };
     mended_between(
         &lab,
         "red blue",
@@ -114,10 +121,22 @@ fn vlan_devices() {
                 &["vswitchctl set port red --vlan 10", "ip -n red neigh flush dev eth0.10"],
                 "have no tag",
             ),
+            // Without a native VLAN it is refused.
             (
-                &["vswitchctl set port red --trunk 10,20 --accept untagged"],
+                &["vswitchctl set port red --trunk 10,20 --native 5 --accept untagged"],
                 "untagged frames only",
             ),
+        ],
+    );
+}
+
+#[test]
+fn vlan_devices_and_the_other_end() {
+    let Some(lab) = behind_a_trunk() else { return };
+    mended_between(
+        &lab,
+        "red blue",
+        &[
             (&["vswitchctl set port blue --vlan 20"], "not in the same VLAN"),
             (&["ip -n red link set eth0.10 mtu 1400"], "MTU"),
             (&["vswitchctl acl add red in deny icmp"], "ACL"),
@@ -127,8 +146,12 @@ fn vlan_devices() {
             ),
         ],
     );
-    // It is a router now.
-    on_red(20, "10.8.0.1/24");
+}
+
+#[test]
+fn vlan_devices_of_a_router() {
+    let Some(lab) = behind_a_trunk() else { return };
+    vlan_device_of_red(20, "10.8.0.1/24");
     lab.ok("ns exec red sysctl -qw net.ipv4.ip_forward=1");
     lab.ok("add-port green --vlan 20 --addr 10.8.0.2/24 --gateway 10.8.0.1");
     lab.ok("route add blue 10.8.0.0/24 --via 10.7.0.1");

@@ -100,6 +100,14 @@ fn ports_and_interfaces() {
         (&["vswitchctl impair red --loss 100%"], "loses 100%"),
         (&["vswitchctl impair blue --loss 20% --direction in"], "loses 20%"),
         (&["ip netns del blue"], "namespace blue is gone"),
+        (
+            &["vswitchctl impair red --delay 3s"],
+            "red is impaired on the way out: delay 3s",
+        ),
+        (
+            &["vswitchctl set port red --trunk 10"],
+            "red and blue are not in the same VLAN",
+        ),
     ] {
         mended(&lab, breaks, cause);
     }
@@ -183,6 +191,42 @@ fn addresses_and_routes() {
     lab.ok("addr add blue 10.8.0.2/24");
     find("different subnets", "addr add blue 10.7.0.");
     is_well(&lab, "red reaches blue (v4)\n");
+}
+
+/// What `ip route get` alone does not show the reason of.
+#[test]
+fn rules_and_other_tables() {
+    let lab = pair("");
+    for (breaks, cause) in [
+        (
+            &["ip -n blue rule add to 10.7.0.1 blackhole"][..],
+            "a rule of blue stops what is for 10.7.0.1: from all to 10.7.0.1 blackhole",
+        ),
+        (
+            &[
+                "ip -n blue -6 rule add from fd07::2 lookup 7",
+                "ip -n blue -6 route add prohibit default table 7",
+            ],
+            "a route of blue stops what is for fd07::1: prohibit default",
+        ),
+        (
+            &[
+                "ip -n red rule add to 10.7.0.2 lookup 100",
+                "ip -n red route add default via 10.7.0.77 table 100",
+            ],
+            "leads over 10.7.0.77, which is nobody's address",
+        ),
+        (
+            &["ip -n red route add local 10.7.0.2 dev lo"],
+            "red takes 10.7.0.2 for an address of its own",
+        ),
+        (
+            &["ip -n blue addr add fd07::1/128 dev lo"],
+            "blue takes fd07::1 for an address of its own",
+        ),
+    ] {
+        mended(&lab, breaks, cause);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::namespace::OfPorts;
 use super::{ADD, Addition, DEL, LIST, Removal, Trial, parse};
 
 /// How rules are written, for the help of all commands.
-const RULES: &str = "\
+pub const RULES: &str = "\
 A rule is permit, deny, count, mirror NAME or police RATE [burst N], and what
 it matches, for example
   deny tcp from any to 10.0.0.0/8 port 22
@@ -67,13 +67,7 @@ Example:
         port: PortName,
     },
     /// Replace the lists of a port at one instant; a direction that is not named stays
-    #[command(after_help = RULES, after_long_help = "\
-Examples:
-  # a rule a line, a # begins a comment
-  vswitchctl acl set red --in-file rules.txt
-
-Rules can be given one by one too:
---in 'deny tcp to any port 22' --in 'permit any'")]
+    #[command(after_help = RULES, after_long_help = SET_EXAMPLES)]
     Set(SetAcl),
     /// Put a rule into a list
     #[command(aliases = ADD, after_help = RULES, after_long_help = "\
@@ -130,6 +124,15 @@ Examples:
         trial: Trial,
     },
 }
+
+/// Examples of `acl set`.
+pub const SET_EXAMPLES: &str = "\
+Examples:
+  # a rule a line, a # begins a comment
+  vswitchctl acl set red --in-file rules.txt
+
+Rules can be given one by one too:
+--in 'deny tcp to any port 22' --in 'permit any'";
 
 /// Arguments of `acl set`.
 #[derive(Args, Debug)]

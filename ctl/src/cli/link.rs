@@ -1,5 +1,7 @@
 //! Links between two switches.
 
+use std::fmt;
+
 use clap::{ArgGroup, Args, Subcommand};
 use vswitch_api::policy::{VlanId, VlanSet};
 use vswitch_api::settings::{Assignment, assignment};
@@ -28,26 +30,20 @@ port has: `set port`, `impair`, `capture`, `mirror add` take their names.")]
     #[command(
         aliases = DEL,
         after_long_help = "\
-Example:
-  vswitchctl link del main-sw2"
+Examples:
+  vswitchctl link del main-sw2          # by a port at one of its ends
+  vswitchctl link del main sw2          # by the switches that it joins"
     )]
     Del {
-        /// The port at one of its ends
-        port: PortName,
+        /// Which link.
+        #[command(flatten)]
+        which: WhichLink,
         /// How to remove it.
         #[command(flatten)]
         removal: Removal,
     },
     /// Change settings of both ports of a link
-    #[command(after_long_help = "\
-Examples:
-  vswitchctl link set main-sw2 --trunk 10,20
-  vswitchctl link set main-sw2 --trunk +30
-  vswitchctl link set main-sw2 --impair delay=20ms,loss=1%
-  vswitchctl link set main-sw2 --impair none --mtu 9000
-  vswitchctl link set main-sw2 mtu=default description='second floor'
-
-Keys are those of `set port`, which changes one end alone.")]
+    #[command(after_long_help = SET_EXAMPLES)]
     Set(Box<LinkSet>),
     /// List links
     #[command(
@@ -59,13 +55,43 @@ Example:
     List,
     /// Show the ports at both ends of a link
     #[command(after_long_help = "\
-Example:
-  vswitchctl link show main-sw2")]
-    Show {
-        /// The port at one of its ends
-        port: PortName,
-    },
+Examples:
+  vswitchctl link show main-sw2
+  vswitchctl link show main sw2")]
+    Show(WhichLink),
 }
+
+/// A link that is there.
+#[derive(Args, Debug)]
+pub struct WhichLink {
+    /// The port at one of its ends, or one of the switches that it joins
+    #[arg(value_name = "PORT|SWITCH")]
+    pub end: PortName,
+    /// The other switch
+    #[arg(value_name = "SWITCH")]
+    pub switch: Option<SwitchName>,
+}
+
+impl fmt::Display for WhichLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {:?}", self.end.as_str())?;
+        match &self.switch {
+            Some(switch) => write!(f, " - {:?}", switch.as_str()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Examples of `link set`.
+pub const SET_EXAMPLES: &str = "\
+Examples:
+  vswitchctl link set main-sw2 --trunk 10,20
+  vswitchctl link set main-sw2 --trunk +30
+  vswitchctl link set main-sw2 --impair delay=20ms,loss=1%
+  vswitchctl link set main-sw2 --impair none --mtu 9000
+  vswitchctl link set main-sw2 mtu=default description='second floor'
+
+Keys are those of `set port`, which changes one end alone.";
 
 /// Arguments of `link set`.
 #[derive(Args, Debug)]

@@ -1,6 +1,6 @@
 //! Mirrors.
 
-use clap::{ArgGroup, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::{VlanId, VlanSet};
 use vswitch_api::{MirrorName, PortName, SwitchName};
@@ -85,43 +85,8 @@ or its last port goes with it.")]
         addition: Addition,
     },
     /// Change settings of a mirror
-    #[command(
-        group = ArgGroup::new("settings").required(true).multiple(true)
-            .args(["from", "rules_only", "to", "to_vlan", "vlans", "direction", "filter"]),
-        after_long_help = "\
-Examples:
-  vswitchctl mirror set m --from red,blue --direction in
-  vswitchctl mirror set m --from all --filter none
-  vswitchctl mirror set m --to mon2"
-    )]
-    Set {
-        /// The mirror
-        name: MirrorName,
-        /// Ports whose frames are copied, apart by commas, or all
-        #[arg(long, value_name = "PORTS", value_parser = ports)]
-        from: Option<Ports>,
-        /// Only what rules of access lists copy to it
-        #[arg(long, conflicts_with_all = ["from", "direction"])]
-        rules_only: bool,
-        /// The port that the copies go to
-        #[arg(long, value_name = "PORT", conflicts_with = "to_vlan")]
-        to: Option<PortName>,
-        /// The VLAN that the copies go into
-        #[arg(long, value_name = "VLAN")]
-        to_vlan: Option<VlanId>,
-        /// Only frames of these VLANs, or none for those of all
-        #[arg(long, value_name = "VLANS", value_parser = |text: &str| said(text, vlans))]
-        vlans: Option<Said<VlanSet>>,
-        /// Which of their frames, as the ports see them
-        #[arg(long, value_enum, value_name = "WAY")]
-        direction: Option<Way>,
-        /// Only frames that this filter wants, or none for all
-        #[arg(long, value_name = "EXPRESSION")]
-        filter: Option<String>,
-        /// Whether to do it.
-        #[command(flatten)]
-        trial: Trial,
-    },
+    #[command(after_long_help = SET_EXAMPLES)]
+    Set(Box<MirrorSet>),
     /// Remove a mirror
     #[command(aliases = DEL, after_long_help = "\
 Example:
@@ -146,4 +111,45 @@ Example:
         /// The mirror
         name: MirrorName,
     },
+}
+
+/// Examples of `mirror set`.
+pub const SET_EXAMPLES: &str = "\
+Examples:
+  vswitchctl mirror set m --from red,blue --direction in
+  vswitchctl mirror set m --from all --filter none
+  vswitchctl mirror set m --to mon2";
+
+/// Arguments of `mirror set`.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true)
+            .args(["from", "rules_only", "to", "to_vlan", "vlans", "direction", "filter"]))]
+pub struct MirrorSet {
+    /// The mirror
+    pub name: MirrorName,
+    /// Ports whose frames are copied, apart by commas, or all
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
+    pub from: Option<Ports>,
+    /// Only what rules of access lists copy to it
+    #[arg(long, conflicts_with_all = ["from", "direction"])]
+    pub rules_only: bool,
+    /// The port that the copies go to
+    #[arg(long, value_name = "PORT", conflicts_with = "to_vlan")]
+    pub to: Option<PortName>,
+    /// The VLAN that the copies go into
+    #[arg(long, value_name = "VLAN")]
+    pub to_vlan: Option<VlanId>,
+    /// Only frames of these VLANs, or none for those of all
+    #[arg(long, value_name = "VLANS", value_parser = |text: &str| said(text, vlans))]
+    pub vlans: Option<Said<VlanSet>>,
+    /// Which of their frames, as the ports see them
+    #[arg(long, value_enum, value_name = "WAY")]
+    pub direction: Option<Way>,
+    /// Only frames that this filter wants, or none for all
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub trial: Trial,
 }

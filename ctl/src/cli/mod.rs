@@ -184,7 +184,8 @@ Examples:
 
 RX and TX are frames/bytes as the switch sees them: RX came in from the port.
 DROPS is the sum of both ways; `vswitchctl port show NAME` tells the reasons.
-A narrow terminal gets no columns MAC and MTU.")]
+A narrow terminal gets no columns MAC and MTU, a very narrow one none of TYPE
+and NAMESPACE either.")]
     Show(ShowArgs),
     /// Add, remove, change or list ports, or show all about one
     #[command(

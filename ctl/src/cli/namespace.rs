@@ -45,25 +45,8 @@ A namespace that vswitch did not make is never removed.")]
         removal: Removal,
     },
     /// Change settings of the kernel in a namespace, and its files in /etc
-    #[command(after_long_help = "\
-Examples:
-  vswitchctl ns set red net.ipv4.ip_forward=1
-  vswitchctl ns set red net.ipv4.ip_forward=none   # back to what it was
-  vswitchctl ns set red files.hosts='10.0.0.2 blue'
-
-Keys are settings of the kernel below net, as `sysctl` has them, and
-files.NAME for a file under /etc/netns, which commands in the namespace see
-in /etc. A namespace with settings stays until `ns del`, as after `ns add`.")]
-    Set {
-        /// The namespace
-        name: NsName,
-        /// Settings by their keys; without a value, or with none, one is taken back
-        #[arg(required = true, value_name = "KEY=VALUE")]
-        keys: Vec<NsAssignment>,
-        /// Whether to do it.
-        #[command(flatten)]
-        trial: Trial,
-    },
+    #[command(after_long_help = SET_EXAMPLES)]
+    Set(NsSet),
     /// List namespaces, whoever made them
     #[command(aliases = LIST, after_long_help = "\
 Example:
@@ -102,6 +85,30 @@ found).")]
         )]
         command: Vec<OsString>,
     },
+}
+
+/// Examples of `ns set`.
+pub const SET_EXAMPLES: &str = "\
+Examples:
+  vswitchctl ns set red net.ipv4.ip_forward=1
+  vswitchctl ns set red net.ipv4.ip_forward=none   # back to what it was
+  vswitchctl ns set red files.hosts='10.0.0.2 blue'
+
+Keys are settings of the kernel below net, as `sysctl` has them, and
+files.NAME for a file under /etc/netns, which commands in the namespace see
+in /etc. A namespace with settings stays until `ns del`, as after `ns add`.";
+
+/// Arguments of `ns set`.
+#[derive(Args, Debug)]
+pub struct NsSet {
+    /// The namespace
+    pub name: NsName,
+    /// Settings by their keys; without a value, or with none, one is taken back
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    pub keys: Vec<NsAssignment>,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub trial: Trial,
 }
 
 /// A setting of a namespace with its value.
@@ -335,7 +342,7 @@ Examples:
 }
 
 /// Examples of `cable set` with all keys.
-fn cable_examples() -> String {
+pub fn cable_examples() -> String {
     with_keys::<CableSettings>(
         "\
 Examples:

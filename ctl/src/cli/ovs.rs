@@ -265,6 +265,26 @@ Example:
         #[command(flatten)]
         then: Then,
     },
+    /// Put values into a column of a port
+    #[command(after_long_help = "\
+Example:
+  vswitchctl ovs add port eth1 trunks 20")]
+    Add {
+        /// port, interface or bridge
+        #[arg(value_enum, ignore_case = true)]
+        table: Table,
+        /// The port
+        #[arg(value_name = "NAME")]
+        record: PortName,
+        /// Its column
+        column: Column,
+        /// What comes into it
+        #[arg(required = true, value_name = "VLAN")]
+        values: Vec<VlanId>,
+        /// What else is to be done.
+        #[command(flatten)]
+        then: Then,
+    },
     /// Take values out of a column of a port
     #[command(after_long_help = "\
 Example:

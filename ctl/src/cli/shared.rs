@@ -51,6 +51,9 @@ pub struct Removal {
     /// No error if it is not there
     #[arg(long)]
     pub if_exists: bool,
+    /// Who says what goes is never asked; hands that know `apply --yes` and `reset --yes` say it all the same.
+    #[arg(short = 'y', long, hide = true)]
+    pub yes: bool,
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -12,6 +12,10 @@ use vswitch_api::settings::{Assignment, Settable, assignment, settings};
 use vswitch_api::view::FdbEntry;
 use vswitch_api::{Gateway, IfName, Mac, Port, PortName, Switch, SwitchName};
 
+use super::acl::{self, SetAcl};
+use super::link::{self, LinkSet};
+use super::mirror::{self, MirrorSet};
+use super::namespace::{self, CableSet, NsSet};
 use super::parse::{self, Reserved, Said, Switched, Toggle, said};
 use super::policy::{self, PolicyArgs};
 use super::{ADD, Addition, DEL, LIST, Removal, Trial};
@@ -211,10 +215,25 @@ Examples:
 pub enum SetCommand {
     /// Change settings of a port
     #[command(after_long_help = port_examples())]
-    Port(SetPort),
+    Port(Box<SetPort>),
     /// Change settings of a switch
     #[command(after_long_help = switch_examples())]
     Switch(SetSwitch),
+    /// Change settings of both ports of a link, as `link set` does
+    #[command(after_long_help = link::SET_EXAMPLES.replace("link set", "set link"))]
+    Link(Box<LinkSet>),
+    /// Change settings of a namespace, as `ns set` does
+    #[command(visible_alias = "netns", alias = "namespace", after_long_help = namespace::SET_EXAMPLES.replace("ns set", "set ns"))]
+    Ns(NsSet),
+    /// Change settings of a cable, as `cable set` does
+    #[command(after_long_help = namespace::cable_examples().replace("cable set", "set cable"))]
+    Cable(CableSet),
+    /// Change settings of a mirror, as `mirror set` does
+    #[command(after_long_help = mirror::SET_EXAMPLES.replace("mirror set", "set mirror"))]
+    Mirror(Box<MirrorSet>),
+    /// Replace the access lists of a port, as `acl set` does
+    #[command(after_help = acl::RULES, after_long_help = acl::SET_EXAMPLES.replace("acl set", "set acl"))]
+    Acl(SetAcl),
 }
 
 const PORT_EXAMPLES: &str = "\

@@ -9,6 +9,7 @@ mod graph;
 mod heat;
 mod import;
 mod links;
+pub(super) mod meant;
 mod merge;
 mod node;
 mod pings;

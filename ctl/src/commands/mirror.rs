@@ -9,7 +9,7 @@ use vswitch_client::Method;
 use super::Session;
 use super::capture::compile;
 use super::patch::value;
-use crate::cli::mirror::{MirrorCommand, Ports};
+use crate::cli::mirror::{MirrorCommand, MirrorSet, Ports};
 use crate::failure::Failure;
 use crate::output::mirrors;
 
@@ -43,40 +43,7 @@ impl Session {
                 self.change(Method::POST, "/v1/mirrors", addition.into(), Some(&mirror))
                     .await
             }
-            MirrorCommand::Set {
-                name,
-                from,
-                rules_only,
-                to,
-                to_vlan,
-                vlans,
-                direction,
-                filter,
-                trial,
-            } => {
-                let mut patch = MergePatch::default();
-                if let Some(Ports(ports)) = from {
-                    patch = patch.with("ports", value(ports)).with("rules_only", false);
-                }
-                if rules_only {
-                    patch = patch.with("ports", value([""; 0])).with("rules_only", true);
-                }
-                if to.is_some() || to_vlan.is_some() {
-                    patch = patch.with("to", value(to)).with("to_vlan", value(to_vlan));
-                }
-                if let Some(vlans) = vlans {
-                    patch = patch.with("vlans", value(vlans.to()));
-                }
-                if let Some(direction) = direction {
-                    patch = patch.with("direction", value(Direction::from(direction)));
-                }
-                if let Some(expression) = filter {
-                    let filter = (!is_back(&expression)).then(|| compiled(expression)).transpose()?;
-                    patch = patch.with("filter", value(filter));
-                }
-                let path = format!("/v1/mirrors/{name}");
-                self.change(Method::PATCH, &path, trial.into(), Some(&patch)).await
-            }
+            MirrorCommand::Set(args) => self.set_mirror(*args).await,
             MirrorCommand::Del { name, removal } => self.remove(&format!("/v1/mirrors/{name}"), removal.into()).await,
             MirrorCommand::List => {
                 let views: Vec<MirrorView> = self.client.mirrors().await?;
@@ -87,6 +54,42 @@ impl Session {
                 self.out.show(&view, |style| mirrors::page(style, &view))
             }
         }
+    }
+
+    async fn set_mirror(&self, args: MirrorSet) -> Result<(), Failure> {
+        let MirrorSet {
+            name,
+            from,
+            rules_only,
+            to,
+            to_vlan,
+            vlans,
+            direction,
+            filter,
+            trial,
+        } = args;
+        let mut patch = MergePatch::default();
+        if let Some(Ports(ports)) = from {
+            patch = patch.with("ports", value(ports)).with("rules_only", false);
+        }
+        if rules_only {
+            patch = patch.with("ports", value([""; 0])).with("rules_only", true);
+        }
+        if to.is_some() || to_vlan.is_some() {
+            patch = patch.with("to", value(to)).with("to_vlan", value(to_vlan));
+        }
+        if let Some(vlans) = vlans {
+            patch = patch.with("vlans", value(vlans.to()));
+        }
+        if let Some(direction) = direction {
+            patch = patch.with("direction", value(Direction::from(direction)));
+        }
+        if let Some(expression) = filter {
+            let filter = (!is_back(&expression)).then(|| compiled(expression)).transpose()?;
+            patch = patch.with("filter", value(filter));
+        }
+        let path = format!("/v1/mirrors/{name}");
+        self.change(Method::PATCH, &path, trial.into(), Some(&patch)).await
     }
 }
 

@@ -10,7 +10,7 @@ use vswitch_client::Method;
 use super::patch::with_keys;
 use super::ports::route;
 use super::{Session, with_query};
-use crate::cli::namespace::{CableAdd, CableArgs, CableCommand, NsAssignment, NsCommand};
+use crate::cli::namespace::{CableAdd, CableArgs, CableCommand, CableSet, NsAssignment, NsCommand, NsSet};
 use crate::cli::parse::RouteArg;
 use crate::failure::Failure;
 use crate::output::namespaces;
@@ -28,7 +28,7 @@ impl Session {
                 .await
             }
             NsCommand::Del { name, removal } => self.remove(&format!("/v1/namespaces/{name}"), removal.into()).await,
-            NsCommand::Set { name, keys, trial } => {
+            NsCommand::Set(NsSet { name, keys, trial }) => {
                 let path = format!("/v1/namespaces/{name}");
                 let patch = namespace_patch(keys)?;
                 self.change(Method::PATCH, &path, trial.into(), Some(&patch)).await
@@ -91,15 +91,7 @@ impl Session {
                 let path = with_query(&format!("/v1/cables/{a}/{b}"), &select)?;
                 self.remove(&path, removal.into()).await
             }
-            (Some(CableCommand::Set(args)), _) => {
-                let select = CableSelect {
-                    ifname_a: args.name_a,
-                    ifname_b: args.name_b,
-                };
-                let path = with_query(&format!("/v1/cables/{}/{}", args.a, args.b), &select)?;
-                let patch = with_keys(MergePatch::default(), &args.keys)?;
-                self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
-            }
+            (Some(CableCommand::Set(args)), _) => self.set_cable(args).await,
             (Some(CableCommand::List { a, b }), _) => {
                 let cables: Vec<Cable> = match (a, b) {
                     // One that is not there is an error.
@@ -119,6 +111,16 @@ impl Session {
                 "name the namespaces that it joins",
             )),
         }
+    }
+
+    pub(super) async fn set_cable(&self, args: CableSet) -> Result<(), Failure> {
+        let select = CableSelect {
+            ifname_a: args.name_a,
+            ifname_b: args.name_b,
+        };
+        let path = with_query(&format!("/v1/cables/{}/{}", args.a, args.b), &select)?;
+        let patch = with_keys(MergePatch::default(), &args.keys)?;
+        self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
     }
 
     async fn add_cable(&self, add: CableAdd) -> Result<(), Failure> {

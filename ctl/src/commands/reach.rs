@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{PortView, Stack};
@@ -16,6 +17,7 @@ use vswitch_api::{ApiError, ErrorCode, IfAddr, PortName};
 use vswitch_client::with_query;
 
 use super::Session;
+use super::lab::meant::{self, Meant};
 use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs, Target};
 use crate::failure::Failure;
 use crate::output::reach::{self, Ping};
@@ -55,7 +57,8 @@ impl Session {
                 .hint("`vswitchctl addr list` shows what there is")
                 .into());
         }
-        let pings = ping_all(&pairs, args.wait)?;
+        let mut pings = ping_all(&pairs, args.wait)?;
+        settle(&pairs, &mut pings, args.wait)?;
         self.out.show(&pings, |style| reach::matrix(style, &pings))?;
         match pings.iter().all(|ping| ping.ok) {
             true => Ok(()),
@@ -181,6 +184,23 @@ fn ping_all(pairs: &[(&PortView, &PortView, IpAddr)], wait: u32) -> Result<Vec<P
     let mut done = done.into_inner().unwrap_or_default();
     done.sort_by_key(|(place, _)| *place);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Not answered is what somebody else has answered, who has the address too.
+fn settle(pairs: &[(&PortView, &PortView, IpAddr)], pings: &mut [Ping], wait: u32) -> Result<(), Failure> {
+    let meant = pairs.iter().map(|(from, to, address)| Meant {
+        from: from.stack(),
+        to: to.stack(),
+        address: *address,
+    });
+    let meant: Vec<_> = meant.collect();
+    let mut answered: Vec<_> = pings.iter().map(|ping| ping.ok).collect();
+    meant::settle(&meant, &mut answered, Duration::from_secs(wait.into()))?;
+    for (ping, ok) in pings.iter_mut().zip(answered) {
+        ping.ok = ok;
+        ping.rtt_ms = ping.rtt_ms.filter(|_| ok);
+    }
+    Ok(())
 }
 
 /// One ping by a process of its own: a thread that enters a namespace can't be used for anything else.

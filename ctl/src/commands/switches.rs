@@ -12,6 +12,10 @@ use vswitch_client::Method;
 
 use super::Session;
 use super::patch::{value, with_keys};
+use crate::cli::acl::AclCommand;
+use crate::cli::link::LinkCommand;
+use crate::cli::mirror::MirrorCommand;
+use crate::cli::namespace::NsCommand;
 use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SetSwitch, SwitchCommand};
 use crate::cli::{OnlySwitch, ShowArgs};
@@ -127,8 +131,13 @@ impl Session {
 
     pub(super) async fn set(&self, command: SetCommand) -> Result<(), Failure> {
         match command {
-            SetCommand::Port(args) => self.set_port(args).await,
+            SetCommand::Port(args) => self.set_port(*args).await,
             SetCommand::Switch(args) => self.set_switch(args).await,
+            SetCommand::Link(args) => self.link(LinkCommand::Set(args)).await,
+            SetCommand::Ns(args) => self.namespace(NsCommand::Set(args)).await,
+            SetCommand::Cable(args) => self.set_cable(args).await,
+            SetCommand::Mirror(args) => self.mirror(MirrorCommand::Set(args)).await,
+            SetCommand::Acl(args) => self.acl(AclCommand::Set(args)).await,
         }
     }
 

@@ -163,7 +163,10 @@ fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
     let list = of_overview.unwrap_or(&value);
     let list = list.as_array().map_or(std::slice::from_ref(list), Vec::as_slice);
     let name = |one: &Value| match one {
-        Value::Object(fields) => NAMES.iter().find_map(|key| fields.get(*key)).map(plain),
+        Value::Object(fields) => {
+            let name = NAMES.iter().find_map(|key| fields.get(*key)).map(plain);
+            name.or_else(|| of_two_ends(one))
+        }
         other => Some(plain(other)),
     };
     let lines: Option<Vec<_>> = list.iter().map(name).collect();
@@ -175,6 +178,12 @@ fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
         )
     })?;
     Ok(lines.iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// What commands take for a link (a port at one of its ends) and for a cable (its namespaces).
+fn of_two_ends(one: &Value) -> Option<String> {
+    let part = |pointer: &str| one.pointer(pointer).map(plain);
+    part("/a/port").or_else(|| Some(format!("{} {}", part("/a/namespace")?, part("/b/namespace")?)))
 }
 
 fn plain(value: &Value) -> String {

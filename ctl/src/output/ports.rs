@@ -14,21 +14,21 @@ pub fn table<'a>(style: Style, ports: impl IntoIterator<Item = &'a PortView>, sw
     let mut titles = vec![
         word("SWITCH"),
         word("PORT"),
-        word("TYPE"),
-        word("NAMESPACE/IF"),
+        word("TYPE").left_out(2),
+        word("NAMESPACE/IF").left_out(3),
         word("STATE"),
         word("MAC").minor(),
         number("MTU").minor(),
         list("ADDRESSES"),
-        number("RX"),
-        number("TX"),
+        number("RX").left_out(4),
+        number("TX").left_out(4),
         number("DROPS"),
     ];
     let ports: Vec<_> = ports.into_iter().collect();
     // Where VLANs are in use they decide who talks with whom.
     let vlans = wide || ports.iter().any(|view| view.port.vlan != PortVlan::All);
     if vlans {
-        titles.push(word("VLAN"));
+        titles.push(list("VLAN"));
     }
     if wide {
         titles.extend([number("STATIONS"), word("DESCRIPTION")]);

@@ -2,7 +2,7 @@
 //!
 //! Away from a terminal a row is always one line with a word in every column, so that it can be cut and searched.
 //! On a terminal that is too narrow for that, lists go one below the other, and if that is not enough, columns are
-//! left out that are marked so. A word is never broken.
+//! left out that are marked so, those of the lowest rank first. A word is never broken.
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, presets};
 
@@ -25,7 +25,8 @@ pub struct Column {
     title: &'static str,
     right: bool,
     list: bool,
-    minor: bool,
+    /// From 1 on: the lower, the sooner it is left out.
+    minor: Option<u8>,
 }
 
 /// A column of words.
@@ -34,7 +35,7 @@ pub const fn word(title: &'static str) -> Column {
         title,
         right: false,
         list: false,
-        minor: false,
+        minor: None,
     }
 }
 
@@ -57,7 +58,13 @@ pub const fn list(title: &'static str) -> Column {
 impl Column {
     /// The same, left out where there is no room.
     pub const fn minor(self) -> Self {
-        Self { minor: true, ..self }
+        self.left_out(1)
+    }
+
+    /// The same, left out where there is still no room without those of lower ranks.
+    pub const fn left_out(self, rank: u8) -> Self {
+        let minor = Some(rank);
+        Self { minor, ..self }
     }
 }
 
@@ -73,7 +80,8 @@ pub struct Table {
 enum Layout {
     Wide,
     StackedLists,
-    MinorLeftOut,
+    /// Columns up to this rank.
+    LeftOut(u8),
 }
 
 impl Table {
@@ -106,14 +114,19 @@ impl Table {
             let plain = self.lay_out(layout, false);
             width.is_none_or(|width| plain.lines().all(|line| line.chars().count() <= width))
         };
+        let last = self.columns.iter().filter_map(|column| column.minor).max().unwrap_or(0);
         let layout = [Layout::Wide, Layout::StackedLists]
             .into_iter()
+            .chain((1..=last).map(Layout::LeftOut))
             .find(|layout| fits(*layout));
-        self.lay_out(layout.unwrap_or(Layout::MinorLeftOut), self.style.colour)
+        self.lay_out(layout.unwrap_or(Layout::LeftOut(last)), self.style.colour)
     }
 
     fn lay_out(&self, layout: Layout, colour: bool) -> String {
-        let shown = |column: &Column| layout < Layout::MinorLeftOut || !column.minor;
+        let shown = |column: &Column| match layout {
+            Layout::LeftOut(rank) => column.minor.is_none_or(|minor| minor > rank),
+            Layout::Wide | Layout::StackedLists => true,
+        };
         let mut table = comfy_table::Table::new();
         table
             .load_style(presets::NOTHING)
@@ -164,7 +177,12 @@ mod tests {
     fn table(style: Style) -> Table {
         let mut table = Table::new(
             style,
-            &[word("PORT"), word("MAC").minor(), number("BYTES"), list("ADDRESSES")],
+            &[
+                word("PORT"),
+                word("MAC").minor(),
+                number("BYTES").left_out(2),
+                list("ADDRESSES"),
+            ],
         );
         let addresses = "10.0.0.1/24,fd00::1/64".to_owned();
         table.row([
@@ -203,7 +221,20 @@ PORT  BYTES  ADDRESSES
 red       7  10.0.0.1/24
              fd00::1/64
 ";
-        for (width, expected) in [(54, wide), (53, stacked), (43, stacked), (42, short), (5, short)] {
+        let shortest = "\
+PORT  ADDRESSES
+red   10.0.0.1/24
+      fd00::1/64
+";
+        for (width, expected) in [
+            (54, wide),
+            (53, stacked),
+            (43, stacked),
+            (42, short),
+            (24, short),
+            (23, shortest),
+            (5, shortest),
+        ] {
             assert_eq!(table(Style::default()).render_within(Some(width)), expected, "{width}");
         }
     }

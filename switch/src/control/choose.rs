@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use vswitch_api::no_host::of_no_host;
 use vswitch_api::request::FreeAddresses;
 use vswitch_api::{ApiError, IfAddr, Lab, Port, PortName, Route};
 
@@ -104,6 +105,10 @@ fn next_free(lab: &Lab, port: &Port, subnet: IpNet) -> Result<IfAddr, ApiError> 
 
 /// The lowest address of a host in a subnet that is not taken.
 pub(super) fn first_free(taken: impl Fn(&IpAddr) -> bool, port: &PortName, subnet: IpNet) -> Result<IfAddr, ApiError> {
+    if let Some(what) = of_no_host(&subnet) {
+        let cause = format!("subnet {subnet} has addresses that no station can have: they are for {what}");
+        return Err(text::conflict(text::port(port), cause).hint("choose one such as 10.10.0.0/24 or fd10::/64"));
+    }
     // `IfAddr` knows which addresses no host can have; the first of an IPv6 subnet is that of any router (RFC 4291 section 2.6.1).
     let reserved = |ip: &IpAddr| ip.is_ipv6() && subnet.prefix_len() < 127 && *ip == subnet.network();
     let hosts = subnet.hosts().filter(|ip| !reserved(ip)).take(SEARCHED);
@@ -173,6 +178,10 @@ mod tests {
         let full = vec![port("a", &["10.0.0.1/30"]), port("b", &["10.0.0.2/30"])];
         let error = given(full, port("new", &[]), &["10.0.0.0/30"]).unwrap_err();
         assert!(error.contains("subnet 10.0.0.0/30 has no free address left"), "{error}");
+        for none in ["0.0.0.0/0", "127.0.0.0/8", "224.0.0.0/24", "ff02::/64"] {
+            let error = given(vec![], port("new", &[]), &[none]).unwrap_err();
+            assert!(error.contains("no station can have") && !error.contains("larger"), "{error}");
+        }
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use vswitch_api::Ready;
+use vswitch_linux::sockets::tcp_listeners;
 
 use super::run::Exit;
 
@@ -105,7 +106,7 @@ impl Check {
                 Some(address) => vec![address],
                 None => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
             };
-            self.asking = Asking::Tcp(Box::pin(connect(addresses, port)));
+            self.asking = Asking::Tcp(Box::pin(answers(addresses, port)));
             return false;
         }
         let Some(line) = &self.ready.run else { return true };
@@ -124,6 +125,34 @@ impl Check {
             Err(error) => self.answered(Err(format!("the ready check can't be run: {error}"))),
         }
     }
+}
+
+/// Whether somebody takes connections there. The kernel says so of a socket that listens, also where a firewall keeps what the host sends to
+/// itself; a connection finds what is led on to another place besides.
+async fn answers(addresses: Vec<IpAddr>, port: u16) -> Result<(), String> {
+    let somebody_listens = {
+        let addresses = addresses.clone();
+        async move {
+            while !is_listened_at(&addresses, port) {
+                sleep(FIRST_PAUSE).await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = somebody_listens => Ok(()),
+        answer = connect(addresses, port) => answer,
+    }
+}
+
+fn is_listened_at(addresses: &[IpAddr], port: u16) -> bool {
+    // Where the kernel does not tell, a connection does.
+    tcp_listeners().unwrap_or_default().iter().any(|listener| {
+        let ip = listener.ip().to_canonical();
+        // Whether `::` takes IPv4 too is not told here.
+        let is_there = |address: &IpAddr| *address == ip || (ip.is_unspecified() && ip.is_ipv4() == address.is_ipv4());
+        listener.port() == port && addresses.iter().any(is_there)
+    })
 }
 
 async fn connect(addresses: Vec<IpAddr>, port: u16) -> Result<(), String> {

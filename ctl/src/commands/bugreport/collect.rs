@@ -11,9 +11,9 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::timeout_at;
-use vswitch_api::event::EventSelect;
-use vswitch_api::view::NamespaceSummary;
+use tokio::time::{Instant, timeout_at};
+use vswitch_api::event::{EventSelect, Since};
+use vswitch_api::view::{NamespaceSummary, Status};
 use vswitch_api::{API_VERSION, Lab};
 
 use super::scrub::Scrub;
@@ -23,8 +23,10 @@ use crate::commands::Session;
 use crate::failure::Failure;
 use crate::output::doctor;
 
-/// So long it is listened to what happens.
+/// So long it is listened at most to what happened.
 const LISTENED: Duration = Duration::from_secs(2);
+/// After so long without an event all was told.
+const SILENCE: Duration = Duration::from_millis(300);
 /// Lines of the journal.
 const LINES: &str = "2000";
 /// Tools whose versions matter, with what has them tell it.
@@ -111,7 +113,7 @@ impl Session {
         add("namespaces.json", "namespaces of the lab", self.own_namespaces().await);
         add("metrics.txt", "what /metrics shows", self.text("/metrics").await);
         let (heard, (items, _)) = tokio::join!(self.heard(args.dry_run), self.installation());
-        add("events.txt", "what happened meanwhile", heard);
+        add("events.txt", "what happened last", heard);
         add(
             "doctor.txt",
             "what doctor says",
@@ -168,18 +170,32 @@ impl Session {
         }
     }
 
+    /// What happened last, as far as the daemon keeps it.
     async fn heard(&self, dry_run: bool) -> String {
         if dry_run {
-            // What would be heard nobody knows.
+            // Nothing is written, so nothing is listened to.
             return String::new();
         }
-        let mut events = match self.client.events(&EventSelect::default()).await {
+        let status: Status = match self.client.get("/v1/status").await {
+            Ok(status) => status,
+            Err(error) => return told(error),
+        };
+        let since = Some(Since {
+            run: status.run,
+            seq: 0,
+        });
+        let wanted = EventSelect {
+            since,
+            ..EventSelect::default()
+        };
+        let mut events = match self.client.events(&wanted).await {
             Ok(events) => events,
             Err(error) => return told(error),
         };
         let mut text = String::new();
-        let end = tokio::time::Instant::now() + LISTENED;
-        while let Ok(Some(Ok(event))) = timeout_at(end, events.next_text()).await {
+        let end = Instant::now() + LISTENED;
+        // What is kept comes at once, and in one go.
+        while let Ok(Some(Ok(event))) = timeout_at(end.min(Instant::now() + SILENCE), events.next_text()).await {
             text += &event;
             text.push('\n');
             if text.len() > LONGEST {
@@ -187,7 +203,7 @@ impl Session {
             }
         }
         match text.is_empty() {
-            true => format!("nothing within {LISTENED:?}\n"),
+            true => "nothing\n".to_owned(),
             false => text,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use vswitch_api::lab::Lab;
 use vswitch_api::policy::{TagKind, VlanId};
@@ -15,6 +16,7 @@ use super::frames::{self, Said};
 use super::inside::{self, Inside};
 use super::picture::{Hop, Picture, Stopped, Talk};
 use super::walk;
+use crate::commands::lab::meant::{self, Meant};
 use crate::commands::{Session, trace};
 use crate::failure::Failure;
 use crate::output::frames::hex;
@@ -245,6 +247,34 @@ fn pairs(picture: &Picture) -> Vec<(IpAddr, IpAddr)> {
     [true, false].into_iter().filter_map(of_version).collect()
 }
 
+/// Whether it is this port that answers for its address, where others have it too.
+fn is_meant(
+    picture: &Picture,
+    from: Option<Stack>,
+    port: &PortName,
+    address: IpAddr,
+    wait: u32,
+) -> Result<bool, Failure> {
+    let has = |view: &&PortView| {
+        let wanted = view.port.addresses.iter().any(|has| has.ip() == address);
+        let found = || picture.addresses(&view.port).iter().any(|has| has.ip == address);
+        picture.stack(&view.port).is_some() && (wanted || found())
+    };
+    let meant = |view: &PortView| Meant {
+        from: from.clone(),
+        to: view.stack(),
+        address,
+    };
+    let others = picture.ports.iter().filter(|view| view.port.name != *port).filter(has);
+    let all: Vec<_> = picture.port(port).into_iter().chain(others).map(meant).collect();
+    let mut answered = vec![false; all.len()];
+    if let Some(first) = answered.first_mut() {
+        *first = true;
+    }
+    meant::settle(&all, &mut answered, Duration::from_secs(wait.into()))?;
+    Ok(answered.first().copied().unwrap_or(true))
+}
+
 /// Walks and pings between two addresses, all versions at once.
 fn talk(picture: &Picture, pairs: &[(IpAddr, IpAddr)], wait: u32) -> Result<Vec<Talk>, Failure> {
     let [Some(from), Some(to)] = &picture.ends else {
@@ -252,15 +282,16 @@ fn talk(picture: &Picture, pairs: &[(IpAddr, IpAddr)], wait: u32) -> Result<Vec<
     };
     // A port that is down has its cause already.
     let ready = picture.both().all(|view| view.state == PortState::Up);
-    let ping = |port: &PortName, source: IpAddr, target: IpAddr| {
+    let ping = |(port, source): (&PortName, IpAddr), (to, target): (&PortName, IpAddr)| {
         let stack = picture.port(port).and_then(PortView::stack);
-        Ok::<_, Failure>(ready && source != target && inside::ping(stack.as_ref(), source, target, wait)?)
+        let answered = ready && source != target && inside::ping(stack.as_ref(), source, target, wait)?;
+        Ok::<_, Failure>(answered && is_meant(picture, stack, to, target, wait)?)
     };
     let both_ways = |a: IpAddr, b: IpAddr| {
         let walks = [walk::walk(picture, from, a, b)?, walk::walk(picture, to, b, a)?];
         // One after the other: who is asked for by the other learns its address, and would not have to ask itself.
-        let forth = ping(from, a, b)?;
-        let answered = [forth, forth && ping(to, b, a)?];
+        let forth = ping((from, a), (to, b))?;
+        let answered = [forth, forth && ping((to, b), (from, a))?];
         Ok(Talk {
             from: a,
             to: b,

@@ -127,6 +127,9 @@ pub struct Route {
     /// The address that it would have.
     #[serde(default)]
     pub prefsrc: Option<IpAddr>,
+    /// The entry of the table that says so, as `ip route del` takes it.
+    #[serde(skip)]
+    pub entry: Option<String>,
 }
 
 impl Link {
@@ -224,56 +227,12 @@ pub fn look(stack: Option<&Stack>) -> Result<Inside, Failure> {
     })?
 }
 
-/// Why a stack has no way for a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoWay {
-    /// In the kernel's words.
-    pub told: String,
-    /// The route that says so, such as `blackhole 10.0.0.2`.
-    pub route: Option<String>,
-}
-
-/// What the stack would do with a packet for an address.
-pub fn route(stack: Option<&Stack>, to: IpAddr) -> Result<Result<Route, NoWay>, Failure> {
-    within(stack, || {
-        let to = to.to_string();
-        let words = ["-j", "route", "get", to.as_str()];
-        let output = Command::new("ip").args(words).stdin(Stdio::null()).output();
-        let output = output.map_err(|e| no_ip(&e))?;
-        let routes: Vec<Route> = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        if let Some(route) = routes.into_iter().next() {
-            return Ok(Ok(route));
-        }
-        let told = String::from_utf8_lossy(&output.stderr);
-        let told = told.lines().next().unwrap_or("no route");
-        let family = if to.contains(':') { "-6" } else { "-4" };
-        // The last one is the closest.
-        let matching: Vec<Matching> = ask(&[family, "route", "show", "match", &to])?;
-        let stops = matching
-            .into_iter()
-            .rev()
-            .find_map(|route| route.kind.map(|kind| format!("{kind} {}", route.dst)));
-        Ok(Err(NoWay {
-            told: told.trim_start_matches("RTNETLINK answers: ").to_owned(),
-            route: stops,
-        }))
-    })?
-}
-
-/// A route of the table.
-#[derive(Deserialize)]
-struct Matching {
-    #[serde(rename = "type", default)]
-    kind: Option<String>,
-    dst: String,
-}
-
 /// Whether a ping from one address to another is answered.
 pub fn ping(stack: Option<&Stack>, from: IpAddr, to: IpAddr, wait: u32) -> Result<bool, Failure> {
     within(stack, || exec::is_answered(Some(from), to, wait))?
 }
 
-fn ask<T: DeserializeOwned>(words: &[&str]) -> Result<Vec<T>, Failure> {
+pub(super) fn ask<T: DeserializeOwned>(words: &[&str]) -> Result<Vec<T>, Failure> {
     let mut command = Command::new("ip");
     command.arg("-j").args(words).stdin(Stdio::null());
     let output = command.output().map_err(|e| no_ip(&e))?;
@@ -286,7 +245,7 @@ fn ask<T: DeserializeOwned>(words: &[&str]) -> Result<Vec<T>, Failure> {
         .collect())
 }
 
-fn no_ip(error: &std::io::Error) -> Failure {
+pub(super) fn no_ip(error: &std::io::Error) -> Failure {
     ApiError::new(ErrorCode::NotPermitted, "ip", format!("it can't be run: {error}"))
         .hint("install it (apt install iproute2)")
         .into()

@@ -11,6 +11,7 @@ mod frames;
 mod inside;
 mod installation;
 mod picture;
+mod routes;
 #[cfg(test)]
 mod samples;
 mod walk;

@@ -9,7 +9,8 @@ use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack};
 use vswitch_api::{Namespace, Port, PortKind, PortName, Stands, SwitchName};
 
 use super::frames::vlan_of;
-use super::inside::{Address, Inside, Link, NoWay};
+use super::inside::{Address, Inside, Link};
+use super::routes::NoWay;
 
 /// Everything that the checks look at.
 #[derive(Default)]
@@ -95,9 +96,19 @@ pub enum End {
     /// A stack has no route.
     NoRoute { port: PortName, why: NoWay },
     /// It leaves by an interface that is no port.
-    Elsewhere { port: PortName, dev: String },
+    Elsewhere {
+        port: PortName,
+        dev: String,
+        entry: Option<String>,
+    },
     /// No port has the address that is asked for.
-    Nobody { port: PortName, next_hop: IpAddr },
+    Nobody {
+        port: PortName,
+        next_hop: IpAddr,
+        entry: Option<String>,
+    },
+    /// It is taken for the stack's own, though it is to go to another.
+    Own { port: PortName, entry: Option<String> },
     /// A stack that is to pass it on does not.
     NoForwarding { port: PortName },
     /// It comes to a port out of sight, or back to where it was.

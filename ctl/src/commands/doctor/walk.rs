@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use vswitch_api::view::PortView;
 use vswitch_api::{Port, PortName};
 
-use super::inside::{self, NoWay, Route};
+use super::inside::Route;
 use super::picture::{End, Hop, Picture, Walk};
+use super::routes::{self, NoWay};
 use crate::failure::Failure;
 
 /// A packet that is passed on more often goes in circles.
@@ -16,7 +17,9 @@ const MOST_HOPS: usize = 8;
 pub fn walk(picture: &Picture, from: &PortName, source: IpAddr, to: IpAddr) -> Result<Walk, Failure> {
     walk_with(picture, from, source, to, |port| {
         let stack = picture.port(&port.name).and_then(PortView::stack);
-        inside::route(stack.as_ref(), to)
+        // Others pass it on.
+        let own = Some(source).filter(|_| port.name == *from);
+        routes::route(stack.as_ref(), own, to)
     })
 }
 
@@ -42,16 +45,27 @@ pub fn walk_with(
             Ok(route) => route,
         };
         if route.kind.as_deref() == Some("local") {
-            break End::Arrives;
+            break match own_only(picture, view, to) {
+                true => End::Own {
+                    port: at,
+                    entry: route.entry,
+                },
+                false => End::Arrives,
+            };
         }
         let dev = route.dev.unwrap_or_default();
         let Some(out) = port_of(picture, &view.port, &dev) else {
-            break End::Elsewhere { port: at, dev };
+            let entry = route.entry;
+            break End::Elsewhere { port: at, dev, entry };
         };
         let next_hop = route.gateway.unwrap_or(to);
         let Some(owner) = owner(picture, out, next_hop) else {
             let port = out.port.name.clone();
-            break End::Nobody { port, next_hop };
+            break End::Nobody {
+                port,
+                next_hop,
+                entry: route.entry,
+            };
         };
         let own = picture.leg(&out.port, &dev).map_or(&[][..], |link| &link.addresses);
         let speaks = own
@@ -109,6 +123,13 @@ fn owner<'a>(picture: &'a Picture, out: &PortView, ip: IpAddr) -> Option<&'a Por
         (!near.contains(&view.port.switch), !is_end)
     });
     meant.first().copied()
+}
+
+/// Whether a stack takes an address for its own that one of the two in another stack has.
+fn own_only(picture: &Picture, at: &PortView, ip: IpAddr) -> bool {
+    let stack = at.stack();
+    let mut others = picture.both().filter(|view| view.port.name != at.port.name);
+    others.any(|view| view.stack() != stack && has_itself(picture, view, ip))
 }
 
 /// Whether the interface of a port, or a VLAN device on it, has an address.

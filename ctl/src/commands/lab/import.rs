@@ -201,10 +201,12 @@ topology:
         assert_eq!(lab.cables[0].b.namespace.as_str(), "a-node-with-a-l");
         assert_eq!(lab.cables[0].b.addresses[0].to_string(), "192.168.0.2/30");
         assert_eq!((lab.links[0].a.as_str(), lab.links[0].b.as_str()), ("br", "br2"));
+        let set = lab.namespaces.iter().find(|namespace| !namespace.sysctls.is_empty());
+        let set = set.map(|set| serde_json::to_value(&set.sysctls).unwrap());
+        assert_eq!(set, Some(json!({"net.ipv4.ip_forward": 1})));
         let all = notes.join("\n");
         for part in [
             "`image` (programs of the host run in namespaces): a-node-with-a-long-name, blue, red, router",
-            "sysctl -w net.ipv4.ip_forward=1",
             "10.9.9.9/24",
             "mgmt-net",
             "nobody",

@@ -199,7 +199,7 @@ fn from_here(targets: &[IpAddr], wait: Duration) -> Result<Vec<bool>, Failure> {
     Ok(answered)
 }
 
-fn open(is_wanted: bool, is_v4: bool) -> Result<Option<OwnedFd>, Failure> {
+pub(super) fn open(is_wanted: bool, is_v4: bool) -> Result<Option<OwnedFd>, Failure> {
     if !is_wanted {
         return Ok(None);
     }
@@ -222,7 +222,7 @@ fn open(is_wanted: bool, is_v4: bool) -> Result<Option<OwnedFd>, Failure> {
 }
 
 /// An echo request (RFC 792, RFC 4443 section 4.1).
-fn send(socket: &OwnedFd, to: IpAddr, id: u16, seq: u16) -> nix::Result<()> {
+pub(super) fn send(socket: &OwnedFd, to: IpAddr, id: u16, seq: u16) -> nix::Result<()> {
     let fd = socket.as_raw_fd();
     match SocketAddr::new(to, 0) {
         SocketAddr::V4(to) => {
@@ -241,7 +241,7 @@ fn send(socket: &OwnedFd, to: IpAddr, id: u16, seq: u16) -> nix::Result<()> {
 }
 
 /// Whether there is something to read before that time.
-fn readable(sockets: &[Option<OwnedFd>], until: Instant) -> bool {
+pub(super) fn readable(sockets: &[Option<OwnedFd>], until: Instant) -> bool {
     let left = until.saturating_duration_since(Instant::now());
     let mut fds: Vec<_> = sockets
         .iter()
@@ -258,6 +258,11 @@ fn readable(sockets: &[Option<OwnedFd>], until: Instant) -> bool {
 
 /// The next echo reply with this id: who sent it, and its number.
 fn receive(socket: &OwnedFd, is_v4: bool, id: u16) -> Option<(IpAddr, u16)> {
+    next_message(socket, |message| reply(message, is_v4, id))
+}
+
+/// The next message that is one of these: who sent it, and its number.
+pub(super) fn next_message(socket: &OwnedFd, number: impl Fn(&[u8]) -> Option<u16>) -> Option<(IpAddr, u16)> {
     let mut buffer = [0; LONGEST];
     loop {
         let (len, from) = match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
@@ -272,20 +277,29 @@ fn receive(socket: &OwnedFd, is_v4: bool, id: u16) -> Option<(IpAddr, u16)> {
             (_, Some(v6)) => IpAddr::V6(v6.ip()),
             _ => continue,
         };
-        if let Some(seq) = buffer.get(..len).and_then(|message| reply(message, is_v4, id)) {
+        if let Some(seq) = buffer.get(..len).and_then(&number) {
             return Some((from, seq));
         }
     }
 }
 
-/// The number of an echo reply. Over IPv4 the IP header comes with it.
+/// The number of an echo reply.
 fn reply(message: &[u8], is_v4: bool, id: u16) -> Option<u16> {
+    number(message, is_v4, if is_v4 { 0 } else { 129 }, id)
+}
+
+/// The number of an echo request.
+pub(super) fn question(message: &[u8], is_v4: bool, id: u16) -> Option<u16> {
+    number(message, is_v4, if is_v4 { 8 } else { 128 }, id)
+}
+
+/// Of a message of this type. Over IPv4 the IP header comes with it.
+fn number(message: &[u8], is_v4: bool, wanted: u8, id: u16) -> Option<u16> {
     let message = match is_v4 {
         true => message.get(usize::from(message.first()? & 15) * 4..)?,
         false => message,
     };
     let [kind, code, _, _, a, b, c, d] = *message.first_chunk()?;
-    let wanted = if is_v4 { 0 } else { 129 };
     (kind == wanted && code == 0 && u16::from_be_bytes([a, b]) == id).then_some(u16::from_be_bytes([c, d]))
 }
 

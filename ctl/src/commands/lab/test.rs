@@ -10,6 +10,7 @@ use serde::Serialize;
 use vswitch_api::view::{PortView, Stack};
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName, Namespace};
 
+use super::meant::{self, Meant};
 use super::pings::{self, Ping};
 use super::reach::{Endpoint, Expectation, endpoints, expected};
 use super::read::LabFile;
@@ -160,12 +161,22 @@ fn ping_all(all: &[Endpoint], stacks: &Stacks<'_>, pairs: &mut [Outcome], wait: 
         ))
     };
     let (order, pings): (Vec<_>, Vec<_>) = order.iter().filter_map(ping).unzip();
-    let answered = pings::all(&pings, Duration::from_secs(wait.into()), |parts| {
+    let mut answered = pings::all(&pings, Duration::from_secs(wait.into()), |parts| {
         eprintln!(
             "vswitchctl: {} pings need more neighbours than the kernel keeps (net.ipv4.neigh.default.gc_thresh3); they are made in {parts} parts",
             pings.len()
         );
     })?;
+    let meant: Vec<_> = order
+        .iter()
+        .zip(&pings)
+        .map(|(n, ping)| Meant {
+            from: ping.from.clone(),
+            to: stacks.get(pairs[*n].to.as_str()).cloned().flatten(),
+            address: ping.to,
+        })
+        .collect();
+    meant::settle(&meant, &mut answered, Duration::from_secs(wait.into()))?;
     for (n, reached) in order.into_iter().zip(answered) {
         pairs[n].reached = reached;
     }

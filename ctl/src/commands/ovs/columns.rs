@@ -73,6 +73,25 @@ impl VlanColumns {
         Ok(())
     }
 
+    /// Puts VLANs into one of them.
+    pub fn add(&mut self, column: &str, new: &[VlanId]) -> Result<(), String> {
+        let ids = new.iter().map(ToString::to_string);
+        match column {
+            "tag" => match (self.tag, new) {
+                (None, [one]) => self.tag = Some(*one),
+                (Some(tag), [one]) if tag == *one => {}
+                _ => return Err("a port has one tag at most".to_owned()),
+            },
+            "trunks" => {
+                let there = self.trunks.iter().map(ToString::to_string);
+                let all: Vec<_> = there.chain(ids).collect();
+                self.trunks = Some(vlans(&all.join(","))?);
+            }
+            _ => return Err(format!("column {column:?} has no VLANs; tag and trunks have")),
+        }
+        Ok(())
+    }
+
     /// Takes VLANs out of one of them.
     pub fn remove(&mut self, column: &str, gone: &[VlanId]) -> Result<(), String> {
         match column {

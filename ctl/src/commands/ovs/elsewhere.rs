@@ -6,7 +6,8 @@ use crate::commands::suggest::nearest;
 use crate::failure::Failure;
 
 /// Verbs that there are.
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
+    "add",
     "add-br",
     "add-port",
     "appctl",
@@ -43,7 +44,7 @@ const VSCTL: [(&[&str], &str, &str); 6] = [
         RULES,
     ),
     (
-        &["list", "find", "create", "destroy", "add", "wait-until", "comment"],
+        &["list", "find", "create", "destroy", "wait-until", "comment"],
         NO_DATABASE,
         "`vswitchctl show --json`, `port list --json` and `export` tell all that is there; `vswitchctl mirror add` makes mirrors",
     ),
@@ -121,6 +122,13 @@ pub fn vsctl(words: &[String]) -> Failure {
     let object = format!("ovs {verb}");
     if let Some((_, cause, hint)) = VSCTL.iter().find(|(verbs, _, _)| verbs.contains(&verb)) {
         return refused(object, cause, *hint);
+    }
+    if verb.contains('/') {
+        return refused(
+            object,
+            "it is a command of ovs-appctl",
+            format!("did you mean `ovs appctl {verb}`?"),
+        );
     }
     let hint = match nearest(verb, VERBS.into_iter()) {
         Some(meant) => format!("did you mean `{meant}`?"),

@@ -90,6 +90,7 @@ fn changes_something(command: &OvsCommand) -> bool {
             | OvsCommand::DelPort { .. }
             | OvsCommand::Set { .. }
             | OvsCommand::Clear { .. }
+            | OvsCommand::Add { .. }
             | OvsCommand::Remove { .. }
     )
 }
@@ -105,9 +106,10 @@ fn call(args: OvsArgs) -> Result<Call, Failure> {
             OvsCommand::DelBr { how, .. } | OvsCommand::DelPort { how, .. } => {
                 (&mut how.then.next, how.then.dry_run, false)
             }
-            OvsCommand::Set { then, .. } | OvsCommand::Clear { then, .. } | OvsCommand::Remove { then, .. } => {
-                (&mut then.next, then.dry_run, false)
-            }
+            OvsCommand::Set { then, .. }
+            | OvsCommand::Clear { then, .. }
+            | OvsCommand::Add { then, .. }
+            | OvsCommand::Remove { then, .. } => (&mut then.next, then.dry_run, false),
             OvsCommand::ListBr { next }
             | OvsCommand::ListPorts { next, .. }
             | OvsCommand::PortToBr { next, .. }
@@ -142,6 +144,9 @@ fn wrong(words: &[String], error: &clap::Error) -> Failure {
 /// Does one command to the lab, and gives the lines that it prints.
 fn run(lab: &mut Lab, views: &[PortView], before: &Before, command: &OvsCommand) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
+    if before.if_exists && record_of(command).is_some_and(|(table, record)| !is_there(lab, table, record)) {
+        return Ok(lines);
+    }
     match command {
         OvsCommand::AddBr { bridge, how } => {
             let is_there = switch(lab, bridge).is_ok();
@@ -207,7 +212,14 @@ fn run(lab: &mut Lab, views: &[PortView], before: &Before, command: &OvsCommand)
             let columns: Vec<_> = columns.iter().map(empty).collect();
             set(lab, *table, record, &columns)?;
         }
-        OvsCommand::Remove {
+        OvsCommand::Add {
+            table,
+            record,
+            column,
+            values,
+            ..
+        }
+        | OvsCommand::Remove {
             table,
             record,
             column,
@@ -218,7 +230,11 @@ fn run(lab: &mut Lab, views: &[PortView], before: &Before, command: &OvsCommand)
                 let cause = format!("only tag and trunks of a port have several values, not {}", column.0);
                 return Err(wrong_column(*table, record, cause));
             }
-            change_vlan(lab, record, |columns| columns.remove(&column.0, values))?;
+            let adds = matches!(command, OvsCommand::Add { .. });
+            change_vlan(lab, record, |columns| match adds {
+                true => columns.add(&column.0, values),
+                false => columns.remove(&column.0, values),
+            })?;
         }
         OvsCommand::Show { .. } => lines.extend(show(lab, views).lines().map(str::to_owned)),
         OvsCommand::Appctl(_) => {
@@ -228,6 +244,28 @@ fn run(lab: &mut Lab, views: &[PortView], before: &Before, command: &OvsCommand)
         OvsCommand::Other(words) => return Err(elsewhere::vsctl(words)),
     }
     Ok(lines)
+}
+
+/// What a command about columns is about.
+fn record_of(command: &OvsCommand) -> Option<(Table, &PortName)> {
+    match command {
+        OvsCommand::Set { table, record, .. }
+        | OvsCommand::Get { table, record, .. }
+        | OvsCommand::Clear { table, record, .. }
+        | OvsCommand::Add { table, record, .. }
+        | OvsCommand::Remove { table, record, .. } => Some((*table, record)),
+        _ => None,
+    }
+}
+
+fn is_there(lab: &Lab, table: Table, record: &PortName) -> bool {
+    match table {
+        Table::Bridge => lab
+            .switches
+            .iter()
+            .any(|switch| switch.name.as_str() == record.as_str()),
+        _ => lab.ports.iter().any(|port| port.name == *record),
+    }
 }
 
 fn sorted<T: ToString>(names: impl Iterator<Item = T>) -> Vec<String> {

@@ -63,6 +63,8 @@ fn errors_name_what_is_wrong_and_what_does_it_here() {
         ("remove interface p1 type 3", &["p1", "tag and trunks"]),
         ("set-controller br0 tcp:1.2.3.4", &["set-controller", "OpenFlow", "acl"]),
         ("list-prots br0", &["list-prots", "did you mean", "list-ports"]),
+        ("fdb/show br0", &["fdb/show", "did you mean `ovs appctl fdb/show`"]),
+        ("add port p1 tag 11", &["one tag at most"]),
         ("list-br -- nothing", &["nothing"]),
         ("list-br -- set port p1", &["set port p1", "required"]),
     ] {
@@ -87,10 +89,22 @@ fn what_is_so_already_is_no_error_if_so_asked() {
         "set bridge br0 datapath_type=netdev fail-mode=standalone stp_enable=false",
         "set port p1 tag=10",
         "remove port p1 trunks 3",
+        "add port p1 tag 10",
+        "--if-exists set port p9 tag=1",
+        "--if-exists clear interface p9 mtu_request",
+        "--if-exists add port p9 trunks 1 -- --if-exists remove port p9 trunks 1",
+        "--if-exists get bridge nobr fail_mode",
     ] {
         assert_eq!(run_line(&mut edited, line).as_deref(), Ok(""), "{line}");
         assert_eq!(edited, lab(), "{line}");
     }
+}
+
+#[test]
+fn vlans_are_added_to_a_trunk_one_by_one() {
+    let mut lab = lab();
+    let line = "clear port p1 tag -- add port p1 trunks 20 -- add port p1 trunks 5 21 -- remove port p1 trunks 20 -- get port p1 trunks";
+    assert_eq!(run_line(&mut lab, line).as_deref(), Ok("[5, 21]"));
 }
 
 #[test]

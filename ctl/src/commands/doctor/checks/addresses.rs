@@ -7,8 +7,9 @@ use vswitch_api::PortName;
 use vswitch_api::view::{PortState, PortView};
 
 use super::super::Finding;
-use super::super::inside::{Address, NoWay};
+use super::super::inside::Address;
 use super::super::picture::{End, Picture, Talk, family, run_in};
+use super::super::routes::NoWay;
 
 /// Those that were asked for are there.
 pub fn lost(picture: &Picture) -> Option<Finding> {
@@ -143,20 +144,43 @@ pub fn route(picture: &Picture) -> Option<Finding> {
         let found = [(forth, talk.to), (back, talk.from)].map(|(walk, to)| (walk.end.as_ref(), to));
         found.into_iter().find_map(|(end, to)| match end? {
             End::NoRoute { port, why } => Some(no_route(picture, talk, port, to, why)),
-            End::Elsewhere { port, dev } => {
+            End::Elsewhere { port, dev, entry } => {
                 let cause = format!("the route of {port} to {to} leads out of {dev}, which is no port of a switch");
                 let view = picture.port(port)?;
                 let evidence = format!("`ip route get {to}` there says dev {dev}");
-                Some(Finding::new(cause, evidence).mend(run_in(&view.port, &format!("ip route del {to} dev {dev}"))))
+                let entry = entry.clone().unwrap_or_else(|| format!("{to} dev {dev}"));
+                Some(
+                    Finding::new(cause, evidence).mend(run_in(&view.port, &format!("{} route del {entry}", ip_of(to)))),
+                )
             }
-            End::Nobody { port, next_hop } => {
+            End::Own { port, entry } => {
+                let view = picture.port(port)?;
+                if let Some(found) = same_address(picture, view, to) {
+                    return Some(found);
+                }
+                let links = picture.stack(&view.port).map_or(&[][..], |stack| &stack.links);
+                let of_link = |link: &super::super::inside::Link| {
+                    let has = link.addresses.iter().find(|has| has.ip == to)?;
+                    Some(format!("ip addr del {has} dev {}", link.name))
+                };
+                let command = links.iter().find_map(of_link);
+                let command = command.or_else(|| Some(format!("{} route del {}", ip_of(to), entry.as_ref()?)))?;
+                let cause = format!("{port} takes {to} for an address of its own, and so sends nothing to it");
+                let evidence = format!("`ip route get {to}` there says local");
+                Some(Finding::new(cause, evidence).mend(run_in(&view.port, &command)))
+            }
+            End::Nobody { port, next_hop, entry } => {
                 let cause = format!("the route of {port} to {to} leads over {next_hop}, which is nobody's address");
                 let routes = &picture.port(port)?.port.routes;
                 let of_ours = routes.iter().find(|route| route.via == Some(*next_hop));
                 let evidence = "no port has it";
                 let mend = match of_ours {
                     Some(route) => format!("vswitchctl route del {port} {}", route.to),
-                    None => run_in(&picture.port(port)?.port, "ip route"),
+                    None => {
+                        let entry = entry.clone().unwrap_or_else(|| format!("{to} via {next_hop}"));
+                        let command = format!("{} route del {entry}", ip_of(to));
+                        run_in(&picture.port(port)?.port, &command)
+                    }
                 };
                 Some(Finding::new(cause, evidence).mend(mend))
             }
@@ -168,6 +192,37 @@ pub fn route(picture: &Picture) -> Option<Finding> {
             End::Arrives | End::NoForwarding { .. } => None,
         })
     })
+}
+
+/// Both were given the same address, as ports of different VLANs may be.
+fn same_address(picture: &Picture, view: &PortView, ip: IpAddr) -> Option<Finding> {
+    let has = |port: &PortName| picture.wanted(port)?.addresses.iter().find(|has| has.ip() == ip);
+    let port = &view.port.name;
+    has(port)?;
+    let other = &picture.both().find(|other| other.port.name != *port)?.port.name;
+    let theirs = has(other)?;
+    let cause = format!("{port} and {other} have the same address, {ip}");
+    let found = Finding::new(
+        cause,
+        format!("`ip route get {ip}` in the namespace of {port} says local"),
+    );
+    let model = Address {
+        ip,
+        prefix: theirs.prefix_len(),
+        scope: "global".to_owned(),
+        is_duplicate: false,
+    };
+    Some(match next_free(picture, &model) {
+        Some(free) => found.mend(format!(
+            "vswitchctl addr del {other} {theirs} && vswitchctl addr add {other} {free}"
+        )),
+        None => found,
+    })
+}
+
+/// Without `-6` it takes `default` for that of IPv4.
+fn ip_of(to: IpAddr) -> &'static str {
+    if to.is_ipv4() { "ip" } else { "ip -6" }
 }
 
 fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &NoWay) -> Finding {
@@ -192,9 +247,9 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
     let mine = own.iter().find(of_version);
     let remote = theirs.iter().find(|address| address.ip == to);
     let view = picture.port(port);
-    if let (Some(route), Some(view)) = (&why.route, view) {
-        let cause = format!("a route of {port} stops what is for {to}: {route}");
-        return Finding::new(cause, evidence).mend(run_in(&view.port, &format!("ip route del {route}")));
+    if let (Some(stop), Some(view)) = (&why.stop, view) {
+        let cause = format!("a {} of {port} stops what is for {to}: {}", stop.what, stop.text);
+        return Finding::new(cause, evidence).mend(run_in(&view.port, &stop.undo));
     }
     if let (Some(mine), Some(view)) = (own.iter().find(|own| own.subnet_has(to) && own.prefix < 31), view)
         && let Some(link) = picture.leg_with(&view.port, mine.ip)

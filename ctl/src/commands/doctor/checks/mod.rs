@@ -24,7 +24,7 @@ pub const PING: &str = "ping";
 
 type Check = fn(&Picture) -> Option<Finding>;
 
-const CHECKS: [(&str, When, Check); 25] = [
+const CHECKS: [(&str, When, Check); 26] = [
     ("state", When::Always, ports::state),
     ("interface", When::Always, ports::interface),
     ("joined", When::Unproven, ports::joined),
@@ -50,6 +50,7 @@ const CHECKS: [(&str, When, Check); 25] = [
     ("arp", When::Unproven, stacks::silent),
     ("firewall", When::Unproven, stacks::firewall),
     ("echo", When::Unproven, stacks::echo),
+    ("wire", When::Unproven, ports::wire),
     (PING, When::Unproven, unanswered),
 ];
 

@@ -19,7 +19,11 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
         .reason
         .clone()
         .unwrap_or_else(|| format!("its state is {}", view.state.as_str()));
-    let up = format!("vswitchctl set port {name} --up");
+    let up = match view.port.kind {
+        // Its other end with it.
+        PortKind::Link => format!("vswitchctl link set {name} --up"),
+        _ => format!("vswitchctl set port {name} --up"),
+    };
     let found = |cause: String, mend: String| Some(Finding::new(cause, &reason).mend(mend));
     match view.state {
         // The daemon may not have seen it yet.
@@ -168,6 +172,21 @@ fn losing(picture: &Picture, is_meant: impl Fn(&Share) -> bool) -> Option<Findin
     })
 }
 
+/// No wire is so slow, or spoils so much, that no answer comes, where nothing else is seen to stop it.
+pub fn wire(picture: &Picture) -> Option<Finding> {
+    picture.failed().next()?;
+    picture.on_the_way().into_iter().find_map(|view| {
+        let impair = &view.port.impair;
+        let ways = [("in", &impair.inward), ("out", &impair.outward)];
+        let (way, settings) = ways.into_iter().find_map(|(way, one)| Some((way, one.as_ref()?)))?;
+        let name = &view.port.name;
+        let cause =
+            format!("no answer comes in time, and the wire of port {name} is impaired on the way {way}: {settings}");
+        let evidence = format!("`vswitchctl impair show {name}`; nothing else is seen to be wrong");
+        Some(Finding::new(cause, evidence).mend(format!("vswitchctl impair clear {name}")))
+    })
+}
+
 /// Packets of one end are not too long for the other, or for a link between.
 pub fn mtu(picture: &Picture) -> Option<Finding> {
     let mut both = picture.both();
@@ -218,7 +237,7 @@ pub fn mtu(picture: &Picture) -> Option<Finding> {
                 format!("the MTU of link {name} is below that of the two ends"),
                 format!("it has {}, they have {}", view.port.mtu.unwrap_or_default(), one.mtu),
             )
-            .mend(format!("vswitchctl set port {name} --mtu {}", one.mtu))
+            .mend(format!("vswitchctl link set {name} --mtu {}", one.mtu))
         })
         .next()
 }

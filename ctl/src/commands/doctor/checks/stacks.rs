@@ -153,7 +153,7 @@ pub fn firewall(picture: &Picture) -> Option<Finding> {
         };
         let Filter { program, rule, mend } = stack.filters.iter().find(concerns)?;
         let place = port.namespace.as_ref().map_or_else(
-            || "namespace of the host".to_owned(),
+            || "the namespace of the host".to_owned(),
             |namespace| match namespace {
                 Namespace::Name(name) => format!("namespace {name}"),
                 other => format!("the namespace of {other}"),

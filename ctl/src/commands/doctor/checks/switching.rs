@@ -60,6 +60,8 @@ fn of_ends(from: &PortView, to: &PortView) -> Option<Finding> {
     // The one that has a VLAN shows what is meant.
     let (model, other) = match (one, two) {
         (None, Some(_)) => (to, from),
+        // Neither has one: it is the trunk that drops what has no tag.
+        (None, None) if is_bare_trunk(from) => (to, from),
         _ => (from, to),
     };
     let name = &other.port.name;

@@ -88,9 +88,13 @@ pub fn build(topology: Topology) -> (Option<LabName>, Lab, Notes) {
     }
     for (n, node) in nodes.iter().enumerate() {
         builder.set_up(n, node);
-        if node.kind == Kind::Namespace && builder.places[n].is_empty() {
+        let alone = builder.places[n].is_empty() || !node.sysctls.is_empty();
+        if node.kind == Kind::Namespace && alone {
             let name = builder.names[n].parse().ok();
-            builder.lab.namespaces.extend(name.map(LabNamespace::new));
+            builder.lab.namespaces.extend(name.map(|name| LabNamespace {
+                sysctls: node.sysctls.clone(),
+                ..LabNamespace::new(name)
+            }));
         }
     }
     let name = name.and_then(|name| match name.parse() {

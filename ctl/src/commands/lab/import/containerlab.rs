@@ -10,7 +10,7 @@ use super::topology::{Kind, Node, Tip, Topology, Wire, shown, text};
 /// The node that stands for the host in an endpoint.
 const HOST: &str = "host";
 /// Keys of a node that say nothing about the network.
-const OF_NO_MATTER: [&str; 6] = ["kind", "group", "exec", "labels", "position", "type"];
+const OF_NO_MATTER: [&str; 7] = ["kind", "group", "exec", "labels", "position", "type", "sysctls"];
 const IMAGE: &str = "`image` (programs of the host run in namespaces)";
 
 /// What a node has by itself, by its group, by its kind, and by default.
@@ -103,6 +103,20 @@ fn add_node(topology: &mut Topology, name: &str, kind: &str, layers: &Layers<'_>
                 "image" => notes.about(IMAGE, name),
                 key if OF_NO_MATTER.contains(&key) => {}
                 key => notes.about(format!("`{key}`"), name),
+            }
+        }
+    }
+    // Of all layers, the closest last.
+    for settings in layers
+        .0
+        .iter()
+        .rev()
+        .filter_map(|layer| layer.get("sysctls")?.as_object())
+    {
+        for (key, value) in settings {
+            let value = shown(value);
+            if node.kind != Kind::Namespace || !node.set(key, &value) {
+                notes.about(format!("`sysctls`: {key}={value}"), name);
             }
         }
     }

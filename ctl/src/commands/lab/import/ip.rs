@@ -1,4 +1,4 @@
-//! The commands by which topologies set up their nodes, as far as a lab file says the same: `ip addr add` and its kin.
+//! The commands by which topologies set up their nodes, as far as a lab file says the same: `ip addr add` and its kin, and `sysctl`.
 
 use ipnet::IpNet;
 
@@ -22,10 +22,13 @@ fn take_one(node: &mut Node, command: &str) -> bool {
     if words.peek() == Some(&"sudo") {
         words.next();
     }
-    if !matches!(words.next(), Some("ip" | "/sbin/ip" | "/usr/sbin/ip")) {
-        return false;
-    }
+    let program = words.next().map(|word| word.rsplit('/').next().unwrap_or(word));
     let mut words: Vec<_> = words.collect();
+    match program {
+        Some("ip") => {}
+        Some("sysctl") => return sysctl(node, &words),
+        _ => return false,
+    }
     let mut is_v6 = false;
     while let Some(option) = words.first().filter(|word| word.starts_with('-')) {
         is_v6 |= *option == "-6";
@@ -45,6 +48,17 @@ fn take_one(node: &mut Node, command: &str) -> bool {
         () if is(object, "link") && is(verb, "set") => link(node, rest),
         () => false,
     }
+}
+
+/// `sysctl -w net.ipv4.ip_forward=1`, also without `-w`.
+fn sysctl(node: &mut Node, words: &[&str]) -> bool {
+    let settings = words
+        .iter()
+        .filter(|word| !["-w", "-q", "-qw", "-wq", "--write", "--quiet"].contains(*word));
+    let mut settings = settings
+        .map(|word| word.trim_matches(['"', '\'']).split_once('='))
+        .peekable();
+    settings.peek().is_some() && settings.all(|setting| setting.is_some_and(|(key, value)| node.set(key, value)))
 }
 
 fn address(node: &mut Node, words: &[&str]) -> bool {
@@ -140,6 +154,8 @@ mod tests {
             "ip -6 route add default dev eth1",
             "sh -c 'ip link set dev eth1 up mtu 1400; ip link set eth1 address 02:00:00:00:00:01'",
             "ip route del default",
+            "sysctl -w net.ipv4.ip_forward=1",
+            "sudo /usr/sbin/sysctl -q net/ipv6/conf/all/forwarding=1 net.ipv4.ip_forward=0",
         ] {
             assert!(take(&mut node, line), "{line}");
         }
@@ -147,6 +163,12 @@ mod tests {
         assert_eq!(node.routes[0].1.to_string(), "10.1.0.0/16");
         assert_eq!(node.routes[1].1.to_string(), "::/0");
         assert_eq!((node.mtus[0].1, node.macs.len()), (1400, 1));
+        let sysctls: Vec<_> = node
+            .sysctls
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(sysctls, ["net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=1"]);
         for line in [
             "",
             "ip",
@@ -159,6 +181,12 @@ mod tests {
             "ip link add x type dummy",
             "echo hello",
             "ip link set",
+            "sysctl",
+            "sysctl -w",
+            "sysctl -a",
+            "sysctl net.ipv4.ip_forward",
+            "sysctl -p /etc/sysctl.conf",
+            "sysctl -w kernel.hostname=x",
         ] {
             assert!(!take(&mut node, line), "{line}");
         }

@@ -1,9 +1,11 @@
 //! What topologies of other tools have in common.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::Value;
+use vswitch_api::lab_namespace::{SysctlKey, SysctlValue};
 use vswitch_api::traffic::Impairment;
 use vswitch_api::{IfAddr, Mac};
 
@@ -46,6 +48,8 @@ pub struct Node {
     pub mtus: Vec<(String, u32)>,
     /// MAC addresses of interfaces.
     pub macs: Vec<(String, Mac)>,
+    /// Settings of its kernel.
+    pub sysctls: BTreeMap<SysctlKey, SysctlValue>,
 }
 
 impl Node {
@@ -58,7 +62,21 @@ impl Node {
             routes: Vec::new(),
             mtus: Vec::new(),
             macs: Vec::new(),
+            sysctls: BTreeMap::new(),
         }
+    }
+}
+
+impl Node {
+    /// Sets a setting of its kernel; false: it is none that a lab file has.
+    pub fn set(&mut self, key: &str, value: &str) -> bool {
+        // `sysctl` takes a key with slashes too.
+        let key = key.trim().replace('/', ".").parse();
+        let (Ok(key), Ok(value)) = (key, value.trim().parse()) else {
+            return false;
+        };
+        self.sysctls.insert(key, value);
+        true
     }
 }
 
