@@ -2,6 +2,7 @@
 //! removes things all the time. `docs/reliability.md` has the list, and where the others of it are tried.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -236,4 +237,105 @@ fn without_memory_it_ends_clearly_and_comes_back_whole() {
             .nth(1),
         Some("UP")
     );
+}
+
+/// A control group of this test's own that holds the memory of a daemon. It goes with all that is in it.
+struct MemoryGroup {
+    folder: PathBuf,
+    limit: &'static str,
+    used: &'static str,
+}
+
+impl MemoryGroup {
+    /// In the hierarchy that this machine has for memory, which is mounted into the lab's own /sys.
+    fn make() -> Result<Self, String> {
+        let at = Path::new("/sys/fs/cgroup");
+        let mounted = |kind: &str, options: &str| {
+            let mount = Command::new("mount")
+                .args(["-t", kind, "-o", options, "vswitch-test"])
+                .arg(at)
+                .output();
+            mount.is_ok_and(|output| output.status.success())
+        };
+        let (limit, used) = match mounted("cgroup", "memory") {
+            true => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            false if mounted("cgroup2", "rw") => ("memory.max", "memory.current"),
+            false => return Err("no hierarchy of control groups can be mounted".into()),
+        };
+        let folder = at.join(format!("vswitch-memory-{}", std::process::id()));
+        fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let group = Self { folder, limit, used };
+        match group.folder.join(limit).exists() {
+            true => Ok(group),
+            false => Err("the hierarchy has no controller for memory".into()),
+        }
+    }
+
+    fn write(&self, file: &str, value: impl ToString) -> std::io::Result<()> {
+        fs::write(self.folder.join(file), value.to_string())
+    }
+
+    fn used(&self) -> u64 {
+        let used = fs::read_to_string(self.folder.join(self.used)).unwrap();
+        used.trim().parse().unwrap()
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // What ended a moment ago may still be counted.
+        let gone = || fs::remove_dir(&self.folder).is_ok() || !self.folder.exists();
+        let _ = (0..500).any(|_| {
+            gone() || {
+                thread::sleep(std::time::Duration::from_millis(10));
+                false
+            }
+        });
+    }
+}
+
+/// What would not fit into the memory of its control group is refused. When the kernel ends it nevertheless the kernel's path stays, and the next start has
+/// what was acknowledged.
+#[test]
+fn the_limit_of_its_control_group_is_told_and_outlived() {
+    let mut lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add(&lab, "blue", PortKind::Veth, 2);
+    red.ping(blue.v4);
+    let group = match MemoryGroup::make() {
+        Ok(group) => group,
+        Err(cause) => return missing("a control group for memory", cause),
+    };
+    group.write("cgroup.procs", lab.daemon().pid()).unwrap();
+    group.write(group.limit, group.used() + (24 << 20)).unwrap();
+    let refused = lab.ctl("switch add big --fdb-capacity 2000000");
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    let of = format!("control group /{}", group.folder.file_name().unwrap().display());
+    assert!(refused.stderr.contains(&of), "{}", refused.stderr);
+    // What fits is made, and captures that nobody reads are within their bounds.
+    lab.ok("switch add small --fdb-capacity 1000");
+    red.ping(blue.v4);
+
+    let before = lab.ok("export");
+    // No page more than it has. On a loaded machine the kernel may give some back first, so it is asked for more until that was the end.
+    wait_for("the limit to take hold", || {
+        group.write(group.limit, group.used()).is_ok()
+    });
+    wait_for("the kernel to end it", || {
+        let _ = lab.ctl("switch add more --fdb-capacity 60000");
+        let _ = lab.ctl("switch del more");
+        group
+            .write(group.limit, group.used())
+            .map_err(|error| error.to_string())
+            .and_then(|()| lab.daemon().ended().ok_or_else(|| "it lives".to_owned()))
+    });
+    if fastpath_wanted() {
+        red.ping(blue.v4);
+    }
+    lab.kill_daemon();
+    lab.start();
+    let after = lab.ok("export");
+    assert!(after == before || after.contains("name = \"more\""), "{after}");
+    red.ping_soon(blue.v4);
+    lab.ok("reset --yes");
 }

@@ -7,8 +7,10 @@ use vswitch_testing::{Lab, wait_for};
 
 /// CAP_BPF (capability.h).
 const MAPS: u64 = 1 << 39;
-/// CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME, CAP_MKNOD, CAP_SYS_CHROOT: of no use for a switch.
-const USELESS: u64 = 1 << 16 | 1 << 17 | 1 << 22 | 1 << 25 | 1 << 27 | 1 << 18;
+/// CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME, CAP_MKNOD, CAP_SYS_CHROOT, CAP_SYS_NICE: of no use for a switch.
+const USELESS: u64 = 1 << 16 | 1 << 17 | 1 << 22 | 1 << 25 | 1 << 27 | 1 << 18 | 1 << 23;
+/// CAP_IPC_LOCK: of no use where memory may be locked without a limit.
+const LOCK: u64 = 1 << 14;
 
 /// A line of a file like /proc/PID/status.
 fn field(status: &str, key: &str) -> u64 {
@@ -34,7 +36,7 @@ fn it_keeps_the_rights_that_it_needs_and_its_workers_none() {
     wait_for("all workers to be confined", || {
         let status = lab.status();
         let of = &status.confinement;
-        of.rights_kept && [of.workers_without_rights, of.workers_filtered] == [status.workers; 2]
+        of.rights_kept && of.forbidden && [of.workers_without_rights, of.workers_filtered] == [status.workers; 2]
     });
     assert_eq!(lab.status().limits, Vec::<String>::new());
     let (daemon, workers) = threads(&mut lab);
@@ -47,6 +49,18 @@ fn it_keeps_the_rights_that_it_needs_and_its_workers_none() {
         assert_eq!(field(worker, "CapPrm") & !MAPS, 0, "{worker}");
         assert_eq!(field(worker, "Seccomp"), 2, "{worker}");
     }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", lab.daemon().pid())).unwrap();
+    let locked = limits
+        .lines()
+        .find(|line| line.starts_with("Max locked memory"))
+        .unwrap();
+    assert_eq!(
+        field(&daemon, "CapPrm") & LOCK == 0,
+        locked.contains("unlimited"),
+        "{locked}"
+    );
+    // All of its threads, and what it starts, are refused what harms the machine.
+    assert_eq!(field(&daemon, "Seccomp"), 2);
     // What commands get is what the daemon has.
     let lab_with_command = r#"{"namespaces": ["red"], "commands": [{"name": "rights", "namespace": "red",
         "argv": ["grep", "Cap", "/proc/self/status"]}]}"#;
@@ -69,7 +83,7 @@ fn all_of_it_can_be_turned_off() {
     lab.add_config("[security]\ndrop_rights = false\nseccomp = false\n");
     lab.start();
     let of = lab.status().confinement;
-    assert!(!of.rights_kept && of.workers_without_rights == 0 && of.workers_filtered == 0);
+    assert!(!of.rights_kept && !of.forbidden && of.workers_without_rights == 0 && of.workers_filtered == 0);
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let (daemon, workers) = threads(&mut lab);
     assert_eq!(field(&daemon, "CapPrm"), field(&own, "CapPrm"));

@@ -1,9 +1,13 @@
 //! The daemon as the unit that is shipped: with its rights, its sandbox and its watchdog, under a real systemd.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
+use vswitch_testing::require::missing;
 use vswitch_testing::systemd::Machine;
 use vswitch_testing::wait_for;
 
@@ -178,4 +182,53 @@ fn frames_wait_while_the_unit_restarts() {
         "0",
         "stopped is not restarted"
     );
+}
+
+/// `docs/threat-model.md` has a reason for each line that `systemd-analyze security` finds in the unit, and none for what it does not find any more.
+#[test]
+fn each_exposure_that_is_left_has_its_reason() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/vswitchd.service");
+    let mut analyze = Command::new("systemd-analyze");
+    let analyze = analyze
+        .args(["security", "--offline=true", "--no-pager", "--json=short"])
+        .arg(unit)
+        .output();
+    let found: Vec<Value> = match &analyze {
+        Ok(said) if !said.stdout.is_empty() => serde_json::from_slice(&said.stdout).unwrap(),
+        other => return missing("systemd-analyze", format!("{other:?}")),
+    };
+    let exposed = |line: &&Value| line["exposure"].as_str().is_some_and(|exposure| exposure != "0.0");
+    let found: BTreeSet<_> = found
+        .iter()
+        .filter(exposed)
+        .map(|line| line["name"].as_str().unwrap())
+        .collect();
+    let text = include_str!("../docs/threat-model.md").replace("\\|", "|");
+    let (_, table) = text.split_once("| exposure | why it stays |").unwrap();
+    let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
+    let first = rows
+        .map(|row| row.split("` | ").next().unwrap().to_owned())
+        .collect::<Vec<_>>();
+    let named: BTreeSet<_> = first
+        .iter()
+        .flat_map(|names| names.split('`'))
+        .filter(|name| name.contains('='))
+        .collect();
+    let unexplained: Vec<_> = found.difference(&named).collect();
+    assert!(unexplained.is_empty(), "without a reason: {unexplained:?}");
+    // Each version of systemd has lines of its own.
+    if cfg!(target_arch = "x86_64") && version() == Some(252) {
+        assert_eq!(
+            named.difference(&found).collect::<Vec<_>>(),
+            Vec::<&&str>::new(),
+            "not found any more"
+        );
+    }
+}
+
+/// Of systemd here.
+fn version() -> Option<u32> {
+    let said = Command::new("systemctl").arg("--version").output().ok()?;
+    let said = String::from_utf8(said.stdout).ok()?;
+    said.split_whitespace().nth(1)?.parse().ok()
 }

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use vswitch_api::view::Confinement;
-use vswitch_linux::rights;
 use vswitch_linux::syscalls::WorkerFilter;
+use vswitch_linux::{forbidden, rights};
 
 use crate::config::Security;
 
@@ -14,25 +14,32 @@ use crate::config::Security;
 pub struct Rights {
     /// Only those that are needed are left.
     pub kept: bool,
-    /// Why not, if they were to be.
-    pub limit: Option<String>,
+    /// What can do harm to the whole machine is refused to all of its threads.
+    pub forbidden: bool,
+    /// What was to be and is not, and why.
+    pub limits: Vec<String>,
 }
 
 /// Takes from this process what it does not need. To be called before it has other threads.
 pub fn process(security: &Security) -> Rights {
-    if !security.drop_rights {
-        return Rights::default();
+    let mut all = Rights::default();
+    if security.drop_rights {
+        match rights::keep_needed() {
+            Ok(()) => all.kept = true,
+            Err(error) => all
+                .limits
+                .push(format!("rights that are not needed can't be dropped: {error}")),
+        }
     }
-    match rights::keep_needed() {
-        Ok(()) => Rights {
-            kept: true,
-            limit: None,
-        },
-        Err(error) => Rights {
-            kept: false,
-            limit: Some(format!("rights that are not needed can't be dropped: {error}")),
-        },
+    if security.seccomp {
+        match forbidden::forbid() {
+            Ok(()) => all.forbidden = true,
+            Err(cause) => all
+                .limits
+                .push(format!("system calls that are not needed can't be forbidden: {cause}")),
+        }
     }
+    all
 }
 
 /// What is taken from workers, and from how many it was.
@@ -87,6 +94,7 @@ impl Workers {
     pub fn view(&self, rights: &Rights) -> Confinement {
         Confinement {
             rights_kept: rights.kept,
+            forbidden: rights.forbidden,
             workers_without_rights: self.without_rights.load(Ordering::Relaxed),
             workers_filtered: self.filtered.load(Ordering::Relaxed),
         }

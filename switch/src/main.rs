@@ -23,6 +23,7 @@ use vswitch::server::{self, ControlSocket, MetricsListener, RunLock, Served};
 use vswitch::supervisor;
 use vswitch_api::difference::would;
 use vswitch_api::error::{ApiError, ErrorCode};
+use vswitch_linux::memory;
 
 /// Threads for requests, netlink and timers. Frames have their own.
 const CONTROL_THREADS: usize = 4;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         return supervisor::run(&folder, &id);
     }
     std::panic::set_hook(Box::new(end));
+    memory::keep_large_blocks_apart();
     let args = Args::parse();
     match start(&args) {
         Ok(()) => ExitCode::SUCCESS,

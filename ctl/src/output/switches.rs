@@ -188,7 +188,12 @@ fn confinement(confinement: &Confinement, workers: u32) -> String {
         false => "all rights",
     };
     let (bare, filtered) = (confinement.workers_without_rights, confinement.workers_filtered);
-    format!("{rights}; {bare} of {workers} workers without rights, {filtered} held to their system calls")
+    let calls = if confinement.forbidden {
+        ", no harmful system calls"
+    } else {
+        ""
+    };
+    format!("{rights}{calls}; {bare} of {workers} workers without rights, {filtered} held to their system calls")
 }
 
 /// The daemon itself.

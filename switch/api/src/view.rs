@@ -49,6 +49,9 @@ pub struct Status {
 pub struct Confinement {
     /// It has only the rights (capabilities) that it needs, and gets none back by running a program.
     pub rights_kept: bool,
+    /// System calls by which the whole machine or other processes could be harmed are refused to it and to commands.
+    #[serde(default)]
+    pub forbidden: bool,
     /// Workers without any right but to write to maps of eBPF.
     pub workers_without_rights: u32,
     /// Workers that can make only the system calls that moving frames takes.

@@ -15,6 +15,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
@@ -50,8 +52,8 @@ pub struct Bpf {
     /// Where links and maps are pinned.
     dir: PathBuf,
     pins: Pins,
-    /// Of the programs at devices.
-    devices: Hook,
+    /// Devices can't have links.
+    no_tcx: AtomicBool,
     programs: Mutex<Ebpf>,
     fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
     ports: Mutex<Array<MapData, PortRecord>>,
@@ -62,13 +64,37 @@ pub struct Bpf {
     counts: PerCpuArray<MapData, FastCounters>,
 }
 
+/// What of loading the programs takes time and nothing of the daemon's: the kernel's own types are read (5 MB of BTF), and what it can do is tried.
+pub struct Prepared(JoinHandle<EbpfLoader<'static>>);
+
+impl Prepared {
+    /// Begins with it, on a thread of its own.
+    pub fn begin() -> Self {
+        Self(thread::spawn(|| {
+            aya::features();
+            EbpfLoader::new()
+        }))
+    }
+
+    fn loader<'a>(self) -> EbpfLoader<'a> {
+        self.0.join().unwrap_or_else(|_| EbpfLoader::new())
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prepared")
+    }
+}
+
 impl Bpf {
     /// Loads the programs and the maps that an earlier daemon pinned under `root`, else new ones. `root` becomes a mount
     /// of the bpf file system. `left`: what is the daemon's whatever is flooded, of which the first [`MAX_LEFT`] are known.
+    /// `prepared`: what of it was done before, beside other work.
     ///
     /// # Errors
     /// The daemon was built without the programs; EPERM without CAP_BPF or CAP_SYS_ADMIN; the kernel is too old.
-    pub fn load(root: &Path, left: &[Left]) -> Result<Self, KernelError> {
+    pub fn load(root: &Path, left: &[Left], prepared: Prepared) -> Result<Self, KernelError> {
         let object = OBJECT.ok_or_else(|| failed("this daemon was built without the programs", "no clang"))?;
         mount_at(root)
             .map_err(|error| KernelError::new(format!("mount a bpf file system at {}", root.display()), error))?;
@@ -86,7 +112,7 @@ impl Bpf {
         for (at, left) in left.iter().take(MAX_LEFT).enumerate() {
             (left_dst[at], left_mask[at]) = (left.dst & left.mask, left.mask);
         }
-        let mut loader = EbpfLoader::new();
+        let mut loader = prepared.loader();
         loader.override_global("left_dst", &left_dst[..], true);
         loader.override_global("left_mask", &left_mask[..], true);
         let loaded = loader.default_map_pin_directory(&dir).load(object);
@@ -118,31 +144,26 @@ impl Bpf {
             counts: map(&mut programs, "counts")?,
             dir,
             pins,
-            devices: Hook::Tcx,
+            no_tcx: AtomicBool::new(std::env::var_os(NO_TCX).is_some()),
             programs: Mutex::new(programs),
         })
     }
 
-    /// Finds out by which hooks programs can be attached, at an interface that nothing else uses.
+    /// Finds out whether programs can be attached by filters, at an interface that nothing else uses. Whether devices can have links is found out
+    /// by the first of them: for each link that comes or goes the kernel waits for a grace period, and the start with it.
     ///
     /// # Errors
     /// Not by filters, which near ends need.
-    pub fn choose_hook(&mut self, name: &str, index: u32) -> Result<(), KernelError> {
+    pub fn probe(&self, name: &str) -> Result<(), KernelError> {
         let probed = clsact::probe(classifier(&mut lock(&self.programs), Program::ToStation)?, name);
-        probed.map_err(|error| failed("attach a program by clsact (Linux 5.12)", error))?;
-        let tcx = std::env::var_os(NO_TCX).is_none() && self.attach(Program::ToDevice, name, index).is_ok();
-        self.detach(Program::ToDevice, index);
-        if !tcx {
-            self.devices = Hook::Clsact;
-        }
-        Ok(())
+        probed.map_err(|error| failed("attach a program by clsact (Linux 5.12)", error))
     }
 
     /// Attaches a program to an interface of the calling thread's namespace, in the place of the one that an earlier
     /// daemon attached there, if there is one. It stays until [`Bpf::detach`] or until the interface goes.
     ///
     /// # Errors
-    /// EINVAL: the kernel has no tcx (before 6.6). ENODEV: no such interface.
+    /// ENODEV: no such interface. ENOMEM.
     pub fn attach(&self, program: Program, name: &str, index: u32) -> Result<(), KernelError> {
         let step = format!("attach a program to {name}");
         let mut programs = lock(&self.programs);
@@ -166,10 +187,18 @@ impl Bpf {
             fs::remove_file(&pin).map_err(|error| KernelError::new(step.clone(), error))?;
         }
         let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let link = classifier
+        let attached = classifier
             .attach_with_options(name, TcAttachType::Ingress, order)
-            .and_then(|id| classifier.take_link(id))
-            .map_err(|error| failed(&format!("{step} (tcx, Linux 6.6)"), error))?;
+            .and_then(|id| classifier.take_link(id));
+        let link = match attached {
+            Ok(link) => link,
+            // The kernel has none (before Linux 6.6); a filter does the same.
+            Err(error) => {
+                clsact::attach(classifier, name).map_err(|_| failed(&format!("{step} (tcx, Linux 6.6)"), error))?;
+                self.no_tcx.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
         let link = FdLink::try_from(link).map_err(|error| failed(&step, error))?;
         link.pin(&pin).map(drop).map_err(|error| failed(&step, error))?;
         self.pins.hold(pin);
@@ -180,7 +209,8 @@ impl Bpf {
         match program {
             // The kernel waits for a grace period, under its lock of all interfaces, for each link that comes or goes.
             Program::FromStation | Program::ToStation => Hook::Clsact,
-            Program::FromDevice | Program::ToDevice => self.devices,
+            Program::FromDevice | Program::ToDevice if self.no_tcx.load(Ordering::Relaxed) => Hook::Clsact,
+            Program::FromDevice | Program::ToDevice => Hook::Tcx,
         }
     }
 

@@ -77,9 +77,20 @@ pub enum Program {
     ToDevice,
 }
 
+/// What was done before loading them: nothing.
+#[derive(Debug)]
+pub struct Prepared;
+
 /// The loaded programs: there is no value of it.
 #[derive(Debug)]
 pub struct Bpf(Infallible);
+
+#[allow(missing_docs, reason = "as in the module that it stands in for")]
+impl Prepared {
+    pub fn begin() -> Self {
+        Self
+    }
+}
 
 #[allow(
     missing_docs,
@@ -87,12 +98,12 @@ pub struct Bpf(Infallible);
     reason = "as in the module that it stands in for"
 )]
 impl Bpf {
-    pub fn load(_root: &Path, _left: &[Left]) -> Result<Self, KernelError> {
+    pub fn load(_root: &Path, _left: &[Left], _prepared: Prepared) -> Result<Self, KernelError> {
         let error = io::Error::other("this daemon was built without the feature `fastpath`");
         Err(KernelError::new("load the programs", error))
     }
 
-    pub fn choose_hook(&mut self, _name: &str, _index: u32) -> Result<(), KernelError> {
+    pub fn probe(&self, _name: &str) -> Result<(), KernelError> {
         match self.0 {}
     }
 

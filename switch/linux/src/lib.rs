@@ -16,6 +16,7 @@ mod clsact;
 mod enter;
 mod error;
 pub mod ethtool;
+pub mod forbidden;
 pub mod inherit;
 mod link;
 mod link_read;

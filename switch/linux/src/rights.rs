@@ -3,9 +3,10 @@
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl::set_no_new_privs;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 /// All that the daemon needs, and with it the commands of labs, which have no more rights than it. The unit names the same.
-const NEEDED: [Capability; 15] = [
+const NEEDED: [Capability; 13] = [
     // Interfaces, addresses, routes, tc.
     Capability::CAP_NET_ADMIN,
     // Packet sockets and AF_XDP.
@@ -22,9 +23,6 @@ const NEEDED: [Capability; 15] = [
     Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_CHOWN,
     Capability::CAP_FOWNER,
-    // Workers.
-    Capability::CAP_SYS_NICE,
-    Capability::CAP_IPC_LOCK,
     // To end commands.
     Capability::CAP_KILL,
     // For commands: servers that bind a low port and go on as another user.
@@ -33,13 +31,22 @@ const NEEDED: [Capability; 15] = [
     Capability::CAP_SETGID,
 ];
 
+/// Lets this process, and what it starts, lock as much memory as it takes. What AF_XDP receives into is locked, and before Linux 5.12 rings and maps count as
+/// such too: either there is no limit, or it takes CAP_IPC_LOCK. Lifting it takes CAP_SYS_RESOURCE, unless a service manager did.
+fn lift_memory_limit() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
+}
+
 /// Takes all rights from this thread, and all that it starts from now on, but those that the daemon needs. None can come back by running
 /// a program: neither for the daemon nor for commands. To be called before there are other threads.
 ///
 /// # Errors
 /// The kernel refuses a step.
 pub fn keep_needed() -> Result<(), CapsError> {
-    let needed = CapsHashSet::from(NEEDED);
+    let mut needed = CapsHashSet::from(NEEDED);
+    if lift_memory_limit().is_err() {
+        needed.insert(Capability::CAP_IPC_LOCK);
+    }
     // The bounding set first: it takes a right itself. Whoever lacks that has been bounded by somebody else.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         for right in caps::runtime::thread_all_supported().difference(&needed) {
@@ -72,6 +79,8 @@ fn keep(these: &CapsHashSet) -> Result<(), CapsError> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::resource::getrlimit;
+
     use super::*;
 
     fn status(key: &str) -> u64 {
@@ -91,7 +100,10 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 keep_needed().unwrap();
-                let needed = NEEDED.iter().fold(0, |bits, right| bits | right.bitmask());
+                let mut needed = NEEDED.iter().fold(0, |bits, right| bits | right.bitmask());
+                if getrlimit(Resource::RLIMIT_MEMLOCK).unwrap().1 != RLIM_INFINITY {
+                    needed |= Capability::CAP_IPC_LOCK.bitmask();
+                }
                 for key in ["CapEff", "CapPrm"] {
                     assert_eq!(status(key), all & needed, "{key}");
                 }

@@ -106,21 +106,13 @@ impl WorkerFilter {
     /// # Errors
     /// It can't be had here: why.
     pub fn new() -> Result<Self, String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| text(&error))?;
-        let program = |rules, others, these| {
-            let filter = SeccompFilter::new(rules, others, these, arch).map_err(|error| text(&error))?;
-            BpfProgram::try_from(filter).map_err(|error| text(&error))
-        };
-        let always = |calls: &[libc::c_long]| calls.iter().map(|call| (*call, Vec::new())).collect::<BTreeMap<_, _>>();
         let mut allowed = always(ALLOWED);
         // Of these the other program decides.
         allowed.extend(always(REFUSED));
-        allowed.extend(conditional().map_err(|error| text(&error))?);
+        allowed.extend(conditional().map_err(|error| error.to_string())?);
         let allowed = program(allowed, SeccompAction::Trap, SeccompAction::Allow)?;
-        let fails = SeccompAction::Errno(libc::EACCES as u32);
-        let refused = program(always(REFUSED), SeccompAction::Allow, fails)?;
-        tell_of_violations().map_err(|error| text(&error))?;
+        let refused = fails_with(REFUSED, libc::EACCES)?;
+        tell_of_violations().map_err(|error| error.to_string())?;
         Ok(Self([refused, allowed]))
     }
 
@@ -139,8 +131,33 @@ impl WorkerFilter {
     }
 }
 
+/// These calls, whatever is asked of them.
+fn always(calls: &[libc::c_long]) -> BTreeMap<libc::c_long, Vec<SeccompRule>> {
+    calls.iter().map(|call| (*call, Vec::new())).collect()
+}
+
+/// What becomes of calls by these rules, and of all others.
+fn program(
+    rules: BTreeMap<libc::c_long, Vec<SeccompRule>>,
+    others: SeccompAction,
+    these: SeccompAction,
+) -> Result<BpfProgram, String> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
+    let filter = SeccompFilter::new(rules, others, these, arch).map_err(|error| error.to_string())?;
+    BpfProgram::try_from(filter).map_err(|error| error.to_string())
+}
+
+/// These calls fail with this error, all others are made.
+pub(crate) fn fails_with(calls: &[libc::c_long], error: libc::c_int) -> Result<BpfProgram, String> {
+    program(
+        always(calls),
+        SeccompAction::Allow,
+        SeccompAction::Errno(error.unsigned_abs()),
+    )
+}
+
 /// By prctl(2), which filters of service managers let through more often than seccomp(2).
-fn install(program: &BpfProgram) -> io::Result<()> {
+pub(crate) fn install(program: &BpfProgram) -> io::Result<()> {
     let filter = libc::sock_fprog {
         len: program.len() as libc::c_ushort,
         // The same struct by another name.

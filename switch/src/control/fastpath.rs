@@ -16,6 +16,7 @@ use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::port::{BackEnd, Shadow, Tap};
 use vswitch_datapath::offload::Offload;
 use vswitch_datapath::{PortRef, SwitchId, SwitchSetup};
+use vswitch_linux::bpf::Prepared;
 use vswitch_linux::packet::PacketSocket;
 use vswitch_linux::{KernelError, Link, NetNs, Netlink, bpf};
 
@@ -24,14 +25,18 @@ fn root(run_dir: &Path) -> PathBuf {
     run_dir.join("bpf")
 }
 
-/// Begins it, or removes what a daemon before left of it; the second value says why it can't be had.
-pub(super) async fn open(own: &NetNs, run_dir: &Path, wanted: bool) -> (Option<Arc<FastPath>>, Option<String>) {
+/// Begins it, or removes what a daemon before left of it if it is not wanted; the second value says why it can't be had.
+pub(super) async fn open(
+    own: &NetNs,
+    run_dir: &Path,
+    prepared: Option<Prepared>,
+) -> (Option<Arc<FastPath>>, Option<String>) {
     let root = root(run_dir);
-    if !wanted {
+    let Some(prepared) = prepared else {
         bpf::unmount(&root);
         return (None, None);
-    }
-    match own.run(move || FastPath::open(&root, &PUNTS)).await.flatten() {
+    };
+    match own.run(move || FastPath::open(&root, &PUNTS, prepared)).await.flatten() {
         Ok(fast) => (Some(fast), None),
         Err(error) => (
             None,

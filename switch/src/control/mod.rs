@@ -53,6 +53,7 @@ mod published;
 mod repair;
 mod requests;
 mod rights;
+mod room;
 mod start;
 mod state;
 mod state_file;

@@ -416,26 +416,6 @@ impl Inner {
         }
     }
 
-    /// The memory of all FDBs together has a bound. What is so already stays.
-    fn check_fdbs(&self, lab: &Lab) -> Result<(), ApiError> {
-        let entries = |lab: &Lab| {
-            lab.switches
-                .iter()
-                .map(|switch| u64::from(switch.fdb_capacity))
-                .sum::<u64>()
-        };
-        let (before, after) = (entries(&self.store.state.lab), entries(lab));
-        if after <= before.max(self.given.fdb_entries) {
-            return Ok(());
-        }
-        let cause = format!(
-            "those of all switches would have {after} entries together, and {} are allowed",
-            self.given.fdb_entries
-        );
-        Err(text::conflict("FDB capacity", cause)
-            .hint("choose a smaller --fdb-capacity, or raise fdb_entries under [datapath] in vswitchd.toml"))
-    }
-
     /// Interfaces in the namespaces where a name still has to be chosen.
     async fn interfaces_to_name(&self, lab: &Lab) -> Interfaces {
         let mut interfaces = Interfaces::new();

@@ -34,6 +34,7 @@ use crate::agents::loop_guard::{LoopGuard, PUNTS};
 use crate::confine;
 use crate::port::Calls;
 use vswitch_datapath::{Begin, Datapath, DatapathConfig};
+use vswitch_linux::bpf::Prepared;
 use vswitch_linux::random::random_u64;
 use vswitch_linux::uring;
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence, hold_own};
@@ -59,6 +60,7 @@ impl Control {
     /// then that the kernel carries.
     pub async fn begin(config: ControlConfig, left: Vec<OwnedFd>) -> Result<(Arc<Self>, JoinHandle<()>), ApiError> {
         let mut limits = Vec::new();
+        let prepared = config.fastpath.then(Prepared::begin);
         // Each TAP port takes a descriptor a worker: more than the usual soft limit for a lab of some hundred ports.
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
             && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
@@ -97,7 +99,7 @@ impl Control {
         let (calls, unavailable) = config.engine.choose();
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let (confined, unavailable) = confine::Workers::new(&config.security, config.fastpath);
-        let unavailable = config.rights.limit.clone().into_iter().chain(unavailable);
+        let unavailable = config.rights.limits.clone().into_iter().chain(unavailable);
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let confined = Arc::new(confined);
         let datapath = DatapathConfig {
@@ -118,7 +120,7 @@ impl Control {
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
         // What all agents want.
         datapath.set_punts(&PUNTS);
-        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
+        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, prepared).await;
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let home_nsid = match own.netlink().await {
             Ok(nl) => nl.nsid_of(&home).await.ok(),

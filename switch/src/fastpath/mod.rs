@@ -54,12 +54,9 @@ use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
 use vswitch_datapath::{PortId, Replica};
 use vswitch_linux::KernelError;
 use vswitch_linux::bpf::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, Left, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Program,
-    SwitchKey, TRUNK, VlanBits, settle, unmount,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, Left, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Prepared,
+    Program, SwitchKey, TRUNK, VlanBits, settle, unmount,
 };
-
-/// Index of `lo` in every namespace (the kernel's LOOPBACK_IFINDEX).
-const LOOPBACK: u32 = 1;
 
 /// What the programs may forward of a port, in their words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,12 +153,12 @@ impl FastPath {
     /// Loads the programs; links and maps are pinned under `root`. `punts`: what agents want. The calling thread is in the namespace of the near ends.
     ///
     /// # Errors
-    /// Those of [`Bpf::load`] and [`Bpf::choose_hook`]; nothing is left at `root` then.
-    pub fn open(root: &Path, punts: &[Punt]) -> Result<Arc<Self>, KernelError> {
+    /// Those of [`Bpf::load`] and [`Bpf::probe`]; nothing is left at `root` then.
+    pub fn open(root: &Path, punts: &[Punt], prepared: Prepared) -> Result<Arc<Self>, KernelError> {
         let left: Vec<_> = punts.iter().map(left).collect();
-        let opened = Bpf::load(root, &left).and_then(|mut kernel| {
+        let opened = Bpf::load(root, &left, prepared).and_then(|kernel| {
             // Whether it can be attached is found out here, once, and not at each port. Nothing uses the own namespace's lo.
-            kernel.choose_hook("lo", LOOPBACK)?;
+            kernel.probe("lo")?;
             Ok(kernel)
         });
         let kernel = opened.inspect_err(|_| unmount(root))?;

@@ -70,9 +70,9 @@ enum Command {
     },
     /// Have promtool check the metrics, the alert rules and their tests; needs root
     Monitoring,
-    /// Have Redocly check the OpenAPI document, and schemathesis, openapi-python-client and Ansible use the API for a time
+    /// Have Redocly check the OpenAPI document, and schemathesis, two generated clients and Ansible use the API for a time
     ///
-    /// Needs root, python3 and Node 20; installs the first from npm, the others from PyPI.
+    /// Needs root, python3 and Node 20; installs what it needs from npm and PyPI.
     ApiCheck {
         /// How long schemathesis asks
         #[arg(long, value_name = "N", default_value_t = 60)]

@@ -45,13 +45,16 @@ pub fn monitoring() -> Result<()> {
 
 /// What checks the OpenAPI document, as npm knows it; it needs Node 20.
 const REDOCLY: &str = "@redocly/cli@2";
+/// What makes a client for JavaScript of it.
+const GENERATOR: &str = "swagger-typescript-api@13";
 
-/// Has Redocly check the OpenAPI document, schemathesis ask the daemon all that it allows and more, for a time, a generated client read it, and Ansible
-/// apply the role.
+/// Has Redocly check the OpenAPI document, schemathesis ask the daemon all that it allows and more, for a time, generated clients in Python and
+/// JavaScript use it, and Ansible apply the role.
 pub fn api(seconds: u32) -> Result<()> {
     tools::need_root("the check of the API")?;
     tools::ensure(&[("python3", "python3-venv"), ("npm", "npm")])?;
     lint()?;
+    let generator = npm(GENERATOR, "generator", "swagger-typescript-api")?;
     let programs = python(&["schemathesis", "openapi-python-client", "ansible-core"])?;
     build()?;
     headline("Ask the daemon by its own document");
@@ -71,20 +74,13 @@ pub fn api(seconds: u32) -> Result<()> {
     ];
     let mut test = cargo(&words);
     test.env("API_TOOLS", programs).env("API_SECONDS", seconds.to_string());
+    test.env("API_GENERATOR", generator);
     run(&mut test)
 }
 
 /// Has Redocly hold its rules, with those in `docs/api/redocly.yaml`, against the document.
 fn lint() -> Result<()> {
-    let folder = target_dir().join("api-check/redocly");
-    let program = folder.join("node_modules/.bin/redocly");
-    if !program.exists() {
-        headline("Install Redocly");
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--loglevel", "error", "--prefix"])
-            .arg(&folder);
-        run(npm.arg(REDOCLY))?;
-    }
+    let program = npm(REDOCLY, "redocly", "redocly")?;
     headline("Check the OpenAPI document");
     let mut lint = Command::new(program);
     lint.args(["lint", "--config", "docs/api/redocly.yaml", "docs/openapi.json"]);
@@ -92,6 +88,20 @@ fn lint() -> Result<()> {
     lint.env("REDOCLY_TELEMETRY", "off")
         .env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
     run(lint.current_dir(root()))
+}
+
+/// A program of a package of npm, which is installed if it is not there.
+fn npm(package: &str, folder: &str, program: &str) -> Result<PathBuf> {
+    let folder = target_dir().join("api-check").join(folder);
+    let program = folder.join("node_modules/.bin").join(program);
+    if !program.exists() {
+        headline(&format!("Install {package}"));
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--loglevel", "error", "--prefix"])
+            .arg(&folder);
+        run(npm.arg(package))?;
+    }
+    Ok(program)
 }
 
 /// The folder of programs of packages of Python, which are installed if they are not there.

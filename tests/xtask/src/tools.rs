@@ -43,6 +43,7 @@ pub const FOR_PACKAGE: &[Tool] = &[
     ("dpkg-deb", "dpkg"),
     ("/lib/systemd/systemd", "systemd"),
     ("lintian", "lintian"),
+    ("rpm", "rpm"),
     ("readelf", "binutils"),
     ("man", "man-db"),
     ("ip", "iproute2"),

@@ -1,5 +1,6 @@
 //! Tries the Debian package: installed, started, used, upgraded, removed, installed again and purged, on a machine of its own that lies
-//! over this one's files and is gone afterwards. Then the programs alone, as cargo installs them, with `vswitchctl install-service`.
+//! over this one's files and is gone afterwards. Then the programs alone, as cargo installs them, with `vswitchctl install-service`; and the
+//! RPM ([`life_of_rpm`]).
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::{VERSION, debian, epoch, printed};
+use super::{VERSION, debian, epoch, life_of_rpm, printed};
 use crate::shell::{headline, run};
 use crate::tools;
 
@@ -30,6 +31,7 @@ mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mkdir packages
+find "$2" -maxdepth 1 -name "*.rpm" -exec cp {} packages \;
 cp "$2"/vswitch_*.deb "$2/root/usr/sbin/vswitchd" "$2/root/usr/bin/vswitchctl" packages
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mkdir -p run/netns run/units tmp/old
@@ -43,8 +45,8 @@ export container=test SYSTEMD_UNIT_PATH=/run/units:/etc/systemd/system:/usr/lib/
 exec /lib/systemd/systemd --system --unit=default.target --log-target=console --show-status=0 </dev/null
 "#;
 
-/// Tries it, made of the tree of files that is there. `real`: it is one to be handed out.
-pub fn check(real: bool) -> Result<()> {
+/// Tries it, made of the tree of files that is there, and the RPM if there is one. `real`: it is one to be handed out.
+pub fn check(real: bool, rpm: Option<&PathBuf>) -> Result<()> {
     tools::need_root("a machine of its own")?;
     tools::ensure(tools::FOR_PACKAGE)?;
     let epoch = epoch()?;
@@ -59,14 +61,17 @@ pub fn check(real: bool) -> Result<()> {
         .arg(&now))?;
     headline("Install, use, upgrade, remove and purge");
     let machine = Machine::boot()?;
-    let done = life(&machine, &before, &now).and_then(|()| without_package(&machine));
+    let done = life(&machine, &before, &now)
+        .and_then(|()| without_package(&machine))
+        .and_then(|()| rpm.map_or(Ok(()), |rpm| life_of_rpm::life(&machine, &name(rpm))));
     if done.is_err() {
         eprintln!("{}", machine.log());
     }
     done
 }
 
-const UNITS: [&str; 2] = ["vswitchd.service", "vswitchd.socket"];
+/// The units that packages bring.
+pub const UNITS: [&str; 2] = ["vswitchd.service", "vswitchd.socket"];
 
 /// What lintian would have otherwise: this package is no part of Debian and closes no bug there; and long words of a synopsis can't be
 /// broken into even lines.
@@ -208,7 +213,7 @@ fn without_package(machine: &Machine) -> Result<()> {
 }
 
 /// Such a machine. It ends, with all that runs on it, when this is dropped.
-struct Machine {
+pub struct Machine {
     unshare: Child,
     /// The first process there, as it is seen from here.
     init: u32,
@@ -286,17 +291,18 @@ impl Machine {
     }
 
     /// What a command there prints; it succeeds.
-    fn ask(&self, words: &[&str]) -> Result<String> {
+    pub fn ask(&self, words: &[&str]) -> Result<String> {
         Ok(printed(&mut self.command(words))?.trim().to_owned())
     }
 
     /// The same, told.
-    fn say(&self, words: &[&str]) -> Result<()> {
+    pub fn say(&self, words: &[&str]) -> Result<()> {
         eprintln!("$ {}", words.join(" "));
         self.ask(words).map(drop)
     }
 
-    fn expect(&self, words: &[&str], wanted: &str) -> Result<()> {
+    /// The same; it prints what is wanted.
+    pub fn expect(&self, words: &[&str], wanted: &str) -> Result<()> {
         let said = self.ask(words)?;
         if said != wanted {
             bail!("`{}` says {said:?} and not {wanted:?}", words.join(" "));

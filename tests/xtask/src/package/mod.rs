@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod image;
+mod life_of_rpm;
 mod pages;
 mod stage;
 
@@ -25,7 +26,7 @@ pub struct PackageArgs {
     /// Profile to build with; with another than that of packages they are for trying out, and not the same on each machine
     #[arg(long, value_name = "NAME", default_value = build::PROFILE)]
     profile: String,
-    /// Install the Debian package in a machine of its own, use it, upgrade and purge it; needs root and systemd
+    /// Install the Debian package in a machine of its own, use it, upgrade and purge it, and then the RPM if it was made; needs root and systemd
     #[arg(long)]
     check: bool,
     /// Make everything twice, the programs too, and compare
@@ -69,7 +70,10 @@ pub fn package(args: &PackageArgs) -> Result<()> {
         eprintln!("made twice, the same bytes");
     }
     if args.check {
-        check::check(args.profile == build::PROFILE)?;
+        let rpm = made
+            .iter()
+            .find(|file| file.extension().is_some_and(|end| end == "rpm"));
+        check::check(args.profile == build::PROFILE, rpm)?;
     }
     headline("Packages");
     for file in made {
