@@ -114,6 +114,32 @@ fn ipv6_that_is_turned_off_inside_is_in_the_way_of_new_addresses_only() {
     red.ping_soon(blue.v4);
 }
 
+/// As Docker leaves a container without a network: IPv6 is off for all interfaces that are to come.
+#[test]
+fn a_new_interface_has_the_ipv6_addresses_that_it_is_to_have() {
+    let lab = Lab::new();
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    run("ip netns add box");
+    let place = Place::named("box");
+    place.run_ok("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
+    for (kind, n) in [("veth", 2), ("tap", 3)] {
+        let ifname = format!("{kind}0");
+        lab.ok(&format!(
+            "add-port {kind} --type {kind} --netns box --name {ifname} --addr fd07::{n}/64"
+        ));
+        red.ping_soon(format!("fd07::{n}").parse::<std::net::Ipv6Addr>().unwrap());
+        // One that is made again too.
+        place.run_ok(&format!("ip link del {ifname}"));
+        lab.wait_for_state(kind, PortState::Up);
+        red.ping_soon(format!("fd07::{n}").parse::<std::net::Ipv6Addr>().unwrap());
+        lab.ok(&format!("del-port {kind}"));
+    }
+    // What asks for none has none, and the others stay as they were.
+    lab.ok("add-port plain --netns box --name plain0 --addr 10.7.0.4/24");
+    assert_eq!(place.run_ok("sysctl -n net.ipv6.conf.plain0.disable_ipv6"), "1\n");
+    assert_eq!(place.run_ok("sysctl -n net.ipv6.conf.default.disable_ipv6"), "1\n");
+}
+
 #[test]
 fn a_gateway_leads_out_of_the_subnet() {
     let lab = Lab::new();

@@ -94,6 +94,11 @@ fn a_port_comes_and_goes_with_its_container(mut lab: Lab, engine: ContainerEngin
     // Another of its name.
     engine.remove("web");
     is_missing(&lab, "no such container");
+    let said = lab.ctl("doctor red web");
+    assert!(
+        said.code == 1 && said.stdout.contains("vswitchctl del-port web"),
+        "{said}"
+    );
     engine.run("web", "none");
     is_up(&lab);
     ping(&lab);

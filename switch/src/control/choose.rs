@@ -180,7 +180,10 @@ mod tests {
         assert!(error.contains("subnet 10.0.0.0/30 has no free address left"), "{error}");
         for none in ["0.0.0.0/0", "127.0.0.0/8", "224.0.0.0/24", "ff02::/64"] {
             let error = given(vec![], port("new", &[]), &[none]).unwrap_err();
-            assert!(error.contains("no station can have") && !error.contains("larger"), "{error}");
+            assert!(
+                error.contains("no station can have") && !error.contains("larger"),
+                "{error}"
+            );
         }
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, Port, Route};
 
-use super::attach::Adopt;
+use super::attach::{Adopt, Made};
 use super::kinds::ifname;
+use super::place::Place;
 use super::text;
 use crate::port::{BackEnd, PacketPort};
 use vswitch_linux::{KernelError, Link, NetNs, Netlink, WayOut, announce};
@@ -33,6 +34,28 @@ pub(super) async fn configure(nl: &Netlink, link: &Link, port: &Port, adopt: Ado
         nl.set_up(link.index).await?;
     }
     add_addresses(nl, link.index, port, (adopt == Adopt::Yes).then_some(port)).await
+}
+
+/// A new interface of a namespace has IPv6 if it is to have an address of it, also where IPv6 is off for interfaces to come, as Docker has it for
+/// containers without a network. What somebody turns off later stays off.
+pub(super) async fn wake_ipv6(place: &Place, port: &Port, made: &[Made]) {
+    let is_new = made.iter().any(|made| matches!(made, Made::Interface));
+    let wants = port.addresses.iter().any(|address| address.ip().is_ipv6());
+    // What the host has is the host's business.
+    if !is_new || !wants || port.namespace.is_none() {
+        return;
+    }
+    let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", place.link.name);
+    let wake = move || match std::fs::read_to_string(&file) {
+        Ok(text) if text.trim() == "1" => std::fs::write(&file, "0"),
+        _ => Ok(()),
+    };
+    // The address, which can't be given then, is an error that tells so.
+    match place.netns.run(wake).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(port = %port.name, %error, "IPv6 can't be turned on"),
+        Err(error) => tracing::debug!(port = %port.name, %error, "IPv6 can't be turned on"),
+    }
 }
 
 /// Addresses and routes of a port, unless the interface has them. What it had `before` and somebody has turned off since, IPv6 as

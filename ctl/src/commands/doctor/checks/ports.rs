@@ -66,6 +66,10 @@ fn gone(picture: &Picture, view: &PortView) -> Option<Finding> {
         Some(namespace) if namespace.name().is_none() => {
             let reason = view.reason.clone().unwrap_or_else(|| "its state is missing".to_owned());
             let mend = match namespace {
+                // Of which image it was nobody knows.
+                Namespace::Container(_) if reason.contains("there is no such container") => {
+                    format!("vswitchctl del-port {name}")
+                }
                 Namespace::Container(container) => {
                     let told = |engine: &Engine| reason.contains(&format!("({engine})"));
                     let told = Engine::ALL.into_iter().find(told);
