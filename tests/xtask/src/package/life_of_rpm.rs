@@ -18,7 +18,7 @@ pub fn life(machine: &Machine, file: &str) -> Result<()> {
         ])
     };
     let pid = || machine.ask(&["systemctl", "show", "--value", "--property", "MainPID", "vswitchd"]);
-    machine.ask(&["rpm", "--force-debian", "--initdb"])?;
+    machine.ask(&["rpm", "--initdb"])?;
     rpm(&["--install", "--nodeps", &package])?;
     machine.ask(&["getent", "group", "vswitch"])?;
     // Whether a unit is enabled by itself is the distribution's to say.
@@ -29,7 +29,7 @@ pub fn life(machine: &Machine, file: &str) -> Result<()> {
         "vswitch 660",
     )?;
     // Nothing that was installed differs from what the package says of it.
-    machine.expect(&["rpm", "--force-debian", "--verify", "--nodeps", "vswitch"], "")?;
+    machine.expect(&["rpm", "--verify", "--nodeps", "vswitch"], "")?;
     machine.say(&["vswitchctl", "add-port", "red", "--addr", "10.0.0.1/24"])?;
     machine.say(&["vswitchctl", "add-port", "blue", "--addr", "10.0.0.2/24"])?;
     ping()?;
