@@ -102,7 +102,7 @@ fn a_cable_that_could_not_be_laid_is_tried_again() {
     lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
     let pid = lab.daemon().pid();
     let limit = |files: usize| run(&format!("prlimit --pid {pid} --nofile={files}:1024"));
-    let open = lab.daemon().open_files();
+    let open = lab.daemon().open_files_at_rest();
     run("ip netns del blue");
     limit(open + 2);
     run("ip netns add blue");

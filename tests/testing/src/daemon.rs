@@ -99,6 +99,17 @@ impl Daemon {
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
+
+    /// The same once none is open for a moment only: as many as the ten times before.
+    pub fn open_files_at_rest(&self) -> usize {
+        let mut seen = Vec::new();
+        wait_for("the daemon to open and close no files", || {
+            let now = self.open_files();
+            seen.retain(|before| *before == now);
+            seen.push(now);
+            (seen.len() > 10).then_some(now)
+        })
+    }
 }
 
 impl Drop for Daemon {

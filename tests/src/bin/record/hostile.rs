@@ -102,19 +102,19 @@ fn broken(frames: u64, fastpath: bool) -> String {
 fn spoil(noise: &mut Noise, header: &mut VnetHeader, bytes: &mut Vec<u8>) {
     let chance = noise.next(32);
     let number = |at: usize| usize::from(u16::from_le_bytes([chance[at], chance[at + 1]]));
-    if chance[0] % 2 == 0 {
+    if chance[0].is_multiple_of(2) {
         for at in [2, 6, 10].iter().take(1 + number(4) % 3) {
             let place = number(*at) % bytes.len();
             bytes[place] ^= chance[at + 2];
         }
     }
-    if chance[1] % 8 == 0 {
+    if chance[1].is_multiple_of(8) {
         bytes.truncate(14 + number(14) % bytes.len());
     }
-    if chance[16] % 3 == 0 {
+    if chance[16].is_multiple_of(3) {
         // Mostly near what makes sense, else anything.
         let small = |at: usize, most: usize| (number(at) % most) as u16;
-        let any = chance[17] % 4 == 0;
+        let any = chance[17].is_multiple_of(4);
         *header = VnetHeader {
             flags: if any { chance[18] } else { chance[18] % 4 },
             gso_type: if any {
