@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tokio::time::timeout;
 
-/// Runs a test in a network and mount namespace of its own with an empty /run.
+/// Runs a test in a network and mount namespace of its own with an empty /run and /etc/netns.
 pub fn sandboxed<T>(test: impl AsyncFnOnce() -> T) -> T {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("this test needs root to make namespaces");
     let none = None::<&str>;
@@ -19,6 +19,9 @@ pub fn sandboxed<T>(test: impl AsyncFnOnce() -> T) -> T {
     // What this machine has there is hidden below, but would still be listed among the mounts.
     let _ = nix::mount::umount2("/run/netns", nix::mount::MntFlags::MNT_DETACH);
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    if std::fs::create_dir_all("/etc/netns").is_ok() {
+        mount(Some("tmpfs"), "/etc/netns", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    }
     // As the daemon has it: some tasks of control do what blocks in a thread that is set apart for it.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

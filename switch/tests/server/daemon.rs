@@ -51,7 +51,10 @@ impl Place {
         if !nix::unistd::geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
-        command.args(["sh", "-c", "mount -t tmpfs tmpfs /run && exec \"$0\" \"$@\"", BINARY]);
+        // Names of ports are written below /etc/netns, if it can be made.
+        let hide =
+            "mount -t tmpfs tmpfs /run && { ! mkdir -p /etc/netns 2>/dev/null || mount -t tmpfs tmpfs /etc/netns; }";
+        command.args(["sh", "-c", &format!("{hide} && exec \"$0\" \"$@\""), BINARY]);
         command.arg("--config").arg(config);
         command
             .arg("--run-dir")

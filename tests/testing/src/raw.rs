@@ -107,7 +107,18 @@ impl RawSocket {
     }
 
     /// The same where the kernel may refuse what it is given.
-    pub fn try_send(&self, mut header: VnetHeader, frame: &[u8]) -> io::Result<()> {
+    pub fn try_send(&self, header: VnetHeader, frame: &[u8]) -> io::Result<()> {
+        self.write(header, frame, |error| {
+            error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+        })
+    }
+
+    /// The same where the kernel may drop it, of which it says no more than of a full queue (ENOBUFS).
+    pub fn offer(&self, header: VnetHeader, frame: &[u8]) -> io::Result<()> {
+        self.write(header, frame, |error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn write(&self, mut header: VnetHeader, frame: &[u8], passes: fn(&io::Error) -> bool) -> io::Result<()> {
         let mut parts = [
             libc::iovec {
                 iov_base: (&raw mut header).cast(),
@@ -123,11 +134,7 @@ impl RawSocket {
             // SAFETY: both parts are live and of the stated length; writev only reads them.
             let result = unsafe { libc::writev(self.fd.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
             match check(result) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS) =>
-                {
-                    self.poll(PollFlags::POLLOUT, PollTimeout::from(10u8))?;
-                }
+                Err(error) if passes(&error) => self.poll(PollFlags::POLLOUT, PollTimeout::from(10u8))?,
                 other => return other.map(drop),
             }
         }
