@@ -189,7 +189,7 @@ fn settings_are_changed_and_taken_back_by_words() {
     assert_eq!(port().routes[0].via.unwrap().to_string(), "10.5.0.253");
     lab.ok("set port box --mtu default --name default --gateway none --vlan none");
     let now = port();
-    assert_eq!((now.mtu, now.vlan, now.routes.len()), (before.mtu, before.vlan, 0));
+    assert_eq!((now.mtu, now.vlan, now.routes.len()), (before.mtu, before.vlan.clone(), 0));
     for (key, value) in [("mtu", "1400"), ("police", "10mbit"), ("ageing_secs", "60")] {
         let what = if key == "ageing_secs" {
             "switch main"
@@ -203,6 +203,66 @@ fn settings_are_changed_and_taken_back_by_words() {
             assert_eq!(set(""), "", "{key}={word} has not taken it back");
         }
     }
+    // By options as by keys; of `--flood` none is a value.
+    for (what, options) in [
+        (
+            "port box",
+            &[
+                "--learning off",
+                "--sticky on",
+                "--locked on",
+                "--mac-limit 3",
+                "--beyond-limit drop",
+                "--hairpin on",
+            ][..],
+        ),
+        (
+            "port box",
+            &[
+                "--flood multicast",
+                "--isolation 7",
+                "--pin-mac own",
+                "--pin-ip own",
+                "--allow-ra on",
+                "--offload off",
+            ],
+        ),
+        ("port box", &["--vlan 7", "--trunk 10,20", "--tunnel 5"]),
+        (
+            "switch main",
+            &[
+                "--ageing 60",
+                "--flap-moves 7",
+                "--flap-secs 7",
+                "--loop-guard off",
+                "--vlan-limit 9",
+            ],
+        ),
+        ("switch main", &["--reserved-multicast all", "--rspan-vlans 99"]),
+    ] {
+        let settings = || (lab.port("box").port, lab.switch("main").switch);
+        for said in options {
+            let option = said.split(' ').next().unwrap();
+            let before = settings();
+            for word in ["default", "none"] {
+                if (option, word) == ("--flood", "none") {
+                    continue;
+                }
+                assert!(!lab.ok(&format!("set {what} {said}")).is_empty(), "{said}");
+                lab.ok(&format!("set {what} {option} {word}"));
+                assert_eq!(settings(), before, "{option} {word}");
+            }
+        }
+    }
+    lab.ok("set port box --trunk 10,20 --native 10 --tag service");
+    lab.ok("set port box --trunk +30 --native none --tag default");
+    assert_eq!(
+        lab.json::<Value>("port show box")["vlan"],
+        json!({"trunk": {"allowed": "10,20,30"}})
+    );
+    lab.ok("set port box --accept tagged");
+    lab.ok("set port box --accept default --trunk none");
+    assert_eq!(port().vlan, before.vlan);
     assert_eq!(lab.port("box").port.description.to_string(), "");
     lab.ok("set port box description=none");
     assert_eq!(lab.port("box").port.description.to_string(), "none");

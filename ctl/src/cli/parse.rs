@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::{InvalidValue, NAME_MAX};
 use vswitch_api::number::{Whole, decimal, in_base, no_whole, whole};
-use vswitch_api::policy::{Isolation, VLAN_MAX};
+use vswitch_api::policy::{Isolation, VLAN_MAX, VlanId};
 use vswitch_api::settings::is_back;
 use vswitch_api::traffic::Impairment;
 use vswitch_api::{IfAddr, IfName, Mac, NsName, PortKind, ReservedMulticast};
@@ -33,6 +33,14 @@ fn number(what: &str, unit: &str, text: &str, range: RangeInclusive<u32>) -> Res
 /// A whole number.
 pub fn count<T: Whole>(text: &str) -> Result<T, String> {
     whole(text).ok_or_else(|| no_whole::<T>(text))
+}
+
+/// The most of something; 0 is no limit, as is what there is if nothing is said.
+pub fn limit(text: &str) -> Result<u32, String> {
+    match is_back(text) {
+        true => Ok(0),
+        false => count(text),
+    }
 }
 
 /// A number of things of which there is at least one, or the place of one among them.
@@ -276,6 +284,9 @@ pub enum Reserved {
     Lldp,
     /// All are forwarded: STP, LACP, 802.1X, PAUSE and LLDP reach the other ports
     All,
+    /// As if nothing was said
+    #[value(hide = true, alias = "none")]
+    Default,
 }
 
 impl From<Reserved> for ReservedMulticast {
@@ -284,6 +295,7 @@ impl From<Reserved> for ReservedMulticast {
             Reserved::Never => Self::Never,
             Reserved::Lldp => Self::Lldp,
             Reserved::All => Self::All,
+            Reserved::Default => Self::default(),
         }
     }
 }
@@ -295,6 +307,9 @@ pub enum Toggle {
     On,
     /// Frames go out as on a wire: cut to the MTU, with complete checksums
     Off,
+    /// As if nothing was said
+    #[value(hide = true, alias = "none")]
+    Default,
 }
 
 /// On or off, of what needs no more words.
@@ -304,6 +319,20 @@ pub enum Switched {
     On,
     /// Off
     Off,
+    /// As if nothing was said
+    #[value(hide = true, alias = "none")]
+    Default,
+}
+
+impl Switched {
+    /// What it says; none: as if nothing was said.
+    pub fn said(self) -> Option<bool> {
+        match self {
+            Self::On => Some(true),
+            Self::Off => Some(false),
+            Self::Default => None,
+        }
+    }
 }
 
 /// Name of an interface.
@@ -343,6 +372,11 @@ pub fn impairment(text: &str) -> Result<Impairment, String> {
     text.parse().map_err(|error: InvalidValue| error.to_string())
 }
 
+/// A VLAN.
+pub fn vlan(text: &str) -> Result<VlanId, String> {
+    text.parse().map_err(|error: InvalidValue| error.to_string())
+}
+
 /// A VLAN, or `all`.
 pub fn vlan_or_all(text: &str) -> Result<VlanOrAll, String> {
     if text == "all" || is_back(text) {
@@ -372,7 +406,7 @@ where
 {
     match text {
         "own" => Ok(Pinned::Own),
-        "any" => Ok(Pinned::Any),
+        text if text == "any" || is_back(text) => Ok(Pinned::Any),
         list => {
             let items = list
                 .split(',')

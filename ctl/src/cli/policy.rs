@@ -10,7 +10,9 @@ use vswitch_api::policy::{
     AcceptFrames, BeyondLimit, Flooding, Isolation, Learning, Pin, PortVlan, TagKind, Trunk, VlanId, VlanSet,
 };
 
-use super::parse::{self, Switched};
+use vswitch_api::settings::is_back;
+
+use super::parse::{self, Said, Switched, said};
 
 /// Heading of these options in the help.
 const HEADING: &str = "What the port lets in and out";
@@ -26,14 +28,14 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "VLANS", allow_hyphen_values = true, conflicts_with = "tunnel", help_heading = HEADING)]
     pub trunk: Option<TrunkVlans>,
     /// VLAN of untagged frames on a trunk (default: none, they are dropped)
-    #[arg(long, value_name = "VLAN", requires = "trunk", help_heading = HEADING)]
-    pub native: Option<VlanId>,
+    #[arg(long, value_name = "VLAN", value_parser = |text: &str| said(text, parse::vlan), requires = "trunk", help_heading = HEADING)]
+    pub native: Option<Said<VlanId>>,
     /// Tags of a trunk: 802.1Q (0x8100) or, for tunnels, 802.1ad (0x88a8)
     #[arg(long, value_enum, value_name = "TAG", requires = "trunk", help_heading = HEADING)]
     pub tag: Option<Tag>,
     /// Tunnel port (QinQ): all frames, with whatever tags, are carried inside this service VLAN
-    #[arg(long, value_name = "VLAN", help_heading = HEADING)]
-    pub tunnel: Option<VlanId>,
+    #[arg(long, value_name = "VLAN", value_parser = |text: &str| said(text, parse::vlan), help_heading = HEADING)]
+    pub tunnel: Option<Said<VlanId>>,
     /// Accept frames by their tag
     #[arg(long, value_enum, value_name = "FRAMES", help_heading = HEADING)]
     pub accept: Option<Accept>,
@@ -47,7 +49,7 @@ pub struct PolicyArgs {
     #[arg(long, value_enum, value_name = "on|off", help_heading = HEADING)]
     pub locked: Option<Switched>,
     /// Most stations that are learned on the port, 0 = no limit
-    #[arg(long, value_name = "N", value_parser = parse::count::<u32>, help_heading = HEADING)]
+    #[arg(long, value_name = "N", value_parser = parse::limit, help_heading = HEADING)]
     pub mac_limit: Option<u32>,
     /// What happens to frames from stations beyond the limit
     #[arg(long, value_enum, value_name = "WHAT", help_heading = HEADING)]
@@ -106,6 +108,8 @@ pub enum VlanOrAll {
 /// VLANs of a trunk: all of them, or how they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrunkVlans {
+    /// It is no trunk.
+    Back,
     /// These and no others.
     These(VlanSet),
     /// Those that it has and these, without those.
@@ -121,6 +125,9 @@ impl FromStr for TrunkVlans {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if is_back(text) {
+            return Ok(Self::Back);
+        }
         let parts: Vec<_> = text.split(',').map(str::trim).collect();
         let of_sign = |sign: char| -> Result<Option<VlanSet>, String> {
             let parts: Vec<_> = parts.iter().filter_map(|part| part.strip_prefix(sign)).collect();
@@ -152,15 +159,16 @@ impl FromStr for TrunkVlans {
 }
 
 impl TrunkVlans {
-    /// The trunk, made of what the port is `before`.
-    fn trunk(&self, before: &PortVlan) -> Result<Trunk, String> {
+    /// The trunk, if it is to be one, made of what the port is `before`.
+    fn trunk(&self, before: &PortVlan) -> Result<Option<Trunk>, String> {
         let new = |allowed: &VlanSet| Trunk {
             allowed: allowed.clone(),
             native: None,
             tag: TagKind::Customer,
         };
         match (self, before) {
-            (Self::These(allowed), _) => Ok(new(allowed)),
+            (Self::Back, _) => Ok(None),
+            (Self::These(allowed), _) => Ok(Some(new(allowed))),
             (Self::Change { add, remove }, PortVlan::Trunk(trunk)) => {
                 let mut trunk = trunk.clone();
                 if let Some(add) = add {
@@ -175,7 +183,7 @@ impl TrunkVlans {
                         )
                     })?;
                 }
-                Ok(trunk)
+                Ok(Some(trunk))
             }
             (Self::Change { .. }, _) => {
                 Err("it is no trunk, so that VLANs can't be added to it or taken away; give all of them, such as --trunk 10,20".to_owned())
@@ -212,6 +220,9 @@ pub enum Tag {
     Customer,
     /// 802.1ad, TPID 0x88a8
     Service,
+    /// As if nothing was said
+    #[value(hide = true, alias = "none")]
+    Default,
 }
 
 /// [`AcceptFrames`] with its words and help texts.
@@ -223,6 +234,9 @@ pub enum Accept {
     Tagged,
     /// Only without one
     Untagged,
+    /// As if nothing was said
+    #[value(hide = true, alias = "none")]
+    Default,
 }
 
 /// [`BeyondLimit`] with its words and help texts.
@@ -234,6 +248,9 @@ pub enum Beyond {
     Drop,
     /// They are dropped and the port is shut until `set port NAME --up`
     Shut,
+    /// As if nothing was said
+    #[value(hide = true, alias = "none")]
+    Default,
 }
 
 /// What may be flooded.
@@ -249,6 +266,29 @@ pub enum FloodClass {
     Multicast,
     /// To all
     Broadcast,
+    /// As if nothing was said
+    #[value(hide = true)]
+    Default,
+}
+
+impl Beyond {
+    /// What it says.
+    pub fn beyond(self) -> BeyondLimit {
+        match self {
+            Self::Flood => BeyondLimit::Flood,
+            Self::Drop => BeyondLimit::Drop,
+            Self::Shut => BeyondLimit::Shut,
+            Self::Default => BeyondLimit::default(),
+        }
+    }
+}
+
+impl FloodClass {
+    /// Whether a class is flooded if this is said.
+    pub fn has(said: &[Self], class: Self) -> bool {
+        // What is flooded if nothing is said is everything.
+        said.iter().any(|one| [Self::All, Self::Default, class].contains(one))
+    }
 }
 
 impl PolicyArgs {
@@ -265,11 +305,15 @@ impl PolicyArgs {
         let Some(vlans) = &self.trunk else {
             return Ok(self.untrunked());
         };
-        let mut trunk = vlans.trunk(before)?;
-        trunk.native = self.native.or(trunk.native);
+        let Some(mut trunk) = vlans.trunk(before)? else {
+            return Ok(Some(PortVlan::All));
+        };
+        if let Some(native) = self.native {
+            trunk.native = native.to();
+        }
         match self.tag {
             Some(Tag::Service) => trunk.tag = TagKind::Service,
-            Some(Tag::Customer) => trunk.tag = TagKind::Customer,
+            Some(Tag::Customer | Tag::Default) => trunk.tag = TagKind::Customer,
             None => {}
         }
         Ok(Some(PortVlan::Trunk(trunk)))
@@ -277,7 +321,8 @@ impl PolicyArgs {
 
     fn untrunked(&self) -> Option<PortVlan> {
         match (self.tunnel, self.vlan) {
-            (Some(id), _) => Some(PortVlan::Tunnel(id)),
+            (Some(Said::To(id)), _) => Some(PortVlan::Tunnel(id)),
+            (Some(Said::Back), _) => Some(PortVlan::All),
             (None, Some(VlanOrAll::One(id))) => Some(PortVlan::Access(id)),
             (None, Some(VlanOrAll::All)) => Some(PortVlan::All),
             (None, None) => None,
@@ -290,6 +335,7 @@ impl PolicyArgs {
             Accept::All => AcceptFrames::All,
             Accept::Tagged => AcceptFrames::Tagged,
             Accept::Untagged => AcceptFrames::Untagged,
+            Accept::Default => AcceptFrames::default(),
         })
     }
 
@@ -303,11 +349,7 @@ impl PolicyArgs {
             learning.limit = Some(limit).filter(|limit| *limit > 0);
         }
         if let Some(beyond) = self.beyond_limit {
-            learning.beyond = match beyond {
-                Beyond::Flood => BeyondLimit::Flood,
-                Beyond::Drop => BeyondLimit::Drop,
-                Beyond::Shut => BeyondLimit::Shut,
-            };
+            learning.beyond = beyond.beyond();
         }
         let said = self.learning.is_some()
             || self.sticky.is_some()
@@ -321,8 +363,7 @@ impl PolicyArgs {
     pub fn flooding(&self, before: Flooding) -> Option<Flooding> {
         let mut flooding = before;
         if let Some(classes) = &self.flood {
-            let all = classes.contains(&FloodClass::All);
-            let has = |class| all || classes.contains(&class);
+            let has = |class| FloodClass::has(classes, class);
             flooding.unknown_unicast = has(FloodClass::UnknownUnicast);
             flooding.multicast = has(FloodClass::Multicast);
             flooding.broadcast = has(FloodClass::Broadcast);
@@ -346,8 +387,8 @@ impl PolicyArgs {
 }
 
 fn set(value: &mut bool, said: Option<Switched>) {
-    if let Some(said) = said {
-        *value = said == Switched::On;
+    if let Some(said) = said.and_then(Switched::said) {
+        *value = said;
     }
 }
 
@@ -361,7 +402,7 @@ mod tests {
             native: None,
             tag: TagKind::Service,
         });
-        let trunk = change.parse::<TrunkVlans>()?.trunk(&before)?;
+        let trunk = change.parse::<TrunkVlans>()?.trunk(&before)?.ok_or("none")?;
         Ok(trunk.allowed.to_string())
     }
 

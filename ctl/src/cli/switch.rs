@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use vswitch_api::lab::Description;
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::VlanId;
-use vswitch_api::settings::{Assignment, Settable, assignment, settings};
+use vswitch_api::settings::{Assignment, Settable, assignment, is_back, settings};
 use vswitch_api::view::FdbEntry;
 use vswitch_api::{Gateway, IfName, Mac, Port, PortName, Switch, SwitchName};
 
@@ -330,13 +330,13 @@ pub struct SetSwitch {
     #[arg(value_name = "KEY=VALUE", value_parser = assignment::<Switch>)]
     pub keys: Vec<Assignment>,
     /// Seconds after which a learned address is forgotten, 0 = never
-    #[arg(long, value_name = "SECONDS", value_parser = parse::ageing)]
-    pub ageing: Option<u32>,
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| said(text, parse::ageing))]
+    pub ageing: Option<Said<u32>>,
     /// Which reserved multicast frames are forwarded
     #[arg(long, value_enum, value_name = "WHICH")]
     pub reserved_multicast: Option<Reserved>,
     /// Most stations that are learned in each VLAN, 0 = no limit
-    #[arg(long, value_name = "N", value_parser = parse::count::<u32>)]
+    #[arg(long, value_name = "N", value_parser = parse::limit)]
     pub vlan_limit: Option<u32>,
     /// VLANs that carry copies of mirrors, in which nothing is learned: 999 or 998,999; none
     #[arg(long, value_name = "VLANS")]
@@ -345,11 +345,11 @@ pub struct SetSwitch {
     #[arg(long, value_enum, value_name = "on|off")]
     pub loop_guard: Option<Switched>,
     /// Moves within a second by which a station counts as flapping, told by an event (default: 500)
-    #[arg(long, value_name = "N", value_parser = parse::count::<u32>)]
-    pub flap_moves: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = |text: &str| said(text, parse::count::<u32>))]
+    pub flap_moves: Option<Said<u32>>,
     /// Seconds of flapping after which the loop guard shuts the younger port (default: 3)
-    #[arg(long, value_name = "SECONDS", value_parser = parse::count::<u32>)]
-    pub flap_secs: Option<u32>,
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| said(text, parse::count::<u32>))]
+    pub flap_secs: Option<Said<u32>>,
     /// Whether to do it.
     #[command(flatten)]
     pub trial: Trial,
@@ -363,7 +363,7 @@ impl FromStr for VlanList {
     type Err = InvalidValue;
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
-            "none" => Ok(Self(Vec::new())),
+            text if is_back(text) => Ok(Self(Vec::new())),
             list => list.split(',').map(str::parse).collect::<Result<_, _>>().map(Self),
         }
     }

@@ -4,11 +4,11 @@
 use serde::Serialize;
 use serde_json::Value;
 use vswitch_api::patch::{MergePatch, in_place};
-use vswitch_api::policy::{BeyondLimit, PortVlan};
+use vswitch_api::policy::PortVlan;
 use vswitch_api::settings::Assignment;
 
 use crate::cli::parse::Switched;
-use crate::cli::policy::{Beyond, FloodClass, Pinned, PolicyArgs};
+use crate::cli::policy::{FloodClass, Pinned, PolicyArgs};
 use crate::failure::Failure;
 
 /// Something of the API as a part of a patch.
@@ -39,7 +39,7 @@ pub fn policy(args: &PolicyArgs, port_vlan: Option<&PortVlan>) -> MergePatch {
             patch = std::mem::take(&mut patch).with(path, value);
         }
     };
-    let on = |switched: Option<Switched>| switched.map(|switched| Value::from(switched == Switched::On));
+    let on = |switched: Option<Switched>| switched.map(|switched| value(switched.said()));
     say("learning.enabled", on(args.learning));
     say("learning.sticky", on(args.sticky));
     say("learning.locked", on(args.locked));
@@ -47,20 +47,17 @@ pub fn policy(args: &PolicyArgs, port_vlan: Option<&PortVlan>) -> MergePatch {
         .mac_limit
         .map(|limit| value(Some(limit).filter(|limit| *limit > 0)));
     say("learning.limit", limit);
-    let beyond = args.beyond_limit.map(|beyond| match beyond {
-        Beyond::Flood => BeyondLimit::Flood,
-        Beyond::Drop => BeyondLimit::Drop,
-        Beyond::Shut => BeyondLimit::Shut,
-    });
-    say("learning.beyond", beyond.map(value));
+    say(
+        "learning.beyond",
+        args.beyond_limit.map(|beyond| value(beyond.beyond())),
+    );
     if let Some(classes) = &args.flood {
-        let all = classes.contains(&FloodClass::All);
         for (path, class) in [
             ("flooding.unknown_unicast", FloodClass::UnknownUnicast),
             ("flooding.multicast", FloodClass::Multicast),
             ("flooding.broadcast", FloodClass::Broadcast),
         ] {
-            say(path, Some((all || classes.contains(&class)).into()));
+            say(path, Some(FloodClass::has(classes, class).into()));
         }
     }
     say("flooding.hairpin", on(args.hairpin));

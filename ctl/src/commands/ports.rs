@@ -283,7 +283,7 @@ fn patch(args: &SetPort, now: &PortVlan, routes: &[Route]) -> Result<MergePatch,
         patch = patch.with("up", args.up);
     }
     if let Some(offload) = args.offload {
-        patch = patch.with("offload", offload == Toggle::On);
+        patch = patch.with("offload", (offload != Toggle::Default).then_some(offload == Toggle::On));
     }
     with_keys(patch, &args.keys)
 }

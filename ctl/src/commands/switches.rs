@@ -16,7 +16,6 @@ use crate::cli::acl::AclCommand;
 use crate::cli::link::LinkCommand;
 use crate::cli::mirror::MirrorCommand;
 use crate::cli::namespace::NsCommand;
-use crate::cli::parse::Switched;
 use crate::cli::switch::{SetCommand, SetSwitch, SwitchCommand};
 use crate::cli::{OnlySwitch, ShowArgs};
 use crate::failure::Failure;
@@ -144,7 +143,7 @@ impl Session {
     async fn set_switch(&self, args: SetSwitch) -> Result<(), Failure> {
         let reserved: Option<ReservedMulticast> = args.reserved_multicast.map(Into::into);
         let said = [
-            ("ageing_secs", args.ageing.map(value)),
+            ("ageing_secs", args.ageing.map(|said| value(said.to()))),
             ("reserved_multicast", reserved.map(value)),
             // 0 is no limit.
             (
@@ -153,12 +152,9 @@ impl Session {
                     .map(|limit| value(Some(limit).filter(|limit| *limit > 0))),
             ),
             ("rspan_vlans", args.rspan_vlans.map(|list| value(list.0))),
-            (
-                "loop_guard",
-                args.loop_guard.map(|switched| value(switched == Switched::On)),
-            ),
-            ("flap_moves", args.flap_moves.map(value)),
-            ("flap_secs", args.flap_secs.map(value)),
+            ("loop_guard", args.loop_guard.map(|switched| value(switched.said()))),
+            ("flap_moves", args.flap_moves.map(|said| value(said.to()))),
+            ("flap_secs", args.flap_secs.map(|said| value(said.to()))),
         ];
         let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
