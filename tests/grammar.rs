@@ -189,7 +189,10 @@ fn settings_are_changed_and_taken_back_by_words() {
     assert_eq!(port().routes[0].via.unwrap().to_string(), "10.5.0.253");
     lab.ok("set port box --mtu default --name default --gateway none --vlan none");
     let now = port();
-    assert_eq!((now.mtu, now.vlan, now.routes.len()), (before.mtu, before.vlan.clone(), 0));
+    assert_eq!(
+        (now.mtu, now.vlan, now.routes.len()),
+        (before.mtu, before.vlan.clone(), 0)
+    );
     for (key, value) in [("mtu", "1400"), ("police", "10mbit"), ("ageing_secs", "60")] {
         let what = if key == "ageing_secs" {
             "switch main"
