@@ -22,16 +22,6 @@ fn ends(link: &LinkView) -> [(&str, &str); 2] {
     [&link.a, &link.b].map(|end| (end.switch.as_str(), end.port.as_str()))
 }
 
-/// Words of an error and its exit code.
-#[track_caller]
-fn refused(lab: &Lab, line: &str, code: i32, words: &[&str]) {
-    let reply = lab.ctl(line);
-    assert_eq!(reply.code, code, "{reply}");
-    for word in words {
-        assert!(reply.stderr.contains(word), "{word:?} is not named: {reply}");
-    }
-}
-
 #[test]
 fn stations_of_two_switches_reach_each_other_and_the_host_sees_nothing() {
     let lab = Lab::new();
@@ -88,16 +78,19 @@ fn a_trunk_keeps_vlans_apart_and_an_impairment_counts_each_way() {
 fn a_link_is_one_thing_with_two_ends() {
     let lab = joined("");
     let before = lab.ok("export");
-    refused(&lab, "del-port main-sw2", 5, &["main-sw2", "vswitchctl link del"]);
-    refused(&lab, "link add main main", 2, &["both ends", "main"]);
-    refused(&lab, "link add main nosuch", 4, &["nosuch"]);
-    refused(&lab, "link add main sw2 --name-a main-sw2", 5, &["main-sw2", "already"]);
-    refused(&lab, "link del nosuch", 4, &["nosuch", "link list"]);
-    refused(&lab, "switch del sw2", 5, &["sw2"]);
-    refused(&lab, "addr add main-sw2 10.9.0.1/24", 2, &["main-sw2", "address"]);
-    refused(&lab, "set port main-sw2 --switch sw2", 2, &[]);
+    lab.ctl("del-port main-sw2")
+        .failed(5, &["main-sw2", "vswitchctl link del"]);
+    lab.ctl("link add main main").failed(2, &["both ends", "main"]);
+    lab.ctl("link add main nosuch").failed(4, &["nosuch"]);
+    lab.ctl("link add main sw2 --name-a main-sw2")
+        .failed(5, &["main-sw2", "already"]);
+    lab.ctl("link del nosuch").failed(4, &["nosuch", "link list"]);
+    lab.ctl("switch del sw2").failed(5, &["sw2"]);
+    lab.ctl("addr add main-sw2 10.9.0.1/24")
+        .failed(2, &["main-sw2", "address"]);
+    lab.ctl("set port main-sw2 --switch sw2").failed(2, &[]);
     lab.ok("add-port red");
-    refused(&lab, "link del red", 2, &["red", "no end of a link"]);
+    lab.ctl("link del red").failed(2, &["red", "no end of a link"]);
     lab.ok("del-port red");
     lab.ok("link add main sw2 --if-not-exists");
     lab.ok("link del --if-exists nosuch");
@@ -107,7 +100,8 @@ fn a_link_is_one_thing_with_two_ends() {
     // One more between the same two has names of its own, and goes by either of them.
     lab.ok("link add main sw2");
     assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 2);
-    refused(&lab, "link del main sw2", 5, &["2 links", "main-sw2, main-sw2-2"]);
+    lab.ctl("link del main sw2")
+        .failed(5, &["2 links", "main-sw2, main-sw2-2"]);
     lab.ok("link del sw2-main-2");
     assert_eq!(lab.ok("export"), before);
     // Where there is but one, by the switches that it joins.
@@ -116,7 +110,7 @@ fn a_link_is_one_thing_with_two_ends() {
         lab.ok("link show sw2-main -o name")
     );
     assert_eq!(lab.ok("link list -o name"), "main-sw2\n");
-    refused(&lab, "link del main main", 4, &["main", "link list"]);
+    lab.ctl("link del main main").failed(4, &["main", "link list"]);
     lab.ok("link del --if-exists main nosuch");
     lab.ok("link del --yes sw2 main");
     assert_eq!(lab.json::<Vec<LinkView>>("link list").len(), 0);
@@ -163,10 +157,12 @@ fn settings_of_a_link_are_those_of_both_ends() {
         [&links[0].a, &links[0].b].iter().all(|end| end.state == PortState::Up)
     });
     lab.ok("add-port red");
-    refused(&lab, "link set red --mtu 9000", 2, &["red", "no end of a link"]);
-    refused(&lab, "link set blue --mtu 9000", 4, &["blue"]);
-    refused(&lab, "link set main-sw2 switch=sw2", 2, &["both ends"]);
-    refused(&lab, "link set main-sw2 --impair dely=1ms", 2, &["--impair", "dely"]);
+    lab.ctl("link set red --mtu 9000")
+        .failed(2, &["red", "no end of a link"]);
+    lab.ctl("link set blue --mtu 9000").failed(4, &["blue"]);
+    lab.ctl("link set main-sw2 switch=sw2").failed(2, &["both ends"]);
+    lab.ctl("link set main-sw2 --impair dely=1ms")
+        .failed(2, &["--impair", "dely"]);
 }
 
 #[test]
@@ -200,12 +196,8 @@ name = \"red\"
     assert_eq!(lab.ok("export"), exported);
     // An end without the other is refused.
     let half = "[[ports]]\nname = \"a\"\nkind = \"link\"\npeer = \"b\"\n";
-    refused(
-        &lab,
-        &format!("apply --yes {}", lab.lab_file(half)),
-        5,
-        &["port \"a\"", "port \"b\"", "not there"],
-    );
+    lab.ctl(&format!("apply --yes {}", lab.lab_file(half)))
+        .failed(5, &["port \"a\"", "port \"b\"", "not there"]);
     assert_eq!(lab.ok("export"), exported);
 }
 

@@ -85,8 +85,9 @@ fn without_nft_nothing_is_changed() {
     let mut command = lab.daemon_command();
     command.env("PATH", "/nonexistent");
     lab.start_with(command, |_| {});
-    refused(&lab, &format!("{LAB} --nat"), 6, &["nft", "apt install nftables"]);
+    lab.ctl(&format!("{LAB} --nat"))
+        .failed(6, &["nft", "apt install nftables"]);
     assert!(!run("ip -o link").contains("lab-gw"));
-    refused(&lab, "switch show lab", 4, &[]);
+    lab.ctl("switch show lab").failed(4, &[]);
     lab.ok(LAB);
 }

@@ -14,16 +14,6 @@ use vswitch_testing::require::kernel_lacks;
 use vswitch_testing::snapshot::Snapshot;
 use vswitch_testing::{Events, Lab, Place, run, wait_for};
 
-/// Words of an error and its exit code.
-#[track_caller]
-fn refused(lab: &Lab, line: &str, code: i32, words: &[&str]) {
-    let reply = lab.ctl(line);
-    assert_eq!(reply.code, code, "{reply}");
-    for word in words {
-        assert!(reply.stderr.contains(word), "{word:?} is not named: {reply}");
-    }
-}
-
 fn addresses(lab: &Lab, port: &str) -> Vec<String> {
     lab.port(port).port.addresses.iter().map(ToString::to_string).collect()
 }
@@ -107,7 +97,8 @@ fn ports_take_the_next_address_and_the_gateway_the_first() {
     // What is taken away by hand does not come back by itself.
     lab.ok("addr del green 10.10.0.2/24");
     assert_eq!(addresses(&lab, "green"), ["fd10::2/64"]);
-    refused(&lab, "del-port lab-gw", 5, &["gateway of switch", "gateway=off"]);
+    lab.ctl("del-port lab-gw")
+        .failed(5, &["gateway of switch", "gateway=off"]);
     lab.ok("set switch lab gateway=off");
     assert!(routes(&lab, "blue").is_empty());
     assert!(!run("ip -o link").contains("lab-gw"));
@@ -136,46 +127,38 @@ fn a_gateway_outside_of_the_subnet_is_on_the_link() {
 #[test]
 fn what_can_not_be_is_refused_by_name() {
     let lab = Lab::new();
-    refused(&lab, "switch add lab --subnet 10.10.0.1/24", 2, &["10.10.0.0/24"]);
-    refused(&lab, "switch add lab --gateway", 2, &["--subnet"]);
-    refused(&lab, "set switch main gateway=on", 2, &["subnet"]);
-    refused(&lab, "set switch main nat=on", 2, &["nat", "gateway"]);
-    refused(
-        &lab,
-        "set switch main subnets=10.0.0.0/31",
-        2,
-        &["10.0.0.0/31", "no room"],
-    );
-    refused(&lab, "set switch main subnets=10.0.0.0/8,10.1.0.0/16", 2, &["overlap"]);
+    lab.ctl("switch add lab --subnet 10.10.0.1/24")
+        .failed(2, &["10.10.0.0/24"]);
+    lab.ctl("switch add lab --gateway").failed(2, &["--subnet"]);
+    lab.ctl("set switch main gateway=on").failed(2, &["subnet"]);
+    lab.ctl("set switch main nat=on").failed(2, &["nat", "gateway"]);
+    lab.ctl("set switch main subnets=10.0.0.0/31")
+        .failed(2, &["10.0.0.0/31", "no room"]);
+    lab.ctl("set switch main subnets=10.0.0.0/8,10.1.0.0/16")
+        .failed(2, &["overlap"]);
     for (subnet, words) in [
         ("0.0.0.0/0", "this network"),
         ("224.0.0.0/24", "groups"),
         ("127.0.0.0/8", "loopback"),
         ("fe80::/64", "link-local"),
     ] {
-        refused(&lab, &format!("set switch main subnets={subnet}"), 2, &[subnet, words]);
+        lab.ctl(&format!("set switch main subnets={subnet}"))
+            .failed(2, &[subnet, words]);
     }
     lab.ok(LAB);
     lab.ok("switch add other");
-    refused(
-        &lab,
-        "set switch other subnets=10.10.0.128/25 gateway=on",
-        5,
-        &["overlaps", "lab"],
-    );
+    lab.ctl("set switch other subnets=10.10.0.128/25 gateway=on")
+        .failed(5, &["overlaps", "lab"]);
     lab.ok("add-port red --switch lab --addr auto");
-    refused(
-        &lab,
-        "publish red 8080:80",
-        5,
-        &["NAT", "set switch lab nat=on", "publish=none"],
-    );
-    refused(&lab, "publish red 80:0", 2, &["80:0", "8080:80"]);
-    refused(&lab, "add-port lab-gw --switch lab", 5, &["lab-gw"]);
+    lab.ctl("publish red 8080:80")
+        .failed(5, &["NAT", "set switch lab nat=on", "publish=none"]);
+    lab.ctl("publish red 80:0").failed(2, &["80:0", "8080:80"]);
+    lab.ctl("add-port lab-gw --switch lab").failed(5, &["lab-gw"]);
     lab.ok("set switch main subnets=10.20.0.0/30");
     lab.ok("add-port a --addr auto");
     lab.ok("add-port b --addr auto");
-    refused(&lab, "add-port c --addr auto", 5, &["10.20.0.0/30", "no free address"]);
+    lab.ctl("add-port c --addr auto")
+        .failed(5, &["10.20.0.0/30", "no free address"]);
 }
 
 /// Such as that of sshd, by which somebody is logged in.
@@ -187,9 +170,9 @@ fn a_number_that_the_host_listens_on_is_published_by_force_only() {
     lab.ok("add-port red --switch lab --addr auto");
     let _listener = TcpListener::bind("0.0.0.0:2222").unwrap();
     let words = ["listens on tcp 2222 (0.0.0.0:2222)", "publish red 2222:22 --force"];
-    refused(&lab, "publish red 2222:22", 5, &words);
-    refused(&lab, "publish red 2222:22 -n", 5, &words);
-    refused(&lab, "set port red publish=2222:22", 5, &words);
+    lab.ctl("publish red 2222:22").failed(5, &words);
+    lab.ctl("publish red 2222:22 -n").failed(5, &words);
+    lab.ctl("set port red publish=2222:22").failed(5, &words);
     lab.ok("publish red 2222:22/udp");
     lab.ok("publish red 2222:22 --force");
     // It is so already.
@@ -321,10 +304,10 @@ fn what_is_published_is_reached_from_everywhere() {
     );
     let list: Value = lab.json("publish list");
     assert_eq!(list[0]["outside"], 8080);
-    refused(&lab, "publish blue 8080:1", 5, &["8080", "red"]);
-    refused(&lab, "publish add red 8080:80", 5, &["published already"]);
+    lab.ctl("publish blue 8080:1").failed(5, &["8080", "red"]);
+    lab.ctl("publish add red 8080:80").failed(5, &["published already"]);
     lab.ok("publish add red 8080:80 --if-not-exists");
-    refused(&lab, "publish del red 1:1", 4, &["1:1"]);
+    lab.ctl("publish del red 1:1").failed(4, &["1:1"]);
     lab.ok("publish del red 8080:80");
     assert_eq!(ask(&world, "203.0.113.1:8080"), None);
     lab.ok("publish red 8080:80");

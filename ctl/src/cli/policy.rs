@@ -9,7 +9,6 @@ use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::{
     AcceptFrames, BeyondLimit, Flooding, Isolation, Learning, Pin, PortVlan, TagKind, Trunk, VlanId, VlanSet,
 };
-
 use vswitch_api::settings::is_back;
 
 use super::parse::{self, Said, Switched, said};
