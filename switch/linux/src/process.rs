@@ -5,6 +5,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -113,11 +115,21 @@ fn descendants_by_parents(of: u32) -> Vec<Stat> {
 }
 
 /// Whether a process was started with this variable (`NAME=VALUE`) in its environment, as far as that can be read and is still there.
+///
+/// In the midst of execve(2) there is nothing to read for a moment; that moment is waited for. Blocks for up to 10 ms at a process without any
+/// environment.
 pub fn has_variable(pid: u32, variable: &str) -> bool {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment
-        .split(|byte| *byte == 0)
-        .any(|one| one == variable.as_bytes())
+    for _ in 0..10 {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        // What has no program is the kernel's own, or has ended.
+        if !environment.is_empty() || fs::read_link(format!("/proc/{pid}/exe")).is_err() {
+            return environment
+                .split(|byte| *byte == 0)
+                .any(|one| one == variable.as_bytes());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    false
 }
 
 /// A process that no other is taken for, whatever becomes of its id.
