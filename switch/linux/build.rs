@@ -1,4 +1,4 @@
-//! Makes the objects of the kernel fast path and of XDP from their C sources, into OUT_DIR.
+//! Makes the objects of the kernel fast path, of XDP and of the choice of queues from their C sources, into OUT_DIR.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,12 +10,17 @@ fn main() {
     }
 }
 
-/// Compiles the programs for the kernel and says so to the crate by `cfg(fastpath_object)` and `cfg(xdp_object)`. Where that
+/// Compiles the programs for the kernel and says so to the crate by `cfg(fastpath_object)` and so on. Where that
 /// can't be done the daemon is built without them.
 fn build_programs(out: &Path) {
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
-    for (name, what) in [("fastpath", "the kernel fast path"), ("xdp", "XDP")] {
+    let objects = [
+        ("fastpath", "the kernel fast path"),
+        ("xdp", "XDP"),
+        ("steer", "a choice of queues"),
+    ];
+    for (name, what) in objects {
         println!("cargo::rustc-check-cfg=cfg({name}_object)");
         if std::env::var_os("CARGO_FEATURE_FASTPATH").is_none() {
             continue;

@@ -216,7 +216,7 @@ pub enum LogFormat {
 pub struct Datapath {
     /// Worker threads; 0: one per core, up to four.
     pub workers: usize,
-    /// Cores that they are pinned to, in turn; none: wherever the kernel puts them.
+    /// Cores that they are pinned to, in turn; none: wherever the kernel puts them, and near the ends of a talk.
     pub cpus: Vec<usize>,
     /// Microseconds that a worker keeps looking for frames before it sleeps, at least.
     pub spin_us: u32,

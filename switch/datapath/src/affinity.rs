@@ -20,6 +20,16 @@ pub fn check_cpus(cpus: &[usize]) -> io::Result<()> {
     }
 }
 
+/// Lets the calling thread run on all of these cores again.
+pub(super) fn unpin(cores: &CpuSet) -> nix::Result<()> {
+    sched_setaffinity(Pid::from_raw(0), cores)
+}
+
+/// Cores that the calling thread may run on.
+pub(super) fn own() -> nix::Result<CpuSet> {
+    sched_getaffinity(Pid::from_raw(0))
+}
+
 /// Keeps the calling thread on a core.
 pub(super) fn pin(cpu: usize) -> nix::Result<()> {
     let mut set = CpuSet::new();

@@ -21,7 +21,7 @@ use super::fdb::Fdb;
 use super::grace::Grace;
 use super::guard::Probe;
 use super::punt::{PuntQueue, Punted};
-use super::setup::{DatapathConfig, DatapathEvent, SwitchSettings, SwitchSetup};
+use super::setup::{DatapathConfig, DatapathEvent, SenderCore, SwitchSettings, SwitchSetup};
 use super::snapshot::{Snapshot, SwitchEntry};
 use super::worker::{Worker, WorkerShared};
 use super::{PortRef, SwitchId, lock};
@@ -151,7 +151,14 @@ impl Datapath {
 
     fn new_workers(&self, config: &DatapathConfig) -> impl Iterator<Item = Worker> + use<> {
         let (shared, spin) = (self.shared.clone(), Duration::from_micros(config.spin_us.into()));
-        (0..self.workers()).map(move |index| Worker::new(index, shared.clone(), spin))
+        // Without looking it would not note that it is kept waiting where it goes.
+        let free = config.cpus.is_empty() && config.spin_us > 0;
+        let sender_core = if free {
+            config.sender_core.clone()
+        } else {
+            SenderCore::default()
+        };
+        (0..self.workers()).map(move |index| Worker::new(index, shared.clone(), spin, sender_core.clone()))
     }
 
     fn without_threads(config: &DatapathConfig, clock: Clock) -> io::Result<Self> {

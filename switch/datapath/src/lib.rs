@@ -54,6 +54,7 @@ mod live;
 mod load;
 pub mod memory;
 pub mod mirror;
+mod nearness;
 pub mod offload;
 mod patience;
 pub mod pin;
@@ -81,7 +82,9 @@ pub use counters::DropReason;
 pub use fdb::{EntryKind, FdbFilter, FdbFull, FdbRecord};
 pub use handle::{Datapath, MAX_PORTS};
 pub use replica::Replica;
-pub use setup::{Begin, DatapathConfig, DatapathEvent, PortSettings, PortSetup, SwitchSettings, SwitchSetup};
+pub use setup::{
+    Begin, DatapathConfig, DatapathEvent, PortSettings, PortSetup, SenderCore, SwitchSettings, SwitchSetup,
+};
 pub use traffic::TrafficSetup;
 /// The types that switches and ports are described by, so that whoever uses this crate needs no other.
 pub use vswitch_api as api;

@@ -63,10 +63,14 @@ impl Patience {
             self.crowded = Some(now);
         }
         let since = |when: Option<Instant>| when.map(|when| now.duration_since(when));
-        let crowded = since(self.crowded).is_some_and(|since| since < CROWDED);
-        let looks = !crowded && since(self.came).is_some_and(|since| since < self.spin);
+        let looks = !self.is_crowded(now) && since(self.came).is_some_and(|since| since < self.spin);
         self.asleep = !looks;
         looks
+    }
+
+    /// Others need the core.
+    pub fn is_crowded(&self, now: Instant) -> bool {
+        self.crowded.is_some_and(|since| now.duration_since(since) < CROWDED)
     }
 
     /// There was nothing, and others have the core for a moment.

@@ -21,6 +21,29 @@ pub struct DatapathConfig {
     pub spin_us: u32,
     /// What each worker thread does before its first frame.
     pub begin: Begin,
+    /// From which core the frames of a worker come. It runs there, unless it has `cpus` or does not look for frames.
+    pub sender_core: SenderCore,
+}
+
+/// Tells from which core the last frame for a worker, by its number, was sent; by default not known.
+#[derive(Clone, Default)]
+pub struct SenderCore(Option<Arc<dyn Fn(usize) -> Option<usize> + Send + Sync>>);
+
+impl SenderCore {
+    /// By this.
+    pub fn with(ask: impl Fn(usize) -> Option<usize> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    pub(super) fn ask(&self, worker: usize) -> Option<usize> {
+        self.0.as_ref().and_then(|ask| ask(worker))
+    }
+}
+
+impl fmt::Debug for SenderCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SenderCore").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Something that a thread does as it begins; by default nothing.

@@ -5,19 +5,22 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use nix::sched::CpuSet;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
 use super::PortId;
+use super::affinity;
 use super::clock::Clock;
 use super::egress::Egress;
 use super::handle::Shared;
 use super::lists::OutputLists;
 use super::live::Live;
 use super::load::Load;
+use super::nearness::{Before, Move, Nearness};
 use super::patience::Patience;
 use super::pipeline;
-use super::setup::DatapathEvent;
+use super::setup::{DatapathEvent, SenderCore};
 use super::snapshot::{PortEntry, Snapshot};
 use super::traffic::{Held, Loader, Schedule};
 use crate::batch::Batch;
@@ -71,13 +74,16 @@ pub(super) struct Worker {
     due: Vec<Held>,
     released: Batch,
     patience: Patience,
+    nearness: Nearness,
+    /// Frames that came in this turn.
+    came: usize,
     events: Box<[EpollEvent]>,
     /// Held frames can go on at once.
     due_soon: bool,
 }
 
 impl Worker {
-    pub fn new(index: usize, shared: Arc<Shared>, spin: Duration) -> Self {
+    pub fn new(index: usize, shared: Arc<Shared>, spin: Duration, sender_core: SenderCore) -> Self {
         Self {
             index,
             snapshot: ArcSwap::load_full(&shared.snapshot),
@@ -90,6 +96,8 @@ impl Worker {
             due: Vec::new(),
             released: Batch::new(),
             patience: Patience::new(spin),
+            nearness: Nearness::new(index, sender_core),
+            came: 0,
             events: [EpollEvent::empty(); EVENTS].into(),
             due_soon: false,
         }
@@ -97,17 +105,37 @@ impl Worker {
 
     /// Runs until control says stop.
     pub fn run(mut self) {
+        let cores = affinity::own();
+        let go = |to: Option<Move>| {
+            if let (Some(to), Ok(cores)) = (to, &cores)
+                && let Err(error) = run_on(to, cores)
+            {
+                tracing::debug!("a worker can't choose its core: {error}");
+            }
+        };
+        let mut before = Before::Nothing;
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = Instant::now();
-            let timeout = if self.patience.looks(now) || self.due_soon {
+            let looks = self.patience.looks(now);
+            if self.patience.is_crowded(now) {
+                go(self.nearness.kept_waiting(now));
+            }
+            let timeout = if looks || self.due_soon {
                 EpollTimeout::ZERO
             } else {
                 EpollTimeout::NONE
             };
+            if !looks {
+                before = Before::Asleep;
+            }
             if !self.turn(timeout) {
                 // Whoever wants the core meanwhile has it: it may be the station that is to answer.
                 self.patience.looked_in_vain(now);
                 std::thread::yield_now();
+                before = Before::Nothing;
+            } else if self.came > 0 {
+                go(self.nearness.took(self.came, before, now));
+                before = Before::Frames;
             }
         }
     }
@@ -130,6 +158,7 @@ impl Worker {
         }
         self.refresh();
         let now = shared.clock.seconds();
+        self.came = 0;
         let mut served = false;
         for event in ready.iter().filter(|event| event.data() < TIMER) {
             self.serve(PortId(event.data() as u16), now);
@@ -169,6 +198,7 @@ impl Worker {
             return;
         }
         self.shared.workers[self.index].load.took(self.batch.len());
+        self.came += self.batch.len();
         let mut live = Live {
             index: self.index,
             shared: &self.shared,
@@ -217,6 +247,15 @@ impl Worker {
             let (released, lists) = (&mut self.released, &mut self.lists);
             pipeline::arrive(&mut live, &self.snapshot, &line, port, now, released, lists);
         }
+    }
+}
+
+/// `cores`: those that it may run on at all.
+fn run_on(to: Move, cores: &CpuSet) -> nix::Result<()> {
+    match to {
+        Move::To(core) if cores.is_set(core)? => affinity::pin(core),
+        Move::To(_) => Ok(()),
+        Move::Anywhere => affinity::unpin(cores),
     }
 }
 

@@ -12,6 +12,8 @@ pub mod bpf;
 #[path = "bpf_absent.rs"]
 pub mod bpf;
 #[cfg(feature = "fastpath")]
+mod bpf_call;
+#[cfg(feature = "fastpath")]
 mod clsact;
 mod enter;
 mod error;
@@ -20,6 +22,7 @@ pub mod forbidden;
 pub mod inherit;
 mod link;
 mod link_read;
+mod mapping;
 pub mod memory;
 pub mod monitor;
 mod named;
@@ -36,6 +39,11 @@ mod process_identity;
 pub mod random;
 pub mod rights;
 pub mod sockets;
+#[cfg(feature = "fastpath")]
+pub mod steer;
+#[cfg(not(feature = "fastpath"))]
+#[path = "steer_absent.rs"]
+pub mod steer;
 pub mod syscalls;
 pub mod tap;
 mod tc;

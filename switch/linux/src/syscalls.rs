@@ -190,6 +190,8 @@ fn conditional() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, BackendErro
     Ok(BTreeMap::from([
         (libc::SYS_mmap, vec![no_code(2)?]),
         (libc::SYS_mprotect, vec![no_code(2)?]),
+        // Where it runs itself, and no other.
+        (libc::SYS_sched_setaffinity, vec![condition(0, SeccompCmpOp::Eq, 0)?]),
         (libc::SYS_bpf, maps.into_iter().collect::<Result<_, _>>()?),
     ]))
 }

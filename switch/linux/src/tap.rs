@@ -18,6 +18,7 @@ mod ioctl {
     nix::ioctl_write_int_bad!(tun_set_persist, libc::TUNSETPERSIST);
     nix::ioctl_write_ptr_bad!(tun_set_vnet_hdr_size, libc::TUNSETVNETHDRSZ, libc::c_int);
     nix::ioctl_write_ptr_bad!(tun_set_carrier, super::TUNSETCARRIER, libc::c_int);
+    nix::ioctl_write_ptr_bad!(tun_set_steering, super::TUNSETSTEERINGEBPF, libc::c_int);
     nix::ioctl_read_bad!(tun_get_iff, libc::TUNGETIFF, libc::ifreq);
     nix::ioctl_none_bad!(tun_get_dev_netns, super::TUNGETDEVNETNS);
 }
@@ -28,6 +29,8 @@ use ioctl::*;
 pub const VNET_HDR_LEN: usize = 10;
 /// `_IOW('T', 226, int)`; not in the libc crate.
 const TUNSETCARRIER: libc::c_ulong = 0x4004_54e2;
+/// `_IOR('T', 224, int)`, since Linux 4.16; not in the libc crate.
+const TUNSETSTEERINGEBPF: libc::c_ulong = 0x8004_54e0;
 /// `_IO('T', 227)`, since Linux 5.2; not in the libc crate.
 const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 
@@ -85,6 +88,18 @@ pub fn set_carrier(queue: &OwnedFd, carrier: bool) -> io::Result<()> {
     let value = libc::c_int::from(carrier);
     // SAFETY: the kernel reads one int from the pointer, which is valid for the call.
     unsafe { tun_set_carrier(queue.as_raw_fd(), &value) }?;
+    Ok(())
+}
+
+/// Lets a program choose the queue of each frame of the device, for all of its queues, as long as the device is there; none: the kernel
+/// chooses again.
+///
+/// # Errors
+/// EBADFD: the device is gone. EINVAL: it is no socket filter.
+pub fn set_steering(queue: BorrowedFd<'_>, program: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let program = program.map_or(-1, |program| program.as_raw_fd());
+    // SAFETY: the kernel reads one int from the pointer, which is valid for the call.
+    unsafe { tun_set_steering(queue.as_raw_fd(), &program) }?;
     Ok(())
 }
 

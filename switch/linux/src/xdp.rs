@@ -3,19 +3,13 @@
 //! aya loads neither programs that are bound to a device nor calls of the kernel's own functions (kfuncs), which the program for
 //! devices with tags beside their frames is and has. So the object is read by aya-obj and the rest is done by bpf(2).
 
-use std::collections::HashSet;
 use std::io;
-use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya_obj::btf::{Btf, BtfKind};
-use aya_obj::generated::{
-    BPF_F_XDP_DEV_BOUND_ONLY, BPF_PSEUDO_KFUNC_CALL, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_map_type,
-    bpf_prog_type,
-};
-use aya_obj::{Map, Object};
+use aya_obj::generated::{BPF_PSEUDO_KFUNC_CALL, bpf_attach_type, bpf_cmd, bpf_insn, bpf_map_type};
 
+use super::bpf_call::{ProgramKind, bpf, empty, instructions, load, make_map, open};
 use super::error::KernelError;
 
 /// Queues of a device that can have sockets: MAX_QUEUES of the source.
@@ -70,12 +64,14 @@ impl XdpLink {
                 io::Error::other("no clang"),
             )
         })?;
-        let map = make_map().map_err(step("make a map of AF_XDP sockets (CAP_BPF)"))?;
+        let map = make_map(bpf_map_type::BPF_MAP_TYPE_XSKMAP, 4, MAX_QUEUES, 0)
+            .map_err(step("make a map of AF_XDP sockets (CAP_BPF)"))?;
         for (queue, socket) in (0..).zip(sockets) {
             put(&map, queue, socket)?;
         }
         let instructions = link_program(object, tags, map.as_fd()).map_err(step("link the XDP program"))?;
-        let program = load(&instructions, (tags == Tags::Beside).then_some(ifindex))
+        let device = (tags == Tags::Beside).then_some(ifindex);
+        let program = load(&instructions, ProgramKind::Xdp { device })
             .map_err(step("load the XDP program (CAP_BPF, CAP_PERFMON)"))?;
         let link = attach(&program, ifindex).map_err(step("attach an XDP program in native mode"))?;
         Ok(Self { map, _link: link })
@@ -96,15 +92,7 @@ fn link_program(object: &[u8], tags: Tags, map: BorrowedFd<'_>) -> io::Result<Ve
         Tags::Inside => "plain",
         Tags::Beside => "with_tag",
     };
-    let mut object = Object::parse(object).map_err(io::Error::other)?;
-    let maps: Vec<(String, Map)> = object.maps.drain().collect();
-    let maps = maps.iter().map(|(name, of)| (name.as_str(), map.as_raw_fd(), of));
-    object.relocate_maps(maps, &HashSet::new()).map_err(io::Error::other)?;
-    let key = object.programs.get(name).map(aya_obj::Program::function_key);
-    let function = key.and_then(|key| object.functions.remove(&key));
-    let mut instructions = function
-        .ok_or_else(|| io::Error::other("no such program"))?
-        .instructions;
+    let mut instructions = instructions(object, name, map)?;
     let calls = instructions
         .iter_mut()
         .filter(|call| call.code == CALL && call.imm == KFUNC_CALL);
@@ -117,21 +105,10 @@ fn link_program(object: &[u8], tags: Tags, map: BorrowedFd<'_>) -> io::Result<Ve
     Ok(instructions)
 }
 
-fn make_map() -> io::Result<OwnedFd> {
-    let mut attr = empty();
-    // SAFETY: a union of structs of integers: any of them may be written.
-    let map = unsafe { &mut attr.__bindgen_anon_1 };
-    map.map_type = bpf_map_type::BPF_MAP_TYPE_XSKMAP as u32;
-    map.key_size = 4;
-    map.value_size = 4;
-    map.max_entries = MAX_QUEUES;
-    open(bpf_cmd::BPF_MAP_CREATE, &mut attr)
-}
-
 fn put(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> Result<(), KernelError> {
     let value = socket.as_raw_fd();
     let mut attr = empty();
-    // SAFETY: as in `make_map`.
+    // SAFETY: a union of structs of integers: any of them may be written.
     let element = unsafe { &mut attr.__bindgen_anon_2 };
     element.map_fd = map.as_raw_fd() as u32;
     element.key = &raw const queue as u64;
@@ -140,55 +117,13 @@ fn put(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> Result<(), KernelEr
     result.map_err(|error| KernelError::new("put an AF_XDP socket into its map", error))
 }
 
-/// `device`: to which the program is bound, so that it may ask its driver.
-fn load(instructions: &[bpf_insn], device: Option<u32>) -> io::Result<OwnedFd> {
-    let mut attr = empty();
-    // SAFETY: as in `make_map`.
-    let program = unsafe { &mut attr.__bindgen_anon_3 };
-    program.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
-    program.expected_attach_type = bpf_attach_type::BPF_XDP as u32;
-    program.insns = instructions.as_ptr() as u64;
-    program.insn_cnt = instructions.len() as u32;
-    program.license = c"Dual MIT/GPL".as_ptr() as u64;
-    if let Some(ifindex) = device {
-        program.prog_flags = BPF_F_XDP_DEV_BOUND_ONLY;
-        program.prog_ifindex = ifindex;
-    }
-    open(bpf_cmd::BPF_PROG_LOAD, &mut attr)
-}
-
 fn attach(program: &OwnedFd, ifindex: u32) -> io::Result<OwnedFd> {
     let mut attr = empty();
-    // SAFETY: as in `make_map`.
+    // SAFETY: as in `put`.
     let link = unsafe { &mut attr.link_create };
     link.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     link.__bindgen_anon_2.target_ifindex = ifindex;
     link.attach_type = bpf_attach_type::BPF_XDP as u32;
     link.flags = XDP_FLAGS_DRV_MODE;
     open(bpf_cmd::BPF_LINK_CREATE, &mut attr)
-}
-
-pub(super) fn empty() -> bpf_attr {
-    // SAFETY: all-zero is a value of every struct in the union.
-    unsafe { mem::zeroed() }
-}
-
-/// A command that gives a descriptor.
-pub(super) fn open(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
-    let fd = bpf(command, attr)?;
-    // SAFETY: the kernel has just opened it, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-pub(super) fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
-    // SAFETY: the callers' pointers in `attr` are to values that outlive the call, which only reads them; into `attr` itself some
-    // kernels write, within the size that is given.
-    let result = unsafe {
-        let attr = ptr::from_mut(attr);
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<bpf_attr>())
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(result as i32)
 }

@@ -13,7 +13,7 @@ use super::policy::switch_settings;
 use super::{Inner, LivePort, View};
 use crate::agents::loop_guard::PUNTS;
 use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
-use crate::port::{BackEnd, Shadow, Tap};
+use crate::port::{BackEnd, QUEUE_FRAMES, Shadow, Tap};
 use vswitch_datapath::offload::Offload;
 use vswitch_datapath::{PortRef, SwitchId, SwitchSetup};
 use vswitch_linux::bpf::Prepared;
@@ -44,9 +44,6 @@ pub(super) async fn open(
         ),
     }
 }
-
-/// Frames that may wait for the daemon in each queue of a shadow TAP: enough for a burst, as a packet socket has.
-const SHADOW_QUEUE: u32 = 4096;
 
 /// Name of the shadow TAP of a near end. No port can be called so.
 pub(super) fn shadow_name(near: u32) -> String {
@@ -155,21 +152,21 @@ impl Inner {
         netns: &NetNs,
         nl: &Netlink,
     ) -> Result<(Tap, Link, u64), KernelError> {
-        let (queues, calls) = (self.datapath.workers(), self.given.calls);
+        let (queues, service) = (self.datapath.workers(), self.given.queues.clone());
         let kept = self.handed.queues_of(netns, name);
         let goes_on = !kept.is_empty();
         let step = format!("open the shadow {name}");
         let opened = netns
             .run({
                 let name = name.to_owned();
-                move || Tap::open(&name, queues, calls, kept)
+                move || Tap::open(&name, queues, &service, kept)
             })
             .await?;
         let tap = opened.map_err(|error| KernelError::new(step.clone(), error))?;
         let found = async {
             let link = nl.link_by_name(name).await?;
             let link = link.ok_or_else(|| KernelError::new(step, nix::errno::Errno::ENODEV))?;
-            nl.set_queue_length(link.index, SHADOW_QUEUE).await?;
+            nl.set_queue_length(link.index, QUEUE_FRAMES).await?;
             if !link.up {
                 nl.set_no_queue(link.index).await?;
             }

@@ -85,7 +85,7 @@ use crate::config::Security;
 use crate::confine::{self, Rights};
 use crate::engines::Engines;
 use crate::fastpath::FastPath;
-use crate::port::{Calls, Engine};
+use crate::port::{Engine, Service};
 pub use capture::Capture;
 pub use condition::{Editing, Subject, tag, tags};
 pub use durations::{Counted, Durations};
@@ -167,8 +167,7 @@ struct Inner {
 
 /// What the configuration says of the work itself, and the kernel allows.
 struct Given {
-    /// How TAP devices are read and written.
-    calls: Calls,
+    queues: Service,
     big_tcp: bool,
     /// False: what runs is only to be ended.
     run_commands: bool,

@@ -32,10 +32,11 @@ use super::store::Store;
 use super::{Control, ControlConfig, Events, Given, Host, Inner, Live, text, watch};
 use crate::agents::loop_guard::{LoopGuard, PUNTS};
 use crate::confine;
-use crate::port::Calls;
-use vswitch_datapath::{Begin, Datapath, DatapathConfig};
+use crate::port::{Calls, Service};
+use vswitch_datapath::{Begin, Datapath, DatapathConfig, SenderCore};
 use vswitch_linux::bpf::Prepared;
 use vswitch_linux::random::random_u64;
+use vswitch_linux::steer::Steering;
 use vswitch_linux::uring;
 use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence, hold_own};
 
@@ -98,6 +99,9 @@ impl Control {
         limits.extend(tun_limit());
         let (calls, unavailable) = config.engine.choose();
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
+        // As well without: the kernel chooses, and workers go where it puts them.
+        let steering = Steering::load(config.workers).inspect_err(|error| tracing::info!("{error}"));
+        let steering = steering.ok().map(Arc::new);
         let (confined, unavailable) = confine::Workers::new(&config.security, config.fastpath);
         let unavailable = config.rights.limits.clone().into_iter().chain(unavailable);
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
@@ -115,6 +119,9 @@ impl Control {
                     }
                     confined.confine();
                 }
+            }),
+            sender_core: steering.clone().map_or_else(SenderCore::default, |steering| {
+                SenderCore::with(move |worker| steering.sender_core(worker))
             }),
         };
         let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
@@ -168,7 +175,7 @@ impl Control {
             },
             datapath: Arc::new(datapath),
             given: Given {
-                calls,
+                queues: Service { calls, steering },
                 big_tcp: config.big_tcp,
                 run_commands: config.run_commands,
                 fdb_entries: config.fdb_entries,

@@ -17,7 +17,7 @@ use vswitch_datapath::port::{Frames, PortIo, SendError, Sent};
 pub use engine::{Calls, Engine};
 pub use packet::PacketPort;
 pub use shadow::Shadow;
-pub use tap::Tap;
+pub use tap::{QUEUE_FRAMES, Service, Tap};
 pub use xdp::{XdpDevice, XdpPort};
 
 use crate::fastpath::FastPort;

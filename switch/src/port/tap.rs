@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::unistd::{read, write};
@@ -12,6 +13,7 @@ use nix::unistd::{read, write};
 use vswitch_datapath::batch::{Batch, MAX_BATCH};
 use vswitch_datapath::frame::{MAX_FRAME, VNET_HDR_LEN};
 use vswitch_datapath::port::Sent;
+use vswitch_linux::steer::Steering;
 use vswitch_linux::tap;
 use vswitch_linux::uring::{Ring, with_ring};
 
@@ -22,6 +24,18 @@ const _: () = assert!(VNET_HDR_LEN == tap::VNET_HDR_LEN);
 /// So many frames are worth a ring's own cost: measured, docs/decisions.md has the figures.
 const READS: usize = 9;
 const WRITES: usize = 4;
+
+/// Frames that may wait for the daemon in each queue (`txqueuelen`): enough for a burst while the worker is late, as a packet socket has.
+pub const QUEUE_FRAMES: u32 = 4096;
+
+/// How the queues of all TAP devices are served.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// How they are read and written.
+    pub calls: Calls,
+    /// What chooses the queue of a frame; none: the kernel does.
+    pub steering: Option<Arc<Steering>>,
+}
 
 /// The queues of one TAP device.
 #[derive(Debug)]
@@ -48,7 +62,7 @@ impl Tap {
     /// See [`tap::open_queue`]. What was created is gone again.
     ///
     /// `kept`: queues of it that the daemon before has left open, with the frames that wait in them.
-    pub fn open(name: &str, queues: usize, calls: Calls, kept: Vec<OwnedFd>) -> io::Result<Self> {
+    pub fn open(name: &str, queues: usize, service: &Service, kept: Vec<OwnedFd>) -> io::Result<Self> {
         let mut kept = kept.into_iter();
         let open = |_| {
             let fd = match kept.next() {
@@ -61,8 +75,17 @@ impl Tap {
             let expected = AtomicUsize::new(0);
             Ok(Queue { fd, expected })
         };
-        let queues = (0..queues.max(1)).map(open).collect::<io::Result<_>>()?;
-        Ok(Self { queues, calls })
+        let queues = (0..queues.max(1)).map(open).collect::<io::Result<Vec<_>>>()?;
+        let device = queues[0].fd.as_fd();
+        match &service.steering {
+            Some(steering) => steering.apply(device)?,
+            // One that was taken over may have that of the daemon before.
+            None => tap::set_steering(device, None)?,
+        }
+        Ok(Self {
+            queues,
+            calls: service.calls,
+        })
     }
 
     /// Its queues once more: as long as one of them is open, the device has frames wait in it.
@@ -124,7 +147,6 @@ impl Tap {
         frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
         sent: &mut Sent,
     ) {
-        // The kernel sends a flow back through the queue that it last came by: to the same worker.
         let queue = &self.queues[worker % self.queues.len()];
         let mut rest = frames.clone();
         if self.calls == Calls::Batched && frames.len() >= WRITES {

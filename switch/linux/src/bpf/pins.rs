@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 
-use super::super::xdp::{bpf, empty, open};
+use super::super::bpf_call::{bpf, empty, open};
 use super::lock;
 
 /// Links and maps by the path of their pin.

@@ -6,6 +6,8 @@ mod ingress;
 mod links;
 mod monitor;
 mod namespaces;
+#[cfg(feature = "fastpath")]
+mod steer;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -9,7 +9,7 @@ use crate::control::interface::{configure, vanished, wake_ipv6, with_room_for};
 use crate::control::kinds::ifname;
 use crate::control::place::{MARK, Place, named_mark};
 use crate::control::{Inner, LivePort, text};
-use crate::port::{BackEnd, Tap};
+use crate::port::{BackEnd, QUEUE_FRAMES, Tap};
 use vswitch_datapath::PortRef;
 use vswitch_linux::{KernelError, Link, NetNs, Netlink};
 
@@ -78,7 +78,7 @@ impl Inner {
     ) -> Result<(Tap, Place), ApiError> {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
-        let (wanted, queues, calls) = (ifname(port), self.datapath.workers(), self.given.calls);
+        let (wanted, queues, service) = (ifname(port), self.datapath.workers(), self.given.queues.clone());
         let left = match adopt {
             Adopt::Yes => self.left_tap(port, netns, own).await.map_err(failed)?,
             Adopt::No => None,
@@ -94,7 +94,7 @@ impl Inner {
         let opened = netns
             .run({
                 let (name, kept) = (name.clone(), self.handed.queues_of(&netns, &name));
-                move || Tap::open(&name, queues, calls, kept)
+                move || Tap::open(&name, queues, &service, kept)
             })
             .await
             .map_err(failed)?;
@@ -110,6 +110,10 @@ impl Inner {
         let link = link.ok_or_else(|| vanished(port))?;
         if left.is_none() {
             inside.set_no_queue(link.index).await.map_err(failed)?;
+            inside
+                .set_queue_length(link.index, QUEUE_FRAMES)
+                .await
+                .map_err(failed)?;
         }
         if self.store.made_in(port, &link).is_none() {
             let nsid = own.nsid_of(&netns).await.map_err(failed)?;
