@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use toml_edit::{Array, DocumentMut, TomlError};
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName};
 
 use super::merge::{Merged, merge};
@@ -50,9 +51,9 @@ impl Session {
     }
 
     fn print_lab(&self, lab: &Lab, written: &Lab, name: Option<&LabName>) -> Result<(), Failure> {
-        let text = toml::to_string_pretty(written)
+        let text = text_of(written)
             .map_err(|e| ApiError::new(ErrorCode::Internal, "lab", format!("it can't be written as TOML: {e}")))?;
-        let head = name.map_or_else(String::new, |name| format!("name = \"{name}\"\n"));
+        let head = name.map_or_else(String::new, |name| format!("name = \"{name}\"\n\n"));
         self.out.show(lab, |_| head + &text)
     }
 
@@ -79,6 +80,17 @@ impl Session {
             },
         )
     }
+}
+
+/// A lab as a file has it, without lists that have nothing in them; empty if it has nothing at all.
+///
+/// # Errors
+/// It can't be written as TOML: why.
+pub(super) fn text_of(lab: &Lab) -> Result<String, String> {
+    let text = toml::to_string_pretty(lab).map_err(|error| error.to_string())?;
+    let mut file: DocumentMut = text.parse().map_err(|error: TomlError| error.to_string())?;
+    file.retain(|_, list| !list.as_array().is_some_and(Array::is_empty));
+    Ok(file.to_string().trim_start().to_owned())
 }
 
 /// What belongs to a lab, with what its file names besides and shares.
@@ -142,4 +154,24 @@ fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         let _ = fs::remove_file(&new);
         failed(e)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_with_nothing_in_them_are_left_out_and_texts_stay() {
+        let lab: Lab = serde_json::from_value(json!({
+            "namespaces": ["red", {"name": "blue", "files": {"motd": "one\n\ncables = []\n[[ports]]\n"}}],
+            "ports": [{"name": "red"}],
+        }))
+        .unwrap();
+        let text = text_of(&lab).unwrap();
+        assert_eq!(toml::from_str::<Lab>(&text).unwrap(), lab, "{text}");
+        assert!(text.starts_with("namespaces = ["), "{text}");
+        assert!(!text.contains("switches"), "{text}");
+        assert_eq!(text.matches("cables").count(), 1, "{text}");
+        assert_eq!(text_of(&Lab::default()).unwrap(), "");
+    }
 }

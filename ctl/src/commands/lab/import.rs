@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use vswitch_api::{ApiError, ErrorCode};
 
 use self::topology::Topology;
+use super::export::text_of;
 use super::problem::unreadable;
 use super::read::of_text;
 use crate::cli::lab::{ImportFormat, LabImportArgs};
@@ -114,15 +115,12 @@ fn one_line(error: &dyn std::fmt::Display) -> String {
 fn written(topology: Topology) -> (String, Vec<String>) {
     let (name, lab, notes) = build::build(topology);
     let head = name.map_or_else(String::new, |name| format!("name = \"{name}\"\n"));
-    // All of its types can be written; lists with nothing in them need not stand there.
-    let text = toml::to_string_pretty(&lab).unwrap_or_default();
-    let is_empty = |line: &&str| ["switches = []", "namespaces = []", "ports = []", "cables = []"].contains(line);
-    let lines: Vec<_> = text.lines().filter(|line| !is_empty(line)).collect();
-    let text = lines.join("\n");
-    let text = match (head.is_empty(), text.trim().is_empty()) {
-        (true, true) => "ports = []\n".to_owned(),
-        (_, true) => head,
-        _ => format!("{head}{}\n", if head.is_empty() { text.trim_start() } else { &text }),
+    // All of its types can be written.
+    let text = match (head.is_empty(), text_of(&lab).unwrap_or_default()) {
+        (true, text) if text.is_empty() => "ports = []\n".to_owned(),
+        (true, text) => text,
+        (false, text) if text.is_empty() => head,
+        (false, text) => format!("{head}\n{text}"),
     };
     (text, notes.into_lines())
 }
