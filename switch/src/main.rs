@@ -252,6 +252,10 @@ async fn run(
         restart: restart.clone(),
     };
     server::serve(socket, control.clone(), served, stop).await;
+    if !all_back {
+        // It begins what `Control::shutdown` ends.
+        let _ = coming_back.await;
+    }
     let queues = control.shutdown().await;
     for task in [watchdog, left_out] {
         task.abort();

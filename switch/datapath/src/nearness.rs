@@ -76,9 +76,7 @@ impl Nearness {
     pub fn took(&mut self, frames: usize, before: Before, now: Instant) -> Option<Move> {
         self.in_a_row = if before == Before::Frames { self.in_a_row + 1 } else { 0 };
         if frames > SINGLE || before == Before::Asleep || self.in_a_row >= IN_A_ROW {
-            self.turns = 0;
-            self.seen = None;
-            return self.leave();
+            return self.no_talk();
         }
         self.turns += 1;
         if self.turns < TURNS {
@@ -97,12 +95,23 @@ impl Nearness {
         core.map(Move::To)
     }
 
+    /// It is about to sleep: whatever comes then may have another core do it.
+    pub fn sleeps(&mut self) -> Option<Move> {
+        self.no_talk()
+    }
+
     /// Others did not let it have the core.
     pub fn kept_waiting(&mut self, now: Instant) -> Option<Move> {
         let left = self.leave()?;
         self.away_until = Some(now + self.away);
         self.away = (self.away * 2).min(LONGEST_AWAY);
         Some(left)
+    }
+
+    fn no_talk(&mut self) -> Option<Move> {
+        self.turns = 0;
+        self.seen = None;
+        self.leave()
     }
 
     fn leave(&mut self) -> Option<Move> {
@@ -140,7 +149,9 @@ mod tests {
         assert_eq!(nearness.took(SINGLE + 1, Before::Nothing, now), Some(Move::Anywhere));
         assert_eq!(nearness.took(64, Before::Frames, now), None);
         assert_eq!(turns(&mut nearness, 2 * TURNS, now), [Move::To(3)]);
-        assert_eq!(nearness.took(1, Before::Asleep, now), Some(Move::Anywhere));
+        assert_eq!(nearness.sleeps(), Some(Move::Anywhere));
+        assert_eq!(turns(&mut nearness, TURNS, now), []);
+        assert_eq!(nearness.took(1, Before::Asleep, now), None);
         assert_eq!(turns(&mut nearness, 2 * TURNS, now), [Move::To(3)]);
         let rows: Vec<_> = (0..5).map(|_| nearness.took(1, Before::Frames, now)).collect();
         assert_eq!(rows, [None, None, None, Some(Move::Anywhere), None]);

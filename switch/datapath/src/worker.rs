@@ -127,6 +127,7 @@ impl Worker {
             };
             if !looks {
                 before = Before::Asleep;
+                go(self.nearness.sleeps());
             }
             if !self.turn(timeout) {
                 // Whoever wants the core meanwhile has it: it may be the station that is to answer.

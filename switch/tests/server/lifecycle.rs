@@ -29,6 +29,17 @@ fn after_a_kill_the_next_start_takes_over() {
     Daemon::start_in(place, |_| {}).get("/v1/status");
 }
 
+/// What begins as the lab comes back is not left to run into the end.
+#[test]
+fn a_stop_as_soon_as_it_answers_is_a_stop_like_others() {
+    for round in 0..10 {
+        let daemon = Daemon::start();
+        daemon.signal(SIGTERM);
+        let (place, code) = daemon.wait();
+        assert_eq!(code, Some(0), "round {round}: {}", place.log());
+    }
+}
+
 #[test]
 fn an_open_event_stream_does_not_hold_up_the_stop() {
     let daemon = Daemon::start();
