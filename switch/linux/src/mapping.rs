@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
+#[cfg(feature = "fastpath")]
 use std::sync::atomic::AtomicU32;
 
 /// Mapped memory, gone when it is dropped.
@@ -44,6 +45,7 @@ impl Mapping {
     }
 
     /// A word that others write to as well, the kernel or other threads; none where it ends before, or if it is not aligned.
+    #[cfg(feature = "fastpath")]
     pub(super) fn word(&self, at: u64) -> Option<&AtomicU32> {
         let start = self.start(at, size_of::<u32>())?.cast::<u32>();
         // SAFETY: inside the mapping, which was zeroed by the kernel, aligned, and used as an atomic by all.
