@@ -29,17 +29,6 @@ pub(super) enum Move {
     Anywhere,
 }
 
-/// What a worker did before the turn in which frames came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Before {
-    /// It took others.
-    Frames,
-    /// It looked, and there was nothing.
-    Nothing,
-    /// It slept.
-    Asleep,
-}
-
 /// What a worker knows of where its frames come from.
 pub(super) struct Nearness {
     worker: usize,
@@ -50,7 +39,7 @@ pub(super) struct Nearness {
     seen: Option<usize>,
     /// Turns with single frames since then.
     turns: u32,
-    /// Turns with frames one after another.
+    /// Turns with frames since it looked in vain.
     in_a_row: u32,
     /// It goes nowhere before.
     away_until: Option<Instant>,
@@ -73,9 +62,9 @@ impl Nearness {
     }
 
     /// So many frames came in a turn.
-    pub fn took(&mut self, frames: usize, before: Before, now: Instant) -> Option<Move> {
-        self.in_a_row = if before == Before::Frames { self.in_a_row + 1 } else { 0 };
-        if frames > SINGLE || before == Before::Asleep || self.in_a_row >= IN_A_ROW {
+    pub fn took(&mut self, frames: usize, now: Instant) -> Option<Move> {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if frames > SINGLE || self.in_a_row > IN_A_ROW {
             return self.no_talk();
         }
         self.turns += 1;
@@ -95,8 +84,14 @@ impl Nearness {
         core.map(Move::To)
     }
 
+    /// There was nothing.
+    pub fn looked_in_vain(&mut self) {
+        self.in_a_row = 0;
+    }
+
     /// It is about to sleep: whatever comes then may have another core do it.
     pub fn sleeps(&mut self) -> Option<Move> {
+        self.in_a_row = 0;
         self.no_talk()
     }
 
@@ -134,10 +129,14 @@ mod tests {
         (Nearness::new(0, sender_core), core)
     }
 
+    /// A look in vain, and a frame.
+    fn talk(nearness: &mut Nearness, now: Instant) -> Option<Move> {
+        nearness.looked_in_vain();
+        nearness.took(1, now)
+    }
+
     fn turns(nearness: &mut Nearness, count: u32, now: Instant) -> Vec<Move> {
-        (0..count)
-            .filter_map(|_| nearness.took(1, Before::Nothing, now))
-            .collect()
+        (0..count).filter_map(|_| talk(nearness, now)).collect()
     }
 
     #[test]
@@ -146,14 +145,16 @@ mod tests {
         let now = Instant::now();
         assert_eq!(turns(&mut nearness, 2 * TURNS - 1, now), []);
         assert_eq!(turns(&mut nearness, 5 * TURNS, now), [Move::To(3)], "and once");
-        assert_eq!(nearness.took(SINGLE + 1, Before::Nothing, now), Some(Move::Anywhere));
-        assert_eq!(nearness.took(64, Before::Frames, now), None);
+        assert_eq!(nearness.took(SINGLE + 1, now), Some(Move::Anywhere));
+        assert_eq!(nearness.took(64, now), None);
         assert_eq!(turns(&mut nearness, 2 * TURNS, now), [Move::To(3)]);
         assert_eq!(nearness.sleeps(), Some(Move::Anywhere));
         assert_eq!(turns(&mut nearness, TURNS, now), []);
-        assert_eq!(nearness.took(1, Before::Asleep, now), None);
+        assert_eq!(nearness.sleeps(), None);
+        assert_eq!(turns(&mut nearness, 2 * TURNS - 1, now), [], "from the beginning");
+        assert_eq!(nearness.sleeps(), None);
         assert_eq!(turns(&mut nearness, 2 * TURNS, now), [Move::To(3)]);
-        let rows: Vec<_> = (0..5).map(|_| nearness.took(1, Before::Frames, now)).collect();
+        let rows: Vec<_> = (0..5).map(|_| nearness.took(1, now)).collect();
         assert_eq!(rows, [None, None, None, Some(Move::Anywhere), None]);
     }
 
@@ -163,7 +164,7 @@ mod tests {
         let now = Instant::now();
         for turn in 0..20 * TURNS {
             core.store(turn as usize % 2, Ordering::Relaxed);
-            assert_eq!(nearness.took(1, Before::Nothing, now), None);
+            assert_eq!(talk(&mut nearness, now), None);
         }
         // Both go to one, and then elsewhere.
         core.store(1, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use super::handle::Shared;
 use super::lists::OutputLists;
 use super::live::Live;
 use super::load::Load;
-use super::nearness::{Before, Move, Nearness};
+use super::nearness::{Move, Nearness};
 use super::patience::Patience;
 use super::pipeline;
 use super::setup::{DatapathEvent, SenderCore};
@@ -113,7 +113,6 @@ impl Worker {
                 tracing::debug!("a worker can't choose its core: {error}");
             }
         };
-        let mut before = Before::Nothing;
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = Instant::now();
             let looks = self.patience.looks(now);
@@ -126,17 +125,15 @@ impl Worker {
                 EpollTimeout::NONE
             };
             if !looks {
-                before = Before::Asleep;
                 go(self.nearness.sleeps());
             }
             if !self.turn(timeout) {
                 // Whoever wants the core meanwhile has it: it may be the station that is to answer.
                 self.patience.looked_in_vain(now);
+                self.nearness.looked_in_vain();
                 std::thread::yield_now();
-                before = Before::Nothing;
             } else if self.came > 0 {
-                go(self.nearness.took(self.came, before, now));
-                before = Before::Frames;
+                go(self.nearness.took(self.came, now));
             }
         }
     }
