@@ -288,28 +288,8 @@ fn over_tcp() -> SocketAddr {
     address
 }
 
-/// By a client of another maker in another language.
-fn use_from_javascript(lab: &Lab, url: &str) {
-    let generator = PathBuf::from(env::var_os("API_GENERATOR").expect("swagger-typescript-api"));
-    let folder = lab.scratch().join("javascript");
-    let document = request("GET", "/v1/openapi.json", "").body;
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("openapi.json"), document).unwrap();
-    fs::write(folder.join("package.json"), r#"{"type": "module"}"#).unwrap();
-    fs::write(folder.join("use_client.mjs"), include_str!("use_client.mjs")).unwrap();
-    let run = |command: &mut Command| {
-        let output = command.current_dir(&folder).output().unwrap();
-        let told = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        assert!(output.status.success(), "{}\n{}", told[0], told[1]);
-    };
-    let words = "generate --path openapi.json --output . --js --name client.js";
-    run(Command::new(generator).args(words.split(' ')));
-    run(Command::new("node").args(["use_client.mjs", "./client.js", url]));
-    assert_eq!(request("GET", "/v1/ports/scripted", "").json()["mtu"], 1400);
-}
-
 /// `cargo xtask api-check`: schemathesis asks what the document allows, and what it forbids, and never gets an error of the server; a
-/// client that openapi-python-client makes of the document reads and writes, and so does one that swagger-typescript-api makes.
+/// client that openapi-python-client makes of the document reads and writes.
 #[test]
 #[ignore = "its tools come from PyPI: cargo xtask api-check"]
 fn the_api_is_used_by_others_tools() {
@@ -336,7 +316,6 @@ fn the_api_is_used_by_others_tools() {
     let ran = script.output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     assert_eq!(request("GET", "/v1/ports/generated", "").json()["mtu"], 1400);
-    use_from_javascript(&lab, &url);
 
     // Streams never end, what runs commands in namespaces is left alone, and a restart ends the connections of all others.
     let mut ask = Command::new(tools.join("schemathesis"));
@@ -367,4 +346,28 @@ fn the_api_is_used_by_others_tools() {
         String::from_utf8_lossy(&found.stderr)
     );
     assert!(lab.daemon().ended().is_none());
+}
+
+/// `cargo xtask api-check`: a client of another maker, swagger-typescript-api, in another language.
+#[test]
+#[ignore = "its tools come from npm: cargo xtask api-check"]
+fn the_api_is_used_from_javascript() {
+    let lab = rich();
+    let url = format!("http://{}", over_tcp());
+    let generator = PathBuf::from(env::var_os("API_GENERATOR").expect("swagger-typescript-api"));
+    let folder = lab.scratch().join("javascript");
+    let document = request("GET", "/v1/openapi.json", "").body;
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("openapi.json"), document).unwrap();
+    fs::write(folder.join("package.json"), r#"{"type": "module"}"#).unwrap();
+    fs::write(folder.join("use_client.mjs"), include_str!("use_client.mjs")).unwrap();
+    let run = |command: &mut Command| {
+        let output = command.current_dir(&folder).output().unwrap();
+        let told = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{}\n{}", told[0], told[1]);
+    };
+    let words = "generate --path openapi.json --output . --js --name client.js";
+    run(Command::new(generator).args(words.split(' ')));
+    run(Command::new("node").args(["use_client.mjs", "./client.js", &url]));
+    assert_eq!(request("GET", "/v1/ports/scripted", "").json()["mtu"], 1400);
 }

@@ -89,20 +89,20 @@ fn metrics_are_to_be_had_over_tcp_and_nothing_else() {
     drop(taken);
 }
 
-/// By `cargo xtask monitoring`; the same rules are in a unit test, which needs no promtool.
-#[test]
-fn promtool_has_nothing_to_say() {
-    let promtool = || Command::new("promtool");
-    if promtool()
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_err()
-    {
+/// None, and a word about it, where it is not installed.
+fn promtool() -> Option<Command> {
+    let mut version = Command::new("promtool");
+    let there = version.arg("--version").output().is_ok();
+    if !there {
         eprintln!("nothing to test: promtool is not installed");
-        return;
     }
+    there.then(|| Command::new("promtool"))
+}
+
+/// The same rules are in a unit test, which needs no promtool.
+#[test]
+fn promtool_has_nothing_to_say_of_the_metrics() {
+    let Some(mut check) = promtool() else { return };
     let lab = Lab::new();
     lab.ok("add-port red");
     lab.ok("acl add red in deny arp");
@@ -111,7 +111,6 @@ fn promtool_has_nothing_to_say() {
         text.contains("# TYPE vswitch_port_receive_frames_total counter"),
         "{text}"
     );
-    let mut check = promtool();
     check
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -122,6 +121,20 @@ fn promtool_has_nothing_to_say() {
     let told = check.wait_with_output().unwrap();
     let words = [told.stdout, told.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(told.status.success() && words == ["", ""], "{words:?}");
+}
+
+/// Each alert comes when it should, and only then.
+#[test]
+fn promtool_finds_the_alert_rules_right() {
+    for words in [
+        ["check", "config", "prometheus.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ] {
+        let Some(mut promtool) = promtool() else { return };
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/monitoring");
+        let told = promtool.args(words).current_dir(folder).output().unwrap();
+        assert!(told.status.success(), "{words:?}: {told:?}");
+    }
 }
 
 /// Lines of a stream of events from here on.

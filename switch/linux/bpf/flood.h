@@ -13,7 +13,7 @@
 
 /* 01-80-C2-xx-xx-xx: which of them a switch forwards depends on a setting. */
 #define FOR_BRIDGES 0x0180c2ULL
-/* Most entries of the table of what agents want that are known here: MAX_LEFT of src/bpf/rules.rs. */
+/* Most entries of the table of what agents want that are known here: MAX_LEFT of ../src/bpf/rules.rs. */
 #define MAX_LEFT 4
 /* The entries, written as the programs are loaded: destinations, of which the bits of the mask count. No mask: no entry. The daemon is
  * to see these frames; with entries that are not here it makes no lists (flood_lists of switch/datapath/src/offload.rs). */

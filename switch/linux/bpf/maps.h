@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The maps that the programs share with the daemon. The structures are those of src/kernel/bpf/layout.rs; whoever changes one changes
- * LAYOUT in src/kernel/bpf.rs. */
+/* The maps that the programs share with the daemon. The structures are those of ../src/bpf/layout.rs; whoever changes one changes
+ * LAYOUT in ../src/bpf.rs. */
 
 #pragma once
 

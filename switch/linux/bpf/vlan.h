@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* VLANs (IEEE 802.1Q-2022 clauses 6.9 and 8.6.2), as src/datapath/vlan.rs has them. Before a program at ingress runs the kernel
+/* VLANs (IEEE 802.1Q-2022 clauses 6.9 and 8.6.2), as vswitch-datapath (vlan.rs) has them. Before a program at ingress runs the kernel
  * has taken the outermost tag out of the frame and keeps it beside. So putting a customer tag in or taking it out moves no byte,
  * and a GSO frame stays one. */
 

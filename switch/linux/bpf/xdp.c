@@ -6,22 +6,22 @@
 //   plain      for a device whose frames carry their tags in them
 //   with_tag   for one whose driver keeps the outermost tag beside the frame, as a veth does: it is put before the frame
 //
-// src/kernel/xdp.rs loads them.
+// ../src/xdp.rs loads them.
 
 #include <linux/bpf.h>
 #include <linux/errno.h>
 #include <bpf/bpf_helpers.h>
 
-/* MAX_QUEUES of src/kernel/xdp.rs. */
+/* MAX_QUEUES of ../src/xdp.rs. */
 #define MAX_QUEUES 32
 
-/* No helper has this number: the loader makes a call of the kernel's function of it (KFUNC of src/kernel/xdp.rs). */
+/* No helper has this number: the loader makes a call of the kernel's function of it (KFUNC of ../src/xdp.rs). */
 #define KFUNC 0x7ffffff1
 
 /* linux/net/core/xdp.c. 0; -ENODATA: the frame has no tag beside it. */
 static int (*bpf_xdp_metadata_rx_vlan_tag)(struct xdp_md *ctx, __be16 *tpid, __u16 *tci) = (void *)KFUNC;
 
-/* What stands in the 8 bytes (META of src/kernel/xsk.rs) before a frame; tpid is 0 where there is no tag. */
+/* What stands in the 8 bytes (META of ../src/xsk.rs) before a frame; tpid is 0 where there is no tag. */
 struct beside {
 	__be16 tpid;
 	__u16 tci;

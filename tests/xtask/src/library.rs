@@ -9,6 +9,9 @@ use crate::shell::{cargo, headline, root, run};
 /// The crates that are for others, each behind those that it depends on.
 const CRATES: [&str; 3] = ["vswitch-api", "vswitch-client", "vswitch-datapath"];
 
+/// What the crates promise until there is a release: who breaks it raises the version (`0.1` to `0.2`) and names the new revision here.
+const PROMISED: &str = "6d81dd6";
+
 /// Packs the crates and builds what was packed, without a registry, and has cargo-semver-checks compare them with a revision.
 pub fn semver(since: Option<String>) -> Result<()> {
     headline("Pack the crates and build what was packed");
@@ -16,10 +19,11 @@ pub fn semver(since: Option<String>) -> Result<()> {
     package.args(CRATES.iter().flat_map(|name| ["--package", name]));
     run(&mut package)?;
 
-    let since = match since {
-        Some(revision) => revision,
-        None => last_release()?,
-    };
+    compare(&since.map_or_else(baseline, Ok)?)
+}
+
+/// Has cargo-semver-checks compare the crates with a revision.
+pub fn compare(since: &str) -> Result<()> {
     headline(&format!("Compare with {since}"));
     if !cargo(&["semver-checks", "--version"])
         .output()
@@ -33,20 +37,26 @@ pub fn semver(since: Option<String>) -> Result<()> {
             "--package",
             name,
             "--baseline-rev",
-            &since,
+            since,
         ]))?;
     }
     Ok(())
 }
 
-/// The newest tag of a version.
-fn last_release() -> Result<String> {
-    let mut git = Command::new("git");
-    git.args(["tag", "--list", "v*", "--sort=-version:refname"]);
-    let output = git.current_dir(root()).stdin(Stdio::null()).output();
-    let tags = output.context("`git tag` can't be run")?.stdout;
-    match String::from_utf8_lossy(&tags).lines().next() {
-        Some(tag) => Ok(tag.to_owned()),
-        None => bail!("there is no tag of a release (v*) yet to compare with: name a revision by --since"),
+/// The newest tag of a version, or [`PROMISED`].
+pub fn baseline() -> Result<String> {
+    let git = |words: &[&str]| {
+        let mut git = Command::new("git");
+        let git = git.args(words).current_dir(root()).stdin(Stdio::null()).output();
+        git.context("`git` can't be run")
+    };
+    let tags = git(&["tag", "--list", "v*", "--sort=-version:refname"])?.stdout;
+    if let Some(tag) = String::from_utf8_lossy(&tags).lines().next() {
+        return Ok(tag.to_owned());
     }
+    let there = git(&["cat-file", "-e", &format!("{PROMISED}^{{commit}}")])?;
+    if !there.status.success() {
+        bail!("this clone has no revision {PROMISED} to compare with: name one by --since");
+    }
+    Ok(PROMISED.to_owned())
 }

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod fuzz;
 mod library;
+mod longer;
 mod outside;
 mod package;
 mod record;
@@ -11,7 +12,11 @@ mod shell;
 mod tools;
 mod vm;
 
+use std::time::Duration;
+
 use clap::{Parser, Subcommand};
+
+use record::Build;
 
 /// The project's own commands
 #[derive(Parser)]
@@ -33,6 +38,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         filter: Vec<String>,
     },
+    /// What takes longer than the tests, or needs tools from PyPI and crates.io, as far as it can be had and there is time; needs root
+    Longer {
+        /// Seconds that there are
+        #[arg(long, value_name = "N", default_value_t = 3600)]
+        within: u64,
+    },
     /// Count the instructions that a frame costs and compare with the counts that are kept; needs root and valgrind
     Instructions {
         /// Keep the new counts
@@ -52,6 +63,12 @@ enum Command {
         /// How long, half of it with the kernel fast path and half without
         #[arg(long, value_name = "N", default_value_t = 180)]
         seconds: u32,
+        /// All of it one way
+        #[arg(long, value_name = "BOOL")]
+        fastpath: Option<bool>,
+        /// With the programs as the tests have them, not optimised
+        #[arg(long)]
+        dev: bool,
     },
     /// Check licences and sources of the dependencies; needs cargo-deny
     Deny,
@@ -68,7 +85,7 @@ enum Command {
         /// Part of a test's name; without any those that take minutes
         filter: Vec<String>,
     },
-    /// Have promtool check the metrics, the alert rules and their tests; needs root
+    /// Have promtool check the metrics, the alert rules and their tests, as `test` does where it is installed; needs root
     Monitoring,
     /// Have Redocly check the OpenAPI document, and schemathesis, two generated clients and Ansible use the API for a time
     ///
@@ -77,10 +94,16 @@ enum Command {
         /// How long schemathesis asks
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u32,
+        /// Leave out what comes from npm: Redocly and the client in JavaScript
+        #[arg(long)]
+        without_npm: bool,
+        /// Only install what comes from PyPI
+        #[arg(long)]
+        install: bool,
     },
-    /// Pack the crates that are for others, and compare what they promise with a release; needs cargo-semver-checks
+    /// Pack the crates that are for others, and compare what they promise with what they promised; needs cargo-semver-checks
     Semver {
-        /// Revision to compare with; the newest tag v* if none is given
+        /// Revision to compare with; the newest tag v* if none is given, and before there is one what Cargo.toml names
         #[arg(long, value_name = "REVISION")]
         since: Option<String>,
     },
@@ -96,15 +119,22 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo => demo::run(),
         Command::Test { filter } => check::test(&filter),
+        Command::Longer { within } => longer::longer(Duration::from_secs(within)),
         Command::Instructions { write } => check::instructions(write),
-        Command::Restart => record::run_with(&["restart"]),
-        Command::Hostile { frames } => record::run_with(&["hostile", &frames.to_string()]),
-        Command::Soak { seconds } => record::run_with(&["soak", &seconds.to_string()]),
+        Command::Restart => record::run_with(Build::Release, &["restart"]),
+        Command::Hostile { frames } => record::run_with(Build::Release, &["hostile", &frames.to_string()]),
+        Command::Soak { seconds, fastpath, dev } => {
+            let build = if dev { Build::Tests } else { Build::Release };
+            record::soak(build, seconds, fastpath)
+        }
         Command::Deny => check::deny(),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::Miri { filter } => fuzz::miri(&filter),
         Command::Monitoring => outside::monitoring(),
-        Command::ApiCheck { seconds } => outside::api(seconds),
+        Command::ApiCheck { install: true, .. } => outside::python().map(drop),
+        Command::ApiCheck {
+            seconds, without_npm, ..
+        } => outside::api(seconds, !without_npm),
         Command::Semver { since } => library::semver(since),
         Command::Package(args) => package::package(&args),
         Command::Vm(args) => vm::vm(&args),

@@ -5,42 +5,15 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::shell::{build_programs, cargo, headline, root, run, target_dir};
+use crate::shell::{cargo, headline, root, run, target_dir};
 use crate::tools;
-
-/// What both build.
-fn build() -> Result<()> {
-    headline("Build");
-    build_programs(&[])
-}
 
 /// Has promtool check the alert rules, play their tests and read the daemon's metrics.
 pub fn monitoring() -> Result<()> {
     tools::need_root("the test of the metrics")?;
     tools::ensure(&[("promtool", "prometheus")])?;
-    headline("Check the alert rules and the configuration beside them");
-    let promtool = |words: &[&str]| {
-        let mut command = Command::new("promtool");
-        command.args(words).current_dir(root().join("configs/monitoring"));
-        run(&mut command)
-    };
-    promtool(&["check", "config", "prometheus.yml"])?;
-    headline("Play the tests of the alert rules");
-    promtool(&["test", "rules", "alerts_test.yml"])?;
-    build()?;
-    headline("Check the metrics");
-    let words = [
-        "nextest",
-        "run",
-        "-p",
-        "vswitch-tests",
-        "--test",
-        "monitoring",
-        "metrics",
-        "promtool",
-    ];
-    run(&mut cargo(&words))?;
-    run(&mut cargo(&["nextest", "run", "-p", "vswitch", "server::metrics"]))
+    headline("Check the metrics and the alert rules");
+    run(&mut cargo(&["nextest", "run", "--workspace", "promtool", "metrics"]))
 }
 
 /// What checks the OpenAPI document, as npm knows it; it needs Node 20.
@@ -48,34 +21,27 @@ const REDOCLY: &str = "@redocly/cli@2";
 /// What makes a client for JavaScript of it.
 const GENERATOR: &str = "swagger-typescript-api@13";
 
-/// Has Redocly check the OpenAPI document, schemathesis ask the daemon all that it allows and more, for a time, generated clients in Python and
-/// JavaScript use it, and Ansible apply the role.
-pub fn api(seconds: u32) -> Result<()> {
+/// What asks the daemon by its own document, makes a client of it in Python, and applies the role.
+const PYTHON: [&str; 3] = ["schemathesis", "openapi-python-client", "ansible-core"];
+
+/// Has schemathesis ask the daemon all that its document allows and more, for a time, a generated client in Python use it, and Ansible apply the
+/// role; and if `npm` is there to be used, Redocly check the document, and a client in JavaScript use it as well.
+pub fn api(seconds: u32, npm: bool) -> Result<()> {
     tools::need_root("the check of the API")?;
-    tools::ensure(&[("python3", "python3-venv"), ("npm", "npm")])?;
-    lint()?;
-    let generator = npm(GENERATOR, "generator", "swagger-typescript-api")?;
-    let programs = python(&["schemathesis", "openapi-python-client", "ansible-core"])?;
-    build()?;
+    let programs = python()?;
+    let mut words = vec!["the_api_is_used_by_others_tools", "the_role_is_used_by_others_tools"];
+    let mut variables = vec![("API_TOOLS", programs), ("API_SECONDS", seconds.to_string().into())];
+    if npm {
+        lint()?;
+        variables.push((
+            "API_GENERATOR",
+            self::npm(GENERATOR, "generator", "swagger-typescript-api")?,
+        ));
+        words.push("the_api_is_used_from_javascript");
+    }
     headline("Ask the daemon by its own document");
-    let words = [
-        "nextest",
-        "run",
-        "-p",
-        "vswitch-tests",
-        "--test",
-        "api",
-        "--test",
-        "automation",
-        "--run-ignored",
-        "only",
-        "--no-capture",
-        "by_others_tools",
-    ];
-    let mut test = cargo(&words);
-    test.env("API_TOOLS", programs).env("API_SECONDS", seconds.to_string());
-    test.env("API_GENERATOR", generator);
-    run(&mut test)
+    let mut test = cargo(&["nextest", "run", "--workspace", "--run-ignored", "only", "--no-capture"]);
+    run(test.args(words).envs(variables))
 }
 
 /// Has Redocly hold its rules, with those in `docs/api/redocly.yaml`, against the document.
@@ -92,6 +58,7 @@ fn lint() -> Result<()> {
 
 /// A program of a package of npm, which is installed if it is not there.
 fn npm(package: &str, folder: &str, program: &str) -> Result<PathBuf> {
+    tools::ensure(&[("npm", "npm")])?;
     let folder = target_dir().join("api-check").join(folder);
     let program = folder.join("node_modules/.bin").join(program);
     if !program.exists() {
@@ -104,17 +71,21 @@ fn npm(package: &str, folder: &str, program: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The folder of programs of packages of Python, which are installed if they are not there.
-fn python(packages: &[&str]) -> Result<PathBuf> {
+/// The folder of the programs of [`PYTHON`], which are installed if they are not there.
+///
+/// # Errors
+/// They can't be had.
+pub fn python() -> Result<PathBuf> {
+    tools::ensure(&[("python3", "python3-venv")])?;
     let folder = target_dir().join("api-check/venv");
     let programs = folder.join("bin");
     if !programs.join("pip").exists() {
         headline("Make a place for packages of Python");
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     }
-    headline(&format!("Install {}", packages.join(", ")));
+    headline(&format!("Install {}", PYTHON.join(", ")));
     run(Command::new(programs.join("pip"))
         .args(["install", "--quiet"])
-        .args(packages))?;
+        .args(PYTHON))?;
     Ok(programs)
 }

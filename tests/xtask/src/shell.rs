@@ -44,6 +44,13 @@ pub fn build_programs(options: &[&str]) -> Result<()> {
     run(command.args(options))
 }
 
+/// Builds these programs as `cargo xtask test` does: of the whole workspace, since for a part of it cargo would choose other features of the
+/// dependencies, and build them anew.
+pub fn build_for_tests(programs: &[&str]) -> Result<()> {
+    let programs = programs.iter().flat_map(|name| ["--bin", name]);
+    run(cargo(&["build", "--workspace"]).args(programs))
+}
+
 /// Lets the program take signals that this process holds back: the mask is inherited otherwise, and a daemon
 /// could not be told to stop.
 pub fn with_signals(command: &mut Command) -> &mut Command {
