@@ -62,34 +62,13 @@ impl Control {
     pub async fn begin(config: ControlConfig, left: Vec<OwnedFd>) -> Result<(Arc<Self>, JoinHandle<()>), ApiError> {
         let mut limits = Vec::new();
         let prepared = config.fastpath.then(Prepared::begin);
-        // Each TAP port takes a descriptor a worker: more than the usual soft limit for a lab of some hundred ports.
-        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-            && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-        {
-            limits.push(format!("the limit of open files can't be raised: {error}"));
-        }
+        limits.extend(descriptor_limit());
         // All that may stop the start comes before anything is touched that the kernel carries.
         let file = StateFile::open(&config.state_dir)?;
         let journal = Journal::new(&config.run_dir);
         let half_done = half_done(&journal)?;
-        let mut state = match file.load() {
-            Loaded::State(Some(state)) => *state,
-            Loaded::State(None) => match file.missing(has_near_ends(&config.run_dir).await) {
-                Some(error) if !config.recover => return Err(error),
-                Some(error) => {
-                    limits.push(format!("{error}; the lab began empty"));
-                    State::new()
-                }
-                None => State::new(),
-            },
-            Loaded::Unusable(cause) if config.recover => {
-                limits.push(begin_anew(&file, &cause)?);
-                State::new()
-            }
-            Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
-        };
-        let internal = |what: &str, error: std::io::Error| ApiError::new(ErrorCode::Internal, what, error.to_string());
-        let boot_id = boot_id().map_err(|error| internal("boot id", error))?;
+        let mut state = load(&file, &config, &mut limits).await?;
+        let boot_id = boot_id().map_err(|error| internal("boot id", &error))?;
         let failed = |error: KernelError| text::kernel("vswitchd", &error);
         let home = NetNs::current().map_err(failed)?;
         let held_at = config.run_dir.join("netns");
@@ -97,36 +76,7 @@ impl Control {
         let own_is_held = unheld.is_none();
         limits.extend(unheld.map(|reason| format!("veth ports do not outlive the daemon: {reason}")));
         limits.extend(tun_limit());
-        let (calls, unavailable) = config.engine.choose();
-        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
-        // As well without: the kernel chooses, and workers go where it puts them.
-        let steering = Steering::load(config.workers).inspect_err(|error| tracing::info!("{error}"));
-        let steering = steering.ok().map(Arc::new);
-        let (confined, unavailable) = confine::Workers::new(&config.security, config.fastpath);
-        let unavailable = config.rights.limits.clone().into_iter().chain(unavailable);
-        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
-        let confined = Arc::new(confined);
-        let datapath = DatapathConfig {
-            workers: config.workers,
-            cpus: config.cpus,
-            spin_us: config.spin_us,
-            begin: Begin::with({
-                let confined = confined.clone();
-                move || {
-                    // While it still may have one made.
-                    if calls == Calls::Batched {
-                        uring::with_ring(|_| ());
-                    }
-                    confined.confine();
-                }
-            }),
-            sender_core: steering.clone().map_or_else(SenderCore::default, |steering| {
-                SenderCore::with(move |worker| steering.sender_core(worker))
-            }),
-        };
-        let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", error))?;
-        // What all agents want.
-        datapath.set_punts(&PUNTS);
+        let workers = Workers::start(&config, &mut limits)?;
         let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, prepared).await;
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let home_nsid = match own.netlink().await {
@@ -173,9 +123,9 @@ impl Control {
                 view: None,
                 published: (Instant::now(), Duration::ZERO),
             },
-            datapath: Arc::new(datapath),
+            datapath: Arc::new(workers.datapath),
             given: Given {
-                queues: Service { calls, steering },
+                queues: workers.queues,
                 big_tcp: config.big_tcp,
                 run_commands: config.run_commands,
                 fdb_entries: config.fdb_entries,
@@ -195,7 +145,7 @@ impl Control {
             started: Instant::now(),
             engines,
             rights: config.rights,
-            confined,
+            confined: workers.confined,
             edit_times: Default::default(),
         });
         let (locked, is_locked) = oneshot::channel();
@@ -217,6 +167,83 @@ impl Control {
         drop(inner);
         self.watch(watch, guests);
     }
+}
+
+/// The datapath, and what its workers are held to.
+struct Workers {
+    datapath: Datapath,
+    queues: Service,
+    confined: Arc<confine::Workers>,
+}
+
+impl Workers {
+    /// `limits`: takes what they can't do here.
+    fn start(config: &ControlConfig, limits: &mut Vec<String>) -> Result<Self, ApiError> {
+        let (calls, unavailable) = config.engine.choose();
+        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
+        // As well without: the kernel chooses, and workers go where it puts them.
+        let steering = Steering::load(config.workers).inspect_err(|error| tracing::info!("{error}"));
+        let steering = steering.ok().map(Arc::new);
+        let (confined, unavailable) = confine::Workers::new(&config.security, config.fastpath);
+        let unavailable = config.rights.limits.clone().into_iter().chain(unavailable);
+        limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
+        let confined = Arc::new(confined);
+        let datapath = DatapathConfig {
+            workers: config.workers,
+            cpus: config.cpus.clone(),
+            spin_us: config.spin_us,
+            begin: Begin::with({
+                let confined = confined.clone();
+                move || {
+                    // While it still may have one made.
+                    if calls == Calls::Batched {
+                        uring::with_ring(|_| ());
+                    }
+                    confined.confine();
+                }
+            }),
+            sender_core: steering.clone().map_or_else(SenderCore::default, |steering| {
+                SenderCore::with(move |worker| steering.sender_core(worker))
+            }),
+        };
+        let datapath = Datapath::start(datapath).map_err(|error| internal("worker threads", &error))?;
+        // What all agents want.
+        datapath.set_punts(&PUNTS);
+        Ok(Self {
+            datapath,
+            queues: Service { calls, steering },
+            confined,
+        })
+    }
+}
+
+fn internal(what: &str, error: &std::io::Error) -> ApiError {
+    ApiError::new(ErrorCode::Internal, what, error.to_string())
+}
+
+/// Each TAP port takes a descriptor a worker: more than the usual soft limit for a lab of some hundred ports.
+fn descriptor_limit() -> Option<String> {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    let error = raised.ok()?.err()?;
+    Some(format!("the limit of open files can't be raised: {error}"))
+}
+
+/// What is on disk, or an empty state if that is what is asked for or there is none. `limits`: takes what was not as it should be.
+///
+/// # Errors
+/// It can't be used, or is missing where there was one.
+async fn load(file: &StateFile, config: &ControlConfig, limits: &mut Vec<String>) -> Result<State, ApiError> {
+    match file.load() {
+        Loaded::State(Some(state)) => return Ok(*state),
+        Loaded::State(None) => match file.missing(has_near_ends(&config.run_dir).await) {
+            Some(error) if !config.recover => return Err(error),
+            Some(error) => limits.push(format!("{error}; the lab began empty")),
+            None => {}
+        },
+        Loaded::Unusable(cause) if config.recover => limits.push(begin_anew(file, &cause)?),
+        Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
+    }
+    Ok(State::new())
 }
 
 /// Whether a daemon before has left near ends of a lab. What can't be looked at is told of when it is to be used.
