@@ -39,6 +39,7 @@ fn malformed_requests_get_an_error_and_change_nothing() {
     let long_name = format!(r#"{{"name": "{}"}}"#, "x".repeat(300));
     let deep = "[".repeat(100_000);
     let huge = format!(r#"{{"name": "{}"}}"#, "x".repeat(4 << 20));
+    let filter = format!(r#"{{"level": "info{}"}}"#, ",a=info".repeat(600));
     // Method, path, body, status, what the error names.
     let cases: &[(&str, &str, &str, u16, &str)] = &[
         ("POST", "/v1/ports", "", 400, "body"),
@@ -61,6 +62,21 @@ fn malformed_requests_get_an_error_and_change_nothing() {
         ("POST", "/v1/ports?nosuch=1", r#"{"name": "p"}"#, 400, "nosuch"),
         ("POST", "/v1/ports?dry_run=maybe", r#"{"name": "p"}"#, 400, ""),
         ("PUT", "/v1/lab", r#"{"ports": 5}"#, 400, ""),
+        (
+            "PATCH",
+            "/v1/ports/red",
+            r#"{"mtu": 1400, "mtu": 9000}"#,
+            400,
+            "duplicate field `mtu`",
+        ),
+        (
+            "PATCH",
+            "/v1/ports/red",
+            r#"{"learning": {"limit": 1, "limit": 2}}"#,
+            400,
+            "duplicate field `limit`",
+        ),
+        ("PUT", "/v1/log", &filter, 400, "4096"),
         ("GET", "/v1/ports/nosuch", "", 404, "nosuch"),
         ("GET", "/v1/ports/a%2Fb", "", 400, "a/b"),
         ("GET", "/v1/ports/%ff", "", 400, ""),

@@ -7,7 +7,7 @@ use vswitch_testing::daemon::{Daemon, program};
 use vswitch_testing::lab::mount_over;
 use vswitch_testing::snapshot::Snapshot;
 use vswitch_testing::station::make_device;
-use vswitch_testing::{Lab, run};
+use vswitch_testing::{Lab, run, wait_for};
 
 #[test]
 fn bad_commands_change_nothing() {
@@ -55,7 +55,11 @@ fn bad_commands_change_nothing() {
         ("fdb del 02:00:00:00:00:09", 4, &["02:00:00:00:00:09"]),
         ("fdb flush --port nosuch", 4, &["nosuch"]),
         ("cable del red nosuch", 4, &["nosuch"]),
-        ("add-port nosuch --type device", 4, &["nosuch"]),
+        (
+            "add-port nosuch --type device",
+            4,
+            &["nosuch", "vswitchctl add-port PORT --type device --name IF"],
+        ),
         // Things that are taken
         ("add-port red", 5, &["red"]),
         ("add-port p --netns red --name eth0", 5, &["eth0", "red"]),
@@ -293,4 +297,34 @@ fn a_bad_configuration_is_refused_with_file_line_and_key() {
     });
     assert!(daemon.wait().success(), "{}", daemon.log());
     assert!(!std::path::Path::new("/run/vswitch").exists(), "a check starts nothing");
+}
+
+/// One that is a FIFO has nobody wait for whoever may write to it: the daemon says so, serves on, and ends when it is told to.
+#[test]
+fn a_configuration_that_is_a_fifo_is_refused_and_hangs_nothing() {
+    let mut lab = Lab::without_daemon();
+    lab.add_config("[log]\nlevel = \"info\"\n");
+    lab.start();
+    let path = lab.scratch().join("vswitchd.toml");
+    fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    lab.daemon().signal(nix::sys::signal::Signal::SIGHUP);
+    wait_for("the daemon to say that it did not reload", || {
+        lab.daemon().log().contains("the configuration was not reloaded")
+    });
+    assert!(lab.daemon().log().contains("vswitchd.toml: it is a FIFO"));
+    lab.ok("add-port red");
+    lab.stop_daemon();
+    let mut command = Command::new(program("vswitchd"));
+    command.arg("--check-config").arg("--config").arg(&path);
+    let mut daemon = Daemon::spawn(command);
+    assert!(!daemon.wait().success() && daemon.log().contains("it is a FIFO"));
+    // A link to a file is fine.
+    let real = path.with_extension("real");
+    fs::write(&real, "[log]\n").unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&real, &path).unwrap();
+    let mut command = Command::new(program("vswitchd"));
+    command.arg("--check-config").arg("--config").arg(&path);
+    assert!(Daemon::spawn(command).wait().success());
 }

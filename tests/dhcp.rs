@@ -40,11 +40,15 @@ fn inside(name: &str) -> String {
 }
 
 fn udhcpc(lab: &Lab, name: &str) {
+    udhcpc_with(lab, name, "");
+}
+
+fn udhcpc_with(lab: &Lab, name: &str, options: &str) {
     let script = lab.scratch().join("udhcpc.sh");
     fs::write(&script, SCRIPT).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     Place::named(name).run_ok(&format!(
-        "busybox udhcpc -f -q -n -t 10 -T 2 -i eth0 -s {}",
+        "busybox udhcpc -f -q -n -t 10 -T 2 -i eth0 {options} -s {}",
         script.display()
     ));
 }
@@ -102,6 +106,38 @@ fn udhcpc_gets_an_address_that_counts_as_its_own() {
     udhcpc(&lab, "fixed");
     let given = addresses(&lab, "fixed")[0].clone();
     assert!(inside("fixed").contains(&given), "{} has no {given}", inside("fixed"));
+}
+
+/// A station had another's address leased to it, which it might then use, and took names by which others look for servers.
+#[test]
+fn nobody_is_leased_what_another_port_has_or_takes_a_name() {
+    if lacks("dnsmasq") || lacks("busybox") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp --dns"));
+    lab.ok("add-port multi --switch lab --addr 10.10.0.5/24 --addr 10.10.0.200/24");
+    lab.ok("add-port red --switch lab --pin-mac own --pin-ip own");
+    // A word of dnsmasq's.
+    lab.ok("add-port ignore --switch lab --addr auto");
+    Place::named("ignore").run_ok("ip addr flush dev eth0 scope global");
+    udhcpc(&lab, "ignore");
+    let given = addresses(&lab, "ignore")[0].clone();
+    assert!(inside("ignore").contains(&given), "{} has no {given}", inside("ignore"));
+    udhcpc_with(&lab, "red", "-r 10.10.0.200 -x hostname:wpad");
+    let red = inside("red");
+    assert!(red.contains("10.10.0.") && !red.contains("10.10.0.200"), "{red}");
+    wait_for("red to use what it was leased", || {
+        let output = Place::named("red").output("ping -n -c 1 -W 2 10.10.0.1");
+        output.status.success().then_some(()).ok_or_else(|| inside("red"))
+    });
+    let asked = |name: &str| {
+        let output = Place::named("red").output(&format!("busybox nslookup {name} 10.10.0.1"));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (port, client) = (asked("multi"), asked("wpad"));
+    assert!(port.contains("10.10.0.5"), "{port}");
+    assert!(client.contains("NXDOMAIN"), "{client}");
 }
 
 #[test]
@@ -181,6 +217,11 @@ fn names_of_ports_resolve_inside() {
     });
     lab.ok("add-port green --subnet 10.7.0.0/24");
     assert!(waiting.join().unwrap().contains("10.7.0.4"));
+    // What the world or every host calls so is no port.
+    lab.ok("add-port deb.debian.org LOCALHOST --subnet 10.7.0.0/24");
+    let hosts = fs::read_to_string("/etc/netns/red/hosts").unwrap();
+    assert!(hosts.contains(" green\n"), "{hosts}");
+    assert!(!hosts.contains("debian.org") && !hosts.contains("LOCALHOST"), "{hosts}");
     lab.kill_daemon();
     lab.start();
     lab.ok("ns exec green -- ping -n -c 1 -W 5 blue");

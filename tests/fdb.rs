@@ -2,7 +2,7 @@
 
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::{mac, probe};
-use vswitch_testing::{Lab, Station, Wire, wait_for};
+use vswitch_testing::{Lab, Observer, Station, Wire, http, wait_for};
 
 fn two_ports(lab: &Lab, switch: &str) -> Vec<Station> {
     let options = format!("--switch {switch}");
@@ -140,4 +140,28 @@ fn learned_addresses_go_with_their_port() {
             "after `{line}` the address is still there"
         );
     }
+}
+
+/// A station is set by hand at one port; another is asked to forget it.
+#[test]
+fn what_is_asked_of_one_port_does_not_touch_anothers_station() {
+    let lab = Lab::with_one_worker();
+    let mut net = Observer::new(&lab, &[("a", ""), ("b", ""), ("c", "")], &[None]);
+    let to = probe(mac(1, 9), mac(1, 2), 1);
+    let forget = format!("/v1/switches/main/fdb?mac={}&port=b&idempotent=true", mac(1, 9));
+    for learned in [false, true] {
+        if learned {
+            lab.ok(&format!("fdb del {}", mac(1, 9)));
+            net.send("a", &[probe(Mac::BROADCAST, mac(1, 9), 2)]);
+        } else {
+            lab.ok(&format!("fdb add {} a", mac(1, 9)));
+        }
+        let told = http::request("DELETE", &forget, "").json();
+        assert_eq!(told["done"], serde_json::json!([]), "{told}");
+        net.check("c", &to, &[("a", to.clone())]);
+    }
+    let forget = forget.replace("port=b", "port=a");
+    let told = http::request("DELETE", &forget, "").json();
+    assert_eq!(told["done"][0], format!("removed FDB entry {}", mac(1, 9)), "{told}");
+    net.check("c", &to, &[("a", to.clone()), ("b", to.clone())]);
 }

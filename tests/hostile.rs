@@ -91,6 +91,25 @@ impl<'a> Net<'a> {
         frame
     }
 
+    /// A message of DHCP to this port, by or for who has this hardware address.
+    fn bootp(&self, to: u16, op: u8, chaddr: [u8; 6]) -> Vec<u8> {
+        let message = [
+            &[op, 1, 6, 0][..],
+            &[0; 24],
+            &chaddr,
+            &[0; 202],
+            b"from a hostile station",
+        ]
+        .concat();
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(self.red.mac().0, [0xff; 6])
+            .ipv4([0; 4], [255; 4], 64)
+            .udp(if op == 1 { 68 } else { 67 }, to)
+            .write(&mut frame, &message)
+            .unwrap();
+        frame
+    }
+
     fn udp6(&self, source: &str) -> Vec<u8> {
         let source: std::net::Ipv6Addr = source.parse().unwrap();
         let mut frame = Vec::new();
@@ -353,6 +372,24 @@ fn a_pinned_station_is_no_neighbour_of_another_name_and_no_router() {
     // Not before it has found that nobody else has it.
     net.blue.ping_soon(net.red.v6);
     net.blue.ping(net.red.v4);
+}
+
+/// Guards E2: a pinned station was DHCP server and router of the others, and had leases made in their names.
+#[test]
+fn a_pinned_station_is_no_dhcp_server_and_asks_for_itself() {
+    let lab = Lab::with_one_worker();
+    let mut net = Net::new(&lab, PINNED, "");
+    let (red, blue) = (net.red.mac().0, net.blue.mac().0);
+    let answers = [net.bootp(68, 2, blue), net.bootp(67, 2, blue)];
+    net.refused("pin-router", &answers.clone().map(plain));
+    let for_blue = net.bootp(67, 1, blue);
+    net.refused("pin-mac", &[plain(for_blue)]);
+    let own = net.bootp(67, 1, red);
+    let seen = net.send(&[plain(own.clone())]);
+    assert!(seen.contains(&own), "{seen:02x?}");
+    lab.ok("set port red --allow-ra on");
+    let seen = net.send(&answers.clone().map(plain));
+    assert!(answers.iter().all(|frame| seen.contains(frame)), "{seen:02x?}");
 }
 
 /// Guards D11: later fragments of what is permitted.

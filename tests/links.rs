@@ -78,14 +78,23 @@ fn a_trunk_keeps_vlans_apart_and_an_impairment_counts_each_way() {
 fn a_link_is_one_thing_with_two_ends() {
     let lab = joined("");
     let before = lab.ok("export");
-    lab.ctl("del-port main-sw2")
-        .failed(5, &["main-sw2", "vswitchctl link del"]);
+    lab.ctl("del-port main-sw2").failed(
+        5,
+        &[
+            "port \"main-sw2\"",
+            "port \"sw2-main\" the other",
+            "vswitchctl link del main-sw2",
+        ],
+    );
+    lab.ctl("link set main-sw2 kind=veth")
+        .failed(2, &["main-sw2", "a veth port is no end of a link", "kind=link"]);
     lab.ctl("link add main main").failed(2, &["both ends", "main"]);
     lab.ctl("link add main nosuch").failed(4, &["nosuch"]);
     lab.ctl("link add main sw2 --name-a main-sw2")
         .failed(5, &["main-sw2", "already"]);
     lab.ctl("link del nosuch").failed(4, &["nosuch", "link list"]);
-    lab.ctl("switch del sw2").failed(5, &["sw2"]);
+    lab.ctl("switch del sw2")
+        .failed(5, &["sw2", "remove them first: vswitchctl link del sw2-main"]);
     lab.ctl("addr add main-sw2 10.9.0.1/24")
         .failed(2, &["main-sw2", "address"]);
     lab.ctl("set port main-sw2 --switch sw2").failed(2, &[]);
@@ -93,6 +102,16 @@ fn a_link_is_one_thing_with_two_ends() {
     lab.ctl("link del red").failed(2, &["red", "no end of a link"]);
     lab.ok("del-port red");
     lab.ok("link add main sw2 --if-not-exists");
+    lab.ok("link add sw2 main --mtu 1500 --if-not-exists");
+    let other = lab.ctl("link add main sw2 --trunk 20 --mtu 9000 --impair loss=50% --if-not-exists");
+    other.failed(
+        5,
+        &[
+            "link \"main\" - \"sw2\"",
+            "already, with other impair, mtu, vlan",
+            "vswitchctl link set main-sw2",
+        ],
+    );
     lab.ok("link del --if-exists nosuch");
     lab.ok("link add -n main sw2");
     lab.ok("link del -n main-sw2");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use vswitch_testing::snapshot::Snapshot;
-use vswitch_testing::{Lab, Place, run};
+use vswitch_testing::{Lab, Place, run, wait_for};
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -103,6 +103,41 @@ fn settings_are_set_by_hand() {
     lab.ok("reset --yes");
     assert_eq!(value("theirs", FORWARD), "0");
     before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+/// A new interface has what the kernel chooses: it gets what was set, however it came to be new, and what is not there keeps nothing of it
+/// back.
+#[test]
+fn settings_of_an_interface_are_given_again_when_it_is_made_again() {
+    const FILTER: &str = "/proc/sys/net/ipv4/conf/eth0/rp_filter";
+    const ADVERTS: &str = "/proc/sys/net/ipv6/conf/eth0/accept_ra";
+    let lab = Lab::with_own_etc();
+    lab.ok("add-port red");
+    lab.ok("add-port more --netns red --name eth1");
+    let before = value("red", FILTER);
+    lab.ok("ns set red net.ipv4.conf.eth0.rp_filter=2 net.ipv6.conf.eth0.accept_ra=0 net.ipv4.conf.eth1.proxy_arp=1");
+    let is_given = || value("red", FILTER) == "2" && value("red", ADVERTS) == "0";
+    assert!(is_given());
+    lab.ok("del-port more");
+    lab.ok("del-port red");
+    lab.ok("add-port red");
+    assert!(is_given(), "added again");
+    Place::named("red").run_ok("ip link del eth0");
+    wait_for("the settings of the interface that was made again", || {
+        Path::new("/run/netns/red").exists()
+            && Place::named("red").output(&format!("cat {FILTER}")).status.success()
+            && is_given()
+    });
+    lab.ok("add-port more --netns red --name eth1");
+    assert_eq!(value("red", "/proc/sys/net/ipv4/conf/eth1/proxy_arp"), "1");
+    // What it was at first is what it gets back.
+    lab.ok("ns set red net.ipv4.conf.eth0.rp_filter=");
+    assert_eq!(value("red", FILTER), before);
+    // Not in the lab any more when the port is made again by the same command.
+    let path = lab.lab_file("[[ports]]\nname = \"red\"\nkind = \"tap\"\n");
+    lab.ok("ns set red net.ipv4.conf.eth1.proxy_arp=");
+    lab.ok(&format!("apply --yes {path}"));
+    assert_eq!(value("red", ADVERTS), "1");
 }
 
 #[test]

@@ -59,6 +59,30 @@ fn namespaces_asked_for_stay_without_ports() {
     assert!(names().is_empty());
 }
 
+/// By what it is, not by its name: one that others made under a name of ours is theirs.
+#[test]
+fn a_namespace_made_again_by_others_is_shown_as_theirs() {
+    let lab = Lab::new();
+    lab.ok("add-port blue");
+    let is_ours = || {
+        let list: Vec<NamespaceSummary> = lab.json("ns list");
+        let view: NamespaceView = lab.json("ns show blue");
+        let listed = list.iter().find(|one| one.name.to_string() == "blue").unwrap();
+        assert_eq!(listed.owned, view.summary.owned);
+        listed.owned
+    };
+    assert!(is_ours());
+    run("ip netns del blue");
+    run("ip netns add blue");
+    lab.wait_for_state("blue", PortState::Up);
+    assert!(!is_ours() && lab.ok("ns list").contains("other"));
+    lab.ok("del-port blue");
+    assert!(!is_ours());
+    run("ip netns del blue");
+    lab.ok("ns add blue");
+    assert!(is_ours());
+}
+
 #[test]
 fn a_namespace_made_elsewhere_is_used_and_never_deleted() {
     let lab = Lab::new();

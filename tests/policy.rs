@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use vswitch_testing::api::Mac;
 use vswitch_testing::api::view::PortState;
 use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::netns::run;
 use vswitch_testing::{Lab, Observer, Place, http, wait_for};
 
 fn drops(lab: &Lab, port: &str, reason: &str) -> u64 {
@@ -41,6 +42,23 @@ fn a_sticky_station_does_not_move() {
             .any(|entry| entry.mac == mac(1, 1) && entry.sticky)
     );
     assert!(lab.ok("fdb").contains("sticky"));
+}
+
+#[test]
+fn stations_are_bound_and_let_go_as_it_is_set() {
+    let lab = Lab::with_one_worker();
+    let mut net = Observer::new(&lab, &[("a", ""), ("b", ""), ("c", "")], &[None]);
+    let from = probe(Mac::BROADCAST, mac(1, 1), 1);
+    let to = probe(mac(1, 1), mac(1, 2), 3);
+    net.send("a", std::slice::from_ref(&from));
+    // One that was known before is bound as soon as it is heard of.
+    lab.ok("set port a --sticky on");
+    net.send("a", std::slice::from_ref(&from));
+    net.send("b", std::slice::from_ref(&from));
+    net.check("c", &to, &[("a", to.clone())]);
+    lab.ok("set port a --sticky off");
+    net.send("b", std::slice::from_ref(&from));
+    net.check("c", &to, &[("b", to.clone())]);
 }
 
 #[test]
@@ -85,6 +103,46 @@ fn a_limit_of_stations_floods_drops_or_shuts() {
     assert!(lab.ok("show").contains("more than 1 stations behind it"));
     lab.ok("set port s --up");
     assert_eq!(lab.port("s").state, PortState::Up);
+}
+
+/// Who is shut out is let in by nothing that he does to his interface, nor by a restart, nor by an edit that comes to nothing.
+#[test]
+fn a_shut_port_stays_shut_until_somebody_opens_it() {
+    let lab = Lab::with_one_worker();
+    let ports = [("s", "--mac-limit 1 --beyond-limit shut"), ("c", "")];
+    let mut net = Observer::new(&lab, &ports, &[None]);
+    net.send("s", &[probe(Mac::BROADCAST, mac(1, 1), 1)]);
+    net.shoot("s", &probe(Mac::BROADCAST, mac(1, 2), 2));
+    let state = || lab.port("s").state;
+    wait_for("the port to be shut", || state() == PortState::Shut);
+
+    let interface = || {
+        let links = run("ip -n s -o link show");
+        let eth0 = links.lines().find(|line| line.contains(" eth0"));
+        eth0.and_then(|line| line.split(' ').next()).map(str::to_owned)
+    };
+    let before = interface();
+    run("ip -n s link del eth0");
+    wait_for("its interface to be made again", || {
+        interface().is_some_and(|now| Some(now) != before)
+    });
+    wait_for("its port to be there", || state() != PortState::Missing);
+    assert_eq!(state(), PortState::Shut);
+
+    run("ip -n c link add taken type dummy");
+    let wanted = lab.ok("export").replace("name = \"s\"\n", "name = \"s\"\nup = false\n");
+    let more = "\n[[ports]]\nname = \"new\"\nnamespace = \"c\"\nifname = \"taken\"\n";
+    let file = lab.lab_file(&(wanted + more));
+    lab.ctl(&format!("apply {file}")).failed(5, &["taken"]);
+    assert_eq!(state(), PortState::Shut);
+
+    lab.ok("restart");
+    assert_eq!(state(), PortState::Shut);
+    let told = lab.ok("show");
+    assert!(told.contains("`vswitchctl set port s --up` opens it"), "{told}");
+    lab.ok("set port s --down");
+    lab.ok("set port s --up");
+    assert_eq!(state(), PortState::Up);
 }
 
 /// Guards F5: static stations are no part of a limit.

@@ -70,6 +70,23 @@ fn copies_travel_in_a_vlan_of_their_own() {
     assert!(shown.contains("RSPAN VLANs") && shown.contains("VLAN 999"), "{shown}");
 }
 
+/// Copies would go to one port only, those of whoever is known there.
+#[test]
+fn what_was_learned_in_a_vlan_is_forgotten_when_it_is_to_carry_copies() {
+    let lab = Lab::with_one_worker();
+    let mut net = Observer::new(&lab, &PORTS, &SENTINELS);
+    let from = probe(Mac::BROADCAST, mac(1, 1), 1);
+    net.send("probe", std::slice::from_ref(&from));
+    net.send("a10", &[from]);
+    let known = || {
+        let known = lab.fdb("main").into_iter().filter(|entry| entry.mac == mac(1, 1));
+        known.filter_map(|entry| Some(entry.vlan?.get())).collect::<Vec<_>>()
+    };
+    assert_eq!(known(), [10, 999]);
+    lab.ok("set switch main --rspan-vlans 999");
+    assert_eq!(known(), [10]);
+}
+
 #[test]
 fn a_mirror_of_some_vlans_leaves_out_the_others() {
     let lab = Lab::with_one_worker();

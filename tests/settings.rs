@@ -30,6 +30,15 @@ fn settings_are_set_by_their_keys_and_taken_away() {
     assert_eq!(port["vlan"], json!({"trunk": {"allowed": "10,20", "native": 7}}));
     assert_eq!((&port["mtu"], &port["up"]), (&json!(1400), &json!(false)));
 
+    // One that was given goes back to the one that is chosen.
+    let chosen = &port["mac"];
+    lab.ok("set port red --mac 02:00:00:00:00:99");
+    for back in ["mac=", "mac=none", "--mac default"] {
+        lab.ok(&format!("set port red {back}"));
+        assert_eq!(request("GET", "/v1/ports/red", "").json()["mac"], *chosen, "{back}");
+        lab.ok("set port red --mac 02:00:00:00:00:99");
+    }
+
     lab.ok("set port red learning= mtu=null up=on vlan.access=10 police=10mbit addresses=10.0.0.2/24,10.0.0.3/24");
     let port = request("GET", "/v1/ports/red", "").json();
     assert_eq!((&port["learning"], &port["up"]), (&Value::Null, &Value::Null));

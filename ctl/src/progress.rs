@@ -11,7 +11,12 @@ const FORM: &str = "{msg} [{bar:40}] {pos} of {len} steps";
 
 /// Whether somebody may look at a bar: it is drawn on standard error.
 pub fn is_seen() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    io::stderr().is_terminal() && !is_dumb()
+}
+
+/// Whether the terminal takes nothing but text.
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// On the terminal as long as something is under way.

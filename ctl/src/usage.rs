@@ -1,6 +1,7 @@
 //! Errors of the command line, in the one-line form of all other errors. Clap's own texts are kept for help alone.
 
 use std::error::Error as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -14,8 +15,12 @@ use crate::failure::Failure;
 pub fn report(error: &clap::Error, json: bool) -> ExitCode {
     match told(error) {
         Some(api) => return Failure::from(api).report(json),
-        // Nothing can be done about a terminal that takes no text.
-        None => drop(error.print()),
+        None => {
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            if let Err(error) = printed {
+                return Failure::Output(error).report(json);
+            }
+        }
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

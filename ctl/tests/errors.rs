@@ -379,15 +379,69 @@ fn bad_input_is_json_for_programs() {
 #[test]
 fn output_that_can_not_be_written_is_an_error() {
     let daemon = Replies::default().start();
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = common::tool(&daemon.socket())
-        .args(["addr", "flush", "red"])
-        .stdout(full)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        String::from_utf8(output.stderr).unwrap(),
-        "vswitchctl: standard output: No space left on device (os error 28)\n"
-    );
+    for line in ["addr flush red", "--help", "addr add --help", "--version"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = common::tool(&daemon.socket())
+            .args(line.split(' '))
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert_eq!(
+            String::from_utf8(output.stderr).unwrap(),
+            "vswitchctl: standard output: No space left on device (os error 28)\n",
+            "{line}"
+        );
+    }
+}
+
+/// What is accepted and then left out was not meant to be.
+#[test]
+fn what_belongs_to_a_trunk_is_not_said_of_another_port() {
+    for (command, option, other) in [
+        ("set port red", "--native 5", "--vlan 10"),
+        ("set port red", "--native 5", "--vlan all"),
+        ("set port red", "--native 5", "--tunnel 10"),
+        ("set port red", "--tag service", "--vlan 10"),
+        ("add-port red", "--native 5", "--vlan 10"),
+        ("add-port red", "--tag service", "--tunnel 10"),
+        ("link add main lab", "--native 5", "--vlan 10"),
+        ("link set main-lab", "--native 5", "--vlan 10"),
+    ] {
+        let name = |text: &str| text.split(' ').next().unwrap().to_owned();
+        let daemon = Replies::default().start();
+        let ran = daemon.run(&format!("{command} {other} {option}"));
+        let both = [name(option), name(other)];
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{command}: {ran:?}");
+        assert!(both.iter().all(|one| ran.stderr.contains(one)), "{both:?}: {ran:?}");
+        assert!(ran.stderr.contains("can't be said together"), "{ran:?}");
+        assert!(ran.stderr.contains("--help"), "{ran:?}");
+        assert_eq!(daemon.asked(), []);
+    }
+}
+
+#[test]
+fn a_word_for_all_classes_stands_alone() {
+    let line = "port \"red\": --flood none says it of all classes, and others are named beside it; say that word alone, or the \
+                classes alone, such as --flood broadcast,multicast; nothing was changed";
+    refused("set port red --flood none,broadcast", line);
+    refused("add-port red --flood broadcast,none", line);
+}
+
+/// As others do that list what belongs to something.
+#[test]
+fn a_list_of_what_is_not_there_is_an_error() {
+    let not_found = |object: &str| json!({"code": "not-found", "object": object, "cause": "it is not there"});
+    let daemon = Replies::default()
+        .json("GET /v1/cables", json!([]))
+        .status("GET /v1/namespaces/nope", 404, not_found("namespace \"nope\""))
+        .json("GET /v1/namespaces", json!([]))
+        .status("GET /v1/ports/nope", 404, not_found("port \"nope\""))
+        .json("GET /v1/ports", json!([]))
+        .start();
+    for line in ["cable list nope", "fdb list --port nope", "fdb --port nope"] {
+        let ran = daemon.run(line);
+        assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{line}: {ran:?}");
+        assert!(ran.stderr.contains("\"nope\""), "{line}: {ran:?}");
+    }
 }

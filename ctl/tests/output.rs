@@ -387,6 +387,7 @@ fn on_a_terminal(daemon: &Daemon, arguments: &str, env: &[(&str, &str)], input: 
         .args(["-qec", &format!("stty cols 80; {tool} {arguments}"), "/dev/null"])
         .env("VSWITCH_SOCKET", daemon.socket())
         .env_remove("NO_COLOR")
+        .env("TERM", "xterm")
         .envs(env.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
@@ -408,6 +409,7 @@ fn colours_are_for_terminals_and_those_who_ask() {
     assert!(coloured(&on_a_terminal(&daemon, "show", &[], "").1));
     assert!(!coloured(&on_a_terminal(&daemon, "show", &[("NO_COLOR", "1")], "").1));
     assert!(coloured(&on_a_terminal(&daemon, "show", &[("NO_COLOR", "")], "").1));
+    assert!(!coloured(&on_a_terminal(&daemon, "show", &[("TERM", "dumb")], "").1));
     assert!(!coloured(&on_a_terminal(&daemon, "show --color never", &[], "").1));
 }
 

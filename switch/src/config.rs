@@ -1,7 +1,10 @@
 //! The configuration file `vswitchd.toml`: what it may contain, its defaults, and errors that name file, line and key.
 
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -31,6 +34,8 @@ const EVERYBODY: u32 = 0o006;
 const DEFAULT_FDB_ENTRIES: u64 = 1 << 22;
 /// Default of `spin_us`; docs/decisions.md has the figures.
 const DEFAULT_SPIN_US: u32 = 20;
+/// Most bytes that the file may have: more than anybody writes, and soon read.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The whole file. Every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,7 +292,7 @@ impl Config {
             Some(path) => (path.as_path(), true),
             None => (Path::new(DEFAULT_PATH), false),
         };
-        let mut config = match std::fs::read_to_string(path) {
+        let mut config = match read(path) {
             Ok(text) => Self::parse(path, &text)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Self::default(),
             Err(error) => {
@@ -305,7 +310,7 @@ impl Config {
     /// The error of a key whose value can't be had on this machine, with its place in the file if that has it.
     pub fn blame(args: &Args, key: &str, cause: &str) -> ApiError {
         let path = args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = read(path).unwrap_or_default();
         match span_of(&text, key) {
             Some(span) => at(path, &text, Some(span), cause),
             None => ApiError::new(ErrorCode::Invalid, format!("key {key:?}"), cause),
@@ -460,6 +465,25 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The text of the file. Nothing that could block is waited for: the daemon reads it again while it runs, and would hang. A link is
+/// followed, unlike where the daemon alone writes: many keep their configuration elsewhere.
+fn read(path: &Path) -> io::Result<String> {
+    let refused = |cause: String| Err(io::Error::new(io::ErrorKind::InvalidData, cause));
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return refused("it is a FIFO, which is not waited for; put a regular file there".to_owned());
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return refused(format!("it has more than {MAX_BYTES} bytes; is it the right file?"));
+    }
+    Ok(text)
 }
 
 /// An error at a place of the file: `FILE:LINE: key "K": what`.

@@ -316,7 +316,10 @@ fn a_command_is_added_restarted_and_removed_by_hand() {
     add(&[]).failed(5, &["command \"web\"", "--if-not-exists"]);
     add(&["--if-not-exists"]).ok();
     let other = add(&["--if-not-exists", "--restart", "always"]);
-    other.failed(5, &["web", "other restart"]);
+    other.failed(
+        5,
+        &["web", "other restart", "remove it first: vswitchctl command del web"],
+    );
     let first = wait_for_state(&lab, "web", ProcessState::Running).pid;
     let told = lab.ok("command restart web");
     assert_eq!(told, "restarted command web in namespace red\n");
@@ -337,13 +340,20 @@ fn a_command_is_added_restarted_and_removed_by_hand() {
         .failed(5, &["commands run in it: web", "command del web"]);
     lab.ctl("command restart wbe")
         .failed(4, &["command \"wbe\"", "did you mean \"web\"?"]);
+    lab.ok("command add second --ns red -- sleep 100000");
+    lab.ctl("ns del red").failed(5, &["vswitchctl command del web second"]);
+    lab.ok("command del second");
     lab.ctl("command del wbe").failed(4, &["command \"wbe\""]);
     lab.ok("command del wbe --if-exists");
     assert!(lab.ok("command del web").contains("stopped command web"));
     assert_eq!(processes(&mark), [0; 0]);
     // One that fails before it is ready is not there.
-    lab.ctl("command add bad --ns red --ready tcp=80 -- false")
-        .failed(5, &["bad", "exit code 1"]);
+    lab.ctl("command add bad --ns red --ready tcp=80 -- false").failed(
+        5,
+        &["bad", "exit code 1", "run it by hand: vswitchctl ns exec red false"],
+    );
+    lab.ctl("command add bad --ns red --dir /nope -- true")
+        .failed(5, &["bad", "no folder /nope", "--dir"]);
     lab.ctl("command show bad").failed(4, &["bad"]);
     for (options, words) in [
         ("--ready tcp=0", "tcp=80"),

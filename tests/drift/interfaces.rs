@@ -120,6 +120,76 @@ fn an_mtu_changed_inside_is_shown_and_agreed_on() {
     }
 }
 
+/// A MAC that others changed is shown with the one that was set, and told, as an MTU is.
+#[test]
+fn a_mac_changed_inside_is_shown_and_told() {
+    const OTHER: &str = "02:00:00:00:00:77";
+    let lab = Lab::new();
+    for (name, kind) in [("v", "veth"), ("t", "tap")] {
+        lab.ok(&format!("add-port {name} --type {kind} --addr 10.7.0.5/24"));
+        let wanted = lab.port(name).port.mac.unwrap();
+        run(&format!("ip -n {name} link set eth0 address {OTHER}"));
+        lab.wait_for_port(name, "the MAC to be shown", |port| {
+            port.port.mac.is_some_and(|mac| mac.to_string() == OTHER)
+        });
+        let told = format!("interface eth0 has the MAC {OTHER}, but was set to {wanted}");
+        for shown in [
+            lab.ok("port list"),
+            lab.ok(&format!("port show {name}")),
+            lab.ctl("doctor").stdout,
+        ] {
+            assert!(shown.contains(&told), "{shown}");
+        }
+        lab.ok(&format!("set port {name} --up"));
+        let port = lab.port(name);
+        assert_eq!((port.port.mac, port.reason), (Some(wanted), None));
+        lab.ok(&format!("del-port {name}"));
+    }
+}
+
+/// With a link that goes down the kernel takes its IPv6 addresses and its routes. What was taken away while it stayed up stays away.
+#[test]
+fn an_interface_that_was_down_gets_back_what_went_with_it() {
+    let lab = Lab::new();
+    for kind in ["veth", "tap", "internal"] {
+        let place = match kind {
+            "internal" => Place::Home,
+            _ => Place::named("p"),
+        };
+        let ifname = if kind == "internal" { "p" } else { "eth0" };
+        lab.ok(&format!(
+            "add-port p --type {kind} --addr 10.7.0.1/24 --addr 10.7.1.1/24 --addr fd07::1/64"
+        ));
+        lab.ok("route add p 10.9.0.0/16 --via 10.7.0.9");
+        lab.ok("route add p fd09::/64 --via fd07::9");
+        let has = |what: &str| {
+            let all = ["address show", "route show", "-6 route show"]
+                .map(|list| place.run_ok(&format!("ip {list} dev {ifname}")));
+            all.concat().contains(what)
+        };
+        place.run_ok(&format!("ip addr del 10.7.1.1/24 dev {ifname}"));
+        for _ in 0..2 {
+            place.run_ok(&format!("ip link set {ifname} down"));
+            lab.wait_for_state("p", PortState::NoCarrier);
+            place.run_ok(&format!("ip link set {ifname} up"));
+            wait_for("what the interface had", || {
+                ["fd07::1/64", "10.9.0.0/16 via 10.7.0.9", "fd09::/64 via fd07::9"]
+                    .iter()
+                    .all(|what| has(what))
+            });
+            assert!(!has("10.7.1.1"), "{kind}: it was taken away by itself");
+        }
+        // Nor is one given back that was taken away while the interface stayed up.
+        place.run_ok(&format!("ip addr del fd07::1/64 dev {ifname}"));
+        place.run_ok(&format!("ip link set {ifname} mtu 1400"));
+        lab.wait_for_port("p", "the MTU to be shown", |port| port.port.mtu == Some(1400));
+        assert!(!has("fd07::1/64"), "{kind}");
+        lab.ok("set port p --up");
+        assert!(has("fd07::1/64") && has("10.7.1.1"), "{kind}");
+        lab.ok("del-port p");
+    }
+}
+
 /// faults D6: a port whose interface was moved to another namespace goes on there, and is taken away wherever it is.
 #[test]
 fn an_interface_that_is_moved_is_followed_and_taken_away() {

@@ -153,9 +153,36 @@ fn an_edit_of_what_changed_since_is_refused_and_told_why() {
             continue;
         }
         for query in ["idempotent", "dry_run"] {
-            let answer = request_with(&method, &with_query(&path, query), &["If-Match: \"lab-0\""], &body);
-            assert_eq!(answer.status, 412, "{method} {path}: {answer:?}");
+            // What is there is not what somebody read, or is not to be there.
+            for condition in ["If-Match: \"lab-0\"", "If-None-Match: *"] {
+                let answer = request_with(&method, &with_query(&path, query), &[condition], &body);
+                assert_eq!(answer.status, 412, "{condition} {method} {path}: {answer:?}");
+            }
         }
     }
     assert_eq!(wanted(), before);
+}
+
+/// The field was not looked at, so that the change was made.
+#[test]
+fn an_edit_of_what_is_not_to_be_there_is_refused() {
+    let lab = joined();
+    let now = tag(&request("GET", "/v1/ports/red", ""));
+    let patch =
+        |fields: &[&str], mtu: u32| request_with("PATCH", "/v1/ports/red", fields, &format!(r#"{{"mtu":{mtu}}}"#));
+    for known in [&now, "*", &format!("W/{now}"), &format!("\"other\", {now}")] {
+        let refused = patch(&[&format!("If-None-Match: {known}")], 1310);
+        assert_eq!(refused.status, 412, "{refused:?}");
+        assert_eq!(refused.json()["object"], json!("port \"red\""));
+    }
+    assert_eq!(tag(&request("GET", "/v1/ports/red", "")), now);
+    assert_eq!(patch(&["If-None-Match: \"other\""], 1320).status, 200);
+    // Both conditions hold.
+    let now = tag(&request("GET", "/v1/ports/red", ""));
+    let both = [&format!("If-Match: {now}")[..], "If-None-Match: \"other\""];
+    assert_eq!(patch(&both, 1330).status, 200);
+    assert_eq!(patch(&both, 1340).status, 412);
+    assert_eq!(lab.port("red").port.mtu, Some(1330));
+    let level = request_with("PUT", "/v1/log", &["If-None-Match: *"], r#"{"level": "warn"}"#);
+    assert_eq!(level.status, 412, "{level:?}");
 }

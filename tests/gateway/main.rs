@@ -222,17 +222,23 @@ fn stations_get_out_and_nobody_gets_in() {
     Place::named("red").run_ok("ip addr add 10.66.0.1/32 dev eth0");
     let spoofed = Place::named("red").output("ping -n -c 2 -i 0.2 -W 1 -I 10.66.0.1 203.0.113.2");
     assert!(!spoofed.status.success());
-    // What somebody has flushed is back with a restart, and by apply.
+    // What somebody has flushed is back with a restart, by apply, and the table, which keeps switches apart, by itself.
     lab.kill_daemon();
     run("nft flush ruleset");
     run("sysctl -qw net.ipv4.conf.up0.forwarding=0");
     lab.start();
     pings("red", "203.0.113.2");
     run("nft flush ruleset");
+    wait_for("the table to come back", || run("nft list tables").contains("vswitch"));
+    never_pings("world", "10.10.0.2");
+    run("sysctl -qw net.ipv4.conf.up0.forwarding=0");
     let file = lab.scratch().join("export.toml");
     std::fs::write(&file, lab.ok("export")).unwrap();
     let told = lab.ok(&format!("apply --yes {}", file.display()));
-    assert!(told.contains("gave the host back the table inet vswitch"), "{told}");
+    assert!(
+        told.contains("gave the host back net.ipv4.conf.up0.forwarding = 1"),
+        "{told}"
+    );
     pings("red", "203.0.113.2");
     // As is the interface of a gateway that somebody has removed.
     run("ip link del lab-gw");
@@ -250,6 +256,77 @@ fn stations_get_out_and_nobody_gets_in() {
     run("ip netns del world");
     lab.start();
     before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+/// Others rename interfaces, and have the host forward for containers: gateways get along with that.
+#[test]
+fn a_gateway_gets_along_with_what_others_do_on_the_host() {
+    let lab = Lab::new();
+    world();
+    lab.ok(&format!("{LAB} --nat"));
+    lab.ok("add-port red --switch lab --addr auto");
+    pings("red", "203.0.113.2");
+    let table = || run("nft list table inet vswitch");
+    assert!(table().contains("iifname \"up0\" drop"), "{}", table());
+
+    run("ip link set lab-gw down");
+    run("ip link set lab-gw name gwx");
+    run("ip link set gwx up");
+    pings("red", "203.0.113.2");
+    lab.ok("switch add other --subnet 10.20.0.0/24 --gateway --nat");
+    lab.ok("add-port green --switch other --addr auto");
+    pings("green", "203.0.113.2");
+    never_pings("green", "10.10.0.2");
+    // Nor is there a way to a switch without NAT by the host's own leg.
+    lab.ok("add-port host0 --type internal --addr 10.9.0.1/24");
+    lab.ok("add-port blue --addr 10.9.0.2/24 --gateway 10.9.0.1");
+    never_pings("red", "10.9.0.2");
+
+    run("ip netns add container");
+    run("ip link add dk0 type veth peer name eth0 netns container");
+    run("ip addr add 172.18.0.1/24 dev dk0");
+    run("ip link set dk0 up");
+    let container = Place::named("container");
+    container.run_ok("ip addr add 172.18.0.2/24 dev eth0");
+    container.run_ok("ip link set eth0 up");
+    container.run_ok("ip route add default via 172.18.0.1");
+    Place::named("world").run_ok("ip route add 172.18.0.0/24 via 203.0.113.1");
+    run("sysctl -qw net.ipv4.ip_forward=1");
+    pings("container", "203.0.113.2");
+    never_pings("red", "10.9.0.2");
+    lab.ok("reset --yes");
+    assert!(forwards("up0"));
+    pings("container", "203.0.113.2");
+    for line in [
+        "ip link del up0",
+        "ip link del dk0",
+        "ip netns del world",
+        "ip netns del container",
+    ] {
+        run(line);
+    }
+}
+
+/// By one router advertisement a station could have all that the host sends.
+#[test]
+fn the_host_takes_no_routes_from_a_station() {
+    let lab = Lab::new();
+    lab.ok(LAB);
+    lab.ok("add-port host0 --type internal");
+    for leg in ["lab-gw", "host0"] {
+        for setting in [
+            "ipv6.conf.{}.accept_ra",
+            "ipv6.conf.{}.autoconf",
+            "ipv4.conf.{}.accept_redirects",
+        ] {
+            let setting = setting.replace("{}", leg);
+            assert_eq!(run(&format!("sysctl -n net.{setting}")).trim(), "0", "{setting}");
+        }
+    }
+    // What is an end of its own goes on to.
+    lab.ok("add-port red");
+    let red = Place::named("red");
+    assert_eq!(red.run_ok("sysctl -n net.ipv6.conf.eth0.accept_ra").trim(), "1");
 }
 
 /// One that answers each connection with the address that it comes from.

@@ -175,17 +175,19 @@ It comes back when it is ready; if it fails before, nothing is left of it. The
 daemon looks after it from then on, also after a restart of its own, and ends
 it with all that descends from it. `vswitchctl export` has it for a lab file.")]
     Add(Box<CommandAdd>),
-    /// End a command, with all that descends from it
+    /// End commands, each with all that descends from it
     #[command(
         aliases = DEL,
         after_long_help = "\
-Example:
-  vswitchctl command del web"
+Examples:
+  vswitchctl command del web
+  vswitchctl command del web db"
     )]
     Del {
-        /// Name of the command
-        name: CommandName,
-        /// How to remove it.
+        /// Names of the commands
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<CommandName>,
+        /// How to remove them.
         #[command(flatten)]
         removal: Removal,
     },

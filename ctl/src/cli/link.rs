@@ -140,7 +140,7 @@ pub struct LinkAdd {
     #[arg(long, value_name = "VLANS", conflicts_with = "vlan")]
     pub trunk: Option<VlanSet>,
     /// VLAN of untagged frames on a trunk (default: none, they are dropped)
-    #[arg(long, value_name = "VLAN", requires = "trunk")]
+    #[arg(long, value_name = "VLAN", requires = "trunk", conflicts_with = "vlan")]
     pub native: Option<VlanId>,
     /// The one VLAN that passes, without tags
     #[arg(long, value_name = "VLAN")]

@@ -27,10 +27,10 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "VLANS", allow_hyphen_values = true, conflicts_with = "tunnel", help_heading = HEADING)]
     pub trunk: Option<TrunkVlans>,
     /// VLAN of untagged frames on a trunk (default: none, they are dropped)
-    #[arg(long, value_name = "VLAN", value_parser = |text: &str| said(text, parse::vlan), requires = "trunk", help_heading = HEADING)]
+    #[arg(long, value_name = "VLAN", value_parser = |text: &str| said(text, parse::vlan), requires = "trunk", conflicts_with_all = ["vlan", "tunnel"], help_heading = HEADING)]
     pub native: Option<Said<VlanId>>,
     /// Tags of a trunk: 802.1Q (0x8100) or, for tunnels, 802.1ad (0x88a8)
-    #[arg(long, value_enum, value_name = "TAG", requires = "trunk", help_heading = HEADING)]
+    #[arg(long, value_enum, value_name = "TAG", requires = "trunk", conflicts_with_all = ["vlan", "tunnel"], help_heading = HEADING)]
     pub tag: Option<Tag>,
     /// Tunnel port (QinQ): all frames, with whatever tags, are carried inside this service VLAN
     #[arg(long, value_name = "VLAN", value_parser = |text: &str| said(text, parse::vlan), help_heading = HEADING)]
@@ -294,6 +294,20 @@ impl PolicyArgs {
     /// Whether what is said can only be told from what a port has now.
     pub fn needs_before(&self) -> bool {
         matches!(self.trunk, Some(TrunkVlans::Change { .. }))
+    }
+
+    /// Why what is said can't be meant: of classes that are flooded, one word says all of it.
+    pub fn wrong(&self) -> Option<String> {
+        let classes = self.flood.as_deref().unwrap_or_default();
+        let whole = classes.iter().find_map(|class| match class {
+            FloodClass::All => Some("all"),
+            FloodClass::None => Some("none"),
+            FloodClass::Default => Some("default"),
+            FloodClass::UnknownUnicast | FloodClass::Multicast | FloodClass::Broadcast => None,
+        });
+        whole
+            .filter(|_| classes.len() > 1)
+            .map(|whole| format!("--flood {whole} says it of all classes, and others are named beside it"))
     }
 
     /// The VLAN setting, if one was given, made of what it is `before`.

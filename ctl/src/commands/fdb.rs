@@ -49,6 +49,9 @@ impl Session {
     }
 
     async fn show_fdb(&self, only: Option<SwitchName>, filter: &FdbFilter) -> Result<(), Failure> {
+        if let Some(port) = &filter.port {
+            self.client.port(port).await?;
+        }
         let mut tables = self.tables(only).await?;
         for (_, entries) in &mut tables {
             entries.retain(|entry| filter.takes(entry));

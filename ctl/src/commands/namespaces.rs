@@ -99,6 +99,9 @@ impl Session {
                     (Some(a), None) => {
                         let mut cables: Vec<Cable> = self.client.cables().await?;
                         cables.retain(|cable| cable.ends_in(&a));
+                        if cables.is_empty() {
+                            let _: NamespaceView = self.client.get(&format!("/v1/namespaces/{a}")).await?;
+                        }
                         cables
                     }
                     (None, _) => self.client.cables().await?,

@@ -45,17 +45,26 @@ impl Session {
             .await
     }
 
-    /// Goes on after an error, so that one port does not keep the others.
     pub(super) async fn del_ports(&self, args: DelPort) -> Result<(), Failure> {
-        let options = ChangeOptions::from(args.removal);
+        let paths = args.names.iter().map(|name| format!("/v1/ports/{name}"));
+        self.remove_each(paths, args.removal.into()).await
+    }
+
+    /// Goes on after an error, so that one does not keep the others.
+    pub(super) async fn remove_each(
+        &self,
+        paths: impl Iterator<Item = String>,
+        options: ChangeOptions,
+    ) -> Result<(), Failure> {
         let mut all = Changes::default();
         let mut failed = None;
-        for name in &args.names {
-            let path = with_options(&format!("/v1/ports/{name}"), options)?;
+        for path in paths {
+            let path = with_options(&path, options)?;
             match self.client.send::<Changes>(Method::DELETE, &path, NO_BODY).await {
                 Ok(changes) => {
                     all.dry_run = changes.dry_run;
                     all.done.extend(changes.done);
+                    all.changes.extend(changes.changes);
                     all.removed.extend(changes.removed);
                     all.warnings.extend(changes.warnings);
                 }
@@ -289,6 +298,11 @@ fn patch(args: &SetPort, now: &PortVlan, routes: &[Route]) -> Result<MergePatch,
 }
 
 fn vlan(port: &PortName, policy: &PolicyArgs, before: &PortVlan) -> Result<Option<PortVlan>, Failure> {
+    if let Some(cause) = policy.wrong() {
+        let hint =
+            "say that word alone, or the classes alone, such as --flood broadcast,multicast; nothing was changed";
+        return Err(Failure::usage(format!("port \"{port}\""), cause, hint));
+    }
     let said = policy.port_vlan(before);
     said.map_err(|cause| Failure::usage(format!("port \"{port}\""), cause, "nothing was changed"))
 }

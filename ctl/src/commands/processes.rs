@@ -19,7 +19,10 @@ impl Session {
                 self.change(Method::POST, "/v1/commands", options, Some(&asked(*add)?))
                     .await
             }
-            CommandCommand::Del { name, removal } => self.remove(&format!("/v1/commands/{name}"), removal.into()).await,
+            CommandCommand::Del { names, removal } => {
+                let paths = names.iter().map(|name| format!("/v1/commands/{name}"));
+                self.remove_each(paths, removal.into()).await
+            }
             CommandCommand::Restart { name, trial } => {
                 let path = format!("/v1/commands/{name}/restart");
                 self.change(Method::POST, &path, trial.into(), NO_BODY).await

@@ -28,6 +28,7 @@ use vswitch_api::{ApiError, ErrorCode};
 
 use crate::cli::{Color, Form, Global};
 use crate::failure::Failure;
+use crate::progress;
 
 /// How text is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,12 +61,15 @@ pub struct Out {
 }
 
 impl Out {
-    /// By the options, the terminal and NO_COLOR (<https://no-color.org>: set and not empty).
+    /// By the options, the terminal (TERM=dumb has none) and NO_COLOR (<https://no-color.org>: set and not empty).
     pub fn new(global: &Global) -> Self {
         let colour = match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            Color::Auto => {
+                let unwanted = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+                io::stdout().is_terminal() && !progress::is_dumb() && !unwanted
+            }
         };
         Self {
             form: if global.json { Some(Form::Json) } else { global.output },

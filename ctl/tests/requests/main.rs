@@ -92,6 +92,23 @@ fn ports_are_removed_and_set() {
     );
 }
 
+/// Several go by one command, and what programs are told is told of all of them.
+#[test]
+fn several_are_removed_one_after_the_other() {
+    let gone = |name: &str| json!({"done": [format!("removed {name}")], "changes": [{"action": "removed", "kind": "port", "name": name}]});
+    let daemon = Replies::default()
+        .json("DELETE /v1/ports/red", gone("red"))
+        .json("DELETE /v1/ports/blue", gone("blue"))
+        .start();
+    let told = daemon.run("del-port red blue --json").json();
+    assert_eq!(told["changes"].as_array().unwrap().len(), 2, "{told}");
+    daemon.asked();
+    let ran = daemon.run("command del web db");
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "did it\ndid it\n"), "{ran:?}");
+    let asked: Vec<_> = daemon.asked().into_iter().map(|asked| asked.uri).collect();
+    assert_eq!(asked, ["/v1/commands/web", "/v1/commands/db"]);
+}
+
 /// They were read, changed and written back as a whole, so that two at once lost one.
 #[test]
 fn rules_and_flags_are_changed_one_by_one() {

@@ -1,6 +1,8 @@
 //! JSON merge patches (RFC 7396): what they name is changed, `null` takes away, all else stays.
 
-use serde::de::DeserializeOwned;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
@@ -15,9 +17,97 @@ use crate::strict;
 use crate::traffic::to_keys;
 
 /// What stands for a change of something: an object with only what is to change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MergePatch(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for MergePatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members).map(Self)
+    }
+}
+
+/// Reads an object in which each member is there once, at any depth. serde_json keeps the last of several, where all else that is read
+/// here refuses them: a proxy that keeps the first would have let another change through than is made.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut read = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if read.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            read.insert(name, members.next_value_seed(Member)?);
+        }
+        Ok(read)
+    }
+}
+
+/// Reads any value with [`Members`] in it.
+struct Member;
+
+impl<'de> DeserializeSeed<'de> for Member {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let mut read = Vec::new();
+        while let Some(element) = elements.next_element_seed(Self)? {
+            read.push(element);
+        }
+        Ok(read.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Value, A::Error> {
+        Members.visit_map(members).map(Value::Object)
+    }
+}
 
 impl MergePatch {
     /// Says what is to become of the member at this path, such as `learning.limit`.
@@ -272,6 +362,25 @@ mod tests {
             merge(&mut value, &serde_json::from_str(patch).unwrap());
             assert_eq!(value, serde_json::from_str::<Value>(after).unwrap(), "{before} {patch}");
         }
+    }
+
+    /// The last one was made, where `POST` refuses it.
+    #[test]
+    fn a_member_is_there_once() {
+        for twice in [
+            r#"{"mtu":1400,"mtu":9000}"#,
+            r#"{"mtu":null,"mtu":null}"#,
+            r#"{"learning":{"limit":1,"limit":2}}"#,
+            r#"{"routes":[{"to":"10.0.0.0/8","to":"10.1.0.0/16"}]}"#,
+        ] {
+            let error = strict::from_json::<PortPatch>(twice.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("duplicate field"), "{twice}: {error}");
+        }
+        let once = r#"{"a":[1,-1,1.5,"x",true,null,{"b":{}}],"b":{"b":18446744073709551615}}"#;
+        let read: PortPatch = strict::from_json(once.as_bytes()).unwrap();
+        let value: Value = serde_json::from_str(once).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), value);
+        assert!(strict::from_json::<PortPatch>(b"[]").is_err());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum DropReason {
     VlanUntagged,
     /// Ingress: of a VLAN that this port, or the one of the destination, is not in (IEEE 802.1Q-2022 clause 8.6.2).
     VlanFiltered,
-    /// Ingress: the source MAC address is not one that is pinned to the port.
+    /// Ingress: the source MAC address, or the one that DHCP is asked for, is not one that is pinned to the port.
     PinMac,
     /// Ingress: the source IP address is not one that is pinned to the port.
     PinIp,
@@ -55,7 +55,7 @@ pub enum DropReason {
     PinArp,
     /// Ingress: neighbour discovery for an address that is not pinned to the port.
     PinNd,
-    /// Ingress: router advertisement or redirect, which the port has no permission for.
+    /// Ingress: router advertisement, redirect or answer of a DHCP server, which the port has no permission for.
     PinRouter,
     /// Ingress: the port has pinned addresses, rules or VLANs, and the frame can't be read as far as they look: too many tags or
     /// IPv6 extension headers, or headers that do not fit the frame.

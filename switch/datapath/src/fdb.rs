@@ -308,6 +308,18 @@ impl Fdb {
         }
     }
 
+    /// Removes an entry that was learned, if it is behind this port; of none, behind any.
+    pub fn remove_learned(&self, key: FdbKey, port: Option<PortId>) -> bool {
+        let mut writer = self.write();
+        match self.find(key) {
+            Some((at, place)) if place.kind() != EntryKind::Static && port.is_none_or(|port| place.port() == port) => {
+                self.remove_at(&mut writer, at);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Removes an entry that was set by hand, if it is behind this port.
     pub fn remove_static(&self, key: FdbKey, port: PortId) {
         let mut writer = self.write();

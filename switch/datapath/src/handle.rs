@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::affinity::{check_cpus, pin};
 use super::clock::{Clock, VirtualTime};
-use super::fdb::Fdb;
+use super::fdb::{Fdb, FdbFilter};
 use super::grace::Grace;
 use super::guard::Probe;
 use super::punt::{PuntQueue, Punted};
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub workers: Vec<WorkerShared>,
     events: ArrayQueue<DatapathEvent>,
     lost_events: AtomicU64,
+    /// Those of ports that failed. There is one for each worker of a port, and none may be lost: it comes once.
+    failed: Mutex<Vec<DatapathEvent>>,
     /// Frames for agents.
     pub punted: PuntQueue,
     /// Since control asked last.
@@ -52,7 +54,9 @@ pub(super) struct Shared {
 impl Shared {
     /// Queues an event for control. The system call is made for the first of many only.
     pub fn notify(&self, event: DatapathEvent) {
-        if self.events.push(event).is_err() {
+        if matches!(event, DatapathEvent::PortFailed { .. }) {
+            lock(&self.failed).push(event);
+        } else if self.events.push(event).is_err() {
             self.lost_events.fetch_add(1, Ordering::Relaxed);
         }
         self.call_control();
@@ -176,6 +180,7 @@ impl Datapath {
             workers,
             events: ArrayQueue::new(EVENT_QUEUE),
             lost_events: AtomicU64::new(0),
+            failed: Mutex::default(),
             punted: PuntQueue::default(),
             revised: AtomicBool::new(false),
             event_pending: AtomicBool::new(false),
@@ -262,13 +267,30 @@ impl Datapath {
         })
     }
 
-    /// Changes the settings of a switch.
+    /// Changes the settings of a switch. What was learned in a VLAN that carries copies from now on is gone.
     pub fn update_switch(&self, id: SwitchId, settings: SwitchSettings) {
-        self.revise(|snapshot| {
+        let change = |snapshot: &mut Snapshot| {
+            let mut copies = settings.rspan.to_vec();
             if let Some(Some(switch)) = snapshot.switches.get_mut(id.index()) {
+                copies.retain(|vlan| !switch.rspan.contains(vlan));
                 *switch = Arc::new(SwitchEntry::clone(switch).with(settings));
             }
             snapshot.recompile(id);
+            copies
+        };
+        self.revise_then(change, |copies| {
+            if !copies.is_empty() {
+                // A worker may still be learning by the old snapshot.
+                self.quiesce();
+            }
+            for vlan in copies {
+                let filter = FdbFilter {
+                    port: None,
+                    vlan: Some(vlan.get()),
+                    sticky: true,
+                };
+                self.fdb_flush(id, filter);
+            }
         });
     }
 
@@ -317,8 +339,10 @@ impl Datapath {
         // Before the queue is emptied: an event that comes meanwhile is either taken now or signalled again.
         self.shared.event_pending.store(false, Ordering::Release);
         let revised = self.shared.revised.swap(false, Ordering::Acquire);
+        let failed = std::mem::take(&mut *lock(&self.shared.failed));
         let events = std::iter::from_fn(|| self.shared.events.pop())
             .take(EVENT_QUEUE)
+            .chain(failed)
             .chain(revised.then_some(DatapathEvent::Revised))
             .collect();
         (events, self.shared.lost_events.swap(0, Ordering::Relaxed))

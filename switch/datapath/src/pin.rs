@@ -1,4 +1,4 @@
-//! Source guard: a pinned port may use certain source addresses only, in ARP and neighbour discovery too.
+//! Source guard: a pinned port may use certain source addresses only, in ARP, neighbour discovery and DHCP too.
 //!
 //! It goes by what a receiver reads: behind all tags and extension headers. What can't be read that far is dropped.
 
@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use vswitch_api::Mac;
 
 use super::counters::DropReason;
-use crate::frame::{Fragment, PROTOCOL_ICMP, PROTOCOL_ICMPV6, Reach, Reading, mac_to_u64};
+use crate::frame::{
+    Fragment, Gso, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_UDP, Reach, Reading, VnetHeader, mac_to_u64,
+};
 
 // Types of ICMPv6 messages (RFC 4861 section 4).
 const ROUTER_SOLICITATION: u8 = 133;
@@ -19,13 +21,20 @@ const REDIRECT: u8 = 137;
 /// Of ICMP (RFC 792), and router advertisement (RFC 1256).
 const REDIRECT_V4: u8 = 5;
 const ROUTER_ADVERTISEMENT_V4: u8 = 9;
+// UDP ports of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
+const DHCP_SERVER: u16 = 67;
+const DHCP_CLIENT: u16 = 68;
+const DHCPV6_CLIENT: u16 = 546;
+/// How a message of a client on Ethernet begins: BOOTREQUEST, type and length of its address (RFC 2131 section 2).
+const BOOTREQUEST: [u8; 3] = [1, 1, 6];
+const BOOTREPLY: u8 = 2;
 
 /// Source addresses that a port may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PinTable {
     macs: Option<Vec<u64>>,
     ips: Option<Vec<IpNet>>,
-    /// Router advertisements and redirects pass.
+    /// Router advertisements, redirects and what DHCP servers and relays say pass.
     router: bool,
 }
 
@@ -44,11 +53,11 @@ impl PinTable {
         Self { router, ..self }
     }
 
-    /// Whether the port may send this frame, which comes from the station `src`.
+    /// Whether the port may send this frame, which comes with this virtio-net header from the station `src`.
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, frame: &Reading<'_>, src: Mac) -> Result<(), DropReason> {
+    pub fn check(&self, frame: &Reading<'_>, header: &VnetHeader, src: Mac) -> Result<(), DropReason> {
         if !self.has_mac(src) {
             return Err(DropReason::PinMac);
         }
@@ -70,6 +79,7 @@ impl PinTable {
             (Fragment::Later(_), _) => Ok(()),
             (_, PROTOCOL_ICMP) if frame.version == 4 => self.check_icmp(frame),
             (_, PROTOCOL_ICMPV6) if frame.version == 6 => self.check_discovery(frame, src),
+            (_, PROTOCOL_UDP) => self.check_datagram(frame, header),
             _ => Ok(()),
         }
     }
@@ -111,6 +121,38 @@ impl PinTable {
             Some(&(REDIRECT_V4 | ROUTER_ADVERTISEMENT_V4)) if !self.router => Err(DropReason::PinRouter),
             Some(_) => Ok(()),
             None => Err(DropReason::UnreadableIn),
+        }
+    }
+
+    /// Who is no router answers no DHCP, and asks in its own name only. Told by the port that it goes to: clients take an answer
+    /// from any.
+    fn check_datagram(&self, frame: &Reading<'_>, header: &VnetHeader) -> Result<(), DropReason> {
+        let datagram = frame.transport();
+        let Some(to) = field::<2>(datagram, 2).map(u16::from_be_bytes) else {
+            return Err(DropReason::UnreadableIn);
+        };
+        match (frame.version, to) {
+            _ if self.router => Ok(()),
+            (4, DHCP_CLIENT) | (6, DHCPV6_CLIENT) => Err(DropReason::PinRouter),
+            (4, DHCP_SERVER) => self.check_request(frame, header),
+            _ => Ok(()),
+        }
+    }
+
+    /// A DHCP server gives an address to whom the message names, wherever it comes from.
+    fn check_request(&self, frame: &Reading<'_>, header: &VnetHeader) -> Result<(), DropReason> {
+        // Another message may come out of other fragments, of a second segment, or of a checksum that is written into it.
+        let written = header.needs_csum() && usize::from(header.csum_start) != frame.transport;
+        if frame.fragment != Fragment::Whole || header.gso != Gso::None || written {
+            return Err(DropReason::UnreadableIn);
+        }
+        // Behind the header of UDP, and behind 28 bytes of the message.
+        match (field::<3>(frame.transport(), 8), field::<6>(frame.transport(), 36)) {
+            (Some([BOOTREPLY, ..]), _) => Err(DropReason::PinRouter),
+            _ if self.macs.is_none() => Ok(()),
+            (Some(BOOTREQUEST), Some(mac)) if self.has_mac(Mac(mac)) => Ok(()),
+            (Some(_), Some(_)) => Err(DropReason::PinMac),
+            _ => Err(DropReason::UnreadableIn),
         }
     }
 
@@ -237,9 +279,13 @@ mod tests {
     #[test]
     fn only_its_own_addresses() {
         let table = table();
-        let check = |frame: &[u8]| table.check(&Reading::of(frame), Mac(OWN));
+        let check = |frame: &[u8]| table.check(&Reading::of(frame), &VnetHeader::default(), Mac(OWN));
         assert_eq!(
-            table.check(&Reading::of(&arp(OWN, [10, 0, 0, 1])), Mac(OTHER)),
+            table.check(
+                &Reading::of(&arp(OWN, [10, 0, 0, 1])),
+                &VnetHeader::default(),
+                Mac(OTHER)
+            ),
             Err(DropReason::PinMac)
         );
         assert_eq!(check(&arp(OWN, [10, 0, 0, 1])), Ok(()));
@@ -288,23 +334,30 @@ mod tests {
         for kind in [ROUTER_ADVERTISEMENT, REDIRECT] {
             let frame = message(kind, LINK_LOCAL);
             assert_eq!(
-                table().check(&Reading::of(&frame), Mac(OWN)),
+                table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN)),
                 Err(DropReason::PinRouter)
             );
             let macs_only = PinTable::new(Some(&[Mac(OWN)]), None);
             assert_eq!(
-                macs_only.check(&Reading::of(&frame), Mac(OWN)),
+                macs_only.check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN)),
                 Err(DropReason::PinRouter)
             );
         }
         let router = table().with_router(true);
         assert_eq!(
-            router.check(&Reading::of(&message(REDIRECT, LINK_LOCAL)), Mac(OWN)),
+            router.check(
+                &Reading::of(&message(REDIRECT, LINK_LOCAL)),
+                &VnetHeader::default(),
+                Mac(OWN)
+            ),
             Ok(())
         );
         // It is still held to its own address.
         let other = message(ROUTER_ADVERTISEMENT, "fe80::1");
-        assert_eq!(router.check(&Reading::of(&other), Mac(OWN)), Err(DropReason::PinIp));
+        assert_eq!(
+            router.check(&Reading::of(&other), &VnetHeader::default(), Mac(OWN)),
+            Err(DropReason::PinIp)
+        );
         for (kind, expected) in [
             (5, Err(DropReason::PinRouter)),
             (9, Err(DropReason::PinRouter)),
@@ -316,8 +369,112 @@ mod tests {
                 .icmpv4_raw(kind, 0, [0; 4])
                 .write(&mut frame, &[0; 28])
                 .unwrap();
-            assert_eq!(table().check(&Reading::of(&frame), Mac(OWN)), expected);
+            assert_eq!(
+                table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN)),
+                expected
+            );
         }
+    }
+
+    /// A BOOTP message from port 68 to this one, by a client of this hardware address.
+    fn bootp(to: u16, op: u8, chaddr: [u8; 6]) -> Vec<u8> {
+        let message = [&[op, 1, 6, 0][..], &[0; 24], &chaddr, &[0; 206]].concat();
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(OWN, [0xff; 6])
+            .ipv4([0; 4], [255; 4], 64)
+            .udp(68, to)
+            .write(&mut frame, &message)
+            .unwrap();
+        frame
+    }
+
+    /// A pinned station was DHCP server of the others, and took leases in their names.
+    #[test]
+    fn dhcp_is_answered_by_permission_and_asked_in_the_own_name() {
+        let both = table();
+        let macs_only = PinTable::new(Some(&[Mac(OWN)]), None);
+        let ips_only = PinTable::new(None, Some(&[]));
+        let with =
+            |table: &PinTable, frame: &[u8], header: VnetHeader| table.check(&Reading::of(frame), &header, Mac(OWN));
+        let check = |table: &PinTable, frame: &[u8]| with(table, frame, VnetHeader::default());
+        for table in [&both, &macs_only, &ips_only] {
+            assert_eq!(check(table, &bootp(67, 1, OWN)), Ok(()));
+            for answer in [bootp(68, 2, OTHER), bootp(67, 2, OTHER), bootp(68, 1, OWN)] {
+                assert_eq!(check(table, &answer), Err(DropReason::PinRouter));
+                let tagged = [&answer[..12], &[0x81, 0, 0, 0].repeat(3), &answer[12..]].concat();
+                assert_eq!(check(table, &tagged), Err(DropReason::PinRouter));
+                assert_eq!(check(&table.clone().with_router(true), &answer), Ok(()));
+            }
+        }
+        for table in [&both, &macs_only] {
+            assert_eq!(check(table, &bootp(67, 1, OTHER)), Err(DropReason::PinMac));
+            // Of another kind of network, or without an address: a server knows it apart.
+            for (at, value) in [(43, 6), (44, 0), (44, 16), (42, 0)] {
+                let mut other = bootp(67, 1, OWN);
+                other[at] = value;
+                assert_eq!(check(table, &other), Err(DropReason::PinMac));
+            }
+        }
+        assert_eq!(check(&ips_only, &bootp(67, 1, OTHER)), Ok(()));
+        // A relay asks for others.
+        assert_eq!(check(&both.clone().with_router(true), &bootp(67, 1, OTHER)), Ok(()));
+        // What another message may come out of than the one that is read.
+        let mut first = bootp(67, 1, OWN);
+        first[20] = 0x20;
+        assert_eq!(check(&both, &first), Err(DropReason::UnreadableIn));
+        let mut short = bootp(67, 1, OWN);
+        short[16..18].copy_from_slice(&61u16.to_be_bytes());
+        assert_eq!(check(&both, &short), Err(DropReason::UnreadableIn));
+        let segments = VnetHeader {
+            gso: Gso::UdpL4,
+            gso_size: 120,
+            ..VnetHeader::default()
+        };
+        assert_eq!(with(&both, &bootp(67, 1, OWN), segments), Err(DropReason::UnreadableIn));
+        for (csum_start, expected) in [(34, Ok(())), (42, Err(DropReason::UnreadableIn))] {
+            let header = VnetHeader {
+                flags: VnetHeader::NEEDS_CSUM,
+                csum_start,
+                csum_offset: 6,
+                ..VnetHeader::default()
+            };
+            assert_eq!(with(&both, &bootp(67, 1, OWN), header), expected);
+        }
+        // With options of IPv4 before it.
+        let mut options = bootp(68, 2, OTHER);
+        options[14] = 0x46;
+        options[16..18].copy_from_slice(&272u16.to_be_bytes());
+        options.splice(34..34, [1; 4]);
+        assert_eq!(check(&both, &options), Err(DropReason::PinRouter));
+    }
+
+    #[test]
+    fn dhcpv6_is_answered_by_permission() {
+        let datagram = |to: u16| {
+            let mut frame = Vec::new();
+            let source = LINK_LOCAL.parse::<Ipv6Addr>().unwrap().octets();
+            PacketBuilder::ethernet2(OWN, OTHER)
+                .ipv6(source, [0xfe; 16], 64)
+                .udp(547, to)
+                .write(&mut frame, &[7; 60])
+                .unwrap();
+            frame
+        };
+        let check = |table: PinTable, frame: &[u8]| table.check(&Reading::of(frame), &VnetHeader::default(), Mac(OWN));
+        assert_eq!(check(table(), &datagram(546)), Err(DropReason::PinRouter));
+        assert_eq!(check(table(), &datagram(547)), Ok(()));
+        assert_eq!(check(table().with_router(true), &datagram(546)), Ok(()));
+        // Behind an extension header, and in a first fragment; the later ones say nothing without it.
+        let behind = |number: u8, header: [u8; 8]| {
+            let mut frame = datagram(546);
+            frame[20] = number;
+            frame[18..20].copy_from_slice(&76u16.to_be_bytes());
+            frame.splice(54..54, header);
+            check(table(), &frame)
+        };
+        assert_eq!(behind(60, [17, 0, 1, 4, 0, 0, 0, 0]), Err(DropReason::PinRouter));
+        assert_eq!(behind(44, [17, 0, 0, 1, 0, 0, 0, 1]), Err(DropReason::PinRouter));
+        assert_eq!(behind(44, [17, 0, 0, 8, 0, 0, 0, 1]), Ok(()));
     }
 
     #[test]
@@ -325,13 +482,17 @@ mod tests {
         let probe = |target: &str| {
             let mut frame = advertisement("::", target, OWN);
             frame[54] = NEIGHBOUR_SOLICITATION;
-            table().check(&Reading::of(&frame), Mac(OWN))
+            table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN))
         };
         assert_eq!((probe("fd00::1"), probe(LINK_LOCAL)), (Ok(()), Ok(())));
         assert_eq!(probe("fd00::2"), Err(DropReason::PinNd));
         // Whom it asks for from its own address is its business.
         assert_eq!(
-            table().check(&Reading::of(&message(NEIGHBOUR_SOLICITATION, "fd00::1")), Mac(OWN)),
+            table().check(
+                &Reading::of(&message(NEIGHBOUR_SOLICITATION, "fd00::1")),
+                &VnetHeader::default(),
+                Mac(OWN)
+            ),
             Ok(())
         );
     }
@@ -341,7 +502,12 @@ mod tests {
         for tags in 0..40 {
             for frame in [arp(OWN, [10, 0, 0, 2]), advertisement("fd00::2", "fd00::2", OWN)] {
                 let tagged = [&frame[..12], &[0x81, 0, 0, 0].repeat(tags), &frame[12..]].concat();
-                assert!(table().check(&Reading::of(&tagged), Mac(OWN)).is_err(), "{tags}");
+                assert!(
+                    table()
+                        .check(&Reading::of(&tagged), &VnetHeader::default(), Mac(OWN))
+                        .is_err(),
+                    "{tags}"
+                );
             }
         }
     }
@@ -353,7 +519,7 @@ mod tests {
             frame[54] = kind;
             frame[20] = 44;
             frame.splice(54..54, [58, 0, 0, offset, 0, 0, 0, 1]);
-            table().check(&Reading::of(&frame), Mac(OWN))
+            table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN))
         };
         assert_eq!(fragment(1, 136), Err(DropReason::PinNd));
         assert_eq!(fragment(0, 136), Err(DropReason::PinNd));
@@ -366,7 +532,7 @@ mod tests {
         fn no_frame_makes_it_panic(mut frame in prop::collection::vec(any::<u8>(), 14..120), kind in 0usize..4) {
             let types = [ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6, 0x8100];
             frame[12..14].copy_from_slice(&types[kind].to_be_bytes());
-            let _ = table().check(&Reading::of(&frame), Mac(OWN));
+            let _ = table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN));
         }
     }
 }

@@ -280,7 +280,10 @@ impl<'a> Ingress<'a> {
             return Ok(());
         }
         let reading = frame.read();
-        let pinned = policy.pin.as_ref().map_or(Ok(()), |pin| pin.check(&reading, src));
+        let pinned = policy
+            .pin
+            .as_ref()
+            .map_or(Ok(()), |pin| pin.check(&reading, frame.header(), src));
         let checked = pinned.and_then(|()| match &policy.acl_in {
             Some(acl) => effects
                 .check(

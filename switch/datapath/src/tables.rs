@@ -67,6 +67,17 @@ impl Datapath {
         self.fdb_of(id).is_some_and(|fdb| fdb.remove(key(vlan, mac)))
     }
 
+    /// Removes an FDB entry that was learned, if it is behind this port (none: behind any); false if there is none.
+    pub fn fdb_remove_learned(&self, id: SwitchId, vlan: u16, mac: Mac, port: Option<PortId>) -> bool {
+        self.fdb_of(id)
+            .is_some_and(|fdb| fdb.remove_learned(key(vlan, mac), port))
+    }
+
+    /// The port that a station is behind, by the FDB.
+    pub fn fdb_port(&self, id: SwitchId, vlan: u16, mac: Mac) -> Option<PortId> {
+        self.fdb_of(id)?.lookup(key(vlan, mac))
+    }
+
     /// Removes an FDB entry that was set by hand, if it is behind this port.
     pub fn fdb_remove_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) {
         if let Some(fdb) = self.fdb_of(id) {

@@ -122,10 +122,12 @@ impl Inner {
                     let mut live = live(&port, &opened);
                     (live.moved, live.unnamed) = self.moved(&port, &opened.place.netns);
                     (live.entrance, live.owner) = self.entrance_of(&port, &opened.place.netns);
+                    self.go_on_shut(&port);
+                    let shut = self.live.shut.contains_key(&port.name);
                     setups.push(PortSetup {
                         switch,
                         io: Arc::new(opened.io),
-                        settings: port_settings(&port, self.leases_of(&port), live.mtu, false, &PLAIN),
+                        settings: port_settings(&port, self.leases_of(&port), live.mtu, shut, &PLAIN),
                     });
                     waiting.push((port, live, made));
                 }
@@ -136,13 +138,22 @@ impl Inner {
             }
         }
         let switches: Vec<_> = setups.iter().map(|setup| setup.switch).collect();
-        // So that frames that waited find their destinations known.
+        // So that frames that waited find their destinations known, and no rule is passed by.
         let ids = self.datapath.add_ports_and(setups, |ids| {
             for (((port, live, _), switch), id) in waiting.iter_mut().zip(switches).zip(ids) {
                 let Some(id) = id else { continue };
+                live.id = Some(*id);
                 let mut handed = self.handed.take(&port.name);
                 live.before = Arc::new(std::mem::take(&mut handed.counters));
                 self.go_on_with(switch, *id, &handed);
+                self.datapath.set_traffic(*id, &traffic::setup(port));
+                self.restore_static_entries(port, switch, *id);
+            }
+            if !self.live.mirrors.is_empty() {
+                let joining = waiting
+                    .iter()
+                    .filter_map(|(port, live, _)| Some((&port.name, live.id?.id)));
+                self.publish_mirrors_with(&joining.collect());
             }
         });
         let mut joined = Vec::new();
@@ -150,8 +161,6 @@ impl Inner {
             let carries = match (id, &own) {
                 (Ok(id), Ok(own)) => {
                     made.push(Made::Datapath(id));
-                    live.id = Some(id);
-                    self.datapath.set_traffic(id, &traffic::setup(&port));
                     let carries = self.carries_by(own, &port, &live).await;
                     carries.map_err(|error| text::kernel(text::port(&port.name), &error))
                 }
@@ -162,7 +171,10 @@ impl Inner {
                 (Err(error), _) => Err(text::step(text::port(&port.name), "poll the port", &error)),
             };
             match carries.and_then(|carries| carries.ok_or_else(|| vanished(&port))) {
-                Ok(carries) => (live.state, live.reason) = state_of(&port, &live.ifname, carries),
+                Ok(carries) => {
+                    let (state, reason) = state_of(&port, &live.ifname, carries);
+                    (live.state, live.reason) = self.live.or_shut(&port.name, state, reason);
+                }
                 Err(error) => {
                     self.unmake(&port, made).await;
                     results.push((port, Err(error)));
@@ -170,12 +182,9 @@ impl Inner {
                 }
             }
             self.live.ports.insert(port.name.clone(), live);
-            self.restore_static_entries(&port);
             joined.push(port);
         }
-        if !self.live.mirrors.is_empty() && !joined.is_empty() {
-            self.publish_mirrors();
-        }
+        self.settle_interfaces(&joined).await;
         let this = &*self;
         let announcing = stream::iter(joined).map(|port| async move {
             this.announce(&port).await;
@@ -280,14 +289,10 @@ impl Inner {
         }
     }
 
-    fn restore_static_entries(&self, port: &Port) {
-        let id = self.live.ports.get(&port.name).and_then(|live| live.id);
-        let (Some(id), Some(switch)) = (id, self.live.switches.get(&port.switch)) else {
-            return;
-        };
+    fn restore_static_entries(&self, port: &Port, switch: SwitchId, id: PortRef) {
         for station in &port.stations {
             let (vlan, mac) = fdb_key(station);
-            if self.datapath.fdb_add_static(*switch, vlan, mac, id.id).is_err() {
+            if self.datapath.fdb_add_static(switch, vlan, mac, id.id).is_err() {
                 tracing::warn!(%mac, port = %port.name, "port {}: no room for the static FDB entry {mac}", port.name);
             }
         }
@@ -317,7 +322,6 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         mtu: wanted_mtu(port).unwrap_or(link.mtu),
         gso: link.gso,
         xdp_refused: opened.xdp_refused.clone(),
-        shut: None,
         before: Arc::default(),
     }
 }

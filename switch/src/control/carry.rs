@@ -151,6 +151,7 @@ impl Inner {
         // Those of the ports that go last.
         let sysctls = std::mem::take(&mut self.store.state.sysctls);
         self.store.take_state(wanted, |_| true);
+        self.settle_shut();
         if self.store.state.sysctls != sysctls {
             self.store.state.sysctls = sysctls;
             self.settle_sysctls();

@@ -78,12 +78,6 @@ impl Inner {
         }
         // All of them, as an MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
         change_addresses(&nl, inside, before, after).await.map_err(failed)?;
-        if !after.up
-            && let Some(live) = self.live.ports.get_mut(&after.name)
-        {
-            // Down by hand counts more than shut.
-            live.shut = None;
-        }
         self.update_in_datapath(after);
         if before.up != after.up {
             let carries = match self.live.ports.get(&after.name) {

@@ -90,6 +90,16 @@ fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {
     }
 }
 
+/// The address that a port of the lab gets if none is said.
+pub(super) fn chosen_mac(lab: &Lab, salt: u64, port: &Port) -> Mac {
+    let others = lab.ports.iter().filter(|other| other.name != port.name);
+    let mut taken = others
+        .filter_map(|other| other.mac)
+        .chain(ends(lab).filter_map(|end| end.mac))
+        .collect();
+    free_mac(salt, &(port.switch.as_str(), port.name.as_str()), &mut taken)
+}
+
 /// A locally administered address (IEEE 802-2014 clause 8.2) that nobody of the lab has: the same for the same name.
 fn free_mac(salt: u64, label: &impl Hash, taken: &mut HashSet<Mac>) -> Mac {
     let mut attempt = 0u32;

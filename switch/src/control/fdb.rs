@@ -120,15 +120,16 @@ impl Control {
             )
             .await?;
         let inner = self.inner.lock().await;
-        // One that was learned is not the lab's; of a static one nothing is left by now.
-        if inner.knows(switch, vlan, mac, &select) && changes.done.is_empty() {
+        // One that was learned is not the lab's; of a static one nothing is left by now, unless it was set anew.
+        let gone = if dry_run {
+            inner.knows(switch, vlan, mac, &select)
+        } else {
+            inner.forget_learned(switch, vlan, mac, &select)
+        };
+        if gone && changes.done.is_empty() {
             changes.done.push(format!("removed FDB entry {}", station(&removed)));
             let gone = Change::removed(ObjectKind::Station, removed.mac, &removed);
             changes.changes.push(gone);
-        }
-        if !dry_run && let Some(id) = inner.live.switches.get(switch) {
-            inner.datapath.fdb_remove(*id, vlan, mac);
-            inner.settle_fastpath();
         }
         Ok(changes)
     }
@@ -143,7 +144,11 @@ impl Control {
         let datapath = Arc::clone(&inner.datapath);
         let port = match &select.port {
             Some(name) => {
-                inner.store.port(name).ok_or_else(|| text::no_port(name))?;
+                let port = inner.store.port(name).ok_or_else(|| text::no_port(name))?;
+                if port.switch != *switch {
+                    let cause = format!("it is on switch \"{}\", not \"{switch}\"", port.switch);
+                    return Err(text::conflict(text::port(name), cause).hint(format!("add --switch {}", port.switch)));
+                }
                 match inner.live.ports.get(name).and_then(|live| live.id) {
                     Some(port) => Some(port.id),
                     // A missing port has no entries.
@@ -194,12 +199,27 @@ impl Inner {
         let Some(id) = self.live.switches.get(switch) else {
             return false;
         };
-        let behind = |name| self.live.ports.get(name).and_then(|live| Some(live.id?.id));
-        let mut records = self.datapath.fdb(*id).into_iter();
-        records.any(|entry| {
-            (entry.vlan, entry.mac) == (vlan, mac)
-                && select.port.as_ref().is_none_or(|name| behind(name) == Some(entry.port))
-        })
+        let port = self.datapath.fdb_port(*id, vlan, mac);
+        port.is_some() && (select.port.is_none() || self.selected(select) == port)
+    }
+
+    /// Forgets a station that was learned, behind the port that is selected if one is; false if there is none.
+    fn forget_learned(&self, switch: &SwitchName, vlan: u16, mac: Mac, select: &FdbSelect) -> bool {
+        let (Some(id), port) = (self.live.switches.get(switch), self.selected(select)) else {
+            return false;
+        };
+        // A missing port has no entries.
+        let gone = (select.port.is_none() || port.is_some()) && self.datapath.fdb_remove_learned(*id, vlan, mac, port);
+        if gone {
+            self.settle_fastpath();
+        }
+        gone
+    }
+
+    /// The port that is selected, if it is there.
+    fn selected(&self, select: &FdbSelect) -> Option<PortId> {
+        let live = self.live.ports.get(select.port.as_ref()?)?;
+        Some(live.id?.id)
     }
 
     /// Tells the datapath which static stations of a port came and went.

@@ -8,7 +8,7 @@ use vswitch_api::{EventKind, Port, PortName};
 use vswitch_datapath::{PortRef, SwitchId};
 
 use super::attach::state_of;
-use super::{Inner, LivePort, Shut};
+use super::{Inner, Shut};
 use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFacts};
 
 impl Surroundings for Inner {
@@ -116,25 +116,22 @@ impl Inner {
         let Some(port) = self.store.port(name).cloned() else {
             return;
         };
-        let Some(live) = self
-            .live
-            .ports
-            .get_mut(name)
-            .filter(|live| live.shut.is_none() && live.id.is_some())
-        else {
+        let is_there = self.live.ports.get(name).is_some_and(|live| live.id.is_some());
+        if !is_there || self.live.shut.contains_key(name) {
             return;
-        };
+        }
         let next = match back_off {
             Some((time, _)) => format!("opens again {} s after it was shut", time.as_secs()),
             None => format!("`vswitchctl set port {name} --up` opens it"),
         };
         let reason = format!("{reason}; {next}");
         tracing::warn!(port = %name, "port {}: shut: {reason}", name);
-        live.shut = Some(Shut {
+        let shut = Shut {
             reason: reason.clone(),
             until: back_off.map(|(time, _)| Instant::now() + time),
             looped_in: back_off.map(|(_, vlan)| vlan),
-        });
+        };
+        self.live.shut.insert(name.clone(), shut);
         self.update_in_datapath(&port);
         if let Some(guard) = &mut self.guard {
             guard.begin_anew();
@@ -166,13 +163,15 @@ impl Inner {
         let Some(port) = self.store.port(name).cloned() else {
             return;
         };
-        let Some(live) = self.live.ports.get_mut(name) else {
+        let Some(shut) = self.live.shut.remove(name) else {
             return;
         };
-        let Some(shut) = live.shut.take() else { return };
-        let id = live.id;
+        // A missing one is open when it is back.
+        let Some(id) = self.live.ports.get(name).and_then(|live| live.id) else {
+            return;
+        };
         self.update_in_datapath(&port);
-        if let (Some(id), Some(vlan)) = (id, shut.looped_in) {
+        if let Some(vlan) = shut.looped_in {
             self.tell_guard(Input::Opened { port: id, vlan });
         }
         let Some(live) = self.live.ports.get(name) else { return };
@@ -187,8 +186,8 @@ impl Inner {
         if let Some(guard) = &mut self.guard {
             guard.tidy(now);
         }
-        let shut = |live: &LivePort| live.shut.as_ref().and_then(|shut| shut.until);
-        self.live.ports.values().filter_map(shut).any(|until| until <= now)
+        let mut until = self.live.shut.values().filter_map(|shut| shut.until);
+        until.any(|until| until <= now)
     }
 
     /// Opens the ports whose time has come.
@@ -197,15 +196,25 @@ impl Inner {
         let is_due = |shut: &Shut| shut.until.is_some_and(|until| until <= now);
         let due: Vec<_> = self
             .live
-            .ports
+            .shut
             .iter()
-            .filter(|(_, live)| live.shut.as_ref().is_some_and(is_due))
+            .filter(|(_, shut)| is_due(shut))
             .map(|(name, _)| name.clone())
             .collect();
         for name in due {
             tracing::info!(port = %name, "port {}: opened again", name);
             self.open(&name).await;
         }
+    }
+}
+
+impl Inner {
+    /// What the lab has of its ports by now: those that are gone, or down by hand, which counts more, are not shut any more.
+    pub(super) fn settle_shut(&mut self) {
+        let store = &self.store;
+        self.live
+            .shut
+            .retain(|name, _| store.port(name).is_some_and(|port| port.up));
     }
 }
 

@@ -11,14 +11,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use vswitch_api::traffic::{ClassCounters, ImpairCounters};
 use vswitch_api::view::PortCounters;
-use vswitch_api::{Mac, MirrorName, PortName};
+use vswitch_api::{Mac, MirrorName, Port, PortName};
 
-use super::Inner;
+use super::{Inner, Shut};
 use crate::fastpath::Counted;
 use crate::files;
 use crate::port::BackEnd;
@@ -54,6 +55,18 @@ pub(super) struct HandedPort {
     /// Hits of the rules for what comes in, and for what goes out.
     pub hits: (Vec<u64>, Vec<u64>),
     stations: Vec<Station>,
+    #[serde(default)]
+    shut: Option<HandedShut>,
+}
+
+/// Why it was shut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HandedShut {
+    reason: String,
+    /// Second of the monotonic clock at which it opens; none: until somebody opens it.
+    until: Option<u64>,
+    looped_in: Option<u16>,
 }
 
 /// A station that was learned behind it.
@@ -175,6 +188,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl HandedShut {
+    fn of(shut: &Shut) -> Self {
+        let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs();
+        Self {
+            reason: shut.reason.clone(),
+            until: shut.until.map(|until| now() + left(until)),
+            looped_in: shut.looped_in,
+        }
+    }
+}
+
+impl From<HandedShut> for Shut {
+    fn from(shut: HandedShut) -> Self {
+        let left = |until: u64| Duration::from_secs(until.saturating_sub(now()));
+        Self {
+            reason: shut.reason,
+            until: shut.until.and_then(|until| Instant::now().checked_add(left(until))),
+            looped_in: shut.looped_in,
+        }
+    }
+}
+
 impl Inner {
     /// Takes all ports out of the datapath and leaves them to the next daemon: gives their queues. Nothing of the kernel's changes.
     pub(super) fn hand_over(&mut self) -> Vec<OwnedFd> {
@@ -200,6 +235,7 @@ impl Inner {
                     .and_then(|io| io.shadow())
                     .map(|shadow| shadow.noted_dropped()),
                 stations: stations.remove(&id.id).unwrap_or_default(),
+                shut: self.live.shut.get(name).map(HandedShut::of),
                 ..HandedPort::default()
             };
             // Those of classes go with what delays the frames, which ends first.
@@ -249,9 +285,25 @@ impl Inner {
         stations
     }
 
+    /// Has a port shut that the daemon before had shut, for the time that is left.
+    pub(super) fn go_on_shut(&mut self, port: &Port) {
+        let handed = self.handed.of_port(&port.name, |handed| handed.shut.clone());
+        if let Some(shut) = handed.filter(|_| port.up) {
+            self.live.shut.entry(port.name.clone()).or_insert_with(|| shut.into());
+        }
+    }
+
     /// What the daemon before knew of a port that is in the datapath now: stations and hits of rules.
     pub(super) fn go_on_with(&self, switch: SwitchId, id: PortRef, handed: &HandedPort) {
-        for station in &handed.stations {
+        let snapshot = self.datapath.snapshot();
+        let Some(policy) = snapshot.find(id).map(|port| port.policy()) else {
+            return;
+        };
+        // Settings may have been changed in the state file meanwhile.
+        let may_be_there = |station: &&Station| {
+            (!station.sticky || policy.learning.sticky) && (station.vlan == 0 || policy.vlan.is_member(station.vlan))
+        };
+        for station in handed.stations.iter().filter(may_be_there) {
             // One for which there is no room is learned when it sends.
             self.datapath.fdb_restore(
                 switch,
@@ -268,12 +320,9 @@ impl Inner {
                 },
             );
         }
-        let snapshot = self.datapath.snapshot();
-        if let Some(policy) = snapshot.find(id).map(|port| port.policy()) {
-            for (acl, hits) in [(&policy.acl_in, &handed.hits.0), (&policy.acl_out, &handed.hits.1)] {
-                if let Some(acl) = acl {
-                    acl.add_hits(hits);
-                }
+        for (acl, hits) in [(&policy.acl_in, &handed.hits.0), (&policy.acl_out, &handed.hits.1)] {
+            if let Some(acl) = acl {
+                acl.add_hits(hits);
             }
         }
     }

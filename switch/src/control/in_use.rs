@@ -51,7 +51,10 @@ impl Inner {
 /// There is no interface that a port could take over.
 pub(super) fn no_device(port: &Port) -> ApiError {
     let cause = format!("the host has no interface {}", ifname(port));
-    ApiError::new(ErrorCode::NotFound, text::port(&port.name), cause).hint("`ip link` lists them; name one with --name")
+    ApiError::new(ErrorCode::NotFound, text::port(&port.name), cause).hint(
+        "`ip link` lists them; `vswitchctl add-port PORT --type device --name IF` takes one that is called otherwise than \
+         its port",
+    )
 }
 
 fn new_device(step: &Step) -> Option<&Port> {

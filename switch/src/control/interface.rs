@@ -83,7 +83,8 @@ pub(super) async fn add_addresses(
     Ok(())
 }
 
-async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), KernelError> {
+/// Adds an address unless the interface has it.
+pub(super) async fn add_address(nl: &Netlink, index: u32, address: IfAddr) -> Result<(), KernelError> {
     nl.add_address(index, address)
         .await
         .or_else(|error| if error.is_exists() { Ok(()) } else { Err(error) })

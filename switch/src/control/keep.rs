@@ -15,11 +15,14 @@ use super::journal::InFlight;
 use super::watch::apart;
 use super::{Control, Inner, LivePort};
 use crate::logging::Repeated;
+use vswitch_linux::memory;
 use vswitch_linux::netns::hold;
 use vswitch_linux::{NetNs, Presence};
 
 /// How often it is looked after.
 const TICK: Duration = Duration::from_secs(2);
+/// After so many of them memory that was freed is given back: a burst of edits or events needs some for a moment, and the allocator keeps it.
+const TICKS_OF_MEMORY: u32 = 30;
 
 /// What could not be put back the last time: told once, not every two seconds.
 type Failures = BTreeMap<&'static str, Repeated>;
@@ -29,7 +32,7 @@ pub(super) async fn keep(control: Weak<Control>) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut failures = Failures::new();
-    loop {
+    for ticks in (1..=TICKS_OF_MEMORY).cycle() {
         tick.tick().await;
         let Some(control) = control.upgrade() else { return };
         let mut inner = control.inner.lock().await;
@@ -51,6 +54,10 @@ pub(super) async fn keep(control: Weak<Control>) {
                 inner.look_after_processes().await;
             }
         });
+        drop(inner);
+        if ticks == TICKS_OF_MEMORY {
+            apart(async { memory::give_back() });
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use vswitch_api::view::{Changes, PortState};
 use vswitch_api::{ApiError, Lab, Link, Port, PortKind, PortName, SwitchName};
 
 use super::condition::{Editing, Subject};
+use super::interface::mtu;
 use super::mirror::leave_mirrors;
+use super::named::already;
 use super::published::View;
 use super::{Control, text};
 
@@ -18,9 +20,12 @@ impl Control {
     pub async fn add_link(&self, link: Link, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Lab, options.clone(), |_, lab| {
-            if !(options.idempotent && is_there(lab, &link)) {
-                lab.links.push(link);
+            if options.idempotent
+                && let Some(fits) = there_already(lab, &link)
+            {
+                return fits;
             }
+            lab.links.push(link);
             Ok(())
         })
         .await
@@ -136,8 +141,8 @@ fn links(view: &View) -> Vec<LinkView> {
     pairs.map(|(a, b)| LinkView { a: end(a), b: end(b) }).collect()
 }
 
-/// Whether there is a link as it is asked for.
-fn is_there(lab: &Lab, link: &Link) -> bool {
+/// None: there is no link of these ends. Else whether one of them is as it is asked for.
+fn there_already(lab: &Lab, link: &Link) -> Option<Result<(), ApiError>> {
     let fits = |port: &Port, switch: &SwitchName, name: &Option<PortName>| {
         port.switch == *switch && name.as_ref().is_none_or(|name| port.name == *name)
     };
@@ -146,16 +151,53 @@ fn is_there(lab: &Lab, link: &Link) -> bool {
         Some((a, lab.ports.iter().find(|port| port.name == *peer)?))
     });
     // Each pair comes twice, once from either end.
-    pairs
+    let found: Vec<_> = pairs
         .into_iter()
-        .any(|(a, b)| fits(a, &link.a, &link.name_a) && fits(b, &link.b, &link.name_b))
+        .filter(|(a, b)| fits(a, &link.a, &link.name_a) && fits(b, &link.b, &link.name_b))
+        .map(|(a, b)| [a, b].into_iter().try_for_each(|end| same_settings(end, link)))
+        .collect();
+    match found.iter().any(Result::is_ok) {
+        true => Some(Ok(())),
+        false => found.into_iter().next(),
+    }
+}
+
+/// Refuses a link of which this end is there with other settings than are asked for.
+fn same_settings(end: &Port, link: &Link) -> Result<(), ApiError> {
+    let there = Link {
+        description: end.description.clone(),
+        mtu: Some(mtu(end)),
+        vlan: end.vlan.clone(),
+        impair: end.impair.outward.clone(),
+        ..link.clone()
+    };
+    let to_change = format!("change it with `vswitchctl link set {}`, or remove it first", end.name);
+    already(object(link), &there, link, true, &to_change)
+}
+
+fn object(link: &Link) -> String {
+    format!("link \"{}\" - \"{}\"", link.a, link.b)
+}
+
+/// Refuses to remove a port without the other end of its link.
+pub(super) fn refuse_half_a_link(lab: &Lab, name: &PortName) -> Result<(), ApiError> {
+    let port = lab.ports.iter().find(|port| port.name == *name);
+    match port.and_then(|port| port.peer.as_ref()) {
+        None => Ok(()),
+        Some(peer) => Err(text::conflict(
+            text::port(name),
+            format!("it is one end of a link, and port \"{peer}\" the other"),
+        )
+        .hint(format!("`vswitchctl link del {name}` removes both ends"))),
+    }
 }
 
 /// Refuses links of which one end is not there, or leads elsewhere.
 pub(super) fn check_links(lab: &Lab) -> Result<(), ApiError> {
     if let Some(link) = lab.links.first() {
-        let object = format!("link \"{}\" - \"{}\"", link.a, link.b);
-        return Err(text::conflict(object, "no name is free for its ports").hint("name them by --name-a and --name-b"));
+        return Err(
+            text::conflict(object(link), "no name is free for its ports").hint("name them by --name-a and --name-b")
+        );
     }
     for port in lab.ports.iter().filter(|port| port.kind == PortKind::Link) {
         let object = text::port(&port.name);

@@ -1,5 +1,6 @@
 //! Mirrors: the lab's word, and the indices that the datapath has for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vswitch_api::mirror::{Mirror, MirrorView};
@@ -11,6 +12,7 @@ use super::condition::{Editing, Subject};
 use super::named::{add, remove};
 use super::requests::as_they_are;
 use super::{Control, Inner, View, text};
+use vswitch_datapath::PortId;
 use vswitch_datapath::filter::Program;
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
 use vswitch_datapath::snapshot::PortSet;
@@ -131,9 +133,15 @@ impl Inner {
         self.publish_mirrors();
     }
 
-    /// Tells the datapath of all mirrors. To be called when one changes, and when a port of one came back.
+    /// Tells the datapath of all mirrors. To be called when one changes.
     pub(super) fn publish_mirrors(&self) {
-        let id = |name: &PortName| self.live.ports.get(name).and_then(|live| Some(live.id?.id));
+        self.publish_mirrors_with(&BTreeMap::new());
+    }
+
+    /// The same when ports come into the datapath that are not among those that are there yet.
+    pub(super) fn publish_mirrors_with(&self, joining: &BTreeMap<&PortName, PortId>) {
+        let there = |name: &PortName| self.live.ports.get(name).and_then(|live| Some(live.id?.id));
+        let id = |name: &PortName| joining.get(name).copied().or_else(|| there(name));
         let entry = |LiveMirror { mirror, counters }: &LiveMirror| {
             let ports = (mirror.rules_only || !mirror.ports.is_empty()).then(|| {
                 let mut set = PortSet::default();

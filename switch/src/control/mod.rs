@@ -197,6 +197,8 @@ struct Live {
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
+    /// Ports that are shut, whatever becomes of their interfaces meanwhile: whoever is shut out must not open a port by taking his own away.
+    shut: BTreeMap<PortName, Shut>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// Ports of which something was told that could not be looked into.
@@ -207,6 +209,12 @@ struct Live {
     name_links: Option<gateway::Links>,
     /// The interfaces by which NAT was last led out; none: nothing is led by the default routes.
     uplinks: Option<Vec<vswitch_api::IfName>>,
+    /// What the host was last made to do for gateways; none: it is not known, or could not be done.
+    fitted: Option<gateway::Fitted>,
+    /// There may be a table of nftables.
+    has_table: bool,
+    /// The interfaces that forward by us, by their index, as they were called last.
+    forwarding: BTreeMap<u32, vswitch_api::IfName>,
     /// Addresses that were leased to ports.
     leases: BTreeMap<PortName, Vec<std::net::Ipv4Addr>>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
@@ -243,8 +251,6 @@ struct LivePort {
     gso: Option<GsoSize>,
     /// Why it has no AF_XDP though it was to have it.
     xdp_refused: Option<String>,
-    /// Shut by the switch itself.
-    shut: Option<Shut>,
     /// What the daemon before has counted.
     before: Arc<PortCounters>,
 }
@@ -256,6 +262,18 @@ struct Shut {
     until: Option<Instant>,
     /// Where a loop was found, and is looked for as soon as the port is opened again.
     looped_in: Option<u16>,
+}
+
+impl Live {
+    /// The state of a port, which is another one if it is shut, and its reason.
+    fn or_shut(&self, name: &PortName, state: PortState, reason: Option<String>) -> (PortState, Option<String>) {
+        match self.shut.get(name) {
+            Some(shut) if matches!(state, PortState::Up | PortState::NoCarrier | PortState::Shut) => {
+                (PortState::Shut, Some(shut.reason.clone()))
+            }
+            _ => (state, reason),
+        }
+    }
 }
 
 impl LivePort {
@@ -277,7 +295,6 @@ impl LivePort {
             mtu: 0,
             gso: None,
             xdp_refused: None,
-            shut: None,
             before: Arc::default(),
         }
     }
@@ -371,14 +388,9 @@ impl Control {
 impl Inner {
     /// Sets the state of a port and tells of a change. A port that carries nothing has nothing to remember either.
     fn set_state(&mut self, name: &PortName, state: PortState, reason: Option<String>) {
+        let (state, reason) = self.live.or_shut(name, state, reason);
         let Some(live) = self.live.ports.get_mut(name) else {
             return;
-        };
-        let (state, reason) = match &live.shut {
-            Some(shut) if matches!(state, PortState::Up | PortState::NoCarrier | PortState::Shut) => {
-                (PortState::Shut, Some(shut.reason.clone()))
-            }
-            _ => (state, reason),
         };
         if live.state == state && live.reason == reason {
             return;

@@ -70,7 +70,8 @@ pub(super) fn add<T: Named>(
         }
         Some(old) => {
             let (old, new) = spelt_out(old, &new);
-            already(T::subject(old.name()).name(), &old, &new, options.idempotent)
+            let subject = T::subject(old.name());
+            already(subject.name(), &old, &new, options.idempotent, &to_change(subject))
         }
     }
 }
@@ -121,7 +122,13 @@ impl Control {
 
 /// The object is there: fine if all that is said of it holds and that is allowed, else a conflict that names the differences. What is not
 /// said may be as it is.
-fn already<T: Serialize>(object: String, old: &T, new: &T, idempotent: bool) -> Result<(), ApiError> {
+pub(super) fn already<T: Serialize>(
+    object: String,
+    old: &T,
+    new: &T,
+    idempotent: bool,
+    to_change: &str,
+) -> Result<(), ApiError> {
     if !idempotent {
         return Err(text::conflict(object, "there is one of this name already")
             .hint("choose another name, remove it first, or add --if-not-exists"));
@@ -133,8 +140,18 @@ fn already<T: Serialize>(object: String, old: &T, new: &T, idempotent: bool) -> 
         return Ok(());
     }
     let keys = Vec::from_iter(keys).join(", ");
-    Err(
-        text::conflict(object, format!("it is there already, with other {keys}"))
-            .hint("change it with `vswitchctl set`, or remove it first"),
-    )
+    Err(text::conflict(object, format!("it is there already, with other {keys}")).hint(to_change))
+}
+
+/// How something that is there gets other settings.
+fn to_change(subject: Subject<'_>) -> String {
+    let set = match subject {
+        Subject::Port(name) => format!("set port {name}"),
+        Subject::Switch(name) => format!("set switch {name}"),
+        Subject::Mirror(name) => format!("set mirror {name}"),
+        // What runs can't be given other settings.
+        Subject::Command(name) => return format!("remove it first: vswitchctl command del {name}"),
+        _ => "set".to_owned(),
+    };
+    format!("change it with `vswitchctl {set}`, or remove it first")
 }

@@ -84,19 +84,12 @@ fn pin_table(port: &Port, leased: &[Ipv4Addr]) -> Option<PinTable> {
 impl Inner {
     /// Tells the datapath what the lab and the moment want of a port.
     pub(super) fn update_in_datapath(&self, port: &Port) {
-        if let Some(LivePort {
-            id: Some(id),
-            mtu,
-            shut,
-            ..
-        }) = self.live.ports.get(&port.name)
-        {
+        if let Some(LivePort { id: Some(id), mtu, .. }) = self.live.ports.get(&port.name) {
+            let shut = self.live.shut.contains_key(&port.name);
             let snapshot = self.datapath.snapshot();
             let before = snapshot.find(*id).map_or(&*PLAIN, |port| port.policy());
-            self.datapath.update_port(
-                *id,
-                port_settings(port, self.leases_of(port), *mtu, shut.is_some(), before),
-            );
+            self.datapath
+                .update_port(*id, port_settings(port, self.leases_of(port), *mtu, shut, before));
         }
     }
 }

@@ -15,7 +15,7 @@ use vswitch_api::{
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
 use super::gateway::Outside;
-use super::interface::configure;
+use super::interface::{add_address, add_route, announce_all, configure, mac, routes_in_order};
 use super::kinds::{facts, wanted_mtu};
 use super::place::Place;
 use super::requests::absent_namespaces;
@@ -47,6 +47,15 @@ pub(super) enum Extent<'a> {
     Port(&'a PortName),
     /// All of the lab that is in this one too.
     Lab(&'a Lab),
+}
+
+/// Whether it was told that an interface was down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    Down,
+    /// It was, and then not all could be given back.
+    DownBefore,
+    Not,
 }
 
 /// Something that the lab wants and that is not so.
@@ -293,12 +302,16 @@ impl Inner {
                 self.lose(|other| other.name == port.name, "its interface is gone")
                     .await;
                 let devices = self.store.state.devices.clone();
+                let sysctls = self.store.state.sysctls.clone();
                 let attached = self.attach(port, Adopt::Yes).await;
                 match &attached {
                     Ok(()) => self.tell_back(port),
                     Err(error) => self.still_missing(port, error),
                 }
                 self.keep_devices(&devices);
+                if self.store.state.sysctls != sysctls {
+                    self.keep_sysctls();
+                }
                 attached
             }
             Drift::Settings(port, _) => {
@@ -347,6 +360,9 @@ impl Inner {
         let nl = place.netns.netlink().await.map_err(failed)?;
         if port.kind.has_stack() {
             configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?;
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
+                live.mac = Some(mac(port));
+            }
         } else if let Some(mtu) = wanted_mtu(port) {
             nl.set_mtu(place.link.index, mtu).await.map_err(failed)?;
         }
@@ -369,6 +385,93 @@ impl Inner {
             self.update_in_datapath(port);
         }
         Ok(Some(place))
+    }
+
+    /// The interface of a port was down and is up again, by somebody else's hand. With a link that goes down the kernel takes its IPv6
+    /// addresses and its routes away: it gets them back. An IPv4 address outlives that, so one that is missing was taken away by
+    /// itself, and is left to whoever did so. Where nobody told that it was down, that all of several are missing does.
+    pub(super) async fn give_back_after_down(&mut self, port: &Port, told: Told) {
+        let ipv6 = port.addresses.iter().filter(|address| address.ip().is_ipv6());
+        let most = ipv6.count() + port.routes.len();
+        let least = match told {
+            Told::Down | Told::DownBefore => 1,
+            Told::Not => most.max(2),
+        };
+        if !port.kind.has_stack() || most < least {
+            return;
+        }
+        let name = &port.name;
+        let given = match self.what_went_down(port, least).await {
+            Ok((given, all)) => {
+                // It may have gone down just then, and is looked at once more.
+                if !all && told != Told::DownBefore {
+                    self.live.unsure.insert(name.clone());
+                }
+                given
+            }
+            Err(error) => {
+                tracing::warn!(port = %name, "port {name}: its interface was down and may lack addresses and routes: {error}; \
+                    `vswitchctl set port {name} --up` gives them back");
+                return;
+            }
+        };
+        if given.is_empty() {
+            return;
+        }
+        let ifname = self
+            .live
+            .ports
+            .get(name)
+            .map(|live| live.ifname.escape_debug().to_string());
+        let ifname = ifname.unwrap_or_default();
+        let what = format!("interface {ifname} was down and got back {}", given.join(", "));
+        tracing::info!(port = %name, "port {name}: {what}");
+        self.emit(EventKind::PortChanged {
+            port: name.clone(),
+            what,
+        });
+    }
+
+    /// Gives back what a link that goes down takes along, if at least so much is missing. In words what that was, and whether it was all.
+    async fn what_went_down(&self, port: &Port, least: usize) -> Result<(Vec<String>, bool), KernelError> {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return Ok((Vec::new(), true));
+        };
+        let Some(place) = self.place_of(port, live).await?.filter(|place| place.link.up) else {
+            return Ok((Vec::new(), true));
+        };
+        let (mut addresses, routes) = missing(&port.addresses, &port.routes, &place).await?;
+        addresses.retain(|address| address.ip().is_ipv6());
+        let (mut given, mut all) = (Vec::new(), true);
+        if addresses.len() + routes.len() < least {
+            return Ok((given, true));
+        }
+        let (nl, index) = (place.netns.netlink().await?, place.link.index);
+        for address in &addresses {
+            add_address(&nl, index, *address).await?;
+            given.push(format!("its address {address}"));
+        }
+        for route in routes_in_order(&routes) {
+            match add_route(&nl, index, route).await {
+                Ok(()) => given.push(format!("its route to {}", route.to)),
+                // Somebody has it go another way, or has taken away the address by which its next hop is reached.
+                Err(error) => {
+                    all = false;
+                    tracing::info!(
+                        port = %port.name,
+                        "port {}: its interface was down, and its route to {} can't be given back: {error}; `vswitchctl set port {} --up` \
+                         tries it again",
+                        port.name,
+                        route.to,
+                        port.name
+                    );
+                }
+            }
+        }
+        if let Some(mac) = live.mac {
+            announce_all(&place.netns, index, mac, addresses.iter()).await;
+        }
+        Ok((given, all))
     }
 
     async fn drift_of_cable(&self, cable: &Cable) -> Option<Drift> {
@@ -464,32 +567,44 @@ async fn lost_settings(wanted: Wanted<'_>, place: &Place) -> Result<Vec<String>,
     if !link.up {
         lost.push("an interface that is up".to_owned());
     }
-    if !wanted_addresses.is_empty() || !wanted_routes.is_empty() {
-        let addresses = wanted_addresses.iter().map(|address| address.ip());
-        let mut used = addresses.chain(wanted_routes.iter().map(|route| route.to.addr()));
-        // Whoever turns IPv6 off in the namespace does so on purpose.
-        let no_ipv6 = used.any(|ip| ip.is_ipv6()) && ipv6_is_off(place).await;
-        let nl = place.netns.netlink().await?;
-        let there = nl.addresses().await?;
-        let has = |address: &&IfAddr| {
-            let mut own = there.iter().filter(|(index, ..)| *index == link.index);
-            own.any(|(_, net, _)| net.addr() == address.ip() && net.prefix_len() == address.prefix_len())
-        };
-        let missing = wanted_addresses.iter().filter(|address| !has(address));
-        let missing = missing.filter(|address| !(no_ipv6 && address.ip().is_ipv6()));
-        lost.extend(missing.map(|address| format!("its address {address}")));
-        let routes = nl.routes().await?;
-        let has = |route: &&Route| {
-            let wanted = (route.to.trunc(), route.via, Some(link.index));
-            routes
-                .iter()
-                .any(|there| (there.to.trunc(), there.via, there.index) == wanted)
-        };
-        let missing = wanted_routes.iter().filter(|route| !has(route));
-        let missing = missing.filter(|route| !(no_ipv6 && route.to.addr().is_ipv6()));
-        lost.extend(missing.map(|route| format!("its route to {}", route.to)));
-    }
+    let (addresses, routes) = missing(wanted_addresses, wanted_routes, place).await?;
+    lost.extend(addresses.iter().map(|address| format!("its address {address}")));
+    lost.extend(routes.iter().map(|route| format!("its route to {}", route.to)));
     Ok(lost)
+}
+
+/// Which of these an interface has not.
+async fn missing(
+    addresses: &[IfAddr],
+    routes: &[Route],
+    place: &Place,
+) -> Result<(Vec<IfAddr>, Vec<Route>), KernelError> {
+    if addresses.is_empty() && routes.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let link = &place.link;
+    let used = addresses.iter().map(|address| address.ip());
+    let mut used = used.chain(routes.iter().map(|route| route.to.addr()));
+    // Whoever turns IPv6 off in the namespace does so on purpose.
+    let no_ipv6 = used.any(|ip| ip.is_ipv6()) && ipv6_is_off(place).await;
+    let nl = place.netns.netlink().await?;
+    let there = nl.addresses().await?;
+    let has = |address: &&IfAddr| {
+        let mut own = there.iter().filter(|(index, ..)| *index == link.index);
+        own.any(|(_, net, _)| net.addr() == address.ip() && net.prefix_len() == address.prefix_len())
+    };
+    let addresses = addresses.iter().filter(|address| !has(address));
+    let addresses = addresses.filter(|address| !(no_ipv6 && address.ip().is_ipv6()));
+    let there = nl.routes().await?;
+    let has = |route: &&Route| {
+        let wanted = (route.to.trunc(), route.via, Some(link.index));
+        there
+            .iter()
+            .any(|there| (there.to.trunc(), there.via, there.index) == wanted)
+    };
+    let routes = routes.iter().filter(|route| !has(route));
+    let routes = routes.filter(|route| !(no_ipv6 && route.to.addr().is_ipv6()));
+    Ok((addresses.copied().collect(), routes.cloned().collect()))
 }
 
 async fn ipv6_is_off(place: &Place) -> bool {

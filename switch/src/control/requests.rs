@@ -1,14 +1,16 @@
 //! The edits of the API: each says how the wanted lab differs from the one that is there.
 
+use serde_json::Value;
 use vswitch_api::request::{FreeAddresses, NamespacePatch, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
 
-use super::complete::{Interfaces, complete, imply_onlink, main_switch, namespaces_to_name_in};
+use super::complete::{Interfaces, chosen_mac, complete, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
 use super::gateway::{gateways, refuse_listened, refuse_removal, settle};
 use super::interface::mtu;
 use super::kinds::{facts, ifname};
+use super::links::refuse_half_a_link;
 use super::mirror::leave_mirrors;
 use super::named::{add, remove};
 use super::plan::{Step, namespaces, plan};
@@ -156,16 +158,14 @@ impl Control {
             }
             // It goes with the switch.
             let gateways = gateways(lab);
-            let ports: Vec<_> = lab
-                .ports
-                .iter()
-                .filter(|p| p.switch == *name && !gateways.contains(&p.name))
-                .map(|p| p.name.as_str())
-                .collect();
+            let is_on = |port: &&Port| port.switch == *name && !gateways.contains(&port.name);
+            let ports: Vec<_> = lab.ports.iter().filter(is_on).collect();
             if !ports.is_empty() {
-                let cause = format!("it still has ports: {}", ports.join(", "));
-                return Err(text::conflict(text::switch(name), cause)
-                    .hint(format!("remove them first: vswitchctl del-port {}", ports.join(" "))));
+                let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+                let cause = format!("it still has ports: {}", names.join(", "));
+                return Err(
+                    text::conflict(text::switch(name), cause).hint(format!("remove them first: {}", to_remove(&ports)))
+                );
             }
             remove::<Switch>(lab, name, &options)
         })
@@ -249,7 +249,16 @@ impl Control {
                 inner.repair(Extent::Port(name), &mut repaired).await?;
             }
         }
-        let mut changes = self.patch_one(name, options, |port| patch.apply(port)).await?;
+        let apply = |port: &Port| {
+            let mut after = patch.apply(port)?;
+            // Without an address an edit leaves the one that is there.
+            if patch.0.get("mac").is_some_and(Value::is_null) && port.kind.has_stack() {
+                let now = self.view();
+                after.mac = Some(chosen_mac(&now.state.lab, now.state.salt, port));
+            }
+            Ok(after)
+        };
+        let mut changes = self.patch_one(name, options, apply).await?;
         if opens {
             self.inner.lock().await.open(name).await;
         }
@@ -266,6 +275,7 @@ impl Control {
         let options = options.into();
         self.edit(Subject::Port(name), options.clone(), |_, lab| {
             refuse_removal(lab, name)?;
+            refuse_half_a_link(lab, name)?;
             leave_mirrors(lab, name);
             remove::<Port>(lab, name, &options)
         })
@@ -430,6 +440,15 @@ impl Inner {
         }
         interfaces
     }
+}
+
+/// What removes these ports, typed one after the other: an end of a link goes with the other end.
+fn to_remove(ports: &[&Port]) -> String {
+    let (ends, others): (Vec<&Port>, Vec<&Port>) = ports.iter().partition(|port| port.peer.is_some());
+    let names: Vec<_> = others.iter().map(|port| port.name.as_str()).collect();
+    let others = (!names.is_empty()).then(|| format!("vswitchctl del-port {}", names.join(" ")));
+    let ends = ends.iter().map(|port| format!("vswitchctl link del {}", port.name));
+    others.into_iter().chain(ends).collect::<Vec<_>>().join("; ")
 }
 
 fn namespace_there(name: &NsName) -> ApiError {

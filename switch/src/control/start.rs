@@ -358,10 +358,8 @@ impl Inner {
         }
         self.bring_namespaces_back(sysctls).await;
         // Also if it is nothing: a daemon that was killed may have left something.
-        if let Err(error) = self.fit_outside(&Outside::of(&self.store.state.lab)).await {
-            tracing::error!("NAT is not as it is to be: {error}");
-            self.shown.limits.push(format!("NAT is not as it is to be: {error}"));
-        }
+        let fitted = self.fit_outside(&Outside::of(&self.store.state.lab)).await;
+        self.note_unfit(fitted.err());
         let lab = self.store.state.lab.clone();
         self.fit_names(&lab);
         let wanted = self.wanted_processes();

@@ -1,11 +1,11 @@
 //! Settings of the kernel in namespaces, and files that their commands see: given, taken back, and given again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::lab_namespace::{LabNamespace, SysctlKey};
-use vswitch_api::{ApiError, NsName};
+use vswitch_api::{ApiError, NsName, Port};
 
 use super::state::OwnedNamespace;
 use super::{Inner, proc_sys, text};
@@ -17,6 +17,7 @@ use vswitch_linux::{KernelError, NetNs};
 pub(super) struct SysctlsBefore {
     /// What tells the namespace from others of its name.
     of: OwnedNamespace,
+    /// None at all: a command under way has just given all back.
     values: BTreeMap<SysctlKey, String>,
 }
 
@@ -75,8 +76,8 @@ impl Inner {
         for key in gone {
             back.extend(known.values.remove(key).map(|value| (key.clone(), value)));
         }
-        // Noted before it is changed, for the daemon after one that is killed in between.
-        if !writes.is_empty() {
+        // Noted before it is changed, for the daemon after one that is killed in between; what is known already is noted already.
+        if !writes.is_empty() && self.store.state.sysctls.get(name) != Some(&known) {
             let note = known.clone();
             let noted = self
                 .store
@@ -88,7 +89,7 @@ impl Inner {
             })?;
         }
         self.store.state.sysctls.remove(name);
-        if !known.values.is_empty() {
+        if !known.values.is_empty() || after.sysctls.is_empty() {
             self.store.state.sysctls.insert(name.clone(), known);
         }
         for (key, value) in writes {
@@ -117,10 +118,65 @@ impl Inner {
         else {
             return;
         };
+        let after = self.what_is_there(after).await;
         if let Err(error) = self.set_namespace(&LabNamespace::new(name.clone()), &after).await {
             tracing::warn!("{error}");
         }
         self.settle_sysctls();
+    }
+
+    /// The interfaces of these ports were made, perhaps again: the kernel gives a new one the settings of its own choice, and the
+    /// namespace gets those of the lab again.
+    pub(super) async fn settle_interfaces(&mut self, ports: &[Port]) {
+        // When all of a start are there it is done for all.
+        if self.shown.attaching {
+            return;
+        }
+        let names: BTreeSet<_> = ports.iter().filter_map(Port::named_namespace).collect();
+        let mut is_known = true;
+        for name in names {
+            let wanted = self.store.state.lab.namespace(name);
+            let Some(wanted) = wanted.filter(|one| !one.sysctls.is_empty()).cloned() else {
+                continue;
+            };
+            let before = self.store.state.sysctls.get(name).cloned();
+            // The command that adds the port has the lab leave the settings out.
+            if before.as_ref().is_some_and(|known| known.values.is_empty()) {
+                continue;
+            }
+            let wanted = self.what_is_there(wanted).await;
+            if let Err(error) = self.set_sysctls(&LabNamespace::new(name.clone()), &wanted).await {
+                tracing::warn!("{error}");
+            }
+            is_known &= self.store.state.sysctls.get(name) == before.as_ref();
+        }
+        // A command writes the state when it has come that far.
+        if !is_known && self.shown.pulse.underway.progress().is_none() {
+            self.keep_sysctls();
+        }
+    }
+
+    /// Until it is in the file, the note has how settings were.
+    pub(super) fn keep_sysctls(&mut self) {
+        self.settle_sysctls();
+        if self.store.unsaved.is_none() {
+            self.store.close_journal();
+        }
+    }
+
+    /// Without the settings of what is not there yet, which get their values when it comes.
+    async fn what_is_there(&self, mut wanted: LabNamespace) -> LabNamespace {
+        let Ok(Some(netns)) = self.find_namespace(&wanted.name) else {
+            return wanted;
+        };
+        for key in wanted.sysctls.keys().cloned().collect::<Vec<_>>() {
+            let now = read(&netns, &key).await;
+            if matches!(now, Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound) {
+                tracing::debug!("setting {key} of {}: there is none yet", text::namespace(&wanted.name));
+                wanted.sysctls.remove(&key);
+            }
+        }
+        wanted
     }
 
     /// Keeps what was noted of settings that the lab still has, and writes it down.
@@ -190,6 +246,7 @@ impl Inner {
                 tracing::warn!("{error}");
             }
         }
+        self.store.state.sysctls.retain(|_, known| !known.values.is_empty());
     }
 
     /// What a namespace has not as the lab says, in words.

@@ -413,12 +413,14 @@ fn explain(reason: DropReason) -> &'static str {
         DropReason::VlanTagged => "the port takes untagged frames only",
         DropReason::VlanUntagged => "the port takes tagged frames only, or has no native VLAN",
         DropReason::VlanFiltered => "the port is not in this VLAN",
-        DropReason::PinMac => "its source MAC address is not one that is pinned to the port",
+        DropReason::PinMac => {
+            "its source MAC address, or the one that it asks DHCP for, is not one that is pinned to the port"
+        }
         DropReason::PinIp => "its source IP address is not one that is pinned to the port",
         DropReason::PinArp => "it is ARP with a sender that is not pinned to the port",
         DropReason::PinNd => "it is neighbour discovery for an address that is not pinned to the port",
         DropReason::PinRouter => {
-            "it is a router advertisement or redirect, which the pinned port has no permission for (`--allow-ra on`)"
+            "it is a router advertisement, a redirect or an answer of a DHCP server, which the pinned port has no permission for (`--allow-ra on`)"
         }
         DropReason::UnreadableIn | DropReason::UnreadableOut => {
             "it can't be read as far as the rules of the port look: too many tags or extension headers, or broken ones"

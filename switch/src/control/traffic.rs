@@ -1,5 +1,6 @@
 //! What ports do to their traffic: impairment, policer, storm control, from the lab's words to the datapath.
 
+use vswitch_api::acl::AclAction;
 use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::traffic::{Impairment, MAX_DELAY_US, MAX_LIMIT, MAX_RATE, RateLimit, Share};
 use vswitch_api::{ApiError, Lab, Port};
@@ -82,6 +83,14 @@ pub(super) fn check(port: &Port) -> Result<(), ApiError> {
         .chain(port.storm.iter());
     for (word, limit) in limits {
         check_limit(limit, longest).map_err(|(cause, hint)| refuse(port, word, &cause, hint))?;
+    }
+    for (word, rules) in [("in", &port.acl.ingress), ("out", &port.acl.egress)] {
+        for (n, rule) in rules.iter().enumerate() {
+            if let AclAction::Police(limit) = &rule.action {
+                let what = format!("rule {} of its access list ({word})", n + 1);
+                check_limit(limit, longest).map_err(|(cause, hint)| refuse(port, &what, &cause, hint))?;
+            }
+        }
     }
     Ok(())
 }
@@ -186,6 +195,7 @@ fn check_rates(bps: Option<u64>, pps: Option<u64>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use vswitch_api::PortKind;
+    use vswitch_api::acl::AclRule;
 
     use super::*;
 
@@ -356,6 +366,15 @@ mod tests {
             stormy.storm.multicast = Some(limit);
             let error = check(&stormy).unwrap_err().to_string();
             assert!(error.starts_with("port \"red\": multicast: "), "{error}");
+            let mut ruled = port(None, None);
+            let rule = "police 10mbit any".parse::<AclRule>().unwrap();
+            let action = AclAction::Police(limit);
+            ruled.acl.egress = vec![rule.clone(), AclRule { action, ..rule }];
+            let error = check(&ruled).unwrap_err().to_string();
+            assert!(
+                error.starts_with("port \"red\": rule 2 of its access list (out): ") && error.contains(part),
+                "{error}"
+            );
         }
         for fine in [
             delayed,

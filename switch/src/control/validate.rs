@@ -27,7 +27,7 @@ const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
 /// are there. Returns what the user should know though it is no error.
 pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> bool) -> Result<Vec<String>, ApiError> {
     switches(before, after)?;
-    unique(after)?;
+    unique(before, after)?;
     interfaces(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
@@ -50,7 +50,8 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
     }
     gateway::check(after)?;
     check_links(after)?;
-    check_mirrors(after)?;
+    // Told of what comes, not of what was there before.
+    check_mirrors(after).map_err(|error| check_mirrors(&new_mirrors_first(before, after)).err().unwrap_or(error))?;
     check_commands(after)?;
     check_namespaces(after)?;
     let known = namespaces(before);
@@ -154,13 +155,23 @@ pub(super) fn share_a_vlan(a: &Port, b: &Port) -> bool {
     a.members().iter().zip(b.members().iter()).any(|(a, b)| a & b != 0)
 }
 
-/// Names that can be there only once, addresses and stations only once in a VLAN of a switch.
-fn unique(lab: &Lab) -> Result<(), ApiError> {
+fn new_mirrors_first(before: &Lab, after: &Lab) -> Lab {
+    let mut lab = after.clone();
+    lab.mirrors.sort_by_key(|mirror| before.mirrors.contains(mirror));
+    lab
+}
+
+/// Names that can be there only once, addresses and stations only once in a VLAN of a switch. Told of what comes, not of what was there
+/// before.
+fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
+    let old: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, port)).collect();
+    let mut ports: Vec<_> = lab.ports.iter().collect();
+    ports.sort_by_cached_key(|port| old.get(&port.name) != Some(port));
     let mut names = HashMap::new();
     let mut macs: HashMap<_, Vec<&Port>> = HashMap::new();
     let mut addresses = HashMap::new();
     let mut stations = HashMap::new();
-    for port in &lab.ports {
+    for port in ports {
         let object = text::port(&port.name);
         if names.insert(&port.name, ()).is_some() {
             return Err(text::conflict(object, "there is a port of this name already").hint("choose another name"));
@@ -207,6 +218,13 @@ fn unique(lab: &Lab) -> Result<(), ApiError> {
         if let (Some(mac), true) = (cable.a.mac, cable.a.mac == cable.b.mac) {
             let cause = format!("both ends have the MAC address {mac}");
             return Err(text::conflict(text::cable(cable), cause).hint("leave one out and it is chosen"));
+        }
+        let mut own = HashSet::new();
+        for address in cable.a.addresses.iter().chain(&cable.b.addresses) {
+            if !own.insert(address.ip()) {
+                let cause = format!("address {} is given twice", address.ip());
+                return Err(text::invalid(text::cable(cable), cause).hint("give each end another one"));
+            }
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use vswitch_api::{API_VERSION, ApiError, Cable, Lab, Namespace, NsName, Port, Po
 use super::durations::Counted;
 use super::frame_size::is_big;
 use super::kinds::{ifname, wanted_mtu};
-use super::{Control, View, handover, text};
+use super::{Control, LivePort, View, handover, text};
 use crate::port::BackEnd;
 use vswitch_datapath::EntryKind;
 use vswitch_datapath::acl::Acl;
@@ -101,7 +101,9 @@ impl Control {
         };
         let mut entries: Vec<_> = view.datapath.fdb(id).into_iter().filter_map(entry).collect();
         // Those of a missing port wait for it.
+        let is_missing = |port: &&Port| view.ports.get(&port.name).is_none_or(|live| live.id.is_none());
         let ports = view.state.lab.ports.iter().filter(|port| port.switch == *name);
+        let ports = ports.filter(is_missing);
         let stations = ports.flat_map(|port| port.stations.iter().map(move |station| (port, station)));
         let waiting = stations.filter(|(_, e)| !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
         let waiting: Vec<_> = waiting
@@ -319,12 +321,14 @@ impl View {
             return missing_view(shown, reason);
         };
         let io = self.datapath.io::<BackEnd>(id);
-        shown.mac = shown.mac.or(live.mac);
+        let reason = [told_of(port, live.reason.as_deref()), other_mac(port, live)];
+        let reason: Vec<_> = reason.into_iter().flatten().collect();
+        // As its user has it by now.
+        shown.mac = live.mac.or(shown.mac);
         let wanted = wanted_mtu(port).filter(|mtu| *mtu != live.mtu);
         let mut counters = self.datapath.counters(id);
         handover::add(&mut counters, &live.before);
         shown.mtu = Some(live.mtu);
-        // As its user has it by now.
         shown.ifname = live.ifname.parse().ok().or(shown.ifname);
         if let Some(moved) = &live.moved {
             shown.namespace = moved.namespace.clone().map(Namespace::Name);
@@ -335,7 +339,7 @@ impl View {
             moved_to: live.moved.as_ref().map(|moved| moved.to.clone()),
             entrance: live.entrance.clone().filter(|_| live.moved.is_none()),
             state: live.state,
-            reason: told_of(port, live.reason.as_deref()),
+            reason: (!reason.is_empty()).then(|| reason.join("; ")),
             state_secs: live.since.elapsed().as_secs(),
             queues: io.as_deref().map_or(1, |io| io.queues(self.datapath.workers())) as u32,
             xdp_mode: io.as_deref().and_then(BackEnd::xdp_mode),
@@ -352,6 +356,13 @@ impl View {
 fn told_of(port: &Port, reason: Option<&str>) -> Option<String> {
     let named = format!("{}: ", text::port(&port.name));
     reason.map(|reason| reason.strip_prefix(&named).unwrap_or(reason).to_owned())
+}
+
+/// What somebody else has changed of an interface that has no place of its own in the answer.
+fn other_mac(port: &Port, live: &LivePort) -> Option<String> {
+    let (wanted, now) = (port.mac?, live.mac?);
+    let ifname = live.ifname.escape_debug();
+    (wanted != now).then(|| format!("interface {ifname} has the MAC {now}, but was set to {wanted}"))
 }
 
 fn missing_view(port: Port, reason: Option<String>) -> PortView {

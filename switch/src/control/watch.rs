@@ -176,17 +176,26 @@ async fn age(control: Weak<Control>) {
         if inner.unpublished().has_unnamed() {
             apart(inner.leave_dead_namespaces());
         }
-        for switch in &inner.store.state.lab.switches {
-            let Some(id) = inner.live.switches.get(&switch.name) else {
-                continue;
-            };
-            let count = inner.datapath.age(*id, switch.ageing_secs);
-            if count > 0 {
-                inner.emit(EventKind::FdbAged {
-                    switch: switch.name.clone(),
-                    count,
-                });
-            }
+        let switches = inner.store.state.lab.switches.iter();
+        let ageing = switches.filter_map(|switch| {
+            let id = inner.live.switches.get(&switch.name)?;
+            Some((switch.name.clone(), *id, switch.ageing_secs))
+        });
+        let (ageing, datapath) = (ageing.collect::<Vec<_>>(), inner.datapath.clone());
+        drop(inner);
+        // Each table is gone through, and the kernel asked for each station that only it has seen.
+        let aged = apart(async {
+            let ages = ageing
+                .into_iter()
+                .map(|(name, id, secs)| (name, datapath.age(id, secs)));
+            ages.filter(|(_, count)| *count > 0).collect::<Vec<_>>()
+        });
+        if aged.is_empty() {
+            continue;
+        }
+        let inner = control.inner.lock().await;
+        for (switch, count) in aged {
+            inner.emit(EventKind::FdbAged { switch, count });
         }
     }
 }

@@ -65,7 +65,7 @@ impl FromRef<Shared> for Arc<Control> {
             before, it is dropped with the connection. \
             In a query, a flag may stand alone: `?dry_run`. What changes something says with `dry_run` what it would do, and with \
             `If-Match` does it only to what is still as it was read: the `ETag` of a switch, its FDB, a port, mirror, namespace, command, of the \
-            cables between two namespaces, or of the lab. \
+            cables between two namespaces, or of the lab; with `If-None-Match` it leaves alone what has one of those, or is there at all (`*`). \
             What gets a path of its own is answered by 201 with that as `Location`; what becomes part of something that is there (an address, \
             a route, a rule, a static station) by 200, as any change of that. \
             Each operation needs a role (`x-role`): `read-only`, or `admin`, which may do all of it but have commands run and files \

@@ -9,8 +9,10 @@ use axum::Json;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, MatchedPath, Request, State};
-use axum::http::header::{IF_MATCH, LOCATION};
+use axum::extract::{
+    DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request, State,
+};
+use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
@@ -20,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, Span};
-use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, Response as ApiResponse, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses};
@@ -34,7 +36,7 @@ use super::audit::Audit;
 use super::document::Known;
 use super::error::{Failure, Reply};
 use super::slots::Place;
-use crate::control::{Control, Editing, for_client};
+use crate::control::{Control, Editing, Subject, for_client, tags};
 use vswitch_datapath::MAX_PORTS;
 
 /// Largest body of a request, in bytes.
@@ -45,6 +47,8 @@ const MAX_LAB: usize = 2048 * MAX_PORTS;
 static LARGE_BODIES: Semaphore = Semaphore::const_new(4);
 /// Route of a whole lab.
 const LAB: &str = "/v1/lab";
+/// As the document writes it.
+const IF_NONE_MATCH_NAME: &str = "If-None-Match";
 /// How long the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -115,6 +119,8 @@ pub(super) struct Edit {
     control: Arc<Control>,
     /// Options and condition.
     how: Editing,
+    /// The field `If-None-Match`, which was held against what is in the lab.
+    none_match: Option<String>,
     /// Tells in the log who asked for it and what came of it.
     audit: Audit,
 }
@@ -122,7 +128,16 @@ pub(super) struct Edit {
 /// As the document has it: what each edit can be told besides.
 impl IntoParams for Edit {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        [ChangeOptions::into_params(&place), Condition::into_params(&place)].concat()
+        let none_match = ParameterBuilder::new()
+            .name(IF_NONE_MATCH_NAME)
+            .parameter_in(ParameterIn::Header)
+            .description(Some(
+                "Tags that what is to be changed must not have, or `*`: it must not be there. If it has one, nothing is changed and the \
+                 answer is 412 (`changed`).",
+            ))
+            .schema(Some(Object::with_type(Type::String)));
+        let options = ChangeOptions::into_params(&place);
+        [options, Condition::into_params(&place), vec![none_match.build()]].concat()
     }
 }
 
@@ -151,9 +166,15 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Query(options) = Query::<ChangeOptions>::from_request_parts(parts, state).await?;
-        let mut tags = Vec::new();
-        for value in parts.headers.get_all(IF_MATCH) {
-            tags.push(value.to_str().map_err(|_| invalid("field If-Match", "it is no text"))?);
+        let control = Arc::<Control>::from_ref(state);
+        let mut if_match = field(parts, &IF_MATCH)?;
+        let none_match = field(parts, &IF_NONE_MATCH)?;
+        if let Some(none_match) = &none_match
+            && let Some((name, now)) = found(&control, parts).await
+        {
+            refuse_known(none_match, name, &now)?;
+            // It has none of them now, and is to be the same when the edit begins.
+            if_match.get_or_insert(now);
         }
         // Of each request that was let through it is known who made it.
         let Some(audit) = parts.extensions.get::<Audit>().cloned() else {
@@ -161,15 +182,68 @@ where
         };
         let editing = Editing::from(options);
         Ok(Self {
-            control: Arc::from_ref(state),
+            control,
             how: Editing {
-                if_match: (!tags.is_empty()).then(|| tags.join(", ")),
+                if_match,
                 no_commands: audit.caller().no_commands(),
                 ..editing
             },
+            none_match,
             audit,
         })
     }
+}
+
+/// A field of the head, all of its lines in one.
+fn field(parts: &Parts, name: &HeaderName) -> Result<Option<String>, Failure> {
+    let mut lines = Vec::new();
+    for value in parts.headers.get_all(name) {
+        let line = value.to_str();
+        lines.push(line.map_err(|_| invalid(&format!("field {name}"), "it is no text"))?);
+    }
+    Ok((!lines.is_empty()).then(|| lines.join(", ")))
+}
+
+/// What the path of an edit names, in words, with its tag; none: it is not there.
+async fn found(control: &Control, parts: &mut Parts) -> Option<(String, String)> {
+    let route = parts.extensions.get::<MatchedPath>()?.as_str().to_owned();
+    let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    let names: Vec<&str> = params.iter().map(|(_, name)| name).collect();
+    let collection = route.split('/').nth(2)?;
+    match (collection, &names[..]) {
+        ("ports" | "links", [name]) => with_tag(control, Subject::Port(&name.parse().ok()?)).await,
+        ("switches", [name]) if route.ends_with("/fdb") => {
+            with_tag(control, Subject::Stations(&name.parse().ok()?, None)).await
+        }
+        ("switches", [name]) => with_tag(control, Subject::Switch(&name.parse().ok()?)).await,
+        ("mirrors", [name]) => with_tag(control, Subject::Mirror(&name.parse().ok()?)).await,
+        ("commands", [name]) => with_tag(control, Subject::Command(&name.parse().ok()?)).await,
+        ("namespaces", [name]) => with_tag(control, Subject::Namespace(&name.parse().ok()?)).await,
+        ("cables", [a, b]) => with_tag(control, Subject::Cables(&a.parse().ok()?, &b.parse().ok()?)).await,
+        // It is no part of the lab, and looks itself.
+        ("log", _) => None,
+        // A list of any kind has the tag of the lab.
+        _ => with_tag(control, Subject::Lab).await,
+    }
+}
+
+async fn with_tag(control: &Control, subject: Subject<'_>) -> Option<(String, String)> {
+    Some((subject.name(), control.tag(subject).await?))
+}
+
+/// RFC 9110 section 13.1.2: the tags are compared as weak ones.
+///
+/// # Errors
+/// Something with the tag `now` has one of those that it must not have.
+pub(super) fn refuse_known(none_match: &str, name: String, now: &str) -> Result<(), ApiError> {
+    let is_it = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == now;
+    if !tags(none_match).any(is_it) {
+        return Ok(());
+    }
+    let cause =
+        format!("it is there with the tag {now}, which the request excludes ({IF_NONE_MATCH_NAME}: {none_match})");
+    Err(ApiError::new(ErrorCode::Changed, name, cause)
+        .hint("leave If-None-Match out to change what is there; If-Match holds the change to what was read"))
 }
 
 /// The answer to what adds something: 201 with the path of what is there now. 200: nothing was made, since it was a dry run, or there
@@ -217,6 +291,11 @@ impl Drop for Gone {
 }
 
 impl Edit {
+    /// Takes the field `If-None-Match`, for what is no part of the lab.
+    pub fn none_match(&mut self) -> Option<String> {
+        self.none_match.take()
+    }
+
     /// Adds one of a `collection` of the API; `kind`: what is in that.
     ///
     /// # Errors

@@ -11,9 +11,12 @@ use vswitch_api::view::Changes;
 
 use super::api::Shared;
 use super::error::{Failure, Reply};
-use super::extract::{Body, Done, Edit};
+use super::extract::{Body, Done, Edit, refuse_known};
 use crate::control::{Editing, tag, tags};
 use crate::logging::LogHandle;
+
+/// Longest filter that is taken, in bytes: reading one takes longer by the square of what it names.
+const MAX_FILTER: usize = 4096;
 
 fn tag_of(level: &LogLevel) -> String {
     tag("log", level)
@@ -36,12 +39,17 @@ pub(super) async fn get(State(shared): State<Shared>) -> impl IntoResponse {
     put, path = "/v1/log", tag = "daemon", operation_id = "set_log", params(Edit),
     request_body = LogLevel, responses(Done, Failure)
 )]
-pub(super) async fn set(State(shared): State<Shared>, edit: Edit, Body(wanted): Body<LogLevel>) -> Reply<Changes> {
-    edit.make(async move |_, how| change(&shared.log, wanted, &how)).await
+pub(super) async fn set(State(shared): State<Shared>, mut edit: Edit, Body(wanted): Body<LogLevel>) -> Reply<Changes> {
+    let none_match = edit.none_match();
+    edit.make(async move |_, how| change(&shared.log, wanted, &how, none_match.as_deref()))
+        .await
 }
 
-fn change(log: &LogHandle, wanted: LogLevel, how: &Editing) -> Result<Changes, ApiError> {
+fn change(log: &LogHandle, wanted: LogLevel, how: &Editing, none_match: Option<&str>) -> Result<Changes, ApiError> {
     let was = LogLevel { level: log.level() };
+    if let Some(none_match) = none_match {
+        refuse_known(none_match, "log level".to_owned(), &tag_of(&was))?;
+    }
     if let Some(if_match) = &how.if_match {
         let now = tag_of(&was);
         if !tags(if_match).any(|one| one == "*" || one == now) {
@@ -51,6 +59,10 @@ fn change(log: &LogHandle, wanted: LogLevel, how: &Editing) -> Result<Changes, A
         }
     }
     let invalid = |cause| ApiError::new(ErrorCode::Invalid, "log level", cause);
+    if wanted.level.len() > MAX_FILTER {
+        let cause = format!("it has {} bytes, and may have {MAX_FILTER}", wanted.level.len());
+        return Err(invalid(cause).hint("name fewer targets, such as info,vswitch::control=debug"));
+    }
     crate::logging::parse_filter(&wanted.level).map_err(invalid)?;
     let mut changes = Changes {
         dry_run: how.dry_run,

@@ -170,9 +170,9 @@ fn tool((program, package, needed): (&'static str, &str, bool)) -> Item {
     }
 }
 
-/// A line for each port that carries nothing.
+/// A line for each port that carries nothing, or whose interface is not as it was set.
 fn down(ports: &[PortView]) -> Vec<Item> {
-    let trouble = |view: &&PortView| view.state != PortState::Up;
+    let trouble = |view: &&PortView| view.state != PortState::Up || view.reason.is_some();
     let items: Vec<_> = ports
         .iter()
         .filter(trouble)

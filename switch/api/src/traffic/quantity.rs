@@ -57,6 +57,11 @@ pub fn bits(text: &str) -> Result<u64, String> {
 pub fn pps(text: &str) -> Result<u64, String> {
     let value = scaled(text, &[("", 1), ("pps", 1)])
         .ok_or_else(|| format!("rate {text:?} is not understood; give it in frames/s, such as 1000"))?;
+    if text.contains('.') {
+        return Err(format!(
+            "rate {text:?} has part of a frame; give a whole number of frames/s, such as 1000"
+        ));
+    }
     in_range("rate", text, value)
 }
 
@@ -140,6 +145,8 @@ mod tests {
             (bits("0mbit").unwrap_err(), "out of range"),
             (bits("100mbps").unwrap_err(), "100mbit"),
             (either_rate("100").unwrap_err(), "100pps"),
+            (pps("1.5").unwrap_err(), "part of a frame"),
+            (either_rate("1.4pps").unwrap_err(), "part of a frame"),
             (bytes("5x").unwrap_err(), "64k"),
             (bytes("4096m").unwrap_err(), "out of range"),
             (limit("0").unwrap_err(), "1 to 100000"),

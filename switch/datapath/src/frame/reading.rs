@@ -74,7 +74,7 @@ pub struct Reading<'a> {
     /// Bytes before the payload of Ethernet.
     pub(super) network: usize,
     /// Bytes before that of IP: the layer-4 header, except in later fragments.
-    pub(super) transport: usize,
+    pub(crate) transport: usize,
     /// Where the IP packet ends; what follows is padding.
     pub(super) end: usize,
 }

@@ -131,7 +131,7 @@ impl Datapath {
         Ok(())
     }
 
-    /// Changes the settings of a port. The learned entries of one that goes down or changes its VLANs are gone.
+    /// Changes the settings of a port. The learned entries of one that goes down, or changes its VLANs or whether stations are bound to it, are gone.
     pub fn update_port(&self, port: PortRef, settings: PortSettings) {
         let PortSettings {
             mtu,
@@ -151,12 +151,15 @@ impl Datapath {
             Some((before, snapshot.find(port)?.clone()))
         };
         self.revise_then(change, |changed| {
-            if let Some((before, after)) = changed
-                && (!after.up || before.policy().vlan != after.policy().vlan)
-            {
+            let Some((before, after)) = changed else { return };
+            let (was, is) = (before.policy(), after.policy());
+            // What is bound to a port stays while it is down, but not where it could not have come to be.
+            let sticky = was.vlan != is.vlan || was.learning.sticky != is.learning.sticky;
+            if sticky || !after.up {
                 // A worker may still be learning from it by the old snapshot; and the kernel would go by what it learned.
                 self.quiesce();
-                self.fdb_flush(after.switch, FdbFilter::of_port(port.id));
+                let of_port = FdbFilter::of_port(port.id);
+                self.fdb_flush(after.switch, FdbFilter { sticky, ..of_port });
             }
         });
     }

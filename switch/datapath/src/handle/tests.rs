@@ -141,3 +141,19 @@ fn a_port_that_has_the_index_of_another_is_not_taken_for_it() {
     assert!(entry.up && entry.sniffers.is_some() && snapshot.find(gone).is_none());
     assert_eq!(entry.probe.load(Ordering::Relaxed), 0);
 }
+
+/// That a port failed is told once; stations make events at will.
+#[test]
+fn a_port_that_fails_is_told_of_among_any_number_of_stations() {
+    let (datapath, switch) = start(1);
+    let port = add(&datapath, switch);
+    let mac = vswitch_api::Mac([2, 0, 0, 0, 0, 1]);
+    for _ in 0..EVENT_QUEUE + 10 {
+        datapath.shared.notify(DatapathEvent::Learned { mac, port });
+    }
+    let failed = DatapathEvent::PortFailed { port, errno: 5 };
+    datapath.shared.notify(failed);
+    let (events, lost) = datapath.take_events();
+    assert!(lost >= 10 && events.contains(&failed), "{lost}");
+    assert!(!datapath.take_events().0.contains(&failed));
+}

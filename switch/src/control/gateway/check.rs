@@ -149,8 +149,14 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     };
     if !switch.nat {
         let cause = format!("it is published by NAT, which is off on {}", text::switch(&switch.name));
+        // The one that the port is in already, if it has an address.
+        let own = port.addresses.iter().map(|address| address.net().trunc()).next();
+        let subnet = format!(
+            " subnets={}",
+            own.map_or_else(|| "10.10.0.0/24".to_owned(), |net| net.to_string())
+        );
         let lacking = [
-            (switch.subnets.is_empty(), " subnets=10.10.0.0/24"),
+            (switch.subnets.is_empty(), subnet.as_str()),
             (!switch.gateway.is_on(), " gateway=on"),
         ];
         let lacking: String = lacking

@@ -16,6 +16,7 @@ use crate::files;
 
 /// Below which of all settings the values are.
 const BELOW: &str = "net";
+const ALL_V4: &str = "ipv4/conf/all/forwarding";
 const ALL_V6: &str = "ipv6/conf/all/forwarding";
 const ON: &str = "1";
 
@@ -60,8 +61,37 @@ impl Note {
         files::replace_note(path, self)
     }
 
+    /// What is on by us alone, of interfaces that are no gateways: what the host forwards by itself by now, as for containers, is none of it.
+    pub fn opened_now(&self, gateways: &[IfName]) -> Opened {
+        let mut opened = self.opened(gateways);
+        if read(ALL_V4).as_deref() == Some(ON) {
+            opened.v4.clear();
+        }
+        if read(ALL_V6).as_deref() == Some(ON) && !self.before.contains_key(ALL_V6) {
+            opened.v6.clear();
+        }
+        opened
+    }
+
+    /// Whether something of an interface is noted.
+    pub fn has(&self, name: &IfName) -> bool {
+        let of_it = format!("/conf/{name}/");
+        self.before.keys().any(|path| path.contains(&of_it))
+    }
+
+    /// An interface has another name by now: what was noted of it is of that one.
+    pub fn rename(&mut self, old: &IfName, new: &IfName) {
+        let (was, is) = (format!("/conf/{old}/"), format!("/conf/{new}/"));
+        let of_it: Vec<_> = self.before.keys().filter(|path| path.contains(&was)).cloned().collect();
+        for path in of_it {
+            if let Some(before) = self.before.remove(&path) {
+                self.before.insert(path.replace(&was, &is), before);
+            }
+        }
+    }
+
     /// What of all that is on was not, of interfaces that are no gateways.
-    pub fn opened(&self, gateways: &[IfName]) -> Opened {
+    fn opened(&self, gateways: &[IfName]) -> Opened {
         let of = |version: &str| {
             let names = self.before.iter().filter_map(|(path, before)| {
                 let name = path.strip_prefix(version)?.strip_prefix("/conf/")?.split('/').next()?;
@@ -143,10 +173,12 @@ pub(super) fn turn_on(path: &str) -> io::Result<()> {
     write(path, ON)
 }
 
-/// Gives one back. Of an interface that is gone, or one that somebody has changed since, nothing is left to be given back.
+/// Gives one back. Of an interface that is gone, or one that somebody has changed since, nothing is left to be given back; nor where all
+/// interfaces forward by now, which is somebody else's will.
 pub(super) fn give_back(path: &str, before: &str) -> io::Result<()> {
+    let all_forward = path.starts_with("ipv4/") && read(ALL_V4).as_deref() == Some(ON);
     match read(path) {
-        Some(now) if now == ON => files::gone_is_fine(write(path, before)),
+        Some(now) if now == ON && !all_forward => files::gone_is_fine(write(path, before)),
         _ => Ok(()),
     }
 }

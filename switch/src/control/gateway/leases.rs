@@ -1,11 +1,12 @@
 //! What was leased by DHCP, and to whom: it is listed with the addresses, and a port that is pinned to its own addresses may use it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use vswitch_api::view::AddressView;
-use vswitch_api::{Lab, Mac, Port, PortName, Switch};
+use vswitch_api::{Lab, Mac, Port, PortName, Switch, SwitchName};
 use vswitch_datapath::SwitchId;
 
 use super::super::Inner;
@@ -40,16 +41,67 @@ fn owner<'a>(lab: &'a Lab, switch: &Switch, mac: Mac) -> Option<&'a Port> {
     ports.find(|port| port.mac == Some(mac))
 }
 
+/// Which port of a switch has which addresses, as the lab has it.
+struct Claims<'a> {
+    single: BTreeMap<(&'a SwitchName, IpAddr), Vec<&'a PortName>>,
+    nets: Vec<(&'a SwitchName, &'a IpNet, &'a PortName)>,
+}
+
+impl<'a> Claims<'a> {
+    fn of(lab: &'a Lab) -> Self {
+        let (mut single, mut nets) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        for port in &lab.ports {
+            let switch = lab.switches.iter().find(|switch| switch.name == port.switch);
+            let subnets = switch.map_or(&[][..], |switch| &switch.subnets);
+            for address in &port.addresses {
+                single.entry((&port.switch, address.ip())).or_default().push(&port.name);
+            }
+            for net in port.pin.ip.iter().flatten() {
+                if net.prefix_len() == net.max_prefix_len() {
+                    single.entry((&port.switch, net.addr())).or_default().push(&port.name);
+                } else if !subnets.iter().any(|subnet| net.contains(subnet)) {
+                    // Who may use any address of a subnet has none of them to itself.
+                    nets.push((&port.switch, net, &port.name));
+                }
+            }
+        }
+        Self { single, nets }
+    }
+
+    /// Whether another port has the address.
+    fn is_anothers(&self, port: &Port, ip: IpAddr) -> bool {
+        let others = self.single.get(&(&port.switch, ip));
+        let is_single = others.is_some_and(|names| names.iter().any(|name| **name != port.name));
+        is_single
+            || self
+                .nets
+                .iter()
+                .any(|(switch, net, name)| **switch == port.switch && **name != port.name && net.contains(&ip))
+    }
+}
+
+/// What of the leases is ports'. None is whose address another port has: a server may know less than the lab, and what it leases becomes
+/// what a pinned port may use. It leases an address to one at a time.
+fn by_port<'a>(lab: &'a Lab, held: impl Iterator<Item = (&'a Switch, Lease)>) -> BTreeMap<PortName, Vec<Ipv4Addr>> {
+    let mut by_port: BTreeMap<PortName, Vec<Ipv4Addr>> = BTreeMap::new();
+    let mut claims = None;
+    for (switch, lease) in held {
+        let Some(port) = owner(lab, switch, lease.mac) else {
+            continue;
+        };
+        let claims = claims.get_or_insert_with(|| Claims::of(lab));
+        if !claims.is_anothers(port, lease.ip.into()) {
+            by_port.entry(port.name.clone()).or_default().push(lease.ip);
+        }
+    }
+    by_port
+}
+
 impl Inner {
     /// Looks whether ports were leased other addresses than before.
     pub(in super::super) fn look_at_leases(&mut self) {
         let lab = &self.store.state.lab;
-        let mut by_port: BTreeMap<PortName, Vec<Ipv4Addr>> = BTreeMap::new();
-        for (switch, lease) in all(&self.host.run_dir, lab) {
-            if let Some(port) = owner(lab, switch, lease.mac) {
-                by_port.entry(port.name.clone()).or_default().push(lease.ip);
-            }
-        }
+        let by_port = by_port(lab, all(&self.host.run_dir, lab));
         if by_port == self.live.leases {
             return;
         }
@@ -97,5 +149,37 @@ impl View {
         let mut ports = self.ports.iter();
         let port = ports.find(|(_, live)| live.id.is_some_and(|id| id.id == found.port));
         port.map(|(name, _)| name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A pinned station had another's address leased to it, and spoofed it.
+    #[test]
+    fn a_lease_of_what_another_port_has_widens_no_pin() {
+        let lab: Lab = serde_json::from_value(json!({
+            "switches": [{"name": "lab", "subnets": ["10.0.0.0/24"]}, {"name": "other"}],
+            "ports": [
+                {"name": "red", "switch": "lab", "mac": "02:00:00:00:00:01", "addresses": ["10.0.0.1/24"], "pin": {"ip": "own"}},
+                {"name": "multi", "switch": "lab", "mac": "02:00:00:00:00:02", "addresses": ["10.0.0.5/24", "10.0.0.200/24"]},
+                {"name": "vm", "switch": "lab", "pin": {"ip": ["10.0.0.201/32", "10.0.0.208/29"]}},
+                {"name": "any", "switch": "lab", "pin": {"ip": ["10.0.0.0/24"]}},
+                {"name": "there", "switch": "other", "addresses": ["10.0.0.220/24"]}
+            ]
+        }))
+        .unwrap();
+        let leases = [1, 200, 201, 210, 220, 230].map(|last| Lease {
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            ip: Ipv4Addr::new(10, 0, 0, last),
+            until: 0,
+        });
+        let held = leases.into_iter().map(|lease| (&lab.switches[0], lease));
+        let found = by_port(&lab, held);
+        let own = [1, 220, 230].map(|last| Ipv4Addr::new(10, 0, 0, last)).to_vec();
+        assert_eq!(found, BTreeMap::from([("red".parse().unwrap(), own)]));
     }
 }

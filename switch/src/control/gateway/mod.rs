@@ -15,11 +15,12 @@ mod settle;
 mod table;
 mod tool;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use vswitch_api::{ApiError, EventKind, IfName, Lab};
+use vswitch_api::{ApiError, EventKind, IfName, Lab, Stands};
 use vswitch_linux::KernelError;
 use vswitch_linux::process::{Handle, stat};
 
@@ -31,6 +32,7 @@ pub(super) use settle::{gateways, refuse_removal, settle};
 
 use self::forwarding::{Note, difference, key, note_path};
 use self::serve::{Served, check_program};
+use super::kinds::ifname;
 use super::plan::Step;
 use super::processes::Process;
 use super::{Inner, text};
@@ -39,6 +41,18 @@ use crate::files::ETC_NETNS;
 /// Where the run directory of the one daemon that most machines have is.
 const USUAL_RUN_DIR: &str = "/run/vswitch";
 const TABLE: &str = "vswitch";
+/// How often it is looked whether the table is still there: that takes a program.
+const LOOKED_AFTER: Duration = Duration::from_secs(6);
+
+/// What the host was last made to do.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    /// With interfaces as they were called then.
+    ways: Vec<outside::Way>,
+    opened: table::Opened,
+    /// When the table was last seen.
+    looked: Instant,
+}
 
 /// The name of the table. Two daemons on a machine have different run directories.
 fn table_name(run_dir: &Path) -> String {
@@ -63,12 +77,16 @@ impl Inner {
             text::step("forwarding", "note what it was", &error)
                 .hint("see that the run directory can be written and has room")
         };
+        self.live.fitted = None;
         let mut note = Note::load(&path, &self.host.boot_id).map_err(noting)?;
-        let wanted = self.wanted_forwarding(outside).await;
-        self.live.uplinks = match outside.follows_default_routes() {
-            true => self.uplinks(outside).await.ok(),
-            false => None,
+        let outside = &self.as_called(outside.clone());
+        let uplinks = match outside.ways.is_empty() {
+            true => Vec::new(),
+            false => self.uplinks(outside).await.map_err(unknown)?,
         };
+        self.live.uplinks = outside.follows_default_routes().then(|| uplinks.clone());
+        self.note_renamed(&mut note, outside, &uplinks).await;
+        let wanted = wanted_forwarding(outside, &uplinks);
         let changes = difference(&note, &wanted);
         for (forwarding, before) in &changes.back {
             forwarding::give_back(forwarding, before).map_err(|error| refused(forwarding, &error))?;
@@ -83,14 +101,56 @@ impl Inner {
         changes.back.iter().for_each(|(forwarding, _)| {
             note.before.remove(forwarding);
         });
-        if outside.ways.is_empty() && tool::list(&["table", "inet", &table]).await.is_none() {
-            return note.save(&path).map_err(noting);
+        let opened = note.opened_now(&outside.gateways);
+        let is_there = match tool::has_table(&table).await {
+            // Without nft there was never a table.
+            Err(tool::Refused::Absent) if outside.ways.is_empty() && !self.live.has_table => false,
+            is_there => is_there.map_err(tool::Refused::told)?,
+        };
+        if is_there || !outside.ways.is_empty() {
+            self.live.has_table = true;
+            tool::nft(&table::commands(&table, outside, &uplinks, &opened)).await?;
+            self.live.has_table = !outside.ways.is_empty();
         }
-        tool::nft(&table::commands(&table, outside, &note.opened(&outside.gateways))).await?;
         for (forwarding, _) in &changes.on {
             forwarding::turn_on(forwarding).map_err(|error| refused(forwarding, &error))?;
         }
-        note.save(&path).map_err(noting)
+        note.save(&path).map_err(noting)?;
+        self.live.fitted = Some(Fitted {
+            ways: outside.ways.clone(),
+            opened,
+            looked: Instant::now(),
+        });
+        Ok(())
+    }
+
+    /// With the interfaces of gateways as they are called by now.
+    fn as_called(&self, outside: Outside) -> Outside {
+        let ports = &self.store.state.lab.ports;
+        outside.called(|name| {
+            let mut legs = ports.iter().filter(|port| port.kind.stands() == Stands::OnHost);
+            let port = legs.find(|port| ifname(port) == *name)?;
+            self.live.ports.get(&port.name)?.ifname.parse().ok()
+        })
+    }
+
+    /// The kernel takes what forwarding is along when an interface is renamed: so does the note.
+    async fn note_renamed(&mut self, note: &mut Note, outside: &Outside, uplinks: &[IfName]) {
+        let Ok(links) = async { self.host.home.netlink().await?.links().await }.await else {
+            return;
+        };
+        let named = links
+            .iter()
+            .filter_map(|link| Some((link.index, link.name.parse().ok()?)));
+        let now: BTreeMap<u32, IfName> = named.collect();
+        for (index, old) in std::mem::take(&mut self.live.forwarding) {
+            if let Some(new) = now.get(&index).filter(|new| **new != old) {
+                note.rename(&old, new);
+            }
+        }
+        // One that leads out no more is still to be given back what it had.
+        let is_concerned = |name: &IfName| outside.gateways.contains(name) || uplinks.contains(name) || note.has(name);
+        self.live.forwarding = now.into_iter().filter(|(_, name)| is_concerned(name)).collect();
     }
 
     /// A step from one to the other; if it fails, all is as it was before.
@@ -102,7 +162,13 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let changed = async {
             if (&before.ways, &before.gateways) != (&after.ways, &after.gateways) {
-                self.fit_outside(after).await?;
+                match self.fit_outside(after).await {
+                    // What can't be taken away now is taken away as soon as it can be.
+                    Err(error) if after.ways.is_empty() => {
+                        warnings.push(format!("{error}; it is tried again every few seconds"));
+                    }
+                    fitted => fitted?,
+                }
             }
             self.change_services(&before.services, &after.services, warnings).await
         };
@@ -226,7 +292,8 @@ impl Inner {
         let Ok(note) = Note::load(&note_path(&self.host.run_dir), &self.host.boot_id) else {
             return Vec::new();
         };
-        let changes = difference(&note, &self.wanted_forwarding(after).await);
+        let uplinks = self.uplinks(after).await.unwrap_or_default();
+        let changes = difference(&note, &wanted_forwarding(after, &uplinks));
         let on = changes.on.iter().map(|(path, now)| match now {
             Some(now) => format!("set {} to 1 (was {now})", key(path)),
             None => format!("set {} to 1", key(path)),
@@ -242,21 +309,6 @@ impl Inner {
             .filter(|(path, _)| !ours(path) && forwarding::read(path).is_some());
         let back = back.map(|(path, before)| format!("set {} back to {before}", key(path)));
         back.chain(on).collect()
-    }
-
-    async fn wanted_forwarding(&self, outside: &Outside) -> BTreeSet<String> {
-        let gateways: Vec<_> = outside
-            .ways
-            .iter()
-            .map(|way| {
-                let has = |v4: bool| way.subnets.iter().any(|net| net.addr().is_ipv4() == v4);
-                (way.gateway.clone(), has(true), has(false))
-            })
-            .collect();
-        if gateways.is_empty() {
-            return BTreeSet::new();
-        }
-        forwarding::wanted(&gateways, &self.uplinks(outside).await.unwrap_or_default())
     }
 
     /// The interfaces by which the switches with NAT get out.
@@ -330,29 +382,62 @@ impl Inner {
         })
     }
 
-    /// The interface of a gateway that was made again does not forward yet.
+    /// Looks whether the host still does for the switches what it was made to do: an interface of a gateway that was made again does not forward,
+    /// one that was renamed is not in the table, somebody has taken the table away or has the host forward for others too. What could not be
+    /// done is tried again.
     pub(super) async fn keep_gateways(&mut self) {
-        let switches = &self.store.state.lab.switches;
-        if !switches.iter().any(|switch| switch.nat) {
-            return;
-        }
         let outside = Outside::of(&self.store.state.lab);
-        let is_new = |gateway: &IfName| {
-            let of = |version: &str| forwarding::read(&format!("{version}/conf/{gateway}/forwarding"));
-            let has = |way: &&outside::Way, v4: bool| way.subnets.iter().any(|net| net.addr().is_ipv4() == v4);
-            let ways = outside.ways.iter().filter(|way| way.gateway == *gateway);
-            ways.clone()
-                .any(|way| has(&way, true) && of("ipv4").as_deref() == Some("0"))
-                || ways
-                    .clone()
-                    .any(|way| has(&way, false) && of("ipv6").as_deref() == Some("0"))
-        };
-        if !outside.ways.iter().any(|way| is_new(&way.gateway)) {
+        let nothing = |fitted: &Fitted| fitted.ways.is_empty() && outside.ways.is_empty();
+        if self.live.fitted.as_ref().is_some_and(nothing) {
             return;
         }
-        match self.fit_outside(&outside).await {
-            Ok(()) => tracing::info!("a gateway that was made again forwards again"),
-            Err(error) => tracing::warn!("a gateway does not forward: {error}"),
+        let Some(why) = self.is_unfit(&outside).await else {
+            return;
+        };
+        let fitted = self.fit_outside(&outside).await;
+        if fitted.is_ok() {
+            tracing::info!("what the host does for gateways is as it is to be again: {why}");
+        }
+        self.note_unfit(fitted.err());
+    }
+
+    /// Why the host has to be made anew what it is to be; none: it need not.
+    async fn is_unfit(&mut self, outside: &Outside) -> Option<&'static str> {
+        let called = self.as_called(outside.clone());
+        let note = Note::load(&note_path(&self.host.run_dir), &self.host.boot_id);
+        let opened = note.map(|note| note.opened_now(&called.gateways));
+        let Some(fitted) = &mut self.live.fitted else {
+            return Some("it could not be done before");
+        };
+        if fitted.ways != called.ways {
+            return Some("a gateway has another name");
+        }
+        if opened.is_ok_and(|opened| opened != fitted.opened) {
+            return Some("forwarding of the host was changed");
+        }
+        if called.ways.iter().any(does_not_forward) {
+            return Some("a gateway did not forward");
+        }
+        if fitted.looked.elapsed() < LOOKED_AFTER {
+            return None;
+        }
+        fitted.looked = Instant::now();
+        let there = tool::has_table(&table_name(&self.host.run_dir)).await;
+        matches!(there, Ok(false)).then_some("its table of nftables was gone")
+    }
+
+    /// Tells what the host does not do for the switches, or that it does by now.
+    pub(super) fn note_unfit(&mut self, error: Option<ApiError>) {
+        const UNFIT: &str = "NAT is not as it is to be, and is tried again every few seconds: ";
+        let told = error.map(|error| format!("{UNFIT}{error}"));
+        let limits = &mut self.shown.limits;
+        if told.as_ref().is_some_and(|told| limits.contains(told)) {
+            return;
+        }
+        limits.retain(|limit| !limit.starts_with(UNFIT));
+        if let Some(told) = told {
+            tracing::error!("{told}");
+            limits.push(told);
         }
     }
 
@@ -362,18 +447,47 @@ impl Inner {
         if outside.ways.is_empty() {
             return Vec::new();
         }
+        let outside = self.as_called(outside);
         let mut lost = Vec::new();
         let table = table_name(&self.host.run_dir);
-        if tool::list(&["table", "inet", &table]).await.is_none() {
+        if !matches!(tool::has_table(&table).await, Ok(true)) {
             lost.push(format!("the table inet {table} of nftables"));
         }
-        let wanted = self.wanted_forwarding(&outside).await;
+        let wanted = wanted_forwarding(&outside, &self.uplinks(&outside).await.unwrap_or_default());
         let off = wanted
             .iter()
             .filter(|path| forwarding::read(path).as_deref() == Some("0"));
         lost.extend(off.map(|path| format!("{} = 1", key(path))));
         lost
     }
+}
+
+/// What is to be on so that frames pass between gateways and these uplinks.
+fn wanted_forwarding(outside: &Outside, uplinks: &[IfName]) -> BTreeSet<String> {
+    let gateways: Vec<_> = outside
+        .ways
+        .iter()
+        .map(|way| {
+            let has = |v4: bool| way.subnets.iter().any(|net| net.addr().is_ipv4() == v4);
+            (way.gateway.clone(), has(true), has(false))
+        })
+        .collect();
+    match gateways.is_empty() {
+        true => BTreeSet::new(),
+        false => forwarding::wanted(&gateways, uplinks),
+    }
+}
+
+/// One that is there, and forwards nothing of an IP version that it has a subnet of.
+fn does_not_forward(way: &outside::Way) -> bool {
+    way.subnets.iter().any(|net| {
+        let version = if net.addr().is_ipv4() { "ipv4" } else { "ipv6" };
+        forwarding::read(&format!("{version}/conf/{}/forwarding", way.gateway)).as_deref() == Some("0")
+    })
+}
+
+fn unknown(error: KernelError) -> ApiError {
+    text::kernel("the default routes", &error)
 }
 
 fn refused(path: &str, error: &std::io::Error) -> ApiError {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use vswitch_api::{Lab, NsName, Port, SwitchName};
 
-use super::serve::{folder, names, put};
+use super::serve::{folder, names, own_hosts, put};
 use crate::files::gone_is_fine;
 
 const HOSTS: &str = "hosts";
@@ -32,10 +32,10 @@ fn files(run_dir: &Path, lab: &Lab) -> BTreeMap<PathBuf, String> {
     if lab.ports.is_empty() && lab.cables.is_empty() {
         return files;
     }
-    let own = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let own = own_hosts();
     let text = format!(
         "# Made by vswitchd: names of ports, then those of the host.\n{}{ALWAYS}{own}",
-        names(lab)
+        names(lab, &own)
     );
     files.insert(folder(run_dir).join(HOSTS), text);
     for switch in lab.switches.iter().filter(|switch| switch.dns) {

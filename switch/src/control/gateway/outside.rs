@@ -63,6 +63,17 @@ impl Outside {
         }
     }
 
+    /// The same with the interfaces as they are called now. DHCP and DNS are told names of their own.
+    pub fn called(mut self, now: impl Fn(&IfName) -> Option<IfName>) -> Self {
+        let gateways = self.ways.iter_mut().map(|way| &mut way.gateway);
+        for name in gateways.chain(&mut self.gateways) {
+            if let Some(now) = now(name) {
+                *name = now;
+            }
+        }
+        self
+    }
+
     /// What the user is told of the way from one to the other.
     pub fn describe(before: &Self, after: &Self) -> Vec<String> {
         let mut lines = Vec::new();

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
-use vswitch_api::{ApiError, ErrorCode, IfName, Lab, Ready, Switch, SwitchName};
+use vswitch_api::{ApiError, ErrorCode, IfName, Lab, Port, Ready, Switch, SwitchName};
 
 use super::super::kinds::ifname;
 use super::super::processes::Process;
@@ -18,8 +18,25 @@ const PROGRAM: &str = "dnsmasq";
 /// Where it is looked for beside `PATH`.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 const LEASE: &str = "1h";
-/// Names that are no port's, whatever ports are called.
-const NEVER: [&str; 4] = ["localhost", "ip6-localhost", "ip6-loopback", "ip6-allnodes"];
+/// Names that are no port's, whatever ports are called: those of every host, and systemd's (nss-myhostname(8)).
+const NEVER: [&str; 12] = [
+    "localhost",
+    "localhost4",
+    "localhost6",
+    "ip6-localhost",
+    "ip6-loopback",
+    "ip6-localnet",
+    "ip6-mcastprefix",
+    "ip6-allnodes",
+    "ip6-allrouters",
+    "ip6-allhosts",
+    "_gateway",
+    "_outbound",
+];
+/// What dnsmasq reads as something else where a name may stand in a reservation.
+const WORDS: [&str; 2] = ["ignore", "infinite"];
+/// Who an address is reserved for that nobody is to get: a client id, which no client can have while dnsmasq does not look at theirs.
+const NOBODY: &str = "id:nobody";
 
 /// The services of one switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +125,7 @@ impl Served {
         .into();
         argv.push(format!("--interface={}", self.gateway));
         if self.dns {
-            // Names without a dot are ports', and nobody else's.
+            // Names without a dot are ports', and nobody else's: no server's outside, and below no client's of DHCP.
             argv.extend(["--domain-needed".to_owned(), "--bogus-priv".to_owned()]);
             argv.push(format!("--addn-hosts={}", shown(names_file(run_dir))));
         } else {
@@ -133,7 +150,9 @@ impl Served {
     }
 
     fn dhcp_arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--dhcp-authoritative".to_owned()];
+        // A client is who its MAC address says, which pins hold it to: by names it would take those of others, by ids all addresses.
+        let always = ["--dhcp-authoritative", "--dhcp-ignore-names", "--dhcp-ignore-clid"];
+        let mut arguments = Vec::from(always.map(str::to_owned));
         for subnet in &self.subnets {
             match subnet {
                 IpNet::V4(net) => {
@@ -171,9 +190,38 @@ pub(super) fn check_program() -> Result<(), ApiError> {
     .hint("install it (Debian: apt install dnsmasq-base), or do without --dhcp and --dns"))
 }
 
-/// Lines of `/etc/hosts` with the names of all ports and, where no port has it, of namespaces.
-pub(in super::super) fn names(lab: &Lab) -> String {
+/// The file `/etc/hosts` of the host.
+pub(in super::super) fn own_hosts() -> String {
+    fs::read_to_string("/etc/hosts").unwrap_or_default()
+}
+
+/// The names in a file of hosts, in lower case.
+fn names_in(hosts: &str) -> BTreeSet<String> {
+    let lines = hosts.lines().filter_map(|line| line.split('#').next());
+    let names = lines.flat_map(|line| line.split_whitespace().skip(1));
+    names.map(str::to_ascii_lowercase).collect()
+}
+
+/// Whether others may be told that this is the name of a port or namespace: root's programs ask for names too. None with a dot, which
+/// the world's have, none that is read as an address, and none that the host has itself.
+fn may_be_told(name: &str, of_host: &BTreeSet<String>) -> bool {
+    let is_number = |name: &str| name.chars().all(|c| c.is_ascii_digit()) || name.starts_with("0x");
+    let name = name.to_ascii_lowercase();
+    !name.contains('.') && !is_number(&name) && !NEVER.contains(&&*name) && !of_host.contains(&name)
+}
+
+/// Whether dnsmasq takes it for a name where it may be something else: a host's label, and no word of its own. A time begins with a digit.
+fn is_plain(name: &str) -> bool {
+    let is_word = WORDS.iter().any(|word| word.eq_ignore_ascii_case(name));
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        && !is_word
+}
+
+/// Lines of `/etc/hosts` with the names of all ports and, where no port has it, of namespaces. `own`: the host's own lines.
+pub(in super::super) fn names(lab: &Lab, own: &str) -> String {
     let (mut text, mut seen) = (String::new(), BTreeSet::new());
+    let of_host = names_in(own);
     let ports = lab.ports.iter().map(|port| (port.name.as_str(), &port.addresses));
     let of_namespaces = lab
         .ports
@@ -184,7 +232,7 @@ pub(in super::super) fn names(lab: &Lab) -> String {
     for group in [ports.collect::<Vec<_>>(), of_namespaces.chain(of_ends).collect()] {
         let before = seen.clone();
         for (name, addresses) in group {
-            if before.contains(name) || NEVER.contains(&name) {
+            if before.contains(name) || !may_be_told(name, &of_host) {
                 continue;
             }
             seen.insert(name);
@@ -197,14 +245,34 @@ pub(in super::super) fn names(lab: &Lab) -> String {
     text
 }
 
-/// Which addresses the ports of a switch have, so that they get the same by DHCP, and nobody else.
-fn reservations(lab: &Lab, switch: &Switch) -> String {
-    let mut text = String::new();
-    for port in lab.ports.iter().filter(|port| port.switch == switch.name) {
-        let mut addresses = port.addresses.iter().map(|address| address.ip());
-        let own = addresses.find(|ip| ip.is_ipv4() && switch.subnets.iter().any(|net| net.contains(ip)));
-        if let (Some(mac), Some(ip)) = (port.mac, own) {
-            let _ = writeln!(text, "{mac},{ip},{}", port.name);
+/// Which addresses the ports of a switch have or are pinned to, so that they get one of them by DHCP, and nobody else any. `own`: the
+/// host's own lines of names.
+fn reservations(lab: &Lab, switch: &Switch, own: &str) -> String {
+    let of_host = names_in(own);
+    let is_inside = |ip: &IpAddr| ip.is_ipv4() && switch.subnets.iter().any(|net| net.contains(ip));
+    let addresses = |port: &Port| Vec::from_iter(port.addresses.iter().map(|address| address.ip()).filter(is_inside));
+    let pins = |port: &Port| {
+        let pins = port.pin.ip.iter().flatten();
+        let single = pins.filter(|net| net.prefix_len() == net.max_prefix_len());
+        Vec::from_iter(single.map(IpNet::addr).filter(is_inside))
+    };
+    let ports = || lab.ports.iter().filter(|port| port.switch == switch.name);
+    let (mut text, mut served, mut reserved) = (String::new(), BTreeSet::new(), BTreeSet::new());
+    // What a port has comes before what another is pinned to.
+    let wanted = ports().map(|port| (port, addresses(port)));
+    for (port, ips) in wanted.chain(ports().map(|port| (port, pins(port)))) {
+        let free = ips.into_iter().find(|ip| !reserved.contains(ip));
+        if let (Some(mac), Some(ip), false) = (port.mac, free, served.contains(&port.name)) {
+            let name = Some(port.name.as_str()).filter(|name| is_plain(name) && may_be_told(name, &of_host));
+            let name = name.map(|name| format!(",{name}")).unwrap_or_default();
+            let _ = writeln!(text, "{mac},{ip}{name}");
+            reserved.insert(ip);
+            served.insert(&port.name);
+        }
+    }
+    for ip in ports().flat_map(|port| [addresses(port), pins(port)].concat()) {
+        if reserved.insert(ip) {
+            let _ = writeln!(text, "{NOBODY},{ip}");
         }
     }
     text
@@ -212,13 +280,13 @@ fn reservations(lab: &Lab, switch: &Switch) -> String {
 
 /// Writes what the lab says of names and reservations, and removes what is of no lab any more. Whether something has changed.
 pub(super) fn write(run_dir: &Path, lab: &Lab) -> io::Result<bool> {
-    let mut files = Vec::new();
+    let (mut files, own) = (Vec::new(), own_hosts());
     for switch in lab.switches.iter().filter(|switch| switch.gateway.is_on()) {
         if switch.dns {
-            files.push((names_file(run_dir), names(lab)));
+            files.push((names_file(run_dir), names(lab, &own)));
         }
         if switch.dhcp {
-            files.push((hosts_file(run_dir, &switch.name), reservations(lab, switch)));
+            files.push((hosts_file(run_dir, &switch.name), reservations(lab, switch, &own)));
         }
     }
     let mut changed = false;
@@ -303,11 +371,16 @@ mod tests {
                 {"name": "red", "namespace": "red", "addresses": ["10.0.0.1/24", "fd00::1/64"]},
                 {"name": "r1", "namespace": "router", "addresses": ["10.0.0.9/24"]},
                 {"name": "r2", "namespace": "router", "addresses": ["10.1.0.9/24"]},
-                {"name": "localhost", "namespace": "x", "addresses": ["10.0.0.66/24"]}
+                {"name": "LocalHost", "namespace": "x", "addresses": ["10.0.0.66/24"]},
+                {"name": "deb.debian.org", "addresses": ["10.0.0.66/24"]},
+                {"name": "ip6-allrouters", "addresses": ["10.0.0.66/24"]},
+                {"name": "1.2.3.4", "addresses": ["10.0.0.66/24"]},
+                {"name": "30", "addresses": ["10.0.0.66/24"]},
+                {"name": "BOX", "addresses": ["10.0.0.66/24"]}
             ]
         }))
         .unwrap();
-        let lines = names(&lab);
+        let lines = names(&lab, "127.0.1.1 box.example Box # red\n");
         let lines: Vec<_> = lines.lines().collect();
         assert_eq!(
             lines,
@@ -321,6 +394,43 @@ mod tests {
                 "10.0.0.66 x"
             ]
         );
+    }
+
+    /// `ignore` got no lease, and the second address of a port was leased to another.
+    #[test]
+    fn what_ports_have_is_reserved_for_them_whatever_they_are_called() {
+        let port = |number: usize, name: &str| json!({"name": name, "switch": "lab", "mac": format!("02:00:00:00:00:{number:02x}"), "addresses": [format!("10.0.0.{number}/24")]});
+        let names = [
+            "web-1",
+            "ignore",
+            "Infinite",
+            "30",
+            "2h",
+            "a@b",
+            "id+x",
+            "1.2.3.4",
+            "wpad_0",
+            "Box",
+            "localhost",
+        ];
+        let mut ports: Vec<_> = names.iter().enumerate().map(|(i, name)| port(i + 1, name)).collect();
+        ports[0]["addresses"] = json!(["10.0.0.1/24", "10.0.0.200/24", "fd00::1/64", "10.9.0.1/24"]);
+        ports[0]["pin"] = json!({"ip": ["10.0.0.1/32", "10.0.0.222/32", "10.0.0.0/24"]});
+        ports.push(json!({"name": "vm", "switch": "lab", "mac": "02:00:00:00:00:aa", "pin": {"ip": ["10.0.0.1/32", "10.0.0.201/32"]}}));
+        ports.push(
+            json!({"name": "there", "switch": "other", "mac": "02:00:00:00:00:bb", "addresses": ["10.0.0.77/24"]}),
+        );
+        let lab: Lab = serde_json::from_value(json!({
+            "switches": [{"name": "lab", "subnets": ["10.0.0.0/24", "fd00::/64"]}, {"name": "other"}],
+            "ports": ports
+        }))
+        .unwrap();
+        let text = reservations(&lab, &lab.switches[0], "127.0.1.1 box\n");
+        let mut expected = vec!["02:00:00:00:00:01,10.0.0.1,web-1".to_owned()];
+        expected.extend((2..=11).map(|number| format!("02:00:00:00:00:{number:02x},10.0.0.{number}")));
+        expected.push("02:00:00:00:00:aa,10.0.0.201,vm".to_owned());
+        expected.extend(["id:nobody,10.0.0.200", "id:nobody,10.0.0.222"].map(str::to_owned));
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]

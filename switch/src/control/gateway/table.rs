@@ -18,8 +18,8 @@ pub(super) struct Opened {
     pub all_v6: bool,
 }
 
-/// The table of this name anew, or gone if there is nothing to be in it.
-pub(super) fn commands(table: &str, outside: &Outside, opened: &Opened) -> Value {
+/// The table of this name anew, or gone if there is nothing to be in it. `followed`: the interfaces of the default routes.
+pub(super) fn commands(table: &str, outside: &Outside, followed: &[IfName], opened: &Opened) -> Value {
     let named = json!({"family": "inet", "name": table});
     // Deleting needs it to be there.
     let mut commands = vec![json!({"add": {"table": &named}}), json!({"delete": {"table": &named}})];
@@ -28,7 +28,7 @@ pub(super) fn commands(table: &str, outside: &Outside, opened: &Opened) -> Value
             table,
             commands: vec![json!({"add": {"table": &named}})],
         };
-        rules.fill(outside, opened);
+        rules.fill(outside, followed, opened);
         commands.extend(rules.commands);
     }
     json!({"nftables": commands})
@@ -40,7 +40,7 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn fill(&mut self, outside: &Outside, opened: &Opened) {
+    fn fill(&mut self, outside: &Outside, followed: &[IfName], opened: &Opened) {
         self.chain("publish", "nat", "prerouting", -100);
         self.chain("publish-local", "nat", "output", -100);
         self.chain("translate", "nat", "postrouting", 100);
@@ -49,8 +49,12 @@ impl Rules<'_> {
             for published in &way.published {
                 self.publish(*published);
             }
-            self.translate(way);
-            self.pass(way, &outside.gateways);
+            let uplinks = match &way.uplinks[..] {
+                [] => followed,
+                named => named,
+            };
+            self.translate(way, uplinks);
+            self.pass(way, uplinks);
         }
         let drop = json!({"drop": null});
         for (version, interfaces) in [("ipv4", &opened.v4), ("ipv6", &opened.v6)] {
@@ -101,18 +105,17 @@ impl Rules<'_> {
         self.rule("publish-local", [of(version), outer, local, number, dnat]);
     }
 
-    fn translate(&mut self, way: &Way) {
+    fn translate(&mut self, way: &Way, uplinks: &[IfName]) {
         let masquerade = json!({"masquerade": null});
         for (version, family, subnets) in way.versions() {
             if subnets.is_empty() {
                 continue;
             }
             let from = address(family, "saddr", "==", &subnets);
-            let out = match &way.uplinks[..] {
-                [] => oif("!=", std::slice::from_ref(&way.gateway)),
-                uplinks => oif("==", uplinks),
-            };
-            self.rule("translate", [of(version), from.clone(), out, masquerade.clone()]);
+            if !uplinks.is_empty() {
+                let out = oif("==", uplinks);
+                self.rule("translate", [of(version), from.clone(), out, masquerade.clone()]);
+            }
             // From one station to what another one publishes: the answer has to come back this way.
             let back = oif("==", std::slice::from_ref(&way.gateway));
             self.rule("translate", [of(version), from, back, published(), masquerade.clone()]);
@@ -120,7 +123,7 @@ impl Rules<'_> {
     }
 
     /// As a router with NAT does: out goes what comes from the subnets, in come answers and what is published.
-    fn pass(&mut self, way: &Way, gateways: &[IfName]) {
+    fn pass(&mut self, way: &Way, uplinks: &[IfName]) {
         let (accept, drop) = (json!({"accept": null}), json!({"drop": null}));
         let gateway = std::slice::from_ref(&way.gateway);
         let known = json!({"match": {
@@ -137,12 +140,11 @@ impl Rules<'_> {
         }
         self.rule("pass", [iif("==", gateway), known.clone(), accept.clone()]);
         self.rule("pass", [iif("==", gateway), published(), accept.clone()]);
-        // No other switch, and not back.
-        self.rule("pass", [iif("==", gateway), oif("==", gateways), drop.clone()]);
-        if !way.uplinks.is_empty() {
-            self.rule("pass", [iif("==", gateway), oif("!=", &way.uplinks), drop.clone()]);
+        // Nowhere but out: no other switch, and not back.
+        if !uplinks.is_empty() {
+            self.rule("pass", [iif("==", gateway), oif("==", uplinks), accept.clone()]);
         }
-        self.rule("pass", [iif("==", gateway), accept.clone()]);
+        self.rule("pass", [iif("==", gateway), drop.clone()]);
         self.rule("pass", [oif("==", gateway), known, accept.clone()]);
         self.rule("pass", [oif("==", gateway), published(), accept]);
         self.rule("pass", [oif("==", gateway), drop]);

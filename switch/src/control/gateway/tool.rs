@@ -97,21 +97,39 @@ fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
 /// It is not there, or the kernel refused them.
 pub(super) async fn nft(commands: &Value) -> Result<(), ApiError> {
     let input = commands.to_string();
-    match run("nft", &["-j", "-f", "-"], input.into_bytes()).await {
-        Ok(_) => Ok(()),
-        Err(Refused::Absent) => Err(ApiError::new(
-            ErrorCode::NotPermitted,
-            "nftables",
-            "the program nft, which NAT is set up by, is not there",
-        )
-        .hint("install it (Debian: apt install nftables), or do without --nat")),
-        Err(Refused::Said(text)) => Err(ApiError::new(
-            ErrorCode::Kernel,
-            "nftables",
-            format!("nft refused the table of vswitch: {text}"),
-        )
-        .hint("is NAT in this kernel (modules nf_tables, nft_chain_nat, nft_masq, nft_fib_inet)?")),
+    let done = run("nft", &["-j", "-f", "-"], input.into_bytes()).await;
+    done.map(drop).map_err(Refused::told)
+}
+
+impl Refused {
+    /// For the user.
+    pub fn told(self) -> ApiError {
+        match self {
+            Refused::Absent => ApiError::new(
+                ErrorCode::NotPermitted,
+                "nftables",
+                "the program nft, which NAT is set up by, is not there",
+            )
+            .hint("install it (Debian: apt install nftables), or do without --nat"),
+            Refused::Said(text) => ApiError::new(
+                ErrorCode::Kernel,
+                "nftables",
+                format!("nft refused the table of vswitch: {text}"),
+            )
+            .hint("is NAT in this kernel (modules nf_tables, nft_chain_nat, nft_masq, nft_fib_inet)?"),
+        }
     }
+}
+
+/// Whether there is this table of the family inet.
+///
+/// # Errors
+/// `nft` is not there, or can't tell.
+pub(super) async fn has_table(table: &str) -> Result<bool, Refused> {
+    let output = run("nft", &["-j", "list", "tables"], Vec::new()).await?;
+    let listed: Value = serde_json::from_slice(&output).map_err(|error| Refused::Said(error.to_string()))?;
+    let is_it = |entry: &Value| entry["table"]["family"] == "inet" && entry["table"]["name"] == table;
+    Ok(listed["nftables"].as_array().is_some_and(|all| all.iter().any(is_it)))
 }
 
 /// What `nft` lists. None: there is no such thing, or no `nft`.

@@ -148,7 +148,9 @@ pub(super) fn check(port: &Port) -> Result<(), ApiError> {
         return Err(text::invalid(object, cause).hint("leave --netns out, or choose --type veth or tap"));
     }
     if port.peer.is_some() && port.kind != PortKind::Link {
-        return Err(text::invalid(object, "only an end of a link has a peer").hint("leave it out"));
+        let cause = format!("a {} port is no end of a link and has no peer", kind.word());
+        return Err(text::invalid(object, cause)
+            .hint("leave peer out, or keep kind=link; `vswitchctl link add` makes both ends of a link"));
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Ports of kinds tap, in a namespace, and internal, of the host: a TAP device each.
 
-use vswitch_api::{ApiError, Port};
+use std::io;
+
+use vswitch_api::{ApiError, Port, Stands};
 
 use super::{Facts, NearEnd, Opened};
 use crate::control::attach::{Adopt, Made};
@@ -8,7 +10,8 @@ use crate::control::detach::gone_is_fine;
 use crate::control::interface::{configure, vanished, wake_ipv6, with_room_for};
 use crate::control::kinds::ifname;
 use crate::control::place::{MARK, Place, named_mark};
-use crate::control::{Inner, LivePort, text};
+use crate::control::{Inner, LivePort, proc_sys, text};
+use crate::files;
 use crate::port::{BackEnd, QUEUE_FRAMES, Tap};
 use vswitch_datapath::PortRef;
 use vswitch_linux::{KernelError, Link, NetNs, Netlink};
@@ -79,6 +82,7 @@ impl Inner {
         let object = text::port(&port.name);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let (wanted, queues, service) = (ifname(port), self.datapath.workers(), self.given.queues.clone());
+        let on_host = port.kind.stands() == Stands::OnHost;
         let left = match adopt {
             Adopt::Yes => self.left_tap(port, netns, own).await.map_err(failed)?,
             Adopt::No => None,
@@ -94,7 +98,14 @@ impl Inner {
         let opened = netns
             .run({
                 let (name, kept) = (name.clone(), self.handed.queues_of(&netns, &name));
-                move || Tap::open(&name, queues, &service, kept)
+                let is_new = left.is_none();
+                move || {
+                    let tap = Tap::open(&name, queues, &service, kept)?;
+                    if on_host && is_new {
+                        trust_no_station(&name)?;
+                    }
+                    Ok(tap)
+                }
             })
             .await
             .map_err(failed)?;
@@ -245,4 +256,18 @@ pub(super) async fn delete(place: Option<Place>) -> Result<(), KernelError> {
         Some(place) => gone_is_fine(place.netns.netlink().await?.delete_link(place.link.index).await),
         None => Ok(()),
     }
+}
+
+/// The host does not take routes or addresses from whoever is on a switch: by one router advertisement a station could have all that it sends.
+fn trust_no_station(name: &str) -> io::Result<()> {
+    for setting in [
+        "ipv6/conf/{}/accept_ra",
+        "ipv6/conf/{}/autoconf",
+        "ipv6/conf/{}/accept_redirects",
+        "ipv4/conf/{}/accept_redirects",
+    ] {
+        // Without IPv6 there is nothing to be set.
+        files::gone_is_fine(proc_sys::write(&format!("net/{}", setting.replace("{}", name)), "0"))?;
+    }
+    Ok(())
 }

@@ -233,6 +233,23 @@ impl Processes {
         self.lock().iter().map(view).collect()
     }
 
+    /// What to do about one that has failed and wrote nothing.
+    fn next_step(&self, name: &str) -> String {
+        let all = self.lock();
+        let Some(live) = all.get(name) else {
+            return "try again".to_owned();
+        };
+        let process = &live.process;
+        if !process.dir.is_dir() {
+            return "name a folder that is there with --dir, or make this one".to_owned();
+        }
+        let line = typed(&process.argv);
+        match &process.namespace {
+            Some(namespace) => format!("it wrote nothing; run it by hand: vswitchctl ns exec {namespace} {line}"),
+            None => format!("it wrote nothing; run it by hand: {line}"),
+        }
+    }
+
     /// Why one is not what it was to be, with the last lines that it wrote.
     pub(super) fn failure(&self, name: &str, cause: &str) -> ApiError {
         let log = tail(&self.folder(name), BYTES_OF_ERROR).unwrap_or_default();
@@ -242,10 +259,20 @@ impl Processes {
         let last = &lines[lines.len().saturating_sub(LINES_OF_ERROR)..];
         let error = ApiError::new(ErrorCode::Conflict, object(name), cause);
         match last {
-            [] => error.hint("it wrote nothing; run it by hand: vswitchctl ns exec"),
+            [] => error.hint(self.next_step(name)),
             lines => error.hint(format!("its last lines were: {}", lines.join(" | "))),
         }
     }
+}
+
+/// A command line as it is typed into a shell.
+fn typed(argv: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let word = |word: &String| match !word.is_empty() && word.chars().all(plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 impl Drop for Processes {

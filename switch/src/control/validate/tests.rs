@@ -3,6 +3,7 @@
 use super::super::complete::{Interfaces, complete};
 use super::*;
 use crate::control::complete::main_switch;
+use serde_json::json;
 use vswitch_api::PortKind;
 use vswitch_api::policy::Trunk;
 use vswitch_api::{Cable, CableEnd, ErrorCode, LabNamespace, Route, StaticStation, Switch};
@@ -265,6 +266,24 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
         (
             Lab {
                 cables: vec![Cable {
+                    a: CableEnd {
+                        addresses: at("red", "10.0.0.1/30").addresses,
+                        ..cable("red", "blue").a
+                    },
+                    b: CableEnd {
+                        addresses: at("blue", "10.0.0.1/30").addresses,
+                        ..cable("red", "blue").b
+                    },
+                    mtu: None,
+                }],
+                ..Lab::default()
+            },
+            ErrorCode::Invalid,
+            "address 10.0.0.1 is given twice",
+        ),
+        (
+            Lab {
+                cables: vec![Cable {
                     mtu: Some(67),
                     ..cable("red", "blue")
                 }],
@@ -356,6 +375,33 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
         assert!(error.to_string().contains(part), "{error} has no {part:?}");
         assert!(error.hint.is_some(), "{error} names no next step");
     }
+}
+
+/// An error is about what comes, whichever of the two stands first in the lab.
+#[test]
+fn what_was_there_before_is_not_blamed() {
+    let mut before = ports(vec![at("red", "10.0.0.1/24"), at("blue", "10.0.0.2/24")]);
+    complete(&mut before, &Lab::default(), 1, &Interfaces::new());
+    let refused = |after: &Lab| validate(&before, after, |_| true).unwrap_err().to_string();
+
+    let mut after = before.clone();
+    after.ports[0].addresses.push("10.0.0.2/24".parse().unwrap());
+    let error = refused(&after);
+    let told = "port \"red\": address 10.0.0.2 is taken by port \"blue\"";
+    assert!(error.starts_with(told), "{error}");
+
+    let mut after = before.clone();
+    after.ports[0].mac = after.ports[1].mac;
+    let error = refused(&after);
+    assert!(error.starts_with("port \"red\": MAC address"), "{error}");
+
+    let mirror =
+        |name: &str, to: &str| serde_json::from_value(json!({"name": name, "ports": ["red"], "to": to})).unwrap();
+    before.mirrors = vec![mirror("m", "blue")];
+    let mut after = before.clone();
+    after.mirrors.push(mirror("m2", "red"));
+    let error = validate(&before, &after, |_| true).unwrap_err().to_string();
+    assert!(error.starts_with("mirror \"m2\": port \"red\""), "{error}");
 }
 
 #[test]

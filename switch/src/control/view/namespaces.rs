@@ -1,16 +1,19 @@
 //! What is said of namespaces: whose they are, and what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use vswitch_api::view::{LinkView, NamespaceSummary, NamespaceView, NeighbourView, RouteView};
 use vswitch_api::{ApiError, Namespace, NsName, Port, PortName};
 
 use super::super::guests::foreign;
-use super::super::namespace::{Reserved, is_present};
+use super::super::namespace::{NAMESPACES_AT_ONCE, Reserved, is_present};
 use super::super::plan::namespaces;
+use super::super::state::boot_id;
 use super::super::{Control, View, text};
-use vswitch_linux::{AddressScope, KernelError, Link, NamedNamespaces, process_groups, with_processes};
+use vswitch_linux::{
+    AddressScope, KernelError, Link, NamedNamespaces, NetNs, Presence, process_groups, with_processes,
+};
 
 impl Control {
     /// All namespaces: those that are there, and those that the lab names.
@@ -23,7 +26,9 @@ impl Control {
         names.extend(namespaces(&view.state.lab).into_iter().cloned());
         names.sort();
         names.dedup();
-        let mut all: Vec<_> = names.into_iter().map(|name| view.namespace_summary(name)).collect();
+        let ours = view.made_by_vswitch(None).await;
+        let summary = |name: NsName| view.namespace_summary(ours.contains(&name), name);
+        let mut all: Vec<_> = names.into_iter().map(summary).collect();
         all.extend(view.foreign_namespaces());
         let named = view.named.clone();
         drop(view);
@@ -64,7 +69,8 @@ impl Control {
             own: &view.own,
         };
         let netns = reserved.open_other(&view.named, name)?;
-        let summary = view.namespace_summary(name.clone());
+        let owned = view.made_by_vswitch(Some(name)).await.contains(name);
+        let summary = view.namespace_summary(owned, name.clone());
         let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
         let own = view.own.netlink().await.map_err(failed)?;
         let nsid = own.nsid_if_known(&netns).await.map_err(failed)?;
@@ -140,9 +146,37 @@ impl View {
         self.state.lab.ports.iter().filter(move |port| port.is_in(name))
     }
 
-    fn namespace_summary(&self, name: NsName) -> NamespaceSummary {
+    /// Which namespaces are those that vswitch made, `only` of this name if there is one. One that somebody else has made under the name
+    /// since is theirs; one that is not there is made again by vswitch.
+    async fn made_by_vswitch(&self, only: Option<&NsName>) -> BTreeSet<NsName> {
+        let all = self.state.namespaces.iter();
+        let all: Vec<_> = all
+            .filter(|owned| only.is_none_or(|only| owned.name == *only))
+            .collect();
+        let boot_id = boot_id().unwrap_or_default();
+        let mut ours = BTreeSet::new();
+        for some in all.chunks(NAMESPACES_AT_ONCE) {
+            let found: Vec<_> = some.iter().map(|owned| self.named.open(&owned.name)).collect();
+            let here = |found: &Presence<NetNs>| match found {
+                Presence::Here(netns) => Some(netns.clone()),
+                Presence::Gone | Presence::Unknown(_) => None,
+            };
+            let netns: Vec<_> = found.iter().filter_map(here).collect();
+            if let Err(error) = NetNs::learn_cookies(&netns).await {
+                tracing::debug!("namespaces are asked one by one what they are: {error}");
+            }
+            let found = some.iter().zip(found).filter(|(owned, found)| match found {
+                Presence::Here(netns) => owned.is(netns, &boot_id).unwrap_or(true),
+                Presence::Gone | Presence::Unknown(_) => true,
+            });
+            ours.extend(found.map(|(owned, _)| owned.name.clone()));
+        }
+        ours
+    }
+
+    fn namespace_summary(&self, owned: bool, name: NsName) -> NamespaceSummary {
         NamespaceSummary {
-            owned: self.state.namespaces.iter().any(|owned| owned.name == name),
+            owned,
             present: is_present(&self.named, &name),
             ports: self.ports_in(&name).map(|port| port.name.clone()).collect(),
             owner: None,

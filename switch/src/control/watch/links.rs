@@ -1,11 +1,12 @@
 //! Interfaces that come, go, or are not what they were.
 
 use vswitch_api::view::PortState;
-use vswitch_api::{EventKind, Port};
+use vswitch_api::{EventKind, Port, Stands};
 
 use crate::control::attach::state_of;
 use crate::control::kinds::{carries, facts, heard_by_near_end, ifname};
 use crate::control::place::Place;
+use crate::control::repair::Told;
 use crate::control::{Inner, LivePort};
 use vswitch_linux::{KernelError, LinkChange};
 
@@ -44,10 +45,24 @@ impl Inner {
             self.follow(&port).await;
             return;
         }
-        // A veth port is watched by its near end, the others where they are.
+        if inside && port.kind.stands() != Stands::WithDaemon {
+            self.look_at_mac(&port).await;
+            // Of two words that waited only the last was kept: it may have been down between.
+            if change.up {
+                self.give_back_after_down(&port, Told::Not).await;
+            }
+        }
+        // A veth port is watched by its near end, the others where they are. That it was down is told by the interface itself: the near
+        // end of one that is up again at once may tell of neither.
         if inside == by_near {
+            if inside && !change.up {
+                self.look_whether_it_carries(&port, true).await;
+            }
             return;
         }
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
         self.look_for_xdp(&port, live).await;
         let told = carries(port.kind, change.up, change.carrier);
         if state_of(&port, &live.ifname, told).0 == live.state {
@@ -55,17 +70,22 @@ impl Inner {
         }
         // What was told is as old as the command that ran meanwhile: the kernel knows better by now. Of an interface that is
         // not there, or can't be looked at, it says nothing.
-        self.look_whether_it_carries(&port).await;
+        self.look_whether_it_carries(&port, !told).await;
     }
 
-    async fn look_whether_it_carries(&mut self, port: &Port) {
+    /// `was_down`: it is told that it is down, or was.
+    async fn look_whether_it_carries(&mut self, port: &Port, was_down: bool) {
         let Some(live) = self.live.ports.get(&port.name) else {
             return;
         };
+        let was_down = was_down || live.state == PortState::NoCarrier;
         match self.carries_now(port, live).await {
             Ok(Some(now)) => {
                 let (state, reason) = state_of(port, &live.ifname, now);
                 self.set_state(&port.name, state, reason);
+                if was_down && now {
+                    self.give_back_after_down(port, Told::Down).await;
+                }
             }
             Ok(None) => {}
             Err(error) => {
@@ -88,8 +108,28 @@ impl Inner {
             }
             self.follow(&port).await;
             if !self.live.ports.get(&name).is_none_or(missing) {
-                self.look_whether_it_carries(&port).await;
+                self.look_whether_it_carries(&port, false).await;
+                self.give_back_after_down(&port, Told::DownBefore).await;
             }
+        }
+    }
+
+    /// What is told of an interface does not say that its MAC is another one.
+    async fn look_at_mac(&mut self, port: &Port) {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
+        let found = async {
+            let Some((netns, index)) = self.where_inside(port, live).await? else {
+                return Ok(None);
+            };
+            netns.netlink().await?.link_by_index(index).await
+        };
+        match found.await {
+            // Whether it is this one that has another is seen where it is followed to.
+            Ok(Some(link)) if link.mac.is_some() && link.mac != live.mac => self.follow(port).await,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(port = %port.name, "can't look which MAC an interface has: {error}"),
         }
     }
 
@@ -129,7 +169,7 @@ impl Inner {
         }
     }
 
-    /// The interface of a port is there. What it is called, and its MTU, may be as others have set it.
+    /// The interface of a port is there. What it is called, its MTU and its MAC may be as others have set them.
     pub(super) async fn found_at(&mut self, port: &Port, Place { netns, link }: Place, nsid: i32) {
         let Some(live) = self.live.ports.get(&port.name) else {
             return;
@@ -181,6 +221,18 @@ impl Inner {
             }
             self.update_in_datapath(port);
         }
+        let Some(live) = self.live.ports.get_mut(&port.name) else {
+            return;
+        };
+        if let Some(mac) = link.mac
+            && !moved_now
+            && port.kind.stands() != Stands::WithDaemon
+            && live.mac != Some(mac)
+        {
+            let ifname = link.name.escape_debug();
+            told.push(format!("interface {ifname} has the MAC {mac} now"));
+            live.mac = Some(mac);
+        }
         for what in told {
             tracing::info!(port = %port.name, "port {}: {what}", port.name);
             self.emit(EventKind::PortChanged {
@@ -191,8 +243,12 @@ impl Inner {
         if let Some(live) = self.live.ports.get(&port.name)
             && let Ok(Some(carries)) = self.carries_now(port, live).await
         {
+            let was_down = live.state == PortState::NoCarrier;
             let (state, reason) = state_of(port, &live.ifname, carries);
             self.set_state(&port.name, state, reason);
+            if was_down && carries {
+                self.give_back_after_down(port, Told::Down).await;
+            }
         }
     }
 }

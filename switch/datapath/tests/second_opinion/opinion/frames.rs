@@ -34,7 +34,7 @@ impl Dice<'_> {
 
 /// What is behind an IP header: protocol and bytes.
 fn transport(dice: &mut Dice<'_>, v6: bool) -> (u8, Vec<u8>) {
-    let port = dice.of(&[22u16, 53, 80, 443]).to_be_bytes();
+    let port = dice.of(&[22u16, 53, 80, 443, 67, 67, 68, 546]).to_be_bytes();
     let (protocol, mut bytes) = match dice.below(if v6 { 5 } else { 4 }) {
         0 => {
             let flags = dice.of(&[0x02u8, 0x12, 0x10, 0x18]);
@@ -46,7 +46,7 @@ fn transport(dice: &mut Dice<'_>, v6: bool) -> (u8, Vec<u8>) {
         }
         1 => {
             let mut udp = vec![0x10, 0, port[0], port[1], 0, 40, 0, 0];
-            udp.extend([5; 32]);
+            udp.extend(bootp(dice));
             (17, udp)
         }
         2 if !v6 => {
@@ -61,6 +61,13 @@ fn transport(dice: &mut Dice<'_>, v6: bool) -> (u8, Vec<u8>) {
         bytes.truncate(dice.below(44));
     }
     (protocol, bytes)
+}
+
+/// What a DHCP server would read, and others take for bytes.
+fn bootp(dice: &mut Dice<'_>) -> Vec<u8> {
+    let op = dice.of(&[1u8, 1, 1, 2]);
+    let chaddr = if dice.one_in(3) { OTHER_MAC } else { OWN_MAC };
+    [&[op, 1, 6, 0][..], &[5; 24], &chaddr, &[0; 10]].concat()
 }
 
 fn discovery(dice: &mut Dice<'_>) -> Vec<u8> {

@@ -19,6 +19,10 @@ pub enum Violation {
     Neighbour,
     /// Router advertisement or redirect.
     Router,
+    /// Answer of a DHCP server.
+    Server,
+    /// DHCP asked for in another's name.
+    Lease,
     /// The denied connection.
     Tcp,
     /// The denied port.
@@ -28,11 +32,13 @@ pub enum Violation {
 }
 
 impl Violation {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Source,
         Self::Arp,
         Self::Neighbour,
         Self::Router,
+        Self::Server,
+        Self::Lease,
         Self::Tcp,
         Self::Udp,
         Self::Destination,
@@ -236,12 +242,25 @@ impl Receiver {
             }
             17 => {
                 if let Ok(udp) = UdpHeaderSlice::from_slice(body) {
-                    self.violates(Violation::Udp, udp.destination_port() == 53);
+                    let port = udp.destination_port();
+                    self.violates(Violation::Udp, port == 53);
+                    self.dhcp(source.len() == 16, port, &body[8..]);
                 }
             }
             1 if source.len() == 4 => self.violates(Violation::Router, matches!(body.first(), Some(5 | 9))),
             58 if source.len() == 16 => self.discovery(none, body),
             _ => {}
+        }
+    }
+
+    fn dhcp(&mut self, v6: bool, port: u16, message: &[u8]) {
+        let answers = if v6 { port == 546 } else { port == 68 };
+        let asks_server = !v6 && port == 67;
+        self.violates(Violation::Server, answers || asks_server && message.first() == Some(&2));
+        // Type and length of the client's address stand at 1, the address at 28.
+        if asks_server && message.first() == Some(&1) && message.len() >= 34 {
+            let own = message[1..3] == [1, 6] && message[28..34] == OWN_MAC;
+            self.violates(Violation::Lease, !own);
         }
     }
 
