@@ -216,7 +216,7 @@ fn what_can_not_be_mirrored_is_refused() {
     lab.ctl("mirror add m --to mon").failed(5, &["m"]);
     lab.ok("mirror add m --from red --to mon --if-not-exists");
     lab.ctl("mirror add n --from mon --to red")
-        .failed(5, &["red", "copies only"]);
+        .failed(5, &["mirror \"n\"", "mon", "copies only"]);
 }
 
 /// As with Open vSwitch (`tests/openvswitch.rs` compares). What docs/features.md says of it.

@@ -129,7 +129,7 @@ fn a_shut_port_stays_shut_until_somebody_opens_it() {
     wait_for("its port to be there", || state() != PortState::Missing);
     assert_eq!(state(), PortState::Shut);
 
-    run("ip -n c link add taken type dummy");
+    run("ip -n c link add taken type veth peer name other");
     let wanted = lab.ok("export").replace("name = \"s\"\n", "name = \"s\"\nup = false\n");
     let more = "\n[[ports]]\nname = \"new\"\nnamespace = \"c\"\nifname = \"taken\"\n";
     let file = lab.lab_file(&(wanted + more));
