@@ -54,11 +54,15 @@ pub(super) struct Shared {
 impl Shared {
     /// Queues an event for control. The system call is made for the first of many only.
     pub fn notify(&self, event: DatapathEvent) {
-        if matches!(event, DatapathEvent::PortFailed { .. }) {
-            lock(&self.failed).push(event);
-        } else if self.events.push(event).is_err() {
+        if self.events.push(event).is_err() {
             self.lost_events.fetch_add(1, Ordering::Relaxed);
         }
+        self.call_control();
+    }
+
+    /// The same for what must not be lost: that a port failed.
+    pub fn notify_failed(&self, event: DatapathEvent) {
+        lock(&self.failed).push(event);
         self.call_control();
     }
 

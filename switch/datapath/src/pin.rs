@@ -57,7 +57,7 @@ impl PinTable {
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, frame: &Reading<'_>, header: &VnetHeader, src: Mac) -> Result<(), DropReason> {
+    pub fn check(&self, frame: &Reading<'_>, header: VnetHeader, src: Mac) -> Result<(), DropReason> {
         if !self.has_mac(src) {
             return Err(DropReason::PinMac);
         }
@@ -126,7 +126,7 @@ impl PinTable {
 
     /// Who is no router answers no DHCP, and asks in its own name only. Told by the port that it goes to: clients take an answer
     /// from any.
-    fn check_datagram(&self, frame: &Reading<'_>, header: &VnetHeader) -> Result<(), DropReason> {
+    fn check_datagram(&self, frame: &Reading<'_>, header: VnetHeader) -> Result<(), DropReason> {
         let datagram = frame.transport();
         let Some(to) = field::<2>(datagram, 2).map(u16::from_be_bytes) else {
             return Err(DropReason::UnreadableIn);
@@ -140,7 +140,7 @@ impl PinTable {
     }
 
     /// A DHCP server gives an address to whom the message names, wherever it comes from.
-    fn check_request(&self, frame: &Reading<'_>, header: &VnetHeader) -> Result<(), DropReason> {
+    fn check_request(&self, frame: &Reading<'_>, header: VnetHeader) -> Result<(), DropReason> {
         // Another message may come out of other fragments, of a second segment, or of a checksum that is written into it.
         let written = header.needs_csum() && usize::from(header.csum_start) != frame.transport;
         if frame.fragment != Fragment::Whole || header.gso != Gso::None || written {
@@ -279,11 +279,11 @@ mod tests {
     #[test]
     fn only_its_own_addresses() {
         let table = table();
-        let check = |frame: &[u8]| table.check(&Reading::of(frame), &VnetHeader::default(), Mac(OWN));
+        let check = |frame: &[u8]| table.check(&Reading::of(frame), VnetHeader::default(), Mac(OWN));
         assert_eq!(
             table.check(
                 &Reading::of(&arp(OWN, [10, 0, 0, 1])),
-                &VnetHeader::default(),
+                VnetHeader::default(),
                 Mac(OTHER)
             ),
             Err(DropReason::PinMac)
@@ -334,12 +334,12 @@ mod tests {
         for kind in [ROUTER_ADVERTISEMENT, REDIRECT] {
             let frame = message(kind, LINK_LOCAL);
             assert_eq!(
-                table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN)),
+                table().check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN)),
                 Err(DropReason::PinRouter)
             );
             let macs_only = PinTable::new(Some(&[Mac(OWN)]), None);
             assert_eq!(
-                macs_only.check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN)),
+                macs_only.check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN)),
                 Err(DropReason::PinRouter)
             );
         }
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(
             router.check(
                 &Reading::of(&message(REDIRECT, LINK_LOCAL)),
-                &VnetHeader::default(),
+                VnetHeader::default(),
                 Mac(OWN)
             ),
             Ok(())
@@ -355,7 +355,7 @@ mod tests {
         // It is still held to its own address.
         let other = message(ROUTER_ADVERTISEMENT, "fe80::1");
         assert_eq!(
-            router.check(&Reading::of(&other), &VnetHeader::default(), Mac(OWN)),
+            router.check(&Reading::of(&other), VnetHeader::default(), Mac(OWN)),
             Err(DropReason::PinIp)
         );
         for (kind, expected) in [
@@ -370,7 +370,7 @@ mod tests {
                 .write(&mut frame, &[0; 28])
                 .unwrap();
             assert_eq!(
-                table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN)),
+                table().check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN)),
                 expected
             );
         }
@@ -395,7 +395,7 @@ mod tests {
         let macs_only = PinTable::new(Some(&[Mac(OWN)]), None);
         let ips_only = PinTable::new(None, Some(&[]));
         let with =
-            |table: &PinTable, frame: &[u8], header: VnetHeader| table.check(&Reading::of(frame), &header, Mac(OWN));
+            |table: &PinTable, frame: &[u8], header: VnetHeader| table.check(&Reading::of(frame), header, Mac(OWN));
         let check = |table: &PinTable, frame: &[u8]| with(table, frame, VnetHeader::default());
         for table in [&both, &macs_only, &ips_only] {
             assert_eq!(check(table, &bootp(67, 1, OWN)), Ok(()));
@@ -460,7 +460,7 @@ mod tests {
                 .unwrap();
             frame
         };
-        let check = |table: PinTable, frame: &[u8]| table.check(&Reading::of(frame), &VnetHeader::default(), Mac(OWN));
+        let check = |table: PinTable, frame: &[u8]| table.check(&Reading::of(frame), VnetHeader::default(), Mac(OWN));
         assert_eq!(check(table(), &datagram(546)), Err(DropReason::PinRouter));
         assert_eq!(check(table(), &datagram(547)), Ok(()));
         assert_eq!(check(table().with_router(true), &datagram(546)), Ok(()));
@@ -482,7 +482,7 @@ mod tests {
         let probe = |target: &str| {
             let mut frame = advertisement("::", target, OWN);
             frame[54] = NEIGHBOUR_SOLICITATION;
-            table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN))
+            table().check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN))
         };
         assert_eq!((probe("fd00::1"), probe(LINK_LOCAL)), (Ok(()), Ok(())));
         assert_eq!(probe("fd00::2"), Err(DropReason::PinNd));
@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(
             table().check(
                 &Reading::of(&message(NEIGHBOUR_SOLICITATION, "fd00::1")),
-                &VnetHeader::default(),
+                VnetHeader::default(),
                 Mac(OWN)
             ),
             Ok(())
@@ -504,7 +504,7 @@ mod tests {
                 let tagged = [&frame[..12], &[0x81, 0, 0, 0].repeat(tags), &frame[12..]].concat();
                 assert!(
                     table()
-                        .check(&Reading::of(&tagged), &VnetHeader::default(), Mac(OWN))
+                        .check(&Reading::of(&tagged), VnetHeader::default(), Mac(OWN))
                         .is_err(),
                     "{tags}"
                 );
@@ -519,7 +519,7 @@ mod tests {
             frame[54] = kind;
             frame[20] = 44;
             frame.splice(54..54, [58, 0, 0, offset, 0, 0, 0, 1]);
-            table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN))
+            table().check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN))
         };
         assert_eq!(fragment(1, 136), Err(DropReason::PinNd));
         assert_eq!(fragment(0, 136), Err(DropReason::PinNd));
@@ -532,7 +532,7 @@ mod tests {
         fn no_frame_makes_it_panic(mut frame in prop::collection::vec(any::<u8>(), 14..120), kind in 0usize..4) {
             let types = [ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6, 0x8100];
             frame[12..14].copy_from_slice(&types[kind].to_be_bytes());
-            let _ = table().check(&Reading::of(&frame), &VnetHeader::default(), Mac(OWN));
+            let _ = table().check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN));
         }
     }
 }

@@ -283,7 +283,7 @@ impl<'a> Ingress<'a> {
         let pinned = policy
             .pin
             .as_ref()
-            .map_or(Ok(()), |pin| pin.check(&reading, frame.header(), src));
+            .map_or(Ok(()), |pin| pin.check(&reading, *frame.header(), src));
         let checked = pinned.and_then(|()| match &policy.acl_in {
             Some(acl) => effects
                 .check(

@@ -262,7 +262,7 @@ fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
     for fd in port.io.receive_fds(worker, shared.workers.len(), port.id.index()) {
         let _ = shared.workers[worker].epoll.delete(fd);
     }
-    shared.notify(DatapathEvent::PortFailed {
+    shared.notify_failed(DatapathEvent::PortFailed {
         port: port.port_ref(),
         errno,
     });

@@ -152,7 +152,7 @@ fn a_port_that_fails_is_told_of_among_any_number_of_stations() {
         datapath.shared.notify(DatapathEvent::Learned { mac, port });
     }
     let failed = DatapathEvent::PortFailed { port, errno: 5 };
-    datapath.shared.notify(failed);
+    datapath.shared.notify_failed(failed);
     let (events, lost) = datapath.take_events();
     assert!(lost >= 10 && events.contains(&failed), "{lost}");
     assert!(!datapath.take_events().0.contains(&failed));

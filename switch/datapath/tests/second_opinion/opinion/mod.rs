@@ -77,5 +77,5 @@ fn passes(wire: &[u8]) -> bool {
     let (pin, acl) = &*RULES;
     let permitted = acl.check(&reading, || frame.wire_size(), || 0, 0).is_ok();
     assert_eq!(permitted, acl.would_check(&reading, 0).is_ok());
-    permitted && pin.check(&reading, frame.header(), Mac(*src)).is_ok()
+    permitted && pin.check(&reading, *frame.header(), Mac(*src)).is_ok()
 }
