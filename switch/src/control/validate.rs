@@ -199,7 +199,7 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
                     address.ip(),
                     place(port)
                 );
-                return Err(text::conflict(object, cause).hint("`vswitchctl addr list` shows which are free"));
+                return Err(text::conflict(object, cause).hint("`vswitchctl addr list` shows which are taken"));
             }
         }
         for entry in &port.stations {
