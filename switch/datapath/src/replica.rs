@@ -43,8 +43,7 @@ impl Datapath {
 
     /// Whether the FDB has an entry of either kind for this station.
     pub fn fdb_knows(&self, id: SwitchId, vlan: u16, mac: Mac) -> bool {
-        self.fdb_of(id)
-            .is_some_and(|fdb| fdb.lookup(key_of(vlan, mac)).is_some())
+        self.fdb_port(id, vlan, mac).is_some()
     }
 }
 

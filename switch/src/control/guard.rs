@@ -206,9 +206,7 @@ impl Inner {
             self.open(&name).await;
         }
     }
-}
 
-impl Inner {
     /// What the lab has of its ports by now: those that are gone, or down by hand, which counts more, are not shut any more.
     pub(super) fn settle_shut(&mut self) {
         let store = &self.store;

@@ -12,6 +12,7 @@
 
 mod acl;
 mod addresses;
+mod after_down;
 mod attach;
 mod cable;
 mod capture;

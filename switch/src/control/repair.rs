@@ -15,7 +15,7 @@ use vswitch_api::{
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
 use super::gateway::Outside;
-use super::interface::{add_address, add_route, announce_all, configure, mac, routes_in_order};
+use super::interface::{configure, mac};
 use super::kinds::{facts, wanted_mtu};
 use super::place::Place;
 use super::requests::absent_namespaces;
@@ -47,15 +47,6 @@ pub(super) enum Extent<'a> {
     Port(&'a PortName),
     /// All of the lab that is in this one too.
     Lab(&'a Lab),
-}
-
-/// Whether it was told that an interface was down.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    Down,
-    /// It was, and then not all could be given back.
-    DownBefore,
-    Not,
 }
 
 /// Something that the lab wants and that is not so.
@@ -387,93 +378,6 @@ impl Inner {
         Ok(Some(place))
     }
 
-    /// The interface of a port was down and is up again, by somebody else's hand. With a link that goes down the kernel takes its IPv6
-    /// addresses and its routes away: it gets them back. An IPv4 address outlives that, so one that is missing was taken away by
-    /// itself, and is left to whoever did so. Where nobody told that it was down, that all of several are missing does.
-    pub(super) async fn give_back_after_down(&mut self, port: &Port, told: Told) {
-        let ipv6 = port.addresses.iter().filter(|address| address.ip().is_ipv6());
-        let most = ipv6.count() + port.routes.len();
-        let least = match told {
-            Told::Down | Told::DownBefore => 1,
-            Told::Not => most.max(2),
-        };
-        if !port.kind.has_stack() || most < least {
-            return;
-        }
-        let name = &port.name;
-        let given = match self.what_went_down(port, least).await {
-            Ok((given, all)) => {
-                // It may have gone down just then, and is looked at once more.
-                if !all && told != Told::DownBefore {
-                    self.live.unsure.insert(name.clone());
-                }
-                given
-            }
-            Err(error) => {
-                tracing::warn!(port = %name, "port {name}: its interface was down and may lack addresses and routes: {error}; \
-                    `vswitchctl set port {name} --up` gives them back");
-                return;
-            }
-        };
-        if given.is_empty() {
-            return;
-        }
-        let ifname = self
-            .live
-            .ports
-            .get(name)
-            .map(|live| live.ifname.escape_debug().to_string());
-        let ifname = ifname.unwrap_or_default();
-        let what = format!("interface {ifname} was down and got back {}", given.join(", "));
-        tracing::info!(port = %name, "port {name}: {what}");
-        self.emit(EventKind::PortChanged {
-            port: name.clone(),
-            what,
-        });
-    }
-
-    /// Gives back what a link that goes down takes along, if at least so much is missing. In words what that was, and whether it was all.
-    async fn what_went_down(&self, port: &Port, least: usize) -> Result<(Vec<String>, bool), KernelError> {
-        let Some(live) = self.live.ports.get(&port.name) else {
-            return Ok((Vec::new(), true));
-        };
-        let Some(place) = self.place_of(port, live).await?.filter(|place| place.link.up) else {
-            return Ok((Vec::new(), true));
-        };
-        let (mut addresses, routes) = missing(&port.addresses, &port.routes, &place).await?;
-        addresses.retain(|address| address.ip().is_ipv6());
-        let (mut given, mut all) = (Vec::new(), true);
-        if addresses.len() + routes.len() < least {
-            return Ok((given, true));
-        }
-        let (nl, index) = (place.netns.netlink().await?, place.link.index);
-        for address in &addresses {
-            add_address(&nl, index, *address).await?;
-            given.push(format!("its address {address}"));
-        }
-        for route in routes_in_order(&routes) {
-            match add_route(&nl, index, route).await {
-                Ok(()) => given.push(format!("its route to {}", route.to)),
-                // Somebody has it go another way, or has taken away the address by which its next hop is reached.
-                Err(error) => {
-                    all = false;
-                    tracing::info!(
-                        port = %port.name,
-                        "port {}: its interface was down, and its route to {} can't be given back: {error}; `vswitchctl set port {} --up` \
-                         tries it again",
-                        port.name,
-                        route.to,
-                        port.name
-                    );
-                }
-            }
-        }
-        if let Some(mac) = live.mac {
-            announce_all(&place.netns, index, mac, addresses.iter()).await;
-        }
-        Ok((given, all))
-    }
-
     async fn drift_of_cable(&self, cable: &Cable) -> Option<Drift> {
         let mut what = Vec::new();
         for end in [&cable.a, &cable.b] {
@@ -574,7 +478,7 @@ async fn lost_settings(wanted: Wanted<'_>, place: &Place) -> Result<Vec<String>,
 }
 
 /// Which of these an interface has not.
-async fn missing(
+pub(super) async fn missing(
     addresses: &[IfAddr],
     routes: &[Route],
     place: &Place,

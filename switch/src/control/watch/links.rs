@@ -3,10 +3,10 @@
 use vswitch_api::view::PortState;
 use vswitch_api::{EventKind, Port, Stands};
 
+use crate::control::after_down::Told;
 use crate::control::attach::state_of;
 use crate::control::kinds::{carries, facts, heard_by_near_end, ifname};
 use crate::control::place::Place;
-use crate::control::repair::Told;
 use crate::control::{Inner, LivePort};
 use vswitch_linux::{KernelError, LinkChange};
 
