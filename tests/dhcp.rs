@@ -93,6 +93,10 @@ fn udhcpc_gets_an_address_that_counts_as_its_own() {
         let last: u8 = lease.rsplit(['.', '/']).nth(1).unwrap().parse().unwrap();
         assert!(last >= 128, "{leased:?}");
     }
+    // Nor does another get it by hand.
+    let ip = leased[0].trim_start_matches("red ");
+    lab.ctl(&format!("addr add fixed {ip}"))
+        .failed(5, &["is leased by DHCP to port \"red\""]);
     wait_for("red to use what it was leased", || {
         let output = Place::named("red").output("ping -n -c 1 -W 2 10.10.0.1");
         output.status.success().then_some(()).ok_or_else(|| inside("red"))

@@ -108,7 +108,7 @@ fn a_limit_of_stations_floods_drops_or_shuts() {
 /// Who is shut out is let in by nothing that he does to his interface, nor by a restart, nor by an edit that comes to nothing.
 #[test]
 fn a_shut_port_stays_shut_until_somebody_opens_it() {
-    let lab = Lab::with_one_worker();
+    let mut lab = Lab::with_one_worker();
     let ports = [("s", "--mac-limit 1 --beyond-limit shut"), ("c", "")];
     let mut net = Observer::new(&lab, &ports, &[None]);
     net.send("s", &[probe(Mac::BROADCAST, mac(1, 1), 1)]);
@@ -138,11 +138,14 @@ fn a_shut_port_stays_shut_until_somebody_opens_it() {
 
     lab.ok("restart");
     assert_eq!(state(), PortState::Shut);
+    lab.kill_daemon();
+    lab.start();
+    assert_eq!(lab.port("s").state, PortState::Shut);
     let told = lab.ok("show");
     assert!(told.contains("`vswitchctl set port s --up` opens it"), "{told}");
     lab.ok("set port s --down");
     lab.ok("set port s --up");
-    assert_eq!(state(), PortState::Up);
+    assert_eq!(lab.port("s").state, PortState::Up);
 }
 
 /// Guards F5: static stations are no part of a limit.

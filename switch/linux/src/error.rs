@@ -48,6 +48,14 @@ impl KernelError {
         self.source.kind() == io::ErrorKind::Unsupported
     }
 
+    /// A next hop is on no network that is reached (ENETUNREACH, EHOSTUNREACH; EINVAL of some kernels for IPv6).
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL)
+        )
+    }
+
     /// The daemon lacks the right to do this (EPERM, EACCES).
     pub fn is_denied(&self) -> bool {
         matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES))

@@ -4,37 +4,22 @@ use vswitch_api::{EventKind, Port};
 
 use super::Inner;
 use super::interface::{add_address, add_route, announce_all, routes_in_order};
-use super::repair::missing;
+use super::lacks::{Missing, missing};
 use vswitch_linux::KernelError;
-
-/// Whether it was told that an interface was down.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    Down,
-    /// It was, and then not all could be given back.
-    DownBefore,
-    Not,
-}
 
 impl Inner {
     /// The interface of a port was down and is up again, by somebody else's hand. With a link that goes down the kernel takes its IPv6
     /// addresses and its routes away: it gets them back. An IPv4 address outlives that, so one that is missing was taken away by
-    /// itself, and is left to whoever did so. Where nobody told that it was down, that all of several are missing does.
-    pub(super) async fn give_back_after_down(&mut self, port: &Port, told: Told) {
-        let ipv6 = port.addresses.iter().filter(|address| address.ip().is_ipv6());
-        let most = ipv6.count() + port.routes.len();
-        let least = match told {
-            Told::Down | Told::DownBefore => 1,
-            Told::Not => most.max(2),
-        };
-        if !port.kind.has_stack() || most < least {
+    /// itself, and is left to whoever did so. `again`: it was tried before, when it may have gone down just then.
+    pub(super) async fn give_back_after_down(&mut self, port: &Port, again: bool) {
+        let has_ipv6 = port.addresses.iter().any(|address| address.ip().is_ipv6());
+        if !port.kind.has_stack() || (port.routes.is_empty() && !has_ipv6) {
             return;
         }
         let name = &port.name;
-        let given = match self.what_went_down(port, least).await {
+        let given = match self.what_went_down(port).await {
             Ok((given, all)) => {
-                // It may have gone down just then, and is looked at once more.
-                if !all && told != Told::DownBefore {
+                if !all && !again {
                     self.live.unsure.insert(name.clone());
                 }
                 given
@@ -62,18 +47,20 @@ impl Inner {
         });
     }
 
-    /// Gives back what a link that goes down takes along, if at least so much is missing. In words what that was, and whether it was all.
-    async fn what_went_down(&self, port: &Port, least: usize) -> Result<(Vec<String>, bool), KernelError> {
+    /// Gives back what a link that goes down takes along. In words what that was, and whether it was all.
+    async fn what_went_down(&self, port: &Port) -> Result<(Vec<String>, bool), KernelError> {
         let Some(live) = self.live.ports.get(&port.name) else {
             return Ok((Vec::new(), true));
         };
         let Some(place) = self.place_of(port, live).await?.filter(|place| place.link.up) else {
             return Ok((Vec::new(), true));
         };
-        let (mut addresses, routes) = missing(&port.addresses, &port.routes, &place).await?;
+        let Missing {
+            mut addresses, routes, ..
+        } = missing(&port.addresses, &port.routes, &place).await?;
         addresses.retain(|address| address.ip().is_ipv6());
         let (mut given, mut all) = (Vec::new(), true);
-        if addresses.len() + routes.len() < least {
+        if addresses.is_empty() && routes.is_empty() {
             return Ok((given, true));
         }
         let (nl, index) = (place.netns.netlink().await?, place.link.index);

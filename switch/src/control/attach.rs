@@ -122,8 +122,7 @@ impl Inner {
                     let mut live = live(&port, &opened);
                     (live.moved, live.unnamed) = self.moved(&port, &opened.place.netns);
                     (live.entrance, live.owner) = self.entrance_of(&port, &opened.place.netns);
-                    self.go_on_shut(&port);
-                    let shut = self.live.shut.contains_key(&port.name);
+                    let shut = self.shut.contains(&port.name);
                     setups.push(PortSetup {
                         switch,
                         io: Arc::new(opened.io),
@@ -173,7 +172,7 @@ impl Inner {
             match carries.and_then(|carries| carries.ok_or_else(|| vanished(&port))) {
                 Ok(carries) => {
                     let (state, reason) = state_of(&port, &live.ifname, carries);
-                    (live.state, live.reason) = self.live.or_shut(&port.name, state, reason);
+                    (live.state, live.reason) = self.shut.or_shut(&port.name, state, reason);
                 }
                 Err(error) => {
                     self.unmake(&port, made).await;

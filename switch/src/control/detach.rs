@@ -67,7 +67,7 @@ impl Inner {
         for (result, port) in results {
             self.live.ports.remove(&port.name);
             self.live.retries.remove(&port.name);
-            self.live.shut.remove(&port.name);
+            self.shut.remove(&port.name);
             self.removed(&port, result, warnings);
         }
     }

@@ -7,8 +7,9 @@ use vswitch_api::view::PortState;
 use vswitch_api::{EventKind, Port, PortName};
 use vswitch_datapath::{PortRef, SwitchId};
 
+use super::Inner;
 use super::attach::state_of;
-use super::{Inner, Shut};
+use super::shut::{self, Shut};
 use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFacts};
 
 impl Surroundings for Inner {
@@ -117,7 +118,7 @@ impl Inner {
             return;
         };
         let is_there = self.live.ports.get(name).is_some_and(|live| live.id.is_some());
-        if !is_there || self.live.shut.contains_key(name) {
+        if !is_there || self.shut.contains(name) {
             return;
         }
         let next = match back_off {
@@ -128,10 +129,10 @@ impl Inner {
         tracing::warn!(port = %name, "port {}: shut: {reason}", name);
         let shut = Shut {
             reason: reason.clone(),
-            until: back_off.map(|(time, _)| Instant::now() + time),
+            until: back_off.map(|(time, _)| shut::now().saturating_add(time)),
             looped_in: back_off.map(|(_, vlan)| vlan),
         };
-        self.live.shut.insert(name.clone(), shut);
+        self.shut.insert(name.clone(), shut);
         self.update_in_datapath(&port);
         if let Some(guard) = &mut self.guard {
             guard.begin_anew();
@@ -163,7 +164,7 @@ impl Inner {
         let Some(port) = self.store.port(name).cloned() else {
             return;
         };
-        let Some(shut) = self.live.shut.remove(name) else {
+        let Some(shut) = self.shut.remove(name) else {
             return;
         };
         // A missing one is open when it is back.
@@ -182,25 +183,15 @@ impl Inner {
 
     /// Whether the time of a shut port has come.
     pub(super) fn is_one_due(&mut self) -> bool {
-        let now = Instant::now();
         if let Some(guard) = &mut self.guard {
-            guard.tidy(now);
+            guard.tidy(Instant::now());
         }
-        let mut until = self.live.shut.values().filter_map(|shut| shut.until);
-        until.any(|until| until <= now)
+        self.shut.due().next().is_some()
     }
 
     /// Opens the ports whose time has come.
     pub(super) async fn open_due(&mut self) {
-        let now = Instant::now();
-        let is_due = |shut: &Shut| shut.until.is_some_and(|until| until <= now);
-        let due: Vec<_> = self
-            .live
-            .shut
-            .iter()
-            .filter(|(_, shut)| is_due(shut))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let due: Vec<_> = self.shut.due().cloned().collect();
         for name in due {
             tracing::info!(port = %name, "port {}: opened again", name);
             self.open(&name).await;
@@ -210,9 +201,7 @@ impl Inner {
     /// What the lab has of its ports by now: those that are gone, or down by hand, which counts more, are not shut any more.
     pub(super) fn settle_shut(&mut self) {
         let store = &self.store;
-        self.live
-            .shut
-            .retain(|name, _| store.port(name).is_some_and(|port| port.up));
+        self.shut.retain(|name| store.port(name).is_some_and(|port| port.up));
     }
 }
 

@@ -11,15 +11,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use vswitch_api::traffic::{ClassCounters, ImpairCounters};
 use vswitch_api::view::PortCounters;
-use vswitch_api::{Mac, MirrorName, Port, PortName};
+use vswitch_api::{Mac, MirrorName, PortName};
 
-use super::{Inner, Shut};
+use super::{Inner, shut};
 use crate::fastpath::Counted;
 use crate::files;
 use crate::port::BackEnd;
@@ -43,9 +41,8 @@ struct Note {
     mirrors: BTreeMap<MirrorName, (u64, u64)>,
 }
 
-/// What is known of one port.
+/// What is known of one port. The daemon before may have noted more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct HandedPort {
     pub counters: PortCounters,
     /// What its slot of the fast path had counted, of which the kernel counts on.
@@ -55,18 +52,6 @@ pub(super) struct HandedPort {
     /// Hits of the rules for what comes in, and for what goes out.
     pub hits: (Vec<u64>, Vec<u64>),
     stations: Vec<Station>,
-    #[serde(default)]
-    shut: Option<HandedShut>,
-}
-
-/// Why it was shut.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HandedShut {
-    reason: String,
-    /// Second of the monotonic clock at which it opens; none: until somebody opens it.
-    until: Option<u64>,
-    looped_in: Option<u16>,
 }
 
 /// A station that was learned behind it.
@@ -180,34 +165,12 @@ fn device_of(queue: &OwnedFd) -> Result<(NetNsId, String), KernelError> {
 
 /// Second of the clock that no one sets.
 fn now() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| time.tv_sec().unsigned_abs())
+    shut::now().as_secs()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is done under it can't fail half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl HandedShut {
-    fn of(shut: &Shut) -> Self {
-        let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs();
-        Self {
-            reason: shut.reason.clone(),
-            until: shut.until.map(|until| now() + left(until)),
-            looped_in: shut.looped_in,
-        }
-    }
-}
-
-impl From<HandedShut> for Shut {
-    fn from(shut: HandedShut) -> Self {
-        let left = |until: u64| Duration::from_secs(until.saturating_sub(now()));
-        Self {
-            reason: shut.reason,
-            until: shut.until.and_then(|until| Instant::now().checked_add(left(until))),
-            looped_in: shut.looped_in,
-        }
-    }
 }
 
 impl Inner {
@@ -235,7 +198,6 @@ impl Inner {
                     .and_then(|io| io.shadow())
                     .map(|shadow| shadow.noted_dropped()),
                 stations: stations.remove(&id.id).unwrap_or_default(),
-                shut: self.live.shut.get(name).map(HandedShut::of),
                 ..HandedPort::default()
             };
             // Those of classes go with what delays the frames, which ends first.
@@ -283,14 +245,6 @@ impl Inner {
             });
         }
         stations
-    }
-
-    /// Has a port shut that the daemon before had shut, for the time that is left.
-    pub(super) fn go_on_shut(&mut self, port: &Port) {
-        let handed = self.handed.of_port(&port.name, |handed| handed.shut.clone());
-        if let Some(shut) = handed.filter(|_| port.up) {
-            self.live.shut.entry(port.name.clone()).or_insert_with(|| shut.into());
-        }
     }
 
     /// What the daemon before knew of a port that is in the datapath now: stations and hits of rules.

@@ -10,7 +10,7 @@ use super::kinds::ifname;
 use super::place::Place;
 use super::text;
 use crate::port::{BackEnd, PacketPort};
-use vswitch_linux::{KernelError, Link, NetNs, Netlink, WayOut, announce};
+use vswitch_linux::{KernelError, KernelRoute, Link, NetNs, Netlink, WayOut, announce};
 
 /// How long is waited for a stack to take in an IPv6 address; a few milliseconds are usual, also of a busy machine.
 const TAKEN_IN: Duration = Duration::from_millis(500);
@@ -20,6 +20,29 @@ pub(super) async fn open_packet(netns: &NetNs, ifindex: u32, promiscuous: bool) 
     opened
         .map(BackEnd::Packet)
         .map_err(|error| KernelError::new("open a packet socket", error))
+}
+
+/// Gives the interface that a port is opened with all that it is to have. Where it was there already, a route that can't be given any more,
+/// since somebody has changed what others are by, is told of and keeps no frame from passing.
+pub(super) async fn make_ready(
+    nl: &Netlink,
+    place: &Place,
+    port: &Port,
+    adopt: Adopt,
+    made: &[Made],
+) -> Result<(), KernelError> {
+    let is_new = made.iter().any(|made| matches!(made, Made::Interface));
+    if is_new {
+        wake_ipv6(place, port).await;
+    }
+    match configure(nl, &place.link, port, adopt).await {
+        Err(error) if !is_new && adopt == Adopt::Yes && error.is_unreachable() => {
+            tracing::warn!(port = %port.name, "port {}: {error}; it is up without that route, `vswitchctl set port {} --up` tries it again",
+                port.name, port.name);
+            Ok(())
+        }
+        configured => configured,
+    }
 }
 
 /// MAC address, MTU, up, addresses and routes of the interface inside; what is so already stays.
@@ -38,11 +61,10 @@ pub(super) async fn configure(nl: &Netlink, link: &Link, port: &Port, adopt: Ado
 
 /// A new interface of a namespace has IPv6 if it is to have an address of it, also where IPv6 is off for interfaces to come, as Docker has it for
 /// containers without a network. What somebody turns off later stays off.
-pub(super) async fn wake_ipv6(place: &Place, port: &Port, made: &[Made]) {
-    let is_new = made.iter().any(|made| matches!(made, Made::Interface));
+async fn wake_ipv6(place: &Place, port: &Port) {
     let wants = port.addresses.iter().any(|address| address.ip().is_ipv6());
     // What the host has is the host's business.
-    if !is_new || !wants || port.namespace.is_none() {
+    if !wants || port.namespace.is_none() {
         return;
     }
     let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", place.link.name);
@@ -67,10 +89,22 @@ pub(super) async fn add_addresses(
     before: Option<&Port>,
 ) -> Result<(), KernelError> {
     let mut turned_off = false;
+    let mut networks = None;
     for address in &port.addresses {
         let had = before.is_some_and(|before| before.addresses.contains(address));
-        match add_address(nl, index, *address).await {
+        match nl.add_address(index, *address).await {
             Err(error) if had && error.is_unsupported() => turned_off = true,
+            Err(error) if error.is_exists() => {
+                let networks = match &networks {
+                    Some(networks) => networks,
+                    None => networks.insert(nl.routes_of_all_tables().await?),
+                };
+                if lacks_network(networks, index, *address) {
+                    // With the address the kernel makes the route anew, as it makes its own.
+                    nl.del_address(index, *address).await?;
+                    add_address(nl, index, *address).await?;
+                }
+            }
             added => added?,
         }
     }
@@ -81,6 +115,19 @@ pub(super) async fn add_addresses(
         }
     }
     Ok(())
+}
+
+/// Whether somebody has taken the route to the network of an address away, by which all of its neighbours are reached. Of one address
+/// alone there is none.
+pub(super) fn lacks_network(routes: &[KernelRoute], index: u32, address: IfAddr) -> bool {
+    let most = if address.ip().is_ipv6() { 128 } else { 32 };
+    let reaches = |route: &KernelRoute| {
+        route.index == Some(index)
+            && route.via.is_none()
+            && route.to.prefix_len() <= address.prefix_len()
+            && route.to.contains(&address.ip())
+    };
+    address.prefix_len() < most && !routes.iter().any(reaches)
 }
 
 /// Adds an address unless the interface has it.

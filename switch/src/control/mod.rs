@@ -37,6 +37,7 @@ mod interface;
 mod journal;
 mod keep;
 mod kinds;
+mod lacks;
 mod links;
 mod listen;
 mod mirror;
@@ -55,6 +56,7 @@ mod repair;
 mod requests;
 mod rights;
 mod room;
+mod shut;
 mod start;
 mod state;
 mod state_file;
@@ -153,6 +155,7 @@ struct Inner {
     store: Store,
     host: Host,
     live: Live,
+    shut: shut::ShutPorts,
     shown: Shown,
     given: Given,
     datapath: Arc<Datapath>,
@@ -198,8 +201,6 @@ struct Live {
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
-    /// Ports that are shut, whatever becomes of their interfaces meanwhile: whoever is shut out must not open a port by taking his own away.
-    shut: BTreeMap<PortName, Shut>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// Ports of which something was told that could not be looked into.
@@ -254,27 +255,6 @@ struct LivePort {
     xdp_refused: Option<String>,
     /// What the daemon before has counted.
     before: Arc<PortCounters>,
-}
-
-/// Why a port is shut, and until when; none: until somebody opens it.
-#[derive(Clone, Debug)]
-struct Shut {
-    reason: String,
-    until: Option<Instant>,
-    /// Where a loop was found, and is looked for as soon as the port is opened again.
-    looped_in: Option<u16>,
-}
-
-impl Live {
-    /// The state of a port, which is another one if it is shut, and its reason.
-    fn or_shut(&self, name: &PortName, state: PortState, reason: Option<String>) -> (PortState, Option<String>) {
-        match self.shut.get(name) {
-            Some(shut) if matches!(state, PortState::Up | PortState::NoCarrier | PortState::Shut) => {
-                (PortState::Shut, Some(shut.reason.clone()))
-            }
-            _ => (state, reason),
-        }
-    }
 }
 
 impl LivePort {
@@ -389,7 +369,7 @@ impl Control {
 impl Inner {
     /// Sets the state of a port and tells of a change. A port that carries nothing has nothing to remember either.
     fn set_state(&mut self, name: &PortName, state: PortState, reason: Option<String>) {
-        let (state, reason) = self.live.or_shut(name, state, reason);
+        let (state, reason) = self.shut.or_shut(name, state, reason);
         let Some(live) = self.live.ports.get_mut(name) else {
             return;
         };

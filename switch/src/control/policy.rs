@@ -85,7 +85,7 @@ impl Inner {
     /// Tells the datapath what the lab and the moment want of a port.
     pub(super) fn update_in_datapath(&self, port: &Port) {
         if let Some(LivePort { id: Some(id), mtu, .. }) = self.live.ports.get(&port.name) {
-            let shut = self.live.shut.contains_key(&port.name);
+            let shut = self.shut.contains(&port.name);
             let snapshot = self.datapath.snapshot();
             let before = snapshot.find(*id).map_or(&*PLAIN, |port| port.policy());
             self.datapath

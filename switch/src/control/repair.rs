@@ -6,17 +6,15 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use vswitch_api::change::ObjectKind;
-use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_api::{
-    ApiError, Cable, CableEnd, ErrorCode, EventKind, IfAddr, Lab, LabNamespace, Mac, NsName, Port, PortName, Route,
-};
+use vswitch_api::{ApiError, Cable, ErrorCode, EventKind, Lab, LabNamespace, NsName, Port, PortName};
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
 use super::gateway::Outside;
 use super::interface::{configure, mac};
 use super::kinds::{facts, wanted_mtu};
+use super::lacks::{Wanted, lost_settings};
 use super::place::Place;
 use super::requests::absent_namespaces;
 use super::state::DeviceBefore;
@@ -426,93 +424,4 @@ impl Inner {
 
 fn is_missing(live: Option<&LivePort>) -> bool {
     live.is_some_and(|live| live.state == PortState::Missing)
-}
-
-/// What an interface is to have.
-struct Wanted<'a> {
-    /// None: its own.
-    mtu: Option<u32>,
-    /// None: no stack of ours has it.
-    stack: Option<(Option<Mac>, &'a [IfAddr], &'a [Route])>,
-}
-
-impl<'a> Wanted<'a> {
-    fn of_port(port: &'a Port) -> Self {
-        Self {
-            mtu: wanted_mtu(port),
-            stack: port
-                .kind
-                .has_stack()
-                .then_some((port.mac, &port.addresses[..], &port.routes[..])),
-        }
-    }
-
-    fn of_end(cable: &Cable, end: &'a CableEnd) -> Self {
-        Self {
-            mtu: Some(cable.mtu.unwrap_or(DEFAULT_MTU)),
-            stack: Some((end.mac, &end.addresses, &end.routes)),
-        }
-    }
-}
-
-/// What an interface has not any more, in words.
-async fn lost_settings(wanted: Wanted<'_>, place: &Place) -> Result<Vec<String>, KernelError> {
-    let mut lost = Vec::new();
-    let link = &place.link;
-    if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
-        lost.push(format!("its MTU of {mtu}"));
-    }
-    let Some((mac, wanted_addresses, wanted_routes)) = wanted.stack else {
-        return Ok(lost);
-    };
-    if let Some(mac) = mac.filter(|mac| link.mac != Some(*mac)) {
-        lost.push(format!("its MAC {mac}"));
-    }
-    if !link.up {
-        lost.push("an interface that is up".to_owned());
-    }
-    let (addresses, routes) = missing(wanted_addresses, wanted_routes, place).await?;
-    lost.extend(addresses.iter().map(|address| format!("its address {address}")));
-    lost.extend(routes.iter().map(|route| format!("its route to {}", route.to)));
-    Ok(lost)
-}
-
-/// Which of these an interface has not.
-pub(super) async fn missing(
-    addresses: &[IfAddr],
-    routes: &[Route],
-    place: &Place,
-) -> Result<(Vec<IfAddr>, Vec<Route>), KernelError> {
-    if addresses.is_empty() && routes.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let link = &place.link;
-    let used = addresses.iter().map(|address| address.ip());
-    let mut used = used.chain(routes.iter().map(|route| route.to.addr()));
-    // Whoever turns IPv6 off in the namespace does so on purpose.
-    let no_ipv6 = used.any(|ip| ip.is_ipv6()) && ipv6_is_off(place).await;
-    let nl = place.netns.netlink().await?;
-    let there = nl.addresses().await?;
-    let has = |address: &&IfAddr| {
-        let mut own = there.iter().filter(|(index, ..)| *index == link.index);
-        own.any(|(_, net, _)| net.addr() == address.ip() && net.prefix_len() == address.prefix_len())
-    };
-    let addresses = addresses.iter().filter(|address| !has(address));
-    let addresses = addresses.filter(|address| !(no_ipv6 && address.ip().is_ipv6()));
-    let there = nl.routes().await?;
-    let has = |route: &&Route| {
-        let wanted = (route.to.trunc(), route.via, Some(link.index));
-        there
-            .iter()
-            .any(|there| (there.to.trunc(), there.via, there.index) == wanted)
-    };
-    let routes = routes.iter().filter(|route| !has(route));
-    let routes = routes.filter(|route| !(no_ipv6 && route.to.addr().is_ipv6()));
-    Ok((addresses.copied().collect(), routes.cloned().collect()))
-}
-
-async fn ipv6_is_off(place: &Place) -> bool {
-    let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", place.link.name);
-    let read = place.netns.run(move || std::fs::read_to_string(file)).await;
-    matches!(read, Ok(Ok(text)) if text.trim() == "1")
 }

@@ -51,6 +51,7 @@ impl Control {
         let before = &inner.store.state.lab;
         warnings.extend(inner.refuse_default_routes(before, &lab, options.force).await?);
         warnings.extend(refuse_listened(before, &lab, options.force)?);
+        inner.refuse_leased(before, &lab)?;
         warnings.extend(inner.overlaps(before, &lab).await);
         let removed = steps.iter().flat_map(|step| inner.takes_away(step)).collect();
         let forwarding = inner.describe_forwarding(&steps).await;

@@ -26,6 +26,7 @@ use super::namespace::NAMESPACES_AT_ONCE;
 use super::processes::Processes;
 use super::published::{Model, Pulse, Shown};
 use super::requests::absent_namespaces;
+use super::shut::ShutPorts;
 use super::state::{State, boot_id};
 use super::state_file::{Loaded, StateFile};
 use super::store::Store;
@@ -93,6 +94,9 @@ impl Control {
         let guard = LoopGuard::new(state.salt, random_u64);
         let processes = Arc::new(Processes::new(&config.run_dir, events.clone()));
         let handed = Handed::find(&config.run_dir, &boot_id, left);
+        let ports = &state.lab.ports;
+        let is_up = |name: &_| ports.iter().any(|port| port.up && port.name == *name);
+        let shut = ShutPorts::find(&config.run_dir, &boot_id, is_up);
         let inner = Inner {
             etc: EtcFiles::new(&config.state_dir),
             processes,
@@ -115,6 +119,7 @@ impl Control {
                 guests: Guests::new(config.engines),
             },
             live: Live::default(),
+            shut,
             shown: Shown {
                 events: events.clone(),
                 limits,

@@ -6,7 +6,9 @@
 //!
 //! A file that can't be understood is never overwritten: the daemon does not start, until somebody says what to do with it.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::hash::Hash;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vswitch_api::strict;
-use vswitch_api::{ApiError, ErrorCode};
+use vswitch_api::{ApiError, ErrorCode, Lab};
 
 use super::state::{State, VERSION};
 use super::text;
@@ -257,17 +259,38 @@ fn understand(content: &[u8]) -> Result<State, String> {
             "it has version {version}, and this vswitchd reads version {VERSION}"
         )),
         Ok(_) => {
-            strict::from_json(content).map_err(|error| format!("it has what this vswitchd does not know: {error}"))
+            let state: State = strict::from_json(content)
+                .map_err(|error| format!("it has what this vswitchd does not know: {error}"))?;
+            match named_twice(&state.lab) {
+                Some(object) => Err(format!("it is damaged: {object} is named twice in it")),
+                None => Ok(state),
+            }
         }
         Err(error) => Err(format!("it is damaged: {error}")),
     }
+}
+
+/// What is found by its name and has one that another has: of two of one name only one would be seen. vswitchd never writes such.
+fn named_twice(lab: &Lab) -> Option<String> {
+    fn first<'a, T>(names: impl Iterator<Item = &'a T>, object: fn(&T) -> String) -> Option<String>
+    where
+        T: Eq + Hash + 'a,
+    {
+        let mut seen = HashSet::new();
+        let mut names = names;
+        names.find(|name| !seen.insert(*name)).map(object)
+    }
+    first(lab.ports.iter().map(|port| &port.name), text::port)
+        .or_else(|| first(lab.switches.iter().map(|switch| &switch.name), text::switch))
+        .or_else(|| first(lab.mirrors.iter().map(|mirror| &mirror.name), text::mirror))
+        .or_else(|| first(lab.commands.iter().map(|command| &command.name), text::command))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use vswitch_api::{Lab, Port, PortKind};
+    use vswitch_api::{Port, PortKind};
 
     use super::super::state::{DeviceBefore, OwnedNamespace};
     use super::*;
@@ -354,12 +377,16 @@ mod tests {
         let whole = serde_json::to_string(&sample()).unwrap();
         let newer = whole.replace("\"version\":1", "\"version\":99,\"more\":[]");
         let unknown = whole.replace("\"salt\"", "\"pepper\":1,\"salt\"");
+        let mut state = sample();
+        state.lab.ports.push(state.lab.ports[0].clone());
+        let twice = serde_json::to_string(&state).unwrap();
         for (bad, word) in [
             ("", "damaged"),
             ("{", "damaged"),
             ("{\"lab\":1}", "damaged"),
             (newer.as_str(), "version 99"),
             (unknown.as_str(), "pepper"),
+            (twice.as_str(), "port \"red\" is named twice"),
         ] {
             fs::write(file.path(), bad).unwrap();
             let Loaded::Unusable(cause) = file.load() else {

@@ -1,7 +1,8 @@
 //! What the kernel tells of interfaces, until there is time to look into it.
 //!
-//! Each is a reason to look, no more. So of all that is told of one interface meanwhile the last word is enough, with word that one
-//! of its index is gone: these are as many as there are interfaces, however often they change.
+//! Each is a reason to look, no more. So of all that is told of one interface meanwhile the last words are enough: that it is up, that
+//! it is down, since with that addresses and routes go, and that one of its index is gone. These are as many as there are interfaces,
+//! however often they change.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,12 +11,19 @@ use vswitch_linux::MonitorEvent;
 /// What an event is about.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum About {
-    /// An interface that is there, or one that is gone.
-    Link(Option<i32>, u32, bool),
+    /// An interface that is up, down or gone.
+    Link(Option<i32>, u32, Is),
     /// The default routes of a namespace.
     Ways(Option<i32>),
     /// All of them.
     All,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Is {
+    Up,
+    Down,
+    Gone,
 }
 
 /// Events that wait.
@@ -54,7 +62,14 @@ impl Told {
 
 fn about(event: &MonitorEvent) -> About {
     match event {
-        MonitorEvent::Link(change) => About::Link(change.nsid, change.index, change.gone),
+        MonitorEvent::Link(change) => {
+            let is = match (change.gone, change.up) {
+                (true, _) => Is::Gone,
+                (false, true) => Is::Up,
+                (false, false) => Is::Down,
+            };
+            About::Link(change.nsid, change.index, is)
+        }
         MonitorEvent::Ways(nsid) => About::Ways(*nsid),
         MonitorEvent::Resync => About::All,
     }
@@ -66,16 +81,39 @@ mod tests {
 
     use super::*;
 
-    fn change(nsid: Option<i32>, index: u32, gone: bool, mtu: u32) -> MonitorEvent {
-        MonitorEvent::Link(LinkChange {
+    fn link(nsid: Option<i32>, index: u32, mtu: u32) -> LinkChange {
+        LinkChange {
             nsid,
             index,
             name: "eth0".into(),
             mtu,
             up: true,
             carrier: true,
+            gone: false,
+        }
+    }
+
+    fn change(nsid: Option<i32>, index: u32, gone: bool, mtu: u32) -> MonitorEvent {
+        MonitorEvent::Link(LinkChange {
             gone,
+            ..link(nsid, index, mtu)
         })
+    }
+
+    #[test]
+    fn that_one_was_down_is_told_though_it_is_up_again() {
+        let mut told = Told::default();
+        let is = |up, mtu| {
+            MonitorEvent::Link(LinkChange {
+                up,
+                ..link(None, 7, mtu)
+            })
+        };
+        for mtu in 0..10 {
+            told.add(is(false, mtu));
+            told.add(is(true, mtu));
+        }
+        assert_eq!(told.take(10), [is(false, 9), is(true, 9)]);
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use vswitch_api::view::AddressView;
-use vswitch_api::{Lab, Mac, Port, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, Lab, Mac, Port, PortName, Switch, SwitchName};
 use vswitch_datapath::SwitchId;
 
-use super::super::Inner;
 use super::super::published::View;
+use super::super::{Inner, text};
 use super::serve::{Lease, leases};
 
 fn now() -> u64 {
@@ -112,6 +112,41 @@ impl Inner {
                 self.update_in_datapath(port);
             }
         }
+    }
+
+    /// Refuses to give a port, in a lab that follows on `before`, an address that another was leased and may use.
+    pub(in super::super) fn refuse_leased(&self, before: &Lab, after: &Lab) -> Result<(), ApiError> {
+        if after.switches.iter().all(|switch| !switch.dhcp) {
+            return Ok(());
+        }
+        let had = |name: &PortName, address| {
+            before
+                .ports
+                .iter()
+                .any(|port| port.name == *name && port.addresses.contains(address))
+        };
+        let new = after
+            .ports
+            .iter()
+            .flat_map(|port| port.addresses.iter().map(move |address| (port, address)));
+        let mut held = None;
+        for (port, address) in new.filter(|(port, address)| !had(&port.name, address)) {
+            let held: &Vec<_> = held.get_or_insert_with(|| all(&self.host.run_dir, before).collect());
+            let its = |(switch, lease): &&(&Switch, Lease)| {
+                switch.name == port.switch && IpAddr::from(lease.ip) == address.ip()
+            };
+            let Some((switch, lease)) = held.iter().find(its).filter(|(_, lease)| port.mac != Some(lease.mac)) else {
+                continue;
+            };
+            let whose = match owner(before, switch, lease.mac) {
+                Some(owner) => text::port(&owner.name),
+                None => format!("station {}", lease.mac),
+            };
+            let cause = format!("address {} is leased by DHCP to {whose}", address.ip());
+            return Err(text::conflict(text::port(&port.name), cause)
+                .hint("choose another one; `vswitchctl addr list` shows which are taken"));
+        }
+        Ok(())
     }
 
     /// What a port was leased.

@@ -7,7 +7,7 @@ use vswitch_api::{ApiError, Port, Stands};
 use super::{Facts, NearEnd, Opened};
 use crate::control::attach::{Adopt, Made};
 use crate::control::detach::gone_is_fine;
-use crate::control::interface::{configure, vanished, wake_ipv6, with_room_for};
+use crate::control::interface::{make_ready, vanished, with_room_for};
 use crate::control::kinds::ifname;
 use crate::control::place::{MARK, Place, named_mark};
 use crate::control::{Inner, LivePort, proc_sys, text};
@@ -36,8 +36,7 @@ impl Inner {
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let (tap, place) = self.make_tap(port, netns, own, adopt, made).await?;
         let inside = place.netns.netlink().await.map_err(failed)?;
-        wake_ipv6(&place, port, made).await;
-        configure(&inside, &place.link, port, adopt).await.map_err(failed)?;
+        make_ready(&inside, &place, port, adopt, made).await.map_err(failed)?;
         // Only now that it can be told by its address whose it is.
         tap.persist()
             .map_err(|error| text::step(object.clone(), "keep the TAP device", &error))?;

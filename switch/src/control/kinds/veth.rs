@@ -5,7 +5,7 @@ use vswitch_api::{ApiError, Mac, Port};
 
 use super::{Facts, NearEnd, Opened};
 use crate::control::attach::{Adopt, Made};
-use crate::control::interface::{configure, mac, mtu, vanished, wake_ipv6, with_room_for};
+use crate::control::interface::{mac, make_ready, mtu, vanished, with_room_for};
 use crate::control::kinds::ifname;
 use crate::control::place::Place;
 use crate::control::{Inner, LivePort, text};
@@ -38,8 +38,7 @@ impl Inner {
         // that is taken over may be either.
         own.set_up_or_down(near.index, port.up).await.map_err(failed)?;
         let inside = place.netns.netlink().await.map_err(failed)?;
-        wake_ipv6(&place, port, made).await;
-        configure(&inside, &place.link, port, adopt).await.map_err(failed)?;
+        make_ready(&inside, &place, port, adopt, made).await.map_err(failed)?;
         Ok(Opened {
             io,
             near: Some(near.index),

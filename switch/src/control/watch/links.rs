@@ -3,7 +3,6 @@
 use vswitch_api::view::PortState;
 use vswitch_api::{EventKind, Port, Stands};
 
-use crate::control::after_down::Told;
 use crate::control::attach::state_of;
 use crate::control::kinds::{carries, facts, heard_by_near_end, ifname};
 use crate::control::place::Place;
@@ -47,10 +46,6 @@ impl Inner {
         }
         if inside && port.kind.stands() != Stands::WithDaemon {
             self.look_at_mac(&port).await;
-            // Of two words that waited only the last was kept: it may have been down between.
-            if change.up {
-                self.give_back_after_down(&port, Told::Not).await;
-            }
         }
         // A veth port is watched by its near end, the others where they are. That it was down is told by the interface itself: the near
         // end of one that is up again at once may tell of neither.
@@ -84,7 +79,7 @@ impl Inner {
                 let (state, reason) = state_of(port, &live.ifname, now);
                 self.set_state(&port.name, state, reason);
                 if was_down && now {
-                    self.give_back_after_down(port, Told::Down).await;
+                    self.give_back_after_down(port, false).await;
                 }
             }
             Ok(None) => {}
@@ -109,7 +104,7 @@ impl Inner {
             self.follow(&port).await;
             if !self.live.ports.get(&name).is_none_or(missing) {
                 self.look_whether_it_carries(&port, false).await;
-                self.give_back_after_down(&port, Told::DownBefore).await;
+                self.give_back_after_down(&port, true).await;
             }
         }
     }
@@ -247,7 +242,7 @@ impl Inner {
             let (state, reason) = state_of(port, &live.ifname, carries);
             self.set_state(&port.name, state, reason);
             if was_down && carries {
-                self.give_back_after_down(port, Told::Down).await;
+                self.give_back_after_down(port, false).await;
             }
         }
     }

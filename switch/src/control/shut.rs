@@ -1,0 +1,176 @@
+//! Which ports are shut, by the loop guard or by a limit, whatever becomes of their interfaces and of the daemon meanwhile: whom it shuts
+//! out must not open a port by taking his own interface away, nor by a daemon that ends. So each change is noted in the run directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use vswitch_api::PortName;
+use vswitch_api::view::PortState;
+
+use crate::files;
+
+/// Why a port is shut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shut {
+    pub reason: String,
+    /// When it opens, by the monotonic clock; none: when somebody opens it.
+    pub until: Option<Duration>,
+    /// Where a loop was found, and is looked for as soon as the port is opened again.
+    pub looped_in: Option<u16>,
+}
+
+/// The note.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    /// Which boot, since its clock is of that.
+    boot_id: String,
+    ports: BTreeMap<PortName, Shut>,
+}
+
+/// All ports that are shut.
+#[derive(Debug)]
+pub(super) struct ShutPorts {
+    path: PathBuf,
+    note: Note,
+}
+
+impl ShutPorts {
+    /// Those that the daemon before had shut, if `goes_on` for them.
+    pub fn find(run_dir: &Path, boot_id: &str, goes_on: impl Fn(&PortName) -> bool) -> Self {
+        let path = run_dir.join("shut.json");
+        let note = read(&path).unwrap_or_else(|error| {
+            tracing::warn!("ports that were shut are open again, the note of them can't be used: {error}");
+            Note::default()
+        });
+        let is_of_this_boot = note.boot_id == boot_id;
+        let mut shut = Self {
+            path,
+            note: Note {
+                boot_id: boot_id.to_owned(),
+                ports: if is_of_this_boot { note.ports } else { BTreeMap::new() },
+            },
+        };
+        shut.retain(goes_on);
+        shut
+    }
+
+    pub fn contains(&self, name: &PortName) -> bool {
+        self.note.ports.contains_key(name)
+    }
+
+    pub fn insert(&mut self, name: PortName, shut: Shut) {
+        self.note.ports.insert(name, shut);
+        self.write();
+    }
+
+    pub fn remove(&mut self, name: &PortName) -> Option<Shut> {
+        let removed = self.note.ports.remove(name)?;
+        self.write();
+        Some(removed)
+    }
+
+    pub fn retain(&mut self, stays: impl Fn(&PortName) -> bool) {
+        let before = self.note.ports.len();
+        self.note.ports.retain(|name, _| stays(name));
+        if self.note.ports.len() != before {
+            self.write();
+        }
+    }
+
+    /// Those whose time has come.
+    pub fn due(&self) -> impl Iterator<Item = &PortName> {
+        let now = now();
+        let ports = self.note.ports.iter();
+        let due = ports.filter(move |(_, shut)| shut.until.is_some_and(|until| until <= now));
+        due.map(|(name, _)| name)
+    }
+
+    /// The state of a port, which is another one if it is shut, and its reason.
+    pub fn or_shut(&self, name: &PortName, state: PortState, reason: Option<String>) -> (PortState, Option<String>) {
+        match self.note.ports.get(name) {
+            Some(shut) if matches!(state, PortState::Up | PortState::NoCarrier | PortState::Shut) => {
+                (PortState::Shut, Some(shut.reason.clone()))
+            }
+            _ => (state, reason),
+        }
+    }
+
+    fn write(&self) {
+        let written = if self.note.ports.is_empty() {
+            files::gone_is_fine(fs::remove_file(&self.path))
+        } else {
+            files::replace_note(&self.path, &self.note)
+        };
+        if let Err(error) = written {
+            tracing::warn!(
+                "{}: should the daemon end, ports that are shut are open then: {error}",
+                self.path.display()
+            );
+        }
+    }
+}
+
+/// The time of the clock that no one sets.
+pub(super) fn now() -> Duration {
+    // It is there on each Linux.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+fn read(path: &Path) -> io::Result<Note> {
+    match files::read_regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Note::default()),
+        text => Ok(serde_json::from_slice(&text?)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> PortName {
+        name.parse().unwrap()
+    }
+
+    fn shut(until: Option<Duration>) -> Shut {
+        Shut {
+            reason: "a loop".to_owned(),
+            until,
+            looped_in: Some(7),
+        }
+    }
+
+    #[test]
+    fn who_is_shut_is_so_for_the_next_daemon_of_this_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = |boot: &str| ShutPorts::find(dir.path(), boot, |port| port.as_str() != "down");
+        let mut ports = find("this");
+        ports.insert(name("red"), shut(None));
+        ports.insert(name("blue"), shut(Some(now())));
+        ports.insert(name("down"), shut(None));
+        let next = find("this");
+        assert_eq!(next.note.ports.get(&name("red")), Some(&shut(None)));
+        assert!(!next.contains(&name("down")));
+        assert_eq!(next.due().collect::<Vec<_>>(), [&name("blue")]);
+        ports.retain(|port| port.as_str() == "red");
+        assert!(find("this").contains(&name("red")) && !find("this").contains(&name("blue")));
+        assert!(find("another").note.ports.is_empty());
+        assert_eq!(ports.remove(&name("red")), Some(shut(None)));
+        assert!(!dir.path().join("shut.json").exists(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_note_that_says_nothing_shuts_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "[]", "{\"boot_id\": \"this\", \"ports\": {\"red\": 1}}"] {
+            fs::write(dir.path().join("shut.json"), text).unwrap();
+            assert!(ShutPorts::find(dir.path(), "this", |_| true).note.ports.is_empty());
+        }
+    }
+}
