@@ -258,6 +258,57 @@ fn a_program_that_would_not_start_does_not_take_over() {
     assert!(reaches.status.success());
 }
 
+/// A program that does not answer is waited for no longer than the daemon lives.
+#[test]
+fn a_program_that_does_not_answer_holds_nobody_up() {
+    let (mut lab, own) = with_own_program();
+    replace(&own, "#!/bin/sh\necho $$ > \"$0.pid\"\nexec sleep 1000\n");
+    let asked = thread::spawn(|| Lab::call("restart"));
+    let pid = own.with_extension("pid");
+    let pid = || fs::read_to_string(&pid).ok().filter(|pid| pid.ends_with('\n'));
+    wait_for("the program to be asked", || pid().is_some());
+    let program = Path::new("/proc").join(pid().unwrap().trim()).join("exe");
+    assert!(program.exists());
+    lab.stop_daemon();
+    assert!(!program.exists());
+    assert_ne!(asked.join().unwrap().code, 0);
+}
+
+/// In another place the next daemon would not find what runs.
+#[test]
+fn a_configuration_with_other_places_is_for_a_stop_and_a_start() {
+    let mut lab = Lab::without_daemon();
+    let config = lab.scratch().join("own.toml");
+    let say = |text: &str| fs::write(&config, text).unwrap();
+    say("");
+    let mut command = lab.daemon_command();
+    command.args(["--config", config.to_str().unwrap()]);
+    lab.start_with(command, |_: &Daemon| {});
+    lab.ok("add-port red");
+    let run = lab.status().run;
+    for (key, place) in [("state_dir", "/var/lib/other"), ("run_dir", "/run/other")] {
+        say(&format!("[daemon]\n{key} = \"{place}\"\n"));
+        lab.ctl("restart")
+            .failed(5, &[key, place, "stop the daemon and start it"]);
+        assert_eq!(lab.status().run, run);
+    }
+    say("");
+    lab.ok("restart");
+    assert_ne!(lab.status().run, run);
+}
+
+/// Somebody emptied the state directory: it is in memory still.
+#[test]
+fn a_state_file_that_was_removed_is_written_again() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let path = Path::new("/var/lib/vswitch/state.json");
+    fs::remove_file(path).unwrap();
+    wait_for("the state to be written again", || path.exists());
+    lab.ok("restart");
+    assert_eq!(lab.port("red").state, PortState::Up);
+}
+
 /// One that says it could, and then can't be run: the old program begins anew with what it has left itself.
 #[test]
 fn a_program_that_can_not_be_run_after_all_leaves_the_old_one_serving() {

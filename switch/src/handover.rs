@@ -9,19 +9,28 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use clap::Parser;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_linux::inherit;
+
+use crate::args::Args;
+use crate::config::{Config, Daemon};
 
 /// What systemd calls the descriptors that it keeps for the daemon.
 const NAME: &str = "vswitch-queue";
 /// How long a program may take to say whether it can start.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often it is looked whether it has.
+const CHECK_TICK: Duration = Duration::from_millis(10);
+/// Bytes of an error that are taken.
+const SAID: usize = 4096;
 
 /// The queues that were left for this process. To be called once.
 pub fn take() -> Vec<OwnedFd> {
@@ -53,28 +62,63 @@ pub fn leave(queues: &[OwnedFd]) {
     }
 }
 
+/// A program that is asked: it ends when nobody waits for its answer any more, so that a daemon that stops need not either.
+struct Asked(Child);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        // It has ended, mostly.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a program to its end and gives the beginning of what it said of errors.
+async fn ask(mut command: Command) -> io::Result<(ExitStatus, String)> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut asked = Asked(command.spawn()?);
+    let stderr = asked.0.stderr.take().map(OwnedFd::from);
+    let mut stderr = stderr.map(pipe::Receiver::from_owned_fd).transpose()?;
+    let status = loop {
+        if let Some(status) = asked.0.try_wait()? {
+            break status;
+        }
+        sleep(CHECK_TICK).await;
+    };
+    let mut said = vec![0; SAID];
+    let length = match &mut stderr {
+        // Another program that it has started may have its end of the pipe still.
+        Some(stderr) => timeout(CHECK_TICK, stderr.read(&mut said)).await.unwrap_or(Ok(0))?,
+        None => 0,
+    };
+    Ok((status, String::from_utf8_lossy(&said[..length]).into_owned()))
+}
+
 /// By which the daemon is made to begin anew as the program that lies by now where it was started from.
 #[derive(Debug)]
 pub struct Restart {
     /// Where this program was when it started; an upgrade puts another there.
     program: Option<PathBuf>,
     args: Vec<OsString>,
+    /// Where it keeps what the next one goes on with.
+    places: Daemon,
     wanted: Notify,
-}
-
-impl Default for Restart {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// The daemon stops: nothing is asked any more.
+    stopping: watch::Sender<bool>,
 }
 
 impl Restart {
-    /// Of this program, with its arguments. To be made as it starts.
-    pub fn new() -> Self {
+    /// Of this program, with its arguments and what it was told by its configuration. To be made as it starts.
+    pub fn new(places: Daemon) -> Self {
         Self {
+            places,
             program: std::env::current_exe().ok(),
             args: std::env::args_os().skip(1).collect(),
             wanted: Notify::new(),
+            stopping: watch::Sender::new(false),
         }
     }
 
@@ -93,28 +137,66 @@ impl Restart {
             ApiError::new(ErrorCode::Invalid, object(), cause).hint("nothing was changed, the daemon goes on as it was")
         };
         let mut command = Command::new(self.program());
-        command.arg("--check-start").args(&self.args).stdin(Stdio::null());
-        let output = match timeout(CHECK_TIMEOUT, spawn_blocking(move || command.output())).await {
-            Ok(Ok(Ok(output))) => output,
-            Ok(Ok(Err(error))) => return Err(failed(format!("it can't be run: {error}"))),
-            Ok(Err(error)) => return Err(failed(format!("it could not be waited for: {error}"))),
+        command.arg("--check-start").args(&self.args);
+        self.check_places()?;
+        let mut stopping = self.stopping.subscribe();
+        let asked = tokio::select! {
+            asked = timeout(CHECK_TIMEOUT, ask(command)) => asked,
+            _ = stopping.wait_for(|stopping| *stopping) => return Err(failed("the daemon stops".to_owned())),
+        };
+        let (status, said) = match asked {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(failed(format!("it can't be run: {error}"))),
             Err(_) => {
                 return Err(failed(format!(
                     "it does not say within {CHECK_TIMEOUT:?} whether it can start"
                 )));
             }
         };
-        if output.status.success() {
+        if status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
         let first = said.lines().next().unwrap_or_default();
-        Err(failed(format!("it would not start ({}): {first}", output.status)))
+        Err(failed(format!("it would not start ({status}): {first}")))
+    }
+
+    /// Whether the configuration still names the places in which the next daemon would find what this one leaves.
+    fn check_places(&self) -> Result<(), ApiError> {
+        let args = [OsString::new()].into_iter().chain(self.args.iter().cloned());
+        // What is wrong with them the program says itself.
+        let Ok(Ok(new)) = Args::try_parse_from(args).map(|args| Config::load(&args)) else {
+            return Ok(());
+        };
+        let (old, new) = (&self.places, &new.daemon);
+        let places = [
+            ("run_dir", &old.run_dir, &new.run_dir),
+            ("state_dir", &old.state_dir, &new.state_dir),
+            ("netns_dir", &old.netns_dir, &new.netns_dir),
+            ("socket", &old.socket(), &new.socket()),
+        ];
+        match places.into_iter().find(|(_, old, new)| old != new) {
+            None => Ok(()),
+            Some((key, old, new)) => Err(ApiError::new(
+                ErrorCode::Conflict,
+                format!("program {}", self.program().display()),
+                format!(
+                    "{key} was {} and is {} in the configuration by now: what runs would not be found there",
+                    old.display(),
+                    new.display()
+                ),
+            )
+            .hint("nothing was changed; write the old place again, or stop the daemon and start it in the new one")),
+        }
     }
 
     /// Has the daemon begin anew, as soon as requests under way are answered.
     pub fn ask(&self) {
         self.wanted.notify_one();
+    }
+
+    /// Ends the wait of whoever asks whether the program would start.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 
     /// Waits until that is wanted.

@@ -65,7 +65,7 @@ fn start(args: &Args) -> Result<(), ApiError> {
         return Ok(());
     }
     if args.check_start {
-        Control::check_start(&config.daemon.state_dir, &config.daemon.run_dir)?;
+        threads()?.block_on(Control::check_start(&config.daemon.state_dir, &config.daemon.run_dir))?;
         let _ = writeln!(std::io::stdout(), "OK");
         return Ok(());
     }
@@ -81,7 +81,7 @@ fn start(args: &Args) -> Result<(), ApiError> {
     if args.reset {
         return threads()?.block_on(reset(args, &config, rights));
     }
-    let restart = Arc::new(Restart::new());
+    let restart = Arc::new(Restart::new(config.daemon.clone()));
     loop {
         // It ends before another program takes its place, with all threads of its.
         let end = threads()?.block_on(run(
@@ -241,6 +241,7 @@ async fn run(
             false => {
                 tracing::info!("stopping; interfaces, addresses and namespaces stay");
                 notify(&[NotifyState::Stopping]);
+                restart.stop();
             }
         }
         control.stop_edits();

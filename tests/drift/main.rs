@@ -2,6 +2,7 @@
 //! and made again: interfaces that are renamed, moved, deleted or set otherwise.
 
 mod devices;
+mod inside;
 mod interfaces;
 mod repair;
 

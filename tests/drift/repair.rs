@@ -117,6 +117,20 @@ fn a_cable_that_could_not_be_laid_is_tried_again() {
     run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
 }
 
+/// As an interface of a port is.
+#[test]
+fn a_cable_whose_end_was_deleted_is_laid_again() {
+    let lab = Lab::new();
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    run("ip -n red link del eth0");
+    wait_for("the cable to be laid", || {
+        ["red", "blue"]
+            .iter()
+            .all(|name| run(&format!("ip -n {name} -br link")).contains("eth0"))
+    });
+    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
+}
+
 /// An end of a cable is known by what it is too.
 #[test]
 fn a_cable_whose_ends_were_renamed_is_adopted_and_taken_away() {
@@ -164,11 +178,6 @@ fn apply_repairs_the_switchs_side_of_a_port() {
     ];
     if vswitch_testing::lab::fastpath_wanted() {
         cases.push((&Place::Home, format!("ip link set {beside} down"), "beside it"));
-        cases.push((
-            &Place::Home,
-            "ip link set wan promisc off".to_owned(),
-            "takes all frames",
-        ));
     }
     for (place, harm, word) in cases {
         place.run_ok(&harm);

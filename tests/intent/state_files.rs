@@ -140,7 +140,9 @@ fn a_start_that_fails_elsewhere_leaves_all_as_it_is() {
 fn with_recover_the_lab_begins_empty_and_the_file_is_kept() {
     let mut lab = Lab::new();
     lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.ok("set port red --mtu 1400");
     lab.stop_daemon();
+    let backup = fs::read_to_string(format!("{STATE}.bak")).unwrap();
     let whole = fs::read_to_string(STATE).unwrap();
     let cut = &whole[..whole.len() / 2];
     fs::write(STATE, cut).unwrap();
@@ -150,12 +152,15 @@ fn with_recover_the_lab_begins_empty_and_the_file_is_kept() {
     assert!(lab.ports().is_empty());
     let aside = || -> Vec<_> {
         let entries = fs::read_dir(STATE_DIR).unwrap().map(|entry| entry.unwrap().path());
-        entries
-            .filter(|path| path.to_str().unwrap().contains("state.json.aside-"))
+        let aside = entries.filter(|path| path.to_str().unwrap().contains("state.json.aside-"));
+        aside
+            .filter(|path| path.extension().is_none_or(|end| end != "bak"))
             .collect()
     };
     assert_eq!(aside().len(), 1, "{:?}", aside());
     assert_eq!(fs::read_to_string(&aside()[0]).unwrap(), cut);
+    let good = format!("{}.bak", aside()[0].display());
+    assert_eq!(fs::read_to_string(&good).unwrap(), backup);
     assert!(lab.daemon().log().contains("state.json.aside-"));
     assert!(lab.status().limits.join("\n").contains("state.json.aside-"));
     lab.ok("add-port blue");

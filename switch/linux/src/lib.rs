@@ -67,7 +67,7 @@ pub use announce::announce;
 pub use enter::enter;
 pub use error::KernelError;
 pub use link::{GsoSize, Link, VethPeer};
-pub use monitor::{LinkChange, LinkMonitor, MonitorEvent};
+pub use monitor::{InsideChange, LinkChange, LinkMonitor, MonitorEvent};
 pub use named::{Found, NamedNamespaces};
 pub use names::NsEvent;
 pub use neighbour::Neighbour;

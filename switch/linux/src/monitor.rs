@@ -36,8 +36,23 @@ pub enum MonitorEvent {
     /// A default route came or went in the namespace that has this id in the monitor's (none: its own), or an address by which one may
     /// have gone: the kernel does not tell of those that go with an interface or its last address.
     Ways(Option<i32>),
+    /// What an interface has inside came or went.
+    Inside(InsideChange),
     /// Events were lost: look at all interfaces again.
     Resync,
+}
+
+/// An address, or a route through it, that an interface got or lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InsideChange {
+    /// As in [`LinkChange::nsid`].
+    pub nsid: Option<i32>,
+    /// Its index there.
+    pub index: u32,
+    /// It lost it.
+    pub lost: bool,
+    /// It is an address of the link alone, as a stack gives it to itself when IPv6 is turned on.
+    pub link_local: bool,
 }
 
 /// An interface as it is after a change.
@@ -137,6 +152,7 @@ fn open_socket(buffer: usize) -> io::Result<Socket> {
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
         MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
     ];
     let groups = groups.into_iter().map(|group| 1 << (group as u32 - 1)).sum();
     socket.bind(&SocketAddr::new(0, groups))?;
@@ -166,9 +182,13 @@ fn parse(nsid: Option<i32>, mut datagram: &[u8], events: &mut VecDeque<MonitorEv
     while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
         if let Some(change) = parse_link(nsid, message.message_type(), message.payload()) {
             events.push_back(MonitorEvent::Link(change));
-        } else if is_of_ways(message.message_type(), message.payload()) {
+        }
+        let told = [
+            is_of_ways(message.message_type(), message.payload()).then_some(MonitorEvent::Ways(nsid)),
+            parse_inside(nsid, message.message_type(), message.payload()).map(MonitorEvent::Inside),
+        ];
+        for event in told.into_iter().flatten() {
             // Each interface that comes with an address tells of it: one word of all is enough.
-            let event = MonitorEvent::Ways(nsid);
             if events.back() != Some(&event) {
                 events.push_back(event);
             }
@@ -199,6 +219,35 @@ fn parse_link(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<Li
         carrier: link.carrier,
         gone: message_type == RTM_DELLINK,
     })
+}
+
+fn parse_inside(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<InsideChange> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*payload.get(at..)?.first_chunk()?));
+    let (index, link_local) = match message_type {
+        // struct ifaddrmsg: family, prefix length, flags, scope, index.
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => (word(4)?, *payload.get(3)? == libc::RT_SCOPE_LINK),
+        libc::RTM_DELROUTE => (route_out(payload.get(RTMSG_LEN..)?)?, false),
+        _ => return None,
+    };
+    Some(InsideChange {
+        nsid,
+        index,
+        lost: message_type != libc::RTM_NEWADDR,
+        link_local,
+    })
+}
+
+/// The interface that a route leads out by.
+fn route_out(mut attributes: &[u8]) -> Option<u32> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
+        let kind = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?);
+        if kind == libc::RTA_OIF {
+            return Some(u32::from_ne_bytes(*attributes.get(4..)?.first_chunk()?));
+        }
+        // One of no length would be for ever.
+        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
+    }
 }
 
 /// Whether a default route comes or goes, or may have.
@@ -292,9 +341,45 @@ mod tests {
             parsed(&message(
                 libc::RTM_DELADDR,
                 &[libc::AF_INET as u8, 24, 0, 0, 2, 0, 0, 0]
-            )),
-            ways
+            ))[0],
+            ways[0]
         );
+    }
+
+    #[test]
+    fn what_an_interface_has_inside_is_told() {
+        let message = |message_type: u16, payload: &[u8]| {
+            let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
+            bytes.extend(message_type.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(payload);
+            bytes
+        };
+        let is = |index, lost, link_local| {
+            MonitorEvent::Inside(InsideChange {
+                nsid: Some(3),
+                index,
+                lost,
+                link_local,
+            })
+        };
+        let address = |scope: u8| [libc::AF_INET6 as u8, 64, 0, scope, 9, 0, 0, 0];
+        assert_eq!(parsed(&message(libc::RTM_NEWADDR, &address(0))), [is(9, false, false)]);
+        assert_eq!(
+            parsed(&message(libc::RTM_NEWADDR, &address(libc::RT_SCOPE_LINK))),
+            [is(9, false, true)]
+        );
+        assert_eq!(parsed(&message(libc::RTM_DELADDR, &address(0)))[1], is(9, true, false));
+        // One of 24 bits with a table before the interface, and one that says nothing of that.
+        let mut route = vec![libc::AF_INET as u8, 24, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+        assert_eq!(parsed(&message(libc::RTM_DELROUTE, &route)), []);
+        for (kind, value) in [(libc::RTA_TABLE, 254_u32), (libc::RTA_OIF, 7)] {
+            route.extend(8_u16.to_ne_bytes());
+            route.extend(kind.to_ne_bytes());
+            route.extend(value.to_ne_bytes());
+        }
+        assert_eq!(parsed(&message(libc::RTM_DELROUTE, &route)), [is(7, true, false)]);
+        assert_eq!(parsed(&message(libc::RTM_NEWROUTE, &route)), []);
     }
 
     proptest! {

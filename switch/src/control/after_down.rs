@@ -30,6 +30,7 @@ impl Inner {
                 return;
             }
         };
+        self.look_inside(port).await;
         if given.is_empty() {
             return;
         }

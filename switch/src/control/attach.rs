@@ -11,6 +11,7 @@ use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Namespace, Port, Stands};
 
 use super::fdb::fdb_key;
+use super::handover::Earlier;
 use super::interface::{announce_all, vanished};
 use super::kinds::{Opened, carries, facts, heard_by_near_end, wanted_mtu};
 use super::policy::port_settings;
@@ -143,7 +144,10 @@ impl Inner {
                 let Some(id) = id else { continue };
                 live.id = Some(*id);
                 let mut handed = self.handed.take(&port.name);
-                live.before = Arc::new(std::mem::take(&mut handed.counters));
+                live.before = match self.live.ports.get(&port.name) {
+                    Some(missing) => missing.before.clone(),
+                    None => Earlier::new(std::mem::take(&mut handed.counters)),
+                };
                 self.go_on_with(switch, *id, &handed);
                 self.datapath.set_traffic(*id, &traffic::setup(port));
                 self.restore_static_entries(port, switch, *id);
@@ -321,6 +325,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         mtu: wanted_mtu(port).unwrap_or(link.mtu),
         gso: link.gso,
         xdp_refused: opened.xdp_refused.clone(),
+        lacks: opened.lacks.clone(),
         before: Arc::default(),
     }
 }

@@ -175,7 +175,11 @@ impl Inner {
         }
         let configured = async {
             configure_end(&a_nl, &cable.a, mtu).await?;
-            configure_end(&b_nl, &cable.b, mtu).await
+            configure_end(&b_nl, &cable.b, mtu).await?;
+            // Of namespaces with an id there the kernel tells what becomes of their interfaces.
+            let own = self.host.own.netlink().await?;
+            own.nsid_of(&a).await?;
+            own.nsid_of(&b).await.map(drop)
         };
         if let Err(error) = configured.await {
             if a_link.is_none() {

@@ -4,7 +4,7 @@ use vswitch_api::{ApiError, EventKind, IfAddr, Port, Route};
 
 use super::attach::state_of;
 use super::detach::gone_is_fine;
-use super::interface::{add_addresses, announce_all};
+use super::interface::{Refused, add_addresses, announce_all};
 use super::kinds::wanted_mtu;
 use super::place::Place;
 use super::{Inner, LivePort, text, traffic};
@@ -77,7 +77,10 @@ impl Inner {
             self.set_carrier(after, id, live, warnings).await?;
         }
         // All of them, as an MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
-        change_addresses(&nl, inside, before, after).await.map_err(failed)?;
+        let refused = change_addresses(&nl, inside, before, after).await.map_err(failed)?;
+        if let Some(live) = self.live.ports.get_mut(&after.name) {
+            live.lacks = refused.iter().map(Refused::in_words).collect();
+        }
         self.update_in_datapath(after);
         if before.up != after.up {
             let carries = match self.live.ports.get(&after.name) {
@@ -133,7 +136,12 @@ fn in_kernel(port: &Port) -> (&[IfAddr], &[Route], Option<u32>, bool) {
 }
 
 /// Takes addresses and routes that `after` has not, and gives those that it has.
-pub(super) async fn change_addresses(nl: &Netlink, index: u32, before: &Port, after: &Port) -> Result<(), KernelError> {
+pub(super) async fn change_addresses(
+    nl: &Netlink,
+    index: u32,
+    before: &Port,
+    after: &Port,
+) -> Result<Vec<Refused>, KernelError> {
     for route in before.routes.iter().filter(|route| !after.routes.contains(route)) {
         gone_is_fine(nl.del_route(index, route).await)?;
     }

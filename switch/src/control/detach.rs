@@ -190,8 +190,11 @@ impl Inner {
 
     /// Takes a port out of the datapath and closes its descriptors.
     pub(super) fn release(&mut self, port: &Port) {
-        if let Some(id) = self.live.ports.get_mut(&port.name).and_then(|live| live.id.take()) {
-            self.datapath.remove_port(id);
+        let Some(live) = self.live.ports.get_mut(&port.name) else {
+            return;
+        };
+        if let Some(id) = live.id.take() {
+            live.before = live.before.take_out(&self.datapath, id);
         }
     }
 

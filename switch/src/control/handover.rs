@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::traffic::{ClassCounters, ImpairCounters};
@@ -22,7 +22,7 @@ use crate::fastpath::Counted;
 use crate::files;
 use crate::port::BackEnd;
 use vswitch_datapath::acl::Acl;
-use vswitch_datapath::{EntryKind, FdbRecord, PortId, PortRef, SwitchId};
+use vswitch_datapath::{Datapath, EntryKind, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::{KernelError, NetNs, NetNsId, tap};
 
 /// Stations that are noted; those of more are learned anew.
@@ -220,7 +220,7 @@ impl Inner {
             let classes = (port.counters.impair.rx_classes, port.counters.impair.tx_classes);
             port.counters = entry.counted();
             (port.counters.impair.rx_classes, port.counters.impair.tx_classes) = classes;
-            add(&mut port.counters, &live.before);
+            add(&mut port.counters, &live.before.counters);
             let hits = |acl: &Option<Arc<Acl>>| acl.as_ref().map(|acl| acl.hits()).unwrap_or_default();
             port.hits = (hits(&entry.policy().acl_in), hits(&entry.policy().acl_out));
         }
@@ -282,8 +282,57 @@ impl Inner {
     }
 }
 
-/// Adds what was counted before. What waits is not counted but told as it is.
-pub(super) fn add(total: &mut PortCounters, before: &PortCounters) {
+/// What a port had counted before it came into the datapath, as itself or with another interface.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    counters: PortCounters,
+    /// All of it, from when it leaves the datapath: whoever looks by a picture of before finds nothing there any more.
+    as_it_left: OnceLock<PortCounters>,
+}
+
+impl Earlier {
+    pub fn new(counters: PortCounters) -> Arc<Self> {
+        Arc::new(Self {
+            counters,
+            as_it_left: OnceLock::new(),
+        })
+    }
+
+    /// All that a port has counted. `id`: its place in the datapath, if it is there.
+    pub fn and_now(&self, datapath: &Datapath, id: Option<PortRef>) -> PortCounters {
+        let now = id.and_then(|id| datapath.snapshot().find(id).map(|port| port.counted()));
+        match (now, self.as_it_left.get()) {
+            (Some(mut now), _) => {
+                add(&mut now, &self.counters);
+                now
+            }
+            (None, Some(all)) => all.clone(),
+            (None, None) => self.counters.clone(),
+        }
+    }
+
+    /// Takes the port out of the datapath: what it had counted before it comes back.
+    pub fn take_out(&self, datapath: &Datapath, id: PortRef) -> Arc<Self> {
+        let so_far = self.and_now(datapath, Some(id));
+        let _ = self.as_it_left.set(so_far);
+        let mut all = take_out(datapath, id);
+        add(&mut all, &self.counters);
+        Self::new(all)
+    }
+}
+
+/// Takes a port out of the datapath and gives what it has counted there.
+fn take_out(datapath: &Datapath, id: PortRef) -> PortCounters {
+    // Those of classes go with what delays the frames, which ends first.
+    let impair = datapath.counters(id).impair;
+    let removed = datapath.remove_ports(&[id]);
+    let mut counted = removed.first().map(|entry| entry.counted()).unwrap_or_default();
+    (counted.impair.rx_classes, counted.impair.tx_classes) = (impair.rx_classes, impair.tx_classes);
+    counted
+}
+
+/// Adds what was counted earlier. What waits is not counted but told as it is.
+fn add(total: &mut PortCounters, before: &PortCounters) {
     // All by name, so that none is forgotten.
     let PortCounters {
         rx_frames,

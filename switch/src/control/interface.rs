@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, Port, Route};
 
 use super::attach::{Adopt, Made};
@@ -22,31 +23,31 @@ pub(super) async fn open_packet(netns: &NetNs, ifindex: u32, promiscuous: bool) 
         .map_err(|error| KernelError::new("open a packet socket", error))
 }
 
-/// Gives the interface that a port is opened with all that it is to have. Where it was there already, a route that can't be given any more,
-/// since somebody has changed what others are by, is told of and keeps no frame from passing.
+/// Gives the interface that a port is opened with all that it is to have, and tells what it lacks all the same.
 pub(super) async fn make_ready(
     nl: &Netlink,
     place: &Place,
     port: &Port,
     adopt: Adopt,
     made: &[Made],
-) -> Result<(), KernelError> {
-    let is_new = made.iter().any(|made| matches!(made, Made::Interface));
-    if is_new {
+) -> Result<Vec<String>, KernelError> {
+    if made.iter().any(|made| matches!(made, Made::Interface)) {
         wake_ipv6(place, port).await;
     }
-    match configure(nl, &place.link, port, adopt).await {
-        Err(error) if !is_new && adopt == Adopt::Yes && error.is_unreachable() => {
-            tracing::warn!(port = %port.name, "port {}: {error}; it is up without that route, `vswitchctl set port {} --up` tries it again",
-                port.name, port.name);
-            Ok(())
-        }
-        configured => configured,
+    let refused = configure(nl, &place.link, port, adopt).await?;
+    for Refused { error, .. } in &refused {
+        tracing::warn!(port = %port.name, "port {}: {error}; it goes on without that route", port.name);
     }
+    Ok(refused.iter().map(Refused::in_words).collect())
 }
 
 /// MAC address, MTU, up, addresses and routes of the interface inside; what is so already stays.
-pub(super) async fn configure(nl: &Netlink, link: &Link, port: &Port, adopt: Adopt) -> Result<(), KernelError> {
+pub(super) async fn configure(
+    nl: &Netlink,
+    link: &Link,
+    port: &Port,
+    adopt: Adopt,
+) -> Result<Vec<Refused>, KernelError> {
     if link.mac != Some(mac(port)) {
         nl.set_mac(link.index, mac(port)).await?;
     }
@@ -80,14 +81,29 @@ async fn wake_ipv6(place: &Place, port: &Port) {
     }
 }
 
+/// A route that an interface had and can't be given again: somebody has it lead elsewhere, or has taken away that by which its next hop is
+/// reached. It is no reason to keep frames from passing.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub to: IpNet,
+    pub error: KernelError,
+}
+
+impl Refused {
+    pub fn in_words(&self) -> String {
+        format!("its route to {}", self.to)
+    }
+}
+
 /// Addresses and routes of a port, unless the interface has them. What it had `before` and somebody has turned off since, IPv6 as
-/// a whole, stays away and is no error.
+/// a whole, stays away and is no error; of its routes those that the kernel refuses now are given back.
 pub(super) async fn add_addresses(
     nl: &Netlink,
     index: u32,
     port: &Port,
     before: Option<&Port>,
-) -> Result<(), KernelError> {
+) -> Result<Vec<Refused>, KernelError> {
+    let mut refused = Vec::new();
     let mut turned_off = false;
     let mut networks = None;
     for address in &port.addresses {
@@ -111,10 +127,15 @@ pub(super) async fn add_addresses(
     for route in routes_in_order(&port.routes) {
         let had = before.is_some_and(|before| before.routes.contains(route));
         if !(turned_off && had && route.to.addr().is_ipv6()) {
-            add_route(nl, index, route).await?;
+            match add_route(nl, index, route).await {
+                Err(error) if had && (error.is_exists() || error.is_unreachable()) => {
+                    refused.push(Refused { to: route.to, error });
+                }
+                added => added?,
+            }
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Whether somebody has taken the route to the network of an address away, by which all of its neighbours are reached. Of one address

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, ErrorCode, Port};
 
+use super::handover::Earlier;
 use super::journal::InFlight;
 use super::watch::apart;
 use super::{Control, Inner, LivePort};
@@ -39,9 +40,8 @@ pub(super) async fn keep(control: Weak<Control>) {
         apart(async {
             inner.keep_run_dir(&mut failures);
             inner.keep_names();
-            if inner.store.unsaved.is_some() {
-                inner.keep_state();
-            }
+            inner.keep_state();
+            inner.look_at_cables().await;
             if !inner.live.unsure.is_empty() {
                 inner.look_at_the_unsure().await;
             }
@@ -92,6 +92,9 @@ impl Inner {
         {
             put_back("what the kernel forwards by", result);
         }
+        if !self.shut.is_noted() {
+            put_back("the note of ports that are shut", self.shut.note());
+        }
         if self.store.left() != InFlight::default() && !self.store.journal.is_there() {
             put_back(
                 "the note of what could not be removed",
@@ -100,8 +103,14 @@ impl Inner {
         }
     }
 
-    /// A state that could not be written is written as soon as that can be.
+    /// A state that could not be written is written as soon as that can be, and one whose file is gone is written again.
     fn keep_state(&mut self) {
+        if self.store.unsaved.is_none() {
+            if self.shown.attaching || self.store.is_on_disk() {
+                return;
+            }
+            tracing::warn!("the state file was gone and is written again");
+        }
         if self.store.save().is_ok() {
             tracing::info!("the state can be written again");
             self.store.close_journal();
@@ -114,9 +123,15 @@ impl Inner {
             self.try_again_later(&port.name);
         }
         let mut missing = LivePort::missing(error.to_string());
-        let before = self.live.ports.get(&port.name);
-        if let Some(before) = before.filter(|before| before.state == PortState::Missing) {
-            missing.since = before.since;
+        match self.live.ports.get(&port.name) {
+            Some(before) => {
+                missing.before = before.before.clone();
+                if before.state == PortState::Missing {
+                    missing.since = before.since;
+                }
+            }
+            // It was not there as the daemon started.
+            None => missing.before = Earlier::new(self.handed.take(&port.name).counters),
         }
         self.live.ports.insert(port.name.clone(), missing);
     }

@@ -52,14 +52,7 @@ pub(super) async fn lost_settings(wanted: Wanted<'_>, place: &Place) -> Result<V
     if !link.up {
         lost.push("an interface that is up".to_owned());
     }
-    let Missing {
-        addresses,
-        networks,
-        routes,
-    } = missing(wanted_addresses, wanted_routes, place).await?;
-    lost.extend(addresses.iter().map(|address| format!("its address {address}")));
-    lost.extend(networks.iter().map(|network| format!("its route to {network}")));
-    lost.extend(routes.iter().map(|route| format!("its route to {}", route.to)));
+    lost.extend(missing(wanted_addresses, wanted_routes, place).await?.in_words());
     Ok(lost)
 }
 
@@ -70,6 +63,15 @@ pub(super) struct Missing {
     /// Those of addresses that it has, to which it has no route.
     pub networks: Vec<IpNet>,
     pub routes: Vec<Route>,
+}
+
+impl Missing {
+    pub fn in_words(&self) -> Vec<String> {
+        let addresses = self.addresses.iter().map(|address| format!("its address {address}"));
+        let networks = self.networks.iter().map(|network| format!("its route to {network}"));
+        let routes = self.routes.iter().map(|route| format!("its route to {}", route.to));
+        addresses.chain(networks).chain(routes).collect()
+    }
 }
 
 /// Which of these an interface has not.

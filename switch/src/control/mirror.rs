@@ -252,11 +252,53 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
             checked.map_err(|error| text::invalid(object(), format!("its filter: {error}")))?;
         }
     }
+    refuse_rings(lab)
+}
+
+/// Refuses mirrors that copy over links what others have copied over links, in a ring: each frame would go round for ever.
+fn refuse_rings(lab: &Lab) -> Result<(), ApiError> {
+    for mirror in &lab.mirrors {
+        let (mut reached, mut at) = (Vec::<&Mirror>::new(), 0);
+        reached.extend(fed_by(lab, mirror));
+        while let Some(next) = reached.get(at).copied() {
+            if next.name == mirror.name {
+                let cause = "its copies come back to it, over links and other mirrors".to_owned();
+                return Err(text::conflict(text::mirror(&mirror.name), cause)
+                    .hint("have one of them copy only what comes in from its own stations (--from PORTS --direction in), or to a port that is no link"));
+            }
+            let more = fed_by(lab, next).filter(|one| reached.iter().all(|known| known.name != one.name));
+            let more: Vec<_> = more.collect();
+            reached.extend(more);
+            at += 1;
+        }
+    }
     Ok(())
+}
+
+/// The mirrors that take what this one copies over a link.
+fn fed_by<'a>(lab: &'a Lab, mirror: &Mirror) -> impl Iterator<Item = &'a Mirror> {
+    let port = |name: &PortName| lab.ports.iter().find(|port| port.name == *name);
+    let far = mirror
+        .to
+        .as_ref()
+        .and_then(port)
+        .and_then(|near| near.peer.as_ref())
+        .and_then(port);
+    let takes = move |other: &&Mirror| {
+        far.is_some_and(|far| {
+            other.switch == far.switch
+                && !other.rules_only
+                && other.to.as_ref() != Some(&far.name)
+                // What comes from the link, or goes on from there to others.
+                && (other.ports.is_empty() || other.ports.contains(&far.name) || other.direction.tx())
+        })
+    };
+    lab.mirrors.iter().filter(takes)
 }
 
 #[cfg(test)]
 mod tests {
+    use vswitch_api::capture::Direction;
     use vswitch_api::{Port, PortKind, Switch};
 
     use super::super::complete::main_switch;
@@ -292,6 +334,38 @@ mod tests {
             mirrors,
             ..Lab::default()
         }
+    }
+
+    /// Over two links between two switches.
+    #[test]
+    fn mirrors_in_a_ring_are_refused() {
+        let mut lab = lab(Vec::new());
+        let ends = [("a1", "b1"), ("b1", "a1"), ("a2", "b2"), ("b2", "a2")];
+        lab.ports.extend(ends.map(|(name, peer)| {
+            let switch = if name.starts_with('a') {
+                main_switch()
+            } else {
+                "other".parse().unwrap()
+            };
+            let mut port = Port::new(name.parse().unwrap(), switch, PortKind::Link);
+            port.peer = Some(peer.parse().unwrap());
+            port
+        }));
+        let back = |ports: &[&str], direction, to: &str| Mirror {
+            name: "back".parse().unwrap(),
+            switch: "other".parse().unwrap(),
+            direction,
+            ..mirror(ports, to)
+        };
+        let mut refused = |back: Mirror| {
+            lab.mirrors = vec![mirror(&["red"], "a1"), back];
+            check_mirrors(&lab).is_err_and(|error| error.to_string().contains("come back to it"))
+        };
+        assert!(refused(back(&[], Direction::Rx, "b2")));
+        assert!(refused(back(&["far"], Direction::Both, "b2")));
+        assert!(!refused(back(&["far"], Direction::Rx, "b2")));
+        // Its own copies are no frames that come in.
+        assert!(!refused(back(&["far"], Direction::Both, "b1")));
     }
 
     #[test]

@@ -80,7 +80,7 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use vswitch_api::event::EventSelect;
-use vswitch_api::view::{Entrance, PortCounters, PortState};
+use vswitch_api::view::{Entrance, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
@@ -207,6 +207,8 @@ struct Live {
     unsure: std::collections::BTreeSet<PortName>,
     /// Cables that could not be laid, for want of something that nobody tells of.
     unlaid: Vec<vswitch_api::Cable>,
+    /// An interface has gone that may have been an end of a cable.
+    cables_unsure: bool,
     /// What stands in /etc/netns; none: it is not known.
     name_links: Option<gateway::Links>,
     /// The interfaces by which NAT was last led out; none: nothing is led by the default routes.
@@ -253,8 +255,10 @@ struct LivePort {
     gso: Option<GsoSize>,
     /// Why it has no AF_XDP though it was to have it.
     xdp_refused: Option<String>,
-    /// What the daemon before has counted.
-    before: Arc<PortCounters>,
+    /// What its interface was given and has not any more, in words.
+    lacks: Vec<String>,
+    /// What the daemon before has counted, and this one while the port had another interface.
+    before: Arc<handover::Earlier>,
 }
 
 impl LivePort {
@@ -276,6 +280,7 @@ impl LivePort {
             mtu: 0,
             gso: None,
             xdp_refused: None,
+            lacks: Vec::new(),
             before: Arc::default(),
         }
     }

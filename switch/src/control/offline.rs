@@ -22,10 +22,15 @@ impl Control {
     ///
     /// # Errors
     /// What would stop it.
-    pub fn check_start(state_dir: &Path, run_dir: &Path) -> Result<(), ApiError> {
+    pub async fn check_start(state_dir: &Path, run_dir: &Path) -> Result<(), ApiError> {
         let file = StateFile::unlocked(state_dir);
-        if let Loaded::Unusable(cause) = file.load() {
-            return Err(file.refusal(&cause));
+        match file.load() {
+            Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
+            Loaded::State(None) => match file.missing(has_near_ends(run_dir).await) {
+                Some(error) => return Err(error),
+                None => {}
+            },
+            Loaded::State(Some(_)) => {}
         }
         match Journal::new(run_dir).load() {
             // It would be set aside.

@@ -304,7 +304,9 @@ impl Inner {
                 attached
             }
             Drift::Settings(port, _) => {
-                if let Some(place) = self.give_back_settings(port).await? {
+                let given = self.give_back_settings(port).await;
+                self.look_inside(port).await;
+                if let Some(place) = given? {
                     self.give_back_near_end(port, &place).await?;
                 }
                 Ok(())
@@ -348,7 +350,10 @@ impl Inner {
         };
         let nl = place.netns.netlink().await.map_err(failed)?;
         if port.kind.has_stack() {
-            configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?;
+            let refused = configure(&nl, &place.link, port, Adopt::Yes).await.map_err(failed)?;
+            if let Some(refused) = refused.into_iter().next() {
+                return Err(failed(refused.error));
+            }
             if let Some(live) = self.live.ports.get_mut(&port.name) {
                 live.mac = Some(mac(port));
             }
@@ -405,6 +410,20 @@ impl Inner {
     pub(super) fn note_unlaid(&mut self, cable: &Cable, error: &ApiError) {
         if error.code != ErrorCode::NotFound && !self.live.unlaid.contains(cable) {
             self.live.unlaid.push(cable.clone());
+        }
+    }
+
+    /// Finds the cables of which an end is gone, if one may be: they are laid again.
+    pub(super) async fn look_at_cables(&mut self) {
+        if !std::mem::take(&mut self.live.cables_unsure) {
+            return;
+        }
+        for cable in self.store.state.lab.cables.clone() {
+            if !self.live.unlaid.contains(&cable) && matches!(self.drift_of_cable(&cable).await, Some(Drift::Cable(_)))
+            {
+                tracing::warn!("{}: an end of it is gone", text::cable(&cable));
+                self.live.unlaid.push(cable);
+            }
         }
     }
 

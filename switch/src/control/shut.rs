@@ -102,13 +102,22 @@ impl ShutPorts {
         }
     }
 
-    fn write(&self) {
-        let written = if self.note.ports.is_empty() {
+    /// Whether the note is there, if there is something to be noted.
+    pub fn is_noted(&self) -> bool {
+        self.note.ports.is_empty() || self.path.exists()
+    }
+
+    /// Writes the note.
+    pub fn note(&self) -> io::Result<()> {
+        if self.note.ports.is_empty() {
             files::gone_is_fine(fs::remove_file(&self.path))
         } else {
             files::replace_note(&self.path, &self.note)
-        };
-        if let Err(error) = written {
+        }
+    }
+
+    fn write(&self) {
+        if let Err(error) = self.note() {
             tracing::warn!(
                 "{}: should the daemon end, ports that are shut are open then: {error}",
                 self.path.display()

@@ -97,7 +97,7 @@ impl Control {
         let ports = &state.lab.ports;
         let is_up = |name: &_| ports.iter().any(|port| port.up && port.name == *name);
         let shut = ShutPorts::find(&config.run_dir, &boot_id, is_up);
-        let inner = Inner {
+        let mut inner = Inner {
             etc: EtcFiles::new(&config.state_dir),
             processes,
             store: Store {
@@ -141,7 +141,7 @@ impl Control {
         };
         let engines = inner.host.guests.engines.clone();
         // Before anything is attached, so that no change in between is missed.
-        let watch = watch::Sources::open(&inner).await;
+        let watch = watch::Sources::open(&mut inner).await;
         let control = Arc::new(Self {
             inner: Model::new(inner),
             events,
@@ -432,7 +432,9 @@ impl Inner {
         };
         let changed = async {
             match self.where_inside(port, live).await? {
-                Some((netns, inside)) => change_addresses(&netns.netlink().await?, inside, noted, port).await,
+                Some((netns, inside)) => change_addresses(&netns.netlink().await?, inside, noted, port)
+                    .await
+                    .map(drop),
                 None => Ok(()),
             }
         };

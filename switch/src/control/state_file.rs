@@ -95,6 +95,11 @@ impl StateFile {
         self.dir.join(NAME)
     }
 
+    /// Whether there is a file, whatever is in it.
+    pub fn is_there(&self) -> bool {
+        self.path().symlink_metadata().is_ok()
+    }
+
     /// Reads the state.
     pub fn load(&self) -> Loaded {
         match read(&self.path()) {
@@ -151,7 +156,8 @@ impl StateFile {
         ))
     }
 
-    /// Renames the file to a name that is not taken, so that two bad files within a second both stay.
+    /// Renames the file to a name that is not taken, so that two bad files within a second both stay. Its backup, by now the only good one,
+    /// goes with it: the lab that begins empty would overwrite that.
     pub fn set_aside(&self) -> io::Result<PathBuf> {
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -164,6 +170,9 @@ impl StateFile {
             number += 1;
         }
         fs::rename(self.path(), &aside)?;
+        let mut backup = aside.clone().into_os_string();
+        backup.push(".bak");
+        files::gone_is_fine(fs::rename(self.dir.join(BACKUP), backup))?;
         Ok(aside)
     }
 
@@ -405,6 +414,15 @@ mod tests {
     fn two_files_that_are_set_aside_both_stay() {
         let dir = tempfile::tempdir().unwrap();
         let file = StateFile::open(dir.path()).unwrap();
+        fs::write(file.path(), "none").unwrap();
+        fs::write(dir.path().join(BACKUP), "good").unwrap();
+        let aside = file.set_aside().unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.path().join(format!("{}.bak", aside.display()))).unwrap(),
+            "good"
+        );
+        fs::remove_file(format!("{}.bak", aside.display())).unwrap();
+        fs::remove_file(aside).unwrap();
         for content in ["one", "two"] {
             fs::write(file.path(), content).unwrap();
             let aside = file.set_aside().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use vswitch_api::{ApiError, Cable, ErrorCode, IfName, Port, PortName};
+use vswitch_api::{ApiError, Cable, ErrorCode, IfName, Lab, Port, PortName};
 
 use super::condition::History;
 use super::journal::{InFlight, Journal};
@@ -44,6 +44,11 @@ impl Store {
                     .hint("see that the state directory can be written and has room"),
             ),
         }
+    }
+
+    /// Whether the file is there, if it is to be.
+    pub fn is_on_disk(&self) -> bool {
+        self.state.lab == Lab::default() || self.file.is_there()
     }
 
     /// Makes `state` the state. What is known of devices that are still to be given back stays known.

@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use vswitch_linux::MonitorEvent;
+use vswitch_linux::{InsideChange, MonitorEvent};
 
 /// What an event is about.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum About {
     /// An interface that is up, down or gone.
     Link(Option<i32>, u32, Is),
+    /// What an interface has inside.
+    Inside(InsideChange),
     /// The default routes of a namespace.
     Ways(Option<i32>),
     /// All of them.
@@ -70,6 +72,7 @@ fn about(event: &MonitorEvent) -> About {
             };
             About::Link(change.nsid, change.index, is)
         }
+        MonitorEvent::Inside(change) => About::Inside(*change),
         MonitorEvent::Ways(nsid) => About::Ways(*nsid),
         MonitorEvent::Resync => About::All,
     }

@@ -13,7 +13,7 @@ use vswitch_api::{API_VERSION, ApiError, Cable, Lab, Namespace, NsName, Port, Po
 use super::durations::Counted;
 use super::frame_size::is_big;
 use super::kinds::{ifname, wanted_mtu};
-use super::{Control, LivePort, View, handover, text};
+use super::{Control, LivePort, View, text};
 use crate::port::BackEnd;
 use vswitch_datapath::EntryKind;
 use vswitch_datapath::acl::Acl;
@@ -318,16 +318,21 @@ impl View {
         };
         let Some(id) = live.id else {
             let reason = told_of(&shown, live.reason.as_deref());
-            return missing_view(shown, reason);
+            return PortView {
+                counters: live.before.and_now(&self.datapath, None),
+                ..missing_view(shown, reason)
+            };
         };
         let io = self.datapath.io::<BackEnd>(id);
-        let reason = [told_of(port, live.reason.as_deref()), other_mac(port, live)];
+        let reason = [
+            told_of(port, live.reason.as_deref()),
+            other_mac(port, live),
+            lacking(port, live),
+        ];
         let reason: Vec<_> = reason.into_iter().flatten().collect();
         // As its user has it by now.
         shown.mac = live.mac.or(shown.mac);
         let wanted = wanted_mtu(port).filter(|mtu| *mtu != live.mtu);
-        let mut counters = self.datapath.counters(id);
-        handover::add(&mut counters, &live.before);
         shown.mtu = Some(live.mtu);
         shown.ifname = live.ifname.parse().ok().or(shown.ifname);
         if let Some(moved) = &live.moved {
@@ -347,7 +352,7 @@ impl View {
             fastpath: io.is_some_and(|io| io.fast().is_some()),
             big_tcp: is_big(live.gso),
             fdb_entries: fdb_counts.get(id.id.index()).copied().unwrap_or(0),
-            counters,
+            counters: live.before.and_now(&self.datapath, Some(id)),
         }
     }
 }
@@ -363,6 +368,18 @@ fn other_mac(port: &Port, live: &LivePort) -> Option<String> {
     let (wanted, now) = (port.mac?, live.mac?);
     let ifname = live.ifname.escape_debug();
     (wanted != now).then(|| format!("interface {ifname} has the MAC {now}, but was set to {wanted}"))
+}
+
+/// What somebody else has taken away inside.
+fn lacking(port: &Port, live: &LivePort) -> Option<String> {
+    let ifname = live.ifname.escape_debug();
+    (!live.lacks.is_empty()).then(|| {
+        format!(
+            "interface {ifname} lacks {}; `vswitchctl set port {} --up` gives back what was taken away",
+            live.lacks.join(", "),
+            port.name
+        )
+    })
 }
 
 fn missing_view(port: Port, reason: Option<String>) -> PortView {

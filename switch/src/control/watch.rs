@@ -1,6 +1,7 @@
 //! What happens without a command: interfaces and namespaces come and go, stations are learned and forgotten.
 
 mod guests;
+mod inside;
 mod links;
 mod names;
 
@@ -28,7 +29,7 @@ use vswitch_linux::{LinkMonitor, MonitorEvent, NsEvent};
 /// How often learned entries are looked through for old ones.
 const AGEING_TICK: Duration = Duration::from_secs(1);
 
-/// Where changes are heard from. What can't be opened is said once, and then not watched.
+/// Where changes are heard from. What can't be opened is one of the limits that `status` tells.
 pub(super) struct Sources {
     links: Option<LinkMonitor>,
     namespaces: Option<BoxStream<'static, NsEvent>>,
@@ -36,11 +37,19 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub async fn open(inner: &Inner) -> Self {
+    pub async fn open(inner: &mut Inner) -> Self {
         let links = LinkMonitor::open(&inner.host.own).await;
         let namespaces = inner.host.named.watch();
-        for error in [links.as_ref().err(), namespaces.as_ref().err()].into_iter().flatten() {
-            tracing::warn!("changes that others make will not be seen: {error}");
+        let refused = [
+            ("interfaces", links.as_ref().err()),
+            ("namespaces", namespaces.as_ref().err()),
+        ];
+        for (what, error) in refused {
+            let limit = error.map(|error| format!("changes of {what} that others make are not seen: {error}"));
+            inner
+                .shown
+                .limits
+                .extend(limit.inspect(|limit| tracing::warn!("{limit}")));
         }
         let datapath = inner
             .datapath
@@ -64,10 +73,12 @@ impl Control {
     pub(super) fn watch(self: &Arc<Self>, sources: Sources, guests: Arc<Notify>) {
         let mut tasks = vec![tokio::spawn(guests::watch_guests(Arc::downgrade(self), guests))];
         if let Some(links) = sources.links {
-            tasks.push(tokio::spawn(watch_links(Arc::downgrade(self), links)));
+            let watching = watch_links(Arc::downgrade(self), links);
+            tasks.push(tokio::spawn(for_good(Arc::downgrade(self), "interfaces", watching)));
         }
         if let Some(namespaces) = sources.namespaces {
-            tasks.push(tokio::spawn(watch_namespaces(Arc::downgrade(self), namespaces)));
+            let watching = watch_namespaces(Arc::downgrade(self), namespaces);
+            tasks.push(tokio::spawn(for_good(Arc::downgrade(self), "namespaces", watching)));
         }
         tasks.push(tokio::spawn(age(Arc::downgrade(self))));
         tasks.push(tokio::spawn(keep(Arc::downgrade(self))));
@@ -75,6 +86,17 @@ impl Control {
             tasks.push(tokio::spawn(watch_datapath(Arc::downgrade(self), datapath)));
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+}
+
+/// What watches ends with the control. If it ends before, the kernel tells no more, and that is told.
+async fn for_good(control: Weak<Control>, what: &str, watching: impl Future<Output = ()>) {
+    watching.await;
+    if let Some(control) = control.upgrade() {
+        let limit =
+            format!("changes of {what} that others make are not seen any more; `vswitchctl restart` mends that");
+        tracing::error!("{limit}");
+        control.inner.lock().await.shown.limits.push(limit);
     }
 }
 
@@ -108,6 +130,7 @@ async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
                             ways |= is_of_home(change.nsid);
                             inner.link_changed(&change).await;
                         }
+                        MonitorEvent::Inside(change) => inner.inside_changed(change).await,
                         MonitorEvent::Ways(nsid) => ways |= is_of_home(nsid),
                         MonitorEvent::Resync => {
                             ways = true;

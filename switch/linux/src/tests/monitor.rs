@@ -6,7 +6,7 @@ async fn expect(monitor: &mut LinkMonitor, wanted: impl Fn(&LinkChange) -> bool)
     loop {
         match monitor.recv().await.unwrap() {
             MonitorEvent::Link(change) if wanted(&change) => return,
-            MonitorEvent::Link(_) | MonitorEvent::Ways(_) => {}
+            MonitorEvent::Link(_) | MonitorEvent::Inside(_) | MonitorEvent::Ways(_) => {}
             MonitorEvent::Resync => panic!("events were lost"),
         }
     }
@@ -56,7 +56,7 @@ fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
         while !(far_gone && near_gone) {
             let change = match monitor.recv().await.unwrap() {
                 MonitorEvent::Link(change) => change,
-                MonitorEvent::Ways(_) => continue,
+                MonitorEvent::Inside(_) | MonitorEvent::Ways(_) => continue,
                 MonitorEvent::Resync => panic!("events were lost"),
             };
             far_gone |= change.gone && change.nsid == Some(id) && change.index == inside.index;

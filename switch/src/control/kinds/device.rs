@@ -102,6 +102,7 @@ impl Inner {
             place: Place { netns, link },
             nsid: None,
             xdp_refused,
+            lacks: Vec::new(),
         })
     }
 

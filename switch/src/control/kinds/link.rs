@@ -49,6 +49,7 @@ impl Inner {
             place: Place { netns, link: near },
             nsid: None,
             xdp_refused: None,
+            lacks: Vec::new(),
         })
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Opened {
     pub nsid: Option<i32>,
     /// Why it has no AF_XDP though it was to have it.
     pub xdp_refused: Option<String>,
+    /// What its interface was to have and could not be given.
+    pub lacks: Vec<String>,
 }
 
 /// Name of the port's interface as its user sees it.

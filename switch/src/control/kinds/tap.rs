@@ -36,7 +36,7 @@ impl Inner {
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let (tap, place) = self.make_tap(port, netns, own, adopt, made).await?;
         let inside = place.netns.netlink().await.map_err(failed)?;
-        make_ready(&inside, &place, port, adopt, made).await.map_err(failed)?;
+        let lacks = make_ready(&inside, &place, port, adopt, made).await.map_err(failed)?;
         // Only now that it can be told by its address whose it is.
         tap.persist()
             .map_err(|error| text::step(object.clone(), "keep the TAP device", &error))?;
@@ -50,6 +50,7 @@ impl Inner {
             place,
             nsid: None,
             xdp_refused: None,
+            lacks,
         })
     }
 

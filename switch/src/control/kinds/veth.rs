@@ -38,7 +38,7 @@ impl Inner {
         // that is taken over may be either.
         own.set_up_or_down(near.index, port.up).await.map_err(failed)?;
         let inside = place.netns.netlink().await.map_err(failed)?;
-        make_ready(&inside, &place, port, adopt, made).await.map_err(failed)?;
+        let lacks = make_ready(&inside, &place, port, adopt, made).await.map_err(failed)?;
         Ok(Opened {
             io,
             near: Some(near.index),
@@ -46,6 +46,7 @@ impl Inner {
             // The kernel gave the far end's namespace an id as it told where that is.
             nsid: near.peer_nsid,
             xdp_refused: None,
+            lacks,
         })
     }
 

@@ -7,7 +7,11 @@ use crate::control::attach::state_of;
 use crate::control::kinds::{carries, facts, heard_by_near_end, ifname};
 use crate::control::place::Place;
 use crate::control::{Inner, LivePort};
+use crate::port::BackEnd;
 use vswitch_linux::{KernelError, LinkChange};
+
+/// Smallest MTU that IPv6 is to be had with.
+const IPV6_MIN_MTU: u32 = 1280;
 
 impl Inner {
     pub(super) async fn link_changed(&mut self, change: &LinkChange) {
@@ -21,6 +25,8 @@ impl Inner {
                 let back = |port: &Port| facts(port.kind).taken_over && ifname(port).as_str() == change.name;
                 self.reattach_missing(back).await;
             }
+            // An end of a cable?
+            self.live.cables_unsure |= change.gone && !self.store.state.lab.cables.is_empty();
             return;
         };
         if live.state == PortState::Missing {
@@ -44,6 +50,9 @@ impl Inner {
             self.follow(&port).await;
             return;
         }
+        if inside && facts(port.kind).taken_over {
+            self.keep_promiscuous(&port).await;
+        }
         if inside && port.kind.stands() != Stands::WithDaemon {
             self.look_at_mac(&port).await;
         }
@@ -66,6 +75,34 @@ impl Inner {
         // What was told is as old as the command that ran meanwhile: the kernel knows better by now. Of an interface that is
         // not there, or can't be looked at, it says nothing.
         self.look_whether_it_carries(&port, !told).await;
+    }
+
+    /// A device takes all frames as long as it is a port, whoever says otherwise: else what is for stations behind it would stay away.
+    async fn keep_promiscuous(&mut self, port: &Port) {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
+        let io = live.id.and_then(|id| self.datapath.io::<BackEnd>(id));
+        if io.is_none_or(|io| io.shadow().is_none()) {
+            return;
+        }
+        let kept = async {
+            match self.place_of(port, live).await? {
+                Some(place) if !place.link.promiscuous => {
+                    let nl = place.netns.netlink().await?;
+                    nl.set_promiscuous(place.link.index, true).await?;
+                    Ok(true)
+                }
+                _ => Ok::<_, KernelError>(false),
+            }
+        };
+        match kept.await {
+            Ok(true) => {
+                tracing::warn!(port = %port.name, "port {}: its device was made to take its own frames only, and takes all again", port.name)
+            }
+            Ok(false) => {}
+            Err(error) => tracing::debug!(port = %port.name, "can't look whether a device takes all frames: {error}"),
+        }
     }
 
     /// `was_down`: it is told that it is down, or was.
@@ -170,7 +207,7 @@ impl Inner {
             return;
         };
         let moved_now = live.nsid != Some(nsid) || live.inside != Some(link.index);
-        let mut told = Vec::new();
+        let (mut told, mut has_ipv6_again) = (Vec::new(), false);
         if moved_now {
             let (moved, unnamed) = self.moved(port, &netns);
             told.push(match &moved {
@@ -207,6 +244,8 @@ impl Inner {
                 link.name.escape_debug(),
                 link.mtu
             ));
+            // With less the kernel gives IPv6 up, addresses and routes and all (RFC 8200 section 5).
+            has_ipv6_again = live.mtu < IPV6_MIN_MTU && link.mtu >= IPV6_MIN_MTU;
             live.mtu = link.mtu;
             let near = live.near;
             if let Some(near) = near
@@ -241,7 +280,7 @@ impl Inner {
             let was_down = live.state == PortState::NoCarrier;
             let (state, reason) = state_of(port, &live.ifname, carries);
             self.set_state(&port.name, state, reason);
-            if was_down && carries {
+            if (was_down && carries) || has_ipv6_again {
                 self.give_back_after_down(port, false).await;
             }
         }

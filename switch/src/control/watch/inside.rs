@@ -1,0 +1,90 @@
+//! Addresses and routes of ports that others take away, or that the kernel takes away and somebody has to give back.
+
+use vswitch_api::{EventKind, Port};
+
+use crate::control::Inner;
+use crate::control::lacks::missing;
+use vswitch_linux::{InsideChange, KernelError};
+
+impl Inner {
+    pub(super) async fn inside_changed(&mut self, change: InsideChange) {
+        let found = self.live.ports.iter().find(|(_, live)| {
+            live.id.is_some() && live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index)
+        });
+        let Some((name, live)) = found else { return };
+        let Some(port) = self.store.port(name).filter(|port| port.kind.has_stack()).cloned() else {
+            return;
+        };
+        if !change.lost && change.link_local {
+            // IPv6 was off there, perhaps, and is on again.
+            if port.addresses.iter().any(|address| address.ip().is_ipv6()) {
+                self.give_back_after_down(&port, false).await;
+            }
+        } else if change.lost || !live.lacks.is_empty() {
+            self.look_inside(&port).await;
+        }
+    }
+
+    /// Looks what the interface of a port lacks of what it was given, and tells of it. What somebody has taken away is left to him; but the leg
+    /// of the host by which all stations get out is the switch's own, and is put back.
+    pub(in crate::control) async fn look_inside(&mut self, port: &Port) {
+        let lacks = match self.lacks_now(port).await {
+            Ok(lacks) => lacks,
+            Err(error) => {
+                tracing::debug!(port = %port.name, "can't look what an interface has: {error}");
+                return;
+            }
+        };
+        let known = self.live.ports.get(&port.name).map(|live| &live.lacks);
+        if known.is_none_or(|known| *known == lacks) {
+            return;
+        }
+        if !lacks.is_empty() && self.is_gateway(port) {
+            match self.give_back_settings(port).await {
+                Ok(_) => {
+                    self.tell_changed(
+                        port,
+                        format!("it got back {}, which somebody had taken away", lacks.join(", ")),
+                    );
+                    return;
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        let what = match &lacks[..] {
+            [] => "its interface lacks nothing any more".to_owned(),
+            lacks => format!("its interface lacks {}", lacks.join(", ")),
+        };
+        if let Some(live) = self.live.ports.get_mut(&port.name) {
+            live.lacks = lacks;
+        }
+        self.tell_changed(port, what);
+    }
+
+    async fn lacks_now(&self, port: &Port) -> Result<Vec<String>, KernelError> {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return Ok(Vec::new());
+        };
+        // One that is gone is told of elsewhere.
+        match self.place_of(port, live).await? {
+            // What one that is down lacks it gets back with its link.
+            Some(place) if place.link.up => Ok(missing(&port.addresses, &port.routes, &place).await?.in_words()),
+            _ => Ok(live.lacks.clone()),
+        }
+    }
+
+    fn is_gateway(&self, port: &Port) -> bool {
+        let lab = &self.store.state.lab;
+        let switch = lab.switches.iter().find(|switch| switch.name == port.switch);
+        let gateway = switch.and_then(|switch| lab.gateway_of(switch));
+        gateway.is_some_and(|gateway| gateway.name == port.name)
+    }
+
+    fn tell_changed(&self, port: &Port, what: String) {
+        tracing::info!(port = %port.name, "port {}: {what}", port.name);
+        self.emit(EventKind::PortChanged {
+            port: port.name.clone(),
+            what,
+        });
+    }
+}

@@ -1,0 +1,154 @@
+//! Addresses and routes that somebody takes away inside: they are told of, given back where that is meant, and no reason to lose a port.
+
+use vswitch_api::view::PortState;
+use vswitch_testing::lab::Lab;
+use vswitch_testing::netns::{Place, run};
+use vswitch_testing::station::make_device;
+use vswitch_testing::wait::wait_for;
+
+fn reason(lab: &Lab, port: &str) -> String {
+    lab.port(port).reason.unwrap_or_default()
+}
+
+/// A route that leads elsewhere by now, or whose next hop is not reached any more, kept the port away after a restart for good.
+#[test]
+fn a_port_whose_routes_somebody_changed_is_there_after_a_restart() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.254");
+    lab.ok("add-port blue --type tap --addr 10.7.0.2/24 --gateway 10.7.0.254");
+    for name in ["red", "blue"] {
+        run(&format!("ip -n {name} route replace default via 10.7.0.253"));
+    }
+    let is_there = |lab: &Lab| {
+        run("ip netns exec red ping -n -c 1 -W 10 10.7.0.2");
+        for name in ["red", "blue"] {
+            assert_eq!(lab.port(name).state, PortState::Up);
+            assert!(run(&format!("ip -n {name} route")).contains("default via 10.7.0.253"));
+            let reason = reason(lab, name);
+            assert!(reason.contains("lacks its route to 0.0.0.0/0"), "{reason}");
+            // Other settings can be changed, too.
+            lab.ok(&format!("set port {name} --mtu 1450"));
+            lab.ok(&format!("set port {name} --mtu 1500"));
+        }
+    };
+    lab.ok("restart");
+    is_there(&lab);
+    lab.kill_daemon();
+    lab.start();
+    is_there(&lab);
+    for name in ["red", "blue"] {
+        run(&format!("ip -n {name} route del default"));
+        lab.ok(&format!("set port {name} --up"));
+        assert!(run(&format!("ip -n {name} route")).contains("default via 10.7.0.254"));
+        assert_eq!(reason(&lab, name), "");
+        // Now what leads to the neighbours too: the kernel's own, which goes with no address.
+        run(&format!("ip -n {name} route flush table main"));
+    }
+    lab.ok("restart");
+    run("ip netns exec red ping -n -c 1 -W 10 10.7.0.2");
+    assert!(run("ip -n red route").contains("default via 10.7.0.254"));
+}
+
+/// What is taken away stays away, and is told until it is given back.
+#[test]
+fn what_a_port_lacks_is_shown_and_told() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --addr fd07::1/64");
+    assert_eq!(reason(&lab, "red"), "");
+    run("ip -n red addr del 10.7.0.1/24 dev eth0");
+    wait_for("the address to be missed", || {
+        reason(&lab, "red").contains("eth0 lacks its address 10.7.0.1/24; `vswitchctl set port red --up`")
+    });
+    run("ip -n red addr add 10.7.0.1/24 dev eth0");
+    wait_for("it to be seen", || reason(&lab, "red").is_empty());
+    run("ip -n red -6 route del fd07::/64 dev eth0");
+    wait_for("the network to be missed", || {
+        reason(&lab, "red").contains("lacks its route to fd07::/64")
+    });
+    lab.ok("set port red --up");
+    assert_eq!(reason(&lab, "red"), "");
+    assert!(run("ip -n red -6 route").contains("fd07::/64"));
+}
+
+/// The kernel takes IPv6 away with it, and nobody but us can give it back.
+#[test]
+fn ipv6_comes_back_as_it_was_when_it_can_be_had_again() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --addr fd07::1/64");
+    lab.ok("route add red fd09::/64 --via fd07::9");
+    let has =
+        || run("ip -n red -6 route").contains("fd09::/64 via fd07::9") && run("ip -n red addr").contains("fd07::1");
+    run("ip -n red link set eth0 mtu 1000");
+    lab.wait_for_port("red", "the MTU to be shown", |port| port.port.mtu == Some(1000));
+    assert!(!has());
+    run("ip -n red link set eth0 mtu 1500");
+    wait_for("IPv6 to be back after the MTU was", has);
+    let off = |off: &str| Place::named("red").run_ok(&format!("sysctl -qw net.ipv6.conf.eth0.disable_ipv6={off}"));
+    off("1");
+    wait_for("IPv6 to be missed", || !has());
+    off("0");
+    wait_for("IPv6 to be back after it was off", has);
+    wait_for("all to be well", || reason(&lab, "red").is_empty());
+}
+
+/// All stations get out by it, and it is nobody's but the switch's.
+#[test]
+fn the_hosts_leg_of_a_switch_gets_its_addresses_back() {
+    let lab = Lab::new();
+    lab.ok("switch add lan --subnet 10.7.0.0/24 --gateway");
+    lab.ok("add-port red --switch lan --addr auto");
+    run("ip addr flush dev lan-gw");
+    wait_for("the address to be back", || {
+        run("ip addr show dev lan-gw").contains("10.7.0.1/24")
+    });
+    run("ip netns exec red ping -n -c 1 -W 10 10.7.0.1");
+}
+
+#[test]
+fn a_device_that_was_told_to_take_its_own_frames_only_takes_all_again() {
+    let lab = Lab::new();
+    make_device("device");
+    lab.ok("add-port device --type device");
+    if !vswitch_testing::lab::fastpath_wanted() {
+        // The packet socket sees to that.
+        return;
+    }
+    let is_promiscuous = || run("ip link show device").contains("PROMISC");
+    assert!(is_promiscuous());
+    run("ip link set device promisc off");
+    wait_for("the device to take all frames", is_promiscuous);
+}
+
+/// What was counted is not forgotten when an interface or a namespace goes and comes.
+#[test]
+fn counters_go_on_when_an_interface_is_made_again() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.ok("add-port blue --type tap --addr 10.7.0.2/24");
+    run("ip netns exec red ping -n -c 3 -i 0.01 -W 10 10.7.0.2");
+    let counted = |port: &str| {
+        let counters = lab.port(port).counters;
+        (counters.rx_frames, counters.tx_frames)
+    };
+    for port in ["red", "blue"] {
+        let before = counted(port);
+        assert!(before.0 >= 3 && before.1 >= 3, "{before:?}");
+        run(&format!("ip -n {port} link del eth0"));
+        lab.wait_for_state(port, PortState::Up);
+        wait_for("it to be made again", || {
+            run(&format!("ip -n {port} -br link")).contains("eth0")
+        });
+        lab.wait_for_state(port, PortState::Up);
+        let after = counted(port);
+        assert!(after.0 >= before.0 && after.1 >= before.1, "{before:?} {after:?}");
+        run(&format!("ip netns del {port}"));
+        lab.wait_for_state(port, PortState::Missing);
+        let missing = counted(port);
+        assert!(missing.0 >= after.0 && missing.1 >= after.1, "{after:?} {missing:?}");
+        run(&format!("ip netns add {port}"));
+        lab.wait_for_state(port, PortState::Up);
+        let back = counted(port);
+        assert!(back.0 >= missing.0 && back.1 >= missing.1, "{missing:?} {back:?}");
+        lab.wait_for_sums();
+    }
+}
