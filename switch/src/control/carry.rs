@@ -279,6 +279,7 @@ impl Inner {
                     });
                 }
             }
+            Step::ChangeCommand { after, .. } => self.adjust_process(Process::from(after.as_ref()))?,
             Step::StartCommands(commands) => {
                 let processes: Vec<_> = commands.iter().map(Process::from).collect();
                 self.start_processes(&processes).await?;

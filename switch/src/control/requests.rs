@@ -116,6 +116,9 @@ impl Control {
     /// # Errors
     /// The state can't be written. What could not be removed is in the warnings.
     pub async fn reset(&self, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        // It is not held up by an edit that waits until a command is ready.
+        let _hurry = (!options.dry_run).then(|| self.inner.hurry());
         self.apply(Lab::default(), options).await
     }
 

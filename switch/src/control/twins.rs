@@ -38,6 +38,7 @@ fn twins(step: &Step) -> Vec<Change> {
         Step::RemoveMirror(mirror) => vec![Change::removed(ObjectKind::Mirror, &mirror.name, mirror)],
         // It follows from settings of switches, which are told of.
         Step::ChangeOutside { .. } => Vec::new(),
+        Step::ChangeCommand { before, after } => Change::set(ObjectKind::Command, &after.name, before, after),
         Step::StartCommands(commands) => {
             let started = commands.iter();
             started

@@ -94,7 +94,8 @@ impl Session {
         Ok(self.client.replace_lab(lab, options, tag).await?)
     }
 
-    /// The daemon ends a change that it has begun, whoever is gone meanwhile: to take it back is a second one.
+    /// The daemon ends a change that it has begun, whoever is gone meanwhile, but does not wait any longer until commands are ready: to
+    /// take it back is a second one.
     async fn put_or_take_back(
         &self,
         how: &How,
@@ -102,28 +103,48 @@ impl Session {
         lab: &Lab,
         tag: Option<&Tag>,
     ) -> Result<Changes, Failure> {
-        let mut put = pin!(self.put(lab, how.options(), tag));
-        tokio::select! {
-            done = put.as_mut() => return done,
-            interrupt = ctrl_c() => if let Err(error) = interrupt {
-                eprintln!("warning: Ctrl-C can't be waited for: {error}");
-                return put.await;
-            },
+        {
+            let mut put = pin!(self.put(lab, how.options(), tag));
+            tokio::select! {
+                done = put.as_mut() => return done,
+                interrupt = ctrl_c() => if let Err(error) = interrupt {
+                    eprintln!("warning: Ctrl-C can't be waited for: {error}");
+                    return put.await;
+                },
+            }
+            // From here on the request has no client.
         }
-        eprintln!("vswitchctl: {}: interrupted; what was made is taken back", how.command);
-        // What fails leaves nothing.
-        put.await?;
-        let (_, tag): (Lab, _) = self.client.lab_tagged().await?;
-        let back = ChangeOptions {
+        let command = how.command;
+        eprintln!("vswitchctl: {command}: interrupted; waiting until it is taken back (Ctrl-C again does not wait)");
+        let interrupted = |cause: &str, hint: &str| {
+            let error = ApiError::new(ErrorCode::Conflict, command, cause);
+            Failure::Error {
+                error: if hint.is_empty() { error } else { error.hint(hint) },
+                exit: EXIT_INTERRUPTED,
+            }
+        };
+        tokio::select! {
+            back = self.take_back(before) => back?,
+            Ok(()) = ctrl_c() => {
+                let cause = "interrupted; something of it may be there";
+                return Err(interrupted(cause, "`vswitchctl status` tells whether it is under way, `vswitchctl lab list` what is there"));
+            }
+        }
+        Err(interrupted("interrupted; all is as it was before", ""))
+    }
+
+    /// When the change under way is over, be it done or undone: makes the lab what it was.
+    async fn take_back(&self, before: &Lab) -> Result<(), Failure> {
+        let back = |dry_run| ChangeOptions {
+            dry_run,
             force: true,
             ..ChangeOptions::default()
         };
-        self.put(before, back, tag.as_ref()).await?;
-        let error = ApiError::new(ErrorCode::Conflict, how.command, "interrupted; all is as it was before");
-        Err(Failure::Error {
-            error,
-            exit: EXIT_INTERRUPTED,
-        })
+        // It comes after the change.
+        self.put(before, back(true), None).await?;
+        let (_, tag): (Lab, _) = self.client.lab_tagged().await?;
+        self.put(before, back(false), tag.as_ref()).await?;
+        Ok(())
     }
 }
 
