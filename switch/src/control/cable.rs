@@ -10,6 +10,7 @@ use super::attach::Adopt;
 use super::condition::{Editing, Subject};
 use super::detach::gone_is_fine;
 use super::interface::{add_route, routes_in_order};
+use super::named::already;
 use super::{Control, Inner, text};
 use vswitch_linux::{KernelError, Link, Netlink, VethPeer};
 
@@ -21,9 +22,15 @@ impl Control {
     pub async fn add_cable(&self, cable: Cable, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Lab, options.clone(), |_, lab| {
-            if !(options.idempotent && lab.cables.iter().any(|old| is_as_wanted(old, &cable))) {
-                lab.cables.push(cable);
+            if options.idempotent {
+                if lab.cables.iter().any(|old| is_as_wanted(old, &cable)) {
+                    return Ok(());
+                }
+                if let Some(old) = lab.cables.iter().find(|old| is_meant(old, &cable)) {
+                    return Err(other_settings(old, &cable));
+                }
             }
+            lab.cables.push(cable);
             Ok(())
         })
         .await
@@ -125,6 +132,27 @@ fn is_as_wanted(there: &Cable, wanted: &Cable) -> bool {
     there.mtu.unwrap_or(DEFAULT_MTU) == wanted.mtu.unwrap_or(DEFAULT_MTU)
         && ((end(&there.a, &wanted.a) && end(&there.b, &wanted.b))
             || (end(&there.a, &wanted.b) && end(&there.b, &wanted.a)))
+}
+
+/// Whether a cable that is there is the one that is asked for, by what says which of several it is.
+fn is_meant(there: &Cable, wanted: &Cable) -> bool {
+    let end = |there: &CableEnd, wanted: &CableEnd| {
+        there.namespace == wanted.namespace && (wanted.ifname.is_none() || there.ifname == wanted.ifname)
+    };
+    (end(&there.a, &wanted.a) && end(&there.b, &wanted.b)) || (end(&there.a, &wanted.b) && end(&there.b, &wanted.a))
+}
+
+/// Of a cable that is there already.
+fn other_settings(there: &Cable, wanted: &Cable) -> ApiError {
+    let a = &wanted.a.namespace;
+    let (old, new) = (CableSettings::of(there, a), CableSettings::of(wanted, a));
+    let change =
+        "change it with `vswitchctl set cable`, or remove it first; --name-a and --name-b tell another cable from it";
+    // What is not said of the new one counts here too, as two cables would differ by it.
+    match already(text::cable(there), &old, &new, true, change) {
+        Err(error) => error,
+        Ok(()) => text::conflict(text::cable(there), "it is there already, with other settings").hint(change),
+    }
 }
 
 fn at(end: &CableEnd) -> String {
