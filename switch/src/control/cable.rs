@@ -148,7 +148,7 @@ fn other_settings(there: &Cable, wanted: &Cable) -> ApiError {
     let (old, new) = (CableSettings::of(there, a), CableSettings::of(wanted, a));
     let change =
         "change it with `vswitchctl set cable`, or remove it first; --name-a and --name-b tell another cable from it";
-    // What is not said of the new one counts here too, as two cables would differ by it.
+    // Where it lacks only what is not said, there is no setting to name.
     match already(text::cable(there), &old, &new, true, change) {
         Err(error) => error,
         Ok(()) => text::conflict(text::cable(there), "it is there already, with other settings").hint(change),
@@ -192,13 +192,12 @@ impl Inner {
                 }
             }
             _ => {
-                let (end, name) = if a_link.is_some() {
-                    (&cable.a, a_name)
-                } else {
-                    (&cable.b, b_name)
-                };
-                let cause = format!("{} has an interface {name} already", text::namespace(&end.namespace));
-                return Err(text::conflict(object, cause).hint("choose other names with --name-a and --name-b"));
+                let found = [(&a_link, &cable.a), (&b_link, &cable.b)];
+                let found = found.into_iter().find_map(|(link, end)| Some((link.as_ref()?, end)));
+                return Err(found.map_or_else(
+                    || text::conflict(object, "it is cut"),
+                    |(link, end)| taken(cable, end, link),
+                ));
             }
         }
         let configured = async {
@@ -261,6 +260,25 @@ impl Inner {
                 ));
                 self.store.leave_cable(cable);
             }
+        }
+    }
+}
+
+/// An interface is where the end of a cable is to be, by its name or by its MAC address.
+fn taken(cable: &Cable, end: &CableEnd, link: &Link) -> ApiError {
+    let (namespace, there) = (text::namespace(&end.namespace), link.name.escape_debug());
+    match link.name == name(end) {
+        true => text::conflict(
+            text::cable(cable),
+            format!("{namespace} has an interface {there} already"),
+        )
+        .hint("choose other names with --name-a and --name-b"),
+        false => {
+            let cause = format!(
+                "interface {there} in {namespace} has the MAC address of the end {} already",
+                name(end)
+            );
+            text::conflict(text::cable(cable), cause).hint("choose another address, or remove what has it first")
         }
     }
 }
