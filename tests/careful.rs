@@ -118,6 +118,14 @@ fn an_interface_that_the_host_uses_is_taken_over_by_force_only() {
             "{said:?}"
         );
     }
+    // The kernel knows it by this name too.
+    run("ip link property add dev addressed altname nick");
+    lab.ctl("add-port p --type device --name nick")
+        .failed(2, &["nick is an altname of interface addressed", "--name addressed"]);
+    let long = "a-name-of-more-than-fifteen-bytes";
+    run(&format!("ip link property add dev addressed altname {long}"));
+    lab.ctl(&format!("add-port p --type device --name {long}"))
+        .failed(2, &["for an altname the name that `ip link` shows first"]);
     // One that is only up has its link-local address and its route.
     lab.ok("add-port free --type device");
     lab.ok("add-port p --type device --name addressed --force");

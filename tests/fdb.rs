@@ -165,3 +165,67 @@ fn what_is_asked_of_one_port_does_not_touch_anothers_station() {
     assert_eq!(told["done"][0], format!("removed FDB entry {}", mac(1, 9)), "{told}");
     net.check("c", &to, &[("a", to.clone()), ("b", to.clone())]);
 }
+
+/// A port that carries what has no tag in a VLAN has its stations in that, and none in others.
+#[test]
+fn a_static_entry_is_in_a_vlan_of_its_port() {
+    let lab = Lab::new();
+    lab.ok("add-port a --type tap --vlan 10");
+    lab.ok("add-port t --type tap --trunk 20,30");
+    let vlans = |n: u32| {
+        let fdb = lab.fdb("main");
+        let own = fdb.iter().filter(|entry| entry.mac == mac(1, n));
+        own.map(|entry| entry.vlan.map(|vlan| vlan.get())).collect::<Vec<_>>()
+    };
+    lab.ok(&format!("fdb add {} a", mac(1, 1)));
+    assert_eq!(vlans(1), [Some(10)]);
+    lab.ok(&format!("bridge fdb add {} dev a master static", mac(1, 2)));
+    assert_eq!(vlans(2), [Some(10)]);
+    for (line, word) in [
+        (format!("fdb add {} a --vlan 20", mac(1, 3)), "it is in VLAN 10"),
+        (format!("fdb add {} t", mac(1, 3)), "20,30"),
+        (format!("fdb add {} t --vlan 10", mac(1, 3)), "20,30"),
+    ] {
+        lab.ctl(&line).failed(2, &[word]);
+    }
+    let path = lab.lab_file(&format!(
+        "[[ports]]\nname = \"a\"\nkind = \"tap\"\nvlan = {{ access = 10 }}\nstations = [{{ mac = \"{}\" }}]\n",
+        mac(1, 4)
+    ));
+    lab.ctl(&format!("apply --yes {path}"))
+        .failed(2, &["carries nothing that is in no VLAN", "vlan = 10"]);
+    // As it was added, and where it is.
+    lab.ok(&format!("fdb del {}", mac(1, 1)));
+    assert_eq!(vlans(1), []);
+    lab.ok(&format!("fdb add {} t --vlan 20", mac(1, 1)));
+    lab.ctl(&format!("fdb del {}", mac(1, 1)))
+        .failed(4, &["knows it in VLAN 20", "--vlan 20"]);
+    let told = lab.ctl(&format!("fdb del {} --if-exists", mac(1, 1)));
+    assert!(told.code == 0 && told.stderr.contains("--vlan 20"), "{told}");
+    lab.ok(&format!("fdb del {} --vlan 20", mac(1, 1)));
+    // It is told when a port leaves it.
+    let told = lab.ctl("set port a --vlan 40");
+    assert!(told.code == 0 && told.stderr.contains("no effect any more"), "{told}");
+    lab.ok("set port a --mtu 1400");
+}
+
+#[test]
+fn an_entry_that_is_there_is_not_moved_unasked() {
+    let lab = Lab::new();
+    let _ports = two_ports(&lab, "main");
+    let add = format!("fdb add {} ", mac(1, 1));
+    lab.ok(&format!("{add} main-a"));
+    lab.ok(&format!("{add} main-a --if-not-exists"));
+    lab.ctl(&format!("{add} main-b --if-not-exists"))
+        .failed(5, &["behind port \"main-a\"", "--if-not-exists"]);
+    let at = || {
+        lab.fdb("main")
+            .into_iter()
+            .find(|entry| entry.mac == mac(1, 1))
+            .unwrap()
+            .port
+    };
+    assert_eq!(at().as_str(), "main-a");
+    lab.ok(&format!("{add} main-b"));
+    assert_eq!(at().as_str(), "main-b");
+}

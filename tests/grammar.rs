@@ -273,6 +273,9 @@ fn settings_are_changed_and_taken_back_by_words() {
     lab.ok("acl add box in deny arp");
     assert_eq!(lab.ok("acl list box").lines().count(), 2);
     lab.ok("cable add box other");
+    lab.ok("cable add box other --if-not-exists");
+    lab.ctl("cable add box other --mtu 9000 --if-not-exists")
+        .failed(5, &["other mtu", "vswitchctl set cable"]);
     assert_eq!(lab.ok("cable show box other"), lab.ok("cable list box"));
     lab.ctl("cable list box nowhere").failed(4, &["cable", "nowhere"]);
     lab.ctl("lab rm nosuch").failed(4, &["nosuch"]);

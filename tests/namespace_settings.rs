@@ -241,3 +241,106 @@ fn a_hosts_file_of_the_lab_takes_the_place_of_the_names_of_ports() {
     lab.ok("reset --yes");
     assert!(!Path::new("/etc/netns/red").exists());
 }
+
+/// The kernel does not look at a write of nothing, and shows a list in its own words.
+#[test]
+fn a_list_goes_back_to_none_and_is_known_again_in_the_words_of_the_kernel() {
+    const PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+    let lab = Lab::with_own_etc();
+    run("ip netns add theirs");
+    assert_eq!(value("theirs", PORTS), "");
+    lab.ok("ns set theirs net.ipv4.ip_local_reserved_ports=8080,8081");
+    assert_eq!(value("theirs", PORTS), "8080-8081");
+    lab.ok("ns set theirs net.ipv4.ip_local_reserved_ports=");
+    assert_eq!(value("theirs", PORTS), "");
+    let text = "name = \"t\"\n[[ports]]\nname = \"red\"\n[[namespaces]]\nname = \"theirs\"\nsysctls = { \
+                \"net.ipv4.ip_local_reserved_ports\" = \"5,3,4\", \"net.ipv4.ip_forward\" = \"01\" }\n\
+                [[namespaces]]\nname = \"red\"\nsysctls = { \"net.ipv6.conf.eth0.stable_secret\" = \"2001:db8::1\" }\n";
+    up(&lab, text);
+    assert_eq!(value("theirs", PORTS), "3-5");
+    assert_eq!(
+        value("red", "/proc/sys/net/ipv6/conf/eth0/stable_secret"),
+        "2001:0db8:0000:0000:0000:0000:0000:0001"
+    );
+    let told = up(&lab, text);
+    assert!(!told.contains("repaired"), "{told}");
+    lab.ok("restart");
+    let told = up(&lab, text);
+    assert!(!told.contains("repaired"), "{told}");
+    Place::named("theirs").run_ok("sysctl -w net.ipv4.ip_local_reserved_ports=7");
+    let told = up(&lab, text);
+    assert!(told.contains("net.ipv4.ip_local_reserved_ports = 5,3,4"), "{told}");
+    assert_eq!(value("theirs", PORTS), "3-5");
+    // A number is no list.
+    let path = lab.lab_file(
+        "name = \"u\"\n[[namespaces]]\nname = \"theirs\"\nsysctls = { \"net.ipv4.conf.lo.rp_filter\" = \"\" }\n",
+    );
+    lab.ctl(&format!("lab up {path}"))
+        .failed(2, &["rp_filter", "no such value"]);
+    lab.ok("reset --yes");
+    assert_eq!(
+        (value("theirs", PORTS), value("theirs", FORWARD)),
+        (String::new(), "0".to_owned())
+    );
+    run("ip netns del theirs");
+}
+
+/// To forward changes how each interface forwards, and whether redirects are taken.
+#[test]
+fn settings_that_change_others_are_given_first_and_leave_them_as_they_were() {
+    const REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/accept_redirects";
+    const OWN: &str = "/proc/sys/net/ipv4/conf/eth0/forwarding";
+    let lab = Lab::with_own_etc();
+    run("ip netns add theirs");
+    let two = |values: [&str; 2]| values.map(str::to_owned);
+    let now = || [value("red", REDIRECTS), value("red", OWN)];
+    let text = "name = \"t\"\n[[ports]]\nname = \"red\"\n[[namespaces]]\nname = \"red\"\nsysctls = { \
+                \"net.ipv4.ip_forward\" = 1, \"net.ipv4.conf.all.accept_redirects\" = 1, \
+                \"net.ipv4.conf.eth0.forwarding\" = 0 }\n";
+    up(&lab, text);
+    assert_eq!(now(), two(["1", "0"]));
+    for forward in ["0", "1"] {
+        lab.ok(&format!("ns set red net.ipv4.ip_forward={forward}"));
+        assert_eq!(value("red", FORWARD), forward);
+        assert_eq!(now(), two(["1", "0"]), "{forward}");
+    }
+    let told = up(&lab, text);
+    assert!(!told.contains("repaired"), "{told}");
+    // What the lab says no more is as the rest has it.
+    lab.ok("ns set red net.ipv4.conf.eth0.forwarding= net.ipv4.conf.all.accept_redirects=");
+    assert_eq!(now(), two(["0", "1"]));
+    lab.ok("lab down t --yes");
+    Place::named("theirs").run_ok("sysctl -w net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.lo.forwarding=1");
+    let lo = || value("theirs", "/proc/sys/net/ipv4/conf/lo/forwarding");
+    up(
+        &lab,
+        "name = \"t\"\n[[namespaces]]\nname = \"theirs\"\nsysctls = { \"net.ipv4.ip_forward\" = 1 }\n",
+    );
+    assert_eq!(value("theirs", FORWARD), "1");
+    lab.ok("lab down t --yes");
+    assert_eq!(
+        [value("theirs", FORWARD), value("theirs", REDIRECTS), lo()],
+        ["0", "0", "1"]
+    );
+    run("ip netns del theirs");
+}
+
+/// A link of ours makes the folder as well as a file of the lab does; the one that was there is an admin's.
+#[test]
+fn a_folder_with_files_and_names_goes_with_them() {
+    let lab = Lab::with_own_etc();
+    fs::create_dir_all("/etc/netns/blue").unwrap();
+    for name in ["red", "blue"] {
+        let port = format!("name = \"t\"\n[[ports]]\nname = \"{name}\"\naddresses = [\"10.0.0.1/24\"]\n");
+        let files = format!("[[namespaces]]\nname = \"{name}\"\nfiles = {{ \"foo\" = \"a\\n\" }}\n");
+        let folder = Path::new("/etc/netns").join(name);
+        for text in [format!("{port}{files}"), port] {
+            up(&lab, &text);
+            assert!(folder.join("hosts").exists());
+            lab.ok("lab down t --yes");
+            assert_eq!(folder.exists(), name == "blue", "{text}");
+        }
+    }
+    assert_eq!(fs::read_dir("/etc/netns/blue").unwrap().count(), 0);
+    fs::remove_dir("/etc/netns/blue").unwrap();
+}

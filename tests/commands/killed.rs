@@ -122,3 +122,73 @@ fn a_command_goes_with_its_namespace_and_comes_back_with_it() {
     assert_eq!(processes(&mark), [0; 0]);
     run("ip netns del theirs");
 }
+
+/// Its end takes as long as it may, and nobody waits for that.
+#[test]
+fn a_command_that_does_not_end_holds_nobody_up() {
+    let lab = Lab::new();
+    let mark = sleeps(12);
+    run("ip netns add theirs");
+    up(
+        &lab,
+        &format!(
+            "name = \"t\"\n[[commands]]\nname = \"web\"\nnamespace = \"theirs\"\nstop_secs = 60\n\
+             run = \"trap '' TERM; while :; do sleep {mark}; done\"\n"
+        ),
+    );
+    wait_for("it to run", || !processes(&mark).is_empty());
+    let shell = command(&lab, "web").pid.unwrap();
+    run("ip netns del theirs");
+    wait_for_state(&lab, "web", ProcessState::Missing);
+    lab.ok("add-port red");
+    assert!(processes(&mark).contains(&shell), "it has ended by now");
+    // Nor is another begun beside it.
+    run("ip netns add theirs");
+    lab.ok("add-port blue");
+    assert_eq!(command(&lab, "web").state, ProcessState::Missing);
+    let all = processes(&mark);
+    all.iter()
+        .for_each(|pid| _ = kill(Pid::from_raw(*pid as i32), Signal::SIGKILL));
+    wait_for("another in its place", || {
+        let view = command(&lab, "web");
+        view.state == ProcessState::Running && view.pid.is_some_and(|pid| pid != shell)
+    });
+    let all = processes(&mark);
+    all.iter()
+        .for_each(|pid| _ = kill(Pid::from_raw(*pid as i32), Signal::SIGKILL));
+    lab.ok("reset --yes");
+    wait_until_gone(&mark);
+    run("ip netns del theirs");
+}
+
+/// What a daemon before has noted may be a number that is somebody else's by now, whose session has no leader any more: as each daemon's
+/// that forks twice.
+#[test]
+fn a_session_of_strangers_is_not_taken_for_that_of_a_supervisor() {
+    let mut lab = Lab::new();
+    let mark = sleeps(13);
+    let leader = lab.scratch().join("leader");
+    let line = format!("sleep {mark} & echo $$ > {}", leader.display());
+    let made = Command::new("setsid")
+        .args(["sh", "-c", &line])
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let stranger = wait_for("the stranger", || processes(&mark).first().copied());
+    let leader = wait_for("its leader's number", || fs::read_to_string(&leader).ok());
+    wait_for("its leader's end", || !Path::new("/proc").join(leader.trim()).exists());
+    lab.kill_daemon();
+    let folder = Path::new("/run/vswitch/processes/web");
+    fs::create_dir_all(folder).unwrap();
+    let note = format!(
+        "{{\"id\":\"0123456789abcdef\",\"supervisor\":[{},12345],\"state\":\"running\",\"reason\":null,\"was_ready\":true,\
+         \"overdue\":false,\"pid\":null,\"since_ms\":0,\"restarts\":0,\"exit_code\":null,\"signal\":null}}",
+        leader.trim()
+    );
+    fs::write(folder.join("note.json"), note).unwrap();
+    lab.start();
+    wait_for("the end of what was noted", || !folder.exists());
+    assert_eq!(processes(&mark), [stranger]);
+    kill(Pid::from_raw(stranger as i32), Signal::SIGKILL).unwrap();
+}

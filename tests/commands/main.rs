@@ -391,3 +391,84 @@ fn what_runs_is_not_stopped_unasked() {
     let none = lab.lab_file(one.split("[[commands]]").next().unwrap());
     lab.ok(&format!("lab up {none}"));
 }
+
+/// The daemon does not wait for a command that nobody waits for any more, nor for one that is to go with all the rest.
+#[test]
+fn a_wait_ends_with_its_client_and_with_a_reset() {
+    let lab = Lab::new();
+    let before = before(&lab);
+    let mark = sleeps(10);
+    let file = lab.lab_file(&lab_of(&format!(
+        "run = \"exec sleep {mark}\"\nready = {{ tcp = 9, within_secs = 600 }}"
+    )));
+    let begin = || {
+        let mut tool = Command::new(vswitch_testing::daemon::program("vswitchctl"));
+        tool.args(["lab", "up", &file])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
+        let tool = tool.spawn().unwrap();
+        wait_for("the command to run", || !processes(&mark).is_empty());
+        tool
+    };
+    let tool = begin();
+    // What is under way is not what somebody has left.
+    let told = lab.ctl("doctor").to_string();
+    assert!(
+        told.contains("not looked for") && !told.contains("used by nobody"),
+        "{told}"
+    );
+    kill(Pid::from_raw(tool.id() as i32), Signal::SIGINT).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("all is as it was before"), "{told}");
+    before.wait_until_same(|| Snapshot::of(&lab));
+    // Without a word to anybody.
+    let mut tool = begin();
+    tool.kill().unwrap();
+    tool.wait().unwrap();
+    lab.ok("add-port other");
+    wait_until_gone(&mark);
+    let tool = begin();
+    lab.ok("reset --yes");
+    let output = tool.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && told.contains("all is removed before it is ready"),
+        "{told}"
+    );
+    wait_until_gone(&mark);
+    before.wait_until_same(|| Snapshot::of(&lab));
+}
+
+/// Settings of those that look after a command are no reason to end it.
+#[test]
+fn a_command_runs_on_as_what_is_said_of_it_changes() {
+    let lab = Lab::new();
+    let mark = sleeps(11);
+    let text = |more: &str| lab_of(&format!("run = \"exec sleep {mark}\"\n{more}"));
+    up(&lab, &text(""));
+    let pid = command(&lab, "web").pid.unwrap();
+    let path = lab.lab_file(&text(
+        "description = \"as it is\"\nrestart = \"always\"\nstop_secs = 9\nready = { run = \"false\" }",
+    ));
+    // It asks nothing, as nothing ends.
+    let told = lab.ok(&format!("lab up {path}"));
+    assert!(told.contains("set stop_secs of command web to 9"), "{told}");
+    assert_eq!(command(&lab, "web").pid, Some(pid));
+    assert!(lab.ok("export").contains("as it is"));
+    assert_eq!(lab.ctl(&format!("lab diff {path}")).code, 0);
+    wait_until_only(&mark, &[pid]);
+    up(&lab, &text("restart = \"always\""));
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+    wait_for("another process", || processes(&mark).iter().any(|other| *other != pid));
+    // What has ended for good begins anew if that is wanted now.
+    up(&lab, &text("restart = \"no\""));
+    let pid = wait_for_state(&lab, "web", ProcessState::Running).pid.unwrap();
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+    wait_for_state(&lab, "web", ProcessState::Failed);
+    up(&lab, &text("restart = \"always\""));
+    wait_for_state(&lab, "web", ProcessState::Running);
+    lab.ok("lab down t --yes");
+    wait_until_gone(&mark);
+}

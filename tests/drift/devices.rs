@@ -138,3 +138,50 @@ fn a_device_that_was_moved_away_is_given_back_where_it_is() {
     lab.ok("del-port wan");
     assert!(run("ip -n elsewhere -d link show wan").contains("promiscuity 0"));
 }
+
+/// What is known of a device is of that device: a port that takes another one gives the first back, and the other in the end, also
+/// after a start and under another name.
+#[test]
+fn a_port_that_takes_another_device_gives_both_back() {
+    let mut lab = Lab::new();
+    for name in ["va", "vb"] {
+        make_device(name);
+    }
+    let look = |name: &str| {
+        let link = run(&format!("ip -d -o link show {name}"));
+        let link = ["mtu 1500", "promiscuity 0", "UP"].map(|word| link.contains(word));
+        (link, run(&format!("tc filter show dev {name} ingress")))
+    };
+    let before = ["va", "vb"].map(look);
+    for restart in [false, true] {
+        let again = |lab: &mut Lab| {
+            if restart {
+                lab.stop_daemon();
+                lab.start();
+            }
+        };
+        lab.ok("add-port p --type device --name va --mtu 1400");
+        lab.ok("set port p --name vb");
+        again(&mut lab);
+        lab.wait_for_port("p", "the other device", |port| {
+            port.port.ifname.as_ref().is_some_and(|name| name.as_str() == "vb") && port.state == PortState::Up
+        });
+        assert_eq!(look("va"), before[0]);
+        assert_ne!(look("vb"), before[1]);
+        // The same device under another name of the port.
+        let file = lab.lab_file("[[ports]]\nname = \"q\"\nkind = \"device\"\nifname = \"vb\"\n");
+        lab.ok(&format!("apply --yes {file}"));
+        again(&mut lab);
+        lab.wait_for_state("q", PortState::Up);
+        lab.ok("del-port q");
+        assert_eq!(["va", "vb"].map(look), before);
+    }
+    // Two that swap theirs.
+    lab.ok("add-port p --type device --name va --mtu 1400");
+    lab.ok("add-port q --type device --name vb --mtu 1300");
+    let swapped = lab.ok("export").replace("\"va\"", "\"x\"").replace("\"vb\"", "\"va\"");
+    let file = lab.lab_file(&swapped.replace("\"x\"", "\"vb\""));
+    lab.ok(&format!("apply --yes {file}"));
+    lab.ok("reset --yes");
+    assert_eq!(["va", "vb"].map(look), before);
+}

@@ -195,3 +195,113 @@ fn apply_repairs_the_switchs_side_of_a_port() {
     lab.ok("del-port wan");
     assert!(!run("ip -br link").contains("vs-"));
 }
+
+/// What can't be repaired does not make what was done a failure, nor keep the rest from being repaired.
+#[test]
+fn an_edit_that_is_done_is_no_failure_for_what_can_not_be_repaired() {
+    let lab = Lab::new();
+    run("ip netns add theirs");
+    lab.ok("add-port stuck --netns theirs");
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    run("ip -n theirs link del eth0");
+    run("ip -n theirs link add eth0 type dummy");
+    lab.wait_for_state("stuck", PortState::Missing);
+    run("ip -n red addr flush dev eth0");
+    let more = format!("{}\n[[ports]]\nname = \"new\"\n", lab.ok("export"));
+    let file = lab.lab_file(&more);
+    let changes: Changes = lab.json(&format!("apply {file}"));
+    let told = |lines: &[String], word: &str| lines.iter().any(|line| line.contains(word));
+    assert!(told(&changes.done, "added port new"), "{changes:?}");
+    assert!(told(&changes.done, "gave port red back its address"), "{changes:?}");
+    assert!(
+        told(&changes.warnings, "port \"stuck\" could not be repaired"),
+        "{changes:?}"
+    );
+    // Where that is all, it is one.
+    lab.ctl(&format!("apply {file}")).failed(5, &["stuck", "eth0"]);
+    let changes: Changes = lab.json("port add stuck more --netns theirs --if-not-exists");
+    assert!(
+        told(&changes.warnings, "port \"stuck\" could not be repaired"),
+        "{changes:?}"
+    );
+}
+
+/// A lab that comes, changes or goes leaves others to themselves.
+#[test]
+fn a_lab_repairs_what_is_its_own() {
+    let lab = Lab::new();
+    let file = |name: &str, more: &str| {
+        let path = lab.scratch().join(format!("{name}.toml"));
+        let text = format!(
+            "name = \"{name}\"\n[[switches]]\nname = \"s{name}\"\n[[ports]]\nname = \"{name}1\"\nswitch = \"s{name}\"\n\
+             addresses = [\"10.7.0.1/24\"]\n[[cables]]\na = {{ namespace = \"{name}2\" }}\nb = {{ namespace = \"{name}3\" }}\n{more}"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (a, b) = (file("a", ""), file("b", ""));
+    for path in [&a, &b] {
+        lab.ok(&format!("lab up {path}"));
+    }
+    let drift = || {
+        for name in ["a", "b"] {
+            run(&format!("ip -n {name}1 addr flush dev eth0"));
+            run(&format!("ip -n {name}2 link del eth0"));
+        }
+    };
+    drift();
+    let of_a =
+        |done: &[String]| !done.is_empty() && done.iter().all(|line| !line.contains("b1") && !line.contains("b2"));
+    let planned: Changes = lab.json(&format!("lab up -n {a}"));
+    let changes: Changes = lab.json(&format!("lab up {a}"));
+    assert_eq!(planned.done, changes.done);
+    assert_eq!(changes.done.len(), 2, "{changes:?}");
+    assert!(of_a(&changes.done), "{changes:?}");
+    drift();
+    let changes: Changes = lab.json("lab down a");
+    assert!(of_a(&changes.done), "{changes:?}");
+    assert!(!run("ip -n b1 addr").contains("10.7.0.1"));
+    // A document without a name is about all.
+    let all = lab.lab_file(&lab.ok("export"));
+    lab.ok(&format!("apply {all}"));
+    assert!(run("ip -n b1 addr").contains("10.7.0.1"));
+}
+
+/// A plan tells of what has drifted beside all else that it would do.
+#[test]
+fn a_plan_has_what_drifted_and_what_differs() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.ok("add-port blue --addr 10.7.0.2/24");
+    lab.ok("add-port green --addr 10.7.0.3/24");
+    for name in ["red", "blue", "green"] {
+        run(&format!("ip -n {name} addr flush dev eth0"));
+        run(&format!("ip -n {name} link set eth0 mtu 1300"));
+    }
+    let planned: Changes = lab.json("set port green --up -n");
+    let done: Changes = lab.json("set port green --up");
+    assert_eq!(planned.done, done.done);
+    assert_eq!(done.done.len(), 2, "{done:?}");
+    let mut wanted: serde_json::Value = lab.json("export");
+    let ports = wanted["ports"].as_array_mut().unwrap();
+    ports.retain(|port| port["name"] != "blue");
+    ports[0]["mtu"] = 1400.into();
+    ports.push(serde_json::json!({ "name": "new" }));
+    let path = lab.scratch().join("wanted.json");
+    std::fs::write(&path, wanted.to_string()).unwrap();
+    let told = |line: &str| lab.json::<Changes>(line).done;
+    let planned = told(&format!("apply -n {}", path.display()));
+    let done = told(&format!("apply --yes {}", path.display()));
+    let of = |done: &[String], word: &str| Vec::from_iter(done.iter().filter(|line| line.contains(word)).cloned());
+    for word in ["new", "blue", "MTU"] {
+        assert_eq!(of(&planned, word), of(&done, word), "{word}");
+    }
+    // The address comes back with the MTU or by the repair, but it comes back.
+    assert!(
+        planned
+            .iter()
+            .any(|line| line.contains("gave port red back its address")),
+        "{planned:?}"
+    );
+    assert!(run("ip -n red addr").contains("10.7.0.1"));
+}

@@ -217,3 +217,34 @@ fn an_interface_deleted_while_nothing_can_be_looked_at_is_made_again() {
     });
     lab.ok("reset --yes");
 }
+
+/// What could not be removed is not said to be gone.
+#[test]
+fn a_reset_without_descriptors_tells_what_it_has_done() {
+    const COUNT: usize = 60;
+    let mut lab = Lab::new();
+    let there = || {
+        run("ip netns list")
+            .lines()
+            .filter(|line| line.starts_with("many"))
+            .count()
+    };
+    for n in 0..COUNT {
+        lab.ok(&format!("ns add many{n}"));
+    }
+    let limit =
+        |lab: &mut Lab, count: usize| run(&format!("prlimit --pid {} --nofile={count}:4096", lab.daemon().pid()));
+    let few = lab.daemon().open_files() + COUNT / 2;
+    limit(&mut lab, few);
+    let reply = lab.ctl("reset --yes");
+    assert_eq!(reply.code, 1, "{reply}");
+    let told = reply.stdout.matches("removed namespace many").count();
+    assert_eq!(told, COUNT - there(), "{reply}");
+    assert!(
+        there() > 0 && reply.stderr.contains("the next command tries it again"),
+        "{reply}"
+    );
+    limit(&mut lab, 4096);
+    lab.ok("reset --yes");
+    assert_eq!(there(), 0);
+}

@@ -53,6 +53,7 @@ impl Session {
             yes: args.yes,
             // What comes from standard input leaves none to answer by.
             can_ask: args.file != Path::new("-"),
+            lab: file.name.clone(),
         };
         let changes = match file.name.clone() {
             Some(name) => {

@@ -1,5 +1,6 @@
 //! `reset`: by the daemon, or without one by the program that it is.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +16,8 @@ use crate::cli::lab::ResetArgs;
 use crate::failure::{EXIT_UNREACHABLE, Failure};
 
 const DAEMON: &str = "vswitchd";
+/// Something is there still.
+const EXIT_LEFT: u8 = 1;
 
 impl Session {
     pub(super) async fn reset(&self, args: ResetArgs) -> Result<(), Failure> {
@@ -33,7 +36,13 @@ impl Session {
             confirm("reset", &self.reset_or_ask(&args, true).await?)?;
         }
         let changes = self.reset_or_ask(&args, false).await?;
-        self.out.changes(&changes, false)
+        self.out.changes(&changes, false)?;
+        let done: HashSet<_> = changes.done.iter().collect();
+        match changes.removed.iter().all(|line| done.contains(line)) {
+            true => Ok(()),
+            // What could not be removed is in the warnings.
+            false => Err(Failure::Reported(EXIT_LEFT)),
+        }
     }
 
     async fn reset_or_ask(&self, args: &ResetArgs, dry_run: bool) -> Result<Changes, Failure> {

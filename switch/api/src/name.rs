@@ -43,8 +43,12 @@ fn check_name(what: &str, text: &str, max: usize) -> Result<(), InvalidValue> {
     }
     if text.len() > max {
         return invalid(format!(
-            "{what} {text:?} has {} bytes, at most {max} are allowed; choose a shorter one",
-            text.len()
+            "{what} {text:?} has {} bytes, at most {max} are allowed; {}",
+            text.len(),
+            match what {
+                "interface name" => "choose a shorter one, and for an altname the name that `ip link` shows first",
+                _ => "choose a shorter one",
+            }
         ));
     }
     if text.starts_with(['.', '-']) {

@@ -181,6 +181,17 @@ pub enum PortVlan {
     Tunnel(VlanId),
 }
 
+impl PortVlan {
+    /// VLAN of frames that have no tag at the port; none: they are in no VLAN, or do not pass.
+    pub fn untagged(&self) -> Option<VlanId> {
+        match self {
+            Self::All => None,
+            Self::Access(id) | Self::Tunnel(id) => Some(*id),
+            Self::Trunk(trunk) => trunk.native,
+        }
+    }
+}
+
 /// A port with several VLANs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

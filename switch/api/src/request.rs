@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::acl::AclRule;
 use crate::lab::Port;
-use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
+use crate::name::{IfAddr, IfName, LabName, Mac, NsName, PortName, SwitchName};
 use crate::policy::{VlanId, is_default};
 
 pub use crate::patch::{CablePatch, MirrorPatch, NamespacePatch, PortPatch, SwitchPatch};
@@ -161,6 +161,16 @@ pub struct ChangeOptions {
     /// the place of its default route.
     #[serde(skip_serializing_if = "is_default")]
     pub force: bool,
+}
+
+/// Which lab a whole is written for. `PUT /v1/lab`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct LabSelect {
+    /// The lab that comes, changes or goes: of what stays, only what this one owns is repaired; none: all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lab: Option<LabName>,
 }
 
 /// The condition of a request that changes things.

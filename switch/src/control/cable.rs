@@ -10,6 +10,7 @@ use super::attach::Adopt;
 use super::condition::{Editing, Subject};
 use super::detach::gone_is_fine;
 use super::interface::{add_route, routes_in_order};
+use super::named::already;
 use super::{Control, Inner, text};
 use vswitch_linux::{KernelError, Link, Netlink, VethPeer};
 
@@ -21,9 +22,15 @@ impl Control {
     pub async fn add_cable(&self, cable: Cable, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Lab, options.clone(), |_, lab| {
-            if !(options.idempotent && lab.cables.iter().any(|old| is_as_wanted(old, &cable))) {
-                lab.cables.push(cable);
+            if options.idempotent {
+                if lab.cables.iter().any(|old| is_as_wanted(old, &cable)) {
+                    return Ok(());
+                }
+                if let Some(old) = lab.cables.iter().find(|old| is_meant(old, &cable)) {
+                    return Err(other_settings(old, &cable));
+                }
             }
+            lab.cables.push(cable);
             Ok(())
         })
         .await
@@ -127,6 +134,27 @@ fn is_as_wanted(there: &Cable, wanted: &Cable) -> bool {
             || (end(&there.a, &wanted.b) && end(&there.b, &wanted.a)))
 }
 
+/// Whether a cable that is there is the one that is asked for, by what says which of several it is.
+fn is_meant(there: &Cable, wanted: &Cable) -> bool {
+    let end = |there: &CableEnd, wanted: &CableEnd| {
+        there.namespace == wanted.namespace && (wanted.ifname.is_none() || there.ifname == wanted.ifname)
+    };
+    (end(&there.a, &wanted.a) && end(&there.b, &wanted.b)) || (end(&there.a, &wanted.b) && end(&there.b, &wanted.a))
+}
+
+/// Of a cable that is there already.
+fn other_settings(there: &Cable, wanted: &Cable) -> ApiError {
+    let a = &wanted.a.namespace;
+    let (old, new) = (CableSettings::of(there, a), CableSettings::of(wanted, a));
+    let change =
+        "change it with `vswitchctl set cable`, or remove it first; --name-a and --name-b tell another cable from it";
+    // Where it lacks only what is not said, there is no setting to name.
+    match already(text::cable(there), &old, &new, true, change) {
+        Err(error) => error,
+        Ok(()) => text::conflict(text::cable(there), "it is there already, with other settings").hint(change),
+    }
+}
+
 fn at(end: &CableEnd) -> String {
     format!("{} ({})", end.namespace, name(end))
 }
@@ -164,13 +192,12 @@ impl Inner {
                 }
             }
             _ => {
-                let (end, name) = if a_link.is_some() {
-                    (&cable.a, a_name)
-                } else {
-                    (&cable.b, b_name)
-                };
-                let cause = format!("{} has an interface {name} already", text::namespace(&end.namespace));
-                return Err(text::conflict(object, cause).hint("choose other names with --name-a and --name-b"));
+                let found = [(&a_link, &cable.a), (&b_link, &cable.b)];
+                let found = found.into_iter().find_map(|(link, end)| Some((link.as_ref()?, end)));
+                return Err(found.map_or_else(
+                    || text::conflict(object, "it is cut"),
+                    |(link, end)| taken(cable, end, link),
+                ));
             }
         }
         let configured = async {
@@ -237,6 +264,25 @@ impl Inner {
                 ));
                 self.store.leave_cable(cable);
             }
+        }
+    }
+}
+
+/// An interface is where the end of a cable is to be, by its name or by its MAC address.
+fn taken(cable: &Cable, end: &CableEnd, link: &Link) -> ApiError {
+    let (namespace, there) = (text::namespace(&end.namespace), link.name.escape_debug());
+    match link.name == name(end) {
+        true => text::conflict(
+            text::cable(cable),
+            format!("{namespace} has an interface {there} already"),
+        )
+        .hint("choose other names with --name-a and --name-b"),
+        false => {
+            let cause = format!(
+                "interface {there} in {namespace} has the MAC address of the end {} already",
+                name(end)
+            );
+            text::conflict(text::cable(cable), cause).hint("choose another address, or remove what has it first")
         }
     }
 }

@@ -13,13 +13,13 @@ use vswitch_api::{ApiError, EventKind, Lab, NsName, Port, PortName};
 
 use super::attach::Adopt;
 use super::guests::foreign;
-use super::kinds::facts;
+use super::kinds::{facts, ifname};
 use super::namespace::NAMESPACES_AT_ONCE;
 use super::plan::{Step, together};
 use super::policy::switch_settings;
 use super::processes::Process;
 use super::state::{OwnedNamespace, State};
-use super::twins::tell;
+use super::twins::{tell, untell};
 use super::{Inner, text};
 use order::Order;
 
@@ -54,9 +54,9 @@ impl Inner {
         {
             // A port that is put back is in the namespace of the process that it was.
             self.store.state.processes.clone_from(&before.processes);
-            self.undo(done, before).await;
+            let left = self.undo(done, before).await;
             self.store.close_journal();
-            return Err(error);
+            return Err(with_left(error, &left));
         }
         // Not given up when the daemon is about to stop: what is written is done, and they take little time.
         for step in &order.last {
@@ -68,10 +68,28 @@ impl Inner {
             }
             self.step_done(step.size());
         }
-        self.remove_named(&order.namespaces, &mut changes.warnings).await;
+        let stay = self.remove_named(&order.namespaces, &mut changes.warnings).await;
         self.step_done(order.namespaces.len());
+        untell(&self.not_carried_out(&order.last, stay), &mut changes);
         self.store.close_journal();
         Ok(changes)
+    }
+
+    /// What of the last steps could not be carried out.
+    fn not_carried_out(&self, last: &[Step], namespaces: Vec<NsName>) -> Vec<Step> {
+        let mut steps: Vec<_> = namespaces.into_iter().map(Step::RemoveNamespace).collect();
+        let left = &self.store.unremoved;
+        for step in last {
+            match step {
+                Step::RemovePorts(ports) => {
+                    let stay = ports.iter().filter(|port| left.ports.contains(port));
+                    steps.push(Step::RemovePorts(stay.cloned().collect()));
+                }
+                Step::RemoveCable(cable) if left.cables.contains(cable) => steps.push(step.clone()),
+                _ => {}
+            }
+        }
+        steps
     }
 
     /// # Errors
@@ -163,9 +181,9 @@ impl Inner {
     fn wanted(&self, lab: Lab, going: &HashSet<&NsName>) -> State {
         let mut wanted = self.store.state.clone();
         wanted.namespaces.retain(|owned| !going.contains(&owned.name));
-        wanted
-            .devices
-            .retain(|name, _| lab.ports.iter().any(|port| port.name == *name));
+        let devices = lab.ports.iter().filter(|port| facts(port.kind).taken_over);
+        let devices: HashSet<_> = devices.map(ifname).collect();
+        wanted.devices.retain(|name, _| devices.contains(name));
         let is_noted = |name: &PortName| {
             lab.ports
                 .iter()
@@ -176,11 +194,16 @@ impl Inner {
         wanted
     }
 
-    async fn undo(&mut self, done: Vec<Step>, before: State) {
+    /// Takes back what was done; gives what could not be.
+    async fn undo(&mut self, done: Vec<Step>, before: State) -> Vec<String> {
+        let mut not_undone = Vec::new();
         for step in together(done.into_iter().rev().map(Step::inverse)) {
-            if let Err(error) = self.carry(&step, &mut Vec::new()).await {
-                tracing::error!("can't undo a step of a failed command: {error}");
+            let mut warnings = Vec::new();
+            if let Err(error) = self.carry(&step, &mut warnings).await {
+                not_undone.push(format!("{}: {}", error.object, error.cause));
             }
+            // Those of a removal tell what stays.
+            not_undone.extend(warnings.into_iter().filter(|_| step.removes()));
             self.shown.pulse.beat();
         }
         let left: Vec<_> = self
@@ -188,15 +211,20 @@ impl Inner {
             .unremoved
             .ports
             .iter()
-            .map(|port| port.name.clone())
+            .filter(|port| facts(port.kind).taken_over)
+            .map(ifname)
             .collect();
         self.store.take_state(before, |name| left.contains(name));
         // A state file that could not be written for sure may all the same be the new one.
         if self.store.unsaved.is_some()
             && let Err(error) = self.store.save()
         {
-            tracing::error!("the state file may tell of what was undone: {error}");
+            not_undone.push(format!("the state file may tell of what was undone: {}", error.cause));
         }
+        not_undone
+            .iter()
+            .for_each(|what| tracing::error!("can't undo all of a failed command: {what}"));
+        not_undone
     }
 
     /// Looks how devices are that are to become ports: the state has to tell it before they are touched.
@@ -204,7 +232,8 @@ impl Inner {
         for step in steps {
             if let Step::AddPort(port) = step
                 && facts(port.kind).taken_over
-                && !self.store.state.devices.contains_key(&port.name)
+                // Of one that another port gives back, or this one has already, it is known.
+                && self.store.device_of(port).is_none()
             {
                 let before = self.look_at_device(port).await;
                 let before = before.map_err(|error| text::kernel(text::port(&port.name), &error))?;
@@ -212,7 +241,7 @@ impl Inner {
                 self.store
                     .state
                     .devices
-                    .extend(before.map(|before| (port.name.clone(), before)));
+                    .extend(before.map(|before| (ifname(port), before)));
             }
         }
         Ok(())
@@ -264,10 +293,8 @@ impl Inner {
             Step::AddPorts(ports) => self.add_ports(ports).await?,
             Step::ChangePort { before, after } => {
                 if let Err(error) = self.change(before, after, warnings).await {
-                    if let Err(error) = Box::pin(self.change(after, before, &mut Vec::new())).await {
-                        tracing::error!("can't undo a change of a port: {error}");
-                    }
-                    return Err(error);
+                    let undone = Box::pin(self.change(after, before, &mut Vec::new())).await;
+                    return Err(half_done(error, undone));
                 }
             }
             Step::RemovePorts(ports) => {
@@ -279,6 +306,7 @@ impl Inner {
                     });
                 }
             }
+            Step::ChangeCommand { after, .. } => self.adjust_process(Process::from(after.as_ref()))?,
             Step::StartCommands(commands) => {
                 let processes: Vec<_> = commands.iter().map(Process::from).collect();
                 self.start_processes(&processes).await?;
@@ -289,10 +317,8 @@ impl Inner {
             }
             Step::ChangeNamespace { before, after } => {
                 if let Err(error) = self.set_namespace(before, after).await {
-                    if let Err(error) = self.set_namespace(after, before).await {
-                        tracing::error!("can't undo a change of a namespace: {error}");
-                    }
-                    return Err(error);
+                    let undone = self.set_namespace(after, before).await;
+                    return Err(half_done(error, undone));
                 }
             }
             Step::AddMirror(mirror) => self.start_mirror(mirror),
@@ -301,10 +327,8 @@ impl Inner {
             Step::AddCable(cable) => self.attach_cable(cable, Adopt::No).await?,
             Step::ChangeCable { before, after } => {
                 if let Err(error) = self.change_cable(before, after).await {
-                    if let Err(error) = self.change_cable(after, before).await {
-                        tracing::error!("can't undo a change of a cable: {error}");
-                    }
-                    return Err(error);
+                    let undone = self.change_cable(after, before).await;
+                    return Err(half_done(error, undone));
                 }
             }
             Step::RemoveCable(cable) => self.detach_cable(cable, warnings).await,
@@ -335,5 +359,55 @@ impl Inner {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// An error of a step that did a part of it, which was to be taken back.
+fn half_done(error: ApiError, undone: Result<(), ApiError>) -> ApiError {
+    match undone {
+        Ok(()) => error,
+        Err(left) => {
+            tracing::error!("can't undo a change: {left}");
+            with_left(error, &[format!("{}: {}", left.object, left.cause)])
+        }
+    }
+}
+
+/// An error of a command of which not all could be taken back: whoever reads it must not take it that all is as it was.
+fn with_left(error: ApiError, left: &[String]) -> ApiError {
+    if left.is_empty() {
+        return error;
+    }
+    let cause = format!(
+        "{}; not all of it could be taken back: {}",
+        error.cause,
+        left.join("; ")
+    );
+    let look = "`vswitchctl doctor` tells what is not as it is to be, and `set port NAME --up` or `apply` mends it";
+    let hint = error
+        .hint
+        .map_or_else(|| look.to_owned(), |hint| format!("{hint}; {look}"));
+    ApiError::new(error.code, error.object, cause).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_taken_back_is_told_with_the_next_step() {
+        let error = ApiError::new(vswitch_api::ErrorCode::Kernel, "port \"red\"", "refused").hint("raise the limit");
+        assert_eq!(with_left(error.clone(), &[]), error);
+        assert_eq!(half_done(error.clone(), Ok(())), error);
+        let left = text::conflict("port \"blue\"", "it stays");
+        let told = half_done(error, Err(left)).to_string();
+        for word in [
+            "refused",
+            "not all of it could be taken back: port \"blue\": it stays",
+            "raise the limit",
+            "doctor",
+        ] {
+            assert!(told.contains(word), "{told}");
+        }
     }
 }

@@ -49,7 +49,7 @@ impl Inner {
         let inside = link.index;
         let nl = netns.netlink().await.map_err(failed)?;
         // Else what the interface had before it was taken over.
-        let wanted = wanted_mtu(after).or_else(|| Some(self.store.state.devices.get(&after.name)?.mtu));
+        let wanted = wanted_mtu(after).or_else(|| Some(self.store.device_of(after)?.mtu));
         if let Some(mtu) = wanted.filter(|_| before.mtu != after.mtu) {
             if matches!(self.datapath.io::<BackEnd>(id).as_deref(), Some(BackEnd::Xdp(_))) && mtu > XdpPort::MAX_MTU {
                 let cause = format!("an MTU of {mtu} is above {}, which is what XDP takes", XdpPort::MAX_MTU);

@@ -202,6 +202,7 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
         let same = |old: &&Port| old.name == port.name && old.namespace == port.namespace;
         before.ports.iter().find(same)
     };
+    let going = going(lab, before);
     let mut taken = Interfaces::new();
     for end in ends(lab) {
         let name = end.ifname.as_ref().map(IfName::to_string);
@@ -233,10 +234,21 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
             port.ifname = kept;
         } else if usual_is_taken || at_others {
             let there = interfaces.get(namespace).into_iter().flatten();
+            let there = there.filter(|name| !going.contains(&(namespace, (*name).clone())));
             port.ifname = first_free(&names.iter().chain(there).cloned().collect()).parse().ok();
         }
         names.insert(ifname(port).to_string());
     }
+}
+
+/// The interfaces of ports that are there and go: their names are free.
+fn going<'a>(lab: &Lab, before: &'a Lab) -> HashSet<(&'a Namespace, String)> {
+    let stay: HashSet<_> = lab.ports.iter().map(|port| (&port.name, &port.namespace)).collect();
+    let going = before.ports.iter().filter(|port| is_inside(port));
+    let going = going.filter(|port| !stay.contains(&(&port.name, &port.namespace)));
+    going
+        .filter_map(|port| Some((port.namespace.as_ref()?, ifname(port).to_string())))
+        .collect()
 }
 
 /// A name as [`first_free`] gives it.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use vswitch_api::difference::difference;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::{
-    ApiError, CommandName, ErrorCode, EventKind, Lab, MirrorName, NsName, Port, PortName, Switch, SwitchName,
+    ApiError, CommandName, ErrorCode, EventKind, Lab, LabName, MirrorName, NsName, Port, PortName, Switch, SwitchName,
 };
 
 use super::plan::{Step, removed};
@@ -29,6 +29,8 @@ pub struct Editing {
     pub idempotent: bool,
     /// Take what the host uses itself.
     pub force: bool,
+    /// The lab that it is about: what of others has drifted stays as it is. None: it is about all that is there.
+    pub lab: Option<LabName>,
     /// The field `If-Match`: tags of which the edit's subject, or the lab, must have one.
     pub if_match: Option<String>,
     /// Why it may bring nothing that runs with the daemon's rights; none: it may.
@@ -41,6 +43,7 @@ impl From<ChangeOptions> for Editing {
             dry_run: options.dry_run,
             idempotent: options.idempotent,
             force: options.force,
+            lab: None,
             if_match: None,
             no_commands: None,
         }

@@ -89,7 +89,9 @@ impl Inner {
         found: Result<Option<Place>, KernelError>,
     ) -> Result<(), KernelError> {
         self.remove_interface(port, found).await?;
-        self.store.state.devices.remove(&port.name);
+        if facts(port.kind).taken_over {
+            self.store.state.devices.remove(&ifname(port));
+        }
         Ok(())
     }
 
@@ -145,8 +147,10 @@ impl Inner {
         for port in &left.ports {
             if !self.store.state.lab.ports.iter().any(|other| other.name == port.name) {
                 tracing::info!(port = %port.name, "port {}: removing what is left of it", port.name);
-                if let Some(before) = left.devices.get(&ifname(port)) {
-                    self.store.state.devices.entry(port.name.clone()).or_insert(*before);
+                if let Some(before) = left.devices.get(&ifname(port))
+                    && facts(port.kind).taken_over
+                {
+                    self.store.state.devices.entry(ifname(port)).or_insert(*before);
                 }
                 self.detach(std::slice::from_ref(port), warnings).await;
             }
@@ -182,10 +186,12 @@ impl Inner {
         }
     }
 
-    /// Removes what vswitch made under these names. What can't be removed is told in `warnings`, and tried again with the next command.
-    pub(super) async fn remove_named(&mut self, names: &[NsName], warnings: &mut Vec<String>) {
+    /// Removes what vswitch made under these names. What can't be removed is told in `warnings`, tried again with the next command, and
+    /// given back.
+    pub(super) async fn remove_named(&mut self, names: &[NsName], warnings: &mut Vec<String>) -> Vec<NsName> {
         let failed = self.remove_namespaces(self.owned_of(names)).await;
         warnings.extend(failed.iter().map(|(owned, error)| still_there(&owned.name, error)));
+        failed.into_iter().map(|(owned, _)| owned.name).collect()
     }
 
     /// Takes a port out of the datapath and closes its descriptors.

@@ -35,6 +35,10 @@ pub(super) struct EtcFiles {
 struct Made {
     files: BTreeSet<String>,
     folders: BTreeSet<String>,
+    /// Folders of namespaces with links of ours ([`names`](super::gateway)) that were there before, empty or not. Others that have such
+    /// links are ours.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    theirs: BTreeSet<String>,
 }
 
 impl EtcFiles {
@@ -46,7 +50,7 @@ impl EtcFiles {
     }
 
     #[cfg(test)]
-    fn at(etc: &Path, state_dir: &Path) -> Self {
+    pub fn at(etc: &Path, state_dir: &Path) -> Self {
         Self {
             etc: etc.to_owned(),
             ..Self::new(state_dir)
@@ -80,11 +84,61 @@ impl EtcFiles {
         File::open(&self.state_dir)?.sync_all()
     }
 
-    /// Has these files, and no others of ours, in the folder of a namespace.
+    /// Where all this is.
+    pub fn path(&self) -> &Path {
+        &self.etc
+    }
+
+    /// Links of ours come into the folders of these namespaces, which have none yet: those that are there are somebody else's, and stay.
+    pub fn spare<'a>(&self, namespaces: impl Iterator<Item = &'a NsName>) -> io::Result<()> {
+        let there: Vec<_> = namespaces
+            .map(|name| name.to_string())
+            .filter(|name| self.etc.join(name).exists())
+            .collect();
+        if there.is_empty() {
+            return Ok(());
+        }
+        let mut made = self.made()?;
+        let before = made.theirs.len();
+        let folders = made.folders.clone();
+        made.theirs
+            .extend(there.into_iter().filter(|name| !folders.contains(name)));
+        match made.theirs.len() == before {
+            true => Ok(()),
+            false => self.note(&made),
+        }
+    }
+
+    /// Removes the folders of these namespaces, in which links of ours were, if they are ours and empty.
+    pub fn leave<'a>(&self, namespaces: impl Iterator<Item = &'a NsName>) -> io::Result<()> {
+        let mut made = None;
+        let mut left = false;
+        for name in namespaces {
+            let made = match &mut made {
+                Some(made) => made,
+                none => none.insert(self.made()?),
+            };
+            if made.theirs.remove(name.as_str()) {
+                left = true;
+                continue;
+            }
+            match fs::remove_dir(self.etc.join(name.as_str())) {
+                // There is something else in it.
+                Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) => {}
+                removed => gone_is_fine(removed)?,
+            }
+        }
+        match made {
+            Some(made) if left => self.note(&made),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has these files, and no others of ours, in the folder of a namespace; `linked`: there are links of ours in it.
     ///
     /// # Errors
     /// Conflict: one is there that is not ours; nothing was changed then. Or the disk does not let us.
-    pub fn set(&self, namespace: &NsName, wanted: &BTreeMap<EtcPath, String>) -> Result<(), ApiError> {
+    pub fn set(&self, namespace: &NsName, wanted: &BTreeMap<EtcPath, String>, linked: bool) -> Result<(), ApiError> {
         let failed = |step: &str, error: &io::Error| text::step(text::namespace(namespace), step, error);
         let mut made = self
             .made()
@@ -100,12 +154,11 @@ impl EtcFiles {
         }
         let before = made.clone();
         made.files.extend(wanted.keys().map(path));
+        // One that was made for a link is as ours as one that is made now.
+        let is_linked = linked && !made.theirs.contains(namespace.as_str());
+        let is_ours = |folder: &String| !self.etc.join(folder).exists() || (is_linked && *folder == namespace.as_str());
         for file in wanted.keys().map(path) {
-            made.folders.extend(
-                folders(&file)
-                    .into_iter()
-                    .filter(|folder| !self.etc.join(folder).exists()),
-            );
+            made.folders.extend(folders(&file).into_iter().filter(is_ours));
         }
         if made != before {
             self.note(&made)
@@ -209,23 +262,61 @@ mod tests {
         let (etc, state) = (dir.path().join("netns"), dir.path().join("state"));
         let all = EtcFiles::at(&etc, &state);
         let (red, blue) = ("red".parse().unwrap(), "blue".parse().unwrap());
-        all.set(&red, &wanted(&[("hosts", "a"), ("frr/daemons", "b")])).unwrap();
-        all.set(&blue, &wanted(&[("hosts", "c")])).unwrap();
+        all.set(&red, &wanted(&[("hosts", "a"), ("frr/daemons", "b")]), false)
+            .unwrap();
+        all.set(&blue, &wanted(&[("hosts", "c")]), false).unwrap();
         assert_eq!(fs::read_to_string(etc.join("red/frr/daemons")).unwrap(), "b");
-        all.set(&red, &wanted(&[("hosts", "d")])).unwrap();
+        all.set(&red, &wanted(&[("hosts", "d")]), false).unwrap();
         assert_eq!(fs::read_to_string(etc.join("red/hosts")).unwrap(), "d");
         assert!(!etc.join("red/frr").exists() && etc.join("blue/hosts").exists());
         fs::write(etc.join("red/hosts"), "x").unwrap();
         assert_eq!(all.lost(&red, &wanted(&[("hosts", "d")])), ["hosts".parse().unwrap()]);
-        all.set(&red, &wanted(&[("hosts", "d")])).unwrap();
+        all.set(&red, &wanted(&[("hosts", "d")]), false).unwrap();
         assert!(all.lost(&red, &wanted(&[("hosts", "d")])).is_empty());
         // Another daemon finds them.
         EtcFiles::at(&etc, &state)
             .retain(|namespace, _| namespace == "blue")
             .unwrap();
         assert!(!etc.join("red").exists() && etc.join("blue/hosts").exists());
-        all.set(&blue, &wanted(&[])).unwrap();
+        all.set(&blue, &wanted(&[]), false).unwrap();
         assert!(!etc.exists() && !all.list().exists());
+    }
+
+    /// A link of ours had made the folder, which nobody removed after the files.
+    #[test]
+    fn a_folder_with_files_and_links_goes_with_the_last_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (etc, state) = (dir.path().join("netns"), dir.path().join("state"));
+        let all = EtcFiles::at(&etc, &state);
+        let (red, theirs): (NsName, NsName) = ("red".parse().unwrap(), "theirs".parse().unwrap());
+        fs::create_dir_all(etc.join("theirs")).unwrap();
+        let both = [red, theirs];
+        let link = |name: &NsName| etc.join(name.as_str()).join("resolv.conf");
+        for links_first in [true, false] {
+            all.spare(both.iter()).unwrap();
+            for name in &both {
+                fs::create_dir_all(etc.join(name.as_str())).unwrap();
+                std::os::unix::fs::symlink("/nowhere", link(name)).unwrap();
+                all.set(name, &wanted(&[("hosts", "a")]), true).unwrap();
+            }
+            let unlink = || both.iter().for_each(|name| fs::remove_file(link(name)).unwrap());
+            if links_first {
+                unlink();
+                all.leave(both.iter()).unwrap();
+            }
+            for name in &both {
+                all.set(name, &wanted(&[]), !links_first).unwrap();
+            }
+            if !links_first {
+                unlink();
+                all.leave(both.iter()).unwrap();
+            }
+            assert!(
+                !etc.join("red").exists() && etc.join("theirs").exists(),
+                "{links_first}"
+            );
+            assert!(!all.list().exists());
+        }
     }
 
     #[test]
@@ -237,12 +328,12 @@ mod tests {
         fs::create_dir_all(etc.join("red")).unwrap();
         fs::write(etc.join("red/hosts"), "theirs").unwrap();
         let error = all
-            .set(&red, &wanted(&[("hosts", "a"), ("resolv.conf", "b")]))
+            .set(&red, &wanted(&[("hosts", "a"), ("resolv.conf", "b")]), false)
             .unwrap_err();
         assert!(error.to_string().contains("did not make"), "{error}");
         assert!(!etc.join("red/resolv.conf").exists());
-        all.set(&red, &wanted(&[("resolv.conf", "b")])).unwrap();
-        all.set(&red, &wanted(&[])).unwrap();
+        all.set(&red, &wanted(&[("resolv.conf", "b")]), false).unwrap();
+        all.set(&red, &wanted(&[]), false).unwrap();
         assert_eq!(fs::read_to_string(etc.join("red/hosts")).unwrap(), "theirs");
         assert!(!etc.join("red/resolv.conf").exists());
     }

@@ -1,5 +1,6 @@
 //! Edits of the FDB: static entries, which are stations of the lab's ports, and learned ones.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vswitch_api::change::{Change, ChangeAction, ObjectKind};
@@ -13,6 +14,7 @@ use super::named::find;
 use super::plan::changed;
 use super::view::find_switch;
 use super::{Control, Inner, text};
+use vswitch_datapath::vlan::VlanPort;
 use vswitch_datapath::{EntryKind, FdbFilter, PortId};
 
 /// What the datapath knows a station by.
@@ -39,7 +41,9 @@ impl Control {
         entry: FdbAdd,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit(Subject::Stations(switch, Some(&entry.port)), options, |_, lab| {
+        let options = options.into();
+        let how = options.clone();
+        self.edit(Subject::Stations(switch, Some(&entry.port)), how, |_, lab| {
             find_switch(lab, switch)?;
             let port: &mut Port = find(lab, &entry.port)?;
             if port.switch != *switch {
@@ -49,10 +53,20 @@ impl Control {
             }
             let station = StaticStation {
                 mac: entry.mac,
-                vlan: entry.vlan,
+                vlan: entry.vlan.or(port.vlan.untagged()),
             };
             if port.stations.contains(&station) {
                 return Ok(());
+            }
+            // One that says nothing of a VLAN had no effect at a port without untagged frames that are in none.
+            let vlan = VlanPort::new(&port.vlan, port.accept);
+            port.stations
+                .retain(|old| old.mac != entry.mac || vlan.is_member(fdb_key(old).0));
+            let has_it = |other: &&Port| other.switch == *switch && other.stations.contains(&station);
+            if let Some(other) = lab.ports.iter().find(has_it).filter(|_| options.idempotent) {
+                let cause = format!("it is there already, behind port \"{}\"", other.name);
+                return Err(text::conflict(format!("FDB entry {}", self::station(&station)), cause)
+                    .hint("without --if-not-exists it is moved"));
             }
             for other in lab.ports.iter_mut().filter(|other| other.switch == *switch) {
                 other.stations.retain(|old| *old != station);
@@ -92,6 +106,7 @@ impl Control {
     ) -> Result<Changes, ApiError> {
         let (vlan, mac) = fdb_key(&removed);
         let dry_run = options.dry_run;
+        let mut elsewhere = String::new();
         let mut changes = self
             .edit(
                 Subject::Stations(switch, select.port.as_ref()),
@@ -110,15 +125,58 @@ impl Control {
                         port.stations.retain(|old| *old != removed);
                         found |= port.stations.len() < count;
                     }
-                    if found || options.idempotent {
+                    if !found && removed.vlan.is_none() {
+                        // As it was added without a word of a VLAN, if there is one such.
+                        let is_it =
+                            |port: &Port, old: &StaticStation| old.mac == mac && old.vlan == port.vlan.untagged();
+                        let has_it = |port: &&mut Port| port.stations.iter().any(|old| is_it(port, old));
+                        let mut all: Vec<_> = lab.ports.iter_mut().filter(here).filter(has_it).collect();
+                        if let [port] = &mut all[..] {
+                            let vlan = port.vlan.untagged();
+                            port.stations.retain(|old| (old.mac, old.vlan) != (mac, vlan));
+                            found = true;
+                        }
+                    }
+                    if found {
                         return Ok(());
                     }
+                    let known = inner.vlans_with(switch, mac, &select);
+                    let noted = lab.ports.iter().filter(|port| {
+                        port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
+                    });
+                    let noted = noted.flat_map(|port| &port.stations).filter(|old| old.mac == mac);
+                    let all: BTreeSet<u16> = noted.map(|old| fdb_key(old).0).chain(known).collect();
                     let object = format!("FDB entry {}", station(&removed));
-                    let cause = format!("switch \"{switch}\" has no such entry");
-                    Err(ApiError::new(ErrorCode::NotFound, object, cause).hint("`vswitchctl fdb` lists them"))
+                    let mut error = ApiError::new(
+                        ErrorCode::NotFound,
+                        object,
+                        format!("switch \"{switch}\" has no such entry"),
+                    )
+                    .hint("`vswitchctl fdb` lists them");
+                    if !all.is_empty() {
+                        error.cause = format!("switch \"{switch}\" knows it {}", words(&all));
+                        error = error.hint(match all.last() {
+                            Some(0) | None => "leave --vlan out".to_owned(),
+                            Some(vlan) => format!("add --vlan {vlan}"),
+                        });
+                    }
+                    match options.idempotent {
+                        false => Err(error),
+                        true => {
+                            elsewhere = if all.is_empty() {
+                                String::new()
+                            } else {
+                                error.to_string()
+                            };
+                            Ok(())
+                        }
+                    }
                 },
             )
             .await?;
+        if !elsewhere.is_empty() {
+            changes.warnings.push(elsewhere);
+        }
         let inner = self.inner.lock().await;
         // One that was learned is not the lab's; of a static one nothing is left by now, unless it was set anew.
         let gone = if dry_run {
@@ -193,7 +251,26 @@ impl Control {
     }
 }
 
+/// Where a station is known.
+fn words(vlans: &BTreeSet<u16>) -> String {
+    let word = |vlan: &u16| match vlan {
+        0 => "in no VLAN".to_owned(),
+        vlan => format!("in VLAN {vlan}"),
+    };
+    vlans.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
 impl Inner {
+    /// VLANs in which a station is known, behind the port that is selected if one is.
+    fn vlans_with(&self, switch: &SwitchName, mac: Mac, select: &FdbSelect) -> Vec<u16> {
+        let (Some(id), port) = (self.live.switches.get(switch), self.selected(select)) else {
+            return Vec::new();
+        };
+        let there = self.datapath.fdb(*id).into_iter();
+        let there = there.filter(|entry| entry.mac == mac && (select.port.is_none() || Some(entry.port) == port));
+        there.map(|entry| entry.vlan).collect()
+    }
+
     /// Whether a switch has an entry, behind the port that is selected if one is.
     fn knows(&self, switch: &SwitchName, vlan: u16, mac: Mac, select: &FdbSelect) -> bool {
         let Some(id) = self.live.switches.get(switch) else {

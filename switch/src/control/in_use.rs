@@ -21,8 +21,11 @@ impl Inner {
             }
             let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
             let home = self.host.home.netlink().await.map_err(failed)?;
-            if home.link_by_name(name.as_str()).await.map_err(failed)?.is_none() {
-                return Err(no_device(port));
+            match home.link_by_name(name.as_str()).await.map_err(failed)? {
+                None => return Err(no_device(port)),
+                // What it is used for is asked by name, and so is whether it is a port already.
+                Some(link) if link.name != name.as_str() => return Err(is_altname(port, &link)),
+                Some(_) => {}
             }
             let uses = uses(&home, name.as_str()).await.map_err(failed)?;
             if uses.is_empty() {
@@ -55,6 +58,13 @@ pub(super) fn no_device(port: &Port) -> ApiError {
         "`ip link` lists them; `vswitchctl add-port PORT --type device --name IF` takes one that is called otherwise than \
          its port",
     )
+}
+
+/// The kernel knows an interface by this name too.
+fn is_altname(port: &Port, link: &Link) -> ApiError {
+    let (altname, name) = (ifname(port), link.name.escape_debug());
+    let cause = format!("{altname} is an altname of interface {name}");
+    text::invalid(text::port(&port.name), cause).hint(format!("name it as it is called: --name {name}"))
 }
 
 fn new_device(step: &Step) -> Option<&Port> {

@@ -222,10 +222,13 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
             let port = port.ok_or_else(|| text::no_port(name))?;
             if port.switch != mirror.switch {
                 let cause = format!(
-                    "port \"{name}\" is on switch \"{}\", not \"{}\"",
-                    port.switch, mirror.switch
+                    "it is about switch \"{}\", and its port \"{name}\" would be on switch \"{}\"",
+                    mirror.switch, port.switch
                 );
-                return Err(text::conflict(object(), cause).hint("a mirror is about one switch; --switch names it"));
+                return Err(text::conflict(object(), cause).hint(format!(
+                    "a mirror and its ports have one switch: leave the port there, or take it out of the mirror                      (`vswitchctl mirror set {0}` or `mirror del {0}`)",
+                    mirror.name
+                )));
             }
         }
         for (n, name) in mirror.ports.iter().enumerate() {
@@ -374,7 +377,10 @@ mod tests {
             (vec![mirror(&["nosuch"], "mon")], "nosuch"),
             (vec![mirror(&["red"], "nosuch")], "nosuch"),
             (vec![mirror(&["mon"], "mon")], "destination"),
-            (vec![mirror(&["far"], "mon")], "on switch \"other\""),
+            (
+                vec![mirror(&["far"], "mon")],
+                "its port \"far\" would be on switch \"other\"",
+            ),
             (vec![mirror(&["red"], "far")], "on switch \"other\""),
             (vec![mirror(&["red", "red"], "mon")], "twice"),
             (vec![mirror(&["red"], "mon"), mirror(&["red"], "mon")], "twice"),

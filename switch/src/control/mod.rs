@@ -23,6 +23,7 @@ mod complete;
 mod condition;
 mod detach;
 mod durations;
+mod edit;
 mod etc;
 mod events;
 mod fastpath;

@@ -76,6 +76,21 @@ pub(super) fn add<T: Named>(
     }
 }
 
+/// Makes the one of this name what `apply` makes of it, which may be all but its name.
+pub(super) fn patched<T: Named>(
+    lab: &mut Lab,
+    name: &T::Name,
+    apply: impl FnOnce(&T) -> Result<T, String>,
+) -> Result<(), ApiError> {
+    let object = || T::subject(name).name();
+    let one = find(lab, name)?;
+    *one = apply(one).map_err(|cause| text::invalid(object(), cause))?;
+    if one.name() == name {
+        return Ok(());
+    }
+    Err(text::invalid(object(), "it can't be renamed").hint("add one of the other name and remove this one"))
+}
+
 /// Removes the one of this name.
 pub(super) fn remove<T: Named>(lab: &mut Lab, name: &T::Name, options: &Editing) -> Result<(), ApiError> {
     let all = T::all(lab);
@@ -108,15 +123,8 @@ impl Control {
         options: impl Into<Editing>,
         apply: impl FnOnce(&T) -> Result<T, String>,
     ) -> Result<Changes, ApiError> {
-        let object = || T::subject(name).name();
-        self.edit_one(name, options, |one, _| {
-            *one = apply(one).map_err(|cause| text::invalid(object(), cause))?;
-            if one.name() == name {
-                return Ok(());
-            }
-            Err(text::invalid(object(), "it can't be renamed").hint("add one of the other name and remove this one"))
-        })
-        .await
+        self.edit(T::subject(name), options, |_, lab| patched(lab, name, apply))
+            .await
     }
 }
 

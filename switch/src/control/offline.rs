@@ -74,7 +74,7 @@ impl Control {
             Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
         };
         let boot_id = boot_id().map_err(|error| text::step("boot id", "read it", &error))?;
-        state.take_in_stations();
+        state.take_in_older();
         state.forget_devices_of_another_boot(&boot_id);
         let mut nothing = Lab::default();
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());

@@ -52,6 +52,11 @@ pub(super) enum Step {
         before: Outside,
         after: Outside,
     },
+    /// It runs on.
+    ChangeCommand {
+        before: Box<Command>,
+        after: Box<Command>,
+    },
     /// Together, since most of what one takes is waiting until it is ready.
     StartCommands(Vec<Command>),
     StopCommands(Vec<Command>),
@@ -89,6 +94,10 @@ impl Step {
             Self::AddMirror(mirror) => Self::RemoveMirror(mirror),
             Self::RemoveMirror(mirror) => Self::AddMirror(mirror),
             Self::ChangeOutside { before, after } => Self::ChangeOutside {
+                before: after,
+                after: before,
+            },
+            Self::ChangeCommand { before, after } => Self::ChangeCommand {
                 before: after,
                 after: before,
             },
@@ -150,6 +159,11 @@ impl Step {
             }
             Self::RemoveMirror(mirror) => vec![format!("removed mirror {}", mirror.name)],
             Self::ChangeOutside { before, after } => Outside::describe(before, after),
+            Self::ChangeCommand { before, after } => {
+                let object = format!("command {}", after.name);
+                let changes = difference(before.as_ref(), after.as_ref());
+                changes.iter().map(|change| change.line(&object)).collect()
+            }
             Self::StartCommands(commands) => {
                 let line =
                     |command: &Command| format!("started command {} in namespace {}", command.name, command.namespace);
@@ -211,7 +225,16 @@ pub(super) fn plan(
     let old_ports: HashMap<_, _> = before.ports.iter().map(|p| (&p.name, p)).collect();
     let new_ports: HashMap<_, _> = after.ports.iter().map(|p| (&p.name, p)).collect();
     let (gone, new_commands) = changed(&before.commands, &after.commands);
-    let (gone, new_commands): (Vec<_>, Vec<_>) = (gone.cloned().collect(), new_commands.cloned().collect());
+    let (mut gone, mut new_commands): (Vec<_>, Vec<_>) = (gone.cloned().collect(), new_commands.cloned().collect());
+    let mut changed_commands = Vec::new();
+    new_commands.retain(|after| {
+        let Some(at) = gone.iter().position(|before| runs_on(before, after)) else {
+            return true;
+        };
+        let (before, after) = (Box::new(gone.swap_remove(at)), Box::new(after.clone()));
+        changed_commands.push(Step::ChangeCommand { before, after });
+        false
+    });
     if !gone.is_empty() {
         removals.push(Step::StopCommands(gone));
     }
@@ -307,10 +330,28 @@ pub(super) fn plan(
         let [before, after] = outside;
         additions.push(Step::ChangeOutside { before, after });
     }
+    additions.extend(changed_commands);
     if !new_commands.is_empty() {
         additions.push(Step::StartCommands(new_commands));
     }
     removals.into_iter().chain(additions).chain(clean_up).collect()
+}
+
+/// Whether what runs for a command is what the other wants to run: the rest is for those who look after it.
+fn runs_on(old: &Command, new: &Command) -> bool {
+    let what = |command: &Command| {
+        let Command {
+            name,
+            namespace,
+            run,
+            argv,
+            dir,
+            env,
+            ..
+        } = command.clone();
+        (name, namespace, run, argv, dir, env)
+    };
+    what(old) == what(new)
 }
 
 /// Whether a port can become the other without being made anew.

@@ -16,7 +16,12 @@ pub(super) fn file(path: &str) -> PathBuf {
 /// # Errors
 /// NotFound: there is no such setting here.
 pub(super) fn read(path: &str) -> io::Result<String> {
-    Ok(fs::read_to_string(file(path))?.trim_end().to_owned())
+    match fs::read_to_string(file(path)) {
+        Ok(text) => Ok(text.trim_end().to_owned()),
+        // So the kernel tells of a secret that is not set.
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(String::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Changes it.
@@ -26,5 +31,6 @@ pub(super) fn read(path: &str) -> io::Result<String> {
 pub(super) fn write(path: &str, value: &str) -> io::Result<()> {
     // Nothing is made where there is no setting.
     let mut file = OpenOptions::new().write(true).open(file(path))?;
-    file.write_all(value.as_bytes())
+    // The kernel does not look at a write of nothing.
+    file.write_all(format!("{value}\n").as_bytes())
 }

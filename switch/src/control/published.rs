@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -39,16 +39,21 @@ pub async fn for_client<T>(gone: Arc<AtomicBool>, work: impl Future<Output = T>)
     CLIENT_GONE.scope(gone, work).await
 }
 
+/// Whether there is a client, and it is gone.
+pub(super) fn client_is_gone() -> bool {
+    matches!(CLIENT_GONE.try_with(|gone| gone.load(Ordering::Relaxed)), Ok(true))
+}
+
 /// # Errors
 /// There is a client, and it is gone.
 pub(super) fn check_client() -> Result<(), ApiError> {
-    match CLIENT_GONE.try_with(|gone| gone.load(Ordering::Relaxed)) {
-        Ok(true) => Err(ApiError::new(
+    match client_is_gone() {
+        true => Err(ApiError::new(
             ErrorCode::Conflict,
             "request",
             "its client is gone before it began",
         )),
-        _ => Ok(()),
+        false => Ok(()),
     }
 }
 
@@ -143,12 +148,27 @@ impl Model {
         self.pulse.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// As long as this is there, an edit under way waits for nothing but the kernel: all is to go, also what it waits for.
+    pub fn hurry(&self) -> Hurry {
+        self.pulse.hurried.fetch_add(1, Ordering::Relaxed);
+        Hurry(self.pulse.clone())
+    }
+
     /// Whether whoever has the lock gets on.
     ///
     /// # Errors
     /// He has not for so long that he hangs.
     pub fn check(&self) -> Result<(), ApiError> {
         self.pulse.check(Instant::now())
+    }
+}
+
+/// See [`Model::hurry`].
+pub(super) struct Hurry(Arc<Pulse>);
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.0.hurried.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -250,6 +270,8 @@ pub(super) struct Pulse {
     pub underway: Underway,
     /// The daemon is about to end.
     stopping: AtomicBool,
+    /// So many wait to remove all that there is.
+    hurried: AtomicU32,
 }
 
 impl Pulse {
@@ -260,6 +282,7 @@ impl Pulse {
             beat: AtomicU64::new(0),
             underway: Underway::new(events),
             stopping: AtomicBool::new(false),
+            hurried: AtomicU32::new(0),
         }
     }
 
@@ -277,6 +300,11 @@ impl Pulse {
     /// Whether the daemon is about to end.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody waits to remove all that there is.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Relaxed) > 0
     }
 
     /// Nobody has the lock any more. What was done is published already: who sees that nothing is under way sees all of it.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use vswitch_api::change::ObjectKind;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_api::{ApiError, Cable, ErrorCode, EventKind, Lab, LabNamespace, NsName, Port, PortName};
+use vswitch_api::{ApiError, Cable, ErrorCode, EventKind, IfName, Lab, LabNamespace, NsName, Port, PortName};
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
@@ -16,12 +16,15 @@ use super::interface::{configure, mac};
 use super::kinds::{facts, wanted_mtu};
 use super::lacks::{Wanted, lost_settings};
 use super::place::Place;
+use super::plan::namespaces;
 use super::requests::absent_namespaces;
 use super::state::DeviceBefore;
 use super::twins::{ends, repaired};
 use super::{Inner, LivePort, text};
 use crate::port::BackEnd;
 use vswitch_linux::KernelError;
+
+mod after_edit;
 
 /// What was in vain is tried again after this, then after twice that, and so on. An interface that is deleted is made again at once,
 /// and the second time after this.
@@ -45,6 +48,8 @@ pub(super) enum Extent<'a> {
     Port(&'a PortName),
     /// All of the lab that is in this one too.
     Lab(&'a Lab),
+    /// Only what is in this one too.
+    Part(&'a Lab),
 }
 
 /// Something that the lab wants and that is not so.
@@ -170,19 +175,20 @@ impl Inner {
     /// # Errors
     /// Something is missing still. The rest was repaired all the same.
     pub(super) async fn repair(&mut self, extent: Extent<'_>, changes: &mut Changes) -> Result<(), ApiError> {
-        let mut failed = None;
+        let failed = self.repair_all(extent, changes).await;
+        failed.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The same; gives why something is missing still.
+    async fn repair_all(&mut self, extent: Extent<'_>, changes: &mut Changes) -> Vec<ApiError> {
+        let mut failed = Vec::new();
         for drift in self.drift(extent).await {
             match self.mend(&drift).await {
                 Ok(()) => drift.tell(changes),
-                Err(error) => {
-                    failed.get_or_insert(error);
-                }
+                Err(error) => failed.push(error),
             }
         }
-        match failed {
-            None => Ok(()),
-            Some(error) => Err(error),
-        }
+        failed
     }
 
     /// The same of a namespace alone.
@@ -196,17 +202,12 @@ impl Inner {
         Ok(())
     }
 
-    /// What a repair would do.
-    pub(super) async fn describe_repair(&self, changes: &mut Changes) {
-        let drifts = self.drift(Extent::Lab(&self.store.state.lab)).await;
-        drifts.iter().for_each(|drift| drift.tell(changes));
-    }
-
     async fn drift(&self, extent: Extent<'_>) -> Vec<Drift> {
         let mut drifts = Vec::new();
         let of_extent = |name: &NsName| match extent {
             Extent::Port(port) => self.store.port(port).is_some_and(|port| port.is_in(name)),
             Extent::Lab(_) => true,
+            Extent::Part(lab) => namespaces(lab).contains(name),
         };
         // One that others made is theirs to make again, and is waited for.
         let ours = |name: &NsName| {
@@ -220,7 +221,7 @@ impl Inner {
         );
         let names: HashSet<_> = match extent {
             Extent::Port(port) => [port].into(),
-            Extent::Lab(lab) => lab.ports.iter().map(|port| &port.name).collect(),
+            Extent::Lab(lab) | Extent::Part(lab) => lab.ports.iter().map(|port| &port.name).collect(),
         };
         let ports = self
             .store
@@ -233,16 +234,17 @@ impl Inner {
         let looking = stream::iter(ports).map(|port| async move { self.drift_of(&port).await });
         let of_ports: Vec<_> = looking.buffered(AT_ONCE).collect().await;
         drifts.extend(of_ports.into_iter().flatten());
-        if let Extent::Lab(_) = extent {
-            for cable in &self.store.state.lab.cables {
-                drifts.extend(self.drift_of_cable(cable).await);
+        for cable in self.store.state.lab.cables.iter().filter(|one| extent.has_cable(one)) {
+            drifts.extend(self.drift_of_cable(cable).await);
+        }
+        let namespaces = self.store.state.lab.namespaces.iter();
+        for namespace in namespaces.filter(|one| !one.is_plain() && extent.has_namespace(&one.name)) {
+            let what = self.drift_of_namespace(namespace).await;
+            if !what.is_empty() {
+                drifts.push(Drift::NamespaceSettings(namespace.clone(), what));
             }
-            for namespace in self.store.state.lab.namespaces.iter().filter(|one| !one.is_plain()) {
-                let what = self.drift_of_namespace(namespace).await;
-                if !what.is_empty() {
-                    drifts.push(Drift::NamespaceSettings(namespace.clone(), what));
-                }
-            }
+        }
+        if extent.has_outside() {
             let outside = self.drift_of_outside().await;
             if !outside.is_empty() {
                 drifts.push(Drift::Outside(outside));
@@ -317,7 +319,7 @@ impl Inner {
     }
 
     /// Until it is in the file, the note has how a device was.
-    pub(super) fn keep_devices(&mut self, before: &BTreeMap<PortName, DeviceBefore>) {
+    pub(super) fn keep_devices(&mut self, before: &BTreeMap<IfName, DeviceBefore>) {
         if *before == self.store.state.devices {
             return;
         }

@@ -1,112 +1,50 @@
 //! The edits of the API: each says how the wanted lab differs from the one that is there.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use vswitch_api::request::{FreeAddresses, NamespacePatch, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, Lab, LabName, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
 
-use super::complete::{Interfaces, chosen_mac, complete, imply_onlink, main_switch, namespaces_to_name_in};
-use super::condition::{Edit, Editing, Subject};
-use super::gateway::{gateways, refuse_listened, refuse_removal, settle};
+use super::complete::{chosen_mac, imply_onlink, main_switch};
+use super::condition::{Editing, Subject};
+use super::gateway::{gateways, refuse_removal};
 use super::interface::mtu;
 use super::kinds::{facts, ifname};
 use super::links::refuse_half_a_link;
 use super::mirror::leave_mirrors;
-use super::named::{add, remove};
-use super::plan::{Step, namespaces, plan};
+use super::named::{add, patched, remove};
+use super::plan::namespaces;
 use super::repair::Extent;
-use super::rights::refuse_commands;
-use super::twins::tell;
-use super::validate::validate;
 use super::{Control, Inner, choose, text};
 
 impl Control {
-    /// Makes the lab what `change` makes of it. `subject`: what of the lab it is about, for the condition of the edit.
-    pub(super) async fn edit(
-        &self,
-        subject: Subject<'_>,
-        options: impl Into<Editing>,
-        change: impl FnOnce(&Inner, &mut Lab) -> Result<(), ApiError>,
-    ) -> Result<Changes, ApiError> {
-        let options = options.into();
-        let mut inner = self.begin_edit().await?;
-        inner.store.check_condition(subject, options.if_match.as_deref())?;
-        let mut lab = inner.store.state.lab.clone();
-        change(&inner, &mut lab)?;
-        settle(&mut lab, &inner.store.state.lab)?;
-        inner.unpublished().find_containers(&lab).await;
-        let interfaces = inner.interfaces_to_name(&lab).await;
-        complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
-        lab.settle_owners();
-        if let Some(why) = &options.no_commands {
-            refuse_commands(&inner.store.state.lab, &lab, why)?;
-        }
-        let mut warnings = validate(&inner.store.state.lab, &lab, |name| inner.namespace_present(name))?;
-        inner.check_fdbs(&lab)?;
-        let going = inner.owned_that_go(&lab).await;
-        let present = |name: &_| inner.namespace_present(name);
-        let steps = plan(&inner.store.state.lab, &lab, present, |name| going.contains(name));
-        inner.processes_of(&steps)?;
-        warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
-        let before = &inner.store.state.lab;
-        warnings.extend(inner.refuse_default_routes(before, &lab, options.force).await?);
-        warnings.extend(refuse_listened(before, &lab, options.force)?);
-        inner.refuse_leased(before, &lab)?;
-        warnings.extend(inner.overlaps(before, &lab).await);
-        let removed = steps.iter().flat_map(|step| inner.takes_away(step)).collect();
-        let forwarding = inner.describe_forwarding(&steps).await;
-        let mut changes = Changes {
-            dry_run: options.dry_run,
-            removed,
-            warnings,
-            ..Changes::default()
-        };
-        if options.dry_run {
-            tell(&steps, &mut changes);
-            changes.done.extend(forwarding);
-            return Ok(changes);
-        }
-        let edit = Edit::new(&inner.store.state.lab, &steps);
-        let had_files = inner.store.state.lab.namespaces.iter().any(|one| !one.files.is_empty());
-        // Before commands of the lab look for them.
-        inner.fit_names(&lab);
-        let carried = inner.carry_out(steps, lab, changes).await;
-        // What was undone, or stood where a name is to be.
-        if carried.is_err() || had_files {
-            let lab = inner.store.state.lab.clone();
-            inner.fit_names(&lab);
-        }
-        let mut changes = carried?;
-        changes.done.extend(forwarding);
-        inner.edited(edit);
-        Ok(changes)
-    }
-
     /// Replaces the lab as a whole.
     ///
     /// # Errors
     /// What each edit refuses.
     pub async fn apply(&self, lab: Lab, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
-        let dry_run = options.dry_run;
+        let mut inner = self.begin_edit().await?;
         // What an edit brings it makes itself: only what stays as it is can have drifted.
-        let there = self.view().state.clone();
-        let mut changes = self
-            .edit(Subject::Lab, options, |_, wanted| {
-                let labs = std::mem::replace(wanted, lab).labs;
-                // A document without a word of them takes nothing from its lab.
-                if wanted.labs.is_empty() {
-                    wanted.labs = labs;
-                    disown_main(wanted);
-                }
-                Ok(())
-            })
-            .await?;
-        let mut inner = self.inner.lock().await;
-        if !dry_run {
-            inner.repair(Extent::Lab(&there.lab), &mut changes).await?;
-        } else if changes.done.is_empty() {
-            inner.describe_repair(&mut changes).await;
+        let there = inner.store.state.lab.clone();
+        let edited = inner.edit(Subject::Lab, &options, |_, wanted| {
+            let labs = std::mem::replace(wanted, lab).labs;
+            // A document without a word of them takes nothing from its lab.
+            if wanted.labs.is_empty() {
+                wanted.labs = labs;
+                disown_main(wanted);
+            }
+            Ok(())
+        });
+        let (mut changes, steps) = edited.await?;
+        let part = options.lab.as_ref().map(|name| part_of(&there, name));
+        let extent = part.as_ref().map_or(Extent::Lab(&there), Extent::Part);
+        if options.dry_run {
+            inner.describe_repair(extent, &steps, &mut changes).await;
+        } else {
+            inner.repair_after(extent, &mut changes).await?;
         }
         Ok(changes)
     }
@@ -116,6 +54,9 @@ impl Control {
     /// # Errors
     /// The state can't be written. What could not be removed is in the warnings.
     pub async fn reset(&self, options: impl Into<Editing>) -> Result<Changes, ApiError> {
+        let options = options.into();
+        // It is not held up by an edit that waits until a command is ready.
+        let _hurry = (!options.dry_run).then(|| self.inner.hurry());
         self.apply(Lab::default(), options).await
     }
 
@@ -192,7 +133,8 @@ impl Control {
     pub async fn add_ports(&self, new: PortsAdd, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         let names: Vec<_> = new.ports.iter().map(|port| port.name.clone()).collect();
-        let edited = self.edit(Subject::Lab, options.clone(), |_, lab| {
+        let mut inner = self.begin_edit().await?;
+        let edited = inner.edit(Subject::Lab, &options, |_, lab| {
             for mut port in new.ports {
                 choose::give(lab, &mut port, &new.addresses)?;
                 add(lab, port, &options, |old, wanted| {
@@ -217,11 +159,13 @@ impl Control {
             }
             Ok(())
         });
-        let mut changes = edited.await?;
-        if options.idempotent && !options.dry_run {
-            let mut inner = self.inner.lock().await;
-            for name in &names {
-                inner.repair(Extent::Port(name), &mut changes).await?;
+        let (mut changes, steps) = edited.await?;
+        for name in names.iter().filter(|_| options.idempotent) {
+            let extent = Extent::Port(name);
+            if options.dry_run {
+                inner.describe_repair(extent, &steps, &mut changes).await;
+            } else {
+                inner.repair_after(extent, &mut changes).await?;
             }
         }
         Ok(changes)
@@ -238,30 +182,34 @@ impl Control {
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
         let options = options.into();
-        let opens = !options.dry_run && patch.sets_up();
+        let mut inner = self.begin_edit().await?;
+        let opens = patch.sets_up();
         let mut repaired = Changes::default();
         if opens {
-            let mut inner = self.inner.lock().await;
             inner
                 .store
                 .check_condition(Subject::Port(name), options.if_match.as_deref())?;
-            if inner.store.port(name).is_some() {
-                // The way to say: look again whether it is back. What can't be up is not set up.
-                inner.repair(Extent::Port(name), &mut repaired).await?;
+            // The way to say: look again whether it is back. What can't be up is not set up.
+            match inner.store.port(name).map(|_| Extent::Port(name)) {
+                Some(extent) if options.dry_run => inner.describe_repair(extent, &[], &mut repaired).await,
+                Some(extent) => inner.repair(extent, &mut repaired).await?,
+                None => {}
             }
         }
-        let apply = |port: &Port| {
-            let mut after = patch.apply(port)?;
-            // Without an address an edit leaves the one that is there.
-            if patch.0.get("mac").is_some_and(Value::is_null) && port.kind.has_stack() {
-                let now = self.view();
-                after.mac = Some(chosen_mac(&now.state.lab, now.state.salt, port));
-            }
-            Ok(after)
-        };
-        let mut changes = self.patch_one(name, options, apply).await?;
-        if opens {
-            self.inner.lock().await.open(name).await;
+        let edited = inner.edit(Subject::Port(name), &options, |inner, lab| {
+            patched(lab, name, |port: &Port| {
+                let mut after = patch.apply(port)?;
+                // Without an address an edit leaves the one that is there.
+                if patch.0.get("mac").is_some_and(Value::is_null) && port.kind.has_stack() {
+                    let now = &inner.store.state;
+                    after.mac = Some(chosen_mac(&now.lab, now.salt, port));
+                }
+                Ok(after)
+            })
+        });
+        let (mut changes, _) = edited.await?;
+        if opens && !options.dry_run {
+            inner.open(name).await;
         }
         changes.done.splice(0..0, repaired.done);
         changes.changes.splice(0..0, repaired.changes);
@@ -289,7 +237,8 @@ impl Control {
     /// Conflict: there is one of that name.
     pub async fn add_namespace(&self, name: NsName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let (options, asked_for) = (options.into(), name.clone());
-        let edited = self.edit(Subject::Lab, options.clone(), |inner, lab| {
+        let mut inner = self.begin_edit().await?;
+        let edited = inner.edit(Subject::Lab, &options, |inner, lab| {
             let there = inner.namespace_present(&name);
             if lab.asks_for(&name) {
                 // One that somebody else has deleted is made again below.
@@ -305,8 +254,7 @@ impl Control {
             lab.namespaces.push(LabNamespace::new(name));
             Ok(())
         });
-        let mut changes = edited.await?;
-        let mut inner = self.inner.lock().await;
+        let (mut changes, _) = edited.await?;
         if !options.dry_run && !inner.namespace_present(&asked_for) {
             inner.repair_namespace(asked_for, &mut changes).await?;
         }
@@ -412,37 +360,6 @@ fn disown_main(lab: &mut Lab) {
     }
 }
 
-impl Inner {
-    /// What goes away by a step for somebody who uses it, a line each.
-    fn takes_away(&self, step: &Step) -> Vec<String> {
-        match step {
-            // One that has ended loses nothing any more.
-            Step::StopCommands(commands) => {
-                let mut running = commands.clone();
-                running.retain(|command| self.processes.runs(command.name.as_str()));
-                Step::StopCommands(running).describe()
-            }
-            step if step.removes() => step.describe(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Interfaces in the namespaces where a name still has to be chosen.
-    async fn interfaces_to_name(&self, lab: &Lab) -> Interfaces {
-        let mut interfaces = Interfaces::new();
-        for namespace in namespaces_to_name_in(lab) {
-            let Some(netns) = self.open_to_look(&namespace) else {
-                continue;
-            };
-            let Ok(nl) = netns.netlink().await else { continue };
-            let links = nl.links().await.unwrap_or_default();
-            let names = links.into_iter().map(|link| link.name).collect();
-            interfaces.insert(namespace, names);
-        }
-        interfaces
-    }
-}
-
 /// What removes these ports, typed one after the other: an end of a link goes with the other end.
 fn to_remove(ports: &[&Port]) -> String {
     let (ends, others): (Vec<&Port>, Vec<&Port>) = ports.iter().partition(|port| port.peer.is_some());
@@ -471,6 +388,24 @@ fn spelt_out(port: &Port) -> Port {
 /// Nothing is left to be filled in.
 pub(super) fn as_they_are<T: Clone>(old: &T, new: &T) -> (T, T) {
     (old.clone(), new.clone())
+}
+
+/// What the lab of this name owns, with the gateways of its switches.
+fn part_of(lab: &Lab, name: &LabName) -> Lab {
+    let Some(owned) = lab.owned_by(name) else {
+        return Lab::default();
+    };
+    let mut part = lab.clone();
+    part.switches.retain(|switch| owned.switches.contains(&switch.name));
+    let gateways = gateways(&part);
+    let ports: HashSet<_> = owned.ports.iter().chain(&gateways).cloned().collect();
+    part.ports.retain(|port| ports.contains(&port.name));
+    part.namespaces.retain(|one| owned.namespaces.contains(&one.name));
+    part.cables
+        .retain(|cable| owned.cables.iter().any(|ends| ends.fits(cable)));
+    part.commands.retain(|command| owned.commands.contains(&command.name));
+    part.mirrors.retain(|mirror| owned.mirrors.contains(&mirror.name));
+    part
 }
 
 /// Namespaces that a lab names and that are not there.

@@ -84,7 +84,7 @@ impl Control {
             Ok(nl) => nl.nsid_of(&home).await.ok(),
             Err(_) => None,
         };
-        state.take_in_stations();
+        state.take_in_older();
         state.forget_devices_of_another_boot(&boot_id);
         complete(&mut state.lab, &Lab::default(), state.salt, &Interfaces::new());
         let events = Arc::new(Events::new());
@@ -411,9 +411,10 @@ impl Inner {
         };
         let place = |port: &Port| (port.kind, port.namespace.clone(), ifname(port));
         let before = left.devices.get(&ifname(noted)).copied();
+        let before = before.filter(|_| facts(noted.kind).taken_over);
         if place(port) == place(noted) {
             if let Some(before) = before {
-                self.store.state.devices.entry(noted.name.clone()).or_insert(before);
+                self.store.state.devices.entry(ifname(noted)).or_insert(before);
             }
             return;
         }

@@ -7,8 +7,9 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
-use vswitch_api::{Lab, Mac, NsName, PortName, StaticStation, SwitchName};
+use vswitch_api::{IfName, Lab, Mac, NsName, PortName, StaticStation, SwitchName};
 
+use super::kinds::ifname;
 use super::sysctls::AllBefore;
 use vswitch_linux::{KernelError, NetNs, NetNsId, Process};
 
@@ -29,8 +30,13 @@ pub(super) struct State {
     /// Static FDB entries of a file from before they were part of the lab.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     fdb: Vec<StaticEntry>,
-    /// How devices were before they were taken over.
-    pub devices: BTreeMap<PortName, DeviceBefore>,
+    /// How devices were before they were taken over, by the names that their ports have for them: what is known of one must not be
+    /// taken for what is known of the next one of the same port.
+    #[serde(default, rename = "taken_over", skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<IfName, DeviceBefore>,
+    /// The same by port, in files from before it was kept so.
+    #[serde(default, rename = "devices", skip_serializing_if = "BTreeMap::is_empty")]
+    devices_by_port: BTreeMap<PortName, DeviceBefore>,
     /// How settings of the kernel in namespaces were before they were changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: AllBefore,
@@ -159,14 +165,25 @@ impl State {
             namespaces: Vec::new(),
             fdb: Vec::new(),
             devices: BTreeMap::new(),
+            devices_by_port: BTreeMap::new(),
             sysctls: AllBefore::new(),
             processes: BTreeMap::new(),
             boot_id: None,
         }
     }
 
+    /// Puts what older files have elsewhere where it is kept now.
+    pub fn take_in_older(&mut self) {
+        self.take_in_stations();
+        for (name, before) in std::mem::take(&mut self.devices_by_port) {
+            if let Some(port) = self.lab.ports.iter().find(|port| port.name == name) {
+                self.devices.entry(ifname(port)).or_insert(before);
+            }
+        }
+    }
+
     /// Makes static FDB entries of an older file part of the lab.
-    pub fn take_in_stations(&mut self) {
+    fn take_in_stations(&mut self) {
         for StaticEntry {
             switch,
             mac,
@@ -222,6 +239,30 @@ mod tests {
         state.fdb = vec![entry, gone];
         state.take_in_stations();
         assert_eq!(state.lab.ports[0].stations.len(), 1);
+    }
+
+    /// A port may take another device: what is known of one is kept by its name.
+    #[test]
+    fn devices_of_an_older_file_are_known_by_their_names() {
+        let mut state = State::new();
+        let wan = Port {
+            ifname: "eth1".parse().ok(),
+            ..Port::new("wan".parse().unwrap(), "main".parse().unwrap(), PortKind::Device)
+        };
+        state.lab.ports.push(wan);
+        let mut file = serde_json::to_value(&state).unwrap();
+        let before = serde_json::json!({ "up": true, "mtu": 9000 });
+        file["devices"] = serde_json::json!({ "wan": before, "gone": before });
+        let mut state: State = serde_json::from_value(file).unwrap();
+        state.take_in_older();
+        let names: Vec<_> = state
+            .devices
+            .iter()
+            .map(|(name, device)| (name.as_str(), device.mtu))
+            .collect();
+        assert_eq!(names, [("eth1", 9000)]);
+        let file = serde_json::to_value(&state).unwrap();
+        assert_eq!(serde_json::from_value::<State>(file).unwrap(), state);
     }
 
     #[test]

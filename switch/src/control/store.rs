@@ -7,7 +7,7 @@ use vswitch_api::{ApiError, Cable, ErrorCode, IfName, Lab, Port, PortName};
 
 use super::condition::History;
 use super::journal::{InFlight, Journal};
-use super::kinds::ifname;
+use super::kinds::{facts, ifname};
 use super::place::named_mark;
 use super::plan::Step;
 use super::state::{DeviceBefore, State};
@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// Makes `state` the state. What is known of devices that are still to be given back stays known.
-    pub fn take_state(&mut self, mut state: State, still_taken: impl Fn(&PortName) -> bool) {
+    pub fn take_state(&mut self, mut state: State, still_taken: impl Fn(&IfName) -> bool) {
         let devices = std::mem::take(&mut self.state.devices);
         for (name, device) in devices.into_iter().filter(|(name, _)| still_taken(name)) {
             state.devices.entry(name).or_insert(device);
@@ -112,7 +112,7 @@ impl Store {
 
     /// How the devices among these ports were before.
     pub fn devices_of(&self, ports: &[Port]) -> BTreeMap<IfName, DeviceBefore> {
-        let before = |port: &Port| Some((ifname(port), *self.state.devices.get(&port.name)?));
+        let before = |port: &Port| Some((ifname(port), self.device_of(port)?));
         ports.iter().filter_map(before).collect()
     }
 
@@ -156,12 +156,13 @@ impl Store {
             text::step(text::port(&port.name), "note how the device was", &error)
                 .hint("see that the run directory can be written and has room")
         })?;
-        self.state.devices.insert(port.name.clone(), before);
+        self.state.devices.insert(ifname(port), before);
         Ok(())
     }
 
     /// How the device of a port was before it was one.
     pub fn device_of(&self, port: &Port) -> Option<DeviceBefore> {
-        self.state.devices.get(&port.name).copied()
+        let taken_over = facts(port.kind).taken_over;
+        self.state.devices.get(&ifname(port)).copied().filter(|_| taken_over)
     }
 }

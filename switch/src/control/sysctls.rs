@@ -1,10 +1,11 @@
 //! Settings of the kernel in namespaces, and files that their commands see: given, taken back, and given again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use vswitch_api::lab_namespace::{LabNamespace, SysctlKey};
+use vswitch_api::lab_namespace::{LabNamespace, SysctlKey, SysctlValue};
 use vswitch_api::{ApiError, NsName, Port};
 
 use super::state::OwnedNamespace;
@@ -17,8 +18,42 @@ use vswitch_linux::{KernelError, NetNs};
 pub(super) struct SysctlsBefore {
     /// What tells the namespace from others of its name.
     of: OwnedNamespace,
-    /// None at all: a command under way has just given all back.
+    /// Also of those that change along with one that was changed. None at all: a command under way has just given all back.
     values: BTreeMap<SysctlKey, String>,
+    /// What the kernel makes of values that it writes in another way: what was set, and what it shows then.
+    #[serde(skip)]
+    shown: BTreeMap<SysctlKey, (SysctlValue, String)>,
+}
+
+impl SysctlsBefore {
+    /// Whether what the kernel tells is this value, as it was written or as the kernel writes it.
+    fn is(&self, key: &SysctlKey, value: &SysctlValue, told: &str) -> bool {
+        let shown = self.shown.get(key);
+        value.is(told) || shown.is_some_and(|(set, shown)| set == value && shown == told)
+    }
+
+    /// Takes out what goes back as `before` had it and `after` has not, with what changed along with it.
+    fn take_back(&mut self, before: &LabNamespace, after: &LabNamespace) -> BTreeMap<SysctlKey, String> {
+        let gone = |key: &SysctlKey| before.sysctls.contains_key(key) && !after.sysctls.contains_key(key);
+        let mut back = BTreeMap::new();
+        for (key, value) in self.values.clone() {
+            // One that is still set, and was changed by us, says what this one is now.
+            let mut set = after.sysctls.iter().filter(|(set, _)| self.values.contains_key(*set));
+            let implied = set.find_map(|(set, value)| along(&key, set).then(|| implied(&key, value)));
+            let goes_along = || before.sysctls.keys().any(|set| gone(set) && along(&key, set));
+            match implied {
+                Some(implied) if gone(&key) => back.insert(key, implied),
+                Some(_) => continue,
+                None if gone(&key) || (goes_along() && !after.sysctls.contains_key(&key)) => {
+                    self.values.remove(&key);
+                    back.insert(key, value)
+                }
+                None => continue,
+            };
+        }
+        self.shown.retain(|key, _| after.sysctls.contains_key(key));
+        back
+    }
 }
 
 /// By namespace.
@@ -32,7 +67,9 @@ impl Inner {
     /// inverse.
     pub(super) async fn set_namespace(&mut self, before: &LabNamespace, after: &LabNamespace) -> Result<(), ApiError> {
         if before.files != after.files {
-            self.etc.set(&after.name, &after.files)?;
+            let links = self.live.name_links.iter().flat_map(BTreeMap::keys);
+            let linked = links.map(|(name, _)| name).any(|name| *name == after.name);
+            self.etc.set(&after.name, &after.files, linked)?;
         }
         self.set_sysctls(before, after).await
     }
@@ -58,26 +95,27 @@ impl Inner {
             None => SysctlsBefore {
                 of: OwnedNamespace::new(name.clone(), &netns, &boot_id).map_err(failed)?,
                 values: BTreeMap::new(),
+                shown: BTreeMap::new(),
             },
         };
-        let mut writes = Vec::new();
+        let mut differs = false;
         for (key, value) in &after.sysctls {
             let now = match read(&netns, key).await.map_err(failed)? {
                 Ok(now) => now,
                 Err(error) => return Err(refused(name, key, "read it", &error)),
             };
-            if !value.is(&now) {
-                known.values.entry(key.clone()).or_insert(now);
-                writes.push((key.clone(), value.to_string()));
+            if known.is(key, value, &now) {
+                continue;
+            }
+            differs = true;
+            known.values.entry(key.clone()).or_insert(now);
+            for (key, now) in all_along(&netns, key).await.map_err(failed)? {
+                known.values.entry(key).or_insert(now);
             }
         }
-        let gone = before.sysctls.keys().filter(|key| !after.sysctls.contains_key(*key));
-        let mut back = Vec::new();
-        for key in gone {
-            back.extend(known.values.remove(key).map(|value| (key.clone(), value)));
-        }
+        let back = known.take_back(before, after);
         // Noted before it is changed, for the daemon after one that is killed in between; what is known already is noted already.
-        if !writes.is_empty() && self.store.state.sysctls.get(name) != Some(&known) {
+        if differs && self.store.state.sysctls.get(name) != Some(&known) {
             let note = known.clone();
             let noted = self
                 .store
@@ -92,15 +130,26 @@ impl Inner {
         if !known.values.is_empty() || after.sysctls.is_empty() {
             self.store.state.sysctls.insert(name.clone(), known);
         }
-        for (key, value) in writes {
-            if let Err(error) = write(&netns, &key, value.clone()).await.map_err(failed)? {
-                return Err(refused(name, &key, &format!("set it to {value}"), &error));
-            }
+        if !differs && back.is_empty() {
+            return Ok(());
         }
-        for (key, value) in back {
-            // Those of an interface that is gone went with it.
-            if let Err(error) = write(&netns, &key, value).await.map_err(failed)? {
-                tracing::debug!("setting {key} of namespace {name} stays as it is: {error}");
+        let wanted = after
+            .sysctls
+            .iter()
+            .map(|(key, value)| (key.clone(), value.to_string()));
+        let mut all: Vec<_> = wanted.map(|(key, value)| Setting::new(key, value, true)).collect();
+        all.extend(back.into_iter().map(|(key, value)| Setting::new(key, value, false)));
+        let all = match netns.run(move || put(all)).await.map_err(failed)? {
+            Ok(all) => all,
+            Err((key, value, error)) => return Err(refused(name, &key, &format!("set it to {value}"), &error)),
+        };
+        if let Some(known) = self.store.state.sysctls.get_mut(name) {
+            for (key, value) in &after.sysctls {
+                let shown = all.iter().find(|one| one.key == *key).and_then(|one| one.shown.clone());
+                let shown = shown.filter(|shown| !value.is(shown));
+                known
+                    .shown
+                    .extend(shown.map(|shown| (key.clone(), (value.clone(), shown))));
             }
         }
         Ok(())
@@ -183,8 +232,7 @@ impl Inner {
     pub(super) fn settle_sysctls(&mut self) {
         let before = self.store.state.sysctls.clone();
         let lab = &self.store.state.lab;
-        let is_set =
-            |name: &NsName, key: &SysctlKey| lab.namespace(name).is_some_and(|one| one.sysctls.contains_key(key));
+        let is_set = |name: &NsName, key: &SysctlKey| lab.namespace(name).is_some_and(|one| is_touched(one, key));
         let mut kept = before.clone();
         kept.iter_mut()
             .for_each(|(name, known)| known.values.retain(|key, _| is_set(name, key)));
@@ -227,7 +275,7 @@ impl Inner {
                 .namespace(&name)
                 .cloned()
                 .unwrap_or_else(|| LabNamespace::new(name.clone()));
-            let going = known.values.iter().filter(|(key, _)| !after.sysctls.contains_key(*key));
+            let going = known.values.iter().filter(|(key, _)| !is_touched(&after, key));
             let mut before = after.clone();
             before
                 .sysctls
@@ -257,8 +305,10 @@ impl Inner {
             return lost;
         };
         for (key, value) in &namespace.sysctls {
+            let known = self.store.state.sysctls.get(&namespace.name);
+            let is = |now: &str| known.map_or_else(|| value.is(now), |known| known.is(key, value, now));
             if let Ok(Ok(now)) = read(&netns, key).await
-                && !value.is(&now)
+                && !is(&now)
             {
                 lost.push(format!("{key} = {value}"));
             }
@@ -282,7 +332,148 @@ async fn read(netns: &NetNs, key: &SysctlKey) -> Result<io::Result<String>, Kern
     netns.run(move || proc_sys::read(&path)).await
 }
 
-async fn write(netns: &NetNs, key: &SysctlKey, value: String) -> Result<io::Result<()>, KernelError> {
-    let path = key.path();
-    netns.run(move || proc_sys::write(&path, &value)).await
+/// Whether the lab sets one, or one along with which it changes.
+fn is_touched(lab: &LabNamespace, key: &SysctlKey) -> bool {
+    lab.sysctls.contains_key(key) || lab.sysctls.keys().any(|set| along(key, set))
+}
+
+/// Settings of IP by interface: of IPv4 or 6, which interface, and what.
+fn of_interface(key: &SysctlKey) -> Option<(&str, &str, &str)> {
+    let rest = key.as_str().strip_prefix("net.")?;
+    let (family, rest) = rest.split_once(".conf.")?;
+    let (interface, what) = rest.split_once('.')?;
+    Some((family, interface, what))
+}
+
+/// Whether the kernel changes a setting when `set` is changed (Documentation/networking/ip-sysctl.rst; net/ipv4/devinet.c,
+/// net/ipv6/addrconf.c).
+fn along(key: &SysctlKey, set: &SysctlKey) -> bool {
+    let is_forward = |key: &SysctlKey| key.as_str() == "net.ipv4.ip_forward";
+    if key == set {
+        return false;
+    }
+    let of = of_interface(key);
+    match of_interface(set) {
+        Some(("ipv4", "all", "forwarding")) => {
+            is_forward(key)
+                || matches!(
+                    of,
+                    Some(("ipv4", "all", "accept_redirects") | ("ipv4", _, "forwarding"))
+                )
+        }
+        None if is_forward(set) => {
+            matches!(
+                of,
+                Some(("ipv4", "all", "accept_redirects") | ("ipv4", _, "forwarding"))
+            )
+        }
+        Some(("ipv6", "all", what @ ("forwarding" | "disable_ipv6"))) => {
+            of.is_some_and(|(family, _, other)| family == "ipv6" && other == what)
+        }
+        _ => false,
+    }
+}
+
+/// What such a setting is when the other is changed to this value.
+fn implied(key: &SysctlKey, value: &SysctlValue) -> String {
+    match (key.as_str().ends_with(".accept_redirects"), value.as_str()) {
+        (false, value) => value.to_owned(),
+        (true, "0") => "1".to_owned(),
+        (true, _) => "0".to_owned(),
+    }
+}
+
+/// All that change along with one, as they are now.
+async fn all_along(netns: &NetNs, set: &SysctlKey) -> Result<Vec<(SysctlKey, String)>, KernelError> {
+    let family = of_interface(set).map_or("ipv4", |(family, ..)| family).to_owned();
+    let changes_others = match of_interface(set) {
+        Some((_, "all", "forwarding" | "disable_ipv6")) => true,
+        Some(_) => false,
+        None => set.as_str() == "net.ipv4.ip_forward",
+    };
+    if !changes_others {
+        return Ok(Vec::new());
+    }
+    let set = set.clone();
+    let look = move || {
+        let interfaces = fs::read_dir(proc_sys::file(&format!("net/{family}/conf")));
+        let interfaces = interfaces.into_iter().flatten().flatten();
+        // What has a point in its name can't be told from a folder.
+        let interfaces = interfaces.filter_map(|entry| entry.file_name().into_string().ok());
+        let interfaces = interfaces.filter(|name| !name.contains('.'));
+        let of = |name: String| {
+            ["forwarding", "disable_ipv6", "accept_redirects"].map(|what| format!("net.{family}.conf.{name}.{what}"))
+        };
+        let keys = interfaces.flat_map(of).chain(["net.ipv4.ip_forward".to_owned()]);
+        let keys = keys.filter_map(|key| key.parse::<SysctlKey>().ok());
+        keys.filter(|key| along(key, &set))
+            .filter_map(|key| Some((key.clone(), proc_sys::read(&key.path()).ok()?)))
+            .collect()
+    };
+    netns.run(look).await
+}
+
+/// A setting to be given or given back.
+struct Setting {
+    key: SysctlKey,
+    value: String,
+    /// False: one that can't be given back stays as it is.
+    must: bool,
+    /// What the kernel told after it was written.
+    shown: Option<String>,
+}
+
+impl Setting {
+    fn new(key: SysctlKey, value: String, must: bool) -> Self {
+        Self {
+            key,
+            value,
+            must,
+            shown: None,
+        }
+    }
+
+    /// What changes others comes before them.
+    fn rank(&self) -> u8 {
+        match of_interface(&self.key) {
+            None if self.key.as_str() == "net.ipv4.ip_forward" => 0,
+            Some((_, "all", "forwarding" | "disable_ipv6")) => 1,
+            Some((_, "all", _)) => 2,
+            Some((_, "default", _)) => 3,
+            _ => 4,
+        }
+    }
+
+    fn put(&mut self) -> io::Result<()> {
+        let path = self.key.path();
+        let now = proc_sys::read(&path)?;
+        let is_so = self.value.split_ascii_whitespace().eq(now.split_ascii_whitespace());
+        if is_so || self.shown.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        let written = proc_sys::write(&path, &self.value);
+        written.map_err(|error| match error.kind() {
+            // It is there: no value of this name is.
+            io::ErrorKind::NotFound => io::ErrorKind::InvalidInput.into(),
+            _ => error,
+        })?;
+        self.shown = Some(proc_sys::read(&path)?);
+        Ok(())
+    }
+}
+
+/// Writes those that are not as they are to be, and looks once more at all: some change others.
+fn put(mut all: Vec<Setting>) -> Result<Vec<Setting>, (SysctlKey, String, io::Error)> {
+    all.sort_by_key(Setting::rank);
+    for _ in 0..2 {
+        for setting in &mut all {
+            match setting.put() {
+                Err(error) if setting.must => return Err((setting.key.clone(), setting.value.clone(), error)),
+                // Those of an interface that is gone went with it.
+                Err(error) => tracing::debug!("setting {} stays as it is: {error}", setting.key),
+                Ok(()) => {}
+            }
+        }
+    }
+    Ok(all)
 }

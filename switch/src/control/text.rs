@@ -106,10 +106,28 @@ pub(super) fn step(object: impl Into<String>, step: &str, error: &io::Error) -> 
         }
         Some(libc::EMFILE | libc::ENFILE) => ApiError::new(ErrorCode::Kernel, object, cause)
             .hint("raise the limit of open files of vswitchd (LimitNOFILE= in its systemd unit)"),
+        // The kernel says so of a limit, and there may be room enough.
+        Some(libc::ENOSPC) if step.starts_with("create namespace") => ApiError::new(ErrorCode::Kernel, object, cause)
+            .hint(
+                "the limit of network namespaces is reached: raise it (sysctl user.max_net_namespaces), or remove some",
+            ),
         _ if cause.contains("/dev/net/tun") && error.kind() == io::ErrorKind::NotFound => {
             ApiError::new(ErrorCode::NotPermitted, object, cause)
                 .hint("load the module (modprobe tun), or use a veth port, which does without")
         }
         _ => ApiError::new(ErrorCode::Kernel, object, cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_kernel_is_named() {
+        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+        let error = step("namespace \"blue\"", "create namespace blue", &full());
+        assert!(error.hint.unwrap().contains("user.max_net_namespaces"));
+        assert_eq!(step("state", "write the state file", &full()).hint, None);
     }
 }

@@ -15,6 +15,14 @@ pub(super) fn tell(steps: &[Step], changes: &mut Changes) {
     }
 }
 
+/// Takes steps that were told of, and could not be carried out, back out of what was done.
+pub(super) fn untell(steps: &[Step], changes: &mut Changes) {
+    let lines: Vec<_> = steps.iter().flat_map(Step::describe).collect();
+    let twins: Vec<_> = steps.iter().flat_map(twins).collect();
+    changes.done.retain(|line| !lines.contains(line));
+    changes.changes.retain(|change| !twins.contains(change));
+}
+
 fn twins(step: &Step) -> Vec<Change> {
     let port = |port: &Port| Change::added(ObjectKind::Port, &port.name, port);
     match step {
@@ -38,6 +46,7 @@ fn twins(step: &Step) -> Vec<Change> {
         Step::RemoveMirror(mirror) => vec![Change::removed(ObjectKind::Mirror, &mirror.name, mirror)],
         // It follows from settings of switches, which are told of.
         Step::ChangeOutside { .. } => Vec::new(),
+        Step::ChangeCommand { before, after } => Change::set(ObjectKind::Command, &after.name, before, after),
         Step::StartCommands(commands) => {
             let started = commands.iter();
             started

@@ -19,7 +19,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, Span};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -35,16 +34,10 @@ use vswitch_api::view::Changes;
 use super::audit::Audit;
 use super::document::Known;
 use super::error::{Failure, Reply};
+use super::large::{Leave, MAX_BODY, MAX_LAB, check_lists};
 use super::slots::Place;
 use crate::control::{Control, Editing, Subject, for_client, tags};
-use vswitch_datapath::MAX_PORTS;
 
-/// Largest body of a request, in bytes.
-const MAX_BODY: usize = 1 << 20;
-/// The same of a whole lab: of as many ports as the datapath takes, with 2 KB for each.
-const MAX_LAB: usize = 2048 * MAX_PORTS;
-/// Labs longer than [`MAX_BODY`] at a time: what is sent and not yet carried out must not fill the memory.
-static LARGE_BODIES: Semaphore = Semaphore::const_new(4);
 /// Route of a whole lab.
 const LAB: &str = "/v1/lab";
 /// As the document writes it.
@@ -52,7 +45,8 @@ const IF_NONE_MATCH_NAME: &str = "If-None-Match";
 /// How long the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The JSON body. The content type is not looked at, so that `curl -d` works as it is.
+/// The JSON body. The content type is not looked at, so that `curl -d` works as it is. A large one is there by a leave that goes with
+/// the [`Edit`] of the request, if it has one.
 pub(super) struct Body<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -63,13 +57,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         DefaultBodyLimit::max(limit).apply(&mut request);
         let place = request.extensions().get::<Place>().cloned();
         let length = request.body().size_hint().upper();
-        let is_small = limit == MAX_BODY || length.is_some_and(|length| length <= MAX_BODY as u64);
-        // It is never closed.
-        let _leave = if is_small {
-            None
-        } else {
-            LARGE_BODIES.acquire().await.ok()
-        };
+        let leave = request.extensions().get::<Leave>().cloned().unwrap_or_default();
+        leave.get(length, limit).await;
         let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
             let cause = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
             return Err(Failure::malformed(StatusCode::REQUEST_TIMEOUT, "request body", cause));
@@ -88,6 +77,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if body.is_empty() {
             return Err(invalid("request body", "it is empty").hint("send a JSON object; /v1/openapi.json says which"));
         }
+        check_lists(&body).map_err(|cause| invalid("request body", &cause))?;
         match strict::from_json(&body) {
             Ok(value) => Ok(Self(value)),
             Err(error) => Err(invalid("request body", &error.to_string())),
@@ -123,6 +113,8 @@ pub(super) struct Edit {
     none_match: Option<String>,
     /// Tells in the log who asked for it and what came of it.
     audit: Audit,
+    /// By which its body is in memory, until it is over.
+    leave: Leave,
 }
 
 /// As the document has it: what each edit can be told besides.
@@ -180,6 +172,8 @@ where
         let Some(audit) = parts.extensions.get::<Audit>().cloned() else {
             return Err(ApiError::new(ErrorCode::Internal, "request", "it can't be told who asks").into());
         };
+        let leave = Leave::default();
+        parts.extensions.insert(leave.clone());
         let editing = Editing::from(options);
         Ok(Self {
             control,
@@ -190,6 +184,7 @@ where
             },
             none_match,
             audit,
+            leave,
         })
     }
 }
@@ -323,7 +318,7 @@ impl Edit {
         F: Future<Output = Result<Changes, ApiError>> + Send + 'static,
     {
         let (gone, begin, control) = (Gone::default(), Instant::now(), self.control.clone());
-        let (audit, dry_run) = (self.audit, self.how.dry_run);
+        let (audit, dry_run, leave) = (self.audit, self.how.dry_run, self.leave);
         let change = for_client(gone.0.clone(), change(self.control, self.how));
         let span = Span::current();
         // It waits for workers, disks and threads, which no thread of the runtime may.
@@ -331,6 +326,7 @@ impl Edit {
             let result = Handle::current().block_on(change.instrument(span.clone()));
             // Here and not with the answer, for which its client may not have waited.
             span.in_scope(|| audit.tell(dry_run, &result));
+            drop(leave);
             result
         };
         let result = spawn_blocking(make).await;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use vswitch_api::lab::Lab;
+use vswitch_api::request::LabSelect;
 use vswitch_api::view::{Changes, Status};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
-use super::extract::{Body, Done, Edit};
+use super::extract::{Body, Done, Edit, Query};
 use super::roles::Caller;
-use crate::control::{Control, Subject};
+use crate::control::{Control, Editing, Subject};
 
 /// The daemon itself: version, workers, what does not work on this machine
 #[utoipa::path(get, path = "/v1/status", tag = "daemon", responses((status = 200, description = "OK", body = Status), Failure))]
@@ -35,11 +36,17 @@ pub(super) async fn get(State(control): State<Arc<Control>>) -> Result<Tagged<La
 /// Replace the desired state: what is not in the new one is removed
 #[utoipa::path(
     put, path = "/v1/lab", tag = "daemon", operation_id = "apply_lab",
-    params(Edit), request_body = Lab, responses(Done, Failure)
+    params(LabSelect, Edit), request_body = Lab, responses(Done, Failure)
 )]
-pub(super) async fn apply(change: Edit, Body(lab): Body<Lab>) -> Reply<Changes> {
+pub(super) async fn apply(Query(select): Query<LabSelect>, change: Edit, Body(lab): Body<Lab>) -> Reply<Changes> {
     change
-        .make(|control, options| async move { control.apply(lab, options).await })
+        .make(|control, options| async move {
+            let options = Editing {
+                lab: select.lab,
+                ..options
+            };
+            control.apply(lab, options).await
+        })
         .await
 }
 

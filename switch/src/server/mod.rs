@@ -17,6 +17,7 @@ mod events;
 mod extract;
 mod formats;
 mod lab;
+mod large;
 mod links;
 mod listener;
 mod lock;

@@ -55,6 +55,7 @@ pub fn run(folder: &Path, id: &str) -> ExitCode {
     let note = Note {
         id: id.to_owned(),
         supervisor: own_mark(),
+        numbers: notes::numbers(),
         state: ProcessState::Starting,
         ..Note::default()
     };

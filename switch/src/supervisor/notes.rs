@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vswitch_api::command::DEFAULT_STOP_SECS;
 use vswitch_api::{NsName, ProcessState, Ready, Restart};
+use vswitch_linux::KernelError;
+use vswitch_linux::process::Handle;
 
 use crate::files;
 
@@ -93,6 +95,9 @@ pub struct Note {
     pub id: String,
     /// The supervisor, with when it began: session of all that it starts.
     pub supervisor: (u32, u64),
+    /// Where that number is the supervisor's: see [`numbers`]. None: a version that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<String>,
     pub state: ProcessState,
     pub reason: Option<String>,
     /// It was ready once.
@@ -105,6 +110,31 @@ pub struct Note {
     pub restarts: u64,
     pub exit_code: Option<i32>,
     pub signal: Option<String>,
+}
+
+impl Note {
+    /// The supervisor; none if it is gone.
+    ///
+    /// # Errors
+    /// Want of descriptors.
+    pub fn handle(&self) -> Result<Option<Handle>, KernelError> {
+        match self.is_of_here() {
+            true => Handle::open(self.supervisor.0, self.supervisor.1),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether the number of the supervisor means something here: not in another boot, nor in another container.
+    pub fn is_of_here(&self) -> bool {
+        self.numbers.is_none() || self.numbers == numbers()
+    }
+}
+
+/// Within what process ids tell processes apart: a boot, and a namespace of process ids in it.
+pub fn numbers() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let pids = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), pids.display()))
 }
 
 /// The folder of one process.
@@ -219,5 +249,22 @@ mod tests {
         assert_eq!(serde_json::to_value(&spec).unwrap(), file);
         file["newer"] = json!(1);
         serde_json::from_value::<Spec>(file).unwrap_err();
+    }
+
+    #[test]
+    fn a_note_of_another_boot_leads_to_no_process() {
+        let pid = std::process::id();
+        let start = vswitch_linux::process::stat(pid).unwrap().start;
+        // As an older version wrote it.
+        let mut note: Note = serde_json::from_value(json!({
+            "id": "0123", "supervisor": [pid, start], "state": "running", "reason": null, "was_ready": true, "overdue": false,
+            "pid": null, "since_ms": 0, "restarts": 0, "exit_code": null, "signal": null,
+        }))
+        .unwrap();
+        assert!(note.handle().unwrap().is_some());
+        note.numbers = numbers();
+        assert!(note.numbers.is_some() && note.handle().unwrap().is_some());
+        note.numbers = Some("another boot".to_owned());
+        assert!(note.handle().unwrap().is_none());
     }
 }

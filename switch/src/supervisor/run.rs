@@ -103,6 +103,8 @@ impl Supervisor {
                 End::NotStarted(cause) => (true, cause),
             };
             self.log.say(&reason);
+            // It may be wanted to do something else at its end by now.
+            let _ = self.is_wanted();
             let again = match self.spec.process.restart {
                 Restart::No => false,
                 Restart::OnFailure => failed,
@@ -135,10 +137,14 @@ impl Supervisor {
         tell(&self.folder, &mut self.note);
     }
 
-    /// Whether the daemon still wants what this one runs.
-    fn is_wanted(&self) -> bool {
+    /// Whether the daemon still wants what this one runs. When it is started again and how it is ended may have changed.
+    fn is_wanted(&mut self) -> bool {
         match self.folder.spec() {
-            Ok(spec) => spec.id == self.spec.id,
+            Ok(spec) if spec.id == self.spec.id => {
+                self.spec = spec;
+                true
+            }
+            Ok(_) => false,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
@@ -177,6 +183,8 @@ impl Supervisor {
         }
         let failed = |error: io::Error| format!("{program} can't be run: {error}");
         let (reader, writer) = io::pipe().map_err(failed)?;
+        // Before there is a process that would have to be ended again.
+        let output = Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(failed)?;
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -188,7 +196,6 @@ impl Supervisor {
             .stdout(writer.try_clone().map_err(failed)?)
             .stderr(writer);
         let child = command.process_group(0).spawn().map_err(failed)?;
-        let output = Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(failed)?;
         Ok((child.id(), output))
     }
 

@@ -61,7 +61,7 @@ impl Session {
 
     async fn add_entry(&self, args: &ChangeWords, replaces: bool) -> Result<(), Failure> {
         let named = named("bridge fdb add", &args.words)?;
-        let switch = self.switch_of(&named.port).await?;
+        let (switch, named) = self.at_its_port(named).await?;
         let there = match replaces {
             true => None,
             false => self.entry(&switch, &named).await?,
@@ -83,7 +83,7 @@ impl Session {
 
     async fn del_entry(&self, args: &ChangeWords) -> Result<(), Failure> {
         let named = named("bridge fdb del", &args.words)?;
-        let switch = self.switch_of(&named.port).await?;
+        let (switch, named) = self.at_its_port(named).await?;
         let table = table_of(switch.as_str());
         if let Some(entry) = self.entry(&switch, &named).await?
             && entry.port != named.port
@@ -110,8 +110,12 @@ impl Session {
         Ok(there.into_iter().find(is_meant))
     }
 
-    async fn switch_of(&self, port: &PortName) -> Result<SwitchName, Failure> {
-        Ok(find(&self.ports().await?, port)?.port.switch.clone())
+    /// The switch of the port; without a VLAN it is that of what has no tag there.
+    async fn at_its_port(&self, named: Named) -> Result<(SwitchName, Named), Failure> {
+        let ports = self.ports().await?;
+        let port = &find(&ports, &named.port)?.port;
+        let vlan = named.vlan.or(port.vlan.untagged());
+        Ok((port.switch.clone(), Named { vlan, ..named }))
     }
 }
 

@@ -61,20 +61,26 @@ impl Session {
         };
         items.insert(0, daemon(&status));
         items.push(limits(&status));
-        match self.state().await {
+        match self.state(&status).await {
             Ok(more) => items.extend(more),
             Err(failure) => items.push(bad("daemon", told(&failure), "vswitchctl status")),
         }
         (items, false)
     }
 
-    async fn state(&self) -> Result<Vec<Item>, Failure> {
+    async fn state(&self, status: &Status) -> Result<Vec<Item>, Failure> {
         let ports: Vec<PortView> = self.client.ports().await?;
         let lab: Lab = self.client.lab().await?;
         let namespaces: Vec<NamespaceSummary> = self.client.namespaces().await?;
         let mut items = down(&ports);
-        items.extend(leftover_namespaces(&namespaces, &lab));
-        items.push(leftover_interfaces(&ports));
+        // What a change makes is in the lab when it is over.
+        if status.progress.is_some() || self.client.status().await?.progress.is_some() {
+            let detail = "not looked for while a change is under way; `vswitchctl status` tells how far it is";
+            items.push(good("leftovers", detail));
+        } else {
+            items.extend(leftover_namespaces(&namespaces, &lab));
+            items.push(leftover_interfaces(&ports));
+        }
         tokio::time::sleep(WATCHED).await;
         let later: Vec<PortView> = self.client.ports().await?;
         items.push(drops(&ports, &later));

@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal};
 use std::pin::pin;
 
 use tokio::signal::ctrl_c;
-use vswitch_api::request::ChangeOptions;
+use vswitch_api::request::{ChangeOptions, LabSelect};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, ErrorCode, Lab};
-use vswitch_client::Tag;
+use vswitch_api::{ApiError, ErrorCode, Lab, LabName};
+use vswitch_client::{Method, Tag, with_options, with_query};
 
 use super::{confirm, would_remove};
 use crate::commands::capture::compile;
@@ -29,6 +29,8 @@ pub(super) struct How {
     pub yes: bool,
     /// Standard input is free for an answer.
     pub can_ask: bool,
+    /// The lab that it is about; none: all that is there.
+    pub lab: Option<LabName>,
 }
 
 impl How {
@@ -52,7 +54,7 @@ impl Session {
             let (there, tag): (Lab, _) = self.client.lab_tagged().await?;
             let lab = with_programs(wanted(&there)?)?;
             if how.dry_run {
-                return self.put(&lab, how.options(), tag.as_ref()).await;
+                return self.put(how, &lab, how.options(), tag.as_ref()).await;
             }
             if !how.yes {
                 self.ask_first(how, &lab, tag.as_ref()).await?;
@@ -66,12 +68,12 @@ impl Session {
     pub(super) async fn replace_lab(&self, how: &How, lab: Lab) -> Result<Changes, Failure> {
         let lab = with_programs(lab)?;
         if how.dry_run || how.yes {
-            return self.put(&lab, how.options(), None).await;
+            return self.put(how, &lab, how.options(), None).await;
         }
         until_unchanged(async || {
             let tag = self.client.tag(LAB).await?;
             self.ask_first(how, &lab, tag.as_ref()).await?;
-            self.put(&lab, how.options(), tag.as_ref()).await
+            self.put(how, &lab, how.options(), tag.as_ref()).await
         })
         .await
     }
@@ -82,7 +84,7 @@ impl Session {
             dry_run: true,
             ..how.options()
         };
-        let plan = self.put(lab, plan, tag).await?;
+        let plan = self.put(how, lab, plan, tag).await?;
         match plan.removed.is_empty() {
             true => Ok(()),
             false if how.can_ask && io::stdin().is_terminal() => confirm(how.command, &plan),
@@ -90,11 +92,14 @@ impl Session {
         }
     }
 
-    async fn put(&self, lab: &Lab, options: ChangeOptions, tag: Option<&Tag>) -> Result<Changes, Failure> {
-        Ok(self.client.replace_lab(lab, options, tag).await?)
+    async fn put(&self, how: &How, lab: &Lab, options: ChangeOptions, tag: Option<&Tag>) -> Result<Changes, Failure> {
+        let select = LabSelect { lab: how.lab.clone() };
+        let path = with_query(&with_options(LAB, options)?, &select)?;
+        Ok(self.client.send_if(Method::PUT, &path, tag, Some(lab)).await?)
     }
 
-    /// The daemon ends a change that it has begun, whoever is gone meanwhile: to take it back is a second one.
+    /// The daemon ends a change that it has begun, whoever is gone meanwhile, but does not wait any longer until commands are ready: to
+    /// take it back is a second one.
     async fn put_or_take_back(
         &self,
         how: &How,
@@ -102,28 +107,48 @@ impl Session {
         lab: &Lab,
         tag: Option<&Tag>,
     ) -> Result<Changes, Failure> {
-        let mut put = pin!(self.put(lab, how.options(), tag));
-        tokio::select! {
-            done = put.as_mut() => return done,
-            interrupt = ctrl_c() => if let Err(error) = interrupt {
-                eprintln!("warning: Ctrl-C can't be waited for: {error}");
-                return put.await;
-            },
+        {
+            let mut put = pin!(self.put(how, lab, how.options(), tag));
+            tokio::select! {
+                done = put.as_mut() => return done,
+                interrupt = ctrl_c() => if let Err(error) = interrupt {
+                    eprintln!("warning: Ctrl-C can't be waited for: {error}");
+                    return put.await;
+                },
+            }
+            // From here on the request has no client.
         }
-        eprintln!("vswitchctl: {}: interrupted; what was made is taken back", how.command);
-        // What fails leaves nothing.
-        put.await?;
-        let (_, tag): (Lab, _) = self.client.lab_tagged().await?;
-        let back = ChangeOptions {
+        let command = how.command;
+        eprintln!("vswitchctl: {command}: interrupted; waiting until it is taken back (Ctrl-C again does not wait)");
+        let interrupted = |cause: &str, hint: &str| {
+            let error = ApiError::new(ErrorCode::Conflict, command, cause);
+            Failure::Error {
+                error: if hint.is_empty() { error } else { error.hint(hint) },
+                exit: EXIT_INTERRUPTED,
+            }
+        };
+        tokio::select! {
+            back = self.take_back(how, before) => back?,
+            Ok(()) = ctrl_c() => {
+                let cause = "interrupted; something of it may be there";
+                return Err(interrupted(cause, "`vswitchctl status` tells whether it is under way, `vswitchctl lab list` what is there"));
+            }
+        }
+        Err(interrupted("interrupted; all is as it was before", ""))
+    }
+
+    /// When the change under way is over, be it done or undone: makes the lab what it was.
+    async fn take_back(&self, how: &How, before: &Lab) -> Result<(), Failure> {
+        let back = |dry_run| ChangeOptions {
+            dry_run,
             force: true,
             ..ChangeOptions::default()
         };
-        self.put(before, back, tag.as_ref()).await?;
-        let error = ApiError::new(ErrorCode::Conflict, how.command, "interrupted; all is as it was before");
-        Err(Failure::Error {
-            error,
-            exit: EXIT_INTERRUPTED,
-        })
+        // It comes after the change.
+        self.put(how, before, back(true), None).await?;
+        let (_, tag): (Lab, _) = self.client.lab_tagged().await?;
+        self.put(how, before, back(false), tag.as_ref()).await?;
+        Ok(())
     }
 }
 

@@ -117,6 +117,7 @@ impl Session {
             force: args.force,
             yes: args.yes,
             can_ask: args.file != Path::new("-"),
+            lab: Some(file.lab_name()?),
         };
         let changes = self.up(&file, &how).await?;
         self.out.changes(&changes, args.dry_run)
@@ -150,6 +151,7 @@ impl Session {
             // That something goes is what was asked for.
             yes: true,
             can_ask: false,
+            lab: Some(name.clone()),
         };
         let changes = self
             .become_lab(&how, |there| {
@@ -165,14 +167,18 @@ impl Session {
     }
 
     async fn lab_diff(&self, path: &Path) -> Result<(), Failure> {
-        let how = How {
-            command: "lab diff",
-            dry_run: true,
-            force: true,
-            yes: true,
-            can_ask: false,
+        let changes = async {
+            let file = self.read_lab(path)?;
+            let how = How {
+                command: "lab diff",
+                dry_run: true,
+                force: true,
+                yes: true,
+                can_ask: false,
+                lab: Some(file.lab_name()?),
+            };
+            self.up(&file, &how).await
         };
-        let changes = async { self.up(&self.read_lab(path)?, &how).await };
         let changes = match changes.await {
             Ok(changes) => changes,
             Err(Failure::Error { error, .. }) => {

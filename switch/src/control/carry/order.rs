@@ -92,6 +92,8 @@ struct Wanted<'a> {
     names: HashSet<&'a PortName>,
     places: HashSet<(Option<Namespace>, IfName)>,
     macs: HashSet<Mac>,
+    /// By which the ends of cables are known in their namespaces.
+    ends: HashSet<(&'a NsName, Mac)>,
     addresses: HashSet<IpAddr>,
     /// Their tables are made anew, which needs them to be empty.
     resized: HashSet<&'a SwitchName>,
@@ -111,6 +113,8 @@ impl<'a> Wanted<'a> {
                 Step::ChangePort { after, .. } => wanted.add_addresses(after),
                 Step::AddCable(cable) => {
                     let ends = [&cable.a, &cable.b].into_iter();
+                    let known = ends.clone().filter_map(|end| Some((&end.namespace, end.mac?)));
+                    wanted.ends.extend(known);
                     wanted
                         .places
                         .extend(ends.filter_map(|end| Some((Some(end.namespace.clone().into()), end.ifname.clone()?))));
@@ -148,5 +152,32 @@ impl<'a> Wanted<'a> {
             .clone()
             .map(|ifname| (Some(end.namespace.clone().into()), ifname));
         place.is_some_and(|place| self.places.contains(&place))
+            || end.mac.is_some_and(|mac| self.ends.contains(&(&end.namespace, mac)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vswitch_api::Cable;
+
+    use super::*;
+
+    /// A cable is found by the MAC address of its end, whatever that is called: two with it can't be in one namespace.
+    #[test]
+    fn a_cable_goes_before_another_gets_its_address() {
+        let cable = |ifname: &str, to: &str, mac: &str| -> Cable {
+            let end = serde_json::json!({ "namespace": "a", "ifname": ifname, "mac": mac });
+            serde_json::from_value(serde_json::json!({ "a": end, "b": { "namespace": to, "ifname": "eth0" } })).unwrap()
+        };
+        let old = Step::RemoveCable(cable("eth1", "b", "02:00:00:00:00:0a"));
+        for (mac, goes_first) in [("02:00:00:00:00:0a", true), ("02:00:00:00:00:0b", false)] {
+            let new = Step::AddCable(cable("eth2", "c", mac));
+            let order = Order::of(vec![old.clone(), new.clone()]);
+            let (then, last) = match goes_first {
+                true => (vec![old.clone(), new], vec![]),
+                false => (vec![new], vec![old.clone()]),
+            };
+            assert_eq!((order.then, order.last), (then, last));
+        }
     }
 }

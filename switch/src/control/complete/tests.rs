@@ -222,3 +222,29 @@ fn a_cable_end_takes_the_first_free_name() {
     let names: Vec<_> = ends(&lab).map(|e| e.ifname.as_ref().unwrap().as_str()).collect();
     assert_eq!(names, ["eth1", "eth0", "eth3", "eth0"]);
 }
+
+/// A port that takes the place of another where others are at home gets its name.
+#[test]
+fn the_name_of_a_port_that_goes_is_free() {
+    let leg = |name: &str| Port {
+        namespace: Some(Namespace::Pid("7".parse().unwrap())),
+        ..port(name, PortKind::Veth)
+    };
+    let of = |port: Port| Lab {
+        ports: vec![port],
+        ..Lab::default()
+    };
+    let mut before = of(leg("old"));
+    complete(&mut before, &Lab::default(), 1, &Interfaces::new());
+    let is_there = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Interfaces::from([(leg("old").namespace.unwrap(), names)])
+    };
+    let mut after = of(leg("new"));
+    complete(&mut after, &before, 1, &is_there(&["lo", "eth0"]));
+    assert_eq!(ifname(&after.ports[0]).as_str(), "eth0");
+    // One of theirs is not.
+    let mut more = of(leg("more"));
+    complete(&mut more, &Lab::default(), 1, &is_there(&["lo", "eth0"]));
+    assert_eq!(ifname(&more.ports[0]).as_str(), "eth1");
+}

@@ -36,7 +36,6 @@ use super::kinds::ifname;
 use super::plan::Step;
 use super::processes::Process;
 use super::{Inner, text};
-use crate::files::ETC_NETNS;
 
 /// Where the run directory of the one daemon that most machines have is.
 const USUAL_RUN_DIR: &str = "/run/vswitch";
@@ -225,7 +224,7 @@ impl Inner {
     /// Makes names resolve as a lab has them. What does not work is in the log: ports do without.
     pub(super) fn fit_names(&mut self, lab: &Lab) {
         let run_dir = self.host.run_dir.clone();
-        let fitted = names::fit(&run_dir, Path::new(ETC_NETNS), lab, self.live.name_links.as_ref());
+        let fitted = names::fit(&run_dir, &self.etc, lab, self.live.name_links.as_ref());
         match fitted {
             Ok(links) => self.live.name_links = Some(links),
             Err(error) => {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use vswitch_api::{Lab, NsName, Port, SwitchName};
 
+use super::super::etc::EtcFiles;
 use super::serve::{folder, names, own_hosts, put};
 use crate::files::gone_is_fine;
 
@@ -100,7 +101,13 @@ pub(super) fn are_gone(run_dir: &Path) -> bool {
 ///
 /// # Errors
 /// A folder can't be written; the rest was done all the same.
-pub(in super::super) fn fit(run_dir: &Path, etc: &Path, lab: &Lab, before: Option<&Links>) -> io::Result<Links> {
+pub(in super::super) fn fit(
+    run_dir: &Path,
+    folders: &EtcFiles,
+    lab: &Lab,
+    before: Option<&Links>,
+) -> io::Result<Links> {
+    let etc = folders.path();
     let (files, wanted) = (files(run_dir, lab), links(run_dir, lab));
     let mut result = Ok(());
     let mut keep = |done: io::Result<()>| {
@@ -122,6 +129,22 @@ pub(in super::super) fn fit(run_dir: &Path, etc: &Path, lab: &Lab, before: Optio
             &found
         }
     };
+    let have = |links: &Links, namespace: &NsName| {
+        [HOSTS, RESOLV]
+            .into_iter()
+            .any(|file| links.contains_key(&(namespace.clone(), file)))
+    };
+    let of = |links: &Links| {
+        links
+            .keys()
+            .map(|(namespace, _)| namespace.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let new: Vec<_> = of(&wanted)
+        .into_iter()
+        .filter(|namespace| !have(before, namespace))
+        .collect();
+    keep(folders.spare(new.iter()));
     for ((namespace, file), target) in before {
         if wanted.get(&(namespace.clone(), *file)) != Some(target) {
             keep(unlink(etc, namespace, file, run_dir));
@@ -133,6 +156,11 @@ pub(in super::super) fn fit(run_dir: &Path, etc: &Path, lab: &Lab, before: Optio
             keep(link(etc, namespace, file, target));
         }
     }
+    let gone: Vec<_> = of(before)
+        .into_iter()
+        .filter(|namespace| !have(&wanted, namespace))
+        .collect();
+    keep(folders.leave(gone.iter()));
     // What no lab has any more, of these two kinds.
     let is_ours = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -185,13 +213,8 @@ fn link(etc: &Path, namespace: &NsName, file: &str, target: &Path) -> io::Result
 fn unlink(etc: &Path, namespace: &NsName, file: &str, run_dir: &Path) -> io::Result<()> {
     let path = etc.join(namespace.as_str()).join(file);
     match fs::read_link(&path) {
-        Ok(target) if target.starts_with(folder(run_dir)) => gone_is_fine(fs::remove_file(&path))?,
-        _ => return Ok(()),
-    }
-    match fs::remove_dir(etc.join(namespace.as_str())) {
-        // There is something else in it.
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        removed => gone_is_fine(removed),
+        Ok(target) if target.starts_with(folder(run_dir)) => gone_is_fine(fs::remove_file(&path)),
+        _ => Ok(()),
     }
 }
 
@@ -216,16 +239,20 @@ mod tests {
         fs::create_dir_all(&run_dir).unwrap();
         fs::create_dir_all(etc.join("theirs")).unwrap();
         fs::write(etc.join("theirs/hosts"), "10.9.9.9 x\n").unwrap();
-        let links = fit(&run_dir, &etc, &lab(&["red", "theirs"]), None).unwrap();
+        fs::create_dir_all(etc.join("empty")).unwrap();
+        let folders = EtcFiles::at(&etc, &dir.path().join("state"));
+        let links = fit(&run_dir, &folders, &lab(&["red", "theirs", "empty"]), None).unwrap();
         let text = fs::read_to_string(etc.join("red/hosts")).unwrap();
         assert!(text.contains("10.0.0.1 red\n") && text.contains("localhost"), "{text}");
         assert_eq!(fs::read_to_string(etc.join("theirs/hosts")).unwrap(), "10.9.9.9 x\n");
         // The next daemon finds them.
-        assert_eq!(left(&run_dir, &etc).len(), 1);
+        assert_eq!(left(&run_dir, &etc).len(), 2);
         fs::write(etc.join("red/nsswitch.conf"), "").unwrap();
-        let links = fit(&run_dir, &etc, &lab(&["red", "blue"]), Some(&links)).unwrap();
+        let links = fit(&run_dir, &folders, &lab(&["red", "blue"]), Some(&links)).unwrap();
         assert!(etc.join("blue/hosts").exists());
-        fit(&run_dir, &etc, &lab(&[]), Some(&links)).unwrap();
+        // One that was there before stays, though there is nothing in it.
+        assert!(etc.join("empty").exists() && !etc.join("empty/hosts").exists());
+        fit(&run_dir, &folders, &lab(&[]), Some(&links)).unwrap();
         assert!(etc.join("red/nsswitch.conf").exists() && !etc.join("red/hosts").exists());
         assert!(etc.join("theirs/hosts").exists() && !etc.join("blue").exists());
         assert_eq!(entries(&folder(&run_dir)).count(), 0);

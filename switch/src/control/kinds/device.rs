@@ -22,7 +22,7 @@ impl Inner {
     /// How the device of a device port is now; none if it is not there.
     pub(in crate::control) async fn look_at_device(&self, port: &Port) -> Result<Option<DeviceBefore>, KernelError> {
         let home = self.host.home.netlink().await?;
-        let Some(link) = home.link_by_name(ifname(port).as_str()).await? else {
+        let Some(link) = called(port, &home).await? else {
             return Ok(None);
         };
         let in_use = !uses(&home, &link.name).await?.is_empty();
@@ -191,7 +191,14 @@ async fn known_device(port: &Port, before: Option<DeviceBefore>, home: &Netlink)
     {
         return Ok(Some(link));
     }
-    home.link_by_name(ifname(port).as_str()).await
+    called(port, home).await
+}
+
+/// The device that is called as the port has it; one that has the name as an altname is another.
+async fn called(port: &Port, home: &Netlink) -> Result<Option<Link>, KernelError> {
+    let name = ifname(port);
+    let found = home.link_by_name(name.as_str()).await?;
+    Ok(found.filter(|link| link.name == name.as_str()))
 }
 
 /// What a device gets back when it is released.

@@ -50,16 +50,16 @@ pub(super) async fn ended(processes: &Arc<Processes>, name: &str, id: &str) {
         }
     };
     if let Some(note) = lost {
-        end_left(note).await;
+        end_left(note, true).await;
     }
     processes.changed.notify_waiters();
 }
 
-/// Ends what descends from a supervisor that is gone. Whether nothing is left.
-pub(super) async fn end_left(note: Note) -> bool {
+/// Ends what descends from a supervisor that is gone; `seen`: just now, as this daemon has seen. Whether nothing is left.
+pub(super) async fn end_left(note: Note, seen: bool) -> bool {
     let ending = spawn_blocking(move || {
         for _ in 0..KILLS {
-            let left = left_of(&note);
+            let left = left_of(&note, seen);
             if left.is_empty() {
                 return true;
             }
@@ -76,10 +76,16 @@ pub(super) async fn end_left(note: Note) -> bool {
 }
 
 /// What is in its session, or has its id in the environment.
-fn left_of(note: &Note) -> Vec<Stat> {
+fn left_of(note: &Note, seen: bool) -> Vec<Stat> {
     let (session, start) = note.supervisor;
-    // The number of the session may be another's by now, but only if nothing is left in ours.
-    let is_ours = session != 0 && process::stat(session).is_none_or(|leader| leader.start == start);
+    // Of a leader that is gone for longer the number may be another's by now, whose leader is gone too: as of each daemon that forked
+    // twice.
+    let is_ours = session != 0
+        && note.is_of_here()
+        && match process::stat(session) {
+            Some(leader) => leader.start == start,
+            None => seen,
+        };
     let variable = format!("{VARIABLE}={}", note.id);
     let own = std::process::id();
     let all = process::all().unwrap_or_default().into_iter();

@@ -52,6 +52,8 @@ pub(super) struct Live {
     /// When a supervisor is started again, and what the next one waits.
     pub again: Option<Instant>,
     pub wait: Duration,
+    /// What was in its namespace, which is gone, is still being ended.
+    pub ending: bool,
 }
 
 impl Live {
@@ -69,6 +71,7 @@ impl Live {
             handle: None,
             again: None,
             wait: FIRST_WAIT,
+            ending: false,
         }
     }
 

@@ -52,9 +52,13 @@ impl Control {
         self.process(name)?;
         let processes = self.view().processes.clone();
         let folder = processes.folder(name);
-        // Before the rest is read, so that nothing falls in between.
-        let follows = options.follow.then(|| Follow::open(&folder));
-        let all = tail(&folder, usize::MAX).map_err(|error| text::step(object(name), "read its log", &error))?;
+        // Up to where it is followed from, so that nothing falls in between nor comes twice.
+        let mut follows = options.follow.then(|| Follow::open(&folder));
+        let all = match &mut follows {
+            Some(follow) => follow.before(&folder),
+            None => tail(&folder, usize::MAX),
+        };
+        let all = all.map_err(|error| text::step(object(name), "read its log", &error))?;
         let lines = options.lines.map_or(LINES, |lines| lines as usize);
         Ok(LogReader {
             processes,
@@ -130,6 +134,29 @@ impl Follow {
         follow
     }
 
+    /// What there is before that, also of the log before.
+    fn before(&mut self, folder: &Folder) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        let older = match crate::files::open_regular(File::options().read(true), &folder.older_log()) {
+            Ok(older) => Some(older),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let place = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let own = self.file.as_ref().map(place).transpose()?;
+        // The one that is open may have got too long since.
+        if let Some(mut older) = older
+            && own != Some(place(&older)?)
+        {
+            older.read_to_end(&mut all)?;
+        }
+        if let Some(file) = &mut self.file {
+            file.seek(SeekFrom::Start(0))?;
+            file.take(self.at).read_to_end(&mut all)?;
+        }
+        Ok(all)
+    }
+
     fn reopen(&mut self, folder: &Folder) {
         self.file = crate::files::open_regular(File::options().read(true), &folder.log()).ok();
         self.at = 0;
@@ -185,6 +212,25 @@ mod tests {
         assert_eq!(follow.more(&folder).unwrap(), b"more\n");
         std::fs::rename(folder.log(), folder.older_log()).unwrap();
         std::fs::write(folder.log(), "new\n").unwrap();
+        let next: Vec<_> = (0..3).flat_map(|_| follow.more(&folder).unwrap()).collect();
+        assert_eq!(next, b"new\n");
+    }
+
+    #[test]
+    fn what_is_written_as_a_log_is_opened_comes_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::at(dir.path());
+        std::fs::write(folder.older_log(), "first\n").unwrap();
+        std::fs::write(folder.log(), "old\n").unwrap();
+        let mut follow = Follow::open(&folder);
+        std::fs::write(folder.log(), "old\nmore\n").unwrap();
+        assert_eq!(follow.before(&folder).unwrap(), b"first\nold\n");
+        assert_eq!(follow.more(&folder).unwrap(), b"more\n");
+        // One that got too long meanwhile is not the one before itself.
+        let mut follow = Follow::open(&folder);
+        std::fs::rename(folder.log(), folder.older_log()).unwrap();
+        std::fs::write(folder.log(), "new\n").unwrap();
+        assert_eq!(follow.before(&folder).unwrap(), b"old\nmore\n");
         let next: Vec<_> = (0..3).flat_map(|_| follow.more(&folder).unwrap()).collect();
         assert_eq!(next, b"new\n");
     }

@@ -1,14 +1,19 @@
 //! What becomes of processes without a command: namespaces come and go, and supervisors may be ended.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use tokio::time::timeout;
 use vswitch_api::ProcessState;
 use vswitch_linux::Presence;
 
 use super::super::Inner;
-use super::live::Live;
+use super::live::{Live, Processes};
 use super::{Process, object};
+
+/// So long the end of what was in a namespace that has gone is waited for: mostly it keeps the namespace, which is looked at next. What
+/// takes longer must not keep edits waiting.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Inner {
     /// Whether there is something to be looked after.
@@ -25,7 +30,9 @@ impl Inner {
         for name in names {
             processes.refresh(&name);
             let all = processes.lock();
-            let Some(live) = all.get(&name) else { continue };
+            let Some(live) = all.get(&name).filter(|live| !live.ending) else {
+                continue;
+            };
             let is_there = match &live.process.namespace {
                 None => true,
                 Some(namespace) => match self.host.named.open(namespace) {
@@ -63,7 +70,8 @@ impl Inner {
                 tracing::warn!("{}: it can't be noted that it is to end: {error}", object(&name));
                 continue;
             }
-            let missing = Live::missing(process, "its namespace is gone".to_owned());
+            let mut missing = Live::missing(process, "its namespace is gone".to_owned());
+            missing.ending = true;
             processes.say(&name, &missing.note);
             going.push((processes.lock().insert(name.clone(), missing), name));
         }
@@ -71,11 +79,25 @@ impl Inner {
             let processes = processes.clone();
             async move {
                 let ended = processes.end(&name, live).await;
-                if let Err(cause) = ended.and_then(|()| processes.forget(&name)) {
+                if let Err(cause) = processes.forget_ended(&name, ended) {
                     tracing::warn!("{}: {cause}", object(&name));
                 }
             }
         });
-        join_all(ending).await;
+        let ending = tokio::spawn(join_all(ending.collect::<Vec<_>>()));
+        // It goes on by itself.
+        let _ = timeout(PATIENCE, ending).await;
+    }
+}
+
+impl Processes {
+    /// Forgets one that has ended with its namespace, unless a command has come between and begun another.
+    fn forget_ended(&self, name: &str, ended: Result<(), String>) -> Result<(), String> {
+        let mut all = self.lock();
+        let Some(live) = all.get_mut(name).filter(|live| live.ending) else {
+            return ended;
+        };
+        live.ending = false;
+        ended.and_then(|()| self.forget(name))
     }
 }

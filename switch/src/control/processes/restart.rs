@@ -1,13 +1,14 @@
 //! Commands that are added, removed and restarted one by one.
 
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Command, CommandName, ProcessState};
+use vswitch_api::{ApiError, Command, CommandName, ProcessState, Restart};
 
 use super::super::condition::{Editing, Subject};
 use super::super::named::{add, find, remove};
 use super::super::{Control, Inner, text};
 use super::live::Live;
 use super::{Process, object};
+use crate::supervisor::notes::Spec;
 
 impl Control {
     /// All commands of the lab, as they were asked for.
@@ -76,6 +77,43 @@ impl Control {
 }
 
 impl Inner {
+    /// Gives one that runs on other settings, which its supervisor looks for in its folder.
+    ///
+    /// # Errors
+    /// The run directory can't be written; nothing is changed then.
+    pub(in super::super) fn adjust_process(&mut self, process: Process) -> Result<(), ApiError> {
+        let processes = self.processes.clone();
+        let mut all = processes.lock();
+        let Some(live) = all.get_mut(&process.name).filter(|live| live.process != process) else {
+            return Ok(());
+        };
+        if let Some(spec) = &mut live.spec {
+            let adjusted = Spec {
+                process: process.clone(),
+                ..spec.clone()
+            };
+            let written = processes.folder(&process.name).write_spec(&adjusted);
+            written.map_err(|error| {
+                text::step(object(&process.name), "note its new settings", &error)
+                    .hint("see that the run directory can be written and has room")
+            })?;
+            *spec = adjusted;
+        }
+        live.process = process.clone();
+        let runs_again = match process.restart {
+            Restart::No => false,
+            Restart::OnFailure => live.note.state == ProcessState::Failed,
+            Restart::Always => true,
+        };
+        let is_over = live.is_over();
+        drop(all);
+        if is_over && runs_again {
+            // Its supervisor has gone as it was done.
+            self.start_or_wait(process);
+        }
+        Ok(())
+    }
+
     async fn restart(&mut self, process: Process) -> Result<(), ApiError> {
         let name = process.name.clone();
         let processes = self.processes.clone();

@@ -13,6 +13,7 @@ use vswitch_linux::NetNs;
 use vswitch_linux::process::{self, Handle};
 use vswitch_linux::random::random_u64;
 
+use super::super::published::client_is_gone;
 use super::super::{Inner, text};
 use super::live::{FIRST_WAIT, Live, Processes, now_ms};
 use super::{Process, ended, object};
@@ -26,13 +27,19 @@ const LOOK: Duration = Duration::from_millis(500);
 const GRACE: Duration = Duration::from_secs(10);
 
 impl Inner {
-    /// Starts processes and waits until they are ready. On an error some may run: the caller stops them.
+    /// Starts processes and waits until they are ready. On an error some may run: the caller stops them. Those that the lab has already
+    /// run again since an edit is taken back: they are not waited for.
     ///
     /// # Errors
-    /// One can't be started, or has failed before it was ready; its last lines are in the error.
+    /// One can't be started, or has failed before it was ready; its last lines are in the error. Whoever asked is gone meanwhile.
     pub(in super::super) async fn start_processes(&mut self, all: &[Process]) -> Result<(), ApiError> {
-        for process in all {
-            self.start_process(process.clone())?;
+        let known: Vec<_> = self.store.state.lab.commands.iter().map(Process::from).collect();
+        let (known, all): (Vec<_>, Vec<_>) = all.iter().partition(|process| known.contains(process));
+        for process in known {
+            self.start_or_wait(process.clone());
+        }
+        for process in &all {
+            self.start_process((*process).clone())?;
         }
         for process in all {
             self.wait_until_ready(&process.name).await?;
@@ -88,6 +95,7 @@ impl Inner {
             handle: handle.clone(),
             again: None,
             wait,
+            ending: false,
         };
         processes.lock().insert(process.name.clone(), live);
         // It may have told before it was known here.
@@ -139,6 +147,14 @@ impl Inner {
             }
             if !self.goes_on() {
                 return Err(text::conflict(object(name), "the daemon is about to stop").hint("try again"));
+            }
+            // It may take minutes, in which nobody else can change anything.
+            let is_command = !name.contains(':');
+            if is_command && client_is_gone() {
+                return Err(text::conflict(object(name), "its client is gone before it is ready"));
+            }
+            if is_command && self.shown.pulse.is_hurried() {
+                return Err(text::conflict(object(name), "all is removed before it is ready"));
             }
             // Without news it is looked at all the same.
             let _ = timeout(LOOK, changed).await;
@@ -221,10 +237,7 @@ impl Inner {
         // Whether its supervisor lives.
         let handle = match folder.lock() {
             Ok(Some(_)) => None,
-            Ok(None) => Handle::open(note.supervisor.0, note.supervisor.1)
-                .ok()
-                .flatten()
-                .map(Arc::new),
+            Ok(None) => note.handle().ok().flatten().map(Arc::new),
             Err(_) => return false,
         };
         let is_over = matches!(note.state, ProcessState::Ended | ProcessState::Failed);
@@ -239,6 +252,7 @@ impl Inner {
             handle: handle.clone(),
             again: None,
             wait: FIRST_WAIT,
+            ending: false,
         };
         self.processes.lock().insert(process.name.clone(), live);
         self.processes.refresh(&process.name);

@@ -8,7 +8,6 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use tokio::time::{sleep, timeout};
 use vswitch_api::ProcessState;
-use vswitch_linux::process::Handle;
 
 use super::super::Inner;
 use super::live::{Live, Processes};
@@ -69,12 +68,9 @@ impl Processes {
             .note()
             .ok()
             .or_else(|| live.as_ref().map(|live| live.note.clone()));
-        let supervisor = note.as_ref().map(|note| note.supervisor);
-        let handle = match (live.as_ref().and_then(|live| live.handle.clone()), supervisor) {
-            (Some(handle), _) => Some(handle),
-            (None, Some((pid, start))) => Handle::open(pid, start).ok().flatten().map(Arc::new),
-            (None, None) => None,
-        };
+        let known = live.as_ref().and_then(|live| live.handle.clone());
+        let noted = || note.as_ref()?.handle().ok().flatten().map(Arc::new);
+        let handle = known.or_else(noted);
         let within = match &live {
             Some(live) => Duration::from_secs(live.process.stop_secs.into()) + GRACE,
             None => LONGEST_STOP + GRACE,
@@ -95,7 +91,7 @@ impl Processes {
         // A supervisor that has ended in peace has left nothing.
         let in_peace =
             matches!(folder.note(), Ok(note) if matches!(note.state, ProcessState::Ended | ProcessState::Failed));
-        let all_ended = in_peace || ended::end_left(left).await;
+        let all_ended = in_peace || ended::end_left(left, handle.is_some()).await;
         if let Some(live) = live
             && !live.is_over()
             // Where its namespace is gone that was told.

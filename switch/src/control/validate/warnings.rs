@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use vswitch_api::acl::{AclAction, AclRule};
-use vswitch_api::{IfAddr, Lab, MirrorName, Port, PortName, SwitchName};
+use vswitch_api::{IfAddr, Lab, MirrorName, Port, PortName, StaticStation, SwitchName};
+use vswitch_datapath::vlan::VlanPort;
 
+use super::super::fdb::{fdb_key, station};
 use super::super::gateway;
 use super::{is_link_local, list, network, place};
 
@@ -12,6 +14,7 @@ use super::{is_link_local, list, network, place};
 pub(super) fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
     let mut warnings = unreachable_addresses(before, after);
     warnings.extend(rules_without_mirror(before, after));
+    warnings.extend(stations_left_behind(before, after));
     warnings.extend(gateway::warnings(before, after));
     warnings
 }
@@ -46,6 +49,28 @@ fn rules_without_mirror(before: &Lab, after: &Lab) -> Vec<String> {
         )
     };
     new.into_iter().map(warning).collect()
+}
+
+/// Stations in a VLAN that their port has just left.
+fn stations_left_behind(before: &Lab, after: &Lab) -> Vec<String> {
+    let old: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, port)).collect();
+    let mut warnings = Vec::new();
+    for port in after.ports.iter().filter(|port| !port.stations.is_empty()) {
+        let Some(old) = old.get(&port.name).filter(|old| old.vlan != port.vlan) else {
+            continue;
+        };
+        let [was, is] = [old, &port].map(|port| VlanPort::new(&port.vlan, port.accept));
+        let is_left = |entry: &&StaticStation| {
+            let (vlan, _) = fdb_key(entry);
+            old.stations.contains(entry) && was.is_member(vlan) && !is.is_member(vlan)
+        };
+        let left = port.stations.iter().filter(is_left).map(|entry| {
+            let (entry, name) = (station(entry), &port.name);
+            format!("FDB entry {entry} has no effect any more: port \"{name}\" is in other VLANs now")
+        });
+        warnings.extend(left);
+    }
+    warnings
 }
 
 /// New addresses that no other port of the VLAN can reach without a router.

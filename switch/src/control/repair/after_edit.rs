@@ -1,0 +1,109 @@
+//! Repairs that come with an edit: of what, and what is told of them.
+
+use vswitch_api::view::Changes;
+use vswitch_api::{ApiError, Cable, NsName};
+
+use super::{Drift, Extent};
+use crate::control::Inner;
+use crate::control::gateway::Outside;
+use crate::control::plan::{Step, namespaces};
+
+impl Extent<'_> {
+    pub(super) fn has_cable(self, cable: &Cable) -> bool {
+        match self {
+            Self::Port(_) => false,
+            Self::Lab(_) => true,
+            Self::Part(lab) => lab.cables.iter().any(|one| one.is_same_pair(cable)),
+        }
+    }
+
+    /// Whether the settings of a namespace are looked at.
+    pub(super) fn has_namespace(self, name: &NsName) -> bool {
+        match self {
+            Self::Port(_) => false,
+            Self::Lab(_) => true,
+            Self::Part(lab) => namespaces(lab).contains(name),
+        }
+    }
+
+    pub(super) fn has_outside(self) -> bool {
+        match self {
+            Self::Port(_) => false,
+            Self::Lab(_) => true,
+            Self::Part(lab) => Outside::of(lab) != Outside::default(),
+        }
+    }
+}
+
+impl Inner {
+    /// Repairs after an edit that is done: what is missing still does not undo that, so it is told as a warning.
+    ///
+    /// # Errors
+    /// Something is missing still, and nothing else was done that would have to be told.
+    pub(in crate::control) async fn repair_after(
+        &mut self,
+        extent: Extent<'_>,
+        changes: &mut Changes,
+    ) -> Result<(), ApiError> {
+        let mut failed = self.repair_all(extent, changes).await;
+        if changes.done.is_empty() && !failed.is_empty() {
+            return Err(failed.swap_remove(0));
+        }
+        let warning = |ApiError { object, cause, .. }: ApiError| {
+            format!("{object} could not be repaired: {cause}; see to that and repeat the command")
+        };
+        changes.warnings.extend(failed.into_iter().map(warning));
+        Ok(())
+    }
+
+    /// What a repair would do after these steps.
+    pub(in crate::control) async fn describe_repair(&self, extent: Extent<'_>, steps: &[Step], changes: &mut Changes) {
+        for drift in self.drift(extent).await {
+            if let Some(drift) = self.drift_after(drift, steps).await {
+                drift.tell(changes);
+            }
+        }
+    }
+
+    /// What is left of it after these steps.
+    async fn drift_after(&self, drift: Drift, steps: &[Step]) -> Option<Drift> {
+        if steps.iter().any(|step| drift.is_settled_by(step)) {
+            return None;
+        }
+        let Drift::Settings(port, mut lost) = drift else {
+            return Some(drift);
+        };
+        let changed = steps.iter().find_map(|step| match step {
+            Step::ChangePort { before, after } if before.name == port.name => Some(after),
+            _ => None,
+        });
+        if let Some(after) = changed {
+            // What it is to have before and after, and has not.
+            let Some(Drift::Settings(_, lost_after)) = self.drift_of(after).await else {
+                return None;
+            };
+            lost.retain(|what| lost_after.contains(what));
+        }
+        (!lost.is_empty()).then_some(Drift::Settings(port, lost))
+    }
+}
+
+impl Drift {
+    /// Whether there is nothing to repair any more when the step is done.
+    fn is_settled_by(&self, step: &Step) -> bool {
+        match (self, step) {
+            (Self::Namespace(name), Step::AddNamespace(other) | Step::RemoveNamespace(other)) => name == other,
+            (Self::NamespaceSettings(namespace, _), Step::ChangeNamespace { after, .. }) => {
+                namespace.name == after.name
+            }
+            (Self::NamespaceSettings(namespace, _), Step::RemoveNamespace(name)) => namespace.name == *name,
+            (Self::Missing(port) | Self::Settings(port, _), Step::RemovePorts(ports)) => {
+                ports.iter().any(|gone| gone.name == port.name)
+            }
+            (Self::Cable(cable) | Self::CableSettings(cable, _), Step::RemoveCable(gone)) => cable == gone,
+            (Self::CableSettings(cable, _), Step::ChangeCable { before, .. }) => cable == &**before,
+            (Self::Outside(_), Step::ChangeOutside { .. }) => true,
+            _ => false,
+        }
+    }
+}
