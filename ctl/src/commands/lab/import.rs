@@ -165,6 +165,32 @@ topology:
       mtu: 1400
     - endpoints: ["blue:eth1", "br:p2"]
     - endpoints: ["red:eth2", "a-node-with-a-long-name:eth1"]
+    /// Only those of the closest layer were taken, and no word was said of the others.
+    #[test]
+    fn commands_of_all_layers_of_containerlab_are_run() {
+        let text = r#"
+name: l
+topology:
+  defaults: {exec: ["ip addr add 10.9.0.1/24 dev eth1"]}
+  kinds: {linux: {exec: ["sysctl -w net.ipv4.ip_forward=1", "ip link set eth1 mtu 9000"]}}
+  groups: {g: {exec: ["ip route add 10.8.0.0/16 via 10.0.0.2", "frr start"]}}
+  nodes:
+    a: {kind: linux, group: g, exec: ["ip addr add 10.0.0.1/24 dev eth1"]}
+    b: {kind: linux, exec: []}
+  links:
+    - endpoints: ["a:eth1", "b:eth1"]
+"#;
+        let (lab, notes) = import(ImportFormat::Containerlab, text);
+        let ends = &lab.cables[0];
+        let of = |addresses: &[vswitch_api::IfAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of(&ends.a.addresses), ["10.9.0.1/24", "10.0.0.1/24"]);
+        assert_eq!(of(&ends.b.addresses), ["10.9.0.1/24"]);
+        assert_eq!(ends.a.routes.len(), 1);
+        let set = lab.namespaces.iter().filter(|namespace| !namespace.sysctls.is_empty());
+        assert_eq!(set.count(), 2);
+        assert!(notes.join("\n").contains("frr start"), "{notes:?}");
+    }
+
     - endpoints: ["br:x", "br2:y"]
     - endpoints: ["blue:eth2", "host:veth-blue"]
     - endpoints: ["router:e1-1", "mgmt-net:x"]

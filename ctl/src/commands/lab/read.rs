@@ -14,7 +14,7 @@ use super::node::{Kind, Node, Span};
 use super::problem::{Problem, Report, unreadable};
 use super::reach::{Expectation, expectations};
 use super::words::readable;
-use super::{check, ranges};
+use super::{check, ranges, rules};
 use crate::failure::Failure;
 
 /// More than anybody reads; and what a file of a thousand ports costs is bounded.
@@ -174,6 +174,12 @@ impl LabFile {
         let at = ends.iter().position(|end| end.name.as_str() == name)?;
         let key = if at % 2 == 0 { "name_a" } else { "name_b" };
         Some(self.tree.item("links", at / 2)?.span_of(key))
+    }
+
+    /// What is wrong beyond what keeps the file from being read.
+    pub fn more(&self) -> Option<Report> {
+        let wrong = rules::filters(&self.lab, &self.tree);
+        (!wrong.is_empty()).then(|| report(&self.path, &self.text, wrong))
     }
 
     /// The report with this problem alone.
