@@ -6,7 +6,7 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::{Interfaces, chosen_mac, complete, imply_onlink, main_switch, namespaces_to_name_in};
-use super::condition::{Edit, Editing, Subject};
+use super::condition::{Edit, Editing, Subject, is_there};
 use super::gateway::{gateways, refuse_listened, refuse_removal, settle};
 use super::interface::mtu;
 use super::kinds::{facts, ifname};
@@ -291,6 +291,9 @@ impl Control {
         let (options, asked_for) = (options.into(), name.clone());
         let edited = self.edit(Subject::Lab, options.clone(), |inner, lab| {
             let there = inner.namespace_present(&name);
+            if options.if_absent && (there || lab.asks_for(&name)) {
+                return Err(is_there(text::namespace(&name)));
+            }
             if lab.asks_for(&name) {
                 // One that somebody else has deleted is made again below.
                 return if options.idempotent || !there {
