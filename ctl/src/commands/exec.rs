@@ -1,4 +1,4 @@
-//! `ns exec`: runs a command inside a namespace, without the daemon, the way `ip netns exec` does.
+//! `ns exec`: runs a command inside a namespace, the way `ip netns exec` does. The daemon is asked where it has them, if there is one.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
