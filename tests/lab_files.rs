@@ -226,6 +226,7 @@ fn check_tells_what_is_wrong_with_links() {
         "6:7: MTU 5 is out of range",
         "9:5: both ends are on the same switch",
         "10:10: another port is called \"red\" already",
+        "17:6: port \"red\" is on switch \"main\", and the mirror on \"s1\"",
         "20:5: there is no switch \"s4\" in the file; add [[switches]]",
         "21:1: unknown key `trunk`",
     ];
