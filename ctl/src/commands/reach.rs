@@ -293,3 +293,19 @@ fn ping_one(from: &PortView, address: IpAddr, count: u32, wait: u32) -> Result<(
         .and_then(|rest| rest.split_whitespace().next());
     Ok((status.success(), rtt.and_then(|number| number.parse().ok())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_said_by_the_version_that_was_asked_for() {
+        let cause = |takes: fn(IpAddr) -> bool| match no_address(&"blue".parse().unwrap(), takes) {
+            Failure::Error { error, .. } => error.cause,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(cause(|ip| ip.is_ipv6()), "it has no IPv6 address");
+        assert_eq!(cause(|ip| ip.is_ipv4()), "it has no IPv4 address");
+        assert_eq!(cause(|_| true), "it has no address that could be pinged");
+    }
+}
