@@ -92,11 +92,12 @@ fn what_is_no_rule_is_refused() {
     for (line, words) in [
         ("acl add red in deny http", &["not understood"][..]),
         ("acl add red in --at 5 deny arp", &["0 rules"]),
-        ("acl del red out 1", &["0 rules"]),
         ("acl add red up deny arp", &["in, out"]),
     ] {
         lab.ctl(line).failed(2, words);
     }
+    lab.ctl("acl del red out 1").failed(4, &["0 rules", "acl show red"]);
+    lab.ok("acl del red out 1 --if-exists");
     lab.ctl("acl show nobody").failed(4, &["no such port"]);
 }
 

@@ -16,7 +16,7 @@ use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::daemon::program;
 use vswitch_testing::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
-use vswitch_testing::{Lab, Station, Wire, http, run, transfer, wait_for};
+use vswitch_testing::{Lab, Place, Station, Wire, http, run, transfer, wait_for};
 
 /// A capture by the control tool into a file.
 struct Capture {
@@ -427,6 +427,35 @@ fn a_capture_ends_with_the_port_with_time_and_with_its_reader() {
     let capture = Capture::start(&lab, "blue", &[]);
     lab.stop_daemon();
     capture.end();
+}
+
+/// It held all signals back while it wrote.
+#[test]
+fn a_capture_into_a_pipe_that_nobody_reads_ends_by_the_second_signal() {
+    let lab = Lab::new();
+    Station::one_of_each(&lab);
+    let pipe = lab.scratch().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Whoever has both ends waits for nobody.
+    let _reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let mut command = Command::new(program("vswitchctl"));
+    command.args(["capture", "veth", "-w", pipe.to_str().unwrap()]);
+    let child = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut capture = Capture { child, file: pipe };
+    let pid = capture.child.id();
+    wait_for("the pipe to be full", || {
+        Place::named("veth").output("ping -c 50 -i 0.002 -s 1400 10.7.0.2");
+        std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|place| place.contains("pipe_write"))
+    });
+    run(&format!("kill -TERM {pid}"));
+    // Two signals that wait are one: the first was taken when it is not there any more.
+    wait_for("the first signal to be taken", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+        pending.is_some_and(|mask| mask.trim().chars().all(|digit| digit == '0'))
+    });
+    run(&format!("kill -TERM {pid}"));
+    assert_eq!(capture.child.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -93,6 +93,15 @@ fn every_answer_can_be_had_as_json() {
         let value: Value = lab.json(line);
         assert!(value.is_object() || value.is_array(), "`{line}` gave {value}");
     }
+    lab.ok("add-port red --addr 10.6.0.1/24");
+    lab.ok("add-port blue --addr 10.6.0.2/24");
+    let ping: Value = lab.json("ping red blue");
+    assert_eq!(
+        (&ping["to"], &ping["address"], &ping["ok"]),
+        (&"blue".into(), &"10.6.0.2".into(), &true.into())
+    );
+    let lost = lab.ctl("--json ping red 10.6.0.9");
+    assert_eq!((lost.code, &lost.json::<Value>()["ok"]), (1, &false.into()), "{lost}");
 }
 
 #[test]

@@ -101,6 +101,10 @@ fn udhcpc_gets_an_address_that_counts_as_its_own() {
         let output = Place::named("red").output("ping -n -c 1 -W 2 10.10.0.1");
         output.status.success().then_some(()).ok_or_else(|| inside("red"))
     });
+    // It is tested as others are.
+    let file = lab.lab_file("[[switches]]\nname = \"lab\"\n[[ports]]\nname = \"red\"\nswitch = \"lab\"\n[[ports]]\nname = \"lab-gw\"\nswitch = \"lab\"\nkind = \"internal\"\n");
+    let tested = lab.ok(&format!("lab test --wait 2 {file}"));
+    assert!(tested.ends_with("2 of 2 as expected\n"), "{tested}");
     // What it was not leased it can't use.
     Place::named("red").run_ok("ip addr add 10.10.0.77/32 dev eth0");
     let output = Place::named("red").output("ping -n -c 1 -W 1 -I 10.10.0.77 10.10.0.1");

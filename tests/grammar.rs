@@ -35,6 +35,10 @@ fn the_same_is_said_in_several_words() {
         ("acl list", "acl ls"),
         ("mirror list", "mirrors ls"),
         ("switch show main", "sw show main"),
+        ("link list", "links ls"),
+        ("lab list", "labs ls"),
+        ("addr list", "addrs list"),
+        ("fdb list", "fdbs list"),
     ] {
         let said = |words: &str| {
             let reply = lab.ctl(&format!("--json {words}")).ok().stdout;
@@ -168,6 +172,33 @@ fn routes_and_lists_of_rules_are_listed() {
 }
 
 /// A setting is taken back by a word, and what a port was added with can be changed.
+/// It was "expected map with a single key".
+#[test]
+fn alternatives_are_taken_back_by_their_keys() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let port = || lab.port("red").port;
+    for (set, back) in [
+        ("vlan.access=10", "vlan.access=none"),
+        ("vlan.access=10", "vlan.access="),
+        ("vlan.tunnel=10", "vlan.tunnel=default"),
+        ("vlan.trunk.allowed=10,20", "vlan.trunk=none"),
+        ("vlan.trunk.allowed=10,20", "vlan.trunk.allowed=none"),
+        ("isolation.community=7", "isolation.community=none"),
+    ] {
+        let before = port();
+        lab.ok(&format!("set port red {set}"));
+        assert_ne!(port(), before, "{set}");
+        lab.ok(&format!("set port red {back}"));
+        assert_eq!(port(), before, "{back}");
+    }
+    lab.ctl("set port red vlan.trunk.native=5")
+        .failed(2, &["port \"red\"", "vlan.trunk.allowed"]);
+    let both = lab.ctl("set port red vlan.access=20 vlan.trunk.allowed=30");
+    both.failed(2, &["port \"red\"", "access or trunk, not both"]);
+    lab.ctl("set port red down").failed(2, &["up=off"]);
+}
+
 #[test]
 fn settings_are_changed_and_taken_back_by_words() {
     let lab = furnished();

@@ -73,6 +73,126 @@ fn check_tells_all_that_is_wrong_without_a_daemon() {
     assert!(reply.stderr.starts_with(&format!("vswitchctl: {bad}:3:1: ")), "{reply}");
 }
 
+/// Each of these was said to be right, and `lab up` refused it.
+#[test]
+fn check_tells_what_is_refused_of_any_lab() {
+    let lab = Lab::without_daemon();
+    let text = r#"[[switches]]
+name = "s"
+subnets = ["224.0.0.0/8", "0.0.0.0/0"]
+
+[[switches]]
+name = "n"
+
+[[ports]]
+name = "p"
+switch = "n"
+mac = "02:00:00:00:00:07"
+addresses = ["10.0.0.1/24"]
+routes = [{ to = "10.5.0.0/16", via = "10.0.0.2" }, { to = "10.5.0.0/16", via = "10.0.0.3" }]
+publish = ["8080:80"]
+stations = [{ mac = "02:00:00:00:00:01" }, { mac = "02:00:00:00:00:01" }]
+
+[[ports]]
+name = "q"
+switch = "n"
+mac = "02:00:00:00:00:07"
+publish = ["8080:81"]
+
+[[ports]]
+name = "r"
+switch = "s"
+
+[[mirrors]]
+name = "m"
+switch = "n"
+ports = ["r", "q"]
+to = "q"
+
+[[mirrors]]
+name = "v"
+switch = "n"
+ports = ["p"]
+to_vlan = 5
+
+[[namespaces]]
+name = "p"
+files = { a = "x", "a/b" = "y" }
+"#;
+    let path = file(&lab, "bad.toml", text);
+    let reply = lab.ctl(&format!("lab check {path}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    let problems = [
+        "3:12: subnet 224.0.0.0/8 has addresses that no station can have",
+        "3:27: subnet 0.0.0.0/0 has addresses",
+        "13:60: there is a route to 10.5.0.0/16 already",
+        "14:11: it is published by NAT, which is off on switch \"n\"",
+        "15:44: station 02:00:00:00:00:01 is behind port \"p\" already",
+        "20:7: port \"p\" has the MAC address 02:00:00:00:00:07 already",
+        "21:11: it is published by NAT",
+        "21:12: tcp 8080 of the host is published for port \"p\" already",
+        "30:10: port \"r\" is on switch \"s\", and the mirror on \"n\"",
+        "30:15: port \"q\" is the destination of mirror \"m\"",
+        "37:11: VLAN 5 is not one of those of switch \"n\" for copies",
+        "41:20: \"a\" is a file of the namespace",
+    ];
+    let told: Vec<_> = reply
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("{path}:")))
+        .collect();
+    assert_eq!(told.len(), problems.len(), "{reply}");
+    for (told, problem) in told.iter().zip(problems) {
+        assert!(told.starts_with(problem), "{problem}: {told}");
+    }
+    // What only the daemon can tell, and that it was not asked.
+    let good = file(
+        &lab,
+        "good.toml",
+        "[[switches]]\nname = \"s\"\ndns = true\ngateway = true\nsubnets = [\"10.1.0.0/24\"]\n\
+        [[ports]]\nname = \"Red\"\n[[ports]]\nname = \"red\"\n",
+    );
+    let reply = lab.ctl(&format!("lab check {good}"));
+    assert_eq!(reply.code, 0, "{reply}");
+    assert!(
+        reply.stdout.contains("as far as can be told without vswitchd"),
+        "{reply}"
+    );
+    assert!(
+        reply.stderr.contains("\"Red\" and \"red\" have one name to DNS"),
+        "{reply}"
+    );
+    if Command::new("tcpdump").arg("--version").output().is_ok() {
+        let path = file(
+            &lab,
+            "filter.toml",
+            "[[ports]]\nname = \"p\"\n[[ports]]\nname = \"q\"\n[[mirrors]]\nname = \"m\"\n\
+            ports = [\"p\"]\nto = \"q\"\nfilter = \"tcp and (\"\n",
+        );
+        let reply = lab.ctl(&format!("lab check {path}"));
+        assert!(
+            reply.code == 1 && reply.stdout.contains(":9:10: filter \"tcp and (\": "),
+            "{reply}"
+        );
+    }
+}
+
+/// What follows from the file alone is told of what the daemon refuses; what follows from what is there is not.
+#[test]
+fn check_tells_of_conflicts_within_the_file() {
+    let lab = Lab::new();
+    let both = "[[switches]]\nname = \"s{1..2}\"\ngateway = true\nsubnets = [\"10.1.0.0/24\"]\n";
+    let path = file(&lab, "x.toml", both);
+    let reply = lab.ctl(&format!("lab check {path}"));
+    assert!(
+        reply.code == 1 && reply.stdout.contains("overlaps with 10.1.0.0/24 of switch"),
+        "{reply}"
+    );
+    lab.ok("switch add s1 --subnet 10.1.0.0/24 --gateway");
+    let path = file(&lab, "y.toml", &both.replace("s{1..2}", "other"));
+    lab.ok(&format!("lab check {path}"));
+}
+
 /// What only the daemon knows is told with its place too.
 #[test]
 fn check_asks_the_daemon_where_one_runs() {
@@ -106,6 +226,7 @@ fn check_tells_what_is_wrong_with_links() {
         "6:7: MTU 5 is out of range",
         "9:5: both ends are on the same switch",
         "10:10: another port is called \"red\" already",
+        "17:6: port \"red\" is on switch \"main\", and the mirror on \"s1\"",
         "20:5: there is no switch \"s4\" in the file; add [[switches]]",
         "21:1: unknown key `trunk`",
     ];
@@ -352,6 +473,44 @@ fn a_test_holds_pings_against_what_the_file_expects() {
     let bad = file(&lab, "bad.toml", &text.replace("!h*", "!x*"));
     let reply = lab.ctl(&format!("lab check {bad}"));
     assert!(reply.code == 1 && reply.stdout.contains(":1:23: "), "{reply}");
+}
+
+/// They were left out in silence, and the rest was as expected.
+#[test]
+fn what_is_expected_of_a_port_without_an_address_is_not_as_expected() {
+    let lab = Lab::new();
+    let text = "reach = [\"a -> b\", \"a -> c\", \"!c -> b\", \"a -> d\"]\n\n[[ports]]\nname = \"{a,b,c,d}\"\n";
+    let bare = text.replace("{a,b,c,d}", "b") + "\n[[ports]]\nname = \"e\"\n";
+    let with = |name: &str, n: u8, more: &str| {
+        format!("\n[[ports]]\nname = \"{name}\"\naddresses = [\"10.3.0.{n}/24\"]\n{more}")
+    };
+    let text = [
+        bare,
+        with("a", 1, ""),
+        with("c", 3, ""),
+        with("d", 4, "namespace = \"a\"\nifname = \"eth1\"\n"),
+    ]
+    .concat();
+    let path = file(&lab, "t.toml", &text);
+    lab.ok(&format!("lab check {path}"));
+    lab.ok(&format!("lab up {path}"));
+    let reply = lab.ctl(&format!("lab test --wait 2 {path}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    for part in [
+        "a -> b: b has no address\n",
+        "c -> b: b has no address\n",
+        "a -> d: both are in one namespace",
+        "left out, as they have no address: e\n",
+        "mend      vswitchctl addr add b 10.3.0.2/24\n",
+        "1 of 4 as expected\n",
+    ] {
+        assert!(reply.stdout.contains(part), "no {part:?} in {reply}");
+    }
+    lab.ok("addr add b 10.3.0.2/24");
+    lab.ok("set port b --isolation isolated");
+    lab.ok("set port c --isolation isolated");
+    let reply = lab.ctl(&format!("lab test --wait 2 {path}"));
+    assert!(reply.stdout.contains("3 of 4 as expected"), "{reply}");
 }
 
 /// Ports of the same names are another lab's or nobody's, and are not what the file is about.

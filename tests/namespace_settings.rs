@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::{Value, json};
 use vswitch_testing::snapshot::Snapshot;
 use vswitch_testing::{Lab, Place, run, wait_for};
 
@@ -343,4 +344,26 @@ fn a_folder_with_files_and_names_goes_with_them() {
     }
     assert_eq!(fs::read_dir("/etc/netns/blue").unwrap().count(), 0);
     fs::remove_dir("/etc/netns/blue").unwrap();
+}
+
+/// The namespace's own name was told as a setting.
+#[test]
+fn programs_are_told_of_what_was_set_alone() {
+    let lab = Lab::new();
+    lab.ok("ns add red");
+    for (set, before, after) in [
+        ("net.ipv4.ip_forward=1", Value::Null, json!(1)),
+        ("net.ipv4.ip_forward=0", json!(1), json!(0)),
+        ("net.ipv4.ip_forward=none", json!(0), Value::Null),
+    ] {
+        let told: Value = lab.json(&format!("ns set red {set}"));
+        let changes = told["changes"].as_array().unwrap();
+        assert_eq!(changes.len(), 1, "{told}");
+        assert_eq!(changes[0]["key"], "sysctls.net.ipv4.ip_forward", "{told}");
+        assert_eq!(
+            (&changes[0]["before"], &changes[0]["after"]),
+            (&before, &after),
+            "{told}"
+        );
+    }
 }

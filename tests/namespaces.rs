@@ -243,3 +243,29 @@ fn a_namespace_in_use_by_a_second_name_stays() {
     lab.ok("reset --yes");
     assert!(!names().contains(&"blue".to_owned()), "{:?}", names());
 }
+
+/// They were looked for in /run/netns, wherever the daemon had them.
+#[test]
+fn namespaces_are_found_where_the_daemon_has_them() {
+    let mut lab = Lab::without_daemon();
+    lab.add_config("[daemon]\nnetns_dir = \"/run/nsd\"\n");
+    fs::create_dir("/run/nsd").unwrap();
+    lab.start();
+    assert_eq!(lab.status().netns_dir, "/run/nsd");
+    lab.ok("add-port red --addr 10.0.0.1/24");
+    lab.ok("add-port blue --addr 10.0.0.2/24");
+    // One of that name which is not meant.
+    run("ip netns add red");
+    let addresses = lab.ok("ns exec red ip -o addr show eth0");
+    assert!(addresses.contains("10.0.0.1/24"), "{addresses}");
+    lab.ok("ping red blue -c 1");
+    lab.ok("pingall");
+    lab.ok("shell blue /bin/true");
+    let file = lab.lab_file("name = \"l\"\n[[ports]]\nname = \"green\"\naddresses = [\"10.0.0.3/24\"]\n");
+    lab.ok(&format!("lab up {file}"));
+    lab.ok(&format!("lab test {file}"));
+    lab.ok("doctor red blue");
+    run("ip netns del red");
+    lab.ctl("ns exec nope true")
+        .failed(4, &["namespace \"nope\"", "does not exist"]);
+}

@@ -114,3 +114,29 @@ fn what_only_one_can_have_is_not_said_of_several() {
         assert!(refused.stderr.contains(object), "{refused:?}");
     }
 }
+
+/// Some were gone when the first was refused.
+#[test]
+fn all_ports_go_by_their_names() {
+    let lab = Lab::new();
+    lab.ok("switch add far --subnet 10.9.0.0/24 --gateway");
+    lab.ok("link add main far");
+    lab.ok("add-port red");
+    let names = || lab.ok("port list -o name").replace('\n', " ");
+    let all = names();
+    let refused = lab.ctl(&format!("del-port {all}"));
+    refused.failed(
+        5,
+        &[
+            "gateway of switch \"far\"",
+            "set switch far gateway=off",
+            "nothing was removed",
+        ],
+    );
+    lab.ctl("del-port red main-far")
+        .failed(5, &["one end of a link", "link del main-far", "nothing was removed"]);
+    assert_eq!(names(), all);
+    lab.ok("set switch far gateway=off");
+    lab.ok(&format!("del-port {}", names()));
+    assert_eq!(names(), "");
+}

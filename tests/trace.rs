@@ -333,3 +333,32 @@ fn rates_and_impairment_are_steps_that_use_nothing_up() {
         "what is denied does not come to the wire: {steps:?}"
     );
 }
+
+/// `trace red --dst blue` said that no port has the address, and to give `--dst PORT`, as long as the two did not know each other.
+#[test]
+fn a_port_behind_a_link_is_found_before_it_was_spoken_with() {
+    let lab = Lab::new();
+    lab.ok("switch add s2");
+    lab.ok("link add main s2 --trunk 10,20");
+    lab.ok("add-port red --addr 10.0.0.1/24 --vlan 10");
+    lab.ok("add-port blue --switch s2 --addr 10.0.0.2/24 --vlan 10");
+    let report = trace(&lab, "red --dst blue");
+    assert_eq!(names(&report), ["main-s2"], "{report:?}");
+    assert!(
+        report
+            .steps
+            .iter()
+            .any(|step| step.detail.contains("port blue answers for 10.0.0.2")),
+        "{report:?}"
+    );
+    assert_eq!(names(&trace(&lab, "red --ip 10.0.0.2")), ["main-s2"]);
+    lab.ok("set port blue --vlan 20");
+    let report = trace(&lab, "red --dst blue");
+    assert!(
+        report
+            .steps
+            .iter()
+            .any(|step| step.detail.contains("does not come through")),
+        "{report:?}"
+    );
+}

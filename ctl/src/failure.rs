@@ -10,6 +10,8 @@ use serde_json::Value;
 use vswitch_api::{ApiError, ErrorCode};
 use vswitch_client::Error;
 
+use crate::output::units::printable;
+
 /// Exit code when the daemon can't be reached, or went away.
 pub const EXIT_UNREACHABLE: u8 = 3;
 
@@ -79,7 +81,10 @@ fn report(error: &ApiError, exit: u8, json: bool) {
     if json {
         eprintln!("{}", to_json(error, exit));
     } else {
-        eprintln!("vswitchctl: {error}");
+        // Part of it may be what a program has written, or somebody has chosen.
+        let text = error.to_string();
+        let lines: Vec<_> = text.split('\n').map(printable).collect();
+        eprintln!("vswitchctl: {}", lines.join("\n"));
     }
 }
 

@@ -11,9 +11,13 @@ use vswitch_api::{ApiError, ErrorCode};
 use crate::cli::Cli;
 use crate::failure::Failure;
 
+const NO_COMMAND: &str = "it needs a command";
+
 /// Tells a parse error (or prints the help that was asked for) and gives the exit code.
 pub fn report(error: &clap::Error, json: bool) -> ExitCode {
-    match told(error) {
+    // Help is for people; that no command was named is for programs too.
+    let names_none = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && json;
+    match told(error).or_else(|| names_none.then(|| about(error, NO_COMMAND.to_owned(), None))) {
         Some(api) => return Failure::from(api).report(json),
         None => {
             let printed = error.print().and_then(|()| std::io::stdout().flush());
@@ -37,7 +41,7 @@ fn told(error: &clap::Error) -> Option<ApiError> {
         ErrorKind::UnknownArgument => unknown(error),
         ErrorKind::InvalidSubcommand => no_command(error),
         ErrorKind::ArgumentConflict => conflict(error),
-        ErrorKind::MissingSubcommand => Some(about(error, "it needs a command".to_owned(), None)),
+        ErrorKind::MissingSubcommand => Some(about(error, NO_COMMAND.to_owned(), None)),
         _ => None,
     };
     Some(error_of_kind.unwrap_or_else(|| first_line(error)))
@@ -153,14 +157,20 @@ fn unknown(error: &clap::Error) -> Option<ApiError> {
 /// A verb, or a noun, that there is not.
 fn no_command(error: &clap::Error) -> Option<ApiError> {
     let said = text(error, ContextKind::InvalidSubcommand)?;
-    let meant = match error.get(ContextKind::SuggestedSubcommand) {
-        Some(ContextValue::String(one)) => Some(one.clone()),
-        // The one that is most alike comes last.
-        Some(ContextValue::Strings(all)) => all.last().cloned(),
-        _ => None,
+    let near = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::String(one)) => vec![one.clone()],
+        Some(ContextValue::Strings(all)) => all.clone(),
+        _ => Vec::new(),
     };
-    // Nobody means it by another word.
-    let meant = meant.filter(|meant| meant != "help");
+    let command = command_called(&command_of(error));
+    // Words that are understood too are shown nowhere.
+    let shown = |near: &String| {
+        let command = command.as_ref()?.find_subcommand(near)?;
+        Some(command.get_name().to_owned())
+    };
+    // Nobody means help by another word, and nobody is led to what removes everything. The one that is most alike comes last.
+    let is_meant = |meant: &String| !["help", "reset"].contains(&meant.as_str());
+    let meant = near.last().and_then(shown).filter(is_meant);
     let mut error = about(error, format!("there is no command {said:?}"), meant.clone());
     let verbs = || {
         let command = command_called(&error.object)?;

@@ -32,6 +32,14 @@ impl VlanRow {
             stations,
         }
     }
+
+    /// As options take them: `20`, `20-29`.
+    pub fn vlans(&self) -> String {
+        match self.first == self.last {
+            true => self.first.to_string(),
+            false => format!("{}-{}", self.first, self.last),
+        }
+    }
 }
 
 /// A port of a VLAN.

@@ -6,7 +6,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::{Replies, run};
+use common::{Replies, run, tool};
 use serde_json::json;
 
 /// Bad input is refused with this line, and the daemon hears nothing of it.
@@ -127,6 +127,91 @@ fn a_wrong_word_is_answered_with_the_right_ones() {
         "completions tcsh",
         "SHELL: there is no \"tcsh\"; did you mean zsh? choose one of bash, elvish, fish, powershell, zsh",
     );
+}
+
+/// What takes everything away is no word for a slip, and words that are not shown are not shown here.
+#[test]
+fn a_command_that_there_is_not_is_answered_with_one_that_is_shown() {
+    let told = |arguments: &str| run(Path::new("/nowhere/control.sock"), arguments, "").stderr;
+    for arguments in ["r", "remove", "rest", "port r", "resett"] {
+        assert!(!told(arguments).contains("did you mean reset"), "{}", told(arguments));
+    }
+    for (arguments, meant) in [
+        ("switc list", "switch?"),
+        ("port lst", "list?"),
+        ("port creat", "add?"),
+        ("addresse", "addr?"),
+    ] {
+        assert!(
+            told(arguments).contains(&format!("did you mean {meant}")),
+            "{}",
+            told(arguments)
+        );
+    }
+}
+
+#[test]
+fn what_does_not_end_fills_no_memory() {
+    let daemon = Replies::default().start();
+    for arguments in [
+        "apply /dev/zero",
+        "lab check /dev/zero",
+        "acl set red --in-file /dev/zero",
+    ] {
+        let ran = daemon.run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments}: {ran:?}");
+        assert!(ran.stderr.contains("it is longer than 16 MiB"), "{arguments}: {ran:?}");
+    }
+    assert_eq!(daemon.asked(), []);
+}
+
+/// What a program wrote may be a part of an error.
+#[test]
+fn an_error_has_nothing_that_a_terminal_obeys() {
+    let error = json!({"code": "conflict", "object": "command \"bad\"", "cause": "it ended: \u{1b}[31mred"});
+    let daemon = Replies::default().status("POST /v1/commands", 409, error).start();
+    let ran = daemon.run("command add bad --ns red -- false");
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert_eq!(ran.stderr, "vswitchctl: command \"bad\": it ended: \\u{1b}[31mred\n");
+}
+
+#[test]
+fn what_vswitchd_runs_for_itself_is_told_so() {
+    for arguments in ["command restart dnsmasq:g", "command del web dnsmasq:g"] {
+        refused(
+            arguments,
+            "NAME: \"dnsmasq:g\" is vswitchd's own dnsmasq, for DHCP and DNS on switch g; `vswitchctl set switch g dhcp=off dns=off` ends it",
+        );
+    }
+}
+
+#[test]
+fn a_shell_in_nothing_says_what_there_is() {
+    let error = json!({"code": "not-found", "object": "port \"nope\"", "cause": "there is no such port"});
+    let daemon = Replies::default()
+        .status("GET /v1/ports/nope", 404, error)
+        .json("GET /v1/ports", json!([{"name": "nop"}]))
+        .start();
+    let ran = daemon.run("shell nope");
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert_eq!(
+        ran.stderr,
+        "vswitchctl: port \"nope\": there is no such port, and no namespace of this name; did you mean \"nop\"? \
+         `vswitchctl port list` and `vswitchctl ns list` show what there is\n"
+    );
+}
+
+/// Without a command people get help, and programs an error.
+#[test]
+fn a_noun_alone_is_an_error_for_programs() {
+    let output = tool(Path::new("/nowhere/control.sock"))
+        .env_remove("VSWITCH_SOCKET")
+        .args(["--json", "port"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(error["cause"], "it needs a command", "{error}");
 }
 
 /// A sign is never part of a number, and the error names option and value (faults A6, C).
@@ -310,15 +395,22 @@ fn a_socket_of_another_group_names_the_group() {
     // The build directory may be out of nobody's reach.
     let copy = daemon.socket().with_file_name("vswitchctl");
     std::fs::copy(env!("CARGO_BIN_EXE_vswitchctl"), &copy).unwrap();
-    let output = std::os::unix::process::CommandExt::gid(
-        std::os::unix::process::CommandExt::uid(&mut std::process::Command::new(copy), nobody),
-        nobody,
-    )
-    .arg("--socket")
-    .arg(daemon.socket())
-    .arg("status")
-    .output()
-    .unwrap();
+    let run = |command: &str| {
+        std::os::unix::process::CommandExt::gid(
+            std::os::unix::process::CommandExt::uid(&mut std::process::Command::new(&copy), nobody),
+            nobody,
+        )
+        .arg("--socket")
+        .arg(daemon.socket())
+        .arg(command)
+        .output()
+        .unwrap()
+    };
+    // The daemon runs: to start it mends nothing.
+    let doctor = String::from_utf8(run("doctor").stdout).unwrap();
+    assert!(doctor.contains("permission denied"), "{doctor}");
+    assert!(!doctor.contains("systemctl start vswitchd"), "{doctor}");
+    let output = run("status");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(

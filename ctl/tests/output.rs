@@ -222,6 +222,85 @@ red/eth1  10.1.0.1/30  blue   -          1500
     );
 }
 
+/// A word in each column, also where what stands there has two.
+#[test]
+fn a_row_has_a_word_in_each_column() {
+    let mut port = red();
+    port["namespace"] = json!({"pid": 8481});
+    let mut end = blue();
+    end["peer"] = json!("far");
+    let mirror = json!({
+        "name": "m", "switch": "main", "to_vlan": 999, "active": true, "frames": 0, "bytes": 0
+    });
+    let daemon = Replies::default()
+        .json("GET /v1/ports", json!([port, end]))
+        .json("GET /v1/mirrors", json!([mirror]))
+        .json(
+            "GET /v1/namespaces",
+            json!([{"name": "red", "owned": false, "present": true, "ports": [], "owner": "pid 31632 sleep"}]),
+        )
+        .start();
+    for (arguments, words) in [
+        ("port list", &["pid:8481/eth0", "to:far"][..]),
+        ("mirror list", &["vlan:999"]),
+        ("ns list", &["pid:31632:sleep"]),
+    ] {
+        let ran = daemon.run(arguments);
+        for word in words {
+            assert!(
+                ran.stdout.split_whitespace().any(|cell| cell == *word),
+                "{word}: {ran:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn vlans_in_a_row_have_the_name_of_all_of_them() {
+    let mut port = red();
+    port["vlan"] = json!({"trunk": {"allowed": "10,20-29"}});
+    let daemon = Replies::default()
+        .json("GET /v1/ports", json!([port]))
+        .json("GET /v1/switches", switches())
+        .json("GET /v1/switches/main/fdb", json!([]))
+        .json("GET /v1/switches/lab/fdb", json!([]))
+        .start();
+    let ran = daemon.run("vlan list -o name");
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "10\n20-29\n"), "{ran:?}");
+    let rows = daemon.run("vlan list --json").json();
+    assert_eq!(
+        (&rows[1]["first"], &rows[1]["last"]),
+        (&json!(20), &json!(29)),
+        "{rows}"
+    );
+}
+
+#[test]
+fn a_log_is_an_object_for_each_line() {
+    let daemon = Replies::default()
+        .raw(
+            "GET /v1/processes/web/log",
+            200,
+            "text/plain",
+            "one\ntwo \u{1b}[31m\nthree",
+        )
+        .start();
+    let ran = daemon.run("logs web --json");
+    let lines: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            json!({"line": "one"}),
+            json!({"line": "two \u{1b}[31m"}),
+            json!({"line": "three"})
+        ]
+    );
+}
+
 #[test]
 fn ns_show_has_the_four_sections_of_ip() {
     prints(

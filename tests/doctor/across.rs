@@ -184,3 +184,53 @@ fn the_gateways_of_two_switches_keep_them_apart() {
         "{reply}"
     );
 }
+
+/// The route was named that the host would not follow.
+#[test]
+fn switches_that_are_kept_apart_are_told_before_a_route_that_leads_nowhere() {
+    let lab = Lab::new();
+    for (switch, port, net) in [("one", "red", "10.1.0"), ("two", "blue", "10.2.0")] {
+        lab.ok(&format!("switch add {switch} --subnet {net}.0/24 --gateway --nat"));
+        lab.ok(&format!("add-port {port} --switch {switch} --addr {net}.9/24"));
+    }
+    let report: Value = lab.ctl("--json doctor red blue").json();
+    let cause = report["finding"]["cause"].as_str().unwrap_or_default();
+    assert!(cause.contains("keeps switches one and two apart"), "{report}");
+}
+
+/// What mended these took the pins away, or told nothing.
+#[test]
+fn a_mac_address_that_is_not_the_own_one() {
+    let lab = pair("");
+    lab.ok("set port red pin.mac=own");
+    run("ip -n red link set eth0 address 02:aa:00:00:00:01");
+    wait_for("the daemon to see it", || lab.port("red").reason.is_some());
+    let report: Value = lab.ctl(BROKEN).json();
+    assert_eq!(report["finding"]["mend"], "vswitchctl set port red --up", "{report}");
+    lab.ok("set port red --up");
+    is_well(&lab, WELL);
+    // A locked port is told of its station, and stays locked.
+    lab.ok("set port red --vlan 10 --locked on");
+    lab.ok("set port blue --vlan 10");
+    lab.ok("fdb flush");
+    let report: Value = lab.ctl(BROKEN).json();
+    let mend = report["finding"]["mend"].as_str().unwrap();
+    assert!(
+        mend.starts_with("vswitchctl fdb add ") && mend.ends_with(" red --vlan 10"),
+        "{report}"
+    );
+    play(&lab, mend);
+    is_well(&lab, WELL);
+}
+
+/// What was named was a trace, which failed.
+#[test]
+fn ends_of_a_link_with_other_vlans() {
+    let lab = pair("--switch sw2");
+    lab.ok("link add main sw2");
+    is_well(&lab, WELL);
+    for breaks in ["set port main-sw2 --vlan 10", "set port sw2-main --trunk 10,20"] {
+        let breaks = format!("vswitchctl {breaks}");
+        mended(&lab, &[breaks.as_str()], "have other VLAN settings");
+    }
+}

@@ -2,6 +2,7 @@
 //! mends it has to do so.
 
 mod across;
+mod installation;
 
 use serde_json::Value;
 use vswitch_testing::api::PortKind;
@@ -425,6 +426,8 @@ fn the_installation() {
         "rights",
         "ping",
         "ports",
+        "namespaces",
+        "drift",
         "leftovers",
         "drops",
     ] {

@@ -154,7 +154,13 @@ fn an_edit_of_what_changed_since_is_refused_and_told_why() {
         }
         for query in ["idempotent", "dry_run"] {
             // What is there is not what somebody read, or is not to be there.
+            // Of what adds something it is that which is not to be there.
+            let adds =
+                method == "POST" && (path.matches('/').count() == 2 || path == "/v1/lab/ports") && path != "/v1/reset";
             for condition in ["If-Match: \"lab-0\"", "If-None-Match: *"] {
+                if adds && condition.starts_with("If-None-Match") {
+                    continue;
+                }
                 let answer = request_with(&method, &with_query(&path, query), &[condition], &body);
                 assert_eq!(answer.status, 412, "{condition} {method} {path}: {answer:?}");
             }
@@ -185,4 +191,33 @@ fn an_edit_of_what_is_not_to_be_there_is_refused() {
     assert_eq!(lab.port("red").port.mtu, Some(1330));
     let level = request_with("PUT", "/v1/log", &["If-None-Match: *"], r#"{"level": "warn"}"#);
     assert_eq!(level.status, 412, "{level:?}");
+}
+
+/// It was held against the lab, which is always there.
+#[test]
+fn what_is_to_be_added_only_if_it_is_not_there() {
+    let lab = joined();
+    let post = |path: &str, body: &str| request_with("POST", path, &["If-None-Match: *"], body).status;
+    for (path, body) in [
+        ("/v1/ports", r#"{"name": "new"}"#),
+        ("/v1/lab/ports", r#"{"ports": [{"name": "newer"}]}"#),
+        ("/v1/switches", r#"{"name": "third"}"#),
+        ("/v1/namespaces", r#"{"name": "more"}"#),
+        ("/v1/mirrors", r#"{"name": "n", "ports": ["blue"], "to": "mon"}"#),
+        (
+            "/v1/commands",
+            r#"{"name": "late", "namespace": "red", "argv": ["sleep", "100000"]}"#,
+        ),
+        ("/v1/links", r#"{"a": "main", "b": "third"}"#),
+        (
+            "/v1/cables",
+            r#"{"a": {"namespace": "more"}, "b": {"namespace": "blue"}}"#,
+        ),
+    ] {
+        assert_eq!(post(path, body), 201, "{path}");
+        let there = lab.ok("export");
+        assert_eq!(post(path, body), 412, "{path}");
+        assert_eq!(post(&format!("{path}?idempotent"), body), 412, "{path}");
+        assert_eq!(lab.ok("export"), there, "{path}");
+    }
 }

@@ -9,7 +9,7 @@
 //! let client = Client::from_env();
 //! let mut events = client.events(&EventSelect::default()).await?;
 //!
-//! // What the lab file's `[[port]]` has, and `vswitchctl add-port red --ip 192.168.15.1/24` says.
+//! // What the lab file's `[[ports]]` has, and `vswitchctl add-port red --addr 192.168.15.1/24` says.
 //! let mut port = Port::new("red".parse()?, DEFAULT_SWITCH.parse()?, PortKind::Veth);
 //! port.addresses.push("192.168.15.1/24".parse()?);
 //! client.add_port(&port, ChangeOptions::default()).await?;

@@ -147,10 +147,10 @@ pub struct SetAcl {
     /// Rule for frames out of the switch; may be given more than once
     #[arg(long = "out", value_name = "RULE", conflicts_with = "out_file")]
     pub egress: Option<Vec<AclRule>>,
-    /// Rules for frames into the switch
+    /// Rules for frames into the switch (-: standard input)
     #[arg(long, value_name = "FILE")]
     pub in_file: Option<PathBuf>,
-    /// Rules for frames out of the switch
+    /// Rules for frames out of the switch (-: standard input)
     #[arg(long, value_name = "FILE")]
     pub out_file: Option<PathBuf>,
     /// Whether to do it.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use vswitch_api::lab::Description;
+use vswitch_api::name::InvalidValue;
 use vswitch_api::{CommandName, NsName, Ready, Restart};
 
 use super::{ADD, Addition, DEL, LIST, Removal, Trial, parse};
@@ -32,6 +33,16 @@ impl FromStr for ProcessName {
 impl fmt::Display for ProcessName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A command of the lab. What the daemon runs for itself is listed too, and ends with what it is for.
+fn of_lab(text: &str) -> Result<CommandName, String> {
+    match text.split_once(':') {
+        Some((program, switch)) if text.parse::<ProcessName>().is_ok() => Err(format!(
+            "{text:?} is vswitchd's own {program}, for DHCP and DNS on switch {switch}; `vswitchctl set switch {switch} dhcp=off dns=off` ends it"
+        )),
+        _ => text.parse().map_err(|error: InvalidValue| error.to_string()),
     }
 }
 
@@ -159,7 +170,8 @@ Examples:
   vswitchctl logs web --follow
 
 What it wrote on its standard output and error, as much as is kept: half a
-megabyte or more. Lines that begin with --- are the daemon's own.";
+megabyte or more. Lines that begin with --- are the daemon's own. With --json
+each line is an object.";
 
 /// `command ...`
 #[derive(Debug, Subcommand)]
@@ -185,7 +197,7 @@ Examples:
     )]
     Del {
         /// Names of the commands
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", value_parser = of_lab)]
         names: Vec<CommandName>,
         /// How to remove them.
         #[command(flatten)]
@@ -197,6 +209,7 @@ Example:
   vswitchctl command restart web")]
     Restart {
         /// Name of the command
+        #[arg(value_parser = of_lab)]
         name: CommandName,
         /// Whether to do it.
         #[command(flatten)]

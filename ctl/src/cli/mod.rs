@@ -202,11 +202,14 @@ Examples:
     )]
     Port(PortCommand),
     /// Show or edit the forwarding database (FDB)
-    #[command(after_long_help = "\
+    #[command(
+        alias = "fdbs",
+        after_long_help = "\
 Examples:
   vswitchctl fdb                                 # the tables of all switches
   vswitchctl fdb add 02:00:00:00:00:01 red       # a static entry
-  vswitchctl fdb flush --port red  # forget what was learned on a port")]
+  vswitchctl fdb flush --port red  # forget what was learned on a port"
+    )]
     Fdb(FdbArgs),
     /// Access control lists of ports
     #[command(subcommand, alias = "acls")]
@@ -254,7 +257,7 @@ Examples:
     /// Add, remove or list addresses
     #[command(
         subcommand,
-        aliases = ["address", "addresses", "ip"],
+        aliases = ["addrs", "address", "addresses", "ip"],
         after_long_help = "\
 Examples:
   vswitchctl addr add red 192.168.15.1/24
@@ -273,11 +276,12 @@ Examples:
     )]
     Route(RouteCommand),
     /// Let port numbers of the host lead to a port
-    #[command(after_long_help = publish::EXAMPLES)]
+    #[command(alias = "publishes", after_long_help = publish::EXAMPLES)]
     Publish(PublishArgs),
     /// Join two switches, or show how they are joined
     #[command(
         subcommand,
+        alias = "links",
         after_long_help = "\
 Examples:
   vswitchctl link add main sw2
@@ -353,6 +357,7 @@ that for one of several labs.")]
     /// Labs as files, side by side: check, up, down, diff, test, draw
     #[command(
         subcommand,
+        alias = "labs",
         after_long_help = "\
 Examples:
   vswitchctl lab new lab.toml           # a file to begin with
@@ -398,7 +403,8 @@ Examples:
   vswitchctl ping red 192.168.15.254
 
 It is ping(8) in the namespace of the one, with an address of the other, and
-ends with its exit code.")]
+ends with its exit code. With --json it sends one, or as many as -c says, and
+prints whether an answer came.")]
     Ping(PingArgs),
     /// Ping each port from each other, and show who reaches whom
     #[command(after_long_help = "\

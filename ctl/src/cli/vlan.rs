@@ -12,7 +12,7 @@ pub enum VlanCommand {
     #[command(aliases = LIST, after_long_help = "\
 Examples:
   vswitchctl vlan list
-  vswitchctl vlan list --json | jq '.[] | {vlan, ports: [.ports[].port]}'
+  vswitchctl vlan list --json | jq '.[] | {first, last, stations}'
 
 A port without a VLAN setting takes frames of every VLAN with their tags. It
 stands in no row; below the table the ports are named that are so. VLANs of a

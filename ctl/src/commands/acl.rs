@@ -10,8 +10,8 @@ use vswitch_api::view::PortAclView;
 use vswitch_api::{PortName, SwitchName};
 use vswitch_client::{Method, with_query};
 
-use super::Session;
 use super::patch::value;
+use super::{Session, text};
 use crate::cli::acl::{AclCommand, Direction, SetAcl};
 use crate::failure::Failure;
 use crate::output::ports;
@@ -123,6 +123,14 @@ fn rules(args: SetAcl) -> Result<Rules, Failure> {
         Some(file) => read(file).map(Some),
         None => Ok(rules),
     };
+    let files = [args.in_file.as_deref(), args.out_file.as_deref()];
+    if files.into_iter().flatten().filter(|file| text::is_stdin(file)).count() > 1 {
+        return Err(Failure::usage(
+            "--in-file and --out-file",
+            "both are standard input, which can be read once",
+            "give a file for one of them; nothing was changed",
+        ));
+    }
     let ingress = from(args.ingress, args.in_file.as_deref())?;
     let egress = from(args.egress, args.out_file.as_deref())?;
     Ok((args.port, ingress, egress))
@@ -130,8 +138,11 @@ fn rules(args: SetAcl) -> Result<Rules, Failure> {
 
 /// A rule a line; what follows a # is a comment.
 fn read(file: &Path) -> Result<Vec<AclRule>, Failure> {
-    let object = format!("file {}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let object = match text::is_stdin(file) {
+        true => text::called(file),
+        false => format!("file {}", file.display()),
+    };
+    let text = text::read(file).map_err(|error| {
         Failure::usage(
             object.clone(),
             format!("read the rules: {error}"),

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
+use std::thread;
 
 use jiff::tz::TimeZone;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::oneshot;
 use vswitch_api::capture::{Also, CaptureOptions};
 use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{ApiError, ErrorCode, PortName};
@@ -60,18 +62,13 @@ impl Session {
         let mut capture = self.client.capture(&port, &options).await?;
         let mut sink = self.sink(&args)?;
         let (mut frames, mut names, mut lost) = (0, Vec::new(), Vec::new());
-        let listen = |kind| signal(kind).map_err(|error| Failure::system("signals", &error));
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut terminate = listen(SignalKind::terminate())?;
+        let mut asked_to_end = signalled()?;
         let mut enough = false;
         loop {
             let part = tokio::select! {
                 part = capture.next() => part,
-                () = either(&mut interrupt, &mut terminate) => {
-                    if enough {
-                        break;
-                    }
-                    // What the daemon has captured still comes, and the end of the file. A second signal ends all at once.
+                _ = &mut asked_to_end, if !enough => {
+                    // What the daemon has captured still comes, and the end of the file.
                     enough = true;
                     capture.end().await?;
                     continue;
@@ -176,11 +173,28 @@ impl Session {
     }
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
+/// Tells of the first signal that is to end the capture. A second one ends the program at once, also where it is held by a pipe that
+/// nobody reads: a thread of its own waits for it.
+fn signalled() -> Result<oneshot::Receiver<()>, Failure> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // For this thread and the one that begins here, so that they come to where they are waited for.
+    signals
+        .thread_block()
+        .map_err(|error| Failure::system("signals", &error.into()))?;
+    let (tell, told) = oneshot::channel();
+    thread::spawn(move || {
+        // It fails for an empty set only.
+        if signals.wait().is_ok() {
+            let _ = tell.send(());
+        }
+        if let Ok(second) = signals.wait() {
+            // As a shell tells of what a signal has ended.
+            process::exit(128 + second as i32);
+        }
+    });
+    Ok(told)
 }
 
 /// A pipe that nobody reads any more is no error.

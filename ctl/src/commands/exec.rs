@@ -1,4 +1,4 @@
-//! `ns exec`: runs a command inside a namespace, without the daemon, the way `ip netns exec` does.
+//! `ns exec`: runs a command inside a namespace, the way `ip netns exec` does. The daemon is asked where it has them, if there is one.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -8,22 +8,58 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use vswitch_api::view::Stack;
+use tokio::time::timeout;
+use vswitch_api::view::{Entrance, Stack};
 use vswitch_api::{ApiError, ErrorCode, NsName};
+use vswitch_client::Client;
 
+use super::doctor::mounts;
 use crate::failure::Failure;
 
 /// Where `ip netns` keeps namespaces.
 const NAMESPACES: &str = "/run/netns";
+/// Where the daemon keeps them, once it was asked: the same for all threads of this process.
+static OF_DAEMON: OnceLock<PathBuf> = OnceLock::new();
+/// So long the daemon is asked for that.
+const ASKED: Duration = Duration::from_secs(2);
 /// What shells give for a command that can't be run, and for one that is not found.
 const EXIT_CANT_RUN: u8 = 126;
 const EXIT_NOT_FOUND: u8 = 127;
 const NONE: Option<&str> = None;
+
+/// From here on namespaces are looked for where the daemon has them. Without an answer of it they are where `ip netns` has them.
+pub(super) async fn find_namespaces(client: &Client) {
+    // A daemon that hangs is no reason to wait for long: this works without one.
+    if let Ok(Ok(status)) = timeout(ASKED, client.status()).await
+        && !status.netns_dir.is_empty()
+    {
+        // A second answer would be the same.
+        let _ = OF_DAEMON.set(status.netns_dir.into());
+    }
+}
+
+/// The file of a namespace.
+pub(super) fn file_of(name: &str) -> PathBuf {
+    let folder = OF_DAEMON.get().map_or(Path::new(NAMESPACES), PathBuf::as_path);
+    folder.join(name)
+}
+
+/// The same with what tells it from another that has the name by then, for a process that asks nobody.
+pub(super) fn entrance(name: &NsName) -> Result<Entrance, ApiError> {
+    let path = file_of(name.as_str());
+    let meta = fs::metadata(&path).map_err(|e| not_there(&Stack::Name(name.clone()), &e))?;
+    Ok(Entrance {
+        path: path.display().to_string(),
+        inode: meta.ino(),
+    })
+}
 
 /// Becomes the command. Comes back only with why that was not possible.
 pub(super) fn run(stack: &Stack, command: &[OsString]) -> Failure {
@@ -35,7 +71,7 @@ pub(super) fn run(stack: &Stack, command: &[OsString]) -> Failure {
 
 /// Whether there is a namespace of this name.
 pub(super) fn is_named(name: &NsName) -> bool {
-    Path::new(NAMESPACES).join(name.as_str()).exists()
+    file_of(name.as_str()).exists()
 }
 
 /// The same in the namespace of the host.
@@ -80,7 +116,7 @@ fn enter(stack: &Stack) -> Result<(), ApiError> {
 /// Moves this thread into the network namespace alone.
 pub(super) fn enter_network(stack: &Stack) -> Result<(), ApiError> {
     let path = match stack {
-        Stack::Name(name) => Path::new(NAMESPACES).join(name.as_str()),
+        Stack::Name(name) => file_of(name.as_str()),
         Stack::File(entrance) => PathBuf::from(&entrance.path),
     };
     let file = File::open(&path).map_err(|e| not_there(stack, &e))?;
@@ -98,12 +134,7 @@ pub(super) fn enter_network(stack: &Stack) -> Result<(), ApiError> {
             "entering it needs CAP_SYS_ADMIN",
         )
         .hint("run it as root"),
-        Errno::EINVAL => ApiError::new(
-            ErrorCode::Conflict,
-            object(stack),
-            format!("{} is no namespace", path.display()),
-        )
-        .hint("a leftover file? `ip netns del` removes it"),
+        Errno::EINVAL => mounts::no_namespace(object(stack), &path),
         e => ApiError::new(
             ErrorCode::Kernel,
             object(stack),

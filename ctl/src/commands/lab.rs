@@ -18,6 +18,7 @@ mod ranges;
 mod reach;
 mod read;
 mod rows;
+mod rules;
 mod sides;
 mod speed;
 mod svg;

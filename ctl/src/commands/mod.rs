@@ -24,6 +24,7 @@ mod sender;
 mod service;
 mod suggest;
 mod switches;
+mod text;
 #[cfg(feature = "top")]
 mod top;
 mod trace;
@@ -37,7 +38,8 @@ use vswitch_api::ErrorCode;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_client::{Client, Method, NO_BODY, with_query};
 
-use crate::cli::lab::ManArgs;
+use crate::cli::lab::{LabCommand, ManArgs};
+use crate::cli::namespace::NsCommand;
 use crate::cli::{Addition, Cli, Command, OnlySwitch, Removal, Trial};
 use crate::failure::Failure;
 use crate::generate;
@@ -110,6 +112,9 @@ struct Session {
 
 impl Session {
     async fn run(&self, command: Command) -> Result<(), Failure> {
+        if enters_namespaces(&command) {
+            exec::find_namespaces(&self.client).await;
+        }
         match command {
             Command::AddPort(args) => self.add_port(*args).await,
             Command::DelPort(args) => self.del_ports(args).await,
@@ -180,6 +185,16 @@ impl Session {
     /// The same for a removal.
     async fn remove(&self, path: &str, options: ChangeOptions) -> Result<(), Failure> {
         self.change(Method::DELETE, path, options, NO_BODY).await
+    }
+}
+
+/// Whether it goes into namespaces itself, and so has to know where they are.
+fn enters_namespaces(command: &Command) -> bool {
+    match command {
+        Command::Ns(NsCommand::Exec { entrance, .. }) => entrance.is_none(),
+        Command::Ping(_) | Command::Pingall(_) | Command::Shell(_) | Command::Doctor(_) => true,
+        Command::Lab(LabCommand::Test(_)) => true,
+        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@ use vswitch_api::request::{
     AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, PortsAdd, RouteSelect, SwitchFilter,
 };
 use vswitch_api::view::{AddressView, Changes, PortView};
-use vswitch_api::{Namespace, Port, PortName, Route};
+use vswitch_api::{ApiError, ErrorCode, Lab, Namespace, Port, PortName, Route, Switch};
 use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
 use super::patch::{policy, value, with_keys};
@@ -46,8 +46,13 @@ impl Session {
     }
 
     pub(super) async fn del_ports(&self, args: DelPort) -> Result<(), Failure> {
-        let paths = args.names.iter().map(|name| format!("/v1/ports/{name}"));
-        self.remove_each(paths, args.removal.into()).await
+        // One alone the daemon refuses by itself. A daemon that does not answer is told of by the first removal.
+        let lab = match args.names.len() {
+            1 => Lab::default(),
+            _ => self.client.lab().await.unwrap_or_default(),
+        };
+        let paths = removals(&lab, &args.names)?;
+        self.remove_each(paths.into_iter(), args.removal.into()).await
     }
 
     /// Goes on after an error, so that one does not keep the others.
@@ -259,6 +264,42 @@ impl Session {
         let meant = of.only.switch.as_ref().is_none_or(|switch| *switch == view.port.switch);
         Ok(meant.then_some(view).into_iter().collect())
     }
+}
+
+/// What removes several ports: a link goes once, with both ends. What can't go by itself is told before anything is removed.
+fn removals(lab: &Lab, names: &[PortName]) -> Result<Vec<String>, Failure> {
+    let refused = |name: &PortName, cause: String, hint: String| {
+        let error = ApiError::new(ErrorCode::Conflict, format!("port \"{name}\""), cause);
+        Err(error.hint(format!("{hint}; nothing was removed")).into())
+    };
+    let is_gateway = |switch: &&Switch, name: &PortName| lab.gateway_of(switch).is_some_and(|port| port.name == *name);
+    let mut paths = Vec::new();
+    for name in names {
+        if let Some(switch) = lab.switches.iter().find(|switch| is_gateway(switch, name)) {
+            let cause = format!("it is the gateway of switch \"{}\"", switch.name);
+            let hint = format!("it goes with: vswitchctl set switch {} gateway=off", switch.name);
+            return refused(name, cause, hint);
+        }
+        let port = lab.ports.iter().find(|port| port.name == *name);
+        match port.and_then(|port| port.peer.as_ref()) {
+            None => paths.push(format!("/v1/ports/{name}")),
+            Some(peer) if names.contains(peer) => {
+                if !paths.contains(&link(peer)) {
+                    paths.push(link(name));
+                }
+            }
+            Some(peer) => {
+                let cause = format!("it is one end of a link, and port \"{peer}\" the other");
+                let hint = format!("name both, or `vswitchctl link del {name}` removes both ends");
+                return refused(name, cause, hint);
+            }
+        }
+    }
+    Ok(paths)
+}
+
+fn link(end: &PortName) -> String {
+    format!("/v1/links/{end}")
 }
 
 fn addresses(port: &PortName) -> String {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use serde_json::json;
 use vswitch_api::request::LogOptions;
 use vswitch_api::{Command, ProcessView};
 use vswitch_client::{Method, NO_BODY};
@@ -38,13 +39,25 @@ impl Session {
         }
     }
 
-    /// As it was written, byte for byte.
+    /// As it was written, byte for byte; for programs an object for each line, whose text is UTF-8.
     pub(super) async fn logs(&self, args: LogsArgs) -> Result<(), Failure> {
         let options = LogOptions {
             lines: Some(args.lines),
             follow: args.follow,
         };
         let mut log = self.client.log(&args.name.to_string(), &options).await?;
+        if self.out.json() {
+            let mut lines = Lines::default();
+            while let Some(bytes) = log.next().await {
+                for line in lines.of(&bytes?) {
+                    self.out.print(&json!({ "line": line }).to_string())?;
+                }
+            }
+            return match lines.rest() {
+                Some(line) => self.out.print(&json!({ "line": line }).to_string()),
+                None => Ok(()),
+            };
+        }
         let mut stdout = std::io::stdout().lock();
         while let Some(bytes) = log.next().await {
             stdout
@@ -53,6 +66,29 @@ impl Session {
                 .map_err(Failure::Output)?;
         }
         Ok(())
+    }
+}
+
+/// Lines out of what comes in parts.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    /// Those that end in this part.
+    fn of(&mut self, part: &[u8]) -> Vec<String> {
+        self.0.extend_from_slice(part);
+        let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') else {
+            return Vec::new();
+        };
+        let rest = self.0.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.0, rest);
+        let lines = whole[..end].split(|byte| *byte == b'\n');
+        lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    /// What comes last, without an end.
+    fn rest(self) -> Option<String> {
+        (!self.0.is_empty()).then(|| String::from_utf8_lossy(&self.0).into_owned())
     }
 }
 
@@ -82,4 +118,18 @@ fn asked(add: CommandAdd) -> Result<Command, Failure> {
         stop_secs: add.stop,
         ..Command::new(add.name, add.ns, add.argv)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lines;
+
+    #[test]
+    fn lines_come_whole() {
+        let mut lines = Lines::default();
+        assert!(lines.of(b"on").is_empty());
+        assert_eq!(lines.of(b"e\n\ntwo\nthr\xff"), ["one", "", "two"]);
+        assert_eq!(lines.rest().unwrap(), "thr\u{fffd}");
+        assert_eq!(Lines::default().rest(), None);
+    }
 }

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -20,8 +20,10 @@ use super::Session;
 use super::lab::meant::{self, Meant};
 use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs, Target};
 use crate::failure::Failure;
-use crate::output::reach::{self, Ping};
+use crate::output::reach::{self, OnePing, Ping};
 
+/// So many seconds the last answer of one ping is waited for.
+const WAIT: u32 = 2;
 /// So many pings are under way at once.
 const AT_ONCE: usize = 32;
 
@@ -30,15 +32,38 @@ impl Session {
         let from: PortView = self.client.get(&format!("/v1/ports/{}", args.from)).await?;
         let address = match args.to {
             Target::Address(address) => address,
-            Target::Port(name) => {
+            Target::Port(ref name) => {
                 let to: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
                 let takes = |ip: IpAddr| args.family.takes(ip.is_ipv4());
                 let mut addresses = to.port.addresses.iter().map(|address| address.ip());
                 nearest(&from.port.addresses, &to.port.addresses, takes)
                     .or_else(|| addresses.find(|ip| takes(*ip)))
-                    .ok_or_else(|| no_address(&name))?
+                    .ok_or_else(|| no_address(name, takes))?
             }
         };
+        if self.out.is_form() {
+            let count = args.count.unwrap_or(1);
+            let (ok, rtt_ms) = ping_one(&from, address, count, WAIT)?;
+            let to = match args.to {
+                Target::Port(name) => Some(name),
+                Target::Address(_) => None,
+            };
+            let from = from.port.name;
+            self.out.show(
+                &OnePing {
+                    from,
+                    to,
+                    address,
+                    ok,
+                    rtt_ms,
+                },
+                |_| String::new(),
+            )?;
+            return match ok {
+                true => Ok(()),
+                false => Err(Failure::Reported(1)),
+            };
+        }
         let mut words: Vec<OsString> = vec!["ping".into()];
         if let Some(count) = args.count {
             words.push(format!("-c{count}").into());
@@ -73,6 +98,14 @@ impl Session {
             .shell
             .or_else(|| env::var_os("SHELL").filter(|shell| !shell.is_empty()));
         let shell = said.unwrap_or_else(|| "/bin/sh".into());
+        if port.is_err() && !super::exec::is_named(&args.name) {
+            let cause = "there is no such port, and no namespace of this name";
+            return Err(
+                ApiError::new(ErrorCode::NotFound, format!("port {:?}", args.name.as_str()), cause)
+                    .hint("`vswitchctl port list` and `vswitchctl ns list` show what there is")
+                    .into(),
+            );
+        }
         if io::stdin().is_terminal() {
             eprintln!("a shell in the namespace of {}; `exit` leaves it", args.name);
         }
@@ -114,14 +147,16 @@ pub(super) fn out_of_reach(view: &PortView) -> Failure {
     ApiError::new(ErrorCode::NotFound, format!("namespace of {port}"), cause).into()
 }
 
-fn no_address(name: &PortName) -> Failure {
-    ApiError::new(
-        ErrorCode::NotFound,
-        format!("port {:?}", name.as_str()),
-        "it has no address that could be pinged",
-    )
-    .hint(format!("`vswitchctl addr add {name} ADDR/LEN` gives it one"))
-    .into()
+fn no_address(name: &PortName, takes: impl Fn(IpAddr) -> bool) -> Failure {
+    let asked = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(takes);
+    let cause = match asked {
+        [true, false] => "it has no IPv4 address",
+        [false, true] => "it has no IPv6 address",
+        _ => "it has no address that could be pinged",
+    };
+    ApiError::new(ErrorCode::NotFound, format!("port {:?}", name.as_str()), cause)
+        .hint(format!("`vswitchctl addr add {name} ADDR/LEN` gives it one"))
+        .into()
 }
 
 /// The address by which others are asked from one that has `own`: of those that `takes` has nothing against and of which `own` has the
@@ -166,7 +201,7 @@ fn ping_all(pairs: &[(&PortView, &PortView, IpAddr)], wait: u32) -> Result<Vec<P
                     let Some((from, to, address)) = pairs.get(place) else {
                         break;
                     };
-                    let result = ping_one(from, *address, wait).map(|(ok, rtt_ms)| Ping {
+                    let result = ping_one(from, *address, 1, wait).map(|(ok, rtt_ms)| Ping {
                         from: from.port.name.clone(),
                         to: to.port.name.clone(),
                         address: *address,
@@ -204,22 +239,21 @@ fn settle(pairs: &[(&PortView, &PortView, IpAddr)], pings: &mut [Ping], wait: u3
 }
 
 /// One ping by a process of its own: a thread that enters a namespace can't be used for anything else.
-fn ping_one(from: &PortView, address: IpAddr, wait: u32) -> Result<(bool, Option<f64>), Failure> {
+fn ping_one(from: &PortView, address: IpAddr, count: u32, wait: u32) -> Result<(bool, Option<f64>), Failure> {
     let words = [
         "ping".to_owned(),
         "-n".to_owned(),
-        "-c1".to_owned(),
+        format!("-c{count}"),
         format!("-W{wait}"),
         address.to_string(),
     ];
     let own = || env::current_exe().map_err(|e| Failure::system("vswitchctl", &e));
     let mut command = match (from.stack(), &from.port.namespace) {
-        (Some(Stack::Name(namespace)), _) => {
-            let mut command = Command::new(own()?);
-            command.args(["ns", "exec", namespace.as_str()]).args(&words);
-            command
-        }
-        (Some(Stack::File(entrance)), _) => {
+        (Some(stack), _) => {
+            let entrance = match stack {
+                Stack::Name(name) => super::exec::entrance(&name)?,
+                Stack::File(entrance) => entrance,
+            };
             let mut command = Command::new(own()?);
             let entrance = format!("{},{}", entrance.inode, entrance.path);
             command.args(["ns", "exec", "--entrance", &entrance, from.port.name.as_str()]);
@@ -258,4 +292,20 @@ fn ping_one(from: &PortView, address: IpAddr, wait: u32) -> Result<(bool, Option
         .nth(1)
         .and_then(|rest| rest.split_whitespace().next());
     Ok((status.success(), rtt.and_then(|number| number.parse().ok())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_said_by_the_version_that_was_asked_for() {
+        let cause = |takes: fn(IpAddr) -> bool| match no_address(&"blue".parse().unwrap(), takes) {
+            Failure::Error { error, .. } => error.cause,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(cause(|ip| ip.is_ipv6()), "it has no IPv6 address");
+        assert_eq!(cause(|ip| ip.is_ipv4()), "it has no IPv4 address");
+        assert_eq!(cause(|_| true), "it has no address that could be pinged");
+    }
 }

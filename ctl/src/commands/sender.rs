@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use etherparse::PacketBuilder;
-use vswitch_api::trace::{TraceOutcome, TraceReport, TraceRequest, TraceStage, TraceStep, WayQuery, WayView};
+use vswitch_api::trace::{TraceOutcome, TraceReport, TraceStage, TraceStep, WayQuery, WayView};
 use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{Mac, PortName};
 use vswitch_client::with_query;
@@ -13,7 +13,7 @@ use super::Session;
 use super::trace::{owner, port};
 use crate::cli::trace::TraceArgs;
 use crate::failure::Failure;
-use crate::output::{frames, traces};
+use crate::output::traces;
 
 /// The word for why a packet never comes to the switch.
 const NO_NEIGHBOUR: &str = "no-neighbour";
@@ -103,16 +103,12 @@ impl Session {
             return Ok(None);
         };
         for (port, to, frame) in [
-            (&args.port, name, question(mine, from, next_hop)),
-            (name, &args.port, answer(theirs, next_hop, mine, from)),
+            (&own.port, &view.port, question(mine, from, next_hop)),
+            (&view.port, &own.port, answer(theirs, next_hop, mine, from)),
         ] {
             let Some(frame) = frame else { continue };
-            let request = TraceRequest {
-                frame: frames::hex(&frame),
-            };
-            let report = self.ask(port, &request).await?;
-            if !report.ports.contains(to) {
-                let what = if port == name {
+            if let Some(why) = self.keeps_from(ports, frame, port, to).await? {
+                let what = if port.name == *name {
                     "its answer"
                 } else {
                     "the sender's question"
@@ -120,7 +116,7 @@ impl Session {
                 let detail = format!(
                     "{route}, and port {name} has {next_hop}, but {what} ({}) does not come through: {}",
                     resolution(next_hop),
-                    why(&report)
+                    why
                 );
                 return stopped(detail);
             }
@@ -166,11 +162,6 @@ fn down(view: &PortView) -> Option<String> {
         .as_ref()
         .map_or_else(String::new, |reason| format!(" ({reason})"));
     (view.state != PortState::Up).then(|| format!("port {name}, which has it, is {}{reason}", view.state.as_str()))
-}
-
-fn why(report: &TraceReport) -> String {
-    let dropped = report.steps.iter().rev().find(|step| step.dropped.is_some());
-    dropped.map_or_else(|| "it goes to other ports only".to_owned(), |step| step.detail.clone())
 }
 
 /// Who has this address? RFC 826, RFC 4861 section 4.3.

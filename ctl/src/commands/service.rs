@@ -28,6 +28,8 @@ const MARK: &str = "# Made by vswitchctl install-service.\n";
 /// Where packages have their units.
 const OF_PACKAGES: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
 const OF_ADMINISTRATOR: &str = "/etc/systemd/system";
+/// What is told of units if nothing came of a change.
+const AS_BEFORE: &str = "the units are as they were before";
 /// It is there if systemd is the first process (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
 
@@ -85,7 +87,7 @@ struct Unit {
 
 fn carry_out(units: &[Unit], managed: bool, remove: bool) -> Result<(), Failure> {
     if managed && remove {
-        systemctl(&["disable", "--now", "--quiet", SOCKET, SERVICE])?;
+        systemctl(&["disable", "--now", "--quiet", SOCKET, SERVICE]).map_err(|failure| and(failure, AS_BEFORE))?;
     }
     let done = write_all(units).and_then(|()| match managed {
         true => {
@@ -99,19 +101,51 @@ fn carry_out(units: &[Unit], managed: bool, remove: bool) -> Result<(), Failure>
         }
         false => Ok(()),
     });
-    if done.is_err() {
-        // What was not there is not known to systemd any more either; the error that is told is the first one.
-        if managed && !remove && units.iter().any(|unit| unit.there.is_none()) {
-            let _ = systemctl(&["disable", "--now", "--quiet", SOCKET, SERVICE]);
-        }
-        for unit in units {
-            let _ = put(&unit.path, unit.there.as_deref());
-        }
-        if managed {
-            let _ = systemctl(&["daemon-reload"]);
-        }
+    // The error that is told is the first one, with what became of all that was done before.
+    done.map_err(|failure| and(failure, &put_back(units, managed, remove)))
+}
+
+/// Makes everything as it was before, and says how far that went.
+fn put_back(units: &[Unit], managed: bool, remove: bool) -> String {
+    // What was not there is not known to systemd any more either.
+    if managed && !remove && units.iter().any(|unit| unit.there.is_none()) {
+        let _ = systemctl(&["disable", "--now", "--quiet", SOCKET, SERVICE]);
     }
-    done
+    let failed = units.iter().filter_map(|unit| {
+        let error = put(&unit.path, unit.there.as_deref()).err()?;
+        Some(format!(
+            "{} can't be made as it was before: {error}",
+            unit.path.display()
+        ))
+    });
+    let failed: Vec<_> = failed.collect();
+    if managed {
+        let _ = systemctl(&["daemon-reload"]);
+    }
+    match failed.is_empty() {
+        true if managed && remove => {
+            format!("{AS_BEFORE}, but vswitchd is stopped: `systemctl enable --now {SOCKET} {SERVICE}` starts it")
+        }
+        true => AS_BEFORE.to_owned(),
+        false => failed.join("; "),
+    }
+}
+
+/// The failure with something more to say.
+fn and(failure: Failure, more: &str) -> Failure {
+    match failure {
+        Failure::Error { error, exit } => {
+            let hint = error
+                .hint
+                .as_ref()
+                .map_or_else(|| more.to_owned(), |hint| format!("{hint}; {more}"));
+            Failure::Error {
+                error: error.hint(hint),
+                exit,
+            }
+        }
+        other => other,
+    }
 }
 
 fn write_all(units: &[Unit]) -> Result<(), Failure> {
@@ -127,7 +161,7 @@ fn write_all(units: &[Unit]) -> Result<(), Failure> {
                     path.display().to_string(),
                     format!("it can't be changed: {error}"),
                 );
-                error.hint("run it as root; nothing was changed")
+                error.hint("run it as root")
             })?;
         }
     }
@@ -256,9 +290,7 @@ fn systemctl(words: &[&str]) -> Result<(), Failure> {
         said.to_owned()
     };
     let error = ApiError::new(ErrorCode::Internal, format!("`{line}`"), cause);
-    Err(error
-        .hint("journalctl -u vswitchd tells more; the units are as they were before")
-        .into())
+    Err(error.hint("journalctl -u vswitchd tells more").into())
 }
 
 #[cfg(test)]
@@ -312,8 +344,21 @@ mod tests {
                 wanted: Some("new".into()),
             },
         ];
-        assert!(carry_out(&units, false, false).is_err());
+        let hint = |failure| match failure {
+            Failure::Error { error, .. } => error.hint.unwrap_or_default(),
+            other => panic!("{other:?}"),
+        };
+        let told = hint(carry_out(&units, false, false).unwrap_err());
+        assert!(told.contains(AS_BEFORE), "{told}");
         assert_eq!(fs::read_to_string(&first).unwrap(), "before");
+        // A folder in the place of the first one: what was there can't be put back, and nobody says that it was.
+        fs::remove_file(&first).unwrap();
+        fs::create_dir(&first).unwrap();
+        let told = hint(carry_out(&units, false, false).unwrap_err());
+        assert!(
+            !told.contains(AS_BEFORE) && told.contains(&*first.to_string_lossy()),
+            "{told}"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use vswitch_api::{ApiError, ErrorCode, Mac, PortName, SwitchName};
 
 use super::Session;
 use super::capture::compile;
+use super::doctor::joined;
 use super::reach::nearest;
 use super::sender::{Sender, step};
 use crate::cli::trace::{Protocol, Station, TraceArgs};
@@ -157,17 +158,21 @@ fn mac_of(station: &Station, own: &PortView, ports: &[PortView]) -> Result<Mac, 
     }
 }
 
-/// The port of a switch whose interface has an address.
+/// The port whose interface has an address, on a switch or on those that links join to it, the nearest first.
 pub(super) fn owner<'a>(ip: IpAddr, switch: &SwitchName, ports: &'a [PortView]) -> Option<&'a PortView> {
     let has = |view: &&PortView| view.port.addresses.iter().any(|address| address.ip() == ip);
-    ports.iter().filter(|view| view.port.switch == *switch).find(has)
+    let near = joined(ports, switch, false);
+    let of = |switch: &SwitchName| ports.iter().filter(|view| view.port.switch == *switch).find(&has);
+    near.iter().find_map(of)
 }
 
 fn no_owner(ip: IpAddr, switch: &SwitchName) -> Failure {
     ApiError::new(
         ErrorCode::NotFound,
         format!("address {ip}"),
-        format!("no port of switch \"{switch}\" has it, so its MAC address is not known"),
+        format!(
+            "no port of switch \"{switch}\", or of one that a link joins to it, has it, so its MAC address is not known"
+        ),
     )
     .hint("give --dst MAC or --dst PORT; `vswitchctl addr list` lists the addresses")
     .into()

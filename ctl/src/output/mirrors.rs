@@ -27,13 +27,21 @@ pub fn table(style: Style, views: &[MirrorView]) -> String {
             (view.mirror.switch.to_string(), None),
             (from(view), None),
             (way(view.mirror.direction).to_owned(), None),
-            (view.mirror.destination(), None),
+            (to(view), None),
             (state(view).to_owned(), Some(tone)),
             (units::count(view.frames), None),
             (units::count(view.bytes), None),
         ]);
     }
     table.render()
+}
+
+/// Where the copies go, in one word.
+fn to(view: &MirrorView) -> String {
+    match (&view.mirror.to, view.mirror.to_vlan) {
+        (None, Some(vlan)) => format!("vlan:{vlan}"),
+        _ => view.mirror.destination(),
+    }
 }
 
 /// All about one mirror.

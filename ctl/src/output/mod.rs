@@ -156,7 +156,7 @@ fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
 }
 
 /// What tells one thing of a list from the others, the first of these that it has.
-const NAMES: [&str; 6] = ["name", "mac", "address", "to", "port", "first"];
+const NAMES: [&str; 5] = ["name", "mac", "address", "to", "port"];
 
 /// The names of what is listed, one a line; of an overview those of its ports.
 fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
@@ -169,7 +169,7 @@ fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
     let name = |one: &Value| match one {
         Value::Object(fields) => {
             let name = NAMES.iter().find_map(|key| fields.get(*key)).map(plain);
-            name.or_else(|| of_two_ends(one))
+            name.or_else(|| of_two_ends(one)).or_else(|| of_several(one))
         }
         other => Some(plain(other)),
     };
@@ -188,6 +188,15 @@ fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
 fn of_two_ends(one: &Value) -> Option<String> {
     let part = |pointer: &str| one.pointer(pointer).map(plain);
     part("/a/port").or_else(|| Some(format!("{} {}", part("/a/namespace")?, part("/b/namespace")?)))
+}
+
+/// VLANs that stand in one row, as options take them: `20`, `20-29`.
+fn of_several(one: &Value) -> Option<String> {
+    let (first, last) = (one.get("first")?, one.get("last")?);
+    Some(match first == last {
+        true => plain(first),
+        false => format!("{}-{}", plain(first), plain(last)),
+    })
 }
 
 fn plain(value: &Value) -> String {

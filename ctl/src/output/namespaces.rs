@@ -29,11 +29,11 @@ pub fn table(style: Style, namespaces: &[NamespaceSummary]) -> String {
     table.render()
 }
 
-/// Who made it, or whose it is.
+/// Who made it, or whose it is, in one word.
 fn made_by(view: &NamespaceSummary) -> String {
     match (&view.owner, view.owned) {
         (_, true) => "vswitch".to_owned(),
-        (Some(owner), false) => units::printable(owner),
+        (Some(owner), false) => units::printable(owner).replace(' ', ":"),
         (None, false) => "other".to_owned(),
     }
 }

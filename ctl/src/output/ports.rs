@@ -384,7 +384,7 @@ fn frames(frames: u64, bytes: u64) -> String {
 /// `red/eth0`, or the interface alone where it is in the host's namespace.
 fn place(view: &PortView) -> String {
     if let Some(peer) = &view.port.peer {
-        return format!("to {peer}");
+        return format!("to:{peer}");
     }
     match (&view.port.namespace, &view.port.ifname) {
         (Some(namespace), Some(ifname)) => format!("{}/{ifname}", short(namespace)),
@@ -394,10 +394,11 @@ fn place(view: &PortView) -> String {
     }
 }
 
-/// A namespace in a table.
+/// A namespace in a table, in one word.
 fn short(namespace: &Namespace) -> String {
     match namespace {
         Namespace::Container(name) => name.to_string(),
+        Namespace::Pid(pid) => format!("pid:{pid}"),
         other => units::printable(&other.to_string()),
     }
 }

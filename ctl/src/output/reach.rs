@@ -24,6 +24,23 @@ pub struct Ping {
     pub rtt_ms: Option<f64>,
 }
 
+/// What became of `ping`, for programs.
+#[derive(Clone, Debug, Serialize)]
+pub struct OnePing {
+    /// The port whose namespace pings.
+    pub from: PortName,
+    /// The port that is pinged, unless an address was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<PortName>,
+    /// The address that was asked for.
+    pub address: IpAddr,
+    /// An answer came.
+    pub ok: bool,
+    /// The first one after so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+}
+
 /// A matrix for each address family: who pings stands on the left, who is pinged above.
 pub fn matrix(style: Style, pings: &[Ping]) -> String {
     let mut text = String::new();

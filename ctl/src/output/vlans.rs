@@ -21,17 +21,13 @@ pub fn table(style: Style, rows: &[VlanRow], unset: &BTreeSet<&PortName>) -> Str
         ],
     );
     for row in rows {
-        let vlans = match row.first == row.last {
-            true => row.first.to_string(),
-            false => format!("{}-{}", row.first, row.last),
-        };
         let ports = |tagged: bool| {
             let of = row.ports.iter().filter(|member| member.tagged == tagged);
             units::list(of.map(name).collect::<Vec<_>>())
         };
         table.row([
             row.switch.to_string(),
-            vlans,
+            row.vlans(),
             ports(false),
             ports(true),
             row.stations.to_string(),

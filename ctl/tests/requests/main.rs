@@ -124,6 +124,12 @@ fn rules_and_flags_are_changed_one_by_one() {
         "/v1/ports/red/acl?direction=out&at=1",
         Value::Null,
     );
+    let daemon = Replies::default().start();
+    let ran = daemon.run_with_stdin("acl set red --in-file -", "# a comment\ndeny arp\n");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(daemon.asked()[0].body, json!({"acl": {"in": ["deny arp"]}}));
+    let ran = daemon.run_with_stdin("acl set red --in-file - --out-file -", "deny arp\n");
+    assert_eq!((ran.code, daemon.asked().len()), (2, 0), "{ran:?}");
     asks("acl clear red", "DELETE", "/v1/ports/red/acl", Value::Null);
     asks(
         "set port red --locked on --mac-limit 0 --flood multicast --pin-mac own --pin-ip any --vlan 10",

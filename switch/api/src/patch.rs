@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
@@ -160,20 +160,25 @@ impl MergePatch {
     /// What comes out is no `T`, or the patch takes away what no `T` has.
     pub fn apply<T: Serialize + DeserializeOwned>(&self, before: &T, one_of: &[&str]) -> Result<T, String> {
         let mut after = serde_json::to_value(before).map_err(|error| error.to_string())?;
+        let mut patch = self.0.clone();
         for name in one_of {
-            if let (Some(Value::Object(said)), Some(Value::Object(there))) = (self.0.get(*name), after.get_mut(*name)) {
-                there.retain(|alternative, _| said.contains_key(alternative));
-            }
+            choose(name, &mut patch, &mut after)?;
         }
-        merge(&mut after, &Value::Object(self.0.clone()));
+        merge(&mut after, &Value::Object(patch));
         let mut taken = Vec::new();
         nulls(&self.0, &mut Vec::new(), &mut taken);
         for path in taken {
             // What is not there can't be taken away, but a name that can't be there is a mistake.
             let mut probe = after.clone();
-            put_null(&mut probe, &path);
+            match path[..] {
+                // By itself, as there is one of them only.
+                [name, alternative, ..] if one_of.contains(&name) => {
+                    probe[name] = json!({ alternative: self.0[name][alternative] });
+                }
+                _ => put_null(&mut probe, &path),
+            }
             if let Err(error) = strict::from_value::<T>(probe).map_err(|error| error.to_string())
-                && error.contains("unknown field")
+                && (error.contains("unknown field") || error.contains("unknown variant"))
             {
                 return Err(error);
             }
@@ -193,6 +198,42 @@ pub fn in_place<T: Serialize + PartialSchema>(settings: &T) -> Value {
     said
 }
 
+/// Prepares a member that holds one of several alternatives, and what is said of it: the one that is named takes the place of the one
+/// before. Where the one before is only taken away, the member goes with the last of it.
+fn choose(name: &str, patch: &mut Map<String, Value>, after: &mut Value) -> Result<(), String> {
+    let (Some(Value::Object(said)), Some(after)) = (patch.get(name), after.as_object_mut()) else {
+        return Ok(());
+    };
+    let chosen: Vec<_> = said.iter().filter(|(_, value)| !value.is_null()).collect();
+    if let [(first, _), (second, _), ..] = chosen[..] {
+        return Err(format!("{name}: it is {first} or {second}, not both; say one of them"));
+    }
+    let only_takes = takes_only(said);
+    let Some(Value::Object(there)) = after.get_mut(name) else {
+        // Nothing can be taken of what is not there, or is another word.
+        if only_takes {
+            patch.remove(name);
+        }
+        return Ok(());
+    };
+    if !only_takes {
+        there.retain(|alternative, _| said.is_empty() || chosen.iter().any(|(chosen, _)| *chosen == alternative));
+        return Ok(());
+    }
+    // What is taken of another alternative than the one that is there is not there.
+    let said = said.iter().filter(|(alternative, _)| there.contains_key(*alternative));
+    let said = said.map(|(alternative, value)| (alternative.clone(), value.clone()));
+    let mut left = Value::Object(there.clone());
+    merge(&mut left, &Value::Object(said.collect()));
+    patch.remove(name);
+    let is_gone = |alternative: &Value| alternative.as_object().is_some_and(Map::is_empty);
+    match left.as_object().is_some_and(|left| left.values().all(is_gone)) {
+        true => after.remove(name),
+        false => after.insert(name.to_owned(), left),
+    };
+    Ok(())
+}
+
 /// RFC 7396 section 2.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
@@ -210,6 +251,15 @@ fn merge(target: &mut Value, patch: &Value) {
             merge(target.entry(name).or_insert(Value::Null), value);
         }
     }
+}
+
+/// Something is taken away, and nothing else is said.
+fn takes_only(patch: &Map<String, Value>) -> bool {
+    let takes = |value: &Value| match value {
+        Value::Object(inner) => takes_only(inner),
+        value => value.is_null(),
+    };
+    !patch.is_empty() && patch.values().all(takes)
 }
 
 fn nulls<'a>(patch: &'a Map<String, Value>, path: &mut Vec<&'a str>, found: &mut Vec<Vec<&'a str>>) {
@@ -286,7 +336,13 @@ impl PortPatch {
     pub fn apply(&self, before: &Port) -> Result<Port, String> {
         let mut patch = self.0.clone();
         to_keys(&mut patch.0)?;
-        patch.apply(before, &["vlan"])
+        let applied = patch.apply(before, &["vlan", "isolation"]);
+        applied.map_err(|cause| match cause.starts_with("vlan.trunk: missing field") {
+            true => {
+                "vlan.trunk: it has no VLANs that pass; say vlan.trunk.allowed too, or vlan.trunk=none to take back all of it".into()
+            }
+            false => cause,
+        })
     }
 
     /// Whether the port is to be up, whatever it was before.
@@ -330,197 +386,4 @@ fn takes_null(property: &RefOr<Schema>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lab::PortKind;
-    use crate::policy::{PortVlan, VlanId};
-
-    fn patch(text: &str) -> MergePatch {
-        serde_json::from_str(text).unwrap()
-    }
-
-    /// The examples of RFC 7396 appendix A that have objects on both sides.
-    #[test]
-    fn it_is_the_merge_of_the_rfc() {
-        for (before, patch, after) in [
-            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"a":null}"#, r#"{}"#),
-            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
-            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
-            (
-                r#"{"a":{"b":"c"}}"#,
-                r#"{"a":{"b":"d","c":null}}"#,
-                r#"{"a":{"b":"d"}}"#,
-            ),
-            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
-            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
-            (r#"{}"#, r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
-        ] {
-            let mut value: Value = serde_json::from_str(before).unwrap();
-            merge(&mut value, &serde_json::from_str(patch).unwrap());
-            assert_eq!(value, serde_json::from_str::<Value>(after).unwrap(), "{before} {patch}");
-        }
-    }
-
-    /// The last one was made, where `POST` refuses it.
-    #[test]
-    fn a_member_is_there_once() {
-        for twice in [
-            r#"{"mtu":1400,"mtu":9000}"#,
-            r#"{"mtu":null,"mtu":null}"#,
-            r#"{"learning":{"limit":1,"limit":2}}"#,
-            r#"{"routes":[{"to":"10.0.0.0/8","to":"10.1.0.0/16"}]}"#,
-        ] {
-            let error = strict::from_json::<PortPatch>(twice.as_bytes()).unwrap_err();
-            assert!(error.to_string().contains("duplicate field"), "{twice}: {error}");
-        }
-        let once = r#"{"a":[1,-1,1.5,"x",true,null,{"b":{}}],"b":{"b":18446744073709551615}}"#;
-        let read: PortPatch = strict::from_json(once.as_bytes()).unwrap();
-        let value: Value = serde_json::from_str(once).unwrap();
-        assert_eq!(serde_json::to_value(read).unwrap(), value);
-        assert!(strict::from_json::<PortPatch>(b"[]").is_err());
-    }
-
-    #[test]
-    fn what_a_patch_does_not_name_stays() {
-        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
-        port.learning.sticky = true;
-        let after = patch(r#"{"learning":{"locked":true},"mtu":1400}"#)
-            .apply(&port, &[])
-            .unwrap();
-        assert!(after.learning.sticky && after.learning.locked && after.mtu == Some(1400));
-        let after = patch(r#"{"learning":{"sticky":null},"mtu":null}"#)
-            .apply(&after, &[])
-            .unwrap();
-        assert!(!after.learning.sticky && after.learning.locked && after.mtu.is_none());
-    }
-
-    #[test]
-    fn a_path_is_said_once() {
-        let mut said = MergePatch::default().with("learning.limit", 5).with("mtu", 1400);
-        assert_eq!(said, patch(r#"{"learning":{"limit":5},"mtu":1400}"#));
-        for twice in ["mtu", "learning.limit", "learning", "mtu.x", "learning.limit.x"] {
-            assert!(said.also(twice, 7).is_err(), "{twice}");
-        }
-        said.also("learning.sticky", true).unwrap();
-        said.also("vlan.trunk.native", 7).unwrap();
-        let all = r#"{"learning":{"limit":5,"sticky":true},"mtu":1400,"vlan":{"trunk":{"native":7}}}"#;
-        assert_eq!(said, patch(all));
-    }
-
-    #[test]
-    fn settings_can_take_the_place_of_all_those_before() {
-        use crate::traffic::RateLimit;
-        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
-        port.police = Some(RateLimit {
-            rate_pps: Some(5),
-            burst_frames: Some(50),
-            ..RateLimit::default()
-        });
-        let limit = RateLimit {
-            rate_bps: Some(1_000_000),
-            ..RateLimit::default()
-        };
-        let patch = MergePatch::default().with("police", in_place(&limit));
-        assert_eq!(patch.apply(&port, &[]).unwrap().police, Some(limit));
-    }
-
-    /// The lab has keys such as `delay_us`, so a patch by words said the same twice.
-    #[test]
-    fn words_change_what_keys_said() {
-        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
-        for (text, settings) in [
-            (
-                r#"{"impair":{"out":{"delay_us":5,"loss":"1%"}}}"#,
-                r#"{"impair":{"out":{"delay_us":5,"loss":0.01}}}"#,
-            ),
-            (
-                r#"{"impair":{"out":{"delay":"20ms","rate":"10mbit"}}}"#,
-                r#"{"impair":{"out":{"delay_us":20000,"loss":0.01,"rate_bps":10000000}}}"#,
-            ),
-            (
-                r#"{"impair":{"out":{"delay":null,"jitter":null,"burst":"64k"}}}"#,
-                r#"{"impair":{"out":{"loss":0.01,"rate_bps":10000000,"burst_bytes":65536}}}"#,
-            ),
-            (
-                r#"{"impair":null,"police":{"rate":"1mbit"},"storm":{"broadcast":"100pps"}}"#,
-                r#"{"police":{"rate_bps":1000000},"storm":{"broadcast":{"rate_pps":100}}}"#,
-            ),
-            (
-                r#"{"police":{"pps":7},"storm":{"broadcast":{"rate":"1mbit"},"multicast":"10mbit burst 64k"}}"#,
-                r#"{"police":{"rate_bps":1000000,"rate_pps":7},"storm":{"broadcast":{"rate_bps":1000000,"rate_pps":100},
-                    "multicast":{"rate_bps":10000000,"burst_bytes":65536}}}"#,
-            ),
-            (
-                r#"{"police":"100pps","storm":{"broadcast":null,"multicast":"1pps"}}"#,
-                r#"{"police":{"rate_pps":100},"storm":{"multicast":{"rate_pps":1}}}"#,
-            ),
-        ] {
-            port = PortPatch(patch(text)).apply(&port).unwrap();
-            let mut value = serde_json::to_value(&port).unwrap();
-            value
-                .as_object_mut()
-                .unwrap()
-                .retain(|name, _| ["impair", "police", "storm"].contains(&name.as_str()));
-            assert_eq!(value, serde_json::from_str::<Value>(settings).unwrap(), "{text}");
-        }
-        for (wrong, part) in [
-            (r#"{"impair":{"out":{"delay":20}}}"#, "\"20ms\""),
-            (r#"{"impair":{"in":{"delay":"1ms","delay_us":1}}}"#, "impair.in.delay"),
-            (r#"{"impair":{"out":{"dealy":"1ms"}}}"#, "unknown field"),
-            (r#"{"impair":{"out":{"dealy":null}}}"#, "unknown field"),
-            (r#"{"police":{"rate":100}}"#, "police.rate"),
-            (r#"{"storm":{"broadcast":{"rate":"100"}}}"#, "100mbit"),
-            (r#"{"police":[5]}"#, "expected an object"),
-        ] {
-            let error = PortPatch(patch(wrong)).apply(&port).expect_err(wrong);
-            assert!(error.contains(part), "{wrong}: {error}");
-        }
-    }
-
-    #[test]
-    fn another_alternative_takes_the_place_of_the_one_before() {
-        let mut port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
-        for (text, vlan) in [
-            (
-                r#"{"vlan":{"trunk":{"allowed":"10,20"}}}"#,
-                r#"{"trunk":{"allowed":"10,20"}}"#,
-            ),
-            (
-                r#"{"vlan":{"trunk":{"native":7}}}"#,
-                r#"{"trunk":{"allowed":"10,20","native":7}}"#,
-            ),
-            (r#"{"vlan":{"access":10}}"#, r#"{"access":10}"#),
-            (r#"{"vlan":null}"#, "\"all\""),
-            (r#"{"vlan":{"tunnel":5}}"#, r#"{"tunnel":5}"#),
-            (r#"{"vlan":"all"}"#, "\"all\""),
-        ] {
-            port = patch(text).apply(&port, &["vlan"]).unwrap();
-            assert_eq!(serde_json::to_string(&port.vlan).unwrap(), vlan, "{text}");
-        }
-        assert_eq!(port.vlan, PortVlan::All);
-        assert!(VlanId::try_from(7).is_ok());
-    }
-
-    #[test]
-    fn what_there_can_not_be_is_refused_also_to_be_taken_away() {
-        let port = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Tap);
-        for wrong in [
-            r#"{"colour":1}"#,
-            r#"{"colour":null}"#,
-            r#"{"learning":{"colour":null}}"#,
-            r#"{"mtu":[1400]}"#,
-            r#"{"mtu":"x"}"#,
-            r#"{"learning":[true]}"#,
-            r#"{"name":null}"#,
-        ] {
-            assert!(patch(wrong).apply(&port, &[]).is_err(), "{wrong}");
-        }
-        assert_eq!(
-            patch(r#"{"police":null,"learning":{"limit":null}}"#).apply(&port, &[]),
-            Ok(port)
-        );
-    }
-}
+mod tests;

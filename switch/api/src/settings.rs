@@ -287,6 +287,11 @@ pub struct Assignment {
 pub fn assignment<T: Settable>(text: &str) -> Result<Assignment, InvalidValue> {
     let all = settings::<T>();
     let Some((key, value)) = text.split_once('=') else {
+        if text == "down" && all.iter().any(|setting| setting.key == "up") {
+            return Err(InvalidValue::new(
+                "\"down\" is no setting; write it as up=off".to_owned(),
+            ));
+        }
         let key = all.iter().find(|setting| setting.key == text);
         let example = key.map_or_else(
             || "mtu=9000".to_owned(),
@@ -412,6 +417,8 @@ mod tests {
     fn what_is_wrong_is_named_with_what_is_allowed() {
         for (text, parts) in [
             ("mtu", &["mtu", "mtu=N"][..]),
+            ("up", &["up=on|off"]),
+            ("down", &["write it as up=off"]),
             ("mtu=fast", &["mtu:", "\"fast\"", "a whole number"]),
             ("mtu=-5", &["\"-5\"", "whole number"]),
             ("mtu=99999999999", &["mtu:", "99999999999"]),

@@ -42,6 +42,9 @@ pub struct Status {
     /// What the daemon took from itself.
     #[serde(default)]
     pub confinement: Confinement,
+    /// Directory of the namespaces with names; empty: an older daemon, whose it is `/run/netns` if nothing else was configured.
+    #[serde(default)]
+    pub netns_dir: String,
 }
 
 /// What the daemon took from itself as it started.

@@ -3,7 +3,7 @@
 use vswitch_api::acl::{AclRule, PortAcl};
 use vswitch_api::request::{AclAdd, AclList, AclSelect};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Port, PortName};
+use vswitch_api::{ApiError, ErrorCode, Port, PortName};
 
 use super::condition::Editing;
 use super::{Control, text};
@@ -37,7 +37,7 @@ impl Control {
     /// Takes one rule out of a list of a port, or empties one list or both.
     ///
     /// # Errors
-    /// NotFound: the port. Invalid: there is no such place in the list.
+    /// NotFound: the port; there is no such place in the list. Invalid: it is not said of which list the place is.
     pub async fn acl_remove(
         &self,
         name: &PortName,
@@ -54,7 +54,10 @@ impl Control {
                     if (1..=rules.len()).contains(&place) {
                         rules.remove(place - 1);
                     } else if !options.idempotent {
-                        return Err(no_rule(name, place, rules.len()));
+                        return Err(ApiError {
+                            code: ErrorCode::NotFound,
+                            ..no_rule(name, place, rules.len())
+                        });
                     }
                 }
                 (None, Some(place)) => {

@@ -7,7 +7,7 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Cable, CableEnd, Lab, Mac, NsName};
 
 use super::attach::Adopt;
-use super::condition::{Editing, Subject};
+use super::condition::{Editing, Subject, is_there};
 use super::detach::gone_is_fine;
 use super::interface::{add_route, routes_in_order};
 use super::named::already;
@@ -22,6 +22,14 @@ impl Control {
     pub async fn add_cable(&self, cable: Cable, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Lab, options.clone(), |_, lab| {
+            if options.if_absent
+                && lab
+                    .cables
+                    .iter()
+                    .any(|old| old.joins(&cable.a.namespace, &cable.b.namespace))
+            {
+                return Err(is_there(text::cables(&cable.a.namespace, &cable.b.namespace)));
+            }
             if options.idempotent {
                 if lab.cables.iter().any(|old| is_as_wanted(old, &cable)) {
                     return Ok(());

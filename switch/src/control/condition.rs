@@ -33,6 +33,8 @@ pub struct Editing {
     pub lab: Option<LabName>,
     /// The field `If-Match`: tags of which the edit's subject, or the lab, must have one.
     pub if_match: Option<String>,
+    /// Something is to be added only if it is not there yet (`If-None-Match: *`).
+    pub if_absent: bool,
     /// Why it may bring nothing that runs with the daemon's rights; none: it may.
     pub no_commands: Option<String>,
 }
@@ -45,6 +47,7 @@ impl From<ChangeOptions> for Editing {
             force: options.force,
             lab: None,
             if_match: None,
+            if_absent: false,
             no_commands: None,
         }
     }
@@ -135,6 +138,12 @@ fn port_tag(port: &Port) -> String {
 
 fn switch_tag(switch: &Switch) -> String {
     tag("switch", switch)
+}
+
+/// Refuses to add what is to be added only where it is not there, and is.
+pub(super) fn is_there(object: String) -> ApiError {
+    let cause = "it is there, and the request is to add it only if it is not (If-None-Match: *)";
+    ApiError::new(ErrorCode::Changed, object, cause).hint("leave it as it is, or change it with PATCH")
 }
 
 /// A strong tag: the settings make it, so it is the same after a restart, and after a change and its contrary.

@@ -5,7 +5,7 @@ use vswitch_api::request::PortPatch;
 use vswitch_api::view::{Changes, PortState};
 use vswitch_api::{ApiError, Lab, Link, Port, PortKind, PortName, SwitchName};
 
-use super::condition::{Editing, Subject};
+use super::condition::{Editing, Subject, is_there};
 use super::interface::mtu;
 use super::mirror::leave_mirrors;
 use super::named::already;
@@ -20,10 +20,12 @@ impl Control {
     pub async fn add_link(&self, link: Link, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Lab, options.clone(), |_, lab| {
-            if options.idempotent
-                && let Some(fits) = there_already(lab, &link)
-            {
-                return fits;
+            match there_already(lab, &link) {
+                Some(_) if options.if_absent => {
+                    return Err(is_there(format!("link \"{}\" - \"{}\"", link.a, link.b)));
+                }
+                Some(fits) if options.idempotent => return fits,
+                _ => {}
             }
             lab.links.push(link);
             Ok(())

@@ -146,6 +146,7 @@ pub struct Control {
     started: Instant,
     engines: Arc<Engines>,
     rights: Rights,
+    netns_dir: PathBuf,
     confined: Arc<confine::Workers>,
     /// How long edits took that were made, and those that were refused or failed.
     edit_times: [Durations; 2],

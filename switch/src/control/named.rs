@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Command, CommandName, Lab, Mirror, MirrorName, Port, PortName, Switch, SwitchName};
 
-use super::condition::{Editing, Subject};
+use super::condition::{Editing, Subject, is_there};
 use super::{Control, text};
 
 /// One of several.
@@ -71,6 +71,9 @@ pub(super) fn add<T: Named>(
         Some(old) => {
             let (old, new) = spelt_out(old, &new);
             let subject = T::subject(old.name());
+            if options.if_absent {
+                return Err(is_there(subject.name()));
+            }
             already(subject.name(), &old, &new, options.idempotent, &to_change(subject))
         }
     }

@@ -8,7 +8,7 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, LabName, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
 
 use super::complete::{chosen_mac, imply_onlink, main_switch};
-use super::condition::{Editing, Subject};
+use super::condition::{Editing, Subject, is_there};
 use super::gateway::{gateways, refuse_removal};
 use super::interface::mtu;
 use super::kinds::{facts, ifname};
@@ -240,6 +240,9 @@ impl Control {
         let mut inner = self.begin_edit().await?;
         let edited = inner.edit(Subject::Lab, &options, |inner, lab| {
             let there = inner.namespace_present(&name);
+            if options.if_absent && (there || lab.asks_for(&name)) {
+                return Err(is_there(text::namespace(&name)));
+            }
             if lab.asks_for(&name) {
                 // One that somebody else has deleted is made again below.
                 return if options.idempotent || !there {

@@ -97,6 +97,7 @@ impl Control {
         let ports = &state.lab.ports;
         let is_up = |name: &_| ports.iter().any(|port| port.up && port.name == *name);
         let shut = ShutPorts::find(&config.run_dir, &boot_id, is_up);
+        let netns_dir = config.netns_dir.clone();
         let mut inner = Inner {
             etc: EtcFiles::new(&config.state_dir),
             processes,
@@ -150,6 +151,7 @@ impl Control {
             started: Instant::now(),
             engines,
             rights: config.rights,
+            netns_dir,
             confined: workers.confined,
             edit_times: Default::default(),
         });

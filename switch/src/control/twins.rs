@@ -1,9 +1,9 @@
 //! What a step or a repair does, for programs: the twin of the lines that people read.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::view::Changes;
-use vswitch_api::{Cable, Port};
+use vswitch_api::{Cable, LabNamespace, Port};
 
 use super::plan::Step;
 
@@ -28,7 +28,9 @@ fn twins(step: &Step) -> Vec<Change> {
     match step {
         Step::AddNamespace(name) => vec![Change::added(ObjectKind::Namespace, name, &json!({ "name": name }))],
         Step::RemoveNamespace(name) => vec![Change::removed(ObjectKind::Namespace, name, &json!({ "name": name }))],
-        Step::ChangeNamespace { before, after } => Change::set(ObjectKind::Namespace, &after.name, before, after),
+        Step::ChangeNamespace { before, after } => {
+            Change::set(ObjectKind::Namespace, &after.name, &table(before), &table(after))
+        }
         Step::AddSwitch(switch) => vec![Change::added(ObjectKind::Switch, &switch.name, switch)],
         Step::RemoveSwitch(switch) => vec![Change::removed(ObjectKind::Switch, &switch.name, switch)],
         Step::ChangeSwitch { before, after } => Change::set(ObjectKind::Switch, &after.name, before, after),
@@ -59,6 +61,14 @@ fn twins(step: &Step) -> Vec<Change> {
                 .map(|one| Change::removed(ObjectKind::Command, &one.name, one))
                 .collect()
         }
+    }
+}
+
+/// One without settings is written as its name alone, which is no other setting than the name of one that has some.
+fn table(namespace: &LabNamespace) -> Value {
+    match json!(namespace) {
+        Value::String(name) => json!({ "name": name }),
+        table => table,
     }
 }
 

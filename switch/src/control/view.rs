@@ -40,6 +40,7 @@ impl Control {
             progress: view.progress(),
             role: None,
             confinement: self.confined.view(&self.rights),
+            netns_dir: self.netns_dir.display().to_string(),
         })
     }
 

@@ -14,7 +14,7 @@ use axum::extract::{
 };
 use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -124,8 +124,8 @@ impl IntoParams for Edit {
             .name(IF_NONE_MATCH_NAME)
             .parameter_in(ParameterIn::Header)
             .description(Some(
-                "Tags that what is to be changed must not have, or `*`: it must not be there. If it has one, nothing is changed and the \
-                 answer is 412 (`changed`).",
+                "Tags that what is to be changed must not have, or `*`: it must not be there; of what adds something, that is what would be \
+                 added. If it has one, nothing is changed and the answer is 412 (`changed`).",
             ))
             .schema(Some(Object::with_type(Type::String)));
         let options = ChangeOptions::into_params(&place);
@@ -161,7 +161,9 @@ where
         let control = Arc::<Control>::from_ref(state);
         let mut if_match = field(parts, &IF_MATCH)?;
         let none_match = field(parts, &IF_NONE_MATCH)?;
-        if let Some(none_match) = &none_match
+        let if_absent = none_match.as_deref() == Some("*") && adds_one(parts);
+        if !if_absent
+            && let Some(none_match) = &none_match
             && let Some((name, now)) = found(&control, parts).await
         {
             refuse_known(none_match, name, &now)?;
@@ -179,6 +181,7 @@ where
             control,
             how: Editing {
                 if_match,
+                if_absent,
                 no_commands: audit.caller().no_commands(),
                 ..editing
             },
@@ -197,6 +200,13 @@ fn field(parts: &Parts, name: &HeaderName) -> Result<Option<String>, Failure> {
         lines.push(line.map_err(|_| invalid(&format!("field {name}"), "it is no text"))?);
     }
     Ok((!lines.is_empty()).then(|| lines.join(", ")))
+}
+
+/// Whether what it adds has a path of its own, which is what is not to be there; its path names the list that it comes into.
+fn adds_one(parts: &Parts) -> bool {
+    let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    let lists = "/v1/cables /v1/commands /v1/lab/ports /v1/links /v1/mirrors /v1/namespaces /v1/ports /v1/switches";
+    parts.method == Method::POST && route.is_some_and(|route| lists.split(' ').any(|list| list == route))
 }
 
 /// What the path of an edit names, in words, with its tag; none: it is not there.

@@ -42,13 +42,13 @@ impl Session {
             let path = format!("/v1/switches/{}/fdb", switch.switch.name);
             picture.fdb.extend(self.client.get::<Vec<FdbEntry>>(&path).await?);
         }
-        picture.inside = look(&stacks(&picture))?;
+        (picture.inside, picture.shut_off) = look(&stacks(&picture))?;
         let pairs = pairs(&picture);
         picture.talks = talk(&picture, &pairs, wait)?;
         if !picture.is_proven() {
             // Now their tables tell who has answered.
             let stacks = stacks(&picture);
-            picture.inside = look(&stacks)?;
+            (picture.inside, picture.shut_off) = look(&stacks)?;
             self.trace_all(&mut picture).await?;
         }
         // Hits of their rules tell which it was.
@@ -61,6 +61,30 @@ impl Session {
             }
         }
         Ok(picture)
+    }
+
+    /// Why a frame of one port does not come to another, which may be behind links; none: it does.
+    pub(in crate::commands) async fn keeps_from(
+        &self,
+        ports: &[PortView],
+        frame: Vec<u8>,
+        from: &Port,
+        to: &Port,
+    ) -> Result<Option<String>, Failure> {
+        let picture = Picture {
+            ports: ports.to_vec(),
+            ..Picture::default()
+        };
+        let said = Said {
+            what: String::new(),
+            forth: true,
+            frame,
+        };
+        let stopped = self.follow(&picture, &said, (from, None), to).await?;
+        Ok(stopped.map(|stopped| match stopped.reason {
+            Some(_) => stopped.detail,
+            None => "it goes to other ports only".to_owned(),
+        }))
     }
 
     async fn trace_all(&self, picture: &mut Picture) -> Result<(), Failure> {
@@ -196,9 +220,12 @@ fn stacks(picture: &Picture) -> Vec<Option<Stack>> {
     stacks
 }
 
+/// Stacks from inside, and why others that are there can't be looked into.
+type Looked = (BTreeMap<Option<Stack>, Inside>, BTreeMap<Option<Stack>, ApiError>);
+
 /// Looks into namespaces, several at once. One that is gone is left out, which its port tells of.
-fn look(stacks: &[Option<Stack>]) -> Result<BTreeMap<Option<Stack>, Inside>, Failure> {
-    let mut all = BTreeMap::new();
+fn look(stacks: &[Option<Stack>]) -> Result<Looked, Failure> {
+    let (mut all, mut shut_off) = (BTreeMap::new(), BTreeMap::new());
     for some in stacks.chunks(AT_ONCE) {
         let looks = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -215,15 +242,15 @@ fn look(stacks: &[Option<Stack>]) -> Result<BTreeMap<Option<Stack>, Inside>, Fai
         for (stack, inside) in looks.into_inner().unwrap_or_default() {
             match inside {
                 Ok(inside) => drop(all.insert(stack, inside)),
-                Err(Failure::Error {
-                    error: ApiError { code, .. },
-                    ..
-                }) if [ErrorCode::NotFound, ErrorCode::Conflict].contains(&code) => {}
+                Err(Failure::Error { error, .. }) if error.code == ErrorCode::NotFound => {}
+                Err(Failure::Error { error, .. }) if error.code == ErrorCode::Conflict => {
+                    shut_off.insert(stack, error);
+                }
                 Err(failure) => return Err(failure),
             }
         }
     }
-    Ok(all)
+    Ok((all, shut_off))
 }
 
 /// The addresses by which they speak: of each version those of one subnet, else the first.

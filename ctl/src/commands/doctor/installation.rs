@@ -2,16 +2,21 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::unistd::Uid;
+use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::lab::Lab;
-use vswitch_api::view::{NamespaceSummary, PortState, PortView, Status};
+use vswitch_api::request::ChangeOptions;
+use vswitch_api::view::{Changes, NamespaceSummary, PortState, PortView, Status};
 use vswitch_api::{API_VERSION, PortKind};
+use vswitch_client::Error;
 
-use super::Item;
+use super::checks::ports::mend_of;
+use super::{Item, mounts};
 use crate::commands::Session;
 use crate::failure::Failure;
 
@@ -19,10 +24,12 @@ use crate::failure::Failure;
 const LEAST_KERNEL: (u32, u32) = (5, 15);
 /// So long drops are watched.
 const WATCHED: Duration = Duration::from_millis(500);
+/// What has the daemon repair all of what it has.
+const AGAIN: &str = "vswitchctl export | vswitchctl apply -";
 /// Reasons that are as the user wants it.
 const WANTED_DROPS: [&str; 5] = ["acl-", "impair-", "polic", "port-down", "storm"];
 
-fn good(what: &'static str, detail: impl Into<String>) -> Item {
+pub(super) fn good(what: &'static str, detail: impl Into<String>) -> Item {
     Item {
         what,
         ok: true,
@@ -55,7 +62,14 @@ impl Session {
         let status = match self.client.status().await {
             Ok(status) => status,
             Err(error) => {
-                items.insert(0, bad("daemon", told(&error.into()), "systemctl start vswitchd"));
+                let mend = match &error {
+                    // It may run, and this user may not speak with it.
+                    Error::Connect { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                        "sudo vswitchctl doctor"
+                    }
+                    _ => "systemctl start vswitchd",
+                };
+                items.insert(0, bad("daemon", told(&error.into()), mend));
                 return (items, true);
             }
         };
@@ -73,11 +87,13 @@ impl Session {
         let lab: Lab = self.client.lab().await?;
         let namespaces: Vec<NamespaceSummary> = self.client.namespaces().await?;
         let mut items = down(&ports);
+        items.push(mounts::seen(status, &namespaces));
         // What a change makes is in the lab when it is over.
         if status.progress.is_some() || self.client.status().await?.progress.is_some() {
             let detail = "not looked for while a change is under way; `vswitchctl status` tells how far it is";
             items.push(good("leftovers", detail));
         } else {
+            items.extend(self.drift(&lab, &ports).await);
             items.extend(leftover_namespaces(&namespaces, &lab));
             items.push(leftover_interfaces(&ports));
         }
@@ -86,6 +102,50 @@ impl Session {
         items.push(drops(&ports, &later));
         Ok(items)
     }
+}
+
+impl Session {
+    /// What others have taken away of what the lab wants: what the daemon would repair if it were told the same once more.
+    async fn drift(&self, lab: &Lab, ports: &[PortView]) -> Vec<Item> {
+        let options = ChangeOptions {
+            dry_run: true,
+            force: true,
+            ..ChangeOptions::default()
+        };
+        // Somebody who may only look is not told.
+        match self.client.replace_lab(lab, options, None).await {
+            Ok(changes) => drift(&changes, ports),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// A line for each thing that is not there any more.
+fn drift(changes: &Changes, ports: &[PortView]) -> Vec<Item> {
+    let repairs = changes.changes.iter();
+    let repairs = repairs.filter(|change| change.action == ChangeAction::Repaired);
+    let items: Vec<_> = repairs.filter_map(|change| drifted(change, ports)).collect();
+    match items.is_empty() {
+        true => vec![good("drift", "all is as it was set")],
+        false => items,
+    }
+}
+
+fn drifted(change: &Change, ports: &[PortView]) -> Option<Item> {
+    let Change { kind, name, key, .. } = change;
+    let what = key
+        .as_deref()
+        .map_or("is gone".to_owned(), |what| format!("lacks {what}"));
+    let view = ports.iter().find(|view| view.port.name.as_str() == name);
+    let (object, mend) = match (kind, view) {
+        // It has a line of its own, with the reason.
+        (ObjectKind::Port, Some(view)) if view.state != PortState::Up || view.reason.is_some() => return None,
+        (ObjectKind::Port, Some(view)) => (format!("port {name}"), mend_of(view)),
+        (ObjectKind::Host, _) => ("the host".to_owned(), AGAIN.to_owned()),
+        (ObjectKind::Cable, _) => (format!("cable {name}"), AGAIN.to_owned()),
+        _ => (format!("namespace {name}"), AGAIN.to_owned()),
+    };
+    Some(bad("drift", format!("{object} {what}"), mend))
 }
 
 fn told(failure: &Failure) -> String {
@@ -191,7 +251,7 @@ fn down(ports: &[PortView]) -> Vec<Item> {
             bad(
                 "port",
                 format!("{name} is {}{reason}", view.state.as_str()),
-                format!("vswitchctl set port {name} --up"),
+                mend_of(view),
             )
         })
         .collect();

@@ -10,6 +10,7 @@ mod filters;
 mod frames;
 mod inside;
 mod installation;
+pub(super) mod mounts;
 mod picture;
 mod routes;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use serde::Serialize;
 use vswitch_api::PortName;
 
 use self::picture::Hop;
+pub(super) use self::picture::joined;
 use super::Session;
 use crate::cli::doctor::{DoctorArgs, WAIT};
 use crate::failure::Failure;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use vswitch_api::lab::Lab;
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::{FdbEntry, PortAclView, PortState, PortView, Stack};
-use vswitch_api::{Namespace, Port, PortKind, PortName, Stands, SwitchName};
+use vswitch_api::{ApiError, Namespace, Port, PortKind, PortName, Stands, SwitchName};
 
 use super::frames::vlan_of;
 use super::inside::{Address, Inside, Link};
@@ -27,6 +27,8 @@ pub struct Picture {
     pub ends: [Option<PortName>; 2],
     /// Namespaces from inside; none: that of the host.
     pub inside: BTreeMap<Option<Stack>, Inside>,
+    /// Why those that are there can't be entered.
+    pub shut_off: BTreeMap<Option<Stack>, ApiError>,
     /// What the two say to each other, IPv4 first.
     pub talks: Vec<Talk>,
 }
@@ -214,20 +216,7 @@ impl Picture {
 
     /// Switches that can be come to from one over links, and over working ones only if so asked; itself first.
     pub fn joined(&self, switch: &SwitchName, working: bool) -> Vec<SwitchName> {
-        let mut seen = vec![switch.clone()];
-        let mut next = 0;
-        while let Some(at) = seen.get(next).cloned() {
-            next += 1;
-            for view in self.links().filter(|view| view.port.switch == at) {
-                let peer = view.port.peer.as_ref().and_then(|peer| self.port(peer));
-                let Some(peer) = peer else { continue };
-                let works = [view, peer].iter().all(|view| view.state == PortState::Up);
-                if (works || !working) && !seen.contains(&peer.port.switch) {
-                    seen.push(peer.port.switch.clone());
-                }
-            }
-        }
-        seen
+        joined(&self.ports, switch, working)
     }
 
     /// IP versions in which pings are answered both ways.
@@ -270,6 +259,26 @@ impl Picture {
         }
         ports
     }
+}
+
+/// Switches that can be come to from one over links of these ports, and over working ones only if so asked; itself first.
+pub fn joined(ports: &[PortView], switch: &SwitchName, working: bool) -> Vec<SwitchName> {
+    let mut seen = vec![switch.clone()];
+    let mut next = 0;
+    while let Some(at) = seen.get(next).cloned() {
+        next += 1;
+        let links = ports.iter().filter(|view| view.port.kind == PortKind::Link);
+        for view in links.filter(|view| view.port.switch == at) {
+            let peer = view.port.peer.as_ref();
+            let peer = peer.and_then(|peer| ports.iter().find(|view| view.port.name == *peer));
+            let Some(peer) = peer else { continue };
+            let works = [view, peer].iter().all(|view| view.state == PortState::Up);
+            if (works || !working) && !seen.contains(&peer.port.switch) {
+                seen.push(peer.port.switch.clone());
+            }
+        }
+    }
+    seen
 }
 
 /// How a command is run in the stack of a port.

@@ -7,6 +7,7 @@ use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::{Cable, DEFAULT_SWITCH, IfAddr, Lab, Link, Mac, Port, Route};
 
 use super::node::{Node, Span};
+use super::rules;
 use super::words::meant;
 
 /// Names of a list of the file, also of what could not be read as a whole.
@@ -45,6 +46,7 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
         }
     }
     addresses_twice(&lab.ports, tree, wrong);
+    rules::check(lab, &laid, tree, wrong);
     for (n, cable) in lab.cables.iter().enumerate() {
         if let Some(item) = tree.item("cables", n) {
             check_cable(cable, item, wrong);
@@ -173,6 +175,10 @@ fn check_interface(
     }
     for (n, route) in routes.iter().enumerate() {
         let place = item.item("routes", n);
+        if routes[..n].iter().any(|other| other.to.trunc() == route.to.trunc()) {
+            let cause = format!("there is a route to {} already; leave one out", route.to);
+            wrong.push((place.map_or(item.span.clone(), |route| route.span_of("to")), cause));
+        }
         let place = place.map_or(item.span.clone(), |route| route.span_of("via"));
         let Some(via) = route.via else { continue };
         if via.is_ipv4() != route.to.addr().is_ipv4() {

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName, OwnedByLab, schema};
-use vswitch_client::{Error, Method, with_options};
+use vswitch_client::Error;
 
 use super::become_lab::How;
 use super::problem::Report;
 use super::read::{LabFile, read};
-use super::sides;
+use super::{rules, sides};
 use crate::cli::lab::{LabCommand, LabDownArgs, LabUpArgs};
 use crate::commands::Session;
 use crate::failure::Failure;
@@ -27,6 +27,13 @@ const EXIT_WRONG: u8 = 1;
 
 /// What `lab new` writes.
 const EXAMPLE: &str = include_str!("example.toml");
+
+/// Whether a daemon had its say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    NoDaemon,
+}
 
 impl Session {
     pub(in crate::commands) async fn lab(&self, command: LabCommand) -> Result<(), Failure> {
@@ -72,16 +79,30 @@ impl Session {
     }
 
     async fn check_lab(&self, path: &Path) -> Result<(), Failure> {
-        let report = match read(path)? {
-            Err(report) => report,
-            Ok(file) => match self.ask_about(&file).await? {
-                Some(report) => report,
-                None => Report::new(&file.path, Vec::new()),
-            },
+        let (report, asked) = match read(path)? {
+            Err(report) => (report, Asked::Yes),
+            Ok(file) => {
+                for (one, other) in rules::one_to_dns(&file.lab) {
+                    eprintln!(
+                        "warning: {}: ports {one:?} and {other:?} have one name to DNS",
+                        file.path
+                    );
+                }
+                match file.more() {
+                    Some(report) => (report, Asked::Yes),
+                    None => self.ask_about(&file).await?,
+                }
+            }
         };
-        self.out.show(&report, |_| match report.ok {
-            true => format!("{}: nothing is wrong\n", report.file),
-            false => report.text(),
+        self.out.show(&report, |_| match (report.ok, asked) {
+            (true, Asked::Yes) => format!("{}: nothing is wrong\n", report.file),
+            (true, Asked::NoDaemon) => {
+                format!(
+                    "{}: nothing is wrong, as far as can be told without vswitchd, which does not answer\n",
+                    report.file
+                )
+            }
+            (false, _) => report.text(),
         })?;
         match report.ok {
             true => Ok(()),
@@ -90,23 +111,50 @@ impl Session {
     }
 
     /// What a daemon says of the file, if one is there: what it refuses for the state that it is in is not the file's fault.
-    async fn ask_about(&self, file: &LabFile) -> Result<Option<Report>, Failure> {
+    async fn ask_about(&self, file: &LabFile) -> Result<(Report, Asked), Failure> {
+        let good = Report::new(&file.path, Vec::new());
+        let mut lab = file.lab.clone();
+        // Their programs are made by a tool that may not be there.
+        for mirror in &mut lab.mirrors {
+            mirror.filter = None;
+        }
+        let error = match self.would_take(&lab).await {
+            Err(Error::Daemon(error)) => error,
+            Ok(()) => return Ok((good, Asked::Yes)),
+            Err(_) => return Ok((good, Asked::NoDaemon)),
+        };
+        let is_of_file = match error.code {
+            ErrorCode::Invalid => true,
+            ErrorCode::Conflict => !rules::is_of_there(&error) && self.refuses_beside(file, &lab, &error).await,
+            _ => false,
+        };
+        match (is_of_file, file.place(&error)) {
+            (false, _) => Ok((good, Asked::Yes)),
+            (true, Some(problem)) => Ok((file.report(problem), Asked::Yes)),
+            (true, None) => Err(error.into()),
+        }
+    }
+
+    /// Whether what is refused of a lab alone is refused of it beside what is there, as `lab up` would have it.
+    async fn refuses_beside(&self, file: &LabFile, lab: &Lab, error: &ApiError) -> bool {
+        let (Ok(there), Ok(name)) = (self.client.lab().await, file.lab_name()) else {
+            return false;
+        };
+        let Ok(wanted) = sides::with(&there, lab, &name) else {
+            return false;
+        };
+        let refused = self.would_take(&wanted).await;
+        matches!(refused, Err(Error::Daemon(other)) if other.cause == error.cause)
+    }
+
+    /// Whether the daemon would take this for all that is to be there.
+    async fn would_take(&self, lab: &Lab) -> Result<(), Error> {
         let options = ChangeOptions {
             dry_run: true,
             force: true,
             ..ChangeOptions::default()
         };
-        let path = with_options("/v1/lab", options)?;
-        let mut lab = file.lab.clone();
-        // Their programs are made by a tool that may not be there.
-        lab.mirrors.retain(|mirror| mirror.filter.is_none());
-        match self.client.send::<Changes>(Method::PUT, &path, Some(&lab)).await {
-            Err(Error::Daemon(error)) if error.code == ErrorCode::Invalid => match file.place(&error) {
-                Some(problem) => Ok(Some(file.report(problem))),
-                None => Err(error.into()),
-            },
-            _ => Ok(None),
-        }
+        self.client.replace_lab(lab, options, None).await.map(drop)
     }
 
     async fn lab_up(&self, args: LabUpArgs) -> Result<(), Failure> {

@@ -165,6 +165,7 @@ mod tests {
             reached,
             expected: Some(true),
             ok: reached,
+            untested: None,
             cause: None,
             bits_per_second: bits,
         }
@@ -181,7 +182,12 @@ mod tests {
             outcome("red", "blue", true, Some(1_230_000_000)),
             outcome("blue", "red", false, None),
         ];
-        let svg = draw(&all, &TestReport { ok: false, pairs });
+        let report = TestReport {
+            ok: false,
+            pairs,
+            left_out: Vec::new(),
+        };
+        let svg = draw(&all, &report);
         for part in [
             "class=\"yes\"",
             "class=\"bad\"",

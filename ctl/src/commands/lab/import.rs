@@ -6,8 +6,7 @@ mod ip;
 mod mininet;
 mod topology;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -18,13 +17,11 @@ use super::export::text_of;
 use super::problem::unreadable;
 use super::read::of_text;
 use crate::cli::lab::{ImportFormat, LabImportArgs};
-use crate::commands::Session;
+use crate::commands::{Session, text};
 use crate::failure::Failure;
 
 /// Not all of it could be expressed.
 const EXIT_NOT_ALL: u8 = 1;
-/// No topology is longer.
-const LONGEST: u64 = 16 << 20;
 
 impl Session {
     pub(super) fn import_lab(&self, args: &LabImportArgs) -> Result<(), Failure> {
@@ -56,23 +53,15 @@ impl Session {
 }
 
 fn read(file: &Path) -> Result<(String, String), Failure> {
-    let (mut text, mut path) = (String::new(), file.display().to_string());
-    let read = if file == Path::new("-") {
-        "standard input".clone_into(&mut path);
-        io::stdin().lock().take(LONGEST + 1).read_to_string(&mut text)
-    } else {
-        File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
-    };
-    let length = read.map_err(|e| unreadable(&path, &e))?;
-    if length as u64 > LONGEST {
-        let cause = format!("it is longer than {} MiB", LONGEST >> 20);
-        return Err(Failure::usage(
-            format!("topology {path}"),
-            cause,
-            "is it the right file?",
-        ));
+    let path = text::called(file);
+    match text::read(file) {
+        Ok(text) => Ok((path, text)),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            let object = format!("topology {path}");
+            Err(Failure::usage(object, error.to_string(), "is it the right file?"))
+        }
+        Err(error) => Err(unreadable(&path, &error)),
     }
-    Ok((path, text))
 }
 
 /// By the file's name, else by what is in it.
@@ -175,6 +164,32 @@ topology:
         - {node: br2, interface: z}
     - {type: macvlan, endpoint: {node: red, interface: eth9}, host-interface: eno1}
 "#;
+
+    /// Only those of the closest layer were taken, and no word was said of the others.
+    #[test]
+    fn commands_of_all_layers_of_containerlab_are_run() {
+        let text = r#"
+name: l
+topology:
+  defaults: {exec: ["ip addr add 10.9.0.1/24 dev eth1"]}
+  kinds: {linux: {exec: ["sysctl -w net.ipv4.ip_forward=1", "ip link set eth1 mtu 9000"]}}
+  groups: {g: {exec: ["ip route add 10.8.0.0/16 via 10.0.0.2", "frr start"]}}
+  nodes:
+    a: {kind: linux, group: g, exec: ["ip addr add 10.0.0.1/24 dev eth1"]}
+    b: {kind: linux, exec: []}
+  links:
+    - endpoints: ["a:eth1", "b:eth1"]
+"#;
+        let (lab, notes) = import(ImportFormat::Containerlab, text);
+        let ends = &lab.cables[0];
+        let of = |addresses: &[vswitch_api::IfAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of(&ends.a.addresses), ["10.9.0.1/24", "10.0.0.1/24"]);
+        assert_eq!(of(&ends.b.addresses), ["10.9.0.1/24"]);
+        assert_eq!(ends.a.routes.len(), 1);
+        let set = lab.namespaces.iter().filter(|namespace| !namespace.sysctls.is_empty());
+        assert_eq!(set.count(), 2);
+        assert!(notes.join("\n").contains("frr start"), "{notes:?}");
+    }
 
     #[test]
     fn a_topology_of_containerlab_becomes_a_lab() {

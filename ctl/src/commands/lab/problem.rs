@@ -134,6 +134,7 @@ pub fn unreadable(file: &str, error: &io::Error) -> Failure {
     let (code, hint) = match error.kind() {
         io::ErrorKind::NotFound => (ErrorCode::NotFound, "check its name"),
         io::ErrorKind::PermissionDenied => (ErrorCode::NotPermitted, "make it readable, or run as root"),
+        io::ErrorKind::FileTooLarge => (ErrorCode::Invalid, "is it the right file?"),
         io::ErrorKind::InvalidData => (ErrorCode::Invalid, "a lab file is text in UTF-8"),
         _ => (ErrorCode::Invalid, "give a readable file"),
     };

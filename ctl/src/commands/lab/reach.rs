@@ -34,6 +34,31 @@ impl Expectation {
         let way = |from, to| fits(&self.from, from) && fits(&self.to, to);
         way(from, to) || self.both && way(to, from)
     }
+
+    /// Whether both ends are named, and not what begins so.
+    pub fn is_of_names(&self) -> bool {
+        ![&self.from, &self.to].iter().any(|pattern| pattern.ends_with('*'))
+    }
+}
+
+/// The two ends of each way that it is about, by name: what a pattern fits of these, and a name itself, whoever has it.
+pub fn ways<'a>(expectation: &'a Expectation, all: &'a [Endpoint]) -> Vec<(&'a str, &'a str)> {
+    let meant = |pattern: &'a str| -> Vec<&'a str> {
+        if !pattern.ends_with('*') {
+            return vec![pattern];
+        }
+        let names = all.iter().map(|endpoint| endpoint.name.as_str());
+        names.filter(|name| fits(pattern, name)).collect()
+    };
+    let (from, to) = (meant(&expectation.from), meant(&expectation.to));
+    let mut ways: Vec<_> = from
+        .iter()
+        .flat_map(|from| to.iter().map(move |to| (*from, *to)))
+        .collect();
+    if expectation.both {
+        ways.extend(to.iter().flat_map(|to| from.iter().map(move |from| (*to, *from))));
+    }
+    ways
 }
 
 /// What is expected of a pair: what the last that is about it says.
@@ -51,6 +76,18 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 /// All that can be pinged from and to. Of several ends of cables in one namespace each has its addresses there.
 pub fn endpoints(lab: &Lab) -> Vec<Endpoint> {
+    let mut all = stations(lab);
+    // What has its addresses chosen for it has some once it is there.
+    let is_given = |endpoint: &Endpoint| {
+        let port = lab.ports.iter().find(|port| port.name.as_str() == endpoint.name);
+        port.is_some_and(|port| port.auto_addresses)
+    };
+    all.retain(|endpoint| !endpoint.addresses.is_empty() || is_given(endpoint));
+    all
+}
+
+/// The same with those that have no address, or none that the lab tells of: it may be leased by DHCP.
+pub fn stations(lab: &Lab) -> Vec<Endpoint> {
     let mut all: Vec<_> = lab
         .ports
         .iter()
@@ -79,12 +116,6 @@ pub fn endpoints(lab: &Lab) -> Vec<Endpoint> {
             }),
         }
     }
-    // What has its addresses chosen for it has some once it is there.
-    let is_given = |endpoint: &Endpoint| {
-        let port = lab.ports.iter().find(|port| port.name.as_str() == endpoint.name);
-        port.is_some_and(|port| port.auto_addresses)
-    };
-    all.retain(|endpoint| !endpoint.addresses.is_empty() || is_given(endpoint));
     all
 }
 

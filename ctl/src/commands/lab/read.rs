@@ -1,7 +1,6 @@
 //! Reading a lab file: its text as a lab, or everything that is wrong with it at once.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,7 +13,8 @@ use super::node::{Kind, Node, Span};
 use super::problem::{Problem, Report, unreadable};
 use super::reach::{Expectation, expectations};
 use super::words::readable;
-use super::{check, ranges};
+use super::{check, ranges, rules};
+use crate::commands::text;
 use crate::failure::Failure;
 
 /// More than anybody reads; and what a file of a thousand ports costs is bounded.
@@ -39,17 +39,8 @@ pub struct LabFile {
 
 /// Reads the file or standard input (`-`). What is wrong with what it says is a report; what else stops it is a failure.
 pub fn read(file: &Path) -> Result<Result<LabFile, Report>, Failure> {
-    let (mut text, mut path) = (String::new(), file.display().to_string());
-    if file == Path::new("-") {
-        "standard input".clone_into(&mut path);
-        io::stdin().lock().read_to_string(&mut text)
-    } else {
-        std::fs::read_to_string(file).map(|read| {
-            text = read;
-            0
-        })
-    }
-    .map_err(|e| unreadable(&path, &e))?;
+    let path = text::called(file);
+    let text = text::read(file).map_err(|e| unreadable(&path, &e))?;
     let mut wrong = Vec::new();
     let tree = Node::parse(&text, &mut wrong);
     // Also where the command on the other side of the pipe failed: everything would be removed.
@@ -174,6 +165,12 @@ impl LabFile {
         let at = ends.iter().position(|end| end.name.as_str() == name)?;
         let key = if at % 2 == 0 { "name_a" } else { "name_b" };
         Some(self.tree.item("links", at / 2)?.span_of(key))
+    }
+
+    /// What is wrong beyond what keeps the file from being read.
+    pub fn more(&self) -> Option<Report> {
+        let wrong = rules::filters(&self.lab, &self.tree);
+        (!wrong.is_empty()).then(|| report(&self.path, &self.text, wrong))
     }
 
     /// The report with this problem alone.

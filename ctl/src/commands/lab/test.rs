@@ -1,18 +1,19 @@
 //! `lab test`: pings between all pairs of a lab, held against what its file expects, and how fast TCP is between them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use vswitch_api::view::{PortView, Stack};
+use vswitch_api::request::SwitchFilter;
+use vswitch_api::view::{AddressView, PortView, Stack};
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName, Namespace};
 
 use super::meant::{self, Meant};
 use super::pings::{self, Ping};
-use super::reach::{Endpoint, Expectation, endpoints, expected};
+use super::reach::{Endpoint, Expectation, endpoints, expected, stations, ways};
 use super::read::LabFile;
 use super::{heat, sides, speed, told};
 use crate::cli::doctor::WAIT;
@@ -45,6 +46,9 @@ pub(super) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<bool>,
     pub ok: bool,
+    /// Why it can't be tested, and so is not as expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untested: Option<String>,
     /// Why it is not as expected, by `doctor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Finding>,
@@ -57,14 +61,20 @@ pub(super) struct Outcome {
 pub(super) struct TestReport {
     pub ok: bool,
     pub pairs: Vec<Outcome>,
+    /// Ports without an address, of which nothing is expected by their name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl Session {
     pub(super) async fn test_lab(&self, args: LabTestArgs) -> Result<(), Failure> {
         let file = self.read_lab(&args.file)?;
         let there: Lab = self.client.lab().await?;
-        let all = of_file(&file, &there)?;
+        let leased = self.client.addresses(&SwitchFilter::default()).await?;
+        let (all, left_out) = of_file(&file, &there, &leased)?;
         let mut pairs = pairs(&all, &file.reach);
+        let (untested, left_out) = untested(&all, left_out, &file.reach);
+        pairs.extend(untested);
         if pairs.is_empty() {
             return Err(Failure::usage(
                 format!("lab file {}", file.path),
@@ -85,6 +95,7 @@ impl Session {
         let report = TestReport {
             ok: pairs.iter().all(|pair| pair.ok),
             pairs,
+            left_out,
         };
         if let Some(path) = &args.junit {
             write("JUnit", path, &told::junit(&file.path, &report))?;
@@ -181,7 +192,7 @@ fn ping_all(all: &[Endpoint], stacks: &Stacks<'_>, pairs: &mut [Outcome], wait: 
         pairs[n].reached = reached;
     }
     for pair in pairs {
-        pair.ok = pair.expected.is_none_or(|expected| expected == pair.reached);
+        pair.ok = pair.untested.is_none() && pair.expected.is_none_or(|expected| expected == pair.reached);
     }
     Ok(())
 }
@@ -236,10 +247,16 @@ fn write(what: &str, path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-/// What the file names, as it is there.
-fn of_file(file: &LabFile, there: &Lab) -> Result<Vec<Endpoint>, Failure> {
+/// What the file names, as it is there, and which of its ports have no address there.
+fn of_file(file: &LabFile, there: &Lab, leased: &[AddressView]) -> Result<(Vec<Endpoint>, Vec<String>), Failure> {
     let name = file.lab_name()?;
-    let own = endpoints(&owned(file, there, &name));
+    let mut own = stations(&owned(file, there, &name));
+    for view in leased.iter().filter(|view| view.lease_secs.is_some()) {
+        if let Some(endpoint) = own.iter_mut().find(|endpoint| endpoint.name == view.port.as_str()) {
+            endpoint.addresses.push(view.address);
+        }
+    }
+    let (own, bare): (Vec<_>, Vec<_>) = own.into_iter().partition(|endpoint| !endpoint.addresses.is_empty());
     let by_name: HashMap<_, _> = own.iter().map(|endpoint| (&endpoint.name, endpoint)).collect();
     let found = |wanted: Endpoint| match by_name.get(&wanted.name) {
         Some(endpoint) => Ok((*endpoint).clone()),
@@ -257,7 +274,48 @@ fn of_file(file: &LabFile, there: &Lab) -> Result<Vec<Endpoint>, Failure> {
             Err(error.hint("bring the lab up first: `vswitchctl lab up FILE`").into())
         }
     };
-    endpoints(&file.lab).into_iter().map(found).collect()
+    let sure: HashSet<_> = endpoints(&file.lab).into_iter().map(|endpoint| endpoint.name).collect();
+    let wanted = stations(&file.lab).into_iter();
+    let wanted = wanted.filter(|one| sure.contains(&one.name) || by_name.contains_key(&one.name));
+    let all = wanted.map(found).collect::<Result<_, Failure>>()?;
+    Ok((all, bare.into_iter().map(|endpoint| endpoint.name).collect()))
+}
+
+/// What is expected of names and can't be tested, which is told as what is not as expected; and who is left of those without an address.
+fn untested(all: &[Endpoint], bare: Vec<String>, reach: &[Expectation]) -> (Vec<Outcome>, Vec<String>) {
+    let of_name: HashMap<_, _> = all.iter().map(|endpoint| (endpoint.name.as_str(), endpoint)).collect();
+    let mut seen = HashSet::new();
+    let mut outcomes = Vec::new();
+    for expectation in reach {
+        for (from, to) in ways(expectation, all) {
+            let why = match [from, to].map(|name| of_name.get(name)) {
+                [None, _] => format!("{from} has no address"),
+                [_, None] => format!("{to} has no address"),
+                [Some(one), Some(two)] if one.namespace == two.namespace && expectation.is_of_names() => {
+                    "both are in one namespace, which no packet between them leaves".to_owned()
+                }
+                _ => continue,
+            };
+            if !seen.insert((from, to)) {
+                continue;
+            }
+            outcomes.push(Outcome {
+                from: from.to_owned(),
+                to: to.to_owned(),
+                family: "none",
+                address: None,
+                reached: false,
+                expected: expected(reach, from, to),
+                ok: false,
+                untested: Some(why),
+                cause: None,
+                bits_per_second: None,
+            });
+        }
+    }
+    let is_told = |name: &String| outcomes.iter().any(|one| one.from == *name || one.to == *name);
+    let left_out = bare.into_iter().filter(|name| !is_told(name)).collect();
+    (outcomes, left_out)
 }
 
 /// What is there of the lab: what it owns; where it was never brought up as one, what is as the file says and no lab owns.
@@ -304,6 +362,7 @@ fn pairs(all: &[Endpoint], reach: &[Expectation]) -> Vec<Outcome> {
                 reached: false,
                 expected,
                 ok: expected != Some(true),
+                untested: None,
                 cause: None,
                 bits_per_second: None,
             };

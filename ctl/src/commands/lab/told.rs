@@ -14,6 +14,9 @@ const UNIT: &str = "bit/s";
 impl Outcome {
     fn line(&self) -> String {
         let Self { from, to, family, .. } = self;
+        if let Some(why) = &self.untested {
+            return format!("{from} -> {to}: {why}");
+        }
         let what = match (self.address, self.reached) {
             (None, _) => "they have no address of the same version".to_owned(),
             (Some(address), true) => format!("{address} answers, and was not to be reached"),
@@ -54,6 +57,13 @@ pub fn text(style: Style, all: &[Endpoint], report: &TestReport) -> String {
     }
     let asked = report.pairs.iter().filter(|pair| pair.expected.is_some());
     let good = asked.clone().filter(|pair| pair.ok).count();
+    if !report.left_out.is_empty() {
+        let _ = writeln!(
+            text,
+            "left out, as they have no address: {}",
+            report.left_out.join(", ")
+        );
+    }
     let _ = writeln!(text, "{good} of {} as expected", asked.count());
     text
 }

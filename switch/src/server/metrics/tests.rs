@@ -57,6 +57,7 @@ fn snapshot() -> Snapshot {
             progress: None,
             role: None,
             confinement: Default::default(),
+            netns_dir: String::new(),
         },
         switches: vec![SwitchView {
             fdb_moves: 38,

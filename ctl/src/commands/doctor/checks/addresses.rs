@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use vswitch_api::PortName;
 use vswitch_api::view::{PortState, PortView};
+use vswitch_api::{PortName, SwitchName};
 
 use super::super::Finding;
 use super::super::inside::Address;
 use super::super::picture::{End, Picture, Talk, family, run_in};
 use super::super::routes::NoWay;
+use super::stacks::kept_apart;
 
 /// Those that were asked for are there.
 pub fn lost(picture: &Picture) -> Option<Finding> {
@@ -269,7 +270,11 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
             );
             return Finding::new(cause, evidence).mend(mend);
         }
-        if let Some(via) = router(picture, talk, port, mine) {
+        if let Some((router, via)) = router(picture, talk, port, mine) {
+            // Over the host's gateway it would come no further.
+            if let Some(found) = apart_behind(picture, router) {
+                return found;
+            }
             let net =
                 IpNet::new(remote.ip, remote.prefix).map_or_else(|_| to.to_string(), |net| net.trunc().to_string());
             let cause = format!("{port} has no route to {to}, to which {via} would lead");
@@ -294,7 +299,7 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
 }
 
 /// Who passes packets on from the subnet of an address: a port of another stack that does so and is in reach.
-fn router(picture: &Picture, talk: &Talk, port: &PortName, mine: &Address) -> Option<IpAddr> {
+fn router<'a>(picture: &'a Picture, talk: &Talk, port: &PortName, mine: &Address) -> Option<(&'a PortView, IpAddr)> {
     let near = picture.joined(&picture.port(port)?.port.switch, false);
     let routers = picture.ports.iter().filter(|view| {
         let is_end = picture.ends.iter().flatten().any(|end| *end == view.port.name);
@@ -304,10 +309,21 @@ fn router(picture: &Picture, talk: &Talk, port: &PortName, mine: &Address) -> Op
                 .stack(&view.port)
                 .is_some_and(|stack| stack.passes_on(picture.ifname(&view.port), talk.from))
     });
-    let mut addresses = routers.flat_map(|view| picture.addresses(&view.port));
+    let mut addresses = routers.flat_map(|view| picture.addresses(&view.port).into_iter().map(move |one| (view, one)));
     addresses
-        .find(|address| mine.subnet_has(address.ip))
-        .map(|address| address.ip)
+        .find(|(_, address)| mine.subnet_has(address.ip))
+        .map(|(view, address)| (view, address.ip))
+}
+
+/// What is to be said where the router is a gateway of the host that keeps the switches of the two apart.
+fn apart_behind(picture: &Picture, router: &PortView) -> Option<Finding> {
+    let switch = |name: &SwitchName| picture.lab.switches.iter().find(|switch| switch.name == *name);
+    let own = switch(&router.port.switch)?;
+    if picture.lab.gateway_of(own)?.name != router.port.name {
+        return None;
+    }
+    let mut others = picture.both().filter(|view| view.port.switch != own.name);
+    kept_apart(picture, own, switch(&others.next()?.port.switch)?)
 }
 
 /// The first address of a subnet that no port has.

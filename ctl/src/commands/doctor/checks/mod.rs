@@ -2,7 +2,7 @@
 //! wrong.
 
 mod addresses;
-mod ports;
+pub mod ports;
 mod stacks;
 mod switching;
 mod vlan_devices;

@@ -7,6 +7,7 @@ use vswitch_api::{Engine, Namespace, PortKind, Stands};
 use super::super::Finding;
 use super::super::inside::Link;
 use super::super::picture::{Picture, run_in};
+use crate::commands::exec;
 
 /// Both are up.
 pub fn state(picture: &Picture) -> Option<Finding> {
@@ -19,11 +20,7 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
         .reason
         .clone()
         .unwrap_or_else(|| format!("its state is {}", view.state.as_str()));
-    let up = match view.port.kind {
-        // Its other end with it.
-        PortKind::Link => format!("vswitchctl link set {name} --up"),
-        _ => format!("vswitchctl set port {name} --up"),
-    };
+    let up = mend_of(view);
     let found = |cause: String, mend: String| Some(Finding::new(cause, &reason).mend(mend));
     match view.state {
         // The daemon may not have seen it yet.
@@ -45,7 +42,7 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
         }
         PortState::Attaching => found(
             format!("port {name} is not attached yet: the daemon has just started"),
-            "vswitchctl status".to_owned(),
+            up,
         ),
     }
 }
@@ -57,40 +54,83 @@ fn is_inside(view: &PortView) -> bool {
 /// What the port leads to is not there.
 fn gone(picture: &Picture, view: &PortView) -> Option<Finding> {
     let name = &view.port.name;
+    if let Some(error) = view.stack().and_then(|stack| picture.shut_off.get(&Some(stack))) {
+        let cause = format!("the namespace of port {name} can't be entered: {}", error.cause);
+        return Some(Finding::new(
+            cause,
+            error.hint.as_deref().unwrap_or("it is there, and no namespace"),
+        ));
+    }
     let namespace = view
         .port
         .namespace
         .as_ref()
         .filter(|_| picture.stack(&view.port).is_none());
+    let reason = || view.reason.clone().unwrap_or_else(|| "its state is missing".to_owned());
     Some(match namespace {
         Some(namespace) if namespace.name().is_none() => {
-            let reason = view.reason.clone().unwrap_or_else(|| "its state is missing".to_owned());
-            let mend = match namespace {
-                // Of which image it was nobody knows.
-                Namespace::Container(_) if reason.contains("there is no such container") => {
-                    format!("vswitchctl del-port {name}")
-                }
-                Namespace::Container(container) => {
-                    let told = |engine: &Engine| reason.contains(&format!("({engine})"));
-                    let told = Engine::ALL.into_iter().find(told);
-                    let engine = container.engine().or(told).unwrap_or(Engine::Docker);
-                    format!("{engine} start {}", container.bare())
-                }
-                _ => format!("vswitchctl del-port {name}"),
-            };
-            Finding::new(format!("port {name} is missing: {namespace} is gone"), reason).mend(mend)
+            Finding::new(format!("port {name} is missing: {namespace} is gone"), reason()).mend(give_back(view))
         }
         Some(namespace) => {
             let cause = format!("port {name} is missing: namespace {namespace} is gone");
-            Finding::new(cause, format!("there is no /run/netns/{namespace}"))
+            let file = exec::file_of(&namespace.to_string());
+            Finding::new(cause, format!("there is no {}", file.display()))
                 .mend(format!("vswitchctl ns add {namespace}"))
         }
+        None if view.reason.as_ref().is_some_and(|reason| is_taken(reason)) => {
+            let cause = format!("port {name} is missing: another interface has the name of its own");
+            Finding::new(cause, reason()).mend(give_back(view))
+        }
         None => {
-            let reason = view.reason.clone().unwrap_or_else(|| "its state is missing".to_owned());
             let cause = format!("port {name} is missing: its interface is gone");
-            Finding::new(cause, reason).mend(format!("vswitchctl set port {name} --up"))
+            Finding::new(cause, reason()).mend(give_back(view))
         }
     })
+}
+
+/// Whether a port is missing for an interface that stands where its own would.
+fn is_taken(reason: &str) -> bool {
+    reason.contains(" has an interface ") && reason.contains(" already")
+}
+
+/// The command that has a port carry frames again, as far as can be told by its state and the reason for it.
+pub fn mend_of(view: &PortView) -> String {
+    let name = &view.port.name;
+    match view.state {
+        PortState::Missing => give_back(view),
+        PortState::Attaching => "vswitchctl status".to_owned(),
+        // Its other end with it.
+        _ if view.port.kind == PortKind::Link => format!("vswitchctl link set {name} --up"),
+        _ => format!("vswitchctl set port {name} --up"),
+    }
+}
+
+/// The same of one that is missing, by why it is.
+fn give_back(view: &PortView) -> String {
+    let name = &view.port.name;
+    let reason = view.reason.as_deref().unwrap_or_default();
+    let remove = format!("vswitchctl del-port {name}");
+    match &view.port.namespace {
+        // Of which image it was nobody knows.
+        Some(Namespace::Container(_)) if reason.contains("there is no such container") => remove,
+        Some(Namespace::Container(container)) if !reason.contains("interface") => {
+            let told = |engine: &Engine| reason.contains(&format!("({engine})"));
+            let told = Engine::ALL.into_iter().find(told);
+            let engine = container.engine().or(told).unwrap_or(Engine::Docker);
+            format!("{engine} start {}", container.bare())
+        }
+        // A process does not come back, and another may have its number.
+        Some(_) if reason.contains("has ended") || reason.contains("there is no process") => remove,
+        Some(namespace) if reason.contains("its namespace is gone") || reason.contains("no such namespace") => {
+            format!("vswitchctl ns add {namespace}")
+        }
+        _ if is_taken(reason) => match &view.port.ifname {
+            // No other port is called so.
+            Some(ifname) if ifname.as_str() != name.as_str() => format!("vswitchctl set port {name} --name {name}"),
+            _ => remove,
+        },
+        _ => format!("vswitchctl set port {name} --up"),
+    }
 }
 
 /// The interfaces are up and speak ARP.

@@ -1,6 +1,6 @@
 //! What the stacks in the namespaces do with what they are sent.
 
-use vswitch_api::{Namespace, Port, PortName};
+use vswitch_api::{Namespace, Port, PortName, Switch};
 
 use super::super::Finding;
 use super::super::inside::{Filter, Inside};
@@ -67,25 +67,26 @@ pub fn gateways(picture: &Picture) -> Option<Finding> {
         talk.walks.iter().find_map(|walk| {
             let mut pairs = walk.hops.iter().zip(walk.hops.iter().skip(1));
             let (into, out) = pairs.find_map(|(into, out)| Some((switch(&into.to)?, switch(&out.from)?)))?;
-            let [Some(from), Some(to)] = &picture.ends else {
-                return None;
-            };
-            if into.name == out.name || !(into.nat || out.nat) {
-                return None;
-            }
-            let cause = format!(
-                "the host keeps switches {} and {} apart, since they have gateways with NAT",
-                into.name, out.name
-            );
-            let evidence =
-                "`nft list chain inet vswitch pass` drops what comes by a gateway and would leave by another"
-                    .to_owned();
-            let hint = format!(
-                "publish what {from} needs of {to}: `vswitchctl publish {to} 8080:80`, and ask the host for it"
-            );
-            Some(Finding::new(cause, format!("{evidence}; {hint}")))
+            kept_apart(picture, into, out)
         })
     })
+}
+
+/// What is to be said of two switches with gateways between which the host passes nothing on.
+pub fn kept_apart(picture: &Picture, into: &Switch, out: &Switch) -> Option<Finding> {
+    let [Some(from), Some(to)] = &picture.ends else {
+        return None;
+    };
+    if into.name == out.name || !(into.gateway.is_on() && out.gateway.is_on()) || !(into.nat || out.nat) {
+        return None;
+    }
+    let cause = format!(
+        "the host keeps switches {} and {} apart, since they have gateways with NAT",
+        into.name, out.name
+    );
+    let evidence = "`nft list chain inet vswitch pass` drops what comes by a gateway and would leave by another";
+    let hint = format!("publish what {from} needs of {to}: `vswitchctl publish {to} 8080:80`, and ask the host for it");
+    Some(Finding::new(cause, format!("{evidence}; {hint}")))
 }
 
 /// They take nobody else for who is next.

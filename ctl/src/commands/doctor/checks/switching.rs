@@ -27,36 +27,51 @@ pub fn vlan(picture: &Picture) -> Option<Finding> {
             }
         }
         let of_ends = || of_ends(from, to).filter(|_| tags == [None; 2]);
-        of_ends().or_else(|| of_links(picture, tags[0].or_else(|| vlan_of(&from.port))?, from, to))
+        let id = tags[0].or_else(|| vlan_of(&from.port));
+        of_ends()
+            .or_else(|| of_links(picture, id?, from, to))
+            .or_else(|| of_link_ends(picture, id, from, to))
+    })
+}
+
+/// The first link whose ends are not the same to what the two say in this VLAN, or in none.
+fn of_link_ends(picture: &Picture, id: Option<VlanId>, from: &PortView, to: &PortView) -> Option<Finding> {
+    if from.port.switch == to.port.switch {
+        return None;
+    }
+    let near = picture.joined(&from.port.switch, false);
+    let mut links = picture.links().filter(|view| near.contains(&view.port.switch));
+    links.find_map(|view| {
+        let peer = view.port.peer.as_ref().and_then(|peer| picture.port(peer))?;
+        let (one, two) = (&view.port, &peer.port);
+        // What has no VLAN passes those without a setting alone.
+        let (model, other) = match (id, &one.vlan, &two.vlan) {
+            (_, one, two) if one == two => return None,
+            (None, _, PortVlan::All) => (two, one),
+            _ => (one, two),
+        };
+        let mend = match &model.vlan {
+            PortVlan::All => "--vlan all".to_owned(),
+            PortVlan::Access(id) => format!("--vlan {id}"),
+            PortVlan::Tunnel(id) => format!("--tunnel {id}"),
+            PortVlan::Trunk(trunk) => {
+                let native = trunk.native.map_or_else(String::new, |id| format!(" --native {id}"));
+                format!("--trunk {}{native}", trunk.allowed)
+            }
+        };
+        let cause = format!("the ends of link {} have other VLAN settings", one.name);
+        let evidence = format!("{}, {}", in_words(view), in_words(peer));
+        Some(Finding::new(cause, evidence).mend(format!("vswitchctl set port {} {mend}", other.name)))
     })
 }
 
 fn of_ends(from: &PortView, to: &PortView) -> Option<Finding> {
     let (one, two) = (vlan_of(&from.port), vlan_of(&to.port));
-    // Between switches without VLANs and with them, what has no tag stays without one.
-    let words = |view: &PortView| match (&view.port.vlan, vlan_of(&view.port)) {
-        (PortVlan::All, _) => format!("{} has no VLAN setting", view.port.name),
-        (PortVlan::Access(_), Some(id)) => format!("{} is an access port of VLAN {id}", view.port.name),
-        (PortVlan::Tunnel(_), Some(id)) => format!("{} is a tunnel port of VLAN {id}", view.port.name),
-        (PortVlan::Trunk(trunk), Some(id)) => {
-            format!(
-                "{} is a trunk of VLANs {} with native VLAN {id}",
-                view.port.name, trunk.allowed
-            )
-        }
-        (PortVlan::Trunk(trunk), None) => {
-            format!(
-                "{} is a trunk of VLANs {} without a native one",
-                view.port.name, trunk.allowed
-            )
-        }
-        (_, None) => view.port.name.to_string(),
-    };
     let is_bare_trunk = |view: &PortView| matches!(view.port.vlan, PortVlan::Trunk(_)) && vlan_of(&view.port).is_none();
     if one == two && !is_bare_trunk(from) && !is_bare_trunk(to) {
         return None;
     }
-    let evidence = format!("{}, {}", words(from), words(to));
+    let evidence = format!("{}, {}", in_words(from), in_words(to));
     // The one that has a VLAN shows what is meant.
     let (model, other) = match (one, two) {
         (None, Some(_)) => (to, from),
@@ -74,6 +89,28 @@ fn of_ends(from: &PortView, to: &PortView) -> Option<Finding> {
     };
     let cause = format!("{} and {} are not in the same VLAN", from.port.name, to.port.name);
     Some(Finding::new(cause, evidence).mend(mend))
+}
+
+/// The VLAN setting of a port. Between switches without VLANs and with them, what has no tag stays without one.
+fn in_words(view: &PortView) -> String {
+    match (&view.port.vlan, vlan_of(&view.port)) {
+        (PortVlan::All, _) => format!("{} has no VLAN setting", view.port.name),
+        (PortVlan::Access(_), Some(id)) => format!("{} is an access port of VLAN {id}", view.port.name),
+        (PortVlan::Tunnel(_), Some(id)) => format!("{} is a tunnel port of VLAN {id}", view.port.name),
+        (PortVlan::Trunk(trunk), Some(id)) => {
+            format!(
+                "{} is a trunk of VLANs {} with native VLAN {id}",
+                view.port.name, trunk.allowed
+            )
+        }
+        (PortVlan::Trunk(trunk), None) => {
+            format!(
+                "{} is a trunk of VLANs {} without a native one",
+                view.port.name, trunk.allowed
+            )
+        }
+        (_, None) => view.port.name.to_string(),
+    }
 }
 
 /// The first end of a link that does not carry the VLAN of both.
@@ -126,6 +163,9 @@ fn explain(picture: &Picture, hop: &Hop, stopped: &Stopped) -> Finding {
     let port = &stopped.port;
     let what = &stopped.what;
     let evidence = format!("`trace` of {what} from {}: {}", stopped.ingress, stopped.detail);
+    if let Some(found) = other_mac(picture, hop, stopped, &evidence) {
+        return found;
+    }
     let found = |cause: String, mend: String| Finding::new(cause, &evidence).mend(mend);
     let set = |name: &PortName, option: &str| format!("vswitchctl set port {name} {option}");
     match stopped.reason.as_deref() {
@@ -161,10 +201,7 @@ fn explain(picture: &Picture, hop: &Hop, stopped: &Stopped) -> Finding {
             format!("storm control of port {port} drops what would be flooded"),
             format!("vswitchctl storm clear {port}"),
         ),
-        Some("locked") => found(
-            format!("port {port} is locked and does not know the station"),
-            set(port, "--locked off"),
-        ),
+        Some("locked") => locked(picture, hop, stopped, &evidence),
         Some("mac-limit") => found(
             format!("port {port} has more stations than its limit"),
             set(port, "--mac-limit 0"),
@@ -196,6 +233,69 @@ fn explain(picture: &Picture, hop: &Hop, stopped: &Stopped) -> Finding {
             format!("vswitchctl port show {port}"),
         ),
     }
+}
+
+/// One of the two sends from another MAC address than its own, or from that of a third, and is stopped for that.
+fn other_mac(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) -> Option<Finding> {
+    let by_mac = ["locked", "mac-limit", "same-port", "pin-mac", "pin-arp", "pin-nd"];
+    if !stopped.reason.as_deref().is_none_or(|reason| by_mac.contains(&reason)) {
+        return None;
+    }
+    let both = || [&hop.from, &hop.to].into_iter().filter_map(|name| picture.port(name));
+    let has = |view: &PortView| picture.link(&view.port).and_then(|link| link.mac()).or(view.port.mac);
+    let was_changed = |view: &&PortView| {
+        let wanted = picture.wanted(&view.port.name).and_then(|port| port.mac);
+        wanted.is_some() && has(view) != wanted
+    };
+    let twins = || {
+        both().find_map(|view| {
+            let same = |other: &&PortView| {
+                other.port.name != view.port.name
+                    && other.port.switch == view.port.switch
+                    && vlan_of(&other.port) == vlan_of(&view.port)
+                    && has(other) == has(view)
+            };
+            has(view)?;
+            Some((view, picture.ports.iter().find(same)?))
+        })
+    };
+    let back = |view: &PortView| format!("vswitchctl set port {} --up", view.port.name);
+    if let Some((one, two)) = twins() {
+        let cause = format!(
+            "ports {} and {} have the same MAC address",
+            one.port.name, two.port.name
+        );
+        let changed = [one, two].into_iter().find(was_changed);
+        let mend = changed.map_or_else(|| format!("vswitchctl set port {} mac=none", two.port.name), back);
+        return Some(Finding::new(cause, evidence).mend(mend));
+    }
+    let view = both().find(was_changed)?;
+    let (name, mac) = (&view.port.name, has(view)?);
+    let wanted = picture.wanted(name)?.mac?;
+    let cause = format!("port {name} has the MAC address {mac}, but was set to {wanted}");
+    Some(Finding::new(cause, evidence).mend(back(view)))
+}
+
+/// A locked port takes frames of stations alone that were put behind it.
+fn locked(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) -> Finding {
+    let port = &stopped.port;
+    let cause = format!("port {port} is locked and does not know the station");
+    let end = [&hop.from, &hop.to].into_iter().position(|name| name == port);
+    let view = end.and_then(|_| picture.port(port));
+    let mac = view.and_then(|view| picture.link(&view.port).and_then(|link| link.mac()).or(view.port.mac));
+    let (Some(end), Some(view), Some(mac)) = (end, view, mac) else {
+        return Finding::new(cause, evidence).mend(format!("vswitchctl set port {port} --locked off"));
+    };
+    let tag = picture.ends_of(hop)[end].and_then(|(_, link)| link.tag);
+    let vlan = tag.or_else(|| vlan_of(&view.port));
+    let vlan = vlan.map_or_else(String::new, |id| format!(" --vlan {id}"));
+    let elsewhere = view.port.stations.iter().find(|station| station.mac == mac);
+    let cause = match elsewhere.map(|station| station.vlan) {
+        Some(Some(other)) => format!("{cause} in its VLAN, only in VLAN {other}"),
+        Some(None) => format!("{cause} in its VLAN, only in none"),
+        None => cause,
+    };
+    Finding::new(cause, evidence).mend(format!("vswitchctl fdb add {mac} {port}{vlan}"))
 }
 
 /// A rule that drops: of those that deny the one that has matched most.
@@ -316,7 +416,7 @@ mod tests {
             ("acl-in", "vswitchctl acl clear red in"),
             ("isolated", "vswitchctl set port red --isolation promiscuous"),
             ("storm", "vswitchctl storm clear red"),
-            ("locked", "vswitchctl set port red --locked off"),
+            ("locked", "vswitchctl fdb add 02:00:00:00:00:01 red"),
         ] {
             let mut picture = samples::healthy();
             picture.talks[0].answered = [false; 2];

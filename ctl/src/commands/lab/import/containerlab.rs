@@ -17,11 +17,6 @@ const IMAGE: &str = "`image` (programs of the host run in namespaces)";
 struct Layers<'a>(Vec<&'a Map<String, Value>>);
 
 impl<'a> Layers<'a> {
-    /// The closest value.
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.0.iter().find_map(|layer| layer.get(key))
-    }
-
     fn keys(&self) -> Vec<&'a String> {
         let mut keys: Vec<_> = self.0.iter().flat_map(|layer| layer.keys()).collect();
         keys.sort();
@@ -120,7 +115,9 @@ fn add_node(topology: &mut Topology, name: &str, kind: &str, layers: &Layers<'_>
             }
         }
     }
-    for line in layers.get("exec").and_then(Value::as_array).into_iter().flatten() {
+    // Those of all layers are run, the most general first.
+    let commands = layers.0.iter().rev().filter_map(|layer| layer.get("exec")?.as_array());
+    for line in commands.flatten() {
         let line = shown(line);
         if node.kind != Kind::Namespace || !ip::take(&mut node, &line) {
             notes.about(format!("`exec`: {line}"), name);

@@ -1,0 +1,116 @@
+//! `doctor` without ports: what it says of the machine, of the daemon, and of what others took away.
+
+use std::process::Command;
+
+use super::*;
+
+/// What is wrong beside what this machine lacks: `what: detail / mend`.
+fn wrong(lab: &Lab) -> Vec<String> {
+    let items: Vec<Value> = lab.ctl("--json doctor").json();
+    let bad = items
+        .into_iter()
+        .filter(|item| item["ok"] == false && item["what"] != "limits");
+    let line = |item: Value| {
+        let [what, detail, mend] =
+            ["what", "detail", "mend"].map(|key| item[key].as_str().unwrap_or("none").to_owned());
+        format!("{what}: {detail} / {mend}")
+    };
+    bad.map(line).collect()
+}
+
+#[test]
+fn what_others_took_away_is_told_and_given_back() {
+    let lab = pair("");
+    assert_eq!(wrong(&lab), Vec::<String>::new());
+    lab.ok("cable red blue --addr-a 10.3.0.1/30 --addr-b 10.3.0.2/30 --name-a x --name-b x");
+    for (breaks, told) in [
+        (
+            "ip -n red addr flush dev eth0",
+            "drift: port red lacks its address 10.7.0.1/24 / vswitchctl set port red --up",
+        ),
+        (
+            "ip -n blue link set eth0 mtu 1400",
+            "drift: port blue lacks its MTU of 1500 / vswitchctl set port blue --up",
+        ),
+    ] {
+        run(breaks);
+        let found = wait_for(told, || {
+            let found = wrong(&lab);
+            found.iter().any(|line| line == told).then_some(found)
+        });
+        for line in &found {
+            play(&lab, line.split(" / ").nth(1).unwrap());
+        }
+        assert_eq!(wrong(&lab), Vec::<String>::new(), "{breaks}");
+    }
+    // What is no port's is given back by the whole.
+    run("ip -n red addr flush dev x");
+    let told =
+        "drift: cable red/blue lacks its address 10.3.0.1/30 in namespace red / vswitchctl export | vswitchctl apply -";
+    assert_eq!(wrong(&lab), [told]);
+    let exported = lab.ok("export");
+    lab.ok(&format!("apply {}", lab.lab_file(&exported)));
+    assert_eq!(wrong(&lab), Vec::<String>::new());
+}
+
+/// `set port red --up` was said to mend each, and mended neither.
+#[test]
+fn a_missing_port_is_mended_by_why_it_is() {
+    let mut lab = Lab::new();
+    let mut sleeper = Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap();
+    let pid = sleeper.id();
+    wait_for("the process to have a network namespace of its own", || {
+        let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        of(&pid.to_string()) != of("thread-self")
+    });
+    lab.ok(&format!("add-port guest --pid {pid}"));
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    lab.wait_for_state("guest", vswitch_testing::api::view::PortState::Missing);
+    let found = wrong(&lab);
+    assert!(
+        found.len() == 1 && found[0].contains("has ended") && found[0].ends_with("/ vswitchctl del-port guest"),
+        "{found:?}"
+    );
+    lab.ok("del-port guest");
+    // Another's interface in place of its own.
+    lab.ok("add-port red");
+    lab.kill_daemon();
+    run("ip -n red link del eth0");
+    run("ip -n red link add eth0 type veth peer name other");
+    lab.start();
+    let found = wrong(&lab);
+    let told = found.iter().find(|line| line.starts_with("port: red")).unwrap();
+    assert!(told.contains("has an interface eth0 already"), "{told}");
+    play(&lab, told.split(" / ").nth(1).unwrap());
+    assert_eq!(wrong(&lab), Vec::<String>::new());
+}
+
+/// systemd's PrivateTmp=, or a container: nobody else can enter what such a daemon makes. It was said to be a leftover that `ip netns del`
+/// removes, which takes it from the daemon.
+#[test]
+fn a_daemon_in_a_mount_namespace_of_its_own_is_told() {
+    let mut lab = Lab::without_daemon();
+    let daemon = lab.daemon_command();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    command.arg(daemon.get_program()).args(daemon.get_args());
+    lab.start_with(command, |_| ());
+    assert!(!wrong(&lab).iter().any(|line| line.starts_with("namespaces")));
+    lab.ok("add-port red blue --subnet 10.0.0.0/24");
+    let found = wrong(&lab);
+    let told = found.iter().find(|line| line.starts_with("namespaces: ")).unwrap();
+    assert!(told.contains("PrivateTmp=") && told.contains("rshared"), "{told}");
+    for line in ["ns exec red true", "ping red blue -c 1", "doctor red blue"] {
+        let reply = lab.ctl(line);
+        let said = format!("{}{}", reply.stdout, reply.stderr);
+        assert!(
+            reply.code != 0 && said.contains("mount namespace of its own"),
+            "{line}: {reply}"
+        );
+        assert!(
+            !said.contains("ip netns del") && !said.contains("ns add"),
+            "{line}: {reply}"
+        );
+    }
+}
