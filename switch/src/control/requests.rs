@@ -13,6 +13,7 @@ use super::kinds::{facts, ifname};
 use super::links::refuse_half_a_link;
 use super::mirror::leave_mirrors;
 use super::named::{add, remove};
+use super::overlap::refuse_own_networks;
 use super::plan::{Step, namespaces, plan};
 use super::repair::Extent;
 use super::rights::refuse_commands;
@@ -33,7 +34,8 @@ impl Control {
         inner.store.check_condition(subject, options.if_match.as_deref())?;
         let mut lab = inner.store.state.lab.clone();
         change(&inner, &mut lab)?;
-        settle(&mut lab, &inner.store.state.lab)?;
+        let of_host = inner.addresses_of_host(&inner.store.state.lab, &lab).await;
+        settle(&mut lab, &inner.store.state.lab, &of_host.all())?;
         inner.unpublished().find_containers(&lab).await;
         let interfaces = inner.interfaces_to_name(&lab).await;
         complete(&mut lab, &inner.store.state.lab, inner.store.state.salt, &interfaces);
@@ -50,6 +52,7 @@ impl Control {
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let before = &inner.store.state.lab;
         warnings.extend(inner.refuse_default_routes(before, &lab, options.force).await?);
+        warnings.extend(refuse_own_networks(before, &lab, &of_host, options.force)?);
         warnings.extend(refuse_listened(before, &lab, options.force)?);
         inner.refuse_leased(before, &lab)?;
         warnings.extend(inner.overlaps(before, &lab).await);
@@ -64,6 +67,7 @@ impl Control {
         if options.dry_run {
             tell(&steps, &mut changes);
             changes.done.extend(forwarding);
+            changes.warnings.extend(inner.foretell_outside(&steps).await);
             return Ok(changes);
         }
         let edit = Edit::new(&inner.store.state.lab, &steps);

@@ -1,5 +1,6 @@
 //! Everything that can be refused before anything is touched.
 
+mod routes;
 mod warnings;
 
 use std::collections::hash_map::Entry;
@@ -29,6 +30,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
     switches(before, after)?;
     unique(before, after)?;
     interfaces(before, after)?;
+    routes::unique_routes(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
     }
