@@ -7,7 +7,7 @@ use vswitch_api::{ApiError, Lab, LabNamespace, NsName, Port, PortName, Switch, S
 
 use super::complete::{Interfaces, chosen_mac, complete, imply_onlink, main_switch, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
-use super::gateway::{gateways, refuse_listened, refuse_removal, settle};
+use super::gateway::{gateways, refuse_listened, refuse_no_dns, refuse_removal, settle};
 use super::interface::mtu;
 use super::kinds::{facts, ifname};
 use super::links::refuse_half_a_link;
@@ -54,6 +54,7 @@ impl Control {
         warnings.extend(inner.refuse_default_routes(before, &lab, options.force).await?);
         warnings.extend(refuse_own_networks(before, &lab, &of_host, options.force)?);
         warnings.extend(refuse_listened(before, &lab, options.force)?);
+        refuse_no_dns(before, &lab)?;
         inner.refuse_leased(before, &lab)?;
         warnings.extend(inner.overlaps(before, &lab).await);
         let removed = steps.iter().flat_map(|step| inner.takes_away(step)).collect();
@@ -80,6 +81,7 @@ impl Control {
             let lab = inner.store.state.lab.clone();
             inner.fit_names(&lab);
         }
+        inner.tidy_names();
         let mut changes = carried?;
         changes.done.extend(forwarding);
         inner.edited(edit);
