@@ -82,6 +82,7 @@ impl Control {
             inner.fit_names(&lab);
         }
         inner.tidy_names();
+        inner.look_at_leases();
         let mut changes = carried?;
         changes.done.extend(forwarding);
         inner.edited(edit);
