@@ -50,7 +50,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
             check_routes(&object, &end.addresses, &end.routes)?;
         }
     }
-    gateway::check(after)?;
+    gateway::check(before, after)?;
     check_links(after)?;
     // Told of what comes, not of what was there before.
     check_mirrors(after).map_err(|error| check_mirrors(&new_mirrors_first(before, after)).err().unwrap_or(error))?;

@@ -12,8 +12,8 @@ use super::super::text;
 use super::outside::published;
 use super::settle::of_routes;
 
-/// Holds a complete lab against the rules.
-pub(in super::super) fn check(lab: &Lab) -> Result<(), ApiError> {
+/// Holds a complete lab, which is to follow on `before`, against the rules.
+pub(in super::super) fn check(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
     for switch in &lab.switches {
         check_subnets(switch)?;
         check_gateway(lab, switch)?;
@@ -31,7 +31,7 @@ pub(in super::super) fn check(lab: &Lab) -> Result<(), ApiError> {
     }
     let mut taken = HashMap::new();
     for port in &lab.ports {
-        check_port(lab, port)?;
+        check_port(before, lab, port)?;
         for publish in &port.publish {
             if let Some(other) = taken.insert((publish.outside, publish.protocol), &port.name) {
                 let (number, protocol) = (publish.outside, publish.protocol.word());
@@ -167,7 +167,7 @@ fn check_dhcp(switch: &Switch) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
+fn check_port(before: &Lab, lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let object = || text::port(&port.name);
     if port.auto_addresses && !port.kind.has_stack() {
         let cause = format!("a {} port has no addresses", port.kind.word());
@@ -205,7 +205,12 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
         let cause = format!("it has no address in a subnet of {}", text::switch(&switch.name));
         let name = &port.name;
         let ends = format!("`vswitchctl set port {name} publish=none` ends it");
-        let gives = match (port.auto_addresses, switch.dhcp) {
+        // Whose addresses are taken away chooses none any more.
+        let was_auto = before
+            .ports
+            .iter()
+            .any(|old| old.name == port.name && old.auto_addresses);
+        let gives = match (was_auto || port.auto_addresses, switch.dhcp) {
             (true, _) => String::new(),
             (false, false) => format!("`vswitchctl set port {name} auto_addresses=on` gives it one, "),
             (false, true) => format!(
