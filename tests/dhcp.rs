@@ -304,3 +304,113 @@ fn without_dnsmasq_nothing_is_changed() {
     let changes: Changes = lab.json(LAB);
     assert!(!changes.done.is_empty());
 }
+
+/// dnsmasq ended at once, or had no address to give, and all was told as done.
+#[test]
+fn what_dnsmasq_can_not_serve_is_refused() {
+    let lab = Lab::new();
+    lab.ctl("switch add lab --subnet 10.10.0.0/24 --subnet fd10::/80 --gateway --dhcp")
+        .failed(2, &["fd10::/80", "/64", "dhcp=off"]);
+    lab.ctl("switch add lab --subnet 10.10.0.0/24 --gateway=169.254.1.1 --dhcp")
+        .failed(2, &["169.254.1.1", "gateway=on", "dhcp=off"]);
+    lab.ok("set switch main subnets=10.10.0.0/24 gateway=10.10.1.1");
+    lab.ctl("set switch main dhcp=on").failed(2, &["10.10.1.1"]);
+}
+
+/// Leases went before it was known whether the edit succeeds, and pinned stations were cut off.
+#[test]
+fn an_edit_that_fails_takes_no_lease() {
+    if lacks("dnsmasq") || lacks("busybox") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp"));
+    lab.ok("add-port red --switch lab --pin-mac own --pin-ip own");
+    udhcpc(&lab, "red");
+    let file = Path::new("/run/vswitch/names/lab.leases");
+    let leased = || fs::read_to_string(file).unwrap_or_default();
+    wait_for("the lease of red", || {
+        leased().contains("10.10.0.").then_some(()).ok_or(leased())
+    });
+    let before = leased();
+    lab.ctl("publish red 8080:80 --force").failed(5, &["NAT"]);
+    lab.ok("set switch lab nat=on");
+    lab.ctl("publish red 8080:80")
+        .failed(5, &["leased by DHCP", "addr add red"]);
+    lab.ok("set switch lab nat=off");
+    let export = lab
+        .ok("export")
+        .replace("dhcp = true\n", "")
+        .replace("ip = \"own\"", "ip = [\"10.10.0.0/24\"]");
+    Place::named("red").run_ok("ip link add zz type veth peer name zz1");
+    let bad = "[[ports]]\nname = \"bad\"\nswitch = \"lab\"\nnamespace = \"red\"\nifname = \"zz\"\n";
+    let path = lab.lab_file(&format!("{export}\n{bad}"));
+    lab.ctl(&format!("apply --yes {path}"))
+        .failed(5, &["port \"bad\"", "zz"]);
+    assert_eq!(leased(), before);
+    wait_for("red to use what it was leased still", || {
+        let output = Place::named("red").output("ping -n -c 1 -W 2 10.10.0.1");
+        output.status.success().then_some(()).ok_or_else(|| inside("red"))
+    });
+    // With the service they go.
+    lab.ok("set switch lab dhcp=off");
+    assert!(!file.exists());
+}
+
+/// What was to make it read its files again ended it as long as it had only begun.
+#[test]
+fn dnsmasq_that_has_just_begun_is_not_ended_by_news() {
+    if lacks("dnsmasq") {
+        return;
+    }
+    let mut lab = Lab::new();
+    lab.ok("switch add lab --subnet 10.10.0.0/24 --gateway");
+    lab.ok("add-port red --switch lab --addr 10.10.0.9/24");
+    for _ in 0..8 {
+        lab.ok("set switch lab dhcp=on");
+        for edit in ["add", "del"] {
+            for last in 20..23 {
+                lab.ok(&format!("addr {edit} red 10.10.0.{last}/24"));
+            }
+        }
+        lab.ok("set switch lab dhcp=off");
+    }
+    let log = lab.stop_daemon();
+    assert!(!log.contains("was ended by"), "{log}");
+}
+
+/// The switch advertised the subnet, and the pin dropped what came from the address that the station made of it.
+#[test]
+fn a_pinned_station_may_use_what_it_makes_of_router_advertisements() {
+    if lacks("dnsmasq") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp"));
+    lab.ok("add-port red --switch lab --mac 02:00:00:00:00:01 --pin-mac own --pin-ip own");
+    wait_for("red to make itself an address", || {
+        let text = inside("red");
+        let is_there = text.contains("fd10::ff:fe00:1/64") && !text.contains("tentative");
+        is_there.then_some(()).ok_or(text)
+    });
+    wait_for("red to reach its gateway", || {
+        let output = Place::named("red").output("ping -n -c 1 -W 2 -I fd10::ff:fe00:1 fd10::1");
+        output.status.success().then_some(()).ok_or_else(|| inside("red"))
+    });
+    // Another one it can't.
+    Place::named("red").run_ok("ip addr add fd10::77/64 dev eth0 nodad");
+    let output = Place::named("red").output("ping -n -c 1 -W 1 -I fd10::77 fd10::1");
+    assert!(!output.status.success());
+}
+
+/// It took twenty seconds to say that dnsmasq was not ready.
+#[test]
+fn who_answers_dns_on_the_host_is_told_of_at_once() {
+    let lab = Lab::new();
+    let listener = std::net::TcpListener::bind("0.0.0.0:53").unwrap();
+    lab.ctl(&format!("{LAB} --dns"))
+        .failed(5, &["answers DNS", "0.0.0.0:53", "ss -nlp", "dns=off"]);
+    drop(listener);
+    let _own = std::net::TcpListener::bind("127.0.0.53:53").unwrap();
+    lab.ok(&format!("{LAB} --dns -n"));
+}

@@ -1,6 +1,7 @@
 //! Addresses without thinking: subnets of a switch, its gateway, and the way out by NAT.
 
 mod firewalls;
+mod settled;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -456,11 +457,11 @@ fn a_subnet_that_the_host_reaches_elsewhere_is_warned_of() {
     };
     let gateway = "switch add lab --gateway -n --subnet";
     warned(
-        &format!("{gateway} 203.0.113.0/25"),
+        &format!("{gateway} 203.0.113.128/25"),
         &["203.0.113.0/24", "up0", "another subnet"],
     );
     warned(&format!("{gateway} 172.31.7.0/24"), &["172.31.0.0/16", "up0"]);
-    warned(&format!("{gateway} 2001:db8::/64"), &["2001:db8::/64", "up0"]);
+    warned(&format!("{gateway} 2001:db8::/64 --force"), &["2001:db8::/64", "up0"]);
     warned(&format!("{gateway} 10.10.0.0/24"), &[]);
     // What only stations have is none of the host's business.
     warned("switch add lab --subnet 203.0.113.0/24 -n", &[]);

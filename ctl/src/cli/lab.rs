@@ -18,7 +18,7 @@ pub struct ApplyArgs {
     /// Do not ask before ports, namespaces, cables or switches are removed
     #[arg(long, short = 'y', visible_alias = "prune")]
     pub yes: bool,
-    /// Take devices over though the host has addresses or routes on them
+    /// Take what the host uses: devices with addresses or routes, its own networks
     #[arg(long)]
     pub force: bool,
     /// Say what would be done, do nothing
@@ -179,7 +179,7 @@ pub struct LabUpArgs {
     /// Do not ask before something is removed that the lab owns and the file does not name any more
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// Take devices over though the host has addresses or routes on them
+    /// Take what the host uses: devices with addresses or routes, its own networks
     #[arg(long)]
     pub force: bool,
     /// Say what would be done, do nothing

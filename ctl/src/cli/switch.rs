@@ -52,6 +52,9 @@ Examples:
         /// What its ports take addresses of, and how they get out.
         #[command(flatten)]
         way: WayOut,
+        /// Also if the host has an address in a subnet by itself, and is cut off from what it reaches by that
+        #[arg(long)]
+        force: bool,
         /// How to add it.
         #[command(flatten)]
         addition: Addition,
@@ -350,6 +353,9 @@ pub struct SetSwitch {
     /// Seconds of flapping after which the loop guard shuts the younger port (default: 3)
     #[arg(long, value_name = "SECONDS", value_parser = |text: &str| said(text, parse::count::<u32>))]
     pub flap_secs: Option<Said<u32>>,
+    /// Also if the host has an address in a subnet by itself, and is cut off from what it reaches by that
+    #[arg(long)]
+    pub force: bool,
     /// Whether to do it.
     #[command(flatten)]
     pub trial: Trial,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use vswitch_api::event::EventSelect;
 use vswitch_api::patch::MergePatch;
-use vswitch_api::request::SwitchFilter;
+use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::{PortView, SwitchView};
 use vswitch_api::{ReservedMulticast, Switch};
 use vswitch_client::Method;
@@ -96,8 +96,13 @@ impl Session {
                 reserved_multicast,
                 description,
                 way,
+                force,
                 addition,
             } => {
+                let options = ChangeOptions {
+                    force,
+                    ..addition.into()
+                };
                 let reserved_multicast = reserved_multicast.into();
                 let switch = Switch {
                     description: description.unwrap_or_default(),
@@ -112,8 +117,7 @@ impl Session {
                     dns: way.dns,
                     ..Switch::new(name)
                 };
-                self.change(Method::POST, "/v1/switches", addition.into(), Some(&switch))
-                    .await
+                self.change(Method::POST, "/v1/switches", options, Some(&switch)).await
             }
             SwitchCommand::Del { name, removal } => self.remove(&format!("/v1/switches/{name}"), removal.into()).await,
             SwitchCommand::List => {
@@ -160,6 +164,10 @@ impl Session {
         let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
         let patch = with_keys(patch, &args.keys)?;
         let path = format!("/v1/switches/{}", args.name);
-        self.change(Method::PATCH, &path, args.trial.into(), Some(&patch)).await
+        let options = ChangeOptions {
+            force: args.force,
+            ..args.trial.into()
+        };
+        self.change(Method::PATCH, &path, options, Some(&patch)).await
     }
 }

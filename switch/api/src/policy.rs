@@ -326,7 +326,8 @@ pub struct Pin {
     #[serde(skip_serializing_if = "Option::is_none", with = "own")]
     #[schema(schema_with = own::macs)]
     pub mac: Option<Vec<Mac>>,
-    /// IP addresses or networks; none: any. `"own"`, here an empty list, stands for those that vswitch gave the port.
+    /// IP addresses or networks; none: any. `"own"`, here an empty list, stands for those that vswitch gave the port,
+    /// what it was leased, and what it makes of its MAC address in an IPv6 subnet that its switch advertises (EUI-64).
     /// Besides 0.0.0.0 and :: (a host that asks for an address) and the one IPv6 link-local address that is made from the MAC address
     /// that a frame comes from (EUI-64, RFC 4291) are always allowed. A host that chooses another one (RFC 7217, `addr_gen_mode`)
     /// needs it in the list, or fe80::/10 for any.
@@ -402,8 +403,9 @@ mod own {
     pub fn networks() -> RefOr<Schema> {
         list_or_own(
             String::schema(),
-            "IP addresses or networks; none: any. `own`, or an empty list, stands for those that vswitch gave the port. Besides \
-              0.0.0.0 and :: (a host that asks for an address) and the IPv6 link-local address that is made from the MAC address that a \
+            "IP addresses or networks; none: any. `own`, or an empty list, stands for those that vswitch gave the port, what it was \
+              leased, and what it makes of its MAC address in an IPv6 subnet that its switch advertises. Besides 0.0.0.0 and :: (a host \
+              that asks for an address) and the IPv6 link-local address that is made from the MAC address that a \
               frame comes from (EUI-64, RFC 4291) are always allowed. A host that chooses another one (RFC 7217) needs it in the list, \
               or fe80::/10 for any.",
         )

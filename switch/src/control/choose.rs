@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vswitch_api::no_host::of_no_host;
 use vswitch_api::request::FreeAddresses;
-use vswitch_api::{ApiError, IfAddr, Lab, Port, PortName, Route};
+use vswitch_api::{ApiError, IfAddr, Lab, Port, PortName};
 
 use super::{text, validate};
 
@@ -84,22 +84,27 @@ fn subnets_of_neighbours(lab: &Lab, port: &Port) -> Result<Vec<IpNet>, ApiError>
 
 /// All addresses of the lab, be they next hops of routes.
 pub(super) fn taken(lab: &Lab) -> BTreeSet<IpAddr> {
-    let of_ports = lab.ports.iter().map(|port| (&port.addresses, &port.routes));
-    let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
-    let all = of_ports.chain(ends.map(|end| (&end.addresses, &end.routes)));
-    let addresses = all.flat_map(|(addresses, routes)| in_use(addresses, routes));
-    let gateways = lab.switches.iter().flat_map(|switch| switch.gateway.addresses());
-    addresses.chain(gateways.copied()).collect()
+    let mut taken = held(lab, None);
+    let ends = lab.cables.iter().flat_map(|cable| [&cable.a.routes, &cable.b.routes]);
+    let routes = lab.ports.iter().map(|port| &port.routes).chain(ends).flatten();
+    taken.extend(routes.filter_map(|route| route.via));
+    taken
 }
 
-fn in_use(addresses: &[IfAddr], routes: &[Route]) -> impl Iterator<Item = IpAddr> {
-    let hops = routes.iter().filter_map(|route| route.via);
-    addresses.iter().map(|address| address.ip()).chain(hops)
+/// The addresses that interfaces of the lab have, but for those of one port, and those that gateways are to have.
+pub(super) fn held(lab: &Lab, but: Option<&PortName>) -> BTreeSet<IpAddr> {
+    let ports = lab.ports.iter().filter(|port| Some(&port.name) != but);
+    let ends = lab.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
+    let addresses = ports.map(|port| &port.addresses).chain(ends.map(|end| &end.addresses));
+    let gateways = lab.switches.iter().flat_map(|switch| switch.gateway.addresses());
+    let addresses = addresses.flatten().map(|address| address.ip());
+    addresses.chain(gateways.copied()).collect()
 }
 
 fn next_free(lab: &Lab, port: &Port, subnet: IpNet) -> Result<IfAddr, ApiError> {
     let mut taken = taken(lab);
-    taken.extend(in_use(&port.addresses, &port.routes));
+    taken.extend(port.addresses.iter().map(|address| address.ip()));
+    taken.extend(port.routes.iter().filter_map(|route| route.via));
     first_free(|ip| taken.contains(ip), &port.name, subnet)
 }
 
@@ -122,7 +127,7 @@ pub(super) fn first_free(taken: impl Fn(&IpAddr) -> bool, port: &PortName, subne
 
 #[cfg(test)]
 mod tests {
-    use vswitch_api::PortKind;
+    use vswitch_api::{PortKind, Route};
 
     use super::*;
 

@@ -153,7 +153,8 @@ fn is_inside(port: &Port) -> bool {
     port.kind.stands() == Stands::InNamespace
 }
 
-fn namespace_of(port: &Port) -> Option<Namespace> {
+/// The namespace of a port whose interface is in one.
+pub(super) fn namespace_of(port: &Port) -> Option<Namespace> {
     let named = || port.name.as_str().parse().ok().map(Namespace::Name);
     port.namespace.clone().or_else(named)
 }

@@ -5,7 +5,8 @@ use vswitch_api::{ApiError, Lab};
 
 use super::complete::{Interfaces, complete, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
-use super::gateway::{refuse_listened, settle};
+use super::gateway::{refuse_listened, refuse_no_dns, settle};
+use super::overlap::refuse_own_networks;
 use super::plan::{Step, plan};
 use super::published::Held;
 use super::rights::refuse_commands;
@@ -40,7 +41,8 @@ impl Held<'_> {
         self.store.check_condition(subject, options.if_match.as_deref())?;
         let mut lab = self.store.state.lab.clone();
         change(self, &mut lab)?;
-        settle(&mut lab, &self.store.state.lab)?;
+        let of_host = self.addresses_of_host(&self.store.state.lab, &lab).await;
+        settle(&mut lab, &self.store.state.lab, &of_host.all())?;
         self.unpublished().find_containers(&lab).await;
         let interfaces = self.interfaces_to_name(&lab).await;
         complete(&mut lab, &self.store.state.lab, self.store.state.salt, &interfaces);
@@ -57,7 +59,9 @@ impl Held<'_> {
         warnings.extend(self.refuse_in_use(&steps, options.force).await?);
         let before = &self.store.state.lab;
         warnings.extend(self.refuse_default_routes(before, &lab, options.force).await?);
+        warnings.extend(refuse_own_networks(before, &lab, &of_host, options.force)?);
         warnings.extend(refuse_listened(before, &lab, options.force)?);
+        refuse_no_dns(before, &lab)?;
         self.refuse_leased(before, &lab)?;
         warnings.extend(self.overlaps(before, &lab).await);
         let removed = steps.iter().flat_map(|step| self.takes_away(step)).collect();
@@ -83,6 +87,8 @@ impl Held<'_> {
             let lab = self.store.state.lab.clone();
             self.fit_names(&lab);
         }
+        self.tidy_names();
+        self.look_at_leases();
         let mut changes = carried?;
         changes.done.extend(forwarding);
         self.edited(edit);

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, Port, Route};
+use vswitch_api::gateway::gateway_name;
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, Port, PortKind, Route};
 
 use super::attach::{Adopt, Made};
 use super::kinds::ifname;
@@ -242,11 +243,14 @@ pub(super) async fn with_room_for(port: &Port, netns: &NetNs, name: &str) -> Res
 
 fn taken(port: &Port) -> ApiError {
     let place = port.namespace.as_ref().map_or("the host".to_owned(), text::object);
-    text::conflict(
-        text::port(&port.name),
-        format!("{place} has an interface {} already", ifname(port)),
-    )
-    .hint("choose another interface name with --name")
+    let cause = format!("{place} has an interface {} already", ifname(port));
+    let is_gateway = port.kind == PortKind::Internal && gateway_name(&port.switch).as_ref() == Some(&port.name);
+    let hint = match is_gateway {
+        // It is called after its switch.
+        true => "rename or remove that interface (`ip link`), or give the switch another name",
+        false => "choose another interface name (--name, in a lab file ifname)",
+    };
+    text::conflict(text::port(&port.name), cause).hint(hint)
 }
 
 pub(super) fn vanished(port: &Port) -> ApiError {

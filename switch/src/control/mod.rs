@@ -222,7 +222,7 @@ struct Live {
     /// The interfaces that forward by us, by their index, as they were called last.
     forwarding: BTreeMap<u32, vswitch_api::IfName>,
     /// Addresses that were leased to ports.
-    leases: BTreeMap<PortName, Vec<std::net::Ipv4Addr>>,
+    leases: BTreeMap<PortName, Vec<std::net::IpAddr>>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
     strays: Vec<(NetNs, vswitch_linux::Link)>,
 }

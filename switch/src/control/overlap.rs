@@ -2,10 +2,11 @@
 //! would look for it in the switch, or never there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vswitch_api::lab::Route;
-use vswitch_api::{ApiError, IfName, Lab, Port, Stands};
+use vswitch_api::{ApiError, IfName, Lab, Port, Stands, Switch};
 
 use super::kinds::ifname;
 use super::{Inner, text};
@@ -69,6 +70,40 @@ impl Inner {
         Ok(warnings)
     }
 
+    /// The addresses that the host has by interfaces that are of no lab, and those that it sends to by them. Where it can't be asked,
+    /// none.
+    pub(super) async fn addresses_of_host(&self, before: &Lab, after: &Lab) -> HostAddresses {
+        if after.switches.iter().all(|switch| switch.subnets.is_empty()) {
+            return HostAddresses::default();
+        }
+        let ours = interfaces_of_host([before, after]);
+        self.ask_addresses_of_host(&ours).await.unwrap_or_else(|error| {
+            tracing::debug!("which addresses the host has can't be told: {error}");
+            HostAddresses::default()
+        })
+    }
+
+    async fn ask_addresses_of_host(&self, ours: &BTreeSet<IfName>) -> Result<HostAddresses, KernelError> {
+        let home = self.host.home.netlink().await?;
+        let links = home.links().await?;
+        let name = |index: u32| {
+            let link = links.iter().find(|link| link.index == index)?;
+            (!ours.iter().any(|own| own.as_str() == link.name)).then(|| link.name.clone())
+        };
+        let addresses = home.addresses().await?;
+        let addresses = addresses
+            .iter()
+            .filter_map(|(index, net, _)| Some((net.addr(), name(*index)?)));
+        let routes = home.routes().await?;
+        let hops = routes
+            .iter()
+            .filter_map(|route| Some((route.via?, name(route.index?)?)));
+        Ok(HostAddresses {
+            own: addresses.collect(),
+            hops: hops.collect(),
+        })
+    }
+
     /// How the host reaches what it has no other route to, in the IP version of `route` and not by one of `ours`.
     async fn default_way_of_host(&self, route: &Route, ours: &BTreeSet<IfName>) -> Result<Option<String>, KernelError> {
         let home = self.host.home.netlink().await?;
@@ -102,6 +137,78 @@ impl Inner {
             .filter(|(_, name)| !ours.iter().any(|own| own.as_str() == name))
             .collect())
     }
+}
+
+/// Addresses in the networks that the host is a member of by itself, each with the interface.
+#[derive(Debug, Default)]
+pub(super) struct HostAddresses {
+    own: BTreeMap<IpAddr, String>,
+    /// Next hops of its routes.
+    hops: BTreeMap<IpAddr, String>,
+}
+
+impl HostAddresses {
+    pub fn all(&self) -> BTreeSet<IpAddr> {
+        self.own.keys().chain(self.hops.keys()).copied().collect()
+    }
+}
+
+/// Refuses to make the host the gateway of a network that it is a member of by itself: it would look for all of that in the switch,
+/// and take the place of the router that it gets out by. With `force` it tells of that.
+pub(super) fn refuse_own_networks(
+    before: &Lab,
+    after: &Lab,
+    of_host: &HostAddresses,
+    force: bool,
+) -> Result<Vec<String>, ApiError> {
+    let mut warnings = Vec::new();
+    for (switch, gateway) in after.switches.iter().filter_map(|s| Some((s, after.gateway_of(s)?))) {
+        let Some(cause) = own_network(before, switch, gateway, of_host) else {
+            continue;
+        };
+        if force {
+            warnings.push(format!("{} leads the host astray: {cause}", text::switch(&switch.name)));
+            continue;
+        }
+        let cause = format!(
+            "{cause}; with a gateway there the host looks in the switch for all that it reaches by that interface, and whoever is connected \
+             to it from there (perhaps you) is cut off"
+        );
+        return Err(text::conflict(text::switch(&switch.name), cause)
+            .hint("choose another subnet, such as 10.10.0.0/24, or do it all the same with --force"));
+    }
+    Ok(warnings)
+}
+
+/// What of a gateway, if it is new, is of the host's own networks.
+fn own_network(before: &Lab, switch: &Switch, gateway: &Port, of_host: &HostAddresses) -> Option<String> {
+    let old = before.switches.iter().find(|old| old.name == switch.name);
+    let old = old.filter(|old| old.gateway.is_on());
+    let was = old.and_then(|old| before.gateway_of(old));
+    let new = gateway.addresses.iter().map(|address| address.ip());
+    let mut new = new.filter(|ip| was.is_none_or(|was| was.addresses.iter().all(|old| old.ip() != *ip)));
+    let taken = new.find_map(|ip| {
+        let own = of_host
+            .own
+            .get(&ip)
+            .map(|name| format!("an address of the host (interface {name})"));
+        let hop = || {
+            let name = of_host.hops.get(&ip)?;
+            Some(format!("the router that the host gets out by (interface {name})"))
+        };
+        Some(format!("its gateway's address {ip} is {}", own.or_else(hop)?))
+    });
+    if taken.is_some() {
+        return taken;
+    }
+    let nets = switch.subnets.iter();
+    let mut nets = nets.filter(|net| old.is_none_or(|old| !old.subnets.contains(net)));
+    nets.find_map(|net| {
+        let (ip, name) = of_host.own.iter().find(|(ip, _)| net.contains(*ip))?;
+        Some(format!(
+            "the host has address {ip} in its subnet {net} by interface {name}"
+        ))
+    })
 }
 
 /// An interface of the host that we make.
@@ -181,6 +288,44 @@ fn warnings(new: &[(&Port, IpNet)], there: &BTreeMap<IpNet, String>) -> Vec<Stri
 mod tests {
     use super::*;
     use vswitch_api::PortKind;
+
+    /// The gateway took the address of the router by which the host got out.
+    #[test]
+    fn a_gateway_in_a_network_of_the_hosts_own_is_made_by_force_only() {
+        let lab = |subnet: &str, address: &str| Lab {
+            switches: vec![Switch {
+                subnets: vec![subnet.parse().unwrap()],
+                gateway: vswitch_api::Gateway::On,
+                ..Switch::new("lab".parse().unwrap())
+            }],
+            ports: vec![Port {
+                addresses: vec![address.parse().unwrap()],
+                ..Port::new("lab-gw".parse().unwrap(), "lab".parse().unwrap(), PortKind::Internal)
+            }],
+            ..Lab::default()
+        };
+        let up0 = |ip: &str| BTreeMap::from([(ip.parse().unwrap(), "up0".to_owned())]);
+        let of_host = HostAddresses {
+            own: up0("198.51.100.2"),
+            hops: up0("10.9.0.1"),
+        };
+        let none = Lab::default();
+        for (subnet, address) in [
+            ("198.51.100.0/24", "198.51.100.9/24"),
+            ("198.51.0.0/16", "198.51.0.1/16"),
+            ("10.9.0.0/24", "10.9.0.1/24"),
+        ] {
+            let lab = lab(subnet, address);
+            let refused = refuse_own_networks(&none, &lab, &of_host, false)
+                .unwrap_err()
+                .to_string();
+            assert!(refused.contains("up0") && refused.contains("--force"), "{refused}");
+            assert_eq!(refuse_own_networks(&none, &lab, &of_host, true).unwrap().len(), 1);
+            assert_eq!(refuse_own_networks(&lab, &lab, &of_host, false).unwrap(), [""; 0]);
+        }
+        let beside = lab("198.51.100.128/25", "198.51.100.129/25");
+        assert_eq!(refuse_own_networks(&none, &beside, &of_host, false).unwrap(), [""; 0]);
+    }
 
     #[test]
     fn what_covers_or_is_covered_is_told_and_the_neighbour_is_not() {

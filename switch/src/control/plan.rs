@@ -307,16 +307,19 @@ pub(super) fn plan(
             Some(_) => {}
         }
     }
+    let mut of_ports = Vec::new();
     for new in &after.ports {
         match old_ports.get(&new.name) {
             Some(old) if *old == new => {}
             Some(old) if changes_in_place(old, new) => {
                 let (before, after) = (Box::new((*old).clone()), Box::new(new.clone()));
-                additions.push(Step::ChangePort { before, after });
+                of_ports.push(Step::ChangePort { before, after });
             }
-            _ => additions.push(Step::AddPort(new.clone())),
+            _ => of_ports.push(Step::AddPort(new.clone())),
         }
     }
+    of_ports.sort_by_key(|step| !gives_default_away(step));
+    additions.extend(of_ports);
     additions.extend(kept.into_iter().map(|(before, after)| {
         let (before, after) = (Box::new(before.clone()), Box::new(after.clone()));
         Step::ChangeCable { before, after }
@@ -352,6 +355,15 @@ fn runs_on(old: &Command, new: &Command) -> bool {
         (name, namespace, run, argv, dir, env)
     };
     what(old) == what(new)
+}
+
+/// Whether a port loses a default route, of which a namespace has one: then another may be to have it.
+fn gives_default_away(step: &Step) -> bool {
+    let Step::ChangePort { before, after } = step else {
+        return false;
+    };
+    let mut lost = before.routes.iter().filter(|route| !after.routes.contains(route));
+    lost.any(|route| route.to.prefix_len() == 0)
 }
 
 /// Whether a port can become the other without being made anew.

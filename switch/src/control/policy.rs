@@ -1,6 +1,6 @@
 //! From the lab's word on policies to what the datapath runs.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -27,13 +27,7 @@ pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {
 /// What the datapath is told of a port whose interface has this MTU. `before`: what it was told last; a list that stays as
 /// it is goes on counting.
 /// `leased`: addresses that it was given by DHCP.
-pub(super) fn port_settings(
-    port: &Port,
-    leased: &[Ipv4Addr],
-    mtu: u32,
-    shut: bool,
-    before: &PortPolicy,
-) -> PortSettings {
+pub(super) fn port_settings(port: &Port, leased: &[IpAddr], mtu: u32, shut: bool, before: &PortPolicy) -> PortSettings {
     let policy = PortPolicy {
         vlan: VlanPort::new(&port.vlan, port.accept),
         vlan_aware: port.vlan != PortVlan::All || port.accept != AcceptFrames::All,
@@ -60,7 +54,7 @@ fn acl(rules: &[AclRule], before: Option<&Arc<Acl>>) -> Option<Arc<Acl>> {
 }
 
 /// An empty list stands for the addresses that vswitch gave the port.
-fn pin_table(port: &Port, leased: &[Ipv4Addr]) -> Option<PinTable> {
+fn pin_table(port: &Port, leased: &[IpAddr]) -> Option<PinTable> {
     let own_mac = Vec::from_iter(port.mac);
     let macs = port
         .pin
@@ -68,10 +62,7 @@ fn pin_table(port: &Port, leased: &[Ipv4Addr]) -> Option<PinTable> {
         .as_ref()
         .map(|macs| if macs.is_empty() { &own_mac } else { macs });
     let given = port.addresses.iter().map(|address| address.ip());
-    let own_ips: Vec<_> = given
-        .chain(leased.iter().map(|ip| IpAddr::V4(*ip)))
-        .map(IpNet::from)
-        .collect();
+    let own_ips: Vec<_> = given.chain(leased.iter().copied()).map(IpNet::from).collect();
     let ips = port
         .pin
         .ip

@@ -371,6 +371,7 @@ impl Inner {
         self.fit_names(&lab);
         let wanted = self.wanted_processes();
         self.bring_processes_back(wanted).await;
+        self.tidy_names();
         match self.store.save() {
             Ok(()) => self.store.close_journal(),
             // What stands in the note is not in the file.

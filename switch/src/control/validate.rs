@@ -1,5 +1,6 @@
 //! Everything that can be refused before anything is touched.
 
+mod routes;
 mod warnings;
 
 use std::collections::hash_map::Entry;
@@ -29,6 +30,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
     switches(before, after)?;
     unique(before, after)?;
     interfaces(before, after)?;
+    routes::unique_routes(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
     }
@@ -48,7 +50,7 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
             check_routes(&object, &end.addresses, &end.routes)?;
         }
     }
-    gateway::check(after)?;
+    gateway::check(before, after)?;
     check_links(after)?;
     // Told of what comes, not of what was there before.
     check_mirrors(after).map_err(|error| check_mirrors(&new_mirrors_first(before, after)).err().unwrap_or(error))?;

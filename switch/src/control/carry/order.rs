@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use vswitch_api::{CableEnd, CommandName, IfName, Mac, Namespace, NsName, Port, PortName, SwitchName};
+use vswitch_api::{CableEnd, CommandName, IfName, Mac, Namespace, NsName, Port, PortName, Route, SwitchName};
 
 use super::super::kinds::ifname;
 use super::super::plan::Step;
@@ -82,6 +82,13 @@ impl Order {
     }
 }
 
+/// The IP versions of default routes: whether it is IPv4.
+fn defaults<'a>(routes: impl Iterator<Item = &'a Route>) -> impl Iterator<Item = bool> {
+    routes
+        .filter(|route| route.to.prefix_len() == 0)
+        .map(|route| route.to.addr().is_ipv4())
+}
+
 fn removal(ports: Vec<Port>) -> Option<Step> {
     (!ports.is_empty()).then_some(Step::RemovePorts(ports))
 }
@@ -95,6 +102,8 @@ struct Wanted<'a> {
     /// By which the ends of cables are known in their namespaces.
     ends: HashSet<(&'a NsName, Mac)>,
     addresses: HashSet<IpAddr>,
+    /// Where there is to be a default route, and of which IP version.
+    defaults: HashSet<(Option<Namespace>, bool)>,
     /// Their tables are made anew, which needs them to be empty.
     resized: HashSet<&'a SwitchName>,
     commands: HashSet<&'a CommandName>,
@@ -109,12 +118,19 @@ impl<'a> Wanted<'a> {
                     wanted.names.insert(&port.name);
                     wanted.places.insert((port.namespace.clone(), ifname(port)));
                     wanted.add_addresses(port);
+                    wanted.add_defaults(port.namespace.as_ref(), &port.routes, &[]);
                 }
-                Step::ChangePort { after, .. } => wanted.add_addresses(after),
+                Step::ChangePort { before, after } => {
+                    wanted.add_addresses(after);
+                    wanted.add_defaults(after.namespace.as_ref(), &after.routes, &before.routes);
+                }
                 Step::AddCable(cable) => {
                     let ends = [&cable.a, &cable.b].into_iter();
                     let known = ends.clone().filter_map(|end| Some((&end.namespace, end.mac?)));
                     wanted.ends.extend(known);
+                    for end in ends.clone() {
+                        wanted.add_defaults(Some(&end.namespace.clone().into()), &end.routes, &[]);
+                    }
                     wanted
                         .places
                         .extend(ends.filter_map(|end| Some((Some(end.namespace.clone().into()), end.ifname.clone()?))));
@@ -134,6 +150,16 @@ impl<'a> Wanted<'a> {
         self.addresses.extend(port.addresses.iter().map(|address| address.ip()));
     }
 
+    fn add_defaults(&mut self, namespace: Option<&Namespace>, routes: &[Route], had: &[Route]) {
+        let new = routes.iter().filter(|route| !had.contains(route));
+        self.defaults.extend(defaults(new).map(|v4| (namespace.cloned(), v4)));
+    }
+
+    /// The kernel has one in a namespace.
+    fn has_default(&self, namespace: Option<&Namespace>, routes: &[Route]) -> bool {
+        defaults(routes.iter()).any(|v4| self.defaults.contains(&(namespace.cloned(), v4)))
+    }
+
     /// Whether a port has to go before all of it can be there.
     fn needs_gone(&self, old: &Port) -> bool {
         self.names.contains(&old.name)
@@ -144,6 +170,7 @@ impl<'a> Wanted<'a> {
                 .iter()
                 .any(|address| self.addresses.contains(&address.ip()))
             || self.resized.contains(&old.switch)
+            || self.has_default(old.namespace.as_ref(), &old.routes)
     }
 
     fn has_end(&self, end: &CableEnd) -> bool {
@@ -153,6 +180,7 @@ impl<'a> Wanted<'a> {
             .map(|ifname| (Some(end.namespace.clone().into()), ifname));
         place.is_some_and(|place| self.places.contains(&place))
             || end.mac.is_some_and(|mac| self.ends.contains(&(&end.namespace, mac)))
+            || self.has_default(Some(&end.namespace.clone().into()), &end.routes)
     }
 }
 

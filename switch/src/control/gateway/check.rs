@@ -1,6 +1,7 @@
 //! What is refused of subnets, gateways and what goes out by them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vswitch_api::no_host::of_no_host;
@@ -9,12 +10,14 @@ use vswitch_api::{ApiError, Lab, Port, Switch};
 use super::super::kinds::ifname;
 use super::super::text;
 use super::outside::published;
+use super::settle::of_routes;
 
-/// Holds a complete lab against the rules.
-pub(in super::super) fn check(lab: &Lab) -> Result<(), ApiError> {
+/// Holds a complete lab, which is to follow on `before`, against the rules.
+pub(in super::super) fn check(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
     for switch in &lab.switches {
         check_subnets(switch)?;
         check_gateway(lab, switch)?;
+        check_dhcp(switch)?;
     }
     let routed: Vec<_> = lab.switches.iter().filter(|switch| switch.gateway.is_on()).collect();
     for (n, switch) in routed.iter().enumerate() {
@@ -28,7 +31,7 @@ pub(in super::super) fn check(lab: &Lab) -> Result<(), ApiError> {
     }
     let mut taken = HashMap::new();
     for port in &lab.ports {
-        check_port(lab, port)?;
+        check_port(before, lab, port)?;
         for publish in &port.publish {
             if let Some(other) = taken.insert((publish.outside, publish.protocol), &port.name) {
                 let (number, protocol) = (publish.outside, publish.protocol.word());
@@ -64,7 +67,7 @@ pub(in super::super) fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
             port.name, port.switch, port.switch
         )
     };
-    new.map(warning).collect()
+    new.map(warning).chain(of_routes(before, after)).collect()
 }
 
 fn overlap(a: &[IpNet], b: &[IpNet]) -> Option<(IpNet, IpNet)> {
@@ -106,20 +109,22 @@ fn check_gateway(lab: &Lab, switch: &Switch) -> Result<(), ApiError> {
         if switch.subnets.is_empty() {
             return Err(
                 text::invalid(object(), "a gateway without a subnet to be the gateway of")
-                    .hint("give it one: --subnet 10.10.0.0/24"),
+                    .hint("give it one: subnets=10.10.0.0/24 (switch add: --subnet 10.10.0.0/24)"),
             );
         }
     } else {
         let needing = [("nat", switch.nat), ("dhcp", switch.dhcp), ("dns", switch.dns)];
         if let Some((setting, _)) = needing.into_iter().find(|(_, on)| *on) {
             return Err(
-                text::invalid(object(), format!("{setting} is done by its gateway, and it has none"))
-                    .hint(format!("add --gateway (gateway=on), or turn it off ({setting}=off)")),
+                text::invalid(object(), format!("{setting} is done by its gateway, and it has none")).hint(format!(
+                    "give it one: gateway=on (switch add: --gateway), or turn it off: {setting}=off"
+                )),
             );
         }
     }
     if !switch.nat && !switch.uplinks.is_empty() {
-        return Err(text::invalid(object(), "uplinks are those of NAT, which is off").hint("add --nat (nat=on)"));
+        return Err(text::invalid(object(), "uplinks are those of NAT, which is off")
+            .hint("turn it on: nat=on (switch add: --nat), or take them away: uplinks="));
     }
     for uplink in &switch.uplinks {
         let gateway = |port: &&Port| {
@@ -135,7 +140,34 @@ fn check_gateway(lab: &Lab, switch: &Switch) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
+/// Holds the subnets and addresses of a switch against what `dnsmasq` can serve.
+fn check_dhcp(switch: &Switch) -> Result<(), ApiError> {
+    if !switch.dhcp {
+        return Ok(());
+    }
+    let object = || text::switch(&switch.name);
+    let is_off = "or turn DHCP off: dhcp=off";
+    // RFC 4862 section 5.5.3: a station makes the lower 64 bits of its address itself.
+    let of_stations = |net: &&IpNet| net.addr().is_ipv6() && net.prefix_len() != 64;
+    if let Some(net) = switch.subnets.iter().find(of_stations) {
+        let cause =
+            format!("stations take addresses by router advertisements (dhcp) of a /64 alone, and {net} is none");
+        return Err(text::invalid(object(), cause).hint(format!("make it a /64, such as fd10::/64, {is_off}")));
+    }
+    let outside = |ip: &&IpAddr| {
+        let mut nets = switch.subnets.iter().filter(|net| net.addr().is_ipv4() == ip.is_ipv4());
+        nets.clone().next().is_some() && !nets.any(|net| net.contains(*ip))
+    };
+    if let Some(ip) = switch.gateway.addresses().iter().find(outside) {
+        let cause = format!("DHCP leases addresses of the subnet that the gateway is in, and {ip} is in none");
+        return Err(
+            text::invalid(object(), cause).hint(format!("give it an address in the subnet: gateway=on, {is_off}"))
+        );
+    }
+    Ok(())
+}
+
+fn check_port(before: &Lab, lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let object = || text::port(&port.name);
     if port.auto_addresses && !port.kind.has_stack() {
         let cause = format!("a {} port has no addresses", port.kind.word());
@@ -171,10 +203,21 @@ fn check_port(lab: &Lab, port: &Port) -> Result<(), ApiError> {
     }
     if published(switch, port).next().is_none() {
         let cause = format!("it has no address in a subnet of {}", text::switch(&switch.name));
-        return Err(text::conflict(object(), cause).hint(format!(
-            "vswitchctl set port {} auto_addresses=on gives it one",
-            port.name
-        )));
+        let name = &port.name;
+        let ends = format!("`vswitchctl set port {name} publish=none` ends it");
+        // Whose addresses are taken away chooses none any more.
+        let was_auto = before
+            .ports
+            .iter()
+            .any(|old| old.name == port.name && old.auto_addresses);
+        let gives = match (was_auto || port.auto_addresses, switch.dhcp) {
+            (true, _) => String::new(),
+            (false, false) => format!("`vswitchctl set port {name} auto_addresses=on` gives it one, "),
+            (false, true) => format!(
+                "one that is leased by DHCP may be another tomorrow, so `vswitchctl addr add {name} ADDR/LEN` gives it one of its own, "
+            ),
+        };
+        return Err(text::conflict(object(), cause).hint(format!("{gives}{ends}")));
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! What was leased by DHCP, and to whom: it is listed with the addresses, and a port that is pinned to its own addresses may use it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use vswitch_api::view::AddressView;
 use vswitch_api::{ApiError, Lab, Mac, Port, PortName, Switch, SwitchName};
 use vswitch_datapath::SwitchId;
@@ -82,8 +82,8 @@ impl<'a> Claims<'a> {
 
 /// What of the leases is ports'. None is whose address another port has: a server may know less than the lab, and what it leases becomes
 /// what a pinned port may use. It leases an address to one at a time.
-fn by_port<'a>(lab: &'a Lab, held: impl Iterator<Item = (&'a Switch, Lease)>) -> BTreeMap<PortName, Vec<Ipv4Addr>> {
-    let mut by_port: BTreeMap<PortName, Vec<Ipv4Addr>> = BTreeMap::new();
+fn by_port<'a>(lab: &'a Lab, held: impl Iterator<Item = (&'a Switch, Lease)>) -> BTreeMap<PortName, Vec<IpAddr>> {
+    let mut by_port: BTreeMap<PortName, Vec<IpAddr>> = BTreeMap::new();
     let mut claims = None;
     for (switch, lease) in held {
         let Some(port) = owner(lab, switch, lease.mac) else {
@@ -91,14 +91,50 @@ fn by_port<'a>(lab: &'a Lab, held: impl Iterator<Item = (&'a Switch, Lease)>) ->
         };
         let claims = claims.get_or_insert_with(|| Claims::of(lab));
         if !claims.is_anothers(port, lease.ip.into()) {
-            by_port.entry(port.name.clone()).or_default().push(lease.ip);
+            by_port.entry(port.name.clone()).or_default().push(lease.ip.into());
+        }
+    }
+    for (port, ip) in advertised(lab) {
+        let claims = claims.get_or_insert_with(|| Claims::of(lab));
+        if !claims.is_anothers(port, ip) {
+            by_port.entry(port.name.clone()).or_default().push(ip);
         }
     }
     by_port
 }
 
+/// What ports that are pinned to their own addresses make for themselves of router advertisements of their gateways, and of the MAC
+/// addresses that are theirs.
+fn advertised(lab: &Lab) -> Vec<(&Port, IpAddr)> {
+    let served = lab.switches.iter().filter(|s| s.dhcp && s.gateway.is_on());
+    let served: BTreeMap<_, _> = served.map(|switch| (&switch.name, switch)).collect();
+    let mut found = Vec::new();
+    for port in lab
+        .ports
+        .iter()
+        .filter(|port| port.pin.ip.as_ref().is_some_and(Vec::is_empty))
+    {
+        let subnets = served.get(&port.switch).into_iter().flat_map(|switch| &switch.subnets);
+        let listed = port.pin.mac.as_deref().filter(|macs| !macs.is_empty());
+        let macs = listed.unwrap_or(port.mac.as_slice());
+        for subnet in subnets {
+            if let IpNet::V6(net) = subnet {
+                found.extend(macs.iter().map(|mac| (port, made_of(*mac, net))));
+            }
+        }
+    }
+    found
+}
+
+/// RFC 4291 appendix A.
+fn made_of(mac: Mac, net: &Ipv6Net) -> IpAddr {
+    let [a, b, c, d, e, f] = mac.0;
+    let id = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    IpAddr::V6((u128::from(net.network()) | u128::from(id)).into())
+}
+
 impl Inner {
-    /// Looks whether ports were leased other addresses than before.
+    /// Looks whether ports were leased, or made of what is advertised, other addresses than before.
     pub(in super::super) fn look_at_leases(&mut self) {
         let lab = &self.store.state.lab;
         let by_port = by_port(lab, all(&self.host.run_dir, lab));
@@ -149,8 +185,8 @@ impl Inner {
         Ok(())
     }
 
-    /// What a port was leased.
-    pub(in super::super) fn leases_of(&self, port: &Port) -> &[Ipv4Addr] {
+    /// What a port was leased, and what it makes of what is advertised.
+    pub(in super::super) fn leases_of(&self, port: &Port) -> &[IpAddr] {
         self.live.leases.get(&port.name).map_or(&[], Vec::as_slice)
     }
 }
@@ -189,6 +225,8 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use serde_json::json;
 
     use super::*;
@@ -214,7 +252,28 @@ mod tests {
         });
         let held = leases.into_iter().map(|lease| (&lab.switches[0], lease));
         let found = by_port(&lab, held);
-        let own = [1, 220, 230].map(|last| Ipv4Addr::new(10, 0, 0, last)).to_vec();
+        let own = [1, 220, 230].map(|last| IpAddr::from([10, 0, 0, last])).to_vec();
         assert_eq!(found, BTreeMap::from([("red".parse().unwrap(), own)]));
+    }
+
+    /// The switch advertised the subnet, and the pin dropped what came from the address that the station made of it.
+    #[test]
+    fn a_station_that_is_pinned_to_its_own_may_use_what_it_makes_of_what_is_advertised() {
+        let lab = |dhcp: bool| -> Lab {
+            serde_json::from_value(json!({
+                "switches": [{"name": "lab", "subnets": ["10.0.0.0/24", "fd10::/64"], "gateway": true, "dhcp": dhcp}],
+                "ports": [
+                    {"name": "red", "switch": "lab", "mac": "02:00:00:00:00:01", "pin": {"ip": "own"}},
+                    {"name": "vm", "switch": "lab", "mac": "02:00:00:00:00:02", "pin": {"ip": "own", "mac": ["52:54:00:00:00:09"]}},
+                    {"name": "listed", "switch": "lab", "mac": "02:00:00:00:00:03", "pin": {"ip": ["10.0.0.9/32"]}},
+                    {"name": "other", "switch": "main", "mac": "02:00:00:00:00:04", "pin": {"ip": "own"}}
+                ]
+            }))
+            .unwrap()
+        };
+        let may = |name: &str, ip: &str| (name.parse::<PortName>().unwrap(), vec![ip.parse::<IpAddr>().unwrap()]);
+        let expected = BTreeMap::from([may("red", "fd10::ff:fe00:1"), may("vm", "fd10::5054:ff:fe00:9")]);
+        assert_eq!(by_port(&lab(true), [].into_iter()), expected);
+        assert!(by_port(&lab(false), [].into_iter()).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 //! What follows from the lab is found out first (`settle` for ports, `outside` for the host), then the one table of nftables is made
 //! (`table`, by `tool`) and forwarding turned on (`forwarding`): in this order, since the table keeps what is forwarded to the gateways.
 
+mod answering;
 mod check;
 mod firewall;
 mod forwarding;
@@ -13,17 +14,17 @@ mod outside;
 mod serve;
 mod settle;
 mod table;
+mod tell;
 mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-use vswitch_api::{ApiError, EventKind, IfName, Lab, Stands};
+use vswitch_api::{ApiError, EventKind, IfName, Stands};
 use vswitch_linux::KernelError;
-use vswitch_linux::process::{Handle, stat};
 
+pub(super) use answering::refuse_no_dns;
 pub(super) use check::{check, warnings};
 pub(super) use listening::refuse_listened;
 pub(super) use names::Links;
@@ -219,64 +220,6 @@ impl Inner {
             .iter()
             .map(|served| served.process(&self.host.run_dir))
             .collect()
-    }
-
-    /// Makes names resolve as a lab has them. What does not work is in the log: ports do without.
-    pub(super) fn fit_names(&mut self, lab: &Lab) {
-        let run_dir = self.host.run_dir.clone();
-        let fitted = names::fit(&run_dir, &self.etc, lab, self.live.name_links.as_ref());
-        match fitted {
-            Ok(links) => self.live.name_links = Some(links),
-            Err(error) => {
-                self.live.name_links = None;
-                tracing::warn!("names of ports may not resolve in namespaces: {error}");
-            }
-        }
-        let written = match lab.switches.iter().any(|switch| switch.dhcp || switch.dns) {
-            true => names::make_folder(&run_dir).and_then(|()| serve::write(&run_dir, lab)),
-            false => serve::write(&run_dir, lab),
-        };
-        match written {
-            Ok(true) => self.tell_services(),
-            Ok(false) => {}
-            Err(error) => tracing::warn!("dnsmasq is not told of all ports: {error}"),
-        }
-        // Only if nothing is in it.
-        let _ = std::fs::remove_dir(serve::folder(&run_dir));
-    }
-
-    /// Puts the files that names are read from back, where somebody has emptied the run directory.
-    pub(super) fn keep_names(&mut self) {
-        let is_wanted = self.live.name_links.as_ref().is_some_and(|links| !links.is_empty());
-        if is_wanted && names::are_gone(&self.host.run_dir) {
-            tracing::warn!("the names of ports were gone from the run directory and are back");
-            let lab = self.store.state.lab.clone();
-            self.fit_names(&lab);
-        }
-    }
-
-    /// Has those that run read their files again.
-    fn tell_services(&self) {
-        let names: Vec<_> = Outside::of(&self.store.state.lab)
-            .services
-            .iter()
-            .map(Served::process_name)
-            .collect();
-        for process in self
-            .processes
-            .list()
-            .into_iter()
-            .filter(|process| names.contains(&process.name))
-        {
-            let Some(stat) = process.pid.and_then(stat) else {
-                continue;
-            };
-            if let Ok(Some(handle)) = Handle::open(stat.pid, stat.start)
-                && let Err(error) = handle.signal(Signal::SIGHUP)
-            {
-                tracing::warn!("{} is not told of a change: {error}", process.name);
-            }
-        }
     }
 
     /// What a step will change of forwarding, for the user.

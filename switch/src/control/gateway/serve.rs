@@ -13,6 +13,7 @@ use vswitch_api::{ApiError, ErrorCode, IfName, Lab, Port, Ready, Switch, SwitchN
 
 use super::super::kinds::ifname;
 use super::super::processes::Process;
+use crate::files::gone_is_fine;
 
 const PROGRAM: &str = "dnsmasq";
 /// Where it is looked for beside `PATH`.
@@ -278,36 +279,45 @@ fn reservations(lab: &Lab, switch: &Switch, own: &str) -> String {
     text
 }
 
-/// Writes what the lab says of names and reservations, and removes what is of no lab any more. Whether something has changed.
-pub(super) fn write(run_dir: &Path, lab: &Lab) -> io::Result<bool> {
-    let (mut files, own) = (Vec::new(), own_hosts());
-    for switch in lab.switches.iter().filter(|switch| switch.gateway.is_on()) {
-        if switch.dns {
-            files.push((names_file(run_dir), names(lab, &own)));
-        }
-        if switch.dhcp {
-            files.push((hosts_file(run_dir, &switch.name), reservations(lab, switch, &own)));
-        }
+/// Writes what the lab says of names and reservations. Whether something has changed, and the first error: what can be written is.
+pub(super) fn write(run_dir: &Path, lab: &Lab) -> (bool, Option<io::Error>) {
+    let own = own_hosts();
+    let (mut changed, mut failed) = (false, None);
+    let mut keep = |path: PathBuf, text: String| match put(&path, &text) {
+        Ok(new) => changed |= new,
+        Err(error) => _ = failed.get_or_insert(error),
+    };
+    let routed = || lab.switches.iter().filter(|switch| switch.gateway.is_on());
+    if routed().any(|switch| switch.dns) {
+        keep(names_file(run_dir), names(lab, &own));
     }
-    let mut changed = false;
-    for (path, text) in &files {
-        changed |= put(path, text)?;
+    for switch in routed().filter(|switch| switch.dhcp) {
+        keep(hosts_file(run_dir, &switch.name), reservations(lab, switch, &own));
     }
-    let mut wanted: BTreeSet<_> = files.into_iter().map(|(path, _)| path).collect();
-    let with_dhcp = lab
-        .switches
-        .iter()
-        .filter(|switch| switch.dhcp && switch.gateway.is_on());
-    wanted.extend(with_dhcp.map(|switch| lease_file(run_dir, &switch.name)));
+    (changed, failed)
+}
+
+/// Removes what is of no switch of the lab any more, leases too.
+pub(super) fn remove_stale(run_dir: &Path, lab: &Lab) {
+    let routed = || lab.switches.iter().filter(|switch| switch.gateway.is_on());
+    let mut wanted: BTreeSet<_> = routed()
+        .filter(|switch| switch.dhcp)
+        .flat_map(|switch| [hosts_file(run_dir, &switch.name), lease_file(run_dir, &switch.name)])
+        .collect();
+    if routed().any(|switch| switch.dns) {
+        wanted.insert(names_file(run_dir));
+    }
     for entry in fs::read_dir(folder(run_dir)).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         let is_ours = name == "ports" || name.ends_with(".dhcp") || name.ends_with(".leases");
-        if is_ours && !wanted.contains(&path) {
-            fs::remove_file(path)?;
+        if is_ours
+            && !wanted.contains(&path)
+            && let Err(error) = gone_is_fine(fs::remove_file(&path))
+        {
+            tracing::warn!("{} is left: {error}", path.display());
         }
     }
-    Ok(changed)
 }
 
 /// In place: who looks at it by another name or mount sees it too.

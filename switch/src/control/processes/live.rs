@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use vswitch_api::lab::Description;
 use vswitch_api::{ApiError, ErrorCode, EventKind, ProcessState, ProcessView};
-use vswitch_linux::process::Handle;
+use vswitch_linux::process::{self, Handle};
 
 use super::super::events::Events;
 use super::{Process, object};
@@ -234,6 +234,18 @@ impl Processes {
             argv: live.process.argv.clone(),
         };
         self.lock().iter().map(view).collect()
+    }
+
+    /// The process of this name that runs, held so that no other gets what is meant for it.
+    pub fn running(&self, name: &str) -> Option<Handle> {
+        let (pid, supervisor) = {
+            let all = self.lock();
+            let note = &all.get(name)?.note;
+            (note.pid?, note.supervisor.0)
+        };
+        // The id may be somebody else's by now; a session is named by its supervisor as long as one of it is there.
+        let stat = process::stat(pid).filter(|stat| stat.session == supervisor)?;
+        Handle::open(pid, stat.start).ok().flatten()
     }
 
     /// What to do about one that has failed and wrote nothing.
