@@ -26,10 +26,7 @@ impl Control {
         let file = StateFile::unlocked(state_dir);
         match file.load() {
             Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
-            Loaded::State(None) => match file.missing(has_near_ends(run_dir).await) {
-                Some(error) => return Err(error),
-                None => {}
-            },
+            Loaded::State(None) => file.missing(has_near_ends(run_dir).await).map_or(Ok(()), Err)?,
             Loaded::State(Some(_)) => {}
         }
         match Journal::new(run_dir).load() {
