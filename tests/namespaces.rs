@@ -261,7 +261,7 @@ fn namespaces_are_found_where_the_daemon_has_them() {
     lab.ok("ping red blue -c 1");
     lab.ok("pingall");
     lab.ok("shell blue /bin/true");
-    let file = lab.lab_file("name = \"l\"\n[[ports]]\nname = \"green\"\naddresses = [\"10.0.0.3/24\"]\n");
+    let file = lab.lab_file("name = \"l\"\n[[ports]]\nname = \"n{1..2}\"\naddresses = [\"10.0.0.{n+2}/24\"]\n");
     lab.ok(&format!("lab up {file}"));
     lab.ok(&format!("lab test {file}"));
     lab.ok("doctor red blue");
