@@ -254,6 +254,7 @@ fn a_list_goes_back_to_none_and_is_known_again_in_the_words_of_the_kernel() {
     assert_eq!(value("theirs", PORTS), "8080-8081");
     lab.ok("ns set theirs net.ipv4.ip_local_reserved_ports=");
     assert_eq!(value("theirs", PORTS), "");
+    lab.ok("reset --yes");
     let text = "name = \"t\"\n[[ports]]\nname = \"red\"\n[[namespaces]]\nname = \"theirs\"\nsysctls = { \
                 \"net.ipv4.ip_local_reserved_ports\" = \"5,3,4\", \"net.ipv4.ip_forward\" = \"01\" }\n\
                 [[namespaces]]\nname = \"red\"\nsysctls = { \"net.ipv6.conf.eth0.stable_secret\" = \"2001:db8::1\" }\n";
@@ -274,7 +275,7 @@ fn a_list_goes_back_to_none_and_is_known_again_in_the_words_of_the_kernel() {
     assert_eq!(value("theirs", PORTS), "3-5");
     // A number is no list.
     let path = lab.lab_file(
-        "name = \"u\"\n[[namespaces]]\nname = \"theirs\"\nsysctls = { \"net.ipv4.conf.lo.rp_filter\" = \"\" }\n",
+        "name = \"u\"\n[[namespaces]]\nname = \"other\"\nsysctls = { \"net.ipv4.conf.lo.rp_filter\" = \"\" }\n",
     );
     lab.ctl(&format!("lab up {path}"))
         .failed(2, &["rp_filter", "no such value"]);

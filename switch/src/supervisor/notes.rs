@@ -124,6 +124,11 @@ impl Note {
         }
     }
 
+    /// Whether its supervisor has nothing to do any more.
+    pub fn is_of_the_end(&self) -> bool {
+        matches!(self.state, ProcessState::Ended | ProcessState::Failed)
+    }
+
     /// Whether the number of the supervisor means something here: not in another boot, nor in another container.
     pub fn is_of_here(&self) -> bool {
         self.numbers.is_none() || self.numbers == numbers()

@@ -77,7 +77,7 @@ impl Live {
 
     /// Whether it is over and done with, or failed for good.
     pub fn is_over(&self) -> bool {
-        self.handle.is_none() && matches!(self.note.state, ProcessState::Ended | ProcessState::Failed)
+        self.handle.is_none() && self.note.is_of_the_end()
     }
 }
 
@@ -104,7 +104,8 @@ impl Processes {
 
     /// Whether one is at work, or about to be.
     pub(in super::super) fn runs(&self, name: &str) -> bool {
-        self.lock().get(name).is_some_and(|live| !live.is_over())
+        // A supervisor that told of the end is about to go.
+        self.lock().get(name).is_some_and(|live| !live.note.is_of_the_end())
     }
 
     /// Names of the folders that there are.

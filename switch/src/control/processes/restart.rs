@@ -105,7 +105,7 @@ impl Inner {
             Restart::OnFailure => live.note.state == ProcessState::Failed,
             Restart::Always => true,
         };
-        let is_over = live.is_over();
+        let is_over = live.note.is_of_the_end();
         drop(all);
         if is_over && runs_again {
             // Its supervisor has gone as it was done.

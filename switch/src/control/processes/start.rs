@@ -28,18 +28,24 @@ const GRACE: Duration = Duration::from_secs(10);
 
 impl Inner {
     /// Starts processes and waits until they are ready. On an error some may run: the caller stops them. Those that the lab has already
-    /// run again since an edit is taken back: they are not waited for.
+    /// run again since an edit is taken back, for which no check is waited.
     ///
     /// # Errors
     /// One can't be started, or has failed before it was ready; its last lines are in the error. Whoever asked is gone meanwhile.
     pub(in super::super) async fn start_processes(&mut self, all: &[Process]) -> Result<(), ApiError> {
         let known: Vec<_> = self.store.state.lab.commands.iter().map(Process::from).collect();
         let (known, all): (Vec<_>, Vec<_>) = all.iter().partition(|process| known.contains(process));
-        for process in known {
-            self.start_or_wait(process.clone());
+        for process in &known {
+            self.start_or_wait((*process).clone());
         }
         for process in &all {
             self.start_process((*process).clone())?;
+        }
+        // Those that are ready as they begin.
+        for process in known.iter().filter(|process| process.ready.is_none()) {
+            if let Err(error) = self.wait_until_ready(&process.name).await {
+                tracing::debug!("{error}");
+            }
         }
         for process in all {
             self.wait_until_ready(&process.name).await?;
