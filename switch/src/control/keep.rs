@@ -92,6 +92,9 @@ impl Inner {
         {
             put_back("what the kernel forwards by", result);
         }
+        if let Some(result) = self.keep_forwarding_note() {
+            put_back("the note of what forwarding was", result);
+        }
         if self.store.left() != InFlight::default() && !self.store.journal.is_there() {
             put_back(
                 "the note of what could not be removed",
