@@ -15,6 +15,7 @@ pub mod bpf;
 mod bpf_call;
 #[cfg(feature = "fastpath")]
 mod clsact;
+mod conntrack;
 mod enter;
 mod error;
 pub mod ethtool;

@@ -20,11 +20,11 @@ use vswitch_api::name::Mac;
 use super::link::{GsoSize, Link};
 
 /// The kernel makes no message longer than this (NLMSG_GOODSIZE and the dump size are below).
-const MESSAGE_MAX: usize = 64 << 10;
+pub(super) const MESSAGE_MAX: usize = 64 << 10;
 /// Length of struct ifinfomsg, after which the attributes come.
 pub(super) const IFINFOMSG_LEN: usize = 16;
-const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
-const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
+pub(super) const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
+pub(super) const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
 /// Place of `tx_dropped` in struct rtnl_link_stats64.
 const TX_DROPPED_AT: usize = 7 * size_of::<u64>();
 
@@ -90,7 +90,7 @@ pub(super) fn read_links(socket: &Socket, wanted: &Wanted<'_>) -> io::Result<Vec
     }
 }
 
-fn error_of(payload: &[u8]) -> io::Error {
+pub(super) fn error_of(payload: &[u8]) -> io::Error {
     match payload.first_chunk() {
         Some(code) => io::Error::from_raw_os_error(-i32::from_ne_bytes(*code)),
         None => io::Error::from(io::ErrorKind::InvalidData),

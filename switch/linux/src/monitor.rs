@@ -33,8 +33,9 @@ const IFADDRMSG_LEN: usize = 8;
 pub enum MonitorEvent {
     /// An interface changed.
     Link(LinkChange),
-    /// A default route came or went in the namespace that has this id in the monitor's (none: its own), or an address by which one may
-    /// have gone: the kernel does not tell of those that go with an interface or its last address.
+    /// A default route, one to a half of everything, or a rule by which routes are chosen came or went in the namespace that has this id in the
+    /// monitor's (none: its own), or an address by which one may have gone: the kernel does not tell of those that go with an interface or its
+    /// last address.
     Ways(Option<i32>),
     /// What an interface has inside came or went.
     Inside(InsideChange),
@@ -153,6 +154,8 @@ fn open_socket(buffer: usize) -> io::Result<Socket> {
         MulticastGroup::Ipv6Route,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Rule,
+        MulticastGroup::Ipv6Rule,
     ];
     let groups = groups.into_iter().map(|group| 1 << (group as u32 - 1)).sum();
     socket.bind(&SocketAddr::new(0, groups))?;
@@ -250,11 +253,12 @@ fn route_out(mut attributes: &[u8]) -> Option<u32> {
     }
 }
 
-/// Whether a default route comes or goes, or may have.
+/// Whether a default route or what is as good comes or goes, or may have.
 fn is_of_ways(message_type: u16, payload: &[u8]) -> bool {
     match message_type {
-        // To everywhere: a destination of no bits.
-        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => payload.len() >= RTMSG_LEN && payload[1] == 0,
+        // To everywhere: a destination of no bits; or to a half of it.
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => payload.len() >= RTMSG_LEN && payload[1] <= 1,
+        libc::RTM_NEWRULE | libc::RTM_DELRULE => payload.len() >= RTMSG_LEN,
         libc::RTM_DELADDR => payload.len() >= IFADDRMSG_LEN,
         _ => false,
     }
@@ -328,9 +332,11 @@ mod tests {
         let ways = [MonitorEvent::Ways(Some(3))];
         for message_type in [libc::RTM_NEWROUTE, libc::RTM_DELROUTE] {
             assert_eq!(parsed(&message(message_type, &route(0))), ways);
+            assert_eq!(parsed(&message(message_type, &route(1))), ways);
             assert_eq!(parsed(&message(message_type, &route(24))), []);
             assert_eq!(parsed(&message(message_type, &[libc::AF_INET as u8, 0])), []);
         }
+        assert_eq!(parsed(&message(libc::RTM_NEWRULE, &route(24))), ways);
         let both = [
             message(libc::RTM_DELROUTE, &route(0)),
             message(libc::RTM_NEWROUTE, &route(0)),

@@ -75,6 +75,7 @@ impl Held<'_> {
         if options.dry_run {
             tell(&steps, &mut changes);
             changes.done.extend(forwarding);
+            changes.warnings.extend(self.foretell_outside(&steps).await);
             return Ok((changes, steps));
         }
         let edit = Edit::new(&self.store.state.lab, &steps);

@@ -95,6 +95,9 @@ impl Inner {
         if !self.shut.is_noted() {
             put_back("the note of ports that are shut", self.shut.note());
         }
+        if let Some(result) = self.keep_forwarding_note() {
+            put_back("the note of what forwarding was", result);
+        }
         if self.store.left() != InFlight::default() && !self.store.journal.is_there() {
             put_back(
                 "the note of what could not be removed",

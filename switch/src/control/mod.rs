@@ -184,6 +184,7 @@ struct Given {
 /// Where the daemon is.
 struct Host {
     run_dir: PathBuf,
+    state_dir: PathBuf,
     boot_id: String,
     /// Namespace of the near ends.
     own: NetNs,
@@ -217,6 +218,8 @@ struct Live {
     uplinks: Option<Vec<vswitch_api::IfName>>,
     /// What the host was last made to do for gateways; none: it is not known, or could not be done.
     fitted: Option<gateway::Fitted>,
+    /// What forwarding was before it was changed; none: the note of it was not read yet.
+    forwarding_note: Option<gateway::ForwardingNote>,
     /// There may be a table of nftables.
     has_table: bool,
     /// The interfaces that forward by us, by their index, as they were called last.

@@ -111,6 +111,7 @@ impl Control {
             },
             host: Host {
                 run_dir: config.run_dir,
+                state_dir: config.state_dir,
                 boot_id,
                 own,
                 own_is_held,

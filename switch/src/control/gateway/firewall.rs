@@ -1,7 +1,7 @@
 //! What of the host's firewall keeps frames from gateways, with what mends it. Each cure was tried with the real one: iptables, nft, Debian's
 //! ufw 0.36 and firewalld 1.3.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -44,10 +44,16 @@ impl Hook {
     }
 }
 
-/// What keeps frames from being forwarded, and stations from DHCP and DNS.
-pub(super) async fn in_the_way(outside: &Outside) -> Vec<String> {
+/// What keeps frames from being forwarded, and stations from DHCP and DNS. `own`: the table that is ours, of the family inet.
+pub(super) async fn in_the_way(outside: &Outside, own: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    let chains = chains().await;
+    if outside.ways.is_empty() && outside.services.is_empty() {
+        return warnings;
+    }
+    // All at once: each call of the tool takes a program, and there are as many chains times gateways as there are.
+    let listed = tool::list(&["ruleset"]).await.unwrap_or_default();
+    let ruleset = Ruleset::new(&listed, own);
+    let chains = ruleset.chains();
     let ways = outside
         .ways
         .iter()
@@ -59,7 +65,7 @@ pub(super) async fn in_the_way(outside: &Outside) -> Vec<String> {
     for (hook, switch, gateway) in ways.chain(services) {
         let (what, concerned, mend) = hook.words();
         for chain in chains.iter().filter(|chain| chain.hook == hook) {
-            if let Some(cure) = cure_of(chain, gateway.as_str()).await {
+            if let Some(cure) = ruleset.cure_of(chain, gateway.as_str()) {
                 let Chain {
                     family, table, name, ..
                 } = chain;
@@ -82,71 +88,109 @@ pub(super) async fn in_the_way(outside: &Outside) -> Vec<String> {
     warnings
 }
 
-/// The base chains of input and forwarding.
-async fn chains() -> BTreeSet<Chain> {
-    let listed = tool::list(&["chains"]).await.unwrap_or_default();
-    let items = listed["nftables"].as_array().into_iter().flatten();
-    let chains = items.filter_map(|item| {
-        let chain = &item["chain"];
-        let word = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
-        let hook = match chain["hook"].as_str()? {
-            "input" => Hook::Input,
-            "forward" => Hook::Forward,
-            _ => return None,
-        };
-        Some(Chain {
-            family: word("family"),
-            table: word("table"),
-            name: word("name"),
-            hook,
-            drops: word("policy") == "drop",
-        })
-    });
-    chains.collect()
+/// What is listed of the host's rules, by where it belongs.
+struct Ruleset<'a> {
+    chains: Vec<&'a Value>,
+    /// By family, table and chain.
+    rules: BTreeMap<[&'a str; 3], Vec<&'a Value>>,
 }
 
-/// What lets the frames of a gateway pass a chain; none: they pass.
-async fn cure_of(chain: &Chain, gateway: &str) -> Option<String> {
-    let Chain {
-        family, table, name, ..
-    } = chain;
-    let rules = tool::list(&["chain", family, table, name]).await.unwrap_or_default();
-    let named = format!("\"{gateway}\"");
-    // Somebody has thought of it.
-    if rules.to_string().contains(&named) || !(chain.drops || ends_in_refusal(&rules)) {
-        return None;
+impl<'a> Ruleset<'a> {
+    fn new(listed: &'a Value, own: &str) -> Self {
+        let (mut chains, mut rules) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        let is_own = |object: &Value| object["family"] == "inet" && object["table"] == own;
+        for item in listed["nftables"].as_array().into_iter().flatten() {
+            let (chain, rule) = (&item["chain"], &item["rule"]);
+            if !chain.is_null() && !is_own(chain) {
+                chains.push(chain);
+            }
+            if !rule.is_null() && !is_own(rule) {
+                let place = ["family", "table", "chain"].map(|key| rule[key].as_str().unwrap_or_default());
+                rules.entry(place).or_default().push(&rule["expr"]);
+            }
+        }
+        Self { chains, rules }
     }
-    if table == "firewalld" {
-        // It makes its table anew, and knows interfaces by their zones, each of which has chains of its own.
-        let all = tool::list(&["table", family, table]).await.unwrap_or_default();
-        let zone = format!("--zone=trusted --change-interface={gateway}");
-        let cure = format!("firewall-cmd --permanent {zone}; firewall-cmd {zone}");
-        return (!all.to_string().contains(&named)).then_some(cure);
+
+    /// The base chains of input and forwarding.
+    fn chains(&self) -> BTreeSet<Chain> {
+        let chains = self.chains.iter().filter_map(|chain| {
+            let word = |key: &str| chain[key].as_str().unwrap_or_default().to_owned();
+            let hook = match chain["hook"].as_str()? {
+                "input" => Hook::Input,
+                "forward" => Hook::Forward,
+                _ => return None,
+            };
+            Some(Chain {
+                family: word("family"),
+                table: word("table"),
+                name: word("name"),
+                hook,
+                drops: word("policy") == "drop",
+            })
+        });
+        chains.collect()
     }
-    let is_old = ["ip", "ip6"].contains(&family.as_str()) && name == chain.hook.name();
-    if is_old && rules.to_string().contains("\"ufw") {
-        let of = match (family.as_str(), chain.hook) {
-            ("ip", Hook::Forward) => "ufw-user-forward",
-            ("ip", Hook::Input) => "ufw-user-input",
-            (_, Hook::Forward) => "ufw6-user-forward",
-            (_, Hook::Input) => "ufw6-user-input",
-        };
-        let users = tool::list(&["chain", family, table, of]).await.unwrap_or_default();
-        let cure = match chain.hook {
-            Hook::Forward => format!("ufw route allow in on {gateway}; ufw route allow out on {gateway}"),
-            Hook::Input => format!("ufw allow in on {gateway}"),
-        };
-        return (!users.to_string().contains(&named)).then_some(cure);
+
+    /// The rules of a chain, each with its statements.
+    fn of_chain(&self, family: &str, table: &str, name: &str) -> &[&'a Value] {
+        let mut all = self.rules.iter();
+        let of_it = all.find(|(place, _)| **place == [family, table, name]);
+        of_it.map_or(&[], |(_, rules)| rules)
     }
-    let program = if family == "ip6" { "ip6tables" } else { "iptables" };
-    Some(match chain.hook {
-        Hook::Forward if is_old => forwarded(program, gateway),
-        Hook::Input if is_old => format!("{program} -I INPUT -i {gateway} -j ACCEPT"),
-        Hook::Forward => format!(
-            "nft insert rule {family} {table} {name} iifname {gateway} accept; nft insert rule {family} {table} {name} oifname {gateway} accept"
-        ),
-        Hook::Input => format!("nft insert rule {family} {table} {name} iifname {gateway} accept"),
-    })
+
+    fn names(&self, family: &str, table: &str, is_chain: impl Fn(&str) -> bool, word: &str) -> bool {
+        let of_table = self
+            .rules
+            .iter()
+            .filter(|([f, t, chain], _)| *f == family && *t == table && is_chain(chain));
+        of_table
+            .flat_map(|(_, rules)| rules)
+            .any(|rule| rule.to_string().contains(word))
+    }
+
+    /// What lets the frames of a gateway pass a chain; none: they pass.
+    fn cure_of(&self, chain: &Chain, gateway: &str) -> Option<String> {
+        let Chain {
+            family, table, name, ..
+        } = chain;
+        let rules = self.of_chain(family, table, name);
+        let is_in_it = |chain: &str| chain == name.as_str();
+        let named = format!("\"{gateway}\"");
+        // Somebody has thought of it.
+        if !(chain.drops || ends_in_refusal(rules)) || self.names(family, table, is_in_it, &named) {
+            return None;
+        }
+        if table == "firewalld" {
+            // It makes its table anew, and knows interfaces by their zones, each of which has chains of its own.
+            let zone = format!("--zone=trusted --change-interface={gateway}");
+            let cure = format!("firewall-cmd --permanent {zone}; firewall-cmd {zone}");
+            return (!self.names(family, table, |_| true, &named)).then_some(cure);
+        }
+        let is_old = ["ip", "ip6"].contains(&family.as_str()) && name == chain.hook.name();
+        if is_old && self.names(family, table, is_in_it, "\"ufw") {
+            let of = match (family.as_str(), chain.hook) {
+                ("ip", Hook::Forward) => "ufw-user-forward",
+                ("ip", Hook::Input) => "ufw-user-input",
+                (_, Hook::Forward) => "ufw6-user-forward",
+                (_, Hook::Input) => "ufw6-user-input",
+            };
+            let cure = match chain.hook {
+                Hook::Forward => format!("ufw route allow in on {gateway}; ufw route allow out on {gateway}"),
+                Hook::Input => format!("ufw allow in on {gateway}"),
+            };
+            return (!self.names(family, table, |chain| chain == of, &named)).then_some(cure);
+        }
+        let program = if family == "ip6" { "ip6tables" } else { "iptables" };
+        Some(match chain.hook {
+            Hook::Forward if is_old => forwarded(program, gateway),
+            Hook::Input if is_old => format!("{program} -I INPUT -i {gateway} -j ACCEPT"),
+            Hook::Forward => format!(
+                "nft insert rule {family} {table} {name} iifname {gateway} accept; nft insert rule {family} {table} {name} oifname {gateway} accept"
+            ),
+            Hook::Input => format!("nft insert rule {family} {table} {name} iifname {gateway} accept"),
+        })
+    }
 }
 
 fn forwarded(program: &str, gateway: &str) -> String {
@@ -154,12 +198,8 @@ fn forwarded(program: &str, gateway: &str) -> String {
 }
 
 /// Whether what no rule takes is dropped or refused by the last rule, as firewalld has it, whose policies are to accept.
-fn ends_in_refusal(chain: &Value) -> bool {
-    let items = chain["nftables"].as_array().map_or(&[][..], Vec::as_slice);
-    let last = items
-        .iter()
-        .filter_map(|item| item["rule"]["expr"].as_array())
-        .next_back();
+fn ends_in_refusal(rules: &[&Value]) -> bool {
+    let last = rules.last().and_then(|rule| rule.as_array());
     last.is_some_and(|statements| {
         let is = |statement: &Value, words: &[&str]| {
             let mut keys = statement.as_object().into_iter().flat_map(|object| object.keys());
@@ -200,29 +240,51 @@ async fn legacy_in_the_way(switch: &str, gateway: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::ends_in_refusal;
+    use super::*;
+
+    fn rule(chain: &str, expr: &Value) -> Value {
+        json!({"rule": {"family": "inet", "table": "fw", "chain": chain, "expr": expr}})
+    }
 
     #[test]
     fn a_last_rule_that_takes_all_is_as_good_as_a_policy() {
-        let chain = |rules: &[serde_json::Value]| {
-            let rules = rules.iter().map(|expr| json!({"rule": {"expr": expr}}));
-            let head = [
-                json!({"metainfo": {}}),
-                json!({"chain": {"hook": "forward", "policy": "accept"}}),
-            ];
-            json!({"nftables": head.into_iter().chain(rules).collect::<Vec<_>>()})
-        };
         let established = json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "established"}}, {"accept": null}]);
         let invalid =
             json!([{"match": {"left": {"ct": {"key": "state"}}, "op": "in", "right": "invalid"}}, {"drop": null}]);
         let rest =
             json!([{"counter": {"packets": 0, "bytes": 0}}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]);
-        assert!(ends_in_refusal(&chain(&[established.clone(), rest.clone()])));
-        assert!(ends_in_refusal(&chain(&[json!([{"drop": null}])])));
-        assert!(!ends_in_refusal(&chain(&[rest, established])));
-        assert!(!ends_in_refusal(&chain(&[invalid])));
-        assert!(!ends_in_refusal(&chain(&[])));
+        assert!(ends_in_refusal(&[&established, &rest]));
+        assert!(ends_in_refusal(&[&json!([{"drop": null}])]));
+        assert!(!ends_in_refusal(&[&rest, &established]));
+        assert!(!ends_in_refusal(&[&invalid]));
+        assert!(!ends_in_refusal(&[]));
+    }
+
+    #[test]
+    fn of_the_ruleset_our_table_is_left_out_and_a_chain_is_that_of_its_table() {
+        let chain = |table: &str, policy: &str| json!({"chain": {"family": "inet", "table": table, "name": "pass", "hook": "forward", "policy": policy}});
+        let through =
+            json!([{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "gw"}}, {"accept": null}]);
+        let listed = json!({"nftables": [
+            {"metainfo": {}}, chain("vswitch", "drop"), chain("fw", "drop"), rule("other", &through)
+        ]});
+        let ruleset = Ruleset::new(&listed, "vswitch");
+        let chains: Vec<_> = ruleset.chains().into_iter().collect();
+        assert_eq!(
+            chains.iter().map(|chain| chain.table.as_str()).collect::<Vec<_>>(),
+            ["fw"]
+        );
+        assert!(
+            ruleset
+                .cure_of(&chains[0], "gw")
+                .unwrap()
+                .contains("inet fw pass iifname gw")
+        );
+        let listed = json!({"nftables": [chain("fw", "drop"), rule("pass", &through)]});
+        let ruleset = Ruleset::new(&listed, "vswitch");
+        assert_eq!(ruleset.cure_of(&chains[0], "gw"), None);
+        assert!(ruleset.cure_of(&chains[0], "gw2").is_some());
     }
 }

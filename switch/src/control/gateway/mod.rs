@@ -7,6 +7,7 @@ mod answering;
 mod check;
 mod firewall;
 mod forwarding;
+mod keep;
 mod leases;
 mod listening;
 mod names;
@@ -16,22 +17,26 @@ mod settle;
 mod table;
 mod tell;
 mod tool;
+mod uplinks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use vswitch_api::{ApiError, EventKind, IfName, Stands};
+use vswitch_api::gateway::Protocol;
+use vswitch_api::{ApiError, IfName, Stands};
 use vswitch_linux::KernelError;
 
 pub(super) use answering::refuse_no_dns;
 pub(super) use check::{check, warnings};
+pub(super) use forwarding::Note as ForwardingNote;
 pub(super) use listening::refuse_listened;
 pub(super) use names::Links;
 pub(super) use outside::Outside;
 pub(super) use settle::{gateways, refuse_removal, settle};
 
-use self::forwarding::{Note, difference, key, note_path};
+use self::forwarding::{Note, Places, difference, key};
 use self::serve::{Served, check_program};
 use super::kinds::ifname;
 use super::plan::Step;
@@ -41,15 +46,16 @@ use super::{Inner, text};
 /// Where the run directory of the one daemon that most machines have is.
 const USUAL_RUN_DIR: &str = "/run/vswitch";
 const TABLE: &str = "vswitch";
-/// How often it is looked whether the table is still there: that takes a program.
-const LOOKED_AFTER: Duration = Duration::from_secs(6);
 
 /// What the host was last made to do.
 #[derive(Debug)]
 pub(super) struct Fitted {
     /// With interfaces as they were called then.
     ways: Vec<outside::Way>,
+    uplinks: Vec<IfName>,
     opened: table::Opened,
+    /// The table as the kernel has it; none: that could not be told.
+    table: Option<serde_json::Value>,
     /// When the table was last seen.
     looked: Instant,
 }
@@ -72,13 +78,13 @@ impl Inner {
     /// A tool is not there, or the kernel refused something. What was done may stay: the caller makes it what it was.
     pub(super) async fn fit_outside(&mut self, outside: &Outside) -> Result<(), ApiError> {
         let table = table_name(&self.host.run_dir);
-        let path = note_path(&self.host.run_dir);
+        let places = self.places_of_note();
         let noting = |error: std::io::Error| {
             text::step("forwarding", "note what it was", &error)
                 .hint("see that the run directory can be written and has room")
         };
-        self.live.fitted = None;
-        let mut note = Note::load(&path, &self.host.boot_id).map_err(noting)?;
+        let fitted = self.live.fitted.take();
+        let mut note = self.forwarding_note().map_err(noting)?;
         let outside = &self.as_called(outside.clone());
         let uplinks = match outside.ways.is_empty() {
             true => Vec::new(),
@@ -92,36 +98,118 @@ impl Inner {
             forwarding::give_back(forwarding, before).map_err(|error| refused(forwarding, &error))?;
         }
         for (forwarding, now) in &changes.on {
-            let now = now.clone().unwrap_or_default();
-            // What it was at first is what it gets back.
-            note.before.entry(forwarding.clone()).or_insert(now);
+            note.take_down(forwarding, now.as_deref());
         }
-        note.save(&path).map_err(noting)?;
+        note.save(&places).map_err(noting)?;
+        self.live.forwarding_note = Some(note.clone());
         // What is given back already is in it until it is known that nothing of it is left.
         changes.back.iter().for_each(|(forwarding, _)| {
             note.before.remove(forwarding);
         });
         let opened = note.opened_now(&outside.gateways);
-        let is_there = match tool::has_table(&table).await {
-            // Without nft there was never a table.
-            Err(tool::Refused::Absent) if outside.ways.is_empty() && !self.live.has_table => false,
-            is_there => is_there.map_err(tool::Refused::told)?,
-        };
-        if is_there || !outside.ways.is_empty() {
-            self.live.has_table = true;
-            tool::nft(&table::commands(&table, outside, &uplinks, &opened)).await?;
-            self.live.has_table = !outside.ways.is_empty();
+        let content = self.write_table(&table, outside, &uplinks, &opened).await?;
+        if let Some(fitted) = fitted {
+            self.forget_talks(&fitted.ways, &outside.ways).await;
         }
+        let mut turned_on = Ok(());
         for (forwarding, _) in &changes.on {
-            forwarding::turn_on(forwarding).map_err(|error| refused(forwarding, &error))?;
+            // One that can't be turned on holds up no other switch.
+            turned_on = turned_on.and(forwarding::turn_on(forwarding).map_err(|error| refused(forwarding, &error)));
         }
-        note.save(&path).map_err(noting)?;
+        turned_on?;
+        note.save(&places).map_err(noting)?;
+        self.live.forwarding_note = Some(note);
         self.live.fitted = Some(Fitted {
             ways: outside.ways.clone(),
+            uplinks,
             opened,
+            table: content,
             looked: Instant::now(),
         });
         Ok(())
+    }
+
+    /// Replaces the table, or removes it, and gives what the kernel has of it from then on.
+    async fn write_table(
+        &mut self,
+        table: &str,
+        outside: &Outside,
+        uplinks: &[IfName],
+        opened: &table::Opened,
+    ) -> Result<Option<serde_json::Value>, ApiError> {
+        let is_wanted = !outside.ways.is_empty();
+        if !is_wanted {
+            let is_there = match tool::content(table).await {
+                // Without nft there was never a table.
+                Err(tool::Refused::Absent) if !self.live.has_table => None,
+                content => content.map_err(tool::Refused::told)?,
+            };
+            if is_there.is_none() {
+                return Ok(None);
+            }
+        }
+        self.live.has_table = true;
+        let commands = table::commands(table, outside, uplinks, opened);
+        tool::nft(&commands).await?;
+        self.live.has_table = is_wanted;
+        if !is_wanted {
+            return Ok(None);
+        }
+        // One that somebody has flushed in the meantime is none to compare with.
+        let content = tool::content(table).await.ok().flatten();
+        Ok(content.filter(|content| table::rules(content) == table::rules(&commands["nftables"])))
+    }
+
+    /// Who sends UDP goes on to where the first datagram went, as long as the kernel knows of the talk: of a number that is published by
+    /// now, or no more, or elsewhere, it is to know none.
+    async fn forget_talks(&self, before: &[outside::Way], after: &[outside::Way]) {
+        let led = |ways: &[outside::Way]| -> BTreeSet<_> {
+            let published = ways.iter().flat_map(|way| &way.published);
+            let published = published.filter(|one| one.publish.protocol == Protocol::Udp);
+            published
+                .map(|one| (one.to, one.publish.outside, one.publish.inside))
+                .collect()
+        };
+        let (before, after) = (led(before), led(after));
+        let changed = before.symmetric_difference(&after);
+        let changed: BTreeSet<_> = changed.map(|(to, outside, _)| (to.is_ipv4(), *outside)).collect();
+        if changed.is_empty() {
+            return;
+        }
+        let forgotten = async {
+            let own = self.host.home.netlink().await?.addresses().await?;
+            let own: BTreeSet<_> = own.into_iter().map(|(_, address, _)| address.addr()).collect();
+            let is_led = move |to: SocketAddr| own.contains(&to.ip()) && changed.contains(&(to.is_ipv4(), to.port()));
+            self.host.home.forget_udp(is_led).await
+        };
+        match forgotten.await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!("{count} UDP talks begin anew, by what is published now"),
+            Err(error) => tracing::warn!("who sends UDP to the host already goes on to where it went: {error}"),
+        }
+    }
+
+    fn places_of_note(&self) -> Places {
+        Places::new(&self.host.run_dir, &self.host.state_dir)
+    }
+
+    /// What forwarding was before. What the daemon knows itself is worth more than a file that somebody may have removed.
+    fn forwarding_note(&self) -> std::io::Result<Note> {
+        match &self.live.forwarding_note {
+            Some(note) => Ok(note.clone()),
+            None => Note::load(&self.places_of_note(), &self.host.boot_id),
+        }
+    }
+
+    /// Puts the note of what forwarding was back, where somebody has emptied the run directory. None: it is there.
+    pub(super) fn keep_forwarding_note(&self) -> Option<std::io::Result<()>> {
+        let note = self
+            .live
+            .forwarding_note
+            .as_ref()
+            .filter(|note| !note.before.is_empty())?;
+        let places = self.places_of_note();
+        (!places.note.exists()).then(|| note.save(&places))
     }
 
     /// With the interfaces of gateways as they are called by now.
@@ -181,13 +269,29 @@ impl Inner {
             }
             return Err(error);
         }
+        warnings.extend(self.warnings_of_outside(before, after).await);
+        Ok(())
+    }
+
+    /// What of a change is allowed and may lead nowhere.
+    async fn warnings_of_outside(&self, before: &Outside, after: &Outside) -> Vec<String> {
+        let mut warnings = Vec::new();
         if before.ways != after.ways {
-            warnings.extend(self.way_out(after).await);
+            warnings.extend(self.way_out(before, after).await);
+            warnings.extend(uplinks::absent(&uplinks::new(&before.ways, &after.ways)));
         }
         if before != after {
-            warnings.extend(firewall::in_the_way(after).await);
+            warnings.extend(firewall::in_the_way(after, &table_name(&self.host.run_dir)).await);
         }
-        Ok(())
+        warnings
+    }
+
+    /// The warnings of a step, for who asks what would be done.
+    pub(super) async fn foretell_outside(&self, steps: &[Step]) -> Vec<String> {
+        match change_of_outside(steps) {
+            Some((before, after)) => self.warnings_of_outside(before, after).await,
+            None => Vec::new(),
+        }
     }
 
     async fn change_services(
@@ -224,19 +328,21 @@ impl Inner {
 
     /// What a step will change of forwarding, for the user.
     pub(super) async fn describe_forwarding(&self, steps: &[Step]) -> Vec<String> {
-        let change = steps.iter().find_map(|step| match step {
-            Step::ChangeOutside { before, after } => Some((before, after)),
-            _ => None,
-        });
-        let Some((before, after)) = change else {
+        let Some((before, after)) = change_of_outside(steps) else {
             return Vec::new();
         };
-        let Ok(note) = Note::load(&note_path(&self.host.run_dir), &self.host.boot_id) else {
+        let Ok(note) = self.forwarding_note() else {
             return Vec::new();
         };
         let uplinks = self.uplinks(after).await.unwrap_or_default();
         let changes = difference(&note, &wanted_forwarding(after, &uplinks));
-        let on = changes.on.iter().map(|(path, now)| match now {
+        let absent: Vec<_> = uplinks.iter().filter(|name| forwarding::is_absent(name)).collect();
+        let is_absent = |path: &str| {
+            path.split('/')
+                .any(|part| absent.iter().any(|name| name.as_str() == part))
+        };
+        let on = changes.on.iter().filter(|(path, _)| !is_absent(path));
+        let on = on.map(|(path, now)| match now {
             Some(now) => format!("set {} to 1 (was {now})", key(path)),
             None => format!("set {} to 1", key(path)),
         });
@@ -251,156 +357,6 @@ impl Inner {
             .filter(|(path, _)| !ours(path) && forwarding::read(path).is_some());
         let back = back.map(|(path, before)| format!("set {} back to {before}", key(path)));
         back.chain(on).collect()
-    }
-
-    /// The interfaces by which the switches with NAT get out.
-    ///
-    /// # Errors
-    /// Those of the default routes can't be told.
-    async fn uplinks(&self, outside: &Outside) -> Result<Vec<IfName>, KernelError> {
-        let mut uplinks: BTreeSet<IfName> = outside.ways.iter().flat_map(|way| way.uplinks.clone()).collect();
-        if outside.follows_default_routes() {
-            uplinks.extend(self.default_uplinks().await?);
-        }
-        uplinks.retain(|name| !outside.gateways.contains(name));
-        Ok(uplinks.into_iter().collect())
-    }
-
-    async fn default_uplinks(&self) -> Result<Vec<IfName>, KernelError> {
-        let nl = self.host.home.netlink().await?;
-        let routes = nl.routes().await?;
-        let links = nl.links().await?;
-        let by = routes.iter().filter(|route| route.to.prefix_len() == 0);
-        let by = by.filter_map(|route| links.iter().find(|link| Some(link.index) == route.index));
-        // Of one that has just gone down the kernel tells before it takes its routes away.
-        Ok(by
-            .filter(|link| link.name != "lo" && link.up)
-            .filter_map(|link| link.name.parse().ok())
-            .collect())
-    }
-
-    /// Something happened to the interfaces or default routes of the host: what is led out by these goes out by those of now.
-    pub(super) async fn follow_uplinks(&mut self) {
-        if !self.store.state.lab.switches.iter().any(|switch| switch.nat) {
-            return;
-        }
-        let outside = Outside::of(&self.store.state.lab);
-        if !outside.follows_default_routes() {
-            return;
-        }
-        let now = match self.uplinks(&outside).await {
-            Ok(now) => now,
-            Err(error) => {
-                tracing::warn!("the interfaces by which gateways lead out can't be told: {error}");
-                return;
-            }
-        };
-        if self.live.uplinks.as_ref() == Some(&now) {
-            return;
-        }
-        let before = self.live.uplinks.clone();
-        if let Err(error) = self.fit_outside(&outside).await {
-            tracing::warn!("gateways do not follow the default route: {error}");
-            // It is tried again when something happens.
-            self.live.uplinks = before;
-            return;
-        }
-        let words = |names: &[IfName]| match names {
-            [] => "nowhere: the host has no default route".to_owned(),
-            names => names.iter().map(IfName::as_str).collect::<Vec<_>>().join(", "),
-        };
-        tracing::info!("gateways lead out by {}", words(&now));
-        self.emit(EventKind::UplinksChanged {
-            before: before.unwrap_or_default(),
-            now,
-        });
-    }
-
-    /// Whether there is a way out at all.
-    async fn way_out(&self, outside: &Outside) -> Option<String> {
-        let none = !outside.ways.is_empty() && self.uplinks(outside).await.is_ok_and(|uplinks| uplinks.is_empty());
-        none.then(|| {
-            "the host has no default route, so NAT leads nowhere: name the interfaces with `vswitchctl set switch NAME uplinks=IF`".to_owned()
-        })
-    }
-
-    /// Looks whether the host still does for the switches what it was made to do: an interface of a gateway that was made again does not forward,
-    /// one that was renamed is not in the table, somebody has taken the table away or has the host forward for others too. What could not be
-    /// done is tried again.
-    pub(super) async fn keep_gateways(&mut self) {
-        let outside = Outside::of(&self.store.state.lab);
-        let nothing = |fitted: &Fitted| fitted.ways.is_empty() && outside.ways.is_empty();
-        if self.live.fitted.as_ref().is_some_and(nothing) {
-            return;
-        }
-        let Some(why) = self.is_unfit(&outside).await else {
-            return;
-        };
-        let fitted = self.fit_outside(&outside).await;
-        if fitted.is_ok() {
-            tracing::info!("what the host does for gateways is as it is to be again: {why}");
-        }
-        self.note_unfit(fitted.err());
-    }
-
-    /// Why the host has to be made anew what it is to be; none: it need not.
-    async fn is_unfit(&mut self, outside: &Outside) -> Option<&'static str> {
-        let called = self.as_called(outside.clone());
-        let note = Note::load(&note_path(&self.host.run_dir), &self.host.boot_id);
-        let opened = note.map(|note| note.opened_now(&called.gateways));
-        let Some(fitted) = &mut self.live.fitted else {
-            return Some("it could not be done before");
-        };
-        if fitted.ways != called.ways {
-            return Some("a gateway has another name");
-        }
-        if opened.is_ok_and(|opened| opened != fitted.opened) {
-            return Some("forwarding of the host was changed");
-        }
-        if called.ways.iter().any(does_not_forward) {
-            return Some("a gateway did not forward");
-        }
-        if fitted.looked.elapsed() < LOOKED_AFTER {
-            return None;
-        }
-        fitted.looked = Instant::now();
-        let there = tool::has_table(&table_name(&self.host.run_dir)).await;
-        matches!(there, Ok(false)).then_some("its table of nftables was gone")
-    }
-
-    /// Tells what the host does not do for the switches, or that it does by now.
-    pub(super) fn note_unfit(&mut self, error: Option<ApiError>) {
-        const UNFIT: &str = "NAT is not as it is to be, and is tried again every few seconds: ";
-        let told = error.map(|error| format!("{UNFIT}{error}"));
-        let limits = &mut self.shown.limits;
-        if told.as_ref().is_some_and(|told| limits.contains(told)) {
-            return;
-        }
-        limits.retain(|limit| !limit.starts_with(UNFIT));
-        if let Some(told) = told {
-            tracing::error!("{told}");
-            limits.push(told);
-        }
-    }
-
-    /// Whether the table and forwarding are as the lab has them; what is not, in words.
-    pub(super) async fn drift_of_outside(&self) -> Vec<String> {
-        let outside = Outside::of(&self.store.state.lab);
-        if outside.ways.is_empty() {
-            return Vec::new();
-        }
-        let outside = self.as_called(outside);
-        let mut lost = Vec::new();
-        let table = table_name(&self.host.run_dir);
-        if !matches!(tool::has_table(&table).await, Ok(true)) {
-            lost.push(format!("the table inet {table} of nftables"));
-        }
-        let wanted = wanted_forwarding(&outside, &self.uplinks(&outside).await.unwrap_or_default());
-        let off = wanted
-            .iter()
-            .filter(|path| forwarding::read(path).as_deref() == Some("0"));
-        lost.extend(off.map(|path| format!("{} = 1", key(path))));
-        lost
     }
 }
 
@@ -420,11 +376,10 @@ fn wanted_forwarding(outside: &Outside, uplinks: &[IfName]) -> BTreeSet<String> 
     }
 }
 
-/// One that is there, and forwards nothing of an IP version that it has a subnet of.
-fn does_not_forward(way: &outside::Way) -> bool {
-    way.subnets.iter().any(|net| {
-        let version = if net.addr().is_ipv4() { "ipv4" } else { "ipv6" };
-        forwarding::read(&format!("{version}/conf/{}/forwarding", way.gateway)).as_deref() == Some("0")
+fn change_of_outside(steps: &[Step]) -> Option<(&Outside, &Outside)> {
+    steps.iter().find_map(|step| match step {
+        Step::ChangeOutside { before, after } => Some((before, after)),
+        _ => None,
     })
 }
 

@@ -34,6 +34,13 @@ pub(super) fn commands(table: &str, outside: &Outside, followed: &[IfName], open
     json!({"nftables": commands})
 }
 
+/// How many rules there are among commands, or in what is listed.
+pub(super) fn rules(objects: &Value) -> usize {
+    let objects = objects.as_array().map_or(&[][..], Vec::as_slice);
+    let is_rule = |object: &&Value| !object["rule"].is_null() || !object["add"]["rule"].is_null();
+    objects.iter().filter(is_rule).count()
+}
+
 struct Rules<'a> {
     table: &'a str,
     commands: Vec<Value>,

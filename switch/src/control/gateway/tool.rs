@@ -121,20 +121,58 @@ impl Refused {
     }
 }
 
-/// Whether there is this table of the family inet.
-///
-/// # Errors
-/// `nft` is not there, or can't tell.
-pub(super) async fn has_table(table: &str) -> Result<bool, Refused> {
-    let output = run("nft", &["-j", "list", "tables"], Vec::new()).await?;
-    let listed: Value = serde_json::from_slice(&output).map_err(|error| Refused::Said(error.to_string()))?;
-    let is_it = |entry: &Value| entry["table"]["family"] == "inet" && entry["table"]["name"] == table;
-    Ok(listed["nftables"].as_array().is_some_and(|all| all.iter().any(is_it)))
-}
-
 /// What `nft` lists. None: there is no such thing, or no `nft`.
 pub(super) async fn list(what: &[&str]) -> Option<Value> {
     let arguments = [&["-j", "list"], what].concat();
     let output = run("nft", &arguments, Vec::new()).await.ok()?;
     serde_json::from_slice(&output).ok()
+}
+
+/// What the kernel has of this table of the family inet, as `nft` lists it, without what says nothing of its rules. None: it is not there.
+///
+/// # Errors
+/// `nft` is not there, or can't tell.
+pub(super) async fn content(table: &str) -> Result<Option<Value>, Refused> {
+    let output = match run("nft", &["-j", "-s", "list", "table", "inet", table], Vec::new()).await {
+        Err(Refused::Said(text)) if text.contains("No such file or directory") => return Ok(None),
+        listed => listed?,
+    };
+    let listed: Value = serde_json::from_slice(&output).map_err(|error| Refused::Said(error.to_string()))?;
+    Ok(Some(plain(listed)))
+}
+
+/// Without what each object is numbered by, and what is told of `nft` itself.
+fn plain(mut listed: Value) -> Value {
+    let mut objects = match listed["nftables"].take() {
+        Value::Array(objects) => objects,
+        _ => Vec::new(),
+    };
+    objects.retain(|object| object.get("metainfo").is_none());
+    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+        for fields in object.values_mut().filter_map(Value::as_object_mut) {
+            fields.remove("handle");
+        }
+    }
+    Value::Array(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_table_its_rules_are_compared_and_not_their_numbers() {
+        let listed = |handle: u32, verdict: &str| {
+            json!({"nftables": [
+                {"metainfo": {"version": "1.0.6"}},
+                {"chain": {"name": "pass", "handle": handle}},
+                {"rule": {"chain": "pass", "handle": handle + 1, "expr": [{verdict: null}]}}
+            ]})
+        };
+        assert_eq!(plain(listed(1, "drop")), plain(listed(7, "drop")));
+        assert_ne!(plain(listed(1, "drop")), plain(listed(1, "accept")));
+        assert_eq!(plain(json!({})), json!([]));
+    }
 }

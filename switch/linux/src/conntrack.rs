@@ -1,0 +1,220 @@
+//! What the kernel remembers of talks that pass it (conntrack), by ctnetlink (linux/netfilter/nfnetlink_conntrack.h).
+//!
+//! Of each entry only what tells it from others is read, and sent back as it came.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NlasIterator};
+use rtnetlink::sys::Socket;
+use rtnetlink::sys::protocols::NETLINK_NETFILTER;
+
+use super::error::KernelError;
+use super::link_read::{MESSAGE_MAX, NLMSG_DONE, NLMSG_ERROR, error_of};
+use super::netns::NetNs;
+
+/// IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET and IPCTNL_MSG_CT_DELETE of NFNL_SUBSYS_CTNETLINK.
+const NEW: u16 = 1 << 8;
+const GET: u16 = 1 << 8 | 1;
+const DELETE: u16 = 1 << 8 | 2;
+/// Length of struct nlmsghdr, and of struct nfgenmsg, after which the attributes come.
+const NLMSGHDR_LEN: usize = 16;
+const NFGENMSG_LEN: usize = 4;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_IP_V4_DST: u16 = 2;
+const CTA_IP_V6_DST: u16 = 4;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_DST_PORT: u16 = 3;
+const NLA_F_NESTED: u16 = 1 << 15;
+
+/// An entry of UDP.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// Where its first datagram was sent to.
+    to: SocketAddr,
+    /// What the kernel knows it by: the family, and attributes.
+    known_by: Vec<u8>,
+}
+
+impl NetNs {
+    /// Has the kernel forget the UDP talks that began with a datagram to one of these addresses, and so what it translated them to. Gives how
+    /// many there were.
+    ///
+    /// # Errors
+    /// Those of [`NetNs::run`]; the kernel remembers no talks, or was built without ctnetlink.
+    pub async fn forget_udp(&self, which: impl Fn(SocketAddr) -> bool + Send + 'static) -> Result<usize, KernelError> {
+        let done = self.run(move || forget_here(which)).await?;
+        done.map_err(|error| KernelError::new(format!("forget talks over UDP in {self}"), error))
+    }
+}
+
+fn forget_here(which: impl Fn(SocketAddr) -> bool) -> io::Result<usize> {
+    let socket = Socket::new(NETLINK_NETFILTER)?;
+    // As that of link_read: the kernel answers while it takes the request.
+    socket.set_non_blocking(true)?;
+    let any = [libc::AF_UNSPEC as u8, 0, 0, 0];
+    let mut entries = Vec::new();
+    ask(&socket, GET, NLM_F_DUMP, &any, |payload| {
+        entries.extend(parse(payload).filter(|entry| which(entry.to)));
+    })?;
+    for entry in &entries {
+        match ask(&socket, DELETE, NLM_F_ACK, &entry.known_by, |_| {}) {
+            // It has ended by itself.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+            deleted => deleted?,
+        }
+    }
+    Ok(entries.len())
+}
+
+/// Sends a request and hands over what is answered, until all is.
+fn ask(socket: &Socket, kind: u16, flags: u16, payload: &[u8], mut answer: impl FnMut(&[u8])) -> io::Result<()> {
+    let length = (NLMSGHDR_LEN + payload.len()) as u32;
+    let mut request = length.to_ne_bytes().to_vec();
+    request.extend(kind.to_ne_bytes());
+    request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+    // Sequence number and port.
+    request.extend([0; 8]);
+    request.extend(payload);
+    socket.send(&request, 0)?;
+    let mut buffer = vec![0; MESSAGE_MAX];
+    loop {
+        let len = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            received => received?,
+        };
+        let mut datagram = &buffer[..len];
+        while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
+            match message.message_type() {
+                NLMSG_DONE => return Ok(()),
+                NLMSG_ERROR => {
+                    let error = error_of(message.payload());
+                    // No error is how a request is acknowledged.
+                    return if error.raw_os_error() == Some(0) {
+                        Ok(())
+                    } else {
+                        Err(error)
+                    };
+                }
+                NEW => answer(message.payload()),
+                _ => {}
+            }
+            let aligned = (message.length() as usize).next_multiple_of(4);
+            datagram = datagram.get(aligned..).unwrap_or_default();
+        }
+    }
+}
+
+/// Reads an entry; none: it is not one of UDP.
+fn parse(payload: &[u8]) -> Option<Entry> {
+    let (header, attributes) = payload.split_at_checked(NFGENMSG_LEN)?;
+    let mut known_by = header.to_vec();
+    let mut to = None;
+    for attribute in NlasIterator::new(attributes).flatten() {
+        let (kind, value) = (attribute.kind(), attribute.value());
+        match kind {
+            CTA_TUPLE_ORIG => {
+                to = Some(destination(value)?);
+                put(&mut known_by, kind | NLA_F_NESTED, value);
+            }
+            CTA_ID | CTA_ZONE => put(&mut known_by, kind, value),
+            _ => {}
+        }
+    }
+    Some(Entry { to: to?, known_by })
+}
+
+/// Where the datagrams of a tuple are sent to.
+fn destination(tuple: &[u8]) -> Option<SocketAddr> {
+    let (mut ip, mut port, mut protocol) = (None, None, None);
+    for part in NlasIterator::new(tuple).flatten() {
+        for field in NlasIterator::new(part.value()).flatten() {
+            let value = field.value();
+            match (part.kind(), field.kind()) {
+                (CTA_TUPLE_IP, CTA_IP_V4_DST) => ip = value.first_chunk().map(|ip| IpAddr::from(Ipv4Addr::from(*ip))),
+                (CTA_TUPLE_IP, CTA_IP_V6_DST) => ip = value.first_chunk().map(|ip| IpAddr::from(Ipv6Addr::from(*ip))),
+                (CTA_TUPLE_PROTO, CTA_PROTO_NUM) => protocol = value.first().copied(),
+                (CTA_TUPLE_PROTO, CTA_PROTO_DST_PORT) => {
+                    port = value.first_chunk().map(|port| u16::from_be_bytes(*port))
+                }
+                _ => {}
+            }
+        }
+    }
+    let is_udp = protocol.map(i32::from) == Some(libc::IPPROTO_UDP);
+    ip.zip(port).filter(|_| is_udp).map(SocketAddr::from)
+}
+
+fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    message.extend((4 + value.len() as u16).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn nested(parts: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut value = Vec::new();
+        parts.iter().for_each(|(kind, part)| put(&mut value, *kind, part));
+        value
+    }
+
+    fn entry(protocol: u8) -> Vec<u8> {
+        let ip = nested(&[(1, &[192, 0, 2, 1]), (CTA_IP_V4_DST, &[192, 0, 2, 2])]);
+        let proto = nested(&[
+            (CTA_PROTO_NUM, &[protocol]),
+            (2, &[0x9c, 0x40]),
+            (CTA_PROTO_DST_PORT, &[0x14, 0xb4]),
+        ]);
+        let tuple = nested(&[
+            (CTA_TUPLE_IP | NLA_F_NESTED, &ip),
+            (CTA_TUPLE_PROTO | NLA_F_NESTED, &proto),
+        ]);
+        let attributes = nested(&[
+            (CTA_TUPLE_ORIG | NLA_F_NESTED, &tuple),
+            (3, &[0, 0, 1, 0x8e]),
+            (CTA_ID, &[1, 2, 3, 4]),
+        ]);
+        [&[libc::AF_INET as u8, 0, 0, 0][..], &attributes].concat()
+    }
+
+    #[test]
+    fn an_entry_is_known_by_where_it_leads_and_its_number() {
+        let message = entry(libc::IPPROTO_UDP as u8);
+        let read = parse(&message).unwrap();
+        assert_eq!(read.to, "192.0.2.2:5300".parse().unwrap());
+        // All but its status, of eight bytes.
+        assert_eq!(read.known_by.len(), message.len() - 8);
+        assert_eq!(parse(&read.known_by).unwrap(), read);
+        assert_eq!(parse(&entry(libc::IPPROTO_TCP as u8)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_entry_makes_the_parser_panic(payload: Vec<u8>) {
+            parse(&payload);
+        }
+
+        #[test]
+        fn no_damaged_entry_makes_the_parser_panic(at in 0usize..80, byte: u8, cut in 0usize..80) {
+            let mut message = entry(libc::IPPROTO_UDP as u8);
+            if let Some(place) = message.get_mut(at) {
+                *place = byte;
+            }
+            message.truncate(message.len().saturating_sub(cut));
+            parse(&message);
+        }
+    }
+}
