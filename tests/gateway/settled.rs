@@ -124,8 +124,7 @@ fn what_a_gateway_is_in_the_way_of_is_told_with_what_to_do() {
         .failed(5, &["sw3-gw", "another name"]);
     assert!(!reply.stderr.contains("--name"), "{reply}");
     lab.ok("switch add g --subnet 10.10.0.0/24 --gateway --nat");
-    let reply = lab
-        .ctl("del-port g-gw")
+    lab.ctl("del-port g-gw")
         .failed(5, &["set switch g gateway=off nat=off"]);
     lab.ok("add-port p --switch g --addr auto");
     lab.ok("publish p 8081:80");
