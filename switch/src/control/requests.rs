@@ -18,7 +18,7 @@ use super::plan::{Step, namespaces, plan};
 use super::repair::Extent;
 use super::rights::refuse_commands;
 use super::twins::tell;
-use super::validate::validate;
+use super::validate::{unique_routes, validate};
 use super::{Control, Inner, choose, text};
 
 impl Control {
@@ -52,6 +52,8 @@ impl Control {
         warnings.extend(inner.refuse_in_use(&steps, options.force).await?);
         let before = &inner.store.state.lab;
         warnings.extend(inner.refuse_default_routes(before, &lab, options.force).await?);
+        // What takes the host's own way is told as that.
+        unique_routes(before, &lab)?;
         warnings.extend(refuse_own_networks(before, &lab, &of_host, options.force)?);
         warnings.extend(refuse_listened(before, &lab, options.force)?);
         refuse_no_dns(before, &lab)?;
