@@ -11,7 +11,7 @@ use super::plan::{Step, plan};
 use super::published::Held;
 use super::rights::refuse_commands;
 use super::twins::tell;
-use super::validate::validate;
+use super::validate::{unique_routes, validate};
 use super::{Control, Inner};
 
 impl Control {
@@ -59,6 +59,8 @@ impl Held<'_> {
         warnings.extend(self.refuse_in_use(&steps, options.force).await?);
         let before = &self.store.state.lab;
         warnings.extend(self.refuse_default_routes(before, &lab, options.force).await?);
+        // What takes the host's own way is told as that.
+        unique_routes(before, &lab)?;
         warnings.extend(refuse_own_networks(before, &lab, &of_host, options.force)?);
         warnings.extend(refuse_listened(before, &lab, options.force)?);
         refuse_no_dns(before, &lab)?;

@@ -3,6 +3,8 @@
 mod routes;
 mod warnings;
 
+pub(super) use routes::unique_routes;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -30,7 +32,6 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
     switches(before, after)?;
     unique(before, after)?;
     interfaces(before, after)?;
-    routes::unique_routes(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
     }

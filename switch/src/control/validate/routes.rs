@@ -16,7 +16,7 @@ struct Claim<'a> {
 }
 
 /// Refuses two routes of a namespace to the same destination, which the kernel would. Told of what comes, not of what was there before.
-pub(super) fn unique_routes(before: &Lab, after: &Lab) -> Result<(), ApiError> {
+pub(in super::super) fn unique_routes(before: &Lab, after: &Lab) -> Result<(), ApiError> {
     let old: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, port)).collect();
     let of_port = |port: &'_ Port, route: &Route| {
         let old = old.get(&port.name);
