@@ -164,6 +164,13 @@ fn a_lab_of_as_many_ports_as_there_can_be_is_understood() {
         2 * 16_384,
         "a namespace and a port each"
     );
+    let answer = request("PUT", "/v1/lab?dry_run", &many(16_385));
+    assert_eq!(answer.status, 400, "{:.300}", answer.body);
+    assert!(
+        answer.body.contains("ports: there are more than 16384"),
+        "{:.300}",
+        answer.body
+    );
 }
 
 /// One switch with the largest FDB took a gigabyte, and nothing stood against a second.

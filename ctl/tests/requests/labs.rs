@@ -132,6 +132,18 @@ fn reset_away_from_a_terminal_needs_a_yes() {
         "/v1/reset?dry_run=true&idempotent=false",
         Value::Null,
     );
+    // What is there still was not done.
+    let (gone, stays) = ("removed namespace red", "removed namespace blue");
+    for (done, code) in [(json!([gone, stays]), 0), (json!([gone]), 1)] {
+        let daemon = Replies::default()
+            .json(
+                "POST /v1/reset",
+                json!({ "done": done, "removed": [gone, stays], "warnings": [] }),
+            )
+            .start();
+        let ran = daemon.run("reset --yes");
+        assert_eq!((ran.code, ran.stdout.contains(stays)), (code, code == 0), "{ran:?}");
+    }
     let daemon = Replies::default().start();
     let ran = daemon.run("reset");
     assert_eq!(ran.code, 2);

@@ -132,7 +132,7 @@ impl Control {
     /// The same; Conflict: a subnet has no free address left, or there is none to choose one of.
     pub async fn add_ports(&self, new: PortsAdd, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
-        let names: Vec<_> = new.ports.iter().map(|port| port.name.clone()).collect();
+        let names: HashSet<_> = new.ports.iter().map(|port| port.name.clone()).collect();
         let mut inner = self.begin_edit().await?;
         let edited = inner.edit(Subject::Lab, &options, |_, lab| {
             for mut port in new.ports {
@@ -160,13 +160,24 @@ impl Control {
             Ok(())
         });
         let (mut changes, steps) = edited.await?;
-        for name in names.iter().filter(|_| options.idempotent) {
-            let extent = Extent::Port(name);
-            if options.dry_run {
-                inner.describe_repair(extent, &steps, &mut changes).await;
-            } else {
-                inner.repair_after(extent, &mut changes).await?;
-            }
+        if !options.idempotent {
+            return Ok(changes);
+        }
+        let ports = inner
+            .store
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(|port| names.contains(&port.name));
+        let part = Lab {
+            ports: ports.cloned().collect(),
+            ..Lab::default()
+        };
+        if options.dry_run {
+            inner.describe_repair(Extent::Part(&part), &steps, &mut changes).await;
+        } else {
+            inner.repair_after(Extent::Part(&part), &mut changes).await?;
         }
         Ok(changes)
     }

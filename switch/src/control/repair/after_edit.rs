@@ -74,15 +74,16 @@ impl Inner {
             return Some(drift);
         };
         let changed = steps.iter().find_map(|step| match step {
-            Step::ChangePort { before, after } if before.name == port.name => Some(after),
+            Step::ChangePort { before, after } if before.name == port.name => Some((before, after)),
             _ => None,
         });
-        if let Some(after) = changed {
-            // What it is to have before and after, and has not.
+        if let Some((before, after)) = changed {
+            // What it is to have before and after, and has not. The MTU of either end comes with a new one.
             let Some(Drift::Settings(_, lost_after)) = self.drift_of(after).await else {
                 return None;
             };
-            lost.retain(|what| lost_after.contains(what));
+            let is_set = |what: &str| before.mtu != after.mtu && what.contains("MTU");
+            lost.retain(|what| lost_after.contains(what) && !is_set(what));
         }
         (!lost.is_empty()).then_some(Drift::Settings(port, lost))
     }
