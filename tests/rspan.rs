@@ -67,7 +67,7 @@ fn copies_travel_in_a_vlan_of_their_own() {
     let told = lab.ok(&format!("trace probe --src {} --dst {}", mac(1, 8), mac(1, 9)));
     assert!(told.contains("is not learned"), "{told}");
     let shown = lab.ok("switch show main") + &lab.ok("mirror list");
-    assert!(shown.contains("RSPAN VLANs") && shown.contains("VLAN 999"), "{shown}");
+    assert!(shown.contains("RSPAN VLANs") && shown.contains("vlan:999"), "{shown}");
 }
 
 /// Copies would go to one port only, those of whoever is known there.

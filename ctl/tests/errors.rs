@@ -34,7 +34,7 @@ fn names_are_checked() {
     refused("ns add sixteen-bytes-xx", &format!("NAME: namespace name {long}"));
     refused(
         "add-port red --name sixteen-bytes-xx",
-        &format!("--name: interface name {long}"),
+        &format!("--name: interface name {long}, and for an altname the name that `ip link` shows first"),
     );
     refused(
         "add-port a/b",

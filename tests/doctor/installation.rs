@@ -25,8 +25,9 @@ fn what_others_took_away_is_told_and_given_back() {
     lab.ok("cable red blue --addr-a 10.3.0.1/30 --addr-b 10.3.0.2/30 --name-a x --name-b x");
     for (breaks, told) in [
         (
-            "ip -n red addr flush dev eth0",
-            "drift: port red lacks its address 10.7.0.1/24 / vswitchctl set port red --up",
+            "ip -n red addr del 10.7.0.1/24 dev eth0",
+            "port: red is up: interface eth0 lacks its address 10.7.0.1/24; `vswitchctl set port red --up` gives back what was taken away / \
+             vswitchctl set port red --up",
         ),
         (
             "ip -n blue link set eth0 mtu 1400",

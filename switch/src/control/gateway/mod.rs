@@ -157,7 +157,8 @@ impl Inner {
         }
         // One that somebody has flushed in the meantime is none to compare with.
         let content = tool::content(table).await.ok().flatten();
-        Ok(content.filter(|content| table::rules(content) == table::rules(&commands["nftables"])))
+        let wanted = table::chains_and_rules(&commands["nftables"]);
+        Ok(content.filter(|content| table::chains_and_rules(content) == wanted))
     }
 
     /// Who sends UDP goes on to where the first datagram went, as long as the kernel knows of the talk: of a number that is published by

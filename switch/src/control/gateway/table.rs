@@ -34,11 +34,13 @@ pub(super) fn commands(table: &str, outside: &Outside, followed: &[IfName], open
     json!({"nftables": commands})
 }
 
-/// How many rules there are among commands, or in what is listed.
-pub(super) fn rules(objects: &Value) -> usize {
+/// How many chains and rules there are among commands, or in what is listed.
+pub(super) fn chains_and_rules(objects: &Value) -> [usize; 2] {
     let objects = objects.as_array().map_or(&[][..], Vec::as_slice);
-    let is_rule = |object: &&Value| !object["rule"].is_null() || !object["add"]["rule"].is_null();
-    objects.iter().filter(is_rule).count()
+    ["chain", "rule"].map(|kind| {
+        let is_one = |object: &&Value| !object[kind].is_null() || !object["add"][kind].is_null();
+        objects.iter().filter(is_one).count()
+    })
 }
 
 struct Rules<'a> {

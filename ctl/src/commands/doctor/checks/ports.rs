@@ -112,7 +112,7 @@ fn give_back(view: &PortView) -> String {
     let remove = format!("vswitchctl del-port {name}");
     match &view.port.namespace {
         // Of which image it was nobody knows.
-        Some(Namespace::Container(_)) if reason.contains("there is no such container") => remove,
+        Some(Namespace::Container(_)) if reason.contains("no such container") => remove,
         Some(Namespace::Container(container)) if !reason.contains("interface") => {
             let told = |engine: &Engine| reason.contains(&format!("({engine})"));
             let told = Engine::ALL.into_iter().find(told);
