@@ -282,6 +282,10 @@ fn a_plan_has_what_drifted_and_what_differs() {
         run(&format!("ip -n {name} addr flush dev eth0"));
         run(&format!("ip -n {name} link set eth0 mtu 1300"));
     }
+    // The near ends have it too by then.
+    for name in ["red", "blue", "green"] {
+        lab.wait_for_port(name, "the MTU to be shown", |port| port.port.mtu == Some(1300));
+    }
     let planned: Changes = lab.json("set port green --up -n");
     let done: Changes = lab.json("set port green --up");
     assert_eq!(planned.done, done.done);

@@ -27,6 +27,8 @@ pub(super) fn give(lab: &Lab, port: &mut Port, wanted: &FreeAddresses) -> Result
     match before {
         _ if !wanted.auto => {}
         Some(old) if !old.addresses.is_empty() => subnets.extend(old.addresses.iter().map(|old| old.net().trunc())),
+        // They are said.
+        _ if !subnets.is_empty() => {}
         _ => subnets.extend(subnets_of_neighbours(lab, port)?),
     }
     for subnet in subnets {
@@ -199,6 +201,25 @@ mod tests {
         let two = vec![port("a", &["10.0.0.1/24"]), port("b", &["10.1.0.1/24"])];
         let error = given(two, port("new", &[]), &[]).unwrap_err();
         assert!(error.contains("several subnets: 10.0.0.0/24, 10.1.0.0/24"), "{error}");
+    }
+
+    /// As the hint of both errors says.
+    #[test]
+    fn a_subnet_that_is_said_is_what_is_chosen_of() {
+        for others in [&[][..], &["10.0.0.1/24", "10.1.0.1/24"]] {
+            let lab = Lab {
+                ports: vec![port("a", others)],
+                ..Lab::default()
+            };
+            let wanted = FreeAddresses {
+                subnets: vec!["10.1.0.0/24".parse().unwrap()],
+                auto: true,
+            };
+            let mut new = port("new", &[]);
+            give(&lab, &mut new, &wanted).unwrap();
+            let nets: Vec<_> = new.addresses.iter().map(|address| address.net().trunc()).collect();
+            assert_eq!(nets, wanted.subnets);
+        }
     }
 
     #[test]

@@ -123,12 +123,13 @@ impl Session {
 /// A line for each thing that is not there any more.
 fn drift(changes: &Changes, ports: &[PortView]) -> Vec<Item> {
     let repairs = changes.changes.iter();
-    let repairs = repairs.filter(|change| change.action == ChangeAction::Repaired);
-    let items: Vec<_> = repairs.filter_map(|change| drifted(change, ports)).collect();
-    match items.is_empty() {
-        true => vec![good("drift", "all is as it was set")],
-        false => items,
+    let mut repairs = repairs
+        .filter(|change| change.action == ChangeAction::Repaired)
+        .peekable();
+    if repairs.peek().is_none() {
+        return vec![good("drift", "all is as it was set")];
     }
+    repairs.filter_map(|change| drifted(change, ports)).collect()
 }
 
 fn drifted(change: &Change, ports: &[PortView]) -> Option<Item> {
