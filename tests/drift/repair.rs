@@ -24,7 +24,7 @@ fn apply_repairs_what_drifted_and_tells_of_it() {
 
     run("ip -n red addr del 10.7.0.1/24 dev eth0");
     run("ip -n blue link set eth0 down");
-    run("ip -n empty link del eth0");
+    run("ip -n empty link set eth0 mtu 1300");
     let planned: Changes = lab.json(&format!("apply --dry-run {file}"));
     let done = apply().done;
     assert_eq!(planned.done, done);
@@ -250,7 +250,7 @@ fn a_lab_repairs_what_is_its_own() {
     let drift = |names: &[&str]| {
         for name in names {
             run(&format!("ip -n {name}1 addr flush dev eth0"));
-            run(&format!("ip -n {name}2 link del eth0"));
+            run(&format!("ip -n {name}2 link set eth0 mtu 1300"));
         }
     };
     drift(&["a", "b"]);
