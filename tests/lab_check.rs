@@ -44,7 +44,11 @@ fn check_tells_all_that_is_wrong_without_a_daemon() {
         (&report["ok"], &report["problems"][3]["column"]),
         (&false.into(), &8.into())
     );
-    let good = file(&lab, "good.toml", "name = \"second\"\n\n[[ports]]\nname = \"b{1..3}\"\naddresses = [\"10.2.0.{n}/24\"]\n");
+    let good = file(
+        &lab,
+        "good.toml",
+        "name = \"second\"\n\n[[ports]]\nname = \"b{1..3}\"\naddresses = [\"10.2.0.{n}/24\"]\n",
+    );
     assert!(lab.ok(&format!("lab check {good}")).contains("nothing is wrong"));
     let reply = lab.ctl(&format!("lab up {bad}"));
     assert_eq!((reply.code, reply.stderr.lines().count()), (2, 4), "{reply}");
