@@ -13,6 +13,22 @@ fn file(lab: &Lab, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// What is found in a file is these, in this order, each with the beginning of its line.
+#[track_caller]
+fn finds(lab: &Lab, path: &str, problems: &[&str]) {
+    let reply = lab.ctl(&format!("lab check {path}"));
+    assert_eq!(reply.code, 1, "{reply}");
+    let told: Vec<_> = reply
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("{path}:")))
+        .collect();
+    assert_eq!(told.len(), problems.len(), "{reply}");
+    for (told, problem) in told.iter().zip(problems) {
+        assert!(told.starts_with(problem), "{problem}: {told}");
+    }
+}
+
 #[test]
 fn check_tells_all_that_is_wrong_without_a_daemon() {
     let lab = Lab::without_daemon();
@@ -102,8 +118,6 @@ name = "p"
 files = { a = "x", "a/b" = "y" }
 "#;
     let path = file(&lab, "bad.toml", text);
-    let reply = lab.ctl(&format!("lab check {path}"));
-    assert_eq!(reply.code, 1, "{reply}");
     let problems = [
         "3:12: subnet 224.0.0.0/8 has addresses that no station can have",
         "3:27: subnet 0.0.0.0/0 has addresses",
@@ -118,15 +132,7 @@ files = { a = "x", "a/b" = "y" }
         "37:11: VLAN 5 is not one of those of switch \"n\" for copies",
         "41:20: \"a\" is a file of the namespace",
     ];
-    let told: Vec<_> = reply
-        .stdout
-        .lines()
-        .filter_map(|line| line.strip_prefix(&format!("{path}:")))
-        .collect();
-    assert_eq!(told.len(), problems.len(), "{reply}");
-    for (told, problem) in told.iter().zip(problems) {
-        assert!(told.starts_with(problem), "{problem}: {told}");
-    }
+    finds(&lab, &path, &problems);
     // What only the daemon can tell, and that it was not asked.
     let good = file(
         &lab,
@@ -201,8 +207,6 @@ fn check_tells_what_is_wrong_with_links() {
          [[ports]]\nname = \"red\"\n[[mirrors]]\nname = \"m\"\nswitch = \"s1\"\nports = [\"s1-s2\"]\nto = \"red\"\n\
          [[links]]\na = \"s{1..3}\"\nb = \"s{n+1}\"\ntrunk = \"10\"\n",
     );
-    let reply = lab.ctl(&format!("lab check {bad}"));
-    assert_eq!(reply.code, 1, "{reply}");
     let problems = [
         "5:5: there is no switch \"s22\" in the file; did you mean \"s2\"?",
         "6:7: MTU 5 is out of range",
@@ -212,13 +216,5 @@ fn check_tells_what_is_wrong_with_links() {
         "20:5: there is no switch \"s4\" in the file; add [[switches]]",
         "21:1: unknown key `trunk`",
     ];
-    let told: Vec<_> = reply
-        .stdout
-        .lines()
-        .filter_map(|line| line.strip_prefix(&format!("{bad}:")))
-        .collect();
-    assert_eq!(told.len(), problems.len(), "{reply}");
-    for (told, problem) in told.iter().zip(problems) {
-        assert!(told.starts_with(problem), "{problem}: {told}");
-    }
+    finds(&lab, &bad, &problems);
 }

@@ -278,6 +278,10 @@ mod tests {
         payload.extend(libc::IFLA_IFNAME.to_ne_bytes());
         payload.extend(name.as_bytes());
         payload.resize((payload.len() + 1).next_multiple_of(4), 0);
+        framed(message_type, &payload)
+    }
+
+    fn framed(message_type: u16, payload: &[u8]) -> Vec<u8> {
         let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
         bytes.extend(message_type.to_ne_bytes());
         bytes.extend([0; 10]);
@@ -321,46 +325,29 @@ mod tests {
 
     #[test]
     fn of_routes_only_the_default_ones_are_told() {
-        let message = |message_type: u16, payload: &[u8]| {
-            let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
-            bytes.extend(message_type.to_ne_bytes());
-            bytes.extend([0; 10]);
-            bytes.extend(payload);
-            bytes
-        };
         let route = |length: u8| [libc::AF_INET as u8, length, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
         let ways = [MonitorEvent::Ways(Some(3))];
         for message_type in [libc::RTM_NEWROUTE, libc::RTM_DELROUTE] {
-            assert_eq!(parsed(&message(message_type, &route(0))), ways);
-            assert_eq!(parsed(&message(message_type, &route(1))), ways);
-            assert_eq!(parsed(&message(message_type, &route(24))), []);
-            assert_eq!(parsed(&message(message_type, &[libc::AF_INET as u8, 0])), []);
+            assert_eq!(parsed(&framed(message_type, &route(0))), ways);
+            assert_eq!(parsed(&framed(message_type, &route(1))), ways);
+            assert_eq!(parsed(&framed(message_type, &route(24))), []);
+            assert_eq!(parsed(&framed(message_type, &[libc::AF_INET as u8, 0])), []);
         }
-        assert_eq!(parsed(&message(libc::RTM_NEWRULE, &route(24))), ways);
+        assert_eq!(parsed(&framed(libc::RTM_NEWRULE, &route(24))), ways);
         let both = [
-            message(libc::RTM_DELROUTE, &route(0)),
-            message(libc::RTM_NEWROUTE, &route(0)),
+            framed(libc::RTM_DELROUTE, &route(0)),
+            framed(libc::RTM_NEWROUTE, &route(0)),
         ]
         .concat();
         assert_eq!(parsed(&both), ways);
         assert_eq!(
-            parsed(&message(
-                libc::RTM_DELADDR,
-                &[libc::AF_INET as u8, 24, 0, 0, 2, 0, 0, 0]
-            ))[0],
+            parsed(&framed(libc::RTM_DELADDR, &[libc::AF_INET as u8, 24, 0, 0, 2, 0, 0, 0]))[0],
             ways[0]
         );
     }
 
     #[test]
     fn what_an_interface_has_inside_is_told() {
-        let message = |message_type: u16, payload: &[u8]| {
-            let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
-            bytes.extend(message_type.to_ne_bytes());
-            bytes.extend([0; 10]);
-            bytes.extend(payload);
-            bytes
-        };
         let is = |index, lost, link_local| {
             MonitorEvent::Inside(InsideChange {
                 nsid: Some(3),
@@ -370,22 +357,22 @@ mod tests {
             })
         };
         let address = |scope: u8| [libc::AF_INET6 as u8, 64, 0, scope, 9, 0, 0, 0];
-        assert_eq!(parsed(&message(libc::RTM_NEWADDR, &address(0))), [is(9, false, false)]);
+        assert_eq!(parsed(&framed(libc::RTM_NEWADDR, &address(0))), [is(9, false, false)]);
         assert_eq!(
-            parsed(&message(libc::RTM_NEWADDR, &address(libc::RT_SCOPE_LINK))),
+            parsed(&framed(libc::RTM_NEWADDR, &address(libc::RT_SCOPE_LINK))),
             [is(9, false, true)]
         );
-        assert_eq!(parsed(&message(libc::RTM_DELADDR, &address(0)))[1], is(9, true, false));
+        assert_eq!(parsed(&framed(libc::RTM_DELADDR, &address(0)))[1], is(9, true, false));
         // One of 24 bits with a table before the interface, and one that says nothing of that.
         let mut route = vec![libc::AF_INET as u8, 24, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
-        assert_eq!(parsed(&message(libc::RTM_DELROUTE, &route)), []);
+        assert_eq!(parsed(&framed(libc::RTM_DELROUTE, &route)), []);
         for (kind, value) in [(libc::RTA_TABLE, 254_u32), (libc::RTA_OIF, 7)] {
             route.extend(8_u16.to_ne_bytes());
             route.extend(kind.to_ne_bytes());
             route.extend(value.to_ne_bytes());
         }
-        assert_eq!(parsed(&message(libc::RTM_DELROUTE, &route)), [is(7, true, false)]);
-        assert_eq!(parsed(&message(libc::RTM_NEWROUTE, &route)), []);
+        assert_eq!(parsed(&framed(libc::RTM_DELROUTE, &route)), [is(7, true, false)]);
+        assert_eq!(parsed(&framed(libc::RTM_NEWROUTE, &route)), []);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What a link that goes down takes along, given back when it is up again.
 
-use vswitch_api::{EventKind, Port};
+use vswitch_api::Port;
 
 use super::Inner;
 use super::interface::{add_address, add_route, announce_all, routes_in_order};
@@ -40,12 +40,10 @@ impl Inner {
             .get(name)
             .map(|live| live.ifname.escape_debug().to_string());
         let ifname = ifname.unwrap_or_default();
-        let what = format!("interface {ifname} was down and got back {}", given.join(", "));
-        tracing::info!(port = %name, "port {name}: {what}");
-        self.emit(EventKind::PortChanged {
-            port: name.clone(),
-            what,
-        });
+        self.tell_changed(
+            port,
+            format!("interface {ifname} was down and got back {}", given.join(", ")),
+        );
     }
 
     /// Gives back what a link that goes down takes along. In words what that was, and whether it was all.

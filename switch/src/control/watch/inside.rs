@@ -80,7 +80,8 @@ impl Inner {
         gateway.is_some_and(|gateway| gateway.name == port.name)
     }
 
-    fn tell_changed(&self, port: &Port, what: String) {
+    /// Tells of something about a port that others have changed, or that was given back.
+    pub(in crate::control) fn tell_changed(&self, port: &Port, what: String) {
         tracing::info!(port = %port.name, "port {}: {what}", port.name);
         self.emit(EventKind::PortChanged {
             port: port.name.clone(),

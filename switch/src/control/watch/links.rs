@@ -1,7 +1,7 @@
 //! Interfaces that come, go, or are not what they were.
 
 use vswitch_api::view::PortState;
-use vswitch_api::{EventKind, Port, Stands};
+use vswitch_api::{Port, Stands};
 
 use crate::control::attach::state_of;
 use crate::control::kinds::{carries, facts, heard_by_near_end, ifname};
@@ -268,11 +268,7 @@ impl Inner {
             live.mac = Some(mac);
         }
         for what in told {
-            tracing::info!(port = %port.name, "port {}: {what}", port.name);
-            self.emit(EventKind::PortChanged {
-                port: port.name.clone(),
-                what,
-            });
+            self.tell_changed(port, what);
         }
         if let Some(live) = self.live.ports.get(&port.name)
             && let Ok(Some(carries)) = self.carries_now(port, live).await
