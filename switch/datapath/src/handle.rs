@@ -307,11 +307,11 @@ impl Datapath {
         });
     }
 
-    /// Sends a probe of the loop guard out of a port that is up and in a VLAN (0: in none). From then on, and until it
+    /// Sends a probe of the loop guard out of a port, also one that is down, in a VLAN (0: in none). From then on, and until it
     /// has come back, this nonce is the port's; one that gets lost is followed by others as long as there is a reason.
     pub fn send_probe(&self, port: PortRef, vlan: u16, nonce: u64) {
         let snapshot = self.snapshot();
-        let Some(port) = snapshot.find(port).filter(|port| port.up && !port.mirror_only) else {
+        let Some(port) = snapshot.find(port).filter(|port| !port.mirror_only) else {
             return;
         };
         if let Some(switch) = snapshot.switch(port.switch) {

@@ -3,8 +3,8 @@
 //! A station that is seen on one port and another many times a second tells of a loop, or of two stations with one
 //! address. The ports that it was seen on then send a probe in its VLAN. One that comes back proves the loop, and the port with the
 //! higher rank of the two is shut at once; if the station flaps on though no probe came back, that with the highest rank is shut too.
-//! A shut port is opened again after a time that doubles with each try, and is a little different for each port; it then sends a
-//! probe at once.
+//! A shut port is opened again after a time that doubles with each try, and is a little different for each port. It sends a probe
+//! before, by which a loop is found that is still there, without a frame that goes round; and another one as soon as it is open.
 //!
 //! A loop may lead through several switches, and each of them finds it. One shut port cuts it, and so what was found out before
 //! proves nothing any more: whoever finds a loop still sends another probe.
@@ -57,6 +57,8 @@ struct Probe {
     nonce: u64,
     since: Instant,
     vlan: u16,
+    /// Its port is shut, and whether that may be opened is asked.
+    is_trial: bool,
 }
 
 #[derive(Debug)]
@@ -100,8 +102,14 @@ impl LoopGuard {
             Input::ProbeBack { sent, nonce, received } => {
                 Vec::from_iter(self.probe_back(now, sent, nonce, received, around))
             }
-            // Found before the loop has carried much.
-            Input::Opened { port, vlan } => vec![self.probe(now, port, vlan)],
+            // Found before the loop carries anything, or much.
+            Input::Opens { port, vlan } => {
+                let probe = self.probe(now, port, vlan);
+                if let Some(probe) = self.probes.get_mut(&port) {
+                    probe.is_trial = around.port(port).is_some_and(|port| port.shut);
+                }
+                vec![probe]
+            }
         }
     }
 
@@ -120,12 +128,17 @@ impl LoopGuard {
             return Vec::new();
         };
         let (vlan, mac) = station;
-        let ranked = ports
-            .into_iter()
-            .filter_map(|port| Some((around.port(port)?.rank, port)));
+        // One that was shut meanwhile has no part in it.
+        let ranked = ports.into_iter().filter_map(|port| {
+            let facts = around.port(port).filter(|facts| !facts.shut)?;
+            Some((facts.rank, port))
+        });
         let mut ranked: Vec<_> = ranked.collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         let ports: Vec<_> = ranked.into_iter().map(|(_, port)| port).collect();
+        if ports.len() < 2 {
+            return Vec::new();
+        }
         let mut actions = vec![Action::Flapping {
             switch,
             mac,
@@ -210,7 +223,16 @@ impl LoopGuard {
                 // 0 is none.
                 let nonce = random.max(1);
                 let since = now;
-                self.probes.insert(port, Probe { nonce, since, vlan });
+                let is_trial = false;
+                self.probes.insert(
+                    port,
+                    Probe {
+                        nonce,
+                        since,
+                        vlan,
+                        is_trial,
+                    },
+                );
                 Action::Probe { port, vlan, nonce }
             }
             Err(error) => Action::NoRandom(error),
@@ -228,12 +250,16 @@ impl LoopGuard {
     ) -> Option<Action> {
         let is_it = |probe: &Probe| probe.nonce == nonce && now.duration_since(probe.since) < PROBE_VALID;
         self.probes.get(&sent).filter(|probe| is_it(probe))?;
-        let vlan = self.probes.remove(&sent)?.vlan;
+        let Probe { vlan, is_trial, .. } = self.probes.remove(&sent)?;
         let (from, to) = (around.port(sent)?, around.port(received)?);
         if from.switch != to.switch || !around.switch(from.switch)?.guarded {
             return None;
         }
-        let (younger, other) = if from.rank > to.rank {
+        if (from.shut || to.shut) && !is_trial {
+            return None;
+        }
+        // One that is shut already cuts the loop by staying so.
+        let (younger, other) = if is_trial || from.rank > to.rank {
             (sent, received)
         } else {
             (received, sent)
@@ -266,10 +292,10 @@ impl LoopGuard {
         }
     }
 
-    /// A port was shut, whoever wanted it: there may be no loop any more.
+    /// A port was shut, whoever wanted it: there may be no loop any more. Those on trial are shut themselves.
     pub fn begin_anew(&mut self) {
         self.flaps.clear();
-        self.probes.clear();
+        self.probes.retain(|_, probe| probe.is_trial);
     }
 
     /// Forgets what has come to rest; about once a second.

@@ -39,8 +39,8 @@ pub enum Input {
         /// The port that it came in at.
         received: PortRef,
     },
-    /// A port that was shut for a loop in this VLAN is open again.
-    Opened {
+    /// A port that is shut for a loop in this VLAN is to be opened soon, or is open again.
+    Opens {
         /// The port.
         port: PortRef,
         /// Where the loop was.
@@ -130,4 +130,6 @@ pub struct PortFacts {
     pub switch: SwitchId,
     /// Of two ports in a loop the one with the higher rank is shut.
     pub rank: (bool, usize),
+    /// It is shut, and so is not the one that the loop goes through.
+    pub shut: bool,
 }

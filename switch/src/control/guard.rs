@@ -39,6 +39,7 @@ impl Surroundings for Inner {
         Some(PortFacts {
             switch: *self.live.switches.get(&ports[place].switch)?,
             rank: (ports[place].kind.has_stack(), place),
+            shut: self.shut.contains(&name),
         })
     }
 
@@ -118,7 +119,7 @@ impl Inner {
             return;
         };
         let is_there = self.live.ports.get(name).is_some_and(|live| live.id.is_some());
-        if !is_there || self.shut.contains(name) {
+        if !is_there || self.shut.contains(name) && !self.shut.is_on_trial(name) {
             return;
         }
         let next = match back_off {
@@ -131,6 +132,7 @@ impl Inner {
             reason: reason.clone(),
             until: back_off.map(|(time, _)| shut::now().saturating_add(time)),
             looped_in: back_off.map(|(_, vlan)| vlan),
+            tried: None,
         };
         self.shut.insert(name.clone(), shut);
         self.update_in_datapath(&port);
@@ -173,7 +175,7 @@ impl Inner {
         };
         self.update_in_datapath(&port);
         if let Some(vlan) = shut.looped_in {
-            self.tell_guard(Input::Opened { port: id, vlan });
+            self.tell_guard(Input::Opens { port: id, vlan });
         }
         let Some(live) = self.live.ports.get(name) else { return };
         let carries = self.carries_now(&port, live).await.ok().flatten().unwrap_or(false);
@@ -181,17 +183,22 @@ impl Inner {
         self.set_state(name, state, reason);
     }
 
-    /// Whether the time of a shut port has come.
+    /// Whether the time of a shut port has come. Those whose time comes soon are put on trial.
     pub(super) fn is_one_due(&mut self) -> bool {
         if let Some(guard) = &mut self.guard {
             guard.tidy(Instant::now());
         }
-        self.shut.due().next().is_some()
+        for (name, vlan) in self.shut.begin_trials(shut::now()) {
+            if let Some(port) = self.live.ports.get(&name).and_then(|live| live.id) {
+                self.tell_guard(Input::Opens { port, vlan });
+            }
+        }
+        self.shut.due(shut::now()).next().is_some()
     }
 
     /// Opens the ports whose time has come.
     pub(super) async fn open_due(&mut self) {
-        let due: Vec<_> = self.shut.due().cloned().collect();
+        let due: Vec<_> = self.shut.due(shut::now()).cloned().collect();
         for name in due {
             tracing::info!(port = %name, "port {}: opened again", name);
             self.open(&name).await;

@@ -21,9 +21,17 @@ pub(super) struct Shut {
     pub reason: String,
     /// When it opens, by the monotonic clock; none: when somebody opens it.
     pub until: Option<Duration>,
-    /// Where a loop was found, and is looked for as soon as the port is opened again.
+    /// Where a loop was found, and is looked for when the port is to be opened again.
     pub looped_in: Option<u16>,
+    /// When it was looked for; a daemon that finds the note looks itself.
+    #[serde(skip)]
+    pub tried: Option<Duration>,
 }
+
+/// How long before its time a port is put on trial.
+const TRIAL: Duration = Duration::from_secs(1);
+/// How long a probe may take to come back before the port is opened.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// The note.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -84,12 +92,30 @@ impl ShutPorts {
         }
     }
 
-    /// Those whose time has come.
-    pub fn due(&self) -> impl Iterator<Item = &PortName> {
-        let now = now();
+    /// Puts those on trial whose time comes soon: they, and the VLANs in which a loop was found.
+    pub fn begin_trials(&mut self, now: Duration) -> Vec<(PortName, u16)> {
+        let begin = |(name, shut): (&PortName, &mut Shut)| {
+            let is_near = shut.until.is_some_and(|until| until.saturating_sub(TRIAL) <= now);
+            let vlan = shut.looped_in.filter(|_| is_near && shut.tried.is_none())?;
+            shut.tried = Some(now);
+            Some((name.clone(), vlan))
+        };
+        self.note.ports.iter_mut().filter_map(begin).collect()
+    }
+
+    /// Whether a loop that is found now is one that was looked for.
+    pub fn is_on_trial(&self, name: &PortName) -> bool {
+        self.note.ports.get(name).is_some_and(|shut| shut.tried.is_some())
+    }
+
+    /// Those whose time has come, and whose trial found nothing.
+    pub fn due(&self, now: Duration) -> impl Iterator<Item = &PortName> {
+        let is_due = move |shut: &Shut| {
+            let is_tried = shut.tried.is_some_and(|tried| tried + ANSWER <= now);
+            is_tried && shut.until.is_some_and(|until| until <= now)
+        };
         let ports = self.note.ports.iter();
-        let due = ports.filter(move |(_, shut)| shut.until.is_some_and(|until| until <= now));
-        due.map(|(name, _)| name)
+        ports.filter(move |(_, shut)| is_due(shut)).map(|(name, _)| name)
     }
 
     /// The state of a port, which is another one if it is shut, and its reason.
@@ -152,6 +178,7 @@ mod tests {
             reason: "a loop".to_owned(),
             until,
             looped_in: Some(7),
+            tried: None,
         }
     }
 
@@ -163,10 +190,15 @@ mod tests {
         ports.insert(name("red"), shut(None));
         ports.insert(name("blue"), shut(Some(now())));
         ports.insert(name("down"), shut(None));
-        let next = find("this");
+        let mut next = find("this");
         assert_eq!(next.note.ports.get(&name("red")), Some(&shut(None)));
         assert!(!next.contains(&name("down")));
-        assert_eq!(next.due().collect::<Vec<_>>(), [&name("blue")]);
+        let (now, later) = (now(), now() + ANSWER);
+        assert_eq!(next.due(later).count(), 0, "nobody has looked for the loop");
+        assert_eq!(next.begin_trials(now), [(name("blue"), 7)]);
+        assert!(next.begin_trials(later).is_empty() && next.is_on_trial(&name("blue")));
+        assert_eq!(next.due(now).count(), 0, "the probe is under way");
+        assert_eq!(next.due(later).collect::<Vec<_>>(), [&name("blue")]);
         ports.retain(|port| port.as_str() == "red");
         assert!(find("this").contains(&name("red")) && !find("this").contains(&name("blue")));
         assert!(find("another").note.ports.is_empty());

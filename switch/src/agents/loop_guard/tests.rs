@@ -40,6 +40,8 @@ struct CasePort {
     device: bool,
     #[serde(default)]
     may_drop: bool,
+    #[serde(default)]
+    shut: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +75,7 @@ enum What {
         forged: u64,
     },
     Shut {},
-    Opened {
+    Opens {
         port: u16,
         vlan: u16,
     },
@@ -94,6 +96,7 @@ impl Surroundings for Case {
         Some(PortFacts {
             switch: SwitchId(found.switch),
             rank: (!found.device, found.number.into()),
+            shut: found.shut,
         })
     }
 
@@ -147,7 +150,7 @@ fn play(case: &Case) -> String {
                     guard.begin_anew();
                     continue;
                 }
-                What::Opened { port, vlan } => Input::Opened {
+                What::Opens { port, vlan } => Input::Opens {
                     port: reference(port),
                     vlan,
                 },
