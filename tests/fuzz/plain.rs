@@ -1,8 +1,10 @@
 //! What a fuzz target checks, played without a fuzzer: its seeds as they are, seeds that were changed here and there, and bytes by
-//! chance. `FUZZ_CASES` says how many; the number that all is made from is printed, and `FUZZ_SEED` plays the same again.
+//! chance. `FUZZ_CASES` says how many, `FUZZ_SECONDS` for how long more are played after them; the number that all is made from is
+//! printed, and `FUZZ_SEED` plays the same again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 /// As many as take about a second.
@@ -64,11 +66,18 @@ pub fn play(target: &str, check: impl Fn(&[u8])) {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = number("FUZZ_SEED").unwrap_or(clock.map_or(1, |time| time.as_nanos() as u64));
     let cases = number("FUZZ_CASES").unwrap_or(if cfg!(miri) { 4 } else { CASES });
-    eprintln!("{target}: {} seeds, {cases} cases, FUZZ_SEED={seed}", seeds.len());
+    eprintln!("{target}: {} seeds, FUZZ_SEED={seed}", seeds.len());
     let mut numbers = Numbers(seed);
-    for _ in 0..cases {
-        guarded(&bytes(&mut numbers, &seeds));
+    let end = Instant::now() + Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(0));
+    let mut played = 0;
+    // The clock is asked now and then only.
+    while played < cases || Instant::now() < end {
+        for _ in 0..cases.clamp(1, CASES) {
+            guarded(&bytes(&mut numbers, &seeds));
+            played += 1;
+        }
     }
+    eprintln!("{target}: {played} cases");
 }
 
 /// A seed, changed up to eight times; now and then chance alone.

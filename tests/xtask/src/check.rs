@@ -1,5 +1,8 @@
 //! `cargo xtask test`, `cargo xtask instructions` and `cargo xtask deny`.
 
+use std::num::NonZero;
+use std::thread;
+
 use anyhow::{Context, Result};
 
 use crate::shell::{cargo, headline, run};
@@ -75,14 +78,8 @@ pub fn test(filter: &[String]) -> Result<()> {
         headline("Doc tests");
         run(&mut cargo(&["test", "--workspace", "--doc"]))?;
     }
-    // Half a minute of hostile frames for pins and lists, half a minute of labs and frames by chance for the law of conservation, and some
-    // seconds of what the other fuzz targets play; a plain run of the tests has a second of each.
-    let cases = [
-        ("SECOND_OPINION_CASES", "2000000"),
-        ("PIPELINE_CASES", "25000"),
-        ("FUZZ_CASES", "200000"),
-    ];
-    run_tests("Tests", &[], filter, &cases)?;
+    // A minute of what each of the fuzz targets plays; a plain run of the tests has a second of each.
+    run_tests("Tests", &[], filter, &[("FUZZ_SECONDS", "60")])?;
     // What the black-box tests promise holds either way; the others don't know the difference.
     run_tests(
         "Black-box tests of frames without the kernel fast path",
@@ -116,6 +113,9 @@ fn run_tests(what: &str, programs: &[&str], filter: &[String], variables: &[(&st
     let mut command = if has_nextest {
         // A filter may name tests of one of the runs only.
         let mut command = cargo(&["nextest", "run", "--workspace", "--no-tests=pass"]);
+        // Most of them wait for the kernel half of their time.
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        command.arg(format!("--test-threads={}", 2 * cores));
         if !programs.is_empty() {
             let binaries: Vec<_> = programs.iter().map(|program| format!("binary(={program})")).collect();
             command.args([

@@ -1,8 +1,9 @@
-//! The law of conservation, by chance. `PIPELINE_CASES` says how many cases are played. The fuzz target `pipeline` plays the same
+//! The law of conservation, by chance. `FUZZ_SECONDS` says for how long more than a few cases are played. The fuzz target `pipeline` plays the same
 //! with bytes that a fuzzer chooses.
 
 use std::cell::Cell;
 use std::env;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -14,32 +15,39 @@ const CASES: u32 = 300;
 
 #[test]
 fn what_is_counted_adds_up_whatever_is_sent_and_changed() {
-    let cases = env::var("PIPELINE_CASES").map_or(CASES, |text| text.parse().expect("PIPELINE_CASES"));
+    let seconds = env::var("FUZZ_SECONDS").map_or(0, |text| text.parse().expect("FUZZ_SECONDS"));
+    let end = Instant::now() + Duration::from_secs(seconds);
     let seen = Cell::new(Outcome::default());
-    let mut runner = TestRunner::new(Config {
-        cases,
+    let config = Config {
+        cases: CASES,
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..Config::default()
-    });
-    let played = runner.run(&prop::collection::vec(any::<u8>(), 50..1200), |bytes| {
-        let outcome = check(&bytes);
-        let sum = seen.get();
-        seen.set(Outcome {
-            received: sum.received + outcome.received,
-            sent: sum.sent + outcome.sent,
-            dropped: sum.dropped + outcome.dropped,
-            traced: sum.traced + outcome.traced,
+    };
+    let mut cases = 0;
+    loop {
+        let played = TestRunner::new(config.clone()).run(&prop::collection::vec(any::<u8>(), 50..1200), |bytes| {
+            let outcome = check(&bytes);
+            let sum = seen.get();
+            seen.set(Outcome {
+                received: sum.received + outcome.received,
+                sent: sum.sent + outcome.sent,
+                dropped: sum.dropped + outcome.dropped,
+                traced: sum.traced + outcome.traced,
+            });
+            Ok(())
         });
-        Ok(())
-    });
-    played.unwrap_or_else(|error| panic!("{error}"));
+        played.unwrap_or_else(|error| panic!("{error}"));
+        cases += u64::from(CASES);
+        if Instant::now() >= end {
+            break;
+        }
+    }
     let seen = seen.get();
     println!("{cases} cases: {seen:?}");
     // It was no idle talk: much was let through, much was not.
-    let enough = u64::from(cases);
     assert!(
-        seen.received > enough && seen.sent > enough && seen.dropped > enough && seen.traced > enough,
+        seen.received > cases && seen.sent > cases && seen.dropped > cases && seen.traced > cases,
         "{seen:?}"
     );
 }
