@@ -58,6 +58,12 @@ pub struct Args {
     #[arg(short = 'n', long, requires = "reset")]
     pub dry_run: bool,
 
+    /// With --reset: the lab stays in the state file, and the next start brings it back
+    ///
+    /// Nothing is written to the state file, so it also works where that can't be written.
+    #[arg(long, requires = "reset")]
+    pub keep_lab: bool,
+
     /// With --reset: print what was removed, or the error, as one JSON object
     #[arg(long, requires = "reset")]
     pub json: bool,

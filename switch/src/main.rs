@@ -167,6 +167,7 @@ fn control_config(args: &Args, config: &Config, rights: Rights) -> ControlConfig
         security: config.security.clone(),
         rights,
         recover: args.recover,
+        keep_lab: args.keep_lab,
     }
 }
 

@@ -46,6 +46,7 @@ impl Inner {
             .pulse
             .underway
             .begin("a change", steps.iter().map(Step::size).sum());
+        let was_unsaved = self.store.unsaved.is_some();
         let order = Order::of(steps);
         let mut done = Vec::with_capacity(order.first.len() + order.then.len());
         if let Err(error) = self
@@ -54,7 +55,7 @@ impl Inner {
         {
             // A port that is put back is in the namespace of the process that it was.
             self.store.state.processes.clone_from(&before.processes);
-            let left = self.undo(done, before).await;
+            let left = self.undo(done, before, was_unsaved).await;
             self.store.close_journal();
             return Err(with_left(error, &left));
         }
@@ -194,8 +195,9 @@ impl Inner {
         wanted
     }
 
-    /// Takes back what was done; gives what could not be.
-    async fn undo(&mut self, done: Vec<Step>, before: State) -> Vec<String> {
+    /// Takes back what was done; gives what could not be. `was_unsaved`: the state file could not be written before the command either,
+    /// and will be when it can.
+    async fn undo(&mut self, done: Vec<Step>, before: State, was_unsaved: bool) -> Vec<String> {
         let mut not_undone = Vec::new();
         for step in together(done.into_iter().rev().map(Step::inverse)) {
             let mut warnings = Vec::new();
@@ -217,6 +219,7 @@ impl Inner {
         self.store.take_state(before, |name| left.contains(name));
         // A state file that could not be written for sure may all the same be the new one.
         if self.store.unsaved.is_some()
+            && !was_unsaved
             && let Err(error) = self.store.save()
         {
             not_undone.push(format!("the state file may tell of what was undone: {}", error.cause));

@@ -135,6 +135,8 @@ pub struct ControlConfig {
     pub rights: Rights,
     /// Whether to begin with an empty lab if the state file can't be used.
     pub recover: bool,
+    /// Whether the state file stays as it is, whatever is done.
+    pub keep_lab: bool,
 }
 
 /// The one that edits and answers. Its methods are the routes of the API.
@@ -147,6 +149,7 @@ pub struct Control {
     engines: Arc<Engines>,
     rights: Rights,
     netns_dir: PathBuf,
+    run_dir: PathBuf,
     confined: Arc<confine::Workers>,
     /// How long edits took that were made, and those that were refused or failed.
     edit_times: [Durations; 2],

@@ -10,7 +10,7 @@ use super::complete::{Interfaces, complete};
 use super::journal::Journal;
 use super::namespace::is_present;
 use super::plan::plan;
-use super::start::has_near_ends;
+use super::start::{has_near_ends, refuse_left};
 use super::state::{State, boot_id};
 use super::state_file::{Loaded, StateFile};
 use super::twins::tell;
@@ -27,7 +27,10 @@ impl Control {
         match file.load() {
             Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
             Loaded::State(None) => file.missing(has_near_ends(run_dir).await).map_or(Ok(()), Err)?,
-            Loaded::State(Some(_)) => {}
+            Loaded::State(Some(mut state)) => {
+                let boot_id = boot_id().map_err(|error| text::step("boot id", "read it", &error))?;
+                refuse_left(&mut state, run_dir, &boot_id).await?;
+            }
         }
         match Journal::new(run_dir).load() {
             // It would be set aside.

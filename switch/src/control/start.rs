@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,11 +66,13 @@ impl Control {
         let prepared = config.fastpath.then(Prepared::begin);
         limits.extend(descriptor_limit());
         // All that may stop the start comes before anything is touched that the kernel carries.
-        let file = StateFile::open(&config.state_dir)?;
+        let mut file = StateFile::open(&config.state_dir)?;
+        file.keep(config.keep_lab);
         let journal = Journal::new(&config.run_dir);
         let half_done = half_done(&journal)?;
         let mut state = load(&file, &config, &mut limits).await?;
         let boot_id = boot_id().map_err(|error| internal("boot id", &error))?;
+        refuse_left(&mut state, &config.run_dir, &boot_id).await?;
         let failed = |error: KernelError| text::kernel("vswitchd", &error);
         let home = NetNs::current().map_err(failed)?;
         let held_at = config.run_dir.join("netns");
@@ -97,7 +100,7 @@ impl Control {
         let ports = &state.lab.ports;
         let is_up = |name: &_| ports.iter().any(|port| port.up && port.name == *name);
         let shut = ShutPorts::find(&config.run_dir, &boot_id, is_up);
-        let netns_dir = config.netns_dir.clone();
+        let (netns_dir, run_dir) = (config.netns_dir.clone(), config.run_dir.clone());
         let mut inner = Inner {
             etc: EtcFiles::new(&config.state_dir),
             processes,
@@ -153,6 +156,7 @@ impl Control {
             engines,
             rights: config.rights,
             netns_dir,
+            run_dir,
             confined: workers.confined,
             edit_times: Default::default(),
         });
@@ -254,8 +258,28 @@ async fn load(file: &StateFile, config: &ControlConfig, limits: &mut Vec<String>
     Ok(State::new())
 }
 
+/// Takes note of the run directory.
+///
+/// # Errors
+/// What the lab is made of is in another one, where nobody would find it.
+pub(super) async fn refuse_left(state: &mut State, run_dir: &Path, boot_id: &str) -> Result<(), ApiError> {
+    let Some(left) = state.take_run_dir(run_dir, boot_id) else {
+        return Ok(());
+    };
+    if !has_near_ends(&left).await {
+        return Ok(());
+    }
+    let (new, left) = (run_dir.display(), left.display());
+    let cause =
+        format!("the lab is in the run directory {left}; nothing was changed, and what the kernel carries goes on");
+    let hint = format!(
+        "start with that one, or take the lab out of it (vswitchd --reset --keep-lab --run-dir {left}) and start again"
+    );
+    Err(ApiError::new(ErrorCode::Invalid, format!("run directory {new}"), cause).hint(hint))
+}
+
 /// Whether a daemon before has left near ends of a lab. What can't be looked at is told of when it is to be used.
-pub(super) async fn has_near_ends(run_dir: &std::path::Path) -> bool {
+pub(super) async fn has_near_ends(run_dir: &Path) -> bool {
     let Presence::Here(own) = NetNs::open(&run_dir.join("netns")) else {
         return false;
     };

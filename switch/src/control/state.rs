@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::policy::VlanId;
@@ -46,6 +47,9 @@ pub(super) struct State {
     /// The boot of the kernel in which the devices have the indices that are kept; none in files from before it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot_id: Option<String>,
+    /// Where the daemon had its own namespace, in which the near ends are; none in files from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_dir: Option<PathBuf>,
 }
 
 /// A namespace that vswitch made, with what tells it from another of the same name.
@@ -155,6 +159,12 @@ impl State {
         self.boot_id = Some(boot_id.to_owned());
     }
 
+    /// Takes note of the run directory. Gives the one before, if that is another one of the same boot.
+    pub fn take_run_dir(&mut self, run_dir: &Path, boot_id: &str) -> Option<PathBuf> {
+        let before = self.run_dir.replace(run_dir.to_owned());
+        before.filter(|before| before != run_dir && self.boot_id.as_deref() == Some(boot_id))
+    }
+
     /// The state of a daemon that was never used before.
     pub fn new() -> Self {
         Self {
@@ -169,6 +179,7 @@ impl State {
             sysctls: AllBefore::new(),
             processes: BTreeMap::new(),
             boot_id: None,
+            run_dir: None,
         }
     }
 

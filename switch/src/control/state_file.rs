@@ -7,10 +7,10 @@
 //! A file that can't be understood is never overwritten: the daemon does not start, until somebody says what to do with it.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::hash::Hash;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +20,7 @@ use vswitch_api::{ApiError, ErrorCode, Lab};
 
 use super::state::{State, VERSION};
 use super::text;
+use super::validate::check_read;
 use crate::files;
 
 const NAME: &str = "state.json";
@@ -30,6 +31,8 @@ const BACKUP: &str = "state.json.bak";
 #[derive(Clone, Debug)]
 pub(super) struct StateFile {
     dir: PathBuf,
+    /// Nothing is written: the lab of the next daemon is the one that is there.
+    keeps: bool,
     /// None: there is no directory to be locked.
     _lock: Option<Arc<File>>,
 }
@@ -50,20 +53,24 @@ impl StateFile {
     /// Conflict: another daemon has it.
     pub fn open(dir: &Path) -> Result<Self, ApiError> {
         // One that can't be made, as on a read-only file system, is told by the first write.
-        let _ = fs::create_dir_all(dir);
+        let _ = make_dir(dir);
         let object = || format!("state directory {}", dir.display());
         let lock = match File::open(dir) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self {
-                    dir: dir.to_owned(),
-                    _lock: None,
-                });
+                return Ok(Self::unlocked(dir));
             }
             Err(error) => {
                 return Err(text::step(object(), "open it", &error).hint("choose another with --state-dir"));
             }
         };
+        if lock.metadata().is_ok_and(|meta| is_others(meta.mode())) {
+            tracing::warn!(
+                "{}: others than its owner can write to it, and so choose what the daemon does: `chmod go-w {}`",
+                object(),
+                dir.display()
+            );
+        }
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -78,8 +85,8 @@ impl StateFile {
             }
         }
         Ok(Self {
-            dir: dir.to_owned(),
             _lock: Some(Arc::new(lock)),
+            ..Self::unlocked(dir)
         })
     }
 
@@ -87,8 +94,14 @@ impl StateFile {
     pub fn unlocked(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
+            keeps: false,
             _lock: None,
         }
+    }
+
+    /// Whether the file is to stay as it is from now on.
+    pub fn keep(&mut self, keeps: bool) {
+        self.keeps = keeps;
     }
 
     fn path(&self) -> PathBuf {
@@ -178,16 +191,23 @@ impl StateFile {
 
     /// Writes and syncs a state beside the old one, which it may then replace.
     pub fn prepare(&self, state: &State) -> io::Result<Prepared> {
-        let content = serde_json::to_vec_pretty(state)?;
-        fs::create_dir_all(&self.dir)?;
         let prepared = Prepared {
             dir: self.dir.clone(),
-            content,
-            pending: true,
+            content: serde_json::to_vec_pretty(state)?,
+            pending: !self.keeps,
         };
-        let mut beside = files::create_private(&prepared.beside())?;
-        beside.write_all(&prepared.content)?;
-        beside.sync_all()?;
+        if self.keeps {
+            return Ok(prepared);
+        }
+        make_dir(&self.dir)?;
+        match prepared.write() {
+            // The way out of a full disk: what is there now becomes the backup, so the one before it gives its room away.
+            Err(error) if is_full(&error) && is_empty(&state.lab) && !prepared.is_there() => {
+                files::gone_is_fine(fs::remove_file(self.dir.join(BACKUP)))?;
+                prepared.write()?;
+            }
+            written => written?,
+        }
         Ok(prepared)
     }
 
@@ -211,10 +231,25 @@ impl Prepared {
         self.dir.join(format!("{NAME}.new"))
     }
 
+    fn write(&self) -> io::Result<()> {
+        let mut beside = files::create_private(&self.beside())?;
+        beside.write_all(&self.content)?;
+        beside.sync_all()
+    }
+
+    /// Whether the old one says the same.
+    fn is_there(&self) -> bool {
+        files::read_regular(&self.dir.join(NAME)).is_ok_and(|old| old == self.content)
+    }
+
     /// Puts it in the place of the old one, which stays as the backup.
     pub fn commit(mut self) -> io::Result<()> {
+        if !self.pending {
+            // The old one is kept.
+            return Ok(());
+        }
         let path = self.dir.join(NAME);
-        if files::read_regular(&path).is_ok_and(|old| old == self.content) {
+        if self.is_there() {
             return Ok(());
         }
         let backup = self.dir.join(BACKUP);
@@ -238,6 +273,26 @@ impl Drop for Prepared {
             let _ = fs::remove_file(self.beside());
         }
     }
+}
+
+/// Whether others can put files of theirs in the place of those in a directory of this mode.
+fn is_others(mode: u32) -> bool {
+    mode & 0o022 != 0 && mode & libc::S_ISVTX == 0
+}
+
+/// Whether it is what a reset leaves.
+fn is_empty(lab: &Lab) -> bool {
+    lab.ports.is_empty() && lab.namespaces.is_empty() && lab.cables.is_empty() && lab.commands.is_empty()
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes the directory, if it is not there, for its owner alone.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    dir.parent().map_or(Ok(()), fs::create_dir_all)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// The state in a file; none if there is no such file. The error is why it can't be had.
@@ -272,7 +327,10 @@ fn understand(content: &[u8]) -> Result<State, String> {
                 .map_err(|error| format!("it has what this vswitchd does not know: {error}"))?;
             match named_twice(&state.lab) {
                 Some(object) => Err(format!("it is damaged: {object} is named twice in it")),
-                None => Ok(state),
+                None => match check_read(&state.lab) {
+                    Err(ApiError { object, cause, .. }) => Err(format!("it is damaged: {object}: {cause}")),
+                    Ok(()) => Ok(state),
+                },
             }
         }
         Err(error) => Err(format!("it is damaged: {error}")),
@@ -353,6 +411,8 @@ mod tests {
         file.save(&first).unwrap();
         assert_eq!(loaded(&file), first);
         assert_eq!(names(&deep), ["state.json"]);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&deep), 0o700);
         let mut second = first.clone();
         second.lab = Lab::default();
         file.save(&second).unwrap();
@@ -389,6 +449,20 @@ mod tests {
         let mut state = sample();
         state.lab.ports.push(state.lab.ports[0].clone());
         let twice = serde_json::to_string(&state).unwrap();
+        let with = |change: fn(&mut Port)| {
+            let mut state = sample();
+            change(&mut state.lab.ports[0]);
+            serde_json::to_string(&state).unwrap()
+        };
+        let mac = with(|port| port.mac = Some(vswitch_api::Mac([1, 0, 0x5e, 0, 0, 1])));
+        let mtu = with(|port| port.mtu = Some(99_999_999));
+        let link = with(|port| port.kind = PortKind::Link);
+        let mut state = sample();
+        state.lab.switches.push(vswitch_api::Switch {
+            fdb_capacity: u32::MAX,
+            ..vswitch_api::Switch::new("main".parse().unwrap())
+        });
+        let capacity = serde_json::to_string(&state).unwrap();
         for (bad, word) in [
             ("", "damaged"),
             ("{", "damaged"),
@@ -396,6 +470,10 @@ mod tests {
             (newer.as_str(), "version 99"),
             (unknown.as_str(), "pepper"),
             (twice.as_str(), "port \"red\" is named twice"),
+            (&mac, "a group address"),
+            (&mtu, "MTU 99999999"),
+            (&link, "one end of a link"),
+            (&capacity, "FDB capacity 4294967295"),
         ] {
             fs::write(file.path(), bad).unwrap();
             let Loaded::Unusable(cause) = file.load() else {

@@ -1,8 +1,10 @@
 //! Everything that can be refused before anything is touched.
 
+mod damage;
 mod routes;
 mod warnings;
 
+pub(super) use damage::check_read;
 pub(super) use routes::unique_routes;
 
 use std::collections::hash_map::Entry;
@@ -13,7 +15,7 @@ use vswitch_api::acl::ACL_MAX;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
-use vswitch_api::{ApiError, IfAddr, Lab, Mac, Namespace, NsName, Port, Route};
+use vswitch_api::{ApiError, IfAddr, Lab, Mac, Namespace, NsName, Port, Route, Switch};
 
 use super::fdb::{fdb_key, station};
 use super::kinds::{self, heard_by_near_end, ifname};
@@ -113,10 +115,7 @@ fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
             return Err(text::invalid(text::switch(&switch.name), cause)
                 .hint("give at least 2 moves and 1 second; usual are 500 and 3"));
         }
-        if switch.fdb_capacity == 0 || switch.fdb_capacity > 1 << 24 {
-            let cause = format!("FDB capacity {} is out of range", switch.fdb_capacity);
-            return Err(text::invalid(text::switch(&switch.name), cause).hint("choose 1 to 16777216 entries"));
-        }
+        check_capacity(switch)?;
         let old = before.switches.iter().find(|old| old.name == switch.name);
         if old.is_some_and(|old| old.fdb_capacity != switch.fdb_capacity) {
             let name = &switch.name;
@@ -132,6 +131,14 @@ fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+fn check_capacity(switch: &Switch) -> Result<(), ApiError> {
+    if (1..=1 << 24).contains(&switch.fdb_capacity) {
+        return Ok(());
+    }
+    let cause = format!("FDB capacity {} is out of range", switch.fdb_capacity);
+    Err(text::invalid(text::switch(&switch.name), cause).hint("choose 1 to 16777216 entries"))
 }
 
 /// The network that the frames of a port's own stack are in, which have no tag: a VLAN of its switch, 0 where it has no setting. None:

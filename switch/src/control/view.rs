@@ -5,6 +5,7 @@ mod namespaces;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use nix::sys::statvfs::statvfs;
 use vswitch_api::acl::AclRule;
 use vswitch_api::policy::VlanId;
 use vswitch_api::view::{AclRuleView, AddressView, FdbEntry, PortAclView, PortState, PortView, Status, SwitchView};
@@ -19,6 +20,15 @@ use vswitch_datapath::EntryKind;
 use vswitch_datapath::acl::Acl;
 
 impl Control {
+    /// Each edit is noted in the run directory before it is made.
+    fn no_room(&self) -> Option<String> {
+        let room = statvfs(&self.run_dir).ok()?;
+        // A tmpfs without limits has none of either.
+        let is_full = (room.blocks() > 0 && room.blocks_free() == 0) || (room.files() > 0 && room.files_free() == 0);
+        let dir = self.run_dir.display();
+        is_full.then(|| format!("nothing can be changed, there is no room in the run directory {dir}"))
+    }
+
     /// The daemon itself.
     ///
     /// # Errors
@@ -28,6 +38,7 @@ impl Control {
         let mut limits = view.limits.clone();
         let unsaved = view.unsaved.as_ref();
         limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
+        limits.extend(self.no_room());
         limits.extend(view.processes.troubles());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -57,6 +57,7 @@ async fn start() -> Arc<Control> {
         security: Default::default(),
         rights: Default::default(),
         recover: false,
+        keep_lab: false,
     };
     Control::start(config).await.unwrap()
 }
