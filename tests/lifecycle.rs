@@ -1,6 +1,8 @@
 //! Start, stop, crash, reboot, reset: what was made stays, and what is to go goes without a trace.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -338,4 +340,98 @@ fn workers_stay_on_the_cores_that_the_configuration_names() {
     assert!(!daemon.wait().success());
     let log = daemon.log();
     assert!(log.contains("core 1023 is not one of those"), "{log}");
+}
+
+/// Whoever starts it by `subprocess.Popen(stderr=PIPE)` and never reads: the first edit that found the pipe full was never answered, nor
+/// was SIGTERM obeyed.
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let mut lab = Lab::without_daemon();
+    let fifo = lab.scratch().join("log");
+    run(&format!("mkfifo {}", fifo.display()));
+    // Read and write: nobody has to be at the other end.
+    let mut options = fs::OpenOptions::new();
+    let mut pipe = options
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&fifo)
+        .unwrap();
+    while pipe.write(&[b'.'; 4096]).is_ok() {}
+    let daemon = lab.daemon_command();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "log=$1; shift; exec \"$@\" 2>>\"$log\"", "sh"])
+        .arg(&fifo);
+    command.arg(daemon.get_program()).args(daemon.get_args());
+    lab.start_with(command, |_| ());
+    lab.ok("add-port red --addr 10.0.0.1/24");
+    lab.ok("restart");
+    lab.ok("add-port blue --addr 10.0.0.2/24");
+    // It is read at last: what waited is there, and the last words are.
+    let mut said = Vec::new();
+    let mut read = || {
+        let _ = pipe.read_to_end(&mut said);
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    wait_for("what was told of the second port", || {
+        read().contains("added port blue")
+    });
+    assert_eq!(lab.stop_daemon(), "");
+    assert!(read().contains("stopping; "));
+}
+
+/// What the daemon makes was as open as whoever started it let new files be.
+#[test]
+fn folders_are_as_they_are_to_be_whoever_starts_it() {
+    for umask in ["077", "000"] {
+        let mut lab = Lab::without_daemon();
+        let daemon = lab.daemon_command();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]);
+        command.arg(daemon.get_program()).args(daemon.get_args());
+        lab.start_with(command, |_| ());
+        lab.ok("ns add red");
+        lab.ok("ns set red files.hosts=10.0.0.1");
+        for (folder, wanted) in [
+            ("/run/vswitch", "755"),
+            ("/var/lib/vswitch", "700"),
+            ("/etc/netns/red", "755"),
+        ] {
+            assert_eq!(
+                run(&format!("stat -c %a {folder}")).trim(),
+                wanted,
+                "{folder}, umask {umask}"
+            );
+        }
+        lab.ok("reset --yes");
+        lab.stop_daemon();
+    }
+}
+
+/// With another `run_dir` the daemon found none of what it had made: all ports were missing, with a reason that led nowhere.
+#[test]
+fn a_lab_in_another_run_directory_is_not_begun_anew() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.0.0.1/24");
+    lab.stop_daemon();
+    let start = |words: &[&str]| {
+        let mut command = lab.daemon_command();
+        command.args(["--run-dir", "/run/other", "--socket", "/run/vswitch/control.sock"]);
+        command.args(words);
+        command
+    };
+    let said = start(&["--check-start"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(2), "{stderr}");
+    let hint = "vswitchd --reset --keep-lab --run-dir /run/vswitch";
+    assert!(stderr.contains(hint), "{stderr}");
+    let command = start(&[]);
+    let said = Command::new(program("vswitchd"))
+        .args(hint.split(' ').skip(1))
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{said:?}");
+    lab.start_with(command, |_| ());
+    lab.wait_for_state("red", PortState::Up);
 }

@@ -4,7 +4,7 @@
 //! How a command travels: [`server`] (HTTP on a unix socket) -> [`control`] (the model, reconcile) -> [`vswitch_linux`] and
 //! [`vswitch_datapath`].
 
-#![deny(unsafe_code)]
+#![deny(unsafe_code, clippy::print_stderr)]
 // No library for others: who reads its documentation works on it, and sees all of it in the code.
 #![allow(rustdoc::private_intra_doc_links)]
 

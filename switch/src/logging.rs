@@ -1,13 +1,16 @@
 //! The log: where it goes, what it looks like, and a level that can be changed while the daemon runs.
 
 mod limit;
+mod lines;
 
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use limit::{Limit, LimitFilter};
+pub use lines::{Stderr, flush, write_lines};
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -49,6 +52,7 @@ impl LogHandle {
         loop {
             tokio::time::sleep(limit::PERIOD).await;
             self.limit.tell_left_out();
+            lines::tell_lost();
         }
     }
 }
@@ -127,7 +131,7 @@ where
     let text = || {
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         fmt::layer()
-            .with_writer(std::io::stderr)
+            .with_writer(writer())
             .with_ansi(colours)
             .with_target(false)
             .boxed()
@@ -136,7 +140,15 @@ where
         LogFormat::Journald => journal(),
         LogFormat::Auto if stderr_is_journal() => journal().or_else(|_| Ok(text())),
         LogFormat::Auto | LogFormat::Text => Ok(text()),
-        LogFormat::Json => Ok(fmt::layer().json().with_writer(std::io::stderr).boxed()),
+        LogFormat::Json => Ok(fmt::layer().json().with_writer(writer()).boxed()),
+    }
+}
+
+/// Standard error, for whole lines.
+fn writer() -> BoxMakeWriter {
+    match lines::is_file() {
+        true => BoxMakeWriter::new(std::io::stderr),
+        false => BoxMakeWriter::new(|| lines::Lines),
     }
 }
 

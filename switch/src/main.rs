@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +18,7 @@ use vswitch::config::Config;
 use vswitch::confine::{self, Rights};
 use vswitch::control::{Control, ControlConfig};
 use vswitch::handover::{self, Restart};
-use vswitch::logging::{self, LogHandle, Repeated};
+use vswitch::logging::{self, LogHandle, Repeated, Stderr};
 use vswitch::preflight;
 use vswitch::server::{self, ControlSocket, MetricsListener, RunLock, Served};
 use vswitch::supervisor;
@@ -38,12 +39,16 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(end));
     memory::keep_large_blocks_apart();
     let args = Args::parse();
-    match start(&args) {
+    // What it makes is to be read by commands and servers with fewer rights, and written by nobody else, whoever starts it.
+    umask(Mode::from_bits_truncate(0o022));
+    let started = start(&args);
+    logging::flush();
+    match started {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = match args.json {
                 true => print_json(&error),
-                false => writeln!(std::io::stderr(), "vswitchd: {error}"),
+                false => writeln!(Stderr::last_words(), "vswitchd: {error}"),
             };
             ExitCode::from(error.code.exit_code())
         }
@@ -53,7 +58,7 @@ fn main() -> ExitCode {
 /// A panic, or memory that is not to be had, is the end, told in one line. The kernel goes on forwarding, and whoever watches over the
 /// daemon starts it again: better than one that lives on without a thread for which all others wait. Nothing here allocates.
 fn end(panic: &std::panic::PanicHookInfo<'_>) {
-    let _ = writeln!(std::io::stderr(), "vswitchd: {panic}");
+    let _ = writeln!(Stderr::last_words(), "vswitchd: {panic}");
     std::process::abort();
 }
 
@@ -74,6 +79,7 @@ fn start(args: &Args) -> Result<(), ApiError> {
     check_rights()?;
     // Before there are other threads: each has rights of its own, and gets those of the one that starts it.
     let rights = confine::process(&config.security);
+    logging::write_lines();
     let mut lock = RunLock::take(&config.daemon.run_dir).map_err(|error| match error.code {
         ErrorCode::Conflict if args.reset => error.hint("`vswitchctl reset` has that one do it; or stop it first"),
         _ => error,
@@ -96,6 +102,7 @@ fn start(args: &Args) -> Result<(), ApiError> {
             End::Stop => return Ok(()),
             End::Restart(queues) => queues,
         };
+        logging::flush();
         let error = restart.exec(&left);
         tracing::error!(
             "{} can't be run, this program goes on: {error}",
@@ -133,7 +140,7 @@ async fn reset(args: &Args, config: &Config, rights: Rights) -> Result<(), ApiEr
         true => print_json(&changes),
         false => {
             for line in &changes.warnings {
-                let _ = writeln!(std::io::stderr(), "warning: {line}");
+                let _ = writeln!(Stderr::last_words(), "warning: {line}");
             }
             let mut stdout = std::io::stdout().lock();
             changes.done.iter().try_for_each(|line| match args.dry_run {
