@@ -102,6 +102,35 @@ fn the_control_socket_outlives_it_and_starts_it() {
     machine.ctl("reset --yes").ok();
 }
 
+/// systemd held the socket where everybody looks for it, the daemon had its own elsewhere, and whoever asked was never answered.
+#[test]
+fn a_socket_elsewhere_leaves_nobody_waiting_at_the_usual_one() {
+    let Some(machine) = Machine::boot("", "[daemon]\nsocket = \"/run/vswitch/other.sock\"\n") else {
+        return;
+    };
+    machine.ok("systemctl start vswitchd");
+    machine.ctl("status").ok();
+    machine.ctl("--socket /run/vswitch/other.sock status").ok();
+    assert!(machine.log().contains("it serves both"), "{}", machine.log());
+}
+
+/// A slip in the configuration took the service and its socket away for a minute, and to start it then failed whatever was mended.
+#[test]
+fn whoever_mends_the_configuration_starts_it_at_once() {
+    let Some(machine) = Machine::boot("", "[daemon]\nsocket_mod = 1\n") else {
+        return;
+    };
+    machine.run("systemctl start vswitchd");
+    wait_for("it to be given up", || machine.property("ActiveState") == "failed");
+    assert_eq!(
+        (machine.property("Result"), machine.property("NRestarts")),
+        ("exit-code".into(), "0".into())
+    );
+    machine.configure("");
+    machine.ok("systemctl start vswitchd");
+    machine.ctl("status").ok();
+}
+
 /// While an edit runs the daemon still tells systemd that it lives (review B4): an apply that takes longer than the watchdog waits
 /// is not killed half-way.
 #[test]

@@ -76,7 +76,7 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, served: Ser
     let mut failure = Repeated::default();
     let accept_all = async {
         loop {
-            let accepted = match tokio::time::timeout(SOCKET_TICK, socket.listener.accept()).await {
+            let accepted = match tokio::time::timeout(SOCKET_TICK, socket.accept()).await {
                 Ok(accepted) => accepted,
                 Err(_) => {
                     keep(&mut socket, &mut failure);
@@ -84,7 +84,7 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, served: Ser
                 }
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!("a connection to the control socket could not be accepted: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -1,16 +1,19 @@
 //! The control socket as a file: made without a moment of wrong permissions, removed at a clean stop. One that systemd made for the daemon
 //! (`vswitchd.socket`) is taken over and left to it: whoever connects while no daemon runs waits for the next.
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::iter;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as PassedListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::unistd::{Gid, Group, chown, getegid, geteuid};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream as Accepted};
 use vswitch_api::error::{ApiError, ErrorCode};
 use vswitch_api::number::whole;
 use vswitch_linux::inherit;
@@ -27,7 +30,9 @@ const MAX_PATH: usize = 103;
 /// The listening control socket.
 #[derive(Debug)]
 pub struct ControlSocket {
-    pub(super) listener: UnixListener,
+    listener: UnixListener,
+    /// Those of systemd's that are elsewhere: whoever connects there would wait for nobody.
+    others: Vec<UnixListener>,
     /// Who may do what by it.
     pub(super) gate: Arc<Gate>,
     config: Daemon,
@@ -68,21 +73,41 @@ impl ControlSocket {
     /// Those of [`ControlSocket::bind`].
     pub fn open(config: &Daemon) -> Result<Self, ApiError> {
         let path = config.socket();
+        let mut own = None;
+        let mut others = Vec::new();
         for number in handover::sockets() {
             match inherit::listener(number) {
-                Ok(listener) if is_at(&listener, &path) => return Self::adopt(config, listener),
-                Ok(listener) => tracing::warn!(
-                    "systemd listens at {}, and the daemon is configured for {}: set ListenStream= in a drop-in of vswitchd.socket \
-                     (systemctl edit vswitchd.socket), or disable that",
-                    described(&listener),
-                    path.display()
-                ),
+                Ok(listener) if is_at(&listener, &path) => own = Some(listener),
+                Ok(listener) => {
+                    tracing::warn!(
+                        "systemd listens at {}, and the daemon is configured for {}: it serves both; to have one set ListenStream= in a \
+                         drop-in of vswitchd.socket (systemctl edit vswitchd.socket), or disable that",
+                        described(&listener),
+                        path.display()
+                    );
+                    others.push(polled(listener).map_err(|error| io_failed(&path, "poll", &error))?);
+                }
                 Err(error) => {
                     tracing::warn!("what was passed to the daemon as descriptor {number} is of no use: {error}")
                 }
             }
         }
-        Self::bind(config)
+        let mut socket = own.map_or_else(|| Self::bind(config), |listener| Self::adopt(config, listener))?;
+        socket.others = others;
+        Ok(socket)
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> std::io::Result<Accepted> {
+        let accepted = poll_fn(|context| {
+            let mut listeners = iter::once(&self.listener).chain(&self.others);
+            let ready = listeners.find_map(|listener| match listener.poll_accept(context) {
+                Poll::Ready(accepted) => Some(accepted),
+                Poll::Pending => None,
+            });
+            ready.map_or(Poll::Pending, Poll::Ready)
+        });
+        accepted.await.map(|(stream, _)| stream)
     }
 
     /// Makes owner, group and mode of a socket of systemd's what they are to be, and serves it.
@@ -100,11 +125,9 @@ impl ControlSocket {
             chown(&path, Some(uid), Some(gid)).map_err(|error| failed(&path, "set its owner and group", error))?;
         }
         set_mode(modes[1]).map_err(|error| io_failed(&path, "set its mode", &error))?;
-        let listener = listener
-            .set_nonblocking(true)
-            .and_then(|()| UnixListener::from_std(listener));
         Ok(Self {
-            listener: listener.map_err(|error| io_failed(&path, "poll", &error))?,
+            listener: polled(listener).map_err(|error| io_failed(&path, "poll", &error))?,
+            others: Vec::new(),
             config: config.clone(),
             gate: Arc::new(Gate::new(gid.as_raw(), readers.map(Gid::as_raw), config.commands)),
             path,
@@ -157,6 +180,7 @@ impl ControlSocket {
         let listener = UnixListener::from_std(fd.into()).map_err(|e| io_failed("poll", e))?;
         Ok(Self {
             listener,
+            others: Vec::new(),
             config: config.clone(),
             gate: Arc::new(Gate::new(admins, readers.map(Gid::as_raw), config.commands)),
             path,
@@ -182,7 +206,10 @@ impl ControlSocket {
         if !found.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return None;
         }
-        Some(Self::bind(&self.config).map(|socket| *self = socket))
+        Some(Self::bind(&self.config).map(|mut socket| {
+            socket.others = std::mem::take(&mut self.others);
+            *self = socket;
+        }))
     }
 }
 
@@ -192,6 +219,12 @@ impl Drop for ControlSocket {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// A socket that was passed, for this runtime.
+fn polled(listener: PassedListener) -> std::io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 /// Whether a socket that was passed is the one at this path.
@@ -354,7 +387,7 @@ mod tests {
         let mut socket = ControlSocket::adopt(&config, listener.try_clone().unwrap()).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         let client = UnixStream::connect(&path).unwrap();
-        let (mut accepted, _) = socket.listener.accept().await.unwrap();
+        let mut accepted = socket.accept().await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut accepted, b"hello")
             .await
             .unwrap();
@@ -366,6 +399,21 @@ mod tests {
         // One whose file is gone is nobody's: the daemon makes its own, as it does when it is gone while it runs.
         std::fs::remove_file(&path).unwrap();
         assert!(!is_at(&listener, &path));
+    }
+
+    #[tokio::test]
+    async fn one_of_systemd_that_is_elsewhere_is_served_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut socket = ControlSocket::bind(&config(dir.path())).unwrap();
+        let elsewhere = dir.path().join("elsewhere.sock");
+        let listener = PassedListener::bind(&elsewhere).unwrap();
+        socket.others.push(polled(listener).unwrap());
+        std::fs::remove_file(&socket.path).unwrap();
+        socket.put_back().unwrap().unwrap();
+        for path in [elsewhere, socket.path.clone()] {
+            let _client = UnixStream::connect(path).unwrap();
+            socket.accept().await.unwrap();
+        }
     }
 
     #[tokio::test]
