@@ -16,7 +16,7 @@ use vswitch_api::event::{EventSelect, Since};
 use vswitch_api::view::{NamespaceSummary, Status};
 use vswitch_api::{API_VERSION, Lab};
 
-use super::scrub::Scrub;
+use super::scrub::{Scrub, without_texts};
 use super::{Entry, LONGEST};
 use crate::cli::bugreport::BugreportArgs;
 use crate::commands::Session;
@@ -69,8 +69,10 @@ What `vswitchctl bugreport` collected, to be looked through before it is sent.
 
 Addresses and MAC addresses that are not of the lab stand as <address-1>,
 <mac-1>, ...; the name of the machine as <host>; and values behind words such
-as password, secret, token and key as <secret>. Captured frames, the FDB and
-what is in namespaces that are not of the lab are not in it.
+as password, secret, token and key as <secret>. What commands of the lab are
+given (arguments, lines, environment) and the contents of its files are left
+out. Captured frames, the FDB and what is in namespaces that are not of the
+lab are not in it.
 ";
 
 impl Session {
@@ -96,7 +98,7 @@ impl Session {
         );
         let written = lab
             .map_err(told)
-            .and_then(|lab| toml::to_string_pretty(&lab).map_err(|e| e.to_string()));
+            .and_then(|lab| toml::to_string_pretty(&without_texts(&lab)).map_err(|e| e.to_string()));
         add("lab.toml", "what was asked for", written.unwrap_or_else(|told| told));
         add(
             "switches.json",
