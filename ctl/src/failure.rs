@@ -10,6 +10,7 @@ use serde_json::Value;
 use vswitch_api::{ApiError, ErrorCode};
 use vswitch_client::Error;
 
+use crate::output::tell;
 use crate::output::units::printable;
 
 /// Exit code when the daemon can't be reached, or went away.
@@ -79,12 +80,12 @@ impl Failure {
 
 fn report(error: &ApiError, exit: u8, json: bool) {
     if json {
-        eprintln!("{}", to_json(error, exit));
+        tell!("{}", to_json(error, exit));
     } else {
         // Part of it may be what a program has written, or somebody has chosen.
         let text = error.to_string();
         let lines: Vec<_> = text.split('\n').map(printable).collect();
-        eprintln!("vswitchctl: {}", lines.join("\n"));
+        tell!("vswitchctl: {}", lines.join("\n"));
     }
 }
 

@@ -3,6 +3,9 @@
 //! [`cli`] is what can be said, [`commands`] what is done, [`output`] what is seen, [`progress`] how far
 //! the daemon is meanwhile. The way to the daemon is [`vswitch_client`].
 
+// A closed or full standard error is an error there, and no panic: `output::tell`.
+#![deny(clippy::print_stderr)]
+
 mod cli;
 mod commands;
 mod complete;

@@ -537,3 +537,24 @@ fn a_list_of_what_is_not_there_is_an_error() {
         assert!(ran.stderr.contains("\"nope\""), "{line}: {ran:?}");
     }
 }
+
+/// It was a panic.
+#[test]
+fn an_error_that_can_not_be_told_is_still_that_error() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["nonsense"][..], &["--json", "nonsense"]] {
+        let mut tool = tool(std::path::Path::new("/none"));
+        let status = tool.args(arguments).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+/// It runs: to start it mends nothing.
+#[test]
+fn a_user_without_a_role_is_not_told_to_start_the_daemon() {
+    let error = json!({"code": "not-permitted", "object": "user nobody", "cause": "is in no group that may connect"});
+    let daemon = Replies::default().status("GET /v1/status", 403, error).start();
+    let ran = daemon.run("doctor");
+    assert!(ran.stdout.contains("sudo vswitchctl doctor"), "{ran:?}");
+    assert!(!ran.stdout.contains("systemctl"), "{ran:?}");
+}

@@ -115,3 +115,45 @@ fn a_daemon_in_a_mount_namespace_of_its_own_is_told() {
         );
     }
 }
+
+/// Whoever followed `systemctl start vswitchd` was told no more than that it failed.
+#[test]
+fn a_daemon_that_would_not_start_is_told_with_why() {
+    let mut lab = Lab::with_own_etc();
+    lab.stop_daemon();
+    std::fs::create_dir_all("/etc/vswitch").unwrap();
+    std::fs::write("/etc/vswitch/vswitchd.toml", "[daemon]\nsocket_mod = 1\n").unwrap();
+    let told = wrong(&lab);
+    let told = told.iter().find(|line| line.starts_with("daemon: ")).unwrap();
+    for part in ["it would not start: ", "vswitchd.toml:2", "/ vswitchd --check-start"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    std::fs::remove_file("/etc/vswitch/vswitchd.toml").unwrap();
+    let told = wrong(&lab);
+    assert!(
+        told.iter().any(|line| line.ends_with("/ systemctl start vswitchd")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_run_directory_without_room_is_a_limit() {
+    let mut lab = Lab::without_daemon();
+    std::fs::create_dir("/run/vswitch").unwrap();
+    run("mount -t tmpfs -o size=256k small /run/vswitch");
+    lab.start();
+    let limits = || lab.status().limits.join("; ");
+    assert!(!limits().contains("no room"), "{}", limits());
+    let mut filler = std::fs::File::create("/run/vswitch/filler").unwrap();
+    while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
+    lab.ctl("add-port red").failed(1, &["run directory"]);
+    assert!(
+        limits().contains("no room in the run directory /run/vswitch"),
+        "{}",
+        limits()
+    );
+    drop(filler);
+    std::fs::remove_file("/run/vswitch/filler").unwrap();
+    lab.ok("add-port red");
+    assert!(!limits().contains("no room"), "{}", limits());
+}

@@ -17,6 +17,7 @@ use super::Session;
 use crate::cli::capture::CaptureArgs;
 use crate::failure::Failure;
 use crate::output::frames;
+use crate::output::tell;
 use vswitch_client::pcapng::Item;
 
 /// Where the frames go.
@@ -112,7 +113,7 @@ impl Session {
         }
         if !self.out.json() {
             let lost: u64 = lost.iter().sum();
-            eprintln!("{frames} frames captured, {lost} lost as the reader was too slow");
+            tell!("{frames} frames captured, {lost} lost as the reader was too slow");
         }
         enough |= args.count.is_some_and(|count| frames >= count) || args.duration.is_some();
         if !enough {

@@ -22,6 +22,7 @@ use vswitch_client::Client;
 
 use super::doctor::mounts;
 use crate::failure::Failure;
+use crate::output::tell;
 
 /// Where `ip netns` keeps namespaces.
 const NAMESPACES: &str = "/run/netns";
@@ -107,7 +108,7 @@ fn enter(stack: &Stack) -> Result<(), ApiError> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).map_err(|e| step("keeping mounts inside", e))?;
     if let Err(e) = fresh_sys(stack) {
         // As in a container without the right to mount sysfs: most commands never look there.
-        eprintln!("warning: /sys still shows the interfaces of outside: {}", e.desc());
+        tell!("warning: /sys still shows the interfaces of outside: {}", e.desc());
     }
     let Stack::Name(name) = stack else { return Ok(()) };
     bind_etc(name).map_err(|(path, e)| step(&format!("{} over its namesake in /etc", path.display()), e))
@@ -168,7 +169,7 @@ fn bind_etc(name: &NsName) -> Result<(), (PathBuf, Errno)> {
         let target = Path::new("/etc").join(file.file_name());
         match mount(Some(&file.path()), &target, NONE, MsFlags::MS_BIND, NONE) {
             // Nothing of the name that it could be over: `ip netns exec` goes on too.
-            Err(Errno::ENOENT) => eprintln!(
+            Err(Errno::ENOENT) => tell!(
                 "warning: there is no {} for {} to be over",
                 target.display(),
                 file.path().display()

@@ -8,6 +8,7 @@ use vswitch_client::{Method, with_options};
 
 use super::{Session, until_unchanged};
 use crate::failure::{EXIT_UNREACHABLE, Failure};
+use crate::output::tell;
 
 const LAB: &str = "/v1/lab";
 
@@ -41,7 +42,7 @@ impl Session {
             return self.out.changes(changes, dry_run);
         }
         for warning in &changes.warnings {
-            eprintln!("warning: {warning}");
+            tell!("warning: {warning}");
         }
         Ok(())
     }

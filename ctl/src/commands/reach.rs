@@ -21,6 +21,7 @@ use super::lab::meant::{self, Meant};
 use crate::cli::ping::{PingArgs, PingallArgs, ShellArgs, Target};
 use crate::failure::Failure;
 use crate::output::reach::{self, OnePing, Ping};
+use crate::output::tell;
 
 /// So many seconds the last answer of one ping is waited for.
 const WAIT: u32 = 2;
@@ -107,7 +108,7 @@ impl Session {
             );
         }
         if io::stdin().is_terminal() {
-            eprintln!("a shell in the namespace of {}; `exit` leaves it", args.name);
+            tell!("a shell in the namespace of {}; `exit` leaves it", args.name);
         }
         // An env(1) of its own rather than our environment, as threads may read that.
         let mut words: Vec<OsString> = vec!["env".into(), format!("VSWITCH_NAMESPACE={}", args.name).into()];

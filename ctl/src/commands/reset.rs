@@ -113,7 +113,7 @@ fn offline(args: &ResetArgs, dry_run: bool) -> Result<Changes, Failure> {
 }
 
 /// The daemon of this very installation, if there is one.
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(Path::parent).map(|dir| dir.join(DAEMON));
     beside.filter(|path| path.exists()).unwrap_or_else(|| DAEMON.into())

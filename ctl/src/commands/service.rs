@@ -152,16 +152,19 @@ fn write_all(units: &[Unit]) -> Result<(), Failure> {
     for Unit { path, there, wanted } in units {
         if there != wanted {
             put(path, wanted.as_deref()).map_err(|error| {
-                let code = match error.kind() {
-                    ErrorKind::PermissionDenied => ErrorCode::NotPermitted,
-                    _ => ErrorCode::Internal,
+                let (code, hint) = match error.kind() {
+                    ErrorKind::PermissionDenied => (ErrorCode::NotPermitted, "run it as root"),
+                    ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                        (ErrorCode::NotFound, "make its folder, or name another with --units")
+                    }
+                    _ => (ErrorCode::Internal, "see that its folder can be written and has room"),
                 };
                 let error = ApiError::new(
                     code,
                     path.display().to_string(),
                     format!("it can't be changed: {error}"),
                 );
-                error.hint("run it as root")
+                error.hint(hint)
             })?;
         }
     }
@@ -349,7 +352,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let told = hint(carry_out(&units, false, false).unwrap_err());
-        assert!(told.contains(AS_BEFORE), "{told}");
+        assert!(told.contains(AS_BEFORE) && told.contains("make its folder"), "{told}");
         assert_eq!(fs::read_to_string(&first).unwrap(), "before");
         // A folder in the place of the first one: what was there can't be put back, and nobody says that it was.
         fs::remove_file(&first).unwrap();

@@ -30,6 +30,15 @@ use crate::cli::{Color, Form, Global};
 use crate::failure::Failure;
 use crate::progress;
 
+/// Writes a line to standard error, as well as that can be: what was asked for does not fail because nobody hears of it.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use tell;
+
 /// How text is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
@@ -130,7 +139,7 @@ impl Out {
         };
         let text: String = changes.done.iter().map(line).collect();
         for warning in &changes.warnings {
-            eprintln!("warning: {warning}");
+            tell!("warning: {warning}");
         }
         self.print(&text)
     }

@@ -18,6 +18,7 @@ use vswitch_client::Error;
 use super::checks::ports::mend_of;
 use super::{Item, mounts};
 use crate::commands::Session;
+use crate::commands::reset::program;
 use crate::failure::Failure;
 
 /// The fast path needs tc programs with links or filters, and iterates over maps.
@@ -53,23 +54,27 @@ impl Session {
         let mut items = vec![rights(), kernel(), tun()];
         items.extend(
             [
-                ("ip", "iproute2", true),
-                ("ping", "iputils-ping", true),
-                ("nft", "nftables", false),
+                ("ip", "-V", "iproute2", None),
+                ("ping", "-V", "iputils-ping", None),
+                (
+                    "nft",
+                    "-V",
+                    "nftables",
+                    Some("--nat, `publish` and looking into filters"),
+                ),
+                (
+                    "dnsmasq",
+                    "-v",
+                    "dnsmasq-base",
+                    Some("--dhcp, --dns and router advertisements"),
+                ),
             ]
             .map(tool),
         );
         let status = match self.client.status().await {
             Ok(status) => status,
             Err(error) => {
-                let mend = match &error {
-                    // It may run, and this user may not speak with it.
-                    Error::Connect { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                        "sudo vswitchctl doctor"
-                    }
-                    _ => "systemctl start vswitchd",
-                };
-                items.insert(0, bad("daemon", told(&error.into()), mend));
+                items.insert(0, unanswered(error));
                 return (items, true);
             }
         };
@@ -156,6 +161,52 @@ fn told(failure: &Failure) -> String {
     }
 }
 
+/// Why there is no answer, as far as that can be told from here, and what leads to one.
+fn unanswered(error: Error) -> Item {
+    // It runs, and this user may not speak with it.
+    let is_refused = match &error {
+        Error::Daemon(_) => true,
+        Error::Connect { source, .. } => source.kind() == ErrorKind::PermissionDenied,
+        _ => false,
+    };
+    let said = told(&error.into());
+    if is_refused {
+        return bad("daemon", said, "sudo vswitchctl doctor");
+    }
+    let start = match has_failed() {
+        true => "systemctl reset-failed vswitchd vswitchd.socket; systemctl start vswitchd",
+        false => "systemctl start vswitchd",
+    };
+    // Others may not read what it would start with.
+    match Uid::effective().is_root().then(why_no_start).flatten() {
+        Some(why) => {
+            let mend = format!("vswitchd --check-start && ({start})");
+            bad("daemon", format!("{said}; it would not start: {why}"), mend)
+        }
+        None => bad("daemon", said, start),
+    }
+}
+
+/// What the daemon of this installation says if it is asked whether it would start, unless that is yes.
+fn why_no_start() -> Option<String> {
+    let output = Command::new(program())
+        .arg("--check-start")
+        .stdin(Stdio::null())
+        .output();
+    let output = output.ok().filter(|output| !output.status.success())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().next_back()?;
+    Some(line.strip_prefix("vswitchd: ").unwrap_or(line).to_owned())
+}
+
+/// Whether systemd has given the daemon or its socket up, and starts it no more until it is told to.
+fn has_failed() -> bool {
+    let mut command = Command::new("systemctl");
+    command.args(["is-failed", "--quiet", "vswitchd.service", "vswitchd.socket"]);
+    let status = command.stdin(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
 fn daemon(status: &Status) -> Item {
     let own = env!("CARGO_PKG_VERSION");
     if status.api_version != API_VERSION || status.version != own {
@@ -218,18 +269,18 @@ fn tun() -> Item {
     }
 }
 
-fn tool((program, package, needed): (&'static str, &str, bool)) -> Item {
-    // -V: all of them have it, and do nothing else.
+/// `without`: what does not work without it; none: not even this command.
+fn tool((program, version, package, without): (&'static str, &str, &str, Option<&str>)) -> Item {
     let mut command = Command::new(program);
     command
-        .arg("-V")
+        .arg(version)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    match (command.status(), needed) {
+    match (command.status(), without) {
         (Ok(_), _) => good(program, "installed"),
-        (Err(_), false) => good(program, "not installed; it is only needed to look into filters"),
-        (Err(error), true) => bad(
+        (Err(_), Some(what)) => good(program, format!("not installed: {what} need it (package {package})")),
+        (Err(error), None) => bad(
             program,
             format!("it can't be run: {error}"),
             format!("apt install {package}"),

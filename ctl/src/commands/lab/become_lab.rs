@@ -14,6 +14,7 @@ use super::{confirm, would_remove};
 use crate::commands::capture::compile;
 use crate::commands::{Session, until_unchanged};
 use crate::failure::Failure;
+use crate::output::tell;
 
 const LAB: &str = "/v1/lab";
 /// What shells give for a command that Ctrl-C ended.
@@ -112,14 +113,14 @@ impl Session {
             tokio::select! {
                 done = put.as_mut() => return done,
                 interrupt = ctrl_c() => if let Err(error) = interrupt {
-                    eprintln!("warning: Ctrl-C can't be waited for: {error}");
+                    tell!("warning: Ctrl-C can't be waited for: {error}");
                     return put.await;
                 },
             }
             // From here on the request has no client.
         }
         let command = how.command;
-        eprintln!("vswitchctl: {command}: interrupted; waiting until it is taken back (Ctrl-C again does not wait)");
+        tell!("vswitchctl: {command}: interrupted; waiting until it is taken back (Ctrl-C again does not wait)");
         let interrupted = |cause: &str, hint: &str| {
             let error = ApiError::new(ErrorCode::Conflict, command, cause);
             Failure::Error {

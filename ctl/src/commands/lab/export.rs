@@ -14,6 +14,7 @@ use crate::cli::lab::{ExportArgs, LabExportArgs};
 use crate::commands::Session;
 use crate::commands::capture::compile;
 use crate::failure::Failure;
+use crate::output::tell;
 
 impl Session {
     pub(in crate::commands) async fn export(&self, args: ExportArgs) -> Result<(), Failure> {
@@ -60,7 +61,7 @@ impl Session {
     fn write_into(&self, path: &Path, file: &LabFile, lab: &Lab, print: bool) -> Result<(), Failure> {
         let Merged { text, notes } = merge(file, lab)?;
         if !self.out.json() {
-            notes.iter().for_each(|note| eprintln!("note: {note}"));
+            notes.iter().for_each(|note| tell!("note: {note}"));
         }
         if print {
             return self.out.show(

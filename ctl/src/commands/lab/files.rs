@@ -18,6 +18,7 @@ use crate::cli::lab::{LabCommand, LabDownArgs, LabUpArgs};
 use crate::commands::Session;
 use crate::failure::Failure;
 use crate::output::table;
+use crate::output::tell;
 
 /// Exit codes as that of diff(1).
 const EXIT_DIFFERENT: u8 = 1;
@@ -83,7 +84,7 @@ impl Session {
             Err(report) => (report, Asked::Yes),
             Ok(file) => {
                 for (one, other) in rules::one_to_dns(&file.lab) {
-                    eprintln!(
+                    tell!(
                         "warning: {}: ports {one:?} and {other:?} have one name to DNS",
                         file.path
                     );

@@ -19,6 +19,7 @@ use super::read::of_text;
 use crate::cli::lab::{ImportFormat, LabImportArgs};
 use crate::commands::{Session, text};
 use crate::failure::Failure;
+use crate::output::tell;
 
 /// Not all of it could be expressed.
 const EXIT_NOT_ALL: u8 = 1;
@@ -41,7 +42,7 @@ impl Session {
             return Err(ApiError::new(ErrorCode::Internal, format!("topology {path}"), cause).into());
         }
         if !self.out.json() {
-            notes.iter().for_each(|note| eprintln!("note: {note}"));
+            notes.iter().for_each(|note| tell!("note: {note}"));
         }
         self.out
             .show(&json!({ "lab": lab, "left_out": notes }), |_| lab.clone())?;

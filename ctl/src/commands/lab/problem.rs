@@ -7,6 +7,7 @@ use vswitch_api::{ApiError, ErrorCode};
 
 use super::node::Span;
 use crate::failure::Failure;
+use crate::output::tell;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -120,9 +121,9 @@ impl Report {
         }
         let pictures = io::stderr().is_terminal();
         for (problem, line) in self.problems.iter().zip(lines) {
-            eprintln!("vswitchctl: {line}");
+            tell!("vswitchctl: {line}");
             if pictures {
-                eprintln!("{}", problem.picture());
+                tell!("{}", problem.picture());
             }
         }
         Failure::Reported(ErrorCode::Invalid.exit_code())

@@ -22,6 +22,7 @@ use crate::commands::Session;
 use crate::commands::doctor::Finding;
 use crate::commands::reach::nearest;
 use crate::failure::Failure;
+use crate::output::tell;
 
 /// Something is not as expected.
 const EXIT_UNEXPECTED: u8 = 1;
@@ -173,7 +174,7 @@ fn ping_all(all: &[Endpoint], stacks: &Stacks<'_>, pairs: &mut [Outcome], wait: 
     };
     let (order, pings): (Vec<_>, Vec<_>) = order.iter().filter_map(ping).unzip();
     let mut answered = pings::all(&pings, Duration::from_secs(wait.into()), |parts| {
-        eprintln!(
+        tell!(
             "vswitchctl: {} pings need more neighbours than the kernel keeps (net.ipv4.neigh.default.gc_thresh3); they are made in {parts} parts",
             pings.len()
         );
@@ -222,7 +223,7 @@ fn measure(stacks: &Stacks<'_>, pairs: &mut [Outcome], time: Duration) -> Result
         }
     }
     if left > 0 {
-        eprintln!(
+        tell!(
             "vswitchctl: the speed of {left} of {} pairs was not measured within {} s; --speed-time gives more",
             which.len(),
             time.as_secs_f32()
