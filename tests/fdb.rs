@@ -206,7 +206,16 @@ fn a_static_entry_is_in_a_vlan_of_its_port() {
     // It is told when a port leaves it.
     let told = lab.ctl("set port a --vlan 40");
     assert!(told.code == 0 && told.stderr.contains("no effect any more"), "{told}");
+    let behind_a = || {
+        lab.fdb("main")
+            .into_iter()
+            .filter(|entry| entry.port.as_str() == "a")
+            .count()
+    };
+    assert_eq!(behind_a(), 0, "frames for it would be dropped");
     lab.ok("set port a --mtu 1400");
+    lab.ok("set port a --vlan 10");
+    assert_eq!(behind_a(), 1, "it is there again with its VLAN");
 }
 
 #[test]

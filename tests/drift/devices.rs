@@ -46,6 +46,18 @@ fn a_renamed_device_is_shown_and_given_back() {
     }
 }
 
+/// Bare IP packets are no frames: the first 14 bytes of each would be taken for addresses.
+#[test]
+fn what_carries_no_ethernet_is_not_taken_over() {
+    let lab = Lab::new();
+    run("ip tuntap add tun9 mode tun");
+    lab.ctl("add-port vpn --type device --name tun9")
+        .failed(2, &["interface tun9 carries no Ethernet frames", "--type internal"]);
+    lab.ctl("add-port vpn --type device --name tun9 --dry-run")
+        .failed(2, &["carries no Ethernet frames"]);
+    assert!(lab.ports().is_empty());
+}
+
 /// faults D12: whoever is behind a device sees that the port is down.
 #[test]
 fn a_device_that_is_set_down_takes_the_carrier_from_its_far_end() {

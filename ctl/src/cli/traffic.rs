@@ -255,7 +255,7 @@ pub struct PoliceSet {
     /// Bit/s that pass; a frame counts without preamble and FCS
     #[arg(long, value_name = "RATE", value_parser = quantity::bits)]
     pub rate: Option<u64>,
-    /// Bytes that pass at once after a pause (default: those of 10 ms, at least 64k)
+    /// Bytes that pass at once after a pause (default: those of 250 ms, at least 1m)
     #[arg(long, value_name = "SIZE", value_parser = quantity::bytes, requires = "rate")]
     pub burst: Option<u32>,
     /// Frames/s that pass

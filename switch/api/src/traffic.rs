@@ -275,7 +275,8 @@ pub struct RateLimit {
     #[serde(deserialize_with = "words::pps")]
     #[schema(value_type = Option<QuantityForm>)]
     pub rate_pps: Option<u64>,
-    /// Bytes that pass at once after a pause. None: what passes in 10 ms, at least 64 KiB.
+    /// Bytes that pass at once after a pause. None: what passes in a quarter of a second, at least 1 MiB, as TCP sends in bursts
+    /// and slows down by much more than the rate where they are cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "words::sizes")]
     #[schema(value_type = Option<QuantityForm>)]
@@ -295,7 +296,7 @@ impl RateLimit {
 
     /// Bytes that pass at once, for this rate in bit/s.
     pub fn burst_bytes(&self, bps: u64) -> u64 {
-        let default = (bps / 800).max(64 << 10);
+        let default = (bps / 32).max(1 << 20);
         self.burst_bytes.map_or(default, u64::from)
     }
 

@@ -9,11 +9,15 @@
 //! A loop may lead through several switches, and each of them finds it. One shut port cuts it, and so what was found out before
 //! proves nothing any more: whoever finds a loop still sends another probe.
 //!
+//! Where a loop has many ways, most frames of its storm are lost, and stations are hardly seen to move. So a port by which others are reached
+//! sends a probe as it comes up, and while much comes in that is for all.
+//!
 //! A port whose rules drop what comes in by a loop cuts that direction of it. Frames may go round by the other one, so such ports send
 //! probes too, whoever flaps.
 
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use vswitch_api::Mac;
@@ -49,6 +53,8 @@ pub struct LoopGuard {
     probes: HashMap<PortRef, Probe>,
     /// When ports with rules sent probes last.
     looked_wide: HashMap<SwitchId, Instant>,
+    /// Probes were forgotten that may have told of another loop.
+    has_forgotten: bool,
 }
 
 /// A probe that is under way.
@@ -86,6 +92,7 @@ impl LoopGuard {
             back_offs: HashMap::new(),
             probes: HashMap::new(),
             looked_wide: HashMap::new(),
+            has_forgotten: false,
         }
     }
 
@@ -102,8 +109,8 @@ impl LoopGuard {
             Input::ProbeBack { sent, nonce, received } => {
                 Vec::from_iter(self.probe_back(now, sent, nonce, received, around))
             }
-            // Found before the loop carries anything, or much.
-            Input::Opens { port, vlan } => {
+            // Found before it carries anything, or much.
+            Input::Suspected { port, vlan } => {
                 let probe = self.probe(now, port, vlan);
                 if let Some(probe) = self.probes.get_mut(&port) {
                     probe.is_trial = around.port(port).is_some_and(|port| port.shut);
@@ -296,6 +303,12 @@ impl LoopGuard {
     pub fn begin_anew(&mut self) {
         self.flaps.clear();
         self.probes.retain(|_, probe| probe.is_trial);
+        self.has_forgotten = true;
+    }
+
+    /// Whether all that may lead in a circle is to be suspected once more.
+    pub fn has_forgotten(&mut self) -> bool {
+        mem::take(&mut self.has_forgotten)
     }
 
     /// Forgets what has come to rest; about once a second.

@@ -39,11 +39,11 @@ pub enum Input {
         /// The port that it came in at.
         received: PortRef,
     },
-    /// A port that is shut for a loop in this VLAN is to be opened soon, or is open again.
-    Opens {
+    /// A port may lead in a circle, in this VLAN: it is new, or is or was shut for a loop and opens, or what comes in there may be a storm.
+    Suspected {
         /// The port.
         port: PortRef,
-        /// Where the loop was.
+        /// Where a loop is to be looked for, 0 for none.
         vlan: u16,
     },
 }

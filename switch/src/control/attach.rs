@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Namespace, Port, Stands};
 
-use super::fdb::fdb_key;
+use super::fdb::{fdb_key, stations_in_effect};
 use super::handover::Earlier;
 use super::interface::{announce_all, vanished};
 use super::kinds::{Opened, carries, facts, heard_by_near_end, wanted_mtu};
@@ -188,6 +188,9 @@ impl Inner {
             joined.push(port);
         }
         self.settle_interfaces(&joined).await;
+        for port in &joined {
+            self.look_behind(port);
+        }
         let this = &*self;
         let announcing = stream::iter(joined).map(|port| async move {
             this.announce(&port).await;
@@ -293,7 +296,7 @@ impl Inner {
     }
 
     fn restore_static_entries(&self, port: &Port, switch: SwitchId, id: PortRef) {
-        for station in &port.stations {
+        for station in &stations_in_effect(port) {
             let (vlan, mac) = fdb_key(station);
             if self.datapath.fdb_add_static(switch, vlan, mac, id.id).is_err() {
                 tracing::warn!(%mac, port = %port.name, "port {}: no room for the static FDB entry {mac}", port.name);
@@ -327,6 +330,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         xdp_refused: opened.xdp_refused.clone(),
         lacks: opened.lacks.clone(),
         before: Arc::default(),
+        flooded: 0,
     }
 }
 

@@ -304,7 +304,8 @@ impl Inner {
         let Some(switch) = self.live.switches.get(&after.switch).copied() else {
             return Ok(());
         };
-        let (gone, new) = changed(&before.stations, &after.stations);
+        let (before, after) = (stations_in_effect(before), stations_in_effect(after));
+        let (gone, new) = changed(&before, &after);
         let mut any = false;
         for (vlan, mac) in gone.map(fdb_key) {
             any = true;
@@ -323,4 +324,14 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The static stations of a port whose VLANs it is in: where it can't be reached a station is none, so that it is found elsewhere.
+pub(super) fn stations_in_effect(port: &Port) -> Vec<StaticStation> {
+    let vlan = VlanPort::new(&port.vlan, port.accept);
+    let stations = port.stations.iter();
+    stations
+        .filter(|station| vlan.is_member(fdb_key(station).0))
+        .cloned()
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! What the loop guard ([`crate::agents::loop_guard`]) hears and what is done for it, and other reasons to shut a port.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
-use vswitch_api::policy::{AcceptFrames, BeyondLimit};
+use vswitch_api::policy::{AcceptFrames, BeyondLimit, PortVlan, VlanId};
 use vswitch_api::view::PortState;
 use vswitch_api::{EventKind, Port, PortName};
 use vswitch_datapath::{PortRef, SwitchId};
@@ -10,7 +11,11 @@ use vswitch_datapath::{PortRef, SwitchId};
 use super::Inner;
 use super::attach::state_of;
 use super::shut::{self, Shut};
+use crate::agents::loop_guard::LoopGuard;
 use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFacts};
+
+/// Frames a second for all that come in by a port and may be a storm.
+const STORM: u64 = 500;
 
 impl Surroundings for Inner {
     fn switch(&self, switch: SwitchId) -> Option<SwitchFacts> {
@@ -91,6 +96,41 @@ impl Inner {
                     }
                 }
             }
+        }
+    }
+
+    /// Has a port send a probe by which others are reached, and that carries by now: it may have closed a loop.
+    pub(super) fn look_behind(&mut self, port: &Port) {
+        let live = self.live.ports.get(&port.name);
+        let id = live.filter(|live| live.state == PortState::Up).and_then(|live| live.id);
+        let switch = self.live.switches.get(&port.switch).and_then(|id| self.switch(*id));
+        // One that is new is not in the lab yet.
+        let is_guarded = switch.is_none_or(|switch| switch.guarded);
+        if let Some(id) = id.filter(|_| is_guarded && !port.kind.has_stack()) {
+            let vlan = some_vlan(&port.vlan);
+            self.tell_guard(Input::Suspected { port: id, vlan });
+        }
+    }
+
+    /// Has those send probes, about once a second, where so much comes in that is for all as in a storm; and all, once a port was shut,
+    /// since what was under way then was forgotten.
+    pub(super) fn look_into_storms(&mut self) {
+        let all = self.guard.as_mut().is_some_and(LoopGuard::has_forgotten);
+        let leading = self.store.state.lab.ports.iter().filter(|port| !port.kind.has_stack());
+        let mut stormy = Vec::new();
+        for port in leading {
+            let Some(live) = self.live.ports.get_mut(&port.name) else {
+                continue;
+            };
+            let Some(id) = live.id else { continue };
+            let flooded = self.datapath.counters(id).rx_flooded;
+            let new = flooded.saturating_sub(mem::replace(&mut live.flooded, flooded));
+            if all || new >= STORM {
+                stormy.push(port.clone());
+            }
+        }
+        for port in stormy {
+            self.look_behind(&port);
         }
     }
 
@@ -175,7 +215,7 @@ impl Inner {
         };
         self.update_in_datapath(&port);
         if let Some(vlan) = shut.looped_in {
-            self.tell_guard(Input::Opens { port: id, vlan });
+            self.tell_guard(Input::Suspected { port: id, vlan });
         }
         let Some(live) = self.live.ports.get(name) else { return };
         let carries = self.carries_now(&port, live).await.ok().flatten().unwrap_or(false);
@@ -190,7 +230,7 @@ impl Inner {
         }
         for (name, vlan) in self.shut.begin_trials(shut::now()) {
             if let Some(port) = self.live.ports.get(&name).and_then(|live| live.id) {
-                self.tell_guard(Input::Opens { port, vlan });
+                self.tell_guard(Input::Suspected { port, vlan });
             }
         }
         self.shut.due(shut::now()).next().is_some()
@@ -210,6 +250,15 @@ impl Inner {
         let store = &self.store;
         self.shut.retain(|name| store.port(name).is_some_and(|port| port.up));
     }
+}
+
+/// A VLAN that a port is in, 0 if there are none: of several the first. What joins two switches twice mostly does so in all VLANs.
+fn some_vlan(vlan: &PortVlan) -> u16 {
+    let tagged = match vlan {
+        PortVlan::Trunk(trunk) => trunk.allowed.ranges().first().map(|(first, _)| *first),
+        _ => None,
+    };
+    vlan.untagged().or(tagged).map_or(0, VlanId::get)
 }
 
 /// Whether a port may drop what comes in and would come in from the port's own station.

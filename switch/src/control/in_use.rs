@@ -25,7 +25,7 @@ impl Inner {
                 None => return Err(no_device(port)),
                 // What it is used for is asked by name, and so is whether it is a port already.
                 Some(link) if link.name != name.as_str() => return Err(is_altname(port, &link)),
-                Some(_) => {}
+                Some(link) => refuse_other_media(port, &link)?,
             }
             let uses = uses(&home, name.as_str()).await.map_err(failed)?;
             if uses.is_empty() {
@@ -65,6 +65,19 @@ fn is_altname(port: &Port, link: &Link) -> ApiError {
     let (altname, name) = (ifname(port), link.name.escape_debug());
     let cause = format!("{altname} is an altname of interface {name}");
     text::invalid(text::port(&port.name), cause).hint(format!("name it as it is called: --name {name}"))
+}
+
+/// A switch of Ethernet frames has no use for an interface that carries something else, such as the bare IP packets of a TUN device.
+pub(super) fn refuse_other_media(port: &Port, link: &Link) -> Result<(), ApiError> {
+    if link.mac.is_some() {
+        return Ok(());
+    }
+    let cause = format!(
+        "interface {} carries no Ethernet frames: it has no MAC address",
+        link.name.escape_debug()
+    );
+    Err(text::invalid(text::port(&port.name), cause)
+        .hint("route to it instead: `vswitchctl add-port gw --type internal` is a leg of the host on the switch"))
 }
 
 fn new_device(step: &Step) -> Option<&Port> {

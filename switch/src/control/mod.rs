@@ -267,6 +267,8 @@ struct LivePort {
     lacks: Vec<String>,
     /// What the daemon before has counted, and this one while the port had another interface.
     before: Arc<handover::Earlier>,
+    /// Frames for all that had come in as storms were looked for last.
+    flooded: u64,
 }
 
 impl LivePort {
@@ -290,6 +292,7 @@ impl LivePort {
             xdp_refused: None,
             lacks: Vec::new(),
             before: Arc::default(),
+            flooded: 0,
         }
     }
 }
@@ -392,6 +395,7 @@ impl Inner {
         if live.state != state {
             live.since = Instant::now();
         }
+        let comes_up = state == PortState::Up && live.state != state;
         live.state = state;
         live.reason.clone_from(&reason);
         let id = live.id;
@@ -408,5 +412,8 @@ impl Inner {
             state,
             reason,
         });
+        if comes_up && let Some(port) = self.store.port(name).cloned() {
+            self.look_behind(&port);
+        }
     }
 }

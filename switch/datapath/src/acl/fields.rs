@@ -4,9 +4,10 @@ use vswitch_api::acl::AclRule;
 
 use super::Refused;
 use crate::frame::{
-    Fragment, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Reach, Reading, is_extension,
-    least_header, mac_to_u64,
+    Fragment, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Reach, Reading, Tag,
+    is_extension, least_header, mac_to_u64,
 };
+use crate::vlan::NO_VLAN;
 use vswitch_api::Mac;
 
 /// How far into a frame a list looks.
@@ -90,10 +91,15 @@ pub(super) struct Transport {
 }
 
 impl Fields {
+    /// `vlan`: what the switch put the frame into. Where it tells no VLANs apart (0) the frame's own tag says it.
     // For each frame, and called at several places: out of line it takes 18 instructions more.
     #[inline(always)]
     pub fn of(frame: &Reading<'_>, vlan: u16) -> Option<(Self, Transport)> {
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *frame.frame().first_chunk()?;
+        let vlan = match vlan {
+            NO_VLAN => Tag::nth(frame.frame(), 0).map_or(NO_VLAN, Tag::vlan_id),
+            known => known,
+        };
         let mut fields = Self {
             src_mac: mac_to_u64(Mac([s0, s1, s2, s3, s4, s5])),
             dst_mac: mac_to_u64(Mac([d0, d1, d2, d3, d4, d5])),

@@ -71,6 +71,11 @@ fn flags_types_tags_and_fragments() {
     fragment[14 + 7] = 3;
     assert!(passes(&acl, &fragment, 0));
     assert!(!passes(&acl, &fragment, 7));
+    // On a switch that tells no VLANs apart it is the tag that counts.
+    for (vid, passed) in [(7, false), (8, true), (0, true)] {
+        let tagged = [&fragment[..12], &[0x81, 0, 0, vid], &fragment[12..]].concat();
+        assert_eq!(passes(&acl, &tagged, 0), passed, "VLAN {vid}");
+    }
     let mut echo = Vec::new();
     PacketBuilder::ethernet2(A, B)
         .ipv6([1; 16], [2; 16], 64)

@@ -75,7 +75,7 @@ enum What {
         forged: u64,
     },
     Shut {},
-    Opens {
+    Suspected {
         port: u16,
         vlan: u16,
     },
@@ -150,7 +150,7 @@ fn play(case: &Case) -> String {
                     guard.begin_anew();
                     continue;
                 }
-                What::Opens { port, vlan } => Input::Opens {
+                What::Suspected { port, vlan } => Input::Suspected {
                     port: reference(port),
                     vlan,
                 },

@@ -6,7 +6,7 @@ use super::splice::TakenDevice;
 use super::{Facts, NearEnd, Opened, ifname};
 use crate::control::attach::Made;
 use crate::control::detach::gone_is_fine;
-use crate::control::in_use::{no_device, uses};
+use crate::control::in_use::{no_device, refuse_other_media, uses};
 use crate::control::place::Place;
 use crate::control::state::DeviceBefore;
 use crate::control::{Inner, LivePort, text};
@@ -40,6 +40,7 @@ impl Inner {
         let Some(link) = known_device(port, noted, &home).await.map_err(failed)? else {
             return Ok(());
         };
+        refuse_other_media(port, &link)?;
         let now = device_before(&link);
         if noted.is_some_and(|noted| !noted.in_use && (noted.index, noted.mac) != (now.index, now.mac)) {
             // Another, to the kernel, than the one that was asked about.
