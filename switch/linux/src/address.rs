@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteVia,
 };
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 use vswitch_api::lab::Route;
@@ -141,8 +142,16 @@ impl Netlink {
     /// ESRCH if there is none.
     pub async fn del_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let what = format!("remove route to {} through interface {index}", route.to);
-        let message = route_message(index, route, &what)?;
-        self.answer(what, self.handle.route().del(message).execute().await)
+        let mut message = route_message(index, route, &what)?;
+        let removed = self.answer(&*what, self.handle.route().del(message.clone()).execute().await);
+        match removed {
+            // One that was there before it was to be, by `ip route add`. The kernel's own are not touched.
+            Err(error) if error.errno() == Some(Errno::ESRCH) => {
+                message.header.protocol = RouteProtocol::Boot;
+                self.answer(what, self.handle.route().del(message).execute().await)
+            }
+            removed => removed,
+        }
     }
 
     /// The unicast routes of the main table, IPv4 first.
