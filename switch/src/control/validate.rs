@@ -34,6 +34,8 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
     interfaces(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
+        let old = before.ports.iter().find(|old| old.name == port.name);
+        check_destinations(&text::port(&port.name), old.map(|old| &old.routes), &port.routes)?;
     }
     for cable in &after.cables {
         if cable.a.namespace == cable.b.namespace {
@@ -49,6 +51,8 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
                 .try_for_each(|name| check_ifname(&object, name.as_str()))?;
             check_ipv6(&object, &end.addresses, cable.mtu)?;
             check_routes(&object, &end.addresses, &end.routes)?;
+            let is_old = before.cables.contains(cable);
+            check_destinations(&object, is_old.then_some(&end.routes), &end.routes)?;
         }
     }
     gateway::check(before, after)?;
@@ -241,9 +245,9 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
 fn interfaces(before: &Lab, after: &Lab) -> Result<(), ApiError> {
     let mut taken = HashMap::new();
     let of_port = |port: &Port| {
-        let old = before.ports.iter().any(|old| old.name == port.name);
+        let has_it = |old: &Port| old.namespace == port.namespace && ifname(old) == ifname(port);
         (
-            old,
+            before.ports.iter().any(|old| old.name == port.name && has_it(old)),
             port.namespace.clone(),
             ifname(port).to_string(),
             text::port(&port.name),
@@ -435,6 +439,21 @@ pub(super) fn reaches(addresses: &[IfAddr], routes: &[Route], route: &Route) -> 
         || routes
             .iter()
             .any(|other| other.via.is_none() && other.to.contains(&via) && other.to != route.to)
+}
+
+/// The kernel has a route to a network without the bits beyond its prefix length. Told of what comes, not of what was there before.
+fn check_destinations(object: &str, before: Option<&Vec<Route>>, routes: &[Route]) -> Result<(), ApiError> {
+    let is_wrong = |route: &&Route| {
+        let is_old = before.is_some_and(|before| before.iter().any(|old| old.to == route.to));
+        route.to != route.to.trunc() && !is_old
+    };
+    match routes.iter().find(is_wrong) {
+        None => Ok(()),
+        Some(Route { to, .. }) => {
+            let cause = format!("destination {to} has bits set beyond its prefix length");
+            Err(text::invalid(object, cause).hint(format!("try {}", to.trunc())))
+        }
+    }
 }
 
 fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<(), ApiError> {
