@@ -38,7 +38,7 @@ const LINES: [(&str, &[&str]); 20] = [
         &["learning.limit=", "learning.locked="],
     ),
     ("vswitchctl set switch main flap_m", &["flap_moves="]),
-    ("vswitchctl set cable red blue a.add", &["a.addresses="]),
+    ("vswitchctl set cable red blue routes", &["routes_a=", "routes_b="]),
     ("vswitchctl set po", &["port"]),
 ];
 

@@ -3,6 +3,7 @@
 mod routes;
 mod warnings;
 
+use routes::check_destinations;
 pub(super) use routes::unique_routes;
 
 use std::collections::hash_map::Entry;
@@ -439,21 +440,6 @@ pub(super) fn reaches(addresses: &[IfAddr], routes: &[Route], route: &Route) -> 
         || routes
             .iter()
             .any(|other| other.via.is_none() && other.to.contains(&via) && other.to != route.to)
-}
-
-/// The kernel has a route to a network without the bits beyond its prefix length. Told of what comes, not of what was there before.
-fn check_destinations(object: &str, before: Option<&Vec<Route>>, routes: &[Route]) -> Result<(), ApiError> {
-    let is_wrong = |route: &&Route| {
-        let is_old = before.is_some_and(|before| before.iter().any(|old| old.to == route.to));
-        route.to != route.to.trunc() && !is_old
-    };
-    match routes.iter().find(is_wrong) {
-        None => Ok(()),
-        Some(Route { to, .. }) => {
-            let cause = format!("destination {to} has bits set beyond its prefix length");
-            Err(text::invalid(object, cause).hint(format!("try {}", to.trunc())))
-        }
-    }
 }
 
 fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<(), ApiError> {

@@ -42,8 +42,9 @@ impl Said {
             false => strict::from_json(body),
         };
         if self.kept {
-            let things = match said.get("ports") {
-                Some(Value::Array(ports)) => ports.clone(),
+            // What has a name is one thing, such as a mirror of several ports.
+            let things = match (said.get("ports"), said.get("name")) {
+                (Some(Value::Array(ports)), None) => ports.clone(),
                 _ => vec![said],
             };
             *self.things.lock().unwrap_or_else(PoisonError::into_inner) = things;
@@ -80,8 +81,8 @@ fn drop_nulls(value: &mut Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
-    use vswitch_api::Port;
     use vswitch_api::request::PortsAdd;
+    use vswitch_api::{Mirror, Port};
 
     #[test]
     fn null_is_the_default_and_what_is_said_is_kept() {
@@ -98,6 +99,9 @@ mod tests {
             .unwrap();
         assert_eq!(several.ports.len(), 2);
         assert_eq!(said.take(), [json!({"name": "a"}), json!({"name": "b", "mtu": null})]);
+        let body = r#"{"name":"m","ports":["red"],"to":"mon"}"#;
+        said.read::<Mirror>(body.as_bytes()).unwrap();
+        assert_eq!(said.take(), [json!({"name": "m", "ports": ["red"], "to": "mon"})]);
     }
 
     #[test]

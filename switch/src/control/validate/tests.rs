@@ -384,7 +384,8 @@ fn a_destination_is_a_network() {
     assert_eq!(error.code, ErrorCode::Invalid);
     assert!(error.to_string().contains("10.5.0.1/16 has bits set"), "{error}");
     assert_eq!(error.hint.as_deref(), Some("try 10.5.0.0/16"));
-    let old = ports(vec![routed("10.0.0.1/24", "10.5.0.1/16", "10.0.0.9")]);
+    let mut old = ports(vec![routed("10.0.0.1/24", "10.5.0.1/16", "10.0.0.9")]);
+    complete(&mut old, &Lab::default(), 1, &Interfaces::new());
     validate(&old, &old, |_| true).unwrap();
 }
 
