@@ -92,10 +92,12 @@ fn what_was_taken_away_inside_is_given_back_when_it_is_asked_for() {
 #[test]
 fn what_was_taken_away_inside_is_marked_in_lists() {
     let lab = Lab::new();
-    lab.ok("add-port red --addr 10.7.0.1/24 --addr 10.8.0.1/24 --gateway 10.7.0.2");
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.2");
+    lab.ok("add-port blue --addr 10.7.0.2/24");
     assert!(!lab.ok("addr list").contains("missing") && !lab.ok("route list").contains("missing"));
     run("ip -n red addr del 10.7.0.1/24 dev eth0");
     wait_for("the mark", || lab.ok("addr list").contains("10.7.0.1/24 (missing)"));
+    assert_eq!(request("GET", "/v1/addresses", "").json()[0]["missing"], true);
     assert!(lab.ok("route list").contains("default (missing)"));
     let list: serde_json::Value = lab.json("addr list");
     assert_eq!(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vswitch_api::patch::{MergePatch, in_place};
 use vswitch_api::policy::PortVlan;
 use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, RouteSelect, SwitchFilter};
-use vswitch_api::view::{AddressView, Changes, PortView};
+use vswitch_api::view::{Changes, PortView};
 use vswitch_api::{ApiError, ErrorCode, Lab, Namespace, PortName, Route, Switch};
 use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
@@ -209,19 +209,12 @@ impl Session {
             AddrCommand::Flush { port, trial } => self.remove(&addresses(&port), trial.into()).await,
             AddrCommand::List(of) => {
                 let path = with_query("/v1/addresses", &SwitchFilter::from(&of.only))?;
-                let mut views: Vec<AddressView> = self.client.get(&path).await?;
-                // One that is not there is told apart from one that has none.
-                let ports = self.ports_of(&of).await?;
-                views.retain(|view| of.port.as_ref().is_none_or(|name| view.port == *name));
-                let address = |view: AddressView| {
-                    let lost = format!("its address {}", view.address);
-                    let port = ports.iter().find(|port| port.port.name == view.port);
-                    PortAddress {
-                        missing: view.lease_secs.is_none() && port.is_some_and(|port| ports::lacks(port, &lost)),
-                        view,
-                    }
-                };
-                let addresses: Vec<_> = views.into_iter().map(address).collect();
+                let mut addresses: Vec<PortAddress> = self.client.get(&path).await?;
+                if let Some(name) = &of.port {
+                    // One that is not there is told apart from one that has none.
+                    self.ports_of(&of).await?;
+                    addresses.retain(|one| one.view.port == *name);
+                }
                 self.out.show(&addresses, |style| ports::addresses(style, &addresses))
             }
         }

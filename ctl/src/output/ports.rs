@@ -1,6 +1,6 @@
 //! Ports: the table and the page of one.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
 use vswitch_api::{Namespace, Port, PortName, Route, Stands, SwitchName};
@@ -259,13 +259,13 @@ pub fn acl(style: Style, view: &PortAclView) -> String {
 }
 
 /// An address of a port.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct PortAddress {
     /// What the daemon says of it.
     #[serde(flatten)]
     pub view: AddressView,
-    /// Somebody has taken it away inside.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// Somebody has taken it away inside, or the interface itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
 }
 

@@ -430,7 +430,7 @@ fn listings_name_the_switch_only_if_told() {
         ("port list --switch lab", vec!["/v1/ports?switch=lab"]),
         (
             "addr list --switch lab",
-            vec!["/v1/addresses?switch=lab", "/v1/ports?switch=lab"],
+            vec!["/v1/addresses?switch=lab"],
         ),
         ("show", vec!["/v1/switches", "/v1/ports"]),
         ("fdb", vec!["/v1/switches"]),
