@@ -428,10 +428,7 @@ fn listings_name_the_switch_only_if_told() {
     for (arguments, uris) in [
         ("port list", vec!["/v1/ports"]),
         ("port list --switch lab", vec!["/v1/ports?switch=lab"]),
-        (
-            "addr list --switch lab",
-            vec!["/v1/addresses?switch=lab"],
-        ),
+        ("addr list --switch lab", vec!["/v1/addresses?switch=lab"]),
         ("show", vec!["/v1/switches", "/v1/ports"]),
         ("fdb", vec!["/v1/switches"]),
     ] {
