@@ -9,6 +9,7 @@ use std::process::Command;
 use std::{env, fs, io, thread};
 
 use serde_json::{Value, json};
+use vswitch_testing::api::policy::PortVlan;
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::{mac, probe};
 use vswitch_testing::http::{connect, request, send_raw};
@@ -191,6 +192,102 @@ fn events_are_server_sent() {
     next("event: switch-added");
     let data = next("data:");
     assert!(data.contains("second"), "{data}");
+}
+
+/// What is told of a port that comes is of its switch as much as what is told later.
+#[test]
+fn events_of_a_new_port_are_those_of_its_switch() {
+    let lab = Lab::new();
+    let mut stream = connect();
+    stream
+        .write_all(b"GET /v1/events?switch=main HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut next = |what: &str| loop {
+        let line = lines.next().expect("the stream goes on").unwrap();
+        if line.contains(what) {
+            return line;
+        }
+    };
+    next("text/event-stream");
+    lab.ok("add-port red --addr 10.7.0.1/24 --description first");
+    for kind in ["event: port-added", "event: address-added"] {
+        next(kind);
+        let data = next("data:");
+        assert!(data.contains("red") && data.contains("first"), "{data}");
+    }
+}
+
+/// To add what is there already is fine if all that is said holds, be it the default, and whatever is not said.
+#[test]
+fn what_is_there_is_held_against_what_is_said() {
+    let lab = Lab::new();
+    lab.ok("switch add s1 --subnet 10.7.0.0/24 --gateway");
+    lab.ok("add-port red --switch s1 --type tap");
+    lab.ok("add-port mon --switch s1");
+    lab.ok("mirror add m --switch s1 --from red --to mon --direction in");
+    lab.ok("set switch s1 --ageing 60 loop_guard=off");
+    lab.ok("set port red --down");
+    for line in [
+        "switch add s1 --if-not-exists",
+        "switch add s1 --ageing 60 --if-not-exists",
+        "add-port red --if-not-exists",
+        "add-port red mon --if-not-exists",
+        "add-port red --type tap --switch s1 --vlan all --if-not-exists",
+        "mirror add m --to mon --if-not-exists",
+    ] {
+        assert_eq!(lab.ok(line), "", "{line}");
+    }
+    for (line, keys) in [
+        ("switch add s1 --ageing 300 --if-not-exists", "other ageing_secs"),
+        ("add-port red --type veth --if-not-exists", "other kind"),
+        ("add-port red --switch main --if-not-exists", "other switch"),
+        (
+            "mirror add m --to mon --direction both --if-not-exists",
+            "other direction",
+        ),
+    ] {
+        lab.ctl(line).failed(5, &[keys]);
+    }
+    for (path, body, keys) in [
+        ("ports", json!({"name": "red", "up": true}), "up"),
+        ("ports", json!({"name": "red", "up": false, "mtu": null}), ""),
+        (
+            "switches",
+            json!({"name": "s1", "loop_guard": true, "ageing_secs": 60}),
+            "loop_guard",
+        ),
+        ("switches", json!({"name": "s1", "gateway": false}), "gateway"),
+        ("switches", json!({"name": "s1", "loop_guard": false}), ""),
+    ] {
+        let reply = request("POST", &format!("/v1/{path}?idempotent"), &body.to_string());
+        let cause = reply.json()["cause"].as_str().unwrap_or_default().to_owned();
+        match keys {
+            "" => assert_eq!(reply.status, 200, "{body}: {reply:?}"),
+            keys => assert!(
+                reply.status == 409 && cause.ends_with(&format!("other {keys}")),
+                "{body}: {reply:?}"
+            ),
+        }
+    }
+}
+
+/// As in a patch.
+#[test]
+fn null_says_that_the_default_holds() {
+    let lab = Lab::new();
+    let body =
+        json!({"name": "red", "vlan": null, "mtu": null, "addresses": null, "acl": null, "learning": {"limit": null}});
+    let reply = request("POST", "/v1/ports", &body.to_string());
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(lab.port("red").port.vlan, PortVlan::All);
+    let reply = request(
+        "POST",
+        "/v1/switches",
+        r#"{"name": "s1", "ageing_secs": null, "subnets": null}"#,
+    );
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(request("POST", "/v1/ports", r#"{"name": null}"#).status, 400);
 }
 
 #[test]

@@ -23,7 +23,7 @@ const PLAY: &str = r#"
           - {name: lab, settings: {ageing_secs: 60}}
         vswitch_ports:
           - {name: red, settings: {switch: lab, addresses: [10.0.0.1/24], mtu: MTU}}
-          - {name: blue, settings: {switch: lab, vlan: {access: 10}}}
+          - {name: blue, settings: {switch: lab, vlan: {access: 10}, acl: null}}
           - {name: old, state: absent}
 "#;
 /// All of a lab.

@@ -153,8 +153,10 @@ fn the_host_keeps_its_default_route_unless_it_is_forced() {
         "via 192.0.2.1 by interface up0",
         "--via 10.0.0.254 --force",
     ];
-    lab.ctl("add-port gw --type internal --addr 10.0.0.1/24 --gateway 10.0.0.254")
-        .failed(5, &words);
+    let reply = lab
+        .ctl("add-port gw --type internal --addr 10.0.0.1/24 --gateway 10.0.0.254")
+        .failed(5, &[words[0], words[1], "--force"]);
+    assert!(!reply.stderr.contains("route add"), "it is not there: {reply}");
     lab.ok("add-port gw --type internal --addr 10.0.0.1/24 --addr fd00::1/64");
     for to in ["default", "0.0.0.0/1"] {
         for dry in ["", "-n"] {

@@ -16,7 +16,7 @@ fn furnished() -> Lab {
     lab
 }
 
-const LINES: [(&str, &[&str]); 19] = [
+const LINES: [(&str, &[&str]); 20] = [
     ("vswitchctl lab down zl", &["zlab"]),
     ("vswitchctl lab export zl", &["zlab"]),
     ("vswitchctl set li", &["link"]),
@@ -38,6 +38,7 @@ const LINES: [(&str, &[&str]); 19] = [
         &["learning.limit=", "learning.locked="],
     ),
     ("vswitchctl set switch main flap_m", &["flap_moves="]),
+    ("vswitchctl set cable red blue routes", &["routes_a=", "routes_b="]),
     ("vswitchctl set po", &["port"]),
 ];
 

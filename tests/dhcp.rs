@@ -424,3 +424,125 @@ fn who_answers_dns_on_the_host_is_told_of_at_once() {
     let _own = std::net::TcpListener::bind("127.0.0.53:53").unwrap();
     lab.ok(&format!("{LAB} --dns -n"));
 }
+
+/// The default route that a router advertises was in the way of the one that ports are given, also when that was to be given back.
+#[test]
+fn the_gateway_of_stations_moves_though_it_is_advertised_too() {
+    if lacks("dnsmasq") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp"));
+    lab.ok("add-port red --switch lab --addr auto");
+    lab.ok("add-port blue --switch lab");
+    let routes = |name: &str| Place::named(name).run_ok("ip -6 route show default");
+    for name in ["red", "blue"] {
+        wait_for("the advertised route", || match routes(name) {
+            there if there.contains("proto ra") => Ok(()),
+            there => Err(there),
+        });
+    }
+    lab.ok("set switch lab gateway=10.10.0.254,fd10::fe");
+    assert!(routes("red").contains("via fd10::fe"), "{}", routes("red"));
+    Place::named("red").run_ok("ip -6 route del default via fd10::fe dev eth0");
+    lab.ok("set port red --up");
+    assert!(routes("red").contains("via fd10::fe"), "{}", routes("red"));
+    lab.ok("set port blue auto_addresses=on");
+    assert!(routes("blue").contains("via fd10::fe"), "{}", routes("blue"));
+    lab.ok("set switch lab gateway=10.10.0.100,fd10::99");
+    for name in ["red", "blue"] {
+        let there = routes(name);
+        assert!(
+            there.contains("via fd10::99 ") && !there.contains("fd10::fe"),
+            "{there}"
+        );
+    }
+}
+
+/// Pinned stations were cut off for good, and others got their addresses.
+#[test]
+fn leases_outlive_their_file() {
+    if lacks("dnsmasq") || lacks("busybox") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp"));
+    lab.ok("add-port red --switch lab --pin-mac own --pin-ip own");
+    udhcpc(&lab, "red");
+    let reaches = || {
+        wait_for("red to use what it was leased", || {
+            let output = Place::named("red").output("ping -n -c 1 -W 2 10.10.0.1");
+            output.status.success().then_some(()).ok_or_else(|| inside("red"))
+        });
+    };
+    reaches();
+    let before = leases(&lab);
+    let ip = before[0].trim_start_matches("red ").to_owned();
+    for (n, gone) in ["rm /run/vswitch/names/lab.leases", "rm -r /run/vswitch/names"]
+        .into_iter()
+        .enumerate()
+    {
+        run(gone);
+        lab.ctl(&format!("add-port thief --switch lab --addr {ip}"))
+            .failed(5, &["is leased by DHCP to port \"red\""]);
+        wait_for("the lease to be back", || match leases(&lab) {
+            now if now.contains(&before[0]) => Ok(()),
+            now => Err(format!("{now:?}")),
+        });
+        reaches();
+        // Whoever leases writes into the file that is there.
+        let next = format!("next{n}");
+        lab.ok(&format!("add-port {next} --switch lab"));
+        udhcpc(&lab, &next);
+        wait_for("the next lease", || match leases(&lab) {
+            now if now.iter().any(|lease| lease.starts_with(&next)) => Ok(()),
+            now => Err(format!("{now:?}")),
+        });
+    }
+}
+
+/// TCP of stations came to nothing where the gateway takes less than they send.
+#[test]
+fn stations_are_told_the_mtu_of_their_gateway() {
+    if lacks("dnsmasq") || lacks("busybox") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp"));
+    lab.ok("set port lab-gw mtu=1400");
+    lab.ok("add-port red --switch lab");
+    let [script, told] = ["mtu.sh", "mtu"].map(|name| lab.scratch().join(name));
+    fs::write(
+        &script,
+        format!("#!/bin/sh\n[ -z \"$mtu\" ] || echo \"$mtu\" > {}\n", told.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    Place::named("red").run_ok(&format!(
+        "busybox udhcpc -f -q -n -t 10 -T 2 -i eth0 -O mtu -s {}",
+        script.display()
+    ));
+    assert_eq!(fs::read_to_string(&told).unwrap(), "1400\n");
+}
+
+/// A station that got no address was told of nowhere.
+#[test]
+fn that_all_addresses_are_leased_is_told() {
+    if lacks("dnsmasq") || lacks("busybox") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ok("switch add lab --subnet 10.10.0.0/30 --gateway --dhcp");
+    lab.ok("add-port red --switch lab");
+    let told = || {
+        let limits = lab.status().limits;
+        limits
+            .iter()
+            .any(|limit| limit.contains("no address left on switch \"lab\""))
+    };
+    assert!(!told());
+    udhcpc(&lab, "red");
+    wait_for("the status to tell", told);
+    lab.ok("set switch lab subnets=10.10.0.0/24");
+    wait_for("the status to tell no more", || !told());
+}

@@ -116,6 +116,11 @@ fn flush_takes_all_or_one_ports_addresses() {
     assert!(knows(&lab, "main", mac(1, 2)));
     lab.ok("fdb flush");
     assert!(!knows(&lab, "main", mac(1, 2)));
+    // Of none it is no change.
+    lab.ok("set port main-a learning.enabled=off");
+    lab.ok("set port main-b learning.enabled=off");
+    lab.ok("fdb flush");
+    assert_eq!(lab.ok("fdb flush"), "");
 }
 
 #[test]

@@ -218,3 +218,19 @@ fn check_tells_what_is_wrong_with_links() {
     ];
     finds(&lab, &bad, &problems);
 }
+
+/// What is there now is not the file's fault, but whoever is about to bring it up is told.
+#[test]
+fn check_warns_of_what_stands_in_the_way_now() {
+    let lab = Lab::new();
+    let path = file(&lab, "x.toml", "[[ports]]\nname = \"red\"\n");
+    let reply = lab.ctl(&format!("lab check {path}"));
+    assert_eq!((reply.code, reply.stderr.as_str()), (0, ""), "{reply}");
+    lab.ok("add-port red");
+    let reply = lab.ctl(&format!("lab check {path}"));
+    assert!(
+        reply.code == 0 && reply.stderr.contains("`lab up` refuses it: port \"red\""),
+        "{reply}"
+    );
+    assert_ne!(lab.ctl(&format!("lab up {path}")).code, 0);
+}

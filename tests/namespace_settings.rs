@@ -368,3 +368,17 @@ fn programs_are_told_of_what_was_set_alone() {
         );
     }
 }
+
+/// A file that is over nothing is seen by no command, of which `ns exec` was the first to tell.
+#[test]
+fn a_file_that_no_command_sees_is_warned_of() {
+    let lab = Lab::with_own_etc();
+    lab.ok("add-port red");
+    let told = lab.ctl("ns set red files.no-such-file=x files.hosts=x").ok().stderr;
+    assert!(
+        told.contains("no /etc/no-such-file") && !told.contains("/etc/hosts"),
+        "{told}"
+    );
+    // Said before, it is not said again.
+    assert_eq!(lab.ctl("ns set red files.no-such-file=y").ok().stderr, "");
+}

@@ -101,6 +101,28 @@ fn a_namespace_made_elsewhere_is_used_and_never_deleted() {
     assert!(links.contains("marker") && !links.contains("eth0"), "{links}");
 }
 
+/// All was shown as ever, and at the next start the port was made anew elsewhere.
+#[test]
+fn that_a_namespace_has_another_name_is_told_beside_its_ports() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let named = |old: &str, new: &str| {
+        fs::write(format!("/run/netns/{new}"), "").unwrap();
+        run(&format!("mount --bind /run/netns/{old} /run/netns/{new}"));
+        run(&format!("umount /run/netns/{old}"));
+        fs::remove_file(format!("/run/netns/{old}")).unwrap();
+    };
+    named("red", "other");
+    lab.wait_for_port("red", "its namespace to be told of", |view| {
+        let reason = view.reason.as_deref().unwrap_or_default();
+        view.state == PortState::Up && reason.contains("called red no more")
+    });
+    named("other", "red");
+    lab.wait_for_port("red", "it to be told of no more", |view| {
+        view.state == PortState::Up && view.reason.is_none()
+    });
+}
+
 #[test]
 fn a_namespace_of_the_same_name_and_number_is_not_ours() {
     let mut lab = Lab::new();

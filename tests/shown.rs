@@ -34,6 +34,34 @@ fn a_list_has_several_forms() {
     assert_eq!(told["code"], "not-found");
 }
 
+/// What comes line by line has no other form than JSON.
+#[test]
+fn streams_refuse_forms_that_they_do_not_have() {
+    let lab = Lab::new();
+    for form in ["yaml", "name"] {
+        for line in ["events", "logs web"] {
+            lab.ctl(&format!("{line} -o {form}")).failed(2, &["--output", "json"]);
+        }
+    }
+}
+
+/// A variable that is empty says nothing.
+#[test]
+fn empty_variables_are_none() {
+    let _lab = Lab::without_daemon();
+    let mut command = Command::new(program("vswitchctl"));
+    command
+        .args(["status"])
+        .env("VSWITCH_TIMEOUT", "")
+        .env("VSWITCH_SOCKET", "");
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(3) && told.contains("/run/vswitch/control.sock"),
+        "{told}"
+    );
+}
+
 #[test]
 fn vlans_show_where_there_are_some() {
     let lab = Lab::new();

@@ -41,7 +41,7 @@ fn with_names(command: Command, above: &str) -> Command {
     let adds = ["add", "add-port"].contains(&name.as_str());
     let keys: fn() -> Vec<Setting> = match (name.as_str(), above) {
         ("switch", _) | (_, "switch") => settings::<Switch>,
-        (_, "cable") => settings::<CableSettings>,
+        ("cable", _) | (_, "cable") => settings::<CableSettings>,
         _ => settings::<Port>,
     };
     let captures = name == "capture";
@@ -154,7 +154,7 @@ fn socket() -> PathBuf {
             said = Some(path.into());
         }
     }
-    said.or_else(|| env::var_os("VSWITCH_SOCKET"))
+    said.or_else(|| env::var_os("VSWITCH_SOCKET").filter(|path| !path.is_empty()))
         .unwrap_or_else(|| vswitch_api::DEFAULT_SOCKET.into())
         .into()
 }

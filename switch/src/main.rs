@@ -114,7 +114,7 @@ fn start(args: &Args) -> Result<(), ApiError> {
 /// How a run of the daemon ends.
 enum End {
     Stop,
-    /// Another program is to go on, with what this one has left.
+    /// Another program is to go on, with what this one has left: queues, and its control socket.
     Restart(Vec<OwnedFd>),
 }
 
@@ -184,7 +184,7 @@ async fn run(
     rights: Rights,
     log: &LogHandle,
     lock: &mut RunLock,
-    (left, restart): (Vec<OwnedFd>, &Arc<Restart>),
+    (mut left, restart): (Vec<OwnedFd>, &Arc<Restart>),
 ) -> Result<End, ApiError> {
     let signals = |kind| signal(kind).map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()));
     // Before anything is made, so that a signal during the start is not lost.
@@ -198,7 +198,7 @@ async fn run(
         .map_err(|error| ApiError::new(ErrorCode::Internal, "signals", error.to_string()))?;
 
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
-    let socket = ControlSocket::open(&config.daemon)?;
+    let socket = ControlSocket::open(&config.daemon, &mut left)?;
     let metrics = MetricsListener::bind(&config.metrics)?;
     let (control, mut coming_back) = Control::begin(control_config(args, &config, rights), left).await?;
     tracing::info!(
@@ -253,6 +253,7 @@ async fn run(
             }
         }
         control.stop_edits();
+        restarts
     };
     let served = Served {
         labels: config.metrics.labels.clone().into(),
@@ -260,7 +261,7 @@ async fn run(
         log: log.clone(),
         restart: restart.clone(),
     };
-    server::serve(socket, control.clone(), served, stop).await;
+    let socket = server::serve(socket, control.clone(), served, stop).await;
     if !all_back {
         // It begins what `Control::shutdown` ends.
         let _ = coming_back.await;
@@ -273,7 +274,7 @@ async fn run(
     }
     result?;
     if restarts {
-        return Ok(End::Restart(queues));
+        return Ok(End::Restart(queues.into_iter().chain(socket).collect()));
     }
     handover::leave(&queues);
     Ok(End::Stop)

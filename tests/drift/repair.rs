@@ -55,6 +55,75 @@ fn apply_repairs_what_drifted_and_tells_of_it() {
     assert_eq!(lab.ok("export"), export);
 }
 
+/// What is asked for by name is there afterwards: to have been given it once is not enough.
+#[test]
+fn what_was_taken_away_inside_is_given_back_when_it_is_asked_for() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.2");
+    let lose = || run("ip -n red addr del 10.7.0.1/24 dev eth0");
+    let address = "repaired: gave port red back its address 10.7.0.1/24";
+    let route = "repaired: gave port red back its route to 0.0.0.0/0";
+    for (command, line) in [
+        ("addr add red 10.7.0.1/24 --if-not-exists", address),
+        ("addr add red 10.7.0.1/24", address),
+        ("route add red default --via 10.7.0.2 --if-not-exists", route),
+        ("route add red default --via 10.7.0.2", route),
+        ("set port red --gateway 10.7.0.2", route),
+        ("set port red addresses=10.7.0.1/24", address),
+    ] {
+        lose();
+        let planned: Changes = lab.json(&format!("{command} --dry-run"));
+        assert!(planned.done.iter().any(|done| done == line), "{command}: {planned:?}");
+        assert!(!run("ip -n red addr show eth0").contains("10.7.0.1"), "{command}");
+        let done: Changes = lab.json(command);
+        assert_eq!(done.done, planned.done, "{command}");
+        assert!(run("ip -n red addr show eth0").contains("10.7.0.1/24"), "{command}");
+        assert!(run("ip -n red route").contains("default via 10.7.0.2"), "{command}");
+    }
+    assert_eq!(
+        lab.json::<Changes>("set port red addresses=10.7.0.1/24"),
+        Changes::default()
+    );
+    let refused = lab.ctl("addr add red 10.7.0.1/24");
+    assert!(refused.stderr.contains("has address 10.7.0.1 already"), "{refused}");
+}
+
+/// Lists say what is not there any more.
+#[test]
+fn what_was_taken_away_inside_is_marked_in_lists() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.2");
+    lab.ok("add-port blue --addr 10.7.0.2/24");
+    assert!(!lab.ok("addr list").contains("missing") && !lab.ok("route list").contains("missing"));
+    run("ip -n red addr del 10.7.0.1/24 dev eth0");
+    wait_for("the mark", || lab.ok("addr list").contains("10.7.0.1/24 (missing)"));
+    assert_eq!(request("GET", "/v1/addresses", "").json()[0]["missing"], true);
+    assert!(lab.ok("route list").contains("default (missing)"));
+    let list: serde_json::Value = lab.json("addr list");
+    assert_eq!(
+        (&list[0]["missing"], &list[1]["missing"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
+}
+
+/// A route that somebody had made before it was asked for goes as one that was made for it.
+#[test]
+fn a_route_that_was_found_there_is_removed() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --addr fd07::1/64");
+    for (to, via) in [("10.8.0.0/16", "10.7.0.2"), ("fd08::/64", "fd07::2")] {
+        run(&format!("ip -n red route add {to} via {via}"));
+        lab.ok(&format!("route add red {to} --via {via}"));
+        lab.ok(&format!("route del red {to}"));
+        let left = run("ip -n red route") + &run("ip -n red -6 route");
+        assert!(!left.contains(to), "{left}");
+    }
+    // That of the network itself is the kernel's.
+    lab.ok("route add red 10.7.0.0/24");
+    lab.ok("route del red 10.7.0.0/24");
+    assert!(run("ip -n red route").contains("10.7.0.0/24"));
+}
+
 /// faults, small: `set port --up` does not say that all is well while it is not.
 #[test]
 fn a_port_that_stays_missing_is_not_set_up_in_silence() {

@@ -28,6 +28,28 @@ fn a_firewall_that_drops_what_is_forwarded_is_named_with_its_cure() {
     cured(&["iptables -P FORWARD DROP"]);
 }
 
+/// Nothing told of it: all was OK, and nobody got out.
+#[test]
+fn a_firewall_that_comes_after_the_lab_is_told_of_until_it_lets_through() {
+    let mut lab = Lab::new();
+    world();
+    lab.ok(&format!("{LAB} --nat"));
+    run("iptables -P FORWARD DROP");
+    let items: Vec<Value> = lab.ctl("--json doctor").json();
+    let is_it = |item: &&Value| item["detail"].as_str().unwrap().contains("drops what is forwarded");
+    let item = items.iter().find(is_it).unwrap_or_else(|| panic!("{items:?}"));
+    let cure = item["mend"].as_str().unwrap();
+    lab.kill_daemon();
+    lab.start();
+    let told = |lab: &Lab| {
+        let limits = lab.status().limits;
+        limits.iter().any(|limit| limit.contains("drops what is forwarded"))
+    };
+    wait_for("the status to tell", || told(&lab));
+    cure.split(';').for_each(|command| drop(run(command.trim())));
+    wait_for("the status to tell no more", || !told(&lab));
+}
+
 /// Docker on older hosts, and whoever has chosen them, has these beside the newer tables.
 #[test]
 fn the_older_tables_of_iptables_are_seen_too() {

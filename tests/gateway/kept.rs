@@ -76,6 +76,27 @@ fn what_forwarding_was_is_known_without_the_run_directory() {
     }
 }
 
+/// Its forwarding was noted by the name that it had, and stayed on for everybody.
+#[test]
+fn an_uplink_that_is_renamed_while_no_daemon_runs_gets_back_what_it_had() {
+    let mut lab = Lab::new();
+    world();
+    lab.ok(&format!("{LAB} --nat"));
+    lab.kill_daemon();
+    for line in ["down", "name wan0", "up"] {
+        let name = if line == "up" { "wan0" } else { "up0" };
+        run(&format!("ip link set {name} {line}"));
+    }
+    run("ip route add default via 203.0.113.2");
+    lab.start();
+    wait_for("the uplink to be narrowed down", || match run(TABLE) {
+        table if table.contains("iifname \"wan0\" drop") => Ok(()),
+        table => Err(table),
+    });
+    lab.ok("reset --yes");
+    assert!(!forwards("wan0"));
+}
+
 /// What the host is told by router advertisements goes in the kernel when one of its interfaces begins to forward.
 #[test]
 fn the_host_keeps_the_default_route_that_a_router_told_it() {

@@ -461,11 +461,23 @@ fn a_subnet_that_the_host_reaches_elsewhere_is_warned_of() {
     warned("switch add lab --subnet 203.0.113.0/24 -n", &[]);
     warned("add-port red --addr 203.0.113.9/24 -n", &[]);
     warned(
-        "add-port leg --type internal --addr 203.0.113.9/24",
+        "add-port leg --type internal --addr 203.0.113.9/24 --force",
         &["port \"leg\"", "up0"],
     );
     // It was said, and of what we have made ourselves nothing is.
     warned("set port leg --mtu 1400", &[]);
     warned("switch add other --gateway --subnet 10.10.0.0/24", &[]);
     warned("set switch other gateway=10.10.0.254", &[]);
+    lab.ok("del-port leg");
+    let overlapping = || {
+        let items: Vec<Value> = lab.ctl("--json doctor").json();
+        let told = |item: &&Value| item["ok"] == false && item["what"] == "host";
+        let told = items.iter().filter(told).map(|item| item["detail"].to_string());
+        told.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(overlapping(), "");
+    // The host gets the other way later.
+    run("ip route add 10.10.0.0/16 via 203.0.113.2");
+    let told = overlapping();
+    assert!(told.contains("10.10.0.0/16") && told.contains("up0"), "{told}");
 }

@@ -106,6 +106,12 @@ fn the_hosts_own_network_is_taken_by_force_only() {
     lab.ok("add-port red --switch lab --addr auto");
     assert_eq!(addresses(&lab, "red"), ["203.0.113.3/24"]);
     lab.ctl("set switch lab gateway=on").failed(5, &words);
+    // Nor is the host made another member.
+    for address in ["203.0.113.1/32", "203.0.113.2/32", "203.0.113.9/24"] {
+        let add = format!("add-port leg --type internal --addr {address}");
+        lab.ctl(&add).failed(5, &["port \"leg\"", "up0", "--force"]);
+        lab.ok(&format!("{add} -n --force"));
+    }
     let text = "name = \"x\"\n[[switches]]\nname = \"x\"\nsubnets = [\"203.0.113.0/24\"]\ngateway = true\n";
     let x = lab.lab_file(text);
     lab.ctl(&format!("lab up {x}")).failed(5, &words);
@@ -126,6 +132,13 @@ fn what_a_gateway_is_in_the_way_of_is_told_with_what_to_do() {
     lab.ok("switch add g --subnet 10.10.0.0/24 --gateway --nat");
     lab.ctl("del-port g-gw")
         .failed(5, &["set switch g gateway=off nat=off"]);
+    // It would have another one at once.
+    for line in ["addr del g-gw 10.10.0.1/24", "addr flush g-gw"] {
+        lab.ctl(line)
+            .failed(5, &["gateway of switch \"g\"", "set switch g gateway=ADDR"]);
+    }
+    lab.ok("addr add g-gw 10.77.0.1/24");
+    lab.ok("addr del g-gw 10.77.0.1/24");
     lab.ok("add-port p --switch g --addr auto");
     lab.ok("publish p 8081:80");
     let reply = lab

@@ -72,7 +72,7 @@ impl Client {
 
     /// A client of the daemon that the environment names (`VSWITCH_SOCKET`), else of the one at [`DEFAULT_SOCKET`].
     pub fn from_env() -> Self {
-        let named = std::env::var_os(SOCKET_VARIABLE);
+        let named = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
         Self::new(named.unwrap_or_else(|| DEFAULT_SOCKET.into()))
     }
 

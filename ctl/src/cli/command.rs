@@ -137,20 +137,19 @@ pub struct CommandAdd {
     /// Of its environment, beside a PATH and little else; can be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<Variable>,
-    /// When it is started again
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "no")]
-    pub restart: Again,
+    /// When it is started again (default: no)
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub restart: Option<Again>,
     /// What tells that it is ready: tcp=[ADDR:]PORT, run=LINE or done
     #[arg(long, value_name = "CHECK", value_parser = ready)]
     #[allow(rustdoc::broken_intra_doc_links, reason = "`--help` shows it as it stands")]
     pub ready: Option<Ready>,
-    /// Seconds that it has to be ready
-    #[arg(long, value_name = "SECONDS", requires = "ready", default_value = "30",
-          value_parser = parse::ready_secs)]
-    pub within: u32,
-    /// Seconds that it has to end by itself before it is killed
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse::stop_secs)]
-    pub stop: u32,
+    /// Seconds that it has to be ready (default: 30)
+    #[arg(long, value_name = "SECONDS", requires = "ready", value_parser = parse::ready_secs)]
+    pub within: Option<u32>,
+    /// Seconds that it has to end by itself before it is killed (default: 5)
+    #[arg(long, value_name = "SECONDS", value_parser = parse::stop_secs)]
+    pub stop: Option<u32>,
     /// What to say of it
     #[arg(long, value_name = "TEXT")]
     pub description: Option<Description>,

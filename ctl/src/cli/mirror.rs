@@ -71,15 +71,15 @@ or its last port goes with it.")]
         /// Only frames of these VLANs
         #[arg(long, value_name = "VLANS")]
         vlans: Option<VlanSet>,
-        /// Which of their frames, as the ports see them
-        #[arg(long, value_enum, value_name = "WAY", default_value = "both")]
-        direction: Way,
+        /// Which of their frames, as the ports see them (default: both)
+        #[arg(long, value_enum, value_name = "WAY")]
+        direction: Option<Way>,
         /// Only frames that this filter in the syntax of tcpdump wants, see pcap-filter(7)
         #[arg(long, value_name = "EXPRESSION")]
         filter: Option<String>,
-        /// Switch of the ports
-        #[arg(long, value_name = "NAME", default_value = vswitch_api::DEFAULT_SWITCH)]
-        switch: SwitchName,
+        /// Switch of the ports (default: main)
+        #[arg(long, value_name = "NAME")]
+        switch: Option<SwitchName>,
         /// How to add it.
         #[command(flatten)]
         addition: Addition,

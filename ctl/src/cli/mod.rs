@@ -26,10 +26,12 @@ pub mod trace;
 pub mod traffic;
 pub mod vlan;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use acl::AclCommand;
 use bridge::BridgeCommand;
@@ -103,6 +105,22 @@ pub struct Cli {
     /// What is to be done.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What was typed, and what the environment says: a variable that is empty says nothing.
+///
+/// # Errors
+/// It can't be understood, or help was asked for.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let mut tool = Cli::command().mut_args(|arg| {
+        let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        match arg.get_env().is_some_and(is_empty) {
+            true => arg.env(Resettable::Reset),
+            false => arg,
+        }
+    });
+    let matches = tool.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut tool))
 }
 
 /// Options of every command.

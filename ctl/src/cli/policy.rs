@@ -3,12 +3,9 @@
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use ipnet::IpNet;
 use vswitch_api::Mac;
 use vswitch_api::name::InvalidValue;
-use vswitch_api::policy::{
-    AcceptFrames, BeyondLimit, Flooding, Isolation, Learning, Pin, PortVlan, TagKind, Trunk, VlanId, VlanSet,
-};
+use vswitch_api::policy::{AcceptFrames, BeyondLimit, Isolation, PortVlan, TagKind, Trunk, VlanId, VlanSet};
 use vswitch_api::settings::is_back;
 
 use super::parse::{self, Said, Switched, said};
@@ -202,16 +199,6 @@ pub enum Pinned<T> {
     These(Vec<T>),
 }
 
-impl<T> Pinned<T> {
-    fn into_list<U: From<T>>(self) -> Option<Vec<U>> {
-        match self {
-            Self::Any => None,
-            Self::Own => Some(Vec::new()),
-            Self::These(list) => Some(list.into_iter().map(U::from).collect()),
-        }
-    }
-}
-
 /// [`TagKind`] with its words and help texts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Tag {
@@ -350,58 +337,6 @@ impl PolicyArgs {
             Accept::Untagged => AcceptFrames::Untagged,
             Accept::Default => AcceptFrames::default(),
         })
-    }
-
-    /// `before` with what was said of learning; none if nothing was.
-    pub fn learning(&self, before: Learning) -> Option<Learning> {
-        let mut learning = before;
-        set(&mut learning.enabled, self.learning);
-        set(&mut learning.sticky, self.sticky);
-        set(&mut learning.locked, self.locked);
-        if let Some(limit) = self.mac_limit {
-            learning.limit = Some(limit).filter(|limit| *limit > 0);
-        }
-        if let Some(beyond) = self.beyond_limit {
-            learning.beyond = beyond.beyond();
-        }
-        let said = self.learning.is_some()
-            || self.sticky.is_some()
-            || self.locked.is_some()
-            || self.mac_limit.is_some()
-            || self.beyond_limit.is_some();
-        said.then_some(learning)
-    }
-
-    /// `before` with what was said of flooding; none if nothing was.
-    pub fn flooding(&self, before: Flooding) -> Option<Flooding> {
-        let mut flooding = before;
-        if let Some(classes) = &self.flood {
-            let has = |class| FloodClass::has(classes, class);
-            flooding.unknown_unicast = has(FloodClass::UnknownUnicast);
-            flooding.multicast = has(FloodClass::Multicast);
-            flooding.broadcast = has(FloodClass::Broadcast);
-        }
-        set(&mut flooding.hairpin, self.hairpin);
-        (self.flood.is_some() || self.hairpin.is_some()).then_some(flooding)
-    }
-
-    /// `before` with what was said of pinned addresses; none if nothing was.
-    pub fn pin(&self, before: Pin) -> Option<Pin> {
-        let mut pin = before;
-        if let Some(pinned) = &self.pin_mac {
-            pin.mac = pinned.clone().into_list();
-        }
-        if let Some(pinned) = &self.pin_ip {
-            pin.ip = pinned.clone().into_list::<IpNet>();
-        }
-        set(&mut pin.allow_ra, self.allow_ra);
-        (self.pin_mac.is_some() || self.pin_ip.is_some() || self.allow_ra.is_some()).then_some(pin)
-    }
-}
-
-fn set(value: &mut bool, said: Option<Switched>) {
-    if let Some(said) = said.and_then(Switched::said) {
-        *value = said;
     }
 }
 

@@ -58,15 +58,9 @@ pub struct AddPort {
     /// Give each port the next free address of this subnet; may be given more than once
     #[arg(long, value_name = "NET/LEN", value_parser = parse::subnet)]
     pub subnet: Vec<IpNet>,
-    /// How the port is connected
-    #[arg(
-        long = "type",
-        alias = "kind",
-        value_parser = parse::kind(),
-        value_name = "TYPE",
-        default_value = PortKind::default().word()
-    )]
-    pub kind: PortKind,
+    /// How the port is connected (default: veth)
+    #[arg(long = "type", alias = "kind", value_parser = parse::kind(), value_name = "TYPE")]
+    pub kind: Option<PortKind>,
     /// Namespace of the interface (veth and tap)
     #[arg(long, aliases = ["namespace", "ns"], value_name = "NS", group = "place")]
     pub netns: Option<NsName>,
@@ -97,9 +91,9 @@ pub struct AddPort {
     /// Next hop of the default route; may be given once for IPv4 and once for IPv6
     #[arg(long, value_name = "IP", value_parser = parse::next_hop)]
     pub gateway: Vec<IpAddr>,
-    /// Switch that the port belongs to
-    #[arg(long, value_name = "NAME", default_value = vswitch_api::DEFAULT_SWITCH)]
-    pub switch: SwitchName,
+    /// Switch that the port belongs to (default: main)
+    #[arg(long, value_name = "NAME")]
+    pub switch: Option<SwitchName>,
     /// What is to be said of it: free text of up to 255 characters
     #[arg(long, value_name = "TEXT")]
     pub description: Option<Description>,

@@ -37,15 +37,15 @@ Examples:
     Add {
         /// Name of the new switch
         name: SwitchName,
-        /// Seconds after which a learned address is forgotten, 0 = never
-        #[arg(long, value_name = "SECONDS", value_parser = parse::ageing, default_value_t = vswitch_api::lab::DEFAULT_AGEING_SECS)]
-        ageing: u32,
-        /// Most entries of the FDB; when it is full, unknown addresses are flooded and counted
-        #[arg(long, value_name = "N", value_parser = parse::fdb_capacity, default_value_t = vswitch_api::lab::DEFAULT_FDB_CAPACITY)]
-        fdb_capacity: u32,
-        /// Which reserved multicast frames are forwarded
-        #[arg(long, value_enum, value_name = "WHICH", default_value = "never")]
-        reserved_multicast: Reserved,
+        /// Seconds after which a learned address is forgotten, 0 = never (default: 300)
+        #[arg(long, value_name = "SECONDS", value_parser = parse::ageing)]
+        ageing: Option<u32>,
+        /// Most entries of the FDB; when it is full, unknown addresses are flooded and counted (default: 65536)
+        #[arg(long, value_name = "N", value_parser = parse::fdb_capacity)]
+        fdb_capacity: Option<u32>,
+        /// Which reserved multicast frames are forwarded (default: never)
+        #[arg(long, value_enum, value_name = "WHICH")]
+        reserved_multicast: Option<Reserved>,
         /// What is to be said of it: free text of up to 255 characters
         #[arg(long, value_name = "TEXT")]
         description: Option<Description>,

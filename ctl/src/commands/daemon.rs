@@ -69,6 +69,7 @@ impl Session {
 
     /// Runs until the daemon stops, or the reader of the output has gone.
     pub(super) async fn events(&self, args: EventsArgs) -> Result<(), Failure> {
+        self.out.refuse_for_stream()?;
         let zone = TimeZone::system();
         let kinds = args.kind.join(",");
         let wanted = EventSelect {

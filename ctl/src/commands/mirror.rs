@@ -1,14 +1,14 @@
 //! Mirrors.
 
 use vswitch_api::capture::Direction;
-use vswitch_api::mirror::{Mirror, MirrorFilter, MirrorView};
+use vswitch_api::mirror::{MirrorFilter, MirrorView};
 use vswitch_api::patch::MergePatch;
 use vswitch_api::settings::is_back;
 use vswitch_client::Method;
 
 use super::Session;
 use super::capture::compile;
-use super::patch::value;
+use super::patch::{value, with_said};
 use crate::cli::mirror::{MirrorCommand, MirrorSet, Ports};
 use crate::failure::Failure;
 use crate::output::mirrors;
@@ -29,17 +29,18 @@ impl Session {
                 addition,
             } => {
                 let filter = filter.map(compiled).transpose()?;
-                let mirror = Mirror {
-                    name,
-                    switch,
-                    ports: from,
-                    rules_only,
-                    direction: direction.into(),
-                    vlans,
-                    to,
-                    to_vlan,
-                    filter,
-                };
+                let said = [
+                    ("name", Some(value(name))),
+                    ("switch", switch.map(value)),
+                    ("ports", (!from.is_empty()).then(|| value(from))),
+                    ("rules_only", rules_only.then(|| true.into())),
+                    ("direction", direction.map(|way| value(Direction::from(way)))),
+                    ("vlans", vlans.map(value)),
+                    ("to", to.map(value)),
+                    ("to_vlan", to_vlan.map(value)),
+                    ("filter", filter.map(value)),
+                ];
+                let mirror = with_said(MergePatch::default(), said);
                 self.change(Method::POST, "/v1/mirrors", addition.into(), Some(&mirror))
                     .await
             }

@@ -16,6 +16,12 @@ pub fn value(part: impl Serialize) -> Value {
     serde_json::to_value(part).unwrap_or_default()
 }
 
+/// A patch, or what is to be added, with those of these members of which something is said.
+pub fn with_said<'a>(patch: MergePatch, said: impl IntoIterator<Item = (&'a str, Option<Value>)>) -> MergePatch {
+    let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    said.fold(patch, |patch, (name, value)| patch.with(name, value))
+}
+
 /// What options said, and what is said by keys.
 pub fn with_keys(mut patch: MergePatch, keys: &[Assignment]) -> Result<MergePatch, Failure> {
     for Assignment { key, value } in keys {

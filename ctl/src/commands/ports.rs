@@ -3,15 +3,13 @@
 use std::net::IpAddr;
 
 use vswitch_api::patch::{MergePatch, in_place};
-use vswitch_api::policy::{Flooding, Learning, Pin, PortVlan};
-use vswitch_api::request::{
-    AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, PortsAdd, RouteSelect, SwitchFilter,
-};
-use vswitch_api::view::{AddressView, Changes, PortView};
-use vswitch_api::{ApiError, ErrorCode, Lab, Namespace, Port, PortName, Route, Switch};
+use vswitch_api::policy::PortVlan;
+use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, RouteSelect, SwitchFilter};
+use vswitch_api::view::{Changes, PortView};
+use vswitch_api::{ApiError, ErrorCode, Lab, Namespace, PortName, Route, Switch};
 use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
-use super::patch::{policy, value, with_keys};
+use super::patch::{policy, value, with_keys, with_said};
 use super::{Session, until_unchanged};
 use crate::cli::Trial;
 use crate::cli::link::LinkSet;
@@ -21,7 +19,7 @@ use crate::cli::policy::PolicyArgs;
 use crate::cli::port::{AddPort, DelPort, PortCommand};
 use crate::cli::switch::SetPort;
 use crate::failure::{EXIT_UNREACHABLE, Failure};
-use crate::output::ports::{self, PortRoute};
+use crate::output::ports::{self, PortAddress, PortRoute};
 
 impl Session {
     pub(super) async fn add_port(&self, args: AddPort) -> Result<(), Failure> {
@@ -40,7 +38,16 @@ impl Session {
             let port = ports.pop();
             return self.change(Method::POST, "/v1/ports", options, port.as_ref()).await;
         }
-        let several = PortsAdd { ports, addresses };
+        let several = with_said(
+            MergePatch::default(),
+            [
+                ("ports", Some(value(ports))),
+                (
+                    "addresses",
+                    (addresses != FreeAddresses::default()).then(|| value(&addresses)),
+                ),
+            ],
+        );
         self.change(Method::POST, "/v1/lab/ports", options, Some(&several))
             .await
     }
@@ -202,13 +209,13 @@ impl Session {
             AddrCommand::Flush { port, trial } => self.remove(&addresses(&port), trial.into()).await,
             AddrCommand::List(of) => {
                 let path = with_query("/v1/addresses", &SwitchFilter::from(&of.only))?;
-                let mut views: Vec<AddressView> = self.client.get(&path).await?;
+                let mut addresses: Vec<PortAddress> = self.client.get(&path).await?;
                 if let Some(name) = &of.port {
                     // One that is not there is told apart from one that has none.
                     self.ports_of(&of).await?;
-                    views.retain(|view| view.port == *name);
+                    addresses.retain(|one| one.view.port == *name);
                 }
-                self.out.show(&views, |style| ports::addresses(style, &views))
+                self.out.show(&addresses, |style| ports::addresses(style, &addresses))
             }
         }
     }
@@ -242,12 +249,12 @@ impl Session {
                 let ports = self.ports_of(&of).await?;
                 let routes = ports.iter().flat_map(|view| {
                     let port = &view.port;
-                    let row = |route| PortRoute {
+                    port.routes.iter().map(|route| PortRoute {
                         switch: &port.switch,
                         port: &port.name,
                         route,
-                    };
-                    port.routes.iter().map(row)
+                        missing: ports::lacks(view, &format!("its route to {}", route.to)),
+                    })
                 });
                 let routes: Vec<_> = routes.collect();
                 self.out.show(&routes, |style| ports::routes(style, &routes))
@@ -365,32 +372,31 @@ fn only_of_one(args: &AddPort) -> Result<(), Failure> {
     }
 }
 
-/// A port that the arguments describe. What is not said is left to the daemon, which knows the defaults.
-fn port(args: &AddPort, name: &PortName) -> Result<Port, Failure> {
+/// What the arguments say of a port. What they do not is left to the daemon, which knows the defaults and how one that is there may be.
+fn port(args: &AddPort, name: &PortName) -> Result<MergePatch, Failure> {
     let routes = default_routes(name, &args.gateway)?;
     let vlan = vlan(name, &args.policy, &PortVlan::All)?;
     let addresses = args.addr.iter().filter_map(|addr| match addr {
         Addr::Given(address) => Some(*address),
         Addr::Auto => None,
     });
-    Ok(Port {
-        description: args.description.clone().unwrap_or_default(),
-        namespace: namespace(args),
-        ifname: args.ifname.clone(),
-        mac: args.mac,
-        mtu: args.mtu,
-        addresses: addresses.collect(),
-        routes,
-        offload: !args.no_offload,
-        xdp: args.xdp,
-        vlan: vlan.unwrap_or_default(),
-        accept: args.policy.accept_frames().unwrap_or_default(),
-        learning: args.policy.learning(Learning::default()).unwrap_or_default(),
-        flooding: args.policy.flooding(Flooding::default()).unwrap_or_default(),
-        isolation: args.policy.isolation.unwrap_or_default(),
-        pin: args.policy.pin(Pin::default()).unwrap_or_default(),
-        ..Port::new(name.clone(), args.switch.clone(), args.kind)
-    })
+    let addresses: Vec<_> = addresses.collect();
+    let said = [
+        ("name", Some(value(name))),
+        ("switch", args.switch.as_ref().map(value)),
+        ("description", args.description.as_ref().map(value)),
+        ("kind", args.kind.map(value)),
+        ("namespace", namespace(args).map(value)),
+        ("ifname", args.ifname.as_ref().map(value)),
+        ("mac", args.mac.map(value)),
+        ("mtu", args.mtu.map(value)),
+        ("addresses", (!addresses.is_empty()).then(|| value(addresses))),
+        ("routes", (!routes.is_empty()).then(|| value(routes))),
+        ("offload", args.no_offload.then(|| false.into())),
+        ("xdp", args.xdp.then(|| true.into())),
+        ("vlan", vlan.map(value)),
+    ];
+    Ok(with_said(policy(&args.policy, None), said))
 }
 
 /// The namespace that was said, of which there is at most one.

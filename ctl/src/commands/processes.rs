@@ -1,13 +1,17 @@
 //! `command` and `logs`: what runs in namespaces for labs.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::json;
+use vswitch_api::ProcessView;
+use vswitch_api::command::Restart;
+use vswitch_api::patch::MergePatch;
 use vswitch_api::request::LogOptions;
-use vswitch_api::{Command, ProcessView};
 use vswitch_client::{Method, NO_BODY};
 
 use super::Session;
+use super::patch::{value, with_said};
 use crate::cli::command::{CommandAdd, CommandCommand, LogsArgs};
 use crate::failure::Failure;
 use crate::output::processes;
@@ -41,6 +45,7 @@ impl Session {
 
     /// As it was written, byte for byte; for programs an object for each line, whose text is UTF-8.
     pub(super) async fn logs(&self, args: LogsArgs) -> Result<(), Failure> {
+        self.out.refuse_for_stream()?;
         let options = LogOptions {
             lines: Some(args.lines),
             follow: args.follow,
@@ -93,7 +98,7 @@ impl Lines {
 }
 
 /// What is asked for, with a folder as it is seen from here.
-fn asked(add: CommandAdd) -> Result<Command, Failure> {
+fn asked(add: CommandAdd) -> Result<MergePatch, Failure> {
     let dir = match add.dir {
         None => None,
         Some(dir) => {
@@ -106,17 +111,22 @@ fn asked(add: CommandAdd) -> Result<Command, Failure> {
             })?)
         }
     };
-    Ok(Command {
-        description: add.description.unwrap_or_default(),
-        dir,
-        env: add.env.into_iter().map(|one| (one.name, one.value)).collect(),
-        restart: add.restart.into(),
-        ready: add.ready.map(|ready| vswitch_api::Ready {
-            within_secs: add.within,
-            ..ready
-        }),
-        stop_secs: add.stop,
-        ..Command::new(add.name, add.ns, add.argv)
+    let env: BTreeMap<_, _> = add.env.into_iter().map(|one| (one.name, one.value)).collect();
+    let said = [
+        ("name", Some(value(add.name))),
+        ("description", add.description.map(value)),
+        ("namespace", Some(value(add.ns))),
+        ("argv", Some(value(add.argv))),
+        ("dir", dir.map(value)),
+        ("env", (!env.is_empty()).then(|| value(env))),
+        ("restart", add.restart.map(|again| value(Restart::from(again)))),
+        ("ready", add.ready.map(value)),
+        ("stop_secs", add.stop.map(value)),
+    ];
+    let patch = with_said(MergePatch::default(), said);
+    Ok(match add.within {
+        Some(within) => patch.with("ready.within_secs", within),
+        None => patch,
     })
 }
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use vswitch_api::ReservedMulticast;
 use vswitch_api::event::EventSelect;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
 use vswitch_api::view::{PortView, SwitchView};
-use vswitch_api::{ReservedMulticast, Switch};
 use vswitch_client::Method;
 
 use super::Session;
-use super::patch::{value, with_keys};
+use super::patch::{value, with_keys, with_said};
 use crate::cli::acl::AclCommand;
 use crate::cli::link::LinkCommand;
 use crate::cli::mirror::MirrorCommand;
@@ -103,20 +103,21 @@ impl Session {
                     force,
                     ..addition.into()
                 };
-                let reserved_multicast = reserved_multicast.into();
-                let switch = Switch {
-                    description: description.unwrap_or_default(),
-                    ageing_secs: ageing,
-                    fdb_capacity,
-                    reserved_multicast,
-                    subnets: way.subnets,
-                    gateway: way.gateway.unwrap_or_default(),
-                    nat: way.nat,
-                    uplinks: way.uplinks,
-                    dhcp: way.dhcp,
-                    dns: way.dns,
-                    ..Switch::new(name)
-                };
+                let reserved: Option<ReservedMulticast> = reserved_multicast.map(Into::into);
+                let said = [
+                    ("name", Some(value(name))),
+                    ("description", description.map(value)),
+                    ("ageing_secs", ageing.map(value)),
+                    ("fdb_capacity", fdb_capacity.map(value)),
+                    ("reserved_multicast", reserved.map(value)),
+                    ("subnets", (!way.subnets.is_empty()).then(|| value(way.subnets))),
+                    ("gateway", way.gateway.map(value)),
+                    ("nat", way.nat.then(|| true.into())),
+                    ("uplinks", (!way.uplinks.is_empty()).then(|| value(way.uplinks))),
+                    ("dhcp", way.dhcp.then(|| true.into())),
+                    ("dns", way.dns.then(|| true.into())),
+                ];
+                let switch = with_said(MergePatch::default(), said);
                 self.change(Method::POST, "/v1/switches", options, Some(&switch)).await
             }
             SwitchCommand::Del { name, removal } => self.remove(&format!("/v1/switches/{name}"), removal.into()).await,
@@ -160,9 +161,7 @@ impl Session {
             ("flap_moves", args.flap_moves.map(|said| value(said.to()))),
             ("flap_secs", args.flap_secs.map(|said| value(said.to()))),
         ];
-        let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let patch = said.fold(MergePatch::default(), |patch, (name, value)| patch.with(name, value));
-        let patch = with_keys(patch, &args.keys)?;
+        let patch = with_keys(with_said(MergePatch::default(), said), &args.keys)?;
         let path = format!("/v1/switches/{}", args.name);
         let options = ChangeOptions {
             force: args.force,

@@ -68,7 +68,7 @@ fn describe(kind: &EventKind) -> String {
         EventKind::Missed { count: 0 } => {
             "those of an earlier run of the daemon that this reader has not read".to_owned()
         }
-        EventKind::Missed { count } => format!("{count} events, as this reader was too slow"),
+        EventKind::Missed { count } => format!("{count} events: they are kept no more, or this reader was too slow"),
         other => serde_json::to_string(other).unwrap_or_default(),
     }
 }

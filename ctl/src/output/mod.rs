@@ -106,6 +106,21 @@ impl Out {
         self.form == Some(Form::Json)
     }
 
+    /// Refuses the forms that what comes bit by bit does not have.
+    ///
+    /// # Errors
+    /// One of them was asked for.
+    pub fn refuse_for_stream(&self) -> Result<(), Failure> {
+        match self.form {
+            Some(Form::Yaml | Form::Name) => Err(Failure::usage(
+                "--output",
+                "what this command prints comes line by line and has no such form",
+                "use json, which is an object for each line",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether what is printed is for programs.
     pub fn is_form(&self) -> bool {
         matches!(self.form, Some(Form::Json | Form::Yaml))

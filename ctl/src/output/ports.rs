@@ -1,6 +1,6 @@
 //! Ports: the table and the page of one.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
 use vswitch_api::{Namespace, Port, PortName, Route, Stands, SwitchName};
@@ -258,19 +258,45 @@ pub fn acl(style: Style, view: &PortAclView) -> String {
     table.render()
 }
 
+/// An address of a port.
+#[derive(Serialize, Deserialize)]
+pub struct PortAddress {
+    /// What the daemon says of it.
+    #[serde(flatten)]
+    pub view: AddressView,
+    /// Somebody has taken it away inside, or the interface itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
+}
+
+/// Whether the interface of a port has not what it was given, as the daemon tells it: `its address 10.0.0.1/24`.
+pub fn lacks(view: &PortView, what: &str) -> bool {
+    let told = view.reason.as_deref().unwrap_or_default();
+    let named = told.split([',', ';']).any(|part| part.trim_end().ends_with(what));
+    view.state == PortState::Missing || named
+}
+
+fn marked(text: String, missing: bool) -> String {
+    match missing {
+        true => format!("{text} (missing)"),
+        false => text,
+    }
+}
+
 /// The table of addresses.
-pub fn addresses(style: Style, views: &[AddressView]) -> String {
-    let leased = views.iter().any(|view| view.lease_secs.is_some());
+pub fn addresses(style: Style, addresses: &[PortAddress]) -> String {
+    let leased = addresses.iter().any(|one| one.view.lease_secs.is_some());
     let mut columns = vec![word("SWITCH"), word("PORT"), word("ADDRESS")];
     if leased {
         columns.push(word("LEASED FOR"));
     }
     let mut table = Table::new(style, &columns);
-    for view in views {
+    for PortAddress { view, missing } in addresses {
         let lease = view
             .lease_secs
             .map_or_else(|| "-".to_owned(), |secs| format!("{secs}s"));
-        let row = [view.switch.to_string(), view.port.to_string(), view.address.to_string()];
+        let address = marked(view.address.to_string(), *missing);
+        let row = [view.switch.to_string(), view.port.to_string(), address];
         let cells = row.into_iter().chain(leased.then_some(lease));
         table.toned_row(cells.map(|cell| (cell, None)));
     }
@@ -324,18 +350,28 @@ pub struct PortRoute<'a> {
     /// The route.
     #[serde(flatten)]
     pub route: &'a Route,
+    /// Somebody has taken it away inside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 /// The table of routes.
 pub fn routes(style: Style, routes: &[PortRoute<'_>]) -> String {
     let mut table = Table::new(style, &[word("SWITCH"), word("PORT"), word("TO"), word("VIA")]);
-    for PortRoute { port, switch, route } in routes {
+    for PortRoute {
+        port,
+        switch,
+        route,
+        missing,
+    } in routes
+    {
         let via = match (route.via, route.onlink) {
             (Some(via), true) => format!("{via},onlink"),
             (Some(via), false) => via.to_string(),
             (None, _) => "-".to_owned(),
         };
-        table.row([switch.to_string(), port.to_string(), destination(route), via]);
+        let to = marked(destination(route), *missing);
+        table.row([switch.to_string(), port.to_string(), to, via]);
     }
     table.render()
 }

@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 use vswitch_api::lab::Route;
@@ -123,16 +125,47 @@ impl Netlink {
         self.answer("list the addresses", addresses.try_collect().await)
     }
 
-    /// Adds a route through an interface to the main table.
+    /// Adds a route through an interface to the main table. One that a router has told of (RFC 4861) comes and goes by itself, and does not
+    /// stand in the way.
     ///
     /// # Errors
-    /// EEXIST if there is one to that destination, ENETUNREACH or EHOSTUNREACH if the next hop is on
+    /// EEXIST if there is another one to that destination, ENETUNREACH or EHOSTUNREACH if the next hop is on
     /// no subnet of the interface, ENETDOWN if the interface is down; [`KernelError::is_unsupported`] if it has no IPv6.
     pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let what = format!("add route to {} through interface {index}", route.to);
         let message = route_message(index, route, &what)?;
-        self.answer(what, self.handle.route().add(message).execute().await)
-            .map_err(tell_if_ipv6_is_off)
+        let mut added = self.answer(&*what, self.handle.route().add(message.clone()).execute().await);
+        if added.as_ref().is_err_and(KernelError::is_exists) && self.is_told_by_routers(route.to).await? {
+            let message = RouteNetlinkMessage::NewRoute(message);
+            let appended = self.request(message, NLM_F_CREATE | NLM_F_APPEND).await;
+            added = self.answer(what, appended.map(drop));
+        }
+        added.map_err(tell_if_ipv6_is_off)
+    }
+
+    /// Whether all routes to a destination that have the metric of ours are by router advertisements.
+    async fn is_told_by_routers(&self, to: IpNet) -> Result<bool, KernelError> {
+        // IP6_RT_PRIO_USER of linux/ipv6_route.h: who names none has this one, routers' routes have it too.
+        const METRIC: u32 = 1024;
+        if to.addr().is_ipv4() {
+            return Ok(false);
+        }
+        let family = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        let messages = self.handle.route().get(family).execute();
+        let mut messages: Vec<_> = self.answer("list the routes", messages.try_collect().await)?;
+        messages.retain(|message| {
+            let metric = RouteAttribute::Priority(METRIC);
+            message.header.table == RouteHeader::RT_TABLE_MAIN
+                && message.attributes.contains(&metric)
+                && destination(message) == Some(to.trunc())
+        });
+        // What was added to one of several hops is told with them.
+        let has_hops = |message: &RouteMessage| {
+            let mut attributes = message.attributes.iter();
+            attributes.any(|attribute| matches!(attribute, RouteAttribute::MultiPath(_)))
+        };
+        let by_router = |message: &RouteMessage| message.header.protocol == RouteProtocol::Ra && !has_hops(message);
+        Ok(!messages.is_empty() && messages.iter().all(by_router))
     }
 
     /// Removes a route through an interface from the main table.
@@ -141,8 +174,16 @@ impl Netlink {
     /// ESRCH if there is none.
     pub async fn del_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let what = format!("remove route to {} through interface {index}", route.to);
-        let message = route_message(index, route, &what)?;
-        self.answer(what, self.handle.route().del(message).execute().await)
+        let mut message = route_message(index, route, &what)?;
+        let removed = self.answer(&*what, self.handle.route().del(message.clone()).execute().await);
+        match removed {
+            // One that was there before it was to be, by `ip route add`. The kernel's own are not touched.
+            Err(error) if error.errno() == Some(Errno::ESRCH) => {
+                message.header.protocol = RouteProtocol::Boot;
+                self.answer(what, self.handle.route().del(message).execute().await)
+            }
+            removed => removed,
+        }
     }
 
     /// The unicast routes of the main table, IPv4 first.
@@ -222,15 +263,7 @@ fn parse_routes(message: &RouteMessage) -> Vec<KernelRoute> {
     if header.kind != RouteType::Unicast {
         return Vec::new();
     }
-    let any = match header.address_family {
-        rtnetlink::packet_route::AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    };
-    let destination = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(address) => ip_of(address),
-        _ => None,
-    });
-    let Ok(to) = IpNet::new(destination.unwrap_or(any), header.destination_prefix_length) else {
+    let Some(to) = destination(message) else {
         return Vec::new();
     };
     let hops = message.attributes.iter().find_map(|attribute| match attribute {
@@ -258,6 +291,19 @@ fn parse_routes(message: &RouteMessage) -> Vec<KernelRoute> {
             }]
         }
     }
+}
+
+/// Without one it is everything.
+fn destination(message: &RouteMessage) -> Option<IpNet> {
+    let any = match message.header.address_family {
+        rtnetlink::packet_route::AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip_of(address),
+        _ => None,
+    });
+    IpNet::new(destination.unwrap_or(any), message.header.destination_prefix_length).ok()
 }
 
 fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {

@@ -24,45 +24,61 @@ const DELETE: u16 = 1 << 8 | 2;
 const NLMSGHDR_LEN: usize = 16;
 const NFGENMSG_LEN: usize = 4;
 const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_STATUS: u16 = 3;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
+const CTA_IP_V6_SRC: u16 = 3;
 const CTA_IP_V6_DST: u16 = 4;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const NLA_F_NESTED: u16 = 1 << 15;
+/// IPS_SRC_NAT and IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
+const TRANSLATED: u32 = 1 << 4 | 1 << 5;
 
-/// An entry of UDP.
+/// A talk, by its first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Talk {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// Whom it was sent to.
+    pub to: IpAddr,
+    /// The same with the port, if it is one of UDP.
+    pub udp_to: Option<SocketAddr>,
+    /// Whether an address or a port was changed.
+    pub translated: bool,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
-    /// Where its first datagram was sent to.
-    to: SocketAddr,
+    talk: Talk,
     /// What the kernel knows it by: the family, and attributes.
     known_by: Vec<u8>,
 }
 
 impl NetNs {
-    /// Has the kernel forget the UDP talks that began with a datagram to one of these addresses, and so what it translated them to. Gives how
-    /// many there were.
+    /// Has the kernel forget these talks, and so what it translated them to: what comes of them next is looked at as if it were the first.
+    /// Gives how many there were.
     ///
     /// # Errors
     /// Those of [`NetNs::run`]; the kernel remembers no talks, or was built without ctnetlink.
-    pub async fn forget_udp(&self, which: impl Fn(SocketAddr) -> bool + Send + 'static) -> Result<usize, KernelError> {
+    pub async fn forget_talks(&self, which: impl Fn(&Talk) -> bool + Send + 'static) -> Result<usize, KernelError> {
         let done = self.run(move || forget_here(which)).await?;
-        done.map_err(|error| KernelError::new(format!("forget talks over UDP in {self}"), error))
+        done.map_err(|error| KernelError::new(format!("forget talks in {self}"), error))
     }
 }
 
-fn forget_here(which: impl Fn(SocketAddr) -> bool) -> io::Result<usize> {
+fn forget_here(which: impl Fn(&Talk) -> bool) -> io::Result<usize> {
     let socket = Socket::new(NETLINK_NETFILTER)?;
     // As that of link_read: the kernel answers while it takes the request.
     socket.set_non_blocking(true)?;
     let any = [libc::AF_UNSPEC as u8, 0, 0, 0];
     let mut entries = Vec::new();
     ask(&socket, GET, NLM_F_DUMP, &any, |payload| {
-        entries.extend(parse(payload).filter(|entry| which(entry.to)));
+        entries.extend(parse(payload).filter(|entry| which(&entry.talk)));
     })?;
     for entry in &entries {
         match ask(&socket, DELETE, NLM_F_ACK, &entry.known_by, |_| {}) {
@@ -112,34 +128,46 @@ fn ask(socket: &Socket, kind: u16, flags: u16, payload: &[u8], mut answer: impl 
     }
 }
 
-/// Reads an entry; none: it is not one of UDP.
+/// Reads an entry; none: it is not one of IP.
 fn parse(payload: &[u8]) -> Option<Entry> {
     let (header, attributes) = payload.split_at_checked(NFGENMSG_LEN)?;
     let mut known_by = header.to_vec();
-    let mut to = None;
+    let (mut first, mut status) = (None, 0);
     for attribute in NlasIterator::new(attributes).flatten() {
         let (kind, value) = (attribute.kind(), attribute.value());
         match kind {
             CTA_TUPLE_ORIG => {
-                to = Some(destination(value)?);
+                first = Some(packet(value)?);
                 put(&mut known_by, kind | NLA_F_NESTED, value);
             }
+            CTA_STATUS => status = value.first_chunk().map_or(0, |status| u32::from_be_bytes(*status)),
             CTA_ID | CTA_ZONE => put(&mut known_by, kind, value),
             _ => {}
         }
     }
-    Some(Entry { to: to?, known_by })
+    let (from, to, udp_to) = first?;
+    let talk = Talk {
+        from,
+        to,
+        udp_to,
+        translated: status & TRANSLATED != 0,
+    };
+    Some(Entry { talk, known_by })
 }
 
-/// Where the datagrams of a tuple are sent to.
-fn destination(tuple: &[u8]) -> Option<SocketAddr> {
-    let (mut ip, mut port, mut protocol) = (None, None, None);
+/// Who sends the packets of a tuple and to whom, with the port if they are of UDP.
+fn packet(tuple: &[u8]) -> Option<(IpAddr, IpAddr, Option<SocketAddr>)> {
+    let (mut from, mut to, mut port, mut protocol) = (None, None, None, None);
+    let v4 = |value: &[u8]| value.first_chunk().map(|ip| IpAddr::from(Ipv4Addr::from(*ip)));
+    let v6 = |value: &[u8]| value.first_chunk().map(|ip| IpAddr::from(Ipv6Addr::from(*ip)));
     for part in NlasIterator::new(tuple).flatten() {
         for field in NlasIterator::new(part.value()).flatten() {
             let value = field.value();
             match (part.kind(), field.kind()) {
-                (CTA_TUPLE_IP, CTA_IP_V4_DST) => ip = value.first_chunk().map(|ip| IpAddr::from(Ipv4Addr::from(*ip))),
-                (CTA_TUPLE_IP, CTA_IP_V6_DST) => ip = value.first_chunk().map(|ip| IpAddr::from(Ipv6Addr::from(*ip))),
+                (CTA_TUPLE_IP, CTA_IP_V4_SRC) => from = v4(value),
+                (CTA_TUPLE_IP, CTA_IP_V6_SRC) => from = v6(value),
+                (CTA_TUPLE_IP, CTA_IP_V4_DST) => to = v4(value),
+                (CTA_TUPLE_IP, CTA_IP_V6_DST) => to = v6(value),
                 (CTA_TUPLE_PROTO, CTA_PROTO_NUM) => protocol = value.first().copied(),
                 (CTA_TUPLE_PROTO, CTA_PROTO_DST_PORT) => {
                     port = value.first_chunk().map(|port| u16::from_be_bytes(*port))
@@ -149,7 +177,8 @@ fn destination(tuple: &[u8]) -> Option<SocketAddr> {
         }
     }
     let is_udp = protocol.map(i32::from) == Some(libc::IPPROTO_UDP);
-    ip.zip(port).filter(|_| is_udp).map(SocketAddr::from)
+    let udp_to = to.zip(port).filter(|_| is_udp).map(SocketAddr::from);
+    Some((from?, to?, udp_to))
 }
 
 fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
@@ -194,11 +223,23 @@ mod tests {
     fn an_entry_is_known_by_where_it_leads_and_its_number() {
         let message = entry(libc::IPPROTO_UDP as u8);
         let read = parse(&message).unwrap();
-        assert_eq!(read.to, "192.0.2.2:5300".parse().unwrap());
+        let expected = Talk {
+            from: "192.0.2.1".parse().unwrap(),
+            to: "192.0.2.2".parse().unwrap(),
+            udp_to: Some("192.0.2.2:5300".parse().unwrap()),
+            translated: false,
+        };
+        assert_eq!(read.talk, expected);
         // All but its status, of eight bytes.
         assert_eq!(read.known_by.len(), message.len() - 8);
         assert_eq!(parse(&read.known_by).unwrap(), read);
-        assert_eq!(parse(&entry(libc::IPPROTO_TCP as u8)), None);
+        let tcp = parse(&entry(libc::IPPROTO_TCP as u8)).unwrap().talk;
+        assert_eq!((tcp.to, tcp.udp_to), (expected.to, None));
+        // IPS_SRC_NAT in place of IPS_SEEN_REPLY and what comes with it.
+        let mut masked = message.clone();
+        let at = masked.windows(4).position(|four| four == [0, 0, 1, 0x8e]).unwrap();
+        masked[at + 3] = 0x1e;
+        assert!(parse(&masked).unwrap().talk.translated);
     }
 
     proptest! {

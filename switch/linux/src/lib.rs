@@ -65,6 +65,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use address::{AddressScope, KernelRoute, WayOut};
 pub use announce::announce;
+pub use conntrack::Talk;
 pub use enter::enter;
 pub use error::KernelError;
 pub use link::{GsoSize, Link, VethPeer};

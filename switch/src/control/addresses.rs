@@ -4,7 +4,9 @@ use ipnet::IpNet;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, IfAddr, Port, PortName, Route};
 
-use super::condition::Editing;
+use super::condition::{Editing, Subject};
+use super::gateway::refuse_moving;
+use super::named::find;
 use super::validate::reaches;
 use super::{Control, text};
 
@@ -19,8 +21,9 @@ impl Control {
         address: IfAddr,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit_one(name, options, |port: &mut Port, options| {
-            if options.idempotent && port.addresses.contains(&address) {
+        let lost = format!("its address {address}");
+        self.add_inside(name, options, lost, |port, is_lost, options| {
+            if (options.idempotent || is_lost) && port.addresses.contains(&address) {
                 return Ok(());
             }
             if port.addresses.iter().any(|old| old.ip() == address.ip()) {
@@ -38,7 +41,7 @@ impl Control {
     /// Takes one address from a port, or all, and the routes whose next hop is out of reach then.
     ///
     /// # Errors
-    /// NotFound: the port, or the address on it.
+    /// NotFound: the port, or the address on it. Conflict: it has it as a gateway.
     pub async fn remove_addresses(
         &self,
         name: &PortName,
@@ -46,6 +49,7 @@ impl Control {
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
         let view = self.view();
+        refuse_moving(&view.state.lab, name, address)?;
         let subnets = |port: &Port| {
             let switches = view.state.lab.switches.iter();
             let mut of_port = switches.filter(|switch| switch.name == port.switch);
@@ -94,9 +98,10 @@ impl Control {
         route: Route,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit_one(name, options, |port: &mut Port, options| {
+        let lost = format!("its route to {}", route.to);
+        self.add_inside(name, options, lost, |port, is_lost, options| {
             if let Some(old) = port.routes.iter().find(|old| old.to.trunc() == route.to.trunc()) {
-                if options.idempotent && old.via == route.via {
+                if (options.idempotent || is_lost) && old.via == route.via {
                     return Ok(());
                 }
                 return Err(
@@ -131,5 +136,25 @@ impl Control {
             Ok(())
         })
         .await
+    }
+
+    /// Adds something to the interface of a port. What it was given, and somebody took from it inside (`lost`), is made again as if it were
+    /// new.
+    async fn add_inside(
+        &self,
+        name: &PortName,
+        options: impl Into<Editing>,
+        lost: String,
+        add: impl FnOnce(&mut Port, bool, &Editing) -> Result<(), ApiError>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        let mut inner = self.begin_edit().await?;
+        let is_lost = inner.lost_inside(name).await.contains(&lost);
+        let edited = inner.edit(Subject::Port(name), &options, |_, lab| {
+            add(find(lab, name)?, is_lost, &options)
+        });
+        let (mut changes, steps) = edited.await?;
+        inner.give_back_after(name, &options, &steps, &mut changes).await?;
+        Ok(changes)
     }
 }

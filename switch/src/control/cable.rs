@@ -157,7 +157,7 @@ fn other_settings(there: &Cable, wanted: &Cable) -> ApiError {
     let change =
         "change it with `vswitchctl set cable`, or remove it first; --name-a and --name-b tell another cable from it";
     // Where it lacks only what is not said, there is no setting to name.
-    match already(text::cable(there), &old, &new, true, change) {
+    match already(text::cable(there), &old, &new, change) {
         Err(error) => error,
         Ok(()) => text::conflict(text::cable(there), "it is there already, with other settings").hint(change),
     }

@@ -350,15 +350,22 @@ impl Inner {
                 failed.get_or_insert(error);
                 continue;
             }
-            self.emit(EventKind::PortAdded {
-                port: port.name.clone(),
-                switch: port.switch.clone(),
-            });
-            for address in &port.addresses {
-                self.emit(EventKind::AddressAdded {
+            // The lab has it when all is done.
+            self.emit_of_port(
+                &port,
+                EventKind::PortAdded {
                     port: port.name.clone(),
-                    address: *address,
-                });
+                    switch: port.switch.clone(),
+                },
+            );
+            for address in &port.addresses {
+                self.emit_of_port(
+                    &port,
+                    EventKind::AddressAdded {
+                        port: port.name.clone(),
+                        address: *address,
+                    },
+                );
             }
         }
         failed.map_or(Ok(()), Err)

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
+use serde_json::Value;
 use vswitch_api::difference::difference;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::{
@@ -37,6 +38,9 @@ pub struct Editing {
     pub if_absent: bool,
     /// Why it may bring nothing that runs with the daemon's rights; none: it may.
     pub no_commands: Option<String>,
+    /// What is said of each thing that is to be added, with values that are the default anyway: what is there already is held against
+    /// that. Of those beyond the end all that is written down of them counts as said.
+    pub said: Vec<Value>,
 }
 
 impl From<ChangeOptions> for Editing {
@@ -49,6 +53,7 @@ impl From<ChangeOptions> for Editing {
             if_match: None,
             if_absent: false,
             no_commands: None,
+            said: Vec::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use vswitch_api::{ApiError, Lab};
 
 use super::complete::{Interfaces, complete, namespaces_to_name_in};
 use super::condition::{Edit, Editing, Subject};
+use super::etc::nowhere_to_be_seen;
 use super::gateway::{refuse_listened, refuse_no_dns, settle};
 use super::overlap::refuse_own_networks;
 use super::plan::{Step, plan};
@@ -66,6 +67,7 @@ impl Held<'_> {
         refuse_no_dns(before, &lab)?;
         self.refuse_leased(before, &lab)?;
         warnings.extend(self.overlaps(before, &lab).await);
+        warnings.extend(nowhere_to_be_seen(before, &lab));
         let removed = steps.iter().flat_map(|step| self.takes_away(step)).collect();
         let forwarding = self.describe_forwarding(&steps).await;
         let mut changes = Changes {

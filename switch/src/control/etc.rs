@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::lab_namespace::EtcPath;
-use vswitch_api::{ApiError, NsName};
+use vswitch_api::{ApiError, Lab, NsName};
 
 use super::text;
 use crate::files::{self, ETC_NETNS, gone_is_fine};
@@ -226,6 +226,27 @@ impl EtcFiles {
         }
         self.note(&made)
     }
+}
+
+/// New files of namespaces that no command will see: they are put over those of /etc, and there is none of their name.
+pub(super) fn nowhere_to_be_seen(before: &Lab, after: &Lab) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for namespace in &after.namespaces {
+        let old = before.namespace(&namespace.name);
+        for file in namespace.files.keys() {
+            let text = file.to_string();
+            let first = text.split('/').next().unwrap_or(&text);
+            let place = Path::new("/etc").join(first);
+            if !old.is_some_and(|old| old.files.contains_key(file)) && !place.exists() {
+                warnings.push(format!(
+                    "file {file} of {} is seen by no command: there is no {} for it to be over; make that (an empty one will do)",
+                    text::namespace(&namespace.name),
+                    place.display()
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// The folders that a file is in, the outermost, which has no name here, first.

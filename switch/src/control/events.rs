@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
 use vswitch_api::event::{EVENT_KINDS, EventSelect, Since};
 use vswitch_api::lab::Description;
-use vswitch_api::{Event, EventKind, SwitchName};
+use vswitch_api::{Event, EventKind, Port, SwitchName};
 
 use super::Inner;
 
@@ -147,11 +147,16 @@ impl Events {
 impl Inner {
     /// Tells all that listen.
     pub(super) fn emit(&self, kind: EventKind) {
-        let port = kind.port().and_then(|name| self.store.port(name));
-        let description = port.map(|port| port.description.clone());
-        let switch = port.map(|port| port.switch.clone());
+        match kind.port().and_then(|name| self.store.port(name)) {
+            Some(port) => self.emit_of_port(port, kind),
+            None => self.shown.events.emit(kind, Description::default()),
+        }
+    }
+
+    /// The same of a port that may not be in the lab.
+    pub(super) fn emit_of_port(&self, port: &Port, kind: EventKind) {
         let events = &self.shown.events;
-        events.emit_of(kind, description.unwrap_or_default(), switch);
+        events.emit_of(kind, port.description.clone(), Some(port.switch.clone()));
     }
 }
 

@@ -239,6 +239,12 @@ impl Control {
             tracing::info!(%switch, "flushed {flushed} learned entries of switch {switch}");
             flushed
         };
+        if flushed == 0 {
+            return Ok(Changes {
+                dry_run: options.dry_run,
+                ..Changes::default()
+            });
+        }
         Ok(Changes {
             done: vec![format!("flushed {flushed} learned entries of switch {switch}")],
             changes: vec![Change {

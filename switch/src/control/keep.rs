@@ -49,6 +49,7 @@ pub(super) async fn keep(control: Weak<Control>) {
                 inner.lay_again().await;
             }
             inner.look_at_leases();
+            inner.renew_lease_files().await;
             inner.keep_gateways().await;
             if inner.has_processes() {
                 inner.look_after_processes().await;

@@ -174,7 +174,7 @@ fn same_settings(end: &Port, link: &Link) -> Result<(), ApiError> {
         ..link.clone()
     };
     let to_change = format!("change it with `vswitchctl link set {}`, or remove it first", end.name);
-    already(object(link), &there, link, true, &to_change)
+    already(object(link), &there, link, &to_change)
 }
 
 fn object(link: &Link) -> String {

@@ -39,8 +39,10 @@ impl Control {
     pub async fn add_mirror(&self, mirror: Mirror, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         let how = options.clone();
-        self.edit(Subject::Lab, options, |_, lab| add(lab, mirror, &how, as_they_are))
-            .await
+        self.edit(Subject::Lab, options, |_, lab| {
+            add(lab, mirror, how.said.first().cloned(), &how, as_they_are)
+        })
+        .await
     }
 
     /// Changes settings of a mirror.
@@ -226,7 +228,8 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
                     mirror.switch, port.switch
                 );
                 return Err(text::conflict(object(), cause).hint(format!(
-                    "a mirror and its ports have one switch: leave the port there, or take it out of the mirror                      (`vswitchctl mirror set {0}` or `mirror del {0}`)",
+                    "a mirror and its ports have one switch: leave the port there, or take it out of the mirror \
+                     (`vswitchctl mirror set {0}` or `mirror del {0}`)",
                     mirror.name
                 )));
             }

@@ -229,6 +229,9 @@ struct Live {
     forwarding: BTreeMap<u32, vswitch_api::IfName>,
     /// Addresses that were leased to ports.
     leases: BTreeMap<PortName, Vec<std::net::IpAddr>>,
+    kept_leases: gateway::KeptLeases,
+    /// When it was last looked what is in the way of gateways, if something was.
+    looked_in_the_way: Option<Instant>,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
     strays: Vec<(NetNs, vswitch_linux::Link)>,
 }

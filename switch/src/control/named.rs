@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use vswitch_api::difference::{SettingChange, difference};
+use vswitch_api::patch::MergePatch;
+use vswitch_api::request::PortPatch;
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Command, CommandName, Lab, Mirror, MirrorName, Port, PortName, Switch, SwitchName};
 
@@ -21,10 +25,12 @@ pub(super) trait Named: Serialize + DeserializeOwned {
     fn subject(name: &Self::Name) -> Subject<'_>;
     /// There is none of this name.
     fn none(name: &Self::Name) -> ApiError;
+    /// It with what is said.
+    fn with(&self, said: MergePatch) -> Result<Self, String>;
 }
 
 macro_rules! named {
-    ($type:ident, $name:ident, $all:ident, $none:path) => {
+    ($type:ident, $name:ident, $all:ident, $none:path, $with:expr) => {
         impl Named for $type {
             type Name = $name;
 
@@ -40,14 +46,22 @@ macro_rules! named {
             fn none(name: &$name) -> ApiError {
                 $none(name)
             }
+            fn with(&self, said: MergePatch) -> Result<Self, String> {
+                let with: fn(&Self, MergePatch) -> Result<Self, String> = $with;
+                with(self, said)
+            }
         }
     };
 }
 
-named!(Port, PortName, ports, text::no_port);
-named!(Switch, SwitchName, switches, text::no_switch);
-named!(Mirror, MirrorName, mirrors, text::no_mirror);
-named!(Command, CommandName, commands, text::no_command);
+named!(Port, PortName, ports, text::no_port, |one, said| PortPatch(said)
+    .apply(one));
+named!(Switch, SwitchName, switches, text::no_switch, |one, said| said
+    .apply(one, &[]));
+named!(Mirror, MirrorName, mirrors, text::no_mirror, |one, said| said
+    .apply(one, &[]));
+named!(Command, CommandName, commands, text::no_command, |one, said| said
+    .apply(one, &[]));
 
 /// The one of this name.
 pub(super) fn find<'a, T: Named>(lab: &'a mut Lab, name: &T::Name) -> Result<&'a mut T, ApiError> {
@@ -55,10 +69,12 @@ pub(super) fn find<'a, T: Named>(lab: &'a mut Lab, name: &T::Name) -> Result<&'a
     found.ok_or_else(|| T::none(name))
 }
 
-/// Adds one, unless there is one of its name. `spelt_out` makes the one that is there and the new one compare as they are meant.
+/// Adds one, unless there is one of its name; `said`: what is said of it, where that is known apart. `spelt_out` makes the one that is there
+/// and what it is to be compare as they are meant.
 pub(super) fn add<T: Named>(
     lab: &mut Lab,
     new: T,
+    said: Option<Value>,
     options: &Editing,
     spelt_out: impl Fn(&T, &T) -> (T, T),
 ) -> Result<(), ApiError> {
@@ -69,12 +85,19 @@ pub(super) fn add<T: Named>(
             Ok(())
         }
         Some(old) => {
-            let (old, new) = spelt_out(old, &new);
             let subject = T::subject(old.name());
             if options.if_absent {
                 return Err(is_there(subject.name()));
             }
-            already(subject.name(), &old, &new, options.idempotent, &to_change(subject))
+            if !options.idempotent {
+                return Err(there_is_one(subject.name()));
+            }
+            let said = said.map_or_else(|| serde_json::to_value(&new), Ok);
+            let asked = said.and_then(serde_json::from_value).map_err(|error| error.to_string());
+            let asked = asked.and_then(|said| old.with(said));
+            let asked = asked.map_err(|cause| text::invalid(subject.name(), cause))?;
+            let (old, asked) = spelt_out(old, &asked);
+            refuse_others(subject.name(), &difference(&old, &asked), &to_change(subject))
         }
     }
 }
@@ -131,22 +154,24 @@ impl Control {
     }
 }
 
-/// The object is there: fine if all that is said of it holds and that is allowed, else a conflict that names the differences. What is not
-/// said may be as it is.
-pub(super) fn already<T: Serialize>(
-    object: String,
-    old: &T,
-    new: &T,
-    idempotent: bool,
-    to_change: &str,
-) -> Result<(), ApiError> {
-    if !idempotent {
-        return Err(text::conflict(object, "there is one of this name already")
-            .hint("choose another name, remove it first, or add --if-not-exists"));
-    }
-    let different = vswitch_api::difference::difference(old, new);
-    let said = different.iter().filter(|change| change.after.is_some());
-    let keys: BTreeSet<_> = said.filter_map(|change| change.key.split('.').next()).collect();
+fn there_is_one(object: String) -> ApiError {
+    text::conflict(object, "there is one of this name already")
+        .hint("choose another name, remove it first, or add --if-not-exists")
+}
+
+/// The object is there: fine if all that is said of it holds, else a conflict that names the differences. What `new` does not say may be as
+/// it is.
+pub(super) fn already<T: Serialize>(object: String, old: &T, new: &T, to_change: &str) -> Result<(), ApiError> {
+    let mut different = difference(old, new);
+    different.retain(|change| change.after.is_some());
+    refuse_others(object, &different, to_change)
+}
+
+fn refuse_others(object: String, different: &[SettingChange], to_change: &str) -> Result<(), ApiError> {
+    let keys: BTreeSet<_> = different
+        .iter()
+        .filter_map(|change| change.key.split('.').next())
+        .collect();
     if keys.is_empty() {
         return Ok(());
     }

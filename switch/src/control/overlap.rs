@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vswitch_api::lab::Route;
-use vswitch_api::{ApiError, IfName, Lab, Port, Stands, Switch};
+use vswitch_api::{ApiError, IfAddr, IfName, Lab, Port, Stands, Switch};
 
+use super::gateway::gateways;
 use super::kinds::ifname;
 use super::{Inner, text};
 use vswitch_linux::KernelError;
@@ -19,14 +20,36 @@ impl Inner {
         if new.is_empty() {
             return Vec::new();
         }
-        let ours = interfaces_of_host([before, after]);
-        match self.nets_of_host(&ours).await {
-            Ok(there) => warnings(&new, &there),
+        self.overlapping(&new, "is to have", [before, after]).await
+    }
+
+    /// The same of what is there: the host may have got the other way later.
+    pub(super) async fn overlaps_by_now(&self) -> Vec<String> {
+        let (none, lab) = (Lab::default(), &self.store.state.lab);
+        let all: Vec<_> = lab.ports.iter().flat_map(|port| new_nets(&none, port)).collect();
+        match all.is_empty() {
+            true => Vec::new(),
+            false => self.overlapping(&all, "has", [lab, lab]).await,
+        }
+    }
+
+    async fn overlapping(&self, nets: &[(&Port, IpNet)], has: &str, labs: [&Lab; 2]) -> Vec<String> {
+        match self.nets_of_host(&self.legs_of_host(labs)).await {
+            Ok(there) => warnings(nets, has, &there),
             Err(error) => {
                 tracing::debug!("what the host reaches can't be told: {error}");
                 Vec::new()
             }
         }
+    }
+
+    /// The interfaces of the host that these labs have, also as others have named them.
+    fn legs_of_host(&self, labs: [&Lab; 2]) -> BTreeSet<IfName> {
+        let mut names = interfaces_of_host(labs);
+        let legs = self.store.state.lab.ports.iter().filter(|port| is_of_host(port));
+        let called = legs.filter_map(|port| self.live.ports.get(&port.name)?.ifname.parse().ok());
+        names.extend(called);
+        names
     }
 
     /// Refuses a route through a switch for all that the host reaches by a default route of its own, most likely also whoever is
@@ -41,7 +64,7 @@ impl Inner {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        let ours = interfaces_of_host([before, after]);
+        let ours = self.legs_of_host([before, after]);
         let mut warnings = Vec::new();
         for (port, route) in new {
             let failed = |error: KernelError| text::kernel(text::port(&port.name), &error);
@@ -56,16 +79,19 @@ impl Inner {
                 ));
                 continue;
             }
-            let via = route.via.map_or_else(String::new, |via| format!(" --via {via}"));
             let cause = format!(
                 "it is a leg of the host, which has a default route {way}. With a route to {} through the switch the host reaches nobody \
                  by that, and whoever is connected to it from elsewhere (perhaps you) is cut off",
                 route.to
             );
-            return Err(text::conflict(text::port(&port.name), cause).hint(format!(
-                "name the networks that are behind the switch, or do it all the same with --force: vswitchctl route add {} {}{via} --force",
-                port.name, route.to
-            )));
+            let mut hint =
+                "name the networks that are behind the switch, or do it all the same with --force".to_owned();
+            // One that is refused as a whole is not there to be given a route.
+            if as_it_was(before, port).is_some() {
+                let via = route.via.map_or_else(String::new, |via| format!(" --via {via}"));
+                hint = format!("{hint}: vswitchctl route add {} {}{via} --force", port.name, route.to);
+            }
+            return Err(text::conflict(text::port(&port.name), cause).hint(hint));
         }
         Ok(warnings)
     }
@@ -73,10 +99,11 @@ impl Inner {
     /// The addresses that the host has by interfaces that are of no lab, and those that it sends to by them. Where it can't be asked,
     /// none.
     pub(super) async fn addresses_of_host(&self, before: &Lab, after: &Lab) -> HostAddresses {
-        if after.switches.iter().all(|switch| switch.subnets.is_empty()) {
+        let has_subnets = after.switches.iter().any(|switch| !switch.subnets.is_empty());
+        if !has_subnets && !after.ports.iter().any(is_of_host) {
             return HostAddresses::default();
         }
-        let ours = interfaces_of_host([before, after]);
+        let ours = self.legs_of_host([before, after]);
         self.ask_addresses_of_host(&ours).await.unwrap_or_else(|error| {
             tracing::debug!("which addresses the host has can't be told: {error}");
             HostAddresses::default()
@@ -151,10 +178,20 @@ impl HostAddresses {
     pub fn all(&self) -> BTreeSet<IpAddr> {
         self.own.keys().chain(self.hops.keys()).copied().collect()
     }
+
+    /// Whose an address is, in words; none: nobody's of whom the host knows.
+    fn what_is(&self, ip: IpAddr) -> Option<String> {
+        let own = self.own.get(&ip);
+        let own = own.map(|name| format!("an address of the host (interface {name})"));
+        own.or_else(|| {
+            let name = self.hops.get(&ip)?;
+            Some(format!("the router that the host gets out by (interface {name})"))
+        })
+    }
 }
 
-/// Refuses to make the host the gateway of a network that it is a member of by itself: it would look for all of that in the switch,
-/// and take the place of the router that it gets out by. With `force` it tells of that.
+/// Refuses to make the host the gateway, or another member, of a network that it is a member of by itself: it would look for all of that
+/// in the switch, and take the place of the router that it gets out by. With `force` it tells of that.
 pub(super) fn refuse_own_networks(
     before: &Lab,
     after: &Lab,
@@ -177,7 +214,39 @@ pub(super) fn refuse_own_networks(
         return Err(text::conflict(text::switch(&switch.name), cause)
             .hint("choose another subnet, such as 10.10.0.0/24, or do it all the same with --force"));
     }
+    let gateways = gateways(after);
+    for port in after.ports.iter().filter(|port| !gateways.contains(&port.name)) {
+        let Some(cause) = own_address(before, port, of_host) else {
+            continue;
+        };
+        if force {
+            warnings.push(format!("{} leads the host astray: {cause}", text::port(&port.name)));
+            continue;
+        }
+        let cause = format!(
+            "{cause}; with a leg there the host looks in the switch for what it reaches by that interface, and whoever is connected to it \
+             from there (perhaps you) is cut off"
+        );
+        return Err(text::conflict(text::port(&port.name), cause)
+            .hint("choose another address, or do it all the same with --force"));
+    }
     Ok(warnings)
+}
+
+/// What of the new addresses of a leg of the host is of the host's own networks.
+fn own_address(before: &Lab, port: &Port, of_host: &HostAddresses) -> Option<String> {
+    let mut new = new_addresses(before, port).filter(|address| !is_everywhere(&address.net()));
+    new.find_map(|address| {
+        if let Some(what) = of_host.what_is(address.ip()) {
+            return Some(format!("its address {} is {what}", address.ip()));
+        }
+        let net = address.net();
+        let (ip, name) = of_host.own.iter().find(|(ip, _)| net.contains(*ip))?;
+        Some(format!(
+            "the host has address {ip} in its network {} by interface {name}",
+            net.trunc()
+        ))
+    })
 }
 
 /// What of a gateway, if it is new, is of the host's own networks.
@@ -187,17 +256,7 @@ fn own_network(before: &Lab, switch: &Switch, gateway: &Port, of_host: &HostAddr
     let was = old.and_then(|old| before.gateway_of(old));
     let new = gateway.addresses.iter().map(|address| address.ip());
     let mut new = new.filter(|ip| was.is_none_or(|was| was.addresses.iter().all(|old| old.ip() != *ip)));
-    let taken = new.find_map(|ip| {
-        let own = of_host
-            .own
-            .get(&ip)
-            .map(|name| format!("an address of the host (interface {name})"));
-        let hop = || {
-            let name = of_host.hops.get(&ip)?;
-            Some(format!("the router that the host gets out by (interface {name})"))
-        };
-        Some(format!("its gateway's address {ip} is {}", own.or_else(hop)?))
-    });
+    let taken = new.find_map(|ip| Some(format!("its gateway's address {ip} is {}", of_host.what_is(ip)?)));
     if taken.is_some() {
         return taken;
     }
@@ -227,14 +286,15 @@ fn as_it_was<'a>(before: &'a Lab, port: &Port) -> Option<&'a Port> {
     before.ports.iter().find(|old| old.name == port.name && is_of_host(old))
 }
 
-fn new_nets<'a>(before: &Lab, port: &'a Port) -> Vec<(&'a Port, IpNet)> {
-    if !is_of_host(port) {
-        return Vec::new();
-    }
+/// What a port gives the host that it had not before.
+fn new_addresses<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = &'a IfAddr> {
     let old = as_it_was(before, port);
-    let is_new = |address: &&vswitch_api::IfAddr| old.is_none_or(|old| !old.addresses.contains(address));
-    let new = port.addresses.iter().filter(is_new);
-    new.map(|address| (port, address.net().trunc())).collect()
+    let addresses = port.addresses.iter().filter(|_| is_of_host(port));
+    addresses.filter(move |address| old.is_none_or(|old| !old.addresses.contains(address)))
+}
+
+fn new_nets<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = (&'a Port, IpNet)> {
+    new_addresses(before, port).map(move |address| (port, address.net().trunc()))
 }
 
 /// Routes to all, or to a half of all, which two of make the same.
@@ -260,7 +320,7 @@ fn is_everywhere(net: &IpNet) -> bool {
     }
 }
 
-fn warnings(new: &[(&Port, IpNet)], there: &BTreeMap<IpNet, String>) -> Vec<String> {
+fn warnings(new: &[(&Port, IpNet)], has: &str, there: &BTreeMap<IpNet, String>) -> Vec<String> {
     let overlap = |net: &IpNet| {
         there
             .iter()
@@ -276,7 +336,7 @@ fn warnings(new: &[(&Port, IpNet)], there: &BTreeMap<IpNet, String>) -> Vec<Stri
                 false => format!("which overlaps with {other}, and that the host"),
             };
             format!(
-                "{} is to have an address of {net}, {what} reaches by interface {name}: it is cut off from what is in both; choose \
+                "{} {has} an address of {net}, {what} reaches by interface {name}: it is cut off from what is in both; choose \
                  another subnet",
                 text::port(&port.name)
             )
@@ -327,14 +387,54 @@ mod tests {
         assert_eq!(refuse_own_networks(&none, &beside, &of_host, false).unwrap(), [""; 0]);
     }
 
+    /// A leg took the address of the host or of its router, and only a warning told of it.
+    #[test]
+    fn a_leg_in_a_network_of_the_hosts_own_is_made_by_force_only() {
+        let lab = |address: &str| Lab {
+            ports: vec![Port {
+                addresses: vec![address.parse().unwrap()],
+                ..Port::new("leg".parse().unwrap(), "main".parse().unwrap(), PortKind::Internal)
+            }],
+            ..Lab::default()
+        };
+        let up0 = |ip: &str| BTreeMap::from([(ip.parse().unwrap(), "up0".to_owned())]);
+        let of_host = HostAddresses {
+            own: up0("198.51.100.2"),
+            hops: up0("198.51.100.1"),
+        };
+        let none = Lab::default();
+        for address in ["198.51.100.2/32", "198.51.100.1/32", "198.51.100.9/24"] {
+            let lab = lab(address);
+            let refused = refuse_own_networks(&none, &lab, &of_host, false)
+                .unwrap_err()
+                .to_string();
+            assert!(refused.contains("up0") && refused.contains("--force"), "{refused}");
+            assert_eq!(refuse_own_networks(&none, &lab, &of_host, true).unwrap().len(), 1);
+            assert_eq!(refuse_own_networks(&lab, &lab, &of_host, false).unwrap(), [""; 0]);
+        }
+        for address in ["198.51.100.9/32", "10.9.0.1/24"] {
+            assert_eq!(
+                refuse_own_networks(&none, &lab(address), &of_host, false).unwrap(),
+                [""; 0]
+            );
+        }
+    }
+
     #[test]
     fn what_covers_or_is_covered_is_told_and_the_neighbour_is_not() {
         let port = Port {
             addresses: vec!["10.10.0.1/24".parse().unwrap()],
             ..Port::new("gw".parse().unwrap(), "main".parse().unwrap(), PortKind::Internal)
         };
-        let new = new_nets(&Lab::default(), &port);
-        let told = |net: &str| warnings(&new, &BTreeMap::from([(net.parse().unwrap(), "eth0".to_owned())]));
+        let none = Lab::default();
+        let new: Vec<_> = new_nets(&none, &port).collect();
+        let told = |net: &str| {
+            warnings(
+                &new,
+                "is to have",
+                &BTreeMap::from([(net.parse().unwrap(), "eth0".to_owned())]),
+            )
+        };
         for net in ["10.10.0.0/24", "10.0.0.0/8", "10.10.0.128/25", "10.10.0.9/32"] {
             let told = told(net);
             assert!(
@@ -349,6 +449,6 @@ mod tests {
             ports: vec![port.clone()],
             ..Lab::default()
         };
-        assert!(new_nets(&there, &port).is_empty(), "it was said when it came");
+        assert_eq!(new_nets(&there, &port).count(), 0, "it was said when it came");
     }
 }

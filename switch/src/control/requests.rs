@@ -19,6 +19,9 @@ use super::plan::namespaces;
 use super::repair::Extent;
 use super::{Control, Inner, choose, text};
 
+/// Settings that somebody inside may take from the interface.
+const LOST_INSIDE: [&str; 4] = ["addresses", "routes", "mac", "mtu"];
+
 impl Control {
     /// Replaces the lab as a whole.
     ///
@@ -67,8 +70,10 @@ impl Control {
     pub async fn add_switch(&self, switch: Switch, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         let how = options.clone();
-        self.edit(Subject::Lab, options, |_, lab| add(lab, switch, &how, as_they_are))
-            .await
+        self.edit(Subject::Lab, options, |_, lab| {
+            add(lab, switch, how.said.first().cloned(), &how, as_they_are)
+        })
+        .await
     }
 
     /// Changes settings of a switch.
@@ -135,9 +140,16 @@ impl Control {
         let names: HashSet<_> = new.ports.iter().map(|port| port.name.clone()).collect();
         let mut inner = self.begin_edit().await?;
         let edited = inner.edit(Subject::Lab, &options, |_, lab| {
-            for mut port in new.ports {
+            for (at, mut port) in new.ports.into_iter().enumerate() {
+                let said = options.said.get(at);
+                let old = lab.ports.iter().find(|old| old.name == port.name);
+                // One that is there need not be told again where it is.
+                if let Some(old) = old.filter(|_| said.is_some_and(|said| said.get("switch").is_none())) {
+                    port.switch = old.switch.clone();
+                }
                 choose::give(lab, &mut port, &new.addresses)?;
-                add(lab, port, &options, |old, wanted| {
+                let said = said.map(|said| with_chosen(said, &port));
+                add(lab, port, said, &options, |old, wanted| {
                     let mut wanted = wanted.clone();
                     // What was left to vswitch then may be left to it again.
                     wanted.mac = wanted.mac.or(old.mac);
@@ -150,9 +162,6 @@ impl Control {
                         let mut routes = old.routes.clone();
                         routes.extend(wanted.routes.iter().filter(|r| !old.routes.contains(r)));
                         (wanted.addresses, wanted.routes) = (addresses, routes);
-                    }
-                    if wanted.stations.is_empty() {
-                        wanted.stations.clone_from(&old.stations);
                     }
                     (spelt_out(old), spelt_out(&wanted))
                 })?;
@@ -218,9 +227,12 @@ impl Control {
                 Ok(after)
             })
         });
-        let (mut changes, _) = edited.await?;
+        let (mut changes, steps) = edited.await?;
         if opens && !options.dry_run {
             inner.open(name).await;
+        }
+        if !opens && LOST_INSIDE.iter().any(|key| patch.0.get(key).is_some()) {
+            inner.give_back_after(name, &options, &steps, &mut changes).await?;
         }
         changes.done.splice(0..0, repaired.done);
         changes.changes.splice(0..0, repaired.changes);
@@ -397,6 +409,21 @@ fn spelt_out(port: &Port) -> Port {
     }
     imply_onlink(&port.addresses, &mut port.routes);
     port
+}
+
+/// What is said of a port, with what was chosen for it.
+fn with_chosen(said: &Value, port: &Port) -> Value {
+    let mut said = said.clone();
+    if let Value::Object(said) = &mut said {
+        if !port.addresses.is_empty() {
+            let addresses = port.addresses.iter().map(|address| address.to_string().into());
+            said.insert("addresses".to_owned(), Value::Array(addresses.collect()));
+        }
+        if port.auto_addresses {
+            said.insert("auto_addresses".to_owned(), true.into());
+        }
+    }
+    said
 }
 
 /// Nothing is left to be filled in.

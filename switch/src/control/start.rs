@@ -397,6 +397,7 @@ impl Inner {
         let wanted = self.wanted_processes();
         self.bring_processes_back(wanted).await;
         self.tidy_names();
+        self.tell_what_is_in_the_way().await;
         match self.store.save() {
             Ok(()) => self.store.close_journal(),
             // What stands in the note is not in the file.

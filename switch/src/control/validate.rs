@@ -5,6 +5,7 @@ mod routes;
 mod warnings;
 
 pub(super) use damage::check_read;
+use routes::check_destinations;
 pub(super) use routes::unique_routes;
 
 use std::collections::hash_map::Entry;
@@ -36,6 +37,8 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
     interfaces(before, after)?;
     for port in &after.ports {
         check_port(after, port)?;
+        let old = before.ports.iter().find(|old| old.name == port.name);
+        check_destinations(&text::port(&port.name), old.map(|old| &old.routes), &port.routes)?;
     }
     for cable in &after.cables {
         if cable.a.namespace == cable.b.namespace {
@@ -51,6 +54,8 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
                 .try_for_each(|name| check_ifname(&object, name.as_str()))?;
             check_ipv6(&object, &end.addresses, cable.mtu)?;
             check_routes(&object, &end.addresses, &end.routes)?;
+            let is_old = before.cables.contains(cable);
+            check_destinations(&object, is_old.then_some(&end.routes), &end.routes)?;
         }
     }
     gateway::check(before, after)?;
@@ -248,9 +253,9 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
 fn interfaces(before: &Lab, after: &Lab) -> Result<(), ApiError> {
     let mut taken = HashMap::new();
     let of_port = |port: &Port| {
-        let old = before.ports.iter().any(|old| old.name == port.name);
+        let has_it = |old: &Port| old.namespace == port.namespace && ifname(old) == ifname(port);
         (
-            old,
+            before.ports.iter().any(|old| old.name == port.name && has_it(old)),
             port.namespace.clone(),
             ifname(port).to_string(),
             text::port(&port.name),

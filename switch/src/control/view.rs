@@ -1,5 +1,6 @@
 //! Answers: states, counters and tables.
 
+mod missing;
 mod namespaces;
 
 use std::collections::BTreeMap;
@@ -340,6 +341,7 @@ impl View {
             told_of(port, live.reason.as_deref()),
             other_mac(port, live),
             lacking(port, live),
+            unnamed(port, live),
         ];
         let reason: Vec<_> = reason.into_iter().flatten().collect();
         // As its user has it by now.
@@ -392,6 +394,17 @@ fn lacking(port: &Port, live: &LivePort) -> Option<String> {
             port.name
         )
     })
+}
+
+/// The name of its namespace, by which others look for it, is gone or leads elsewhere.
+fn unnamed(port: &Port, live: &LivePort) -> Option<String> {
+    let name = port
+        .named_namespace()
+        .filter(|_| live.unnamed && live.moved.is_none())?;
+    Some(format!(
+        "its namespace is called {name} no more, and goes on under another name or by its processes alone; after a restart the port is \
+         made anew in one that is called so"
+    ))
 }
 
 fn missing_view(port: Port, reason: Option<String>) -> PortView {

@@ -35,6 +35,7 @@ use super::audit::Audit;
 use super::document::Known;
 use super::error::{Failure, Reply};
 use super::large::{Leave, MAX_BODY, MAX_LAB, check_lists};
+use super::said::Said;
 use super::slots::Place;
 use crate::control::{Control, Editing, Subject, for_client, tags};
 
@@ -58,6 +59,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let place = request.extensions().get::<Place>().cloned();
         let length = request.body().size_hint().upper();
         let leave = request.extensions().get::<Leave>().cloned().unwrap_or_default();
+        let request_said = request.extensions().get::<Said>().cloned();
         leave.get(length, limit).await;
         let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
             let cause = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
@@ -78,10 +80,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             return Err(invalid("request body", "it is empty").hint("send a JSON object; /v1/openapi.json says which"));
         }
         check_lists(&body).map_err(|cause| invalid("request body", &cause))?;
-        match strict::from_json(&body) {
-            Ok(value) => Ok(Self(value)),
-            Err(error) => Err(invalid("request body", &error.to_string())),
-        }
+        let value = match request_said {
+            Some(said) => said.read(&body),
+            None => strict::from_json(&body),
+        };
+        value
+            .map(Self)
+            .map_err(|error| invalid("request body", &error.to_string()))
     }
 }
 
@@ -115,6 +120,8 @@ pub(super) struct Edit {
     audit: Audit,
     /// By which its body is in memory, until it is over.
     leave: Leave,
+    /// What its body says of things that are to be added.
+    said: Said,
 }
 
 /// As the document has it: what each edit can be told besides.
@@ -161,7 +168,8 @@ where
         let control = Arc::<Control>::from_ref(state);
         let mut if_match = field(parts, &IF_MATCH)?;
         let none_match = field(parts, &IF_NONE_MATCH)?;
-        let if_absent = none_match.as_deref() == Some("*") && adds_one(parts);
+        let adds = adds_one(parts);
+        let if_absent = none_match.as_deref() == Some("*") && adds;
         if !if_absent
             && let Some(none_match) = &none_match
             && let Some((name, now)) = found(&control, parts).await
@@ -176,6 +184,10 @@ where
         };
         let leave = Leave::default();
         parts.extensions.insert(leave.clone());
+        let said = Said::new(options.idempotent);
+        if adds {
+            parts.extensions.insert(said.clone());
+        }
         let editing = Editing::from(options);
         Ok(Self {
             control,
@@ -188,6 +200,7 @@ where
             none_match,
             audit,
             leave,
+            said,
         })
     }
 }
@@ -328,8 +341,12 @@ impl Edit {
         F: Future<Output = Result<Changes, ApiError>> + Send + 'static,
     {
         let (gone, begin, control) = (Gone::default(), Instant::now(), self.control.clone());
-        let (audit, dry_run, leave) = (self.audit, self.how.dry_run, self.leave);
-        let change = for_client(gone.0.clone(), change(self.control, self.how));
+        let how = Editing {
+            said: self.said.take(),
+            ..self.how
+        };
+        let (audit, dry_run, leave) = (self.audit, how.dry_run, self.leave);
+        let change = for_client(gone.0.clone(), change(self.control, how));
         let span = Span::current();
         // It waits for workers, disks and threads, which no thread of the runtime may.
         let make = move || {

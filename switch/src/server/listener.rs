@@ -1,6 +1,7 @@
 //! Accepts connections and speaks HTTP/1.1 on them.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,8 +54,13 @@ pub struct Served {
 }
 
 /// Serves the API on `socket` until `stop` completes; then removes the socket, ends event streams and waits a while for
-/// requests under way.
-pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, served: Served, stop: impl Future<Output = ()>) {
+/// requests under way. If it says that another goes on, gives the socket for that, if it can be left.
+pub async fn serve(
+    mut socket: ControlSocket,
+    control: Arc<Control>,
+    served: Served,
+    stop: impl Future<Output = bool>,
+) -> Option<OwnedFd> {
     let (stopping, stopping_seen) = watch::channel(false);
     let Served {
         labels,
@@ -135,12 +141,18 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, served: Ser
             tokio::spawn(task.instrument(span));
         }
     };
-    tokio::select! {
-        () = accept_all => {}
-        () = stop => {}
-    }
+    let goes_on = tokio::select! {
+        () = accept_all => false,
+        goes_on = stop => goes_on,
+    };
 
-    drop(socket);
+    let left = match goes_on {
+        true => socket.leave(),
+        false => {
+            drop(socket);
+            None
+        }
+    };
     let _ = stopping.send(true);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!(
@@ -148,6 +160,7 @@ pub async fn serve(mut socket: ControlSocket, control: Arc<Control>, served: Ser
             DRAIN_TIMEOUT.as_secs()
         );
     }
+    left
 }
 
 /// Answers without reading the request; whoever does not take it at once gets none.

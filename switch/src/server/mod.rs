@@ -30,6 +30,7 @@ mod ports;
 mod processes;
 mod restart;
 mod roles;
+mod said;
 mod slots;
 mod socket;
 mod switches;

@@ -1,17 +1,19 @@
 //! The control socket as a file: made without a moment of wrong permissions, removed at a clean stop. One that systemd made for the daemon
-//! (`vswitchd.socket`) is taken over and left to it: whoever connects while no daemon runs waits for the next.
+//! (`vswitchd.socket`) is taken over and left to it: whoever connects while no daemon runs waits for the next. So it is with the daemon's own
+//! while it restarts.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::iter;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as PassedListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
 
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::socket::sockopt::AcceptConn;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, socket};
 use nix::unistd::{Gid, Group, chown, getegid, geteuid};
 use tokio::net::{UnixListener, UnixStream as Accepted};
 use vswitch_api::error::{ApiError, ErrorCode};
@@ -67,14 +69,21 @@ fn groups(config: &Daemon, path: &Path) -> Result<[Option<Gid>; 2], ApiError> {
 }
 
 impl ControlSocket {
-    /// Takes over the socket that systemd has passed for the configured path; without one, makes it. Has to be called inside the runtime.
+    /// Takes over the socket that systemd has passed for the configured path, or that this daemon has left itself ([`Self::leave`]) and is
+    /// among what is `left`; without one, makes it. Has to be called inside the runtime.
     ///
     /// # Errors
     /// Those of [`ControlSocket::bind`].
-    pub fn open(config: &Daemon) -> Result<Self, ApiError> {
+    pub fn open(config: &Daemon, left: &mut Vec<OwnedFd>) -> Result<Self, ApiError> {
         let path = config.socket();
         let mut own = None;
         let mut others = Vec::new();
+        let left = take_listener(left).and_then(|listener| {
+            // Somebody may have removed its file meanwhile.
+            let file = std::fs::symlink_metadata(&path).ok();
+            let file = file.filter(|file| file.file_type().is_socket())?;
+            Some((listener, (file.dev(), file.ino())))
+        });
         for number in handover::sockets() {
             match inherit::listener(number) {
                 Ok(listener) if is_at(&listener, &path) => own = Some(listener),
@@ -92,7 +101,11 @@ impl ControlSocket {
                 }
             }
         }
-        let mut socket = own.map_or_else(|| Self::bind(config), |listener| Self::adopt(config, listener))?;
+        let mut socket = match (own, left) {
+            (Some(listener), _) => Self::adopt(config, listener, None)?,
+            (None, Some((listener, id))) => Self::adopt(config, listener, Some(id))?,
+            (None, None) => Self::bind(config)?,
+        };
         socket.others = others;
         Ok(socket)
     }
@@ -110,8 +123,9 @@ impl ControlSocket {
         accepted.await.map(|(stream, _)| stream)
     }
 
-    /// Makes owner, group and mode of a socket of systemd's what they are to be, and serves it.
-    fn adopt(config: &Daemon, listener: PassedListener) -> Result<Self, ApiError> {
+    /// Makes owner, group and mode of a socket that is there what they are to be, and serves it. `id`: its file, which is the daemon's own; none: it
+    /// is systemd's.
+    fn adopt(config: &Daemon, listener: PassedListener, id: Option<(u64, u64)>) -> Result<Self, ApiError> {
         let path = config.socket();
         let [group, readers] = groups(config, &path)?;
         let (uid, gid) = (geteuid(), group.unwrap_or_else(getegid));
@@ -131,8 +145,25 @@ impl ControlSocket {
             config: config.clone(),
             gate: Arc::new(Gate::new(gid.as_raw(), readers.map(Gid::as_raw), config.commands)),
             path,
-            id: None,
+            id,
         })
+    }
+
+    /// Leaves the socket open for the program that this process becomes: who connects meanwhile waits for that. None: it is systemd's, which
+    /// does the same, or is not where clients look for it.
+    pub fn leave(mut self) -> Option<OwnedFd> {
+        if !self.is_own_file() {
+            return None;
+        }
+        let left = self.listener.as_fd().try_clone_to_owned().ok()?;
+        // The file stays with it.
+        self.id = None;
+        Some(left)
+    }
+
+    /// Whether its file is its own, and where clients look for it.
+    fn is_own_file(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|file| Some((file.dev(), file.ino())) == self.id)
     }
 
     /// Makes the socket; one that a killed daemon left is replaced. Has to be called inside the runtime.
@@ -215,7 +246,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| Some((file.dev(), file.ino())) == self.id) {
+        if self.is_own_file() {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -225,6 +256,13 @@ impl Drop for ControlSocket {
 fn polled(listener: PassedListener) -> std::io::Result<UnixListener> {
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
+}
+
+/// The socket among what was left, if there is one: the rest are queues.
+fn take_listener(left: &mut Vec<OwnedFd>) -> Option<PassedListener> {
+    let listens = |fd: &OwnedFd| getsockopt(fd, AcceptConn).unwrap_or(false);
+    let at = left.iter().position(listens)?;
+    Some(PassedListener::from(left.swap_remove(at)))
 }
 
 /// Whether a socket that was passed is the one at this path.
@@ -371,6 +409,35 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// Who connects between the two is neither refused nor forgotten.
+    #[tokio::test]
+    async fn the_daemon_that_comes_next_has_the_socket_that_was_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let path = config.socket();
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        let mut left = vec![read];
+        left.extend(ControlSocket::bind(&config).unwrap().leave());
+        let _client = UnixStream::connect(&path).unwrap();
+        let next = Daemon {
+            socket_mode: Mode(0o600),
+            ..config.clone()
+        };
+        let socket = ControlSocket::open(&next, &mut left).unwrap();
+        assert_eq!(left.len(), 1, "the queue is still there");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        socket.listener.accept().await.unwrap();
+        drop(socket);
+        assert!(!path.exists());
+        // One that is gone is made anew, and one that nobody would find is not left.
+        let mut left = Vec::from_iter(ControlSocket::bind(&config).unwrap().leave());
+        std::fs::remove_file(&path).unwrap();
+        let socket = ControlSocket::open(&config, &mut left).unwrap();
+        UnixStream::connect(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(left.is_empty() && socket.leave().is_none());
+    }
+
     #[tokio::test]
     async fn one_that_systemd_made_is_served_as_configured_and_stays() {
         let dir = tempfile::tempdir().unwrap();
@@ -384,7 +451,7 @@ mod tests {
         assert!(listens(&path) && !listens(dir.path()));
         ControlSocket::remove_left(&config);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-        let mut socket = ControlSocket::adopt(&config, listener.try_clone().unwrap()).unwrap();
+        let mut socket = ControlSocket::adopt(&config, listener.try_clone().unwrap(), None).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         let client = UnixStream::connect(&path).unwrap();
         let mut accepted = socket.accept().await.unwrap();

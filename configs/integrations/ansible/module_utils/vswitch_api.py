@@ -69,6 +69,13 @@ def result(changes):
     }
 
 
+def _said(value):
+    """Without what is null: of something new that says no more than leaving it out."""
+    if isinstance(value, dict):
+        return {key: _said(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
 def _add(module, route, body):
     try:
         return call(module.params["socket"], "POST", route, body)[0]
@@ -107,7 +114,7 @@ def one(collection):
         elif there:
             changes = call(path, "PATCH", route + query, settings)[0] if settings else {"done": []}
         else:
-            body = dict(settings, name=wanted["name"])
+            body = dict(_said(settings), name=wanted["name"])
             changes = _add(module, "/v1/" + collection + query, body)
     except ApiError as error:
         module.fail_json(msg=str(error))

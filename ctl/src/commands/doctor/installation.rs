@@ -28,7 +28,7 @@ const WATCHED: Duration = Duration::from_millis(500);
 /// What has the daemon repair all of what it has.
 const AGAIN: &str = "vswitchctl export | vswitchctl apply -";
 /// Reasons that are as the user wants it.
-const WANTED_DROPS: [&str; 5] = ["acl-", "impair-", "polic", "port-down", "storm"];
+const WANTED_DROPS: [&str; 6] = ["acl-", "impair-", "mirror-port", "polic", "port-down", "storm"];
 
 pub(super) fn good(what: &'static str, detail: impl Into<String>) -> Item {
     Item {
@@ -119,7 +119,11 @@ impl Session {
         };
         // Somebody who may only look is not told.
         match self.client.replace_lab(lab, options, None).await {
-            Ok(changes) => drift(&changes, ports),
+            Ok(changes) => {
+                let mut items = drift(&changes, ports);
+                items.extend(in_the_way(&changes));
+                items
+            }
             Err(_) => Vec::new(),
         }
     }
@@ -135,6 +139,15 @@ fn drift(changes: &Changes, ports: &[PortView]) -> Vec<Item> {
         return vec![good("drift", "all is as it was set")];
     }
     repairs.filter_map(|change| drifted(change, ports)).collect()
+}
+
+/// What the daemon warns of though nothing is to be changed.
+fn in_the_way(changes: &Changes) -> Vec<Item> {
+    let item = |warning: &String| {
+        let cure = warning.split('`').nth(1).unwrap_or("vswitchctl status");
+        bad("host", warning.as_str(), cure)
+    };
+    changes.warnings.iter().map(item).collect()
 }
 
 fn drifted(change: &Change, ports: &[PortView]) -> Option<Item> {
@@ -288,9 +301,10 @@ fn tool((program, version, package, without): (&'static str, &str, &str, Option<
     }
 }
 
-/// A line for each port that carries nothing, or whose interface is not as it was set.
+/// A line for each port that carries nothing, though it is to, or whose interface is not as it was set.
 fn down(ports: &[PortView]) -> Vec<Item> {
-    let trouble = |view: &&PortView| view.state != PortState::Up || view.reason.is_some();
+    let is_set_down = |view: &PortView| view.state == PortState::Down && !view.port.up;
+    let trouble = |view: &&PortView| (view.state != PortState::Up && !is_set_down(view)) || view.reason.is_some();
     let items: Vec<_> = ports
         .iter()
         .filter(trouble)
@@ -308,7 +322,14 @@ fn down(ports: &[PortView]) -> Vec<Item> {
         })
         .collect();
     match items.is_empty() {
-        true => vec![good("ports", format!("{} of {} are up", ports.len(), ports.len()))],
+        true => {
+            let up = ports.iter().filter(|view| view.state == PortState::Up).count();
+            let rest = match ports.len() - up {
+                0 => String::new(),
+                down => format!(", {down} set down"),
+            };
+            vec![good("ports", format!("{up} of {} are up{rest}", ports.len()))]
+        }
         false => items,
     }
 }
@@ -405,6 +426,22 @@ mod tests {
         }
     }
 
+    /// What somebody wants so is no trouble.
+    #[test]
+    fn a_port_that_is_set_down_is_well() {
+        let mut ports = samples::healthy().ports;
+        let up = down(&ports);
+        assert!(up.len() == 1 && up[0].ok, "{up:?}");
+        ports[1].state = PortState::Down;
+        assert!(!down(&ports)[0].ok);
+        ports[1].port.up = false;
+        let set_down = down(&ports);
+        assert!(
+            set_down[0].ok && set_down[0].detail == "1 of 2 are up, 1 set down",
+            "{set_down:?}"
+        );
+    }
+
     #[test]
     fn drops_that_grow_and_are_not_asked_for_are_told() {
         let before = samples::healthy().ports;
@@ -413,7 +450,7 @@ mod tests {
             after[1].counters.tx_drops.insert(reason.to_owned(), 7);
             drops(&before, &after)
         };
-        assert!(with("acl-out").ok && drops(&before, &before).ok);
+        assert!(with("acl-out").ok && with("mirror-port").ok && drops(&before, &before).ok);
         let item = with("queue-full");
         assert!(!item.ok && item.detail.contains("blue") && item.detail.contains("7 frames"));
     }

@@ -29,6 +29,15 @@ const EXIT_WRONG: u8 = 1;
 /// What `lab new` writes.
 const EXAMPLE: &str = include_str!("example.toml");
 
+/// Without filters of mirrors, whose programs are made by a tool that may not be there.
+fn without_programs(lab: &Lab) -> Lab {
+    let mut lab = lab.clone();
+    for mirror in &mut lab.mirrors {
+        mirror.filter = None;
+    }
+    lab
+}
+
 /// Whether a daemon had its say.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
@@ -89,10 +98,18 @@ impl Session {
                         file.path
                     );
                 }
-                match file.more() {
+                let told = match file.more() {
                     Some(report) => (report, Asked::Yes),
                     None => self.ask_about(&file).await?,
+                };
+                if let ((Report { ok: true, .. }, Asked::Yes), Some(error)) = (&told, self.would_refuse(&file).await) {
+                    let ApiError { object, cause, .. } = error;
+                    eprintln!(
+                        "warning: {}: as things are now, `lab up` refuses it: {object}: {cause}",
+                        file.path
+                    );
                 }
+                told
             }
         };
         self.out.show(&report, |_| match (report.ok, asked) {
@@ -114,11 +131,7 @@ impl Session {
     /// What a daemon says of the file, if one is there: what it refuses for the state that it is in is not the file's fault.
     async fn ask_about(&self, file: &LabFile) -> Result<(Report, Asked), Failure> {
         let good = Report::new(&file.path, Vec::new());
-        let mut lab = file.lab.clone();
-        // Their programs are made by a tool that may not be there.
-        for mirror in &mut lab.mirrors {
-            mirror.filter = None;
-        }
+        let lab = without_programs(&file.lab);
         let error = match self.would_take(&lab).await {
             Err(Error::Daemon(error)) => error,
             Ok(()) => return Ok((good, Asked::Yes)),
@@ -146,6 +159,23 @@ impl Session {
         };
         let refused = self.would_take(&wanted).await;
         matches!(refused, Err(Error::Daemon(other)) if other.cause == error.cause)
+    }
+
+    /// Why `lab up` would not bring it up beside what is there now, if so.
+    async fn would_refuse(&self, file: &LabFile) -> Option<ApiError> {
+        let how = How {
+            command: "lab check",
+            dry_run: true,
+            force: false,
+            yes: false,
+            can_ask: false,
+            lab: Some(file.lab_name().ok()?),
+        };
+        let (lab, name) = (without_programs(&file.lab), file.lab_name().ok()?);
+        match self.become_lab(&how, |there| sides::with(there, &lab, &name)).await {
+            Err(Failure::Error { error, .. }) => Some(error),
+            _ => None,
+        }
     }
 
     /// Whether the daemon would take this for all that is to be there.

@@ -110,6 +110,43 @@ fn routes_come_and_go() {
     });
 }
 
+/// A switch with DHCP advertises a default route, and then no port of it could be given one.
+#[test]
+fn a_route_that_a_router_told_of_is_not_in_the_way() {
+    sandboxed(async || {
+        let (_own, red) = cable("own", "red").await;
+        red.add("fd00::1/64").await;
+        let add = |words: &str| {
+            let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
+            move || {
+                std::process::Command::new("ip")
+                    .args(["-6", "route", "add"])
+                    .args(words)
+                    .status()
+            }
+        };
+        let advertised = "default via fe80::9 dev eth0 proto ra metric 1024";
+        let added = red.netns.run(add(advertised)).await.unwrap().unwrap();
+        assert!(added.success());
+        let route = |via: &str| Route::new("::/0".parse().unwrap(), Some(via.parse().unwrap()));
+        let hops = async || {
+            let routes = red.netlink.routes().await.unwrap().into_iter();
+            let hops = routes.filter(|route| route.to.prefix_len() == 0);
+            hops.filter_map(|route| route.via)
+                .map(|via| via.to_string())
+                .collect::<Vec<_>>()
+        };
+        red.netlink.add_route(red.index, &route("fd00::ff")).await.unwrap();
+        assert_eq!(hops().await, ["fe80::9", "fd00::ff"]);
+        for via in ["fd00::ff", "fd00::fe"] {
+            let error = red.netlink.add_route(red.index, &route(via)).await.unwrap_err();
+            assert!(error.is_exists(), "{error}");
+        }
+        red.netlink.del_route(red.index, &route("fd00::ff")).await.unwrap();
+        assert_eq!(hops().await, ["fe80::9"]);
+    });
+}
+
 /// Without the announcement the neighbour goes on sending to the old address until its entry times out.
 #[test]
 fn an_announcement_corrects_what_the_neighbours_know() {

@@ -167,7 +167,8 @@ impl<'a> Ruleset<'a> {
             let cure = format!("firewall-cmd --permanent {zone}; firewall-cmd {zone}");
             return (!self.names(family, table, |_| true, &named)).then_some(cure);
         }
-        let is_old = ["ip", "ip6"].contains(&family.as_str()) && name == chain.hook.name();
+        // Another table may have a chain of that name too, which iptables knows nothing of.
+        let is_old = ["ip", "ip6"].contains(&family.as_str()) && table == "filter" && name == chain.hook.name();
         if is_old && self.names(family, table, is_in_it, "\"ufw") {
             let of = match (family.as_str(), chain.hook) {
                 ("ip", Hook::Forward) => "ufw-user-forward",
@@ -246,6 +247,19 @@ mod tests {
 
     fn rule(chain: &str, expr: &Value) -> Value {
         json!({"rule": {"family": "inet", "table": "fw", "chain": chain, "expr": expr}})
+    }
+
+    #[test]
+    fn iptables_cures_the_chains_of_its_own_table_alone() {
+        let cure = |table: &str| {
+            let chain = json!({"family": "ip", "table": table, "name": "FORWARD", "hook": "forward", "policy": "drop"});
+            let listed = json!({"nftables": [{"chain": chain}]});
+            let ruleset = Ruleset::new(&listed, "vswitch");
+            let chain = ruleset.chains().into_iter().next().unwrap();
+            ruleset.cure_of(&chain, "gw").unwrap()
+        };
+        assert!(cure("filter").starts_with("iptables -I FORWARD"));
+        assert!(cure("filt").starts_with("nft insert rule ip filt FORWARD iifname gw"));
     }
 
     #[test]

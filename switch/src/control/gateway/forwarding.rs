@@ -28,6 +28,9 @@ pub(in super::super) struct Note {
     /// Of another boot of the kernel nothing is left.
     pub boot_id: String,
     pub before: BTreeMap<String, String>,
+    /// What the interfaces were called then, by their index: one may be renamed while no daemon runs. Notes of before have none.
+    #[serde(default)]
+    pub interfaces: BTreeMap<u32, IfName>,
 }
 
 /// Where the note is, and its copy.
@@ -61,7 +64,7 @@ impl Note {
         }
         Ok(Self {
             boot_id: boot_id.to_owned(),
-            before: BTreeMap::new(),
+            ..Self::default()
         })
     }
 
@@ -312,6 +315,7 @@ mod tests {
             ]
             .map(|(path, before)| (path.to_owned(), before.to_owned()))
             .into(),
+            ..Note::default()
         };
         let opened = note.opened(&["lab-gw".parse().unwrap()]);
         let names = |names: &[IfName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -331,6 +335,7 @@ mod tests {
         let places = Places::new(&run, &state);
         let mut note = Note::load(&places, "one").unwrap();
         note.before.insert("ipv4/conf/eth0/forwarding".into(), "0".into());
+        note.interfaces.insert(2, "eth0".parse().unwrap());
         note.save(&places).unwrap();
         assert_eq!(Note::load(&places, "one").unwrap(), note);
         assert!(Note::load(&places, "two").unwrap().before.is_empty());
@@ -339,8 +344,17 @@ mod tests {
         note.before.clear();
         note.save(&places).unwrap();
         assert!(!places.note.exists() && !places.copy.exists());
+        fs::write(&places.note, r#"{"boot_id":"one","before":{}}"#).unwrap();
+        assert_eq!(Note::load(&places, "one").unwrap(), note_of_before());
         fs::write(&places.note, "{").unwrap();
         Note::load(&places, "one").unwrap_err();
+    }
+
+    fn note_of_before() -> Note {
+        Note {
+            boot_id: "one".into(),
+            ..Note::default()
+        }
     }
 
     /// An interface that comes later has its own value, which is what it gets back.

@@ -7,10 +7,12 @@ use vswitch_api::ApiError;
 use super::super::Inner;
 use super::forwarding::{any_off, is_off, key};
 use super::outside::Outside;
-use super::{Fitted, table_name, tool, uplinks, wanted_forwarding};
+use super::{Fitted, firewall, table_name, tool, uplinks, wanted_forwarding};
 
 /// How often it is looked whether the table is as it was made: that takes a program.
 const LOOKED_AFTER: Duration = Duration::from_secs(6);
+/// What is told of it in the status begins so.
+const IN_THE_WAY: &str = "in the way: ";
 
 impl Inner {
     /// Looks whether the host still does for the switches what it was made to do: an interface of a gateway or uplink that was made again does
@@ -19,6 +21,7 @@ impl Inner {
     pub(in super::super) async fn keep_gateways(&mut self) {
         let outside = Outside::of(&self.store.state.lab);
         self.tell_limits(uplinks::WAITING, uplinks::absent(&uplinks::named(&outside.ways)));
+        self.look_in_the_way_again().await;
         let nothing = |fitted: &Fitted| fitted.ways.is_empty() && outside.ways.is_empty();
         if self.live.fitted.as_ref().is_some_and(nothing) {
             return;
@@ -70,8 +73,36 @@ impl Inner {
         );
     }
 
+    /// What keeps gateways from what they are there for, and may have come after them: a firewall, no way out, the same networks elsewhere.
+    pub(super) async fn in_the_way(&self) -> Vec<String> {
+        let outside = self.as_called(Outside::of(&self.store.state.lab));
+        let mut told = firewall::in_the_way(&outside, &table_name(&self.host.run_dir)).await;
+        if !outside.ways.is_empty() {
+            told.extend(self.way_out(&Outside::default(), &outside).await);
+        }
+        told.extend(self.overlaps_by_now().await);
+        told
+    }
+
+    /// Has the status tell of it. To look takes a program, which lists all rules of the host.
+    pub(in super::super) async fn tell_what_is_in_the_way(&mut self) {
+        let told = self.in_the_way().await;
+        let told = told.into_iter().map(|line| format!("{IN_THE_WAY}{line}"));
+        let told: Vec<_> = told.collect();
+        self.live.looked_in_the_way = (!told.is_empty()).then(Instant::now);
+        self.tell_limits(IN_THE_WAY, told);
+    }
+
+    /// What was told of is told no more when it is gone.
+    async fn look_in_the_way_again(&mut self) {
+        let looked = self.live.looked_in_the_way;
+        if looked.is_some_and(|looked| looked.elapsed() >= LOOKED_AFTER) {
+            self.tell_what_is_in_the_way().await;
+        }
+    }
+
     /// Has the status tell these of the limits that begin so, and no others.
-    fn tell_limits(&mut self, beginning: &str, told: Vec<String>) {
+    pub(super) fn tell_limits(&mut self, beginning: &str, told: Vec<String>) {
         let limits = &mut self.shown.limits;
         limits.retain(|limit| !limit.starts_with(beginning) || told.contains(limit));
         for line in told {

@@ -1,7 +1,11 @@
 //! What was leased by DHCP, and to whom: it is listed with the addresses, and a port that is pinned to its own addresses may use it.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::slice;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::{IpNet, Ipv6Net};
@@ -11,7 +15,21 @@ use vswitch_datapath::SwitchId;
 
 use super::super::published::View;
 use super::super::{Inner, text};
-use super::serve::{Lease, leases};
+use super::names::make_folder;
+use super::outside::Outside;
+use super::serve::{self, Lease, lease_file, leased, leases, put};
+
+/// What is told of addresses that are all leased begins so.
+const EXHAUSTED: &str = "DHCP has no address left ";
+
+/// The files of leases as they were read last, and those that were gone since and are back: whoever writes them writes to the old ones.
+#[derive(Debug, Default)]
+pub(in super::super) struct Kept {
+    lines: Lines,
+    stale: BTreeSet<SwitchName>,
+}
+
+type Lines = BTreeMap<SwitchName, String>;
 
 fn now() -> u64 {
     SystemTime::now()
@@ -19,21 +37,61 @@ fn now() -> u64 {
         .map_or(0, |now| now.as_secs())
 }
 
-/// Those that hold, with their switches.
-fn all<'a>(run_dir: &'a std::path::Path, lab: &'a Lab) -> impl Iterator<Item = (&'a Switch, Lease)> {
-    let now = now();
-    let served = lab
-        .switches
+/// The switches whose addresses are leased.
+fn served(lab: &Lab) -> impl Iterator<Item = &Switch> {
+    lab.switches
         .iter()
-        .filter(|switch| switch.dhcp && switch.gateway.is_on());
+        .filter(|switch| switch.dhcp && switch.gateway.is_on())
+}
+
+/// The leases that hold, with their switches. `kept`: what was read last, if a file is gone.
+fn all<'a>(run_dir: &'a Path, lab: &'a Lab, kept: Option<&'a Kept>) -> impl Iterator<Item = (&'a Switch, Lease)> {
+    let now = now();
     let of = move |switch: &'a Switch| {
-        leases(run_dir, &switch.name)
-            .into_iter()
-            .map(move |lease| (switch, lease))
+        let lines = fs::read_to_string(lease_file(run_dir, &switch.name)).unwrap_or_else(|_| {
+            let lines = kept.and_then(|kept| kept.lines.get(&switch.name));
+            lines.cloned().unwrap_or_default()
+        });
+        leases(&lines).into_iter().map(move |lease| (switch, lease))
     };
-    served
+    served(lab)
         .flat_map(of)
         .filter(move |(_, lease)| lease.until == 0 || lease.until > now)
+}
+
+/// What is told of the subnets of which all that can be leased is leased or some port's.
+fn exhausted(lab: &Lab, held: &[(&Switch, Lease)]) -> Vec<String> {
+    let mut told = Vec::new();
+    for switch in served(lab) {
+        let ports = lab.ports.iter().filter(|port| port.switch == switch.name);
+        let of_ports = ports.flat_map(|port| {
+            let pins = port.pin.ip.iter().flatten();
+            let single = pins.filter(|net| net.prefix_len() == net.max_prefix_len());
+            let addresses = port.addresses.iter().map(|address| address.ip());
+            addresses.chain(single.map(IpNet::addr))
+        });
+        let leased_ones = held.iter().filter(|(of, _)| of.name == switch.name);
+        let taken: BTreeSet<_> = of_ports.chain(leased_ones.map(|(_, lease)| lease.ip.into())).collect();
+        let ranges = switch.subnets.iter().filter_map(|net| match net {
+            IpNet::V4(net) => leased(net),
+            IpNet::V6(_) => None,
+        });
+        for (first, last) in ranges {
+            let inside = taken.range(IpAddr::V4(first)..=IpAddr::V4(last)).count();
+            if inside as u64 > u64::from(u32::from(last) - u32::from(first)) {
+                told.push(words(switch, first, last));
+            }
+        }
+    }
+    told
+}
+
+fn words(switch: &Switch, first: Ipv4Addr, last: Ipv4Addr) -> String {
+    let name = &switch.name;
+    format!(
+        "{EXHAUSTED}on switch \"{name}\": all from {first} to {last} are taken, and another station gets none; a larger subnet has more: \
+         `vswitchctl set switch {name} subnets=NET`"
+    )
 }
 
 fn owner<'a>(lab: &'a Lab, switch: &Switch, mac: Mac) -> Option<&'a Port> {
@@ -136,8 +194,12 @@ fn made_of(mac: Mac, net: &Ipv6Net) -> IpAddr {
 impl Inner {
     /// Looks whether ports were leased, or made of what is advertised, other addresses than before.
     pub(in super::super) fn look_at_leases(&mut self) {
+        self.keep_lease_files();
         let lab = &self.store.state.lab;
-        let by_port = by_port(lab, all(&self.host.run_dir, lab));
+        let held: Vec<_> = all(&self.host.run_dir, lab, Some(&self.live.kept_leases)).collect();
+        let exhausted = exhausted(lab, &held);
+        let by_port = by_port(lab, held.into_iter());
+        self.tell_limits(EXHAUSTED, exhausted);
         if by_port == self.live.leases {
             return;
         }
@@ -147,6 +209,58 @@ impl Inner {
             if before.get(&port.name) != self.live.leases.get(&port.name) {
                 self.update_in_datapath(port);
             }
+        }
+    }
+
+    /// Puts the files of leases back that somebody took away: without them those who hold one would be cut off, and others get theirs.
+    fn keep_lease_files(&mut self) {
+        let run_dir = &self.host.run_dir;
+        let names: BTreeSet<_> = served(&self.store.state.lab)
+            .map(|switch| switch.name.clone())
+            .collect();
+        let Kept { lines, stale } = &mut self.live.kept_leases;
+        lines.retain(|name, _| names.contains(name));
+        stale.retain(|name| names.contains(name));
+        for name in names {
+            let file = lease_file(run_dir, &name);
+            match fs::read_to_string(&file) {
+                Ok(text) => _ = lines.insert(name, text),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let Some(text) = lines.get(&name) else { continue };
+                    match make_folder(run_dir).and_then(|()| put(&file, text)) {
+                        Ok(_) => tracing::warn!("{} was gone and is back", file.display()),
+                        Err(error) => tracing::warn!("{} is gone and can't be put back: {error}", file.display()),
+                    }
+                    stale.insert(name);
+                }
+                Err(error) => tracing::debug!("{}: {error}", file.display()),
+            }
+        }
+    }
+
+    /// Has those that write files of leases that are gone begin anew, with the files that are there.
+    pub(in super::super) async fn renew_lease_files(&mut self) {
+        let stale = std::mem::take(&mut self.live.kept_leases.stale);
+        if stale.is_empty() {
+            return;
+        }
+        // What else they read may be gone too.
+        if let (_, Some(error)) = serve::write(&self.host.run_dir, &self.store.state.lab) {
+            tracing::warn!("dnsmasq is not told of all ports: {error}");
+        }
+        let services = Outside::of(&self.store.state.lab).services;
+        for served in services.iter().filter(|served| stale.contains(&served.switch)) {
+            let served = slice::from_ref(served);
+            let mut warnings = Vec::new();
+            let renewed = async {
+                self.change_services(served, &[], &mut warnings).await?;
+                self.change_services(&[], served, &mut warnings).await
+            };
+            if let Err(error) = renewed.await {
+                tracing::warn!("dnsmasq is tried again soon: {error}");
+                self.live.kept_leases.stale.insert(served[0].switch.clone());
+            }
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         }
     }
 
@@ -167,7 +281,8 @@ impl Inner {
             .flat_map(|port| port.addresses.iter().map(move |address| (port, address)));
         let mut held = None;
         for (port, address) in new.filter(|(port, address)| !had(&port.name, address)) {
-            let held: &Vec<_> = held.get_or_insert_with(|| all(&self.host.run_dir, before).collect());
+            let held: &Vec<_> =
+                held.get_or_insert_with(|| all(&self.host.run_dir, before, Some(&self.live.kept_leases)).collect());
             let its = |(switch, lease): &&(&Switch, Lease)| {
                 switch.name == port.switch && IpAddr::from(lease.ip) == address.ip()
             };
@@ -212,7 +327,7 @@ impl View {
                 lease_secs: Some(lease.until.saturating_sub(now)),
             })
         };
-        all(&self.run_dir, lab).filter_map(view).collect()
+        all(&self.run_dir, lab, None).filter_map(view).collect()
     }
 
     fn learned_behind(&self, switch: SwitchId, mac: Mac) -> Option<PortName> {
@@ -225,8 +340,6 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use serde_json::json;
 
     use super::*;
@@ -254,6 +367,30 @@ mod tests {
         let found = by_port(&lab, held);
         let own = [1, 220, 230].map(|last| IpAddr::from([10, 0, 0, last])).to_vec();
         assert_eq!(found, BTreeMap::from([("red".parse().unwrap(), own)]));
+    }
+
+    #[test]
+    fn a_range_that_is_all_taken_is_told_of() {
+        let lab: Lab = serde_json::from_value(json!({
+            "switches": [{"name": "lab", "subnets": ["10.0.0.0/29", "fd00::/64"], "gateway": true, "dhcp": true}],
+            "ports": [
+                {"name": "red", "switch": "lab", "addresses": ["10.0.0.5/29", "10.0.0.2/29"]},
+                {"name": "vm", "switch": "lab", "pin": {"ip": ["10.0.0.5/32"]}}
+            ]
+        }))
+        .unwrap();
+        let leases = [4, 5, 6].map(|last| Lease {
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            ip: Ipv4Addr::new(10, 0, 0, last),
+            until: 0,
+        });
+        let held: Vec<_> = leases.into_iter().map(|lease| (&lab.switches[0], lease)).collect();
+        let told = exhausted(&lab, &held);
+        assert!(
+            told.len() == 1 && told[0].contains("from 10.0.0.4 to 10.0.0.6"),
+            "{told:?}"
+        );
+        assert_eq!(exhausted(&lab, &held[..2]), [""; 0]);
     }
 
     /// The switch advertised the subnet, and the pin dropped what came from the address that the station made of it.

@@ -15,26 +15,26 @@ mod outside;
 mod serve;
 mod settle;
 mod table;
+mod talks;
 mod tell;
 mod tool;
 mod uplinks;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use vswitch_api::gateway::Protocol;
 use vswitch_api::{ApiError, IfName, Stands};
 use vswitch_linux::KernelError;
 
 pub(super) use answering::refuse_no_dns;
 pub(super) use check::{check, warnings};
 pub(super) use forwarding::Note as ForwardingNote;
+pub(super) use leases::Kept as KeptLeases;
 pub(super) use listening::refuse_listened;
 pub(super) use names::Links;
 pub(super) use outside::Outside;
-pub(super) use settle::{gateways, refuse_removal, settle};
+pub(super) use settle::{gateways, refuse_moving, refuse_removal, settle};
 
 use self::forwarding::{Note, Places, difference, key};
 use self::serve::{Served, check_program};
@@ -85,6 +85,9 @@ impl Inner {
         };
         let fitted = self.live.fitted.take();
         let mut note = self.forwarding_note().map_err(noting)?;
+        if self.live.forwarding_note.is_none() {
+            self.live.forwarding = note.interfaces.clone();
+        }
         let outside = &self.as_called(outside.clone());
         let uplinks = match outside.ways.is_empty() {
             true => Vec::new(),
@@ -107,9 +110,12 @@ impl Inner {
             note.before.remove(forwarding);
         });
         let opened = note.opened_now(&outside.gateways);
+        let was_whole = self.table_is_whole(&table, fitted.as_ref()).await;
         let content = self.write_table(&table, outside, &uplinks, &opened).await?;
-        if let Some(fitted) = fitted {
-            self.forget_talks(&fitted.ways, &outside.ways).await;
+        match fitted {
+            _ if !was_whole => self.forget_all_talks(&outside.ways).await,
+            Some(fitted) => self.forget_talks(&fitted.ways, &outside.ways).await,
+            None => {}
         }
         let mut turned_on = Ok(());
         for (forwarding, _) in &changes.on {
@@ -159,35 +165,6 @@ impl Inner {
         let content = tool::content(table).await.ok().flatten();
         let wanted = table::chains_and_rules(&commands["nftables"]);
         Ok(content.filter(|content| table::chains_and_rules(content) == wanted))
-    }
-
-    /// Who sends UDP goes on to where the first datagram went, as long as the kernel knows of the talk: of a number that is published by
-    /// now, or no more, or elsewhere, it is to know none.
-    async fn forget_talks(&self, before: &[outside::Way], after: &[outside::Way]) {
-        let led = |ways: &[outside::Way]| -> BTreeSet<_> {
-            let published = ways.iter().flat_map(|way| &way.published);
-            let published = published.filter(|one| one.publish.protocol == Protocol::Udp);
-            published
-                .map(|one| (one.to, one.publish.outside, one.publish.inside))
-                .collect()
-        };
-        let (before, after) = (led(before), led(after));
-        let changed = before.symmetric_difference(&after);
-        let changed: BTreeSet<_> = changed.map(|(to, outside, _)| (to.is_ipv4(), *outside)).collect();
-        if changed.is_empty() {
-            return;
-        }
-        let forgotten = async {
-            let own = self.host.home.netlink().await?.addresses().await?;
-            let own: BTreeSet<_> = own.into_iter().map(|(_, address, _)| address.addr()).collect();
-            let is_led = move |to: SocketAddr| own.contains(&to.ip()) && changed.contains(&(to.is_ipv4(), to.port()));
-            self.host.home.forget_udp(is_led).await
-        };
-        match forgotten.await {
-            Ok(0) => {}
-            Ok(count) => tracing::debug!("{count} UDP talks begin anew, by what is published now"),
-            Err(error) => tracing::warn!("who sends UDP to the host already goes on to where it went: {error}"),
-        }
     }
 
     fn places_of_note(&self) -> Places {
@@ -240,6 +217,7 @@ impl Inner {
         // One that leads out no more is still to be given back what it had.
         let is_concerned = |name: &IfName| outside.gateways.contains(name) || uplinks.contains(name) || note.has(name);
         self.live.forwarding = now.into_iter().filter(|(_, name)| is_concerned(name)).collect();
+        note.interfaces.clone_from(&self.live.forwarding);
     }
 
     /// A step from one to the other; if it fails, all is as it was before.
@@ -287,10 +265,11 @@ impl Inner {
         warnings
     }
 
-    /// The warnings of a step, for who asks what would be done.
+    /// The warnings of a step, for who asks what would be done; without any step, of what is in the way as it is.
     pub(super) async fn foretell_outside(&self, steps: &[Step]) -> Vec<String> {
         match change_of_outside(steps) {
             Some((before, after)) => self.warnings_of_outside(before, after).await,
+            None if steps.is_empty() => self.in_the_way().await,
             None => Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
+use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::{ApiError, ErrorCode, IfName, Lab, Port, Ready, Switch, SwitchName};
 
 use super::super::kinds::ifname;
@@ -19,6 +20,8 @@ const PROGRAM: &str = "dnsmasq";
 /// Where it is looked for beside `PATH`.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 const LEASE: &str = "1h";
+/// So many it leases at most unless it is told (dnsmasq(8), --dhcp-lease-max).
+const LEASES: u64 = 1000;
 /// Names that are no port's, whatever ports are called: those of every host, and systemd's (nss-myhostname(8)).
 const NEVER: [&str; 12] = [
     "localhost",
@@ -47,6 +50,8 @@ pub(in super::super) struct Served {
     /// Addresses of the gateway.
     addresses: Vec<IpAddr>,
     subnets: Vec<IpNet>,
+    /// What its gateway takes, if that is not what stations take for granted.
+    mtu: Option<u32>,
     pub dhcp: bool,
     pub dns: bool,
 }
@@ -60,6 +65,7 @@ pub(super) fn served(lab: &Lab) -> Vec<Served> {
             gateway: ifname(gateway),
             addresses: gateway.addresses.iter().map(|address| address.ip()).collect(),
             subnets: switch.subnets.clone(),
+            mtu: gateway.mtu.filter(|mtu| switch.dhcp && *mtu != DEFAULT_MTU),
             dhcp: switch.dhcp,
             dns: switch.dns,
         })
@@ -72,6 +78,14 @@ pub(super) fn leased(subnet: &Ipv4Net) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let (first, last) = (u32::from(subnet.network()), u32::from(subnet.broadcast()));
     let middle = first + (last - first) / 2 + 1;
     (middle < last).then(|| (middle.into(), (last - 1).into()))
+}
+
+/// How many addresses of a subnet can be leased, also to those that it is reserved for.
+fn stations(subnet: &IpNet) -> u64 {
+    match subnet {
+        IpNet::V4(net) => 1 << (net.max_prefix_len() - net.prefix_len()),
+        IpNet::V6(_) => 0,
+    }
 }
 
 /// Where what it is told of ports and what it leases is kept.
@@ -171,6 +185,11 @@ impl Served {
         // A gateway on the link of the subnet is not its own, which is what is told else.
         let v4 = self.addresses.iter().find(|ip| ip.is_ipv4());
         arguments.extend(v4.map(|ip| format!("--dhcp-option=option:router,{ip}")));
+        // Router advertisements have it anyway.
+        let mtu = self.mtu.filter(|_| v4.is_some());
+        arguments.extend(mtu.map(|mtu| format!("--dhcp-option=option:mtu,{mtu}")));
+        let most: u64 = self.subnets.iter().map(stations).sum();
+        arguments.extend((most > LEASES).then(|| format!("--dhcp-lease-max={most}")));
         arguments
     }
 }
@@ -340,10 +359,9 @@ pub(in super::super) struct Lease {
     pub until: u64,
 }
 
-/// The leases of a switch.
-pub(in super::super) fn leases(run_dir: &Path, switch: &SwitchName) -> Vec<Lease> {
-    let text = fs::read_to_string(lease_file(run_dir, switch)).unwrap_or_default();
-    text.lines().filter_map(lease).collect()
+/// The leases of a switch, as the lines of its file tell them.
+pub(super) fn leases(lines: &str) -> Vec<Lease> {
+    lines.lines().filter_map(lease).collect()
 }
 
 /// A line of dnsmasq's: when it ends, MAC, address, name, client id.

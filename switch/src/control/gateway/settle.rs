@@ -288,6 +288,32 @@ pub(in super::super) fn refuse_removal(lab: &Lab, name: &PortName) -> Result<(),
     }
 }
 
+/// Refuses to take an address from a gateway, or all: it would get another one of that subnet at once, and stations would follow.
+pub(in super::super) fn refuse_moving(lab: &Lab, name: &PortName, address: Option<IfAddr>) -> Result<(), ApiError> {
+    let is_gateway =
+        |switch: &&Switch| switch.gateway.is_on() && lab.gateway_of(switch).is_some_and(|port| port.name == *name);
+    let Some(switch) = lab.switches.iter().find(is_gateway) else {
+        return Ok(());
+    };
+    let given = switch.gateway.addresses();
+    let of_gateway = |old: &&IfAddr| {
+        let inside = switch.subnets.iter().any(|net| holds(net, old));
+        address.is_none_or(|address| address == **old) && (inside || given.contains(&old.ip()))
+    };
+    let addresses = lab.gateway_of(switch).map_or(&[][..], |port| &port.addresses);
+    let Some(address) = addresses.iter().find(of_gateway) else {
+        return Ok(());
+    };
+    let cause = format!(
+        "{address} is its address as the gateway of {}",
+        text::switch(&switch.name)
+    );
+    Err(text::conflict(text::port(name), cause).hint(format!(
+        "the gateway moves by: vswitchctl set switch {} gateway=ADDR",
+        switch.name
+    )))
+}
+
 /// The names of ports that are gateways.
 pub(in super::super) fn gateways(lab: &Lab) -> BTreeSet<PortName> {
     let all = lab.switches.iter().filter_map(|switch| lab.gateway_of(switch));

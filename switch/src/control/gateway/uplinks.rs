@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vswitch_api::{EventKind, IfName, SwitchName};
+use vswitch_api::{EventKind, IfName, Port, Stands, SwitchName};
 use vswitch_linux::{KernelError, KernelRoute, WayOut};
 
 use super::super::Inner;
@@ -46,11 +46,24 @@ impl Inner {
             }
         }
         let by = links.iter().filter(|link| indices.contains(&link.index));
+        let legs = self.legs_of_gateways();
         // Of one that has just gone down the kernel tells before it takes its routes away.
         Ok(by
-            .filter(|link| link.name != "lo" && link.up)
+            .filter(|link| link.name != "lo" && link.up && !legs.contains(&link.name))
             .filter_map(|link| link.name.parse().ok())
             .collect())
+    }
+
+    /// How the legs of the host are called in switches that it is the gateway of: what goes there comes back to it.
+    fn legs_of_gateways(&self) -> BTreeSet<String> {
+        let lab = &self.store.state.lab;
+        let routed = |port: &&Port| {
+            let mut switches = lab.switches.iter().filter(|switch| switch.name == port.switch);
+            port.kind.stands() == Stands::OnHost && switches.any(|switch| switch.gateway.is_on())
+        };
+        let legs = lab.ports.iter().filter(routed);
+        let called = legs.filter_map(|port| self.live.ports.get(&port.name).map(|live| live.ifname.clone()));
+        called.collect()
     }
 
     /// Something happened to the interfaces or default routes of the host: what is led out by these goes out by those of now.

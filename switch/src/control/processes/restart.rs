@@ -5,6 +5,7 @@ use vswitch_api::{ApiError, Command, CommandName, ProcessState, Restart};
 
 use super::super::condition::{Editing, Subject};
 use super::super::named::{add, find, remove};
+use super::super::requests::as_they_are;
 use super::super::{Control, Inner, text};
 use super::live::Live;
 use super::{Process, object};
@@ -31,7 +32,7 @@ impl Control {
     pub async fn add_command(&self, command: Command, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
         self.edit(Subject::Lab, options.clone(), |_, lab| {
-            add(lab, command, &options, |old, new| (old.clone(), new.clone()))
+            add(lab, command, options.said.first().cloned(), &options, as_they_are)
         })
         .await
     }

@@ -1,10 +1,11 @@
 //! Repairs that come with an edit: of what, and what is told of them.
 
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Cable, NsName};
+use vswitch_api::{ApiError, Cable, NsName, PortName};
 
-use super::{Drift, Extent};
+use super::{Drift, Extent, is_missing};
 use crate::control::Inner;
+use crate::control::condition::Editing;
 use crate::control::gateway::Outside;
 use crate::control::plan::{Step, namespaces};
 
@@ -54,6 +55,41 @@ impl Inner {
         };
         changes.warnings.extend(failed.into_iter().map(warning));
         Ok(())
+    }
+
+    /// Gives a port back what somebody took from it inside, after an edit that names such settings; of a dry run `steps` tells what it would
+    /// do. One that is missing as a whole is made again when it can be.
+    ///
+    /// # Errors
+    /// See [`Self::repair_after`].
+    pub(in crate::control) async fn give_back_after(
+        &mut self,
+        name: &PortName,
+        options: &Editing,
+        steps: &[Step],
+        changes: &mut Changes,
+    ) -> Result<(), ApiError> {
+        if is_missing(self.live.ports.get(name)) {
+            return Ok(());
+        }
+        if options.dry_run {
+            self.describe_repair(Extent::Port(name), steps, changes).await;
+            return Ok(());
+        }
+        self.repair_after(Extent::Port(name), changes).await
+    }
+
+    /// What somebody took from the interface of a port inside, in the words of [`Missing::in_words`].
+    ///
+    /// [`Missing::in_words`]: crate::control::lacks::Missing::in_words
+    pub(in crate::control) async fn lost_inside(&self, name: &PortName) -> Vec<String> {
+        let Some(port) = self.store.port(name) else {
+            return Vec::new();
+        };
+        match self.drift_of(port).await {
+            Some(Drift::Settings(_, lost)) => lost,
+            _ => Vec::new(),
+        }
     }
 
     /// What a repair would do after these steps.

@@ -60,6 +60,21 @@ pub(in super::super) fn unique_routes(before: &Lab, after: &Lab) -> Result<(), A
     Ok(())
 }
 
+/// The kernel has a route to a network without the bits beyond its prefix length. Told of what comes, not of what was there before.
+pub(super) fn check_destinations(object: &str, before: Option<&Vec<Route>>, routes: &[Route]) -> Result<(), ApiError> {
+    let is_wrong = |route: &&Route| {
+        let is_old = before.is_some_and(|before| before.iter().any(|old| old.to == route.to));
+        route.to != route.to.trunc() && !is_old
+    };
+    match routes.iter().find(is_wrong) {
+        None => Ok(()),
+        Some(Route { to, .. }) => {
+            let cause = format!("destination {to} has bits set beyond its prefix length");
+            Err(text::invalid(object, cause).hint(format!("try {}", to.trunc())))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{from_value, json};

@@ -377,12 +377,25 @@ fn what_can_be_refused_is_refused_with_object_cause_and_next_step() {
     }
 }
 
+/// The kernel has 10.5.0.0/16, whatever was said. An older state may say it.
+#[test]
+fn a_destination_is_a_network() {
+    let error = check(ports(vec![routed("10.0.0.1/24", "10.5.0.1/16", "10.0.0.9")])).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Invalid);
+    assert!(error.to_string().contains("10.5.0.1/16 has bits set"), "{error}");
+    assert_eq!(error.hint.as_deref(), Some("try 10.5.0.0/16"));
+    let mut old = ports(vec![routed("10.0.0.1/24", "10.5.0.1/16", "10.0.0.9")]);
+    complete(&mut old, &Lab::default(), 1, &Interfaces::new());
+    validate(&old, &old, |_| true).unwrap();
+}
+
 /// An error is about what comes, whichever of the two stands first in the lab.
 #[test]
 fn what_was_there_before_is_not_blamed() {
     let mut before = ports(vec![at("red", "10.0.0.1/24"), at("blue", "10.0.0.2/24")]);
     complete(&mut before, &Lab::default(), 1, &Interfaces::new());
-    let refused = |after: &Lab| validate(&before, after, |_| true).unwrap_err().to_string();
+    let refused_after = |before: &Lab, after: &Lab| validate(before, after, |_| true).unwrap_err().to_string();
+    let refused = |after: &Lab| refused_after(&before, after);
 
     let mut after = before.clone();
     after.ports[0].addresses.push("10.0.0.2/24".parse().unwrap());
@@ -394,6 +407,14 @@ fn what_was_there_before_is_not_blamed() {
     after.ports[0].mac = after.ports[1].mac;
     let error = refused(&after);
     assert!(error.starts_with("port \"red\": MAC address"), "{error}");
+
+    before.ports[1].namespace = before.ports[0].namespace.clone();
+    before.ports[1].ifname = Some("eth5".parse().unwrap());
+    let mut after = before.clone();
+    after.ports[0].ifname = Some("eth5".parse().unwrap());
+    let error = refused_after(&before, &after);
+    let told = "port \"red\": interface eth5 of namespace \"red\" is in use by port \"blue\"";
+    assert!(error.starts_with(told), "{error}");
 
     let mirror =
         |name: &str, to: &str| serde_json::from_value(json!({"name": name, "ports": ["red"], "to": to})).unwrap();

@@ -58,6 +58,28 @@ fn the_gateway_has_the_first_address_and_each_port_the_next() {
     assert_eq!(settled(again.clone(), &again), again);
 }
 
+/// The host had a default route over its own gateway, and its own way out was none any more.
+#[test]
+fn the_host_is_not_led_out_over_itself() {
+    let mut next = lab(switch(&TWO, Gateway::On), &["red", "leg"]);
+    next.ports[1].kind = PortKind::Internal;
+    let first = settled(next, &Lab::default());
+    assert_eq!(addresses(&first, "leg"), ["10.10.0.3/24", "fd10::3/64"]);
+    assert!(routes(&first, "leg").is_empty());
+    assert!(ways::warnings(&Lab::default(), &first).is_empty());
+    // One of before goes.
+    let mut before = first.clone();
+    let via = |port: &Port| port.routes[0];
+    let route = via(first.ports.iter().find(|port| port.name.as_str() == "red").unwrap());
+    let leg = before
+        .ports
+        .iter_mut()
+        .find(|port| port.name.as_str() == "leg")
+        .unwrap();
+    leg.routes.push(route);
+    assert!(routes(&settled(before.clone(), &before), "leg").is_empty());
+}
+
 #[test]
 fn what_a_switch_says_otherwise_its_ports_follow() {
     let first = settled(lab(switch(&TWO, Gateway::On), &["red"]), &Lab::default());

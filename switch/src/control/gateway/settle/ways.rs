@@ -48,7 +48,7 @@ impl Ways {
 }
 
 /// Gives the ports to which addresses are given default routes over their gateways, in place of those that they had over the ones of
-/// `before`. One that leads elsewhere stays, and in a namespace there is one of an IP version.
+/// `before`. One that leads elsewhere stays, and in a namespace there is one of an IP version. The host, which is the gateway, is not its own.
 pub(super) fn lead_out(lab: &mut Lab, before: &Lab, switches: &[Switch]) {
     let (ways, old_ways) = (Ways::of_all(lab), Ways::of_all(before));
     let old_ports: HashMap<_, _> = before.ports.iter().map(|port| (&port.name, port)).collect();
@@ -59,7 +59,9 @@ pub(super) fn lead_out(lab: &mut Lab, before: &Lab, switches: &[Switch]) {
         if !switches.get(&port.switch).is_some_and(|switch| is_auto(port, switch)) {
             continue;
         }
-        autos.push(at);
+        if port.kind.stands() != Stands::OnHost {
+            autos.push(at);
+        }
         let old = old_ports.get(&port.name);
         if let Some((old, ways)) = old.and_then(|old| Some((old, old_ways.get(&old.switch)?))) {
             let ours = old.routes.iter().filter(|route| ways.has(route));
@@ -134,7 +136,8 @@ fn unled(lab: &Lab) -> BTreeMap<(PortName, bool), (SwitchName, String)> {
     let mut unled = BTreeMap::new();
     for switch in lab.switches.iter().filter(|switch| switch.gateway.is_on()) {
         let Some(ways) = ways.get(&switch.name) else { continue };
-        for port in lab.ports.iter().filter(|port| is_auto(port, switch)) {
+        let is_led = |port: &&Port| is_auto(port, switch) && port.kind.stands() != Stands::OnHost;
+        for port in lab.ports.iter().filter(is_led) {
             for v4 in [true, false] {
                 let has = |route: &Route| is_default(route) && is_v4(route) == v4;
                 let other = led.get(&(place(port), v4)).filter(|_| ways.hop(v4).is_some());
