@@ -104,7 +104,7 @@ impl Session {
                 };
                 if let ((Report { ok: true, .. }, Asked::Yes), Some(error)) = (&told, self.would_refuse(&file).await) {
                     let ApiError { object, cause, .. } = error;
-                    eprintln!(
+                    tell!(
                         "warning: {}: as things are now, `lab up` refuses it: {object}: {cause}",
                         file.path
                     );
