@@ -166,7 +166,7 @@ fn a_loop_of_pinned_ports_is_none_and_with_one_it_is_found() {
     assert!(reason.contains("leads to the same place as port \"one\""), "{reason}");
 }
 
-/// With more ways most frames of a storm are lost, and too few stations are seen to move to tell of it.
+/// With more ways most frames of a storm are lost, and too few stations are seen to move to tell of it: each loop is found as it is closed.
 #[test]
 fn of_many_links_between_two_switches_one_stays_open() {
     const LINKS: usize = 6;
@@ -175,25 +175,10 @@ fn of_many_links_between_two_switches_one_stays_open() {
     let red = Station::add(&lab, "red", PortKind::Veth, 1);
     let blue = Station::add_with(&lab, "blue", PortKind::Veth, 2, "--switch far");
     let all_but_one = || shut(&lab).len() == LINKS - 1;
-    // Each as it comes: nothing has gone round yet.
     for _ in 0..LINKS {
         lab.ok("link add main far");
     }
     wait_for("all links but one to be shut", all_but_one);
-    red.ping_soon(blue.v4);
-
-    // And where a storm is there already.
-    let guard = |word: &str| ["main", "far"].map(|switch| lab.ok(&format!("set switch {switch} --loop-guard {word}")));
-    guard("off");
-    for port in shut(&lab) {
-        lab.ok(&format!("set port {port} --up"));
-    }
-    let flooded = || -> u64 { lab.ports().iter().map(|port| port.counters.rx_flooded).sum() };
-    let before = flooded();
-    red.raw(false).send(&probe(Mac::BROADCAST, mac(1, 1), 1));
-    wait_for("a storm", || flooded() > before + 10_000);
-    guard("on");
-    wait_for("all links but one to be shut again", all_but_one);
     assert_eq!(
         [&red, &blue].map(|station| lab.port(&station.port).state),
         [PortState::Up; 2]

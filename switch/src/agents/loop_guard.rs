@@ -10,14 +10,13 @@
 //! proves nothing any more: whoever finds a loop still sends another probe.
 //!
 //! Where a loop has many ways, most frames of its storm are lost, and stations are hardly seen to move. So a port by which others are reached
-//! sends a probe as it comes up, and while much comes in that is for all.
+//! sends a probe as it comes up, before there is a storm, and once more after another was shut.
 //!
 //! A port whose rules drop what comes in by a loop cuts that direction of it. Frames may go round by the other one, so such ports send
 //! probes too, whoever flaps.
 
 use std::collections::HashMap;
 use std::io;
-use std::mem;
 use std::time::{Duration, Instant};
 
 use vswitch_api::Mac;
@@ -53,8 +52,6 @@ pub struct LoopGuard {
     probes: HashMap<PortRef, Probe>,
     /// When ports with rules sent probes last.
     looked_wide: HashMap<SwitchId, Instant>,
-    /// Probes were forgotten that may have told of another loop.
-    has_forgotten: bool,
 }
 
 /// A probe that is under way.
@@ -92,7 +89,6 @@ impl LoopGuard {
             back_offs: HashMap::new(),
             probes: HashMap::new(),
             looked_wide: HashMap::new(),
-            has_forgotten: false,
         }
     }
 
@@ -303,12 +299,6 @@ impl LoopGuard {
     pub fn begin_anew(&mut self) {
         self.flaps.clear();
         self.probes.retain(|_, probe| probe.is_trial);
-        self.has_forgotten = true;
-    }
-
-    /// Whether all that may lead in a circle is to be suspected once more.
-    pub fn has_forgotten(&mut self) -> bool {
-        mem::take(&mut self.has_forgotten)
     }
 
     /// Forgets what has come to rest; about once a second.

@@ -39,7 +39,7 @@ pub enum Input {
         /// The port that it came in at.
         received: PortRef,
     },
-    /// A port may lead in a circle, in this VLAN: it is new, or is or was shut for a loop and opens, or what comes in there may be a storm.
+    /// A port may lead in a circle, in this VLAN: it is new, is or was shut for a loop and opens, or another was shut.
     Suspected {
         /// The port.
         port: PortRef,

@@ -330,7 +330,6 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         xdp_refused: opened.xdp_refused.clone(),
         lacks: opened.lacks.clone(),
         before: Arc::default(),
-        flooded: 0,
     }
 }
 

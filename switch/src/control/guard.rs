@@ -1,6 +1,5 @@
 //! What the loop guard ([`crate::agents::loop_guard`]) hears and what is done for it, and other reasons to shut a port.
 
-use std::mem;
 use std::time::{Duration, Instant};
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, PortVlan, VlanId};
@@ -11,11 +10,7 @@ use vswitch_datapath::{PortRef, SwitchId};
 use super::Inner;
 use super::attach::state_of;
 use super::shut::{self, Shut};
-use crate::agents::loop_guard::LoopGuard;
 use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFacts};
-
-/// Frames a second for all that come in by a port and may be a storm.
-const STORM: u64 = 500;
 
 impl Surroundings for Inner {
     fn switch(&self, switch: SwitchId) -> Option<SwitchFacts> {
@@ -112,25 +107,12 @@ impl Inner {
         }
     }
 
-    /// Has those send probes, about once a second, where so much comes in that is for all as in a storm; and all, once a port was shut,
-    /// since what was under way then was forgotten.
-    pub(super) fn look_into_storms(&mut self) {
-        let all = self.guard.as_mut().is_some_and(LoopGuard::has_forgotten);
-        let leading = self.store.state.lab.ports.iter().filter(|port| !port.kind.has_stack());
-        let mut stormy = Vec::new();
-        for port in leading {
-            let Some(live) = self.live.ports.get_mut(&port.name) else {
-                continue;
-            };
-            let Some(id) = live.id else { continue };
-            let flooded = self.datapath.counters(id).rx_flooded;
-            let new = flooded.saturating_sub(mem::replace(&mut live.flooded, flooded));
-            if all || new >= STORM {
-                stormy.push(port.clone());
-            }
-        }
-        for port in stormy {
-            self.look_behind(&port);
+    /// Has all probe by which others are reached: a port was shut, and what was under way by then was forgotten, of other loops too.
+    fn look_everywhere(&mut self) {
+        let ports = self.store.state.lab.ports.iter();
+        let leading: Vec<_> = ports.filter(|port| !port.kind.has_stack()).cloned().collect();
+        for port in &leading {
+            self.look_behind(port);
         }
     }
 
@@ -185,6 +167,7 @@ impl Inner {
             retry_secs: back_off.map(|(time, _)| time.as_secs()),
         });
         self.set_state(name, PortState::Shut, None);
+        self.look_everywhere();
     }
 
     /// A station beyond the limit was seen on a port that is to be shut then.

@@ -270,8 +270,6 @@ struct LivePort {
     lacks: Vec<String>,
     /// What the daemon before has counted, and this one while the port had another interface.
     before: Arc<handover::Earlier>,
-    /// Frames for all that had come in as storms were looked for last.
-    flooded: u64,
 }
 
 impl LivePort {
@@ -295,7 +293,6 @@ impl LivePort {
             xdp_refused: None,
             lacks: Vec::new(),
             before: Arc::default(),
-            flooded: 0,
         }
     }
 }

@@ -193,7 +193,6 @@ async fn age(control: Weak<Control>) {
         if inner.unpublished().is_one_due() {
             apart(inner.open_due());
         }
-        inner.unpublished().look_into_storms();
         if inner.unpublished().is_retry_due() {
             apart(inner.retry_due());
         }
