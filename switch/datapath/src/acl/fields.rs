@@ -4,7 +4,7 @@ use vswitch_api::acl::AclRule;
 
 use super::Refused;
 use crate::frame::{
-    Fragment, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Reach, Reading, Tag,
+    ETH_HLEN, Fragment, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Reach, Reading, Tag,
     is_extension, least_header, mac_to_u64,
 };
 use crate::vlan::NO_VLAN;
@@ -97,7 +97,7 @@ impl Fields {
     pub fn of(frame: &Reading<'_>, vlan: u16) -> Option<(Self, Transport)> {
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *frame.frame().first_chunk()?;
         let vlan = match vlan {
-            NO_VLAN => Tag::nth(frame.frame(), 0).map_or(NO_VLAN, Tag::vlan_id),
+            NO_VLAN if frame.network > ETH_HLEN => Tag::nth(frame.frame(), 0).map_or(NO_VLAN, Tag::vlan_id),
             known => known,
         };
         let mut fields = Self {

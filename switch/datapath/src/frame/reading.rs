@@ -72,7 +72,7 @@ pub struct Reading<'a> {
     /// Of IP.
     pub fragment: Fragment,
     /// Bytes before the payload of Ethernet.
-    pub(super) network: usize,
+    pub(crate) network: usize,
     /// Bytes before that of IP: the layer-4 header, except in later fragments.
     pub(crate) transport: usize,
     /// Where the IP packet ends; what follows is padding.
