@@ -317,16 +317,22 @@ fn what_dnsmasq_can_not_serve_is_refused() {
     lab.ctl("set switch main dhcp=on").failed(2, &["10.10.1.1"]);
 }
 
+/// A switch that leases, and station red that may use what it was leased and nothing else.
+fn with_pinned_station() -> Lab {
+    let lab = Lab::new();
+    lab.ok(&format!("{LAB} --dhcp"));
+    lab.ok("add-port red --switch lab --pin-mac own --pin-ip own");
+    udhcpc(&lab, "red");
+    lab
+}
+
 /// Leases went before it was known whether the edit succeeds, and pinned stations were cut off.
 #[test]
 fn an_edit_that_fails_takes_no_lease() {
     if lacks("dnsmasq") || lacks("busybox") {
         return;
     }
-    let lab = Lab::new();
-    lab.ok(&format!("{LAB} --dhcp"));
-    lab.ok("add-port red --switch lab --pin-mac own --pin-ip own");
-    udhcpc(&lab, "red");
+    let lab = with_pinned_station();
     let file = Path::new("/run/vswitch/names/lab.leases");
     let leased = || fs::read_to_string(file).unwrap_or_default();
     wait_for("the lease of red", || {
@@ -465,10 +471,7 @@ fn leases_outlive_their_file() {
     if lacks("dnsmasq") || lacks("busybox") {
         return;
     }
-    let lab = Lab::new();
-    lab.ok(&format!("{LAB} --dhcp"));
-    lab.ok("add-port red --switch lab --pin-mac own --pin-ip own");
-    udhcpc(&lab, "red");
+    let lab = with_pinned_station();
     let reaches = || {
         wait_for("red to use what it was leased", || {
             let output = Place::named("red").output("ping -n -c 1 -W 2 10.10.0.1");
