@@ -225,17 +225,13 @@ impl LoopGuard {
             Ok(random) => {
                 // 0 is none.
                 let nonce = random.max(1);
-                let since = now;
-                let is_trial = false;
-                self.probes.insert(
-                    port,
-                    Probe {
-                        nonce,
-                        since,
-                        vlan,
-                        is_trial,
-                    },
-                );
+                let probe = Probe {
+                    nonce,
+                    since: now,
+                    vlan,
+                    is_trial: false,
+                };
+                self.probes.insert(port, probe);
                 Action::Probe { port, vlan, nonce }
             }
             Err(error) => Action::NoRandom(error),

@@ -349,6 +349,19 @@ mod tests {
     use super::*;
     use vswitch_api::PortKind;
 
+    /// What is new in the lab is refused, made by force, and not asked about again.
+    fn is_made_by_force_only(lab: &Lab, of_host: &HostAddresses) {
+        let refused = refuse_own_networks(&Lab::default(), lab, of_host, false)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("up0") && refused.contains("--force"), "{refused}");
+        assert_eq!(
+            refuse_own_networks(&Lab::default(), lab, of_host, true).unwrap().len(),
+            1
+        );
+        assert_eq!(refuse_own_networks(lab, lab, of_host, false).unwrap(), [""; 0]);
+    }
+
     /// The gateway took the address of the router by which the host got out.
     #[test]
     fn a_gateway_in_a_network_of_the_hosts_own_is_made_by_force_only() {
@@ -376,12 +389,7 @@ mod tests {
             ("10.9.0.0/24", "10.9.0.1/24"),
         ] {
             let lab = lab(subnet, address);
-            let refused = refuse_own_networks(&none, &lab, &of_host, false)
-                .unwrap_err()
-                .to_string();
-            assert!(refused.contains("up0") && refused.contains("--force"), "{refused}");
-            assert_eq!(refuse_own_networks(&none, &lab, &of_host, true).unwrap().len(), 1);
-            assert_eq!(refuse_own_networks(&lab, &lab, &of_host, false).unwrap(), [""; 0]);
+            is_made_by_force_only(&lab, &of_host);
         }
         let beside = lab("198.51.100.128/25", "198.51.100.129/25");
         assert_eq!(refuse_own_networks(&none, &beside, &of_host, false).unwrap(), [""; 0]);
@@ -405,12 +413,7 @@ mod tests {
         let none = Lab::default();
         for address in ["198.51.100.2/32", "198.51.100.1/32", "198.51.100.9/24"] {
             let lab = lab(address);
-            let refused = refuse_own_networks(&none, &lab, &of_host, false)
-                .unwrap_err()
-                .to_string();
-            assert!(refused.contains("up0") && refused.contains("--force"), "{refused}");
-            assert_eq!(refuse_own_networks(&none, &lab, &of_host, true).unwrap().len(), 1);
-            assert_eq!(refuse_own_networks(&lab, &lab, &of_host, false).unwrap(), [""; 0]);
+            is_made_by_force_only(&lab, &of_host);
         }
         for address in ["198.51.100.9/32", "10.9.0.1/24"] {
             assert_eq!(
