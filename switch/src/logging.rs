@@ -4,7 +4,7 @@ mod limit;
 mod lines;
 
 use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use limit::{Limit, LimitFilter};
 pub use lines::{Stderr, flush, write_lines};
@@ -34,17 +34,20 @@ impl LogHandle {
     /// # Errors
     /// The text of what is wrong with `level`; the old one stays.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
-        let filter = parse_filter(level)?;
-        // Under the lock, so that it is the level that the filter has.
-        let mut now = self.level.lock().unwrap_or_else(PoisonError::into_inner);
-        self.filter.reload(filter).map_err(|error| error.to_string())?;
-        level.clone_into(&mut now);
-        Ok(())
+        self.lock().set(level)
+    }
+
+    /// The level, which nobody else sets as long as this is held.
+    pub fn lock(&self) -> LockedLevel<'_> {
+        LockedLevel {
+            filter: &self.filter,
+            now: self.level.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// The level or filter, as it was given.
     pub fn level(&self) -> String {
-        self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().now.clone()
     }
 
     /// Tells from time to time what was left out because there was too much of it.
@@ -54,6 +57,31 @@ impl LogHandle {
             self.limit.tell_left_out();
             lines::tell_lost();
         }
+    }
+}
+
+/// The level of the log, held by one who sets it by what it is.
+pub struct LockedLevel<'a> {
+    filter: &'a reload::Handle<EnvFilter, Registry>,
+    now: MutexGuard<'a, String>,
+}
+
+impl LockedLevel<'_> {
+    /// The level or filter, as it was given.
+    pub fn level(&self) -> &str {
+        &self.now
+    }
+
+    /// Sets the level or filter.
+    ///
+    /// # Errors
+    /// The text of what is wrong with `level`; the old one stays.
+    pub fn set(&mut self, level: &str) -> Result<(), String> {
+        self.filter
+            .reload(parse_filter(level)?)
+            .map_err(|error| error.to_string())?;
+        level.clone_into(&mut self.now);
+        Ok(())
     }
 }
 

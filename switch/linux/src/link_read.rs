@@ -8,9 +8,10 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::socket::{MsgFlags, recv};
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NlasIterator};
+use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NlasIterator};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::sys::Socket;
@@ -34,6 +35,9 @@ const IFLA_XDP_ATTACHED: u16 = 2;
 /// XDP_ATTACHED_DRV, XDP_ATTACHED_HW, XDP_ATTACHED_MULTI: a program that the driver or the hardware runs.
 const BESIDE_THE_STACK: [u8; 3] = [1, 3, 4];
 
+/// How often all interfaces are asked for until no change comes between.
+const TRIES: usize = 10;
+
 /// Which interfaces are asked for.
 pub(super) enum Wanted<'a> {
     All,
@@ -52,8 +56,21 @@ pub(super) fn open_reader() -> io::Result<Socket> {
 /// Asks for interfaces and reads the answer.
 ///
 /// # Errors
-/// ENODEV if the one that is asked for is not there.
+/// ENODEV if the one that is asked for is not there; EAGAIN if all of them were asked for and changed again and again meanwhile.
 pub(super) fn read_links(socket: &Socket, wanted: &Wanted<'_>) -> io::Result<Vec<Link>> {
+    for _ in 0..TRIES {
+        if let Some(links) = read_links_once(socket, wanted)? {
+            return Ok(links);
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::WouldBlock))
+}
+
+/// The same; none if the kernel says that something changed in the midst of its answer, which may have left others out then.
+fn read_links_once(socket: &Socket, wanted: &Wanted<'_>) -> io::Result<Option<Vec<Link>>> {
+    // What is left of an answer that was given up has another number.
+    static ASKED: AtomicU32 = AtomicU32::new(1);
+    let number = ASKED.fetch_add(1, Ordering::Relaxed);
     let mut message = LinkMessage::default();
     let mut flags = NLM_F_REQUEST;
     match wanted {
@@ -63,29 +80,37 @@ pub(super) fn read_links(socket: &Socket, wanted: &Wanted<'_>) -> io::Result<Vec
     }
     let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(message));
     request.header.flags = flags;
+    request.header.sequence_number = number;
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
     let (mut links, mut buffer) = (Vec::new(), vec![0; MESSAGE_MAX]);
+    let mut is_whole = true;
     loop {
         let len = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Err(nix::Error::EINTR) => continue,
             received => received?,
         };
         let mut datagram = &buffer[..len];
+        let mut is_ours = false;
         while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
+            let aligned = (message.length() as usize).next_multiple_of(4);
+            datagram = datagram.get(aligned..).unwrap_or_default();
+            if message.sequence_number() != number {
+                continue;
+            }
+            is_ours = true;
+            is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
             match message.message_type() {
-                NLMSG_DONE => return Ok(links),
+                NLMSG_DONE => return Ok(is_whole.then_some(links)),
                 NLMSG_ERROR => return Err(error_of(message.payload())),
                 libc::RTM_NEWLINK => links.extend(parse(message.payload())),
                 _ => {}
             }
-            let aligned = (message.length() as usize).next_multiple_of(4);
-            datagram = datagram.get(aligned..).unwrap_or_default();
         }
-        if !matches!(wanted, Wanted::All) {
-            return Ok(links);
+        if is_ours && !matches!(wanted, Wanted::All) {
+            return Ok(Some(links));
         }
     }
 }

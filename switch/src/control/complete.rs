@@ -2,13 +2,14 @@
 //! interface names of cables. What was chosen once stays: it is taken from the lab as it was before.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 
 use vswitch_api::{
     Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, Namespace, Port, Route, Stands, Switch, SwitchName,
 };
 
 use super::kinds::{INSIDE, ifname};
+use super::lasting;
 use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
@@ -104,9 +105,7 @@ pub(super) fn chosen_mac(lab: &Lab, salt: u64, port: &Port) -> Mac {
 fn free_mac(salt: u64, label: &impl Hash, taken: &mut HashSet<Mac>) -> Mac {
     let mut attempt = 0u32;
     loop {
-        let mut hasher = DefaultHasher::new();
-        (salt, label, attempt).hash(&mut hasher);
-        let [a, b, c, ..] = hasher.finish().to_be_bytes();
+        let [a, b, c, ..] = lasting::number(&(salt, label, attempt)).to_be_bytes();
         let mac = Mac([0x02, 0x76, 0x73, a, b, c]);
         if taken.insert(mac) {
             return mac;

@@ -2,7 +2,6 @@
 //! (RFC 9110 section 8.8.3), and a note of the last edits tells what changed since.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,7 +13,7 @@ use vswitch_api::{
 
 use super::plan::{Step, removed};
 use super::store::Store;
-use super::{Control, Inner, text};
+use super::{Control, Inner, lasting, text};
 
 /// Edits that are remembered to tell what changed.
 const REMEMBERED: usize = 256;
@@ -153,9 +152,8 @@ pub(super) fn is_there(object: String) -> ApiError {
 
 /// A strong tag: the settings make it, so it is the same after a restart, and after a change and its contrary.
 pub fn tag(kind: &str, settings: &impl Serialize) -> String {
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(settings).unwrap_or_default().hash(&mut hasher);
-    format!("\"{kind}-{:016x}\"", hasher.finish())
+    let settings = serde_json::to_string(settings).unwrap_or_default();
+    format!("\"{kind}-{:016x}\"", lasting::number(&settings))
 }
 
 /// The tags of a field `If-Match`.

@@ -39,6 +39,7 @@ mod journal;
 mod keep;
 mod kinds;
 mod lacks;
+mod lasting;
 mod links;
 mod listen;
 mod mirror;

@@ -1,13 +1,13 @@
 //! What is wanted, and what has to be known to bring it about or take it back: on disk as well as here.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use vswitch_api::{ApiError, Cable, ErrorCode, IfName, Lab, Port, PortName};
 
 use super::condition::History;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, ifname};
+use super::lasting;
 use super::place::named_mark;
 use super::plan::Step;
 use super::state::{DeviceBefore, State};
@@ -133,9 +133,8 @@ impl Store {
     }
 
     pub fn mark_of(&self, port: &Port) -> String {
-        let mut hasher = DefaultHasher::new();
-        (self.state.salt, "mark", port.name.as_str()).hash(&mut hasher);
-        format!("{}{:016x}:", named_mark(port), hasher.finish())
+        let number = lasting::number(&(self.state.salt, "mark", port.name.as_str()));
+        format!("{}{number:016x}:", named_mark(port))
     }
 
     /// Where an interface was made, if it has the mark of the port.

@@ -1,6 +1,7 @@
 //! A device reached by AF_XDP: a socket for each of its queues, and the program that leads frames there.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use vswitch_api::view::XdpMode;
@@ -33,6 +34,8 @@ pub struct XdpPort {
     /// The worker that receives from the first queue, and how many there are.
     first: usize,
     workers: usize,
+    /// How often each worker has received.
+    turns: Box<[AtomicUsize]>,
     _link: XdpLink,
     _promiscuous: Promiscuous,
 }
@@ -99,6 +102,7 @@ impl XdpPort {
             software: kind.is_some(),
             first: *ifindex as usize % workers,
             workers,
+            turns: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             _link: link,
             _promiscuous: promiscuous,
         })
@@ -119,7 +123,7 @@ impl XdpPort {
     }
 
     /// The sockets that a worker receives from: another one begins for each device.
-    fn receivers(&self, worker: usize) -> impl Iterator<Item = &Xsk> {
+    fn receivers(&self, worker: usize) -> impl Iterator<Item = &Xsk> + Clone {
         let skipped = (worker + self.workers - self.first) % self.workers;
         self.sockets.iter().skip(skipped).step_by(self.workers)
     }
@@ -129,7 +133,12 @@ impl XdpPort {
     }
 
     pub(super) fn receive(&self, worker: usize, batch: &mut Batch) {
-        for socket in self.receivers(worker) {
+        let receivers = self.receivers(worker);
+        let count = receivers.clone().count();
+        // One that is full again and again leaves nothing of the batch to those after it: another one is the first each time.
+        let turn = self.turns[worker].fetch_add(1, Ordering::Relaxed);
+        let begin = turn.checked_rem(count).unwrap_or(0);
+        for socket in receivers.cycle().skip(begin).take(count) {
             socket.receive(MAX_BATCH - batch.len(), |beside, frame| {
                 let tag = match self.tags {
                     Tags::Inside => None,

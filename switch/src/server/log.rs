@@ -46,7 +46,10 @@ pub(super) async fn set(State(shared): State<Shared>, mut edit: Edit, Body(wante
 }
 
 fn change(log: &LogHandle, wanted: LogLevel, how: &Editing, none_match: Option<&str>) -> Result<Changes, ApiError> {
-    let was = LogLevel { level: log.level() };
+    let mut log = log.lock();
+    let was = LogLevel {
+        level: log.level().to_owned(),
+    };
     if let Some(none_match) = none_match {
         refuse_known(none_match, "log level".to_owned(), &tag_of(&was))?;
     }
@@ -72,7 +75,7 @@ fn change(log: &LogHandle, wanted: LogLevel, how: &Editing, none_match: Option<&
         return Ok(changes);
     }
     if !how.dry_run {
-        log.set_level(&wanted.level).map_err(invalid)?;
+        log.set(&wanted.level).map_err(invalid)?;
     }
     changes
         .done

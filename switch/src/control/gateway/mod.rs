@@ -41,7 +41,7 @@ use self::serve::{Served, check_program};
 use super::kinds::ifname;
 use super::plan::Step;
 use super::processes::Process;
-use super::{Inner, text};
+use super::{Inner, lasting, text};
 
 /// Where the run directory of the one daemon that most machines have is.
 const USUAL_RUN_DIR: &str = "/run/vswitch";
@@ -62,13 +62,10 @@ pub(super) struct Fitted {
 
 /// The name of the table. Two daemons on a machine have different run directories.
 fn table_name(run_dir: &Path) -> String {
-    use std::hash::{DefaultHasher, Hash, Hasher};
     if run_dir == Path::new(USUAL_RUN_DIR) {
         return TABLE.to_owned();
     }
-    let mut hasher = DefaultHasher::new();
-    run_dir.hash(&mut hasher);
-    format!("{TABLE}-{:08x}", hasher.finish() as u32)
+    format!("{TABLE}-{:08x}", lasting::number(&run_dir) as u32)
 }
 
 impl Inner {

@@ -1,8 +1,6 @@
 //! Ports of kind link: both ends of a veth pair that stays in the daemon's own namespace, and so of no stack. What goes out of the one
 //! comes in at the other, in the kernel where the fast path carries it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use tokio::sync::Mutex;
 use vswitch_api::{ApiError, ErrorCode, Mac, Port, PortName};
 
@@ -11,7 +9,7 @@ use crate::control::attach::Made;
 use crate::control::detach::gone_is_fine;
 use crate::control::interface::{mtu, vanished};
 use crate::control::place::Place;
-use crate::control::{Inner, LivePort, text};
+use crate::control::{Inner, LivePort, lasting, text};
 use vswitch_linux::{KernelError, Link, Netlink, VethPeer};
 
 pub(super) const FACTS: Facts = Facts {
@@ -111,8 +109,6 @@ fn peer(port: &Port) -> Result<&PortName, ApiError> {
 
 /// Addresses that differ, since the kernel wants one for each end.
 fn end_mac(name: &PortName) -> Mac {
-    let mut hasher = DefaultHasher::new();
-    name.as_str().hash(&mut hasher);
-    let [a, b, c, d, ..] = hasher.finish().to_be_bytes();
+    let [a, b, c, d, ..] = lasting::number(&name.as_str()).to_be_bytes();
     Mac([2, 0x76, a, b, c, d])
 }
