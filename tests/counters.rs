@@ -161,3 +161,27 @@ fn each_frame_counts_once_with_its_bytes() {
         assert_eq!(after.flood_copies - before.flood_copies, sent * 3, "{name} copies");
     }
 }
+
+#[test]
+fn a_port_that_is_made_anew_by_an_edit_counts_on() {
+    let lab = Lab::new();
+    let [red, blue] =
+        ["red", "blue"].map(|name| Station::add(&lab, name, PortKind::Veth, u8::from(name == "blue") + 1));
+    lab.ok("switch add other");
+    (0..3).for_each(|_| red.ping(blue.v4));
+    for edit in ["--mac 02:00:00:00:00:99", "switch=other", "switch=main mac=none"] {
+        let before = settled(&lab);
+        lab.ok(&format!("set port red {edit}"));
+        let (was, is) = (before_of(&before, "red").clone(), lab.port("red").counters);
+        assert!(was.rx_frames >= 3 && was.tx_frames >= 3, "{was:?}");
+        assert!(
+            is.rx_frames >= was.rx_frames && is.rx_bytes >= was.rx_bytes && is.tx_frames >= was.tx_frames,
+            "{edit}: {was:?}, and then {is:?}"
+        );
+    }
+    let before = settled(&lab);
+    lab.ok("del-port red");
+    lab.ok("add-port red --type tap");
+    let (was, is) = (before_of(&before, "red").tx_frames, lab.port("red").counters.tx_frames);
+    assert!(is < was, "it is another one, and has sent {is}, after {was}");
+}

@@ -97,7 +97,7 @@ impl Inner {
 
     /// Attaches a port anew, which then may have what it was refused before.
     pub(super) async fn attach_again(&mut self, port: &Port) {
-        self.release(port);
+        drop(self.release(std::slice::from_ref(port)));
         self.forget_near_end(port).await;
         let result = self.attach(port, Adopt::Yes).await;
         self.note_missing(port, result);
@@ -146,7 +146,10 @@ impl Inner {
                 let mut handed = self.handed.take(&port.name);
                 live.before = match self.live.ports.get(&port.name) {
                     Some(missing) => missing.before.clone(),
-                    None => Earlier::new(std::mem::take(&mut handed.counters)),
+                    None => {
+                        let parted = self.live.parted.get(&port.name).cloned();
+                        parted.unwrap_or_else(|| Earlier::new(std::mem::take(&mut handed.counters)))
+                    }
                 };
                 self.go_on_with(switch, *id, &handed);
                 self.datapath.set_traffic(*id, &traffic::setup(port));

@@ -56,6 +56,7 @@ impl Inner {
             // A port that is put back is in the namespace of the process that it was.
             self.store.state.processes.clone_from(&before.processes);
             let left = self.undo(done, before, was_unsaved).await;
+            self.live.parted.clear();
             self.store.close_journal();
             return Err(with_left(error, &left));
         }
@@ -72,6 +73,7 @@ impl Inner {
         let stay = self.remove_named(&order.namespaces, &mut changes.warnings).await;
         self.step_done(order.namespaces.len());
         untell(&self.not_carried_out(&order.last, stay), &mut changes);
+        self.live.parted.clear();
         self.store.close_journal();
         Ok(changes)
     }

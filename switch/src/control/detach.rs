@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use vswitch_api::{NsName, Port};
 
 use super::attach::AT_ONCE;
 use super::fastpath::shadow_name;
+use super::handover::Earlier;
 use super::journal::InFlight;
 use super::kinds::{facts, has_near_end, heard_by_near_end, ifname};
 use super::place::Place;
 use super::plan::namespaces;
 use super::{Inner, text};
+use vswitch_datapath::snapshot::PortEntry;
 use vswitch_linux::{KernelError, Link};
 
 /// Near ends and shadows that are deleted by one request.
@@ -31,12 +34,8 @@ impl Inner {
         for port in ports {
             found.insert(port.name.clone(), self.find_removable(port).await);
         }
-        let ids: Vec<_> = ports
-            .iter()
-            .filter_map(|port| self.live.ports.get_mut(&port.name)?.id.take())
-            .collect();
         // Closed at the end: a queue of an interface that is gone is closed without a wait.
-        let released = self.datapath.remove_ports(&ids);
+        let released = self.release(ports);
         let (taken_over, ours): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(|port| facts(port.kind).taken_over);
         let deleted = match self.near_ends_of(&ours).await {
             Ok(links) => self.delete_together(links).await,
@@ -65,7 +64,9 @@ impl Inner {
             results.push((self.remove_and_forget(&port, Ok(None)).await, port));
         }
         for (result, port) in results {
-            self.live.ports.remove(&port.name);
+            if let Some(live) = self.live.ports.remove(&port.name) {
+                self.live.parted.insert(port.name.clone(), live.before);
+            }
             self.live.retries.remove(&port.name);
             self.shut.remove(&port.name);
             self.removed(&port, result, warnings);
@@ -194,14 +195,25 @@ impl Inner {
         failed.into_iter().map(|(owned, _)| owned.name).collect()
     }
 
-    /// Takes a port out of the datapath and closes its descriptors.
-    pub(super) fn release(&mut self, port: &Port) {
-        let Some(live) = self.live.ports.get_mut(&port.name) else {
-            return;
-        };
-        if let Some(id) = live.id.take() {
-            live.before = live.before.take_out(&self.datapath, id);
+    /// Takes ports out of the datapath. What comes back closes their descriptors as it is dropped.
+    #[must_use = "the descriptors are closed as it is dropped"]
+    pub(super) fn release(&mut self, ports: &[Port]) -> Vec<Arc<PortEntry>> {
+        let (mut names, mut leaving) = (Vec::new(), Vec::new());
+        for port in ports {
+            if let Some(live) = self.live.ports.get_mut(&port.name)
+                && let Some(id) = live.id.take()
+            {
+                names.push(&port.name);
+                leaving.push((id, live.before.clone()));
+            }
         }
+        let (counted, released) = Earlier::take_out(&self.datapath, &leaving);
+        for (name, before) in names.into_iter().zip(counted) {
+            if let Some(live) = self.live.ports.get_mut(name) {
+                live.before = before;
+            }
+        }
+        released
     }
 
     /// Removes what is left of a port whose far end, device or namespace is out of reach.

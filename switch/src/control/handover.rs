@@ -22,6 +22,7 @@ use crate::fastpath::Counted;
 use crate::files;
 use crate::port::BackEnd;
 use vswitch_datapath::acl::Acl;
+use vswitch_datapath::snapshot::PortEntry;
 use vswitch_datapath::{Datapath, EntryKind, FdbRecord, PortId, PortRef, SwitchId};
 use vswitch_linux::{KernelError, NetNs, NetNsId, tap};
 
@@ -311,24 +312,27 @@ impl Earlier {
         }
     }
 
-    /// Takes the port out of the datapath: what it had counted before it comes back.
-    pub fn take_out(&self, datapath: &Datapath, id: PortRef) -> Arc<Self> {
-        let so_far = self.and_now(datapath, Some(id));
-        let _ = self.as_it_left.set(so_far);
-        let mut all = take_out(datapath, id);
-        add(&mut all, &self.counters);
-        Self::new(all)
+    /// Takes ports out of the datapath: what each of them had counted before it comes back, and what closes its descriptors as it is
+    /// dropped.
+    pub fn take_out(datapath: &Datapath, ports: &[(PortRef, Arc<Self>)]) -> (Vec<Arc<Self>>, Vec<Arc<PortEntry>>) {
+        // What classes of traffic have counted goes with what delays the frames, which ends first.
+        let so_far = ports.iter().map(|(id, before)| {
+            let so_far = before.and_now(datapath, Some(*id));
+            let _ = before.as_it_left.set(so_far);
+            datapath.counters(*id).impair
+        });
+        let classes: Vec<_> = so_far.collect();
+        let ids: Vec<_> = ports.iter().map(|(id, _)| *id).collect();
+        let removed = datapath.remove_ports(&ids);
+        let all = ports.iter().zip(classes).map(|((id, before), impair)| {
+            let entry = removed.iter().find(|entry| entry.port_ref() == *id);
+            let mut all = entry.map(|entry| entry.counted()).unwrap_or_default();
+            (all.impair.rx_classes, all.impair.tx_classes) = (impair.rx_classes, impair.tx_classes);
+            add(&mut all, &before.counters);
+            Self::new(all)
+        });
+        (all.collect(), removed)
     }
-}
-
-/// Takes a port out of the datapath and gives what it has counted there.
-fn take_out(datapath: &Datapath, id: PortRef) -> PortCounters {
-    // Those of classes go with what delays the frames, which ends first.
-    let impair = datapath.counters(id).impair;
-    let removed = datapath.remove_ports(&[id]);
-    let mut counted = removed.first().map(|entry| entry.counted()).unwrap_or_default();
-    (counted.impair.rx_classes, counted.impair.tx_classes) = (impair.rx_classes, impair.tx_classes);
-    counted
 }
 
 /// Adds what was counted earlier. What waits is not counted but told as it is.

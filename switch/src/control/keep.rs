@@ -134,8 +134,11 @@ impl Inner {
                     missing.since = before.since;
                 }
             }
-            // It was not there as the daemon started.
-            None => missing.before = Earlier::new(self.handed.take(&port.name).counters),
+            // An edit could not put it back, or it was not there as the daemon started.
+            None => {
+                let parted = self.live.parted.remove(&port.name);
+                missing.before = parted.unwrap_or_else(|| Earlier::new(self.handed.take(&port.name).counters));
+            }
         }
         self.live.ports.insert(port.name.clone(), missing);
     }

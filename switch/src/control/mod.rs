@@ -208,6 +208,8 @@ struct Live {
     switches: BTreeMap<SwitchName, SwitchId>,
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
+    /// What ports have counted that an edit has removed, as long as it may make them anew or put them back.
+    parted: BTreeMap<PortName, Arc<handover::Earlier>>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// Ports of which something was told that could not be looked into.

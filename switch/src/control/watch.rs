@@ -338,7 +338,7 @@ impl Inner {
         }
         // Nothing is taken apart, and it is opened anew soon.
         tracing::warn!(port = %name, "port {name}: {reason}");
-        self.release(&port);
+        drop(self.release(std::slice::from_ref(&port)));
         self.set_state(name, PortState::Missing, Some(reason));
         self.try_again_later(name);
     }
@@ -384,7 +384,7 @@ impl Inner {
                 continue;
             }
             tracing::warn!(port = %port.name, "port {}: {reason}", port.name);
-            self.release(&port);
+            drop(self.release(std::slice::from_ref(&port)));
             self.forget_near_end(&port).await;
             self.set_state(&port.name, PortState::Missing, Some(reason.to_owned()));
             if let Some(live) = self.live.ports.get_mut(&port.name) {
