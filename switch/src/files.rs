@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Below which `ip netns exec` looks for files that take the place of those in /etc.
 pub(crate) const ETC_NETNS: &str = "/etc/netns";
@@ -56,12 +57,39 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
+/// Reads a note that was written as JSON; none: there is no file.
+///
+/// # Errors
+/// InvalidData: the file is there, and will never be understood.
+pub(crate) fn read_note<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match read_regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        content => {
+            let note = serde_json::from_slice(&content?);
+            note.map(Some)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        }
+    }
+}
+
 /// Puts a note as JSON in the place of the one of this name, in one step: whoever reads it has the one or the other, also after a crash
 /// of this program. It is not synced: for what does not outlive the machine.
 pub(crate) fn replace_note(path: &Path, note: &impl Serialize) -> io::Result<()> {
+    replace(path, note, |_| Ok(()))
+}
+
+/// The same, and after a crash of the machine too.
+pub(crate) fn replace_lasting_note(path: &Path, note: &impl Serialize) -> io::Result<()> {
+    replace(path, note, File::sync_all)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn replace(path: &Path, note: &impl Serialize, settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let beside = path.with_extension("json.new");
     let written = (|| {
-        create_private(&beside)?.write_all(&serde_json::to_vec(note)?)?;
+        let mut file = create_private(&beside)?;
+        file.write_all(&serde_json::to_vec(note)?)?;
+        settle(&file)?;
         fs::rename(&beside, path)
     })();
     written.inspect_err(|_| {

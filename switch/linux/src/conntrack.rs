@@ -4,24 +4,20 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NlasIterator};
-use rtnetlink::sys::Socket;
+use rtnetlink::packet_core::NlasIterator;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 
+use super::ask::{self, Of, ask, put};
 use super::error::KernelError;
-use super::link_read::{MESSAGE_MAX, NLMSG_DONE, NLMSG_ERROR, error_of};
 use super::netns::NetNs;
 
 /// IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET and IPCTNL_MSG_CT_DELETE of NFNL_SUBSYS_CTNETLINK.
 const NEW: u16 = 1 << 8;
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
-/// Length of struct nlmsghdr, and of struct nfgenmsg, after which the attributes come.
-const NLMSGHDR_LEN: usize = 16;
+/// Length of struct nfgenmsg, after which the attributes come.
 const NFGENMSG_LEN: usize = 4;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_STATUS: u16 = 3;
@@ -72,60 +68,20 @@ impl NetNs {
 }
 
 fn forget_here(which: impl Fn(&Talk) -> bool) -> io::Result<usize> {
-    let socket = Socket::new(NETLINK_NETFILTER)?;
-    // As that of link_read: the kernel answers while it takes the request.
-    socket.set_non_blocking(true)?;
+    let socket = ask::open(NETLINK_NETFILTER)?;
     let any = [libc::AF_UNSPEC as u8, 0, 0, 0];
-    let mut entries = Vec::new();
-    ask(&socket, GET, NLM_F_DUMP, &any, |payload| {
-        entries.extend(parse(payload).filter(|entry| which(&entry.talk)));
+    let entries = ask(&socket, GET, Of::All, &any, |kind, payload| {
+        let entry = (kind == NEW).then(|| parse(payload)).flatten();
+        entry.filter(|entry| which(&entry.talk))
     })?;
     for entry in &entries {
-        match ask(&socket, DELETE, NLM_F_ACK, &entry.known_by, |_| {}) {
+        match ask(&socket, DELETE, Of::One, &entry.known_by, |_, _| None::<()>) {
             // It has ended by itself.
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
-            deleted => deleted?,
+            deleted => drop(deleted?),
         }
     }
     Ok(entries.len())
-}
-
-/// Sends a request and hands over what is answered, until all is.
-fn ask(socket: &Socket, kind: u16, flags: u16, payload: &[u8], mut answer: impl FnMut(&[u8])) -> io::Result<()> {
-    let length = (NLMSGHDR_LEN + payload.len()) as u32;
-    let mut request = length.to_ne_bytes().to_vec();
-    request.extend(kind.to_ne_bytes());
-    request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-    // Sequence number and port.
-    request.extend([0; 8]);
-    request.extend(payload);
-    socket.send(&request, 0)?;
-    let mut buffer = vec![0; MESSAGE_MAX];
-    loop {
-        let len = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue,
-            received => received?,
-        };
-        let mut datagram = &buffer[..len];
-        while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
-            match message.message_type() {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => {
-                    let error = error_of(message.payload());
-                    // No error is how a request is acknowledged.
-                    return if error.raw_os_error() == Some(0) {
-                        Ok(())
-                    } else {
-                        Err(error)
-                    };
-                }
-                NEW => answer(message.payload()),
-                _ => {}
-            }
-            let aligned = (message.length() as usize).next_multiple_of(4);
-            datagram = datagram.get(aligned..).unwrap_or_default();
-        }
-    }
 }
 
 /// Reads an entry; none: it is not one of IP.
@@ -179,13 +135,6 @@ fn packet(tuple: &[u8]) -> Option<(IpAddr, IpAddr, Option<SocketAddr>)> {
     let is_udp = protocol.map(i32::from) == Some(libc::IPPROTO_UDP);
     let udp_to = to.zip(port).filter(|_| is_udp).map(SocketAddr::from);
     Some((from?, to?, udp_to))
-}
-
-fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    message.extend((4 + value.len() as u16).to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend(value);
-    message.resize(message.len().next_multiple_of(4), 0);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod announce;
+mod ask;
 #[cfg(feature = "fastpath")]
 pub mod bpf;
 #[cfg(not(feature = "fastpath"))]

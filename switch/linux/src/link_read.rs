@@ -3,29 +3,22 @@
 //! Names and aliases are any bytes to the kernel. The parser of netlink-packet-route gives up on a message with one that is no
 //! UTF-8, and a request whose answer can't be parsed is never answered: whoever is root in a namespace could so hide an
 //! interface, or hang the daemon. So only what is wanted is read, and of it only what is as it should be.
-//!
-//! The kernel answers while it takes the request: nothing here waits.
 
 use std::io;
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Range;
 
-use nix::sys::socket::{MsgFlags, recv};
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NlasIterator};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_core::NlasIterator;
 use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use vswitch_api::name::Mac;
 
+use super::ask::{self, Of, ask};
 use super::link::{GsoSize, Link};
 
-/// The kernel makes no message longer than this (NLMSG_GOODSIZE and the dump size are below).
-pub(super) const MESSAGE_MAX: usize = 64 << 10;
 /// Length of struct ifinfomsg, after which the attributes come.
 pub(super) const IFINFOMSG_LEN: usize = 16;
-pub(super) const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
-pub(super) const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
+/// Where it has the index.
+const IFI_INDEX: Range<usize> = 4..8;
 /// Place of `tx_dropped` in struct rtnl_link_stats64.
 const TX_DROPPED_AT: usize = 7 * size_of::<u64>();
 
@@ -34,9 +27,6 @@ const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
 const IFLA_XDP_ATTACHED: u16 = 2;
 /// XDP_ATTACHED_DRV, XDP_ATTACHED_HW, XDP_ATTACHED_MULTI: a program that the driver or the hardware runs.
 const BESIDE_THE_STACK: [u8; 3] = [1, 3, 4];
-
-/// How often all interfaces are asked for until no change comes between.
-const TRIES: usize = 10;
 
 /// Which interfaces are asked for.
 pub(super) enum Wanted<'a> {
@@ -47,79 +37,29 @@ pub(super) enum Wanted<'a> {
 
 /// Opens a socket for [`read_links`] in the namespace of the calling thread.
 pub(super) fn open_reader() -> io::Result<Socket> {
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    // An answer is there when the request is sent. Should one not be, that is an error, and no reason to wait.
-    socket.set_non_blocking(true)?;
-    Ok(socket)
+    ask::open(NETLINK_ROUTE)
 }
 
 /// Asks for interfaces and reads the answer.
 ///
 /// # Errors
-/// ENODEV if the one that is asked for is not there; EAGAIN if all of them were asked for and changed again and again meanwhile.
+/// Those of [`ask`]; ENODEV if the one that is asked for is not there.
 pub(super) fn read_links(socket: &Socket, wanted: &Wanted<'_>) -> io::Result<Vec<Link>> {
-    for _ in 0..TRIES {
-        if let Some(links) = read_links_once(socket, wanted)? {
-            return Ok(links);
+    let mut request = vec![0; IFINFOMSG_LEN];
+    let of = match wanted {
+        Wanted::All => Of::All,
+        Wanted::Named(name) => {
+            ask::put(&mut request, libc::IFLA_IFNAME, format!("{name}\0").as_bytes());
+            Of::One
         }
-    }
-    Err(io::Error::from(io::ErrorKind::WouldBlock))
-}
-
-/// The same; none if the kernel says that something changed in the midst of its answer, which may have left others out then.
-fn read_links_once(socket: &Socket, wanted: &Wanted<'_>) -> io::Result<Option<Vec<Link>>> {
-    // What is left of an answer that was given up has another number.
-    static ASKED: AtomicU32 = AtomicU32::new(1);
-    let number = ASKED.fetch_add(1, Ordering::Relaxed);
-    let mut message = LinkMessage::default();
-    let mut flags = NLM_F_REQUEST;
-    match wanted {
-        Wanted::All => flags |= NLM_F_DUMP,
-        Wanted::Named(name) => message.attributes.push(LinkAttribute::IfName((*name).to_owned())),
-        Wanted::Numbered(index) => message.header.index = *index,
-    }
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(message));
-    request.header.flags = flags;
-    request.header.sequence_number = number;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let (mut links, mut buffer) = (Vec::new(), vec![0; MESSAGE_MAX]);
-    let mut is_whole = true;
-    loop {
-        let len = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(nix::Error::EINTR) => continue,
-            received => received?,
-        };
-        let mut datagram = &buffer[..len];
-        let mut is_ours = false;
-        while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
-            let aligned = (message.length() as usize).next_multiple_of(4);
-            datagram = datagram.get(aligned..).unwrap_or_default();
-            if message.sequence_number() != number {
-                continue;
-            }
-            is_ours = true;
-            is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
-            match message.message_type() {
-                NLMSG_DONE => return Ok(is_whole.then_some(links)),
-                NLMSG_ERROR => return Err(error_of(message.payload())),
-                libc::RTM_NEWLINK => links.extend(parse(message.payload())),
-                _ => {}
-            }
+        Wanted::Numbered(index) => {
+            request[IFI_INDEX].copy_from_slice(&index.to_ne_bytes());
+            Of::One
         }
-        if is_ours && !matches!(wanted, Wanted::All) {
-            return Ok(Some(links));
-        }
-    }
-}
-
-pub(super) fn error_of(payload: &[u8]) -> io::Error {
-    match payload.first_chunk() {
-        Some(code) => io::Error::from_raw_os_error(-i32::from_ne_bytes(*code)),
-        None => io::Error::from(io::ErrorKind::InvalidData),
-    }
+    };
+    ask(socket, libc::RTM_GETLINK, of, &request, |kind, payload| {
+        (kind == libc::RTM_NEWLINK).then(|| parse(payload)).flatten()
+    })
 }
 
 /// Reads a link message: struct ifinfomsg (family, padding, type, index, flags, change) and attributes.

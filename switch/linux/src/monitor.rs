@@ -7,20 +7,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use rtnetlink::MulticastGroup;
-use rtnetlink::packet_core::NetlinkBuffer;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::ask::{MESSAGE_MAX, messages};
 use super::error::KernelError;
 use super::link_read;
 use super::netns::NetNs;
 
 /// Room for the events of some thousand interfaces that change at once.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// The kernel makes no event longer than this (NLMSG_GOODSIZE and the dump size are below).
-const MESSAGE_MAX: usize = 64 << 10;
 
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
 const RTM_DELLINK: u16 = libc::RTM_DELLINK;
@@ -179,10 +177,9 @@ fn receive(socket: RawFd, buffer: &mut [u8]) -> nix::Result<(Option<i32>, usize)
     Ok((nsid, message.bytes))
 }
 
-/// Takes what is told out of a datagram. What can't be read ends it: the kernel makes none such,
-/// and nothing after it could be trusted.
-fn parse(nsid: Option<i32>, mut datagram: &[u8], events: &mut VecDeque<MonitorEvent>) {
-    while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
+/// Takes what is told out of a datagram.
+fn parse(nsid: Option<i32>, datagram: &[u8], events: &mut VecDeque<MonitorEvent>) {
+    for message in messages(datagram) {
         if let Some(change) = parse_link(nsid, message.message_type(), message.payload()) {
             events.push_back(MonitorEvent::Link(change));
         }
@@ -196,8 +193,6 @@ fn parse(nsid: Option<i32>, mut datagram: &[u8], events: &mut VecDeque<MonitorEv
                 events.push_back(event);
             }
         }
-        let aligned = (message.length() as usize).next_multiple_of(4);
-        datagram = datagram.get(aligned..).unwrap_or_default();
     }
 }
 

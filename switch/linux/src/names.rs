@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Component, Path};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use super::named::NamedNamespaces;
 use super::netns::{NetNs, NetNsId};
 use super::poll::readable;
 use super::presence::Presence;
+use super::process::pidfd_open;
 
 /// Links that may lead to one another, as many as the kernel follows at most (MAXSYMLINKS).
 const MAX_LINKS: usize = 40;
@@ -240,10 +241,6 @@ pub(super) fn process_behind(path: &Path) -> Option<u32> {
 }
 
 fn open_process(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: pidfd_open(2) takes two numbers; the result is checked.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = Errno::result(fd)?;
-    // SAFETY: the kernel has just opened it for us, and nobody else knows it; a descriptor fits an int.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) };
+    let fd = pidfd_open(pid)?.ok_or(Errno::ESRCH)?;
     readable(fd)
 }

@@ -211,7 +211,8 @@ impl AsFd for Handle {
     }
 }
 
-fn pidfd_open(pid: u32) -> nix::Result<Option<OwnedFd>> {
+/// None: there is no such process.
+pub(super) fn pidfd_open(pid: u32) -> nix::Result<Option<OwnedFd>> {
     // SAFETY: pidfd_open(2) takes two numbers; the result is checked.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     match Errno::result(fd) {

@@ -4,7 +4,7 @@
 //! what is in it and not wanted goes at the next start, whatever the daemon was killed at. They outlive a boot, as the state does.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -62,13 +62,7 @@ impl EtcFiles {
     }
 
     fn made(&self) -> io::Result<Made> {
-        match files::read_regular(&self.list()) {
-            Ok(text) => {
-                serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Made::default()),
-            Err(error) => Err(error),
-        }
+        files::read_note(&self.list()).map(Option::unwrap_or_default)
     }
 
     fn note(&self, made: &Made) -> io::Result<()> {
@@ -76,12 +70,7 @@ impl EtcFiles {
             return gone_is_fine(fs::remove_file(self.list()));
         }
         fs::create_dir_all(&self.state_dir)?;
-        let beside = self.list().with_extension("json.new");
-        let mut file = files::create_private(&beside)?;
-        file.write_all(&serde_json::to_vec(made)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, self.list())?;
-        File::open(&self.state_dir)?.sync_all()
+        files::replace_lasting_note(&self.list(), made)
     }
 
     /// Where all this is.

@@ -144,14 +144,10 @@ pub(super) fn forget(run_dir: &Path) {
 }
 
 fn read(path: &Path, boot_id: &str) -> io::Result<Note> {
-    let text = match files::read_regular(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Note::default()),
-        text => text?,
-    };
-    let mut note: Note = serde_json::from_slice(&text)?;
-    if note.boot_id != boot_id {
+    let note: Option<Note> = files::read_note(path)?;
+    let Some(mut note) = note.filter(|note| note.boot_id == boot_id) else {
         return Ok(Note::default());
-    }
+    };
     let passed = u32::try_from(now().saturating_sub(note.at)).unwrap_or(u32::MAX);
     let stations = note.ports.values_mut().flat_map(|port| &mut port.stations);
     stations.for_each(|station| station.age = station.age.saturating_add(passed));

@@ -49,13 +49,7 @@ impl Journal {
     /// # Errors
     /// There is a note, and what it says can't be known. InvalidData: nor will it ever be.
     pub fn load(&self) -> io::Result<InFlight> {
-        match files::read_regular(&self.path) {
-            Ok(content) => {
-                serde_json::from_slice(&content).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(InFlight::default()),
-            Err(error) => Err(error),
-        }
+        files::read_note(&self.path).map(Option::unwrap_or_default)
     }
 
     /// Replaces the note.

@@ -218,23 +218,7 @@ struct Live {
     unlaid: Vec<vswitch_api::Cable>,
     /// An interface has gone that may have been an end of a cable.
     cables_unsure: bool,
-    /// What stands in /etc/netns; none: it is not known.
-    name_links: Option<gateway::Links>,
-    /// The interfaces by which NAT was last led out; none: nothing is led by the default routes.
-    uplinks: Option<Vec<vswitch_api::IfName>>,
-    /// What the host was last made to do for gateways; none: it is not known, or could not be done.
-    fitted: Option<gateway::Fitted>,
-    /// What forwarding was before it was changed; none: the note of it was not read yet.
-    forwarding_note: Option<gateway::ForwardingNote>,
-    /// There may be a table of nftables.
-    has_table: bool,
-    /// The interfaces that forward by us, by their index, as they were called last.
-    forwarding: BTreeMap<u32, vswitch_api::IfName>,
-    /// Addresses that were leased to ports.
-    leases: BTreeMap<PortName, Vec<std::net::IpAddr>>,
-    kept_leases: gateway::KeptLeases,
-    /// When it was last looked what is in the way of gateways, if something was.
-    looked_in_the_way: Option<Instant>,
+    gateways: gateway::Gateways,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
     strays: Vec<(NetNs, vswitch_linux::Link)>,
 }

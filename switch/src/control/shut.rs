@@ -53,16 +53,16 @@ impl ShutPorts {
     /// Those that the daemon before had shut, if `goes_on` for them.
     pub fn find(run_dir: &Path, boot_id: &str, goes_on: impl Fn(&PortName) -> bool) -> Self {
         let path = run_dir.join("shut.json");
-        let note = read(&path).unwrap_or_else(|error| {
+        let note: Option<Note> = files::read_note(&path).unwrap_or_else(|error| {
             tracing::warn!("ports that were shut are open again, the note of them can't be used: {error}");
-            Note::default()
+            None
         });
-        let is_of_this_boot = note.boot_id == boot_id;
+        let of_this_boot = note.filter(|note| note.boot_id == boot_id);
         let mut shut = Self {
             path,
             note: Note {
                 boot_id: boot_id.to_owned(),
-                ports: if is_of_this_boot { note.ports } else { BTreeMap::new() },
+                ports: of_this_boot.map(|note| note.ports).unwrap_or_default(),
             },
         };
         shut.retain(goes_on);
@@ -156,13 +156,6 @@ impl ShutPorts {
 pub(super) fn now() -> Duration {
     // It is there on each Linux.
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
-}
-
-fn read(path: &Path) -> io::Result<Note> {
-    match files::read_regular(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Note::default()),
-        text => Ok(serde_json::from_slice(&text?)?),
-    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Inner {
     /// inverse.
     pub(super) async fn set_namespace(&mut self, before: &LabNamespace, after: &LabNamespace) -> Result<(), ApiError> {
         if before.files != after.files {
-            let links = self.live.name_links.iter().flat_map(BTreeMap::keys);
+            let links = self.live.gateways.name_links.iter().flat_map(BTreeMap::keys);
             let linked = links.map(|(name, _)| name).any(|name| *name == after.name);
             self.etc.set(&after.name, &after.files, linked)?;
         }

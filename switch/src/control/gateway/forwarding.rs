@@ -54,28 +54,18 @@ impl Note {
     /// # Errors
     /// It can't be read, so that what the values were is not known.
     pub(super) fn load(places: &Places, boot_id: &str) -> io::Result<Self> {
-        let note = match Self::read(&places.note)? {
+        let note = match files::read_note(&places.note)? {
             Some(note) => Some(note),
             // The note is the newer one, and of a copy that can't be read nothing is known either.
-            None => Self::read(&places.copy)?,
+            None => files::read_note(&places.copy)?,
         };
-        if let Some(note) = note.filter(|note| note.boot_id == boot_id) {
+        if let Some(note) = note.filter(|note: &Self| note.boot_id == boot_id) {
             return Ok(note);
         }
         Ok(Self {
             boot_id: boot_id.to_owned(),
             ..Self::default()
         })
-    }
-
-    fn read(path: &Path) -> io::Result<Option<Self>> {
-        match files::read_regular(path) {
-            Ok(content) => {
-                serde_json::from_slice(&content).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// # Errors

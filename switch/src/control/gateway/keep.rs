@@ -23,7 +23,7 @@ impl Inner {
         self.tell_limits(uplinks::WAITING, uplinks::absent(&uplinks::named(&outside.ways)));
         self.look_in_the_way_again().await;
         let nothing = |fitted: &Fitted| fitted.ways.is_empty() && outside.ways.is_empty();
-        if self.live.fitted.as_ref().is_some_and(nothing) {
+        if self.live.gateways.fitted.as_ref().is_some_and(nothing) {
             return;
         }
         let Some(why) = self.is_unfit(&outside).await else {
@@ -41,7 +41,7 @@ impl Inner {
         let called = self.as_called(outside.clone());
         let note = self.forwarding_note();
         let opened = note.map(|note| note.opened_now(&called.gateways));
-        let Some(fitted) = &mut self.live.fitted else {
+        let Some(fitted) = &mut self.live.gateways.fitted else {
             return Some("it could not be done before");
         };
         if fitted.ways != called.ways {
@@ -89,13 +89,13 @@ impl Inner {
         let told = self.in_the_way().await;
         let told = told.into_iter().map(|line| format!("{IN_THE_WAY}{line}"));
         let told: Vec<_> = told.collect();
-        self.live.looked_in_the_way = (!told.is_empty()).then(Instant::now);
+        self.live.gateways.looked_in_the_way = (!told.is_empty()).then(Instant::now);
         self.tell_limits(IN_THE_WAY, told);
     }
 
     /// What was told of is told no more when it is gone.
     async fn look_in_the_way_again(&mut self) {
-        let looked = self.live.looked_in_the_way;
+        let looked = self.live.gateways.looked_in_the_way;
         if looked.is_some_and(|looked| looked.elapsed() >= LOOKED_AFTER) {
             self.tell_what_is_in_the_way().await;
         }
@@ -122,7 +122,7 @@ impl Inner {
         let outside = self.as_called(outside);
         let mut lost = Vec::new();
         let table = table_name(&self.host.run_dir);
-        let is_whole = match (tool::content(&table).await, &self.live.fitted) {
+        let is_whole = match (tool::content(&table).await, &self.live.gateways.fitted) {
             (Ok(Some(content)), Some(fitted)) => fitted.table == Some(content),
             _ => false,
         };

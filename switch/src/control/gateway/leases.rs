@@ -196,17 +196,17 @@ impl Inner {
     pub(in super::super) fn look_at_leases(&mut self) {
         self.keep_lease_files();
         let lab = &self.store.state.lab;
-        let held: Vec<_> = all(&self.host.run_dir, lab, Some(&self.live.kept_leases)).collect();
+        let held: Vec<_> = all(&self.host.run_dir, lab, Some(&self.live.gateways.kept_leases)).collect();
         let exhausted = exhausted(lab, &held);
         let by_port = by_port(lab, held.into_iter());
         self.tell_limits(EXHAUSTED, exhausted);
-        if by_port == self.live.leases {
+        if by_port == self.live.gateways.leases {
             return;
         }
-        let before = std::mem::replace(&mut self.live.leases, by_port);
+        let before = std::mem::replace(&mut self.live.gateways.leases, by_port);
         let pinned = self.store.state.lab.ports.iter().filter(|port| port.pin.ip.is_some());
         for port in pinned {
-            if before.get(&port.name) != self.live.leases.get(&port.name) {
+            if before.get(&port.name) != self.live.gateways.leases.get(&port.name) {
                 self.update_in_datapath(port);
             }
         }
@@ -218,7 +218,7 @@ impl Inner {
         let names: BTreeSet<_> = served(&self.store.state.lab)
             .map(|switch| switch.name.clone())
             .collect();
-        let Kept { lines, stale } = &mut self.live.kept_leases;
+        let Kept { lines, stale } = &mut self.live.gateways.kept_leases;
         lines.retain(|name, _| names.contains(name));
         stale.retain(|name| names.contains(name));
         for name in names {
@@ -240,7 +240,7 @@ impl Inner {
 
     /// Has those that write files of leases that are gone begin anew, with the files that are there.
     pub(in super::super) async fn renew_lease_files(&mut self) {
-        let stale = std::mem::take(&mut self.live.kept_leases.stale);
+        let stale = std::mem::take(&mut self.live.gateways.kept_leases.stale);
         if stale.is_empty() {
             return;
         }
@@ -258,7 +258,7 @@ impl Inner {
             };
             if let Err(error) = renewed.await {
                 tracing::warn!("dnsmasq is tried again soon: {error}");
-                self.live.kept_leases.stale.insert(served[0].switch.clone());
+                self.live.gateways.kept_leases.stale.insert(served[0].switch.clone());
             }
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         }
@@ -281,8 +281,9 @@ impl Inner {
             .flat_map(|port| port.addresses.iter().map(move |address| (port, address)));
         let mut held = None;
         for (port, address) in new.filter(|(port, address)| !had(&port.name, address)) {
-            let held: &Vec<_> =
-                held.get_or_insert_with(|| all(&self.host.run_dir, before, Some(&self.live.kept_leases)).collect());
+            let held: &Vec<_> = held.get_or_insert_with(|| {
+                all(&self.host.run_dir, before, Some(&self.live.gateways.kept_leases)).collect()
+            });
             let its = |(switch, lease): &&(&Switch, Lease)| {
                 switch.name == port.switch && IpAddr::from(lease.ip) == address.ip()
             };
@@ -302,7 +303,7 @@ impl Inner {
 
     /// What a port was leased, and what it makes of what is advertised.
     pub(in super::super) fn leases_of(&self, port: &Port) -> &[IpAddr] {
-        self.live.leases.get(&port.name).map_or(&[], Vec::as_slice)
+        self.live.gateways.leases.get(&port.name).map_or(&[], Vec::as_slice)
     }
 }
 

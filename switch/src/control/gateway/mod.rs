@@ -21,10 +21,11 @@ mod tool;
 mod uplinks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use vswitch_api::{ApiError, IfName, Stands};
+use vswitch_api::{ApiError, IfName, PortName, Stands};
 use vswitch_linux::KernelError;
 
 pub(super) use answering::refuse_no_dns;
@@ -60,6 +61,28 @@ pub(super) struct Fitted {
     looked: Instant,
 }
 
+/// What is known of what the host does for gateways.
+#[derive(Debug, Default)]
+pub(super) struct Gateways {
+    /// What stands in /etc/netns; none: it is not known.
+    pub(super) name_links: Option<Links>,
+    /// The interfaces by which NAT was last led out; none: nothing is led by the default routes.
+    pub(super) uplinks: Option<Vec<IfName>>,
+    /// What the host was last made to do for gateways; none: it is not known, or could not be done.
+    pub(super) fitted: Option<Fitted>,
+    /// What forwarding was before it was changed; none: the note of it was not read yet.
+    pub(super) forwarding_note: Option<ForwardingNote>,
+    /// There may be a table of nftables.
+    pub(super) has_table: bool,
+    /// The interfaces that forward by us, by their index, as they were called last.
+    pub(super) forwarding: BTreeMap<u32, IfName>,
+    /// Addresses that were leased to ports.
+    pub(super) leases: BTreeMap<PortName, Vec<IpAddr>>,
+    pub(super) kept_leases: KeptLeases,
+    /// When it was last looked what is in the way of gateways, if something was.
+    pub(super) looked_in_the_way: Option<Instant>,
+}
+
 /// The name of the table. Two daemons on a machine have different run directories.
 fn table_name(run_dir: &Path) -> String {
     if run_dir == Path::new(USUAL_RUN_DIR) {
@@ -80,32 +103,38 @@ impl Inner {
             text::step("forwarding", "note what it was", &error)
                 .hint("see that the run directory can be written and has room")
         };
-        let fitted = self.live.fitted.take();
+        let fitted = self.live.gateways.fitted.take();
         let mut note = self.forwarding_note().map_err(noting)?;
-        if self.live.forwarding_note.is_none() {
-            self.live.forwarding = note.interfaces.clone();
+        if self.live.gateways.forwarding_note.is_none() {
+            self.live.gateways.forwarding = note.interfaces.clone();
         }
         let outside = &self.as_called(outside.clone());
         let uplinks = match outside.ways.is_empty() {
             true => Vec::new(),
             false => self.uplinks(outside).await.map_err(unknown)?,
         };
-        self.live.uplinks = outside.follows_default_routes().then(|| uplinks.clone());
+        self.live.gateways.uplinks = outside.follows_default_routes().then(|| uplinks.clone());
         self.note_renamed(&mut note, outside, &uplinks).await;
         let wanted = wanted_forwarding(outside, &uplinks);
         let changes = difference(&note, &wanted);
+        // One that can't be given back, or turned on, holds up no other switch.
+        let (mut given_back, mut carried) = (Vec::new(), Ok(()));
         for (forwarding, before) in &changes.back {
-            forwarding::give_back(forwarding, before).map_err(|error| refused(forwarding, &error))?;
+            let result = forwarding::give_back(forwarding, before).map_err(|error| refused(forwarding, &error));
+            if result.is_ok() {
+                given_back.push(forwarding);
+            }
+            carried = carried.and(result);
         }
         for (forwarding, now) in &changes.on {
             note.take_down(forwarding, now.as_deref());
         }
         note.save(&places).map_err(noting)?;
-        self.live.forwarding_note = Some(note.clone());
+        self.live.gateways.forwarding_note = Some(note.clone());
         // What is given back already is in it until it is known that nothing of it is left.
-        changes.back.iter().for_each(|(forwarding, _)| {
+        for forwarding in given_back {
             note.before.remove(forwarding);
-        });
+        }
         let opened = note.opened_now(&outside.gateways);
         let was_whole = self.table_is_whole(&table, fitted.as_ref()).await;
         let content = self.write_table(&table, outside, &uplinks, &opened).await?;
@@ -114,15 +143,13 @@ impl Inner {
             Some(fitted) => self.forget_talks(&fitted.ways, &outside.ways).await,
             None => {}
         }
-        let mut turned_on = Ok(());
         for (forwarding, _) in &changes.on {
-            // One that can't be turned on holds up no other switch.
-            turned_on = turned_on.and(forwarding::turn_on(forwarding).map_err(|error| refused(forwarding, &error)));
+            carried = carried.and(forwarding::turn_on(forwarding).map_err(|error| refused(forwarding, &error)));
         }
-        turned_on?;
+        carried?;
         note.save(&places).map_err(noting)?;
-        self.live.forwarding_note = Some(note);
-        self.live.fitted = Some(Fitted {
+        self.live.gateways.forwarding_note = Some(note);
+        self.live.gateways.fitted = Some(Fitted {
             ways: outside.ways.clone(),
             uplinks,
             opened,
@@ -144,17 +171,17 @@ impl Inner {
         if !is_wanted {
             let is_there = match tool::content(table).await {
                 // Without nft there was never a table.
-                Err(tool::Refused::Absent) if !self.live.has_table => None,
+                Err(tool::Refused::Absent) if !self.live.gateways.has_table => None,
                 content => content.map_err(tool::Refused::told)?,
             };
             if is_there.is_none() {
                 return Ok(None);
             }
         }
-        self.live.has_table = true;
+        self.live.gateways.has_table = true;
         let commands = table::commands(table, outside, uplinks, opened);
         tool::nft(&commands).await?;
-        self.live.has_table = is_wanted;
+        self.live.gateways.has_table = is_wanted;
         if !is_wanted {
             return Ok(None);
         }
@@ -170,7 +197,7 @@ impl Inner {
 
     /// What forwarding was before. What the daemon knows itself is worth more than a file that somebody may have removed.
     fn forwarding_note(&self) -> std::io::Result<Note> {
-        match &self.live.forwarding_note {
+        match &self.live.gateways.forwarding_note {
             Some(note) => Ok(note.clone()),
             None => Note::load(&self.places_of_note(), &self.host.boot_id),
         }
@@ -180,6 +207,7 @@ impl Inner {
     pub(super) fn keep_forwarding_note(&self) -> Option<std::io::Result<()>> {
         let note = self
             .live
+            .gateways
             .forwarding_note
             .as_ref()
             .filter(|note| !note.before.is_empty())?;
@@ -206,15 +234,15 @@ impl Inner {
             .iter()
             .filter_map(|link| Some((link.index, link.name.parse().ok()?)));
         let now: BTreeMap<u32, IfName> = named.collect();
-        for (index, old) in std::mem::take(&mut self.live.forwarding) {
+        for (index, old) in std::mem::take(&mut self.live.gateways.forwarding) {
             if let Some(new) = now.get(&index).filter(|new| **new != old) {
                 note.rename(&old, new);
             }
         }
         // One that leads out no more is still to be given back what it had.
         let is_concerned = |name: &IfName| outside.gateways.contains(name) || uplinks.contains(name) || note.has(name);
-        self.live.forwarding = now.into_iter().filter(|(_, name)| is_concerned(name)).collect();
-        note.interfaces.clone_from(&self.live.forwarding);
+        self.live.gateways.forwarding = now.into_iter().filter(|(_, name)| is_concerned(name)).collect();
+        note.interfaces.clone_from(&self.live.gateways.forwarding);
     }
 
     /// A step from one to the other; if it fails, all is as it was before.

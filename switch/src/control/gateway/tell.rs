@@ -15,11 +15,11 @@ impl Inner {
     /// until [`Self::tidy_names`]: the edit may yet fail.
     pub(in super::super) fn fit_names(&mut self, lab: &Lab) {
         let run_dir = self.host.run_dir.clone();
-        let fitted = names::fit(&run_dir, &self.etc, lab, self.live.name_links.as_ref());
+        let fitted = names::fit(&run_dir, &self.etc, lab, self.live.gateways.name_links.as_ref());
         match fitted {
-            Ok(links) => self.live.name_links = Some(links),
+            Ok(links) => self.live.gateways.name_links = Some(links),
             Err(error) => {
-                self.live.name_links = None;
+                self.live.gateways.name_links = None;
                 tracing::warn!("names of ports may not resolve in namespaces: {error}");
             }
         }
@@ -47,7 +47,12 @@ impl Inner {
 
     /// Puts the files that names are read from back, where somebody has emptied the run directory.
     pub(in super::super) fn keep_names(&mut self) {
-        let is_wanted = self.live.name_links.as_ref().is_some_and(|links| !links.is_empty());
+        let is_wanted = self
+            .live
+            .gateways
+            .name_links
+            .as_ref()
+            .is_some_and(|links| !links.is_empty());
         if is_wanted && names::are_gone(&self.host.run_dir) {
             tracing::warn!("the names of ports were gone from the run directory and are back");
             let lab = self.store.state.lab.clone();

@@ -82,14 +82,14 @@ impl Inner {
                 return;
             }
         };
-        if self.live.uplinks.as_ref() == Some(&now) {
+        if self.live.gateways.uplinks.as_ref() == Some(&now) {
             return;
         }
-        let before = self.live.uplinks.clone();
+        let before = self.live.gateways.uplinks.clone();
         if let Err(error) = self.fit_outside(&outside).await {
             tracing::warn!("gateways do not follow the default route: {error}");
             // It is tried again when something happens.
-            self.live.uplinks = before;
+            self.live.gateways.uplinks = before;
             return;
         }
         match &now[..] {

@@ -95,16 +95,23 @@ pub(super) async fn watch_guests(control: Weak<Control>, changed: Arc<Notify>) {
 fn watch_file(namespace: Namespace, file: &Path, tell: &mpsc::Sender<Told>) -> Task {
     let (file, tell) = (file.to_owned(), tell.clone());
     Task(tokio::spawn(async move {
-        let watch = NamedNamespaces::of_file(&file).and_then(|file| file.watch());
-        let mut watch = match watch {
-            Ok(watch) => watch,
-            Err(error) => {
-                tracing::warn!("what becomes of {namespace} will not be seen: {error}");
-                return;
+        let (mut wait, mut is_told) = (FIRST_WAIT, false);
+        while !tell.is_closed() {
+            match NamedNamespaces::of_file(&file).and_then(|file| file.watch()) {
+                Ok(mut watch) => {
+                    wait = FIRST_WAIT;
+                    // It may have changed before it was watched.
+                    while tell.send(Told::Namespace(namespace.clone())).await.is_ok() && watch.next().await.is_some() {}
+                }
+                Err(error) if !is_told => {
+                    is_told = true;
+                    tracing::warn!("what becomes of {namespace} is not seen as long as it can't be watched: {error}");
+                }
+                Err(_) => {}
             }
-        };
-        // It may have changed before it was watched.
-        while tell.send(Told::Namespace(namespace.clone())).await.is_ok() && watch.next().await.is_some() {}
+            sleep(wait).await;
+            wait = (2 * wait).min(LONGEST_WAIT);
+        }
     }))
 }
 
