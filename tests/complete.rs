@@ -9,6 +9,11 @@ fn furnished() -> Lab {
     let lab = Lab::new();
     lab.ok("add-port red rover blue");
     lab.ok("switch add backbone");
+    lab.ok("link add backbone main");
+    lab.ok(&format!(
+        "add-port nameless --netns-path /proc/{}/ns/net --name nl0",
+        std::process::id()
+    ));
     lab.ok("mirror add watch --from red --to blue");
     lab.ok("command add web --ns red -- sleep 100020");
     let file = lab.lab_file("name = \"zlab\"\nnamespaces = [\"alone\"]\n");
@@ -16,7 +21,7 @@ fn furnished() -> Lab {
     lab
 }
 
-const LINES: [(&str, &[&str]); 20] = [
+const LINES: [(&str, &[&str]); 27] = [
     ("vswitchctl lab down zl", &["zlab"]),
     ("vswitchctl lab export zl", &["zlab"]),
     ("vswitchctl set li", &["link"]),
@@ -40,6 +45,13 @@ const LINES: [(&str, &[&str]); 20] = [
     ("vswitchctl set switch main flap_m", &["flap_moves="]),
     ("vswitchctl set cable red blue routes", &["routes_a=", "routes_b="]),
     ("vswitchctl set po", &["port"]),
+    ("vswitchctl mirror add m --from red,b", &["red,blue"]),
+    ("vswitchctl set port red switch=b", &["switch=backbone"]),
+    ("vswitchctl trace red --dst bl", &["blue"]),
+    ("vswitchctl bridge fdb show br b", &["backbone"]),
+    ("vswitchctl ovs get bridge b", &["backbone"]),
+    ("vswitchctl link set b", &["backbone-main"]),
+    ("vswitchctl shell na", &["nameless"]),
 ];
 
 /// What bash has to offer behind a line, as its completion function is called.

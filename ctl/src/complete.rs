@@ -22,6 +22,7 @@ use crate::cli::command::ProcessName;
 use crate::cli::mirror::Ports;
 use crate::cli::namespace::NsAssignment;
 use crate::cli::ping::Target;
+use crate::cli::trace::Station;
 use crate::generate::COMPLETE;
 
 /// Who waits for a TAB does not wait long.
@@ -45,6 +46,8 @@ fn with_names(command: Command, above: &str) -> Command {
         _ => settings::<Port>,
     };
     let captures = name == "capture";
+    // The link that is meant goes by either of its ports.
+    let of_link = name == "link" || above == "link" && !adds;
     let command = command.mut_args(|arg| {
         // With --any more ports; a filter is typed all the same.
         if captures && arg.get_id() == "expression" {
@@ -59,7 +62,17 @@ fn with_names(command: Command, above: &str) -> Command {
             }));
         }
         let is_new = adds && ["name", "names"].contains(&arg.get_id().as_str());
-        if is_new { arg } else { with_completer(arg, keys) }
+        if is_new {
+            return arg;
+        }
+        if of_link && arg.get_value_parser().type_id() == TypeId::of::<PortName>() {
+            return arg.add(ArgValueCompleter::new(link_ends));
+        }
+        // Records of ovs-vsctl are ports or bridges.
+        if above == "ovs" && arg.get_id() == "record" {
+            return arg.add(ArgValueCompleter::new(words));
+        }
+        with_completer(arg, keys)
     });
     command.mut_subcommands(|below| with_names(below, &name))
 }
@@ -69,16 +82,25 @@ fn with_completer(arg: Arg, keys: fn() -> Vec<Setting>) -> Arg {
     let lists = [
         (TypeId::of::<PortName>(), "/v1/ports"),
         (TypeId::of::<Target>(), "/v1/ports"),
-        (TypeId::of::<Word>(), "/v1/ports"),
-        (TypeId::of::<Ports>(), "/v1/ports"),
+        (TypeId::of::<Station>(), "/v1/ports"),
         (TypeId::of::<SwitchName>(), "/v1/switches"),
-        (TypeId::of::<NsName>(), "/v1/namespaces"),
         (TypeId::of::<MirrorName>(), "/v1/mirrors"),
         (TypeId::of::<ProcessName>(), "/v1/processes"),
         (TypeId::of::<CommandName>(), "/v1/commands"),
     ];
     if let Some((_, list)) = lists.into_iter().find(|(id, _)| of == *id) {
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| names(list, typed)));
+    }
+    if of == TypeId::of::<Word>() {
+        return arg.add(ArgValueCompleter::new(words));
+    }
+    if of == TypeId::of::<Ports>() {
+        return arg.add(ArgValueCompleter::new(|typed: &OsStr| {
+            listed(typed, |last| names("/v1/ports", last))
+        }));
+    }
+    if of == TypeId::of::<NsName>() {
+        return arg.add(ArgValueCompleter::new(namespaces));
     }
     if of == TypeId::of::<LabName>() {
         return arg.add(ArgValueCompleter::new(labs));
@@ -116,6 +138,53 @@ fn sysctls(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// Names that begin so. Where the daemon does not answer there are none.
 fn names(list: &str, typed: &OsStr) -> Vec<CompletionCandidate> {
     named(&ask(list), typed)
+}
+
+/// The last of what has commas between.
+fn listed(typed: &OsStr, last: impl Fn(&OsStr) -> Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let (before, part) = typed
+        .rsplit_once(',')
+        .map_or(("", &*typed), |(before, part)| (before, part));
+    let before = match before {
+        "" => String::new(),
+        before => format!("{before},"),
+    };
+    last(OsStr::new(part))
+        .into_iter()
+        .map(|one| one.add_prefix(&before))
+        .collect()
+}
+
+/// Namespaces by their names, and those without one by the ports that are in them.
+fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let mut all = names("/v1/namespaces", typed);
+    let is_new = |one: &CompletionCandidate| !all.iter().any(|known| known.get_value() == one.get_value());
+    let ports: Vec<_> = names("/v1/ports", typed).into_iter().filter(is_new).collect();
+    all.extend(ports);
+    all
+}
+
+/// Ports that are ends of links.
+fn link_ends(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let mut ports = ask("/v1/ports");
+    if let Some(ports) = ports.as_array_mut() {
+        ports.retain(|port| port["peer"].is_string());
+    }
+    named(&ports, typed)
+}
+
+/// What `bridge` and `ovs` name, by the word before it.
+fn words(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let line: Vec<_> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    let at = env::var("_CLAP_COMPLETE_INDEX")
+        .ok()
+        .and_then(|index| index.parse::<usize>().ok());
+    let before = at.and_then(|at| line.get(at.checked_sub(1)?)?.to_str());
+    match before {
+        Some("br" | "bridge" | "Bridge") => names("/v1/switches", typed),
+        _ => names("/v1/ports", typed),
+    }
 }
 
 /// Labs that are up.
@@ -165,15 +234,27 @@ fn assignments(mut all: Vec<Setting>, typed: &OsStr) -> Vec<CompletionCandidate>
     all.retain(Setting::takes_values);
     let words = all.into_iter().flat_map(|setting| {
         let about = setting.about.clone();
-        let words = match typed.contains('=') {
+        let list = match setting.key.as_str() {
+            "switch" => Some("/v1/switches"),
+            "peer" => Some("/v1/ports"),
+            "namespace" => Some("/v1/namespaces"),
+            _ => None,
+        };
+        let key = format!("{}=", setting.key);
+        if let (Some(list), Some(value)) = (list, typed.strip_prefix(&key)) {
+            let there = named(&ask(list), OsStr::new(value)).into_iter();
+            let there = there.map(|one| format!("{key}{}", one.get_value().to_string_lossy()));
+            return there.map(|word| (word, about.clone())).collect::<Vec<_>>();
+        }
+        let words: Vec<_> = match typed.contains('=') {
             true => setting
                 .values()
                 .into_iter()
                 .map(|value| format!("{}={value}", setting.key))
                 .collect(),
-            false => vec![format!("{}=", setting.key)],
+            false => vec![key],
         };
-        words.into_iter().map(move |word| (word, about.clone()))
+        words.into_iter().map(|word| (word, about.clone())).collect()
     });
     words
         .filter(|(word, _)| word.starts_with(&*typed))

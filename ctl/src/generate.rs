@@ -62,7 +62,8 @@ _vswitchctl() {
     local -a keys others
     for line in "${(@f)$(VSWITCHCTL_COMPLETE=zsh _CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$((CURRENT - 1)) \
         vswitchctl -- "${words[@]}" 2> /dev/null)}"; do
-        if [[ ${line%%:*} == *= ]]; then
+        # What goes on behind it: a key, a folder, a part of a name.
+        if [[ ${line%%:*} == *[=/.] ]]; then
             keys+=("$line")
         elif [[ -n $line ]]; then
             others+=("$line")

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         return supervisor::run(&folder, &id);
     }
     std::panic::set_hook(Box::new(end));
-    memory::keep_large_blocks_apart();
+    memory::keep_little();
     let args = Args::parse();
     // What it makes is to be read by commands and servers with fewer rights, and written by nobody else, whoever starts it.
     umask(Mode::from_bits_truncate(0o022));
@@ -303,7 +303,10 @@ fn check_rights() -> Result<(), ApiError> {
             "vswitchd",
             "the right CAP_NET_ADMIN is missing",
         )
-        .hint("run it as root, or try it in a user namespace: unshare --user --map-root-user --net --mount")),
+        .hint(
+            "run it as root, or try it in a user namespace, with all that it writes in memory: unshare -Urnm sh -c 'mount -t tmpfs tmpfs \
+             /run; vswitchd --state-dir /run/state'",
+        )),
         _ => Ok(()),
     }
 }

@@ -174,6 +174,31 @@ fn with_recover_the_lab_begins_empty_and_the_file_is_kept() {
 }
 
 #[test]
+fn what_the_lab_before_had_made_is_still_ours_after_recover() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.ok("add-port gw --type internal --addr 10.7.0.9/24");
+    lab.stop_daemon();
+    // Of a daemon that is newer.
+    let state = fs::read_to_string(STATE).unwrap();
+    fs::write(STATE, state.replacen("\"version\": 1", "\"version\": 9", 1)).unwrap();
+    let mut command = lab.daemon_command();
+    command.arg("--recover");
+    lab.start_with(command, |_| {});
+    let limits = lab.status().limits.join("\n");
+    assert!(
+        limits.contains("1 namespaces") && limits.contains("vswitchctl reset"),
+        "{limits}"
+    );
+    lab.ok("add-port gw --type internal --addr 10.7.0.9/24");
+    lab.ok("reset --yes");
+    assert!(
+        !Path::new("/run/netns/red").exists(),
+        "it was made by vswitch, and is to be removed by it"
+    );
+}
+
+#[test]
 fn the_last_good_state_stays_beside_the_one_that_counts() {
     let mut lab = Lab::new();
     lab.ok("add-port red");

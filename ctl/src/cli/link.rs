@@ -43,7 +43,7 @@ Examples:
         removal: Removal,
     },
     /// Change settings of both ports of a link
-    #[command(after_long_help = SET_EXAMPLES)]
+    #[command(override_usage = "vswitchctl link set [OPTIONS] <PORT> <KEY=VALUE|--SETTING VALUE>...", after_long_help = SET_EXAMPLES)]
     Set(Box<LinkSet>),
     /// List links
     #[command(

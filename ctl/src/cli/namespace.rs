@@ -176,6 +176,9 @@ Examples:
         /// The address with its prefix length
         #[arg(value_name = "ADDR/LEN")]
         address: IfAddr,
+        /// Also if it is of a network that the host has by itself
+        #[arg(long)]
+        force: bool,
         /// How to add it.
         #[command(flatten)]
         addition: Addition,

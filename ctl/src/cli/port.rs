@@ -142,7 +142,8 @@ pub enum PortCommand {
     #[command(aliases = DEL, after_long_help = DEL_EXAMPLES.replace("del-port", "port del"))]
     Del(DelPort),
     /// Change settings of a port, as `set port` does
-    #[command(after_long_help = port_examples().replace("set port", "port set"))]
+    #[command(override_usage = "vswitchctl port set [OPTIONS] <NAME> <KEY=VALUE|--SETTING VALUE>...",
+              after_long_help = port_examples().replace("set port", "port set"))]
     Set(Box<SetPort>),
     /// List ports with state, addresses and counters
     #[command(aliases = LIST, after_long_help = "\

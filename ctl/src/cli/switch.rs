@@ -85,7 +85,8 @@ Example:
         name: SwitchName,
     },
     /// Change settings of a switch, as `set switch` does
-    #[command(after_long_help = switch_examples().replace("set switch", "switch set"))]
+    #[command(override_usage = "vswitchctl switch set [OPTIONS] <NAME> <KEY=VALUE|--SETTING VALUE>...",
+              after_long_help = switch_examples().replace("set switch", "switch set"))]
     Set(SetSwitch),
 }
 
@@ -118,7 +119,7 @@ pub struct FdbArgs {
     /// What to do; to show if nothing is said.
     #[command(subcommand)]
     pub command: Option<FdbCommand>,
-    /// The switch (default: all when showing, else `main`)
+    /// The switch (default: all when showing, else that of the port or the entry)
     #[arg(long, value_name = "NAME", global = true)]
     pub switch: Option<SwitchName>,
     /// Which entries, if no verb is said.
@@ -217,13 +218,14 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum SetCommand {
     /// Change settings of a port
-    #[command(after_long_help = port_examples())]
+    #[command(override_usage = "vswitchctl set port [OPTIONS] <NAME> <KEY=VALUE|--SETTING VALUE>...", after_long_help = port_examples())]
     Port(Box<SetPort>),
     /// Change settings of a switch
-    #[command(after_long_help = switch_examples())]
+    #[command(override_usage = "vswitchctl set switch [OPTIONS] <NAME> <KEY=VALUE|--SETTING VALUE>...", after_long_help = switch_examples())]
     Switch(SetSwitch),
     /// Change settings of both ports of a link, as `link set` does
-    #[command(after_long_help = link::SET_EXAMPLES.replace("link set", "set link"))]
+    #[command(override_usage = "vswitchctl set link [OPTIONS] <PORT> <KEY=VALUE|--SETTING VALUE>...",
+              after_long_help = link::SET_EXAMPLES.replace("link set", "set link"))]
     Link(Box<LinkSet>),
     /// Change settings of a namespace, as `ns set` does
     #[command(visible_alias = "netns", alias = "namespace", after_long_help = namespace::SET_EXAMPLES.replace("ns set", "set ns"))]
@@ -314,6 +316,9 @@ pub struct SetPort {
     /// Offloads towards the port
     #[arg(long, value_enum, value_name = "ON|OFF")]
     pub offload: Option<Toggle>,
+    /// Take what the host uses: a device with addresses or routes, the place of its default route
+    #[arg(long)]
+    pub force: bool,
     /// What it lets in and out.
     #[command(flatten)]
     pub policy: PolicyArgs,

@@ -1,8 +1,9 @@
 //! The forwarding database.
 
-use vswitch_api::SwitchName;
+use vswitch_api::policy::VlanId;
 use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::{FdbEntry, SwitchView};
+use vswitch_api::{DEFAULT_SWITCH, Mac, PortName, SwitchName};
 use vswitch_client::{Method, with_query};
 
 use super::Session;
@@ -12,11 +13,6 @@ use crate::output::switches;
 
 impl Session {
     pub(super) async fn fdb(&self, args: FdbArgs) -> Result<(), Failure> {
-        let path = table_of(
-            args.switch
-                .as_ref()
-                .map_or(vswitch_api::DEFAULT_SWITCH, SwitchName::as_str),
-        );
         if args.command.is_some() && args.filter != FdbFilter::default() {
             return Err(Failure::usage(
                 "fdb",
@@ -33,17 +29,55 @@ impl Session {
                 vlan,
                 addition,
             }) => {
+                let path = self.table_of_port(args.switch, Some(&port)).await?;
                 let entry = FdbAdd { mac, vlan, port };
                 self.change(Method::PUT, &path, addition.into(), Some(&entry)).await
             }
             Some(FdbCommand::Del { mac, vlan, removal }) => {
+                let path = self.table_with(args.switch, mac, vlan).await?;
                 let (mac, port) = (Some(mac), None);
                 let path = with_query(&path, &FdbSelect { mac, vlan, port })?;
                 self.remove(&path, removal.into()).await
             }
             Some(FdbCommand::Flush { port, vlan, trial }) => {
+                let path = self.table_of_port(args.switch, port.as_ref()).await?;
                 let path = with_query(&path, &FdbSelect { mac: None, vlan, port })?;
                 self.remove(&path, trial.into()).await
+            }
+        }
+    }
+
+    /// The table that is meant: that of the switch of a port, if none is said.
+    async fn table_of_port(&self, said: Option<SwitchName>, port: Option<&PortName>) -> Result<String, Failure> {
+        Ok(match (said, port) {
+            (Some(switch), _) => table_of(switch.as_str()),
+            (None, Some(port)) => table_of(self.client.port(port).await?.port.switch.as_str()),
+            (None, None) => table_of(DEFAULT_SWITCH),
+        })
+    }
+
+    /// The table that is meant: the one that has the entry, if none is said.
+    async fn table_with(&self, said: Option<SwitchName>, mac: Mac, vlan: Option<VlanId>) -> Result<String, Failure> {
+        if let Some(switch) = said {
+            return Ok(table_of(switch.as_str()));
+        }
+        let mut tables = self.tables(None).await?;
+        tables.retain(|(_, entries)| {
+            entries
+                .iter()
+                .any(|entry| entry.mac == mac && (vlan.is_none() || entry.vlan == vlan))
+        });
+        match &tables[..] {
+            [] => Ok(table_of(DEFAULT_SWITCH)),
+            [(switch, _)] => Ok(table_of(switch.as_str())),
+            several => {
+                let names: Vec<_> = several.iter().map(|(switch, _)| switch.as_str()).collect();
+                let cause = format!("{mac} is in the tables of switches {}", names.join(", "));
+                Err(Failure::usage(
+                    "fdb",
+                    cause,
+                    format!("say which with --switch {}", names[0]),
+                ))
             }
         }
     }

@@ -121,7 +121,10 @@ impl Session {
 
     pub(super) async fn set_port(&self, args: SetPort) -> Result<(), Failure> {
         let path = format!("/v1/ports/{}", args.name);
-        let options = ChangeOptions::from(args.trial);
+        let options = ChangeOptions {
+            force: args.force,
+            ..args.trial.into()
+        };
         if !args.policy.needs_before() && args.gateway.is_empty() {
             let patch = patch(&args, &PortVlan::All, &[])?;
             return self.change(Method::PATCH, &path, options, Some(&patch)).await;
@@ -153,6 +156,7 @@ impl Session {
             up: args.up,
             down: args.down,
             offload: None,
+            force: false,
             policy: args.policy,
             trial: args.trial,
         };
@@ -196,11 +200,15 @@ impl Session {
             AddrCommand::Add {
                 port,
                 address,
+                force,
                 addition,
             } => {
+                let options = ChangeOptions {
+                    force,
+                    ..addition.into()
+                };
                 let body = AddressAdd { address };
-                self.change(Method::POST, &addresses(&port), addition.into(), Some(&body))
-                    .await
+                self.change(Method::POST, &addresses(&port), options, Some(&body)).await
             }
             AddrCommand::Del { port, address, removal } => {
                 let path = with_query(&addresses(&port), &AddressSelect { address: Some(address) })?;
@@ -284,7 +292,7 @@ fn removals(lab: &Lab, names: &[PortName]) -> Result<Vec<String>, Failure> {
     for name in names {
         if let Some(switch) = lab.switches.iter().find(|switch| is_gateway(switch, name)) {
             let cause = format!("it is the gateway of switch \"{}\"", switch.name);
-            let hint = format!("it goes with: vswitchctl set switch {} gateway=off", switch.name);
+            let hint = format!("it goes with: {}", switch.gateway_off());
             return refused(name, cause, hint);
         }
         let port = lab.ports.iter().find(|port| port.name == *name);

@@ -192,8 +192,13 @@ fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
     let list = list.as_array().map_or(std::slice::from_ref(list), Vec::as_slice);
     let name = |one: &Value| match one {
         Value::Object(fields) => {
-            let name = NAMES.iter().find_map(|key| fields.get(*key)).map(plain);
-            name.or_else(|| of_two_ends(one)).or_else(|| of_several(one))
+            let name = NAMES.iter().find_map(|key| fields.get(*key));
+            match name {
+                // A namespace without a name goes by that of a port in it.
+                Some(Value::Object(_)) => one.pointer("/ports/0").map(plain),
+                Some(name) => Some(plain(name)),
+                None => of_two_ends(one).or_else(|| of_several(one)),
+            }
         }
         other => Some(plain(other)),
     };

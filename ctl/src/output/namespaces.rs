@@ -5,6 +5,7 @@ use vswitch_api::view::{NamespaceSummary, NamespaceView};
 use vswitch_api::{Cable, CableEnd};
 
 use super::table::{Table, Tone, list, number, word};
+use super::ports::short;
 use super::{Style, units};
 
 /// The table of namespaces.
@@ -20,7 +21,7 @@ pub fn table(style: Style, namespaces: &[NamespaceSummary]) -> String {
             ("missing", Some(Tone::Bad))
         };
         table.toned_row([
-            (view.name.to_string(), None),
+            (short(&view.name), None),
             (made_by(view), None),
             (state.to_owned(), tone),
             (units::list(&view.ports), None),

@@ -431,7 +431,7 @@ fn place(view: &PortView) -> String {
 }
 
 /// A namespace in a table, in one word.
-fn short(namespace: &Namespace) -> String {
+pub fn short(namespace: &Namespace) -> String {
     match namespace {
         Namespace::Container(name) => name.to_string(),
         Namespace::Pid(pid) => format!("pid:{pid}"),

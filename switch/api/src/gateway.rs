@@ -223,6 +223,19 @@ pub fn gateway_name(switch: &SwitchName) -> Option<PortName> {
     format!("{stem}{SUFFIX}").parse().ok()
 }
 
+impl Switch {
+    /// The command that ends the gateway, with all that it does: each alone needs it.
+    pub fn gateway_off(&self) -> String {
+        let done = [("nat", self.nat), ("dhcp", self.dhcp), ("dns", self.dns)];
+        let done = done.into_iter().filter(|(_, on)| *on);
+        let mut off: Vec<_> = done.map(|(setting, _)| format!(" {setting}=off")).collect();
+        if !self.uplinks.is_empty() {
+            off.push(" uplinks=".to_owned());
+        }
+        format!("vswitchctl set switch {} gateway=off{}", self.name, off.concat())
+    }
+}
+
 impl Lab {
     /// The gateway of a switch, if it has one.
     pub fn gateway_of(&self, switch: &Switch) -> Option<&Port> {

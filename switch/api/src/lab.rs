@@ -19,6 +19,7 @@ use crate::name::{IfAddr, IfName, Mac, NsName, PortName, SwitchName};
 use crate::namespace::Namespace;
 use crate::owned::OwnedByLab;
 use crate::policy::{AcceptFrames, Flooding, Isolation, Learning, Pin, PortVlan, VlanId, is_default, is_true};
+use crate::said_route::SaidRoute;
 use crate::traffic::{Impairments, RateLimit, StormControl};
 
 /// [`Switch::flap_moves`] if nothing else is said: more than an honest station makes.
@@ -401,9 +402,9 @@ impl Port {
 
 /// A route through the interface of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "SaidRoute")]
 pub struct Route {
-    /// Destination; `0.0.0.0/0` or `::/0` is the default route.
+    /// Destination; `0.0.0.0/0` or `::/0` is the default route, and read from `default` too.
     #[schema(value_type = String, example = "0.0.0.0/0")]
     pub to: IpNet,
     /// Next hop; none: the destination is on the link.

@@ -50,6 +50,7 @@ pub mod owned;
 pub mod patch;
 pub mod policy;
 pub mod request;
+mod said_route;
 pub mod schema;
 pub mod settings;
 pub mod strict;

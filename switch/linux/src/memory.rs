@@ -101,16 +101,21 @@ fn left(folder: &Path, files: &Files) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(given_back.unwrap_or(0))))
 }
 
-/// Has the allocator ask the kernel for each large block by itself, and give it back as it is freed. To be called once, at the start.
+/// Has the allocator ask the kernel for each large block by itself, give it back as it is freed, and keep the rest in one heap. To be
+/// called once, at the start.
+///
+/// What workers do with frames allocates nothing, and of the others few do at a time: heaps of their own would only each keep what one of
+/// them needed once.
 ///
 /// By default it learns from the first table of stations that is freed (4 MiB) to take such blocks from what it keeps, for each of up to
 /// eight times as many threads as there are processors: the tables are touched as a whole then, and a daemon that adds and removes switches grows to 150 MiB.
-pub fn keep_large_blocks_apart() {
+pub fn keep_little() {
     // SAFETY: it takes numbers, and sets the allocator's own settings under its lock.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

@@ -157,7 +157,7 @@ impl Control {
                         error.cause = format!("switch \"{switch}\" knows it {}", words(&all));
                         error = error.hint(match all.last() {
                             Some(0) | None => "leave --vlan out".to_owned(),
-                            Some(vlan) => format!("add --vlan {vlan}"),
+                            Some(vlan) => format!("name the VLAN: vswitchctl fdb del {mac} --vlan {vlan}"),
                         });
                     }
                     match options.idempotent {

@@ -23,7 +23,7 @@ use vswitch_linux::{NetNs, Presence};
 /// How often it is looked after.
 const TICK: Duration = Duration::from_secs(2);
 /// After so many of them memory that was freed is given back: a burst of edits or events needs some for a moment, and the allocator keeps it.
-const TICKS_OF_MEMORY: u32 = 30;
+const TICKS_OF_MEMORY: u32 = 5;
 
 /// What could not be put back the last time: told once, not every two seconds.
 type Failures = BTreeMap<&'static str, Repeated>;

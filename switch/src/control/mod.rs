@@ -28,6 +28,7 @@ mod etc;
 mod events;
 mod fastpath;
 mod fdb;
+mod found;
 mod frame_size;
 mod gateway;
 mod guard;

@@ -7,10 +7,10 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab};
 
 use super::complete::{Interfaces, complete};
+use super::found::{has_near_ends, refuse_left};
 use super::journal::Journal;
 use super::namespace::is_present;
 use super::plan::plan;
-use super::start::{has_near_ends, refuse_left};
 use super::state::{State, boot_id};
 use super::state_file::{Loaded, StateFile};
 use super::twins::tell;

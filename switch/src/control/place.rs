@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use vswitch_api::{NsName, Port};
+use vswitch_api::{NsName, Port, PortName};
 
 use super::{Inner, LivePort};
 use vswitch_linux::{Found, KernelError, Link, NetNs, NetNsId, Netlink, Presence, with_processes};
@@ -17,8 +17,8 @@ use vswitch_linux::{Found, KernelError, Link, NetNs, NetNsId, Netlink, Presence,
 pub(super) const MARK: &str = "vswitch:";
 
 /// How the mark of the interfaces of a port begins, whichever daemon made it.
-pub(super) fn named_mark(port: &Port) -> String {
-    format!("{MARK}{}:", port.name)
+pub(super) fn named_mark(port: &PortName) -> String {
+    format!("{MARK}{port}:")
 }
 
 /// An interface and the namespace that it is in, which it keeps alive: not for keeping.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::complete::{Interfaces, complete};
 use super::condition::History;
 use super::detach::gone_is_fine;
 use super::etc::EtcFiles;
+use super::found::{half_done, load, refuse_left};
 use super::gateway::Outside;
 use super::guests::Guests;
 use super::handover::Handed;
@@ -28,8 +28,8 @@ use super::processes::Processes;
 use super::published::{Model, Pulse, Shown};
 use super::requests::absent_namespaces;
 use super::shut::ShutPorts;
-use super::state::{State, boot_id};
-use super::state_file::{Loaded, StateFile};
+use super::state::boot_id;
+use super::state_file::StateFile;
 use super::store::Store;
 use super::{Control, ControlConfig, Events, Given, Host, Inner, Live, text, watch};
 use crate::agents::loop_guard::{LoopGuard, PUNTS};
@@ -40,7 +40,7 @@ use vswitch_linux::bpf::Prepared;
 use vswitch_linux::random::random_u64;
 use vswitch_linux::steer::Steering;
 use vswitch_linux::uring;
-use vswitch_linux::{KernelError, NamedNamespaces, NetNs, Presence, hold_own};
+use vswitch_linux::{KernelError, NamedNamespaces, NetNs, hold_own};
 
 impl Control {
     /// Starts the datapath and brings the lab on disk back.
@@ -240,98 +240,12 @@ fn descriptor_limit() -> Option<String> {
     Some(format!("the limit of open files can't be raised: {error}"))
 }
 
-/// What is on disk, or an empty state if that is what is asked for or there is none. `limits`: takes what was not as it should be.
-///
-/// # Errors
-/// It can't be used, or is missing where there was one.
-async fn load(file: &StateFile, config: &ControlConfig, limits: &mut Vec<String>) -> Result<State, ApiError> {
-    match file.load() {
-        Loaded::State(Some(state)) => return Ok(*state),
-        Loaded::State(None) => match file.missing(has_near_ends(&config.run_dir).await) {
-            Some(error) if !config.recover => return Err(error),
-            Some(error) => limits.push(format!("{error}; the lab began empty")),
-            None => {}
-        },
-        Loaded::Unusable(cause) if config.recover => limits.push(begin_anew(file, &cause)?),
-        Loaded::Unusable(cause) => return Err(file.refusal(&cause)),
-    }
-    Ok(State::new())
-}
-
-/// Takes note of the run directory.
-///
-/// # Errors
-/// What the lab is made of is in another one, where nobody would find it.
-pub(super) async fn refuse_left(state: &mut State, run_dir: &Path, boot_id: &str) -> Result<(), ApiError> {
-    let Some(left) = state.take_run_dir(run_dir, boot_id) else {
-        return Ok(());
-    };
-    if !has_near_ends(&left).await {
-        return Ok(());
-    }
-    let (new, left) = (run_dir.display(), left.display());
-    let cause =
-        format!("the lab is in the run directory {left}; nothing was changed, and what the kernel carries goes on");
-    let hint = format!(
-        "start with that one, or take the lab out of it (vswitchd --reset --keep-lab --run-dir {left}) and start again"
-    );
-    Err(ApiError::new(ErrorCode::Invalid, format!("run directory {new}"), cause).hint(hint))
-}
-
-/// Whether a daemon before has left near ends of a lab. What can't be looked at is told of when it is to be used.
-pub(super) async fn has_near_ends(run_dir: &Path) -> bool {
-    let Presence::Here(own) = NetNs::open(&run_dir.join("netns")) else {
-        return false;
-    };
-    let links = own.links_once().await.unwrap_or_default();
-    links.iter().any(|link| link.kind.as_deref() == Some("veth"))
-}
-
 /// TAP devices are what most installations lack, if anything: said at the start, not at the first port.
 fn tun_limit() -> Option<String> {
     let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
     opened
         .err()
         .map(|error| format!("tap and internal ports do not work: open /dev/net/tun: {error}"))
-}
-
-/// What a command of the daemon before had begun.
-///
-/// # Errors
-/// It can't be read now: without it the daemon would leave behind, or overwrite, what is noted there.
-fn half_done(journal: &Journal) -> Result<InFlight, ApiError> {
-    let error = match journal.load() {
-        Ok(note) => return Ok(note),
-        Err(error) => error,
-    };
-    let refused = |step: &str, error: &std::io::Error| {
-        text::step("run directory", step, error).hint("nothing was changed; mend it and start again")
-    };
-    if error.kind() != std::io::ErrorKind::InvalidData {
-        return Err(refused("read the note of what was half-done", &error));
-    }
-    let aside = journal
-        .set_aside()
-        .map_err(|error| refused("set the note of what was half-done aside", &error))?;
-    tracing::error!(
-        "the note of what was half-done can't be understood ({error}); it was set aside as {}",
-        aside.display()
-    );
-    Ok(InFlight::default())
-}
-
-/// On request: sets a file that can't be used aside. Gives what is to be told of it.
-fn begin_anew(file: &StateFile, cause: &str) -> Result<String, ApiError> {
-    let aside = file.set_aside().map_err(|error| {
-        text::step("state", "set the state file aside", &error)
-            .hint("see that the state directory can be written and has room")
-    })?;
-    let notice = format!(
-        "the state file could not be used ({cause}); it was set aside as {} and the lab began empty",
-        aside.display()
-    );
-    tracing::error!("{notice}");
-    Ok(notice)
 }
 
 impl Inner {
@@ -346,6 +260,9 @@ impl Inner {
         self.find_containers_of(&ports.cloned().collect::<Vec<_>>()).await;
         self.remove_half_done(half_done).await;
         self.remove_stale_near_ends().await;
+        if self.store.state.lab.ports.is_empty() {
+            self.remove_stale_legs().await;
+        }
         self.remove_stale_shadows().await;
         // One that was made elsewhere is waited for; one of ours went with the last boot.
         let ours: BTreeSet<_> = self
@@ -491,6 +408,23 @@ impl Inner {
                 if let Err(error) = gone_is_fine(nl.delete_link(link.index).await) {
                     tracing::warn!("can't remove it: {error}");
                 }
+            }
+        }
+    }
+
+    /// Legs of the host that are marked as those of our ports, which the lab does not have: it began empty.
+    async fn remove_stale_legs(&self) {
+        let Ok(nl) = self.host.home.netlink().await else { return };
+        for link in nl.links().await.unwrap_or_default() {
+            let Some(name) = link.alias.as_deref().and_then(|alias| self.store.marked(alias)) else {
+                continue;
+            };
+            if self.store.port(&name).is_some() || !matches!(link.kind.as_deref(), Some("tun" | "veth")) {
+                continue;
+            }
+            tracing::info!(ifname = %link.name, "interface {}: removing it, no port has it", link.name);
+            if let Err(error) = gone_is_fine(nl.delete_link(link.index).await) {
+                tracing::warn!("can't remove it: {error}");
             }
         }
     }

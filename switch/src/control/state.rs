@@ -80,6 +80,17 @@ impl OwnedNamespace {
         })
     }
 
+    /// Out of an object that may have more keys.
+    fn among_others(object: &serde_json::Value) -> Option<Self> {
+        Some(Self {
+            name: object["name"].as_str()?.parse().ok()?,
+            dev: object["dev"].as_u64()?,
+            ino: object["ino"].as_u64()?,
+            boot_id: object["boot_id"].as_str()?.to_owned(),
+            cookie: object["cookie"].as_u64(),
+        })
+    }
+
     /// The namespace is gone, and the kernel may give its number to the next one that anybody makes.
     pub fn forget_identity(&mut self) {
         (self.dev, self.ino) = (0, 0);
@@ -181,6 +192,17 @@ impl State {
             boot_id: None,
             run_dir: None,
         }
+    }
+
+    /// That of an empty lab, with what a file that can't be used still tells: which namespaces are ours, and how our interfaces are marked.
+    pub fn after(unusable: &serde_json::Value) -> Self {
+        let mut state = Self::new();
+        if let Some(salt) = unusable["salt"].as_u64() {
+            state.salt = salt;
+        }
+        let namespaces = unusable["namespaces"].as_array().into_iter().flatten();
+        state.namespaces = namespaces.filter_map(OwnedNamespace::among_others).collect();
+        state
     }
 
     /// Puts what older files have elsewhere where it is kept now.

@@ -169,6 +169,13 @@ impl StateFile {
         ))
     }
 
+    /// The state to begin with where the file can't be used: nothing of its lab, but what it or its backup still tells of what was made.
+    pub fn empty_lab(&self) -> State {
+        let mut files = [self.path(), self.dir.join(BACKUP)].into_iter();
+        let old = files.find_map(|path| files::read_note(&path).ok()?);
+        old.as_ref().map_or_else(State::new, State::after)
+    }
+
     /// Renames the file to a name that is not taken, so that two bad files within a second both stay. Its backup, by now the only good one,
     /// goes with it: the lab that begins empty would overwrite that.
     pub fn set_aside(&self) -> io::Result<PathBuf> {

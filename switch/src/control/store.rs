@@ -8,7 +8,7 @@ use super::condition::History;
 use super::journal::{InFlight, Journal};
 use super::kinds::{facts, ifname};
 use super::lasting;
-use super::place::named_mark;
+use super::place::{MARK, named_mark};
 use super::plan::Step;
 use super::state::{DeviceBefore, State};
 use super::state_file::StateFile;
@@ -133,8 +133,19 @@ impl Store {
     }
 
     pub fn mark_of(&self, port: &Port) -> String {
-        let number = lasting::number(&(self.state.salt, "mark", port.name.as_str()));
-        format!("{}{number:016x}:", named_mark(port))
+        self.mark_by_name(&port.name)
+    }
+
+    fn mark_by_name(&self, name: &PortName) -> String {
+        let number = lasting::number(&(self.state.salt, "mark", name.as_str()));
+        format!("{}{number:016x}:", named_mark(name))
+    }
+
+    /// The port whose mark an alias has, whether or not there is one of that name.
+    pub fn marked(&self, alias: &str) -> Option<PortName> {
+        let (name, _) = alias.strip_prefix(MARK)?.split_once(':')?;
+        let name = name.parse().ok()?;
+        alias.starts_with(&self.mark_by_name(&name)).then_some(name)
     }
 
     /// Where an interface was made, if it has the mark of the port.

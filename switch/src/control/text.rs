@@ -95,12 +95,22 @@ pub(super) fn kernel(object: impl Into<String>, error: &KernelError) -> ApiError
     step(object, &error.step, &error.source)
 }
 
+/// Whether numbers of users are not those of the machine here (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// The same for a step outside netlink.
 pub(super) fn step(object: impl Into<String>, step: &str, error: &io::Error) -> ApiError {
     let cause = format!("{step}: {error}");
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => ApiError::new(ErrorCode::NotPermitted, object, cause)
-            .hint("run vswitchd as root, or in a user namespace of its own (unshare -Urnm)"),
+        Some(libc::EPERM | libc::EACCES) => {
+            ApiError::new(ErrorCode::NotPermitted, object, cause).hint(match in_user_namespace() {
+                true => "the kernel leaves this to root of the machine, and vswitchd runs in a user namespace",
+                false => "run vswitchd as root, or in a user namespace of its own (unshare -Urnm)",
+            })
+        }
         Some(libc::EEXIST) => {
             ApiError::new(ErrorCode::Conflict, object, cause).hint("choose another, or remove the one that is there")
         }

@@ -258,7 +258,7 @@ fn interfaces(before: &Lab, after: &Lab) -> Result<(), ApiError> {
             before.ports.iter().any(|old| old.name == port.name && has_it(old)),
             port.namespace.clone(),
             ifname(port).to_string(),
-            text::port(&port.name),
+            (text::port(&port.name), "choose another interface name with --name"),
         )
     };
     let mut claims: Vec<_> = after.ports.iter().map(of_port).collect();
@@ -270,14 +270,17 @@ fn interfaces(before: &Lab, after: &Lab) -> Result<(), ApiError> {
                     old,
                     Some(end.namespace.clone().into()),
                     name.to_string(),
-                    text::cable(cable),
+                    (
+                        text::cable(cable),
+                        "choose another interface name with --name-a or --name-b",
+                    ),
                 ));
             }
         }
     }
     claims.sort_by_key(|(old, ..)| !old);
-    for (_, namespace, name, object) in claims {
-        take_interface(&mut taken, namespace, name, object)?;
+    for (_, namespace, name, (object, hint)) in claims {
+        take_interface(&mut taken, namespace, name, object).map_err(|error| error.hint(hint))?;
     }
     Ok(())
 }
@@ -297,7 +300,7 @@ fn take_interface(
             let (namespace, name) = taken.key();
             let place = namespace.as_ref().map_or("the host".to_owned(), text::object);
             let cause = format!("interface {name} of {place} is in use by {}", taken.get());
-            Err(text::conflict(object, cause).hint("choose another interface name with --name"))
+            Err(text::conflict(object, cause))
         }
     }
 }
@@ -476,7 +479,7 @@ fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<
             let subnets = list(addresses.iter());
             let cause = format!("next hop {via} is in none of the port's subnets ({subnets})");
             return Err(text::invalid(object, cause).hint(
-                "give the port an address in the subnet of its gateway, or say that it is on the link (route add --onlink)",
+                "give the port an address in the subnet of its gateway, or say that it is on the link (onlink)",
             ));
         }
     }

@@ -272,18 +272,7 @@ pub(in super::super) fn refuse_removal(lab: &Lab, name: &PortName) -> Result<(),
         None => Ok(()),
         Some(switch) => {
             let cause = format!("it is the gateway of {}", text::switch(&switch.name));
-            // All that it does in one command: each alone needs it.
-            let done = [("nat", switch.nat), ("dhcp", switch.dhcp), ("dns", switch.dns)];
-            let done = done.into_iter().filter(|(_, on)| *on);
-            let mut off: Vec<_> = done.map(|(setting, _)| format!(" {setting}=off")).collect();
-            if !switch.uplinks.is_empty() {
-                off.push(" uplinks=".to_owned());
-            }
-            Err(text::conflict(text::port(name), cause).hint(format!(
-                "it goes with: vswitchctl set switch {} gateway=off{}",
-                switch.name,
-                off.concat()
-            )))
+            Err(text::conflict(text::port(name), cause).hint(format!("it goes with: {}", switch.gateway_off())))
         }
     }
 }

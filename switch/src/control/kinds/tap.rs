@@ -143,7 +143,7 @@ impl Inner {
         let taps = || links.iter().filter(|link| link.kind.as_deref() == Some("tun"));
         let not_anothers = |link: &&Link| {
             let alias = link.alias.as_deref().unwrap_or_default();
-            !alias.starts_with(MARK) || alias.starts_with(&named_mark(port))
+            !alias.starts_with(MARK) || alias.starts_with(&named_mark(&port.name))
         };
         let marked = taps().find(|link| self.store.made_in(port, link).is_some());
         let here = marked
