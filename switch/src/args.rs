@@ -45,6 +45,7 @@ pub struct Args {
     /// Begin with an empty lab if the state file can't be used, and keep the file under another name
     ///
     /// Without it the daemon does not start then, and what the kernel carries goes on. A state file that can be used is used.
+    /// The ports of the lab before carry nothing any more then; its namespaces stay until `vswitchctl reset`.
     #[arg(long)]
     pub recover: bool,
 

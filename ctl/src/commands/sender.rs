@@ -37,7 +37,7 @@ impl Session {
         let path = with_query(&format!("/v1/ports/{}/way", args.port), &WayQuery { to: ip })?;
         let nothing = |cause: String| {
             let object = format!("port \"{}\"", args.port);
-            let hint = "give --dst MAC or --dst PORT to trace a frame as if it were sent";
+            let hint = "give --dst MAC to trace a frame as if it were sent";
             Err(Failure::usage(object, cause, hint))
         };
         let (next_hop, mac, state) = match self.client.get(&path).await? {
