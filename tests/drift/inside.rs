@@ -91,6 +91,30 @@ fn ipv6_comes_back_as_it_was_when_it_can_be_had_again() {
     wait_for("all to be well", || reason(&lab, "red").is_empty());
 }
 
+/// An address of the link alone is no word of IPv6 being on again, be it the stack's own or anybody's.
+#[test]
+fn an_address_of_the_link_gives_nothing_back_that_somebody_took_away() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --addr 10.7.1.1/24 --addr fd07::1/64");
+    lab.ok("route add red 10.9.0.0/16 --via 10.7.0.9");
+    // The stack's own address is there as it is found to be nobody else's, a while after the port.
+    run("ip -n red route del 10.9.0.0/16");
+    wait_for("the address of the link", || {
+        let own = run("ip -n red -6 addr show dev eth0 scope link");
+        own.contains("fe80:") && !own.contains("tentative")
+    });
+    run("ip -n red addr del fd07::1/64 dev eth0");
+    let lacks = |what: &str| reason(&lab, "red").contains(what);
+    wait_for("both to be missed", || lacks("10.9.0.0/16") && lacks("fd07::1/64"));
+    run("ip -n red addr add fe80::99/64 dev eth0 nodad");
+    // By then that was heard of.
+    run("ip -n red addr del 10.7.1.1/24 dev eth0");
+    wait_for("the last to be missed", || lacks("10.7.1.1/24"));
+    assert!(lacks("10.9.0.0/16") && lacks("fd07::1/64"), "{}", reason(&lab, "red"));
+    let all = run("ip -n red route") + &run("ip -n red addr");
+    assert!(!all.contains("10.9.0.0") && !all.contains("fd07::1"), "{all}");
+}
+
 /// All stations get out by it, and it is nobody's but the switch's.
 #[test]
 fn the_hosts_leg_of_a_switch_gets_its_addresses_back() {

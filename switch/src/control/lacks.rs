@@ -66,12 +66,27 @@ pub(super) struct Missing {
 }
 
 impl Missing {
+    /// Leaves out what is told already, in the words of [`Self::in_words`].
+    pub fn leave(&mut self, told: &[String]) {
+        self.addresses
+            .retain(|address| !told.contains(&address_in_words(address)));
+        self.routes.retain(|route| !told.contains(&route_in_words(&route.to)));
+    }
+
     pub fn in_words(&self) -> Vec<String> {
-        let addresses = self.addresses.iter().map(|address| format!("its address {address}"));
-        let networks = self.networks.iter().map(|network| format!("its route to {network}"));
-        let routes = self.routes.iter().map(|route| format!("its route to {}", route.to));
+        let addresses = self.addresses.iter().map(address_in_words);
+        let networks = self.networks.iter().map(route_in_words);
+        let routes = self.routes.iter().map(|route| route_in_words(&route.to));
         addresses.chain(networks).chain(routes).collect()
     }
+}
+
+fn address_in_words(address: &IfAddr) -> String {
+    format!("its address {address}")
+}
+
+fn route_in_words(to: &IpNet) -> String {
+    format!("its route to {to}")
 }
 
 /// Which of these an interface has not.
@@ -118,6 +133,15 @@ pub(super) async fn missing(addresses: &[IfAddr], routes: &[Route], place: &Plac
         networks,
         routes: routes.cloned().collect(),
     })
+}
+
+/// Whether an interface has one of the IPv6 addresses of its port.
+pub(super) async fn has_ipv6_address(port: &Port, place: &Place) -> Result<bool, KernelError> {
+    let there = place.netns.netlink().await?.addresses().await?;
+    let mut own = there
+        .iter()
+        .filter(|(index, net, _)| *index == place.link.index && net.addr().is_ipv6());
+    Ok(own.any(|(_, net, _)| port.addresses.iter().any(|address| address.ip() == net.addr())))
 }
 
 async fn ipv6_is_off(place: &Place) -> bool {

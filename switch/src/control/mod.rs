@@ -271,6 +271,8 @@ struct LivePort {
     xdp_refused: Option<String>,
     /// What its interface was given and has not any more, in words.
     lacks: Vec<String>,
+    /// IPv6 was off there, with which all of it has gone, and is not known to be on again.
+    lost_ipv6: bool,
     /// What the daemon before has counted, and this one while the port had another interface.
     before: Arc<handover::Earlier>,
 }
@@ -295,6 +297,7 @@ impl LivePort {
             gso: None,
             xdp_refused: None,
             lacks: Vec::new(),
+            lost_ipv6: false,
             before: Arc::default(),
         }
     }

@@ -3,7 +3,8 @@
 use vswitch_api::{EventKind, Port};
 
 use crate::control::Inner;
-use crate::control::lacks::missing;
+use crate::control::after_down::Outage;
+use crate::control::lacks::{has_ipv6_address, missing};
 use vswitch_linux::{InsideChange, KernelError};
 
 impl Inner {
@@ -15,13 +16,44 @@ impl Inner {
         let Some(port) = self.store.port(name).filter(|port| port.kind.has_stack()).cloned() else {
             return;
         };
-        if !change.lost && change.link_local {
+        let has_ipv6 = port.addresses.iter().any(|address| address.ip().is_ipv6());
+        if !change.lost && change.link_local && has_ipv6 {
             // IPv6 was off there, perhaps, and is on again.
-            if port.addresses.iter().any(|address| address.ip().is_ipv6()) {
-                self.give_back_after_down(&port, false).await;
-            }
-        } else if change.lost || !live.lacks.is_empty() {
+            self.after_outage(Outage::Ipv6, &port).await;
+            return;
+        }
+        if change.lost && change.link_local && has_ipv6 && !live.lost_ipv6 {
+            self.look_for_ipv6(&port).await;
+        }
+        if change.lost
+            || self
+                .live
+                .ports
+                .get(&port.name)
+                .is_some_and(|live| !live.lacks.is_empty())
+        {
             self.look_inside(&port).await;
+        }
+    }
+
+    /// The stack has no address of the link alone any more: looks whether that is so because all of IPv6 has gone there.
+    async fn look_for_ipv6(&mut self, port: &Port) {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
+        let gone = async {
+            match self.place_of(port, live).await? {
+                Some(place) => Ok(!has_ipv6_address(port, &place).await?),
+                None => Ok::<_, KernelError>(false),
+            }
+        };
+        match gone.await {
+            Ok(gone) => {
+                if let Some(live) = self.live.ports.get_mut(&port.name) {
+                    live.lost_ipv6 = gone;
+                }
+            }
+            Err(error) => tracing::debug!(port = %port.name, "can't look whether an interface has IPv6: {error}"),
         }
     }
 
