@@ -80,6 +80,7 @@ fn questions_and_the_watchdog_do_not_wait_for_an_edit() {
         "/metrics",
         "/v1/switches/main/fdb",
         "/v1/namespaces",
+        "/v1/ports/p0/way?to=10.7.0.1",
     ] {
         assert_eq!(request("GET", path, "").status, 200, "{path}");
     }

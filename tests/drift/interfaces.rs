@@ -2,6 +2,7 @@
 
 use vswitch_api::PortKind;
 use vswitch_api::view::{NamespaceView, PortState};
+use vswitch_testing::http::request;
 use vswitch_testing::lab::Lab;
 use vswitch_testing::netns::{Place, run};
 use vswitch_testing::station::Station;
@@ -214,6 +215,8 @@ fn an_interface_that_is_moved_is_followed_and_taken_away() {
             });
             red.ping_soon(gw);
             assert!(there(&lxc, ifname));
+            let way = request("GET", &format!("/v1/ports/gw/way?to={}", red.v4), "").json();
+            assert_eq!(way["way"], "here", "{way}");
             assert!(lab.ok("port list").contains("lxc"));
             if restart {
                 lab.kill_daemon();
