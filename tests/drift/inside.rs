@@ -1,6 +1,6 @@
 //! Addresses and routes that somebody takes away inside: they are told of, given back where that is meant, and no reason to lose a port.
 
-use vswitch_api::view::PortState;
+use vswitch_api::view::{Lack, PortState};
 use vswitch_testing::lab::Lab;
 use vswitch_testing::netns::{Place, run};
 use vswitch_testing::station::make_device;
@@ -59,14 +59,19 @@ fn what_a_port_lacks_is_shown_and_told() {
     wait_for("the address to be missed", || {
         reason(&lab, "red").contains("eth0 lacks its address 10.7.0.1/24; `vswitchctl set port red --up`")
     });
+    let address = "10.7.0.1/24".parse().unwrap();
+    assert_eq!(lab.port("red").lacks, [Lack::Address { address }]);
+    assert!(lab.ok("addr list").contains("10.7.0.1/24 (missing)"));
     run("ip -n red addr add 10.7.0.1/24 dev eth0");
     wait_for("it to be seen", || reason(&lab, "red").is_empty());
     run("ip -n red -6 route del fd07::/64 dev eth0");
     wait_for("the network to be missed", || {
         reason(&lab, "red").contains("lacks its route to fd07::/64")
     });
+    let to = "fd07::/64".parse().unwrap();
+    assert_eq!(lab.port("red").lacks, [Lack::Route { to }]);
     lab.ok("set port red --up");
-    assert_eq!(reason(&lab, "red"), "");
+    assert_eq!((reason(&lab, "red").as_str(), lab.port("red").lacks), ("", Vec::new()));
     assert!(run("ip -n red -6 route").contains("fd07::/64"));
 }
 

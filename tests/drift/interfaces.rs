@@ -172,6 +172,12 @@ fn an_interface_that_was_down_gets_back_what_went_with_it() {
         for _ in 0..2 {
             place.run_ok(&format!("ip link set {ifname} down"));
             lab.wait_for_state("p", PortState::NoCarrier);
+            lab.wait_for_port("p", "what went with it to be shown", |port| {
+                ["fd07::1/64", "10.9.0.0/16", "fd09::/64"]
+                    .iter()
+                    .all(|what| port.lacks.iter().any(|lack| lack.to_string().contains(what)))
+            });
+            assert!(lab.ok("route list").contains("10.9.0.0/16 (missing)"), "{kind}");
             place.run_ok(&format!("ip link set {ifname} up"));
             wait_for("what the interface had", || {
                 ["fd07::1/64", "10.9.0.0/16 via 10.7.0.9", "fd09::/64 via fd07::9"]

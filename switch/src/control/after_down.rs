@@ -1,10 +1,11 @@
 //! What a link that goes down takes along, given back when it is up again.
 
 use vswitch_api::Port;
+use vswitch_api::view::Lack;
 
 use super::Inner;
 use super::interface::{add_address, add_route, announce_all, routes_in_order};
-use super::lacks::{Missing, missing};
+use super::lacks::{Missing, in_words, missing};
 use vswitch_linux::KernelError;
 
 /// Why an interface has lost what nobody took away by itself.
@@ -48,7 +49,7 @@ impl Inner {
         // With a link that comes up IPv6 comes too.
         live.lost_ipv6 = false;
         if !given.is_empty() {
-            let (ifname, given) = (live.ifname.escape_debug(), given.join(", "));
+            let (ifname, given) = (live.ifname.escape_debug(), in_words(&given));
             let what = match outage {
                 Outage::Down => format!("interface {ifname} was down and got back {given}"),
                 Outage::Ipv6 => format!("interface {ifname} has IPv6 again and got back {given}"),
@@ -58,8 +59,8 @@ impl Inner {
         all
     }
 
-    /// Gives back what went with an outage. In words what that was, and whether it was all.
-    async fn what_was_lost(&self, outage: Outage, port: &Port) -> Result<(Vec<String>, bool), KernelError> {
+    /// Gives back what went with an outage: what that was, and whether it was all.
+    async fn what_was_lost(&self, outage: Outage, port: &Port) -> Result<(Vec<Lack>, bool), KernelError> {
         let Some(live) = self.live.ports.get(&port.name) else {
             return Ok((Vec::new(), true));
         };
@@ -83,11 +84,11 @@ impl Inner {
         let (nl, index) = (place.netns.netlink().await?, place.link.index);
         for address in &addresses {
             add_address(&nl, index, *address).await?;
-            given.push(format!("its address {address}"));
+            given.push(Lack::Address { address: *address });
         }
         for route in routes_in_order(&routes) {
             match add_route(&nl, index, route).await {
-                Ok(()) => given.push(format!("its route to {}", route.to)),
+                Ok(()) => given.push(Lack::Route { to: route.to }),
                 // Somebody has it go another way, or has taken away the address by which its next hop is reached.
                 Err(error) => {
                     all = false;

@@ -11,6 +11,7 @@ mod tap;
 mod veth;
 
 use vswitch_api::{ApiError, IfName, Port, PortKind, Stands};
+use vswitch_api::view::Lack;
 
 use super::attach::{Adopt, Made};
 use super::interface::mtu;
@@ -67,7 +68,7 @@ pub(super) struct Opened {
     /// Why it has no AF_XDP though it was to have it.
     pub xdp_refused: Option<String>,
     /// What its interface was to have and could not be given.
-    pub lacks: Vec<String>,
+    pub lacks: Vec<Lack>,
 }
 
 /// Name of the port's interface as its user sees it.

@@ -118,6 +118,9 @@ impl Inner {
                 self.set_state(&port.name, state, reason);
                 if was_down && now {
                     self.after_outage(Outage::Down, port).await;
+                } else if state == PortState::NoCarrier && port.kind.has_stack() {
+                    // The kernel does not tell of the routes that go with a link.
+                    self.look_inside(port).await;
                 }
             }
             Ok(None) => {}
@@ -280,6 +283,8 @@ impl Inner {
             self.set_state(&port.name, state, reason);
             if was_down && carries {
                 self.after_outage(Outage::Down, port).await;
+            } else if state == PortState::NoCarrier && port.kind.has_stack() {
+                self.look_inside(port).await;
             } else if has_ipv6_again {
                 self.after_outage(Outage::Ipv6, port).await;
             }
