@@ -1,6 +1,6 @@
 //! Ports: the table and the page of one.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
 use vswitch_api::view::{AddressView, Lack, PortAclView, PortCounters, PortState, PortView};
 use vswitch_api::{Namespace, Port, PortName, Route, Stands, SwitchName};

@@ -95,7 +95,8 @@ impl Missing {
     pub fn leave(&mut self, known: &[Lack]) {
         self.addresses
             .retain(|address| !known.contains(&Lack::Address { address: *address }));
-        self.routes.retain(|route| !known.contains(&Lack::Route { to: route.to }));
+        self.routes
+            .retain(|route| !known.contains(&Lack::Route { to: route.to }));
     }
 
     pub fn lacks(&self) -> Vec<Lack> {

@@ -37,7 +37,11 @@ impl Inner {
         };
         let up = port.up || !heard_by_near_end(port);
         if near.up != up {
-            lost.push(other(if up { "a near end that is up" } else { "a near end that is down" }));
+            lost.push(other(if up {
+                "a near end that is up"
+            } else {
+                "a near end that is down"
+            }));
         }
         if wanted_mtu(port).unwrap_or(place.link.mtu) != near.mtu {
             lost.push(Lost::NearMtu);

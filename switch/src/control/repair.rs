@@ -71,7 +71,9 @@ impl Drift {
         changes.done.extend(self.describe());
         let (kind, name, what) = match self {
             Self::Namespace(name) => (ObjectKind::Namespace, name.to_string(), None),
-            Self::NamespaceSettings(namespace, what) => (ObjectKind::Namespace, namespace.name.to_string(), Some(what.clone())),
+            Self::NamespaceSettings(namespace, what) => {
+                (ObjectKind::Namespace, namespace.name.to_string(), Some(what.clone()))
+            }
             Self::Missing(port) => (ObjectKind::Port, port.name.to_string(), None),
             Self::Settings(port, what) => {
                 let what = what.iter().map(Lost::to_string).collect();

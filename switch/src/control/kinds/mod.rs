@@ -10,8 +10,8 @@ mod splice;
 mod tap;
 mod veth;
 
-use vswitch_api::{ApiError, IfName, Port, PortKind, Stands};
 use vswitch_api::view::Lack;
+use vswitch_api::{ApiError, IfName, Port, PortKind, Stands};
 
 use super::attach::{Adopt, Made};
 use super::interface::mtu;
