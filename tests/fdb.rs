@@ -111,8 +111,14 @@ fn what_is_no_station_can_be_forgotten_as_little_as_put_somewhere() {
     let lab = Lab::new();
     let stations = two_ports(&lab, "main");
     for mac in ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"] {
-        for edit in [format!("fdb add {mac} {}", stations[0].port), format!("fdb del {mac}")] {
-            lab.ctl(&edit).failed(2, &[mac, "not the address of a station"]);
+        let path = "/v1/switches/main/fdb";
+        let entry = format!(r#"{{"mac":"{mac}","port":"{}"}}"#, stations[0].port);
+        for refused in [
+            http::request("PUT", path, &entry),
+            http::request("DELETE", &format!("{path}?mac={mac}"), ""),
+        ] {
+            assert_eq!(refused.status, 400, "{mac}: {refused:?}");
+            assert!(refused.body.contains("not the address of a station"), "{refused:?}");
         }
     }
     stations[0].ping(stations[1].v4);

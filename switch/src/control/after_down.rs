@@ -1,4 +1,4 @@
-//! What a link that goes down takes along, given back when it is up again.
+//! What a link that goes down takes along, or IPv6 that is turned off, given back when it is up or on again.
 
 use vswitch_api::Port;
 use vswitch_api::view::Lack;
@@ -37,7 +37,7 @@ impl Inner {
         let (given, all) = match self.what_was_lost(outage, port).await {
             Ok(given) => given,
             Err(error) => {
-                tracing::warn!(port = %name, "port {name}: its interface was down and may lack addresses and routes: {error}; \
+                tracing::warn!(port = %name, "port {name}: its interface may lack addresses and routes: {error}; \
                     `vswitchctl set port {name} --up` gives them back");
                 return true;
             }
