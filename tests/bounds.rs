@@ -59,6 +59,8 @@ fn questions_and_the_watchdog_do_not_wait_for_an_edit() {
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
     lab.start_with(command, |_| {});
 
+    // One of which something can be asked that the kernel answers.
+    assert_eq!(change("PUT", "/v1/lab", &many(1)), "HTTP/1.1 200 OK");
     let count = 400;
     let applying = thread::spawn(move || change("PUT", "/v1/lab", &many(count)));
     let progress = wait_for("the edit to begin", || {
@@ -80,6 +82,7 @@ fn questions_and_the_watchdog_do_not_wait_for_an_edit() {
         "/metrics",
         "/v1/switches/main/fdb",
         "/v1/namespaces",
+        "/v1/ports/p0/way?to=10.7.0.1",
     ] {
         assert_eq!(request("GET", path, "").status, 200, "{path}");
     }

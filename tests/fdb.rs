@@ -105,6 +105,26 @@ fn a_static_entry_stays_where_it_was_put() {
     wire.check("tap", &frames, &["veth", "device", "internal"], &frames);
 }
 
+/// No entry has the address of all zeros: of a switch that was to forget it nothing was learned any more.
+#[test]
+fn what_is_no_station_can_be_forgotten_as_little_as_put_somewhere() {
+    let lab = Lab::new();
+    let stations = two_ports(&lab, "main");
+    for mac in ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"] {
+        let path = "/v1/switches/main/fdb";
+        let entry = format!(r#"{{"mac":"{mac}","port":"{}"}}"#, stations[0].port);
+        for refused in [
+            http::request("PUT", path, &entry),
+            http::request("DELETE", &format!("{path}?mac={mac}"), ""),
+        ] {
+            assert_eq!(refused.status, 400, "{mac}: {refused:?}");
+            assert!(refused.body.contains("not the address of a station"), "{refused:?}");
+        }
+    }
+    stations[0].ping(stations[1].v4);
+    assert!(stations.iter().all(|station| knows(&lab, "main", station.mac())));
+}
+
 #[test]
 fn flush_takes_all_or_one_ports_addresses() {
     let lab = Lab::new();

@@ -17,7 +17,7 @@ use vswitch_testing::http::{connect, request};
 use vswitch_testing::raw::RawSocket;
 use vswitch_testing::snapshot::Snapshot;
 use vswitch_testing::transfer::TcpPair;
-use vswitch_testing::{DEADLINE, Lab, Station, wait_for};
+use vswitch_testing::{DEADLINE, Lab, Station, run, wait_for};
 
 /// Fewer than wait in the queue of a TAP device, however long a restart takes (`txqueuelen`).
 const FRAMES: u32 = 900;
@@ -193,6 +193,15 @@ fn what_was_counted_and_learned_is_there_after_a_stop_too() {
         after.0 >= hits && after.1 >= frames,
         "{after:?}, before {hits} hits, {frames} frames"
     );
+    // Those of a port that is missing meanwhile stay too.
+    run("ip netns del veth");
+    lab.wait_for_state("veth", PortState::Missing);
+    let before = counters(&lab);
+    lab.stop_daemon();
+    lab.start();
+    // With its namespace it is made anew.
+    lab.wait_for_state("veth", PortState::Up);
+    have_not_gone_back(&before, &counters(&lab));
     // It goes with the lab.
     lab.ok("reset --yes");
     lab.stop_daemon();

@@ -1,6 +1,6 @@
 //! Addresses and routes that somebody takes away inside: they are told of, given back where that is meant, and no reason to lose a port.
 
-use vswitch_api::view::PortState;
+use vswitch_api::view::{Lack, PortState};
 use vswitch_testing::lab::Lab;
 use vswitch_testing::netns::{Place, run};
 use vswitch_testing::station::make_device;
@@ -59,14 +59,19 @@ fn what_a_port_lacks_is_shown_and_told() {
     wait_for("the address to be missed", || {
         reason(&lab, "red").contains("eth0 lacks its address 10.7.0.1/24; `vswitchctl set port red --up`")
     });
+    let address = "10.7.0.1/24".parse().unwrap();
+    assert_eq!(lab.port("red").lacks, [Lack::Address { address }]);
+    assert!(lab.ok("addr list").contains("10.7.0.1/24 (missing)"));
     run("ip -n red addr add 10.7.0.1/24 dev eth0");
     wait_for("it to be seen", || reason(&lab, "red").is_empty());
     run("ip -n red -6 route del fd07::/64 dev eth0");
     wait_for("the network to be missed", || {
         reason(&lab, "red").contains("lacks its route to fd07::/64")
     });
+    let to = "fd07::/64".parse().unwrap();
+    assert_eq!(lab.port("red").lacks, [Lack::Route { to }]);
     lab.ok("set port red --up");
-    assert_eq!(reason(&lab, "red"), "");
+    assert_eq!((reason(&lab, "red").as_str(), lab.port("red").lacks), ("", Vec::new()));
     assert!(run("ip -n red -6 route").contains("fd07::/64"));
 }
 
@@ -89,6 +94,30 @@ fn ipv6_comes_back_as_it_was_when_it_can_be_had_again() {
     off("0");
     wait_for("IPv6 to be back after it was off", has);
     wait_for("all to be well", || reason(&lab, "red").is_empty());
+}
+
+/// An address of the link alone is no word of IPv6 being on again, be it the stack's own or anybody's.
+#[test]
+fn an_address_of_the_link_gives_nothing_back_that_somebody_took_away() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --addr 10.7.1.1/24 --addr fd07::1/64");
+    lab.ok("route add red 10.9.0.0/16 --via 10.7.0.9");
+    // The stack's own address is there as it is found to be nobody else's, a while after the port.
+    run("ip -n red route del 10.9.0.0/16");
+    wait_for("the address of the link", || {
+        let own = run("ip -n red -6 addr show dev eth0 scope link");
+        own.contains("fe80:") && !own.contains("tentative")
+    });
+    run("ip -n red addr del fd07::1/64 dev eth0");
+    let lacks = |what: &str| reason(&lab, "red").contains(what);
+    wait_for("both to be missed", || lacks("10.9.0.0/16") && lacks("fd07::1/64"));
+    run("ip -n red addr add fe80::99/64 dev eth0 nodad");
+    // By then that was heard of.
+    run("ip -n red addr del 10.7.1.1/24 dev eth0");
+    wait_for("the last to be missed", || lacks("10.7.1.1/24"));
+    assert!(lacks("10.9.0.0/16") && lacks("fd07::1/64"), "{}", reason(&lab, "red"));
+    let all = run("ip -n red route") + &run("ip -n red addr");
+    assert!(!all.contains("10.9.0.0") && !all.contains("fd07::1"), "{all}");
 }
 
 /// All stations get out by it, and it is nobody's but the switch's.

@@ -2,6 +2,7 @@
 
 use vswitch_api::PortKind;
 use vswitch_api::view::{NamespaceView, PortState};
+use vswitch_testing::http::request;
 use vswitch_testing::lab::Lab;
 use vswitch_testing::netns::{Place, run};
 use vswitch_testing::station::Station;
@@ -171,6 +172,12 @@ fn an_interface_that_was_down_gets_back_what_went_with_it() {
         for _ in 0..2 {
             place.run_ok(&format!("ip link set {ifname} down"));
             lab.wait_for_state("p", PortState::NoCarrier);
+            lab.wait_for_port("p", "what went with it to be shown", |port| {
+                ["fd07::1/64", "10.9.0.0/16", "fd09::/64"]
+                    .iter()
+                    .all(|what| port.lacks.iter().any(|lack| lack.to_string().contains(what)))
+            });
+            assert!(lab.ok("route list").contains("10.9.0.0/16 (missing)"), "{kind}");
             place.run_ok(&format!("ip link set {ifname} up"));
             wait_for("what the interface had", || {
                 ["fd07::1/64", "10.9.0.0/16 via 10.7.0.9", "fd09::/64 via fd07::9"]
@@ -214,6 +221,8 @@ fn an_interface_that_is_moved_is_followed_and_taken_away() {
             });
             red.ping_soon(gw);
             assert!(there(&lxc, ifname));
+            let way = request("GET", &format!("/v1/ports/gw/way?to={}", red.v4), "").json();
+            assert_eq!(way["way"], "here", "{way}");
             assert!(lab.ok("port list").contains("lxc"));
             if restart {
                 lab.kill_daemon();

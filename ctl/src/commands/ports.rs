@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vswitch_api::patch::{MergePatch, in_place};
 use vswitch_api::policy::PortVlan;
 use vswitch_api::request::{AddressAdd, AddressSelect, ChangeOptions, FreeAddresses, RouteSelect, SwitchFilter};
-use vswitch_api::view::{Changes, PortView};
+use vswitch_api::view::{AddressView, Changes, Lack, PortView};
 use vswitch_api::{ApiError, ErrorCode, Lab, Namespace, PortName, Route, Switch};
 use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
@@ -19,7 +19,7 @@ use crate::cli::policy::PolicyArgs;
 use crate::cli::port::{AddPort, DelPort, PortCommand};
 use crate::cli::switch::SetPort;
 use crate::failure::{EXIT_UNREACHABLE, Failure};
-use crate::output::ports::{self, PortAddress, PortRoute};
+use crate::output::ports::{self, PortRoute};
 
 impl Session {
     pub(super) async fn add_port(&self, args: AddPort) -> Result<(), Failure> {
@@ -217,11 +217,11 @@ impl Session {
             AddrCommand::Flush { port, trial } => self.remove(&addresses(&port), trial.into()).await,
             AddrCommand::List(of) => {
                 let path = with_query("/v1/addresses", &SwitchFilter::from(&of.only))?;
-                let mut addresses: Vec<PortAddress> = self.client.get(&path).await?;
+                let mut addresses: Vec<AddressView> = self.client.get(&path).await?;
                 if let Some(name) = &of.port {
                     // One that is not there is told apart from one that has none.
                     self.ports_of(&of).await?;
-                    addresses.retain(|one| one.view.port == *name);
+                    addresses.retain(|one| one.port == *name);
                 }
                 self.out.show(&addresses, |style| ports::addresses(style, &addresses))
             }
@@ -261,7 +261,7 @@ impl Session {
                         switch: &port.switch,
                         port: &port.name,
                         route,
-                        missing: ports::lacks(view, &format!("its route to {}", route.to)),
+                        missing: ports::lacks(view, Lack::Route { to: route.to }),
                     })
                 });
                 let routes: Vec<_> = routes.collect();

@@ -1,8 +1,8 @@
 //! Ports: the table and the page of one.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Flooding, Isolation, PortVlan, TagKind};
-use vswitch_api::view::{AddressView, PortAclView, PortCounters, PortState, PortView};
+use vswitch_api::view::{AddressView, Lack, PortAclView, PortCounters, PortState, PortView};
 use vswitch_api::{Namespace, Port, PortName, Route, Stands, SwitchName};
 
 use super::page::Page;
@@ -258,22 +258,9 @@ pub fn acl(style: Style, view: &PortAclView) -> String {
     table.render()
 }
 
-/// An address of a port.
-#[derive(Serialize, Deserialize)]
-pub struct PortAddress {
-    /// What the daemon says of it.
-    #[serde(flatten)]
-    pub view: AddressView,
-    /// Somebody has taken it away inside, or the interface itself.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub missing: bool,
-}
-
-/// Whether the interface of a port has not what it was given, as the daemon tells it: `its address 10.0.0.1/24`.
-pub fn lacks(view: &PortView, what: &str) -> bool {
-    let told = view.reason.as_deref().unwrap_or_default();
-    let named = told.split([',', ';']).any(|part| part.trim_end().ends_with(what));
-    view.state == PortState::Missing || named
+/// Whether the interface of a port has not what it was given.
+pub fn lacks(view: &PortView, what: Lack) -> bool {
+    view.state == PortState::Missing || view.lacks.contains(&what)
 }
 
 fn marked(text: String, missing: bool) -> String {
@@ -284,18 +271,18 @@ fn marked(text: String, missing: bool) -> String {
 }
 
 /// The table of addresses.
-pub fn addresses(style: Style, addresses: &[PortAddress]) -> String {
-    let leased = addresses.iter().any(|one| one.view.lease_secs.is_some());
+pub fn addresses(style: Style, addresses: &[AddressView]) -> String {
+    let leased = addresses.iter().any(|one| one.lease_secs.is_some());
     let mut columns = vec![word("SWITCH"), word("PORT"), word("ADDRESS")];
     if leased {
         columns.push(word("LEASED FOR"));
     }
     let mut table = Table::new(style, &columns);
-    for PortAddress { view, missing } in addresses {
+    for view in addresses {
         let lease = view
             .lease_secs
             .map_or_else(|| "-".to_owned(), |secs| format!("{secs}s"));
-        let address = marked(view.address.to_string(), *missing);
+        let address = marked(view.address.to_string(), view.missing);
         let row = [view.switch.to_string(), view.port.to_string(), address];
         let cells = row.into_iter().chain(leased.then_some(lease));
         table.toned_row(cells.map(|cell| (cell, None)));

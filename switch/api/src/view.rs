@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -166,6 +167,33 @@ impl XdpMode {
     }
 }
 
+/// Something that an interface was given and has not any more. Shown as it is told to people: `its address 10.0.0.1/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Lack {
+    /// An address.
+    Address {
+        /// The address.
+        address: IfAddr,
+    },
+    /// A route, or that to the network of one of its addresses, which comes with the address.
+    Route {
+        /// Where it leads.
+        #[schema(value_type = String, example = "10.1.0.0/16")]
+        to: IpNet,
+    },
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address } => write!(f, "its address {address}"),
+            Self::Route { to } => write!(f, "its route to {to}"),
+        }
+    }
+}
+
 /// A port, its state and counters. `GET /v1/ports`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortView {
@@ -183,6 +211,9 @@ pub struct PortView {
     /// Where its interface is, if somebody has moved it out of the namespace that it was made in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<String>,
+    /// What its interface was given and has not any more: somebody took it away inside, or it went with a link that is down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<Lack>,
     /// By which file the namespace of its interface can be entered now, where that is none with a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrance: Option<Entrance>,
@@ -418,6 +449,9 @@ pub struct AddressView {
     /// Seconds for which it is leased by DHCP; absent: it was not leased but given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_secs: Option<u64>,
+    /// True: the interface has it no more, as somebody has taken it away inside, or the interface itself.
+    #[serde(default, skip_serializing_if = "crate::policy::is_default")]
+    pub missing: bool,
 }
 
 /// Reply to a request that changed something.

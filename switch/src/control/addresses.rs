@@ -1,7 +1,7 @@
 //! Edits of the addresses and routes of a port.
 
 use ipnet::IpNet;
-use vswitch_api::view::Changes;
+use vswitch_api::view::{Changes, Lack};
 use vswitch_api::{ApiError, ErrorCode, IfAddr, Port, PortName, Route};
 
 use super::condition::{Editing, Subject};
@@ -21,7 +21,7 @@ impl Control {
         address: IfAddr,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let lost = format!("its address {address}");
+        let lost = Lack::Address { address };
         self.add_inside(name, options, lost, |port, is_lost, options| {
             if (options.idempotent || is_lost) && port.addresses.contains(&address) {
                 return Ok(());
@@ -98,7 +98,7 @@ impl Control {
         route: Route,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let lost = format!("its route to {}", route.to);
+        let lost = Lack::Route { to: route.to };
         self.add_inside(name, options, lost, |port, is_lost, options| {
             if let Some(old) = port.routes.iter().find(|old| old.to.trunc() == route.to.trunc()) {
                 if (options.idempotent || is_lost) && old.via == route.via {
@@ -144,12 +144,12 @@ impl Control {
         &self,
         name: &PortName,
         options: impl Into<Editing>,
-        lost: String,
+        lost: Lack,
         add: impl FnOnce(&mut Port, bool, &Editing) -> Result<(), ApiError>,
     ) -> Result<Changes, ApiError> {
         let options = options.into();
         let mut inner = self.begin_edit().await?;
-        let is_lost = inner.lost_inside(name).await.contains(&lost);
+        let is_lost = inner.has_lost(name, lost).await;
         let edited = inner.edit(Subject::Port(name), &options, |_, lab| {
             add(find(lab, name)?, is_lost, &options)
         });

@@ -1,63 +1,82 @@
-//! What a link that goes down takes along, given back when it is up again.
+//! What a link that goes down takes along, or IPv6 that is turned off, given back when it is up or on again.
 
 use vswitch_api::Port;
+use vswitch_api::view::Lack;
 
 use super::Inner;
 use super::interface::{add_address, add_route, announce_all, routes_in_order};
-use super::lacks::{Missing, missing};
+use super::lacks::{Missing, in_words, missing};
 use vswitch_linux::KernelError;
 
+/// Why an interface has lost what nobody took away by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outage {
+    /// It was down: with a link that goes down the kernel takes its IPv6 addresses and its routes away. An IPv4 address outlives that, so one
+    /// that is missing was taken away by itself, and is left to whoever did so.
+    Down,
+    /// IPv6 was off there, or may have been: nothing tells of that but an address that a stack gives to itself then, or anybody to it.
+    Ipv6,
+}
+
 impl Inner {
-    /// The interface of a port was down and is up again, by somebody else's hand. With a link that goes down the kernel takes its IPv6
-    /// addresses and its routes away: it gets them back. An IPv4 address outlives that, so one that is missing was taken away by
-    /// itself, and is left to whoever did so. `again`: it was tried before, when it may have gone down just then.
-    pub(super) async fn give_back_after_down(&mut self, port: &Port, again: bool) {
+    /// The interface of a port is again as it was before an outage, by somebody else's hand: it gets back what it lost.
+    pub(super) async fn after_outage(&mut self, outage: Outage, port: &Port) {
+        if !self.give_back_lost(outage, port).await && outage == Outage::Down {
+            // It may have gone down just then.
+            self.live.unsure.insert(port.name.clone());
+        }
+    }
+
+    /// The same. Whether that was all.
+    pub(super) async fn give_back_lost(&mut self, outage: Outage, port: &Port) -> bool {
         let has_ipv6 = port.addresses.iter().any(|address| address.ip().is_ipv6());
         if !port.kind.has_stack() || (port.routes.is_empty() && !has_ipv6) {
-            return;
+            return true;
         }
         let name = &port.name;
-        let given = match self.what_went_down(port).await {
-            Ok((given, all)) => {
-                if !all && !again {
-                    self.live.unsure.insert(name.clone());
-                }
-                given
-            }
+        let (given, all) = match self.what_was_lost(outage, port).await {
+            Ok(given) => given,
             Err(error) => {
-                tracing::warn!(port = %name, "port {name}: its interface was down and may lack addresses and routes: {error}; \
+                tracing::warn!(port = %name, "port {name}: its interface may lack addresses and routes: {error}; \
                     `vswitchctl set port {name} --up` gives them back");
-                return;
+                return true;
             }
         };
         self.look_inside(port).await;
-        if given.is_empty() {
-            return;
+        let Some(live) = self.live.ports.get_mut(name) else {
+            return all;
+        };
+        // With a link that comes up IPv6 comes too.
+        live.lost_ipv6 = false;
+        if !given.is_empty() {
+            let (ifname, given) = (live.ifname.escape_debug(), in_words(&given));
+            let what = match outage {
+                Outage::Down => format!("interface {ifname} was down and got back {given}"),
+                Outage::Ipv6 => format!("interface {ifname} has IPv6 again and got back {given}"),
+            };
+            self.tell_changed(port, what);
         }
-        let ifname = self
-            .live
-            .ports
-            .get(name)
-            .map(|live| live.ifname.escape_debug().to_string());
-        let ifname = ifname.unwrap_or_default();
-        self.tell_changed(
-            port,
-            format!("interface {ifname} was down and got back {}", given.join(", ")),
-        );
+        all
     }
 
-    /// Gives back what a link that goes down takes along. In words what that was, and whether it was all.
-    async fn what_went_down(&self, port: &Port) -> Result<(Vec<String>, bool), KernelError> {
+    /// Gives back what went with an outage: what that was, and whether it was all.
+    async fn what_was_lost(&self, outage: Outage, port: &Port) -> Result<(Vec<Lack>, bool), KernelError> {
         let Some(live) = self.live.ports.get(&port.name) else {
             return Ok((Vec::new(), true));
         };
         let Some(place) = self.place_of(port, live).await?.filter(|place| place.link.up) else {
             return Ok((Vec::new(), true));
         };
-        let Missing {
-            mut addresses, routes, ..
-        } = missing(&port.addresses, &port.routes, &place).await?;
-        addresses.retain(|address| address.ip().is_ipv6());
+        let mut lost = missing(&port.addresses, &port.routes, &place).await?;
+        lost.addresses.retain(|address| address.ip().is_ipv6());
+        if outage == Outage::Ipv6 {
+            lost.routes.retain(|route| route.to.addr().is_ipv6());
+            if !live.lost_ipv6 {
+                // What was missed before somebody has taken away.
+                lost.leave(&live.lacks);
+            }
+        }
+        let Missing { addresses, routes, .. } = lost;
         let (mut given, mut all) = (Vec::new(), true);
         if addresses.is_empty() && routes.is_empty() {
             return Ok((given, true));
@@ -65,17 +84,17 @@ impl Inner {
         let (nl, index) = (place.netns.netlink().await?, place.link.index);
         for address in &addresses {
             add_address(&nl, index, *address).await?;
-            given.push(format!("its address {address}"));
+            given.push(Lack::Address { address: *address });
         }
         for route in routes_in_order(&routes) {
             match add_route(&nl, index, route).await {
-                Ok(()) => given.push(format!("its route to {}", route.to)),
+                Ok(()) => given.push(Lack::Route { to: route.to }),
                 // Somebody has it go another way, or has taken away the address by which its next hop is reached.
                 Err(error) => {
                     all = false;
                     tracing::info!(
                         port = %port.name,
-                        "port {}: its interface was down, and its route to {} can't be given back: {error}; `vswitchctl set port {} --up` \
+                        "port {}: its interface lost its route to {}, which can't be given back: {error}; `vswitchctl set port {} --up` \
                          tries it again",
                         port.name,
                         route.to,

@@ -332,6 +332,8 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         gso: link.gso,
         xdp_refused: opened.xdp_refused.clone(),
         lacks: opened.lacks.clone(),
+        lacks_down: Vec::new(),
+        lost_ipv6: false,
         before: Arc::default(),
     }
 }

@@ -79,7 +79,7 @@ impl Inner {
         // All of them, as an MTU that changes may cost IPv6 addresses (RFC 8200 section 5).
         let refused = change_addresses(&nl, inside, before, after).await.map_err(failed)?;
         if let Some(live) = self.live.ports.get_mut(&after.name) {
-            live.lacks = refused.iter().map(Refused::in_words).collect();
+            live.lacks = refused.iter().map(Refused::lack).collect();
         }
         self.update_in_datapath(after);
         if before.up != after.up {

@@ -30,6 +30,17 @@ pub(super) fn station(station: &StaticStation) -> String {
     }
 }
 
+/// # Errors
+/// No unicast address, which no entry has.
+pub(super) fn check_station(entry: &StaticStation) -> Result<(), ApiError> {
+    if entry.mac.is_unicast() {
+        return Ok(());
+    }
+    let object = format!("FDB entry {}", station(entry));
+    Err(text::invalid(object, "it is not the address of a station")
+        .hint("group addresses are flooded and never in the FDB"))
+}
+
 impl Control {
     /// Puts a station behind a port by hand, wherever it was.
     ///
@@ -80,7 +91,7 @@ impl Control {
     /// Removes one FDB entry, or flushes those that were learned.
     ///
     /// # Errors
-    /// NotFound: switch, port or entry.
+    /// NotFound: switch, port or entry. Invalid: no unicast address.
     pub async fn fdb_remove(
         &self,
         switch: &SwitchName,
@@ -90,6 +101,7 @@ impl Control {
         let options = options.into();
         match select.mac {
             Some(mac) => {
+                check_station(&StaticStation { mac, vlan: select.vlan })?;
                 let station = StaticStation { mac, vlan: select.vlan };
                 self.remove_station(switch, station, select, options).await
             }

@@ -179,7 +179,18 @@ impl Inner {
         let mut stations = self.stations_by_port();
         let mut left = HashMap::new();
         for (name, live) in &mut self.live.ports {
-            let Some(id) = live.id.take() else { continue };
+            let Some(id) = live.id.take() else {
+                // It is missing, and counts on when it is back.
+                let counters = live.before.counters.clone();
+                note.ports.insert(
+                    name.clone(),
+                    HandedPort {
+                        counters,
+                        ..HandedPort::default()
+                    },
+                );
+                continue;
+            };
             left.insert(id, name.clone());
             let io = self.datapath.io::<BackEnd>(id);
             match io.as_ref().map_or(Ok(Vec::new()), |io| io.keep()) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vswitch_api::gateway::gateway_name;
+use vswitch_api::view::Lack;
 use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, Port, PortKind, Route};
 
 use super::attach::{Adopt, Made};
@@ -31,7 +32,7 @@ pub(super) async fn make_ready(
     port: &Port,
     adopt: Adopt,
     made: &[Made],
-) -> Result<Vec<String>, KernelError> {
+) -> Result<Vec<Lack>, KernelError> {
     if made.iter().any(|made| matches!(made, Made::Interface)) {
         wake_ipv6(place, port).await;
     }
@@ -39,7 +40,7 @@ pub(super) async fn make_ready(
     for Refused { error, .. } in &refused {
         tracing::warn!(port = %port.name, "port {}: {error}; it goes on without that route", port.name);
     }
-    Ok(refused.iter().map(Refused::in_words).collect())
+    Ok(refused.iter().map(Refused::lack).collect())
 }
 
 /// MAC address, MTU, up, addresses and routes of the interface inside; what is so already stays.
@@ -91,8 +92,8 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    pub fn in_words(&self) -> String {
-        format!("its route to {}", self.to)
+    pub fn lack(&self) -> Lack {
+        Lack::Route { to: self.to }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What an interface is to have and has not.
 
+use std::fmt;
+
 use ipnet::IpNet;
 use vswitch_api::lab::DEFAULT_MTU;
+use vswitch_api::view::Lack;
 use vswitch_api::{Cable, CableEnd, IfAddr, Mac, Port, Route};
 
 use super::interface::lacks_network;
@@ -36,23 +39,45 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// What an interface has not any more, in words.
-pub(super) async fn lost_settings(wanted: Wanted<'_>, place: &Place) -> Result<Vec<String>, KernelError> {
+/// What an interface has not any more. Shown in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    Mtu(u32),
+    NearMtu,
+    Inside(Lack),
+    /// Something that there are no values of.
+    Other(String),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mtu(mtu) => write!(f, "its MTU of {mtu}"),
+            Self::NearMtu => f.write_str("the MTU of its near end"),
+            Self::Inside(lack) => lack.fmt(f),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+/// What an interface has not any more.
+pub(super) async fn lost_settings(wanted: Wanted<'_>, place: &Place) -> Result<Vec<Lost>, KernelError> {
     let mut lost = Vec::new();
     let link = &place.link;
     if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
-        lost.push(format!("its MTU of {mtu}"));
+        lost.push(Lost::Mtu(mtu));
     }
     let Some((mac, wanted_addresses, wanted_routes)) = wanted.stack else {
         return Ok(lost);
     };
     if let Some(mac) = mac.filter(|mac| link.mac != Some(*mac)) {
-        lost.push(format!("its MAC {mac}"));
+        lost.push(Lost::Other(format!("its MAC {mac}")));
     }
     if !link.up {
-        lost.push("an interface that is up".to_owned());
+        lost.push(Lost::Other("an interface that is up".to_owned()));
     }
-    lost.extend(missing(wanted_addresses, wanted_routes, place).await?.in_words());
+    let missing = missing(wanted_addresses, wanted_routes, place).await?;
+    lost.extend(missing.lacks().into_iter().map(Lost::Inside));
     Ok(lost)
 }
 
@@ -66,12 +91,25 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    pub fn in_words(&self) -> Vec<String> {
-        let addresses = self.addresses.iter().map(|address| format!("its address {address}"));
-        let networks = self.networks.iter().map(|network| format!("its route to {network}"));
-        let routes = self.routes.iter().map(|route| format!("its route to {}", route.to));
-        addresses.chain(networks).chain(routes).collect()
+    /// Leaves out what is known already.
+    pub fn leave(&mut self, known: &[Lack]) {
+        self.addresses
+            .retain(|address| !known.contains(&Lack::Address { address: *address }));
+        self.routes
+            .retain(|route| !known.contains(&Lack::Route { to: route.to }));
     }
+
+    pub fn lacks(&self) -> Vec<Lack> {
+        let addresses = self.addresses.iter().map(|address| Lack::Address { address: *address });
+        let routes = self.routes.iter().map(|route| &route.to);
+        let routes = self.networks.iter().chain(routes).map(|to| Lack::Route { to: *to });
+        addresses.chain(routes).collect()
+    }
+}
+
+/// As one line.
+pub(super) fn in_words(all: &[impl ToString]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Which of these an interface has not.
@@ -118,6 +156,15 @@ pub(super) async fn missing(addresses: &[IfAddr], routes: &[Route], place: &Plac
         networks,
         routes: routes.cloned().collect(),
     })
+}
+
+/// Whether an interface has one of the IPv6 addresses of its port.
+pub(super) async fn has_ipv6_address(port: &Port, place: &Place) -> Result<bool, KernelError> {
+    let there = place.netns.netlink().await?.addresses().await?;
+    let mut own = there
+        .iter()
+        .filter(|(index, net, _)| *index == place.link.index && net.addr().is_ipv6());
+    Ok(own.any(|(_, net, _)| port.addresses.iter().any(|address| address.ip() == net.addr())))
 }
 
 async fn ipv6_is_off(place: &Place) -> bool {

@@ -83,7 +83,7 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use vswitch_api::event::EventSelect;
-use vswitch_api::view::{Entrance, PortState};
+use vswitch_api::view::{Entrance, Lack, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
@@ -254,13 +254,25 @@ struct LivePort {
     gso: Option<GsoSize>,
     /// Why it has no AF_XDP though it was to have it.
     xdp_refused: Option<String>,
-    /// What its interface was given and has not any more, in words.
-    lacks: Vec<String>,
+    /// What its interface was given and has not any more.
+    lacks: Vec<Lack>,
+    /// The same while it is down: with that goes what nobody took away.
+    lacks_down: Vec<Lack>,
+    /// IPv6 was off there, with which all of it has gone, and is not known to be on again.
+    lost_ipv6: bool,
     /// What the daemon before has counted, and this one while the port had another interface.
     before: Arc<handover::Earlier>,
 }
 
 impl LivePort {
+    /// What its interface was given and has not at the moment.
+    fn lacks(&self) -> &[Lack] {
+        match self.state {
+            PortState::NoCarrier => &self.lacks_down,
+            _ => &self.lacks,
+        }
+    }
+
     fn missing(reason: String) -> Self {
         Self {
             id: None,
@@ -280,6 +292,8 @@ impl LivePort {
             gso: None,
             xdp_refused: None,
             lacks: Vec::new(),
+            lacks_down: Vec::new(),
+            lost_ipv6: false,
             before: Arc::default(),
         }
     }

@@ -4,47 +4,53 @@ use vswitch_api::{ApiError, Port};
 
 use super::fastpath::beside_name;
 use super::kinds::{facts, heard_by_near_end, wanted_mtu};
+use super::lacks::Lost;
 use super::place::Place;
 use super::{Inner, LivePort, text};
 use crate::port::BackEnd;
 use vswitch_linux::KernelError;
 
 impl Inner {
-    /// What the switch's own side of a port has not any more, in words.
+    /// What the switch's own side of a port has not any more.
     pub(super) async fn lost_by_the_switch(
         &self,
         port: &Port,
         live: &LivePort,
         place: &Place,
-    ) -> Result<Vec<String>, KernelError> {
+    ) -> Result<Vec<Lost>, KernelError> {
         let mut lost = Vec::new();
+        let other = |what: &str| Lost::Other(what.to_owned());
         if facts(port.kind).taken_over {
             if port.up && !place.link.up {
-                lost.push("an interface that is up".to_owned());
+                lost.push(other("an interface that is up"));
             }
             let io = live.id.and_then(|id| self.datapath.io::<BackEnd>(id));
             if io.is_some_and(|io| io.shadow().is_some()) && !place.link.promiscuous {
-                lost.push("an interface that takes all frames".to_owned());
+                lost.push(other("an interface that takes all frames"));
             }
         }
         let Some(near) = live.near else { return Ok(lost) };
         let own = self.host.own.netlink().await?;
         let Some(near) = own.link_by_index(near).await? else {
-            lost.push("its near end".to_owned());
+            lost.push(other("its near end"));
             return Ok(lost);
         };
         let up = port.up || !heard_by_near_end(port);
         if near.up != up {
-            lost.push(format!("a near end that is {}", if up { "up" } else { "down" }));
+            lost.push(other(if up {
+                "a near end that is up"
+            } else {
+                "a near end that is down"
+            }));
         }
         if wanted_mtu(port).unwrap_or(place.link.mtu) != near.mtu {
-            lost.push("the MTU of its near end".to_owned());
+            lost.push(Lost::NearMtu);
         }
         if facts(port.kind).taken_over {
             let beside = self.host.home.netlink().await?;
             let end = beside.link_by_name(&beside_name(place.link.index)).await?;
             if end.is_some_and(|end| !end.up) {
-                lost.push("the interface beside it that is up".to_owned());
+                lost.push(other("the interface beside it that is up"));
             }
         }
         Ok(lost)

@@ -14,7 +14,7 @@ use super::cable::find_end;
 use super::gateway::Outside;
 use super::interface::{configure, mac};
 use super::kinds::{facts, wanted_mtu};
-use super::lacks::{Wanted, lost_settings};
+use super::lacks::{Lost, Wanted, lost_settings};
 use super::place::Place;
 use super::plan::namespaces;
 use super::requests::absent_namespaces;
@@ -58,7 +58,7 @@ enum Drift {
     NamespaceSettings(LabNamespace, Vec<String>),
     Missing(Port),
     /// It is there, with something else.
-    Settings(Port, Vec<String>),
+    Settings(Port, Vec<Lost>),
     Cable(Cable),
     CableSettings(Cable, Vec<String>),
     /// What the host does for the switches.
@@ -71,12 +71,17 @@ impl Drift {
         changes.done.extend(self.describe());
         let (kind, name, what) = match self {
             Self::Namespace(name) => (ObjectKind::Namespace, name.to_string(), None),
-            Self::NamespaceSettings(namespace, what) => (ObjectKind::Namespace, namespace.name.to_string(), Some(what)),
+            Self::NamespaceSettings(namespace, what) => {
+                (ObjectKind::Namespace, namespace.name.to_string(), Some(what.clone()))
+            }
             Self::Missing(port) => (ObjectKind::Port, port.name.to_string(), None),
-            Self::Settings(port, what) => (ObjectKind::Port, port.name.to_string(), Some(what)),
+            Self::Settings(port, what) => {
+                let what = what.iter().map(Lost::to_string).collect();
+                (ObjectKind::Port, port.name.to_string(), Some(what))
+            }
             Self::Cable(cable) => (ObjectKind::Cable, ends(cable), None),
-            Self::CableSettings(cable, what) => (ObjectKind::Cable, ends(cable), Some(what)),
-            Self::Outside(what) => (ObjectKind::Host, "host".to_owned(), Some(what)),
+            Self::CableSettings(cable, what) => (ObjectKind::Cable, ends(cable), Some(what.clone())),
+            Self::Outside(what) => (ObjectKind::Host, "host".to_owned(), Some(what.clone())),
         };
         match what {
             None => changes.changes.push(repaired(kind, name, None)),
@@ -95,7 +100,7 @@ impl Drift {
             }
             Self::Missing(port) => vec![format!("repaired: made the interface of port {} again", port.name)],
             Self::Settings(port, what) => {
-                let line = |what: &String| format!("repaired: gave port {} back {what}", port.name);
+                let line = |what: &Lost| format!("repaired: gave port {} back {what}", port.name);
                 what.iter().map(line).collect()
             }
             Self::CableSettings(cable, what) => {
@@ -397,7 +402,7 @@ impl Inner {
                 Ok(None) => return Some(Drift::Cable(cable.clone())),
                 Ok(Some(place)) => {
                     let lost = lost_settings(Wanted::of_end(cable, end), &place).await;
-                    let at = |what| format!("{what} in namespace {}", end.namespace);
+                    let at = |what: Lost| format!("{what} in namespace {}", end.namespace);
                     what.extend(lost.unwrap_or_default().into_iter().map(at));
                 }
                 // What can't be looked at has not gone for that.

@@ -39,17 +39,17 @@ impl Control {
     /// # Errors
     /// NotFound; the kernel refused to tell.
     pub async fn way(&self, name: &PortName, to: IpAddr) -> Result<WayView, ApiError> {
-        let (netns, inside) = {
-            let inner = self.inner.lock().await;
-            let port = inner.store.port(name).ok_or_else(|| text::no_port(name))?;
-            let inside = inner.live.ports.get(name).and_then(|live| live.inside);
-            match inside.filter(|_| port.kind.has_stack()) {
-                // The one end of a cable, whose other end has the stack.
-                None => return Ok(WayView::Unknown),
-                Some(inside) => (inner.netns_of(port)?, inside),
-            }
-        };
+        let view = self.view();
+        let port = view.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let failed = |error: KernelError| text::kernel(text::port(name), &error);
+        // Some are the one end of a cable, whose other end has the stack.
+        let live = view.ports.get(name).filter(|_| port.kind.has_stack());
+        let Some((live, inside)) = live.and_then(|live| Some((live, live.inside?))) else {
+            return Ok(WayView::Unknown);
+        };
+        let Some(netns) = view.netns_now(port, live).await.map_err(failed)? else {
+            return Ok(WayView::Unknown);
+        };
         let nl = netns.netlink().await.map_err(failed)?;
         let via = match nl.way_to(to).await.map_err(failed)? {
             WayOut::None => return Ok(WayView::NoRoute),

@@ -18,7 +18,7 @@ use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
 use vswitch_api::{ApiError, IfAddr, Lab, Mac, Namespace, NsName, Port, Route, Switch};
 
-use super::fdb::{fdb_key, station};
+use super::fdb::{check_station, fdb_key, station};
 use super::kinds::{self, heard_by_near_end, ifname};
 use super::links::check_links;
 use super::mirror::check_mirrors;
@@ -219,10 +219,7 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
         }
         for entry in &port.stations {
             let object = format!("FDB entry {}", station(entry));
-            if !entry.mac.is_unicast() {
-                return Err(text::invalid(object, "it is not the address of a station")
-                    .hint("group addresses are flooded and never in the FDB"));
-            }
+            check_station(entry)?;
             let is_new = old.get(&port.name).is_none_or(|old| !old.stations.contains(entry));
             if is_new && !VlanPort::new(&port.vlan, port.accept).is_member(fdb_key(entry).0) {
                 return Err(out_of_vlan(object, port, entry.vlan));

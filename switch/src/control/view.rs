@@ -1,6 +1,5 @@
 //! Answers: states, counters and tables.
 
-mod missing;
 mod namespaces;
 
 use std::collections::BTreeMap;
@@ -9,12 +8,15 @@ use std::sync::Arc;
 use nix::sys::statvfs::statvfs;
 use vswitch_api::acl::AclRule;
 use vswitch_api::policy::VlanId;
-use vswitch_api::view::{AclRuleView, AddressView, FdbEntry, PortAclView, PortState, PortView, Status, SwitchView};
-use vswitch_api::{API_VERSION, ApiError, Cable, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::view::{
+    AclRuleView, AddressView, FdbEntry, Lack, PortAclView, PortState, PortView, Status, SwitchView,
+};
+use vswitch_api::{API_VERSION, ApiError, Cable, IfAddr, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
 
 use super::durations::Counted;
 use super::frame_size::is_big;
 use super::kinds::{ifname, wanted_mtu};
+use super::lacks::in_words;
 use super::{Control, LivePort, View, text};
 use crate::port::BackEnd;
 use vswitch_datapath::EntryKind;
@@ -239,16 +241,16 @@ impl Control {
             .ports
             .iter()
             .filter(|port| switch.is_none_or(|name| port.switch == *name));
-        let views = |port: &Port| {
-            let (port, switch, addresses) = (port.name.clone(), port.switch.clone(), port.addresses.clone());
-            addresses.into_iter().map(move |address| AddressView {
-                port: port.clone(),
-                switch: switch.clone(),
-                address,
+        let mut views = Vec::new();
+        for port in ports {
+            views.extend(port.addresses.iter().map(|address| AddressView {
+                port: port.name.clone(),
+                switch: port.switch.clone(),
+                address: *address,
                 lease_secs: None,
-            })
-        };
-        let mut views: Vec<_> = ports.flat_map(views).collect();
+                missing: view.is_missing(&port.name, *address),
+            }));
+        }
         let of_switch = |found: &AddressView| switch.is_none_or(|name| found.switch == *name);
         let leased = view.leases().into_iter().filter(of_switch);
         for lease in leased {
@@ -315,6 +317,12 @@ impl View {
         }
     }
 
+    /// Whether the interface of a port has this address no more, be it that somebody has taken it away inside or that it is gone itself.
+    fn is_missing(&self, port: &PortName, address: IfAddr) -> bool {
+        let lost = |live: &LivePort| live.id.is_none() || live.lacks().contains(&Lack::Address { address });
+        !self.attaching && self.ports.get(port).is_none_or(lost)
+    }
+
     /// `fdb_counts`: number of FDB entries of each port of its switch, by index.
     fn port_view(&self, port: &Port, fdb_counts: &[u32]) -> PortView {
         let mut shown = port.clone();
@@ -356,6 +364,7 @@ impl View {
             port: shown,
             mtu_wanted: wanted,
             moved_to: live.moved.as_ref().map(|moved| moved.to.clone()),
+            lacks: live.lacks().to_vec(),
             entrance: live.entrance.clone().filter(|_| live.moved.is_none()),
             state: live.state,
             reason: (!reason.is_empty()).then(|| reason.join("; ")),
@@ -390,7 +399,7 @@ fn lacking(port: &Port, live: &LivePort) -> Option<String> {
     (!live.lacks.is_empty()).then(|| {
         format!(
             "interface {ifname} lacks {}; `vswitchctl set port {} --up` gives back what was taken away",
-            live.lacks.join(", "),
+            in_words(&live.lacks),
             port.name
         )
     })
@@ -412,6 +421,7 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         port,
         mtu_wanted: None,
         moved_to: None,
+        lacks: Vec::new(),
         entrance: None,
         state: PortState::Missing,
         reason,

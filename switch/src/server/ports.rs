@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::lab::{Port, Route};
-use vswitch_api::name::{IfAddr, PortName, SwitchName};
+use vswitch_api::name::PortName;
 use vswitch_api::request::{
     AclAdd, AclSelect, AddressAdd, AddressSelect, PortPatch, PortsAdd, RouteSelect, SwitchFilter,
 };
@@ -134,61 +132,16 @@ pub(super) async fn remove(Path(name): Path<PortName>, change: Edit) -> Reply<Ch
         .await
 }
 
-/// An address that vswitch gave. `GET /v1/addresses`
-#[derive(Serialize, ToSchema)]
-#[schema(as = AddressView)]
-pub(super) struct Address {
-    /// Port whose interface has it.
-    port: PortName,
-    /// Switch of the port.
-    switch: SwitchName,
-    /// The address.
-    address: IfAddr,
-    /// Seconds for which it is leased by DHCP; absent: it was not leased but given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease_secs: Option<u64>,
-    /// True: the interface has it no more, as somebody has taken it away inside, or the interface itself.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    missing: bool,
-}
-
-impl Address {
-    fn new(view: AddressView, missing: bool) -> Self {
-        let AddressView {
-            port,
-            switch,
-            address,
-            lease_secs,
-        } = view;
-        Self {
-            port,
-            switch,
-            address,
-            lease_secs,
-            missing,
-        }
-    }
-}
-
 /// The addresses that vswitch gave, of all ports or those of one switch
 #[utoipa::path(
     get, path = "/v1/addresses", tag = "ports", operation_id = "list_addresses",
-    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<Address>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
+    params(SwitchFilter), responses((status = 200, description = "OK", body = Vec<AddressView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
 pub(super) async fn addresses(
     State(control): State<Arc<Control>>,
     Query(filter): Query<SwitchFilter>,
-) -> Result<Tagged<Vec<Address>>, Failure> {
-    let addresses = async {
-        let views = control.addresses(filter.switch.as_ref()).await?.into_iter();
-        let shown = views.map(|view| {
-            let missing = control.is_missing(&view);
-            Address::new(view, missing)
-        });
-        Ok(shown.collect())
-    };
-    tagged(&control, Subject::Lab, addresses).await
+) -> Result<Tagged<Vec<AddressView>>, Failure> {
+    tagged(&control, Subject::Lab, control.addresses(filter.switch.as_ref())).await
 }
 
 /// Give an address to the interface of a port, and announce it

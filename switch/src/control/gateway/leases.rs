@@ -326,6 +326,7 @@ impl View {
                 switch: switch.name.clone(),
                 address: format!("{}/{}", lease.ip, subnet.prefix_len()).parse().ok()?,
                 lease_secs: Some(lease.until.saturating_sub(now)),
+                missing: false,
             })
         };
         all(&self.run_dir, lab, None).filter_map(view).collect()

@@ -10,6 +10,7 @@ mod splice;
 mod tap;
 mod veth;
 
+use vswitch_api::view::Lack;
 use vswitch_api::{ApiError, IfName, Port, PortKind, Stands};
 
 use super::attach::{Adopt, Made};
@@ -67,7 +68,7 @@ pub(super) struct Opened {
     /// Why it has no AF_XDP though it was to have it.
     pub xdp_refused: Option<String>,
     /// What its interface was to have and could not be given.
-    pub lacks: Vec<String>,
+    pub lacks: Vec<Lack>,
 }
 
 /// Name of the port's interface as its user sees it.

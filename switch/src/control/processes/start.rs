@@ -67,6 +67,7 @@ impl Inner {
         let id = random_u64().map_err(|error| failed("choose an id", &error))?;
         spec.id = format!("{id:016x}");
         let processes = &self.processes;
+        let has_log = processes.folder(&process.name).path().exists();
         let folder = processes
             .make_folder(&process.name)
             .map_err(|error| failed("make its folder in the run directory", &error))?;
@@ -77,7 +78,11 @@ impl Inner {
         let child = match spawn(&folder, &spec.id, netns.as_ref()) {
             Ok(child) => child,
             Err(error) => {
-                let _ = fs::remove_dir_all(folder.path());
+                // The log of one that ran before is what there is to find out by why.
+                let _ = match has_log {
+                    true => folder.remove_spec(),
+                    false => fs::remove_dir_all(folder.path()),
+                };
                 processes.leave_if_empty();
                 return Err(failed("start its supervisor", &error));
             }

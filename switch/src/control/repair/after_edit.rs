@@ -1,12 +1,13 @@
 //! Repairs that come with an edit: of what, and what is told of them.
 
-use vswitch_api::view::Changes;
+use vswitch_api::view::{Changes, Lack};
 use vswitch_api::{ApiError, Cable, NsName, PortName};
 
 use super::{Drift, Extent, is_missing};
 use crate::control::Inner;
 use crate::control::condition::Editing;
 use crate::control::gateway::Outside;
+use crate::control::lacks::Lost;
 use crate::control::plan::{Step, namespaces};
 
 impl Extent<'_> {
@@ -79,17 +80,12 @@ impl Inner {
         self.repair_after(Extent::Port(name), changes).await
     }
 
-    /// What somebody took from the interface of a port inside, in the words of [`Missing::in_words`].
-    ///
-    /// [`Missing::in_words`]: crate::control::lacks::Missing::in_words
-    pub(in crate::control) async fn lost_inside(&self, name: &PortName) -> Vec<String> {
+    /// Whether somebody took this from the interface of a port inside.
+    pub(in crate::control) async fn has_lost(&self, name: &PortName, lack: Lack) -> bool {
         let Some(port) = self.store.port(name) else {
-            return Vec::new();
+            return false;
         };
-        match self.drift_of(port).await {
-            Some(Drift::Settings(_, lost)) => lost,
-            _ => Vec::new(),
-        }
+        matches!(self.drift_of(port).await, Some(Drift::Settings(_, lost)) if lost.contains(&Lost::Inside(lack)))
     }
 
     /// What a repair would do after these steps.
@@ -118,7 +114,7 @@ impl Inner {
             let Some(Drift::Settings(_, lost_after)) = self.drift_of(after).await else {
                 return None;
             };
-            let is_set = |what: &str| before.mtu != after.mtu && what.contains("MTU");
+            let is_set = |what: &Lost| before.mtu != after.mtu && matches!(what, Lost::Mtu(_) | Lost::NearMtu);
             lost.retain(|what| lost_after.contains(what) && !is_set(what));
         }
         (!lost.is_empty()).then_some(Drift::Settings(port, lost))

@@ -1,6 +1,7 @@
 //! What is said of namespaces: whose they are, and what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use futures::future::join_all;
 use vswitch_api::view::{LinkView, NamespaceSummary, NamespaceView, NeighbourView, RouteView};
@@ -10,7 +11,7 @@ use super::super::guests::foreign;
 use super::super::namespace::{NAMESPACES_AT_ONCE, Reserved, is_present};
 use super::super::plan::namespaces;
 use super::super::state::boot_id;
-use super::super::{Control, View, text};
+use super::super::{Control, LivePort, View, text};
 use vswitch_linux::{
     AddressScope, KernelError, Link, NamedNamespaces, NetNs, Presence, process_groups, with_processes,
 };
@@ -142,6 +143,30 @@ impl Control {
 }
 
 impl View {
+    /// The namespace that the interface of a port is in now, if it can be got at from here: by a name, by what leads to another's, or as the
+    /// host's.
+    pub(in crate::control) async fn netns_now(
+        &self,
+        port: &Port,
+        live: &LivePort,
+    ) -> Result<Option<NetNs>, KernelError> {
+        let found = match (&live.moved, &live.entrance, port.named_namespace()) {
+            (Some(moved), ..) => match &moved.namespace {
+                Some(name) => self.named.open(name),
+                None => Presence::Here(self.home.clone()),
+            },
+            (None, Some(entrance), _) => NetNs::open(Path::new(&entrance.path)),
+            (None, None, Some(name)) => self.named.open(name),
+            (None, None, None) => Presence::Here(self.home.clone()),
+        };
+        let Some(netns) = found.known()? else {
+            return Ok(None);
+        };
+        // Another may be called so by now.
+        let nsid = self.own.netlink().await?.nsid_if_known(&netns).await?;
+        Ok((nsid.is_some() && nsid == live.nsid).then_some(netns))
+    }
+
     fn ports_in<'a>(&'a self, name: &'a NsName) -> impl Iterator<Item = &'a Port> {
         self.state.lab.ports.iter().filter(move |port| port.is_in(name))
     }

@@ -1,9 +1,11 @@
 //! Addresses and routes of ports that others take away, or that the kernel takes away and somebody has to give back.
 
+use vswitch_api::view::Lack;
 use vswitch_api::{EventKind, Port};
 
 use crate::control::Inner;
-use crate::control::lacks::missing;
+use crate::control::after_down::Outage;
+use crate::control::lacks::{has_ipv6_address, in_words, missing};
 use vswitch_linux::{InsideChange, KernelError};
 
 impl Inner {
@@ -15,26 +17,66 @@ impl Inner {
         let Some(port) = self.store.port(name).filter(|port| port.kind.has_stack()).cloned() else {
             return;
         };
-        if !change.lost && change.link_local {
+        let has_ipv6 = port.addresses.iter().any(|address| address.ip().is_ipv6());
+        if !change.lost && change.link_local && has_ipv6 {
             // IPv6 was off there, perhaps, and is on again.
-            if port.addresses.iter().any(|address| address.ip().is_ipv6()) {
-                self.give_back_after_down(&port, false).await;
-            }
-        } else if change.lost || !live.lacks.is_empty() {
+            self.after_outage(Outage::Ipv6, &port).await;
+            return;
+        }
+        if change.lost && change.link_local && has_ipv6 && !live.lost_ipv6 {
+            self.look_for_ipv6(&port).await;
+        }
+        if change.lost
+            || self
+                .live
+                .ports
+                .get(&port.name)
+                .is_some_and(|live| !live.lacks.is_empty())
+        {
             self.look_inside(&port).await;
+        }
+    }
+
+    /// The stack has no address of the link alone any more: looks whether that is so because all of IPv6 has gone there.
+    async fn look_for_ipv6(&mut self, port: &Port) {
+        let Some(live) = self.live.ports.get(&port.name) else {
+            return;
+        };
+        let gone = async {
+            match self.place_of(port, live).await? {
+                Some(place) => Ok(!has_ipv6_address(port, &place).await?),
+                None => Ok::<_, KernelError>(false),
+            }
+        };
+        match gone.await {
+            Ok(gone) => {
+                if let Some(live) = self.live.ports.get_mut(&port.name) {
+                    live.lost_ipv6 = gone;
+                }
+            }
+            Err(error) => tracing::debug!(port = %port.name, "can't look whether an interface has IPv6: {error}"),
         }
     }
 
     /// Looks what the interface of a port lacks of what it was given, and tells of it. What somebody has taken away is left to him; but the leg
     /// of the host by which all stations get out is the switch's own, and is put back.
     pub(in crate::control) async fn look_inside(&mut self, port: &Port) {
-        let lacks = match self.lacks_now(port).await {
-            Ok(lacks) => lacks,
+        let (lacks, up) = match self.lacks_now(port).await {
+            Ok(Some(found)) => found,
+            // That it is gone is told of elsewhere.
+            Ok(None) => return,
             Err(error) => {
                 tracing::debug!(port = %port.name, "can't look what an interface has: {error}");
                 return;
             }
         };
+        if !up {
+            // It gets it back with its link.
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
+                live.lacks_down = lacks;
+            }
+            return;
+        }
         let known = self.live.ports.get(&port.name).map(|live| &live.lacks);
         if known.is_none_or(|known| *known == lacks) {
             return;
@@ -44,7 +86,7 @@ impl Inner {
                 Ok(_) => {
                     self.tell_changed(
                         port,
-                        format!("it got back {}, which somebody had taken away", lacks.join(", ")),
+                        format!("it got back {}, which somebody had taken away", in_words(&lacks)),
                     );
                     return;
                 }
@@ -53,7 +95,7 @@ impl Inner {
         }
         let what = match &lacks[..] {
             [] => "its interface lacks nothing any more".to_owned(),
-            lacks => format!("its interface lacks {}", lacks.join(", ")),
+            lacks => format!("its interface lacks {}", in_words(lacks)),
         };
         if let Some(live) = self.live.ports.get_mut(&port.name) {
             live.lacks = lacks;
@@ -61,16 +103,16 @@ impl Inner {
         self.tell_changed(port, what);
     }
 
-    async fn lacks_now(&self, port: &Port) -> Result<Vec<String>, KernelError> {
+    /// What the interface of a port lacks, and whether it is up; none: it is not there.
+    async fn lacks_now(&self, port: &Port) -> Result<Option<(Vec<Lack>, bool)>, KernelError> {
         let Some(live) = self.live.ports.get(&port.name) else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
-        // One that is gone is told of elsewhere.
-        match self.place_of(port, live).await? {
-            // What one that is down lacks it gets back with its link.
-            Some(place) if place.link.up => Ok(missing(&port.addresses, &port.routes, &place).await?.in_words()),
-            _ => Ok(live.lacks.clone()),
-        }
+        let Some(place) = self.place_of(port, live).await? else {
+            return Ok(None);
+        };
+        let missing = missing(&port.addresses, &port.routes, &place).await?;
+        Ok(Some((missing.lacks(), place.link.up)))
     }
 
     fn is_gateway(&self, port: &Port) -> bool {

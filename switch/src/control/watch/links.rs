@@ -3,6 +3,7 @@
 use vswitch_api::view::PortState;
 use vswitch_api::{Port, Stands};
 
+use crate::control::after_down::Outage;
 use crate::control::attach::state_of;
 use crate::control::kinds::{carries, facts, heard_by_near_end, ifname};
 use crate::control::place::Place;
@@ -116,7 +117,10 @@ impl Inner {
                 let (state, reason) = state_of(port, &live.ifname, now);
                 self.set_state(&port.name, state, reason);
                 if was_down && now {
-                    self.give_back_after_down(port, false).await;
+                    self.after_outage(Outage::Down, port).await;
+                } else if state == PortState::NoCarrier && port.kind.has_stack() {
+                    // The kernel does not tell of the routes that go with a link.
+                    self.look_inside(port).await;
                 }
             }
             Ok(None) => {}
@@ -141,7 +145,7 @@ impl Inner {
             self.follow(&port).await;
             if !self.live.ports.get(&name).is_none_or(missing) {
                 self.look_whether_it_carries(&port, false).await;
-                self.give_back_after_down(&port, true).await;
+                self.give_back_lost(Outage::Down, &port).await;
             }
         }
     }
@@ -246,6 +250,7 @@ impl Inner {
             ));
             // With less the kernel gives IPv6 up, addresses and routes and all (RFC 8200 section 5).
             has_ipv6_again = live.mtu < IPV6_MIN_MTU && link.mtu >= IPV6_MIN_MTU;
+            live.lost_ipv6 |= has_ipv6_again;
             live.mtu = link.mtu;
             let near = live.near;
             if let Some(near) = near
@@ -276,8 +281,12 @@ impl Inner {
             let was_down = live.state == PortState::NoCarrier;
             let (state, reason) = state_of(port, &live.ifname, carries);
             self.set_state(&port.name, state, reason);
-            if (was_down && carries) || has_ipv6_again {
-                self.give_back_after_down(port, false).await;
+            if was_down && carries {
+                self.after_outage(Outage::Down, port).await;
+            } else if state == PortState::NoCarrier && port.kind.has_stack() {
+                self.look_inside(port).await;
+            } else if has_ipv6_again {
+                self.after_outage(Outage::Ipv6, port).await;
             }
         }
     }

@@ -15,6 +15,7 @@ fn snapshot() -> Snapshot {
         reason: None,
         mtu_wanted: None,
         moved_to: None,
+        lacks: Vec::new(),
         entrance: None,
         state_secs: 1,
         queues: 1,
