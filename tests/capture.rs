@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
@@ -14,7 +14,7 @@ use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 use vswitch_testing::api::{Mac, PortKind};
-use vswitch_testing::daemon::program;
+use vswitch_testing::ctl::tool;
 use vswitch_testing::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
 use vswitch_testing::{Lab, Place, Station, Wire, http, run, transfer, wait_for};
 
@@ -40,7 +40,7 @@ impl Capture {
     fn start(lab: &Lab, port: &str, options: &[&str]) -> Self {
         let file = lab.scratch().join(format!("{port}.pcapng"));
         let _ = std::fs::remove_file(&file);
-        let mut command = Command::new(program("vswitchctl"));
+        let mut command = tool();
         command
             .args(["capture", port, "-w", file.to_str().unwrap()])
             .args(options);
@@ -438,7 +438,7 @@ fn a_capture_into_a_pipe_that_nobody_reads_ends_by_the_second_signal() {
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     // Whoever has both ends waits for nobody.
     let _reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
-    let mut command = Command::new(program("vswitchctl"));
+    let mut command = tool();
     command.args(["capture", "veth", "-w", pipe.to_str().unwrap()]);
     let child = command.stderr(Stdio::null()).spawn().unwrap();
     let mut capture = Capture { child, file: pipe };

@@ -1,17 +1,17 @@
 //! What the control tool refuses, asks about and tells, so that nobody loses a lab or a connection by a slip.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use vswitch_testing::api::trace::{TraceOutcome, TraceReport};
 use vswitch_testing::api::view::{Changes, PortState};
 use vswitch_testing::api::{Lab as Wanted, PortKind};
-use vswitch_testing::daemon::program;
+use vswitch_testing::ctl::tool;
 use vswitch_testing::{Lab, Place, Station, run, wait_for};
 
 /// `apply -` with this on its standard input.
 fn apply(options: &str, text: &str) -> (i32, String) {
-    let mut child = Command::new(program("vswitchctl"))
+    let mut child = tool()
         .args(["apply", "-"])
         .args(options.split_whitespace())
         .stdin(Stdio::piped())

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use vswitch_client::api::capture::CaptureOptions;
 use vswitch_client::api::event::EventSelect;
 use vswitch_client::api::request::ChangeOptions;
-use vswitch_client::api::{ErrorCode, EventKind, PortName};
+use vswitch_client::api::{DEFAULT_SOCKET, ErrorCode, EventKind, PortName};
 use vswitch_client::pcapng::Item;
 use vswitch_client::{Client, Error};
 use vswitch_testing::{DEADLINE, Lab, Place};
@@ -32,7 +32,7 @@ fn name(name: &str) -> PortName {
 #[test]
 fn the_example_attaches_a_namespace_and_sees_what_happens() {
     let lab = Lab::new();
-    let client = Client::from_env();
+    let client = Client::new(DEFAULT_SOCKET);
     let seen = run(attach::attach(&client, "red", "192.168.15.1/24")).unwrap();
     assert!(
         seen.iter().any(|kind| matches!(kind, EventKind::NamespaceAdded { .. })),
@@ -64,7 +64,7 @@ fn the_example_attaches_a_namespace_and_sees_what_happens() {
 #[test]
 fn errors_are_values_and_tags_keep_edits_apart() {
     let mut lab = Lab::new();
-    let client = Client::from_env().patience(Duration::from_secs(5));
+    let client = Client::new(DEFAULT_SOCKET).patience(Duration::from_secs(5));
     lab.ok("add-port red");
     let none = ChangeOptions::default();
     run(async {

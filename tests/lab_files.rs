@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use vswitch_api::link::LinkView;
+use vswitch_testing::ctl::tool;
 use vswitch_testing::snapshot::Snapshot;
 use vswitch_testing::{Lab, wait_for};
 
@@ -429,7 +430,7 @@ fn ctrl_c_takes_back_what_was_made() {
     lab.ok("add-port old");
     let before = before(&lab);
     let many = file(&lab, "many.toml", "[[ports]]\nname = \"h{1..150}\"\n");
-    let mut tool = Command::new(vswitch_testing::daemon::program("vswitchctl"))
+    let mut tool = tool()
         .args(["lab", "up", &many])
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

@@ -1,12 +1,12 @@
 //! Links join two switches, with no interface in the host to show for it.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use vswitch_api::link::LinkView;
 use vswitch_api::view::{PortState, PortView};
 use vswitch_api::{Lab as Document, Mac, PortKind};
-use vswitch_testing::daemon::program;
+use vswitch_testing::ctl::tool;
 use vswitch_testing::frame::{mac, probe};
 use vswitch_testing::transfer;
 use vswitch_testing::{Lab, Place, Station, run, wait_for};
@@ -318,7 +318,7 @@ fn the_lab_of_the_comparison_takes_eight_commands_or_25_lines() {
     let lab = Lab::new();
     let (capture, commands) = IN_COMMANDS.split_last().unwrap();
     let works = || {
-        let mut capturing = Command::new(program("vswitchctl"))
+        let mut capturing = tool()
             .args(["--json"])
             .args(capture.split(' '))
             .stdout(Stdio::piped())

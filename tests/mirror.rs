@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use vswitch_testing::api::mirror::MirrorView;
 use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::ctl::tool;
 use vswitch_testing::frame::{VLAN_ETHERTYPE, mac, probe, probe_id, tagged};
 use vswitch_testing::raw::RawSocket;
 use vswitch_testing::{DEADLINE, Lab, Place, Station, Wire, run, transfer, wait_for};
@@ -121,7 +122,7 @@ fn a_destination_carries_copies_only() {
 fn a_filter_picks_what_is_copied() {
     let (lab, _stations, wire) = lab();
     let filter = format!("ether src {}", station(0));
-    let add = std::process::Command::new(vswitch_testing::daemon::program("vswitchctl"))
+    let add = tool()
         .args([
             "mirror", "add", "m", "--from", "veth", "--to", "internal", "--filter", &filter,
         ])

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use vswitch_testing::ctl::tool;
 use vswitch_testing::http::{connect, request, request_with};
 use vswitch_testing::wait::DEADLINE;
 use vswitch_testing::{Lab, wait_for};
@@ -183,7 +184,7 @@ fn who_reads_events_again_misses_nothing() {
     let (added, set) = (line(), line());
     assert_eq!((&added["kind"], &added["port"]), (&json!("port-added"), &json!("red")));
     assert_eq!((&set["kind"], &set["port"]), (&json!("port-set"), &json!("red")));
-    let mut tool = Command::new(vswitch_testing::daemon::program("vswitchctl"));
+    let mut tool = tool();
     tool.args([
         "events",
         "--json",

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use vswitch_testing::Lab;
 use vswitch_testing::api::view::Changes;
+use vswitch_testing::ctl::tool;
 use vswitch_testing::daemon::program;
 use vswitch_testing::http::{connect, request, request_with};
 use vswitch_testing::snapshot::Snapshot;
@@ -119,7 +120,7 @@ fn settings_that_are_set_at_the_same_time_all_count() {
         "accept=",
     ];
     let start = |key: &&str| {
-        let mut command = Command::new(program("vswitchctl"));
+        let mut command = tool();
         command
             .args(["set", "port", "red", key])
             .stdin(Stdio::null())

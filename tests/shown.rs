@@ -1,11 +1,11 @@
 //! What is shown, in which form; who reaches whom; and names that were meant.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use vswitch_testing::Lab;
-use vswitch_testing::daemon::program;
+use vswitch_testing::ctl::tool;
 
 fn json(lab: &Lab, line: &str) -> Value {
     serde_json::from_str(&lab.ctl(line).stdout).unwrap()
@@ -49,7 +49,7 @@ fn streams_refuse_forms_that_they_do_not_have() {
 #[test]
 fn empty_variables_are_none() {
     let _lab = Lab::without_daemon();
-    let mut command = Command::new(program("vswitchctl"));
+    let mut command = tool();
     command
         .args(["status"])
         .env("VSWITCH_TIMEOUT", "")
@@ -106,11 +106,7 @@ fn the_fdb_is_filtered() {
 #[test]
 fn show_watches() {
     let lab = Lab::new();
-    let mut watch = Command::new(program("vswitchctl"))
-        .args(["show", "--watch"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut watch = tool().args(["show", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("no ports")));
     lab.ok("add-port red");
@@ -182,7 +178,7 @@ fn who_answers_for_an_address_of_two_vlans_is_told_apart() {
 fn a_shell_is_in_the_namespace() {
     let lab = Lab::new();
     lab.ok("add-port red --addr 10.0.0.1/24");
-    let mut shell = Command::new(program("vswitchctl"))
+    let mut shell = tool()
         .args(["shell", "red", "sh"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

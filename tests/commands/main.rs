@@ -4,11 +4,12 @@ mod killed;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vswitch_testing::api::{ProcessState, ProcessView};
+use vswitch_testing::ctl::tool;
 use vswitch_testing::snapshot::Snapshot;
 use vswitch_testing::{Events, Lab, Place, run, wait_for};
 
@@ -254,8 +255,7 @@ fn a_log_is_followed_to_its_end() {
         )),
     );
     wait_for("its first line", || lab.ok("logs web").contains("one\n"));
-    let program = vswitch_testing::daemon::program("vswitchctl");
-    let mut follow = Command::new(program);
+    let mut follow = tool();
     follow
         .args(["logs", "web", "-f"])
         .stdout(Stdio::piped())
@@ -402,7 +402,7 @@ fn a_wait_ends_with_its_client_and_with_a_reset() {
         "run = \"exec sleep {mark}\"\nready = {{ tcp = 9, within_secs = 600 }}"
     )));
     let begin = || {
-        let mut tool = Command::new(vswitch_testing::daemon::program("vswitchctl"));
+        let mut tool = tool();
         tool.args(["lab", "up", &file])
             .stdin(Stdio::null())
             .stderr(Stdio::piped());

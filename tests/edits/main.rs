@@ -4,7 +4,7 @@
 mod together;
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use vswitch_testing::Lab;

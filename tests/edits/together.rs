@@ -4,9 +4,8 @@ use super::*;
 
 /// Runs the control tool with all of these at once.
 fn at_once(lines: &[String]) {
-    let tool = vswitch_testing::daemon::program("vswitchctl");
     let start = |line: &String| {
-        let mut command = Command::new(&tool);
+        let mut command = vswitch_testing::ctl::tool();
         command.args(line.split_whitespace()).stdin(Stdio::null());
         command.stdout(Stdio::null()).spawn().unwrap()
     };

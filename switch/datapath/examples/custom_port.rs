@@ -27,17 +27,10 @@ impl PortIo for DatagramPort {
 
     fn receive(&self, _worker: usize, batch: &mut Batch) -> io::Result<()> {
         while batch.has_room() {
-            // The frame lies behind its virtio-net header, which says that nothing is left to be done.
-            let (header, place) = batch.tail().split_at_mut(VNET_HDR_LEN);
-            match self.0.recv(place) {
-                Ok(len) => {
-                    header.fill(0);
-                    batch.push(VNET_HDR_LEN + len);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // The port fails, and is not asked again.
-                Err(error) => return Err(error),
-            }
+            // The frame lies behind its virtio-net header, which says that nothing is left to be done. An error but that nothing waits
+            // makes the port fail, which is not asked again then.
+            let len = self.0.recv(&mut batch.tail()[VNET_HDR_LEN..])?;
+            batch.push(VNET_HDR_LEN + len);
         }
         Ok(())
     }

@@ -124,26 +124,44 @@ impl Batch {
         self.len < MAX_BATCH && self.used <= (MAX_BATCH - 1) * STRIDE && self.used - self.skipped < CACHE_BUDGET
     }
 
-    /// Room for the next frame of a port that is read frame by frame: virtio-net header and frame go here.
+    /// Room for the next frame of a port that is read frame by frame: virtio-net header and frame go here. The header says that
+    /// nothing is left to be done with the frame, unless another one is written over it.
+    ///
+    /// # Panics
+    /// There is none: [`Batch::has_room`] says so.
     pub fn tail(&mut self) -> &mut [u8] {
-        &mut self.arena[self.used + HEADROOM - VNET_HDR_LEN..][..VNET_HDR_LEN + MAX_FRAME]
+        let room = self.room();
+        room[..VNET_HDR_LEN].fill(0);
+        room
     }
 
-    /// Takes `len` bytes (virtio-net header and frame) that were written into [`Batch::tail`].
+    /// The same, with what lies there of frames before.
+    fn room(&mut self) -> &mut [u8] {
+        let start = self.used + HEADROOM - VNET_HDR_LEN;
+        let room = self.arena.get_mut(start..start + VNET_HDR_LEN + MAX_FRAME);
+        room.unwrap_or_else(|| no_room())
+    }
+
+    /// Takes `len` bytes (virtio-net header and frame) that were written into [`Batch::tail`], of which no more count than there is room for.
+    ///
+    /// # Panics
+    /// There is no room: [`Batch::has_room`] says so.
     pub fn push(&mut self, len: usize) {
+        let len = len.min(VNET_HDR_LEN + MAX_FRAME);
         self.push_at(self.used, len);
         self.used += (HEADROOM + len).next_multiple_of(64);
     }
 
     /// Takes a copy of a frame with its virtio-net header in front, of at most [`MAX_FRAME`] bytes; there must be room.
     pub fn push_copy(&mut self, wire: &[u8]) {
-        if let Some(place) = self.tail().get_mut(..wire.len()) {
+        if let Some(place) = self.room().get_mut(..wire.len()) {
             place.copy_from_slice(wire);
             self.push(wire.len());
         }
     }
 
-    /// The whole arena, for a port that fills many slots with one call; the i-th then goes to [`Batch::start_of`].
+    /// The whole arena, for a port that fills many slots with one call; the i-th then goes to [`Batch::start_of`]. What lies there is of
+    /// frames before: each needs a virtio-net header of its own.
     pub fn arena_mut(&mut self) -> &mut [u8] {
         &mut self.arena
     }
@@ -182,7 +200,7 @@ impl Batch {
     /// the addresses; there must be room.
     pub fn push_with(&mut self, header: VnetHeader, frame: &[u8], tag: Option<(u16, u16)>) {
         let len = VNET_HDR_LEN + frame.len();
-        let place = self.tail().get_mut(..len);
+        let place = self.room().get_mut(..len);
         let Some((head, body)) = place.and_then(|place| place.split_first_chunk_mut()) else {
             return;
         };
@@ -194,7 +212,7 @@ impl Batch {
 
     /// Takes a frame that the kernel had but could not describe: no header says what this one says, so it is dropped as malformed.
     pub fn push_undescribed(&mut self) {
-        self.tail()[..VNET_HDR_LEN].fill(0xff);
+        self.room()[..VNET_HDR_LEN].fill(0xff);
         self.push(VNET_HDR_LEN);
     }
 
@@ -221,7 +239,8 @@ impl Batch {
     }
 
     fn push_at(&mut self, slot: usize, len: usize) {
-        self.slots[self.len] = Slot {
+        let place = self.slots.get_mut(self.len).unwrap_or_else(|| no_room());
+        *place = Slot {
             start: (slot + HEADROOM) as u32,
             len: len.saturating_sub(VNET_HDR_LEN) as u32,
         };
@@ -256,6 +275,11 @@ impl Batch {
         let Slot { start, len } = self.slots[i];
         &mut self.arena[start as usize - VNET_HDR_LEN..][..VNET_HDR_LEN + len as usize]
     }
+}
+
+#[cold]
+fn no_room() -> ! {
+    panic!("a batch has no room for one more frame: a port asks Batch::has_room before each")
 }
 
 /// Puts a tag in behind the addresses; the headroom takes two.

@@ -13,6 +13,9 @@ const SECOND: u64 = 1_000_000_000;
 pub struct VirtualTime(Arc<AtomicU64>);
 
 impl VirtualTime {
+    /// Its end: what is due later can still be reckoned with, and ages are 32 bits of seconds.
+    pub(crate) const END: Duration = Duration::from_secs(u32::MAX as u64);
+
     /// One that has just begun.
     pub fn new() -> Self {
         Self::default()
@@ -23,9 +26,10 @@ impl VirtualTime {
         Duration::from_nanos(self.nanoseconds())
     }
 
-    /// It is so late from now on, unless it is later already: time never goes back.
+    /// It is so late from now on, unless it is later already: time never goes back. After 136 years it stands still.
     pub fn set(&self, now: Duration) {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        // Its end is within 64 bits of nanoseconds.
+        let now = now.min(Self::END).as_nanos() as u64;
         self.0.fetch_max(now, Ordering::Relaxed);
     }
 
@@ -85,5 +89,7 @@ mod tests {
         time.set(Duration::from_millis(100));
         assert_eq!((clock.seconds(), clock.nanoseconds()), (2, 2_500_000_000));
         assert_eq!(time.now(), Duration::from_millis(2500));
+        time.set(Duration::MAX);
+        assert_eq!((clock.seconds(), time.now()), (u32::MAX, VirtualTime::END));
     }
 }

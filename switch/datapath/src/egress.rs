@@ -2,7 +2,7 @@
 
 use super::counters::DropReason;
 use super::snapshot::PortEntry;
-use super::{Direction, sniffer};
+use super::{Direction, blame, sniffer};
 use crate::batch::Batch;
 use crate::frame::{ETH_HLEN, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete_known};
 use crate::port::{Frames, Sent};
@@ -102,7 +102,7 @@ fn hand_over(port: &PortEntry, worker: usize, frames: Frames<'_>) -> Sent {
         sniffer::see(sniffers, Direction::Out, frames.iter());
     }
     let mut sent = Sent::new();
-    port.io.send(worker, frames, &mut sent);
+    blame::inside(port, |io| io.send(worker, frames, &mut sent));
     sent
 }
 

@@ -103,7 +103,7 @@ impl Fdb {
         self.moves.load(Ordering::Relaxed)
     }
 
-    /// The port behind which the station is.
+    /// The port behind which the station is, which is somebody: for 00:00:00:00:00:00 it may be any.
     #[inline]
     pub fn lookup(&self, key: FdbKey) -> Option<PortId> {
         self.find(key).map(|(_, place)| place.port())
@@ -125,7 +125,7 @@ impl Fdb {
     /// The rest of [`Fdb::learn`] for a station that is known, but elsewhere or for longer.
     #[inline(never)]
     fn seen_otherwise(&self, key: FdbKey, at: At, place: Place, port: PortId, now: u32, rule: LearnRule) -> Learned {
-        if place.is_fixed() && (place.port() != port || place.kind() == EntryKind::Static) {
+        if key.is_nobody() || place.is_fixed() && (place.port() != port || place.kind() == EntryKind::Static) {
             return Learned::Known;
         }
         if place.port() != port {
@@ -143,7 +143,8 @@ impl Fdb {
     /// What [`Fdb::learn`] would do, without doing it.
     pub fn would_learn(&self, key: FdbKey, port: PortId, rule: LearnRule) -> Learned {
         let counts = self.write();
-        match self.find(key) {
+        match self.entry(key) {
+            _ if key.is_nobody() => Learned::Known,
             Some((_, place)) if place.is_fixed() || place.port() == port => Learned::Known,
             _ if counts.learned_at(port) >= rule.port_limit => Learned::Limited,
             Some((_, place)) => Learned::Moved(place.port()),
@@ -155,7 +156,7 @@ impl Fdb {
 
     /// The entry of a station, as it is at `now`.
     pub fn record(&self, key: FdbKey, now: u32) -> Option<FdbRecord> {
-        self.find(key).map(|(_, place)| FdbRecord {
+        self.entry(key).map(|(_, place)| FdbRecord {
             mac: key.mac(),
             vlan: key.vlan(),
             port: place.port(),
@@ -178,6 +179,11 @@ impl Fdb {
             (None, strayed) if strayed > 0 => self.find_strayed(home, key),
             (hit, _) => hit,
         }
+    }
+
+    /// The same for any key: there is none of nobody, whose key a free slot has.
+    fn entry(&self, key: FdbKey) -> Option<(At, Place)> {
+        self.find(key).filter(|_| !key.is_nobody())
     }
 
     /// An entry whose home bucket was full when it came.
@@ -211,7 +217,8 @@ impl Fdb {
     fn insert(&self, key: FdbKey, port: PortId, now: u32, rule: LearnRule) -> Learned {
         let mut writer = self.write();
         let new = Place::new(port, now, rule.kind);
-        match self.find(key) {
+        match self.entry(key) {
+            _ if key.is_nobody() => Learned::Known,
             Some((_, place)) if place.is_fixed() || place.port() == port => Learned::Known,
             _ if writer.learned_at(port) >= rule.port_limit => Learned::Limited,
             Some((at, place)) => {
@@ -271,14 +278,15 @@ impl Fdb {
         self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Sets an entry by hand: it neither ages nor moves. Replaces a learned one.
+    /// Sets an entry by hand: it neither ages nor moves. Replaces a learned one. For 00:00:00:00:00:00, which is nobody's address, nothing is set.
     ///
     /// # Errors
     /// The table is full.
     pub fn add_static(&self, key: FdbKey, port: PortId) -> Result<(), FdbFull> {
         let mut writer = self.write();
         let place = Place::new(port, 0, EntryKind::Static);
-        match self.find(key) {
+        match self.entry(key) {
+            None if key.is_nobody() => Ok(()),
             Some((at, before)) => {
                 self.set(&writer, at, key.0, place.0);
                 count(&mut writer, key, before, -1);
@@ -289,17 +297,18 @@ impl Fdb {
         }
     }
 
-    /// Takes over what the replica knew before this table was made; false if the table knows the station already, or is full.
+    /// Takes over what the replica knew before this table was made; false if the table knows the station already, or is full,
+    /// or if it is nobody.
     pub fn adopt(&self, key: FdbKey, port: PortId, seen: u32, kind: EntryKind) -> bool {
         let mut writer = self.write();
         let place = Place::new(port, seen, kind);
-        self.find(key).is_none() && self.place_new(&mut writer, key, place).is_ok()
+        !key.is_nobody() && self.entry(key).is_none() && self.place_new(&mut writer, key, place).is_ok()
     }
 
     /// Removes an entry of either kind; false if there is none.
     pub fn remove(&self, key: FdbKey) -> bool {
         let mut writer = self.write();
-        match self.find(key) {
+        match self.entry(key) {
             Some((at, _)) => {
                 self.remove_at(&mut writer, at);
                 true
@@ -311,7 +320,7 @@ impl Fdb {
     /// Removes an entry that was learned, if it is behind this port; of none, behind any.
     pub fn remove_learned(&self, key: FdbKey, port: Option<PortId>) -> bool {
         let mut writer = self.write();
-        match self.find(key) {
+        match self.entry(key) {
             Some((at, place)) if place.kind() != EntryKind::Static && port.is_none_or(|port| place.port() == port) => {
                 self.remove_at(&mut writer, at);
                 true
@@ -323,7 +332,7 @@ impl Fdb {
     /// Removes an entry that was set by hand, if it is behind this port.
     pub fn remove_static(&self, key: FdbKey, port: PortId) {
         let mut writer = self.write();
-        if let Some((at, place)) = self.find(key)
+        if let Some((at, place)) = self.entry(key)
             && place.kind() == EntryKind::Static
             && place.port() == port
         {

@@ -5,14 +5,13 @@ mod ports;
 use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
-use nix::sys::epoll::EpollTimeout;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::affinity::{check_cpus, pin};
@@ -62,7 +61,12 @@ impl Shared {
 
     /// The same for what must not be lost: that a port failed.
     pub fn notify_failed(&self, event: DatapathEvent) {
-        lock(&self.failed).push(event);
+        let mut failed = lock(&self.failed);
+        // A port that panics does so again and again, as long as control does not take it away.
+        if !failed.contains(&event) {
+            failed.push(event);
+        }
+        drop(failed);
         self.call_control();
     }
 
@@ -86,8 +90,12 @@ pub struct Datapath {
     threads: Vec<JoinHandle<()>>,
     /// Workers that have no threads: see [`Datapath::by_hand`].
     by_hand: Mutex<Vec<Worker>>,
+    /// Which thread has them in the hand, by [`here`]; 0: none.
+    turning: AtomicUsize,
     /// Held while a snapshot is made and published; counts the ports that were ever added.
     revision: Mutex<u64>,
+    /// Held while ports are removed: an index is that of the same port until then.
+    removal: Mutex<()>,
 }
 
 impl Datapath {
@@ -109,8 +117,7 @@ impl Datapath {
                 {
                     tracing::error!(worker = index, cpu, "can't pin a worker: {error}");
                 }
-                begin.run();
-                worker.run();
+                worker.live(&begin);
             })?);
         }
         Ok(datapath)
@@ -125,8 +132,8 @@ impl Datapath {
         Self::by_hand_at(config, Clock::Monotonic)
     }
 
-    /// The same in a time that goes on only as the caller sets it: what ages, waits or has a rate does so by that. Captures bear the
-    /// time of the wall clock all the same. [`crate::testing`] makes it easy.
+    /// The same in a time that goes on only as the caller sets it: what waits or has a rate does so by that, and [`Datapath::age`] goes by it, which
+    /// is the caller's to call here as ever. Captures bear the time of the wall clock all the same. [`crate::testing`] makes it easy.
     ///
     /// # Errors
     /// No descriptors to be had.
@@ -150,11 +157,27 @@ impl Datapath {
         first.min().map(Duration::from_nanos)
     }
 
-    /// Lets each worker without a thread take one batch from each of its ports; false: none had anything to do.
+    /// Lets each worker without a thread take one batch from each of its ports; false: none had anything to do. Called by a port's own
+    /// code it does nothing: the turn that called that is followed by others. A panic of that code comes out here.
     pub fn turn(&self) -> bool {
+        if self.turning.load(Ordering::Relaxed) == here() {
+            return false;
+        }
         let mut workers = lock(&self.by_hand);
-        let turns = workers.iter_mut().map(|worker| worker.turn(EpollTimeout::ZERO));
+        let _turning = Turning::begin(&self.turning);
+        let turns = workers.iter_mut().map(Worker::turn_by_hand);
         turns.fold(false, |any, done| any | done)
+    }
+
+    /// Refuses what a port's own code must not ask for: to wait until workers are done, of which it runs in one.
+    fn must_not_be_inside(&self) {
+        let own = thread::current().id();
+        let inside = self.turning.load(Ordering::Relaxed) == here()
+            || self.threads.iter().any(|worker| worker.thread().id() == own);
+        assert!(
+            !inside,
+            "a port's own code would wait for ever for the worker that it runs in: changes of a datapath are another thread's"
+        );
     }
 
     fn new_workers(&self, config: &DatapathConfig) -> impl Iterator<Item = Worker> + use<> {
@@ -194,7 +217,9 @@ impl Datapath {
             shared,
             threads: Vec::new(),
             by_hand: Mutex::default(),
+            turning: AtomicUsize::new(0),
             revision: Mutex::new(0),
+            removal: Mutex::default(),
         })
     }
 
@@ -225,6 +250,7 @@ impl Datapath {
 
     /// The same; `then` runs when that is published, and before offloads get ports back.
     fn revise_then<T>(&self, change: impl FnOnce(&mut Snapshot) -> T, then: impl FnOnce(&T)) -> T {
+        self.must_not_be_inside();
         let _guard = lock(&self.revision);
         let before = self.snapshot();
         let mut snapshot = Snapshot::clone(&before);
@@ -250,6 +276,7 @@ impl Datapath {
 
     /// Returns when all workers have taken over the newest snapshot, which takes as long as a batch.
     pub fn quiesce(&self) {
+        self.must_not_be_inside();
         let generation = self.shared.grace.newest();
         self.shared.wake_workers();
         lock(&self.by_hand).iter_mut().for_each(Worker::refresh);
@@ -362,11 +389,34 @@ impl Drop for Datapath {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.wake_workers();
-        for thread in self.threads.drain(..) {
-            // A worker that panicked has nothing more to tell.
-            let _ = thread.join();
+        let own = thread::current().id();
+        // A port's own code may have been the last to hold it: its worker ends when that returns.
+        for worker in self.threads.drain(..).filter(|worker| worker.thread().id() != own) {
+            let _ = worker.join();
         }
     }
+}
+
+/// Says which thread has the workers in the hand, until it is dropped.
+struct Turning<'a>(&'a AtomicUsize);
+
+impl<'a> Turning<'a> {
+    fn begin(turning: &'a AtomicUsize) -> Self {
+        turning.store(here(), Ordering::Relaxed);
+        Self(turning)
+    }
+}
+
+impl Drop for Turning<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What tells this thread from others that run.
+fn here() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// Puts a value into a free place of a table, which may be the one after its end.

@@ -38,6 +38,7 @@ pub mod acl;
 mod admit;
 mod affinity;
 pub mod batch;
+mod blame;
 mod clock;
 pub mod counters;
 mod effects;
@@ -127,6 +128,12 @@ impl PortId {
     #[inline]
     pub fn index(self) -> usize {
         self.0.into()
+    }
+}
+
+impl From<PortRef> for PortId {
+    fn from(port: PortRef) -> Self {
+        port.id
     }
 }
 

@@ -114,7 +114,9 @@ impl MemoryStation {
 
     /// The same; it waits for one until `timeout` is over.
     pub fn wait(&self, timeout: Duration) -> Option<Vec<u8>> {
-        let end = Instant::now() + timeout;
+        /// Longer than anybody waits.
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let end = Instant::now() + timeout.min(YEAR);
         let mut outward = lock(&self.0.outward);
         loop {
             if let Some(wire) = outward.pop_front() {
@@ -126,9 +128,14 @@ impl MemoryStation {
         }
     }
 
-    /// Takes the port's link down or up: one that is down takes no frames.
+    /// Takes the port's link down or up: one that is down takes no frames. What is sent all the same comes in.
     pub fn set_down(&self, down: bool) {
         self.0.down.store(down, Ordering::Relaxed);
+    }
+
+    /// Whether the link was taken down.
+    pub fn is_down(&self) -> bool {
+        self.0.down.load(Ordering::Relaxed)
     }
 
     /// From now on the port fails, as one does whose device was deleted.

@@ -12,9 +12,9 @@ use super::vlan::VlanPort;
 /// The settings of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortPolicy {
-    /// VLAN membership.
+    /// VLAN membership. It counts on a switch that tells VLANs apart only.
     pub vlan: VlanPort,
-    /// The port has VLAN settings, so its switch tells VLANs apart.
+    /// The port has VLAN settings, so its switch tells VLANs apart: [`PortPolicy::of_vlans`] sets both.
     pub vlan_aware: bool,
     /// What is learned.
     pub learning: Learning,
@@ -42,7 +42,23 @@ pub static PLAIN: LazyLock<PortPolicy> = LazyLock::new(|| PortPolicy {
     acl_out: None,
 });
 
+impl Default for PortPolicy {
+    /// What a port without settings has.
+    fn default() -> Self {
+        PLAIN.clone()
+    }
+}
+
 impl PortPolicy {
+    /// That of a port in these VLANs which has no other settings.
+    pub fn of_vlans(vlan: &PortVlan, accept: AcceptFrames) -> Self {
+        Self {
+            vlan: VlanPort::new(vlan, accept),
+            vlan_aware: *vlan != PortVlan::All || accept != AcceptFrames::All,
+            ..Self::default()
+        }
+    }
+
     /// What the FDB may learn from the port, whose switch allows `vlan_limit` entries a VLAN.
     pub fn learn_rule(&self, vlan_limit: u32) -> LearnRule {
         LearnRule {

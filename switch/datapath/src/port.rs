@@ -14,18 +14,30 @@ use crate::batch::Batch;
 use crate::frame::VNET_HDR_LEN;
 
 /// The back end of a port. It is called once for a batch or a list, not once for a frame.
+///
+/// A worker calls it while other ports wait, and so does control: no method may block, least of all for another thread that uses the
+/// datapath. Nor may one change the datapath that it is called by, or wait for it (that panics); a frame may be given to a
+/// [`crate::memory::MemoryStation`] and is taken later.
+///
+/// If it panics in [`PortIo::receive`] or [`PortIo::send`] the frames of that turn are lost and the port has failed
+/// ([`crate::DatapathEvent::PortFailed`]): the worker receives no more from it, and the others go on. It is still sent to until it is removed. Of a
+/// datapath that is turned by hand the panic comes out of [`crate::Datapath::turn`] as well.
 pub trait PortIo: Any + Send + Sync + Debug {
     /// The descriptors that become readable when frames wait for worker `worker` of `workers`; none if others receive.
-    /// `port`: the index of the port, by which ports that have one descriptor can be dealt out.
+    /// `port`: the index of the port, by which ports that have one descriptor can be dealt out. They are the same whenever it is asked, and
+    /// no other port's.
     fn receive_fds(&self, worker: usize, workers: usize, port: usize) -> Vec<BorrowedFd<'_>>;
 
-    /// Takes the frames that wait for a worker, up to a batch; `batch` is empty.
+    /// Takes the frames that wait for a worker, up to a batch; `batch` is empty. It is called again and again as long as the descriptor
+    /// is readable: at the end of a stream, say, that is an error, or the worker never sleeps.
     ///
     /// # Errors
-    /// The device is gone: the port is not asked again. That nothing waits or the device is down is no error.
+    /// The device is gone: the port has failed and is not asked again. Frames that it has put into `batch` go their way all the same. That nothing waits
+    /// is no failure ([`io::ErrorKind::WouldBlock`], [`io::ErrorKind::Interrupted`]), nor is it if the device is down: it is `Ok` then.
     fn receive(&self, worker: usize, batch: &mut Batch) -> io::Result<()>;
 
-    /// Sends all of `frames` in their order, and tells of each what became of it.
+    /// Sends all of `frames` in their order, and tells of each, once, what became of it. One of which it tells nothing counts as
+    /// [`SendError::Rejected`].
     fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent);
 
     /// Whether it takes GSO frames and partial checksums.

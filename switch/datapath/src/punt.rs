@@ -1,5 +1,8 @@
 //! Which frames go to an agent: a table that control sets from what its agents declare.
 //!
+//! The daemon has agents for the probes of its loop guard only. That frames are put aside for others ([`Datapath::take_punted`]) is for
+//! whoever uses the datapath as a library.
+//!
 //! Nearly no frame is wanted by an agent, so the way of each pays one look at 64 bits, by the first octet of its destination: only what
 //! these let by is held against the entries. A frame that they let by in vain goes on as if it had not been looked at.
 

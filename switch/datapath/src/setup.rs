@@ -127,7 +127,7 @@ impl Default for PortSettings {
 }
 
 /// Something that control may want to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatapathEvent {
     /// A station was seen for the first time.
     Learned {
@@ -163,11 +163,20 @@ pub enum DatapathEvent {
         /// The port of the same switch that it came in at.
         received: PortRef,
     },
-    /// A port can't be received from any more: its device is gone.
+    /// A port can't be received from any more: its device is gone, or its own code has panicked.
     PortFailed {
         /// The port.
         port: PortRef,
-        /// What the kernel said.
+        /// What the kernel said; 0 if it was somebody else.
         errno: i32,
+        /// The same, or what the port said, in words.
+        cause: Arc<str>,
+    },
+    /// A worker has panicked and is gone: what only it received is not received any more. The rest goes on.
+    WorkerFailed {
+        /// Its number.
+        worker: usize,
+        /// What it said.
+        cause: Arc<str>,
     },
 }

@@ -45,7 +45,7 @@ pub struct Seen {
     pub wire: Box<[u8]>,
 }
 
-/// What a sniffer is to see.
+/// What a sniffer is to see; by default nothing.
 #[derive(Clone, Debug, Default)]
 pub struct SnifferSetup {
     /// Frames from the port.
@@ -237,7 +237,8 @@ pub fn now_ns() -> u64 {
 }
 
 impl Datapath {
-    /// Puts sniffers on ports, all at once. One whose port is not there is closed; gives which are on their ports.
+    /// Puts sniffers on ports, all at once. One whose port is not there is closed; gives which are on their ports. Each has one port, with
+    /// which it closes: for several there is [`Sniffer::beside`].
     pub fn add_sniffers(&self, all: &[(PortRef, Arc<Sniffer>)]) -> Vec<bool> {
         let on = self.revise(|snapshot| {
             let add = |(port, sniffer): &(PortRef, Arc<Sniffer>)| {

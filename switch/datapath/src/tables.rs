@@ -53,7 +53,9 @@ impl Datapath {
         self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.learned_by_vlan())
     }
 
-    /// Sets an FDB entry by hand.
+    /// Sets an FDB entry by hand. Nobody looks whether there is such a port: frames for a station behind one that is not there are flooded. For
+    /// 00:00:00:00:00:00, which is nobody's address, and for a switch that is not there nothing is set; no frame is held against a group address, or
+    /// against a VLAN beyond 4094.
     ///
     /// # Errors
     /// The FDB is full.
@@ -75,7 +77,8 @@ impl Datapath {
 
     /// The port that a station is behind, by the FDB.
     pub fn fdb_port(&self, id: SwitchId, vlan: u16, mac: Mac) -> Option<PortId> {
-        self.fdb_of(id)?.lookup(key(vlan, mac))
+        let fdb = self.fdb_of(id)?;
+        fdb.lookup(key(vlan, mac)).filter(|_| mac != Mac([0; 6]))
     }
 
     /// Removes an FDB entry that was set by hand, if it is behind this port.
@@ -90,7 +93,7 @@ impl Datapath {
         self.fdb_of(id).map_or(0, |fdb| fdb.flush(filter))
     }
 
-    /// Removes the learned FDB entries not seen for `ageing_secs` (0 = never); returns how many.
+    /// Nothing ages by itself: this is called every few seconds, say. Removes the learned FDB entries not seen for `ageing_secs` (0 = never); returns how many.
     pub fn age(&self, id: SwitchId, ageing_secs: u32) -> u32 {
         if ageing_secs == 0 {
             return 0;

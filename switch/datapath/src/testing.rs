@@ -51,6 +51,8 @@ use crate::{
 
 /// Most stations that a switch learns.
 const FDB_CAPACITY: u32 = 8192;
+/// No switch has so many turns one after the other unless it never rests.
+const RESTLESS: usize = 100_000;
 
 /// A switch in a time of its own.
 #[derive(Clone)]
@@ -135,9 +137,21 @@ impl Switch {
         self.0.datapath.add_port(PortSetup { switch, io, settings })
     }
 
-    /// Lets all frames go their way that wait at ports or are due. Whatever else is called does so by itself.
+    /// Lets all frames go their way that wait at ports or are due. Whatever else is called does so by itself. Called by a port's own code
+    /// (`PortIo`) it leaves that to whoever has called that.
+    ///
+    /// # Panics
+    /// The switch never rests: its ports are a loop, by a cable outside of it, in which frames go round without taking any time; or a port's
+    /// descriptor is readable though nothing is received from it.
+    #[track_caller]
     pub fn run(&self) {
-        while self.0.datapath.turn() {}
+        let rests = (0..RESTLESS).any(|_| !self.0.datapath.turn());
+        assert!(
+            rests,
+            "the switch never rests: frames go round in a loop outside of it, or a port's descriptor is readable (as at the end of a \
+             stream) though it gives no frames; the time is {:?}",
+            self.now()
+        );
     }
 
     /// How long the switch has been there, by its own time.
@@ -145,9 +159,11 @@ impl Switch {
         self.0.time.now()
     }
 
-    /// Lets time go on. Frames on impaired lines arrive one after the other, each at its time, and stations are forgotten at theirs.
+    /// Lets time go on, which ends after 136 years. Frames on impaired lines arrive one after the other, each at its time, and stations are
+    /// forgotten at theirs.
+    #[track_caller]
     pub fn advance(&self, by: Duration) {
-        let end = self.now().saturating_add(by);
+        let end = self.now().saturating_add(by).min(VirtualTime::END);
         while let Some(due) = self.next_due().filter(|due| *due <= end) {
             self.go_to(due);
         }
@@ -159,6 +175,7 @@ impl Switch {
         self.0.datapath.next_due()
     }
 
+    #[track_caller]
     fn go_to(&self, now: Duration) {
         let before = self.now();
         self.0.time.set(now);
@@ -169,14 +186,17 @@ impl Switch {
         self.run();
     }
 
-    /// After how many seconds a station is forgotten that is not heard of; 0: never. 300 unless it is set.
+    /// After how many seconds a station is forgotten that is not heard of; 0: never. 300 unless it is set. Both times count by the whole
+    /// seconds of the switch, so that it may be up to a second less.
     pub fn set_ageing(&self, secs: u32) {
         self.0.ageing.store(secs, Ordering::Relaxed);
     }
 
-    /// The stations that it knows.
+    /// The stations that it knows, by their VLANs and addresses.
     pub fn stations(&self) -> Vec<FdbRecord> {
-        self.0.datapath.fdb(self.0.id)
+        let mut stations = self.0.datapath.fdb(self.0.id);
+        stations.sort_unstable_by_key(|record| (record.vlan, record.mac));
+        stations
     }
 
     /// Behind which port a station is, in the VLAN of frames without one.
@@ -199,18 +219,23 @@ impl Switch {
 
 impl Port {
     /// Sends a frame into the switch, from the destination address on, and lets it go its way.
+    #[track_caller]
     pub fn send(&self, frame: &[u8]) {
         self.send_with(&VnetHeader::default(), frame);
     }
 
     /// The same for a frame of which a checksum or the cutting is left to others.
+    #[track_caller]
     pub fn send_with(&self, header: &VnetHeader, frame: &[u8]) {
+        if self.station.is_down() {
+            return;
+        }
         // Nothing waits on this side between two calls, so there is room.
         self.station.send_with(header, frame);
         self.switch.run();
     }
 
-    /// Frames that came out of the switch and were not received yet.
+    /// Frames that came out of the switch and were not received yet: 1024 at most, what comes then is dropped (`queue-full`).
     pub fn waiting(&self) -> usize {
         self.station.waiting()
     }
@@ -261,7 +286,7 @@ impl Port {
         self.switch.datapath().update_port(self.id, settings);
     }
 
-    /// Takes the station's link down or up: one that is down takes no frames.
+    /// Takes the station's link down or up: one that is down carries no frames, in or out.
     pub fn set_down(&self, down: bool) {
         self.station.set_down(down);
     }
@@ -390,6 +415,40 @@ mod tests {
         switch.set_ageing(0);
         switch.advance(Duration::from_secs(100_000));
         assert_eq!(switch.stations().len(), 1, "never");
+    }
+
+    #[test]
+    fn stations_are_told_in_the_same_order_in_each_run() {
+        let switch = Switch::new().unwrap();
+        let red = switch.add_port().unwrap();
+        (1..40).rev().for_each(|n| red.send(&frame(mac(99), mac(n), 0)));
+        let stations: Vec<_> = switch.stations().iter().map(|record| record.mac).collect();
+        assert!(stations.into_iter().eq((1..40).map(mac)));
+    }
+
+    #[test]
+    fn a_link_that_is_down_carries_nothing_either_way() {
+        let switch = Switch::new().unwrap();
+        let (red, blue) = (switch.add_port().unwrap(), switch.add_port().unwrap());
+        red.set_down(true);
+        red.send(&frame(mac(9), mac(1), 1));
+        blue.send(&frame(mac(9), mac(2), 2));
+        assert_eq!((red.waiting(), blue.waiting()), (0, 0));
+        red.set_down(false);
+        red.send(&frame(mac(9), mac(1), 3));
+        assert_eq!(marks(&blue), [3]);
+    }
+
+    #[test]
+    fn at_the_end_of_time_lines_still_work() {
+        let switch = Switch::new().unwrap();
+        let (red, blue) = (switch.add_port().unwrap(), switch.add_port().unwrap());
+        switch.advance(Duration::MAX);
+        blue.impair_out(Some("delay=60s".parse().unwrap()));
+        red.send(&frame(mac(9), mac(1), 1));
+        assert_eq!(switch.next_due(), Some(switch.now() + Duration::from_secs(60)));
+        switch.advance(Duration::from_secs(60));
+        assert_eq!(blue.waiting(), 0);
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! A worker: waits, takes batches, runs them to completion.
 
+use std::any::Any;
+use std::io;
+use std::iter::Peekable;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use std::vec::Drain;
 
 use arc_swap::ArcSwap;
 use nix::sched::CpuSet;
@@ -11,6 +16,7 @@ use nix::sys::eventfd::EventFd;
 
 use super::PortId;
 use super::affinity;
+use super::blame;
 use super::clock::Clock;
 use super::egress::Egress;
 use super::handle::Shared;
@@ -20,7 +26,7 @@ use super::load::Load;
 use super::nearness::{Move, Nearness};
 use super::patience::Patience;
 use super::pipeline;
-use super::setup::{DatapathEvent, SenderCore};
+use super::setup::{Begin, DatapathEvent, SenderCore};
 use super::snapshot::{PortEntry, Snapshot};
 use super::traffic::{Held, Loader, Schedule};
 use crate::batch::Batch;
@@ -103,8 +109,27 @@ impl Worker {
         }
     }
 
+    /// The whole life of a worker's thread. If a port's own code panics, that port fails and the others go on; of any other panic the
+    /// worker ends, and nobody waits for it.
+    pub fn live(mut self, begin: &Begin) {
+        let (shared, index) = (self.shared.clone(), self.index);
+        let lived = catch_unwind(AssertUnwindSafe(move || {
+            begin.run();
+            while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+                self.recover(&*panic).unwrap_or_else(|| resume_unwind(panic));
+            }
+        }));
+        if let Err(panic) = lived {
+            shared.grace.acknowledge(index, u64::MAX);
+            shared.notify_failed(DatapathEvent::WorkerFailed {
+                worker: index,
+                cause: blame::said(&*panic).into(),
+            });
+        }
+    }
+
     /// Runs until control says stop.
-    pub fn run(mut self) {
+    fn run(&mut self) {
         let cores = affinity::own();
         let go = |to: Option<Move>| {
             if let (Some(to), Ok(cores)) = (to, &cores)
@@ -136,6 +161,34 @@ impl Worker {
                 go(self.nearness.took(self.came, now));
             }
         }
+    }
+
+    /// A turn in the thread of the caller, to whom a panic goes on; the worker can be used after it.
+    pub fn turn_by_hand(&mut self) -> bool {
+        let turn = catch_unwind(AssertUnwindSafe(|| self.turn(EpollTimeout::ZERO)));
+        turn.unwrap_or_else(|panic| {
+            self.recover(&*panic);
+            resume_unwind(panic)
+        })
+    }
+
+    /// Forgets what it was doing when it panicked. If that was in a port's own code the port fails, else there is none to blame.
+    fn recover(&mut self, panic: &(dyn Any + Send)) -> Option<()> {
+        self.batch.clear();
+        self.released.clear();
+        self.lists = OutputLists::default();
+        self.lists.resize(self.snapshot.ports.len());
+        self.egress = Egress::new();
+        self.loader = Loader::default();
+        self.events = [EpollEvent::empty(); EVENTS].into();
+        // Those may be due that it was to look at.
+        self.due_soon = true;
+        let port = blame::panicked()?;
+        if let Some(port) = self.snapshot.find(port) {
+            let cause = format!("its code panicked: {}", blame::said(panic));
+            fail(&self.shared, self.index, port, 0, &cause);
+        }
+        Some(())
     }
 
     /// Waits until something is to be done, `timeout` at most, and does it: a batch of each port that has frames. False: there was
@@ -188,29 +241,35 @@ impl Worker {
         // Not there: it was removed after the poller reported it.
         let Some(port) = self.snapshot.port(id) else { return };
         self.batch.clear();
-        if let Err(error) = port.io.receive(self.index, &mut self.batch) {
-            fail(&self.shared, self.index, port, error.raw_os_error().unwrap_or(0));
-            return;
+        let received = blame::inside(port, |io| io.receive(self.index, &mut self.batch));
+        // What had come before an error goes its way too.
+        if !self.batch.is_empty() {
+            self.shared.workers[self.index].load.took(self.batch.len());
+            self.came += self.batch.len();
+            let mut live = Live {
+                index: self.index,
+                shared: &self.shared,
+                egress: &mut self.egress,
+                loader: &mut self.loader,
+            };
+            pipeline::receive(&mut live, &self.snapshot, port, now, &mut self.batch, &mut self.lists);
         }
-        if self.batch.is_empty() {
-            return;
+        if let Err(error) = received
+            && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+        {
+            let errno = error.raw_os_error().unwrap_or(0);
+            fail(&self.shared, self.index, port, errno, &error.to_string());
         }
-        self.shared.workers[self.index].load.took(self.batch.len());
-        self.came += self.batch.len();
-        let mut live = Live {
-            index: self.index,
-            shared: &self.shared,
-            egress: &mut self.egress,
-            loader: &mut self.loader,
-        };
-        pipeline::receive(&mut live, &self.snapshot, port, now, &mut self.batch, &mut self.lists);
     }
 
     /// Lets held frames that are due go on.
     fn release(&mut self, schedule: &Schedule, now: u32) {
         schedule.take(|| self.shared.clock.nanoseconds(), DUE, &mut self.due);
-        let mut due = self.due.drain(..).peekable();
-        while let Some(first) = due.next() {
+        let mut due = Due {
+            held: self.due.drain(..).peekable(),
+            schedule,
+        };
+        while let Some(first) = due.held.next() {
             let line = first.line.clone();
             if first.is_turn() {
                 // The schedule is this worker's own, which is awake.
@@ -231,7 +290,7 @@ impl Worker {
                     self.released.push_copy(&held.wire);
                 }
                 let same = |held: &Held| self.released.has_room() && !held.is_turn() && Arc::ptr_eq(&held.line, &line);
-                next = due.next_if(same);
+                next = due.held.next_if(same);
             }
             let Some(port) = port.filter(|_| !self.released.is_empty()) else {
                 continue;
@@ -248,6 +307,21 @@ impl Worker {
     }
 }
 
+/// Held frames that are due. Those that are left after a panic are due again.
+struct Due<'a> {
+    held: Peekable<Drain<'a, Held>>,
+    schedule: &'a Schedule,
+}
+
+impl Drop for Due<'_> {
+    fn drop(&mut self) {
+        if self.held.len() > 0 {
+            let mut left = self.held.by_ref().map(|held| (0, held)).collect();
+            self.schedule.hold(&mut left, false);
+        }
+    }
+}
+
 /// `cores`: those that it may run on at all.
 fn run_on(to: Move, cores: &CpuSet) -> nix::Result<()> {
     match to {
@@ -258,12 +332,14 @@ fn run_on(to: Move, cores: &CpuSet) -> nix::Result<()> {
 }
 
 /// A port that can't be received from is not polled any more, until control opens it anew.
-fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32) {
+#[cold]
+fn fail(shared: &Shared, worker: usize, port: &PortEntry, errno: i32, cause: &str) {
     for fd in port.io.receive_fds(worker, shared.workers.len(), port.id.index()) {
         let _ = shared.workers[worker].epoll.delete(fd);
     }
     shared.notify_failed(DatapathEvent::PortFailed {
         port: port.port_ref(),
         errno,
+        cause: cause.into(),
     });
 }

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use vswitch_api::acl::AclRule;
-use vswitch_api::policy::{AcceptFrames, PortVlan};
 use vswitch_api::{Port, Switch};
 
 use super::{Inner, LivePort};
 use vswitch_datapath::acl::Acl;
 use vswitch_datapath::pin::PinTable;
 use vswitch_datapath::policy::{PLAIN, PortPolicy};
-use vswitch_datapath::vlan::VlanPort;
 use vswitch_datapath::{PortSettings, SwitchSettings};
 
 /// What the datapath is told of a switch.
@@ -29,14 +27,13 @@ pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {
 /// `leased`: addresses that it was given by DHCP.
 pub(super) fn port_settings(port: &Port, leased: &[IpAddr], mtu: u32, shut: bool, before: &PortPolicy) -> PortSettings {
     let policy = PortPolicy {
-        vlan: VlanPort::new(&port.vlan, port.accept),
-        vlan_aware: port.vlan != PortVlan::All || port.accept != AcceptFrames::All,
         learning: port.learning,
         flooding: port.flooding,
         isolation: port.isolation,
         pin: pin_table(port, leased),
         acl_in: acl(&port.acl.ingress, before.acl_in.as_ref()),
         acl_out: acl(&port.acl.egress, before.acl_out.as_ref()),
+        ..PortPolicy::of_vlans(&port.vlan, port.accept)
     };
     PortSettings {
         mtu,

@@ -311,11 +311,21 @@ impl Inner {
             DatapathEvent::LoopFound { sent, nonce, received } => {
                 self.tell_guard(Input::ProbeBack { sent, nonce, received });
             }
-            DatapathEvent::PortFailed { port, errno } => {
+            DatapathEvent::PortFailed { port, errno, cause } => {
+                let error = match errno {
+                    0 => std::io::Error::other(cause.to_string()),
+                    errno => std::io::Error::from_raw_os_error(errno),
+                };
                 // One that was lost and is back already had the index before.
                 if let Some(name) = self.port_name(port) {
-                    self.port_failed(&name, &std::io::Error::from_raw_os_error(errno)).await;
+                    self.port_failed(&name, &error).await;
                 }
+            }
+            DatapathEvent::WorkerFailed { worker, cause } => {
+                tracing::error!(
+                    worker,
+                    "worker {worker} ended, and ports that it received from are deaf until a restart: {cause}"
+                );
             }
         }
     }

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde::de::DeserializeOwned;
 use vswitch_api::ApiError;
 
+use crate::daemon::{command, program};
 use crate::lab::Lab;
+
+/// The control tool, to be started otherwise than [`Lab::ctl`] does.
+pub fn tool() -> Command {
+    command(program("vswitchctl"))
+}
 
 /// Commands below `path`, as its help lists them.
 fn commands_below(path: &str) -> Vec<String> {

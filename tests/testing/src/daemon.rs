@@ -1,5 +1,6 @@
 //! One run of the daemon.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
@@ -34,6 +35,18 @@ pub fn program(name: &str) -> PathBuf {
             name.to_uppercase()
         )
     })
+}
+
+/// Variables by which the control tool finds a daemon, and how long it waits for it.
+const OF_ANOTHER_DAEMON: [&str; 2] = ["VSWITCH_SOCKET", "VSWITCH_TIMEOUT"];
+
+/// A command that finds the daemon of the lab, whatever other one the environment of the test names.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for name in OF_ANOTHER_DAEMON {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// A running (or ended) daemon and what it said.
@@ -85,6 +98,7 @@ impl Daemon {
     }
 
     /// Waits for its end.
+    #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         wait_for("the daemon to end", || self.ended())
     }
@@ -101,6 +115,7 @@ impl Daemon {
     }
 
     /// The same once none is open for a moment only: as many as the ten times before.
+    #[track_caller]
     pub fn open_files_at_rest(&self) -> usize {
         let mut seen = Vec::new();
         wait_for("the daemon to open and close no files", || {

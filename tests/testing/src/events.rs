@@ -1,11 +1,11 @@
 //! `vswitchctl events`, read as it goes.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::daemon::program;
+use crate::ctl::tool;
 use crate::lab::Lab;
 use crate::wait::{DEADLINE, wait_for};
 
@@ -18,7 +18,7 @@ pub struct Events {
 impl Events {
     /// From when it listens on; the first events are those of a switch that was only to show that it does.
     pub fn follow(lab: &Lab, options: &[&str]) -> Self {
-        let mut command = Command::new(program("vswitchctl"));
+        let mut command = tool();
         command.arg("events").args(options).stdout(Stdio::piped());
         let mut tool = command.spawn().unwrap();
         let mut read = BufReader::new(tool.stdout.take().unwrap()).lines();

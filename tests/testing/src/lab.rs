@@ -1,7 +1,9 @@
 //! The private machine of one test.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Weak};
 use std::{fs, thread};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -12,7 +14,7 @@ use serde::de::DeserializeOwned;
 use vswitch_api::view::{FdbEntry, PortCounters, PortState, PortView, Status, SwitchView};
 
 use crate::ctl::Reply;
-use crate::daemon::{Daemon, program};
+use crate::daemon::{Daemon, command, program};
 use crate::netns::run;
 use crate::wait::wait_for;
 
@@ -28,9 +30,19 @@ fn engine_wanted() -> Option<String> {
     std::env::var("VSWITCH_TEST_ENGINE").ok()
 }
 
+thread_local! {
+    /// What the lab of this thread holds as long as it is there.
+    static HELD: RefCell<Weak<()>> = const { RefCell::new(Weak::new()) };
+}
+
 /// A network and mount namespace with the daemon in it. It holds for the thread that made it, the threads
-/// and processes started from there, and ends with them.
+/// and processes started from there, and ends with them. A thread has one at a time: a second one wants a thread of its own.
+///
+/// Of a test that is killed (`kill -9`) the daemon ends too; what the daemon looks after (commands, DHCP clients and servers) is made to outlive it, and
+/// goes on until somebody ends it.
 pub struct Lab {
+    /// See [`HELD`].
+    _held: Arc<()>,
     daemon: Option<Daemon>,
     options: Vec<String>,
     /// Lines of the configuration's [datapath].
@@ -43,11 +55,13 @@ pub struct Lab {
 
 impl Lab {
     /// A private machine on which the daemon serves.
+    #[track_caller]
     pub fn new() -> Self {
         Self::with_options(&[])
     }
 
     /// The same with options of `vswitchd`.
+    #[track_caller]
     pub fn with_options(options: &[&str]) -> Self {
         let mut lab = Self::without_daemon();
         lab.options.extend(options.iter().map(|&option| option.to_owned()));
@@ -57,6 +71,7 @@ impl Lab {
 
     /// The same with one worker, and both it and this thread on the first processor: veth queues what it is given on
     /// the processor of the sender, so only then do frames of different flows and ports keep their order.
+    #[track_caller]
     pub fn with_one_worker() -> Self {
         let mut lab = Self::one_processor();
         lab.datapath.push("workers = 1".into());
@@ -65,6 +80,7 @@ impl Lab {
     }
 
     /// A private machine with a copy of /etc of its own, on which the daemon serves.
+    #[track_caller]
     pub fn with_own_etc() -> Self {
         let mut lab = Self::without_daemon();
         let copy = lab.scratch().join("etc");
@@ -78,6 +94,7 @@ impl Lab {
 
     /// A private machine on which the daemon was not started yet. This thread, and what it starts, is on the first
     /// processor.
+    #[track_caller]
     pub fn one_processor() -> Self {
         let mut first = CpuSet::new();
         first.set(0).unwrap();
@@ -97,11 +114,22 @@ impl Lab {
     }
 
     /// A private machine on which the daemon was not started yet.
+    #[track_caller]
     pub fn without_daemon() -> Self {
         assert!(
             Uid::effective().is_root(),
             "these tests make network namespaces: run them as root, or in a user namespace (unshare --map-root-user --net --mount)"
         );
+        let held = HELD.with_borrow_mut(|held| {
+            assert!(
+                held.strong_count() == 0,
+                "this thread has a lab already, whose namespaces a second one would take it out of: drop the first, or make \
+                 the second in a thread of its own"
+            );
+            let new = Arc::new(());
+            *held = Arc::downgrade(&new);
+            new
+        });
         // Before the mounts change, since these may be looked up below /var or /run.
         let scratch = tempfile::tempdir().unwrap();
         let ctl = program("vswitchctl");
@@ -125,6 +153,7 @@ impl Lab {
         let fastpath = (!fastpath_wanted()).then(|| "fastpath = false".to_owned());
         let engine = engine_wanted().map(|engine| format!("engine = {engine:?}"));
         Self {
+            _held: held,
             daemon: None,
             options: Vec::new(),
             datapath: fastpath.into_iter().chain(engine).collect(),
@@ -140,8 +169,9 @@ impl Lab {
     }
 
     /// The daemon as it would be started next.
+    #[track_caller]
     pub fn daemon_command(&self) -> Command {
-        let mut command = Command::new(program("vswitchd"));
+        let mut command = command(program("vswitchd"));
         command.args(["--log-level", "debug"]).args(&self.options);
         if !self.datapath.is_empty() || !self.config.is_empty() {
             let config = self.scratch().join("vswitchd.toml");
@@ -153,11 +183,13 @@ impl Lab {
     }
 
     /// Starts the daemon and waits until it serves.
+    #[track_caller]
     pub fn start(&mut self) {
         self.start_with(self.daemon_command(), |_| {});
     }
 
     /// Starts the daemon by a command of the caller's and waits until it serves. `spawned` is called once it runs.
+    #[track_caller]
     pub fn start_with(&mut self, command: Command, spawned: impl FnOnce(&Daemon)) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         let daemon = self.daemon.insert(Daemon::spawn(command));
@@ -174,17 +206,20 @@ impl Lab {
     }
 
     /// The running daemon.
+    #[track_caller]
     pub fn daemon(&mut self) -> &mut Daemon {
         self.daemon.as_mut().expect("the daemon runs")
     }
 
     /// kill -9, without a chance to tidy up.
+    #[track_caller]
     pub fn kill_daemon(&mut self) {
         let mut daemon = self.daemon.take().expect("the daemon runs");
         daemon.kill().unwrap();
     }
 
     /// SIGTERM; the daemon must end with success. Gives its log.
+    #[track_caller]
     pub fn stop_daemon(&mut self) -> String {
         let mut daemon = self.daemon.take().expect("the daemon runs");
         daemon.signal(Signal::SIGTERM);
@@ -316,7 +351,7 @@ fn call(program: &Path, line: &str) -> Reply {
 }
 
 fn call_with<'a>(program: &Path, line: &str, words: impl Iterator<Item = &'a str>) -> Reply {
-    let output = Command::new(program).args(words).stdin(Stdio::null()).output();
+    let output = command(program).args(words).stdin(Stdio::null()).output();
     Reply::new(line, output.unwrap_or_else(|e| panic!("{}: {e}", program.display())))
 }
 

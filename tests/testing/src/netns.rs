@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
+
+use crate::daemon;
 
 /// Where an interface lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Place {
         self.run(|| {
             let mut words = line.split_whitespace();
             let program = words.next().unwrap();
-            let mut command = Command::new(program);
+            let mut command = daemon::command(program);
             command.args(words).stdin(Stdio::null());
             command
                 .output()

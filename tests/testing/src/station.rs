@@ -30,11 +30,13 @@ pub const ALL_KINDS: [PortKind; 4] = [PortKind::Veth, PortKind::Tap, PortKind::D
 
 impl Station {
     /// Adds port `name` of this kind with the addresses number `n`.
+    #[track_caller]
     pub fn add(lab: &Lab, name: &str, kind: PortKind, n: u8) -> Self {
         Self::add_with(lab, name, kind, n, "")
     }
 
     /// The same with more options of `add-port`.
+    #[track_caller]
     pub fn add_with(lab: &Lab, name: &str, kind: PortKind, n: u8, options: &str) -> Self {
         let (v4, v6) = (
             Ipv4Addr::new(10, 7, 0, n),
@@ -82,6 +84,7 @@ impl Station {
     }
 
     /// MAC address of its interface.
+    #[track_caller]
     pub fn mac(&self) -> Mac {
         let links: serde_json::Value =
             serde_json::from_str(&self.place.run_ok(&format!("ip -j link show {}", self.ifname))).unwrap();
@@ -89,6 +92,7 @@ impl Station {
     }
 
     /// A raw socket on its interface.
+    #[track_caller]
     pub fn raw(&self, vnet: bool) -> RawSocket {
         RawSocket::open(&self.place, &self.ifname, vnet)
     }
@@ -115,6 +119,7 @@ impl Station {
     }
 
     /// Its stack sends nothing by itself any more: for tests that count frames. IPv4 without traffic is silent already.
+    #[track_caller]
     pub fn silence(&self) {
         let path = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", self.ifname);
         self.place
@@ -123,6 +128,7 @@ impl Station {
     }
 
     /// Turns features of its interface on or off, such as `tx off gro off`.
+    #[track_caller]
     pub fn ethtool(&self, features: &str) {
         self.place.run_ok(&format!("ethtool -K {} {features}", self.ifname));
     }
@@ -135,6 +141,7 @@ pub fn far_end(name: &str) -> String {
 
 /// An interface `name` in the home namespace that stands for a real one: what comes out of it arrives at
 /// eth0 of the namespace `far-NAME`.
+#[track_caller]
 pub fn make_device(name: &str) {
     let far = far_end(name);
     if !std::path::Path::new("/run/netns").join(&far).exists() {

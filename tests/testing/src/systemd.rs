@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::ctl::Reply;
-use crate::daemon::program;
+use crate::daemon::{command, program};
 use crate::require::missing;
 use crate::wait::wait_for;
 
@@ -108,7 +108,7 @@ impl Machine {
 
     /// Runs a command line there.
     pub fn run(&self, line: &str) -> Output {
-        let mut command = Command::new("nsenter");
+        let mut command = command("nsenter");
         command
             .args([
                 "--target",

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::daemon::program;
+use crate::daemon::{command, program};
 use crate::wait::wait_for;
 
 /// Whether this machine has a program.
@@ -53,7 +53,7 @@ impl Terminal {
     /// Asks tmux.
     pub fn tmux(&self, arguments: &[&str]) -> String {
         let socket = self.folder.path().join("tmux");
-        let output = Command::new("tmux")
+        let output = command("tmux")
             .arg("-S")
             .arg(socket)
             .args(arguments)

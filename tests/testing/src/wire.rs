@@ -22,8 +22,14 @@ pub struct Wire {
 const FIRST_SENTINEL: u32 = 0xffff_0000;
 
 impl Wire {
-    /// Listens at these stations.
+    /// Listens at these stations, two at least: that frames of one have all come is seen at another.
+    #[track_caller]
     pub fn tap(stations: &[Station]) -> Self {
+        assert!(
+            stations.len() > 1,
+            "a wire is seen at two stations at least, here are {}",
+            stations.len()
+        );
         let sockets = stations
             .iter()
             .map(|station| (station.port.clone(), station.raw(false)))

@@ -9,10 +9,15 @@ use crate::PortId;
 pub struct FdbKey(pub(super) u64);
 
 impl FdbKey {
-    /// The key of a station that is not 00:00:00:00:00:00.
+    /// The key of a station. 00:00:00:00:00:00 is nobody's address: its key is that of no entry.
     #[inline]
     pub fn new(vlan: u16, mac: u64) -> Self {
         Self(u64::from(vlan) << 48 | mac)
+    }
+
+    /// It is no station's: without a VLAN its word is that of a free slot.
+    pub(super) fn is_nobody(self) -> bool {
+        self.0 << 16 == 0
     }
 
     /// The VLAN.

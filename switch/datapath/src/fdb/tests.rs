@@ -136,6 +136,31 @@ fn a_static_entry_does_not_move() {
     assert!(fdb.is_empty());
 }
 
+/// Its key is the word of a free slot. What took one for its entry had made the table full for ever.
+#[test]
+fn nobody_has_no_entry() {
+    for vlan in [0, 7] {
+        let fdb = Fdb::new(16);
+        let nobody = FdbKey::new(vlan, 0);
+        for port in [PortId(0), P1] {
+            assert_eq!(fdb.learn(nobody, port, 0, LearnRule::PLAIN), Learned::Known);
+            assert_eq!(fdb.learn(nobody, port, 9, LearnRule::PLAIN), Learned::Known);
+            assert_eq!(fdb.would_learn(nobody, port, LearnRule::PLAIN), Learned::Known);
+            assert_eq!(fdb.add_static(nobody, port), Ok(()));
+            assert!(!fdb.adopt(nobody, port, 1, EntryKind::Learned));
+            assert!(!fdb.remove_learned(nobody, None) && !fdb.remove_learned(nobody, Some(port)));
+            fdb.remove_static(nobody, port);
+        }
+        assert!(!fdb.remove(nobody) && fdb.record(nobody, 9).is_none());
+        assert!(fdb.records(9).is_empty() && fdb.counts().iter().all(|count| *count == 0));
+        assert_eq!((fdb.len(), fdb.move_count()), (0, 0));
+        // All of the table is others'.
+        assert!((0..16).all(|n| fdb.learn(key(n), P1, 9, LearnRule::PLAIN) == Learned::New));
+        assert!((0..16).all(|n| fdb.lookup(key(n)) == Some(P1)));
+        assert_eq!(fdb.learn(key(16), P1, 9, LearnRule::PLAIN), Learned::Full);
+    }
+}
+
 #[test]
 fn a_full_table_refuses_and_counts() {
     let fdb = Fdb::new(100);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::super::counters::WorkerCounters;
 use super::super::fdb::FdbFilter;
@@ -53,7 +55,7 @@ impl Datapath {
             .zip(first..)
             .map(|(setup, serial)| self.entry(setup, serial))
             .collect();
-        let added = self.revise(|snapshot| {
+        let add = |snapshot: &mut Snapshot| {
             let switches: BTreeSet<_> = ports.iter().map(|port| port.switch).collect();
             let mut free = 0;
             let added = ports.into_iter().map(|mut port| {
@@ -70,21 +72,24 @@ impl Datapath {
             let added: Vec<_> = added.collect();
             switches.iter().for_each(|switch| snapshot.recompile(*switch));
             added
-        });
-        let snapshot = self.snapshot();
-        for port in added.iter().flatten() {
-            if let Some(offload) = port.io.offload() {
-                offload.bind(port.id);
-                offload.set_direct(direct(&snapshot, port));
+        };
+        // Before anybody else changes what they may forward.
+        let added = self.revise_then(add, |added| {
+            let snapshot = self.snapshot();
+            for port in added.iter().flatten() {
+                if let Some(offload) = port.io.offload() {
+                    offload.bind(port.id);
+                    offload.set_direct(direct(&snapshot, port));
+                }
             }
-        }
+        });
         let refs = added.iter().map(|port| port.as_ref().ok().map(|port| port.port_ref()));
         before(&refs.collect::<Vec<_>>());
         // After the snapshot: a worker that is told of a port finds it there.
         let polled = |port: Arc<PortEntry>| match self.poll(&port) {
             Ok(()) => Ok(port.port_ref()),
             Err(error) => {
-                self.remove_port(port.port_ref());
+                drop(self.take_out(&[port.port_ref()], |_| ()));
                 Err(error)
             }
         };
@@ -120,15 +125,39 @@ impl Datapath {
         }
     }
 
+    /// Has workers told of what comes from a port: by all of its descriptors, or by none.
     fn poll(&self, port: &PortEntry) -> io::Result<()> {
-        for (index, worker) in self.shared.workers.iter().enumerate() {
-            for fd in port.io.receive_fds(index, self.workers(), port.id.index()) {
-                worker
-                    .epoll
-                    .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, port.id.0.into()))?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, port.id.0.into());
+        let mut polled: Vec<(&Epoll, BorrowedFd<'_>)> = Vec::new();
+        for (epoll, fd) in self.receive_fds(port) {
+            if let Err(error) = epoll.add(fd, event) {
+                for (epoll, fd) in polled {
+                    let _ = epoll.delete(fd);
+                }
+                return Err(match error {
+                    Errno::EEXIST => io::Error::new(io::ErrorKind::AlreadyExists, "another port has its descriptor"),
+                    error => error.into(),
+                });
             }
+            polled.push((epoll, fd));
         }
         Ok(())
+    }
+
+    fn stop_polling(&self, port: &PortEntry) {
+        for (epoll, fd) in self.receive_fds(port) {
+            // Not there if a worker took it out because the device failed.
+            let _ = epoll.delete(fd);
+        }
+    }
+
+    /// The descriptors of a port, with the pollers of those workers that wait for them.
+    fn receive_fds<'a>(&'a self, port: &'a PortEntry) -> impl Iterator<Item = (&'a Epoll, BorrowedFd<'a>)> {
+        let workers = self.shared.workers.iter().enumerate();
+        workers.flat_map(|(index, worker)| {
+            let fds = port.io.receive_fds(index, self.workers(), port.id.index());
+            fds.into_iter().map(|fd| (&worker.epoll, fd))
+        })
     }
 
     /// Changes the settings of a port. The learned entries of one that goes down, or changes its VLANs or whether stations are bound to it, are gone.
@@ -174,6 +203,14 @@ impl Datapath {
     /// descriptors as it is dropped.
     #[must_use = "the descriptors are closed as it is dropped"]
     pub fn remove_ports(&self, ids: &[PortRef]) -> Vec<Arc<PortEntry>> {
+        self.take_out(ids, |port| self.stop_polling(port))
+    }
+
+    /// The same; `deafen` makes the workers receive no more from a port.
+    fn take_out(&self, ids: &[PortRef], deafen: impl Fn(&PortEntry)) -> Vec<Arc<PortEntry>> {
+        self.must_not_be_inside();
+        // Who removes the same ports at the same time finds them gone, and not others that have their indices by then.
+        let _alone = lock(&self.removal);
         let before = self.snapshot();
         let ports: Vec<_> = ids.iter().filter_map(|id| before.find(*id).cloned()).collect();
         drop(before);
@@ -183,12 +220,7 @@ impl Datapath {
         for port in &ports {
             // Frames that wait on its lines are dropped as long as they can be counted.
             self.set_traffic(port.port_ref(), &TrafficSetup::default());
-            for (index, worker) in self.shared.workers.iter().enumerate() {
-                for fd in port.io.receive_fds(index, self.workers(), port.id.index()) {
-                    // Not there if a worker took it out because the device failed.
-                    let _ = worker.epoll.delete(fd);
-                }
-            }
+            deafen(port);
         }
         let switches: BTreeSet<_> = ports.iter().map(|port| port.switch).collect();
         let mut gone = PortSet::default();

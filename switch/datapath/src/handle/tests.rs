@@ -1,11 +1,15 @@
-use crate::{PortSettings, PortSetup};
+use std::sync::Barrier;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use vswitch_api::ReservedMulticast;
+use vswitch_api::view::PortCounters;
 
 use super::*;
 use crate::memory::MemoryPort;
+use crate::offload::Offload;
+use crate::punt::Punt;
 use crate::sniffer::{Sniffer, SnifferSetup};
+use crate::{PortId, PortSettings, PortSetup};
 
 /// A datapath with so many workers, and a switch of it.
 fn start(workers: usize) -> (Datapath, SwitchId) {
@@ -151,9 +155,117 @@ fn a_port_that_fails_is_told_of_among_any_number_of_stations() {
     for _ in 0..EVENT_QUEUE + 10 {
         datapath.shared.notify(DatapathEvent::Learned { mac, port });
     }
-    let failed = DatapathEvent::PortFailed { port, errno: 5 };
-    datapath.shared.notify_failed(failed);
+    let cause = "gone".into();
+    let failed = DatapathEvent::PortFailed { port, errno: 5, cause };
+    datapath.shared.notify_failed(failed.clone());
+    datapath.shared.notify_failed(failed.clone());
     let (events, lost) = datapath.take_events();
-    assert!(lost >= 10 && events.contains(&failed), "{lost}");
+    assert!(lost >= 10, "{lost}");
+    assert_eq!(events.iter().filter(|event| **event == failed).count(), 1);
     assert!(!datapath.take_events().0.contains(&failed));
+}
+
+/// Lets others run at the same time, again and again.
+fn rounds(round: impl Fn()) {
+    (0..1000).for_each(|_| round());
+}
+
+/// Whoever came second took out what had the index by then.
+#[test]
+fn a_port_that_is_removed_twice_at_once_takes_no_other_along() {
+    let (datapath, switch) = start(1);
+    rounds(|| {
+        let victim = add(&datapath, switch);
+        let barrier = Barrier::new(3);
+        let added: Vec<_> = std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    datapath.remove_port(victim);
+                });
+            }
+            barrier.wait();
+            (0..6).map(|_| add(&datapath, switch)).collect()
+        });
+        let snapshot = datapath.snapshot();
+        assert!(snapshot.find(victim).is_none());
+        assert!(added.iter().all(|port| snapshot.find(*port).is_some()));
+        drop(datapath.remove_ports(&added));
+    });
+}
+
+/// A port that may forward by itself whatever the snapshot says of it.
+#[derive(Debug)]
+struct Direct {
+    io: Arc<MemoryPort>,
+    allowed: AtomicBool,
+}
+
+impl PortIo for Direct {
+    fn receive_fds(&self, worker: usize, workers: usize, port: usize) -> Vec<BorrowedFd<'_>> {
+        self.io.receive_fds(worker, workers, port)
+    }
+
+    fn receive(&self, worker: usize, batch: &mut crate::batch::Batch) -> io::Result<()> {
+        self.io.receive(worker, batch)
+    }
+
+    fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent) {
+        self.io.send(worker, frames, sent);
+    }
+
+    fn offload(&self) -> Option<&dyn Offload> {
+        Some(self)
+    }
+}
+
+impl Offload for Direct {
+    fn slot(&self) -> u16 {
+        0
+    }
+
+    fn bind(&self, _id: PortId) {}
+
+    fn unbind(&self, _id: PortId) {}
+
+    fn set_direct(&self, direct: Option<crate::offload::Direct>) {
+        self.allowed.store(direct.is_some(), Ordering::SeqCst);
+    }
+
+    fn set_flood(&self, _to: Option<&[u16]>) {}
+
+    fn leaves(&self, _punt: &Punt) -> bool {
+        true
+    }
+
+    fn settle(&self) {}
+
+    fn add_to(&self, _total: &mut PortCounters) {}
+}
+
+/// Else a capture that begins just then would see nothing.
+#[test]
+fn what_a_new_port_may_forward_by_itself_goes_by_the_newest_snapshot() {
+    let (datapath, switch) = start(1);
+    rounds(|| {
+        let (io, _) = MemoryPort::new(true).unwrap();
+        let allowed = AtomicBool::new(false);
+        let io = Arc::new(Direct { io, allowed });
+        let serial = *lock(&datapath.revision) + 1;
+        let port = PortRef { id: PortId(0), serial };
+        let capture = Arc::new(Sniffer::new(SnifferSetup::default()).unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while datapath.snapshot().find(port).is_none() {
+                    std::hint::spin_loop();
+                }
+                assert!(datapath.add_sniffers(&[(port, capture.clone())])[0]);
+            });
+            let settings = settings(true);
+            let io = io.clone();
+            assert_eq!(datapath.add_port(PortSetup { switch, io, settings }).unwrap(), port);
+        });
+        assert!(!io.allowed.load(Ordering::SeqCst));
+        datapath.remove_port(port);
+    });
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod conservation;
+mod custom;
 mod egress;
 mod lab;
 mod law;

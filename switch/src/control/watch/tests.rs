@@ -138,7 +138,11 @@ fn events_of_a_port_that_is_gone_are_not_its_successor_s() {
         let moved = |from, to| DatapathEvent::Moved { mac, vlan: 0, from, to };
         let mut events = vec![
             DatapathEvent::LimitReached { port: gone },
-            DatapathEvent::PortFailed { port: gone, errno: 5 },
+            DatapathEvent::PortFailed {
+                port: gone,
+                errno: 5,
+                cause: "gone".into(),
+            },
             DatapathEvent::Learned { mac, port: gone },
         ];
         for _ in 0..1000 {

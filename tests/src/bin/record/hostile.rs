@@ -4,11 +4,11 @@
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 
 use vswitch_testing::api::view::PortState;
-use vswitch_testing::daemon::program;
+use vswitch_testing::ctl::tool;
 use vswitch_testing::random::Frames;
 use vswitch_testing::raw::VnetHeader;
 use vswitch_testing::transfer::Noise;
@@ -54,7 +54,7 @@ fn broken(frames: u64, fastpath: bool) -> String {
     lab.start();
     let stations = Station::one_of_each(&lab);
     FEATURES.iter().for_each(|line| drop(lab.ok(line)));
-    let mut capture = Command::new(program("vswitchctl"))
+    let mut capture = tool()
         .args([
             "capture",
             "veth",
