@@ -157,11 +157,11 @@ impl Run for Trace {
         &mut self,
         acl: &Acl,
         frame: &Reading<'_>,
-        _: impl Fn() -> WireSize,
-        _: impl Fn() -> u64,
+        size: impl Fn() -> WireSize,
+        now: impl Fn() -> u64,
         vlan: u16,
     ) -> Result<(), Refused> {
-        acl.would_check(frame, vlan)
+        acl.would_check(frame, size, now, vlan)
     }
 }
 

@@ -27,6 +27,17 @@ impl Meters {
         self.bits.is_none_or(|bits| bits.allows(now, 8 * size.largest as u64))
             && self.frames.is_none_or(|frames| frames.allows(now, 1))
     }
+
+    /// What a GSO frame has beyond its first wire frame is charged too, but needs not be there yet: else none longer than the burst
+    /// would ever pass.
+    fn charge(&mut self, now: u64, size: WireSize) {
+        let (total, segments) = (8 * size.total as u64, size.segments as u64);
+        for (meter, units) in [(&mut self.bits, total), (&mut self.frames, segments)] {
+            if let Some(meter) = meter {
+                meter.take(now, units);
+            }
+        }
+    }
 }
 
 impl Limiter {
@@ -45,20 +56,19 @@ impl Limiter {
         lock(&self.meters).allow(now, size)
     }
 
-    /// Whether a frame of this size may pass at `now`, in nanoseconds; if so it is charged. What a GSO frame has beyond
-    /// its first wire frame is charged too, but needs not be there yet: else none longer than the burst would ever pass.
+    /// Whether a frame of this size may pass at `now`, in nanoseconds; if so it is charged.
     pub fn admits(&self, now: u64, size: WireSize) -> bool {
         let meters = &mut *lock(&self.meters);
-        let (total, segments) = (8 * size.total as u64, size.segments as u64);
         let passes = meters.allow(now, size);
         if passes {
-            for (meter, units) in [(&mut meters.bits, total), (&mut meters.frames, segments)] {
-                if let Some(meter) = meter {
-                    meter.take(now, units);
-                }
-            }
+            meters.charge(now, size);
         }
         passes
+    }
+
+    /// Charges a frame that passes at `now`, in nanoseconds, whatever is left.
+    pub fn charge(&self, now: u64, size: WireSize) {
+        lock(&self.meters).charge(now, size);
     }
 }
 
