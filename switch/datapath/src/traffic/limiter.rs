@@ -85,11 +85,12 @@ pub struct Storm {
 impl Storm {
     /// Limits of which nothing has been used.
     pub fn new(control: StormControl) -> Self {
+        let limiter = |limit: Option<RateLimit>| limit.map(|limit| Limiter::new(limit.of_floods()));
         Self {
             control,
-            broadcast: control.broadcast.map(Limiter::new),
-            multicast: control.multicast.map(Limiter::new),
-            unknown: control.unknown_unicast.map(Limiter::new),
+            broadcast: limiter(control.broadcast),
+            multicast: limiter(control.multicast),
+            unknown: limiter(control.unknown_unicast),
         }
     }
 
@@ -130,6 +131,25 @@ mod tests {
         // 5 ms: all frames again, and all of the bytes.
         assert!(limiter.admits(5_000_000, size(1500, 1)) && limiter.admits(5_000_000, size(1500, 1)));
         assert!(!limiter.admits(5_000_000, size(1500, 1)), "the third 1500 bytes");
+    }
+
+    /// TCP had 6 % of a rate in frames: of its bursts a few frames passed.
+    #[test]
+    fn without_a_burst_some_gso_frames_pass_at_once_but_few_floods() {
+        let limit = RateLimit {
+            rate_pps: Some(100),
+            ..RateLimit::default()
+        };
+        let passed = |limiter: &Limiter, segments| {
+            let admitted = (0..1000).filter(|_| limiter.admits(0, size(1514, segments)));
+            segments * admitted.count()
+        };
+        assert_eq!(passed(&Limiter::new(limit), 45), 45 * 12);
+        let storm = Storm::new(StormControl {
+            broadcast: Some(limit),
+            ..StormControl::default()
+        });
+        assert_eq!(passed(storm.limiter(Mac::BROADCAST).unwrap(), 1), 16);
     }
 
     #[test]
