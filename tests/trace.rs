@@ -322,6 +322,12 @@ fn rates_and_impairment_are_steps_that_use_nothing_up() {
         .find(|step| step.stage.as_str() == "impair")
         .unwrap();
     assert!(delay.detail.contains("delay 20ms"), "{delay:?}");
+    lab.ok(&format!("impair {blue} --loss 100%"));
+    let report = trace(&lab, &known);
+    assert_eq!(
+        (report.outcome, report.reason.as_deref()),
+        (TraceOutcome::Dropped, Some("impair-loss"))
+    );
     lab.ok(&format!("acl add {blue} out deny any"));
     let steps = steps(&known[red.len()..]);
     assert!(

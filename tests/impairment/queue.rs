@@ -52,6 +52,26 @@ fn more_than_the_limit_does_not_wait_and_clearing_drops_what_does() {
     assert!(status.workers > 0, "the daemon goes on");
 }
 
+/// A delay of a minute by mistake was one for all that came within that minute.
+#[test]
+fn a_delay_that_is_corrected_lets_go_what_waits() {
+    let lab = Lab::new();
+    let (red, blue) = silent_pair(&lab);
+    for (wrong, right) in [("--delay 60s", "--delay 1ms"), ("--rate 10bit", "--rate 1gbit")] {
+        lab.ok(&format!("impair blue {wrong}"));
+        (0..5).for_each(|id| red.send(&probe(Mac::BROADCAST, mac(1, 1), id)));
+        wait_for("the frames to wait", || {
+            lab.port("blue").counters.impair.tx_waiting == 5
+        });
+        lab.ok(&format!("impair blue {right}"));
+        red.send(&probe(Mac::BROADCAST, mac(1, 1), 5));
+        for id in 0..6 {
+            let frame = blue.recv(Instant::now() + DEADLINE).expect("what waited comes out");
+            assert_eq!(probe_id(&frame.bytes), Some(id), "{wrong}");
+        }
+    }
+}
+
 #[test]
 fn a_rate_lets_no_more_pass_than_its_bits() {
     let lab = Lab::new();

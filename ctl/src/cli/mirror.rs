@@ -46,8 +46,11 @@ Examples:
 The destination carries copies only: it takes part in nothing else, and what
 comes in from it is dropped and counted (mirror-port). A frame is copied once,
 however many of the ports it passes, as it is when it comes in or goes out.
-When a port is removed it leaves its mirrors; a mirror without its destination
-or its last port goes with it.")]
+Out is what the switch has for a port: what rules (`acl add red out`), the
+impairment, the MTU or the queue of the port drop then is copied all the same;
+`capture --direction out` shows what went out. When a port is removed it
+leaves its mirrors; a mirror without its destination or its last port goes
+with it.")]
     Add {
         /// Name of the new mirror
         name: MirrorName,

@@ -43,7 +43,7 @@ Examples:
   vswitchctl storm clear red
 
 `storm PORT` is short for `storm set PORT`. It counts what comes from the port
-and would be flooded; what is given replaces all that the port had.";
+and would be flooded. A class that is not named stays as it is.";
 
 /// Which way frames go, as seen from the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,13 +110,15 @@ Examples:
 
 Frames that are lost, doubled, changed, reordered or slowed down are those of
 a wire: GSO frames are cut first. Jitter lets frames overtake each other. The
-queue takes --limit frames; more are dropped.
+queue takes --limit frames; more are dropped. Frames that wait when settings
+change go by the new ones where they arrive earlier so.
 
 With --priority the frame of the highest class that waits is sent next, and of
 a full queue the lowest class loses. The class is that of the VLAN tag's
-priority by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, then 2 to 7);
-of an untagged IP packet the first three bits of its DSCP stand for the
-priority. A port without a rate has no queue.")]
+priority with which the frame came by table 8-5 of IEEE 802.1Q (1 is the
+lowest, then 0, then 2 to 7); of an IP packet without a tag, or with priority
+0, the first three bits of its DSCP stand for it. A port without a rate has no
+queue.")]
     Set(Box<ImpairSet>),
     /// Show what is impaired
     #[command(after_long_help = "\
@@ -261,7 +263,7 @@ pub struct PoliceSet {
     /// Frames/s that pass
     #[arg(long, value_name = "FRAMES", value_parser = quantity::pps)]
     pub pps: Option<u64>,
-    /// Frames that pass at once after a pause (default: those of 10 ms, at least 16)
+    /// Frames that pass at once after a pause (default: those of 250 ms, at least 500)
     #[arg(long, value_name = "FRAMES", value_parser = quantity::frames, requires = "pps")]
     pub burst_frames: Option<u32>,
     // Not a flattened `Trial`: clap finds no argument of a group that is a part of another optional one.

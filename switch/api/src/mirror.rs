@@ -36,7 +36,8 @@ pub struct Mirror {
     /// Only what rules of access lists copy here, and nothing by port; then `ports` is empty.
     #[serde(default, skip_serializing_if = "crate::policy::is_default")]
     pub rules_only: bool,
-    /// Which frames of these ports.
+    /// Which frames of these ports. Those that go out are what the switch has for a port, before the port's own rules, impairment, MTU
+    /// and queue.
     #[serde(default)]
     pub direction: Direction,
     /// Only frames of these VLANs: those that the switch put them into, or, where it tells none apart, of their tags. None: of all and of none.

@@ -167,11 +167,13 @@ pub struct Impairment {
     #[schema(value_type = QuantityForm)]
     pub burst_bytes: u32,
     /// The highest of eight traffic classes goes first, and when the queue is full the lowest loses. The class comes from the
-    /// priority in the frame's VLAN tag by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, 2 to 7), without a tag from the
-    /// class selector bits of an IP packet's DSCP (RFC 2474). Needs a rate: without one no frame waits for its turn.
+    /// priority in the VLAN tag that the frame came with by table 8-5 of IEEE 802.1Q (1 is the lowest, then 0, 2 to 7), without a tag
+    /// or with priority 0 from the class selector bits of an IP packet's DSCP (RFC 2474). Needs a rate: without one no frame waits for
+    /// its turn.
     #[serde(skip_serializing_if = "is_default")]
     pub priority: bool,
-    /// Frames, as on a wire, that may wait; more are dropped. None: 1000.
+    /// Frames, as on a wire, that may wait; more are dropped. What is due as it comes takes no room, and a line that holds nothing
+    /// takes any GSO frame. None: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "words::limit")]
     #[schema(value_type = Option<QuantityForm>)]
@@ -281,7 +283,8 @@ pub struct RateLimit {
     #[serde(deserialize_with = "words::sizes")]
     #[schema(value_type = Option<QuantityForm>)]
     pub burst_bytes: Option<u32>,
-    /// Frames that pass at once after a pause. None: what passes in 10 ms, at least 16.
+    /// Frames that pass at once after a pause. None: what passes in a quarter of a second, at least 500, for the same reason; of storm
+    /// control what passes in 10 ms, at least 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "words::count")]
     #[schema(value_type = Option<QuantityForm>)]
@@ -302,7 +305,16 @@ impl RateLimit {
 
     /// Frames that pass at once, for this rate in frames/s.
     pub fn burst_frames(&self, pps: u64) -> u64 {
-        self.burst_frames.map_or((pps / 100).max(16), u64::from)
+        self.burst_frames.map_or((pps / 4).max(500), u64::from)
+    }
+
+    /// The same limit for frames that are flooded, of which no burst has to pass: no TCP is among them.
+    pub fn of_floods(self) -> Self {
+        let short = |pps: u64| u32::try_from((pps / 100).max(16)).unwrap_or(u32::MAX);
+        Self {
+            burst_frames: self.burst_frames.or(self.rate_pps.map(short)),
+            ..self
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod fields;
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipnet::IpNet;
@@ -178,7 +179,7 @@ pub struct Acl {
     rules: Vec<AclRule>,
     hits: Box<[AtomicU64]>,
     /// The rules that police, by their place.
-    limiters: Box<[Option<Limiter>]>,
+    limiters: Box<[Option<Arc<Limiter>>]>,
     deciding: Tables,
     /// Rules that do something on the way to the one that decides.
     passing: Tables,
@@ -226,11 +227,21 @@ impl Refused {
 impl Acl {
     /// Compiles a list.
     pub fn new(rules: &[AclRule]) -> Self {
+        Self::going_on(rules, None)
+    }
+
+    /// Compiles a list that takes the place of another: what rules of both have used of their rates stays used.
+    pub fn going_on(rules: &[AclRule], before: Option<&Self>) -> Self {
         let tables = |wanted: fn(&AclAction) -> bool| {
             Tables::new((0..).zip(rules).filter(move |(_, rule)| wanted(&rule.action)))
         };
+        let mut old: Vec<_> = before.map_or_else(Vec::new, |before| before.policing().collect());
         let limiter = |rule: &AclRule| match rule.action {
-            AclAction::Police(limit) => Some(Limiter::new(limit)),
+            // Each counts for one rule, should two be equal.
+            AclAction::Police(limit) => Some(match old.iter().position(|(other, _)| *other == rule) {
+                Some(at) => old.remove(at).1.clone(),
+                None => Arc::new(Limiter::new(limit)),
+            }),
             _ => None,
         };
         Self {
@@ -264,23 +275,56 @@ impl Acl {
         let Some(fields) = Fields::of(frame, vlan) else {
             return Ok(());
         };
-        let decision = self.decision(&fields);
+        let mut polices = false;
+        let verdict = self.judge(&fields, &size, &now, |index| {
+            self.hit(index);
+            polices |= self.limiters[index as usize].is_some();
+        });
+        if polices && verdict.is_ok() {
+            self.charge(&fields, size(), now());
+        }
+        verdict
+    }
+
+    /// Whether it would pass, without counting it or using anything of a rate.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn would_check(
+        &self,
+        frame: &Reading<'_>,
+        size: impl Fn() -> WireSize,
+        now: impl Fn() -> u64,
+        vlan: u16,
+    ) -> Result<(), Refused> {
+        self.depth.can_see(frame)?;
+        Fields::of(frame, vlan).map_or(Ok(()), |fields| self.judge(&fields, size, now, |_| ()))
+    }
+
+    /// What the rules say; `matched` gets each that the frame comes to.
+    fn judge(
+        &self,
+        fields: &(Fields, Transport),
+        size: impl Fn() -> WireSize,
+        now: impl Fn() -> u64,
+        mut matched: impl FnMut(u32),
+    ) -> Result<(), Refused> {
+        let decision = self.decision(fields);
         let denied = self.denies(decision);
         let mut policed = false;
-        let bound = decision.unwrap_or(u32::MAX);
         if !self.passing.0.is_empty() {
-            self.passing.search(&self.rules, &fields, bound, true, |index| {
-                self.hit(index);
-                // A frame that is dropped uses nothing of a rate.
+            let bound = decision.unwrap_or(u32::MAX);
+            self.passing.search(&self.rules, fields, bound, true, |index| {
+                matched(index);
                 if let Some(limiter) = &self.limiters[index as usize]
                     && !denied
                     && !policed
                 {
-                    policed = !limiter.admits(now(), size());
+                    policed = !limiter.would_admit(now(), size());
                 }
             });
         }
-        decision.into_iter().for_each(|index| self.hit(index));
+        decision.into_iter().for_each(matched);
         match (denied, policed) {
             (true, _) => Err(Refused::Denied),
             (false, true) => Err(Refused::Policed),
@@ -288,16 +332,20 @@ impl Acl {
         }
     }
 
-    /// Whether it would pass, rates aside, without counting it.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn would_check(&self, frame: &Reading<'_>, vlan: u16) -> Result<(), Refused> {
-        self.depth.can_see(frame)?;
-        match Fields::of(frame, vlan) {
-            Some(fields) if self.denies(self.decision(&fields)) => Err(Refused::Denied),
-            _ => Ok(()),
-        }
+    /// Charges the rules that police a frame which passes. After all were asked: one that any of them drops uses nothing of the others.
+    fn charge(&self, fields: &(Fields, Transport), size: WireSize, now: u64) {
+        let bound = self.decision(fields).unwrap_or(u32::MAX);
+        self.passing.search(&self.rules, fields, bound, true, |index| {
+            if let Some(limiter) = &self.limiters[index as usize] {
+                limiter.charge(now, size);
+            }
+        });
+    }
+
+    /// The rules that police, with what has been used of their rates.
+    fn policing(&self) -> impl Iterator<Item = (&AclRule, &Arc<Limiter>)> {
+        let all = self.rules.iter().zip(&self.limiters);
+        all.filter_map(|(rule, limiter)| Some((rule, limiter.as_ref()?)))
     }
 
     /// Whether a rule copies a frame to this mirror before one decides.

@@ -43,6 +43,11 @@ impl FrameVlan {
     pub fn id(self) -> u16 {
         self.tci & Self::ID
     }
+
+    /// Priority (PCP); 0 without a tag.
+    pub fn priority(self) -> u8 {
+        (self.tci >> 13) as u8
+    }
 }
 
 /// Frames from one port with their virtio-net headers, reused from batch to batch.

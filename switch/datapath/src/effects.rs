@@ -68,8 +68,9 @@ pub(super) trait Effects: Run {
     fn capture(&mut self, port: &PortEntry, frames: Frames<'_>);
     /// `frames` frames of so many bytes don't get into the switch, for one reason.
     fn refuse(&mut self, port: &PortEntry, reason: DropReason, frames: u64, bytes: u64);
-    /// Puts frames on the line of an impaired port; false: they go on at once.
-    fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>) -> bool;
+    /// Puts frames on the line of an impaired port, with the priorities that they came with if they are in VLANs; false: they go on at
+    /// once.
+    fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>, in_vlans: bool) -> bool;
     /// Runs [`Ingress::forward`].
     fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists);
     /// A mirror wants `frames` frames of so many bytes.

@@ -86,7 +86,7 @@ impl Shared {
 /// The datapath: its workers run until it is dropped. Ports and switches are named by index; an index that names
 /// nothing is ignored or answered with nothing.
 pub struct Datapath {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     /// Workers that have no threads: see [`Datapath::by_hand`].
     by_hand: Mutex<Vec<Worker>>,

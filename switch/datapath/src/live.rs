@@ -43,10 +43,11 @@ impl Effects for Live<'_> {
         counters.drop_frames(reason, frames);
     }
 
-    fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>) -> bool {
+    fn impair(&mut self, line: &Arc<Line>, frames: Frames<'_>, in_vlans: bool) -> bool {
         let owner = &self.shared.workers[line.owner];
         let now = self.shared.clock.nanoseconds();
-        line.load(self.index, now, frames.iter(), self.loader, |held| {
+        let frames = frames.with_priorities(in_vlans);
+        line.load(self.index, now, frames, self.loader, |held| {
             if !held.is_empty() {
                 owner.schedule.hold(held, line.owner != self.index);
             }

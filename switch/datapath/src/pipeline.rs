@@ -63,7 +63,7 @@ pub(super) fn receive<'a, E: Effects>(
     let Some(ingress) = open(effects, snapshot, port, now, batch) else {
         return;
     };
-    if !impair(effects, port, Direction::In, Frames::all(batch)) {
+    if !impair(effects, port, Direction::In, Frames::all(batch), false) {
         ingress.enter(effects, batch, lists);
     }
 }
@@ -110,14 +110,26 @@ fn open<'a, E: Effects>(
 }
 
 /// Whether the frames are on the line of the port from here on, as that is impaired.
-fn impair<E: Effects>(effects: &mut E, port: &PortEntry, direction: Direction, frames: Frames<'_>) -> bool {
+fn impair<E: Effects>(
+    effects: &mut E,
+    port: &PortEntry,
+    direction: Direction,
+    frames: Frames<'_>,
+    in_vlans: bool,
+) -> bool {
     let traffic = port.traffic.as_ref();
     let Some(line) = traffic.and_then(|traffic| traffic.line(direction)) else {
         return false;
     };
     let port = port.id;
-    effects.tell(|| [Stage::Impair { port, direction }]);
-    effects.impair(line, frames)
+    effects.tell(|| {
+        [Stage::Impair {
+            port,
+            direction,
+            dropped: line.loses_all(),
+        }]
+    });
+    effects.impair(line, frames, in_vlans)
 }
 
 impl<'a> Ingress<'a> {
@@ -440,7 +452,8 @@ impl<'a> Ingress<'a> {
             if self.switch.has_policies {
                 list.retain(|&i| self.let_out(effects, port, batch, i.into(), copies));
             }
-            if !list.is_empty() && !impair(effects, port, Direction::Out, Frames::Of(batch, list)) {
+            let frames = Frames::Of(batch, list);
+            if !list.is_empty() && !impair(effects, port, Direction::Out, frames, self.switch.vlan_aware) {
                 send(effects, port, batch, list, copies);
             }
         });

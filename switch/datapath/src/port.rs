@@ -117,6 +117,16 @@ impl<'a> Frames<'a> {
             Self::One(wire) => wire,
         })
     }
+
+    /// The same, each with the priority of the tag that it came with. `in_vlans`: of a switch that tells VLANs apart; else a frame has
+    /// its tag still.
+    pub(super) fn with_priorities(self, in_vlans: bool) -> impl Iterator<Item = (&'a [u8], u8)> {
+        let priority = move |i: usize| match self {
+            Self::Of(batch, list) if in_vlans => batch.vlan(list[i].into()).priority(),
+            _ => 0,
+        };
+        self.iter().enumerate().map(move |(i, wire)| (wire, priority(i)))
+    }
 }
 
 /// What became of the frames that a port was given.

@@ -371,6 +371,23 @@ mod tests {
         }
     }
 
+    /// Guards a line that was dead for as long as what had been put on it by mistake was to wait.
+    #[test]
+    fn a_line_that_was_much_too_slow_is_quick_when_that_is_mended() {
+        let switch = Switch::new().unwrap();
+        let (red, blue) = (switch.add_port().unwrap(), switch.add_port().unwrap());
+        for (wrong, right) in [("rate=1kbit", "rate=1mbit"), ("delay=30s", "delay=480us")] {
+            blue.impair_out(Some(wrong.parse().unwrap()));
+            (0..3).for_each(|n| red.send(&frame(Mac::BROADCAST, mac(1), n)));
+            switch.advance(Duration::from_micros(480));
+            assert_eq!(blue.waiting(), 0);
+            blue.impair_out(Some(right.parse().unwrap()));
+            red.send(&frame(Mac::BROADCAST, mac(1), 3));
+            switch.advance(Duration::from_millis(2));
+            assert_eq!(marks(&blue), [0, 1, 2, 3], "{wrong}");
+        }
+    }
+
     #[test]
     fn policers_and_storm_control_go_by_the_same_time() {
         let switch = Switch::new().unwrap();

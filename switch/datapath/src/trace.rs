@@ -38,6 +38,8 @@ pub enum Stage {
         port: PortId,
         /// Into the switch or out of it.
         direction: Direction,
+        /// All frames are lost there.
+        dropped: Option<DropReason>,
     },
     /// The rate of the policer.
     Police {
@@ -157,11 +159,11 @@ impl Run for Trace {
         &mut self,
         acl: &Acl,
         frame: &Reading<'_>,
-        _: impl Fn() -> WireSize,
-        _: impl Fn() -> u64,
+        size: impl Fn() -> WireSize,
+        now: impl Fn() -> u64,
         vlan: u16,
     ) -> Result<(), Refused> {
-        acl.would_check(frame, vlan)
+        acl.would_check(frame, size, now, vlan)
     }
 }
 
@@ -170,9 +172,9 @@ impl Effects for Trace {
 
     fn refuse(&mut self, _: &PortEntry, _: DropReason, _: u64, _: u64) {}
 
-    /// By chance it may be lost or late; the trace goes on as if it came through.
-    fn impair(&mut self, _: &Arc<Line>, _: Frames<'_>) -> bool {
-        false
+    /// By chance it may be lost or late; the trace goes on as if it came through, where that can be.
+    fn impair(&mut self, line: &Arc<Line>, _: Frames<'_>, _: bool) -> bool {
+        line.loses_all().is_some()
     }
 
     fn forward(&mut self, ingress: Ingress<'_>, batch: &mut Batch, lists: &mut OutputLists) {

@@ -23,7 +23,7 @@ pub(super) fn switch_settings(switch: &Switch) -> SwitchSettings {
 }
 
 /// What the datapath is told of a port whose interface has this MTU. `before`: what it was told last; a list that stays as
-/// it is goes on counting.
+/// it is goes on counting, and rules that stay have used of their rates what they had.
 /// `leased`: addresses that it was given by DHCP.
 pub(super) fn port_settings(port: &Port, leased: &[IpAddr], mtu: u32, shut: bool, before: &PortPolicy) -> PortSettings {
     let policy = PortPolicy {
@@ -46,7 +46,7 @@ pub(super) fn port_settings(port: &Port, leased: &[IpAddr], mtu: u32, shut: bool
 fn acl(rules: &[AclRule], before: Option<&Arc<Acl>>) -> Option<Arc<Acl>> {
     match before {
         Some(before) if before.rules() == rules => Some(before.clone()),
-        _ => (!rules.is_empty()).then(|| Arc::new(Acl::new(rules))),
+        _ => (!rules.is_empty()).then(|| Arc::new(Acl::going_on(rules, before.map(|before| &**before)))),
     }
 }
 

@@ -200,7 +200,10 @@ fn report(view: &View, ingress: PortId, steps: Vec<Stage>) -> TraceReport {
                 None => report.ports.extend(words.name(*port)),
             },
             Stage::Storm { dropped } => report.reason = word(*dropped),
-            Stage::Impair { .. } | Stage::Mirror { .. } | Stage::Egress { copy: true, .. } => {}
+            Stage::Impair {
+                dropped: Some(reason), ..
+            } => report.reason = word(Some(*reason)),
+            Stage::Impair { dropped: None, .. } | Stage::Mirror { .. } | Stage::Egress { copy: true, .. } => {}
         }
     }
     if !report.ports.is_empty() || (flooded && report.reason.is_none()) {
@@ -256,8 +259,13 @@ impl Words<'_> {
                 );
                 make(TraceStage::Ingress, Some(self.ingress), *dropped, detail)
             }
-            Stage::Impair { port, direction } => {
-                make(TraceStage::Impair, Some(*port), None, self.impaired(*port, *direction))
+            Stage::Impair {
+                port,
+                direction,
+                dropped,
+            } => {
+                let detail = self.impaired(*port, *direction);
+                make(TraceStage::Impair, Some(*port), *dropped, detail)
             }
             Stage::Police { dropped } => make(TraceStage::Police, None, *dropped, self.policed(*dropped)),
             Stage::Storm { dropped } => make(TraceStage::Storm, None, *dropped, self.stormed(*dropped)),

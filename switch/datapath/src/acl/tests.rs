@@ -4,21 +4,22 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::nanoseconds;
 
-/// Checks a frame as it would come in: with an empty virtio-net header.
-fn check(acl: &Acl, frame: &[u8], vlan: u16) -> Result<(), Refused> {
+/// Checks a frame as it would come in at a moment: with an empty virtio-net header.
+fn check_at(acl: &Acl, frame: &[u8], vlan: u16, now: u64) -> Result<(), Refused> {
     let plain = crate::frame::VnetHeader::default();
-    acl.check(
-        &Reading::of(frame),
-        || crate::frame::wire_size(frame, &plain),
-        nanoseconds,
-        vlan,
-    )
+    let size = || crate::frame::wire_size(frame, &plain);
+    let would = acl.would_check(&Reading::of(frame), size, || now, vlan);
+    let does = acl.check(&Reading::of(frame), size, || now, vlan);
+    assert_eq!(does, would);
+    does
+}
+
+fn check(acl: &Acl, frame: &[u8], vlan: u16) -> Result<(), Refused> {
+    check_at(acl, frame, vlan, nanoseconds())
 }
 
 fn passes(acl: &Acl, frame: &[u8], vlan: u16) -> bool {
-    let passes = acl.would_check(&Reading::of(frame), vlan).is_ok();
-    assert_eq!(check(acl, frame, vlan).is_ok(), passes);
-    passes
+    check(acl, frame, vlan).is_ok()
 }
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -53,8 +54,46 @@ fn the_first_rule_that_decides_counts() {
     assert!(passes(&acl, &tcp([10, 0, 0, 3], [10, 0, 0, 2], 9, 80), 0));
     assert!(!passes(&acl, &tcp([10, 9, 0, 3], [10, 0, 0, 2], 9, 80), 0));
     let other = tcp([11, 0, 0, 3], [10, 0, 0, 2], 9, 80);
-    assert_eq!(acl.would_check(&Reading::of(&other), 0), Ok(()));
+    let size = || unreachable!("no rule polices");
+    assert_eq!(acl.would_check(&Reading::of(&other), size, nanoseconds, 0), Ok(()));
     assert_eq!(acl.hits(), [4, 1, 1, 2, 1]);
+}
+
+/// What the second rule dropped used up the first.
+#[test]
+fn what_one_rate_drops_uses_nothing_of_another() {
+    let rules = ["police 1pps burst 10 tcp", "police 1pps burst 1 tcp to any port 5000"];
+    for rules in [rules, [rules[1], rules[0]]] {
+        let acl = list(&rules);
+        let passed = |port, frames| {
+            let frame = tcp([10, 0, 0, 1], [10, 0, 0, 2], 9, port);
+            (0..frames).filter(|_| check_at(&acl, &frame, 0, 0).is_ok()).count()
+        };
+        assert_eq!((passed(5000, 30), passed(6000, 30)), (1, 9), "{rules:?}");
+        assert_eq!(acl.hits().iter().sum::<u64>(), 90, "all are counted");
+    }
+}
+
+/// Each change of a list gave all of its rules their bursts anew.
+#[test]
+fn rules_that_stay_in_a_list_keep_what_they_have_used() {
+    let tcp_rule = "police 1pps burst 10 tcp";
+    let mut acl = list(&[tcp_rule]);
+    let passed = |acl: &Acl| {
+        let frame = tcp([10, 0, 0, 1], [10, 0, 0, 2], 9, 22);
+        (0..30).filter(|_| check_at(acl, &frame, 0, 0).is_ok()).count()
+    };
+    assert_eq!(passed(&acl), 10);
+    for (rules, expected) in [
+        (&["count arp", tcp_rule][..], 0),
+        // The second is new, and the first has nothing left.
+        (&[tcp_rule, tcp_rule], 0),
+        (&["police 1pps burst 20 tcp"], 20),
+        (&[tcp_rule], 10),
+    ] {
+        acl = Acl::going_on(list(rules).rules(), Some(&acl));
+        assert_eq!(passed(&acl), expected, "{rules:?}");
+    }
 }
 
 #[test]

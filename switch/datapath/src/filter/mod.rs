@@ -60,6 +60,9 @@ pub enum ProgramError {
     /// A jump leads behind the end.
     #[error("instruction {0} jumps behind the end")]
     Jump(usize),
+    /// A jump leads back.
+    #[error("instruction {0} jumps back, and filters that loop, as those with `protochain`, can't be used")]
+    Loop(usize),
     /// An operation that classic BPF does not have.
     #[error("instruction {0} has the unknown code {1:#06x}")]
     Code(usize, u16),
@@ -167,6 +170,8 @@ fn check(at: usize, instruction: Instruction, left: usize) -> Result<(), Program
             _ => unknown,
         },
         JMP => match operation {
+            // libpcap's loops have a distance below 0.
+            0x00 if code == JMP && (k as i32) < 0 => Err(ProgramError::Loop(at)),
             0x00 if code == JMP => jump(k as usize),
             0x10 | 0x20 | 0x30 | 0x40 => jump(jt.into()).and_then(|()| jump(jf.into())),
             _ => unknown,

@@ -71,12 +71,13 @@ impl<T> Agenda<T> {
         }
     }
 
-    /// Takes the items out for which `which` says so, in no order; the others stay in theirs.
-    pub fn take_if(&mut self, which: impl Fn(&T) -> bool) -> Vec<T> {
+    /// Takes the items out for which `which` says so, with when each is due and in that order; the others stay in theirs.
+    pub fn take_if(&mut self, which: impl Fn(&T) -> bool) -> Vec<(u64, T)> {
         let all = std::mem::take(&mut self.heap).into_vec();
-        let (out, stay): (Vec<_>, Vec<_>) = all.into_iter().partition(|item| which(&item.what));
+        let (mut out, stay): (Vec<_>, Vec<_>) = all.into_iter().partition(|item| which(&item.what));
         self.heap = stay.into();
-        out.into_iter().map(|item| item.what).collect()
+        out.sort_unstable_by(|a, b| b.cmp(a));
+        out.into_iter().map(|item| (item.due, item.what)).collect()
     }
 }
 
@@ -122,10 +123,8 @@ mod tests {
                         prop_assert_eq!(popped, expected);
                     }
                     Step::DropOdd => {
-                        let mut odd = agenda.take_if(|number| number % 2 == 1);
-                        odd.sort_unstable();
-                        let mut expected: Vec<_> = model.iter().map(|(_, number)| *number).filter(|n| n % 2 == 1).collect();
-                        expected.sort_unstable();
+                        let odd = agenda.take_if(|number| number % 2 == 1);
+                        let expected: Vec<_> = model.iter().copied().filter(|(_, number)| number % 2 == 1).collect();
                         prop_assert_eq!(odd, expected);
                         model.retain(|(_, number)| number % 2 == 0);
                     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use vswitch_api::traffic::{CLASSES, ClassCounters};
 
-use crate::frame::{ETH_HLEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Tag};
+use crate::frame::{ETH_HLEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Tag, VLAN_HLEN};
 
 /// Traffic class of each priority: table 8-5 of IEEE 802.1Q, recommended for eight classes. The default priority, 0, is
 /// best effort and stands above 1, background.
@@ -75,18 +75,24 @@ impl Classes {
     }
 }
 
-/// The traffic class of a frame: by the priority in its outermost tag (PCP, IEEE 802.1Q-2022 clause 9.6), if it has one,
-/// even if that is 0; else by the class selector bits of its DSCP (RFC 2474 section 4.2.2); else that of priority 0.
-pub fn class_of(frame: &[u8]) -> u8 {
-    CLASS_OF_PRIORITY[usize::from(priority(frame).unwrap_or(0))]
+/// The traffic class of a frame that came with `priority` (PCP, IEEE 802.1Q-2022 clause 9.6) in a tag that it may not have any more: by
+/// that, by that of its outermost tag that has one, or by the class selector bits of its DSCP (RFC 2474 section 4.2.2). Priority 0 says
+/// nothing: it is what a tag has that nobody gave one.
+pub fn class_of(frame: &[u8], priority: u8) -> u8 {
+    let told = Some(priority).filter(|priority| *priority != 0);
+    CLASS_OF_PRIORITY[usize::from(told.or_else(|| priority_of(frame)).unwrap_or(0))]
 }
 
-fn priority(frame: &[u8]) -> Option<u8> {
-    if let Some(tag) = Tag::nth(frame, 0) {
-        return Some((tag.tci >> 13) as u8);
+fn priority_of(frame: &[u8]) -> Option<u8> {
+    let mut tags = 0;
+    for tag in Tag::all(frame) {
+        if tag.tci >> 13 != 0 {
+            return Some((tag.tci >> 13) as u8);
+        }
+        tags += 1;
     }
-    let (header, ip) = frame.split_first_chunk::<ETH_HLEN>()?;
-    match u16::from_be_bytes([header[12], header[13]]) {
+    let (ethertype, ip) = frame.get(ETH_HLEN - 2 + tags * VLAN_HLEN..)?.split_first_chunk()?;
+    match u16::from_be_bytes(*ethertype) {
         ETHERTYPE_IPV4 => Some(ip.get(1)? >> 5),
         // The traffic class begins behind the four bits of the version.
         ETHERTYPE_IPV6 => Some((ip.first()? & 0x0f) >> 1),
@@ -99,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_comes_before_dscp_and_background_below_best_effort() {
+    fn the_priority_of_a_tag_comes_before_dscp_and_background_below_best_effort() {
         let untagged = |ethertype: u16, payload: &[u8]| {
             let mut frame = vec![2; 12];
             frame.extend(ethertype.to_be_bytes());
@@ -115,16 +121,17 @@ mod tests {
             (ETHERTYPE_IPV4, vec![0x45], 1),
             (0x0806, vec![0xff, 0xff], 1),
         ] {
-            assert_eq!(
-                class_of(&untagged(ethertype, &payload)),
-                class,
-                "{ethertype:x} {payload:x?}"
-            );
+            let frame = untagged(ethertype, &payload);
+            let tag = |pcp: u8| [&frame[..12], &[0x81, 0, pcp << 5, 10], &frame[12..]].concat();
+            for frame in [&frame, &tag(0)] {
+                assert_eq!(class_of(frame, 0), class, "{ethertype:x} {payload:x?}");
+                assert_eq!(class_of(frame, 6), 6, "it came with a tag");
+            }
+            assert_eq!(class_of(&tag(7), 0), 7);
+            // In a tunnel: the tag of the VLAN is the outermost.
+            let outer = [&frame[..12], &[0x88, 0xa8, 0, 10], &tag(1)[12..]].concat();
+            assert_eq!(class_of(&outer, 0), 0);
         }
-        for (priority, class) in [(0u8, 1), (1, 0), (2, 2), (7, 7)] {
-            let tagged = untagged(0x8100, &[priority << 5, 10, 8, 0, 0x45, 46 << 2]);
-            assert_eq!(class_of(&tagged), class, "priority {priority}");
-        }
-        assert_eq!(class_of(&[1, 2, 3]), 1);
+        assert_eq!(class_of(&[1, 2, 3], 0), 1);
     }
 }

@@ -104,7 +104,8 @@ impl Datapath {
             let old = port.traffic.as_deref().cloned().unwrap_or_default();
             let line = |direction, old: &Option<Arc<Line>>, settings: &Option<Impairment>| match (old, settings) {
                 (Some(line), Some(settings)) => {
-                    line.configure(settings);
+                    let schedule = &self.shared.workers[line.owner].schedule;
+                    line.configure(settings, self.shared.clock.nanoseconds(), schedule);
                     Some(line.clone())
                 }
                 (Some(line), None) => {

@@ -25,23 +25,26 @@ pub struct Held {
     pub line: Arc<Line>,
     /// Virtio-net header and frame.
     pub wire: Box<[u8]>,
-    /// Frames that it is on a wire; none: a turn.
-    pub segments: u32,
+    /// Frames that it takes of what may wait on the line; none if it was due as it came.
+    pub room: u32,
+    /// When it has left by the rate of the line, in nanoseconds; what delays it comes on top.
+    pub passed: u64,
 }
 
 impl Held {
-    /// The moment at which a line may send its next frame.
-    pub fn turn(line: Arc<Line>) -> Self {
+    /// The moment at which a line may send its next frame, as the one before has left.
+    pub fn turn(line: Arc<Line>, passed: u64) -> Self {
         Self {
             line,
             wire: Box::default(),
-            segments: 0,
+            room: 0,
+            passed,
         }
     }
 
     /// No frame, but [`Held::turn`].
     pub fn is_turn(&self) -> bool {
-        self.segments == 0
+        self.wire.is_empty()
     }
 }
 
@@ -161,7 +164,20 @@ impl Schedule {
             self.first.store(queue.first(), Ordering::Relaxed);
             closed
         };
-        closed.iter().for_each(dropped);
+        closed.iter().map(|(_, held)| held).for_each(dropped);
+    }
+
+    /// Has `anew` say when those of a line are due, which it gets in their order and leaves in that in which those of the same time are
+    /// to be. Called under the lock of the line.
+    pub fn retime(&self, line: &Line, anew: impl FnOnce(&mut Vec<(u64, Held)>)) {
+        let queue = &mut *lock(&self.queue);
+        let mut held = queue.agenda.take_if(|held| std::ptr::eq(&*held.line, line));
+        anew(&mut held);
+        for (due, held) in held {
+            queue.agenda.push(due, held);
+        }
+        self.first.store(queue.first(), Ordering::Relaxed);
+        self.set_timer(queue);
     }
 
     fn set_timer(&self, queue: &mut Queue) {
@@ -216,7 +232,8 @@ mod tests {
         Held {
             line: line.clone(),
             wire: Box::new([mark]),
-            segments: 1,
+            room: 1,
+            passed: 0,
         }
     }
 

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use vswitch_api::policy::VlanSet;
+use vswitch_api::{Impairments, Mac};
 use vswitch_datapath::fdb::Learned;
 use vswitch_datapath::guard::{PROBE_DST, PROBE_SRC};
 use vswitch_datapath::mirror::{MirrorCounters, MirrorEntry, MirrorTo};
+use vswitch_datapath::policy::{PLAIN, PortPolicy};
 use vswitch_datapath::punt::AgentId;
 use vswitch_datapath::trace::Stage;
-use vswitch_datapath::{DatapathEvent, DropReason};
+use vswitch_datapath::{DatapathEvent, DropReason, TrafficSetup};
 
-use super::lab::{Lab, frame, mac, trunk};
+use super::lab::{Lab, acl, frame, mac, trunk};
 
 /// The trace had an order of its own and knew nothing of probes: it said that they are learned and flooded.
 #[test]
@@ -109,4 +111,65 @@ fn a_copy_into_a_vlan_is_traced_with_the_tag_of_that_vlan() {
     let copies = carrier.received();
     assert_eq!(copies.len(), 1);
     assert_eq!(copies[0][12..16], [0x81, 0, 0, 99]);
+}
+
+/// It was told as forwarded: rates of rules were left out, and a line that loses everything was one where a frame may come through.
+#[test]
+fn a_rule_s_rate_that_is_used_up_and_a_line_that_loses_all_end_the_way() {
+    let lab = Lab::new();
+    let police = |policy: &mut PortPolicy, out: bool| {
+        let list = acl(&["police 1bit burst 60 ethertype 0x88b6"]);
+        *(if out { &mut policy.acl_out } else { &mut policy.acl_in }) = list;
+    };
+    let [red, blue] = [false, true].map(|out| {
+        let mut policy = PLAIN.clone();
+        police(&mut policy, out);
+        lab.port_under(policy)
+    });
+    let known = frame(mac(2), mac(1), 0);
+    lab.send(&blue, &[&known[6..12], &mac(2).0, &[0x88, 0xb5], &[0; 46]].concat());
+    let rules = |steps: &[Stage]| steps.iter().rev().find_map(dropped);
+    for _ in 0..3 {
+        assert_eq!(rules(&lab.trace(&red, &known)), None, "a question uses nothing up");
+    }
+    lab.send(&red, &known);
+    assert_eq!(blue.received().len(), 1);
+    assert_eq!(rules(&lab.trace(&red, &known)), Some(DropReason::AclPolicedIn));
+    let from_other = lab.port();
+    assert_eq!(rules(&lab.trace(&from_other, &known)), Some(DropReason::AclPolicedOut));
+
+    let free = lab.port();
+    for (direction, reason) in [("in", DropReason::ImpairLossIn), ("out", DropReason::ImpairLossOut)] {
+        let line = Some("loss=100%".parse().unwrap());
+        let impair = match direction {
+            "in" => Impairments {
+                inward: line,
+                outward: None,
+            },
+            _ => Impairments {
+                inward: None,
+                outward: line,
+            },
+        };
+        let setup = TrafficSetup {
+            impair,
+            ..TrafficSetup::default()
+        };
+        lab.datapath.set_traffic(free.id, &setup);
+        let to_free = frame(Mac::BROADCAST, mac(3), 0);
+        let port = if direction == "in" { &free } else { &from_other };
+        let steps = lab.trace(port, &to_free);
+        let lost = |step: &Stage| dropped(step) == Some(reason);
+        assert!(steps.iter().any(lost), "{steps:?}");
+        let sent =
+            |step: &Stage| matches!(step, Stage::Egress { port, .. } if direction == "in" || *port == free.id.id);
+        assert!(!steps.iter().any(sent), "{steps:?}");
+    }
+}
+
+fn dropped(step: &Stage) -> Option<DropReason> {
+    match step {
+        Stage::Rules { dropped } | Stage::Impair { dropped, .. } | Stage::Egress { dropped, .. } => *dropped,
+        _ => None,
+    }
 }

@@ -1,9 +1,13 @@
 //! Who gets a frame of a VLAN, and with which tag (IEEE 802.1Q-2022).
 
-use vswitch_api::Mac;
+use std::sync::Arc;
+use std::time::Duration;
+
 use vswitch_api::policy::{AcceptFrames, PortVlan};
-use vswitch_datapath::DropReason;
+use vswitch_api::{Impairment, Mac};
+use vswitch_datapath::testing::Switch;
 use vswitch_datapath::vlan::VlanPort;
+use vswitch_datapath::{DropReason, PortSettings};
 
 use super::lab::{Lab, access, frame, mac, tagged, trunk, vlan};
 
@@ -81,4 +85,52 @@ fn a_tunnel_carries_tags_inside_its_own() {
     let outer = tagged(&inner, 0x8100, 100);
     lab.check(&[&a, &b, &other, &core], &a, &inner, &[(&b, &inner), (&core, &outer)]);
     lab.check(&[&a, &b, &other, &core], &core, &outer, &[(&a, &inner), (&b, &inner)]);
+}
+
+/// The class was that of the tag with which a frame left: none behind a trunk, and 0 on one.
+#[test]
+fn the_class_of_a_frame_crosses_from_access_ports_to_trunks_and_back() {
+    let switch = Switch::new().unwrap();
+    let [inside, far] = [access("10"), trunk("10", None)].map(|policy| {
+        let port = switch.add_port().unwrap();
+        port.set(PortSettings {
+            policy: Some(Arc::new(policy)),
+            ..PortSettings::default()
+        });
+        port.impair_out(Some(Impairment {
+            rate_bps: Some(1_000_000),
+            priority: true,
+            ..Impairment::default()
+        }));
+        port
+    });
+    let ip = |dscp: u8, mark: u8| {
+        [
+            &[0xff; 6][..],
+            &mac(1).0,
+            &[8, 0, 0x45, dscp << 2],
+            &[0; 60][..],
+            &[mark],
+        ]
+        .concat()
+    };
+    let with_priority = |pcp: u16, mark: u8| tagged(&ip(0, mark), 0x8100, pcp << 13 | 10);
+    // The first is sent at once.
+    for (from, to, frames) in [
+        (&inside, &far, [ip(0, 1), ip(0, 2), ip(46, 3)]),
+        (
+            &far,
+            &inside,
+            [with_priority(0, 1), with_priority(1, 2), with_priority(6, 3)],
+        ),
+    ] {
+        frames.iter().for_each(|frame| from.send(frame));
+        switch.advance(Duration::from_secs(1));
+        let marks: Vec<_> = to
+            .receive_all()
+            .iter()
+            .filter_map(|frame| frame.last().copied())
+            .collect();
+        assert_eq!(marks, [1, 3, 2]);
+    }
 }

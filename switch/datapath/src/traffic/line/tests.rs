@@ -49,10 +49,16 @@ fn line(direction: Direction, settings: Impairment) -> Arc<Line> {
 fn load(line: &Arc<Line>, now: u64, frames: &[Vec<u8>]) -> Vec<(u64, Held)> {
     let mut got = Vec::new();
     let mut loader = Loader::default();
-    line.load(0, now, frames.iter().map(Vec::as_slice), &mut loader, |held| {
-        got.append(held)
-    });
+    let frames = frames.iter().map(|frame| (&frame[..], 0));
+    line.load(0, now, frames, &mut loader, |held| got.append(held));
     got
+}
+
+/// Changes the settings while frames wait.
+fn configure(line: &Line, settings: &Impairment, now: u64, agenda: &mut [(u64, Held)]) {
+    let state = &mut *lock(&line.state);
+    let another = state.configure(settings);
+    state.hasten(now, another, agenda);
 }
 
 fn totals(line: &Line) -> vswitch_api::view::PortCounters {
@@ -71,7 +77,7 @@ fn with_only_a_delay_a_gso_frame_stays_whole_and_fills_the_queue_as_ten() {
     let line = line(Direction::Out, settings);
     let held = load(&line, 5, &[gso(), gso()]);
     assert_eq!(held.len(), 1);
-    assert_eq!((held[0].0, held[0].1.segments), (20_000_005, 10));
+    assert_eq!((held[0].0, held[0].1.room), (20_000_005, 10));
     assert_eq!(held[0].1.wire[..], gso()[..]);
     assert_eq!(totals(&line).tx_drops.get("impair-queue"), Some(&1));
     line.arrived(&held[0].1);
@@ -174,10 +180,120 @@ fn a_shorter_delay_does_not_let_frames_overtake() {
         ..Impairment::default()
     };
     let line = line(Direction::Out, delay(1000));
-    let first = load(&line, 0, &[plain(60, 1)]);
-    line.configure(&delay(10));
-    let second = load(&line, 1, &[plain(60, 2)]);
-    assert!(second[0].0 >= first[0].0);
+    let mut agenda = load(&line, 0, &[plain(60, 1)]);
+    configure(&line, &delay(100), 50_000, &mut agenda);
+    agenda.extend(load(&line, 50_001, &[plain(60, 2)]));
+    let due: Vec<_> = agenda.iter().map(|(due, _)| *due).collect();
+    assert_eq!(due, [100_000, 150_001]);
+    // A longer one is for those to come.
+    configure(&line, &delay(500), 60_000, &mut agenda);
+    agenda.extend(load(&line, 60_000, &[plain(60, 3)]));
+    let due: Vec<_> = agenda.iter().map(|(due, _)| *due).collect();
+    assert_eq!(due, [100_000, 150_001, 560_000]);
+    // One that is over by now lets all go at once, in their order.
+    configure(&line, &delay(1), 70_000, &mut agenda);
+    assert_eq!(run_until(&line, &mut agenda, 70_000), [1, 2, 3]);
+}
+
+/// Guards a line that was dead until what it had been given at a rate by mistake was through.
+#[test]
+fn a_higher_rate_counts_for_frames_that_wait() {
+    let rate = |rate_bps, priority| Impairment {
+        rate_bps: Some(rate_bps),
+        delay_us: 1000,
+        priority,
+        ..Impairment::default()
+    };
+    // A frame of 1000 bytes takes 8 s, then 1 ms.
+    for priority in [false, true] {
+        let line = line(Direction::Out, rate(1000, priority));
+        let mut agenda = load(&line, 0, &[plain(1000, 1), plain(1000, 2), plain(1000, 3)]);
+        configure(&line, &rate(8_000_000, priority), 5_000_000_000, &mut agenda);
+        agenda.extend(load(&line, 5_000_000_000, &[plain(1000, 4)]));
+        let left: Vec<_> = (1..=6)
+            .map(|ms| run_until(&line, &mut agenda, 5_000_000_000 + ms * 1_000_000))
+            .collect();
+        assert_eq!(left, [vec![], vec![1], vec![2], vec![3], vec![4], vec![]], "{priority}");
+        assert_eq!((line.waiting(), line.held.load(Ordering::Relaxed)), (0, 0));
+    }
+    // A lower one is for those to come.
+    let line = line(Direction::Out, rate(8_000_000, false));
+    let mut agenda = load(&line, 0, &[plain(1000, 1), plain(1000, 2)]);
+    configure(&line, &rate(1000, false), 0, &mut agenda);
+    agenda.extend(load(&line, 0, &[plain(1000, 3)]));
+    let due: Vec<_> = agenda.iter().map(|(due, _)| *due).collect();
+    assert_eq!(due, [2_000_000, 3_000_000, 8_001_000_000]);
+}
+
+/// GSO frames were dropped where they are cut only as some are to be lost.
+#[test]
+fn what_is_due_at_once_takes_no_room() {
+    let settings = Impairment {
+        corrupt: Share::from_ppm(1).unwrap(),
+        limit: Some(15),
+        ..Impairment::default()
+    };
+    let quick = line(Direction::Out, settings.clone());
+    assert_eq!(load(&quick, 0, &[gso(), gso(), gso()]).len(), 30);
+    configure(
+        &quick,
+        &Impairment {
+            delay_us: 1,
+            ..settings
+        },
+        0,
+        &mut [],
+    );
+    assert_eq!(load(&quick, 0, &[gso(), gso()]).len(), 15);
+    // Of a burst the rest alone waits.
+    let settings = Impairment {
+        rate_bps: Some(8_000_000),
+        burst_bytes: 1042 * 7,
+        limit: Some(5),
+        ..Impairment::default()
+    };
+    for priority in [false, true] {
+        let settings = Impairment {
+            priority,
+            ..settings.clone()
+        };
+        let slow = line(Direction::Out, settings);
+        load(&slow, 0, &[gso(), gso()]);
+        assert_eq!(totals(&slow).tx_drops.get("impair-queue"), Some(&8), "{priority}");
+    }
+}
+
+#[test]
+fn an_empty_line_takes_a_gso_frame_of_more_than_may_wait() {
+    let settings = Impairment {
+        delay_us: 1000,
+        limit: Some(4),
+        ..Impairment::default()
+    };
+    let line = line(Direction::Out, settings);
+    let held = load(&line, 0, &[gso(), gso()]);
+    assert_eq!(held.len(), 1);
+    line.arrived(&held[0].1);
+    assert_eq!(load(&line, 0, &[gso()]).len(), 1);
+}
+
+/// A tag that is put in or taken out on the way says nothing of the frame.
+#[test]
+fn the_class_is_that_of_the_tag_with_which_a_frame_came() {
+    let settings = Impairment {
+        rate_bps: Some(8_000_000),
+        priority: true,
+        ..Impairment::default()
+    };
+    let line = line(Direction::Out, settings);
+    let frames = [plain(1000, 1), plain(1000, 2), plain(1000, 3), plain(1000, 4)];
+    let mut agenda = Vec::new();
+    let frames = frames
+        .iter()
+        .zip([0, 0, 1, 6])
+        .map(|(frame, priority)| (&frame[..], priority));
+    line.load(0, 0, frames, &mut Loader::default(), |held| agenda.append(held));
+    assert_eq!(run_until(&line, &mut agenda, 4_000_000), [1, 4, 2, 3]);
 }
 
 #[test]
@@ -248,7 +364,7 @@ fn priority_switched_off_lets_those_that_wait_go_first() {
     };
     let line = line(Direction::Out, settings(true));
     let mut agenda = load(&line, 0, &[plain(1000, 1), plain(1000, 2), plain(1000, 3)]);
-    line.configure(&settings(false));
+    configure(&line, &settings(false), 0, &mut agenda);
     agenda.extend(load(&line, 10, &[plain(1000, 4)]));
     assert_eq!(run_until(&line, &mut agenda, 4_000_000), [1, 2, 3, 4]);
     agenda.extend(load(&line, 5_000_000, &[plain(1000, 5)]));
@@ -261,10 +377,11 @@ proptest! {
         frames in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), 0u8..6, 0u16..60), 0..20),
         shares in [0..=1_000_000u32, 0..=1_000_000u32, 0..=1_000_000u32, 0..=1_000_000u32],
         limit in 1..100u32,
+        delay_us in 0..2u32,
         inward: bool,
     ) {
         let [loss, duplicate, reorder, corrupt] = shares.map(|ppm| Share::from_ppm(ppm).unwrap());
-        let settings = Impairment { loss, duplicate, reorder, corrupt, limit: Some(limit), ..Impairment::default() };
+        let settings = Impairment { delay_us, loss, duplicate, reorder, corrupt, limit: Some(limit), ..Impairment::default() };
         let direction = if inward { Direction::In } else { Direction::Out };
         let line = line(direction, settings);
         let frames: Vec<_> = frames
@@ -280,7 +397,8 @@ proptest! {
             .collect();
         let held = load(&line, 0, &frames);
         prop_assert_eq!(held.len() as u64, line.waiting());
-        prop_assert!(held.len() <= limit as usize);
+        let waits = held.iter().filter(|(due, _)| *due > 0).count();
+        prop_assert!(waits <= limit as usize);
         let totals = totals(&line);
         let (dropped, doubled, cut) = match direction {
             Direction::In => (&totals.rx_drops, totals.impair.rx_duplicates, None),
@@ -295,6 +413,6 @@ proptest! {
         for (_, held) in &held {
             line.arrived(held);
         }
-        prop_assert_eq!(line.waiting(), 0);
+        prop_assert_eq!((line.waiting(), line.held.load(Ordering::Relaxed)), (0, 0));
     }
 }

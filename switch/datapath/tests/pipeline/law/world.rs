@@ -425,6 +425,7 @@ fn foretold(steps: &[Stage], port: PortRef, before: &BTreeMap<u16, PortCounters>
             | Stage::Punt { dropped, .. }
             | Stage::Learn { dropped, .. }
             | Stage::LookUp { dropped, .. } => reason = reason.or(*dropped),
+            // Where there are lines, nothing is traced.
             Stage::Impair { .. } | Stage::Mirror { .. } => {}
             Stage::Egress { port, dropped, .. } => {
                 let what = dropped.map_or("sent", DropReason::as_str);
