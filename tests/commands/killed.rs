@@ -1,5 +1,7 @@
 //! Commands of labs of which the daemon, the supervisor or the namespace goes.
 
+use std::process::Command;
+
 use super::*;
 
 #[test]
