@@ -105,6 +105,23 @@ fn udhcpc_gets_an_address_that_counts_as_its_own() {
     let file = lab.lab_file("[[switches]]\nname = \"lab\"\n[[ports]]\nname = \"red\"\nswitch = \"lab\"\n[[ports]]\nname = \"lab-gw\"\nswitch = \"lab\"\nkind = \"internal\"\n");
     let tested = lab.ok(&format!("lab test --wait 2 {file}"));
     assert!(tested.ends_with("2 of 2 as expected\n"), "{tested}");
+    // It is known by what it was leased as others by what they were given.
+    let ip = ip.split('/').next().unwrap();
+    lab.ok("ping fixed red -c 1");
+    let all = lab.ok("pingall -4");
+    assert!(all.ends_with("6 of 6 answered\n"), "{all}");
+    let traced = lab.ok("trace fixed --dst red");
+    assert!(
+        traced.contains(&format!("the packet is for {ip}, an address of port red")),
+        "{traced}"
+    );
+    let traced = lab.ok("trace red --dst fixed");
+    assert!(traced.contains("an address of port fixed"), "{traced}");
+    lab.ok(&format!("trace fixed --arp {ip}"));
+    wait_for("the name of red", || {
+        let found = lab.ctl("ns exec fixed -- getent ahostsv4 red");
+        (found.stdout.starts_with(ip)).then_some(()).ok_or(found.to_string())
+    });
     // What it was not leased it can't use.
     Place::named("red").run_ok("ip addr add 10.10.0.77/32 dev eth0");
     let output = Place::named("red").output("ping -n -c 1 -W 1 -I 10.10.0.77 10.10.0.1");

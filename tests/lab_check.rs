@@ -234,3 +234,22 @@ fn check_warns_of_what_stands_in_the_way_now() {
     );
     assert_ne!(lab.ctl(&format!("lab up {path}")).code, 0);
 }
+
+/// They were said to be right, and no test of them could be as expected.
+#[test]
+fn what_can_not_be_reached_by_a_packet_is_not_expected() {
+    let lab = Lab::without_daemon();
+    let text = "reach = [\"a -> a\", \"!a <-> d\", \"* -> *\", \"a -> b\"]\n\n\
+        [[ports]]\nname = \"a\"\naddresses = [\"10.3.0.1/24\"]\n\n\
+        [[ports]]\nname = \"b\"\naddresses = [\"10.3.0.2/24\"]\n\n\
+        [[ports]]\nname = \"d\"\nnamespace = \"a\"\nifname = \"eth1\"\naddresses = [\"10.3.0.4/24\"]\n";
+    let path = file(&lab, "reach.toml", text);
+    finds(
+        &lab,
+        &path,
+        &[
+            "1:10: it is about \"a\" alone",
+            "1:20: \"a\" and \"d\" are in one namespace",
+        ],
+    );
+}

@@ -234,3 +234,100 @@ fn ends_of_a_link_with_other_vlans() {
         mended(&lab, &[breaks.as_str()], "have other VLAN settings");
     }
 }
+
+/// Of routers' ports nothing was looked at, so that nothing was seen to be wrong.
+#[test]
+fn the_ports_of_a_router() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.1.0.1/24 --gateway 10.1.0.254");
+    lab.ok("add-port blue --addr 10.2.0.1/24 --gateway 10.2.0.254");
+    lab.ok("add-port r1 --netns r --addr 10.1.0.254/24");
+    lab.ok("add-port r2 --netns r --name eth1 --addr 10.2.0.254/24");
+    lab.ok("set ns r net.ipv4.ip_forward=1");
+    let flush = ["red", "r", "blue"].map(|name| format!("ip -n {name} neigh flush all"));
+    let [red, r, blue] = [&*flush[0], &*flush[1], &*flush[2]];
+    mended_between(
+        &lab,
+        "red blue",
+        &[
+            (&["vswitchctl set port r2 --down"], "port r2 is set down"),
+            (&["vswitchctl set port r1 --down"], "port r1 is set down"),
+            (
+                &["vswitchctl impair r2 --loss 100%"],
+                "impairment of port r2 loses 100%",
+            ),
+            (&["ip -n r link set eth1 down"], "interface eth1 of port r2 is down"),
+            (
+                &["ip -n r link set eth1 arp off", red, r, blue],
+                "interface eth1 of port r2 does no ARP",
+            ),
+            (&["ip -n r addr flush dev eth1"], "r2 lacks its address 10.2.0.254/24"),
+            (
+                &["ip netns exec r sysctl -qw net.ipv4.conf.eth1.forwarding=0"],
+                "forwarding is off",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_gateway_that_is_down_between_two() {
+    let lab = Lab::new();
+    for (switch, port, subnet) in [("one", "red", "10.1.0.0/24"), ("two", "blue", "10.2.0.0/24")] {
+        lab.ok(&format!("switch add {switch} --subnet {subnet} --gateway"));
+        lab.ok(&format!("add-port {port} --switch {switch} --addr auto"));
+    }
+    run("sysctl -qw net.ipv4.ip_forward=1");
+    mended_between(
+        &lab,
+        "red blue",
+        &[
+            (&["vswitchctl set port two-gw --down"], "port two-gw is set down"),
+            (&["vswitchctl set port one-gw --down"], "port one-gw is set down"),
+        ],
+    );
+}
+
+/// A trace was named, which shows and mends nothing.
+#[test]
+fn links_that_do_not_take_what_is_said() {
+    let lab = pair("--switch sw2");
+    lab.ok("link add main sw2");
+    let flush = ["ip -n red neigh flush all", "ip -n blue neigh flush all"];
+    let link = |breaks: &[&str], cause: &str| {
+        mended(&lab, &[breaks, &flush, &["vswitchctl fdb flush"]].concat(), cause);
+    };
+    link(
+        &["vswitchctl link set main-sw2 --trunk 10"],
+        "link main-sw2 carries VLANs alone",
+    );
+    link(
+        &["vswitchctl set port main-sw2 --flood none"],
+        "port main-sw2 gets no floods",
+    );
+    link(
+        &[
+            "vswitchctl set port red --isolation isolated",
+            "vswitchctl set port main-sw2 --isolation isolated",
+        ],
+        "isolated",
+    );
+    lab.ok("set port red --isolation promiscuous");
+    link(
+        &[
+            "vswitchctl set port sw2-main --isolation isolated",
+            "vswitchctl set port blue --isolation isolated",
+        ],
+        "isolated",
+    );
+    // From one VLAN to another.
+    link(
+        &[
+            "vswitchctl set port main-sw2 --vlan 10",
+            "vswitchctl set port sw2-main --vlan 30",
+            "vswitchctl set port red --vlan 10",
+            "vswitchctl set port blue --vlan 20",
+        ],
+        "blue is not in the VLAN of its switch that link sw2-main leads from",
+    );
+}

@@ -157,3 +157,64 @@ fn a_run_directory_without_room_is_a_limit() {
     lab.ok("add-port red");
     assert!(!limits().contains("no room"), "{}", limits());
 }
+
+/// The status was named, which tells the same.
+#[test]
+fn a_command_that_has_failed_and_files_that_are_gone() {
+    let lab = Lab::new();
+    lab.ok("add-port red blue --subnet 10.7.0.0/24");
+    lab.ok("command add w --ns red --restart no -- sleep 1000");
+    assert_eq!(wrong(&lab), Vec::<String>::new());
+    let pid = lab.json::<Value>("command show w")["pid"].to_string();
+    run(&format!("kill -9 {pid}"));
+    let found = wait_for("the command to have failed", || {
+        let found = wrong(&lab);
+        (!found.is_empty()).then_some(found)
+    });
+    assert!(
+        found.len() == 1
+            && found[0].starts_with("command: command \"w\" is failed: ")
+            && found[0].ends_with(" / vswitchctl command restart w"),
+        "{found:?}"
+    );
+    lab.ok("command restart w");
+    assert_eq!(wrong(&lab), Vec::<String>::new());
+    run("rm /etc/netns/red/hosts");
+    let told = "drift: namespace red lacks its file hosts / vswitchctl export | vswitchctl apply -";
+    assert_eq!(wrong(&lab), [told]);
+    let exported = lab.ok("export");
+    lab.ok(&format!("apply {}", lab.lab_file(&exported)));
+    assert_eq!(wrong(&lab), Vec::<String>::new());
+    lab.ok("ns exec red -- ping -n -c 1 -W 5 blue");
+}
+
+/// To set it up was said to mend it, and failed.
+#[test]
+fn what_a_port_led_to_and_is_gone_for_good() {
+    let lab = Lab::new();
+    run("ip link add dev up type veth peer name far");
+    lab.ok("add-port dev --type device");
+    let mut sleeper = Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap();
+    let file = lab.scratch().join("ns");
+    std::fs::write(&file, "").unwrap();
+    let source = format!("/proc/{}/ns/net", sleeper.id());
+    wait_for("the process to have a network namespace of its own", || {
+        let of = |path: &str| std::fs::read_link(path).ok();
+        of(&source) != of("/proc/thread-self/ns/net")
+    });
+    vswitch_testing::lab::bind_file(std::path::Path::new(&source), file.to_str().unwrap());
+    lab.ok(&format!("add-port guest --netns-path {}", file.display()));
+    run(&format!("umount {}", file.display()));
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    run("ip link del dev");
+    for name in ["dev", "guest"] {
+        lab.wait_for_state(name, vswitch_testing::api::view::PortState::Missing);
+        let found = wrong(&lab);
+        let own = found.iter().find(|line| line.starts_with(&format!("port: {name} ")));
+        let own = own.unwrap_or_else(|| panic!("{found:?}"));
+        assert!(own.ends_with(&format!(" / vswitchctl del-port {name}")), "{own}");
+        play(&lab, &format!("vswitchctl del-port {name}"));
+    }
+    assert_eq!(wrong(&lab), Vec::<String>::new());
+}

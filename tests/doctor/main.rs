@@ -98,6 +98,13 @@ fn ports_and_interfaces() {
         (&["ip -n blue link set eth0 down"], "eth0 of port blue is down"),
         (&["ip -n blue link set eth0 arp off"], "does no ARP"),
         (&["ip -n blue link set eth0 mtu 1400"], "MTU"),
+        (
+            &[
+                "ip -n blue link add b0 up type bridge",
+                "ip -n blue link set eth0 master b0",
+            ],
+            "eth0 of port blue is a port of bridge b0",
+        ),
         (&["vswitchctl impair red --loss 100%"], "loses 100%"),
         (&["vswitchctl impair blue --loss 20% --direction in"], "loses 20%"),
         (&["ip netns del blue"], "namespace blue is gone"),

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use vswitch_api::request::SwitchFilter;
-use vswitch_api::view::{PortView, Stack};
+use vswitch_api::view::{AddressView, PortView, Stack};
 use vswitch_api::{ApiError, ErrorCode, IfAddr, PortName};
 use vswitch_client::with_query;
 
@@ -30,11 +30,12 @@ const AT_ONCE: usize = 32;
 
 impl Session {
     pub(super) async fn ping(&self, args: PingArgs) -> Result<(), Failure> {
-        let from: PortView = self.client.get(&format!("/v1/ports/{}", args.from)).await?;
+        let mut from: PortView = self.client.get(&format!("/v1/ports/{}", args.from)).await?;
         let address = match args.to {
             Target::Address(address) => address,
             Target::Port(ref name) => {
-                let to: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
+                let mut to: PortView = self.client.get(&format!("/v1/ports/{name}")).await?;
+                self.add_leases([&mut from, &mut to]).await?;
                 let takes = |ip: IpAddr| args.family.takes(ip.is_ipv4());
                 let mut addresses = to.port.addresses.iter().map(|address| address.ip());
                 nearest(&from.port.addresses, &to.port.addresses, takes)
@@ -75,7 +76,10 @@ impl Session {
 
     pub(super) async fn pingall(&self, args: PingallArgs) -> Result<(), Failure> {
         let path = with_query("/v1/ports", &SwitchFilter::from(&args.only))?;
-        let views: Vec<PortView> = self.client.get(&path).await?;
+        let mut views: Vec<PortView> = self.client.get(&path).await?;
+        // What was leased to somebody behind a device can't ping from here.
+        self.add_leases(views.iter_mut().filter(|view| view.port.kind.has_stack()))
+            .await?;
         let pairs = pairs(&views, |ip| args.family.takes(ip.is_ipv4()));
         if pairs.is_empty() {
             let cause = "there are no two ports with addresses of the same family";
@@ -90,6 +94,13 @@ impl Session {
             true => Ok(()),
             false => Err(Failure::Reported(1)),
         }
+    }
+
+    /// Adds to the addresses that ports were given those that they have been leased, as `addr list` shows them.
+    pub(super) async fn add_leases(&self, views: impl IntoIterator<Item = &mut PortView>) -> Result<(), Failure> {
+        let leased = self.client.addresses(&SwitchFilter::default()).await?;
+        add_leases(views, &leased);
+        Ok(())
     }
 
     pub(super) async fn shell(&self, args: ShellArgs) -> Result<(), Failure> {
@@ -117,6 +128,17 @@ impl Session {
         match port {
             Ok(view) => Err(become_command(&view, &words)),
             Err(_) => Err(super::exec::run(&Stack::Name(args.name), &words)),
+        }
+    }
+}
+
+fn add_leases<'a>(views: impl IntoIterator<Item = &'a mut PortView>, leased: &[AddressView]) {
+    for PortView { port, .. } in views {
+        let is_its = |one: &&AddressView| one.lease_secs.is_some() && one.port == port.name;
+        for AddressView { address, .. } in leased.iter().filter(is_its) {
+            if !port.addresses.contains(address) {
+                port.addresses.push(*address);
+            }
         }
     }
 }
@@ -298,6 +320,31 @@ fn ping_one(from: &PortView, address: IpAddr, count: u32, wait: u32) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leases_are_addresses_of_their_port_alone() {
+        let view = |name: &str| {
+            serde_json::from_value::<PortView>(serde_json::json!({
+                "name": name, "addresses": ["10.0.0.1/24"], "state": "up", "state_secs": 1, "queues": 1, "fdb_entries": 0,
+                "counters": vswitch_api::view::PortCounters::default()
+            }))
+        };
+        let leased = |name: &str, address: &str, secs: Option<u64>| AddressView {
+            port: name.parse().unwrap(),
+            switch: "main".parse().unwrap(),
+            address: address.parse().unwrap(),
+            lease_secs: secs,
+        };
+        let leases = [
+            leased("red", "10.0.0.1/24", Some(9)),
+            leased("red", "10.0.0.200/24", Some(9)),
+            leased("blue", "10.0.0.7/24", None),
+        ];
+        let mut views = ["red", "blue"].map(|name| view(name).unwrap());
+        add_leases(&mut views, &leases);
+        let all = views.map(|view| view.port.addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(all, [vec!["10.0.0.1/24", "10.0.0.200/24"], vec!["10.0.0.1/24"]]);
+    }
 
     #[test]
     fn what_is_lacking_is_said_by_the_version_that_was_asked_for() {

@@ -30,7 +30,8 @@ impl Session {
         let (frame, before) = match &args.hex {
             Some(hex) => (hex.clone(), Vec::new()),
             None => {
-                let ports: Vec<PortView> = self.client.ports().await?;
+                let mut ports: Vec<PortView> = self.client.ports().await?;
+                self.add_leases(&mut ports).await?;
                 let (args, assumed) = meant(args.clone(), &ports)?;
                 let sender = self.sender(&args, &ports).await?;
                 let mut steps: Vec<_> = assumed
@@ -126,7 +127,7 @@ fn meant(args: TraceArgs, ports: &[PortView]) -> Result<(TraceArgs, Option<Strin
             Some(format!("the packet is for {ip}, an address of port {name}")),
         ),
         None => {
-            let why = format!("{} and {name} have no addresses of one IP version", args.port);
+            let why = format!("no addresses of one IP version are known of {} and {name}", args.port);
             (args, Some(format!("{why}: {as_it_is}")))
         }
     })

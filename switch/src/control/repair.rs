@@ -242,12 +242,17 @@ impl Inner {
         for cable in self.store.state.lab.cables.iter().filter(|one| extent.has_cable(one)) {
             drifts.extend(self.drift_of_cable(cable).await);
         }
+        let mut links = self.lost_links();
         let namespaces = self.store.state.lab.namespaces.iter();
         for namespace in namespaces.filter(|one| !one.is_plain() && extent.has_namespace(&one.name)) {
-            let what = self.drift_of_namespace(namespace).await;
+            let mut what = self.drift_of_namespace(namespace).await;
+            what.extend(links.remove(&namespace.name).unwrap_or_default());
             if !what.is_empty() {
                 drifts.push(Drift::NamespaceSettings(namespace.clone(), what));
             }
+        }
+        for (name, what) in links.into_iter().filter(|(name, _)| of_extent(name)) {
+            drifts.push(Drift::NamespaceSettings(LabNamespace::new(name), what));
         }
         if extent.has_outside() {
             let outside = self.drift_of_outside().await;
@@ -292,6 +297,8 @@ impl Inner {
                     .await;
                 self.settle_sysctls();
                 self.store.close_journal();
+                let lab = self.store.state.lab.clone();
+                self.fit_names(&lab);
                 given
             }
             Drift::Missing(port) => {

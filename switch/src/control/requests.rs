@@ -261,6 +261,11 @@ impl Control {
     pub async fn add_namespace(&self, name: NsName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let (options, asked_for) = (options.into(), name.clone());
         let mut inner = self.begin_edit().await?;
+        let comes = !options.dry_run && !inner.namespace_present(&name);
+        if comes {
+            // The watcher may not have told yet that it is gone.
+            inner.name_lost(name.as_str()).await;
+        }
         let edited = inner.edit(Subject::Lab, &options, |inner, lab| {
             let there = inner.namespace_present(&name);
             if options.if_absent && (there || lab.asks_for(&name)) {
@@ -282,7 +287,11 @@ impl Control {
         });
         let (mut changes, _) = edited.await?;
         if !options.dry_run && !inner.namespace_present(&asked_for) {
-            inner.repair_namespace(asked_for, &mut changes).await?;
+            inner.repair_namespace(asked_for.clone(), &mut changes).await?;
+        }
+        if comes {
+            // Whoever asked finds its ports there.
+            inner.name_leads(asked_for.as_str()).await;
         }
         Ok(changes)
     }

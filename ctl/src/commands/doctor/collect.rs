@@ -153,12 +153,10 @@ impl Session {
             || said.frame.clone(),
             |tag| frames::tagged(&said.frame, TagKind::Customer, tag),
         );
-        let mut queue = VecDeque::from([(from, first)]);
+        let mut queue = VecDeque::from([(from, first, tag.or_else(|| frames::vlan_of(from)))]);
         let mut seen = HashSet::from([from.name.clone()]);
-        // VLANs keep their number over links, so that it is the one that the first port gives.
-        let vlan = tag.or_else(|| frames::vlan_of(from));
         let mut last = None;
-        while let Some((at, frame)) = queue.pop_front() {
+        while let Some((at, frame, vlan)) = queue.pop_front() {
             let report = self.ask(&at.name, &TraceRequest { frame: hex(&frame) }).await?;
             if report.ports.contains(&to.name) {
                 return Ok(None);
@@ -171,7 +169,11 @@ impl Session {
                 if let Some(peer) = peer
                     && seen.insert(peer.port.name.clone())
                 {
-                    queue.push_back((&peer.port, frames::shaped(&said.frame, vlan, &out.port)));
+                    let frame = frames::shaped(&said.frame, vlan, &out.port);
+                    // With a tag it keeps its VLAN, else it gets that of the other end.
+                    let is_tagged = frame.len() > said.frame.len();
+                    let vlan = vlan.filter(|_| is_tagged).or_else(|| frames::vlan_of(&peer.port));
+                    queue.push_back((&peer.port, frame, vlan));
                 }
             }
             let dropped = || report.steps.iter().filter(|step| step.dropped.is_some());

@@ -56,6 +56,9 @@ pub struct Link {
     /// The interface that it lies on, if it does.
     #[serde(rename = "link", default)]
     pub on: Option<String>,
+    /// The bridge that it is a port of, if it is.
+    #[serde(rename = "master", default)]
+    pub bridge: Option<String>,
     /// The VLAN whose frames it takes from there and gives a tag, if it is a VLAN device (802.1Q).
     #[serde(skip)]
     pub tag: Option<VlanId>,
@@ -215,6 +218,14 @@ pub fn look(stack: Option<&Stack>) -> Result<Inside, Failure> {
                 if let Some(link) = links.find(|link| link.name == device.ifname) {
                     link.tag = Some(device.linkinfo.info_data.id);
                 }
+            }
+        }
+        if links.iter().any(|link| link.bridge.is_some()) {
+            // Others have a master too: VRFs, bonds.
+            let bridges: Vec<Link> = ask(&["link", "show", "type", "bridge"])?;
+            let is_one = |name: &String| bridges.iter().any(|bridge| bridge.name == *name);
+            for link in &mut links {
+                link.bridge = link.bridge.take().filter(is_one);
             }
         }
         let settings = settings(&links);

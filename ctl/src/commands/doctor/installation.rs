@@ -1,14 +1,14 @@
 //! The installation: what the daemon needs, what is here, and what is left over.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::unistd::Uid;
 use vswitch_api::change::{Change, ChangeAction, ObjectKind};
+use vswitch_api::command::{ProcessState, ProcessView};
 use vswitch_api::lab::Lab;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::{Changes, NamespaceSummary, PortState, PortView, Status};
@@ -79,7 +79,9 @@ impl Session {
             }
         };
         items.insert(0, daemon(&status));
-        items.push(limits(&status));
+        let processes = self.client.processes().await.unwrap_or_default();
+        items.extend(failed(&processes));
+        items.push(limits(&status, &processes));
         match self.state(&status).await {
             Ok(more) => items.extend(more),
             Err(failure) => items.push(bad("daemon", told(&failure), "vswitchctl status")),
@@ -232,11 +234,30 @@ fn daemon(status: &Status) -> Item {
     )
 }
 
-fn limits(status: &Status) -> Item {
-    match &status.limits[..] {
+/// `processes`: those of the lab, of which the failed ones have lines of their own.
+fn limits(status: &Status, processes: &[ProcessView]) -> Item {
+    let told: Vec<_> = failed(processes).into_iter().map(|item| item.detail).collect();
+    let others = status.limits.iter().filter(|limit| !told.contains(limit));
+    match &others.cloned().collect::<Vec<_>>()[..] {
         [] => good("limits", "everything works on this machine"),
         some => bad("limits", some.join("; "), "vswitchctl status"),
     }
+}
+
+/// A line for each command that has failed and is not started again, as the status has it.
+fn failed(processes: &[ProcessView]) -> Vec<Item> {
+    let is_command = |view: &&ProcessView| !view.name.contains(':');
+    let all = processes.iter().filter(is_command);
+    all.filter(|view| view.state == ProcessState::Failed)
+        .map(|view| {
+            let ProcessView {
+                name, state, reason, ..
+            } = view;
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            let detail = format!("command \"{name}\" is {state}{reason}");
+            bad("command", detail, format!("vswitchctl command restart {name}"))
+        })
+        .collect()
 }
 
 fn rights() -> Item {
@@ -272,13 +293,20 @@ fn is_new_enough(release: &str) -> bool {
 }
 
 fn tun() -> Item {
-    match Path::new("/dev/net/tun").exists() {
-        true => good("tun", "/dev/net/tun is there"),
-        false => bad(
+    match File::options().read(true).write(true).open("/dev/net/tun") {
+        Ok(_) => good("tun", "/dev/net/tun is there"),
+        Err(error) if error.kind() == ErrorKind::NotFound => bad(
             "tun",
             "there is no /dev/net/tun, which TAP devices need",
             "modprobe tun",
         ),
+        Err(error) => Item {
+            ok: false,
+            ..good(
+                "tun",
+                format!("/dev/net/tun, which TAP devices need, can't be opened: {error}"),
+            )
+        },
     }
 }
 

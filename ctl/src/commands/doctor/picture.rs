@@ -1,6 +1,6 @@
 //! What is known of the way between two ports, all of it at one time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use vswitch_api::lab::Lab;
@@ -115,6 +115,21 @@ pub enum End {
     NoForwarding { port: PortName },
     /// It comes to a port out of sight, or back to where it was.
     Lost { port: PortName },
+}
+
+impl End {
+    /// The port whose stack sends it no further, or not out of a port.
+    fn port(&self) -> Option<&PortName> {
+        match self {
+            Self::Arrives => None,
+            Self::NoRoute { port, .. }
+            | Self::Elsewhere { port, .. }
+            | Self::Nobody { port, .. }
+            | Self::Own { port, .. }
+            | Self::NoForwarding { port }
+            | Self::Lost { port } => Some(port),
+        }
+    }
 }
 
 /// The word for an IP version.
@@ -247,18 +262,62 @@ impl Picture {
             .flat_map(|talk| talk.walks.iter().flat_map(|walk| &walk.hops))
     }
 
-    /// The ports that frames between the two pass: their own, and those of links between their switches.
-    pub fn on_the_way(&self) -> Vec<&PortView> {
+    /// The two ports, and those of routers that what was said in vain comes by, or is to leave by where it goes no further.
+    pub fn passed(&self) -> Vec<&PortView> {
         let mut ports: Vec<_> = self.both().collect();
-        let switches: Vec<_> = ports.iter().map(|view| &view.port.switch).collect();
-        if switches.first() != switches.last() {
-            let near = switches
-                .first()
-                .map_or_else(Vec::new, |switch| self.joined(switch, false));
-            ports.extend(self.links().filter(|view| near.contains(&view.port.switch)));
+        for talk in self.failed() {
+            for (walk, to) in talk.walks.iter().zip([talk.to, talk.from]) {
+                let names = walk.hops.iter().flat_map(|hop| [&hop.from, &hop.to]);
+                ports.extend(names.filter_map(|name| self.port(name)));
+                let last = walk.end.as_ref().and_then(End::port);
+                ports.extend(last.into_iter().flat_map(|port| self.leading_to(port, to)));
+            }
         }
-        ports
+        without_doubles(ports)
     }
+
+    /// Ports of the stack of another by which their addresses and routes lead to an address.
+    fn leading_to(&self, port: &PortName, to: IpAddr) -> impl Iterator<Item = &PortView> {
+        let at = self.port(port).map(|view| &view.port.namespace);
+        let leads = move |port: &Port| {
+            let mut nets = port.addresses.iter().map(|address| address.net());
+            nets.any(|net| net.contains(&to)) || port.routes.iter().any(|route| route.to.contains(&to))
+        };
+        let with_stack = self.ports.iter().filter(|view| view.port.kind.has_stack());
+        with_stack.filter(move |view| Some(&view.port.namespace) == at && leads(&view.port))
+    }
+
+    /// The ports that frames between the two pass: their own, those of routers, and those of links between switches.
+    pub fn on_the_way(&self) -> Vec<&PortView> {
+        let mut ports = self.passed();
+        let hops = self
+            .talks
+            .iter()
+            .flat_map(|talk| &talk.walks)
+            .flat_map(|walk| &walk.hops);
+        let mut links: Vec<_> = hops.map(|hop| [&hop.from, &hop.to]).collect();
+        if let ([Some(from), Some(to)], true) = (&self.ends, links.is_empty()) {
+            links.push([from, to]);
+        }
+        for link in links {
+            let [Some(from), Some(to)] = link.map(|name| self.port(name)) else {
+                continue;
+            };
+            ports.extend([from, to]);
+            if from.port.switch != to.port.switch {
+                let near = self.joined(&from.port.switch, false);
+                ports.extend(self.links().filter(|view| near.contains(&view.port.switch)));
+            }
+        }
+        without_doubles(ports)
+    }
+}
+
+/// The same ports in the same order, each once.
+fn without_doubles(mut ports: Vec<&PortView>) -> Vec<&PortView> {
+    let mut seen = BTreeSet::new();
+    ports.retain(|view| seen.insert(&view.port.name));
+    ports
 }
 
 /// Switches that can be come to from one over links of these ports, and over working ones only if so asked; itself first.

@@ -35,6 +35,22 @@ impl Expectation {
         way(from, to) || self.both && way(to, from)
     }
 
+    /// Why it can't be tested between two that it names: they are one, or in one namespace.
+    fn of_one_stack(&self, all: &[Endpoint]) -> Option<String> {
+        let (from, to) = (&self.from, &self.to);
+        if !self.is_of_names() {
+            return None;
+        }
+        if from == to {
+            return Some(format!(
+                "it is about {from:?} alone, and no packet to itself comes to a switch"
+            ));
+        }
+        let place = |name: &String| all.iter().find(|one| one.name == *name).map(|one| &one.namespace);
+        let (one, two) = (place(from)?, place(to)?);
+        (one == two).then(|| format!("{from:?} and {to:?} are in one namespace, which no packet between them leaves"))
+    }
+
     /// Whether both ends are named, and not what begins so.
     pub fn is_of_names(&self) -> bool {
         ![&self.from, &self.to].iter().any(|pattern| pattern.ends_with('*'))
@@ -127,6 +143,7 @@ pub fn expectations(list: &Node, lab: &Lab, whole: &Node, wrong: &mut Vec<(Span,
             "`reach` is a list, as in [\"red -> blue\"]".to_owned(),
         ));
     }
+    let all_there = stations(lab);
     let known = endpoints(lab);
     let known: Vec<_> = known.iter().map(|endpoint| endpoint.name.as_str()).collect();
     // A port with something wrong has its own message.
@@ -143,6 +160,11 @@ pub fn expectations(list: &Node, lab: &Lab, whole: &Node, wrong: &mut Vec<(Span,
                         wrong.push((item.span.clone(), cause));
                     }
                 }
+                wrong.extend(
+                    expectation
+                        .of_one_stack(&all_there)
+                        .map(|cause| (item.span.clone(), cause)),
+                );
                 all.push(expectation);
             }
             _ => {

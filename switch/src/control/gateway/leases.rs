@@ -210,6 +210,9 @@ impl Inner {
                 self.update_in_datapath(port);
             }
         }
+        // Those are called by their names.
+        let lab = self.store.state.lab.clone();
+        self.fit_names(&lab);
     }
 
     /// Puts the files of leases back that somebody took away: without them those who hold one would be cut off, and others get theirs.
@@ -245,7 +248,11 @@ impl Inner {
             return;
         }
         // What else they read may be gone too.
-        if let (_, Some(error)) = serve::write(&self.host.run_dir, &self.store.state.lab) {
+        if let (_, Some(error)) = serve::write(
+            &self.host.run_dir,
+            &self.store.state.lab,
+            &self.with_leases(&self.store.state.lab),
+        ) {
             tracing::warn!("dnsmasq is not told of all ports: {error}");
         }
         let services = Outside::of(&self.store.state.lab).services;

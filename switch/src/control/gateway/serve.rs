@@ -298,8 +298,8 @@ fn reservations(lab: &Lab, switch: &Switch, own: &str) -> String {
     text
 }
 
-/// Writes what the lab says of names and reservations. Whether something has changed, and the first error: what can be written is.
-pub(super) fn write(run_dir: &Path, lab: &Lab) -> (bool, Option<io::Error>) {
+/// Writes what the lab says of reservations, and `named` of names. Whether something has changed, and the first error: what can be written is.
+pub(super) fn write(run_dir: &Path, lab: &Lab, named: &Lab) -> (bool, Option<io::Error>) {
     let own = own_hosts();
     let (mut changed, mut failed) = (false, None);
     let mut keep = |path: PathBuf, text: String| match put(&path, &text) {
@@ -308,7 +308,7 @@ pub(super) fn write(run_dir: &Path, lab: &Lab) -> (bool, Option<io::Error>) {
     };
     let routed = || lab.switches.iter().filter(|switch| switch.gateway.is_on());
     if routed().any(|switch| switch.dns) {
-        keep(names_file(run_dir), names(lab, &own));
+        keep(names_file(run_dir), names(named, &own));
     }
     for switch in routed().filter(|switch| switch.dhcp) {
         keep(hosts_file(run_dir, &switch.name), reservations(lab, switch, &own));

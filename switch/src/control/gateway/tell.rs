@@ -1,9 +1,11 @@
 //! What ports are called and which addresses they have, told to namespaces and to the dnsmasq of each gateway.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 
 use nix::sys::signal::Signal;
-use vswitch_api::Lab;
+use vswitch_api::{IfAddr, Lab, NsName, Port};
 
 use super::super::Inner;
 use super::names;
@@ -15,7 +17,8 @@ impl Inner {
     /// until [`Self::tidy_names`]: the edit may yet fail.
     pub(in super::super) fn fit_names(&mut self, lab: &Lab) {
         let run_dir = self.host.run_dir.clone();
-        let fitted = names::fit(&run_dir, &self.etc, lab, self.live.gateways.name_links.as_ref());
+        let named = self.with_leases(lab);
+        let fitted = names::fit(&run_dir, &self.etc, &named, self.live.gateways.name_links.as_ref());
         match fitted {
             Ok(links) => self.live.gateways.name_links = Some(links),
             Err(error) => {
@@ -27,7 +30,7 @@ impl Inner {
             return;
         }
         let (changed, failed) = match names::make_folder(&run_dir) {
-            Ok(()) => serve::write(&run_dir, lab),
+            Ok(()) => serve::write(&run_dir, lab, &named),
             Err(error) => (false, Some(error)),
         };
         if changed {
@@ -36,6 +39,35 @@ impl Inner {
         if let Some(error) = failed {
             tracing::warn!("dnsmasq is not told of all ports: {error}");
         }
+    }
+
+    /// The files by which names resolve that somebody has taken away from namespaces, in words.
+    pub(in super::super) fn lost_links(&self) -> BTreeMap<NsName, Vec<String>> {
+        let mut lost: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (namespace, file) in self.live.gateways.name_links.iter().flat_map(BTreeMap::keys) {
+            let path = self.etc.path().join(namespace.as_str()).join(file);
+            if path.symlink_metadata().is_err() {
+                lost.entry(namespace.clone())
+                    .or_default()
+                    .push(format!("its file {file}"));
+            }
+        }
+        lost
+    }
+
+    /// A lab as if ports that have no IPv4 address had been given what they were leased: who looks for them by name finds them there.
+    pub(super) fn with_leases<'a>(&self, lab: &'a Lab) -> Cow<'a, Lab> {
+        if self.live.gateways.leases.is_empty() {
+            return Cow::Borrowed(lab);
+        }
+        let mut lab = lab.clone();
+        let has_none = |port: &&mut Port| !port.addresses.iter().any(|has| has.ip().is_ipv4());
+        for port in lab.ports.iter_mut().filter(has_none) {
+            let leased = self.leases_of(port).iter().filter(|ip| ip.is_ipv4());
+            let leased: Vec<IfAddr> = leased.filter_map(|ip| format!("{ip}/32").parse().ok()).collect();
+            port.addresses.extend(leased);
+        }
+        Cow::Owned(lab)
     }
 
     /// Removes what `dnsmasq` was told and has leased for switches that have it no more.

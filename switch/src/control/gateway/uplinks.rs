@@ -109,10 +109,11 @@ impl Inner {
         };
         default.retain(|name| !after.gateways.contains(name));
         let mut warnings = Vec::new();
-        if default.is_empty() && after.follows_default_routes() {
-            warnings.push(
-                "the host has no default route, so NAT leads nowhere: name the interfaces with `vswitchctl set switch NAME uplinks=IF`".to_owned(),
-            );
+        let follows = after.ways.iter().find(|way| way.uplinks.is_empty());
+        if let Some(Way { switch, .. }) = follows.filter(|_| default.is_empty()) {
+            warnings.push(format!(
+                "the host has no default route, so NAT leads nowhere: name the interfaces with `vswitchctl set switch {switch} uplinks=IF`"
+            ));
         }
         let uplinks = |way: &Way| (way.switch.clone(), way.uplinks.clone());
         let before: Vec<_> = before.ways.iter().map(uplinks).collect();

@@ -10,7 +10,7 @@ use crate::control::{Inner, LivePort};
 
 impl Inner {
     /// A name leads to a namespace: what waits for it is made there.
-    pub(super) async fn name_leads(&mut self, name: &str) {
+    pub(in crate::control) async fn name_leads(&mut self, name: &str) {
         let here = |port: &Port| in_namespace(port, name);
         // The namespace that it led to before goes on without it, but the name is what the port was given.
         let unnamed = |port: &&Port| {
@@ -64,7 +64,7 @@ impl Inner {
 
     /// A name leads nowhere any more, or elsewhere. Where processes live on in the namespace its ports stay as long as they do; where
     /// none does, nothing that the daemon has open may keep it.
-    pub(super) async fn name_lost(&mut self, name: &str) {
+    pub(in crate::control) async fn name_lost(&mut self, name: &str) {
         let here = |port: &Port, live: &LivePort| match &live.moved {
             Some(moved) => moved.namespace.as_ref().is_some_and(|moved| moved.as_str() == name),
             None => in_namespace(port, name),

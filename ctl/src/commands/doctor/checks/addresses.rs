@@ -14,7 +14,7 @@ use super::stacks::kept_apart;
 
 /// Those that were asked for are there.
 pub fn lost(picture: &Picture) -> Option<Finding> {
-    picture.both().find_map(|view| {
+    picture.passed().into_iter().find_map(|view| {
         let (link, port) = (picture.link(&view.port)?, &view.port);
         let mut wanted = picture.wanted(&port.name)?.addresses.iter();
         let gone = wanted.find(|wanted| !link.addresses.iter().any(|has| has.ip == wanted.ip()))?;
@@ -82,7 +82,7 @@ pub fn common_family(picture: &Picture) -> Option<Finding> {
 
 /// Nobody else has them.
 pub fn duplicate(picture: &Picture) -> Option<Finding> {
-    picture.both().find_map(|view| {
+    picture.passed().into_iter().find_map(|view| {
         let near = picture.joined(&view.port.switch, false);
         let others = || {
             let others = picture.ports.iter().filter(|other| other.port.name != view.port.name);

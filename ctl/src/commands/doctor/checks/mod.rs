@@ -6,6 +6,7 @@ pub mod ports;
 mod stacks;
 mod switching;
 mod vlan_devices;
+mod vlans;
 
 use super::Finding;
 use super::picture::Picture;
@@ -24,7 +25,7 @@ pub const PING: &str = "ping";
 
 type Check = fn(&Picture) -> Option<Finding>;
 
-const CHECKS: [(&str, When, Check); 26] = [
+const CHECKS: [(&str, When, Check); 27] = [
     ("state", When::Always, ports::state),
     ("interface", When::Always, ports::interface),
     ("joined", When::Unproven, ports::joined),
@@ -34,6 +35,7 @@ const CHECKS: [(&str, When, Check); 26] = [
     ("family", When::Always, addresses::common_family),
     ("duplicate", When::Always, addresses::duplicate),
     ("loss", When::Always, ports::loses_all),
+    ("bridge", When::Unproven, ports::bridged),
     ("vlan-device", When::Unproven, vlan_devices::down),
     ("rp-filter", When::Unproven, stacks::reverse_path),
     ("route", When::Unproven, addresses::route),
@@ -41,7 +43,7 @@ const CHECKS: [(&str, When, Check); 26] = [
     ("forwarding", When::Unproven, stacks::forwarding),
     ("vlan-carried", When::Unproven, vlan_devices::carried),
     ("vlan-apart", When::Unproven, vlan_devices::apart),
-    ("vlan", When::Unproven, switching::vlan),
+    ("vlan", When::Unproven, vlans::vlan),
     ("switch", When::Unproven, switching::stopped),
     // Behind what stops all packets, and before what their answers tell.
     ("loss", When::Always, ports::loss),

@@ -9,9 +9,9 @@ use super::super::inside::Link;
 use super::super::picture::{Picture, run_in};
 use crate::commands::exec;
 
-/// Both are up.
+/// Both are up, and the ports of routers between.
 pub fn state(picture: &Picture) -> Option<Finding> {
-    picture.both().find_map(|view| of_state(picture, view))
+    picture.passed().into_iter().find_map(|view| of_state(picture, view))
 }
 
 fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
@@ -111,6 +111,9 @@ fn give_back(view: &PortView) -> String {
     let reason = view.reason.as_deref().unwrap_or_default();
     let remove = format!("vswitchctl del-port {name}");
     match &view.port.namespace {
+        // What is not there, and not ours to make, comes back by itself or not at all.
+        Some(Namespace::Path(_)) => remove,
+        None if view.port.kind == PortKind::Device && is_gone(reason) => remove,
         // Of which image it was nobody knows.
         Some(Namespace::Container(_)) if reason.contains("no such container") => remove,
         Some(Namespace::Container(container)) if !reason.contains("interface") => {
@@ -133,9 +136,16 @@ fn give_back(view: &PortView) -> String {
     }
 }
 
+/// Whether the host has no such interface any more.
+fn is_gone(reason: &str) -> bool {
+    ["its interface is gone", "the host has no interface"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
 /// The interfaces are up and speak ARP.
 pub fn interface(picture: &Picture) -> Option<Finding> {
-    picture.both().find_map(|view| {
+    picture.passed().into_iter().find_map(|view| {
         let link = picture.link(&view.port)?;
         let (name, ifname) = (&view.port.name, &link.name);
         let flags = format!("`ip link show {ifname}` says <{}>", link.flags.join(","));
@@ -149,6 +159,19 @@ pub fn interface(picture: &Picture) -> Option<Finding> {
             let mend = run_in(&view.port, &format!("ip link set {ifname} arp on"));
             Finding::new(cause, flags.clone()).mend(mend)
         })
+    })
+}
+
+/// The stacks get what comes to them.
+pub fn bridged(picture: &Picture) -> Option<Finding> {
+    picture.failed().next()?;
+    picture.passed().into_iter().find_map(|view| {
+        let link = picture.link(&view.port)?;
+        let (name, ifname, bridge) = (&view.port.name, &link.name, link.bridge.as_ref()?);
+        let cause = format!("interface {ifname} of port {name} is a port of bridge {bridge}, which takes what comes");
+        let evidence = format!("`ip link show {ifname}` says master {bridge}");
+        let mend = run_in(&view.port, &format!("ip link set {ifname} nomaster"));
+        Some(Finding::new(cause, evidence).mend(mend))
     })
 }
 

@@ -42,13 +42,18 @@ fn in_key(dev: &str) -> String {
 /// Routers on the way pass packets on.
 pub fn forwarding(picture: &Picture) -> Option<Finding> {
     picture.failed().find_map(|talk| {
-        let ends = talk.walks.iter().filter_map(|walk| walk.end.as_ref());
-        ends.into_iter().find_map(|end| {
-            let End::NoForwarding { port } = end else { return None };
+        talk.walks.iter().find_map(|walk| {
+            let Some(End::NoForwarding { port }) = &walk.end else {
+                return None;
+            };
             let view = picture.port(port)?;
-            let key = match talk.from.is_ipv4() {
-                true => "net.ipv4.ip_forward",
-                false => "net.ipv6.conf.all.forwarding",
+            let dev = picture.comes_by(walk.hops.last()?, &view.port);
+            let of_all = picture.stack(&view.port)?.value("ipv4/conf/all/forwarding") > 0;
+            let key = match (talk.from.is_ipv4(), of_all) {
+                // It is set for each interface along with that of all, and may be taken back for one.
+                (true, true) => format!("net.ipv4.conf.{}.forwarding", in_key(dev)),
+                (true, false) => "net.ipv4.ip_forward".to_owned(),
+                (false, _) => "net.ipv6.conf.all.forwarding".to_owned(),
             };
             let cause = format!("{port} is the router on the way and does not pass packets on (forwarding is off)");
             Some(Finding::new(cause, format!("{key} is 0")).mend(run_in(&view.port, &format!("sysctl -qw {key}=1"))))
@@ -214,6 +219,20 @@ mod tests {
         samples::filter(&mut picture, "blue", "iptables: -A INPUT -p tcp -j DROP");
         samples::filter(&mut picture, "blue", "ip6tables: -P INPUT DROP");
         assert_eq!(firewall(&picture), None);
+    }
+
+    /// What was named was on, and to turn it on once more changed nothing.
+    #[test]
+    fn forwarding_is_named_where_it_is_off() {
+        let mut picture = samples::healthy();
+        picture.talks[0].answered = [false; 2];
+        let port = picture.ports[1].port.name.clone();
+        picture.talks[0].walks[0].end = Some(End::NoForwarding { port });
+        for (of_all, mend) in [(0, "net.ipv4.ip_forward=1"), (1, "net.ipv4.conf.eth0.forwarding=1")] {
+            samples::setting(&mut picture, "blue", "ipv4/conf/all/forwarding", of_all);
+            let found = forwarding(&picture).unwrap().mend.unwrap();
+            assert_eq!(found, format!("vswitchctl ns exec blue sysctl -qw {mend}"));
+        }
     }
 
     #[test]

@@ -1,155 +1,15 @@
 //! What the switch does with the frames of the two, in the words of its own stages.
 
-use vswitch_api::policy::{AcceptFrames, Isolation, PortVlan, VlanId};
+use vswitch_api::policy::Isolation;
 use vswitch_api::view::{AclRuleView, PortView};
 use vswitch_api::{PortKind, PortName};
 
 use super::super::Finding;
-use super::super::frames::{number, vlan_of};
+use super::super::frames::vlan_of;
 use super::super::picture::{Hop, Picture, Stopped};
 
-/// They are in one VLAN, and the links between carry it.
-pub fn vlan(picture: &Picture) -> Option<Finding> {
-    picture.failed_hops().find_map(|hop| {
-        let stopped = hop.stopped.as_ref()?;
-        let of_vlan = stopped.reason.as_ref().is_none_or(|reason| reason.starts_with("vlan-"));
-        let (from, to) = (picture.port(&hop.from)?, picture.port(&hop.to)?);
-        if !of_vlan {
-            return None;
-        }
-        let tags = picture.ends_of(hop).map(|end| end.and_then(|(_, link)| link.tag));
-        for (view, tag) in [from, to].into_iter().zip(tags) {
-            if tag.is_none() && view.port.accept == AcceptFrames::Tagged {
-                let name = &view.port.name;
-                let cause = format!("port {name} accepts tagged frames only, and its stack sends frames without a tag");
-                let mend = format!("vswitchctl set port {name} --accept all");
-                return Some(Finding::new(cause, &stopped.detail).mend(mend));
-            }
-        }
-        let of_ends = || of_ends(from, to).filter(|_| tags == [None; 2]);
-        let id = tags[0].or_else(|| vlan_of(&from.port));
-        of_ends()
-            .or_else(|| of_links(picture, id?, from, to))
-            .or_else(|| of_link_ends(picture, id, from, to))
-    })
-}
-
-/// The first link whose ends are not the same to what the two say in this VLAN, or in none.
-fn of_link_ends(picture: &Picture, id: Option<VlanId>, from: &PortView, to: &PortView) -> Option<Finding> {
-    if from.port.switch == to.port.switch {
-        return None;
-    }
-    let near = picture.joined(&from.port.switch, false);
-    let mut links = picture.links().filter(|view| near.contains(&view.port.switch));
-    links.find_map(|view| {
-        let peer = view.port.peer.as_ref().and_then(|peer| picture.port(peer))?;
-        let (one, two) = (&view.port, &peer.port);
-        // What has no VLAN passes those without a setting alone.
-        let (model, other) = match (id, &one.vlan, &two.vlan) {
-            (_, one, two) if one == two => return None,
-            (None, _, PortVlan::All) => (two, one),
-            _ => (one, two),
-        };
-        let mend = match &model.vlan {
-            PortVlan::All => "--vlan all".to_owned(),
-            PortVlan::Access(id) => format!("--vlan {id}"),
-            PortVlan::Tunnel(id) => format!("--tunnel {id}"),
-            PortVlan::Trunk(trunk) => {
-                let native = trunk.native.map_or_else(String::new, |id| format!(" --native {id}"));
-                format!("--trunk {}{native}", trunk.allowed)
-            }
-        };
-        let cause = format!("the ends of link {} have other VLAN settings", one.name);
-        let evidence = format!("{}, {}", in_words(view), in_words(peer));
-        Some(Finding::new(cause, evidence).mend(format!("vswitchctl set port {} {mend}", other.name)))
-    })
-}
-
-fn of_ends(from: &PortView, to: &PortView) -> Option<Finding> {
-    let (one, two) = (vlan_of(&from.port), vlan_of(&to.port));
-    let is_bare_trunk = |view: &PortView| matches!(view.port.vlan, PortVlan::Trunk(_)) && vlan_of(&view.port).is_none();
-    if one == two && !is_bare_trunk(from) && !is_bare_trunk(to) {
-        return None;
-    }
-    let evidence = format!("{}, {}", in_words(from), in_words(to));
-    // The one that has a VLAN shows what is meant.
-    let (model, other) = match (one, two) {
-        (None, Some(_)) => (to, from),
-        // Neither has one: it is the trunk that drops what has no tag.
-        (None, None) if is_bare_trunk(from) => (to, from),
-        _ => (from, to),
-    };
-    let name = &other.port.name;
-    let mend = match (vlan_of(&model.port), &other.port.vlan) {
-        (Some(id), PortVlan::Trunk(trunk)) => {
-            format!("vswitchctl set port {name} --trunk {} --native {id}", trunk.allowed)
-        }
-        (Some(id), _) => format!("vswitchctl set port {name} --vlan {id}"),
-        (None, _) => format!("vswitchctl set port {name} --vlan all"),
-    };
-    let cause = format!("{} and {} are not in the same VLAN", from.port.name, to.port.name);
-    Some(Finding::new(cause, evidence).mend(mend))
-}
-
-/// The VLAN setting of a port. Between switches without VLANs and with them, what has no tag stays without one.
-fn in_words(view: &PortView) -> String {
-    match (&view.port.vlan, vlan_of(&view.port)) {
-        (PortVlan::All, _) => format!("{} has no VLAN setting", view.port.name),
-        (PortVlan::Access(_), Some(id)) => format!("{} is an access port of VLAN {id}", view.port.name),
-        (PortVlan::Tunnel(_), Some(id)) => format!("{} is a tunnel port of VLAN {id}", view.port.name),
-        (PortVlan::Trunk(trunk), Some(id)) => {
-            format!(
-                "{} is a trunk of VLANs {} with native VLAN {id}",
-                view.port.name, trunk.allowed
-            )
-        }
-        (PortVlan::Trunk(trunk), None) => {
-            format!(
-                "{} is a trunk of VLANs {} without a native one",
-                view.port.name, trunk.allowed
-            )
-        }
-        (_, None) => view.port.name.to_string(),
-    }
-}
-
-/// The first end of a link that does not carry the VLAN of both.
-fn of_links(picture: &Picture, id: VlanId, from: &PortView, to: &PortView) -> Option<Finding> {
-    if from.port.switch == to.port.switch {
-        return None;
-    }
-    let near = picture.joined(&from.port.switch, false);
-    let mut links = picture.links().filter(|view| near.contains(&view.port.switch));
-    links.find_map(|view| {
-        let name = &view.port.name;
-        let (carries, mend) = match &view.port.vlan {
-            PortVlan::All => (true, String::new()),
-            PortVlan::Trunk(trunk) => (
-                trunk.allowed.contains(id) || trunk.native == Some(id),
-                format!("vswitchctl set port {name} --trunk +{id}"),
-            ),
-            PortVlan::Access(own) | PortVlan::Tunnel(own) => {
-                (*own == id, format!("vswitchctl set port {name} --trunk {own},{id}"))
-            }
-        };
-        (!carries).then(|| {
-            let evidence = format!(
-                "both ends are in VLAN {}, {name} is in {}",
-                number(id),
-                words(&view.port.vlan)
-            );
-            Finding::new(format!("link {name} does not carry VLAN {id}"), evidence).mend(mend)
-        })
-    })
-}
-
-fn words(vlan: &PortVlan) -> String {
-    match vlan {
-        PortVlan::All => "all".to_owned(),
-        PortVlan::Trunk(trunk) => trunk.allowed.to_string(),
-        PortVlan::Access(id) | PortVlan::Tunnel(id) => id.to_string(),
-    }
-}
+/// What Ethernet carries (IEEE 802.3-2022 clause 3.2.7).
+const USUAL_MTU: u32 = 1500;
 
 /// The switch lets everything through that is said between them.
 pub fn stopped(picture: &Picture) -> Option<Finding> {
@@ -224,15 +84,25 @@ fn explain(picture: &Picture, hop: &Hop, stopped: &Stopped) -> Finding {
         Some("port-down" | "link-down") => found(format!("port {port} is down"), set(port, "--up")),
         Some("mtu" | "oversize") => found(
             format!("what is sent is longer than the MTU of port {port}"),
-            format!("vswitchctl port show {port}"),
+            longer(picture, hop, port),
         ),
         // It is behind the port from which it is sent to, by the table.
         Some("same-port") | None => elsewhere(picture, hop, stopped, &evidence),
-        Some(reason) => found(
-            format!("the switch drops {what} at port {port} ({reason})"),
-            format!("vswitchctl port show {port}"),
-        ),
+        Some(reason) => {
+            let cause = format!("the switch drops {what} at port {port} ({reason})");
+            Finding::new(cause, format!("{evidence}; `vswitchctl port show {port}` counts them"))
+        }
     }
+}
+
+/// The command by which a port takes packets as long as the other end sends.
+fn longer(picture: &Picture, hop: &Hop, port: &PortName) -> String {
+    let ends = picture.ends_of(hop).into_iter().flatten();
+    let others = ends.filter(|(view, _)| view.port.name != *port);
+    let mtu = others.map(|(_, link)| link.mtu).max().unwrap_or_default();
+    let is_link = picture.port(port).is_some_and(|view| view.port.kind == PortKind::Link);
+    let set = if is_link { "link set" } else { "set port" };
+    format!("vswitchctl {set} {port} --mtu {}", mtu.max(USUAL_MTU))
 }
 
 /// One of the two sends from another MAC address than its own, or from that of a third, and is stopped for that.
@@ -390,6 +260,9 @@ fn elsewhere(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) ->
         let cause = format!("port {name} gets no floods, and so not {}", stopped.what);
         return Finding::new(cause, evidence).mend(format!("vswitchctl set port {name} --flood all"));
     }
+    if let Some(found) = kept_by_link(picture, hop, stopped, evidence) {
+        return found;
+    }
     let ports: Vec<_> = stopped.goes_to.iter().map(ToString::to_string).collect();
     let ports = if ports.is_empty() {
         "no port".to_owned()
@@ -398,15 +271,42 @@ fn elsewhere(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) ->
     };
     Finding::new(
         format!("{} does not come to {}: it goes to {ports}", stopped.what, hop.to),
-        evidence,
+        format!(
+            "{evidence}; `vswitchctl trace {} --dst {}` shows each step",
+            hop.from, hop.to
+        ),
     )
-    .mend(format!("vswitchctl trace {} --dst {}", hop.from, hop.to))
+}
+
+/// Between two switches: a link takes nothing from the port by which it came into the switch, or no floods.
+fn kept_by_link(picture: &Picture, hop: &Hop, stopped: &Stopped, evidence: &str) -> Option<Finding> {
+    let at = picture.port(&stopped.ingress)?;
+    let mut ends = [&hop.from, &hop.to].into_iter().filter_map(|name| picture.port(name));
+    let is_here = |view: &&PortView| view.port.switch == at.port.switch && view.port.name != at.port.name;
+    let (end, links) = (ends.find(is_here), picture.links().filter(is_here));
+    // Where one of the two is, no other link is needed.
+    let ways: Vec<_> = match end {
+        Some(end) if at.port.kind == PortKind::Link => vec![end],
+        Some(_) => return None,
+        None => links.collect(),
+    };
+    let (from, found) = (&at.port.name, |cause: String| Finding::new(cause, evidence));
+    ways.into_iter().find_map(|view| {
+        let (name, flooding) = (&view.port.name, &view.port.flooding);
+        if are_apart(at.port.isolation, view.port.isolation) {
+            let cause = format!("{from} and {name} are isolated from each other");
+            return Some(found(cause).mend(format!("vswitchctl set port {name} --isolation promiscuous")));
+        }
+        (!(flooding.broadcast && flooding.multicast && flooding.unknown_unicast)).then(|| {
+            let cause = format!("port {name} gets no floods, and so not {}", stopped.what);
+            found(cause).mend(format!("vswitchctl set port {name} --flood all"))
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::samples;
-    use super::*;
 
     #[test]
     fn each_reason_has_its_mend() {
@@ -416,6 +316,7 @@ mod tests {
             ("acl-in", "vswitchctl acl clear red in"),
             ("isolated", "vswitchctl set port red --isolation promiscuous"),
             ("storm", "vswitchctl storm clear red"),
+            ("mtu", "vswitchctl set port red --mtu 1500"),
             ("locked", "vswitchctl fdb add 02:00:00:00:00:01 red"),
         ] {
             let mut picture = samples::healthy();
@@ -426,28 +327,6 @@ mod tests {
                 Some(mend),
                 "{reason}"
             );
-        }
-    }
-
-    #[test]
-    fn vlans_that_differ_are_told_with_who_is_to_change() {
-        let mut picture = samples::healthy();
-        picture.talks[0].answered = [false; 2];
-        samples::stopped(&mut picture, "vlan-filtered");
-        assert_eq!(vlan(&picture), None);
-        for (one, two, mend) in [
-            (r#"{"access":10}"#, r#"{"access":20}"#, "blue --vlan 10"),
-            (r#""all""#, r#"{"access":20}"#, "red --vlan 20"),
-            (
-                r#"{"access":10}"#,
-                r#"{"trunk":{"allowed":"10,20"}}"#,
-                "blue --trunk 10,20 --native 10",
-            ),
-        ] {
-            picture.ports[0].port.vlan = serde_json::from_str(one).unwrap();
-            picture.ports[1].port.vlan = serde_json::from_str(two).unwrap();
-            let finding = vlan(&picture).unwrap();
-            assert_eq!(finding.mend.as_deref(), Some(&*format!("vswitchctl set port {mend}")));
         }
     }
 }
