@@ -214,6 +214,49 @@ fn make_a_full_lab(lab: &Lab) {
     lab.ok("ns exec red -- ping -n -c 1 -W 10 10.7.0.9");
 }
 
+/// With a capacity of its own and a port on it nothing could be removed: none can be changed while ports are there.
+#[test]
+fn a_reset_takes_back_all_that_main_is_set_to() {
+    let lab = Lab::new();
+    let main = || serde_json::to_value(lab.switch("main").switch).unwrap();
+    let before = main();
+    let settings = [
+        "description=mine",
+        "ageing_secs=9",
+        "fdb_capacity=1024",
+        "reserved_multicast=all",
+        "vlan_limit=5",
+        "rspan_vlans=30",
+        "loop_guard=off",
+        "flap_moves=9",
+        "flap_secs=9",
+        "subnets=10.7.0.0/24",
+        "gateway=on",
+        "dhcp=on",
+        "dns=on",
+        "nat=on",
+        "uplinks=up0",
+    ];
+    let set = settings.map(|setting| setting.split_once('=').unwrap().0);
+    let all = [&set[..], &["name"]].concat();
+    let known = serde_json::to_value(lab.switch("main").switch).unwrap();
+    for key in known.as_object().unwrap().keys() {
+        assert!(all.contains(&key.as_str()), "{key} is set by no line");
+    }
+    vswitch_testing::station::make_device("up0");
+    for setting in settings {
+        lab.ok(&format!("set switch main {setting}"));
+    }
+    lab.ok("add-port red");
+    lab.ok("add-port blue --addr auto");
+    for way in ["-n", "--yes"] {
+        let told = lab.ok(&format!("reset {way}"));
+        assert!(told.contains("remove") && told.contains("port red"), "{told}");
+    }
+    assert_eq!(main(), before);
+    assert!(lab.ports().is_empty());
+}
+
 #[test]
 fn a_reset_after_a_crash_removes_what_the_crash_left() {
     let mut lab = Lab::new();

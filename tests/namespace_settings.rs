@@ -151,7 +151,7 @@ fn what_the_kernel_refuses_leaves_all_as_it_was() {
             "no such setting",
         ),
         (
-            "\"net.ipv4.ip_forward\" = 1, \"net.ipv6.conf.eth7.forwarding\" = 1",
+            "\"net.ipv4.ip_forward\" = 1, \"net.ipv6.conf.eth7.no_such\" = 1",
             "no such setting",
         ),
         (
@@ -381,4 +381,36 @@ fn a_file_that_no_command_sees_is_warned_of() {
     );
     // Said before, it is not said again.
     assert_eq!(lab.ctl("ns set red files.no-such-file=y").ok().stderr, "");
+}
+
+/// Nothing more of the namespace could be set, its files were given back by no daemon that came, and the lab was refused as a new one.
+#[test]
+fn a_setting_of_an_interface_that_is_not_there_waits_for_it() {
+    let mut lab = Lab::with_own_etc();
+    lab.ok("add-port red");
+    lab.ok("ns set red net.ipv4.conf.eth0.rp_filter=2 net.ipv4.neigh.eth0.gc_stale_time=77");
+    let told = lab.ctl("set port red --name lan0");
+    for word in ["conf.eth0.rp_filter", "neigh.eth0.gc_stale_time", "no effect any more"] {
+        assert!(told.code == 0 && told.stderr.contains(word), "{told}");
+    }
+    lab.ok("ns set red net.ipv4.ip_forward=1");
+    assert_eq!(value("red", FORWARD), "1");
+    lab.ctl("ns set red net.ipv4.conf.eth0.nosuch=1").failed(5, &["nosuch"]);
+    let told = lab.ctl("ns set red net.ipv4.conf.lan9.rp_filter=2");
+    assert!(told.code == 0 && told.stderr.contains("lan9 is not there"), "{told}");
+    let path = lab.lab_file(&lab.ok("export"));
+    lab.stop_daemon();
+    run("ip netns del red");
+    lab.start();
+    assert_eq!(value("red", FORWARD), "1");
+    lab.ok("reset --yes");
+    let told = lab.ctl(&format!("apply --yes {path}"));
+    assert!(told.code == 0 && told.stderr.contains("eth0 is not there"), "{told}");
+    assert_eq!(value("red", FORWARD), "1");
+    lab.ok("set port red --name eth0");
+    let given = || value("red", "/proc/sys/net/ipv4/conf/eth0/rp_filter");
+    wait_for("the interface to have its setting", || match given().as_str() {
+        "2" => Ok(()),
+        other => Err(other.to_owned()),
+    });
 }

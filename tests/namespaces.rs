@@ -60,6 +60,21 @@ fn namespaces_asked_for_stay_without_ports() {
 }
 
 /// By what it is, not by its name: one that others made under a name of ours is theirs.
+/// It changed the lab and said nothing.
+#[test]
+fn a_namespace_of_a_port_is_asked_for_by_itself() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    for way in ["-n", ""] {
+        let told = lab.ok(&format!("ns add red {way}"));
+        assert!(told.contains("set namespace red to stay"), "{told}");
+    }
+    lab.ok("del-port red");
+    assert!(names().contains(&"red".to_owned()));
+    lab.ok("ns del red");
+    assert!(!names().contains(&"red".to_owned()));
+}
+
 #[test]
 fn a_namespace_made_again_by_others_is_shown_as_theirs() {
     let lab = Lab::new();

@@ -16,6 +16,7 @@ fn what_a_killed_daemon_left_goes_without_one() {
     let before = Snapshot::of_used_machine();
     lab.start();
     for line in [
+        "set switch main fdb_capacity=1024",
         "switch add sw2",
         "link add main sw2",
         "add-port red --addr 10.0.0.1/24",
@@ -110,6 +111,7 @@ fn a_package_that_goes_takes_all_along_but_the_lab() {
     ];
     for (scripts, word) in scripts {
         lab.start();
+        lab.ok("set switch main fdb_capacity=1024");
         lab.ok("add-port red --addr 10.0.0.1/24");
         lab.ok("add-port blue --addr 10.0.0.2/24");
         lab.stop_daemon();

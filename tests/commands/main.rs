@@ -312,6 +312,8 @@ fn a_command_is_added_restarted_and_removed_by_hand() {
     let add = |options: &[&str]| lab.ctl_words(&[&add[..], options, &["--", "sh", "-c", &line]].concat());
     let told = add(&[]).ok().stdout;
     assert!(told.contains("started command web in namespace red"), "{told}");
+    let found = lab.ctl("doctor").stdout;
+    assert!(!found.contains("used by nobody"), "its namespace: {found}");
     wait_for("the event", || events.next("web to run").contains("web running"));
     add(&[]).failed(5, &["command \"web\"", "--if-not-exists"]);
     add(&["--if-not-exists"]).ok();
@@ -471,4 +473,21 @@ fn a_command_runs_on_as_what_is_said_of_it_changes() {
     wait_for_state(&lab, "web", ProcessState::Running);
     lab.ok("lab down t --yes");
     wait_until_gone(&mark);
+}
+
+/// The namespace alone was told of.
+#[test]
+fn a_command_starts_again_with_its_namespace_which_is_told() {
+    let lab = Lab::new();
+    let mark = sleeps(14);
+    lab.ok(&format!("command add web --ns red -- sleep {mark}"));
+    wait_for_state(&lab, "web", ProcessState::Running);
+    let path = lab.lab_file(&lab.ok("export"));
+    run("ip netns del red");
+    wait_for_state(&lab, "web", ProcessState::Missing);
+    for way in ["-n", ""] {
+        let told = lab.ok(&format!("apply {way} {path}"));
+        assert!(told.contains("command web again in namespace red"), "{told}");
+    }
+    wait_for_state(&lab, "web", ProcessState::Running);
 }

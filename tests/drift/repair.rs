@@ -139,6 +139,33 @@ fn a_port_that_stays_missing_is_not_set_up_in_silence() {
     lab.ok("set port device --up");
 }
 
+/// A dry run promised what could not be.
+#[test]
+fn what_is_in_a_namespace_that_others_have_taken_away_is_not_promised() {
+    let lab = Lab::new();
+    run("ip netns add theirs");
+    lab.ok("add-port red");
+    lab.ok("add-port guest --netns theirs");
+    run("ip netns del theirs");
+    lab.wait_for_state("guest", PortState::Missing);
+    let path = lab.lab_file(&lab.ok("export"));
+    for line in ["set port guest --up".to_owned(), format!("apply {path}")] {
+        let foretold = lab.ctl(&format!("{line} -n")).ok();
+        assert!(!foretold.stdout.contains("would repair"), "{foretold}");
+        assert!(foretold.stderr.contains("could not be repaired"), "{foretold}");
+        lab.ctl(&line).failed(4, &["theirs"]);
+    }
+    let found = lab.ctl("doctor").stdout;
+    assert!(!found.contains("could not be repaired"), "the port is told of: {found}");
+    let path = lab.lab_file(&lab.ok("export").replace("name = \"red\"", "name = \"blue\""));
+    let [foretold, told] = ["-n ", ""].map(|way| lab.ctl(&format!("apply --yes {way}{path}")));
+    assert!(
+        told.code == 0 && told.stderr.contains("could not be repaired"),
+        "{told}"
+    );
+    assert_eq!(foretold.stderr, told.stderr);
+}
+
 /// What a cable has is looked at as closely as what a port has.
 #[test]
 fn apply_gives_a_cable_back_what_it_lost() {

@@ -1,6 +1,7 @@
 //! Edits that add up: what is tried changes nothing, what is made at the same time all counts, and a lab is the same after it was
 //! exported and applied.
 
+mod moved;
 mod together;
 
 use std::collections::BTreeSet;

@@ -42,12 +42,9 @@ impl Inner {
             self.store.state = before;
             return Err(error);
         }
-        self.shown
-            .pulse
-            .underway
-            .begin("a change", steps.iter().map(Step::size).sum());
-        let was_unsaved = self.store.unsaved.is_some();
         let order = Order::of(steps);
+        self.shown.pulse.underway.begin("a change", order.size());
+        let was_unsaved = self.store.unsaved.is_some();
         let mut done = Vec::with_capacity(order.first.len() + order.then.len());
         if let Err(error) = self
             .carry_until_written(&order, lab, &mut done, &mut changes.warnings)
@@ -320,11 +317,14 @@ impl Inner {
                 let names: Vec<_> = commands.iter().map(|command| command.name.to_string()).collect();
                 self.stop_processes(&names, warnings).await;
             }
+            // That is for the lab alone.
+            Step::AskForNamespace { .. } => {}
             Step::ChangeNamespace { before, after } => {
                 if let Err(error) = self.set_namespace(before, after).await {
                     let undone = self.set_namespace(after, before).await;
                     return Err(half_done(error, undone));
                 }
+                warnings.extend(self.settings_of_none(before, after).await);
             }
             Step::AddMirror(mirror) => self.start_mirror(mirror),
             Step::RemoveMirror(mirror) => self.stop_mirror(mirror),

@@ -123,10 +123,14 @@ impl Inner {
     fn say_missing(&self, port: &Port, warnings: &mut Vec<String>) {
         let reason = self.live.ports.get(&port.name).and_then(|live| live.reason.as_deref());
         let reason = reason.unwrap_or("its interface is not there");
-        warnings.push(format!(
+        let warning = format!(
             "port \"{}\" is missing ({reason}): it gets what was set when it is back",
             port.name
-        ));
+        );
+        // A change may be of two steps.
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
     }
 }
 

@@ -216,18 +216,26 @@ impl Inner {
         released
     }
 
-    /// Removes what is left of a port whose far end, device or namespace is out of reach.
+    /// Removes what is left of a port whose far end, device or namespace is out of reach. What has the name of a near end that has gone
+    /// may be that of another pair by now: the other end of a link makes both.
     pub(super) async fn forget_near_end(&self, port: &Port) {
+        let known = self.live.ports.get(&port.name).and_then(|live| live.near);
         if has_near_end(port, true)
-            && let Err(error) = self.delete_near_end(port).await
+            && let Err(error) = self
+                .delete_near_end_if(port, |near| known.is_none_or(|known| near.index == known))
+                .await
         {
             tracing::warn!(port = %port.name, "port {}: can't remove the near end: {error}", port.name);
         }
     }
 
     pub(super) async fn delete_near_end(&self, port: &Port) -> Result<(), KernelError> {
+        self.delete_near_end_if(port, |_| true).await
+    }
+
+    async fn delete_near_end_if(&self, port: &Port, is_it: impl Fn(&Link) -> bool) -> Result<(), KernelError> {
         let own = self.host.own.netlink().await?;
-        match own.link_by_name(port.name.as_str()).await? {
+        match own.link_by_name(port.name.as_str()).await?.filter(is_it) {
             Some(near) => {
                 // The shadow has gone with its last queue, if nothing went wrong.
                 if let Some(shadow) = own.link_by_name(&shadow_name(near.index)).await? {

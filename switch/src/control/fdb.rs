@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vswitch_api::change::{Change, ChangeAction, ObjectKind};
-use vswitch_api::policy::VlanId;
+use vswitch_api::policy::{PortVlan, VlanId};
 use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Mac, Port, StaticStation, SwitchName};
@@ -41,6 +41,27 @@ pub(super) fn check_station(entry: &StaticStation) -> Result<(), ApiError> {
         .hint("group addresses are flooded and never in the FDB"))
 }
 
+/// Why no frame would be sent by a station, and what to do: its port is not in its VLAN. None: it is.
+pub(super) fn out_of_vlan(port: &Port, station: &StaticStation) -> Option<(String, String)> {
+    if VlanPort::new(&port.vlan, port.accept).is_member(fdb_key(station).0) {
+        return None;
+    }
+    let name = &port.name;
+    let cause = match station.vlan {
+        Some(vlan) => format!("port \"{name}\" is not in VLAN {vlan}"),
+        None => format!("port \"{name}\" carries nothing that is in no VLAN"),
+    };
+    let hint = match (&port.vlan, port.vlan.untagged()) {
+        (PortVlan::Trunk(trunk), _) => format!(
+            "name one of its VLANs with --vlan, in a file with `vlan`: {}",
+            trunk.allowed
+        ),
+        (_, Some(own)) => format!("it is in VLAN {own}: --vlan {own}, in a file vlan = {own}"),
+        (_, None) => "name one of its VLANs with --vlan, in a file with `vlan`".to_owned(),
+    };
+    Some((cause, hint))
+}
+
 impl Control {
     /// Puts a station behind a port by hand, wherever it was.
     ///
@@ -68,6 +89,9 @@ impl Control {
             };
             if port.stations.contains(&station) {
                 return Ok(());
+            }
+            if let Some((cause, hint)) = out_of_vlan(port, &station) {
+                return Err(text::invalid(format!("FDB entry {}", self::station(&station)), cause).hint(hint));
             }
             // One that says nothing of a VLAN had no effect at a port without untagged frames that are in none.
             let vlan = VlanPort::new(&port.vlan, port.accept);

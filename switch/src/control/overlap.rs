@@ -293,8 +293,18 @@ fn new_addresses<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = &'
     addresses.filter(move |address| old.is_none_or(|old| !old.addresses.contains(address)))
 }
 
+/// The networks of these, each once, however many addresses of it there are.
 fn new_nets<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = (&'a Port, IpNet)> {
-    new_addresses(before, port).map(move |address| (port, address.net().trunc()))
+    let nets =
+        |addresses: &[IfAddr]| -> BTreeSet<_> { addresses.iter().map(|address| address.net().trunc()).collect() };
+    let old = as_it_was(before, port)
+        .map(|old| nets(&old.addresses))
+        .unwrap_or_default();
+    let new: BTreeSet<_> = new_addresses(before, port)
+        .map(|address| address.net().trunc())
+        .collect();
+    let new: Vec<_> = new.difference(&old).copied().collect();
+    new.into_iter().map(move |net| (port, net))
 }
 
 /// Routes to all, or to a half of all, which two of make the same.
@@ -453,5 +463,9 @@ mod tests {
             ..Lab::default()
         };
         assert_eq!(new_nets(&there, &port).count(), 0, "it was said when it came");
+        let mut two = port;
+        two.addresses.push("10.10.0.9/24".parse().unwrap());
+        assert_eq!(new_nets(&none, &two).count(), 1, "it was said twice");
+        assert_eq!(new_nets(&there, &two).count(), 0, "it was said when it came");
     }
 }

@@ -34,6 +34,11 @@ pub(super) enum Step {
     },
     /// Together, since most of what one takes is waiting for all workers and for the kernel.
     RemovePorts(Vec<Port>),
+    /// One that is there already, with what is in it, is asked for by itself from now on, or no more: it stays, or goes with the last of that.
+    AskForNamespace {
+        name: NsName,
+        asked: bool,
+    },
     /// What the kernel and /etc have for it.
     ChangeNamespace {
         before: LabNamespace,
@@ -81,6 +86,7 @@ impl Step {
                 after: before,
             },
             Self::RemovePorts(ports) => Self::AddPorts(ports),
+            Self::AskForNamespace { name, asked } => Self::AskForNamespace { name, asked: !asked },
             Self::ChangeNamespace { before, after } => Self::ChangeNamespace {
                 before: after,
                 after: before,
@@ -141,6 +147,12 @@ impl Step {
             Self::AddPorts(ports) => ports.iter().flat_map(added).collect(),
             Self::RemovePorts(ports) => ports.iter().map(removed).collect(),
             Self::ChangePort { before, after } => describe_change(before, after),
+            Self::AskForNamespace { name, asked: true } => {
+                vec![format!("set namespace {name} to stay when nothing is in it")]
+            }
+            Self::AskForNamespace { name, asked: false } => {
+                vec![format!("set namespace {name} to go with the last that is in it")]
+            }
             Self::ChangeNamespace { before, after } => describe_namespace(before, after),
             Self::AddCable(cable) => vec![format!("joined {}", ends(cable))],
             Self::ChangeCable { before, after } => describe_cable(before, after),
@@ -263,17 +275,23 @@ pub(super) fn plan(
     }
     let (gone, new_mirrors) = changed(&before.mirrors, &after.mirrors);
     removals.extend(gone.cloned().map(Step::RemoveMirror));
-    let goes = |old: &&Port| new_ports.get(&old.name).is_none_or(|new| !changes_in_place(old, new));
+    let in_place = |name: &PortName| {
+        let both = old_ports.get(name).zip(new_ports.get(name));
+        both.is_some_and(|(old, new)| changes_in_place(old, new))
+    };
+    // With one end of a link goes the other, be it made anew: the two are one pair of the kernel's.
+    let stays = |old: &Port| in_place(&old.name) && old.peer.as_ref().is_none_or(in_place);
+    let goes = |old: &&Port| !stays(old);
     let gone: Vec<_> = before.ports.iter().filter(goes).cloned().collect();
     if !gone.is_empty() {
         removals.push(Step::RemovePorts(gone));
     }
     let (gone, new_cables) = changed(&before.cables, &after.cables);
     let mut gone: Vec<_> = gone.collect();
-    let (mut kept, mut laid) = (Vec::new(), Vec::new());
+    let (mut moved, mut laid) = (Vec::new(), Vec::new());
     for new in new_cables {
         match gone.iter().position(|old| old.is_same_pair(new)) {
-            Some(at) => kept.push((gone.swap_remove(at), new)),
+            Some(at) => moved.push((gone.swap_remove(at), new)),
             None => laid.push(new),
         }
     }
@@ -295,6 +313,14 @@ pub(super) fn plan(
         .iter()
         .filter(|name| (!needed_before.contains(**name) || asked_for(name)) && !present(name));
     additions.extend(missing.map(|name| Step::AddNamespace((*name).clone())));
+    let differs = |name: &NsName| {
+        before.asks_for(name) != after.asks_for(name) && kept(before, name) == kept(after, name) && present(name)
+    };
+    let asked = needed.intersection(&needed_before).filter(|name| differs(name));
+    additions.extend(asked.map(|name| Step::AskForNamespace {
+        name: (*name).clone(),
+        asked: after.asks_for(name),
+    }));
     for new in &after.switches {
         match before.switches.iter().find(|old| old.name == new.name) {
             None => additions.push(Step::AddSwitch(new.clone())),
@@ -307,20 +333,17 @@ pub(super) fn plan(
             Some(_) => {}
         }
     }
-    let mut of_ports = Vec::new();
     for new in &after.ports {
         match old_ports.get(&new.name) {
-            Some(old) if *old == new => {}
-            Some(old) if changes_in_place(old, new) => {
+            Some(old) if stays(old) && *old == new => {}
+            Some(old) if stays(old) => {
                 let (before, after) = (Box::new((*old).clone()), Box::new(new.clone()));
-                of_ports.push(Step::ChangePort { before, after });
+                additions.push(Step::ChangePort { before, after });
             }
-            _ => of_ports.push(Step::AddPort(new.clone())),
+            _ => additions.push(Step::AddPort(new.clone())),
         }
     }
-    of_ports.sort_by_key(|step| !gives_default_away(step));
-    additions.extend(of_ports);
-    additions.extend(kept.into_iter().map(|(before, after)| {
+    additions.extend(moved.into_iter().map(|(before, after)| {
         let (before, after) = (Box::new(before.clone()), Box::new(after.clone()));
         Step::ChangeCable { before, after }
     }));
@@ -357,17 +380,8 @@ fn runs_on(old: &Command, new: &Command) -> bool {
     what(old) == what(new)
 }
 
-/// Whether a port loses a default route, of which a namespace has one: then another may be to have it.
-fn gives_default_away(step: &Step) -> bool {
-    let Step::ChangePort { before, after } = step else {
-        return false;
-    };
-    let mut lost = before.routes.iter().filter(|route| !after.routes.contains(route));
-    lost.any(|route| route.to.prefix_len() == 0)
-}
-
 /// Whether a port can become the other without being made anew.
-fn changes_in_place(old: &Port, new: &Port) -> bool {
+pub(super) fn changes_in_place(old: &Port, new: &Port) -> bool {
     let identity = |port: &Port| {
         (
             port.switch.clone(),

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use vswitch_api::change::ObjectKind;
 use vswitch_api::view::{Changes, PortState};
-use vswitch_api::{ApiError, Cable, ErrorCode, EventKind, IfName, Lab, LabNamespace, NsName, Port, PortName};
+use vswitch_api::{
+    ApiError, Cable, CommandName, ErrorCode, EventKind, IfName, Lab, LabNamespace, NsName, Port, PortName,
+};
 
 use super::attach::{AT_ONCE, Adopt};
 use super::cable::find_end;
@@ -54,7 +56,8 @@ pub(super) enum Extent<'a> {
 
 /// Something that the lab wants and that is not so.
 enum Drift {
-    Namespace(NsName),
+    /// With the commands that start in it when it is back.
+    Namespace(NsName, Vec<CommandName>),
     NamespaceSettings(LabNamespace, Vec<String>),
     Missing(Port),
     /// It is there, with something else.
@@ -70,7 +73,7 @@ impl Drift {
     fn tell(&self, changes: &mut Changes) {
         changes.done.extend(self.describe());
         let (kind, name, what) = match self {
-            Self::Namespace(name) => (ObjectKind::Namespace, name.to_string(), None),
+            Self::Namespace(name, _) => (ObjectKind::Namespace, name.to_string(), None),
             Self::NamespaceSettings(namespace, what) => {
                 (ObjectKind::Namespace, namespace.name.to_string(), Some(what.clone()))
             }
@@ -89,11 +92,23 @@ impl Drift {
                 .changes
                 .extend(what.iter().map(|what| repaired(kind, &name, Some(what)))),
         }
+        if let Self::Namespace(_, commands) = self {
+            let started = commands.iter().map(|name| repaired(ObjectKind::Command, name, None));
+            changes.changes.extend(started);
+        }
     }
 
     fn describe(&self) -> Vec<String> {
         match self {
-            Self::Namespace(name) => vec![format!("repaired: created namespace {name} again")],
+            Self::Namespace(name, commands) => {
+                let started = commands.iter();
+                let started =
+                    started.map(|command| format!("repaired: started command {command} again in namespace {name}"));
+                [format!("repaired: created namespace {name} again")]
+                    .into_iter()
+                    .chain(started)
+                    .collect()
+            }
             Self::NamespaceSettings(namespace, what) => {
                 let line = |what: &String| format!("repaired: gave namespace {} back {what}", namespace.name);
                 what.iter().map(line).collect()
@@ -201,10 +216,17 @@ impl Inner {
     /// # Errors
     /// The kernel refused it.
     pub(super) async fn repair_namespace(&mut self, name: NsName, changes: &mut Changes) -> Result<(), ApiError> {
-        let drift = Drift::Namespace(name);
+        let drift = self.lost_namespace(name);
         self.mend(&drift).await?;
         drift.tell(changes);
         Ok(())
+    }
+
+    fn lost_namespace(&self, name: NsName) -> Drift {
+        let commands = self.store.state.lab.commands.iter();
+        let commands = commands.filter(|command| command.namespace == name);
+        let commands = commands.map(|command| command.name.clone()).collect();
+        Drift::Namespace(name, commands)
     }
 
     async fn drift(&self, extent: Extent<'_>) -> Vec<Drift> {
@@ -222,7 +244,7 @@ impl Inner {
         drifts.extend(
             absent
                 .filter(|name| of_extent(name) && ours(name))
-                .map(Drift::Namespace),
+                .map(|name| self.lost_namespace(name)),
         );
         let names: HashSet<_> = match extent {
             Extent::Port(port) => [port].into(),
@@ -284,7 +306,7 @@ impl Inner {
 
     async fn mend(&mut self, drift: &Drift) -> Result<(), ApiError> {
         match drift {
-            Drift::Namespace(name) => {
+            Drift::Namespace(name, _) => {
                 self.add_namespaces(std::slice::from_ref(name)).await?;
                 self.store.save()?;
                 self.store.close_journal();

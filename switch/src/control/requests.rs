@@ -236,6 +236,7 @@ impl Control {
         }
         changes.done.splice(0..0, repaired.done);
         changes.changes.splice(0..0, repaired.changes);
+        changes.warnings.splice(0..0, repaired.warnings);
         Ok(changes)
     }
 

@@ -1,5 +1,10 @@
 //! Settings of the kernel in namespaces, and files that their commands see: given, taken back, and given again.
 
+mod absent;
+
+pub(super) use absent::at_interface;
+use absent::lacks_interface;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -99,9 +104,15 @@ impl Inner {
             },
         };
         let mut differs = false;
+        let (mut there, takes_all_back) = (after.clone(), after.sysctls.is_empty());
         for (key, value) in &after.sysctls {
             let now = match read(&netns, key).await.map_err(failed)? {
                 Ok(now) => now,
+                // It gets its value when it comes.
+                Err(_) if lacks_interface(&netns, key).await.map_err(failed)? => {
+                    there.sysctls.remove(key);
+                    continue;
+                }
                 Err(error) => return Err(refused(name, key, "read it", &error)),
             };
             if known.is(key, value, &now) {
@@ -113,6 +124,7 @@ impl Inner {
                 known.values.entry(key).or_insert(now);
             }
         }
+        let after = &there;
         let back = known.take_back(before, after);
         // Noted before it is changed, for the daemon after one that is killed in between; what is known already is noted already.
         if differs && self.store.state.sysctls.get(name) != Some(&known) {
@@ -127,7 +139,7 @@ impl Inner {
             })?;
         }
         self.store.state.sysctls.remove(name);
-        if !known.values.is_empty() || after.sysctls.is_empty() {
+        if !known.values.is_empty() || takes_all_back {
             self.store.state.sysctls.insert(name.clone(), known);
         }
         if !differs && back.is_empty() {

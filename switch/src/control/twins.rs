@@ -28,6 +28,10 @@ fn twins(step: &Step) -> Vec<Change> {
     match step {
         Step::AddNamespace(name) => vec![Change::added(ObjectKind::Namespace, name, &json!({ "name": name }))],
         Step::RemoveNamespace(name) => vec![Change::removed(ObjectKind::Namespace, name, &json!({ "name": name }))],
+        Step::AskForNamespace { name, asked } => {
+            let stays = |stays: bool| json!({ "stays": stays });
+            Change::set(ObjectKind::Namespace, name, &stays(!asked), &stays(*asked))
+        }
         Step::ChangeNamespace { before, after } => {
             Change::set(ObjectKind::Namespace, &after.name, &table(before), &table(after))
         }

@@ -18,11 +18,11 @@ use vswitch_api::name::NAME_MAX;
 use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
 use vswitch_api::{ApiError, IfAddr, Lab, Mac, Namespace, NsName, Port, Route, Switch};
 
-use super::fdb::{check_station, fdb_key, station};
+use super::fdb::{check_station, station};
 use super::kinds::{self, heard_by_near_end, ifname};
 use super::links::check_links;
 use super::mirror::check_mirrors;
-use super::plan::namespaces;
+use super::plan::{changes_in_place, namespaces};
 use super::{gateway, text, traffic};
 use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
 
@@ -124,8 +124,14 @@ fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
         let old = before.switches.iter().find(|old| old.name == switch.name);
         if old.is_some_and(|old| old.fdb_capacity != switch.fdb_capacity) {
             let name = &switch.name;
-            // There is nothing to lose as long as no port is on it.
-            if !before.ports.iter().any(|port| port.switch == *name) {
+            // There is nothing to lose as long as no port stays on it.
+            let mut stay = before.ports.iter().filter(|port| port.switch == *name);
+            if !stay.any(|old| {
+                after
+                    .ports
+                    .iter()
+                    .any(|new| new.name == old.name && changes_in_place(old, new))
+            }) {
                 continue;
             }
             return Err(text::conflict(
@@ -220,9 +226,6 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
         for entry in &port.stations {
             let object = format!("FDB entry {}", station(entry));
             check_station(entry)?;
-            let is_new = old.get(&port.name).is_none_or(|old| !old.stations.contains(entry));
-            if is_new && !VlanPort::new(&port.vlan, port.accept).is_member(fdb_key(entry).0) {
-                return Err(out_of_vlan(object, port, entry.vlan));
             }
             if let Some(other) = stations.insert((&port.switch, entry), &port.name) {
                 let cause = format!("it is behind port \"{other}\" and behind port \"{}\"", port.name);
@@ -300,24 +303,6 @@ fn take_interface(
             Err(text::conflict(object, cause))
         }
     }
-}
-
-/// A station in a VLAN that its port is not in: no frame would be sent by it.
-fn out_of_vlan(object: String, port: &Port, vlan: Option<VlanId>) -> ApiError {
-    let name = &port.name;
-    let cause = match vlan {
-        Some(vlan) => format!("port \"{name}\" is not in VLAN {vlan}"),
-        None => format!("port \"{name}\" carries nothing that is in no VLAN"),
-    };
-    let hint = match (&port.vlan, port.vlan.untagged()) {
-        (PortVlan::Trunk(trunk), _) => format!(
-            "name one of its VLANs with --vlan, in a file with `vlan`: {}",
-            trunk.allowed
-        ),
-        (_, Some(own)) => format!("it is in VLAN {own}: --vlan {own}, in a file vlan = {own}"),
-        (_, None) => "name one of its VLANs with --vlan, in a file with `vlan`".to_owned(),
-    };
-    text::invalid(object, cause).hint(hint)
 }
 
 fn check_mac(object: &str, mac: Mac) -> Result<(), ApiError> {

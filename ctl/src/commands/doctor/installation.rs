@@ -149,7 +149,12 @@ fn in_the_way(changes: &Changes) -> Vec<Item> {
         let cure = warning.split('`').nth(1).unwrap_or("vswitchctl status");
         bad("host", warning.as_str(), cure)
     };
-    changes.warnings.iter().map(item).collect()
+    // What can't be repaired is a port that is missing, which is told by itself.
+    let warnings = changes.warnings.iter();
+    warnings
+        .filter(|warning| !warning.contains("could not be repaired"))
+        .map(item)
+        .collect()
 }
 
 fn drifted(change: &Change, ports: &[PortView]) -> Option<Item> {
@@ -160,6 +165,8 @@ fn drifted(change: &Change, ports: &[PortView]) -> Option<Item> {
     let view = ports.iter().find(|view| view.port.name.as_str() == name);
     let (object, mend) = match (kind, view) {
         // It has a line of its own, with the reason.
+        // As has one that ended with its namespace.
+        (ObjectKind::Command, _) => return None,
         (ObjectKind::Port, Some(view)) if view.state != PortState::Up || view.reason.is_some() => return None,
         (ObjectKind::Port, Some(view)) => (format!("port {name}"), mend_of(view)),
         (ObjectKind::Host, _) => ("the host".to_owned(), AGAIN.to_owned()),
@@ -363,7 +370,11 @@ fn down(ports: &[PortView]) -> Vec<Item> {
 }
 
 fn leftover_namespaces(namespaces: &[NamespaceSummary], lab: &Lab) -> Vec<Item> {
-    let used = |name| lab.asks_for(name) || lab.cables.iter().any(|cable| cable.ends_in(name));
+    let used = |name| {
+        lab.asks_for(name)
+            || lab.cables.iter().any(|cable| cable.ends_in(name))
+            || lab.commands.iter().any(|command| command.namespace == *name)
+    };
     let nobodys = namespaces.iter().filter(|one| {
         one.owned && one.present && one.ports.is_empty() && one.name.name().is_some_and(|name| !used(name))
     });

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use vswitch_api::{CableEnd, CommandName, IfName, Mac, Namespace, NsName, Port, PortName, Route, SwitchName};
 
 use super::super::kinds::ifname;
@@ -15,7 +16,7 @@ const PORTS_AT_ONCE: usize = 128;
 pub(super) struct Order {
     /// Namespaces to be made: the state must tell of them, and what they are is known only when they are there.
     pub first: Vec<NsName>,
-    /// The rest of what has an inverse, in the order of the plan.
+    /// The rest of what has an inverse, in the order of the plan. Before it routes are taken away that lead elsewhere then.
     pub then: Vec<Step>,
     /// What has none, and nothing waits for.
     pub last: Vec<Step>,
@@ -39,6 +40,8 @@ impl Order {
             last: Vec::new(),
             namespaces: Vec::new(),
         };
+        let (parting, rest): (Vec<_>, Vec<_>) = rest.iter().map(|step| wanted.part(step)).unzip();
+        order.then.extend(parting.into_iter().flatten());
         for step in &rest {
             let waits_for_none = match step {
                 Step::RemoveNamespace(name) => {
@@ -80,14 +83,20 @@ impl Order {
         }
         order
     }
+
+    /// How much of the work it is.
+    pub fn size(&self) -> usize {
+        let steps = self.then.iter().chain(&self.last);
+        self.first.len() + self.namespaces.len() + steps.map(Step::size).sum::<usize>()
+    }
 }
 
-/// The IP versions of default routes: whether it is IPv4.
-fn defaults<'a>(routes: impl Iterator<Item = &'a Route>) -> impl Iterator<Item = bool> {
-    routes
-        .filter(|route| route.to.prefix_len() == 0)
-        .map(|route| route.to.addr().is_ipv4())
+/// Where a route is: the kernel has one in a namespace.
+fn way(namespace: Option<&Namespace>, route: &Route) -> Way {
+    (namespace.cloned(), route.to.trunc())
 }
+
+type Way = (Option<Namespace>, IpNet);
 
 fn removal(ports: Vec<Port>) -> Option<Step> {
     (!ports.is_empty()).then_some(Step::RemovePorts(ports))
@@ -98,12 +107,10 @@ fn removal(ports: Vec<Port>) -> Option<Step> {
 struct Wanted<'a> {
     names: HashSet<&'a PortName>,
     places: HashSet<(Option<Namespace>, IfName)>,
+    /// Also those by which the ends of cables are known.
     macs: HashSet<Mac>,
-    /// By which the ends of cables are known in their namespaces.
-    ends: HashSet<(&'a NsName, Mac)>,
     addresses: HashSet<IpAddr>,
-    /// Where there is to be a default route, and of which IP version.
-    defaults: HashSet<(Option<Namespace>, bool)>,
+    routes: HashSet<Way>,
     /// Their tables are made anew, which needs them to be empty.
     resized: HashSet<&'a SwitchName>,
     commands: HashSet<&'a CommandName>,
@@ -118,22 +125,25 @@ impl<'a> Wanted<'a> {
                     wanted.names.insert(&port.name);
                     wanted.places.insert((port.namespace.clone(), ifname(port)));
                     wanted.add_addresses(port);
-                    wanted.add_defaults(port.namespace.as_ref(), &port.routes, &[]);
+                    wanted.add_routes(port.namespace.as_ref(), &port.routes, &[]);
                 }
                 Step::ChangePort { before, after } => {
                     wanted.add_addresses(after);
-                    wanted.add_defaults(after.namespace.as_ref(), &after.routes, &before.routes);
+                    wanted.add_routes(after.namespace.as_ref(), &after.routes, &before.routes);
                 }
                 Step::AddCable(cable) => {
-                    let ends = [&cable.a, &cable.b].into_iter();
-                    let known = ends.clone().filter_map(|end| Some((&end.namespace, end.mac?)));
-                    wanted.ends.extend(known);
-                    for end in ends.clone() {
-                        wanted.add_defaults(Some(&end.namespace.clone().into()), &end.routes, &[]);
+                    for end in [&cable.a, &cable.b] {
+                        let namespace = Namespace::from(end.namespace.clone());
+                        wanted.macs.extend(end.mac);
+                        wanted.add_routes(Some(&namespace), &end.routes, &[]);
+                        let ifname = end.ifname.clone();
+                        wanted.places.extend(ifname.map(|ifname| (Some(namespace), ifname)));
                     }
-                    wanted
-                        .places
-                        .extend(ends.filter_map(|end| Some((Some(end.namespace.clone().into()), end.ifname.clone()?))));
+                }
+                Step::ChangeCable { before, after } => {
+                    for (old, new) in [(&before.a, &after.a), (&before.b, &after.b)] {
+                        wanted.add_routes(Some(&new.namespace.clone().into()), &new.routes, &old.routes);
+                    }
                 }
                 Step::StartCommands(commands) => wanted.commands.extend(commands.iter().map(|command| &command.name)),
                 Step::ChangeSwitch { before, after } if before.fdb_capacity != after.fdb_capacity => {
@@ -150,14 +160,54 @@ impl<'a> Wanted<'a> {
         self.addresses.extend(port.addresses.iter().map(|address| address.ip()));
     }
 
-    fn add_defaults(&mut self, namespace: Option<&Namespace>, routes: &[Route], had: &[Route]) {
+    fn add_routes(&mut self, namespace: Option<&Namespace>, routes: &[Route], had: &[Route]) {
         let new = routes.iter().filter(|route| !had.contains(route));
-        self.defaults.extend(defaults(new).map(|v4| (namespace.cloned(), v4)));
+        self.routes.extend(new.map(|route| way(namespace, route)));
     }
 
-    /// The kernel has one in a namespace.
-    fn has_default(&self, namespace: Option<&Namespace>, routes: &[Route]) -> bool {
-        defaults(routes.iter()).any(|v4| self.defaults.contains(&(namespace.cloned(), v4)))
+    fn has_route(&self, namespace: Option<&Namespace>, routes: &[Route]) -> bool {
+        routes.iter().any(|route| self.routes.contains(&way(namespace, route)))
+    }
+
+    /// A change in two, if routes go by it that others are to have: first these go, and then comes the rest.
+    fn part(&self, step: &Step) -> (Option<Step>, Step) {
+        match step {
+            Step::ChangePort { before, after } => {
+                let mut parted = before.clone();
+                self.take_routes(&mut parted.routes, &after.routes, after.namespace.as_ref());
+                if parted == *before {
+                    return (None, step.clone());
+                }
+                let (before, after) = (before.clone(), after.clone());
+                let rest = Step::ChangePort {
+                    before: parted.clone(),
+                    after,
+                };
+                (Some(Step::ChangePort { before, after: parted }), rest)
+            }
+            Step::ChangeCable { before, after } => {
+                let mut parted = before.clone();
+                for (end, new) in [(&mut parted.a, &after.a), (&mut parted.b, &after.b)] {
+                    self.take_routes(&mut end.routes, &new.routes, Some(&new.namespace.clone().into()));
+                }
+                if parted == *before {
+                    return (None, step.clone());
+                }
+                let (before, after) = (before.clone(), after.clone());
+                let rest = Step::ChangeCable {
+                    before: parted.clone(),
+                    after,
+                };
+                (Some(Step::ChangeCable { before, after: parted }), rest)
+            }
+            _ => (None, step.clone()),
+        }
+    }
+
+    /// Takes out of `routes` those to where another is to have one. What is to have it by itself has it by another way, and no other.
+    fn take_routes(&self, routes: &mut Vec<Route>, after: &[Route], namespace: Option<&Namespace>) {
+        let stays = |route: &Route| after.iter().any(|new| new.to.trunc() == route.to.trunc());
+        routes.retain(|route| stays(route) || !self.routes.contains(&way(namespace, route)));
     }
 
     /// Whether a port has to go before all of it can be there.
@@ -170,7 +220,7 @@ impl<'a> Wanted<'a> {
                 .iter()
                 .any(|address| self.addresses.contains(&address.ip()))
             || self.resized.contains(&old.switch)
-            || self.has_default(old.namespace.as_ref(), &old.routes)
+            || self.has_route(old.namespace.as_ref(), &old.routes)
     }
 
     fn has_end(&self, end: &CableEnd) -> bool {
@@ -179,8 +229,8 @@ impl<'a> Wanted<'a> {
             .clone()
             .map(|ifname| (Some(end.namespace.clone().into()), ifname));
         place.is_some_and(|place| self.places.contains(&place))
-            || end.mac.is_some_and(|mac| self.ends.contains(&(&end.namespace, mac)))
-            || self.has_default(Some(&end.namespace.clone().into()), &end.routes)
+            || end.mac.is_some_and(|mac| self.macs.contains(&mac))
+            || self.has_route(Some(&end.namespace.clone().into()), &end.routes)
     }
 }
 

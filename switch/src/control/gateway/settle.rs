@@ -33,8 +33,14 @@ pub(in super::super) fn settle(lab: &mut Lab, before: &Lab, of_host: &BTreeSet<I
     }
     // Who had an address keeps it, before any takes a new one, be it a gateway.
     keep_addresses(lab, before, &switches);
+    // What one leaves another may take, whichever comes first.
     for switch in routed() {
-        give_gateway(lab, before, switch, of_host)?;
+        if let Some(port) = gateway_mut(lab, switch) {
+            take_addresses(before, switch, port);
+        }
+    }
+    for switch in routed() {
+        give_gateway(lab, switch, of_host)?;
     }
     let mut taken = taken(lab);
     taken.extend(of_host);
@@ -163,16 +169,20 @@ fn add_gateway(lab: &mut Lab, before: &Lab, switch: &Switch) -> Result<(), ApiEr
     Ok(())
 }
 
+fn gateway_mut<'a>(lab: &'a mut Lab, switch: &Switch) -> Option<&'a mut Port> {
+    let name = gateway_name(&switch.name)?;
+    lab.ports.iter_mut().find(|port| port.name == name)
+}
+
 /// Gives a gateway, which is there, its addresses.
-fn give_gateway(lab: &mut Lab, before: &Lab, switch: &Switch, of_host: &BTreeSet<IpAddr>) -> Result<(), ApiError> {
-    let name = gateway_name(&switch.name);
-    let Some(at) = lab.ports.iter().position(|port| Some(&port.name) == name.as_ref()) else {
+fn give_gateway(lab: &mut Lab, switch: &Switch, of_host: &BTreeSet<IpAddr>) -> Result<(), ApiError> {
+    let Some(mut port) = gateway_mut(lab, switch).cloned() else {
         return Ok(());
     };
-    let old = before.switches.iter().find(|old| old.name == switch.name);
-    let mut port = lab.ports[at].clone();
-    give_addresses(lab, old, switch, &mut port, of_host)?;
-    lab.ports[at] = port;
+    give_addresses(lab, switch, &mut port, of_host)?;
+    if let Some(there) = gateway_mut(lab, switch) {
+        *there = port;
+    }
     Ok(())
 }
 
@@ -188,13 +198,9 @@ fn taken_by_others(lab: &Lab, gateway: &PortName) -> BTreeSet<IpAddr> {
     taken
 }
 
-fn give_addresses(
-    lab: &Lab,
-    old: Option<&Switch>,
-    switch: &Switch,
-    port: &mut Port,
-    of_host: &BTreeSet<IpAddr>,
-) -> Result<(), ApiError> {
+/// Takes from a gateway what was given it, or was of a subnet, and is no more.
+fn take_addresses(before: &Lab, switch: &Switch, port: &mut Port) {
+    let old = before.switches.iter().find(|old| old.name == switch.name);
     let gone = old.map(|old| left(old, switch)).unwrap_or_default();
     let given = switch.gateway.addresses();
     let was_given = old.map_or(&[][..], |old| old.gateway.addresses());
@@ -204,6 +210,10 @@ fn give_addresses(
     refit(&mut port.addresses, &had, &gone, &switch.subnets);
     port.routes
         .retain(|route| route.via.is_some() || !gone.iter().any(|net| net.trunc() == route.to.trunc()));
+}
+
+fn give_addresses(lab: &Lab, switch: &Switch, port: &mut Port, of_host: &BTreeSet<IpAddr>) -> Result<(), ApiError> {
+    let given = switch.gateway.addresses();
     let inside = |ip: &IpAddr| switch.subnets.iter().any(|net| net.contains(ip));
     let address = |ip: &IpAddr, length: u8| {
         let address = format!("{ip}/{length}").parse();

@@ -51,10 +51,7 @@ impl Inner {
         if changes.done.is_empty() && !failed.is_empty() {
             return Err(failed.swap_remove(0));
         }
-        let warning = |ApiError { object, cause, .. }: ApiError| {
-            format!("{object} could not be repaired: {cause}; see to that and repeat the command")
-        };
-        changes.warnings.extend(failed.into_iter().map(warning));
+        changes.warnings.extend(failed.iter().map(not_repaired));
         Ok(())
     }
 
@@ -88,12 +85,25 @@ impl Inner {
         matches!(self.drift_of(port).await, Some(Drift::Settings(_, lost)) if lost.contains(&Lost::Inside(lack)))
     }
 
-    /// What a repair would do after these steps.
+    /// What a repair would do after these steps, and what it could not.
     pub(in crate::control) async fn describe_repair(&self, extent: Extent<'_>, steps: &[Step], changes: &mut Changes) {
+        let mut made = Vec::new();
         for drift in self.drift(extent).await {
-            if let Some(drift) = self.drift_after(drift, steps).await {
-                drift.tell(changes);
+            let Some(drift) = self.drift_after(drift, steps).await else {
+                continue;
+            };
+            match &drift {
+                Drift::Namespace(name, _) => made.push(name.clone()),
+                // It stands in a namespace that others are to make again.
+                Drift::Missing(port) if !port.named_namespace().is_some_and(|name| made.contains(name)) => {
+                    if let Err(error) = self.netns_of(port) {
+                        changes.warnings.push(not_repaired(&error));
+                        continue;
+                    }
+                }
+                _ => {}
             }
+            drift.tell(changes);
         }
     }
 
@@ -121,11 +131,16 @@ impl Inner {
     }
 }
 
+/// As a warning beside what is done.
+fn not_repaired(ApiError { object, cause, .. }: &ApiError) -> String {
+    format!("{object} could not be repaired: {cause}; see to that and repeat the command")
+}
+
 impl Drift {
     /// Whether there is nothing to repair any more when the step is done.
     fn is_settled_by(&self, step: &Step) -> bool {
         match (self, step) {
-            (Self::Namespace(name), Step::AddNamespace(other) | Step::RemoveNamespace(other)) => name == other,
+            (Self::Namespace(name, _), Step::AddNamespace(other) | Step::RemoveNamespace(other)) => name == other,
             (Self::NamespaceSettings(namespace, _), Step::ChangeNamespace { after, .. }) => {
                 namespace.name == after.name
             }

@@ -535,3 +535,16 @@ fn an_address_outside_the_subnets_of_the_others_is_a_warning() {
         );
     }
 }
+
+/// The gateway of a subnet that it has no address of has a route to it.
+#[test]
+fn an_address_that_a_gateway_outside_has_a_route_to_is_no_warning() {
+    let gateway = Port {
+        routes: vec![Route::new("10.30.0.0/24".parse().unwrap(), None)],
+        ..at("gw", "169.254.1.1/32")
+    };
+    for (address, warned) in [("10.30.0.2/24", false), ("10.31.0.2/24", true)] {
+        let warnings = check(ports(vec![gateway.clone(), at("x", address)])).unwrap();
+        assert_eq!(!warnings.is_empty(), warned, "{address}: {warnings:?}");
+    }
+}

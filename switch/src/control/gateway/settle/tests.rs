@@ -276,3 +276,38 @@ fn a_namespace_on_two_switches_has_one_default_route() {
     assert_eq!(routes(&settled(lab(&[own, m2]), &both), "m2"), [""; 0]);
     assert_eq!(routes(&settled(lab(&[m1]), &both), "m1"), ["0.0.0.0/0 10.1.0.1"]);
 }
+
+/// The one that came first saw what the other was about to leave.
+#[test]
+fn gateways_take_what_others_leave_whichever_comes_first() {
+    let two = |subnets: [&str; 2]| {
+        let switches = ["a", "b"].into_iter().zip(subnets).map(|(name, subnet)| Switch {
+            name: name.parse().unwrap(),
+            ..switch(&[subnet], Gateway::On)
+        });
+        Lab {
+            switches: switches.collect(),
+            ..Lab::default()
+        }
+    };
+    let first = settled(two(["10.21.0.0/24", "10.22.0.0/24"]), &Lab::default());
+    for subnets in [
+        ["10.22.0.0/24", "10.21.0.0/24"],
+        ["10.22.0.0/24", "10.25.0.0/24"],
+        ["10.25.0.0/24", "10.21.0.0/24"],
+    ] {
+        let next = settled(
+            Lab {
+                ports: first.ports.clone(),
+                ..two(subnets)
+            },
+            &first,
+        );
+        for (name, subnet) in ["a-gw", "b-gw"].into_iter().zip(subnets) {
+            assert_eq!(addresses(&next, name), [subnet.replace(".0/24", ".1/24")]);
+        }
+        let anew = two(subnets);
+        let again = settled(anew, &first);
+        assert_eq!(addresses(&again, "a-gw"), addresses(&next, "a-gw"));
+    }
+}
