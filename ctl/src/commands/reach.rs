@@ -330,6 +330,7 @@ mod tests {
             }))
         };
         let leased = |name: &str, address: &str, secs: Option<u64>| AddressView {
+            missing: false,
             port: name.parse().unwrap(),
             switch: "main".parse().unwrap(),
             address: address.parse().unwrap(),

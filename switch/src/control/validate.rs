@@ -226,7 +226,6 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
         for entry in &port.stations {
             let object = format!("FDB entry {}", station(entry));
             check_station(entry)?;
-            }
             if let Some(other) = stations.insert((&port.switch, entry), &port.name) {
                 let cause = format!("it is behind port \"{other}\" and behind port \"{}\"", port.name);
                 return Err(text::conflict(object, cause).hint("a station is behind one port of a switch"));
