@@ -217,7 +217,7 @@ impl Fdb {
     fn insert(&self, key: FdbKey, port: PortId, now: u32, rule: LearnRule) -> Learned {
         let mut writer = self.write();
         let new = Place::new(port, now, rule.kind);
-        match self.entry(key) {
+        match self.find(key) {
             _ if key.is_nobody() => Learned::Known,
             Some((_, place)) if place.is_fixed() || place.port() == port => Learned::Known,
             _ if writer.learned_at(port) >= rule.port_limit => Learned::Limited,
