@@ -8,7 +8,7 @@ use vswitch_datapath::vlan::VlanPort;
 
 use super::super::fdb::{fdb_key, station};
 use super::super::gateway;
-use super::{is_link_local, list, network, place};
+use super::{is_link_local, list, place};
 
 /// What is allowed and most likely not meant.
 pub(super) fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
@@ -80,7 +80,7 @@ fn unreachable_addresses(before: &Lab, after: &Lab) -> Vec<String> {
     for port in &after.ports {
         for address in &port.addresses {
             if old.get(&port.name).is_some_and(|old| old.contains(address))
-                || network(port).is_none()
+                || port.own_network().is_none()
                 || is_link_local(address.ip())
             {
                 continue;
@@ -95,7 +95,7 @@ fn unreachable_addresses(before: &Lab, after: &Lab) -> Vec<String> {
                     .ports
                     .iter()
                     .filter(|other| other.switch == port.switch && other.name != port.name)
-                    .filter(|other| network(other) == network(port));
+                    .filter(|other| other.own_network() == port.own_network());
                 let same_version = |a: &&IfAddr| a.ip().is_ipv4() == address.ip().is_ipv4();
                 let other_addresses = ports.flat_map(|other| &other.addresses).filter(same_version);
                 other_addresses.filter(|other| !is_link_local(other.ip()))
