@@ -8,7 +8,7 @@ use vswitch_client::api::event::EventSelect;
 use vswitch_client::api::request::ChangeOptions;
 use vswitch_client::api::{DEFAULT_SOCKET, ErrorCode, EventKind, PortName};
 use vswitch_client::pcapng::Item;
-use vswitch_client::{Client, Error};
+use vswitch_client::{Client, Error, Tag};
 use vswitch_testing::{DEADLINE, Lab, Place};
 
 #[allow(dead_code, reason = "its `main` is for the command line")]
@@ -70,8 +70,21 @@ fn errors_are_values_and_tags_keep_edits_apart() {
     run(async {
         let missing = client.remove_port(&name("nobody"), none).await.unwrap_err();
         assert_eq!(missing.code(), Some(ErrorCode::NotFound), "{missing}");
+        // An answer to HEAD has no body.
+        let missing = client.tag("/v1/ports/nobody").await.unwrap_err();
+        assert_eq!(missing.code(), Some(ErrorCode::NotFound), "{missing}");
+        // Who prints an error with its sources reads each cause once.
+        assert!(std::error::Error::source(&missing).is_none(), "{missing}");
+        for path in ["", "v1/status", "/v1/sta tus"] {
+            let wrong = client.get::<serde_json::Value>(path).await.unwrap_err();
+            assert!(matches!(wrong, Error::Request { .. }), "{wrong}");
+        }
 
+        let (_, of_switch) = client.switch_tagged(&"main".parse().unwrap()).await.unwrap();
+        assert_eq!(of_switch, client.tag("/v1/switches/main").await.unwrap());
         let (port, tag) = client.port_tagged(&name("red")).await.unwrap();
+        // As kept in a file.
+        let tag = tag.map(|tag| tag.to_string().parse::<Tag>().unwrap());
         assert_eq!(port.port.description.to_string(), "");
         let patch = serde_json::json!({"description": "mine"});
         let dry = ChangeOptions { dry_run: true, ..none };

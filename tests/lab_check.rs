@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
-use vswitch_testing::Lab;
+use serde_json::{Value, json};
+use vswitch_testing::{Lab, http};
 
 /// Writes a file of this name and gives its path.
 fn file(lab: &Lab, name: &str, text: &str) -> String {
@@ -163,6 +163,64 @@ files = { a = "x", "a/b" = "y" }
             "{reply}"
         );
     }
+}
+
+/// What the daemon takes is not refused for a rule of its own by whoever reads the file, nor is what is exported then.
+#[test]
+fn what_the_daemon_takes_passes_the_check() {
+    let trunks = r#"
+        [[ports]]
+        name = "a"
+        addresses = ["10.0.0.1/24"]
+        vlan = { trunk = { allowed = "10,20" } }
+        [[ports]]
+        name = "b"
+        addresses = ["10.0.0.1/24"]
+        vlan = { trunk = { allowed = "10,20" } }"#;
+    let chosen = r#"
+        [[switches]]
+        name = "main"
+        subnets = ["192.168.15.0/24"]
+        [[ports]]
+        name = "c"
+        auto_addresses = true
+        addresses = ["10.9.0.1/24"]
+        routes = [{ to = "10.50.0.0/16", via = "192.168.15.9" }]"#;
+    let of_hosts = r#"
+        [[ports]]
+        name = "d"
+        addresses = ["10.9.0.1/32", "fd00::1/64"]
+        routes = [{ to = "0.0.0.0/0", via = "10.1.1.1" }, { to = "::/0", via = "fe80::1" }]"#;
+    let repeated = r#"
+        namespaces = ["n", { name = "m", files = { hosts = "x" } }, "n", "m"]
+        [[ports]]
+        name = "e"
+        addresses = ["10.9.0.1/24"]
+        routes = [{ to = "10.50.0.0/16", via = "10.9.0.9" }, { to = "10.50.0.0/16", via = "10.9.0.9" }]"#;
+    let macs = r#"
+        [[ports]]
+        name = "f"
+        mac = "02:00:00:00:00:05"
+        vlan = { access = 10 }
+        [[ports]]
+        name = "g"
+        mac = "02:00:00:00:00:05"
+        vlan = { trunk = { allowed = "20", native = 30 } }"#;
+    let lab = Lab::new();
+    for text in [trunks, chosen, of_hosts, repeated, macs] {
+        let wanted: Value = toml::from_str(text).unwrap();
+        let reply = http::request("PUT", "/v1/lab", &wanted.to_string());
+        assert_eq!(reply.status, 200, "{text}: {reply:?}");
+        lab.ok(&format!("lab check {}", file(&lab, "said.toml", text)));
+        let exported = file(&lab, "exported.toml", &lab.ok("export"));
+        lab.ok(&format!("lab check {exported}"));
+        for path in [exported, file(&lab, "said.toml", text)] {
+            let told: Value = lab.ctl(&format!("--json apply -n {path}")).json();
+            assert_eq!(told["done"], json!([]), "{text}");
+        }
+    }
+    let refused: Value = toml::from_str(&macs.replace("\"20\"", "\"1-20\"")).unwrap();
+    assert_eq!(http::request("PUT", "/v1/lab", &refused.to_string()).status, 409);
 }
 
 /// What follows from the file alone is told of what the daemon refuses; what follows from what is there is not.

@@ -103,8 +103,8 @@ impl From<Error> for Failure {
         let at = |socket: &Path| format!("vswitchd at {}", socket.display());
         match error {
             Error::Daemon(error) => error.into(),
-            Error::Connect { socket, source } => {
-                let (cause, hint) = not_connected(&socket, &source);
+            Error::Connect { socket, cause } => {
+                let (cause, hint) = not_connected(&socket, &cause);
                 Self::unreachable(at(&socket), cause, hint)
             }
             Error::Silent { socket, waited } => Self::unreachable(
@@ -117,6 +117,9 @@ impl From<Error> for Failure {
                 format!("the connection broke: {cause}"),
                 "did the daemon stop? `vswitchctl show` tells what it had done",
             ),
+            Error::Request { path, cause } => {
+                ApiError::new(ErrorCode::Invalid, format!("request {path:?}"), cause).into()
+            }
             Error::Foreign { path, cause } => foreign(format!("request {path}"), cause),
             other => foreign("request".to_owned(), other.to_string()),
         }

@@ -39,7 +39,7 @@ fn a_daemon_without_a_sign_of_life_is_given_up() {
     for command in ["status", "add-port red", "events", "capture red --text"] {
         let ran = common::run(&socket, &format!("--timeout 0.1 {command}"), "");
         assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{command}: {ran:?}");
-        assert!(ran.stderr.contains("no sign of life for 200ms"), "{command}: {ran:?}");
+        assert!(ran.stderr.contains("no sign of life for 100ms"), "{command}: {ran:?}");
         assert!(ran.stderr.contains("--timeout"), "{command}: {ran:?}");
     }
 }

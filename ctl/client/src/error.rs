@@ -12,14 +12,14 @@ use vswitch_api::{ApiError, ErrorCode};
 pub enum Error {
     /// The daemon says no, and why.
     #[error("{0}")]
-    Daemon(#[source] ApiError),
+    Daemon(ApiError),
     /// Nobody can be spoken with at the socket.
-    #[error("vswitchd at {}: {source}; is it running, and may this user speak with it?", socket.display())]
+    #[error("vswitchd at {}: {cause}; is it running, and may this user speak with it?", socket.display())]
     Connect {
         /// The socket.
         socket: PathBuf,
         /// What the kernel says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Neither an answer came nor any other sign of life. What was asked for may still be done.
     #[error("vswitchd at {}: it gave no answer and no sign of life for {waited:?}", socket.display())]
@@ -35,6 +35,14 @@ pub enum Error {
         /// The socket.
         socket: PathBuf,
         /// What is known of it.
+        cause: String,
+    },
+    /// The request could not even be made.
+    #[error("request {path:?}: {cause}")]
+    Request {
+        /// What was to be asked for.
+        path: String,
+        /// What is wrong with it.
         cause: String,
     },
     /// Something that two programs of the same version never say to each other.
@@ -64,6 +72,13 @@ impl Error {
     /// Somebody else has changed what was to be changed: read it again, and try again.
     pub fn is_changed(&self) -> bool {
         self.code() == Some(ErrorCode::Changed)
+    }
+
+    pub(crate) fn request(path: &str, cause: impl ToString) -> Self {
+        Self::Request {
+            path: path.to_owned(),
+            cause: cause.to_string(),
+        }
     }
 
     pub(crate) fn foreign(path: &str, cause: impl ToString) -> Self {

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use serde::Deserialize;
-use vswitch_api::Event;
 use vswitch_api::event::EVENT_KINDS;
+use vswitch_api::{Event, reply};
 
 use crate::body::Body;
 use crate::error::Error;
@@ -57,7 +57,7 @@ impl Events {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             };
-            match serde_json::from_str(&text) {
+            match reply::from_json(text.as_bytes()) {
                 Ok(event) => return Poll::Ready(Some(Ok(event))),
                 Err(_) if is_of_later_kind(&text) => {}
                 Err(error) => {

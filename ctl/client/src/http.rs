@@ -6,23 +6,24 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::str::FromStr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH, InvalidHeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::{Progress, Status};
-use vswitch_api::{ApiError, DEFAULT_SOCKET};
+use vswitch_api::{ApiError, DEFAULT_SOCKET, reply};
 
 use crate::body::Body;
 use crate::error::Error;
@@ -50,13 +51,21 @@ pub struct Client {
     watcher: Option<Watcher>,
 }
 
-/// The `ETag` of something as it was read.
+/// The `ETag` of something as it was read. As text it can be kept for later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(HeaderValue);
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+impl FromStr for Tag {
+    type Err = InvalidHeaderValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHeaderValue> {
+        HeaderValue::from_str(text).map(Self)
     }
 }
 
@@ -112,10 +121,12 @@ impl Client {
     /// # Errors
     /// As those of [`Client::get`].
     pub async fn tag(&self, path: &str) -> Result<Option<Tag>, Error> {
-        let head = self
-            .while_alive(self.request(Method::HEAD, path, None, NO_BODY))
-            .await?;
-        Ok(head.headers().get(ETAG).cloned().map(Tag))
+        match self.while_alive(self.request(Method::HEAD, path, None, NO_BODY)).await {
+            Ok(head) => Ok(head.headers().get(ETAG).cloned().map(Tag)),
+            // An answer to HEAD has no body, and so does not say what is wrong.
+            Err(Error::Foreign { .. }) => self.get_tagged::<IgnoredAny>(path).await.map(|(_, tag)| tag),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a request and reads the reply.
@@ -182,7 +193,7 @@ impl Client {
             .await
             .map_err(|e| broken(&self.socket, &e))?
             .to_bytes();
-        let value = serde_json::from_slice(&bytes)
+        let value = reply::from_json(&bytes)
             .map_err(|e| Error::foreign(path, format!("a reply that is not understood: {e}")))?;
         Ok((value, tag))
     }
@@ -191,21 +202,41 @@ impl Client {
     async fn while_alive<T>(&self, exchange: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut exchange = pin!(exchange);
         loop {
-            if let Ok(answer) = timeout(self.patience, exchange.as_mut()).await {
+            if let Ok(answer) = timeout(self.before_sign(), exchange.as_mut()).await {
                 return answer;
             }
-            let sign = timeout(self.patience, self.request(Method::GET, SIGN_OF_LIFE, None, NO_BODY));
             tokio::select! {
                 // The answer may come first.
                 answer = exchange.as_mut() => return answer,
-                sign = sign => if !is_life(&sign) {
-                    return Err(Error::Silent {
-                        socket: self.socket.clone(),
-                        waited: 2 * self.patience,
-                    });
+                is_alive = self.is_alive() => if !is_alive {
+                    return Err(self.silent());
                 },
             }
         }
+    }
+
+    /// Silence after which a sign of life is asked for, and waited for as long.
+    pub(crate) fn before_sign(&self) -> Duration {
+        self.patience / 2
+    }
+
+    /// Whether the daemon gives a sign of life.
+    pub(crate) async fn is_alive(&self) -> bool {
+        let sign = self.request(Method::GET, SIGN_OF_LIFE, None, NO_BODY);
+        is_life(&timeout(self.patience - self.before_sign(), sign).await)
+    }
+
+    /// It gave none.
+    pub(crate) fn silent(&self) -> Error {
+        Error::Silent {
+            socket: self.socket.clone(),
+            waited: self.patience,
+        }
+    }
+
+    /// The connection ended in the middle.
+    pub(crate) fn broken(&self, error: &hyper::Error) -> Error {
+        broken(&self.socket, error)
     }
 
     /// Opens an answer that comes in parts.
@@ -215,7 +246,7 @@ impl Client {
     pub async fn open(&self, path: &str) -> Result<Body, Error> {
         let request = self.request(Method::GET, path, None, NO_BODY);
         let answer = self.while_alive(request).await?;
-        Ok(Body::new(answer, self.socket.clone(), path))
+        Ok(Body::new(answer, self.clone(), path))
     }
 
     /// Asks for the end of something, with no answer but that it ends.
@@ -236,6 +267,9 @@ impl Client {
         tag: Option<&Tag>,
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, Error> {
+        if !path.starts_with('/') {
+            return Err(Error::request(path, "a path begins with /, such as /v1/status"));
+        }
         let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
@@ -244,7 +278,7 @@ impl Client {
         tokio::spawn(connection);
 
         let content = match body {
-            Some(body) => serde_json::to_vec(body).map_err(|e| Error::foreign(path, e))?,
+            Some(body) => serde_json::to_vec(body).map_err(|e| Error::request(path, e))?,
             None => Vec::new(),
         };
         let mut request = Request::builder()
@@ -260,7 +294,7 @@ impl Client {
         }
         let request = request
             .body(Full::new(Bytes::from(content)))
-            .map_err(|e| Error::foreign(path, e))?;
+            .map_err(|e| Error::request(path, e))?;
         let reply = sender
             .send_request(request)
             .await
@@ -290,9 +324,9 @@ impl Client {
             match UnixStream::connect(&self.socket).await {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(RETRY).await,
                 connected => {
-                    return connected.map_err(|source| Error::Connect {
+                    return connected.map_err(|cause| Error::Connect {
                         socket: self.socket.clone(),
-                        source,
+                        cause,
                     });
                 }
             }
@@ -328,7 +362,7 @@ pub fn with_query(path: &str, query: &impl Serialize) -> Result<String, Error> {
         Ok(query) if query.is_empty() => Ok(path.to_owned()),
         Ok(query) if path.contains('?') => Ok(format!("{path}&{query}")),
         Ok(query) => Ok(format!("{path}?{query}")),
-        Err(e) => Err(Error::foreign(path, e)),
+        Err(e) => Err(Error::request(path, e)),
     }
 }
 
@@ -344,7 +378,7 @@ pub fn with_options(path: &str, options: ChangeOptions) -> Result<String, Error>
 }
 
 /// The connection ended in the middle.
-pub(crate) fn broken(socket: &Path, error: &hyper::Error) -> Error {
+fn broken(socket: &Path, error: &hyper::Error) -> Error {
     let mut cause = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use serde::de::DeserializeOwned;
+use vswitch_api::reply;
 
 use crate::body::Body;
 use crate::error::Error;
@@ -44,7 +45,7 @@ impl<T: DeserializeOwned> Lines<T> {
                 if line == b"\n" {
                     continue;
                 }
-                let value = serde_json::from_slice(&line).map_err(|error| Error::foreign(self.body.path(), error));
+                let value = reply::from_json(&line).map_err(|error| Error::foreign(self.body.path(), error));
                 let line = String::from_utf8_lossy(&line).into_owned();
                 return Poll::Ready(Some(value.map(|value| (value, line))));
             }

@@ -16,7 +16,7 @@ use vswitch_api::view::{
 };
 use vswitch_api::{
     Cable, Command, CommandName, IfAddr, Lab, Link, Mirror, MirrorName, NsName, Port, PortName, ProcessView, Route,
-    Switch, SwitchName, link, mirror,
+    Switch, SwitchName, link, mirror, strict,
 };
 
 use crate::body::Body;
@@ -54,14 +54,25 @@ impl Client {
         self.change(Method::POST, "/v1/restart", options, NO_BODY).await
     }
 
-    /// The lab: all that is wanted.
+    /// The lab: all that is wanted. What a newer daemon has and this version does not know is an error, since it would be lost if the lab
+    /// were written back.
     pub async fn lab(&self) -> Result<Lab, Error> {
-        self.get("/v1/lab").await
+        Ok(self.lab_tagged().await?.0)
     }
 
-    /// The lab with its tag.
+    /// The same with its tag.
     pub async fn lab_tagged(&self) -> Result<(Lab, Option<Tag>), Error> {
-        self.get_tagged("/v1/lab").await
+        let (lab, tag) = self.get_tagged("/v1/lab").await?;
+        let lab = strict::from_value(lab).map_err(|error| {
+            let cause = format!("this version does not know all of the lab and would lose it: {error}");
+            Error::foreign("/v1/lab", cause)
+        })?;
+        Ok((lab, tag))
+    }
+
+    /// The lab as far as this version knows it, to be looked at.
+    pub async fn known_lab(&self) -> Result<Lab, Error> {
+        self.get("/v1/lab").await
     }
 
     /// Makes this all that there is, on the condition that the lab still has this tag, if one is given.
@@ -81,6 +92,11 @@ impl Client {
     /// A switch.
     pub async fn switch(&self, name: &SwitchName) -> Result<SwitchView, Error> {
         self.get(&switch_path(name)).await
+    }
+
+    /// A switch with its tag.
+    pub async fn switch_tagged(&self, name: &SwitchName) -> Result<(SwitchView, Option<Tag>), Error> {
+        self.get_tagged(&switch_path(name)).await
     }
 
     /// Adds a switch.

@@ -96,7 +96,7 @@ Keys are those of `set port`, which changes one end alone.";
 /// Arguments of `link set`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "impair", "mtu", "up", "down"]).args(policy::NAMES))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "impair", "mtu", "up", "down"]).args(policy::names()))]
 pub struct LinkSet {
     /// The port at one of its ends
     pub port: PortName,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, Id, ValueEnum};
 use vswitch_api::Mac;
 use vswitch_api::name::InvalidValue;
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, Isolation, PortVlan, TagKind, Trunk, VlanId, VlanSet};
@@ -72,25 +72,10 @@ pub struct PolicyArgs {
 }
 
 /// Names of the options, for the group of settings that `set port` wants one of.
-pub const NAMES: [&str; 17] = [
-    "vlan",
-    "trunk",
-    "native",
-    "tag",
-    "tunnel",
-    "accept",
-    "learning",
-    "sticky",
-    "locked",
-    "mac_limit",
-    "beyond_limit",
-    "flood",
-    "hairpin",
-    "isolation",
-    "pin_mac",
-    "pin_ip",
-    "allow_ra",
-];
+pub fn names() -> Vec<Id> {
+    let options = PolicyArgs::augment_args(Command::new("policy"));
+    options.get_arguments().map(|option| option.get_id().clone()).collect()
+}
 
 /// A VLAN, or no setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

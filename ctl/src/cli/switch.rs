@@ -287,7 +287,7 @@ pub fn with_keys<T: Settable>(examples: &str) -> String {
 /// Arguments of `set port`.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "mtu", "mac", "ifname", "gateway", "up", "down", "offload"]).args(policy::NAMES))]
+#[command(group = ArgGroup::new("settings").required(true).multiple(true).args(["keys", "mtu", "mac", "ifname", "gateway", "up", "down", "offload"]).args(policy::names()))]
 pub struct SetPort {
     /// The port
     pub name: PortName,

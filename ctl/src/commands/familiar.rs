@@ -92,11 +92,11 @@ pub(super) fn add_switch(lab: &mut Lab, name: &SwitchName) -> Result<(), Failure
             "choose another",
         )
     })?;
-    if lab.switches.iter().any(|switch| switch.name == *name) {
+    if lab.switch(name).is_some() {
         let cause = "there is one of this name already".to_owned();
         return Err(conflict(object, cause, "choose another name, or remove it first"));
     }
-    if let Some(port) = lab.ports.iter().find(|port| port.name == local) {
+    if let Some(port) = lab.port(&local) {
         let cause = format!(
             "the host's leg on it would be called so too, and there is a port of this name on switch \"{}\"",
             port.switch
@@ -134,12 +134,12 @@ pub(super) fn remove_switch(lab: &mut Lab, name: &SwitchName) -> Result<(), Fail
 
 /// An interface of the host as a port.
 pub(super) fn add_device(lab: &mut Lab, switch: &SwitchName, name: &PortName) -> Result<(), Failure> {
-    if let Some(port) = lab.ports.iter().find(|port| port.name == *name) {
+    if let Some(port) = lab.port(name) {
         let cause = format!("there is a port of this name already, on switch \"{}\"", port.switch);
         let hint = "choose another interface, or remove the port first";
         return Err(conflict(format!("port \"{name}\""), cause, hint));
     }
-    if !lab.switches.iter().any(|there| there.name == *switch) {
+    if lab.switch(switch).is_none() {
         return Err(no_switch(switch));
     }
     lab.ports
@@ -149,8 +149,7 @@ pub(super) fn add_device(lab: &mut Lab, switch: &SwitchName, name: &PortName) ->
 
 /// Removes a port as the daemon does when it is asked for one: of a link both ends go, and mirrors lose it.
 pub(super) fn remove_port(lab: &mut Lab, name: &PortName) -> Result<(), Failure> {
-    let port = lab.ports.iter().find(|port| port.name == *name);
-    let port = port.ok_or_else(|| no_port(name))?;
+    let port = lab.port(name).ok_or_else(|| no_port(name))?;
     for gone in [Some(name.clone()), port.peer.clone()].into_iter().flatten() {
         lab.ports.retain(|port| port.name != gone);
         lab.mirrors.retain_mut(|mirror| {
@@ -164,8 +163,7 @@ pub(super) fn remove_port(lab: &mut Lab, name: &PortName) -> Result<(), Failure>
 
 /// The port of this name.
 pub(super) fn port_mut<'a>(lab: &'a mut Lab, name: &PortName) -> Result<&'a mut Port, Failure> {
-    let port = lab.ports.iter_mut().find(|port| port.name == *name);
-    port.ok_or_else(|| no_port(name))
+    lab.port_mut(name).ok_or_else(|| no_port(name))
 }
 
 #[cfg(test)]

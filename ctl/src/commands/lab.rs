@@ -48,13 +48,12 @@ impl Session {
     pub(super) async fn apply(&self, args: ApplyArgs) -> Result<(), Failure> {
         let file = self.read_lab(&args.file)?;
         let how = How {
-            command: "apply",
             dry_run: args.dry_run,
             force: args.force,
             yes: args.yes,
             // What comes from standard input leaves none to answer by.
             can_ask: args.file != Path::new("-"),
-            lab: file.name.clone(),
+            ..How::new("apply", file.name.clone())
         };
         let changes = match file.name.clone() {
             Some(name) => {

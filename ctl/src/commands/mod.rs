@@ -35,8 +35,10 @@ use std::path::Path;
 
 use serde::Serialize;
 use vswitch_api::ErrorCode;
+use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{ChangeOptions, SwitchFilter};
-use vswitch_client::{Client, Method, NO_BODY, with_query};
+use vswitch_api::view::PortView;
+use vswitch_client::{Client, Method, NO_BODY, with_options, with_query};
 
 use crate::cli::lab::{LabCommand, ManArgs};
 use crate::cli::namespace::NsCommand;
@@ -232,6 +234,28 @@ impl From<&OnlySwitch> for SwitchFilter {
         Self {
             switch: only.switch.clone(),
         }
+    }
+}
+
+impl Session {
+    /// Changes something by what a port is now, whoever else changes that at the same time: reads the port at `read`, and patches what is
+    /// at `write`.
+    async fn patch_as_it_is(
+        &self,
+        read: &str,
+        write: &str,
+        options: ChangeOptions,
+        patch: impl Fn(&PortView) -> Result<MergePatch, Failure>,
+    ) -> Result<(), Failure> {
+        let write = with_options(write, options)?;
+        let changes = until_unchanged(async || {
+            let (now, tag): (PortView, _) = self.client.get_tagged(read).await?;
+            let patch = patch(&now)?;
+            let changed = self.client.send_if(Method::PATCH, &write, tag.as_ref(), Some(&patch));
+            changed.await.map_err(Failure::from)
+        })
+        .await?;
+        self.out.changes(&changes, options.dry_run)
     }
 }
 

@@ -9,8 +9,8 @@ use vswitch_api::view::{AddressView, Changes, Lack, PortView};
 use vswitch_api::{ApiError, ErrorCode, Lab, Namespace, PortName, Route, Switch};
 use vswitch_client::{Method, NO_BODY, with_options, with_query};
 
+use super::Session;
 use super::patch::{policy, value, with_keys, with_said};
-use super::{Session, until_unchanged};
 use crate::cli::Trial;
 use crate::cli::link::LinkSet;
 use crate::cli::namespace::{AddrCommand, OfPorts, RouteCommand};
@@ -56,7 +56,7 @@ impl Session {
         // One alone the daemon refuses by itself. A daemon that does not answer is told of by the first removal.
         let lab = match args.names.len() {
             1 => Lab::default(),
-            _ => self.client.lab().await.unwrap_or_default(),
+            _ => self.client.known_lab().await.unwrap_or_default(),
         };
         let paths = removals(&lab, &args.names)?;
         self.remove_each(paths.into_iter(), args.removal.into()).await
@@ -130,18 +130,10 @@ impl Session {
             return self.change(Method::PATCH, &path, options, Some(&patch)).await;
         }
         // VLANs of a trunk, and its default routes among the others, come and go by what it has now.
-        let changes: Changes = until_unchanged(async || {
-            let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
-            let patch = patch(&args, &now.port.vlan, &now.port.routes)?;
-            let path = with_options(&path, options)?;
-            let changed = self
-                .client
-                .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
-                .await;
-            changed.map_err(Failure::from)
+        self.patch_as_it_is(&path, &path, options, |now| {
+            patch(&args, &now.port.vlan, &now.port.routes)
         })
-        .await?;
-        self.out.changes(&changes, options.dry_run)
+        .await
     }
 
     pub(super) async fn set_both_ends(&self, args: LinkSet) -> Result<(), Failure> {
@@ -175,18 +167,8 @@ impl Session {
                 .change(Method::PATCH, &link, options, Some(&patch(&PortVlan::All)?))
                 .await;
         }
-        let changes: Changes = until_unchanged(async || {
-            let (now, tag): (PortView, _) = self.client.get_tagged(&port).await?;
-            let path = with_options(&link, options)?;
-            let patch = patch(&now.port.vlan)?;
-            let changed = self
-                .client
-                .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
-                .await;
-            changed.map_err(Failure::from)
-        })
-        .await?;
-        self.out.changes(&changes, options.dry_run)
+        self.patch_as_it_is(&port, &link, options, |now| patch(&now.port.vlan))
+            .await
     }
 
     /// Changes what is said of a port, and nothing else.
@@ -295,8 +277,7 @@ fn removals(lab: &Lab, names: &[PortName]) -> Result<Vec<String>, Failure> {
             let hint = format!("it goes with: {}", switch.gateway_off());
             return refused(name, cause, hint);
         }
-        let port = lab.ports.iter().find(|port| port.name == *name);
-        match port.and_then(|port| port.peer.as_ref()) {
+        match lab.port(name).and_then(|port| port.peer.as_ref()) {
             None => paths.push(format!("/v1/ports/{name}")),
             Some(peer) if names.contains(peer) => {
                 if !paths.contains(&link(peer)) {

@@ -2,12 +2,10 @@
 
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::ChangeOptions;
-use vswitch_api::view::{Changes, PortView};
 use vswitch_api::{ApiError, ErrorCode, PortName, Publish};
-use vswitch_client::{Method, with_options};
 
+use super::Session;
 use super::patch::value;
-use super::{Session, until_unchanged};
 use crate::cli::publish::{PublishAdd, PublishArgs, PublishCommand};
 use crate::failure::Failure;
 use crate::output::ports::{self, PublishedPort};
@@ -89,19 +87,11 @@ impl Session {
         change: impl Fn(&mut Vec<Publish>) -> Result<(), ApiError>,
     ) -> Result<(), Failure> {
         let path = format!("/v1/ports/{port}");
-        let changes: Changes = until_unchanged(async || {
-            let (now, tag): (PortView, _) = self.client.get_tagged(&path).await?;
+        self.patch_as_it_is(&path, &path, options, |now| {
             let mut all = now.port.publish.clone();
             change(&mut all)?;
-            let patch = MergePatch::default().with("publish", value(&all));
-            let path = with_options(&path, options)?;
-            let changed = self
-                .client
-                .send_if(Method::PATCH, &path, tag.as_ref(), Some(&patch))
-                .await;
-            changed.map_err(Failure::from)
+            Ok(MergePatch::default().with("publish", value(&all)))
         })
-        .await?;
-        self.out.changes(&changes, options.dry_run)
+        .await
     }
 }

@@ -41,14 +41,6 @@ impl Session {
             Err(Failure::usage(object, cause, hint))
         };
         let (next_hop, mac, state) = match self.client.get(&path).await? {
-            WayView::Unknown => {
-                let owner = super::trace::owner(ip, &own.port.switch, ports).and_then(|view| view.port.mac);
-                let detail = format!("its stack can't be looked into, and {ip} is taken to be on the link");
-                return Ok(owner.map(|mac| Sender {
-                    step: step(&args.port, None, detail),
-                    mac: Some(mac),
-                }));
-            }
             WayView::NoRoute => {
                 return nothing(format!("its stack has no route to {ip}, so that it sends nothing"));
             }
@@ -61,6 +53,14 @@ impl Session {
                 ));
             }
             WayView::Here { next_hop, mac, state } => (next_hop, mac, state),
+            _ => {
+                let owner = super::trace::owner(ip, &own.port.switch, ports).and_then(|view| view.port.mac);
+                let detail = format!("its stack can't be looked into, and {ip} is taken to be on the link");
+                return Ok(owner.map(|mac| Sender {
+                    step: step(&args.port, None, detail),
+                    mac: Some(mac),
+                }));
+            }
         };
         let route = if next_hop == ip {
             format!("{ip} is on the link")

@@ -476,6 +476,7 @@ pub fn tone(state: PortState) -> Tone {
         PortState::Up => Tone::Good,
         PortState::Down | PortState::NoCarrier | PortState::Attaching => Tone::Notice,
         PortState::Shut | PortState::Missing => Tone::Bad,
+        _ => Tone::Notice,
     }
 }
 

@@ -65,5 +65,6 @@ fn tone(state: ProcessState) -> Tone {
         ProcessState::Running | ProcessState::Ended => Tone::Good,
         ProcessState::Starting | ProcessState::Waiting => Tone::Notice,
         ProcessState::Failed | ProcessState::Missing => Tone::Bad,
+        _ => Tone::Notice,
     }
 }

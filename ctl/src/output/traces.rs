@@ -67,6 +67,7 @@ fn end(style: Style, report: &TraceReport) -> String {
         (TraceOutcome::Flooded, _) => style.bold(&format!("flooded to {ports}")),
         (TraceOutcome::Dropped, Some(reason)) => bad(style, &format!("dropped ({reason})")),
         (TraceOutcome::Dropped, None) => bad(style, "dropped"),
+        _ => format!("what becomes of it is said in a word that this version does not know; ports: {ports}"),
     }
 }
 

@@ -22,6 +22,12 @@ pub struct Cable {
 }
 
 impl Cable {
+    /// A cable about which nothing else is said.
+    pub fn new(a: CableEnd, b: CableEnd) -> Self {
+        let mtu = None;
+        Self { a, b, mtu }
+    }
+
     /// Whether one of its ends is in this namespace.
     pub fn ends_in(&self, namespace: &NsName) -> bool {
         [&self.a, &self.b].iter().any(|end| end.namespace == *namespace)

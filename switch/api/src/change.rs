@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 /// What happened to something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ChangeAction {
     /// It was added; `after` is all of it.
     Added,
@@ -20,11 +21,15 @@ pub enum ChangeAction {
     Restarted,
     /// What was learned on it was forgotten, `before` entries of its FDB.
     Flushed,
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ObjectKind {
     /// A switch.
     Switch,
@@ -46,6 +51,9 @@ pub enum ObjectKind {
     Log,
     /// The daemon itself.
     Daemon,
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One thing that an edit did, or in a dry run would do. What the host has to do for it besides, such as its NAT, has none of its own.

@@ -151,6 +151,19 @@ pub struct Ready {
     pub within_secs: u32,
 }
 
+impl Default for Ready {
+    /// One of its ways is still to be said.
+    fn default() -> Self {
+        Self {
+            run: None,
+            tcp: None,
+            tcp_addr: None,
+            done: false,
+            within_secs: DEFAULT_READY_SECS,
+        }
+    }
+}
+
 impl Ready {
     fn wrong(&self) -> Option<String> {
         let ways = [self.run.is_some(), self.tcp.is_some(), self.done];
@@ -178,6 +191,7 @@ impl Ready {
 /// How a process is at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ProcessState {
     /// It is about to run, or runs and is not ready yet.
     #[default]
@@ -192,6 +206,9 @@ pub enum ProcessState {
     Failed,
     /// Its namespace is not there.
     Missing,
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 impl std::fmt::Display for ProcessState {
@@ -203,6 +220,7 @@ impl std::fmt::Display for ProcessState {
             Self::Ended => "ended",
             Self::Failed => "failed",
             Self::Missing => "missing",
+            Self::Unknown => "unknown",
         })
     }
 }

@@ -29,7 +29,7 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "is_default")]
     pub description: Description,
     /// What happened.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "crate::reply::flattened")]
     pub kind: EventKind,
 }
 

@@ -1,6 +1,8 @@
 //! What the user wants: the lab. The daemon keeps one [`Lab`] on disk and makes the kernel match it;
 //! `vswitchctl apply FILE` replaces it by the one in a TOML file.
 
+mod rules;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -351,6 +353,14 @@ pub struct StaticStation {
     /// VLAN in which it is known; none: that of frames without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<VlanId>,
+}
+
+impl StaticStation {
+    /// A station that sends frames without a VLAN.
+    pub fn new(mac: Mac) -> Self {
+        let vlan = None;
+        Self { mac, vlan }
+    }
 }
 
 impl Port {

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::lab::Lab;
 use crate::name::{InvalidValue, NsName};
 use crate::patch::NamespacePatch;
+use crate::strict::Strict;
 
 /// Longest value of a kernel setting.
 const MAX_VALUE: usize = 255;
@@ -127,7 +128,7 @@ impl<'de> Deserialize<'de> for LabNamespace {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LabNamespace, A::Error> {
-                let Table { name, sysctls, files } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                let Table { name, sysctls, files } = Table::deserialize(Strict(MapAccessDeserializer::new(map)))?;
                 Ok(LabNamespace { name, sysctls, files })
             }
         }

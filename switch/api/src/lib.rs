@@ -17,6 +17,7 @@
 //! * [`namespace`]: where the namespace of a port is
 //! * [`number`]: numbers as text
 //! * [`mirror`]: copies of frames to a port
+//! * [`reply`]: reading what a newer daemon says
 //! * [`request`]: what a request carries that is not simply one of the above
 //! * [`schema`]: JSON Schemas of all this
 //! * [`settings`]: settings as keys with values, such as `learning.limit=5`
@@ -49,6 +50,7 @@ pub mod number;
 pub mod owned;
 pub mod patch;
 pub mod policy;
+pub mod reply;
 pub mod request;
 mod said_route;
 pub mod schema;

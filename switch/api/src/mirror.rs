@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::capture::Direction;
 use crate::name::{MirrorName, PortName, SwitchName};
 use crate::policy::{VlanId, VlanSet};
+use crate::strict::Strict;
 
 /// Copies of the frames of some ports of a switch to another port of it (SPAN) or into a VLAN (RSPAN).
 ///
@@ -55,6 +56,21 @@ pub struct Mirror {
 }
 
 impl Mirror {
+    /// All frames of a switch, both ways, to a port or, once `to_vlan` is set in its place, into a VLAN.
+    pub fn new(name: MirrorName, switch: SwitchName, to: Option<PortName>) -> Self {
+        Self {
+            name,
+            switch,
+            ports: Vec::new(),
+            rules_only: false,
+            direction: Direction::default(),
+            vlans: None,
+            to,
+            to_vlan: None,
+            filter: None,
+        }
+    }
+
     /// Where the copies go, in words: `mon`, `VLAN 999`.
     pub fn destination(&self) -> String {
         match (&self.to, self.to_vlan) {
@@ -117,7 +133,7 @@ impl<'de> Deserialize<'de> for MirrorFilter {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<MirrorFilter, A::Error> {
-                let compiled = CompiledFilter::deserialize(MapAccessDeserializer::new(members))?;
+                let compiled = CompiledFilter::deserialize(Strict(MapAccessDeserializer::new(members)))?;
                 Ok(MirrorFilter {
                     expression: compiled.expression.into_owned(),
                     program: Some(compiled.program.into_owned()),
@@ -144,7 +160,7 @@ impl ToSchema for MirrorFilter {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MirrorView {
     /// Its settings.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "crate::reply::flattened")]
     pub mirror: Mirror,
     /// False: the destination is missing, so that nothing is copied.
     pub active: bool,

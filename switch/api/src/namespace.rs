@@ -11,6 +11,7 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::name::{InvalidValue, NsName};
+use crate::strict::Strict;
 
 /// Longest path that the kernel takes, in bytes (PATH_MAX less the closing NUL).
 const PATH_MAX: usize = 4095;
@@ -123,7 +124,7 @@ impl<'de> Deserialize<'de> for Namespace {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Namespace, A::Error> {
-                let Given { pid, path, container } = Given::deserialize(MapAccessDeserializer::new(members))?;
+                let Given { pid, path, container } = Given::deserialize(Strict(MapAccessDeserializer::new(members)))?;
                 match (pid, path, container) {
                     (Some(pid), None, None) => Ok(Namespace::Pid(pid)),
                     (None, Some(path), None) => Ok(Namespace::Path(path)),

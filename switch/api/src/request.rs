@@ -21,6 +21,13 @@ pub struct LogLevel {
     pub level: String,
 }
 
+impl LogLevel {
+    /// This level, such as `info,vswitch::control=debug`.
+    pub fn new(level: impl Into<String>) -> Self {
+        Self { level: level.into() }
+    }
+}
+
 /// How much of a log is wanted. `GET /v1/processes/{name}/log`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(default)]
@@ -58,6 +65,14 @@ pub struct AclAdd {
     /// The rule.
     #[schema(value_type = String, example = "deny tcp to 10.0.0.0/8 port 22")]
     pub rule: AclRule,
+}
+
+impl AclAdd {
+    /// A rule at the end of a list.
+    pub fn new(direction: AclList, rule: AclRule) -> Self {
+        let at = None;
+        Self { direction, at, rule }
+    }
 }
 
 /// Which rules a `DELETE /v1/ports/{name}/acl` takes away; without any, all.
@@ -101,6 +116,14 @@ pub struct FdbAdd {
     pub port: PortName,
 }
 
+impl FdbAdd {
+    /// A station behind a port, known by frames without a VLAN.
+    pub fn new(mac: Mac, port: PortName) -> Self {
+        let vlan = None;
+        Self { mac, vlan, port }
+    }
+}
+
 /// Which FDB entries a `DELETE /v1/switches/{name}/fdb` removes; without any, all that were learned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(default)]
@@ -125,6 +148,13 @@ pub struct AddressAdd {
     pub address: IfAddr,
 }
 
+impl AddressAdd {
+    /// This address.
+    pub fn new(address: IfAddr) -> Self {
+        Self { address }
+    }
+}
+
 /// Ports to add, all or none of them. `POST /v1/lab/ports`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +164,14 @@ pub struct PortsAdd {
     /// Addresses that each of them is given, beside those that it has.
     #[serde(default, skip_serializing_if = "is_default")]
     pub addresses: FreeAddresses,
+}
+
+impl PortsAdd {
+    /// These ports, with the addresses that they have.
+    pub fn new(ports: Vec<Port>) -> Self {
+        let addresses = FreeAddresses::default();
+        Self { ports, addresses }
+    }
 }
 
 /// Addresses that are left to the switch to choose.
@@ -191,6 +229,13 @@ pub struct NamespaceAdd {
     pub name: NsName,
 }
 
+impl NamespaceAdd {
+    /// A namespace of this name.
+    pub fn new(name: NsName) -> Self {
+        Self { name }
+    }
+}
+
 /// Narrows a list to one switch. `GET /v1/ports`, `GET /v1/addresses`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(default)]
@@ -219,4 +264,11 @@ pub struct RouteSelect {
     #[schema(value_type = String, example = "0.0.0.0/0")]
     #[param(value_type = String, example = "0.0.0.0/0")]
     pub to: IpNet,
+}
+
+impl RouteSelect {
+    /// The route there.
+    pub fn new(to: IpNet) -> Self {
+        Self { to }
+    }
 }

@@ -4,9 +4,11 @@
 use std::fmt;
 
 use serde::de::{
-    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, IntoDeserializer,
+    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
+
+use crate::reply::is_read_leniently;
 
 /// Why a value can't be read: where it is wrong, and how.
 pub type PathError<E> = serde_path_to_error::Error<E>;
@@ -42,13 +44,16 @@ pub fn from_deserializer<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D
 /// A deserializer, or a part of one, that takes no array for a struct.
 pub struct Strict<T>(pub T);
 
-/// Passes on everything that a visitor may be shown; `STRUCT`: it waits for a struct, and a sequence is none.
-struct Watch<V, const STRUCT: bool>(V);
+/// Passes on everything that a visitor may be shown. With keys it waits for a struct that has those, and a sequence is none.
+struct Watch<V>(V, Option<&'static [&'static str]>);
+
+/// The members of an object; with keys only those that have one of them.
+struct Members<A>(A, Option<&'static [&'static str]>);
 
 macro_rules! forward {
     ($($method:ident($($arg:ident: $type:ty),*))*) => {
         $(fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, D::Error> {
-            self.0.$method($($arg,)* Watch::<V, false>(visitor))
+            self.0.$method($($arg,)* Watch(visitor, None))
         })*
     };
 }
@@ -73,7 +78,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_struct(name, fields, Watch::<V, true>(visitor))
+        self.0.deserialize_struct(name, fields, Watch(visitor, Some(fields)))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -89,7 +94,7 @@ macro_rules! show {
     };
 }
 
-impl<'de, V: Visitor<'de>, const STRUCT: bool> Visitor<'de> for Watch<V, STRUCT> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,14 +125,15 @@ impl<'de, V: Visitor<'de>, const STRUCT: bool> Visitor<'de> for Watch<V, STRUCT>
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<V::Value, A::Error> {
-        if STRUCT {
+        if self.1.is_some() {
             return Err(A::Error::invalid_type(Unexpected::Seq, &"an object"));
         }
         self.0.visit_seq(Strict(elements))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Strict(members))
+        self.0
+            .visit_map(Members(members, self.1.filter(|_| is_read_leniently())))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
@@ -147,11 +153,20 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(seed)
+        let Some(known) = self.1 else {
+            return self.0.next_key_seed(seed);
+        };
+        while let Some(key) = self.0.next_key::<String>()? {
+            if known.contains(&key.as_str()) {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+            self.0.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
@@ -185,7 +200,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<A> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.0.tuple_variant(len, Watch::<V, false>(visitor))
+        self.0.tuple_variant(len, Watch(visitor, None))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -193,7 +208,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.0.struct_variant(fields, Watch::<V, true>(visitor))
+        self.0.struct_variant(fields, Watch(visitor, Some(fields)))
     }
 }
 

@@ -16,6 +16,13 @@ pub struct TraceRequest {
     pub frame: String,
 }
 
+impl TraceRequest {
+    /// This frame, in hexadecimal.
+    pub fn new(frame: impl Into<String>) -> Self {
+        Self { frame: frame.into() }
+    }
+}
+
 /// Which real frames to trace. `GET /v1/ports/{name}/trace`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields, default)]
@@ -47,6 +54,7 @@ pub struct TraceReport {
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum TraceOutcome {
     /// It goes to the one port where its destination is.
     Forwarded,
@@ -54,6 +62,9 @@ pub enum TraceOutcome {
     Flooded,
     /// It goes nowhere.
     Dropped,
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One step of the way.
@@ -74,6 +85,7 @@ pub struct TraceStep {
 /// A place in the pipeline, in the order it is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum TraceStage {
     /// The stack that would send the frame: its routes and neighbours. Only `vswitchctl` looks there.
     Sender,
@@ -101,6 +113,9 @@ pub enum TraceStage {
     Mirror,
     /// The way out of a port.
     Egress,
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 impl TraceStage {
@@ -120,6 +135,7 @@ impl TraceStage {
             Self::LookUp => "look-up",
             Self::Mirror => "mirror",
             Self::Egress => "egress",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -148,12 +164,18 @@ pub struct WayQuery {
     pub to: IpAddr,
 }
 
+impl WayQuery {
+    /// The way to this address.
+    pub fn new(to: IpAddr) -> Self {
+        Self { to }
+    }
+}
+
 /// What the stack that has the interface of a port would do with a packet for an address. `GET /v1/ports/{name}/way`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "way", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "way", rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum WayView {
-    /// The stack behind the port is not this machine's, or out of reach, so that it can't be told.
-    Unknown,
     /// It has no route there.
     NoRoute,
     /// It is an address of its own.
@@ -175,4 +197,8 @@ pub enum WayView {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<String>,
     },
+    /// The stack behind the port is not this machine's, or out of reach, so that it can't be told; or a newer daemon tells it in a word
+    /// that this version does not know.
+    #[serde(other)]
+    Unknown,
 }

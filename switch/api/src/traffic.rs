@@ -216,14 +216,20 @@ impl Impairment {
 impl FromStr for Impairment {
     type Err = InvalidValue;
 
-    /// Reads `delay=20ms,loss=1%`: keys and values as a document has them.
+    /// Reads `delay=20ms,loss=1%,priority`: keys and values as a document has them; a key alone is one that is true.
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let mut document = serde_json::Map::new();
         for part in text.split(',') {
-            let (key, value) = part
-                .split_once('=')
-                .ok_or_else(|| InvalidValue::new(format!("{part:?} has no value; write it as delay=20ms")))?;
-            let value = value.parse().map_or_else(|_| value.into(), serde_json::Value::Number);
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = match (key, value) {
+                ("priority", "" | "true") => true.into(),
+                ("priority", "false") => false.into(),
+                (_, "") => {
+                    let cause = format!("{part:?} has no value; write it as delay=20ms");
+                    return Err(InvalidValue::new(cause));
+                }
+                (_, value) => value.parse().map_or_else(|_| value.into(), serde_json::Value::Number),
+            };
             if document.insert(key.to_owned(), value).is_some() {
                 return Err(InvalidValue::new(format!("{key} is given twice")));
             }
@@ -416,6 +422,15 @@ mod tests {
             "{error}"
         );
         assert!(!error.contains("_us") && !error.contains("_bps"), "{error}");
+    }
+
+    #[test]
+    fn priority_is_said_by_its_name_alone_too() {
+        for (text, is_set) in [("priority", true), ("priority=true", true), ("priority=false", false)] {
+            let read: Impairment = format!("rate=10mbit,{text}").parse().unwrap();
+            assert_eq!((read.priority, read.rate_bps), (is_set, Some(10_000_000)), "{text}");
+        }
+        assert!("delay".parse::<Impairment>().is_err() && "priority=5".parse::<Impairment>().is_err());
     }
 
     #[test]

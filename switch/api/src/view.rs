@@ -39,6 +39,7 @@ pub struct Status {
     pub progress: Option<Progress>,
     /// What the one who asks may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::reply::known")]
     pub role: Option<Role>,
     /// What the daemon took from itself.
     #[serde(default)]
@@ -99,7 +100,7 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SwitchView {
     /// Its settings.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "crate::reply::flattened")]
     pub switch: Switch,
     /// Names of its ports, sorted.
     pub ports: Vec<PortName>,
@@ -118,6 +119,7 @@ pub struct SwitchView {
 /// Whether a port can carry frames, and if not, why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum PortState {
     /// Frames pass.
     Up,
@@ -131,6 +133,9 @@ pub enum PortState {
     Missing,
     /// The daemon has just started and gets to it soon. What the kernel forwards by itself flows.
     Attaching,
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 impl PortState {
@@ -143,6 +148,7 @@ impl PortState {
             Self::Shut => "shut",
             Self::Missing => "missing",
             Self::Attaching => "attaching",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -198,7 +204,7 @@ impl fmt::Display for Lack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortView {
     /// Its settings; interface name, MAC and MTU are always filled in where they are known.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "crate::reply::flattened")]
     pub port: Port,
     /// Whether it carries frames.
     pub state: PortState,
@@ -229,6 +235,7 @@ pub struct PortView {
     pub big_tcp: bool,
     /// How it is connected by AF_XDP, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::reply::known")]
     pub xdp_mode: Option<XdpMode>,
     /// Why it is not, though it was to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -380,7 +387,7 @@ pub struct NamespaceSummary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NamespaceView {
     /// Name, owner, ports.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "crate::reply::flattened")]
     pub summary: NamespaceSummary,
     /// Its interfaces.
     pub links: Vec<LinkView>,

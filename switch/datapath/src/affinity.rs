@@ -12,8 +12,7 @@ pub fn check_cpus(cpus: &[usize]) -> io::Result<()> {
     match cpus.iter().find(|cpu| !usable(**cpu)) {
         Some(cpu) => {
             let ours: Vec<_> = (0..CpuSet::count()).filter(|cpu| usable(*cpu)).collect();
-            let cause =
-                format!("core {cpu} is not one of those that the daemon may use ({ours:?}); see cpus in vswitchd.toml");
+            let cause = format!("core {cpu} is not one of those that this process may use ({ours:?})");
             Err(io::Error::new(io::ErrorKind::InvalidInput, cause))
         }
         None => Ok(()),

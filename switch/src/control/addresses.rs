@@ -7,7 +7,6 @@ use vswitch_api::{ApiError, ErrorCode, IfAddr, Port, PortName, Route};
 use super::condition::{Editing, Subject};
 use super::gateway::refuse_moving;
 use super::named::find;
-use super::validate::reaches;
 use super::{Control, text};
 
 impl Control {
@@ -80,7 +79,7 @@ impl Control {
                 // Without an IPv4 address the kernel keeps no IPv4 route.
                 let v4 = route.to.addr().is_ipv4();
                 (!v4 || port.addresses.iter().any(|address| address.ip().is_ipv4()))
-                    && reaches(&port.addresses, &all, route)
+                    && route.is_reached(&port.addresses, &all)
             };
             port.routes = all.iter().filter(lasts).copied().collect();
             Ok(())

@@ -48,10 +48,9 @@ pub(super) fn give(lab: &Lab, port: &mut Port, wanted: &FreeAddresses) -> Result
 
 /// The subnets of the ports that this one can talk with: one of each address family.
 fn subnets_of_neighbours(lab: &Lab, port: &Port) -> Result<Vec<IpNet>, ApiError> {
-    let neighbours = lab
-        .ports
-        .iter()
-        .filter(|other| other.name != port.name && other.switch == port.switch && validate::share_a_vlan(other, port));
+    let neighbours = lab.ports.iter().filter(|other| {
+        other.name != port.name && other.switch == port.switch && other.vlan.shares_one_with(&port.vlan)
+    });
     let nets = neighbours
         .flat_map(|other| &other.addresses)
         .map(|address| address.net());

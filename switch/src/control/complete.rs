@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hash;
 
 use vswitch_api::{
-    Cable, CableEnd, DEFAULT_SWITCH, IfAddr, IfName, Lab, Mac, Namespace, Port, Route, Stands, Switch, SwitchName,
+    Cable, CableEnd, DEFAULT_SWITCH, IfName, Lab, Mac, Namespace, Port, Route, Stands, Switch, SwitchName,
 };
 
 use super::kinds::{INSIDE, ifname};
 use super::lasting;
-use super::validate::reaches;
 
 /// Names of interfaces that a namespace has already, by namespace.
 pub(super) type Interfaces = BTreeMap<Namespace, BTreeSet<String>>;
@@ -37,29 +36,16 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
     }
     super::traffic::complete(lab);
     for port in &mut lab.ports {
-        imply_onlink(&port.addresses, &mut port.routes);
+        Route::imply_onlink(&mut port.routes, &port.addresses);
     }
     for end in lab.cables.iter_mut().flat_map(|cable| [&mut cable.a, &mut cable.b]) {
-        imply_onlink(&end.addresses, &mut end.routes);
+        Route::imply_onlink(&mut end.routes, &end.addresses);
     }
+    lab.leave_out_repeated();
     keep_cables(&mut lab.cables, &before.cables);
     name_ports(lab, before, interfaces);
     name_cable_ends(lab, interfaces);
     choose_macs(lab, before, salt);
-}
-
-/// Where an interface has only addresses of hosts (/32, /128), a next hop is on no subnet of it: so it is on the link.
-pub(super) fn imply_onlink(addresses: &[IfAddr], routes: &mut [Route]) {
-    let all = routes.to_vec();
-    for route in routes.iter_mut().filter(|route| !reaches(addresses, &all, route)) {
-        let v4 = route.to.addr().is_ipv4();
-        let mut same = addresses
-            .iter()
-            .filter(|address| address.ip().is_ipv4() == v4)
-            .peekable();
-        route.onlink =
-            same.peek().is_some() && same.all(|address| address.prefix_len() == address.net().max_prefix_len());
-    }
 }
 
 fn choose_macs(lab: &mut Lab, before: &Lab, salt: u64) {

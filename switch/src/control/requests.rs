@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 use vswitch_api::request::{FreeAddresses, NamespacePatch, PortPatch, PortsAdd, SwitchPatch};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Lab, LabName, LabNamespace, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{ApiError, Lab, LabName, LabNamespace, NsName, Port, PortName, Route, Switch, SwitchName};
 
-use super::complete::{chosen_mac, imply_onlink, main_switch};
+use super::complete::{chosen_mac, main_switch};
 use super::condition::{Editing, Subject, is_there};
 use super::gateway::{gateways, refuse_removal};
 use super::interface::mtu;
@@ -417,7 +417,7 @@ fn spelt_out(port: &Port) -> Port {
     if !facts(port.kind).taken_over {
         port.mtu = Some(mtu(&port));
     }
-    imply_onlink(&port.addresses, &mut port.routes);
+    Route::imply_onlink(&mut port.routes, &port.addresses);
     port
 }
 

@@ -152,28 +152,12 @@ fn check_capacity(switch: &Switch) -> Result<(), ApiError> {
     Err(text::invalid(text::switch(&switch.name), cause).hint("choose 1 to 16777216 entries"))
 }
 
-/// The network that the frames of a port's own stack are in, which have no tag: a VLAN of its switch, 0 where it has no setting. None:
-/// they go nowhere.
-fn network(port: &Port) -> Option<u16> {
-    match &port.vlan {
-        PortVlan::All => Some(NO_VLAN),
-        PortVlan::Access(id) | PortVlan::Tunnel(id) => Some(id.get()),
-        PortVlan::Trunk(trunk) => trunk.native.map(VlanId::get),
-    }
-}
-
 /// Where a network is, for people.
 fn place(port: &Port) -> String {
-    match network(port) {
+    match port.own_network() {
         Some(NO_VLAN) | None => text::switch(&port.switch),
         Some(vlan) => format!("VLAN {vlan} of {}", text::switch(&port.switch)),
     }
-}
-
-/// Whether two ports of a switch have a VLAN in common.
-pub(super) fn share_a_vlan(a: &Port, b: &Port) -> bool {
-    let [a, b] = [a, b].map(|port| VlanPort::new(&port.vlan, port.accept));
-    a.members().iter().zip(b.members().iter()).any(|(a, b)| a & b != 0)
 }
 
 fn new_mirrors_first(before: &Lab, after: &Lab) -> Lab {
@@ -199,7 +183,7 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
         }
         if let Some(mac) = port.mac {
             let same = macs.entry((&port.switch, mac)).or_default();
-            if let Some(other) = same.iter().find(|other| share_a_vlan(other, port)) {
+            if let Some(other) = same.iter().find(|other| other.vlan.shares_one_with(&port.vlan)) {
                 let cause = format!("MAC address {mac} is taken by {}", text::port(&other.name));
                 return Err(text::conflict(object, cause).hint("leave --mac out and one is chosen"));
             }
@@ -213,7 +197,7 @@ fn unique(before: &Lab, lab: &Lab) -> Result<(), ApiError> {
                     format!("address {} is given twice", address.ip()),
                 ));
             }
-            let Some(network) = network(port) else { continue };
+            let Some(network) = port.own_network() else { continue };
             if let Some(other) = addresses.insert((&port.switch, network, address.ip()), &port.name) {
                 let cause = format!(
                     "address {} is taken by port \"{other}\" on {}",
@@ -422,17 +406,6 @@ pub(super) fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// Whether the next hop of a route, if it has one, can be reached from an interface with these addresses and routes.
-pub(super) fn reaches(addresses: &[IfAddr], routes: &[Route], route: &Route) -> bool {
-    let Some(via) = route.via else { return true };
-    route.onlink
-        || is_link_local(via)
-        || addresses.iter().any(|address| address.net().contains(&via))
-        || routes
-            .iter()
-            .any(|other| other.via.is_none() && other.to.contains(&via) && other.to != route.to)
-}
-
 fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<(), ApiError> {
     for route in routes {
         let Some(via) = route.via else {
@@ -456,7 +429,7 @@ fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<
             let cause = format!("next hop {via} is the port's own address");
             return Err(text::invalid(object, cause).hint("name the address of the router"));
         }
-        if !reaches(addresses, routes, route) {
+        if !route.is_reached(addresses, routes) {
             let subnets = list(addresses.iter());
             let cause = format!("next hop {via} is in none of the port's subnets ({subnets})");
             return Err(text::invalid(object, cause).hint(

@@ -144,11 +144,10 @@ impl Session {
 
 /// A port leaves the switch that it is on.
 fn leave(lab: &mut Lab, switch: &SwitchName, name: &PortName) -> Result<(), Failure> {
-    if !lab.switches.iter().any(|there| there.name == *switch) {
+    if lab.switch(switch).is_none() {
         return Err(no_switch(switch));
     }
-    let port = lab.ports.iter().find(|port| port.name == *name);
-    let port = port.ok_or_else(|| no_port(name))?;
+    let port = lab.port(name).ok_or_else(|| no_port(name))?;
     if port.switch != *switch {
         return Err(elsewhere_on(name, &port.switch, switch));
     }

@@ -123,7 +123,7 @@ fn line(number: usize, view: &PortView) -> String {
         PortState::Up => ("BROADCAST,MULTICAST,UP,LOWER_UP", "forwarding"),
         PortState::NoCarrier | PortState::Attaching => ("NO-CARRIER,BROADCAST,MULTICAST,UP", "disabled"),
         PortState::Shut => ("BROADCAST,MULTICAST,UP,LOWER_UP", "blocking"),
-        PortState::Down | PortState::Missing => ("BROADCAST,MULTICAST", "disabled"),
+        _ => ("BROADCAST,MULTICAST", "disabled"),
     };
     let port = &view.port;
     let mut text = format!("{number}: {}: <{flags}>", port.name);

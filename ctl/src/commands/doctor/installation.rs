@@ -91,7 +91,7 @@ impl Session {
 
     async fn state(&self, status: &Status) -> Result<Vec<Item>, Failure> {
         let ports: Vec<PortView> = self.client.ports().await?;
-        let lab: Lab = self.client.lab().await?;
+        let lab: Lab = self.client.known_lab().await?;
         let namespaces: Vec<NamespaceSummary> = self.client.namespaces().await?;
         let mut items = down(&ports);
         items.push(mounts::seen(status, &namespaces));
@@ -188,7 +188,7 @@ fn unanswered(error: Error) -> Item {
     // It runs, and this user may not speak with it.
     let is_refused = match &error {
         Error::Daemon(_) => true,
-        Error::Connect { source, .. } => source.kind() == ErrorKind::PermissionDenied,
+        Error::Connect { cause, .. } => cause.kind() == ErrorKind::PermissionDenied,
         _ => false,
     };
     let said = told(&error.into());

@@ -150,7 +150,7 @@ impl Picture {
 
     /// The two ports as they were asked for.
     pub fn wanted(&self, name: &PortName) -> Option<&Port> {
-        self.lab.ports.iter().find(|port| port.name == *name)
+        self.lab.port(name)
     }
 
     /// The stack that has the interface of a port, if it can be looked into.

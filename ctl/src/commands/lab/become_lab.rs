@@ -35,6 +35,18 @@ pub(super) struct How {
 }
 
 impl How {
+    /// Done at once, but that what goes is asked about before, where that can be.
+    pub fn new(command: &'static str, lab: Option<LabName>) -> Self {
+        Self {
+            command,
+            dry_run: false,
+            force: false,
+            yes: false,
+            can_ask: false,
+            lab,
+        }
+    }
+
     fn options(&self) -> ChangeOptions {
         ChangeOptions {
             dry_run: self.dry_run,

@@ -33,11 +33,12 @@ pub fn check(lab: &Lab, tree: &Node, whole: &Node, wrong: &mut Vec<(Span, String
     for list in ["switches", "ports", "mirrors", "commands"] {
         named_twice(tree, list, wrong);
     }
-    let (mut seen, empty) = (HashSet::new(), Vec::new());
-    for item in tree.get("namespaces").map_or(empty.as_slice(), Node::items) {
-        let name = item.text().or_else(|| item.get("name")?.text());
-        if name.is_some_and(|name| !seen.insert(name)) {
-            wrong.push((item.span.clone(), "this namespace is named twice".to_owned()));
+    // Without settings it says nothing the second time.
+    let mut seen = HashSet::new();
+    for (n, namespace) in lab.namespaces.iter().enumerate().filter(|(_, one)| !one.is_plain()) {
+        if let (Some(item), false) = (tree.item("namespaces", n), seen.insert(&namespace.name)) {
+            let cause = "this namespace is named twice; write all that is said of it in one place";
+            wrong.push((item.span.clone(), cause.to_owned()));
         }
     }
     for (n, port) in lab.ports.iter().enumerate() {
@@ -123,7 +124,8 @@ fn check_port(port: &Port, item: &Node, switches: &[&str], wrong: &mut Vec<(Span
     if !switches.contains(&port.switch.as_str()) {
         no_switch(port.switch.as_str(), item, "switch", switches, wrong);
     }
-    check_interface(item, port.mtu, port.mac, &port.addresses, &port.routes, wrong);
+    check_interface(item, port.mtu, port.mac, wrong);
+    check_routes(item, &port.addresses, &port.routes, port.auto_addresses, wrong);
 }
 
 fn check_cable(cable: &Cable, item: &Node, wrong: &mut Vec<(Span, String)>) {
@@ -135,7 +137,8 @@ fn check_cable(cable: &Cable, item: &Node, wrong: &mut Vec<(Span, String)>) {
     check_mtu(item, cable.mtu, wrong);
     for (key, end) in [("a", &cable.a), ("b", &cable.b)] {
         if let Some(item) = item.get(key) {
-            check_interface(item, None, end.mac, &end.addresses, &end.routes, wrong);
+            check_interface(item, None, end.mac, wrong);
+            check_routes(item, &end.addresses, &end.routes, false, wrong);
         }
     }
 }
@@ -160,22 +163,22 @@ fn check_mtu(item: &Node, mtu: Option<u32>, wrong: &mut Vec<(Span, String)>) {
     }
 }
 
-fn check_interface(
-    item: &Node,
-    mtu: Option<u32>,
-    mac: Option<Mac>,
-    addresses: &[IfAddr],
-    routes: &[Route],
-    wrong: &mut Vec<(Span, String)>,
-) {
+fn check_interface(item: &Node, mtu: Option<u32>, mac: Option<Mac>, wrong: &mut Vec<(Span, String)>) {
     check_mtu(item, mtu, wrong);
     if let Some(mac) = mac.filter(|mac| !mac.is_unicast()) {
         let cause = format!("MAC address {mac} is of no single station; the first octet must be even, 02:... is free");
         wrong.push((item.span_of("mac"), cause));
     }
-    for (n, route) in routes.iter().enumerate() {
+}
+
+/// `more`: it gets addresses beside these, which only the daemon knows.
+fn check_routes(item: &Node, addresses: &[IfAddr], routes: &[Route], more: bool, wrong: &mut Vec<(Span, String)>) {
+    let mut implied = routes.to_vec();
+    Route::imply_onlink(&mut implied, addresses);
+    for (n, route) in implied.iter().enumerate() {
         let place = item.item("routes", n);
-        if routes[..n].iter().any(|other| other.to.trunc() == route.to.trunc()) {
+        let has_other_way = |other: &Route| other.to.trunc() == route.to.trunc() && other.via != route.via;
+        if routes[..n].iter().any(has_other_way) {
             let cause = format!("there is a route to {} already; leave one out", route.to);
             wrong.push((place.map_or(item.span.clone(), |route| route.span_of("to")), cause));
         }
@@ -186,12 +189,7 @@ fn check_interface(
             wrong.push((place, cause));
             continue;
         }
-        let subnets: Vec<_> = addresses.iter().map(|address| address.net()).collect();
-        // Where all addresses are of hosts only, the next hop is taken to be on the link.
-        let hosts_only = subnets.iter().all(|net| net.prefix_len() == net.max_prefix_len());
-        let direct = routes.iter().filter(|route| route.via.is_none()).map(|route| route.to);
-        let reached = subnets.iter().copied().chain(direct).any(|net| net.contains(&via));
-        if !reached && !route.onlink && !hosts_only {
+        if !more && !route.is_reached(addresses, &implied) {
             let cause =
                 format!("next hop {via} is in no subnet of its addresses; add an address there, or `onlink = true`");
             wrong.push((place, cause));
@@ -199,13 +197,15 @@ fn check_interface(
     }
 }
 
-/// Of ports that certainly hear each other; the daemon knows which others do.
 fn addresses_twice(ports: &[Port], tree: &Node, wrong: &mut Vec<(Span, String)>) {
     let mut seen: HashMap<_, &Port> = HashMap::new();
     for (n, port) in ports.iter().enumerate() {
+        let Some(network) = port.own_network() else { continue };
         for (m, address) in port.addresses.iter().enumerate() {
-            let key = (&port.switch, format!("{:?}", port.vlan), address.ip());
-            let Some(other) = seen.insert(key, port).filter(|other| other.name != port.name) else {
+            let Some(other) = seen
+                .insert((&port.switch, network, address.ip()), port)
+                .filter(|other| other.name != port.name)
+            else {
                 continue;
             };
             let place = tree.item("ports", n).and_then(|item| item.item("addresses", m));

@@ -163,15 +163,11 @@ impl Session {
 
     /// Why `lab up` would not bring it up beside what is there now, if so.
     async fn would_refuse(&self, file: &LabFile) -> Option<ApiError> {
-        let how = How {
-            command: "lab check",
-            dry_run: true,
-            force: false,
-            yes: false,
-            can_ask: false,
-            lab: Some(file.lab_name().ok()?),
-        };
         let (lab, name) = (without_programs(&file.lab), file.lab_name().ok()?);
+        let how = How {
+            dry_run: true,
+            ..How::new("lab check", Some(name.clone()))
+        };
         match self.become_lab(&how, |there| sides::with(there, &lab, &name)).await {
             Err(Failure::Error { error, .. }) => Some(error),
             _ => None,
@@ -191,12 +187,11 @@ impl Session {
     async fn lab_up(&self, args: LabUpArgs) -> Result<(), Failure> {
         let file = self.read_lab(&args.file)?;
         let how = How {
-            command: "lab up",
             dry_run: args.dry_run,
             force: args.force,
             yes: args.yes,
             can_ask: args.file != Path::new("-"),
-            lab: Some(file.lab_name()?),
+            ..How::new("lab up", Some(file.lab_name()?))
         };
         let changes = self.up(&file, &how).await?;
         self.out.changes(&changes, args.dry_run)
@@ -224,13 +219,10 @@ impl Session {
             None => return Err(no_lab(&text, &there)),
         };
         let how = How {
-            command: "lab down",
             dry_run: args.removal.dry_run,
-            force: false,
             // That something goes is what was asked for.
             yes: true,
-            can_ask: false,
-            lab: Some(name.clone()),
+            ..How::new("lab down", Some(name.clone()))
         };
         let changes = self
             .become_lab(&how, |there| {
@@ -249,12 +241,10 @@ impl Session {
         let changes = async {
             let file = self.read_lab(path)?;
             let how = How {
-                command: "lab diff",
                 dry_run: true,
                 force: true,
                 yes: true,
-                can_ask: false,
-                lab: Some(file.lab_name()?),
+                ..How::new("lab diff", Some(file.lab_name()?))
             };
             self.up(&file, &how).await
         };
@@ -276,7 +266,7 @@ impl Session {
     }
 
     async fn list_labs(&self) -> Result<(), Failure> {
-        let there: Lab = self.client.lab().await?;
+        let there: Lab = self.client.known_lab().await?;
         self.out.show(&there.labs, |style| {
             if there.labs.is_empty() {
                 return "no lab is up; `vswitchctl lab up FILE` brings one up\n".to_owned();

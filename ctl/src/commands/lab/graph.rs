@@ -49,7 +49,7 @@ impl Session {
     pub(super) async fn graph_lab(&self, args: LabGraphArgs) -> Result<(), Failure> {
         let lab: Lab = match &args.file {
             Some(file) => self.read_lab(file)?.lab,
-            None => self.client.lab().await?,
+            None => self.client.known_lab().await?,
         };
         let graph = Graph::of(lab);
         let text = match args.format {

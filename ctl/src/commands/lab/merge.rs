@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Value as Toml};
 use vswitch_api::owned::CableEnds;
-use vswitch_api::{ApiError, DEFAULT_SWITCH, ErrorCode, Lab, LabNamespace, Port, Switch};
+use vswitch_api::{ApiError, Cable, DEFAULT_SWITCH, ErrorCode, Lab, LabNamespace, Port, Switch};
 
 use super::links;
 use super::read::{LabFile, of_text};
@@ -30,19 +30,11 @@ pub fn merge(file: &LabFile, wanted: &Lab) -> Result<Merged, Failure> {
     let mut wanted = wanted.clone();
     leave_gateways_open(file, &mut wanted);
     let wanted_links = settle_links(file, &mut wanted, &mut document, &mut notes);
-    for list in ["switches", "ports", "cables", "mirrors", "commands", "labs"] {
-        let plan = match list {
-            "switches" => plan(&file.lab.switches, &wanted.switches, |a, b| a.name == b.name, fill_none),
-            "ports" => plan(&file.lab.ports, &wanted.ports, |a, b| a.name == b.name, fill_port),
-            "cables" => {
-                let same = |a: &_, b: &_| CableEnds::from(a).fits(b);
-                plan(&file.lab.cables, &wanted.cables, same, fill_cable)
-            }
-            "mirrors" => plan(&file.lab.mirrors, &wanted.mirrors, |a, b| a.name == b.name, fill_none),
-            "commands" => plan(&file.lab.commands, &wanted.commands, |a, b| a.name == b.name, fill_none),
-            _ => plan(&file.lab.labs, &wanted.labs, |a, b| a.name == b.name, fill_none),
-        };
-        carry_out(&mut document, list, &file.groups(list), plan, &mut notes);
+    for (list, plan) in plans(&file.lab, &wanted) {
+        // Those are settled below.
+        if list != "namespaces" {
+            carry_out(&mut document, list, &file.groups(list), plan, &mut notes);
+        }
     }
     settle_namespaces(file, &wanted.namespaces, &mut document, &mut notes);
     let text = document.to_string();
@@ -57,6 +49,38 @@ struct Plan {
     items: Vec<(Object, Option<Object>)>,
     /// What the file has not.
     new: Vec<Object>,
+}
+
+/// What becomes of each list where `said` is to be `wanted`.
+fn plans(said: &Lab, wanted: &Lab) -> [(&'static str, Plan); 7] {
+    let fits = |a: &Cable, b: &Cable| CableEnds::from(a).fits(b);
+    [
+        (
+            "switches",
+            plan(&said.switches, &wanted.switches, |a, b| a.name == b.name, fill_none),
+        ),
+        (
+            "ports",
+            plan(&said.ports, &wanted.ports, |a, b| a.name == b.name, fill_port),
+        ),
+        ("cables", plan(&said.cables, &wanted.cables, fits, fill_cable)),
+        (
+            "mirrors",
+            plan(&said.mirrors, &wanted.mirrors, |a, b| a.name == b.name, fill_none),
+        ),
+        (
+            "commands",
+            plan(&said.commands, &wanted.commands, |a, b| a.name == b.name, fill_none),
+        ),
+        (
+            "namespaces",
+            plan(&said.namespaces, &wanted.namespaces, |a, b| a.name == b.name, fill_none),
+        ),
+        (
+            "labs",
+            plan(&said.labs, &wanted.labs, |a, b| a.name == b.name, fill_none),
+        ),
+    ]
 }
 
 fn plan<T: Serialize>(
@@ -378,29 +402,11 @@ fn settle_namespaces(file: &LabFile, wanted: &[LabNamespace], document: &mut Doc
 /// The text is to be read as what is wanted, or it is not written.
 fn check(file: &LabFile, text: &str, wanted: &Lab) -> Result<(), Failure> {
     let read = of_text(&file.path, text).map_err(|report| internal(file, &report.text()))?;
-    let plans = [
-        plan(&read.lab.switches, &wanted.switches, |a, b| a.name == b.name, fill_none),
-        plan(&read.lab.ports, &wanted.ports, |a, b| a.name == b.name, fill_port),
-        plan(
-            &read.lab.cables,
-            &wanted.cables,
-            |a, b| CableEnds::from(a).fits(b),
-            fill_cable,
-        ),
-        plan(&read.lab.mirrors, &wanted.mirrors, |a, b| a.name == b.name, fill_none),
-        plan(&read.lab.commands, &wanted.commands, |a, b| a.name == b.name, fill_none),
-        plan(
-            &read.lab.namespaces,
-            &wanted.namespaces,
-            |a, b| a.name == b.name,
-            fill_none,
-        ),
-        plan(&read.lab.labs, &wanted.labs, |a, b| a.name == b.name, fill_none),
-    ];
-    let is_same =
-        |plan: &Plan| plan.new.is_empty() && plan.items.iter().all(|(said, wanted)| wanted.as_ref() == Some(said));
+    let is_same = |(_, plan): &(&str, Plan)| {
+        plan.new.is_empty() && plan.items.iter().all(|(said, wanted)| wanted.as_ref() == Some(said))
+    };
     let links = |lab: &Lab| serde_json::to_value(&lab.links).unwrap_or_default();
-    match plans.iter().all(is_same) && links(&read.lab) == links(wanted) {
+    match plans(&read.lab, wanted).iter().all(is_same) && links(&read.lab) == links(wanted) {
         true => Ok(()),
         false => Err(internal(file, &"it would say something else")),
     }

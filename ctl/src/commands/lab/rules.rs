@@ -54,10 +54,11 @@ fn of_two_ports(lab: &Lab, tree: &Node, wrong: &mut Vec<(Span, String)>) {
         let mut tell = |place: Span, cause: Option<String>| wrong.extend(cause.map(|cause| (place, cause)));
         let place = |key: &str, m: usize| item.item(key, m).map_or(item.span_of(key), |one| one.span.clone());
         if let Some(mac) = port.mac {
-            // Of ports that certainly hear each other; the daemon knows which others do.
-            let key = (&port.switch, format!("{:?}", port.vlan), mac);
-            let cause = taken(&mut macs, key, port).map(|by| format!("port {by:?} has the MAC address {mac} already"));
+            let others: &mut Vec<&Port> = macs.entry((&port.switch, mac)).or_default();
+            let by = others.iter().find(|other| other.vlan.shares_one_with(&port.vlan));
+            let cause = by.map(|by| format!("port {:?} has the MAC address {mac} already", by.name.as_str()));
             tell(item.span_of("mac"), cause);
+            others.push(port);
         }
         for (m, publish) in port.publish.iter().enumerate() {
             let (number, protocol) = (publish.outside, publish.protocol);
@@ -80,7 +81,7 @@ fn of_two_ports(lab: &Lab, tree: &Node, wrong: &mut Vec<(Span, String)>) {
             });
             tell(place("stations", m), cause);
         }
-        let switch = lab.switches.iter().find(|switch| switch.name == port.switch);
+        let switch = lab.switch(&port.switch);
         if let (Some(switch), false) = (switch.filter(|switch| !switch.nat), port.publish.is_empty()) {
             let cause = format!(
                 "it is published by NAT, which is off on switch {:?}; that needs `nat = true`",
@@ -107,7 +108,7 @@ fn check_mirror(mirror: &Mirror, laid: &Lab, item: &Node, wrong: &mut Vec<(Span,
     });
     let to = mirror.to.iter().map(|name| (name, item.span_of("to")));
     for (name, place) in listed.clone().chain(to) {
-        let Some(port) = laid.ports.iter().find(|port| port.name == *name) else {
+        let Some(port) = laid.port(name) else {
             continue;
         };
         if port.switch != mirror.switch {
@@ -130,7 +131,7 @@ fn check_mirror(mirror: &Mirror, laid: &Lab, item: &Node, wrong: &mut Vec<(Span,
             wrong.push((place, cause));
         }
     }
-    let switch = laid.switches.iter().find(|switch| switch.name == mirror.switch);
+    let switch = laid.switch(&mirror.switch);
     if let (Some(switch), Some(vlan)) = (switch, mirror.to_vlan)
         && !switch.rspan_vlans.contains(&vlan)
     {

@@ -1,7 +1,7 @@
 //! Labs side by side: the wanted whole when one comes, changes or goes, and the others stay as they are.
 
 use vswitch_api::owned::CableEnds;
-use vswitch_api::{ApiError, ErrorCode, Lab, LabName, OwnedByLab, Switch};
+use vswitch_api::{ApiError, Cable, ErrorCode, Lab, LabName, OwnedByLab, Switch};
 
 use super::links;
 
@@ -36,7 +36,7 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         owned.switches.push(switch.name.clone());
     }
     for namespace in &file.namespaces {
-        match wanted.namespaces.iter().find(|there| there.name == namespace.name) {
+        match wanted.namespace(&namespace.name) {
             None => {
                 wanted.namespaces.push(namespace.clone());
                 owned.namespaces.push(namespace.name.clone());
@@ -54,7 +54,7 @@ pub fn with(there: &Lab, file: &Lab, name: &LabName) -> Result<Lab, ApiError> {
         }
     }
     for port in &file.ports {
-        if wanted.ports.iter().any(|other| other.name == port.name) {
+        if wanted.port(&port.name).is_some() {
             let by = owner(&wanted, |lab| lab.ports.contains(&port.name));
             return Err(taken("port", &port.name, &by, "vswitchctl del-port"));
         }
@@ -100,45 +100,46 @@ pub fn without(there: &Lab, owned: &OwnedByLab) -> Result<Lab, ApiError> {
 /// What a file names of what is there and no lab owns: made by `apply`, or one by one.
 pub fn named(there: &Lab, file: &Lab, name: &LabName) -> OwnedByLab {
     let mut found = OwnedByLab::new(name.clone());
-    let is_free = |owns: &dyn Fn(&OwnedByLab) -> bool| !there.labs.iter().any(owns);
-    let ports = there.ports.iter().map(|port| &port.name);
     let linked = file.links.iter().flat_map(|link| links::pairs(there, link));
     let linked: Vec<_> = linked.flat_map(|(a, b)| [&a.name, &b.name]).collect();
-    let ports = ports.filter(|name| linked.contains(name) || file.ports.iter().any(|port| port.name == **name));
-    found.ports = ports
-        .filter(|name| is_free(&|lab| lab.ports.contains(name)))
-        .cloned()
-        .collect();
+    let ports = there.ports.iter().map(|port| &port.name);
+    let ports = ports.filter(|name| linked.contains(name) || file.port(name).is_some());
+    found.ports = free(there, ports, |lab| &lab.ports);
     let mirrors = there.mirrors.iter().map(|mirror| &mirror.name);
     let mirrors = mirrors.filter(|name| file.mirrors.iter().any(|mirror| mirror.name == **name));
-    found.mirrors = mirrors
-        .filter(|name| is_free(&|lab| lab.mirrors.contains(name)))
-        .cloned()
-        .collect();
+    found.mirrors = free(there, mirrors, |lab| &lab.mirrors);
     let commands = there.commands.iter().map(|command| &command.name);
     let commands = commands.filter(|name| file.commands.iter().any(|command| command.name == **name));
-    found.commands = commands
-        .filter(|name| is_free(&|lab| lab.commands.contains(name)))
-        .cloned()
-        .collect();
+    found.commands = free(there, commands, |lab| &lab.commands);
     let namespaces = there.namespaces.iter().map(|there| &there.name);
-    let namespaces = namespaces.filter(|name| file.asks_for(name));
-    found.namespaces = namespaces
-        .filter(|name| is_free(&|lab| lab.namespaces.contains(name)))
-        .cloned()
-        .collect();
+    found.namespaces = free(there, namespaces.filter(|name| file.asks_for(name)), |lab| {
+        &lab.namespaces
+    });
     let switches = there.switches.iter().map(|switch| &switch.name);
-    let switches = switches.filter(|name| file.switches.iter().any(|switch| switch.name == **name));
-    found.switches = switches
-        .filter(|name| is_free(&|lab| lab.switches.contains(name)))
-        .cloned()
-        .collect();
+    let switches = switches.filter(|name| file.switch(name).is_some());
+    found.switches = free(there, switches, |lab| &lab.switches);
+    let is_owned = |cable: &Cable| {
+        there
+            .labs
+            .iter()
+            .any(|lab| lab.cables.iter().any(|ends| ends.fits(cable)))
+    };
     let cables = there.cables.iter().filter(|cable| {
         let named = file.cables.iter().any(|wanted| CableEnds::from(wanted).fits(cable));
-        named && is_free(&|lab| lab.cables.iter().any(|ends| ends.fits(cable)))
+        named && !is_owned(cable)
     });
     found.cables = cables.map(CableEnds::from).collect();
     found
+}
+
+/// Those of these names that no lab owns.
+fn free<'a, T: Clone + PartialEq + 'a>(
+    there: &Lab,
+    names: impl Iterator<Item = &'a T>,
+    owned: impl Fn(&OwnedByLab) -> &Vec<T>,
+) -> Vec<T> {
+    let is_owned = |name: &T| there.labs.iter().any(|lab| owned(lab).contains(name));
+    names.filter(|name| !is_owned(name)).cloned().collect()
 }
 
 fn less(there: &Lab, owned: &OwnedByLab) -> Lab {
@@ -167,7 +168,7 @@ fn less(there: &Lab, owned: &OwnedByLab) -> Lab {
 /// A port of another lab on a switch that goes.
 fn check_switches(wanted: &Lab) -> Result<(), ApiError> {
     for port in &wanted.ports {
-        if !wanted.switches.iter().any(|switch| switch.name == port.switch) {
+        if wanted.switch(&port.switch).is_none() {
             let by = owner(wanted, |lab| lab.ports.contains(&port.name));
             let cause = format!("it would go, and port {} is on it, {by}", port.name);
             return Err(

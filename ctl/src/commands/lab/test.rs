@@ -70,7 +70,7 @@ pub(super) struct TestReport {
 impl Session {
     pub(super) async fn test_lab(&self, args: LabTestArgs) -> Result<(), Failure> {
         let file = self.read_lab(&args.file)?;
-        let there: Lab = self.client.lab().await?;
+        let there: Lab = self.client.known_lab().await?;
         let leased = self.client.addresses(&SwitchFilter::default()).await?;
         let (all, left_out) = of_file(&file, &there, &leased)?;
         let mut pairs = pairs(&all, &file.reach);

@@ -172,8 +172,7 @@ fn run(lab: &mut Lab, views: &[PortView], before: &Before, command: &OvsCommand)
             how,
             ..
         } => {
-            let there = lab.ports.iter().find(|there| there.name == *port);
-            match there {
+            match lab.port(port) {
                 Some(there) if (how.may_exist || before.may_exist) && there.switch == *bridge => {}
                 _ => add_device(lab, bridge, port)?,
             }
@@ -189,7 +188,7 @@ fn run(lab: &mut Lab, views: &[PortView], before: &Before, command: &OvsCommand)
             lines.extend(sorted(ports.map(|port| &port.name)));
         }
         OvsCommand::PortToBr { port, .. } => {
-            let there = lab.ports.iter().find(|there| there.name == *port && !is_local(there));
+            let there = lab.port(port).filter(|there| !is_local(there));
             lines.push(there.ok_or_else(|| no_port(port))?.switch.to_string());
         }
         OvsCommand::Set {
@@ -264,7 +263,7 @@ fn is_there(lab: &Lab, table: Table, record: &PortName) -> bool {
             .switches
             .iter()
             .any(|switch| switch.name.as_str() == record.as_str()),
-        _ => lab.ports.iter().any(|port| port.name == *record),
+        _ => lab.port(record).is_some(),
     }
 }
 
@@ -275,8 +274,7 @@ fn sorted<T: ToString>(names: impl Iterator<Item = T>) -> Vec<String> {
 }
 
 fn switch<'a>(lab: &'a Lab, name: &SwitchName) -> Result<&'a vswitch_api::Switch, Failure> {
-    let switch = lab.switches.iter().find(|switch| switch.name == *name);
-    switch.ok_or_else(|| no_switch(name))
+    lab.switch(name).ok_or_else(|| no_switch(name))
 }
 
 /// `del-port [BRIDGE] PORT`.
@@ -284,7 +282,7 @@ fn del_port(lab: &mut Lab, names: &[PortName], if_exists: bool) -> Result<(), Fa
     let Some((name, bridge)) = names.split_last() else {
         return Ok(());
     };
-    let Some(port) = lab.ports.iter().find(|port| port.name == *name) else {
+    let Some(port) = lab.port(name) else {
         return if if_exists { Ok(()) } else { Err(no_port(name)) };
     };
     let object = format!("port \"{name}\"");
@@ -374,8 +372,7 @@ fn get(lab: &Lab, table: Table, record: &PortName, column: &str) -> Result<Strin
             columns::bridge_get(lab, switch, column)
         }
         Table::Port | Table::Interface => {
-            let port = lab.ports.iter().find(|port| port.name == *record);
-            let port = port.ok_or_else(|| no_port(record))?;
+            let port = lab.port(record).ok_or_else(|| no_port(record))?;
             match (table, column) {
                 (Table::Port, "name") => Ok(port.name.to_string()),
                 (Table::Port, column) => VlanColumns::of(&port.vlan)

@@ -38,7 +38,7 @@ fn commands_that_are_joined_see_what_was_done_before_them() {
     let line =
         "add-br br1 -- add-port br1 i0 tag=7 -- set Interface i0 type=internal -- list-ports br1 -- get port i0 tag";
     assert_eq!(run_line(&mut lab, line).as_deref(), Ok("i0\n7"));
-    let port = lab.ports.iter().find(|port| port.name.as_str() == "i0").unwrap();
+    let port = lab.port(&"i0".parse().unwrap()).unwrap();
     assert_eq!(port.kind, vswitch_api::PortKind::Internal);
     assert_eq!(
         run_line(&mut lab, "--if-exists del-br br1 -- list-br").as_deref(),

@@ -17,6 +17,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use super::quantity::{bytes, either_rate, frames};
 use super::{Impairment, RateLimit, Share, quantity};
 use crate::number::Whole;
+use crate::strict::Strict;
 
 /// A word for a setting.
 struct Word {
@@ -347,11 +348,11 @@ impl<'de, T: Settings> Visitor<'de> for MapReader<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        T::by_keys(MapAccessDeserializer::new(Worded {
+        T::by_keys(Strict(MapAccessDeserializer::new(Worded {
             map,
             words: self.words,
             last: None,
-        }))
+        })))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {

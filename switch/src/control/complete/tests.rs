@@ -83,7 +83,7 @@ fn the_gateway_of_a_host_address_is_on_the_link_and_that_of_a_subnet_is_not() {
         let route =
             |(to, via): &(&str, Option<&str>)| Route::new(to.parse().unwrap(), via.map(|via| via.parse().unwrap()));
         let mut routes: Vec<_> = routes.iter().map(route).collect();
-        imply_onlink(&addresses, &mut routes);
+        Route::imply_onlink(&mut routes, &addresses);
         routes.iter().map(|route| route.onlink).collect::<Vec<_>>()
     };
     let default = ("0.0.0.0/0", Some("169.254.1.1"));

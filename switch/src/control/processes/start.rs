@@ -301,7 +301,7 @@ impl Processes {
             ProcessState::Waiting if ready.is_none() || live.note.overdue || live.handle.is_none() => {
                 Readiness::Failed(reason())
             }
-            ProcessState::Starting | ProcessState::Waiting => Readiness::NotYet,
+            _ => Readiness::NotYet,
         }
     }
 

@@ -10,7 +10,7 @@ use super::super::fdb::{out_of_vlan, station};
 use super::super::gateway;
 use super::super::kinds::ifname;
 use super::super::sysctls::at_interface;
-use super::{is_link_local, list, network, place};
+use super::{is_link_local, list, place};
 
 /// What is allowed and most likely not meant.
 pub(super) fn warnings(before: &Lab, after: &Lab) -> Vec<String> {
@@ -116,7 +116,7 @@ fn unreachable_addresses(before: &Lab, after: &Lab) -> Vec<String> {
     for port in &after.ports {
         for address in &port.addresses {
             if old.get(&port.name).is_some_and(|old| old.contains(address))
-                || network(port).is_none()
+                || port.own_network().is_none()
                 || is_link_local(address.ip())
             {
                 continue;
@@ -131,7 +131,7 @@ fn unreachable_addresses(before: &Lab, after: &Lab) -> Vec<String> {
                     .ports
                     .iter()
                     .filter(|other| other.switch == port.switch && other.name != port.name);
-                ports.filter(|other| network(other) == network(port))
+                ports.filter(|other| other.own_network() == port.own_network())
             };
             let others = || {
                 let same_version = |a: &&IfAddr| a.ip().is_ipv4() == address.ip().is_ipv4();

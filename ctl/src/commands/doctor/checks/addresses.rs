@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use vswitch_api::PortName;
 use vswitch_api::view::{PortState, PortView};
-use vswitch_api::{PortName, SwitchName};
 
 use super::super::Finding;
 use super::super::inside::Address;
@@ -317,13 +317,12 @@ fn router<'a>(picture: &'a Picture, talk: &Talk, port: &PortName, mine: &Address
 
 /// What is to be said where the router is a gateway of the host that keeps the switches of the two apart.
 fn apart_behind(picture: &Picture, router: &PortView) -> Option<Finding> {
-    let switch = |name: &SwitchName| picture.lab.switches.iter().find(|switch| switch.name == *name);
-    let own = switch(&router.port.switch)?;
+    let own = picture.lab.switch(&router.port.switch)?;
     if picture.lab.gateway_of(own)?.name != router.port.name {
         return None;
     }
     let mut others = picture.both().filter(|view| view.port.switch != own.name);
-    kept_apart(picture, own, switch(&others.next()?.port.switch)?)
+    kept_apart(picture, own, picture.lab.switch(&others.next()?.port.switch)?)
 }
 
 /// The first address of a subnet that no port has.

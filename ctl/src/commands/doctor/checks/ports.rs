@@ -44,6 +44,8 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
             format!("port {name} is not attached yet: the daemon has just started"),
             up,
         ),
+        // One of a newer daemon.
+        _ => None,
     }
 }
 

@@ -65,7 +65,7 @@ pub fn forwarding(picture: &Picture) -> Option<Finding> {
 pub fn gateways(picture: &Picture) -> Option<Finding> {
     let switch = |name: &PortName| {
         let port = &picture.port(name)?.port;
-        let switch = picture.lab.switches.iter().find(|switch| switch.name == port.switch)?;
+        let switch = picture.lab.switch(&port.switch)?;
         (picture.lab.gateway_of(switch)?.name == port.name).then_some(switch)
     };
     picture.failed().find_map(|talk| {

@@ -1,0 +1,118 @@
+//! Rules of what fits together in a lab, for the daemon, which refuses what does not, and for those who look at a lab without one.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use super::{Lab, Port, Route, Switch};
+use crate::name::{IfAddr, PortName, SwitchName};
+use crate::policy::PortVlan;
+
+/// [`Port::own_network`] of a port without a VLAN setting.
+const NO_VLAN: u16 = 0;
+
+impl Lab {
+    /// The port of this name.
+    pub fn port(&self, name: &PortName) -> Option<&Port> {
+        self.ports.iter().find(|port| port.name == *name)
+    }
+
+    /// The port of this name, to be changed.
+    pub fn port_mut(&mut self, name: &PortName) -> Option<&mut Port> {
+        self.ports.iter_mut().find(|port| port.name == *name)
+    }
+
+    /// The switch of this name.
+    pub fn switch(&self, name: &SwitchName) -> Option<&Switch> {
+        self.switches.iter().find(|switch| switch.name == *name)
+    }
+
+    /// Leaves out what is said a second time in the same words, which says nothing: routes, and namespaces without settings.
+    pub fn leave_out_repeated(&mut self) {
+        let ends = self.cables.iter_mut().flat_map(|cable| [&mut cable.a, &mut cable.b]);
+        let routes = self.ports.iter_mut().map(|port| &mut port.routes);
+        for routes in routes.chain(ends.map(|end| &mut end.routes)) {
+            let all = std::mem::take(routes);
+            for route in all {
+                if !routes
+                    .iter()
+                    .any(|other| (other.to, other.via) == (route.to, route.via))
+                {
+                    routes.push(route);
+                }
+            }
+        }
+        // Where one of a name has settings, that is the one that says something.
+        let with_settings = self.namespaces.iter().filter(|one| !one.is_plain());
+        let mut seen: HashSet<_> = with_settings.map(|one| one.name.clone()).collect();
+        self.namespaces
+            .retain(|one| !one.is_plain() || seen.insert(one.name.clone()));
+    }
+}
+
+impl Port {
+    /// The network of its switch that frames of its own stack are in, which have no tag: a VLAN, or 0 where the port has no setting.
+    /// None: they go nowhere.
+    pub fn own_network(&self) -> Option<u16> {
+        match self.vlan {
+            PortVlan::All => Some(NO_VLAN),
+            _ => self.vlan.untagged().map(u16::from),
+        }
+    }
+}
+
+impl Route {
+    /// Whether its next hop, if it has one, can be reached from an interface with these addresses and routes.
+    pub fn is_reached(&self, addresses: &[IfAddr], routes: &[Self]) -> bool {
+        let Some(via) = self.via else { return true };
+        // All hosts on the link can be reached by their link-local addresses, whatever else they have.
+        let is_link_local = matches!(via, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        self.onlink
+            || is_link_local
+            || addresses.iter().any(|address| address.net().contains(&via))
+            || routes
+                .iter()
+                .any(|other| other.via.is_none() && other.to.contains(&via) && other.to != self.to)
+    }
+
+    /// Where an interface has only addresses of hosts (/32, /128), a next hop is on no subnet of it: so it is on the link.
+    pub fn imply_onlink(routes: &mut [Self], addresses: &[IfAddr]) {
+        let all = routes.to_vec();
+        for route in routes.iter_mut().filter(|route| !route.is_reached(addresses, &all)) {
+            let v4 = route.to.addr().is_ipv4();
+            let mut same = addresses
+                .iter()
+                .filter(|address| address.ip().is_ipv4() == v4)
+                .peekable();
+            route.onlink =
+                same.peek().is_some() && same.all(|address| address.prefix_len() == address.net().max_prefix_len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_twice_is_said_once() {
+        let route = json!({"to": "10.5.0.0/16", "via": "10.0.0.2"});
+        let other = json!({"to": "10.5.0.0/16", "via": "10.0.0.3"});
+        let with_settings = json!({"name": "s", "files": {"hosts": "x"}});
+        let mut lab: Lab = from_value(json!({
+            "ports": [{"name": "a", "routes": [route, other, route]}],
+            "cables": [{"a": {"namespace": "x", "routes": [route, route]}, "b": {"namespace": "y"}}],
+            "namespaces": ["n", "s", with_settings, "n", "s"],
+        }))
+        .unwrap();
+        lab.leave_out_repeated();
+        let once: Lab = from_value(json!({
+            "ports": [{"name": "a", "routes": [route, other]}],
+            "cables": [{"a": {"namespace": "x", "routes": [route]}, "b": {"namespace": "y"}}],
+            "namespaces": ["n", with_settings],
+        }))
+        .unwrap();
+        assert_eq!(lab, once);
+    }
+}
