@@ -4,8 +4,8 @@ use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::{NamespaceSummary, NamespaceView};
 use vswitch_api::{Cable, CableEnd};
 
-use super::table::{Table, Tone, list, number, word};
 use super::ports::short;
+use super::table::{Table, Tone, list, number, word};
 use super::{Style, units};
 
 /// The table of namespaces.

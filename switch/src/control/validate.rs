@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use vswitch_api::acl::ACL_MAX;
 use vswitch_api::lab::{MAX_MTU, MIN_MTU};
 use vswitch_api::name::NAME_MAX;
-use vswitch_api::policy::{AcceptFrames, PortVlan, VlanId};
+use vswitch_api::policy::{AcceptFrames, PortVlan};
 use vswitch_api::{ApiError, IfAddr, Lab, Mac, Namespace, NsName, Port, Route, Switch};
 
 use super::fdb::{check_station, station};
@@ -24,7 +24,7 @@ use super::links::check_links;
 use super::mirror::check_mirrors;
 use super::plan::{changes_in_place, namespaces};
 use super::{gateway, text, traffic};
-use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
+use vswitch_datapath::vlan::NO_VLAN;
 
 /// Names that the kernel keeps for itself: one is in every namespace, the others are in /proc/sys/net.
 const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
