@@ -96,7 +96,7 @@ pub struct WayOut {
     /// Subnet of which ports take addresses (`add-port --addr auto`); may be given more than once
     #[arg(long = "subnet", value_name = "NET/LEN", value_parser = parse::subnet)]
     pub subnets: Vec<IpNet>,
-    /// Make the host the gateway of the subnets, by a port NAME-gw with the first address of each, or with these
+    /// Make the host the gateway of the subnets, by a port NAME-gw with the first free address of each, or with these
     #[arg(long, value_name = "ADDR,...", num_args = 0..=1, require_equals = true, default_missing_value = "on", requires = "subnets")]
     pub gateway: Option<Gateway>,
     /// Forward what the subnets send over the gateway, with the address of the host (NAT)

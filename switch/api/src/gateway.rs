@@ -27,7 +27,7 @@ pub enum Gateway {
     /// It has none.
     #[default]
     Off,
-    /// With the first address of each subnet.
+    /// With the first free address of each subnet.
     On,
     /// With these; one that is in none of the subnets is on the link of all of them.
     At(Vec<IpAddr>),
