@@ -9,12 +9,10 @@ use axum::Json;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{
-    DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request, State,
-};
+use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -31,13 +29,14 @@ use vswitch_api::request::{ChangeOptions, Condition};
 use vswitch_api::strict;
 use vswitch_api::view::Changes;
 
+use super::about::{adds_one, found};
 use super::audit::Audit;
 use super::document::Known;
 use super::error::{Failure, Reply};
 use super::large::{Leave, MAX_BODY, MAX_LAB, check_lists};
 use super::said::Said;
 use super::slots::Place;
-use crate::control::{Control, Editing, Subject, for_client, tags};
+use crate::control::{Control, Editing, for_client, tags};
 
 /// Route of a whole lab.
 const LAB: &str = "/v1/lab";
@@ -213,40 +212,6 @@ fn field(parts: &Parts, name: &HeaderName) -> Result<Option<String>, Failure> {
         lines.push(line.map_err(|_| invalid(&format!("field {name}"), "it is no text"))?);
     }
     Ok((!lines.is_empty()).then(|| lines.join(", ")))
-}
-
-/// Whether what it adds has a path of its own, which is what is not to be there; its path names the list that it comes into.
-fn adds_one(parts: &Parts) -> bool {
-    let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-    let lists = "/v1/cables /v1/commands /v1/lab/ports /v1/links /v1/mirrors /v1/namespaces /v1/ports /v1/switches";
-    parts.method == Method::POST && route.is_some_and(|route| lists.split(' ').any(|list| list == route))
-}
-
-/// What the path of an edit names, in words, with its tag; none: it is not there.
-async fn found(control: &Control, parts: &mut Parts) -> Option<(String, String)> {
-    let route = parts.extensions.get::<MatchedPath>()?.as_str().to_owned();
-    let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
-    let names: Vec<&str> = params.iter().map(|(_, name)| name).collect();
-    let collection = route.split('/').nth(2)?;
-    match (collection, &names[..]) {
-        ("ports" | "links", [name]) => with_tag(control, Subject::Port(&name.parse().ok()?)).await,
-        ("switches", [name]) if route.ends_with("/fdb") => {
-            with_tag(control, Subject::Stations(&name.parse().ok()?, None)).await
-        }
-        ("switches", [name]) => with_tag(control, Subject::Switch(&name.parse().ok()?)).await,
-        ("mirrors", [name]) => with_tag(control, Subject::Mirror(&name.parse().ok()?)).await,
-        ("commands", [name]) => with_tag(control, Subject::Command(&name.parse().ok()?)).await,
-        ("namespaces", [name]) => with_tag(control, Subject::Namespace(&name.parse().ok()?)).await,
-        ("cables", [a, b]) => with_tag(control, Subject::Cables(&a.parse().ok()?, &b.parse().ok()?)).await,
-        // It is no part of the lab, and looks itself.
-        ("log", _) => None,
-        // A list of any kind has the tag of the lab.
-        _ => with_tag(control, Subject::Lab).await,
-    }
-}
-
-async fn with_tag(control: &Control, subject: Subject<'_>) -> Option<(String, String)> {
-    Some((subject.name(), control.tag(subject).await?))
 }
 
 /// RFC 9110 section 13.1.2: the tags are compared as weak ones.
