@@ -145,31 +145,34 @@ impl Tables {
         Self(tables)
     }
 
-    /// Calls `found` with the first rule of each shape that matches and comes before `bound()`; with `all`, with each rule.
-    fn search(
-        &self,
-        rules: &[AclRule],
-        frame: &(Fields, Transport),
-        mut bound: u32,
-        all: bool,
-        mut found: impl FnMut(u32),
-    ) {
+    /// The first rule that matches.
+    fn first(&self, rules: &[AclRule], frame: &(Fields, Transport)) -> Option<u32> {
+        let mut bound = u32::MAX;
         for table in &self.0 {
             if table.first >= bound {
-                return;
+                break;
             }
             let Some(candidates) = table.rules.get(&table.shape.key(&frame.0)) else {
                 continue;
             };
-            for &index in candidates.iter().take_while(|index| **index < bound) {
-                if matches_rest(&rules[index as usize], &frame.0, &frame.1) {
-                    found(index);
-                    if !all {
-                        bound = index;
-                        break;
-                    }
-                }
-            }
+            let before = candidates.iter().take_while(|index| **index < bound);
+            let mut matching = before.filter(|index| matches_rest(&rules[**index as usize], &frame.0, &frame.1));
+            bound = matching.next().copied().unwrap_or(bound);
+        }
+        Some(bound).filter(|bound| *bound != u32::MAX)
+    }
+
+    /// Calls `found` with each rule that matches and comes before `bound`.
+    fn each(&self, rules: &[AclRule], frame: &(Fields, Transport), bound: u32, mut found: impl FnMut(u32)) {
+        for table in self.0.iter().take_while(|table| table.first < bound) {
+            // Not `get`: that is inlined where the first is looked for, and is so only while nobody else calls it.
+            let Some((_, candidates)) = table.rules.get_key_value(&table.shape.key(&frame.0)) else {
+                continue;
+            };
+            let before = candidates.iter().take_while(|index| **index < bound);
+            before
+                .filter(|index| matches_rest(&rules[**index as usize], &frame.0, &frame.1))
+                .for_each(|index| found(*index));
         }
     }
 }
@@ -275,15 +278,26 @@ impl Acl {
         let Some(fields) = Fields::of(frame, vlan) else {
             return Ok(());
         };
+        let decision = self.decision(&fields);
+        let denied = self.denies(decision);
         let mut polices = false;
-        let verdict = self.judge(&fields, &size, &now, |index| {
-            self.hit(index);
-            polices |= self.limiters[index as usize].is_some();
-        });
-        if polices && verdict.is_ok() {
-            self.charge(&fields, size(), now());
+        let bound = decision.unwrap_or(u32::MAX);
+        if !self.passing.0.is_empty() {
+            self.passing.each(&self.rules, &fields, bound, |index| {
+                self.hit(index);
+                polices |= self.limiters[index as usize].is_some();
+            });
         }
-        verdict
+        decision.into_iter().for_each(|index| self.hit(index));
+        if denied {
+            return Err(Refused::Denied);
+        }
+        if polices {
+            let (size, now) = (size(), now());
+            self.ask(&fields, bound, size, now)?;
+            self.limiters(&fields, bound, &mut |limiter| limiter.charge(now, size));
+        }
+        Ok(())
     }
 
     /// Whether it would pass, without counting it or using anything of a rate.
@@ -298,46 +312,35 @@ impl Acl {
         vlan: u16,
     ) -> Result<(), Refused> {
         self.depth.can_see(frame)?;
-        Fields::of(frame, vlan).map_or(Ok(()), |fields| self.judge(&fields, size, now, |_| ()))
+        let Some(fields) = Fields::of(frame, vlan) else {
+            return Ok(());
+        };
+        let decision = self.decision(&fields);
+        if self.denies(decision) {
+            return Err(Refused::Denied);
+        }
+        if self.policing().next().is_none() {
+            return Ok(());
+        }
+        self.ask(&fields, decision.unwrap_or(u32::MAX), size(), now())
     }
 
-    /// What the rules say; `matched` gets each that the frame comes to.
-    fn judge(
-        &self,
-        fields: &(Fields, Transport),
-        size: impl Fn() -> WireSize,
-        now: impl Fn() -> u64,
-        mut matched: impl FnMut(u32),
-    ) -> Result<(), Refused> {
-        let decision = self.decision(fields);
-        let denied = self.denies(decision);
-        let mut policed = false;
-        if !self.passing.0.is_empty() {
-            let bound = decision.unwrap_or(u32::MAX);
-            self.passing.search(&self.rules, fields, bound, true, |index| {
-                matched(index);
-                if let Some(limiter) = &self.limiters[index as usize]
-                    && !denied
-                    && !policed
-                {
-                    policed = !limiter.would_admit(now(), size());
-                }
-            });
-        }
-        decision.into_iter().for_each(matched);
-        match (denied, policed) {
-            (true, _) => Err(Refused::Denied),
-            (false, true) => Err(Refused::Policed),
-            (false, false) => Ok(()),
-        }
+    /// Asks the rules that police, before any is charged: a frame that one of them drops uses nothing of the others.
+    fn ask(&self, fields: &(Fields, Transport), bound: u32, size: WireSize, now: u64) -> Result<(), Refused> {
+        let mut passes = true;
+        self.limiters(fields, bound, &mut |limiter| {
+            passes = passes && limiter.would_admit(now, size)
+        });
+        if passes { Ok(()) } else { Err(Refused::Policed) }
     }
 
-    /// Charges the rules that police a frame which passes. After all were asked: one that any of them drops uses nothing of the others.
-    fn charge(&self, fields: &(Fields, Transport), size: WireSize, now: u64) {
-        let bound = self.decision(fields).unwrap_or(u32::MAX);
-        self.passing.search(&self.rules, fields, bound, true, |index| {
+    /// Calls `found` with the rates of rules that a frame comes to.
+    #[cold]
+    #[inline(never)]
+    fn limiters(&self, fields: &(Fields, Transport), bound: u32, found: &mut dyn FnMut(&Limiter)) {
+        self.passing.each(&self.rules, fields, bound, |index| {
             if let Some(limiter) = &self.limiters[index as usize] {
-                limiter.charge(now, size);
+                found(limiter);
             }
         });
     }
@@ -355,7 +358,7 @@ impl Acl {
         };
         let bound = self.decision(&fields).unwrap_or(u32::MAX);
         let mut copies = false;
-        self.copying.search(&self.rules, &fields, bound, true, |index| {
+        self.copying.each(&self.rules, &fields, bound, |index| {
             copies |= matches!(&self.rules[index as usize].action, AclAction::Mirror(name) if name == mirror);
         });
         copies
@@ -367,10 +370,7 @@ impl Acl {
     }
 
     fn decision(&self, fields: &(Fields, Transport)) -> Option<u32> {
-        let mut decision = None;
-        self.deciding
-            .search(&self.rules, fields, u32::MAX, false, |index| decision = Some(index));
-        decision
+        self.deciding.first(&self.rules, fields)
     }
 
     fn denies(&self, decision: Option<u32>) -> bool {
