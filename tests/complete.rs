@@ -10,10 +10,6 @@ fn furnished() -> Lab {
     lab.ok("add-port red rover blue");
     lab.ok("switch add backbone");
     lab.ok("link add backbone main");
-    lab.ok(&format!(
-        "add-port nameless --netns-path /proc/{}/ns/net --name nl0",
-        std::process::id()
-    ));
     lab.ok("mirror add watch --from red --to blue");
     lab.ok("command add web --ns red -- sleep 100020");
     let file = lab.lab_file("name = \"zlab\"\nnamespaces = [\"alone\"]\n");
@@ -21,7 +17,7 @@ fn furnished() -> Lab {
     lab
 }
 
-const LINES: [(&str, &[&str]); 27] = [
+const LINES: [(&str, &[&str]); 26] = [
     ("vswitchctl lab down zl", &["zlab"]),
     ("vswitchctl lab export zl", &["zlab"]),
     ("vswitchctl set li", &["link"]),
@@ -51,7 +47,6 @@ const LINES: [(&str, &[&str]); 27] = [
     ("vswitchctl bridge fdb show br b", &["backbone"]),
     ("vswitchctl ovs get bridge b", &["backbone"]),
     ("vswitchctl link set b", &["backbone-main"]),
-    ("vswitchctl shell na", &["nameless"]),
 ];
 
 /// What bash has to offer behind a line, as its completion function is called.

@@ -265,3 +265,24 @@ fn an_entry_that_is_there_is_not_moved_unasked() {
     lab.ok(&format!("{add} main-b"));
     assert_eq!(at().as_str(), "main-b");
 }
+
+#[test]
+fn the_switch_is_that_of_the_port_or_of_the_entry() {
+    let lab = Lab::new();
+    let station = mac(1, 1);
+    let there = |switch: &str| lab.fdb(switch).iter().any(|entry| entry.mac == station);
+    lab.ok("switch add br0");
+    lab.ok("add-port far --switch br0");
+    lab.ok(&format!("fdb add {station} far"));
+    assert!(there("br0"));
+    lab.ok(&format!("fdb del {station}"));
+    lab.ok("add-port near");
+    for port in ["near", "far"] {
+        lab.ok(&format!("fdb add {station} {port}"));
+    }
+    lab.ctl(&format!("fdb del {station}"))
+        .failed(2, &["br0", "main", "--switch"]);
+    lab.ok(&format!("fdb del {station} --switch main"));
+    lab.ok(&format!("fdb del {station}"));
+    assert!(!there("br0") && !there("main"));
+}

@@ -124,7 +124,8 @@ fn that_a_namespace_has_another_name_is_told_beside_its_ports() {
     let named = |old: &str, new: &str| {
         fs::write(format!("/run/netns/{new}"), "").unwrap();
         run(&format!("mount --bind /run/netns/{old} /run/netns/{new}"));
-        run(&format!("umount /run/netns/{old}"));
+        // The daemon may just be looking where it leads.
+        run(&format!("umount -l /run/netns/{old}"));
         fs::remove_file(format!("/run/netns/{old}")).unwrap();
     };
     named("red", "other");

@@ -346,7 +346,8 @@ fn what_is_not_the_api_is_told_so() {
     let ran = daemon.run("export");
     assert_eq!(ran.code, 1);
     assert!(
-        ran.stderr.contains("request /v1/lab: a reply that is not understood"),
+        ran.stderr
+            .contains("request /v1/lab: this version does not know all of the lab"),
         "{ran:?}"
     );
 }

@@ -192,8 +192,8 @@ fn a_command_that_has_failed_and_files_that_are_gone() {
 #[test]
 fn what_a_port_led_to_and_is_gone_for_good() {
     let lab = Lab::new();
-    run("ip link add dev up type veth peer name far");
-    lab.ok("add-port dev --type device");
+    run("ip link add nic up type veth peer name far");
+    lab.ok("add-port nic --type device");
     let mut sleeper = Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap();
     let file = lab.scratch().join("ns");
     std::fs::write(&file, "").unwrap();
@@ -207,8 +207,8 @@ fn what_a_port_led_to_and_is_gone_for_good() {
     run(&format!("umount {}", file.display()));
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
-    run("ip link del dev");
-    for name in ["dev", "guest"] {
+    run("ip link del nic");
+    for name in ["nic", "guest"] {
         lab.wait_for_state(name, vswitch_testing::api::view::PortState::Missing);
         let found = wrong(&lab);
         let own = found.iter().find(|line| line.starts_with(&format!("port: {name} ")));

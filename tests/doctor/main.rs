@@ -100,7 +100,7 @@ fn ports_and_interfaces() {
         (&["ip -n blue link set eth0 mtu 1400"], "MTU"),
         (
             &[
-                "ip -n blue link add b0 up type bridge",
+                "ip -n blue link add b0 type bridge",
                 "ip -n blue link set eth0 master b0",
             ],
             "eth0 of port blue is a port of bridge b0",

@@ -257,7 +257,7 @@ fn switches_are_added_set_and_removed() {
 fn the_fdb_is_edited_on_the_switch_named_wherever_it_is_named() {
     let entry = json!({"mac": "02:00:00:00:00:01", "port": "red"});
     asks(
-        "fdb add 02-00-00-00-00-01 red",
+        "fdb add 02-00-00-00-00-01 red --switch main",
         "PUT",
         "/v1/switches/main/fdb",
         entry.clone(),
@@ -275,14 +275,14 @@ fn the_fdb_is_edited_on_the_switch_named_wherever_it_is_named() {
         entry,
     );
     asks(
-        "fdb del 02:00:00:00:00:01",
+        "fdb del 02:00:00:00:00:01 --switch main",
         "DELETE",
         "/v1/switches/main/fdb?mac=02%3A00%3A00%3A00%3A00%3A01",
         Value::Null,
     );
     asks("fdb flush", "DELETE", "/v1/switches/main/fdb", Value::Null);
     asks(
-        "fdb flush --port a+b",
+        "fdb flush --port a+b --switch main",
         "DELETE",
         "/v1/switches/main/fdb?port=a%2Bb",
         Value::Null,

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vswitch_api::lab_namespace::LabNamespace;
 use vswitch_api::policy::VlanId;
 use vswitch_api::{IfName, Lab, Mac, NsName, PortName, StaticStation, SwitchName};
 
@@ -194,7 +195,8 @@ impl State {
         }
     }
 
-    /// That of an empty lab, with what a file that can't be used still tells: which namespaces are ours, and how our interfaces are marked.
+    /// That of a lab without ports, with what a file that can't be used still tells: which namespaces are ours, and how our interfaces are
+    /// marked. They are in the lab, so that they go with it.
     pub fn after(unusable: &serde_json::Value) -> Self {
         let mut state = Self::new();
         if let Some(salt) = unusable["salt"].as_u64() {
@@ -202,6 +204,11 @@ impl State {
         }
         let namespaces = unusable["namespaces"].as_array().into_iter().flatten();
         state.namespaces = namespaces.filter_map(OwnedNamespace::among_others).collect();
+        let named = state
+            .namespaces
+            .iter()
+            .map(|owned| LabNamespace::new(owned.name.clone()));
+        state.lab.namespaces = named.collect();
         state
     }
 

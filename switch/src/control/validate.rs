@@ -433,7 +433,7 @@ fn check_routes(object: &str, addresses: &[IfAddr], routes: &[Route]) -> Result<
             let subnets = list(addresses.iter());
             let cause = format!("next hop {via} is in none of the port's subnets ({subnets})");
             return Err(text::invalid(object, cause).hint(
-                "give the port an address in the subnet of its gateway, or say that it is on the link (onlink)",
+                "give the port an address in the subnet of its gateway, or say that it is on the link (--onlink, in a lab file onlink = true)",
             ));
         }
     }

@@ -94,10 +94,18 @@ fn schema(name: &str, before: &Value, now: &Value, is_sent: bool, found: &mut Ve
     for key in ["oneOf", "anyOf", "allOf"] {
         let new = list(&now[key]);
         for (n, alternative) in list(&before[key]).iter().enumerate() {
-            // By place: words of clients' choices keep their order, and new ones come behind.
+            let breaks = |now: &Value| {
+                let mut found = Vec::new();
+                schema(&format!("{name} ({n})"), alternative, now, is_sent, &mut found);
+                found
+            };
+            // Wherever it stands; if nowhere, the one in its place tells most likely what became of it.
+            if new.iter().any(|now| breaks(now).is_empty()) {
+                continue;
+            }
             match new.get(n) {
                 None => found.push(format!("{name} lacks an alternative that it had")),
-                Some(now) => schema(&format!("{name} ({n})"), alternative, now, is_sent, found),
+                Some(now) => found.extend(breaks(now)),
             }
         }
     }

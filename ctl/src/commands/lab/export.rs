@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use toml_edit::{Array, DocumentMut, TomlError};
+use toml_edit::visit_mut::VisitMut;
+use toml_edit::{Array, DocumentMut, Formatted, TomlError};
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName};
 
 use super::merge::{Merged, merge};
+use super::ranges;
 use super::read::LabFile;
 use crate::cli::lab::{ExportArgs, LabExportArgs};
 use crate::commands::Session;
@@ -91,7 +93,20 @@ pub(super) fn text_of(lab: &Lab) -> Result<String, String> {
     let text = toml::to_string_pretty(lab).map_err(|error| error.to_string())?;
     let mut file: DocumentMut = text.parse().map_err(|error: TomlError| error.to_string())?;
     file.retain(|_, list| !list.as_array().is_some_and(Array::is_empty));
+    WithoutRanges.visit_document_mut(&mut file);
     Ok(file.to_string().trim_start().to_owned())
+}
+
+/// What looks like a range of a file is none.
+struct WithoutRanges;
+
+impl VisitMut for WithoutRanges {
+    fn visit_string_mut(&mut self, node: &mut Formatted<String>) {
+        let text = ranges::escaped(node.value());
+        if text != *node.value() {
+            *node = Formatted::new(text);
+        }
+    }
 }
 
 /// What belongs to a lab, with what its file names besides and shares.

@@ -1,5 +1,6 @@
 //! Ranges in lab files: `name = "h{1..50}"` makes fifty of what it stands in, and `{n}` in its other texts is the number of each.
 //! `{n+1}` and `{n-1}` are the next and the one before, `{n:02}` and `{n:02x}` write it with leading zeros and in base 16.
+//! `{=1..5}` is the text `{1..5}`.
 
 use std::ops::RangeInclusive;
 
@@ -14,6 +15,40 @@ const MOST: usize = 100_000;
 pub fn expand(root: &mut Node, wrong: &mut Vec<(Span, String)>) {
     let mut left = MOST;
     inside(root, &mut left, wrong);
+    unescape(root);
+}
+
+fn unescape(node: &mut Node) {
+    match &mut node.kind {
+        Kind::Table(members) => members.iter_mut().for_each(|member| unescape(&mut member.value)),
+        Kind::List(items) => items.iter_mut().for_each(unescape),
+        Kind::Leaf(Value::String(text)) => {
+            *text = with_ranges(text, |range| range.strip_prefix('=').unwrap_or(range).to_owned())
+        }
+        Kind::Leaf(_) | Kind::Counted(_) => {}
+    }
+}
+
+/// A text as it has to stand in a file to be read as it is.
+pub fn escaped(text: &str) -> String {
+    with_ranges(text, |range| format!("={range}"))
+}
+
+/// A text with what is in the braces of ranges, and of what stands for their text, by `change`.
+fn with_ranges(text: &str, change: impl Fn(&str) -> String) -> String {
+    let (mut changed, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('{') {
+        changed += before;
+        changed.push('{');
+        rest = after;
+        if let Some((inside, _)) = after.split_once('}')
+            && matches!(piece(inside.trim_start_matches('=')), Some(Piece::Range(..)))
+        {
+            changed += &change(inside);
+            rest = &after[inside.len()..];
+        }
+    }
+    changed + rest
 }
 
 fn inside(node: &mut Node, left: &mut usize, wrong: &mut Vec<(Span, String)>) {
@@ -234,6 +269,21 @@ mod tests {
             ),
         ] {
             assert_eq!(expanded(text), (value, Vec::new()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_with_braces_is_written_so_that_it_is_read_as_it_is() {
+        for text in [
+            "{1..5}",
+            "for i in {01..10}; do {=2..3} {==4..5}",
+            "{n} {x} {",
+            "{a {1..2}}",
+            "",
+        ] {
+            let (value, wrong) = expanded(&format!("commands = [{{ argv = [\"{}\"] }}]", escaped(text)));
+            assert_eq!(value, json!({"commands": [{"argv": [text]}]}));
+            assert!(wrong.is_empty(), "{wrong:?}");
         }
     }
 
