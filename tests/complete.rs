@@ -9,7 +9,8 @@ fn furnished() -> Lab {
     let lab = Lab::new();
     lab.ok("add-port red rover blue");
     lab.ok("switch add backbone");
-    lab.ok("link add backbone main");
+    lab.ok("switch add xray");
+    lab.ok("link add xray main");
     lab.ok("mirror add watch --from red --to blue");
     lab.ok("command add web --ns red -- sleep 100020");
     let file = lab.lab_file("name = \"zlab\"\nnamespaces = [\"alone\"]\n");
@@ -17,7 +18,7 @@ fn furnished() -> Lab {
     lab
 }
 
-const LINES: [(&str, &[&str]); 26] = [
+const LINES: [(&str, &[&str]); 25] = [
     ("vswitchctl lab down zl", &["zlab"]),
     ("vswitchctl lab export zl", &["zlab"]),
     ("vswitchctl set li", &["link"]),
@@ -42,11 +43,10 @@ const LINES: [(&str, &[&str]); 26] = [
     ("vswitchctl set cable red blue routes", &["routes_a=", "routes_b="]),
     ("vswitchctl set po", &["port"]),
     ("vswitchctl mirror add m --from red,b", &["red,blue"]),
-    ("vswitchctl set port red switch=b", &["switch=backbone"]),
     ("vswitchctl trace red --dst bl", &["blue"]),
     ("vswitchctl bridge fdb show br b", &["backbone"]),
     ("vswitchctl ovs get bridge b", &["backbone"]),
-    ("vswitchctl link set b", &["backbone-main"]),
+    ("vswitchctl link set x", &["xray-main"]),
 ];
 
 /// What bash has to offer behind a line, as its completion function is called.

@@ -412,7 +412,7 @@ impl Port {
 
 /// A route through the interface of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(from = "SaidRoute")]
+#[serde(from = "SaidRoute", deny_unknown_fields)]
 pub struct Route {
     /// Destination; `0.0.0.0/0` or `::/0` is the default route, and read from `default` too.
     #[schema(value_type = String, example = "0.0.0.0/0")]
