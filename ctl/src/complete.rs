@@ -177,10 +177,12 @@ fn link_ends(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// What `bridge` and `ovs` name, by the word before it.
 fn words(typed: &OsStr) -> Vec<CompletionCandidate> {
     let line: Vec<_> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
-    let at = env::var("_CLAP_COMPLETE_INDEX")
+    // Fish says nothing of it: the word at its cursor is the last.
+    let index = env::var("_CLAP_COMPLETE_INDEX")
         .ok()
-        .and_then(|index| index.parse::<usize>().ok());
-    let before = at.and_then(|at| line.get(at.checked_sub(1)?)?.to_str());
+        .and_then(|index| index.parse().ok());
+    let at: usize = index.unwrap_or(line.len().saturating_sub(1));
+    let before = at.checked_sub(1).and_then(|at| line.get(at)?.to_str());
     match before {
         Some("br" | "bridge" | "Bridge") => names("/v1/switches", typed),
         _ => names("/v1/ports", typed),
