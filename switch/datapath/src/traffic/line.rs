@@ -334,16 +334,7 @@ impl Line {
                 }
                 continue;
             };
-            let line = self.clone();
-            held.push((
-                due,
-                Held {
-                    line,
-                    wire,
-                    room,
-                    passed,
-                },
-            ));
+            held.push((due, Held::frame(self.clone(), wire, room, passed)));
         }
     }
 
@@ -377,17 +368,7 @@ impl Line {
             let due = state.arrival(at);
             let room = if due > now { segments } else { 0 };
             self.held.fetch_sub(segments - room, Ordering::Relaxed);
-            let line = self.clone();
-            let passed = at;
-            held.push((
-                due,
-                Held {
-                    line,
-                    wire,
-                    room,
-                    passed,
-                },
-            ));
+            held.push((due, Held::frame(self.clone(), wire, room, at)));
             if at > now {
                 held.push((at, Held::turn(self.clone(), at)));
                 state.classes.busy_until = Some(at);

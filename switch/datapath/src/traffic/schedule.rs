@@ -32,14 +32,19 @@ pub struct Held {
 }
 
 impl Held {
-    /// The moment at which a line may send its next frame, as the one before has left.
-    pub fn turn(line: Arc<Line>, passed: u64) -> Self {
+    /// A frame that waits.
+    pub fn frame(line: Arc<Line>, wire: Box<[u8]>, room: u32, passed: u64) -> Self {
         Self {
             line,
-            wire: Box::default(),
-            room: 0,
+            wire,
+            room,
             passed,
         }
+    }
+
+    /// The moment at which a line may send its next frame, as the one before has left.
+    pub fn turn(line: Arc<Line>, passed: u64) -> Self {
+        Self::frame(line, Box::default(), 0, passed)
     }
 
     /// No frame, but [`Held::turn`].
@@ -229,12 +234,7 @@ mod tests {
     }
 
     fn frame(line: &Arc<Line>, mark: u8) -> Held {
-        Held {
-            line: line.clone(),
-            wire: Box::new([mark]),
-            room: 1,
-            passed: 0,
-        }
+        Held::frame(line.clone(), Box::new([mark]), 1, 0)
     }
 
     fn goes_off(schedule: &Schedule, within_ms: u16) -> bool {
