@@ -303,6 +303,10 @@ fn namespaces_are_found_where_the_daemon_has_them() {
     lab.ok(&format!("lab up {file}"));
     lab.ok(&format!("lab test {file}"));
     lab.ok("doctor red blue");
+    let report = lab.scratch().join("report.tar.gz");
+    lab.ok(&format!("bugreport {}", report.display()));
+    let doctor = run(&format!("tar xzOf {} --wildcards *doctor.txt", report.display()));
+    assert!(!doctor.contains("WRONG"), "{doctor}");
     run("ip netns del red");
     lab.ctl("ns exec nope true")
         .failed(4, &["namespace \"nope\"", "does not exist"]);

@@ -196,6 +196,7 @@ fn adding_again_is_an_error_unless_asked_for() {
         .failed(5, &["veth", "other addresses;"]);
     lab.ok("del-port --if-exists nobody");
     lab.ctl("del-port nobody").failed(4, &["nobody"]);
+    lab.ok("del-port veth veth");
 }
 
 #[test]

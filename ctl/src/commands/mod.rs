@@ -194,7 +194,9 @@ impl Session {
 fn enters_namespaces(command: &Command) -> bool {
     match command {
         Command::Ns(NsCommand::Exec { entrance, .. }) => entrance.is_none(),
-        Command::Ping(_) | Command::Pingall(_) | Command::Shell(_) | Command::Doctor(_) => true,
+        Command::Ping(_) | Command::Pingall(_) | Command::Shell(_) => true,
+        // Whoever looks at the installation compares with what is in there.
+        Command::Doctor(_) | Command::Bugreport(_) | Command::Top(_) => true,
         Command::Lab(LabCommand::Test(_)) => true,
         _ => false,
     }

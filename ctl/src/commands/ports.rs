@@ -1,5 +1,6 @@
 //! Ports, their addresses and routes.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use vswitch_api::patch::{MergePatch, in_place};
@@ -70,7 +71,9 @@ impl Session {
     ) -> Result<(), Failure> {
         let mut all = Changes::default();
         let mut failed = None;
-        for path in paths {
+        let mut sent = HashSet::new();
+        // Who names one twice wants it gone once.
+        for path in paths.filter(|path| sent.insert(path.clone())) {
             let path = with_options(&path, options)?;
             match self.client.send::<Changes>(Method::DELETE, &path, NO_BODY).await {
                 Ok(changes) => {

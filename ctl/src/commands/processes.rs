@@ -74,6 +74,9 @@ impl Session {
     }
 }
 
+/// Bytes after which a line that has no end is told as one, lest all of it is kept.
+const LONGEST_LINE: usize = 64 * 1024;
+
 /// Lines out of what comes in parts.
 #[derive(Default)]
 struct Lines(Vec<u8>);
@@ -81,10 +84,16 @@ struct Lines(Vec<u8>);
 impl Lines {
     /// Those that end in this part.
     fn of(&mut self, part: &[u8]) -> Vec<String> {
-        self.0.extend_from_slice(part);
-        let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') else {
-            return Vec::new();
+        // What is here already has no end.
+        let end = part.iter().rposition(|byte| *byte == b'\n');
+        let Some(end) = end.map(|end| self.0.len() + end) else {
+            self.0.extend_from_slice(part);
+            return match self.0.len() < LONGEST_LINE {
+                true => Vec::new(),
+                false => std::mem::take(self).rest().into_iter().collect(),
+            };
         };
+        self.0.extend_from_slice(part);
         let rest = self.0.split_off(end + 1);
         let whole = std::mem::replace(&mut self.0, rest);
         let lines = whole[..end].split(|byte| *byte == b'\n');
@@ -132,7 +141,7 @@ fn asked(add: CommandAdd) -> Result<MergePatch, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::Lines;
+    use super::{LONGEST_LINE, Lines};
 
     #[test]
     fn lines_come_whole() {
@@ -141,5 +150,11 @@ mod tests {
         assert_eq!(lines.of(b"e\n\ntwo\nthr\xff"), ["one", "", "two"]);
         assert_eq!(lines.rest().unwrap(), "thr\u{fffd}");
         assert_eq!(Lines::default().rest(), None);
+
+        let mut lines = Lines::default();
+        let dots = vec![b'.'; LONGEST_LINE - 1];
+        assert!(lines.of(&dots).is_empty());
+        assert_eq!(lines.of(b".").len(), 1, "not kept for ever");
+        assert_eq!(lines.of(b"new\n"), ["new"]);
     }
 }

@@ -189,6 +189,9 @@ pub enum Lack {
         #[schema(value_type = String, example = "10.1.0.0/16")]
         to: IpNet,
     },
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
 }
 
 impl fmt::Display for Lack {
@@ -196,6 +199,7 @@ impl fmt::Display for Lack {
         match self {
             Self::Address { address } => write!(f, "its address {address}"),
             Self::Route { to } => write!(f, "its route to {to}"),
+            Self::Unknown => f.write_str("something that only a newer version knows"),
         }
     }
 }

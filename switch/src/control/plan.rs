@@ -373,7 +373,10 @@ fn runs_on(old: &Command, new: &Command) -> bool {
             argv,
             dir,
             env,
-            ..
+            description: _,
+            restart: _,
+            ready: _,
+            stop_secs: _,
         } = command.clone();
         (name, namespace, run, argv, dir, env)
     };

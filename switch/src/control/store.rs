@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vswitch_api::{ApiError, Cable, ErrorCode, IfName, Lab, Port, PortName};
+use vswitch_api::{ApiError, Cable, ErrorCode, IfName, Port, PortName};
 
 use super::condition::History;
 use super::journal::{InFlight, Journal};
@@ -46,9 +46,9 @@ impl Store {
         }
     }
 
-    /// Whether the file is there, if it is to be.
+    /// Whether the file is there.
     pub fn is_on_disk(&self) -> bool {
-        self.state.lab == Lab::default() || self.file.is_there()
+        self.file.is_there()
     }
 
     /// Makes `state` the state. What is known of devices that are still to be given back stays known.

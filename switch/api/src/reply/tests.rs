@@ -7,7 +7,7 @@ use crate::link::LinkView;
 use crate::mirror::MirrorView;
 use crate::trace::{LiveTrace, TraceOutcome, WayView};
 use crate::view::{
-    AddressView, Changes, FdbEntry, NamespaceView, PortAclView, PortState, PortView, Status, SwitchView,
+    AddressView, Changes, FdbEntry, Lack, NamespaceView, PortAclView, PortState, PortView, Status, SwitchView,
 };
 use crate::{ProcessState, ProcessView, strict};
 
@@ -113,6 +113,8 @@ fn states_of_a_newer_daemon_are_unknown() {
     reply["xdp_mode"] = "magic".into();
     let view: PortView = from_json(reply.to_string().as_bytes()).unwrap();
     assert_eq!((view.state, view.xdp_mode), (PortState::Unknown, None));
+    let lacks = br#"[{"what": "neighbour", "of": "10.0.0.1"}]"#;
+    assert_eq!(from_json::<Vec<Lack>>(lacks).unwrap(), [Lack::Unknown]);
     let reply = json!({"seq": 1, "time_ms": 1, "kind": "process-state", "process": "a", "state": "resting"});
     let event: Event = from_json(reply.to_string().as_bytes()).unwrap();
     assert!(matches!(
