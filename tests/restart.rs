@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use vswitch_testing::api::view::{PortCounters, PortState, PortView};
 use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::ctl::tool;
 use vswitch_testing::daemon::{Daemon, program};
 use vswitch_testing::frame::{mac, probe, probe_id};
 use vswitch_testing::http::{connect, request};
@@ -380,10 +382,33 @@ fn a_program_that_does_not_know_the_state_does_not_take_over() {
 fn commands_of_the_lab_are_taken_over() {
     let mut lab = Lab::new();
     lab.ok("add-port red");
-    lab.ok("command add web --ns red -- sleep 100000");
+    lab.ctl_words(&[
+        "command",
+        "add",
+        "web",
+        "--ns",
+        "red",
+        "--",
+        "sh",
+        "-c",
+        "echo hello; exec sleep 100000",
+    ])
+    .ok();
     let pid = |lab: &Lab| lab.json::<serde_json::Value>("process show web")["pid"].clone();
     let before = pid(&lab);
+    let mut follow = tool();
+    let mut follow = follow
+        .args(["logs", "web", "-f"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(follow.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "hello\n");
     lab.ok("restart");
+    assert_eq!(follow.wait().unwrap().code(), Some(3), "the log has more to come");
     assert_eq!(pid(&lab), before);
     lab.ok("command del web");
     let daemon = lab.daemon().pid();

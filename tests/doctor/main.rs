@@ -413,6 +413,29 @@ fn nothing_is_said_of_healthy_labs() {
     is_well(&lab, "red reaches blue (v4)\n");
 }
 
+/// A bridge in the namespace has the port's address, as in many labs of containers; and what somebody moved is nowhere to be looked for.
+#[test]
+fn nothing_is_said_of_what_speaks_through_an_interface_or_was_moved() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    lab.ok("add-port blue --addr 10.7.0.2/24");
+    run("ip -n red link add br0 type bridge");
+    run("ip -n red addr flush dev eth0");
+    run("ip -n red link set eth0 master br0");
+    run("ip -n red addr add 10.7.0.1/24 dev br0");
+    run("ip -n red link set br0 up");
+    is_well(&lab, "red reaches blue (v4)\n");
+    lab.ok("del-port blue");
+    lab.ok("add-port blue --type internal --addr 10.7.0.2/24");
+    run("ip netns add elsewhere");
+    run("ip link set blue netns elsewhere");
+    wait_for("it is followed", || lab.port("blue").moved_to.is_some());
+    is_well(
+        &lab,
+        "nothing is wrong with the switch between red and blue; what is behind blue can't be looked into\n",
+    );
+}
+
 #[test]
 fn the_installation() {
     let mut lab = pair("");

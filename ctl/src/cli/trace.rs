@@ -56,24 +56,24 @@ pub struct TraceArgs {
     /// Source address of the IP packet or the ARP request (default: the port's own)
     #[arg(long, value_name = "IP", value_parser = parse::ip)]
     pub from: Option<IpAddr>,
-    /// What is in the IP packet
-    #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "icmp")]
-    pub proto: Protocol,
-    /// Source port of TCP and UDP
-    #[arg(long, value_name = "PORT", value_parser = parse::count::<u16>, default_value_t = 49152)]
-    pub sport: u16,
-    /// Destination port of TCP and UDP
-    #[arg(long, value_name = "PORT", value_parser = parse::count::<u16>, default_value_t = 80)]
-    pub dport: u16,
+    /// What is in the IP packet (default: icmp)
+    #[arg(long, value_enum, value_name = "PROTOCOL", conflicts_with_all = ["arp", "ethertype"])]
+    pub proto: Option<Protocol>,
+    /// Source port of TCP and UDP (default: 49152)
+    #[arg(long, value_name = "PORT", value_parser = parse::count::<u16>, requires = "proto")]
+    pub sport: Option<u16>,
+    /// Destination port of TCP and UDP (default: 80)
+    #[arg(long, value_name = "PORT", value_parser = parse::count::<u16>, requires = "proto")]
+    pub dport: Option<u16>,
     /// Length of the frame, filled up with zeros (default: 60 bytes, or what it needs)
     #[arg(long, value_name = "BYTES", value_parser = parse::frame_size)]
     pub size: Option<u32>,
     /// The frame itself in hexadecimal, from the destination address on
-    #[arg(long, value_name = "BYTES", conflicts_with_all = ["dst", "src", "vlan", "ethertype", "arp", "ip", "from", "size"])]
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["dst", "src", "vlan", "ethertype", "arp", "ip", "from", "proto", "size"])]
     pub hex: Option<String>,
     /// Trace the next N real frames from the port
     #[arg(long, value_name = "N", value_parser = parse::from_one::<u64>,
-          conflicts_with_all = ["hex", "dst", "src", "vlan", "ethertype", "arp", "ip", "from", "size"])]
+          conflicts_with_all = ["hex", "dst", "src", "vlan", "ethertype", "arp", "ip", "from", "proto", "size"])]
     pub live: Option<u64>,
     /// With --live: only frames that this filter wants, in the syntax of tcpdump
     #[arg(long, value_name = "EXPRESSION", requires = "live")]

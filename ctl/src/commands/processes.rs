@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::json;
-use vswitch_api::ProcessView;
 use vswitch_api::command::Restart;
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::LogOptions;
-use vswitch_client::{Method, NO_BODY};
+use vswitch_api::{ErrorCode, ProcessView};
+use vswitch_client::{Error, Method, NO_BODY};
 
 use super::Session;
 use super::patch::{value, with_said};
@@ -58,10 +58,10 @@ impl Session {
                     self.out.print(&json!({ "line": line }).to_string())?;
                 }
             }
-            return match lines.rest() {
-                Some(line) => self.out.print(&json!({ "line": line }).to_string()),
-                None => Ok(()),
-            };
+            if let Some(line) = lines.rest() {
+                self.out.print(&json!({ "line": line }).to_string())?;
+            }
+            return self.log_ended(&args).await;
         }
         let mut stdout = std::io::stdout().lock();
         while let Some(bytes) = log.next().await {
@@ -70,7 +70,22 @@ impl Session {
                 .and_then(|()| stdout.flush())
                 .map_err(Failure::Output)?;
         }
-        Ok(())
+        drop(stdout);
+        self.log_ended(&args).await
+    }
+
+    /// A log that is followed ends with its command, or with the daemon, which is told.
+    async fn log_ended(&self, args: &LogsArgs) -> Result<(), Failure> {
+        let name = &args.name;
+        match self.client.process(&name.to_string()).await {
+            _ if !args.follow => Ok(()),
+            Err(Error::Daemon(error)) if error.code == ErrorCode::NotFound => Ok(()),
+            _ => Err(Failure::unreachable(
+                format!("log of command \"{name}\""),
+                "vswitchd ended it",
+                "did the daemon stop or restart? The command goes on, and a daemon that is back has its log",
+            )),
+        }
     }
 }
 

@@ -19,6 +19,9 @@ use crate::output::{frames, traces};
 
 /// IEEE 802 Local Experimental EtherType 1 (IEEE 802-2014 table 9-2).
 const EXPERIMENTAL: u16 = 0x88b5;
+/// Port numbers of TCP and UDP: the first that nobody is assigned (RFC 6335 section 6), and that of HTTP.
+const SPORT: u16 = 49152;
+const DPORT: u16 = 80;
 /// The least that a wire carries, without the frame check sequence (IEEE 802.3-2022 clause 4A.2.3.2.4).
 const MIN_FRAME: usize = 60;
 
@@ -233,6 +236,10 @@ fn build(args: &TraceArgs, ports: &[PortView], neighbour: Option<Mac>) -> Result
                 ip_packet(args, source_ip(ip.is_ipv4())?, ip, room)?,
             )
         }
+        (None, None) if args.proto.is_some() => {
+            let cause = "it says what is in an IP packet, and the frame is described as another one";
+            return Err(Failure::usage("--proto", cause, "give --ip ADDRESS too"));
+        }
         (None, None) => (args.ethertype.unwrap_or(EXPERIMENTAL), Vec::new()),
     };
     let mut frame = [dst.0, src.0].concat();
@@ -262,14 +269,20 @@ fn ip_packet(args: &TraceArgs, from: IpAddr, to: IpAddr, room: Option<usize>) ->
     };
     let mut packet = Vec::new();
     let payload = |headers: usize| vec![0; room.map_or(0, |room| room.saturating_sub(headers))];
-    let written = match args.proto {
+    let proto = args.proto.unwrap_or(Protocol::Icmp);
+    if proto == Protocol::Icmp && (args.sport.is_some() || args.dport.is_some()) {
+        let cause = "it carries no port numbers";
+        return Err(Failure::usage("--proto icmp", cause, "give --proto tcp or --proto udp"));
+    }
+    let (sport, dport) = (args.sport.unwrap_or(SPORT), args.dport.unwrap_or(DPORT));
+    let written = match proto {
         Protocol::Tcp => {
-            let builder = builder.tcp(args.sport, args.dport, 0, 64_240).syn();
+            let builder = builder.tcp(sport, dport, 0, 64_240).syn();
             let payload = payload(builder.size(0));
             builder.write(&mut packet, &payload)
         }
         Protocol::Udp => {
-            let builder = builder.udp(args.sport, args.dport);
+            let builder = builder.udp(sport, dport);
             let payload = payload(builder.size(0));
             builder.write(&mut packet, &payload)
         }
@@ -317,6 +330,31 @@ mod tests {
             panic!("another command")
         };
         build(&args, &ports(), None).unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+
+    #[test]
+    fn what_is_said_of_the_frame_is_in_it_or_refused() {
+        let parse = |arguments: &str| {
+            let cli = Cli::try_parse_from(format!("vswitchctl trace red {arguments}").split_whitespace());
+            cli.map(|cli| cli.command)
+        };
+        for arguments in [
+            "--dst blue --dport 22",
+            "--arp 10.0.0.2 --proto tcp",
+            "--hex 00 --proto tcp",
+            "--live 1 --proto udp",
+        ] {
+            assert!(parse(arguments).is_err(), "{arguments}");
+        }
+        for arguments in [
+            "--dst 02:00:00:00:00:09 --proto tcp --dport 22",
+            "--ip 10.0.0.2 --proto icmp --dport 22",
+        ] {
+            let Ok(Command::Trace(args)) = parse(arguments) else {
+                panic!("{arguments}")
+            };
+            assert!(build(&args, &ports(), None).is_err(), "{arguments}");
+        }
     }
 
     fn what_is_meant(arguments: &str) -> (Option<String>, Option<String>) {

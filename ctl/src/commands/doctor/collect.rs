@@ -124,7 +124,10 @@ impl Session {
             return Ok(None);
         };
         let is_up = |view: &PortView| view.state == PortState::Up;
-        let macs = (mac(picture, &from.port), mac(picture, &to.port));
+        let macs = (
+            mac(picture, &from.port, Some(&hop.dev)),
+            mac(picture, &to.port, hop.to_dev.as_deref()),
+        );
         let (Some(mine), Some(theirs), true) = (macs.0, macs.1, is_up(from) && is_up(to)) else {
             return Ok(None);
         };
@@ -198,9 +201,12 @@ impl Session {
     }
 }
 
-/// MAC address of the interface of a port, as it is now.
-fn mac(picture: &Picture, port: &Port) -> Option<Mac> {
-    picture.link(port).and_then(|link| link.mac()).or(port.mac)
+/// MAC address of the interface of a port, or of what speaks through it, as it is now.
+fn mac(picture: &Picture, port: &Port, dev: Option<&str>) -> Option<Mac> {
+    let leg = dev.and_then(|dev| picture.leg(port, dev));
+    leg.or_else(|| picture.link(port))
+        .and_then(|link| link.mac())
+        .or(port.mac)
 }
 
 /// The namespaces to look into.

@@ -19,6 +19,8 @@ use crate::failure::Failure;
 
 /// Settings of interfaces that stop packets.
 const OF_INTERFACES: [&str; 4] = ["rp_filter", "arp_ignore", "arp_filter", "forwarding"];
+/// Kinds of interfaces that speak on the wire of another one, without a tag.
+const TWINS: [&str; 2] = ["macvlan", "ipvlan"];
 /// Settings of the whole stack.
 const OF_STACK: [&str; 2] = ["ipv4/icmp_echo_ignore_all", "ipv6/icmp/echo_ignore_all"];
 
@@ -62,6 +64,9 @@ pub struct Link {
     /// The VLAN whose frames it takes from there and gives a tag, if it is a VLAN device (802.1Q).
     #[serde(skip)]
     pub tag: Option<VlanId>,
+    /// Whether it is another one on the same wire, as MACVLANs and IPVLANs are.
+    #[serde(skip)]
+    pub is_twin: bool,
 }
 
 /// What is asked for by itself: the list of all does not tell it, and with all details not each version of `ip` writes a list that can be read.
@@ -217,6 +222,12 @@ pub fn look(stack: Option<&Stack>) -> Result<Inside, Failure> {
                 let mut links = links.iter_mut();
                 if let Some(link) = links.find(|link| link.name == device.ifname) {
                     link.tag = Some(device.linkinfo.info_data.id);
+                }
+            }
+            for kind in TWINS {
+                let twins: Vec<Link> = ask(&["link", "show", "type", kind])?;
+                for link in &mut links {
+                    link.is_twin |= twins.iter().any(|twin| twin.name == link.name);
                 }
             }
         }

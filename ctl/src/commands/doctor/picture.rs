@@ -153,8 +153,11 @@ impl Picture {
         self.lab.port(name)
     }
 
-    /// The stack that has the interface of a port, if it can be looked into.
+    /// The stack that has the interface of a port, if it can be looked into: not where somebody has moved it to.
     pub fn stack(&self, port: &Port) -> Option<&Inside> {
+        if self.port(&port.name).is_some_and(|view| view.moved_to.is_some()) {
+            return None;
+        }
         match port.kind.stands() {
             Stands::InNamespace => self.inside.get(&Some(self.port(&port.name)?.stack()?)),
             Stands::OnHost if port.kind.has_stack() => self.inside.get(&None),
@@ -178,16 +181,15 @@ impl Picture {
         hop.to_dev.as_deref().unwrap_or_else(|| self.ifname(to))
     }
 
-    /// The interface of a port, and the VLAN devices on top of it.
+    /// The interface of a port, and those that speak through it: VLAN devices, MACVLANs and IPVLANs on it, and the bridge that it is a port of.
     pub fn legs(&self, port: &Port) -> Vec<&Link> {
         let Some(own) = self.link(port) else {
             return Vec::new();
         };
         let all = self.stack(port).map_or(&[][..], |stack| &stack.links);
-        let on_top = all
-            .iter()
-            .filter(|link| link.tag.is_some() && link.on.as_ref() == Some(&own.name));
-        std::iter::once(own).chain(on_top).collect()
+        let is_on = |link: &Link| link.on.as_ref() == Some(&own.name) && (link.tag.is_some() || link.is_twin);
+        let speaks = |link: &&Link| is_on(link) || own.bridge.as_ref() == Some(&link.name);
+        std::iter::once(own).chain(all.iter().filter(speaks)).collect()
     }
 
     /// One of these by its name.
@@ -208,7 +210,7 @@ impl Picture {
             .or_else(|| vlan_of(port))
     }
 
-    /// Addresses by which a port is reached: those of its interface, and of VLAN devices on it, beside the link-local ones.
+    /// Addresses by which a port is reached: those of its interface, and of what speaks through it, beside the link-local ones.
     pub fn addresses(&self, port: &Port) -> Vec<Address> {
         let all = self.legs(port).into_iter().flat_map(|link| &link.addresses);
         all.filter(|address| address.is_global()).cloned().collect()

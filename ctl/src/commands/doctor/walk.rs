@@ -103,7 +103,7 @@ pub fn walk_with(
     Ok(walk)
 }
 
-/// The port whose interface is called so in the stack of another port, or has a VLAN device of this name.
+/// The port whose interface, or what speaks through it, is called so in the stack of another port.
 fn port_of<'a>(picture: &'a Picture, port: &Port, dev: &str) -> Option<&'a PortView> {
     let is_so = |other: &Port| picture.ifname(other) == dev || picture.leg(other, dev).is_some();
     let mut ports = picture.ports.iter();
@@ -132,7 +132,7 @@ fn own_only(picture: &Picture, at: &PortView, ip: IpAddr) -> bool {
     others.any(|view| view.stack() != stack && has_itself(picture, view, ip))
 }
 
-/// Whether the interface of a port, or a VLAN device on it, has an address.
+/// Whether the interface of a port, or what speaks through it, has an address.
 fn has_itself(picture: &Picture, view: &PortView, ip: IpAddr) -> bool {
     match picture.link(&view.port) {
         Some(_) => picture.leg_with(&view.port, ip).is_some(),

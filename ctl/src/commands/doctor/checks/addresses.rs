@@ -17,7 +17,8 @@ pub fn lost(picture: &Picture) -> Option<Finding> {
     picture.passed().into_iter().find_map(|view| {
         let (link, port) = (picture.link(&view.port)?, &view.port);
         let mut wanted = picture.wanted(&port.name)?.addresses.iter();
-        let gone = wanted.find(|wanted| !link.addresses.iter().any(|has| has.ip == wanted.ip()))?;
+        // What speaks through it may have it.
+        let gone = wanted.find(|wanted| picture.leg_with(port, wanted.ip()).is_none())?;
         let cause = format!("{} lacks its address {gone}", port.name);
         let stack = picture.stack(port)?;
         for dev in ["all", &link.name] {

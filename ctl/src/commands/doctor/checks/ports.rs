@@ -24,7 +24,9 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
     let found = |cause: String, mend: String| Some(Finding::new(cause, &reason).mend(mend));
     match view.state {
         // The daemon may not have seen it yet.
-        PortState::Up if is_inside(view) && picture.stack(&view.port).is_none() => gone(picture, view),
+        PortState::Up if is_inside(view) && view.moved_to.is_none() && picture.stack(&view.port).is_none() => {
+            gone(picture, view)
+        }
         PortState::Up => None,
         PortState::Down => found(format!("port {name} is set down"), up),
         PortState::Shut => found(format!("port {name} is shut by the switch"), up),
