@@ -23,7 +23,7 @@ use vswitch_api::Mac;
 use vswitch_datapath::punt::Punt;
 use vswitch_datapath::{PortRef, SwitchId, guard};
 
-use super::{Action, Input, LOOP_GUARD, LoopCause, Surroundings};
+use super::{Action, Input, LOOP_GUARD, LoopCause, Surroundings, SwitchFacts};
 
 /// The frames that it wants: probes.
 pub const PUNTS: [Punt; 1] = [guard::punt(LOOP_GUARD)];
@@ -127,7 +127,7 @@ impl LoopGuard {
         let Some(settings) = around.switch(switch) else {
             return Vec::new();
         };
-        let Some((ports, moves, strikes)) = self.flaps(now, switch, station, ports, settings.flap_moves) else {
+        let Some((ports, moves, strikes)) = self.flaps(now, switch, station, ports, settings) else {
             return Vec::new();
         };
         let (vlan, mac) = station;
@@ -172,7 +172,7 @@ impl LoopGuard {
         switch: SwitchId,
         station: Station,
         ports: [PortRef; 2],
-        flapping: u32,
+        settings: SwitchFacts,
     ) -> Option<(Vec<PortRef>, u32, u32)> {
         let flap = self.flaps.entry((switch, station)).or_insert_with(|| Flap {
             since: now,
@@ -193,11 +193,12 @@ impl LoopGuard {
                 flap.ports.push(port);
             }
         }
-        if flap.moves < flapping || flap.told {
+        if flap.moves < settings.flap_moves || flap.told {
             return None;
         }
         flap.told = true;
-        flap.strikes += 1;
+        // Who turns the guard on has it look for the loop first.
+        flap.strikes = if settings.guarded { flap.strikes + 1 } else { 0 };
         Some((flap.ports.clone(), flap.moves, flap.strikes))
     }
 

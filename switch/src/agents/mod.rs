@@ -102,6 +102,17 @@ pub enum LoopCause {
     SamePlace(PortRef),
 }
 
+impl LoopCause {
+    /// The port that carries what the one that is shut does not.
+    pub fn other(self) -> Option<PortRef> {
+        match self {
+            Self::Flaps { eldest, .. } => Some(eldest),
+            Self::OwnFrames => None,
+            Self::SamePlace(other) => Some(other),
+        }
+    }
+}
+
 /// What an agent may ask about ports and switches as they are now.
 pub trait Surroundings {
     /// How a switch is guarded; none: it is gone.

@@ -4,13 +4,35 @@ use std::time::{Duration, Instant};
 
 use vswitch_api::policy::{AcceptFrames, BeyondLimit, PortVlan, VlanId};
 use vswitch_api::view::PortState;
-use vswitch_api::{EventKind, Port, PortName};
-use vswitch_datapath::{PortRef, SwitchId};
+use vswitch_api::{EventKind, Lab, Port, PortName, SwitchName};
+use vswitch_datapath::{FdbFilter, PortId, PortRef, SwitchId};
 
 use super::Inner;
 use super::attach::state_of;
 use super::shut::{self, Shut};
 use crate::agents::{Action, Input, LoopCause, PortFacts, Surroundings, SwitchFacts};
+
+/// How long after a loop is cut some of what went round may still be under way.
+const ASTRAY: Duration = Duration::from_secs(1);
+
+/// A loop for which a port is shut.
+struct Loop {
+    /// For how long.
+    time: Duration,
+    /// Where it was found, 0 for none.
+    vlan: u16,
+    /// The port that leads to the same place.
+    other: Option<PortName>,
+}
+
+/// A loop that was cut.
+#[derive(Debug)]
+pub(super) struct Cut {
+    at: Instant,
+    switch: SwitchName,
+    /// The ports that led to the same place, whose sticky stations are forgotten too.
+    ends: Vec<PortId>,
+}
 
 impl Surroundings for Inner {
     fn switch(&self, switch: SwitchId) -> Option<SwitchFacts> {
@@ -87,7 +109,9 @@ impl Inner {
                     vlan,
                 } => {
                     if let (Some(name), Some(reason)) = (self.port_name(port), self.told(cause)) {
-                        self.shut(&name, reason, Some((time, vlan)));
+                        let other = cause.other().and_then(|other| self.port_name(other));
+                        let found = Loop { time, vlan, other };
+                        self.shut(&name, reason, Some(found));
                     }
                 }
             }
@@ -135,8 +159,8 @@ impl Inner {
         })
     }
 
-    /// Shuts a port, for a time or until it is set up by hand.
-    fn shut(&mut self, name: &PortName, reason: String, back_off: Option<(Duration, u16)>) {
+    /// Shuts a port, for the time that a loop has it or until it is set up by hand.
+    fn shut(&mut self, name: &PortName, reason: String, found: Option<Loop>) {
         let Some(port) = self.store.port(name).cloned() else {
             return;
         };
@@ -144,16 +168,20 @@ impl Inner {
         if !is_there || self.shut.contains(name) && !self.shut.is_on_trial(name) {
             return;
         }
-        let next = match back_off {
-            Some((time, _)) => format!("opens again {} s after it was shut", time.as_secs()),
+        let time = found.as_ref().map(|found| found.time);
+        let next = match time {
+            Some(time) => format!("opens again {} s after it was shut", time.as_secs()),
             None => format!("`vswitchctl set port {name} --up` opens it"),
         };
         let reason = format!("{reason}; {next}");
+        let looped_in = found.as_ref().map(|found| found.vlan);
+        let other = found.and_then(|found| found.other);
         tracing::warn!(port = %name, "port {}: shut: {reason}", name);
         let shut = Shut {
             reason: reason.clone(),
-            until: back_off.map(|(time, _)| shut::now().saturating_add(time)),
-            looped_in: back_off.map(|(_, vlan)| vlan),
+            until: time.map(|time| shut::now().saturating_add(time)),
+            looped_in,
+            other: other.clone(),
             tried: None,
         };
         self.shut.insert(name.clone(), shut);
@@ -164,9 +192,18 @@ impl Inner {
         self.emit(EventKind::PortShut {
             port: name.clone(),
             reason,
-            retry_secs: back_off.map(|(time, _)| time.as_secs()),
+            retry_secs: time.map(|time| time.as_secs()),
         });
         self.set_state(name, PortState::Shut, None);
+        if time.is_some() {
+            let ends = [Some(name), other.as_ref()].into_iter().flatten();
+            let cut = Cut {
+                at: Instant::now(),
+                switch: port.switch,
+                ends: ends.filter_map(|end| Some(self.live.ports.get(end)?.id?.id)).collect(),
+            };
+            self.cuts.push(cut);
+        }
         self.look_everywhere();
     }
 
@@ -216,6 +253,7 @@ impl Inner {
                 self.tell_guard(Input::Suspected { port, vlan });
             }
         }
+        self.forget_astray();
         self.shut.due(shut::now()).next().is_some()
     }
 
@@ -232,7 +270,47 @@ impl Inner {
     pub(super) fn settle_shut(&mut self) {
         let store = &self.store;
         self.shut.retain(|name| store.port(name).is_some_and(|port| port.up));
+        self.shut.other_way_ended(|other| store.port(other).is_none());
     }
+
+    /// What went round a loop has shown stations where they are not: once it is cut they are forgotten, as bridges do when their tree changes
+    /// (IEEE 802.1Q-2022 clause 13.17); twice, as some of it may still be under way. So on switches that links join, too.
+    fn forget_astray(&mut self) {
+        let flush = |switch: &SwitchName, filter| {
+            if let Some(id) = self.live.switches.get(switch) {
+                self.datapath.fdb_flush(*id, filter);
+            }
+        };
+        for cut in &self.cuts {
+            let near = joined(&self.store.state.lab, &cut.switch);
+            near.into_iter().for_each(|switch| flush(switch, FdbFilter::default()));
+            for end in &cut.ends {
+                let sticky = FdbFilter {
+                    sticky: true,
+                    ..FdbFilter::of_port(*end)
+                };
+                flush(&cut.switch, sticky);
+            }
+        }
+        let now = Instant::now();
+        self.cuts.retain(|cut| now.duration_since(cut.at) < ASTRAY);
+    }
+}
+
+/// Switches that can be come to from one over links; itself first.
+fn joined<'a>(lab: &'a Lab, switch: &'a SwitchName) -> Vec<&'a SwitchName> {
+    let mut found = vec![switch];
+    let mut next = 0;
+    while let Some(at) = found.get(next).copied() {
+        next += 1;
+        let peers = lab.ports.iter().filter(|port| port.switch == *at);
+        for peer in peers.filter_map(|port| lab.port(port.peer.as_ref()?)) {
+            if !found.contains(&&peer.switch) {
+                found.push(&peer.switch);
+            }
+        }
+    }
+    found
 }
 
 /// A VLAN that a port is in, 0 if there are none: of several the first. What joins two switches twice mostly does so in all VLANs.

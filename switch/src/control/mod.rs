@@ -172,6 +172,8 @@ struct Inner {
     processes: Arc<processes::Processes>,
     /// Away while it thinks.
     guard: Option<LoopGuard>,
+    /// Loops that were cut in the last second.
+    cuts: Vec<guard::Cut>,
     /// What the daemon before has left.
     handed: handover::Handed,
 }
@@ -398,6 +400,9 @@ impl Inner {
             live.since = Instant::now();
         }
         let comes_up = state == PortState::Up && live.state != state;
+        if live.state == PortState::Up && state != PortState::Up {
+            self.shut.other_way_ended(|other| other == name);
+        }
         live.state = state;
         live.reason.clone_from(&reason);
         let id = live.id;

@@ -23,6 +23,9 @@ pub(super) struct Shut {
     pub until: Option<Duration>,
     /// Where a loop was found, and is looked for when the port is to be opened again.
     pub looped_in: Option<u16>,
+    /// The port that leads to the same place, and carries what this one does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<PortName>,
     /// When it was looked for; a daemon that finds the note looks itself.
     #[serde(skip)]
     pub tried: Option<Duration>,
@@ -103,6 +106,20 @@ impl ShutPorts {
         self.note.ports.iter_mut().filter_map(begin).collect()
     }
 
+    /// Where the port that leads to the same place carries nothing any more this one may be needed: it is put on trial.
+    pub fn other_way_ended(&mut self, has_ended: impl Fn(&PortName) -> bool) {
+        let mut is_changed = false;
+        for shut in self.note.ports.values_mut() {
+            if shut.tried.is_none() && shut.until.is_some() && shut.other.as_ref().is_some_and(&has_ended) {
+                (shut.until, shut.other) = (Some(now()), None);
+                is_changed = true;
+            }
+        }
+        if is_changed {
+            self.write();
+        }
+    }
+
     /// Whether a loop that is found now is one that was looked for.
     pub fn is_on_trial(&self, name: &PortName) -> bool {
         self.note.ports.get(name).is_some_and(|shut| shut.tried.is_some())
@@ -171,6 +188,7 @@ mod tests {
             reason: "a loop".to_owned(),
             until,
             looped_in: Some(7),
+            other: None,
             tried: None,
         }
     }
@@ -197,6 +215,24 @@ mod tests {
         assert!(find("another").note.ports.is_empty());
         assert_eq!(ports.remove(&name("red")), Some(shut(None)));
         assert!(!dir.path().join("shut.json").exists(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_port_is_tried_at_once_when_the_other_way_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ports = ShutPorts::find(dir.path(), "this", |_| true);
+        let later = now() + Duration::from_secs(300);
+        let of_red = Shut {
+            other: Some(name("red")),
+            ..shut(Some(later))
+        };
+        ports.insert(name("blue"), of_red);
+        ports.insert(name("green"), shut(None));
+        ports.other_way_ended(|port| port.as_str() == "green");
+        assert!(ports.begin_trials(now()).is_empty());
+        ports.other_way_ended(|port| port.as_str() == "red");
+        assert_eq!(ports.begin_trials(now()), [(name("blue"), 7)]);
+        assert_eq!(ports.due(now() + ANSWER).collect::<Vec<_>>(), [&name("blue")]);
     }
 
     #[test]

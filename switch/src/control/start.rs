@@ -142,6 +142,7 @@ impl Control {
             },
             fast,
             guard: Some(guard),
+            cuts: Vec::new(),
             handed,
         };
         let engines = inner.host.guests.engines.clone();
