@@ -142,6 +142,15 @@ fn everybody_is_pinged_from_everybody() {
     }
     assert!(lab.ctl("pingall -4 --wait 1").stdout.contains("FAIL"));
     assert_eq!(lab.ctl("ping red nobody -c1").code, 4);
+
+    // Nobody is in a namespace that is gone, and the others are asked all the same.
+    lab.ok("port set green --up");
+    run("ip netns del blue");
+    let rest: Value = lab.ctl("pingall -4 --wait 1 --json").json();
+    for ping in rest.as_array().unwrap() {
+        let with_blue = ping["from"] == "blue" || ping["to"] == "blue";
+        assert_eq!(ping["ok"] != true, with_blue, "{ping}");
+    }
 }
 
 /// Stations of different VLANs may have one address: whoever has it too answers for nobody else, and nobody for himself.

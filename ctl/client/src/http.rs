@@ -19,8 +19,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::view::{Progress, Status};
 use vswitch_api::{ApiError, DEFAULT_SOCKET, reply};
@@ -222,8 +221,13 @@ impl Client {
 
     /// Whether the daemon gives a sign of life.
     pub(crate) async fn is_alive(&self) -> bool {
-        let sign = self.request(Method::GET, SIGN_OF_LIFE, None, NO_BODY);
-        is_life(&timeout(self.patience - self.before_sign(), sign).await)
+        let sign = async {
+            // Its socket may be gone for a moment: it puts it back, and a restart makes a new one.
+            while !is_life(&self.request(Method::GET, SIGN_OF_LIFE, None, NO_BODY).await) {
+                sleep(RETRY).await;
+            }
+        };
+        timeout(self.patience - self.before_sign(), sign).await.is_ok()
     }
 
     /// It gave none.
@@ -345,12 +349,8 @@ fn refusal(bytes: &[u8]) -> Option<ApiError> {
 }
 
 /// Whether there was any answer, be it an error.
-fn is_life<T>(sign: &Result<Result<T, Error>, Elapsed>) -> bool {
-    match sign {
-        Ok(Ok(_)) => true,
-        Ok(Err(error)) => !error.is_unreachable(),
-        Err(_) => false,
-    }
+fn is_life<T>(sign: &Result<T, Error>) -> bool {
+    sign.as_ref().map_or_else(|error| !error.is_unreachable(), |_| true)
 }
 
 /// A path with its query, or with more of it; names may contain `+` and addresses contain `/`.

@@ -274,7 +274,11 @@ fn ping_one(from: &PortView, address: IpAddr, count: u32, wait: u32) -> Result<(
     let mut command = match (from.stack(), &from.port.namespace) {
         (Some(stack), _) => {
             let entrance = match stack {
-                Stack::Name(name) => super::exec::entrance(&name)?,
+                Stack::Name(name) => match super::exec::entrance(&name) {
+                    Ok(entrance) => entrance,
+                    Err(error) if error.code == ErrorCode::NotFound => return Ok((false, None)),
+                    Err(error) => return Err(error.into()),
+                },
                 Stack::File(entrance) => entrance,
             };
             let mut command = Command::new(own()?);
@@ -283,7 +287,7 @@ fn ping_one(from: &PortView, address: IpAddr, count: u32, wait: u32) -> Result<(
             command.args(&words);
             command
         }
-        // A container that does not run answers nobody.
+        // A container that does not run answers nobody, no more than who is in a namespace that is gone.
         (None, Some(_)) => return Ok((false, None)),
         (None, None) => {
             let mut command = Command::new(&words[0]);

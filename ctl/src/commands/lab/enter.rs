@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use nix::sched::{CloneFlags, setns};
+use vswitch_api::ErrorCode;
 use vswitch_api::view::Stack;
 
 use crate::commands::exec;
@@ -20,12 +21,18 @@ impl Outside {
         Ok(Self(file))
     }
 
-    /// Moves this thread into a namespace; none: that of outside.
-    pub fn enter(&self, namespace: Option<&Stack>) -> Result<(), Failure> {
-        match namespace {
-            Some(stack) => exec::enter_network(stack).map_err(Failure::from),
-            None => setns(&self.0, CloneFlags::CLONE_NEWNET)
-                .map_err(|e| Failure::system("network namespace of the host", &e.into())),
+    /// Moves this thread into a namespace; none: that of outside. Whether it is there: nobody is in one that is gone.
+    pub fn enter(&self, namespace: Option<&Stack>) -> Result<bool, Failure> {
+        let Some(stack) = namespace else {
+            let entered = setns(&self.0, CloneFlags::CLONE_NEWNET);
+            return entered
+                .map(|()| true)
+                .map_err(|e| Failure::system("network namespace of the host", &e.into()));
+        };
+        match exec::enter_network(stack) {
+            Ok(()) => Ok(true),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -65,10 +65,14 @@ fn who_is_asked(
         let outside = Outside::here()?;
         let mut ears = Vec::new();
         for holder in holders {
-            outside.enter(holder.as_ref())?;
-            ears.push(open(true, is_v4)?);
+            ears.push(match outside.enter(holder.as_ref())? {
+                true => open(true, is_v4)?,
+                false => None,
+            });
         }
-        outside.enter(from.as_ref())?;
+        if !outside.enter(from.as_ref())? {
+            return Ok(None);
+        }
         let Some(mouth) = open(true, is_v4)? else {
             return Ok(None);
         };

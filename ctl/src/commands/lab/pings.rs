@@ -143,8 +143,9 @@ fn in_each(namespaces: &[&Option<Stack>], job: impl Fn(usize) -> Result<(), Fail
             let Some(namespace) = namespaces.get(n) else {
                 return Ok(());
             };
-            outside.enter(namespace.as_ref())?;
-            job(n)?;
+            if outside.enter(namespace.as_ref())? {
+                job(n)?;
+            }
         }
     };
     thread::scope(|scope| {

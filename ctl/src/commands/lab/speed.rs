@@ -31,7 +31,9 @@ pub fn measure(
     let (listens, listening) = mpsc::channel();
     thread::scope(|scope| {
         let receiver = scope.spawn(move || -> Result<Option<u64>, Failure> {
-            Outside::here()?.enter(to)?;
+            if !Outside::here()?.enter(to)? {
+                return Ok(None);
+            }
             // An address that is not there any more is one that can't be reached.
             let Ok(listener) = TcpListener::bind((address, 0)) else {
                 return Ok(None);
@@ -45,7 +47,9 @@ pub fn measure(
             Ok(receive(&listener, time).unwrap_or(None))
         });
         let sender = scope.spawn(move || -> Result<(), Failure> {
-            Outside::here()?.enter(from)?;
+            if !Outside::here()?.enter(from)? {
+                return Ok(());
+            }
             // The receiver has ended otherwise, and tells why.
             if let Ok(place) = listening.recv() {
                 // How far it came tells the receiver.
