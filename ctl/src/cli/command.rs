@@ -83,7 +83,7 @@ fn ready(text: &str) -> Result<Ready, String> {
         }),
         Some(("tcp", place)) => {
             let wrong = || format!("{text:?} names no TCP port; write tcp=80, tcp=10.0.0.1:80 or tcp=[fd00::1]:80");
-            let number = |number: &str| number.parse().ok().filter(|number| *number != 0).ok_or_else(wrong);
+            let number = |text: &str| parse::count(text).ok().filter(|number| *number != 0).ok_or_else(wrong);
             match place.rsplit_once(':') {
                 None => Ok(Ready {
                     tcp: Some(number(place)?),

@@ -350,9 +350,10 @@ impl FromStr for Since {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text
             .split_once('-')
+            .filter(|(_, seq)| seq.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|(run, seq)| Some((run, seq.parse().ok()?)));
         match parts {
-            Some((run, seq)) if run.len() <= 16 && run.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(Self {
+            Some((run, seq)) if (1..=16).contains(&run.len()) && run.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(Self {
                 run: run.to_owned(),
                 seq,
             }),
@@ -421,7 +422,7 @@ mod tests {
         );
         assert!("port-set,nosuch".parse::<Kinds>().unwrap_err().contains("port-shut"));
         assert_eq!("1f-42".parse::<Since>().unwrap().to_string(), "1f-42");
-        for text in ["", "42", "-", "1f-", "1f-x", "xyz-1", "11112222333344445-1"] {
+        for text in ["-1", "1f-+1", "", "42", "-", "1f-", "1f-x", "xyz-1", "11112222333344445-1"] {
             assert!(text.parse::<Since>().is_err(), "{text}");
         }
     }
