@@ -1,11 +1,11 @@
 //! What `vswitch-testing` promises to those who test with it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
-use std::{env, thread};
+use std::process::{Command, Stdio};
+use std::{env, fs, thread};
 
 use vswitch_testing::api::PortKind;
-use vswitch_testing::{Lab, Place, Station, Wire};
+use vswitch_testing::{Lab, Place, Station, Wire, wait_for};
 
 /// What a panic says.
 fn panics(f: impl FnOnce()) -> String {
@@ -45,6 +45,33 @@ fn a_thread_has_one_lab_at_a_time() {
     assert_eq!(lab.ports().len(), 1);
     drop(lab);
     assert!(Lab::new().ports().is_empty());
+}
+
+/// As by who stops a run of all tests.
+#[test]
+fn of_a_test_that_is_killed_no_command_goes_on() {
+    const SECONDS: &str = "98765.4321";
+    if env::var_os("VSWITCH_TEST_KILLED").is_some() {
+        let lab = Lab::new();
+        lab.ok("add-port red");
+        lab.ok(&format!("command add nap --ns red -- sleep {SECONDS}"));
+        loop {
+            thread::park();
+        }
+    }
+    let mut again = Command::new(env::current_exe().unwrap());
+    again.args(["--exact", "of_a_test_that_is_killed_no_command_goes_on"]);
+    let again = again.env("VSWITCH_TEST_KILLED", "1").stdout(Stdio::null());
+    let mut again = again.spawn().unwrap();
+    let runs = || {
+        fs::read_dir("/proc").unwrap().flatten().any(|process| {
+            fs::read(process.path().join("cmdline")).is_ok_and(|line| line == format!("sleep\0{SECONDS}\0").as_bytes())
+        })
+    };
+    wait_for("the command to run", runs);
+    again.kill().unwrap();
+    again.wait().unwrap();
+    wait_for("the command to end", || !runs());
 }
 
 #[test]

@@ -179,8 +179,8 @@ fn generated_macs_differ_and_are_locally_administered() {
 #[test]
 fn adding_again_is_an_error_unless_asked_for() {
     let lab = Lab::new();
-    for kind in ALL_KINDS {
-        Station::add(&lab, kind.word(), kind, 1 + kind as u8);
+    for (kind, n) in ALL_KINDS.into_iter().zip(1..) {
+        Station::add(&lab, kind.word(), kind, n);
     }
     lab.ctl("add-port veth --addr 10.7.0.1/24 --addr fd07::1/64")
         .failed(5, &["veth"]);

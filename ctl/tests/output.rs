@@ -172,6 +172,38 @@ port red on switch main
 }
 
 #[test]
+fn kinds_and_rules_of_a_newer_daemon_are_shown_by_their_words() {
+    const RULE: &str = "wave quic through";
+    let mut port = red();
+    port["kind"] = "wire-guard".into();
+    port["acl"] = json!({"in": [RULE]});
+    let daemon = Replies::default()
+        .json("GET /v1/switches", switches())
+        .json("GET /v1/ports", json!([port]))
+        .json("GET /v1/ports/red", port)
+        .json(
+            "GET /v1/ports/red/acl",
+            json!({"in": [{"rule": RULE, "hits": 3}], "out": []}),
+        )
+        .start();
+    for (arguments, word) in [
+        ("port list", "wire-guard"),
+        ("port show red", "wire-guard"),
+        ("--json port show red", "wire-guard"),
+        ("acl show red", RULE),
+        ("--json acl show red", RULE),
+    ] {
+        let ran = daemon.run(arguments);
+        assert!(
+            ran.code == 0 && ran.stdout.contains(word),
+            "{arguments}: {} {}",
+            ran.stdout,
+            ran.stderr
+        );
+    }
+}
+
+#[test]
 fn tables() {
     prints(
         "fdb --switch main",

@@ -1,5 +1,9 @@
 //! Interfaces by which switches get out: made anew, not there yet, and those of a VPN.
 
+use std::process::Command;
+
+use vswitch_testing::daemon::{Daemon, program};
+
 use super::*;
 
 fn again(name: &str) {
@@ -31,6 +35,53 @@ fn an_uplink_that_is_made_again_or_turned_off_forwards_again() {
     }
     lab.ok("reset --yes");
     assert!(!forwards("up0"));
+}
+
+/// What a daemon has the host forward it keeps to its own gateways, and leaves those of another to that.
+#[test]
+fn two_daemons_lead_out_by_one_uplink() {
+    let lab = Lab::new();
+    world();
+    lab.ok(&format!("{LAB} --nat"));
+    lab.ok("add-port red --switch lab --addr auto");
+    let mut second = Command::new(program("vswitchd"));
+    second.args(["--run-dir", "/run/second", "--state-dir", "/run/second/state"]);
+    let _second = Daemon::spawn(second);
+    let second = |line: &str| lab.ctl(&format!("--socket /run/second/control.sock {line}"));
+    wait_for("the second daemon to serve", || second("status").code == 0);
+    second("switch add other --subnet 10.20.0.0/24 --subnet fd20::/64 --gateway --nat").ok();
+    second("add-port green --switch other --addr auto").ok();
+    for name in ["red", "green"] {
+        pings(name, "203.0.113.2");
+        pings(name, "2001:db8::2");
+    }
+    // Nobody gets in all the same, nor from one to the other.
+    let world = Place::named("world");
+    world.run_ok("ip route add 10.0.0.0/8 via 203.0.113.1");
+    world.run_ok("ip route add fd00::/8 via 2001:db8::1");
+    for (from, to) in [
+        ("world", "10.10.0.2"),
+        ("world", "fd20::2"),
+        ("world", "10.20.0.2"),
+        ("red", "10.20.0.2"),
+        ("green", "fd10::2"),
+    ] {
+        never_pings(from, to);
+    }
+    // A leg without NAT is no gateway any more.
+    let group = || run("ip -d link show other-gw").contains("group 30323");
+    assert!(group());
+    second("set switch other nat=false").ok();
+    assert!(!group());
+    never_pings("world", "10.20.0.2");
+    second("set switch other nat=true").ok();
+    // What one turns off as it goes the other turns on again.
+    lab.ok("reset --yes");
+    pings("green", "203.0.113.2");
+    pings("green", "2001:db8::2");
+    second("reset --yes").ok();
+    assert!(!forwards("up0"));
+    assert_eq!(run("nft list tables"), "");
 }
 
 /// The VPN of one switch is not up yet: the others do not wait for it.

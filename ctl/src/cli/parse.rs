@@ -270,9 +270,16 @@ impl FromStr for RouteArg {
 
 /// A kind of ports that `add-port` makes; the two ends of a link are made at once, by `link add`.
 pub fn kind() -> impl TypedValueParser<Value = PortKind> {
-    let made = || PortKind::ALL.into_iter().filter(|kind| *kind != PortKind::Link);
-    PossibleValuesParser::new(made().map(|kind| PossibleValue::new(kind.word()).help(kind.help())))
-        .try_map(move |word| made().find(|kind| kind.word() == word).ok_or("there is no such kind"))
+    const KINDS: &[PortKind] = &PortKind::ALL;
+    let made = || KINDS.iter().filter(|kind| **kind != PortKind::Link);
+    PossibleValuesParser::new(made().map(|kind| PossibleValue::new(kind.word()).help(kind.help()))).try_map(
+        move |word| {
+            made()
+                .find(|kind| kind.word() == word)
+                .copied()
+                .ok_or("there is no such kind")
+        },
+    )
 }
 
 /// [`ReservedMulticast`] with its words and help texts.

@@ -31,6 +31,7 @@ use utoipa::ToSchema;
 use crate::name::{InvalidValue, Mac, MirrorName};
 use crate::number::{in_base, whole};
 use crate::policy::{VlanId, is_default};
+use crate::reply::is_read_leniently;
 use crate::traffic::RateLimit;
 use crate::traffic::quantity::{bytes, either_rate, frames};
 
@@ -53,6 +54,7 @@ pub struct PortAcl {
 
 /// What a rule does with a frame that it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AclAction {
     /// The frame passes; no later rule is looked at.
     Permit,
@@ -64,6 +66,9 @@ pub enum AclAction {
     Mirror(MirrorName),
     /// The frame is dropped if it is above the rate; else later rules decide. A GSO frame has its size on a wire.
     Police(RateLimit),
+    /// A rule with words of a newer daemon, in what that says ([`crate::reply`]): the text of it, with nothing more told of the frames
+    /// that it is for. No request and no file has it.
+    Other(String),
 }
 
 impl AclAction {
@@ -81,6 +86,7 @@ impl fmt::Display for AclAction {
             Self::Count => f.write_str("count"),
             Self::Mirror(name) => write!(f, "mirror {name}"),
             Self::Police(limit) => write!(f, "police {limit}"),
+            Self::Other(rule) => f.write_str(rule),
         }
     }
 }
@@ -328,6 +334,9 @@ impl FromStr for TcpFlags {
 impl fmt::Display for AclRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.action)?;
+        if matches!(self.action, AclAction::Other(_)) {
+            return Ok(());
+        }
         if *self == Self::any(self.action.clone()) {
             return f.write_str(" any");
         }
@@ -392,7 +401,11 @@ fn write_endpoint(
 impl TryFrom<String> for AclRule {
     type Error = InvalidValue;
     fn try_from(text: String) -> Result<Self, InvalidValue> {
-        text.parse()
+        let is_shown = is_read_leniently() && !text.contains(char::is_control);
+        text.parse().or_else(|error| match is_shown {
+            true => Ok(Self::any(AclAction::Other(text))),
+            false => Err(error),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the user wants: the lab. The daemon keeps one [`Lab`] on disk and makes the kernel match it;
 //! `vswitchctl apply FILE` replaces it by the one in a TOML file.
 
+mod kind;
 mod rules;
 
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::kind::{OtherKind, PortKind, Stands};
 use crate::acl::PortAcl;
 use crate::cable::Cable;
 use crate::command::Command;
@@ -32,6 +34,8 @@ pub const DEFAULT_FLAP_SECS: u32 = 3;
 pub const DEFAULT_AGEING_SECS: u32 = 300;
 /// Default bound of the forwarding database, in entries.
 pub const DEFAULT_FDB_CAPACITY: u32 = 65_536;
+/// Name of the interface of a port in a namespace if nothing else is said and nobody has it.
+pub const DEFAULT_IFNAME: &str = "eth0";
 /// Default MTU of a port, in bytes of layer-3 payload.
 pub const DEFAULT_MTU: u32 = 1500;
 /// Smallest MTU that can be set (RFC 791: every host takes 68 bytes).
@@ -158,102 +162,6 @@ pub enum ReservedMulticast {
     Lldp,
     /// All are forwarded: STP, LACP, 802.1X, PAUSE and LLDP reach the other ports of the lab.
     All,
-}
-
-/// How a port is connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PortKind {
-    /// A veth pair: one end in the namespace, the other in the daemon's own namespace.
-    #[default]
-    Veth,
-    /// A TAP device inside the namespace, its queues held by the daemon.
-    Tap,
-    /// An existing interface of the daemon's host namespace, taken over.
-    Device,
-    /// The host's own leg on the switch: a TAP device in the daemon's host namespace.
-    Internal,
-    /// One end of a link to another switch, whose other end is the port `peer`. Both are in the daemon's own namespace.
-    Link,
-}
-
-/// Where the interface of a port is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
-    /// In a namespace, by default the one that has the port's name, as eth0.
-    InNamespace,
-    /// In the host's namespace, with the port's name.
-    OnHost,
-    /// In the daemon's own namespace, with the port's name.
-    WithDaemon,
-}
-
-/// What everybody has to know of a kind of ports who shows or looks into one.
-struct Facts {
-    word: &'static str,
-    help: &'static str,
-    stands: Stands,
-    has_stack: bool,
-}
-
-impl PortKind {
-    /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Veth, Self::Tap, Self::Device, Self::Internal, Self::Link];
-
-    const fn facts(self) -> Facts {
-        match self {
-            Self::Veth => Facts {
-                word: "veth",
-                help: "A veth pair: one end in the namespace, the other at the switch",
-                stands: Stands::InNamespace,
-                has_stack: true,
-            },
-            Self::Tap => Facts {
-                word: "tap",
-                help: "A TAP device inside the namespace, read and written by the daemon itself",
-                stands: Stands::InNamespace,
-                has_stack: true,
-            },
-            Self::Device => Facts {
-                word: "device",
-                help: "An existing interface of the host, taken over",
-                stands: Stands::OnHost,
-                has_stack: false,
-            },
-            Self::Internal => Facts {
-                word: "internal",
-                help: "The host's own leg on the switch",
-                stands: Stands::OnHost,
-                has_stack: true,
-            },
-            Self::Link => Facts {
-                word: "link",
-                help: "One end of a link to another switch",
-                stands: Stands::WithDaemon,
-                has_stack: false,
-            },
-        }
-    }
-
-    /// How it is called, in sentences as in requests.
-    pub const fn word(self) -> &'static str {
-        self.facts().word
-    }
-
-    /// What it is, for those who are to choose one.
-    pub const fn help(self) -> &'static str {
-        self.facts().help
-    }
-
-    /// Where its interface is.
-    pub const fn stands(self) -> Stands {
-        self.facts().stands
-    }
-
-    /// A stack has its interface, which so has a MAC address and gets addresses and routes; else it is a cable, not a host.
-    pub const fn has_stack(self) -> bool {
-        self.facts().has_stack
-    }
 }
 
 /// One port: how it is connected and what its interface is to look like.

@@ -65,7 +65,9 @@ pub use command::{Command, ProcessState, ProcessView, Ready, Restart};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use gateway::{Gateway, Publish};
-pub use lab::{Lab, Port, PortKind, ReservedMulticast, Route, Stands, StaticStation, Switch};
+pub use lab::{
+    DEFAULT_IFNAME, Lab, OtherKind, Port, PortKind, ReservedMulticast, Route, Stands, StaticStation, Switch,
+};
 pub use lab_namespace::LabNamespace;
 pub use link::Link;
 pub use mirror::Mirror;

@@ -2,9 +2,10 @@
 //! request or a file with such a thing is refused ([`crate::strict`]).
 //!
 //! * a key that is not known is left out, at any depth;
-//! * a word of a state that is not known is the `Unknown` of its enum, or none where there need not be one.
+//! * a word of a state that is not known is the `Unknown` of its enum, or none where there need not be one;
+//! * a kind of ports or a rule that is not known is kept as it is written (`Other`), to be shown and given back so.
 //!
-//! A setting with a word or a text that is not known can't be read: what would be said in its place would not be so.
+//! Any other setting with a word or a text that is not known can't be read: what would be said in its place would not be so.
 
 use std::cell::Cell;
 

@@ -249,7 +249,8 @@ impl Acl {
         };
         Self {
             deciding: tables(AclAction::decides),
-            passing: tables(|action| !action.decides()),
+            // What a rule is for that is not understood is not known.
+            passing: tables(|action| !action.decides() && !matches!(action, AclAction::Other(_))),
             copying: tables(|action| matches!(action, AclAction::Mirror(_))),
             depth: rules
                 .iter()

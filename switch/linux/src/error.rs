@@ -55,9 +55,4 @@ impl KernelError {
             Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL)
         )
     }
-
-    /// The daemon lacks the right to do this (EPERM, EACCES).
-    pub fn is_denied(&self) -> bool {
-        matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES))
-    }
 }

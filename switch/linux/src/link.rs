@@ -43,6 +43,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// Index of the bridge, bond or the like that it is a member of (IFLA_MASTER).
     pub master: Option<u32>,
+    /// The group that somebody put it into (IFLA_GROUP); 0 unless somebody did.
+    pub group: u32,
     /// Index of the other end of a veth, in the other end's namespace, or of the interface that it stands on (IFLA_LINK).
     pub peer_index: Option<u32>,
     /// Id of the other end's namespace, if it is not this one (IFLA_LINK_NETNSID).
@@ -257,7 +259,7 @@ impl Netlink {
     }
 
     /// Puts interfaces into a group; those that are gone are left out.
-    async fn set_group(&self, indices: &[u32], group: u32) -> Result<(), KernelError> {
+    pub async fn set_group(&self, indices: &[u32], group: u32) -> Result<(), KernelError> {
         let value = format!("to {group}");
         // Not one by one: then each would wait for the turns of two threads.
         for some in indices.chunks(GROUPED_AT_ONCE) {

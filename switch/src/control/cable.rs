@@ -4,7 +4,7 @@ use vswitch_api::cable::CableSettings;
 use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::request::{CablePatch, CableSelect};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, Cable, CableEnd, Lab, Mac, NsName};
+use vswitch_api::{ApiError, Cable, CableEnd, DEFAULT_IFNAME, Lab, Mac, NsName};
 
 use super::attach::Adopt;
 use super::condition::{Editing, Subject, is_there};
@@ -297,7 +297,7 @@ fn taken(cable: &Cable, end: &CableEnd, link: &Link) -> ApiError {
 
 /// Name of the interface of an end of a completed cable.
 fn name(end: &CableEnd) -> &str {
-    end.ifname.as_ref().map_or("eth0", |name| name.as_str())
+    end.ifname.as_ref().map_or(DEFAULT_IFNAME, |name| name.as_str())
 }
 
 fn is_end(link: &Link, end: &CableEnd) -> bool {

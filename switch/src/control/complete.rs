@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hash;
 
 use vswitch_api::{
-    Cable, CableEnd, DEFAULT_SWITCH, IfName, Lab, Mac, Namespace, Port, Route, Stands, Switch, SwitchName,
+    Cable, CableEnd, DEFAULT_IFNAME, DEFAULT_SWITCH, IfName, Lab, Mac, Namespace, Port, Route, Stands, Switch,
+    SwitchName,
 };
 
-use super::kinds::{INSIDE, ifname};
+use super::kinds::ifname;
 use super::lasting;
 
 /// Names of interfaces that a namespace has already, by namespace.
@@ -28,7 +29,7 @@ pub(super) fn complete(lab: &mut Lab, before: &Lab, salt: u64, interfaces: &Inte
     lab.lay_links();
     for port in &mut lab.ports {
         if is_inside(port) {
-            port.namespace = namespace_of(port);
+            port.namespace = port.own_namespace();
         }
     }
     for switch in &mut lab.switches {
@@ -121,7 +122,7 @@ pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<Namespace> {
         }
     }
     for port in lab.ports.iter().filter(|port| is_inside(port)) {
-        if let Some(namespace) = namespace_of(port) {
+        if let Some(namespace) = port.own_namespace() {
             if port.ifname.is_none() && namespace.name().is_none() {
                 // Others have interfaces of their own there.
                 uses(namespace.clone(), true);
@@ -136,12 +137,6 @@ pub(super) fn namespaces_to_name_in(lab: &Lab) -> Vec<Namespace> {
 /// Its interface is in a namespace of its own.
 fn is_inside(port: &Port) -> bool {
     port.kind.stands() == Stands::InNamespace
-}
-
-/// The namespace of a port whose interface is in one.
-pub(super) fn namespace_of(port: &Port) -> Option<Namespace> {
-    let named = || port.name.as_str().parse().ok().map(Namespace::Name);
-    port.namespace.clone().or_else(named)
 }
 
 /// Gives each end of a cable that has no name the first free one of eth0, eth1, ...
@@ -194,11 +189,10 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
         let name = end.ifname.as_ref().map(IfName::to_string);
         taken.entry(end.namespace.clone().into()).or_default().extend(name);
     }
-    let (settled, open): (Vec<_>, Vec<_>) = lab
-        .ports
-        .iter_mut()
-        .filter(|port| is_inside(port))
-        .partition(|port| port.ifname.is_some() || old(port).is_some_and(|old| ifname(old).as_str() == INSIDE));
+    let (settled, open): (Vec<_>, Vec<_>) =
+        lab.ports.iter_mut().filter(|port| is_inside(port)).partition(|port| {
+            port.ifname.is_some() || old(port).is_some_and(|old| ifname(old).as_str() == DEFAULT_IFNAME)
+        });
     for port in settled {
         if let Some(namespace) = &port.namespace {
             let names = taken.entry(namespace.clone()).or_default();
@@ -210,7 +204,7 @@ fn name_ports(lab: &mut Lab, before: &Lab, interfaces: &Interfaces) {
     for port in known.into_iter().chain(new) {
         let Some(namespace) = &port.namespace else { continue };
         let names = taken.entry(namespace.clone()).or_default();
-        let usual_is_taken = names.contains(INSIDE);
+        let usual_is_taken = names.contains(DEFAULT_IFNAME);
         // Where others are at home what is the usual name may be theirs; what was chosen once is said from then on.
         let at_others = namespace.name().is_none();
         let kept = old(port)

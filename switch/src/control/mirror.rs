@@ -73,25 +73,17 @@ impl Control {
     }
 
     /// All mirrors.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn mirrors(&self) -> Result<Vec<MirrorView>, ApiError> {
+    pub fn mirrors(&self) -> Vec<MirrorView> {
         let view = self.view();
-        Ok(view
-            .state
-            .lab
-            .mirrors
-            .iter()
-            .map(|mirror| view.mirror_view(mirror))
-            .collect())
+        let mirrors = view.state.lab.mirrors.iter();
+        mirrors.map(|mirror| view.mirror_view(mirror)).collect()
     }
 
     /// One mirror.
     ///
     /// # Errors
     /// NotFound.
-    pub async fn mirror(&self, name: &MirrorName) -> Result<MirrorView, ApiError> {
+    pub fn mirror(&self, name: &MirrorName) -> Result<MirrorView, ApiError> {
         let view = self.view();
         let mirror = view.state.lab.mirrors.iter().find(|mirror| mirror.name == *name);
         mirror

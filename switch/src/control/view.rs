@@ -33,17 +33,14 @@ impl Control {
     }
 
     /// The daemon itself.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn status(&self) -> Result<Status, ApiError> {
+    pub fn status(&self) -> Status {
         let view = self.view();
         let mut limits = view.limits.clone();
         let unsaved = view.unsaved.as_ref();
         limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
         limits.extend(self.no_room());
         limits.extend(view.processes.troubles());
-        Ok(Status {
+        Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
             pid: std::process::id(),
@@ -55,37 +52,26 @@ impl Control {
             role: None,
             confinement: self.confined.view(&self.rights),
             netns_dir: self.netns_dir.display().to_string(),
-        })
+        }
     }
 
     /// The lab as it is wanted.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn lab(&self) -> Result<Lab, ApiError> {
-        Ok(self.view().state.lab.clone())
+    pub fn lab(&self) -> Lab {
+        self.view().state.lab.clone()
     }
 
     /// All switches.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn switches(&self) -> Result<Vec<SwitchView>, ApiError> {
+    pub fn switches(&self) -> Vec<SwitchView> {
         let view = self.view();
-        Ok(view
-            .state
-            .lab
-            .switches
-            .iter()
-            .map(|switch| view.switch_view(switch))
-            .collect())
+        let switches = view.state.lab.switches.iter();
+        switches.map(|switch| view.switch_view(switch)).collect()
     }
 
     /// One switch.
     ///
     /// # Errors
     /// NotFound.
-    pub async fn switch(&self, name: &SwitchName) -> Result<SwitchView, ApiError> {
+    pub fn switch(&self, name: &SwitchName) -> Result<SwitchView, ApiError> {
         let view = self.view();
         Ok(view.switch_view(find_switch(&view.state.lab, name)?))
     }
@@ -94,7 +80,7 @@ impl Control {
     ///
     /// # Errors
     /// NotFound.
-    pub async fn fdb(&self, name: &SwitchName) -> Result<Vec<FdbEntry>, ApiError> {
+    pub fn fdb(&self, name: &SwitchName) -> Result<Vec<FdbEntry>, ApiError> {
         let view = self.view();
         let id = *view.switches.get(name).ok_or_else(|| text::no_switch(name))?;
         let names: BTreeMap<_, _> = view
@@ -143,9 +129,7 @@ impl Control {
     /// NotFound: the switch.
     pub async fn ports(&self, switch: Option<&SwitchName>) -> Result<Vec<PortView>, ApiError> {
         let view = self.view();
-        if let Some(name) = switch {
-            find_switch(&view.state.lab, name)?;
-        }
+        let ports = view.ports_of(switch)?;
         if view.progress().is_none() {
             // An edit keeps the kernel busy, which answers when it is done.
             view.read_overruns(None).await;
@@ -155,13 +139,8 @@ impl Control {
             .iter()
             .map(|(name, id)| (name, view.datapath.fdb_counts(*id)))
             .collect();
-        let ports = view
-            .state
-            .lab
-            .ports
-            .iter()
-            .filter(|port| switch.is_none_or(|name| port.switch == *name));
         Ok(ports
+            .into_iter()
             .map(|port| view.port_view(port, counts.get(&port.switch).map_or(&[], Vec::as_slice)))
             .collect())
     }
@@ -206,7 +185,7 @@ impl Control {
     ///
     /// # Errors
     /// NotFound.
-    pub async fn acl(&self, name: &PortName) -> Result<PortAclView, ApiError> {
+    pub fn acl(&self, name: &PortName) -> Result<PortAclView, ApiError> {
         let view = self.view();
         let port = view.port_of_lab(name).ok_or_else(|| text::no_port(name))?;
         let snapshot = view.datapath.snapshot();
@@ -230,19 +209,10 @@ impl Control {
     ///
     /// # Errors
     /// NotFound: the switch.
-    pub async fn addresses(&self, switch: Option<&SwitchName>) -> Result<Vec<AddressView>, ApiError> {
+    pub fn addresses(&self, switch: Option<&SwitchName>) -> Result<Vec<AddressView>, ApiError> {
         let view = self.view();
-        if let Some(name) = switch {
-            find_switch(&view.state.lab, name)?;
-        }
-        let ports = view
-            .state
-            .lab
-            .ports
-            .iter()
-            .filter(|port| switch.is_none_or(|name| port.switch == *name));
         let mut views = Vec::new();
-        for port in ports {
+        for port in view.ports_of(switch)? {
             views.extend(port.addresses.iter().map(|address| AddressView {
                 port: port.name.clone(),
                 switch: port.switch.clone(),
@@ -267,7 +237,7 @@ impl Control {
     ///
     /// # Errors
     /// NotFound: there is none.
-    pub async fn cables_between(&self, a: &NsName, b: &NsName) -> Result<Vec<Cable>, ApiError> {
+    pub fn cables_between(&self, a: &NsName, b: &NsName) -> Result<Vec<Cable>, ApiError> {
         let mut cables = self.view().state.lab.cables.clone();
         cables.retain(|cable| cable.joins(a, b));
         if cables.is_empty() {
@@ -277,11 +247,8 @@ impl Control {
     }
 
     /// All cables.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn cables(&self) -> Result<Vec<Cable>, ApiError> {
-        Ok(self.view().state.lab.cables.clone())
+    pub fn cables(&self) -> Vec<Cable> {
+        self.view().state.lab.cables.clone()
     }
 }
 
@@ -293,6 +260,19 @@ pub(super) fn find_switch<'a>(lab: &'a Lab, name: &SwitchName) -> Result<&'a Swi
 }
 
 impl View {
+    /// The ports of a switch; none: all ports.
+    fn ports_of(&self, switch: Option<&SwitchName>) -> Result<Vec<&Port>, ApiError> {
+        let lab = &self.state.lab;
+        if let Some(name) = switch {
+            find_switch(lab, name)?;
+        }
+        let of_it = lab
+            .ports
+            .iter()
+            .filter(|port| switch.is_none_or(|name| port.switch == *name));
+        Ok(of_it.collect())
+    }
+
     fn switch_view(&self, switch: &Switch) -> SwitchView {
         let id = self.switches.get(&switch.name);
         let mut ports: Vec<_> = self

@@ -20,7 +20,7 @@ use crate::control::{Control, Subject};
     responses((status = 200, description = "OK", body = Vec<Cable>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<Cable>>, Failure> {
-    tagged(&control, Subject::Lab, control.cables()).await
+    tagged(&control, Subject::Lab, async { Ok(control.cables()) }).await
 }
 
 /// Join two namespaces directly
@@ -49,7 +49,10 @@ pub(super) async fn get(
     State(control): State<Arc<Control>>,
     Path((a, b)): Path<(NsName, NsName)>,
 ) -> Result<Tagged<Vec<Cable>>, Failure> {
-    tagged(&control, Subject::Cables(&a, &b), control.cables_between(&a, &b)).await
+    tagged(&control, Subject::Cables(&a, &b), async {
+        control.cables_between(&a, &b)
+    })
+    .await
 }
 
 /// Change the settings of a cable between two namespaces

@@ -35,6 +35,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests may go on after the daemon was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request is waited for, when the daemon stops, that may be on its way by a connection on which there was none yet.
+const FIRST_REQUEST: Duration = Duration::from_millis(200);
+/// How often it is looked whether it was read.
+const FIRST_REQUEST_TICK: Duration = Duration::from_millis(1);
 /// How often it is seen to that the socket is where clients look for it.
 const SOCKET_TICK: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed for lack of file descriptors or memory.
@@ -153,6 +157,13 @@ pub async fn serve(
             None
         }
     };
+    // Who connects asks at once; what was not read would be lost.
+    let all_read = async {
+        while slots.any_new() {
+            tokio::time::sleep(FIRST_REQUEST_TICK).await;
+        }
+    };
+    let _ = tokio::time::timeout(FIRST_REQUEST, all_read).await;
     let _ = stopping.send(true);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!(

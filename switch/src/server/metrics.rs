@@ -132,14 +132,14 @@ impl Snapshot {
                 continue;
             }
             // It may have gone meanwhile.
-            if let Ok(acl) = control.acl(&port.name).await {
+            if let Ok(acl) = control.acl(&port.name) {
                 acls.push((port.switch.clone(), port.name.clone(), acl));
             }
         }
         Ok(Self {
             labels,
-            status: control.status().await?,
-            switches: control.switches().await?,
+            status: control.status(),
+            switches: control.switches(),
             ports,
             acls,
             vlans: control.learned_by_vlan(),

@@ -20,7 +20,7 @@ use crate::control::{Control, Subject};
     responses((status = 200, description = "OK", body = Vec<MirrorView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<MirrorView>>, Failure> {
-    tagged(&control, Subject::Lab, control.mirrors()).await
+    tagged(&control, Subject::Lab, async { Ok(control.mirrors()) }).await
 }
 
 /// Add a mirror: copies of the frames of some ports go to another
@@ -46,7 +46,7 @@ pub(super) async fn get(
     State(control): State<Arc<Control>>,
     Path(name): Path<MirrorName>,
 ) -> Result<Tagged<MirrorView>, Failure> {
-    tagged(&control, Subject::Mirror(&name), control.mirror(&name)).await
+    tagged(&control, Subject::Mirror(&name), async { control.mirror(&name) }).await
 }
 
 /// Change settings of a mirror, by a JSON merge patch

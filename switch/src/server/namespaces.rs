@@ -19,7 +19,7 @@ use crate::control::{Control, Subject};
     responses((status = 200, description = "OK", body = Vec<NamespaceSummary>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<NamespaceSummary>>, Failure> {
-    tagged(&control, Subject::Lab, control.namespaces()).await
+    tagged(&control, Subject::Lab, async { Ok(control.namespaces().await) }).await
 }
 
 /// Add a namespace

@@ -77,7 +77,7 @@ pub(super) async fn acl(
     State(control): State<Arc<Control>>,
     Path(name): Path<PortName>,
 ) -> Result<Tagged<PortAclView>, Failure> {
-    tagged(&control, Subject::Port(&name), control.acl(&name)).await
+    tagged(&control, Subject::Port(&name), async { control.acl(&name) }).await
 }
 
 /// Put a rule into an access control list of a port
@@ -141,7 +141,10 @@ pub(super) async fn addresses(
     State(control): State<Arc<Control>>,
     Query(filter): Query<SwitchFilter>,
 ) -> Result<Tagged<Vec<AddressView>>, Failure> {
-    tagged(&control, Subject::Lab, control.addresses(filter.switch.as_ref())).await
+    tagged(&control, Subject::Lab, async {
+        control.addresses(filter.switch.as_ref())
+    })
+    .await
 }
 
 /// Give an address to the interface of a port, and announce it

@@ -69,6 +69,8 @@ enum Phase {
 struct Taken {
     client: Client,
     phase: Phase,
+    /// No request has come by it yet.
+    is_new: bool,
     close: Arc<Notify>,
 }
 
@@ -108,6 +110,11 @@ impl Slots {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a connection of which no request was read yet.
+    pub fn any_new(&self) -> bool {
+        self.lock().count(|taken| taken.is_new) > 0
+    }
+
     /// A place for a connection.
     ///
     /// # Errors
@@ -130,6 +137,7 @@ impl Slots {
         let taken = Taken {
             client,
             phase: Phase::Waiting(Instant::now()),
+            is_new: true,
             close: close.clone(),
         };
         table.taken.insert(id, taken);
@@ -174,22 +182,22 @@ pub(super) struct Place {
 impl Place {
     /// A request is there as a whole: it is carried out now.
     pub fn begin(&self) {
-        self.set(Phase::Busy);
+        self.change(|taken| taken.phase = Phase::Busy);
     }
 
     /// What is to be done next the client has to do.
     pub fn wait(&self) {
-        let mut table = self.slots.lock();
-        if let Some(taken) = table.taken.get_mut(&self.id)
-            && taken.phase != Phase::Streaming
-        {
-            taken.phase = Phase::Waiting(Instant::now());
-        }
+        self.change(|taken| {
+            if taken.phase != Phase::Streaming {
+                taken.phase = Phase::Waiting(Instant::now());
+            }
+        });
     }
 
-    fn set(&self, phase: Phase) {
+    fn change(&self, change: impl FnOnce(&mut Taken)) {
         if let Some(taken) = self.slots.lock().taken.get_mut(&self.id) {
-            taken.phase = phase;
+            taken.is_new = false;
+            change(taken);
         }
     }
 
@@ -270,6 +278,25 @@ mod tests {
         slots.enter(Client::User(1001)).unwrap();
         drop(own);
         slots.enter(Client::User(1000)).unwrap();
+    }
+
+    #[test]
+    fn a_connection_is_new_until_its_first_request() {
+        let slots = Slots::default();
+        assert!(!slots.any_new());
+        let all = [
+            slots.enter(Client::User(7)).unwrap(),
+            slots.enter(Client::User(7)).unwrap(),
+        ];
+        all[0].place.begin();
+        assert!(slots.any_new());
+        // A request with a body.
+        all[1].place.wait();
+        assert!(!slots.any_new());
+        let third = slots.enter(Client::User(7)).unwrap();
+        assert!(slots.any_new());
+        drop(third);
+        assert!(!slots.any_new());
     }
 
     /// 256 readers of events that never read had locked out all control.

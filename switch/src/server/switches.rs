@@ -20,7 +20,7 @@ use crate::control::{Control, Subject};
     responses((status = 200, description = "OK", body = Vec<SwitchView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<SwitchView>>, Failure> {
-    tagged(&control, Subject::Lab, control.switches()).await
+    tagged(&control, Subject::Lab, async { Ok(control.switches()) }).await
 }
 
 /// Add a switch
@@ -46,7 +46,7 @@ pub(super) async fn get(
     State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
 ) -> Result<Tagged<SwitchView>, Failure> {
-    tagged(&control, Subject::Switch(&name), control.switch(&name)).await
+    tagged(&control, Subject::Switch(&name), async { control.switch(&name) }).await
 }
 
 /// Change the settings of a switch
@@ -87,7 +87,7 @@ pub(super) async fn fdb(
     State(control): State<Arc<Control>>,
     Path(name): Path<SwitchName>,
 ) -> Result<Tagged<Vec<FdbEntry>>, Failure> {
-    tagged(&control, Subject::Stations(&name, None), control.fdb(&name)).await
+    tagged(&control, Subject::Stations(&name, None), async { control.fdb(&name) }).await
 }
 
 /// Put a station behind a port: a static FDB entry, part of the lab

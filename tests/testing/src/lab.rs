@@ -1,8 +1,10 @@
 //! The private machine of one test.
 
 use std::cell::RefCell;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Weak};
 use std::{fs, thread};
 
@@ -38,12 +40,12 @@ thread_local! {
 /// A network and mount namespace with the daemon in it. It holds for the thread that made it, the threads
 /// and processes started from there, and ends with them. A thread has one at a time: a second one wants a thread of its own.
 ///
-/// Of a test that is killed (`kill -9`) the daemon ends too; what the daemon looks after (commands, DHCP clients and servers) is made to outlive it, and
-/// goes on until somebody ends it.
+/// Of a test that is killed (`kill -9`) the daemon ends too, and what the daemon looks after: commands, DHCP clients and servers.
 pub struct Lab {
     /// See [`HELD`].
     _held: Arc<()>,
     daemon: Option<Daemon>,
+    tidier: Tidier,
     options: Vec<String>,
     /// Lines of the configuration's [datapath].
     datapath: Vec<String>,
@@ -155,6 +157,7 @@ impl Lab {
         Self {
             _held: held,
             daemon: None,
+            tidier: Tidier::new(),
             options: Vec::new(),
             datapath: fastpath.into_iter().chain(engine).collect(),
             config: String::new(),
@@ -340,9 +343,30 @@ impl Drop for Lab {
         if thread::panicking() && self.daemon.as_mut().is_some_and(|daemon| daemon.ended().is_none()) {
             eprintln!("{}", self.ctl("show"));
         }
-        // What it looked after outlives the daemon, but not the folder that says so.
         drop(self.daemon.take());
-        let _ = fs::remove_dir_all("/run/vswitch/processes");
+        self.tidier.end();
+    }
+}
+
+/// Ends what the daemon looked after, once it is told to or the test is gone: that outlives the daemon, but not the folder that says so.
+struct Tidier(Child);
+
+impl Tidier {
+    fn new() -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "read -r _; exec rm -rf /run/vswitch/processes"]);
+        // Who ends a test may end all of its group.
+        command.process_group(0).stdin(Stdio::piped());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.unwrap_or_else(|e| panic!("sh: {e}")))
+    }
+
+    /// Returns when it is done.
+    fn end(&mut self) {
+        let told = self.0.stdin.take().map(|mut stdin| stdin.write_all(b"\n"));
+        if let Some(Ok(())) = told {
+            let _ = self.0.wait();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use vswitch_api::policy::PortVlan;
-use vswitch_api::{DEFAULT_SWITCH, Lab, Port, PortKind, Stands};
+use vswitch_api::{DEFAULT_SWITCH, Lab, Port, PortKind};
 
 use super::svg;
 use crate::cli::lab::{GraphFormat, LabGraphArgs};
@@ -84,11 +84,10 @@ impl Graph {
             }
         }
         for port in lab.ports.iter().filter(|port| port.kind != PortKind::Link) {
-            let name = match (port.kind.stands(), &port.namespace) {
-                (Stands::OnHost, _) if port.kind.has_stack() => "host".to_owned(),
-                (Stands::OnHost, _) => format!("device {}", port.name),
-                (_, Some(namespace)) => namespace.to_string(),
-                (_, None) => port.name.to_string(),
+            let name = match port.own_namespace() {
+                Some(namespace) => namespace.to_string(),
+                None if port.kind.has_stack() => "host".to_owned(),
+                None => format!("{} {}", port.kind.word(), port.name),
             };
             let label = label(port, &name);
             let place = graph.place(name, port.addresses.iter().map(ToString::to_string));

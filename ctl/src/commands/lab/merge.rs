@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use serde::Serialize;
 use serde_json::Value;
-use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Value as Toml};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item};
 use vswitch_api::owned::CableEnds;
-use vswitch_api::{ApiError, Cable, DEFAULT_SWITCH, ErrorCode, Lab, LabNamespace, Port, Switch};
+use vswitch_api::{ApiError, Cable, DEFAULT_SWITCH, ErrorCode, Lab, LabNamespace, Link, Port, PortName, Switch};
 
 use super::links;
 use super::read::{LabFile, of_text};
-use super::rows::{Object, Rows, settle};
+use super::rows::{self, Object, Rows, settle};
 use crate::failure::Failure;
 
 /// The text, and what is to be told of it.
@@ -136,23 +136,19 @@ fn carry_out(document: &mut DocumentMut, list: &str, groups: &[Range<usize>], mu
     if item.as_array().is_some_and(Array::is_empty) && !plan.new.is_empty() {
         *item = Item::ArrayOfTables(ArrayOfTables::new());
     }
-    let mut rows = match item {
-        Item::ArrayOfTables(tables) => Rows::Tables(tables),
-        Item::Value(Toml::Array(array)) => Rows::Inline(array),
-        _ => return,
-    };
+    let Some(mut rows) = Rows::of(item) else { return };
     let mut gone = Vec::new();
     for (n, group) in groups.iter().enumerate() {
         let items = plan.items.get(group.clone()).unwrap_or_default();
         match items {
             [(_, None)] => gone.push(n),
-            [(said, Some(wanted))] => {
+            // Also a range stands as long as all that it makes is as it says.
+            same if same.iter().all(|(said, wanted)| wanted.as_ref() == Some(said)) => {}
+            [(said, Some(wanted))] if rows.row(n).is_some_and(|row| !rows::has_range(row)) => {
                 if let Some(row) = rows.row(n) {
                     settle(row, said, wanted);
                 }
             }
-            // A range stands as long as all that it makes is as it says.
-            many if many.iter().all(|(said, wanted)| wanted.as_ref() == Some(said)) => {}
             many => {
                 gone.push(n);
                 plan.new.extend(many.iter().filter_map(|(_, wanted)| wanted.clone()));
@@ -275,25 +271,12 @@ fn leave_gateways_open(file: &LabFile, wanted: &mut Lab) {
 }
 
 /// A link stands as long as both of its ports are as it says; else they are ports. Gives those that stand.
-fn settle_links(
-    file: &LabFile,
-    wanted: &mut Lab,
-    document: &mut DocumentMut,
-    notes: &mut Vec<String>,
-) -> Vec<vswitch_api::Link> {
+fn settle_links(file: &LabFile, wanted: &mut Lab, document: &mut DocumentMut, notes: &mut Vec<String>) -> Vec<Link> {
     let mut stands = Vec::new();
     for link in &file.lab.links {
         let as_said = |ends: &(&Port, &Port)| {
-            let mut laid = Lab {
-                links: vec![vswitch_api::Link {
-                    name_a: Some(ends.0.name.clone()),
-                    name_b: Some(ends.1.name.clone()),
-                    ..link.clone()
-                }],
-                ..Lab::default()
-            };
-            laid.lay_links();
-            laid.ports.iter().zip([ends.0, ends.1]).all(|(said, there)| {
+            let laid = laid(link, [&ends.0.name, &ends.1.name]);
+            laid.iter().zip([ends.0, ends.1]).all(|(said, there)| {
                 let (said, mut there) = (object(said), object(there));
                 fill_port(&said, &mut there);
                 said == there
@@ -309,12 +292,7 @@ fn settle_links(
     let is_whole = |group: &Range<usize>| group.clone().all(|n| stands.get(n).is_some_and(Option::is_some));
     let groups = file.groups("links");
     let gone: Vec<_> = (0..groups.len()).filter(|n| !is_whole(&groups[*n])).collect();
-    let rows = match document.get_mut("links") {
-        Some(Item::ArrayOfTables(tables)) => Some(Rows::Tables(tables)),
-        Some(Item::Value(Toml::Array(array))) => Some(Rows::Inline(array)),
-        _ => None,
-    };
-    if let Some(mut rows) = rows {
+    if let Some(mut rows) = document.get_mut("links").and_then(Rows::of) {
         // What stood before it is about links.
         rows.remove(&gone);
         if rows.len() == 0 {
@@ -335,19 +313,24 @@ fn settle_links(
         // Of a range those that stand.
         for (link, names) in links.iter().zip(stands.get(group.clone()).unwrap_or_default()) {
             let Some([a, b]) = names else { continue };
-            let mut laid = Lab {
-                links: vec![vswitch_api::Link {
-                    name_a: Some(a.clone()),
-                    name_b: Some(b.clone()),
-                    ..link.clone()
-                }],
-                ..Lab::default()
-            };
-            laid.lay_links();
-            wanted.ports.extend(laid.ports);
+            wanted.ports.extend(laid(link, [a, b]));
         }
     }
     left
+}
+
+/// The two ports of a link, by these names.
+fn laid(link: &Link, [a, b]: [&PortName; 2]) -> Vec<Port> {
+    let mut lab = Lab {
+        links: vec![Link {
+            name_a: Some(a.clone()),
+            name_b: Some(b.clone()),
+            ..link.clone()
+        }],
+        ..Lab::default()
+    };
+    lab.lay_links();
+    lab.ports
 }
 
 /// They are tables, or a list of names; of a list each can be a table too.
@@ -362,18 +345,16 @@ fn settle_namespaces(file: &LabFile, wanted: &[LabNamespace], document: &mut Doc
         let plan = plan(said, wanted, |a, b| a.name == b.name, fill_none);
         return carry_out(document, "namespaces", &groups, plan, notes);
     }
-    let stays = |group: &Range<usize>| {
-        group
-            .clone()
-            .all(|n| said.get(n).is_some_and(|one| wanted.contains(one)))
-    };
-    let kept: Vec<_> = groups
-        .iter()
-        .filter(|group| stays(group))
-        .flat_map(|group| group.clone())
-        .collect();
-    let is_kept = |one: &LabNamespace| kept.iter().any(|n| said.get(*n) == Some(one));
-    let new: Vec<_> = wanted.iter().filter(|one| !is_kept(one)).collect();
+    // An entry stays if all that it makes is there as it says, and not said before.
+    let (mut new, mut gone): (Vec<_>, Vec<_>) = (wanted.iter().collect(), Vec::new());
+    for (n, group) in groups.iter().enumerate() {
+        let made = said.get(group.clone()).unwrap_or_default();
+        if made.iter().all(|one| new.contains(&one)) {
+            new.retain(|one| !made.contains(one));
+        } else {
+            gone.push(n);
+        }
+    }
     if groups.is_empty() && new.is_empty() {
         return;
     }
@@ -381,19 +362,11 @@ fn settle_namespaces(file: &LabFile, wanted: &[LabNamespace], document: &mut Doc
         .entry("namespaces")
         .or_insert_with(|| Item::Value(Array::new().into()));
     let Some(array) = item.as_array_mut() else { return };
-    let value = |one: &LabNamespace| serde_json::to_value(one).unwrap_or_default();
-    // By what is written, ranges and all.
-    let written = array.iter().zip(&groups).map(|(item, group)| match item.as_str() {
-        Some(name) => name.into(),
-        None => said.get(group.start).map(value).unwrap_or_default(),
-    });
-    let before: Vec<Value> = written.collect();
-    let mut after = Vec::new();
-    for (name, _) in before.iter().zip(&groups).filter(|(_, group)| stays(group)) {
-        after.push(name.clone());
+    gone.iter().rev().for_each(|n| rows::take(array, *n));
+    for one in new {
+        let one = serde_json::to_value(one).unwrap_or_default();
+        rows::push(array, rows::toml(&one));
     }
-    after.extend(new.into_iter().map(value));
-    super::rows::settle_list(array, &before, &after);
     if array.is_empty() {
         document.remove("namespaces");
     }

@@ -34,6 +34,11 @@ pub fn escaped(text: &str) -> String {
     with_ranges(text, |range| format!("={range}"))
 }
 
+/// Whether there is a range in a text.
+pub fn has_range(text: &str) -> bool {
+    pieces(text).iter().any(|piece| matches!(piece, Piece::Range(..)))
+}
+
 /// A text with what is in the braces of ranges, and of what stands for their text, by `change`.
 fn with_ranges(text: &str, change: impl Fn(&str) -> String) -> String {
     let (mut changed, mut rest) = (String::new(), text);

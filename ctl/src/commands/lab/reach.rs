@@ -1,6 +1,6 @@
 //! Who is to reach whom: `reach = ["* -> *", "!guest -> server", "red <-> blue"]` in a lab file.
 
-use vswitch_api::{IfAddr, Lab, Namespace, Stands};
+use vswitch_api::{IfAddr, Lab, Namespace};
 
 use super::check::hint;
 use super::node::{Node, Span};
@@ -110,13 +110,7 @@ pub fn stations(lab: &Lab) -> Vec<Endpoint> {
         .filter(|port| port.kind.has_stack())
         .map(|port| Endpoint {
             name: port.name.to_string(),
-            namespace: match port.kind.stands() {
-                Stands::OnHost | Stands::WithDaemon => None,
-                Stands::InNamespace => port
-                    .namespace
-                    .clone()
-                    .or_else(|| port.name.as_str().parse().ok().map(Namespace::Name)),
-            },
+            namespace: port.own_namespace(),
             addresses: port.addresses.clone(),
         })
         .collect();

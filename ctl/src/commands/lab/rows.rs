@@ -1,8 +1,11 @@
 //! Editing TOML so that it says something else and looks as before: values in their place, with the comments beside them.
 
 use serde_json::{Map, Value};
-use toml_edit::{Array, ArrayOfTables, Decor, InlineTable, Item, Table, TableLike, Value as Toml};
+use toml_edit::visit::Visit;
+use toml_edit::{Array, ArrayOfTables, Decor, Formatted, InlineTable, Item, Table, TableLike, Value as Toml};
 use vswitch_api::traffic::{Bits, Micros};
+
+use super::ranges::{self, escaped};
 
 /// What of a new entry people look for first, in this order.
 const FIRST: [&str; 9] = [
@@ -28,7 +31,16 @@ pub enum Rows<'a> {
     Inline(&'a mut Array),
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// Those of a list; none if it is no list.
+    pub fn of(item: &'a mut Item) -> Option<Self> {
+        match item {
+            Item::ArrayOfTables(tables) => Some(Self::Tables(tables)),
+            Item::Value(Toml::Array(array)) => Some(Self::Inline(array)),
+            _ => None,
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
@@ -102,6 +114,25 @@ impl Rows<'_> {
     }
 }
 
+/// Whether an entry is as many as a range in it says, be it one. A range in a list of it is for that list.
+pub fn has_range(entry: &dyn TableLike) -> bool {
+    struct Look(bool);
+
+    impl<'doc> Visit<'doc> for Look {
+        fn visit_array(&mut self, _: &'doc Array) {}
+
+        fn visit_array_of_tables(&mut self, _: &'doc ArrayOfTables) {}
+
+        fn visit_string(&mut self, text: &'doc Formatted<String>) {
+            self.0 |= ranges::has_range(text.value());
+        }
+    }
+
+    let mut look = Look(false);
+    look.visit_table_like(entry);
+    look.0
+}
+
 /// Keys of traffic that may be written as words, whose values have units (`vswitch_api::traffic`).
 const WORDS: [(&str, &str); 5] = [
     ("delay_us", "delay"),
@@ -167,7 +198,7 @@ fn set(table: &mut dyn TableLike, key: &str, said: Option<&Value>, wanted: &Valu
 }
 
 /// Has a list of values say something else.
-pub fn settle_list(array: &mut Array, said: &[Value], wanted: &[Value]) {
+fn settle_list(array: &mut Array, said: &[Value], wanted: &[Value]) {
     let stays = |value: &&Value| wanted.contains(value);
     let new: Vec<_> = wanted.iter().filter(|value| !said.contains(value)).collect();
     let then: Vec<_> = said.iter().filter(stays).chain(new.iter().copied()).collect();
@@ -189,7 +220,7 @@ pub fn settle_list(array: &mut Array, said: &[Value], wanted: &[Value]) {
 }
 
 /// Takes one out; that behind it then stands where it stood.
-fn take(array: &mut Array, n: usize) {
+pub fn take(array: &mut Array, n: usize) {
     let gone = array.remove(n);
     if let Some(next) = array.get_mut(n)
         && n == 0
@@ -200,7 +231,7 @@ fn take(array: &mut Array, n: usize) {
 }
 
 /// Puts one behind the others, on a line of its own if they have such.
-fn push(array: &mut Array, mut value: Toml) {
+pub fn push(array: &mut Array, mut value: Toml) {
     let last = array.len().checked_sub(1).and_then(|last| array.get(last));
     let prefix = last
         .and_then(|last| last.decor().prefix())
@@ -217,7 +248,7 @@ fn push(array: &mut Array, mut value: Toml) {
     array.push_formatted(value);
 }
 
-/// A value of JSON in TOML.
+/// A value of JSON in TOML, which is read as it is: what looks like a range is none.
 pub fn toml(value: &Value) -> Toml {
     match value {
         Value::Null => Toml::from(""),
@@ -226,7 +257,7 @@ pub fn toml(value: &Value) -> Toml {
             Some(whole) => Toml::from(whole),
             None => Toml::from(number.as_f64().unwrap_or_default()),
         },
-        Value::String(text) => Toml::from(text.as_str()),
+        Value::String(text) => Toml::from(escaped(text)),
         Value::Array(values) => values.iter().map(toml).collect::<Array>().into(),
         Value::Object(members) => inline(members).into(),
     }

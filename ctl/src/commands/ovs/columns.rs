@@ -215,11 +215,11 @@ pub fn interface_get(port: &Port, column: &str) -> Result<String, String> {
 }
 
 /// The type of an interface; empty for one of the host.
-pub fn interface_type(port: &Port) -> &'static str {
+pub fn interface_type(port: &Port) -> &str {
     match port.kind {
         PortKind::Device => "",
         PortKind::Link => "patch",
-        kind => kind.word(),
+        _ => port.kind.word(),
     }
 }
 

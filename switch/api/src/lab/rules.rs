@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{Lab, Port, Route, Switch};
+use super::{Lab, Port, Route, Stands, Switch};
 use crate::name::{IfAddr, PortName, SwitchName};
+use crate::namespace::Namespace;
 use crate::policy::PortVlan;
 
 /// [`Port::own_network`] of a port without a VLAN setting.
@@ -50,6 +51,16 @@ impl Lab {
 }
 
 impl Port {
+    /// The namespace that its interface is in: the one that it was given, or else the one that has its name. None: it is in none of
+    /// its own.
+    pub fn own_namespace(&self) -> Option<Namespace> {
+        if self.kind.stands() != Stands::InNamespace {
+            return None;
+        }
+        let of_its_name = || self.name.as_str().parse().ok().map(Namespace::Name);
+        self.namespace.clone().or_else(of_its_name)
+    }
+
     /// The network of its switch that frames of its own stack are in, which have no tag: a VLAN, or 0 where the port has no setting.
     /// None: they go nowhere.
     pub fn own_network(&self) -> Option<u16> {

@@ -133,6 +133,37 @@ fn states_of_a_newer_daemon_are_unknown() {
     assert_eq!(from_json::<TraceOutcome>(br#""kept""#).unwrap(), TraceOutcome::Unknown);
 }
 
+/// They are settings: what a client reads, changes and gives back says what it said.
+#[test]
+fn kinds_and_rules_of_a_newer_daemon_are_kept_as_they_are() {
+    let mut reply = port();
+    reply["kind"] = "wire-guard".into();
+    reply["acl"] = json!({"in": ["permit tcp", "deny quic to any colour green"], "out": ["wave through"]});
+    let view: PortView = from_json(reply.to_string().as_bytes()).unwrap();
+    assert_eq!(view.port.kind.word(), "wire-guard");
+    let rules: Vec<_> = view.port.acl.ingress.iter().map(ToString::to_string).collect();
+    assert_eq!(rules, ["permit tcp", "deny quic to any colour green"]);
+    let given_back = serde_json::to_value(&view.port).unwrap();
+    assert_eq!(
+        (&given_back["kind"], &given_back["acl"]),
+        (&reply["kind"], &reply["acl"])
+    );
+    let reply = br#"{"in": [{"rule": "wave through", "hits": 3}], "out": []}"#;
+    let counted: PortAclView = from_json(reply).unwrap();
+    assert_eq!(counted.ingress[0].rule.to_string(), "wave through");
+    // What is no word, and what would be more than a text on a terminal, is what no daemon says.
+    for (key, value) in [
+        ("kind", json!("")),
+        ("kind", json!("a kind")),
+        ("kind", json!("of-many-more-letters-than-any-has")),
+        ("acl", json!({"in": ["wave\u{1b}[2J"]})),
+    ] {
+        let mut reply = port();
+        reply[key] = value;
+        assert!(from_json::<PortView>(reply.to_string().as_bytes()).is_err(), "{reply}");
+    }
+}
+
 /// What is not known would be lost if it were written back, and would not be done if it were asked for.
 #[test]
 fn requests_are_read_as_strictly_as_ever() {
@@ -140,4 +171,10 @@ fn requests_are_read_as_strictly_as_ever() {
     assert!(strict::from_json::<Lab>(lab).is_err());
     assert!(from_json::<Lab>(lab).is_ok());
     assert!(from_json::<Lab>(br#"{"ports": [["red"]]}"#).is_err());
+    for member in [json!({"kind": "wire-guard"}), json!({"acl": {"in": ["wave through"]}})] {
+        let mut lab = json!({"ports": [member]});
+        lab["ports"][0]["name"] = "red".into();
+        let lab = lab.to_string();
+        assert!(strict::from_json::<Lab>(lab.as_bytes()).is_err() && from_json::<Lab>(lab.as_bytes()).is_ok());
+    }
 }

@@ -138,6 +138,10 @@ impl Inner {
         let opened = note.opened_now(&outside.gateways);
         let was_whole = self.table_is_whole(&table, fitted.as_ref()).await;
         let content = self.write_table(&table, outside, &uplinks, &opened).await?;
+        // Of a machine with one daemon nothing depends on it.
+        if let Err(error) = self.group_gateways(outside).await {
+            tracing::warn!("another daemon may drop what passes by gateways of this one: {error}");
+        }
         match fitted {
             _ if !was_whole => self.forget_all_talks(&outside.ways).await,
             Some(fitted) => self.forget_talks(&fitted.ways, &outside.ways).await,
@@ -189,6 +193,27 @@ impl Inner {
         let content = tool::content(table).await.ok().flatten();
         let wanted = table::chains_and_rules(&commands["nftables"]);
         Ok(content.filter(|content| table::chains_and_rules(content) == wanted))
+    }
+
+    /// Puts the gateways with NAT into the group by which the tables of all daemons know them, and takes other legs of the host out of it.
+    async fn group_gateways(&self, outside: &Outside) -> Result<(), KernelError> {
+        let legs = self.store.state.lab.ports.iter();
+        let legs = legs.filter(|port| port.kind.stands() == Stands::OnHost && port.kind.has_stack());
+        let legs: Vec<_> = legs
+            .filter_map(|port| Some(&self.live.ports.get(&port.name)?.ifname))
+            .collect();
+        let home = self.host.home.netlink().await?;
+        let (mut of_group, mut of_none) = (Vec::new(), Vec::new());
+        for link in home.links().await? {
+            let is_gateway = outside.ways.iter().any(|way| way.gateway.as_str() == link.name);
+            match link.group == table::GATEWAYS {
+                false if is_gateway => of_group.push(link.index),
+                true if !is_gateway && legs.iter().any(|leg| **leg == link.name) => of_none.push(link.index),
+                _ => {}
+            }
+        }
+        home.set_group(&of_group, table::GATEWAYS).await?;
+        home.set_group(&of_none, 0).await
     }
 
     fn places_of_note(&self) -> Places {

@@ -7,6 +7,9 @@ use vswitch_api::IfName;
 
 use super::outside::{Outside, Published, Way};
 
+/// The group of interfaces that gateways with NAT are in, of all daemons of a machine: what passes by one its own daemon decides on.
+pub(super) const GATEWAYS: u32 = 0x7673;
+
 /// What the host lets through beyond what it did, which has to be narrowed down to the gateways.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Opened {
@@ -68,11 +71,13 @@ impl Rules<'_> {
         let drop = json!({"drop": null});
         for (version, interfaces) in [("ipv4", &opened.v4), ("ipv6", &opened.v6)] {
             if !interfaces.is_empty() {
-                self.rule("pass", [of(version), iif("==", interfaces), drop.clone()]);
+                let others = no_gateway("oifgroup");
+                self.rule("pass", [of(version), iif("==", interfaces), others, drop.clone()]);
             }
         }
         if opened.all_v6 {
-            self.rule("pass", [of("ipv6"), drop]);
+            let (from, to) = (no_gateway("iifgroup"), no_gateway("oifgroup"));
+            self.rule("pass", [of("ipv6"), from, to, drop]);
         }
     }
 
@@ -180,6 +185,11 @@ fn iif(op: &str, names: &[IfName]) -> Value {
 
 fn oif(op: &str, names: &[IfName]) -> Value {
     interface("oifname", op, names)
+}
+
+/// Interfaces that are gateways of no daemon; those of our own are decided on before.
+fn no_gateway(key: &str) -> Value {
+    json!({"match": {"op": "!=", "left": {"meta": {"key": key}}, "right": GATEWAYS}})
 }
 
 fn interface(key: &str, op: &str, names: &[IfName]) -> Value {

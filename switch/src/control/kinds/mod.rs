@@ -11,7 +11,7 @@ mod tap;
 mod veth;
 
 use vswitch_api::view::Lack;
-use vswitch_api::{ApiError, IfName, Port, PortKind, Stands};
+use vswitch_api::{ApiError, DEFAULT_IFNAME, IfName, Port, PortKind, Stands};
 
 use super::attach::{Adopt, Made};
 use super::interface::mtu;
@@ -43,9 +43,6 @@ pub(super) enum NearEnd {
     Always,
 }
 
-/// Name of the interface in a namespace if nothing else is said.
-pub(super) const INSIDE: &str = "eth0";
-
 /// The facts of a kind.
 pub(super) fn facts(kind: PortKind) -> &'static Facts {
     match kind {
@@ -53,8 +50,16 @@ pub(super) fn facts(kind: PortKind) -> &'static Facts {
         PortKind::Tap | PortKind::Internal => &tap::FACTS,
         PortKind::Device => &device::FACTS,
         PortKind::Link => &link::FACTS,
+        PortKind::Other(_) => &UNKNOWN,
     }
 }
+
+/// Of a kind that is not known here; [`check`] refuses each such port before anything is done for it.
+const UNKNOWN: Facts = Facts {
+    taken_over: false,
+    near_end: NearEnd::Never,
+    tap: false,
+};
 
 /// A port that is open, but not in the datapath yet.
 pub(super) struct Opened {
@@ -74,7 +79,7 @@ pub(super) struct Opened {
 /// Name of the port's interface as its user sees it.
 pub(super) fn ifname(port: &Port) -> IfName {
     let default = if port.kind.stands() == Stands::InNamespace {
-        INSIDE
+        DEFAULT_IFNAME
     } else {
         port.name.as_str()
     };
@@ -115,12 +120,16 @@ pub(super) fn carries(kind: PortKind, up: bool, carrier: bool) -> bool {
         PortKind::Veth | PortKind::Link => carrier,
         PortKind::Device => up && carrier,
         PortKind::Tap | PortKind::Internal => up,
+        PortKind::Other(_) => false,
     }
 }
 
 /// Refuses what the kind of a port can't have.
 pub(super) fn check(port: &Port) -> Result<(), ApiError> {
     let (kind, object) = (port.kind, text::port(&port.name));
+    if let PortKind::Other(_) = kind {
+        return Err(unknown(port));
+    }
     if !kind.has_stack() {
         let given = [
             ("a MAC address", port.mac.is_some()),
@@ -158,12 +167,17 @@ pub(super) fn check(port: &Port) -> Result<(), ApiError> {
     Ok(())
 }
 
+fn unknown(port: &Port) -> ApiError {
+    let cause = format!("this daemon has no ports of kind {}", port.kind.word());
+    text::invalid(text::port(&port.name), cause)
+}
+
 impl Inner {
     /// Notes what a later daemon has to know of the interface of a port before it is touched.
     pub(super) async fn note_before(&mut self, port: &Port) -> Result<(), ApiError> {
         match port.kind {
             PortKind::Device => self.note_device_before(port).await,
-            PortKind::Veth | PortKind::Tap | PortKind::Internal | PortKind::Link => Ok(()),
+            PortKind::Veth | PortKind::Tap | PortKind::Internal | PortKind::Link | PortKind::Other(_) => Ok(()),
         }
     }
 
@@ -182,6 +196,7 @@ impl Inner {
             PortKind::Tap | PortKind::Internal => self.open_tap(port, &netns, own, adopt, made).await,
             PortKind::Device => self.open_device(port, &netns, made).await,
             PortKind::Link => self.open_link(port, own, made).await,
+            PortKind::Other(_) => Err(unknown(port)),
         }
     }
 
@@ -192,6 +207,7 @@ impl Inner {
             PortKind::Tap | PortKind::Internal => self.place_of_tap(live).await,
             PortKind::Device => self.place_of_device(live).await,
             PortKind::Link => self.place_of_link(live).await,
+            PortKind::Other(_) => Ok(None),
         }
     }
 
@@ -207,6 +223,7 @@ impl Inner {
             PortKind::Veth | PortKind::Link => self.set_carrier_of_near_end(port, live).await,
             PortKind::Tap | PortKind::Internal => self.set_carrier_of_tap(port, id),
             PortKind::Device => self.set_carrier_of_device(port, live, warnings).await,
+            PortKind::Other(_) => Ok(()),
         }
     }
 
@@ -214,7 +231,7 @@ impl Inner {
     pub(super) async fn find_removable(&self, port: &Port) -> Result<Option<Place>, KernelError> {
         match port.kind {
             PortKind::Tap | PortKind::Internal => self.find_tap(port).await,
-            PortKind::Veth | PortKind::Device | PortKind::Link => Ok(None),
+            PortKind::Veth | PortKind::Device | PortKind::Link | PortKind::Other(_) => Ok(None),
         }
     }
 
@@ -228,6 +245,7 @@ impl Inner {
             PortKind::Veth | PortKind::Link => self.delete_near_end(port).await,
             PortKind::Tap | PortKind::Internal => tap::delete(found?).await,
             PortKind::Device => self.give_back_device(port, self.store.device_of(port)).await,
+            PortKind::Other(_) => Ok(()),
         }
     }
 
@@ -238,6 +256,7 @@ impl Inner {
             PortKind::Veth | PortKind::Link => self.delete_near_end(noted).await,
             PortKind::Tap | PortKind::Internal => self.delete_left_tap(noted).await,
             PortKind::Device => self.give_back_device(noted, before).await,
+            PortKind::Other(_) => Ok(()),
         }
     }
 }

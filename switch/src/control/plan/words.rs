@@ -2,7 +2,7 @@
 
 use vswitch_api::difference::{SettingChange, difference};
 use vswitch_api::lab::{DEFAULT_MTU, Route};
-use vswitch_api::{Cable, LabNamespace, Port};
+use vswitch_api::{Cable, DEFAULT_IFNAME, LabNamespace, Port};
 
 use super::super::fdb::station;
 use super::super::kinds::ifname;
@@ -109,7 +109,7 @@ pub(super) fn describe_cable(before: &Cable, after: &Cable) -> Vec<String> {
         lines.push(format!("set MTU of the cable {} to {mtu}", ends(after)));
     }
     for (old, new) in [(&before.a, &after.a), (&before.b, &after.b)] {
-        let interface = new.ifname.as_ref().map_or("eth0", |name| name.as_str());
+        let interface = new.ifname.as_ref().map_or(DEFAULT_IFNAME, |name| name.as_str());
         let end = format!("{interface} in namespace {}", new.namespace);
         let (gone, given) = changed(&old.addresses, &new.addresses);
         lines.extend(gone.map(|address| format!("took address {address} from {end}")));

@@ -18,10 +18,7 @@ use vswitch_linux::{
 
 impl Control {
     /// All namespaces: those that are there, and those that the lab names.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn namespaces(&self) -> Result<Vec<NamespaceSummary>, ApiError> {
+    pub async fn namespaces(&self) -> Vec<NamespaceSummary> {
         let view = self.view();
         let mut names: Vec<NsName> = view.named.list().iter().filter_map(|name| name.parse().ok()).collect();
         names.extend(namespaces(&view.state.lab).into_iter().cloned());
@@ -34,7 +31,7 @@ impl Control {
         let named = view.named.clone();
         drop(view);
         self.find_owners(named, &mut all).await;
-        Ok(all)
+        all
     }
 
     /// Of the namespaces that have names and were not made by vswitch those that a container is in are its.

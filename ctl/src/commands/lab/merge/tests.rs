@@ -147,7 +147,152 @@ fn a_range_that_holds_no_more_is_written_out() {
     assert_eq!(notes.len(), 1, "{notes:?}");
 }
 
+/// What is said of something may look like a range, and is none.
+#[test]
+fn a_text_that_looks_like_a_range_stays_a_text() {
+    let say = |text: &str| text.parse().unwrap();
+    let (text, notes) = merged(FILE, |lab| {
+        port(lab, "red").description = say("{1..5}");
+        port(lab, "h2").description = say("{n}");
+        lab.switches[0].description = say("{=1..5}");
+        let z = json!({"name": "z", "files": {"motd": "hi {1..2}"}});
+        lab.namespaces.push(serde_json::from_value(z).unwrap());
+        let count = json!({"name": "count", "namespace": "y", "run": "echo {1..5}"});
+        lab.commands.push(serde_json::from_value(count).unwrap());
+    });
+    for part in [
+        "\"{=1..5}\"",
+        "\"{n}\"",
+        "\"{==1..5}\"",
+        "motd = \"hi {=1..2}\"",
+        "\"echo {=1..5}\"",
+        // What the file says stays.
+        "namespaces = [\"x{1..2}\", \"y\", { ",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(notes.len() == 1 && notes[0].contains("h{1..3}"), "{notes:?}");
+}
+
+/// An entry of a range of one is as any other of a range.
+#[test]
+fn what_a_range_of_one_makes_is_written_out_too() {
+    let text = "[[ports]]\nname = \"h{7..7}\"\naddresses = [\"10.0.0.{n}/24\"]\n";
+    let (text, notes) = merged(text, |lab| lab.ports[0].description = "{n}".parse().unwrap());
+    assert!(
+        text.contains("name = \"h7\"") && text.contains("description = \"{n}\""),
+        "{text}"
+    );
+    assert_eq!(notes.len(), 1, "{notes:?}");
+}
+
+#[test]
+fn a_namespace_with_settings_that_a_range_made_can_go() {
+    let text = "namespaces = [\"y\", { name = \"x{1..2}\", files = { motd = \"hi\" } }, \"y\"]\n";
+    let (text, _) = merged(text, |lab| {
+        lab.namespaces = lab.namespaces[..2].to_vec();
+    });
+    assert!(text.starts_with("namespaces = [\"y\", { "), "{text}");
+    assert!(!text.contains("x2") && !text.contains("x{1..2}"), "{text}");
+}
+
+/// Text in which much looks like a range.
+fn braces() -> impl Strategy<Value = String> {
+    const PARTS: [&str; 12] = [
+        "{1..2}",
+        "{=1..2}",
+        "{==01..10}",
+        "{n}",
+        "{n+1:02x}",
+        "{3..3:x}",
+        "{",
+        "}",
+        "=",
+        "1..2",
+        "a \"b\"",
+        "'\\",
+    ];
+    prop::collection::vec(prop::sample::select(&PARTS[..]), 0..5).prop_map(|parts| parts.concat())
+}
+
+/// The settings of a port that may be any, by what a dice of each says.
+fn a_port(name: char, dice: [u8; 6], text: String) -> Value {
+    let n = u32::from(name) % 200;
+    let kind = ["veth", "tap"][usize::from(dice[0] % 2)];
+    let mut port = json!({"name": name, "namespace": name, "kind": kind, "description": text});
+    let mut set = |dice: u8, key: &str, values: &[Value]| {
+        if let Some(value) = values.get(usize::from(dice) % (values.len() + 1)) {
+            port[key] = value.clone();
+        }
+    };
+    set(dice[1], "mtu", &[json!(1400), json!(9000)]);
+    let v4 = format!("10.0.0.{n}/24");
+    set(
+        dice[2],
+        "addresses",
+        &[json!([v4]), json!([v4, format!("fd00::{n}/64")])],
+    );
+    set(
+        dice[3],
+        "vlan",
+        &[json!({"access": 7}), json!({"trunk": {"allowed": "1-5", "native": 2}})],
+    );
+    set(
+        dice[4],
+        "impair",
+        &[
+            json!({"in": {"delay": "5ms"}}),
+            json!({"out": {"loss": "0.01%", "rate": "10mbit"}}),
+        ],
+    );
+    set(
+        dice[5],
+        "acl",
+        &[
+            json!({"in": ["deny udp"]}),
+            json!({"in": ["permit any"], "out": ["deny arp", "deny udp"]}),
+        ],
+    );
+    port
+}
+
+prop_compose! {
+    fn a_lab()(
+        ports in prop::collection::btree_map(prop::sample::select(vec!['a', 'b', 'c', 'd']), (any::<[u8; 6]>(), braces()), 0..4),
+        commands in prop::collection::btree_map("[p-r]", (braces(), braces()), 0..3),
+        namespaces in prop::collection::btree_map("[w-z]", prop::option::of(braces()), 0..4),
+        switch in prop::option::of(braces()),
+    ) -> Lab {
+        let ports: Vec<_> = ports.into_iter().map(|(name, (dice, text))| a_port(name, dice, text)).collect();
+        let command = |(name, (arg, value))| json!({"name": name, "namespace": "w", "argv": ["echo", arg], "env": {"A": value}});
+        let namespace = |(name, text): (String, Option<String>)| match text {
+            Some(text) => json!({"name": name, "files": {"motd": text}}),
+            None => json!(name),
+        };
+        serde_json::from_value(json!({
+            "ports": ports,
+            "commands": Vec::from_iter(commands.into_iter().map(command)),
+            "namespaces": Vec::from_iter(namespaces.into_iter().map(namespace)),
+            "switches": Vec::from_iter(switch.map(|text| json!({"name": "main", "description": text}))),
+        }))
+        .unwrap()
+    }
+}
+
 proptest! {
+    /// Whatever a file was exported from, it then says what there is, and so it does for a file of its own.
+    #[test]
+    fn an_export_is_read_as_what_it_was(before in a_lab(), after in a_lab()) {
+        let text = crate::commands::lab::export::text_of(&before).unwrap();
+        let read = file(&text).lab;
+        prop_assert_eq!(&read, &before);
+        // The whole lab of a daemon is read as it is, too.
+        let there = completed(&after);
+        let whole = crate::commands::lab::export::text_of(&there).unwrap();
+        prop_assert_eq!(&file(&whole).lab, &there);
+        merged(&text, |lab| *lab = there);
+    }
+
     /// Whatever comes and goes, the file then says what there is.
     #[test]
     fn the_file_says_what_there_is(

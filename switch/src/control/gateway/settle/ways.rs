@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vswitch_api::{Lab, Namespace, Port, PortName, Route, Stands, Switch, SwitchName};
 
-use super::super::super::complete::namespace_of;
 use super::super::super::text;
 use super::is_auto;
 
@@ -78,7 +77,7 @@ pub(super) fn lead_out(lab: &mut Lab, before: &Lab, switches: &[Switch]) {
             let Some((via, onlink)) = ways.get(&port.switch).and_then(|ways| ways.hop(v4)) else {
                 continue;
             };
-            let place = (place(port), v4);
+            let place = (port.own_namespace(), v4);
             if led.contains_key(&place) {
                 continue;
             }
@@ -103,20 +102,12 @@ fn is_v4(route: &Route) -> bool {
     route.to.addr().is_ipv4()
 }
 
-/// Where the stack of a port is; none: on the host.
-fn place(port: &Port) -> Option<Namespace> {
-    match port.kind.stands() {
-        Stands::InNamespace => namespace_of(port),
-        _ => None,
-    }
-}
-
 /// Who has the default route of a namespace and IP version.
 fn led(lab: &Lab) -> HashMap<(Option<Namespace>, bool), String> {
     let mut led = HashMap::new();
     for port in lab.ports.iter().filter(|port| port.kind.has_stack()) {
         for route in port.routes.iter().filter(|route| is_default(route)) {
-            led.insert((place(port), is_v4(route)), text::port(&port.name));
+            led.insert((port.own_namespace(), is_v4(route)), text::port(&port.name));
         }
     }
     for cable in &lab.cables {
@@ -140,7 +131,7 @@ fn unled(lab: &Lab) -> BTreeMap<(PortName, bool), (SwitchName, String)> {
         for port in lab.ports.iter().filter(is_led) {
             for v4 in [true, false] {
                 let has = |route: &Route| is_default(route) && is_v4(route) == v4;
-                let other = led.get(&(place(port), v4)).filter(|_| ways.hop(v4).is_some());
+                let other = led.get(&(port.own_namespace(), v4)).filter(|_| ways.hop(v4).is_some());
                 if let Some(other) = other.filter(|_| !port.routes.iter().any(has)) {
                     unled.insert((port.name.clone(), v4), (switch.name.clone(), other.clone()));
                 }
