@@ -23,6 +23,7 @@ mod complete;
 mod condition;
 mod detach;
 mod durations;
+mod earlier;
 mod edit;
 mod etc;
 mod events;
@@ -64,6 +65,7 @@ mod start;
 mod state;
 mod state_file;
 mod store;
+mod storm;
 mod sysctls;
 mod text;
 mod told;
@@ -172,6 +174,8 @@ struct Inner {
     processes: Arc<processes::Processes>,
     /// Away while it thinks.
     guard: Option<LoopGuard>,
+    /// Switches that hold their floods while it looks for a loop.
+    held: Vec<SwitchId>,
     /// What the daemon before has left.
     handed: handover::Handed,
 }
@@ -210,7 +214,7 @@ struct Live {
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     /// What ports have counted that an edit has removed, as long as it may make them anew or put them back.
-    parted: BTreeMap<PortName, Arc<handover::Earlier>>,
+    parted: BTreeMap<PortName, Arc<earlier::Earlier>>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// Ports of which something was told that could not be looked into.
@@ -261,7 +265,7 @@ struct LivePort {
     /// IPv6 was off there, with which all of it has gone, and is not known to be on again.
     lost_ipv6: bool,
     /// What the daemon before has counted, and this one while the port had another interface.
-    before: Arc<handover::Earlier>,
+    before: Arc<earlier::Earlier>,
 }
 
 impl LivePort {
@@ -408,6 +412,9 @@ impl Inner {
             )
         {
             self.datapath.fdb_flush(*switch, FdbFilter::of_port(id.id));
+        }
+        if let Some(id) = id {
+            self.datapath.set_carrier(id, state != PortState::NoCarrier);
         }
         self.emit(EventKind::PortState {
             port: name.clone(),
