@@ -4,10 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use vswitch_testing::api::view::{PortCounters, PortView};
+use vswitch_testing::api::view::{PortCounters, PortState, PortView};
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::{mac, probe};
-use vswitch_testing::{Lab, Station, Wire, transfer, wait_for};
+use vswitch_testing::{Lab, Station, Wire, run, transfer, wait_for};
 
 /// Waits until no frame is under way: two looks give the same counters.
 fn settled(lab: &Lab) -> Vec<PortView> {
@@ -87,7 +87,7 @@ fn frames_add_up(more: impl FnOnce(&Lab)) {
         );
     }
     assert_eq!(
-        total(&ports, |c| c.rx_forwarded + c.flood_copies + c.mirror_copies),
+        total(&ports, |c| c.rx_forwarded + c.flood_copies + c.mirror_copies + c.probes),
         total(&ports, |c| c.tx_frames + sum(&c.tx_drops)),
         "over the switch: {ports:#?}"
     );
@@ -128,6 +128,35 @@ fn frames_that_come_while_the_daemon_does_not_run_are_overruns() {
     lab.kill_daemon();
     lab.start();
     assert!(!lab.port("red").counters.rx_drops.contains_key("overrun"));
+}
+
+/// What is flooded to a station whose interface is down was told as sent, by the daemon (before it knows the sender) and by the kernel.
+#[test]
+fn what_is_flooded_to_an_interface_that_is_down_is_dropped() {
+    const FRAMES: u32 = 20;
+    let lab = Lab::new();
+    let [red, blue] = [("red", 1), ("blue", 2)].map(|(name, n)| Station::add(&lab, name, PortKind::Veth, n));
+    red.silence();
+    run("ip link add cable up type veth peer name far");
+    lab.ok("add-port cable --type device");
+    blue.place.run_ok("ip link set eth0 down");
+    let deaf = ["blue", "cable"];
+    wait_for("the ports to have no carrier", || {
+        deaf.iter().all(|port| lab.port(port).state == PortState::NoCarrier)
+    });
+    let before = settled(&lab);
+    let raw = red.raw(false);
+    (0..FRAMES).for_each(|id| raw.send(&probe(Mac::BROADCAST, mac(1, 1), id)));
+    wait_for("all frames to be counted", || {
+        lab.port("red").counters.rx_flooded == before_of(&before, "red").rx_flooded + u64::from(FRAMES)
+    });
+    let after = settled(&lab);
+    for port in deaf {
+        let [before, after] = [&before, &after].map(|ports| before_of(ports, port));
+        let down = |counters: &PortCounters| counters.tx_drops.get("link-down").copied().unwrap_or(0);
+        assert_eq!(down(after) - down(before), u64::from(FRAMES), "{port}: {after:?}");
+        assert_eq!(after.tx_frames, before.tx_frames, "{port}");
+    }
 }
 
 fn before_of<'a>(ports: &'a [PortView], name: &str) -> &'a PortCounters {

@@ -8,7 +8,7 @@ use vswitch_testing::api::view::PortState;
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::{PROBE_ETHERTYPE, mac, probe};
 use vswitch_testing::raw::RawSocket;
-use vswitch_testing::{DEADLINE, Lab, Place, Station, run, wait_for};
+use vswitch_testing::{DEADLINE, Events, Lab, Place, Station, run, wait_for};
 
 /// Where the guard's probes go.
 const PROBE_DST: [u8; 6] = [0x03, 0x76, 0x73, 0x77, 0, 1];
@@ -184,6 +184,81 @@ fn of_many_links_between_two_switches_one_stays_open() {
         [PortState::Up; 2]
     );
     red.ping_soon(blue.v4);
+}
+
+/// Switches whose guard is off, until there is a storm: many frames of several ports are flooded.
+fn storm(lab: &Lab, switches: &[&str], from: &RawSocket) {
+    let flooded = || -> u64 {
+        let ports = lab.ports().into_iter();
+        let ports = ports.filter(|port| switches.contains(&port.port.switch.as_str()));
+        ports.map(|port| port.counters.rx_flooded).sum()
+    };
+    from.send(&probe(Mac::BROADCAST, mac(1, 1), 1));
+    wait_for("a storm", || flooded() > 200_000);
+    for switch in switches {
+        lab.ok(&format!("set switch {switch} --loop-guard on"));
+    }
+}
+
+/// In a storm of many ways the daemon sees next to nothing of a station that moves, and probes had no room in queues: the switches flood
+/// nothing for a moment, in which all loops are found.
+#[test]
+fn a_storm_of_many_links_that_was_there_before_the_guard_ends() {
+    const LINKS: usize = 6;
+    let lab = Lab::new();
+    lab.ok("switch add far");
+    for switch in ["main", "far"] {
+        lab.ok(&format!("set switch {switch} --loop-guard off"));
+    }
+    let red = Station::add(&lab, "red", PortKind::Veth, 1);
+    let blue = Station::add_with(&lab, "blue", PortKind::Veth, 2, "--switch far");
+    for _ in 0..LINKS {
+        lab.ok("link add main far");
+    }
+    storm(&lab, &["main", "far"], &red.raw(false));
+    wait_for("all links but one to be shut", || shut(&lab).len() == LINKS - 1);
+    red.ping_soon(blue.v4);
+    assert_eq!(
+        [&red, &blue].map(|station| lab.port(&station.port).state),
+        [PortState::Up; 2]
+    );
+    assert_eq!(shut(&lab).len(), LINKS - 1);
+}
+
+/// The same in a ring of three, two of whose ways are links and one is a cable between devices.
+#[test]
+fn a_storm_in_a_ring_that_was_there_before_the_guard_is_cut_at_one_place() {
+    const SWITCHES: [&str; 3] = ["s1", "s2", "s3"];
+    let lab = Lab::new();
+    for switch in SWITCHES {
+        lab.ok(&format!("switch add {switch}"));
+        lab.ok(&format!("set switch {switch} --loop-guard off"));
+    }
+    let stations: Vec<_> = (1..=3)
+        .map(|n| Station::add_with(&lab, &format!("p{n}"), PortKind::Veth, n, &format!("--switch s{n}")))
+        .collect();
+    lab.ok("link add s1 s2");
+    lab.ok("link add s2 s3");
+    run("ip link add c31 up type veth peer name c13");
+    run("ip link set c13 up");
+    lab.ok("add-port c31 --type device --switch s3");
+    lab.ok("add-port c13 --type device --switch s1");
+    let events = Events::follow(&lab, &["--kind", "port-shut,switch-added,switch-removed"]);
+    storm(&lab, &SWITCHES, &stations[0].raw(false));
+    let (port, reason) = the_shut_one(&lab, &[]);
+    assert!(reason.contains("a loop: "), "{reason}");
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        stations[from].ping_soon(stations[to].v4);
+    }
+    assert_eq!(shut(&lab), [port.as_str()]);
+    lab.ok("switch add last");
+    // Those of the switch that was to show that events come are before them.
+    let told = std::iter::from_fn(|| Some(events.next("the last event")).filter(|line| !line.contains("last")));
+    let told: Vec<_> = told.filter(|line| line.contains("shut")).collect();
+    assert!(
+        told.len() == 1 && told[0].contains(&port),
+        "{told:?}, and {port} is shut"
+    );
 }
 
 /// A port that was shut since a loop was found, and why.

@@ -1,7 +1,8 @@
 //! Devices by AF_XDP: all that a lab's veth has beside a frame (tags, partial checksums) arrives, and what can't be had is told.
 
-use vswitch_testing::api::PortKind;
 use vswitch_testing::api::view::{PortState, XdpMode};
+use vswitch_testing::api::{Mac, PortKind};
+use vswitch_testing::frame::{mac, probe_of_len, tagged};
 use vswitch_testing::require::missing;
 use vswitch_testing::station::make_device;
 use vswitch_testing::transfer::{self, TcpPair};
@@ -157,4 +158,26 @@ fn an_mtu_that_is_too_large_is_refused_and_changes_nothing() {
     lab.ok("set port device --mtu 3000");
     assert!(device_line().contains("mtu 3000"), "{}", device_line());
     transfer::tcp(&other, &device, false, 20);
+}
+
+/// A veth takes one tag beyond its MTU. A frame with two was counted as sent.
+#[test]
+fn a_frame_that_is_too_long_for_the_far_end_is_counted() {
+    let Some((lab, [other, _device])) = lab_with_xdp(PortKind::Tap, "") else {
+        return;
+    };
+    other.silence();
+    // Its own socket takes no more than one tag beyond the MTU either.
+    lab.ok("set port other --mtu 1600");
+    let raw = other.raw(false);
+    for len in [1514, 1510] {
+        let frame = probe_of_len(Mac::BROADCAST, mac(1, 1), 1, len);
+        let frame = tagged(&tagged(&frame, 0x8100, 7), 0x8100, 8);
+        (0..5).for_each(|_| raw.send(&frame));
+    }
+    let counters = wait_for("the frames to be counted", || {
+        let counters = lab.port("device").counters;
+        (counters.tx_drops.get("rejected") == Some(&5)).then_some(counters)
+    });
+    assert_eq!(counters.tx_drops.len(), 1, "{counters:?}");
 }

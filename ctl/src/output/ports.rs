@@ -125,6 +125,9 @@ pub fn page(style: Style, view: &PortView) -> String {
     drops(&mut page, &counters.rx_drops);
     traffic::received(&mut page, view);
     page.line("sent", frames(counters.tx_frames, counters.tx_bytes));
+    if counters.probes > 0 {
+        page.part("of those probes of the loop guard", units::grouped(counters.probes));
+    }
     drops(&mut page, &counters.tx_drops);
     traffic::sent(&mut page, view);
     page.render()

@@ -312,7 +312,7 @@ pub struct PortAclView {
 /// Counters of a port. A GSO frame counts as one frame with all its bytes.
 ///
 /// They add up: `rx_frames` = `rx_forwarded` + `rx_flooded` + all of `rx_drops`, and over a switch
-/// the sum of `rx_forwarded` + `flood_copies` = the sum of `tx_frames` + all of `tx_drops`. Impairment on the way out
+/// the sum of `rx_forwarded` + `flood_copies` + `mirror_copies` + `probes` = the sum of `tx_frames` + all of `tx_drops`. Impairment on the way out
 /// makes frames and holds some back, and so adds its `tx_duplicates` + `tx_segments` to the left side of that and its
 /// `tx_waiting` to the right.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -333,6 +333,9 @@ pub struct PortCounters {
     /// Copies that mirrors made of frames that came in from the port, be it for the way in or the way out.
     #[serde(default)]
     pub mirror_copies: u64,
+    /// Probes that the loop guard sent out of the port; those that were sent are among `tx_frames`, the others among `tx_drops`.
+    #[serde(default)]
+    pub probes: u64,
     /// Frames that went out to the port.
     pub tx_frames: u64,
     /// Bytes of those.

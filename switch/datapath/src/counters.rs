@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vswitch_api::view::PortCounters;
 
+use crate::port::Sent;
+
 /// A counter with one writer. Others read it at any time.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -84,6 +86,8 @@ pub enum DropReason {
     Policed,
     /// Ingress: to be flooded, above the rate of the port's storm control.
     Storm,
+    /// Ingress: to be flooded, while the loop guard holds floods to look for a loop.
+    LoopGuard,
     /// Ingress: lost by impairment.
     ImpairLossIn,
     /// Ingress: more frames than the limit of the impairment wait already.
@@ -116,7 +120,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, ingress first.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Malformed,
         Self::Runt,
         Self::Oversize,
@@ -146,6 +150,7 @@ impl DropReason {
         Self::Overrun,
         Self::Policed,
         Self::Storm,
+        Self::LoopGuard,
         Self::ImpairLossIn,
         Self::ImpairQueueIn,
         Self::ImpairFlushedIn,
@@ -199,6 +204,7 @@ impl DropReason {
             Self::Rejected => "rejected",
             Self::Policed => "policed",
             Self::Storm => "storm",
+            Self::LoopGuard => "loop-guard",
             Self::ImpairLossIn | Self::ImpairLossOut => "impair-loss",
             Self::ImpairQueueIn | Self::ImpairQueueOut => "impair-queue",
             Self::ImpairFlushedIn | Self::ImpairFlushedOut => "impair-flushed",
@@ -230,6 +236,7 @@ pub struct WorkerCounters {
     pub(super) rx_flooded: Counter,
     pub(super) flood_copies: Counter,
     pub(super) mirror_copies: Counter,
+    pub(super) probes: Counter,
     pub(super) tx_frames: Counter,
     pub(super) tx_bytes: Counter,
     pub(super) rx_duplicates: Counter,
@@ -264,6 +271,16 @@ impl WorkerCounters {
         self.drops.0[reason as usize].add(n);
     }
 
+    /// Counts what became of `given` frames that a port was given.
+    #[inline]
+    pub(super) fn sent(&self, sent: &Sent, given: usize) {
+        self.tx_frames.add(sent.frames);
+        self.tx_bytes.add(sent.bytes);
+        for (error, count) in sent.failures(given) {
+            self.drop_frames(error.into(), count);
+        }
+    }
+
     /// Adds these to `total`.
     pub fn add_to(&self, total: &mut PortCounters) {
         total.rx_frames += self.rx_frames.get();
@@ -272,6 +289,7 @@ impl WorkerCounters {
         total.rx_flooded += self.rx_flooded.get();
         total.flood_copies += self.flood_copies.get();
         total.mirror_copies += self.mirror_copies.get();
+        total.probes += self.probes.get();
         total.tx_frames += self.tx_frames.get();
         total.tx_bytes += self.tx_bytes.get();
         total.impair.rx_duplicates += self.rx_duplicates.get();

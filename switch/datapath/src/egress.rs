@@ -55,12 +55,7 @@ impl Egress {
             return;
         }
         let sent = hand_over(port, worker, Frames::Of(batch, &self.ready));
-        let counters = &port.counters[worker];
-        counters.tx_frames.add(sent.frames);
-        counters.tx_bytes.add(sent.bytes);
-        for (error, count) in sent.failures(self.ready.len()) {
-            counters.drop_frames(error.into(), count);
-        }
+        port.counters[worker].sent(&sent, self.ready.len());
         self.ready.clear();
     }
 
@@ -103,7 +98,7 @@ fn hand_over(port: &PortEntry, worker: usize, frames: Frames<'_>) -> Sent {
     }
     let mut sent = Sent::new();
     blame::inside(port, |io| io.send(worker, frames, &mut sent));
-    sent
+    port.as_heard(sent, frames.len())
 }
 
 impl Default for Egress {

@@ -113,7 +113,7 @@ impl Fdb {
     #[inline(always)]
     pub fn learn(&self, key: FdbKey, port: PortId, now: u32, rule: LearnRule) -> Learned {
         let Some((at, place)) = self.find(key) else {
-            return self.insert(key, port, now, rule);
+            return self.insert_new(key, port, now, rule);
         };
         // Nearly every frame's: here, of whatever kind, and seen in this second.
         if place.0 & !Place::KIND == Place::new(port, now, EntryKind::Learned).0 {
@@ -211,6 +211,17 @@ impl Fdb {
         if let Some(replica) = self.replica.as_ref().filter(|_| key != 0) {
             replica.set(FdbKey(key), Place(place).port(), Place(place).seen());
         }
+    }
+
+    /// [`Fdb::insert`] of a station that was not found. Where there is no room that is known without the lock, or whoever sends from ever new
+    /// addresses would keep all workers waiting for it.
+    #[cold]
+    fn insert_new(&self, key: FdbKey, port: PortId, now: u32, rule: LearnRule) -> Learned {
+        if self.len() >= self.capacity && rule.is_unlimited() && !key.is_nobody() {
+            self.full.fetch_add(1, Ordering::Relaxed);
+            return Learned::Full;
+        }
+        self.insert(key, port, now, rule)
     }
 
     #[cold]

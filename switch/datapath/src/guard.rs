@@ -3,12 +3,18 @@
 //! Anybody can make a frame that looks like a probe. What proves a loop is the nonce, which nobody can guess, which only who is
 //! behind the sending port hears, and which counts once: see [`super::snapshot::PortEntry::probe`].
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use vswitch_api::Mac;
 
-use super::PortId;
+use super::counters::DropReason;
+use super::handle::Datapath;
+use super::pipeline::Ingress;
 use super::punt::{AgentId, Punt, PuntAction};
+use super::snapshot::SwitchEntry;
+use super::{PortId, PortRef, SwitchId, lock};
 use crate::frame::{Reading, VLAN_HLEN, VNET_HDR_LEN};
 
 /// Where probes go: a group address of our own, which other switches flood.
@@ -19,6 +25,8 @@ pub const PROBE_SRC: Mac = Mac([0x02, 0x76, 0x73, 0x77, 0x00, 0x01]);
 const PROBE_ETHERTYPE: u16 = 0x88b5;
 /// The source of a frame begins here.
 const SOURCE: usize = 6;
+/// Behind the EtherType are the switch's token, the port and, from here on, the nonce.
+const NONCE: usize = 10;
 /// Bytes of a probe with its virtio-net header: the shortest frame there is.
 const PROBE_LEN: usize = VNET_HDR_LEN + 60;
 
@@ -30,6 +38,64 @@ pub const fn punt(agent: AgentId) -> Punt {
         mask: Mac::BROADCAST,
         ethertype: Some(PROBE_ETHERTYPE),
         action: PuntAction::Probe,
+    }
+}
+
+/// While a switch holds its floods nothing goes round by it, so a storm dies and what comes back of a probe is heard. Probes of other
+/// switches, which may hold theirs too, are flooded all the same, each once: they can't become a storm themselves.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// VLAN and nonce of those that were.
+    passed: Mutex<HashSet<(u16, u64)>>,
+}
+
+/// Most probes of others that pass while floods are held.
+const PASSED: usize = 4096;
+
+impl Held {
+    /// Whether a frame is a probe that was not seen here before.
+    fn passes(&self, frame: &[u8], vlan: u16) -> bool {
+        let Some(nonce) = foreign_nonce(frame) else {
+            return false;
+        };
+        let mut passed = lock(&self.passed);
+        passed.len() < PASSED && passed.insert((vlan, nonce))
+    }
+}
+
+impl Ingress<'_> {
+    /// A frame that would be flooded, on a switch that holds floods.
+    #[cold]
+    pub(super) fn hold(self, held: &Held, frame: &[u8], vlan: u16) -> Result<(), DropReason> {
+        if held.passes(frame, vlan) {
+            Ok(())
+        } else {
+            Err(DropReason::LoopGuard)
+        }
+    }
+}
+
+impl Datapath {
+    /// Has a switch drop what is to be flooded (as `loop-guard`), or flood it again: so a storm ends that frames make which go round. Probes of other
+    /// switches pass.
+    pub fn hold_floods(&self, switch: SwitchId, held: bool) {
+        self.revise(|snapshot| {
+            if let Some(Some(entry)) = snapshot.switches.get_mut(switch.index()) {
+                *entry = Arc::new(SwitchEntry {
+                    held: held.then(Arc::default),
+                    ..SwitchEntry::clone(entry)
+                });
+            }
+        });
+    }
+
+    /// How many frames of each port were flooded since it was added.
+    pub fn flooded(&self) -> Vec<(SwitchId, PortRef, u64)> {
+        let snapshot = self.snapshot();
+        let flooded = snapshot
+            .ports()
+            .map(|port| (port.switch, port.port_ref(), port.flooded()));
+        flooded.collect()
     }
 }
 
@@ -88,6 +154,13 @@ pub fn is_probe(frame: &[u8]) -> bool {
     frame.get(SOURCE..).is_some_and(|rest| rest.starts_with(&PROBE_SRC.0))
 }
 
+/// The nonce of a probe, of whatever switch.
+fn foreign_nonce(frame: &[u8]) -> Option<u64> {
+    let said = payload(frame).filter(|_| frame.starts_with(&PROBE_DST.0) && is_probe(frame))?;
+    let nonce = said.get(NONCE..)?.first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*nonce))
+}
+
 fn payload(frame: &[u8]) -> Option<&[u8]> {
     let reading = Reading::of(frame);
     (reading.ethertype == PROBE_ETHERTYPE).then(|| reading.payload())
@@ -111,6 +184,21 @@ mod tests {
             assert_eq!(Probe::parse(&frame[..24], 7), None);
             assert!(is_probe(frame));
         }
+    }
+
+    #[test]
+    fn while_floods_are_held_a_probe_passes_once_in_each_vlan_and_nothing_else() {
+        let probe = |nonce, tag| Probe { port: PortId(3), nonce }.wire(7, tag);
+        let held = Held::default();
+        let passes = |wire: &[u8], vlan| held.passes(&wire[VNET_HDR_LEN..], vlan);
+        for (tag, vlan) in [(None, 0), (Some((0x8100, 10)), 10)] {
+            let wire = probe(5, tag);
+            assert!(passes(&wire, vlan) && !passes(&wire, vlan));
+        }
+        assert!(passes(&probe(6, None), 0));
+        let mut broadcast = probe(8, None);
+        broadcast[VNET_HDR_LEN..][..6].fill(0xff);
+        assert!(!passes(&broadcast, 0));
     }
 
     #[test]

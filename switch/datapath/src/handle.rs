@@ -53,7 +53,13 @@ pub(super) struct Shared {
 impl Shared {
     /// Queues an event for control. The system call is made for the first of many only.
     pub fn notify(&self, event: DatapathEvent) {
-        if self.events.push(event).is_err() {
+        // Stations make as many as they like, and leave room for what tells of a loop.
+        let room = match event {
+            DatapathEvent::Learned { .. } => EVENT_QUEUE / 2,
+            DatapathEvent::Moved { .. } => EVENT_QUEUE / 4 * 3,
+            _ => EVENT_QUEUE,
+        };
+        if self.events.len() >= room || self.events.push(event).is_err() {
             self.lost_events.fetch_add(1, Ordering::Relaxed);
         }
         self.call_control();
@@ -94,6 +100,8 @@ pub struct Datapath {
     turning: AtomicUsize,
     /// Held while a snapshot is made and published; counts the ports that were ever added.
     revision: Mutex<u64>,
+    /// Held while a probe is counted.
+    probing: Mutex<()>,
     /// Held while ports are removed: an index is that of the same port until then.
     removal: Mutex<()>,
 }
@@ -219,6 +227,7 @@ impl Datapath {
             by_hand: Mutex::default(),
             turning: AtomicUsize::new(0),
             revision: Mutex::new(0),
+            probing: Mutex::default(),
             removal: Mutex::default(),
         })
     }
@@ -349,7 +358,14 @@ impl Datapath {
             let tag = policy.tag_of(vlan).map(|tpid| (tpid, vlan));
             let probe = Probe { port: port.id, nonce }.wire(switch.token, tag);
             port.probe.store(nonce, Ordering::Release);
-            port.io.send(0, Frames::One(&probe), &mut Sent::new());
+            let mut sent = Sent::new();
+            port.io.send(0, Frames::One(&probe), &mut sent);
+            let sent = port.as_heard(sent, 1);
+            // Two threads may send at a time, and a counter has one writer.
+            let _one = lock(&self.probing);
+            let counters = port.counters_of_control();
+            counters.probes.add(1);
+            counters.sent(&sent, 1);
         }
     }
 

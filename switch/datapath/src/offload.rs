@@ -25,6 +25,8 @@ pub trait Offload: Send + Sync {
     /// Which of its frames may be forwarded from now on, if any. What is allowed is changed by way of nothing being allowed, and
     /// [`Offload::settle`] in between.
     fn set_direct(&self, direct: Option<Direct>);
+    /// Whether what is sent to the port gets to its station; else it counts as lost.
+    fn set_carrier(&self, _carrier: bool) {}
     /// Which ports (by slot) get what is flooded on the port's switch, if that may be sent past the datapath.
     fn set_flood(&self, to: Option<&[u16]>);
     /// Whether all frames of an entry are left to the datapath, whatever else is flooded.
@@ -85,7 +87,8 @@ pub type FloodLists<'a> = BTreeMap<SwitchId, (&'a dyn Offload, Vec<u16>)>;
 pub fn flood_lists(snapshot: &Snapshot) -> FloodLists<'_> {
     let mut lists = BTreeMap::new();
     for port in snapshot.ports().filter(|port| port.up) {
-        let list = lists.entry(port.switch).or_insert_with(|| Some(Vec::new()));
+        let held = snapshot.switch(port.switch).is_some_and(|switch| switch.held.is_some());
+        let list = lists.entry(port.switch).or_insert_with(|| (!held).then(Vec::new));
         match (list.as_mut(), flooded(snapshot, port)) {
             (Some(list), Some(offload)) if list.len() < MAX_FLOOD => list.push(offload),
             _ => *list = None,

@@ -145,6 +145,14 @@ impl Sent {
         Self::default()
     }
 
+    /// So many frames that nobody is there for.
+    #[cold]
+    pub(super) fn down(frames: usize) -> Self {
+        let mut sent = Self::new();
+        sent.failed[SendError::Down as usize] = frames as u64;
+        sent
+    }
+
     /// What became of a frame.
     #[inline]
     pub fn note(&mut self, wire: &[u8], result: Result<(), SendError>) {

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use vswitch_api::ReservedMulticast;
 use vswitch_api::policy::VlanId;
@@ -11,6 +11,7 @@ use vswitch_api::policy::VlanId;
 use super::clock::Clock;
 use super::counters::WorkerCounters;
 use super::fdb::Fdb;
+use super::guard::Held;
 use super::mirror::MirrorEntry;
 use super::policy::{PLAIN, PortPolicy};
 use super::punt::PuntTable;
@@ -18,7 +19,7 @@ use super::setup::SwitchSettings;
 use super::sniffer::Sniffers;
 use super::traffic::Traffic;
 use super::{PortId, PortRef, SwitchId};
-use crate::port::PortIo;
+use crate::port::{PortIo, Sent};
 
 /// All switches and ports.
 #[derive(Clone, Default)]
@@ -57,8 +58,10 @@ pub struct PortEntry {
     pub mirror_only: bool,
     /// Copies of its frames for captures; none for nearly every port.
     pub sniffers: Option<Sniffers>,
-    /// One set for each worker.
+    /// One set for each worker, and one for what control sends.
     pub counters: Arc<[WorkerCounters]>,
+    /// What is sent gets to the station; else it counts as dropped, though it is sent: whoever says so may be late.
+    pub(super) carrier: Arc<AtomicBool>,
     /// Nonce of the loop guard's probe that went out of it and may come back; 0: none.
     pub probe: Arc<AtomicU64>,
 }
@@ -82,6 +85,8 @@ pub struct SwitchEntry {
     pub vlan_aware: bool,
     /// Where a flood goes: ports that are up, by the class of the destination.
     pub flood: FloodSets,
+    /// Nothing is flooded, since the loop guard looks for a loop.
+    pub(super) held: Option<Arc<Held>>,
 }
 
 /// Ports that are up and take frames of a class.
@@ -104,6 +109,21 @@ impl PortEntry {
         }
     }
 
+    /// Those of frames that no worker sends: probes.
+    pub(super) fn counters_of_control(&self) -> &WorkerCounters {
+        &self.counters[self.counters.len() - 1]
+    }
+
+    /// What became of so many frames, of which the port says this.
+    #[inline]
+    pub(super) fn as_heard(&self, sent: Sent, frames: usize) -> Sent {
+        if self.carrier.load(Ordering::Relaxed) {
+            sent
+        } else {
+            Sent::down(frames)
+        }
+    }
+
     /// What it lets in and out.
     #[inline]
     pub fn policy(&self) -> &PortPolicy {
@@ -123,6 +143,7 @@ impl SwitchEntry {
             has_policies: false,
             vlan_aware: false,
             flood: FloodSets::default(),
+            held: None,
         };
         let mut switch = switch.with(settings);
         switch.recompile(iter::empty());

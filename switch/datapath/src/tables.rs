@@ -103,6 +103,16 @@ impl Datapath {
 }
 
 impl PortEntry {
+    /// How many of its frames were flooded.
+    pub(super) fn flooded(&self) -> u64 {
+        let mut by_offload = PortCounters::default();
+        if let Some(offload) = self.io.offload() {
+            offload.add_to(&mut by_offload);
+        }
+        let workers = self.counters.iter().map(|counters| counters.rx_flooded.get());
+        by_offload.rx_flooded + workers.sum::<u64>()
+    }
+
     /// Counters of the port since it was added; also of one that was removed.
     pub fn counted(&self) -> PortCounters {
         let mut total = PortCounters::default();

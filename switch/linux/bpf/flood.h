@@ -90,11 +90,14 @@ __noinline int forms_wanted(struct __sk_buff *skb, __u32 in_slot, __u32 vlan)
 __noinline __u32 copy_to(struct __sk_buff *skb, __u32 slot, __u32 in_slot, __u32 vlan, __u32 form)
 {
 	struct port *out = bpf_map_lookup_elem(&ports, &slot);
+	__u32 rules = out ? rules_of(out) : 0, len = length(skb);
 
-	if (!out || slot == in_slot || form_at(rules_of(out), slot, vlan) != form)
+	if (!out || slot == in_slot || form_at(rules, slot, vlan) != form)
 		return 0;
-	count_sent(slot, length(skb));
-	bpf_clone_redirect(skb, out->near, 0);
+	if (bpf_clone_redirect(skb, out->near, 0) || rules & NO_CARRIER)
+		count_lost(slot, rules);
+	else
+		count_sent(slot, len);
 	return 1;
 }
 

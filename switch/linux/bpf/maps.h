@@ -27,6 +27,8 @@
 #define EVERY_VLAN (32 << 16)
 /* (On any switch.) What goes to the station takes the long way: deliver(). */
 #define LONG_WAY (64 << 16)
+/* (On any switch.) The station's interface is down: what is sent to it is lost. */
+#define NO_CARRIER (128 << 16)
 /* Lower half: the native VLAN: 0 is that of frames in none; NO_VLAN: there is none. */
 #define NATIVE(rules) ((__u16)(rules))
 
@@ -44,7 +46,7 @@ struct place {
 	__u32 unused;
 };
 
-/* All but DIRECT and LONG_WAY changes only while the port is not DIRECT. */
+/* All but DIRECT, LONG_WAY and NO_CARRIER changes only while the port is not DIRECT. */
 struct port {
 	__u64 net[2];
 	__u32 near;
@@ -68,6 +70,8 @@ struct flood {
 struct counters {
 	__u64 rx_frames, rx_bytes, tx_frames, tx_bytes;
 	__u64 rx_flooded, flood_copies;
+	/* Copies of floods that the station did not get: since it has no carrier, or since the kernel did not take them. */
+	__u64 tx_down, tx_refused;
 	/* Of those flooded here: how many in which second of the monotonic clock. */
 	__u32 flood_second, floods_in_it;
 };
@@ -146,6 +150,17 @@ static __always_inline void count_sent(__u32 slot, __u32 len)
 		count->tx_frames++;
 		count->tx_bytes += len;
 	}
+}
+
+/* A copy that was not sent. */
+static __always_inline void count_lost(__u32 slot, __u32 rules)
+{
+	struct counters *count = bpf_map_lookup_elem(&counts, &slot);
+
+	if (count && rules & NO_CARRIER)
+		count->tx_down++;
+	else if (count)
+		count->tx_refused++;
 }
 
 /* Interface to interface, both in the namespace of a device: the device to the end of the veth pair beside it (its splice),

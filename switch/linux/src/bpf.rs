@@ -33,14 +33,14 @@ use super::{clsact, lock};
 pub use layout::{FastCounters, PlaceValue, PortRecord, StationKey};
 pub use mounted::unmount;
 pub use rules::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, Left, MAX_FLOOD, MAX_LEFT, MAX_SLOTS, NO_NATIVE,
-    PAYLOAD_TAGS, Rules, SwitchKey, TRUNK, VlanBits,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, Left, MAX_FLOOD, MAX_LEFT, MAX_SLOTS, NO_CARRIER,
+    NO_NATIVE, PAYLOAD_TAGS, Rules, SwitchKey, TRUNK, VlanBits,
 };
 
 /// In the environment of a daemon that is to do as if the kernel had no tcx: for tests.
 const NO_TCX: &str = "VSWITCHD_NO_TCX";
 /// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
-const LAYOUT: &str = "v4";
+const LAYOUT: &str = "v5";
 
 #[cfg(fastpath_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));
@@ -294,7 +294,7 @@ impl Bpf {
         lock(&self.ports).get(&slot.into(), 0).unwrap_or_default()
     }
 
-    /// Writes a record. All but [`DIRECT`] and [`LONG_WAY`] may change only while the record is not [`DIRECT`].
+    /// Writes a record. All but [`DIRECT`], [`LONG_WAY`] and [`NO_CARRIER`] may change only while the record is not [`DIRECT`].
     ///
     /// # Errors
     /// None is known for a slot below [`MAX_SLOTS`].

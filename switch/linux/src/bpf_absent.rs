@@ -10,8 +10,8 @@ use std::path::Path;
 
 use super::error::KernelError;
 pub use rules::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, Left, MAX_FLOOD, MAX_LEFT, MAX_SLOTS, NO_NATIVE,
-    PAYLOAD_TAGS, Rules, SwitchKey, TRUNK, VlanBits,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, DIRECT, EVERY_VLAN, LONG_WAY, Left, MAX_FLOOD, MAX_LEFT, MAX_SLOTS, NO_CARRIER,
+    NO_NATIVE, PAYLOAD_TAGS, Rules, SwitchKey, TRUNK, VlanBits,
 };
 
 /// Who is looked up.

@@ -64,6 +64,8 @@ struct Sender {
     free: Vec<u64>,
     /// The kernel took nothing of what lay in the ring when it was last asked.
     stuck: bool,
+    /// Frames that the interface did not take, since the last [`Xsk::flush`].
+    refused: usize,
 }
 
 impl Xsk {
@@ -118,6 +120,7 @@ impl Xsk {
                 completed,
                 free: free.collect(),
                 stuck: false,
+                refused: 0,
             }),
             umem,
             zero_copy: options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0,
@@ -200,11 +203,13 @@ impl Xsk {
         }
     }
 
-    /// Makes the kernel send what is in the ring, if it has to be told.
-    pub fn flush(&self) {
+    /// Makes the kernel send what is in the ring, if it has to be told. How many frames an interface did not take to which they are copied, as
+    /// a veth those that are too long for its other end.
+    pub fn flush(&self) -> usize {
         let sender = &mut *lock(&self.sender);
         // The next to send is told.
         let _ = sender.kick(&self.fd);
+        mem::take(&mut sender.refused)
     }
 
     /// Frames for this queue that found no room since it was opened.
@@ -250,6 +255,8 @@ impl Sender {
             }
             let error = io::Error::last_os_error();
             match error.raw_os_error() {
+                // What a copying kernel says of a frame that is gone (NET_XMIT_DROP in `xsk_generic_xmit`), and then stops.
+                Some(libc::EBUSY) if self.to_send.room() != before => self.refused += 1,
                 Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => {}
                 _ => {
                     self.stuck = true;

@@ -12,6 +12,10 @@
 //! Where a loop has many ways, most frames of its storm are lost, and stations are hardly seen to move. So a port by which others are reached
 //! sends a probe as it comes up, before there is a storm, and once more after another was shut.
 //!
+//! A storm that was there before the guard, or stands in the way of its probes, is seen by how much is flooded from several ports of a switch.
+//! It floods nothing for a moment then: what goes round ends there, and the probes that all ports send come through. If it was no loop it costs
+//! what was to be flooded in that moment, and is not done again for a time that doubles.
+//!
 //! A port whose rules drop what comes in by a loop cuts that direction of it. Frames may go round by the other one, so such ports send
 //! probes too, whoever flaps.
 
@@ -30,6 +34,8 @@ pub const PUNTS: [Punt; 1] = [guard::punt(LOOP_GUARD)];
 
 /// How long a port is shut for the first time, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// How long a storm in which no loop was found is left alone for the first time, and at most.
+const LEFT_ALONE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// A port that was open for so long without trouble starts anew.
 const FORGIVEN: Duration = Duration::from_secs(600);
 /// How long a probe may be under way; after half of this time the next one has a nonce of its own. In between it is the same one
@@ -52,6 +58,8 @@ pub struct LoopGuard {
     probes: HashMap<PortRef, Probe>,
     /// When ports with rules sent probes last.
     looked_wide: HashMap<SwitchId, Instant>,
+    /// Storms that were looked into and in which no port was shut so far.
+    storms: HashMap<SwitchId, BackOff>,
 }
 
 /// A probe that is under way.
@@ -89,6 +97,7 @@ impl LoopGuard {
             back_offs: HashMap::new(),
             probes: HashMap::new(),
             looked_wide: HashMap::new(),
+            storms: HashMap::new(),
         }
     }
 
@@ -112,6 +121,12 @@ impl LoopGuard {
                     probe.is_trial = around.port(port).is_some_and(|port| port.shut);
                 }
                 vec![probe]
+            }
+            Input::Storm { switch } => Vec::from_iter(self.storm(now, switch, around)),
+            Input::Still { switch } => {
+                let ports = around.ports_in_vlans(switch).into_iter();
+                let ways = ports.flat_map(|(port, vlans)| vlans.into_iter().map(move |vlan| (port, vlan)));
+                ways.map(|(port, vlan)| self.probe(now, port, vlan)).collect()
             }
         }
     }
@@ -200,6 +215,19 @@ impl LoopGuard {
         // Who turns the guard on has it look for the loop first.
         flap.strikes = if settings.guarded { flap.strikes + 1 } else { 0 };
         Some((flap.ports.clone(), flap.moves, flap.strikes))
+    }
+
+    /// Much is flooded: to be held, unless it was in vain not long ago.
+    fn storm(&mut self, now: Instant, switch: SwitchId, around: &impl Surroundings) -> Option<Action> {
+        around.switch(switch).filter(|facts| facts.guarded)?;
+        let before = self.storms.get(&switch);
+        if before.is_some_and(|left| now < left.until) {
+            return None;
+        }
+        let time = before.map_or(LEFT_ALONE.0, |left| (left.time * 2).min(LEFT_ALONE.1));
+        let until = now + time;
+        self.storms.insert(switch, BackOff { time, until });
+        Some(Action::Hold { switch })
     }
 
     /// Whether ports that never see a station move are to send probes: they drop what comes in by a loop, but what goes out of them
@@ -295,6 +323,7 @@ impl LoopGuard {
     /// A port was shut, whoever wanted it: there may be no loop any more. Those on trial are shut themselves.
     pub fn begin_anew(&mut self) {
         self.flaps.clear();
+        self.storms.clear();
         self.probes.retain(|_, probe| probe.is_trial);
     }
 
@@ -303,6 +332,7 @@ impl LoopGuard {
         self.flaps.retain(|_, flap| now.duration_since(flap.since) < 3 * SECOND);
         self.back_offs
             .retain(|_, back_off| now.duration_since(back_off.until) < FORGIVEN);
+        self.storms.retain(|_, left| now.duration_since(left.until) < FORGIVEN);
         self.probes
             .retain(|_, probe| now.duration_since(probe.since) < PROBE_VALID);
         self.looked_wide.retain(|_, at| now.duration_since(*at) < SECOND);

@@ -46,6 +46,25 @@ pub enum Input {
         /// Where a loop is to be looked for, 0 for none.
         vlan: u16,
     },
+    /// Much is flooded from several ports of a switch: [`is_storm`].
+    Storm {
+        /// The switch.
+        switch: SwitchId,
+    },
+    /// Floods of a switch are held and nothing goes round: now probes come through.
+    Still {
+        /// The switch.
+        switch: SwitchId,
+    },
+}
+
+/// Frames of a port that are flooded in a second as in a storm. From each port the kernel floods 10,000 on each processor at most.
+const STORM_RATE: u64 = 5000;
+
+/// Whether so many frames of the ports of one switch, flooded within a time, may be going round: by two ports at least.
+pub fn is_storm(flooded: impl Iterator<Item = u64>, within: Duration) -> bool {
+    let much = (u128::from(STORM_RATE) * within.as_millis() / 1000).max(1);
+    flooded.filter(|frames| u128::from(*frames) >= much).count() >= 2
 }
 
 /// What an agent wants done.
@@ -81,6 +100,11 @@ pub enum Action {
         ports: Vec<PortRef>,
         /// How often it moved within the last second.
         moves: u32,
+    },
+    /// Hold floods of a switch for a moment, in which it is told of [`Input::Still`].
+    Hold {
+        /// The switch.
+        switch: SwitchId,
     },
     /// Tell that loops can't be looked for.
     NoRandom(std::io::Error),
@@ -121,6 +145,8 @@ pub trait Surroundings {
     fn port(&self, port: PortRef) -> Option<PortFacts>;
     /// Ports of a switch that may drop what comes in by a loop, and let in what their own stations send.
     fn ports_that_may_drop(&self, switch: SwitchId) -> Vec<PortRef>;
+    /// Ports of a switch that are not shut, each with VLANs (0: none) in which frames of it may go round.
+    fn ports_in_vlans(&self, switch: SwitchId) -> Vec<(PortRef, Vec<u16>)>;
 }
 
 /// How a switch is guarded against loops.

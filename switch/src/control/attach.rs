@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Namespace, Port, Stands};
 
+use super::earlier::Earlier;
 use super::fdb::{fdb_key, stations_in_effect};
-use super::handover::Earlier;
 use super::interface::{announce_all, vanished};
 use super::kinds::{Opened, carries, facts, heard_by_near_end, wanted_mtu};
 use super::policy::port_settings;
@@ -180,6 +180,9 @@ impl Inner {
                 Ok(carries) => {
                     let (state, reason) = state_of(&port, &live.ifname, carries);
                     (live.state, live.reason) = self.shut.or_shut(&port.name, state, reason);
+                    if let Some(id) = live.id {
+                        self.datapath.set_carrier(id, live.state != PortState::NoCarrier);
+                    }
                 }
                 Err(error) => {
                     self.unmake(&port, made).await;

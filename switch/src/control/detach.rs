@@ -8,8 +8,8 @@ use futures::{StreamExt, stream};
 use vswitch_api::{NsName, Port};
 
 use super::attach::AT_ONCE;
+use super::earlier::Earlier;
 use super::fastpath::shadow_name;
-use super::handover::Earlier;
 use super::journal::InFlight;
 use super::kinds::{facts, has_near_end, heard_by_near_end, ifname};
 use super::place::Place;

@@ -33,6 +33,8 @@ pub(super) struct Cut {
     /// The ports that led to the same place, whose sticky stations are forgotten too.
     ends: Vec<PortId>,
 }
+/// In so many VLANs of a switch a loop is looked for at a time, those with the most stations.
+const MOST_VLANS: usize = 16;
 
 impl Surroundings for Inner {
     fn switch(&self, switch: SwitchId) -> Option<SwitchFacts> {
@@ -65,6 +67,26 @@ impl Surroundings for Inner {
         })
     }
 
+    fn ports_in_vlans(&self, switch: SwitchId) -> Vec<(PortRef, Vec<u16>)> {
+        let Some(name) = self.switch_name(switch) else {
+            return Vec::new();
+        };
+        // Where stations are heard: what goes round has a source.
+        let mut heard = self.datapath.fdb_learned_by_vlan(switch);
+        heard.sort_by_key(|(_, stations)| std::cmp::Reverse(*stations));
+        let heard = heard.into_iter().map(|(vlan, _)| vlan).take(MOST_VLANS);
+        let heard: Vec<_> = heard.collect();
+        let ports = self.store.state.lab.ports.iter();
+        let ports = ports.filter(|port| port.switch == *name && port.up && !self.shut.contains(&port.name));
+        let with_vlans = ports.filter_map(|port| {
+            let own = some_vlan(&port.vlan);
+            let mut vlans = vec![own];
+            vlans.extend(heard.iter().filter(|vlan| **vlan != own));
+            Some((self.live.ports.get(&port.name)?.id?, vlans))
+        });
+        with_vlans.collect()
+    }
+
     fn ports_that_may_drop(&self, switch: SwitchId) -> Vec<PortRef> {
         let name = self.switch_name(switch);
         let ports = self.store.state.lab.ports.iter();
@@ -83,6 +105,7 @@ impl Inner {
         for action in actions {
             match action {
                 Action::Probe { port, vlan, nonce } => self.datapath.send_probe(port, vlan, nonce),
+                Action::Hold { switch } => self.hold(switch),
                 Action::NoRandom(error) => tracing::error!("loops can't be looked for: no random number: {error}"),
                 Action::Flapping {
                     switch,

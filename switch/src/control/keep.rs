@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, ErrorCode, Port};
 
-use super::handover::Earlier;
+use super::earlier::Earlier;
 use super::journal::InFlight;
 use super::watch::apart;
 use super::{Control, Inner, LivePort};

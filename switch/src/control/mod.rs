@@ -23,6 +23,7 @@ mod complete;
 mod condition;
 mod detach;
 mod durations;
+mod earlier;
 mod edit;
 mod etc;
 mod events;
@@ -64,6 +65,7 @@ mod start;
 mod state;
 mod state_file;
 mod store;
+mod storm;
 mod sysctls;
 mod text;
 mod told;
@@ -174,6 +176,8 @@ struct Inner {
     guard: Option<LoopGuard>,
     /// Loops that were cut in the last second.
     cuts: Vec<guard::Cut>,
+    /// Switches that hold their floods while it looks for a loop.
+    held: Vec<SwitchId>,
     /// What the daemon before has left.
     handed: handover::Handed,
 }
@@ -212,7 +216,7 @@ struct Live {
     ports: BTreeMap<PortName, LivePort>,
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     /// What ports have counted that an edit has removed, as long as it may make them anew or put them back.
-    parted: BTreeMap<PortName, Arc<handover::Earlier>>,
+    parted: BTreeMap<PortName, Arc<earlier::Earlier>>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// Ports of which something was told that could not be looked into.
@@ -263,7 +267,7 @@ struct LivePort {
     /// IPv6 was off there, with which all of it has gone, and is not known to be on again.
     lost_ipv6: bool,
     /// What the daemon before has counted, and this one while the port had another interface.
-    before: Arc<handover::Earlier>,
+    before: Arc<earlier::Earlier>,
 }
 
 impl LivePort {
@@ -413,6 +417,9 @@ impl Inner {
             )
         {
             self.datapath.fdb_flush(*switch, FdbFilter::of_port(id.id));
+        }
+        if let Some(id) = id {
+            self.datapath.set_carrier(id, state != PortState::NoCarrier);
         }
         self.emit(EventKind::PortState {
             port: name.clone(),

@@ -72,6 +72,11 @@ impl ShutPorts {
         shut
     }
 
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.note.ports.len()
+    }
+
     pub fn contains(&self, name: &PortName) -> bool {
         self.note.ports.contains_key(name)
     }

@@ -143,6 +143,7 @@ impl Control {
             fast,
             guard: Some(guard),
             cuts: Vec::new(),
+            held: Vec::new(),
             handed,
         };
         let engines = inner.host.guests.engines.clone();
@@ -176,9 +177,9 @@ impl Control {
         let _ = locked.send(());
         inner.bring_back(half_done).await;
         inner.shown.attaching = false;
-        let guests = inner.host.guests.changed.clone();
+        let (guests, datapath) = (inner.host.guests.changed.clone(), inner.datapath.clone());
         drop(inner);
-        self.watch(watch, guests);
+        self.watch(watch, guests, &datapath);
     }
 }
 

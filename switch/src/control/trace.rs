@@ -349,6 +349,7 @@ impl Words<'_> {
 
     fn stormed(&self, dropped: Option<DropReason>) -> String {
         match dropped {
+            Some(DropReason::LoopGuard) => "the loop guard holds floods to look for a loop".to_owned(),
             Some(_) => "storm control".to_owned(),
             None => "is within the rate of storm control now".to_owned(),
         }
@@ -442,6 +443,7 @@ fn explain(reason: DropReason) -> &'static str {
         DropReason::MacLimit => "frames from stations beyond the limit are dropped",
         DropReason::Isolated => "the two ports are isolated from each other",
         DropReason::LoopProbe => "it is a probe of the loop guard",
+        DropReason::LoopGuard => "the loop guard holds floods for a moment, to look for a loop",
         DropReason::Punted => "an agent of the switch takes it",
         DropReason::Policed => "it is above the rate of the port",
         DropReason::Storm => "it is above the rate of the storm control of the port",

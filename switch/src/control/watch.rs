@@ -19,10 +19,11 @@ use vswitch_api::{EventKind, Port, PortName, SwitchName};
 
 use super::attach::Adopt;
 use super::keep::keep;
+use super::storm::watch_storms;
 use super::told::Told;
 use super::{Control, Inner};
 use crate::agents::Input;
-use vswitch_datapath::{DatapathEvent, PortRef, SwitchId};
+use vswitch_datapath::{Datapath, DatapathEvent, PortRef, SwitchId};
 use vswitch_linux::poll::readable;
 use vswitch_linux::{LinkMonitor, MonitorEvent, NsEvent};
 
@@ -70,7 +71,7 @@ impl Sources {
 
 impl Control {
     /// Starts the tasks that watch. They end with the control.
-    pub(super) fn watch(self: &Arc<Self>, sources: Sources, guests: Arc<Notify>) {
+    pub(super) fn watch(self: &Arc<Self>, sources: Sources, guests: Arc<Notify>, datapath: &Arc<Datapath>) {
         let mut tasks = vec![tokio::spawn(guests::watch_guests(Arc::downgrade(self), guests))];
         if let Some(links) = sources.links {
             let watching = watch_links(Arc::downgrade(self), links);
@@ -82,6 +83,8 @@ impl Control {
         }
         tasks.push(tokio::spawn(age(Arc::downgrade(self))));
         tasks.push(tokio::spawn(keep(Arc::downgrade(self))));
+        let storms = watch_storms(Arc::downgrade(self), Arc::downgrade(datapath));
+        tasks.push(tokio::spawn(storms));
         if let Some(datapath) = sources.datapath {
             tasks.push(tokio::spawn(watch_datapath(Arc::downgrade(self), datapath)));
         }
@@ -159,6 +162,11 @@ async fn watch_namespaces(control: Weak<Control>, namespaces: BoxStream<'static,
     }
 }
 
+/// How long events of the datapath are gathered.
+const LOT: Duration = Duration::from_millis(20);
+/// New stations in a lot of which no lab has so many.
+const MANY_STATIONS: usize = 1000;
+
 async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
     loop {
         let Ok(mut ready) = fd.readable().await else { return };
@@ -171,6 +179,7 @@ async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
         let new_stations = events
             .iter()
             .all(|event| matches!(event, DatapathEvent::Learned { .. }));
+        let many = events.len() >= MANY_STATIONS;
         let model = if new_stations { inner.unpublished() } else { &mut *inner };
         apart(async {
             for event in events {
@@ -178,8 +187,8 @@ async fn watch_datapath(control: Weak<Control>, fd: AsyncFd<OwnedFd>) {
             }
         });
         drop(inner);
-        // A storm of new stations is told in lots, not one by one.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // A storm of new stations is told in lots, not one by one; and of a flood of them not all, for which others would wait.
+        tokio::time::sleep(if new_stations && many { 5 * LOT } else { LOT }).await;
     }
 }
 

@@ -8,11 +8,11 @@ use vswitch_api::view::PortCounters;
 use vswitch_api::{Mac, SwitchName};
 
 use super::{FastPath, Permit, left, lock, switch_key};
-use vswitch_datapath::PortId;
 use vswitch_datapath::offload::{Direct, Offload};
 use vswitch_datapath::punt::Punt;
+use vswitch_datapath::{DropReason, PortId};
 use vswitch_linux::KernelError;
-use vswitch_linux::bpf::{FastCounters, PortRecord, Program, settle};
+use vswitch_linux::bpf::{FastCounters, LONG_WAY, NO_CARRIER, PortRecord, Program, settle};
 
 /// The interfaces of a veth port, all but the one inside in the daemon's own namespace.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct Splice {
 
 /// What the kernel has counted for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted([u64; 6]);
+pub struct Counted([u64; 8]);
 
 impl Counted {
     fn of(counters: &FastCounters) -> Self {
@@ -49,6 +49,8 @@ impl Counted {
             counters.tx_bytes,
             counters.rx_flooded,
             counters.flood_copies,
+            counters.tx_down,
+            counters.tx_refused,
         ])
     }
 }
@@ -107,6 +109,8 @@ impl FastPort {
                 self.before.tx_bytes,
                 self.before.rx_flooded,
                 self.before.flood_copies,
+                self.before.tx_down,
+                self.before.tx_refused,
             ] = before.0;
         }
     }
@@ -149,8 +153,12 @@ impl FastPort {
     /// Whether what the kernel sends to the station is to go the long way, as what comes by a wire does: a program of XDP at the
     /// station's own interface sees it only so.
     pub fn set_long_way(&self, long: bool) {
+        self.set_flag(LONG_WAY, long);
+    }
+
+    fn set_flag(&self, flag: u16, set: bool) {
         let mut slots = lock(&self.fast.slots);
-        if !self.fast.is_frozen() && slots.set_long_way(self.slot, long) {
+        if !self.fast.is_frozen() && slots.set_flag(self.slot, flag, set) {
             self.fast.write_direct(&slots, self.slot);
         }
     }
@@ -183,6 +191,10 @@ impl Offload for FastPort {
         left(punt).is_among(&self.fast.left)
     }
 
+    fn set_carrier(&self, carrier: bool) {
+        self.set_flag(NO_CARRIER, !carrier);
+    }
+
     fn set_flood(&self, to: Option<&[u16]>) {
         self.fast.set_flood(&self.record.switch, to);
     }
@@ -205,6 +217,14 @@ impl Offload for FastPort {
         total.rx_bytes += now.rx_bytes.saturating_sub(self.before.rx_bytes);
         total.tx_frames += now.tx_frames.saturating_sub(self.before.tx_frames);
         total.tx_bytes += now.tx_bytes.saturating_sub(self.before.tx_bytes);
+        for (reason, now, before) in [
+            (DropReason::LinkDown, now.tx_down, self.before.tx_down),
+            (DropReason::Rejected, now.tx_refused, self.before.tx_refused),
+        ] {
+            if now > before {
+                *total.tx_drops.entry(reason.as_str().to_owned()).or_default() += now - before;
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use super::Permit;
 use vswitch_linux::KernelError;
-use vswitch_linux::bpf::{Bpf, LONG_WAY, MAX_SLOTS, PortRecord, Rules, StationKey};
+use vswitch_linux::bpf::{Bpf, LONG_WAY, MAX_SLOTS, NO_CARRIER, PortRecord, Rules, StationKey};
 
 /// Which slot is whose.
 #[derive(Debug, Default)]
@@ -75,19 +75,22 @@ impl Slots {
             return false;
         };
         record.rules = match &permit {
-            Some(permit) => Rules::new(permit.flags | (record.rules.flags() & LONG_WAY), permit.vlan),
+            Some(permit) => Rules::new(
+                permit.flags | (record.rules.flags() & (LONG_WAY | NO_CARRIER)),
+                permit.vlan,
+            ),
             None => record.rules.shut(),
         };
         *old = permit;
         self.adopted
     }
 
-    /// Says by which way frames go to the station behind a slot; whether that is to be written.
-    pub fn set_long_way(&mut self, slot: u16, long: bool) -> bool {
+    /// Says how frames get to the station behind a slot, by [`LONG_WAY`] or [`NO_CARRIER`]; whether that is to be written.
+    pub fn set_flag(&mut self, slot: u16, flag: u16, set: bool) -> bool {
         let Some((record, _)) = self.taken.get_mut(&slot) else {
             return false;
         };
-        let rules = record.rules.with(LONG_WAY, long);
+        let rules = record.rules.with(flag, set);
         let changed = record.rules != rules;
         record.rules = rules;
         changed && self.adopted

@@ -8,7 +8,7 @@ use vswitch_api::view::XdpMode;
 
 use vswitch_datapath::batch::{Batch, MAX_BATCH};
 use vswitch_datapath::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN, VNET_HDR_LEN, VnetHeader, partial};
-use vswitch_datapath::port::{Frames, Sent};
+use vswitch_datapath::port::{Frames, SendError, Sent};
 use vswitch_linux::KernelError;
 use vswitch_linux::ethtool::{Ethtool, Queues};
 use vswitch_linux::packet::Promiscuous;
@@ -158,18 +158,38 @@ impl XdpPort {
     pub(super) fn send(&self, worker: usize, frames: Frames<'_>, sent: &mut Sent) {
         let bare = frames.iter().map(|wire| wire.get(VNET_HDR_LEN..).unwrap_or_default());
         let socket = &self.sockets[worker % self.senders];
-        let mut wires = frames.iter();
-        // It tells of each once, in their order.
-        socket.send(bare, |_, result| {
-            if let Some(wire) = wires.next() {
-                sent.note(wire, result.map_err(|error| send_error(&error)));
+        let mut results = [Ok(()); MAX_BATCH];
+        // It tells of each once.
+        socket.send(bare, |i, result| {
+            if let Some(place) = results.get_mut(i) {
+                *place = result.map_err(|error| send_error(&error));
             }
         });
-        socket.flush();
+        let refused = socket.flush();
+        if refused > 0 {
+            refuse(frames, refused, &mut results);
+        }
+        for (wire, result) in frames.iter().zip(results) {
+            sent.note(wire, result);
+        }
     }
 
     pub(super) fn overruns(&self) -> u64 {
         self.sockets.iter().filter_map(|socket| socket.overruns().ok()).sum()
+    }
+}
+
+/// So many of the frames that went into the ring did not go out. Which, nobody says: what an interface does not take is too long for it.
+#[cold]
+fn refuse(frames: Frames<'_>, count: usize, results: &mut [Result<(), SendError>]) {
+    let mut by_length: Vec<_> = frames
+        .iter()
+        .zip(results)
+        .filter(|(_, result)| result.is_ok())
+        .collect();
+    by_length.sort_by_key(|(wire, _)| std::cmp::Reverse(wire.len()));
+    for (_, result) in by_length.into_iter().take(count) {
+        *result = Err(SendError::Rejected);
     }
 }
 

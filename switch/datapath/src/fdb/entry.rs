@@ -101,6 +101,11 @@ impl LearnRule {
         vlan_limit: u32::MAX,
         kind: EntryKind::Learned,
     };
+
+    /// Whether nothing but the table itself bounds what is learned.
+    pub(super) fn is_unlimited(self) -> bool {
+        self.port_limit == u32::MAX && self.vlan_limit == u32::MAX
+    }
 }
 
 /// Which learned entries to remove.

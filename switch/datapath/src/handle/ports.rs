@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
@@ -120,7 +121,8 @@ impl Datapath {
             traffic: None,
             mirror_only: false,
             sniffers: None,
-            counters: (0..self.workers()).map(|_| WorkerCounters::default()).collect(),
+            counters: (0..=self.workers()).map(|_| WorkerCounters::default()).collect(),
+            carrier: Arc::new(true.into()),
             probe: Arc::default(),
         }
     }
@@ -191,6 +193,17 @@ impl Datapath {
                 self.fdb_flush(after.switch, FdbFilter { sticky, ..of_port });
             }
         });
+    }
+
+    /// Says whether frames that are sent to a port get to its station: without a carrier, or while its interface is down, they count as dropped
+    /// (`link-down`). They are sent all the same, since the station may be there again before this is said.
+    pub fn set_carrier(&self, port: PortRef, carrier: bool) {
+        if let Some(port) = self.snapshot().find(port)
+            && port.carrier.swap(carrier, Ordering::Relaxed) != carrier
+            && let Some(offload) = port.io.offload()
+        {
+            offload.set_carrier(carrier);
+        }
     }
 
     /// Removes a port. When it returns no worker uses the port any more, its entries in the FDB are gone and, once the

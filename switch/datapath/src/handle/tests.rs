@@ -155,6 +155,13 @@ fn a_port_that_fails_is_told_of_among_any_number_of_stations() {
     for _ in 0..EVENT_QUEUE + 10 {
         datapath.shared.notify(DatapathEvent::Learned { mac, port });
     }
+    let (sent, received) = (port, port);
+    let found = DatapathEvent::LoopFound {
+        sent,
+        nonce: 7,
+        received,
+    };
+    datapath.shared.notify(found.clone());
     let cause = "gone".into();
     let failed = DatapathEvent::PortFailed { port, errno: 5, cause };
     datapath.shared.notify_failed(failed.clone());
@@ -162,6 +169,10 @@ fn a_port_that_fails_is_told_of_among_any_number_of_stations() {
     let (events, lost) = datapath.take_events();
     assert!(lost >= 10, "{lost}");
     assert_eq!(events.iter().filter(|event| **event == failed).count(), 1);
+    assert!(
+        events.contains(&found),
+        "there is room for what no station makes at will"
+    );
     assert!(!datapath.take_events().0.contains(&failed));
 }
 

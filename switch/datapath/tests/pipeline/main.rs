@@ -5,6 +5,7 @@
 mod conservation;
 mod custom;
 mod egress;
+mod guard;
 mod lab;
 mod law;
 mod policy;

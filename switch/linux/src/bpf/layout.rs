@@ -91,6 +91,10 @@ pub struct FastCounters {
     pub rx_flooded: u64,
     /// To how many ports in all.
     pub flood_copies: u64,
+    /// Copies of floods for the port's station that were lost since it has no carrier.
+    pub tx_down: u64,
+    /// The same, which the kernel did not take.
+    pub tx_refused: u64,
     /// By which the programs keep to their rate.
     pub rate: [u32; 2],
 }
@@ -108,5 +112,5 @@ unsafe impl Pod for Vlans {}
 // SAFETY: see above.
 unsafe impl Pod for Flood {}
 const _: () = assert!(size_of::<StationKey>() == 24 && size_of::<PlaceValue>() == 16);
-const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 56);
+const _: () = assert!(size_of::<PortRecord>() == 40 && size_of::<FastCounters>() == 72);
 const _: () = assert!(size_of::<Vlans>() == 512 && size_of::<Flood>() == 4 + 2 * MAX_FLOOD);

@@ -27,6 +27,8 @@ pub const TRUNK: u16 = 16;
 pub const EVERY_VLAN: u16 = 32;
 /// What goes to the station takes the way by which a program of XDP at its interface sees it.
 pub const LONG_WAY: u16 = 64;
+/// The station's interface is down: what is sent to it is lost.
+pub const NO_CARRIER: u16 = 128;
 /// The port has no native VLAN: NO_VLAN of the source.
 pub const NO_NATIVE: u16 = 0xffff;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Deserialize;
 use vswitch_datapath::PortId;
 
-use super::super::{PortFacts, SwitchFacts};
+use super::super::{PortFacts, SwitchFacts, is_storm};
 use super::*;
 
 #[derive(Deserialize)]
@@ -42,6 +42,12 @@ struct CasePort {
     may_drop: bool,
     #[serde(default)]
     shut: bool,
+    #[serde(default = "none")]
+    vlans: Vec<u16>,
+}
+
+fn none() -> Vec<u16> {
+    vec![0]
 }
 
 #[derive(Deserialize)]
@@ -80,6 +86,12 @@ enum What {
         vlan: u16,
     },
     Tick {},
+    Storm {
+        switch: u16,
+    },
+    Still {
+        switch: u16,
+    },
 }
 
 impl Surroundings for Case {
@@ -104,6 +116,12 @@ impl Surroundings for Case {
         let ports = self.ports.iter();
         let ports = ports.filter(|port| port.may_drop && port.switch == switch.0);
         ports.map(|port| reference(port.number)).collect()
+    }
+
+    fn ports_in_vlans(&self, switch: SwitchId) -> Vec<(PortRef, Vec<u16>)> {
+        let ports = self.ports.iter();
+        let ports = ports.filter(|port| port.switch == switch.0 && !port.shut);
+        ports.map(|port| (reference(port.number), port.vlans.clone())).collect()
     }
 }
 
@@ -154,6 +172,12 @@ fn play(case: &Case) -> String {
                     port: reference(port),
                     vlan,
                 },
+                What::Storm { switch } => Input::Storm {
+                    switch: SwitchId(switch),
+                },
+                What::Still { switch } => Input::Still {
+                    switch: SwitchId(switch),
+                },
                 What::Tick {} => {
                     guard.tidy(now);
                     continue;
@@ -185,6 +209,7 @@ fn play(case: &Case) -> String {
                         let ports: Vec<_> = ports.iter().map(|port| port.id.0).collect();
                         writeln!(text, "{mac} flaps between {ports:?}, {moves} moves").unwrap();
                     }
+                    Action::Hold { switch } => writeln!(text, "hold floods of switch {}", switch.0).unwrap(),
                     Action::NoRandom(error) => writeln!(text, "{error}").unwrap(),
                 }
             }
@@ -209,6 +234,15 @@ fn each_case_comes_out_as_expected() {
         count += 1;
     }
     assert!(count >= 9, "only {count} cases");
+}
+
+#[test]
+fn a_storm_goes_by_two_ports() {
+    let second = Duration::from_secs(1);
+    let is = |flooded: &[u64], within| is_storm(flooded.iter().copied(), within);
+    assert!(is(&[5000, 0, 6000], second));
+    assert!(!is(&[4999, 6000], second) && !is(&[100_000], second) && !is(&[0, 0], Duration::ZERO));
+    assert!(is(&[500, 500], second / 10) && !is(&[9000, 9000], second * 2));
 }
 
 #[test]

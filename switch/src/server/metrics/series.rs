@@ -20,7 +20,7 @@ use crate::control::Counted;
 /// Name, help and how to read a number.
 type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const PORT_COUNTERS: [Field<PortCounters>; 16] = [
+const PORT_COUNTERS: [Field<PortCounters>; 17] = [
     (
         "vswitch_port_receive_frames",
         "Frames that came in from the port",
@@ -53,6 +53,11 @@ const PORT_COUNTERS: [Field<PortCounters>; 16] = [
         "vswitch_port_mirror_copies",
         "Copies that mirrors made of frames that came in",
         |c| c.mirror_copies,
+    ),
+    (
+        "vswitch_port_loop_probes",
+        "Probes that the loop guard sent out of the port",
+        |c| c.probes,
     ),
     (
         "vswitch_port_transmit_frames",

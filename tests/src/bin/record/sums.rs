@@ -32,8 +32,9 @@ pub fn adds_up(lab: &Lab) {
             }
         }
         let sum = |of: fn(&PortCounters) -> u64| main().map(of).sum::<u64>();
-        let sent =
-            sum(|c| c.rx_forwarded + c.flood_copies + c.mirror_copies + c.impair.tx_duplicates + c.impair.tx_segments);
+        let sent = sum(|c| {
+            c.rx_forwarded + c.flood_copies + c.mirror_copies + c.probes + c.impair.tx_duplicates + c.impair.tx_segments
+        });
         let came = sum(|c| c.tx_frames + c.impair.tx_waiting) + main().map(|c| drops(&c.tx_drops)).sum::<u64>();
         if sent == came {
             Ok(())

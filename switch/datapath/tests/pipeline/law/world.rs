@@ -392,7 +392,7 @@ impl Port {
         } else {
             assert_eq!(self.got, counters.tx_frames, "came out, and counted: {counters:?}");
         }
-        sums.given += counters.rx_forwarded + counters.flood_copies + counters.mirror_copies;
+        sums.given += counters.rx_forwarded + counters.flood_copies + counters.mirror_copies + counters.probes;
         sums.given += impair.tx_duplicates + impair.tx_segments;
         sums.accounted += counters.tx_frames + total(&counters.tx_drops) + impair.tx_waiting;
     }
