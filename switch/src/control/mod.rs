@@ -83,7 +83,7 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use vswitch_api::event::EventSelect;
-use vswitch_api::view::{Entrance, Lack, PortState};
+use vswitch_api::view::{Entrance, Lack, MissingAs, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
@@ -231,6 +231,8 @@ struct LivePort {
     id: Option<PortRef>,
     state: PortState,
     reason: Option<String>,
+    /// Why it is missing, if it is.
+    missing_as: Option<MissingAs>,
     since: Instant,
     /// Index of the near end in the own namespace (veth, and device with the fast path).
     near: Option<u32>,
@@ -273,11 +275,12 @@ impl LivePort {
         }
     }
 
-    fn missing(reason: String) -> Self {
+    fn missing(error: &ApiError) -> Self {
         Self {
             id: None,
             state: PortState::Missing,
-            reason: Some(reason),
+            reason: Some(error.to_string()),
+            missing_as: Some(error.missing_as.unwrap_or(MissingAs::Other)),
             since: Instant::now(),
             near: None,
             inside: None,
@@ -399,6 +402,7 @@ impl Inner {
         }
         let comes_up = state == PortState::Up && live.state != state;
         live.state = state;
+        live.missing_as = (state == PortState::Missing).then_some(MissingAs::Other);
         live.reason.clone_from(&reason);
         let id = live.id;
         if let Some(port) = self.store.port(name)
