@@ -188,6 +188,20 @@ fn settings_of_a_link_are_those_of_both_ends() {
         .failed(2, &["--impair", "dely"]);
 }
 
+/// It was said to be set up, and stayed down.
+#[test]
+fn a_link_that_is_set_up_has_back_what_was_taken_from_it() {
+    let lab = joined("");
+    for change in ["down", "mtu 1300"] {
+        Place::daemons_own().run_ok(&format!("ip link set sw2-main {change}"));
+        let [foretold, told] = ["-n", ""].map(|way| lab.ok(&format!("link set main-sw2 --up {way}")));
+        assert!(told.contains("repaired: gave port sw2-main back"), "{change}: {told}");
+        assert_eq!(foretold, told.replace("repaired: gave", "would repair: give"));
+        lab.wait_for_state("main-sw2", PortState::Up);
+        assert_eq!(lab.ok("link set main-sw2 --up"), "");
+    }
+}
+
 #[test]
 fn a_lab_file_says_links_in_short_or_in_full() {
     let lab = Lab::new();

@@ -263,6 +263,14 @@ fn the_ports_of_a_router() {
             ),
             (&["ip -n r addr flush dev eth1"], "r2 lacks its address 10.2.0.254/24"),
             (
+                &["vswitchctl addr flush r2"],
+                "port r2, by which r1 is to pass packets on to 10.2.0.1",
+            ),
+            (
+                &["vswitchctl addr flush r1"],
+                "10.1.0.254, which port r1 of a router does not have",
+            ),
+            (
                 &["ip netns exec r sysctl -qw net.ipv4.conf.eth1.forwarding=0"],
                 "forwarding is off",
             ),

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use vswitch_testing::api::view::MissingAs;
+
 use super::*;
 
 /// What is wrong beside what this machine lacks: `what: detail / mend`.
@@ -68,6 +70,7 @@ fn a_missing_port_is_mended_by_why_it_is() {
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
     lab.wait_for_state("guest", vswitch_testing::api::view::PortState::Missing);
+    assert_eq!(lab.port("guest").missing_as, Some(MissingAs::ProcessEnded));
     let found = wrong(&lab);
     assert!(
         found.len() == 1 && found[0].contains("has ended") && found[0].ends_with("/ vswitchctl del-port guest"),
@@ -80,6 +83,7 @@ fn a_missing_port_is_mended_by_why_it_is() {
     run("ip -n red link del eth0");
     run("ip -n red link add eth0 type veth peer name other");
     lab.start();
+    assert_eq!(lab.port("red").missing_as, Some(MissingAs::NameTaken));
     let found = wrong(&lab);
     let told = found.iter().find(|line| line.starts_with("port: red")).unwrap();
     assert!(told.contains("has an interface eth0 already"), "{told}");
@@ -208,8 +212,9 @@ fn what_a_port_led_to_and_is_gone_for_good() {
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
     run("ip link del nic");
-    for name in ["nic", "guest"] {
+    for (name, why) in [("nic", MissingAs::NoInterface), ("guest", MissingAs::NoNamespace)] {
         lab.wait_for_state(name, vswitch_testing::api::view::PortState::Missing);
+        lab.wait_for_port(name, "why it is missing", |port| port.missing_as == Some(why));
         let found = wrong(&lab);
         let own = found.iter().find(|line| line.starts_with(&format!("port: {name} ")));
         let own = own.unwrap_or_else(|| panic!("{found:?}"));

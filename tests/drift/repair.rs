@@ -132,11 +132,74 @@ fn a_port_that_stays_missing_is_not_set_up_in_silence() {
     lab.ok("add-port device --type device");
     run("ip link del device");
     lab.wait_for_state("device", PortState::Missing);
-    let failed = lab.ctl("set port device --up");
-    assert_ne!(failed.code, 0, "{failed}");
+    for way in ["", "-n"] {
+        lab.ctl(&format!("set port device --up {way}"))
+            .failed(4, &["no interface device"]);
+    }
     make_device("device");
     lab.wait_for_state("device", PortState::Up);
     lab.ok("set port device --up");
+}
+
+/// What was repaired before an edit that is refused was told to nobody.
+#[test]
+fn a_repair_before_a_refused_edit_is_told() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24");
+    run("ip -n red addr del 10.7.0.1/24 dev eth0");
+    lab.ctl("set port red --up switch=nope").failed(
+        4,
+        &[
+            "nope",
+            "what was done before stays: repaired: gave port red back its address",
+        ],
+    );
+    assert!(run("ip -n red addr").contains("10.7.0.1/24"));
+    assert!(!lab.ctl("set port red --up switch=nope").stderr.contains("done before"));
+}
+
+/// A device could not be given back, and was forgotten as soon as another port had the name.
+#[test]
+fn what_could_not_be_given_back_is_not_forgotten_for_another_port_of_its_name() {
+    let mut lab = Lab::new();
+    make_device("below");
+    run("ip link add name dev link below up type macvlan");
+    lab.ok("add-port dev --type device --mtu 1200");
+    run("ip link set below mtu 1300");
+    let has_mtu = |mtu: u32| run("ip link show dev").contains(&format!(" mtu {mtu} "));
+    let told = lab.ctl("del-port dev");
+    assert!(told.stderr.contains("the next command tries it again"), "{told}");
+    lab.ok("add-port dev --addr 10.7.0.1/24");
+    lab.ok("add-port more");
+    lab.kill_daemon();
+    lab.start();
+    let limits = |lab: &Lab| lab.ok("status");
+    assert!(
+        limits(&lab).contains("interface dev could not be given back"),
+        "{}",
+        limits(&lab)
+    );
+    assert!(
+        lab.ctl("doctor")
+            .stdout
+            .contains("interface dev could not be given back")
+    );
+    assert!(has_mtu(1200));
+    run("ip link set below mtu 1500");
+    let near = || {
+        Place::daemons_own()
+            .run_ok("ip -o link show dev")
+            .split(':')
+            .next()
+            .map(str::to_owned)
+    };
+    let before = near();
+    lab.ok("del-port more");
+    assert!(has_mtu(1500));
+    assert!(!limits(&lab).contains("given back"), "{}", limits(&lab));
+    // Nothing of the other was touched.
+    assert_eq!(near(), before);
+    lab.wait_for_state("dev", PortState::Up);
 }
 
 /// A dry run promised what could not be.
@@ -150,10 +213,10 @@ fn what_is_in_a_namespace_that_others_have_taken_away_is_not_promised() {
     lab.wait_for_state("guest", PortState::Missing);
     let path = lab.lab_file(&lab.ok("export"));
     for line in ["set port guest --up".to_owned(), format!("apply {path}")] {
-        let foretold = lab.ctl(&format!("{line} -n")).ok();
-        assert!(!foretold.stdout.contains("would repair"), "{foretold}");
-        assert!(foretold.stderr.contains("could not be repaired"), "{foretold}");
-        lab.ctl(&line).failed(4, &["theirs"]);
+        // A dry run ended well.
+        let [foretold, told] = [" -n", ""].map(|way| lab.ctl(&format!("{line}{way}")));
+        told.failed(4, &["theirs"]);
+        assert_eq!((foretold.code, &foretold.stderr), (4, &told.stderr), "{line}");
     }
     let found = lab.ctl("doctor").stdout;
     assert!(!found.contains("could not be repaired"), "the port is told of: {found}");
@@ -318,7 +381,9 @@ fn an_edit_that_is_done_is_no_failure_for_what_can_not_be_repaired() {
         "{changes:?}"
     );
     // Where that is all, it is one.
-    lab.ctl(&format!("apply {file}")).failed(5, &["stuck", "eth0"]);
+    for way in ["", "-n"] {
+        lab.ctl(&format!("apply {way} {file}")).failed(5, &["stuck", "eth0"]);
+    }
     let changes: Changes = lab.json("port add stuck more --netns theirs --if-not-exists");
     assert!(
         told(&changes.warnings, "port \"stuck\" could not be repaired"),

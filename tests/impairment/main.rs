@@ -104,6 +104,12 @@ fn the_same_seed_loses_the_same_frames() {
             runs.push(pass(&lab, &red, &blue, 900));
         }
         assert_eq!(runs[0], runs[1], "{options}");
+        // Said again as it is, it begins anew: the numbers went on.
+        let again = format!("impair blue {options} --seed 7");
+        let told = lab.ok(&again);
+        assert_eq!(told, "restarted impairment (out) of port blue with seed 7\n");
+        assert!(lab.ok(&format!("{again} -n")).contains("would restart"));
+        assert_eq!(pass(&lab, &red, &blue, 900), runs[0], "{options}");
         assert!((600..900).contains(&runs[0].len()), "{options}: {}", runs[0].len());
         lab.ok("impair clear blue");
         lab.ok(&format!("impair blue {options} --seed 8"));

@@ -104,7 +104,7 @@ pub enum ImpairCommand {
 Examples:
   vswitchctl impair set red --delay 20ms --jitter 2ms
   vswitchctl impair set red --loss 1% --loss-burst 5 --direction in
-  # the same chance in each run
+  # the same chance in each run; said again it begins anew
   vswitchctl impair set red --delay 20ms --seed 1
   vswitchctl impair set red --rate 10mbit --priority
 

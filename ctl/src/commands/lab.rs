@@ -22,6 +22,7 @@ mod rules;
 mod sides;
 mod speed;
 mod svg;
+mod take_back;
 mod test;
 mod told;
 mod words;

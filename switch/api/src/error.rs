@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::view::MissingAs;
+
 /// What went wrong, for programs. Each has its HTTP status and its exit code of `vswitchctl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +65,9 @@ pub struct ApiError {
     /// What to do next, if there is something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// In a word, what a port lacks that is missing for it. It is told with the port, not with the error.
+    #[serde(skip)]
+    pub missing_as: Option<MissingAs>,
 }
 
 impl ApiError {
@@ -73,7 +78,15 @@ impl ApiError {
             object: object.into(),
             cause: cause.into(),
             hint: None,
+            missing_as: None,
         }
+    }
+
+    /// The same of what a port lacks that is missing for it.
+    #[must_use]
+    pub fn missing_as(mut self, why: MissingAs) -> Self {
+        self.missing_as = Some(why);
+        self
     }
 
     /// The same with the next step.

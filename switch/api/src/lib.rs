@@ -58,6 +58,7 @@ pub mod settings;
 pub mod strict;
 pub mod trace;
 pub mod traffic;
+mod undo;
 pub mod view;
 
 pub use cable::{Cable, CableEnd};

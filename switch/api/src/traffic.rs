@@ -178,7 +178,8 @@ pub struct Impairment {
     #[serde(deserialize_with = "words::limit")]
     #[schema(value_type = Option<QuantityForm>)]
     pub limit: Option<u32>,
-    /// Start of the random numbers, for runs that are to be the same; none: each run has its own.
+    /// Start of the random numbers, for runs that are to be the same; none: each run has its own. An edit of the port that says the
+    /// impairment begins them anew, also if it says what is so already; the lab as a whole does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
 }

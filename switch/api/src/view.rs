@@ -204,6 +204,32 @@ impl fmt::Display for Lack {
     }
 }
 
+/// Why a port is missing, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MissingAs {
+    /// There is no namespace where it is to be.
+    NoNamespace,
+    /// No engine has its container.
+    NoContainer,
+    /// Its container does not run; Docker has it.
+    DockerStopped,
+    /// Its container does not run; Podman has it.
+    PodmanStopped,
+    /// The process that its namespace was given by has ended.
+    ProcessEnded,
+    /// Another interface has the name of its own.
+    NameTaken,
+    /// Its interface is gone, or the host has none of that name.
+    NoInterface,
+    /// Something else, which the reason tells.
+    Other,
+    /// None that this version knows; the daemon is newer.
+    #[serde(other)]
+    Unknown,
+}
+
 /// A port, its state and counters. `GET /v1/ports`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortView {
@@ -215,6 +241,9 @@ pub struct PortView {
     /// Why it does not, where there is more to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it is missing, if it is, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_as: Option<MissingAs>,
     /// The MTU that it was set to, where its interface has another by now (which is the one that counts).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu_wanted: Option<u32>,

@@ -47,15 +47,14 @@ impl Control {
         address: Option<IfAddr>,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        let view = self.view();
-        refuse_moving(&view.state.lab, name, address)?;
-        let subnets = |port: &Port| {
-            let switches = view.state.lab.switches.iter();
-            let mut of_port = switches.filter(|switch| switch.name == port.switch);
-            of_port.next().map_or(&[][..], |switch| &switch.subnets)
-        };
-        self.edit_one(name, options, |port: &mut Port, options| {
-            let given = |old: &IfAddr| subnets(port).iter().any(|net| net.contains(&old.ip()));
+        let options = options.into();
+        self.edit(Subject::Port(name), options.clone(), |_, lab| {
+            refuse_moving(lab, name, address)?;
+            let switches = lab.switches.clone();
+            let port: &mut Port = find(lab, name)?;
+            let of_port = switches.iter().find(|switch| switch.name == port.switch);
+            let subnets = of_port.map_or(&[][..], |switch| &switch.subnets);
+            let given = |old: &IfAddr| subnets.iter().any(|net| net.contains(&old.ip()));
             let taken = |old: &IfAddr| address.is_none_or(|address| *old == address);
             if port.auto_addresses && port.addresses.iter().any(|old| taken(old) && given(old)) {
                 // Else it would get another at once.

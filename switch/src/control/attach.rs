@@ -318,6 +318,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         id: None,
         state: PortState::Up,
         reason: None,
+        missing_as: None,
         since: Instant::now(),
         near: opened.near,
         inside: Some(link.index),

@@ -3,6 +3,9 @@
 //! What can't be taken back comes last: namespaces, ports and cables go only when the new lab is written, for with them goes what
 //! their users had in them. Up to there each step has its inverse. A port that has to go first, since its name or its place is
 //! wanted, goes when the new lab is on the disk, if not yet in the place of the old one.
+//!
+//! Commands are started at the end. Whether they become ready may take minutes to tell: where nothing goes that can't be taken back, that
+//! is waited for when the lab is written and others can have the model (`processes/ready`), else before.
 
 mod order;
 
@@ -24,13 +27,14 @@ use super::{Inner, text};
 use order::Order;
 
 impl Inner {
-    /// Carries out `steps`, then makes `lab` the lab and writes it to disk. If anything fails, all is as it was before.
+    /// Carries out `steps`, then makes `lab` the lab and writes it to disk. If anything fails, all is as it was before. Gives also what it
+    /// has started and not waited for.
     pub(super) async fn carry_out(
         &mut self,
         steps: Vec<Step>,
         lab: Lab,
         mut changes: Changes,
-    ) -> Result<Changes, ApiError> {
+    ) -> Result<(Changes, Vec<Process>), ApiError> {
         // Before the note of what the daemon before had begun, which is perhaps not yet all removed, gives way to another.
         self.check_stopping()?;
         self.remove_unremoved(&mut changes.warnings).await;
@@ -72,7 +76,11 @@ impl Inner {
         untell(&self.not_carried_out(&order.last, stay), &mut changes);
         self.live.parted.clear();
         self.store.close_journal();
-        Ok(changes)
+        let begun = match order.can_be_taken_back() {
+            true => order.awaited(),
+            false => Vec::new(),
+        };
+        Ok((changes, begun))
     }
 
     /// What of the last steps could not be carried out.
@@ -153,6 +161,11 @@ impl Inner {
         };
         for step in &order.then {
             self.carry_next(step, done, warnings).await?;
+        }
+        if !order.can_be_taken_back() {
+            for process in order.awaited() {
+                self.wait_until_ready(&process).await?;
+            }
         }
         if let Some(prepared) = prepared {
             if let Err(error) = prepared.commit() {

@@ -1,5 +1,6 @@
 //! Changing a port that is there.
 
+use vswitch_api::view::MissingAs;
 use vswitch_api::{ApiError, EventKind, IfAddr, Port, Route};
 
 use super::attach::state_of;
@@ -42,7 +43,12 @@ impl Inner {
         };
         let Some(Place { netns, link }) = place else {
             // It has just gone, and we hear of it here first.
-            self.lose(|port| port.name == after.name, "its interface is gone").await;
+            self.lose(
+                |port| port.name == after.name,
+                "its interface is gone",
+                MissingAs::NoInterface,
+            )
+            .await;
             self.say_missing(after, warnings);
             return Ok(());
         };

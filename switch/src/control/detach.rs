@@ -14,6 +14,7 @@ use super::journal::InFlight;
 use super::kinds::{facts, has_near_end, heard_by_near_end, ifname};
 use super::place::Place;
 use super::plan::namespaces;
+use super::state::DeviceBefore;
 use super::{Inner, text};
 use vswitch_datapath::snapshot::PortEntry;
 use vswitch_linux::{KernelError, Link};
@@ -146,14 +147,24 @@ impl Inner {
             return;
         }
         for port in &left.ports {
-            if !self.store.state.lab.ports.iter().any(|other| other.name == port.name) {
+            let before = left.devices.get(&ifname(port)).copied();
+            let before = before.or_else(|| self.store.device_of(port));
+            let before = before.filter(|_| facts(port.kind).taken_over);
+            if self.has_place_of(port) {
+                // It is that port's by now, and goes with it.
+                self.know_device(port, before);
+            } else if self.store.port(&port.name).is_none() {
                 tracing::info!(port = %port.name, "port {}: removing what is left of it", port.name);
-                if let Some(before) = left.devices.get(&ifname(port))
-                    && facts(port.kind).taken_over
-                {
-                    self.store.state.devices.entry(ifname(port)).or_insert(*before);
-                }
+                self.know_device(port, before);
                 self.detach(std::slice::from_ref(port), warnings).await;
+            } else {
+                // Another port has the name, and nothing of that is touched.
+                self.know_device(port, before);
+                let removed = self.remove_left(port, before).await;
+                if removed.is_ok() && facts(port.kind).taken_over {
+                    self.store.state.devices.remove(&ifname(port));
+                }
+                self.removed(port, removed, warnings);
             }
         }
         for cable in &left.cables {
@@ -185,6 +196,53 @@ impl Inner {
         if let Err(error) = self.store.save() {
             tracing::error!("the state file does not tell what was removed: {error}");
         }
+    }
+
+    /// Whether a port of the lab is where this one was.
+    fn has_place_of(&self, left: &Port) -> bool {
+        let taken_over = facts(left.kind).taken_over;
+        let place = |port: &Port| match taken_over {
+            true => (None, None, ifname(port)),
+            false => (Some(port.name.clone()), port.namespace.clone(), ifname(port)),
+        };
+        let mut ports = self.store.state.lab.ports.iter();
+        ports.any(|port| {
+            let is_such = facts(port.kind).taken_over == taken_over && (taken_over || port.kind == left.kind);
+            is_such && place(port) == place(left)
+        })
+    }
+
+    fn know_device(&mut self, port: &Port, before: Option<DeviceBefore>) {
+        if let Some(before) = before {
+            self.store.state.devices.entry(ifname(port)).or_insert(before);
+        }
+    }
+
+    /// What could not be removed, a line each.
+    pub(super) fn not_removed(&self) -> Vec<String> {
+        let left = &self.store.unremoved;
+        let ports = left.ports.iter().map(|port| match facts(port.kind).taken_over {
+            true => format!(
+                "interface {} could not be given back when port \"{}\" was removed",
+                ifname(port),
+                port.name
+            ),
+            false => format!(
+                "something of port \"{}\", which is not in the lab any more, could not be removed",
+                port.name
+            ),
+        });
+        let cables = left.cables.iter();
+        let cables = cables.map(|cable| {
+            format!(
+                "something of {}, which is not in the lab any more, could not be removed",
+                text::cable(cable)
+            )
+        });
+        let lines = ports.chain(cables);
+        lines
+            .map(|line| format!("{line}; the next change tries it again"))
+            .collect()
     }
 
     /// Removes what vswitch made under these names. What can't be removed is told in `warnings`, tried again with the next command, and
@@ -231,6 +289,14 @@ impl Inner {
 
     pub(super) async fn delete_near_end(&self, port: &Port) -> Result<(), KernelError> {
         self.delete_near_end_if(port, |_| true).await
+    }
+
+    /// The same of a port that is not in the lab any more: what has its name may be the near end of one that is.
+    pub(super) async fn delete_left_near_end(&self, port: &Port) -> Result<(), KernelError> {
+        let others = self.live.ports.get(&port.name);
+        let is_attached = others.is_some_and(|live| live.id.is_some());
+        let others = others.and_then(|live| live.near).filter(|_| is_attached);
+        self.delete_near_end_if(port, |near| Some(near.index) != others).await
     }
 
     async fn delete_near_end_if(&self, port: &Port, is_it: impl Fn(&Link) -> bool) -> Result<(), KernelError> {

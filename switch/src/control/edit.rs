@@ -9,6 +9,7 @@ use super::etc::nowhere_to_be_seen;
 use super::gateway::{refuse_listened, refuse_no_dns, settle};
 use super::overlap::refuse_own_networks;
 use super::plan::{Step, plan};
+use super::processes::Begun;
 use super::published::Held;
 use super::rights::refuse_commands;
 use super::twins::tell;
@@ -26,13 +27,13 @@ impl Control {
         let options = options.into();
         let mut inner = self.begin_edit().await?;
         let (changes, _) = inner.edit(subject, &options, change).await?;
-        Ok(changes)
+        self.finish(inner, changes).await
     }
 }
 
 impl Held<'_> {
     /// The same for whoever has the model and does something else with it too. Gives what was done, and of a dry run the steps that it
-    /// would have been.
+    /// would have been. Whoever may start commands by it comes to his end by [`Control::finish`].
     pub(super) async fn edit(
         &mut self,
         subject: Subject<'_>,
@@ -83,6 +84,8 @@ impl Held<'_> {
             return Ok((changes, steps));
         }
         let edit = Edit::new(&self.store.state.lab, &steps);
+        let starts = steps.iter().any(|step| matches!(step, Step::StartCommands(_)));
+        let before = starts.then(|| self.store.state.lab.clone());
         let had_files = self.store.state.lab.namespaces.iter().any(|one| !one.files.is_empty());
         // Before commands of the lab look for them.
         self.fit_names(&lab);
@@ -94,9 +97,15 @@ impl Held<'_> {
         }
         self.tidy_names();
         self.look_at_leases();
-        let mut changes = carried?;
+        let (mut changes, processes) = carried?;
         changes.done.extend(forwarding);
         self.edited(edit);
+        let before = before.filter(|_| !processes.is_empty());
+        self.begun = before.map(|before| Begun {
+            processes,
+            before,
+            after: self.store.state.lab.clone(),
+        });
         Ok((changes, Vec::new()))
     }
 }

@@ -7,7 +7,7 @@ use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::policy::{PortVlan, VlanId};
 use vswitch_api::request::{FdbAdd, FdbSelect};
 use vswitch_api::view::Changes;
-use vswitch_api::{ApiError, ErrorCode, Mac, Port, StaticStation, SwitchName};
+use vswitch_api::{ApiError, ErrorCode, Lab, Mac, Port, StaticStation, SwitchName};
 
 use super::condition::{Editing, Subject};
 use super::named::find;
@@ -141,81 +141,29 @@ impl Control {
         options: Editing,
     ) -> Result<Changes, ApiError> {
         let (vlan, mac) = fdb_key(&removed);
-        let dry_run = options.dry_run;
-        let mut elsewhere = String::new();
-        let mut changes = self
-            .edit(
-                Subject::Stations(switch, select.port.as_ref()),
-                options.clone(),
-                |inner, lab| {
-                    find_switch(lab, switch)?;
-                    if let Some(name) = &select.port {
-                        find::<Port>(lab, name)?;
-                    }
-                    let here = |port: &&mut Port| {
-                        port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
-                    };
-                    let mut found = inner.knows(switch, vlan, mac, &select);
-                    for port in lab.ports.iter_mut().filter(here) {
-                        let count = port.stations.len();
-                        port.stations.retain(|old| *old != removed);
-                        found |= port.stations.len() < count;
-                    }
-                    if !found && removed.vlan.is_none() {
-                        // As it was added without a word of a VLAN, if there is one such.
-                        let is_it =
-                            |port: &Port, old: &StaticStation| old.mac == mac && old.vlan == port.vlan.untagged();
-                        let has_it = |port: &&mut Port| port.stations.iter().any(|old| is_it(port, old));
-                        let mut all: Vec<_> = lab.ports.iter_mut().filter(here).filter(has_it).collect();
-                        if let [port] = &mut all[..] {
-                            let vlan = port.vlan.untagged();
-                            port.stations.retain(|old| (old.mac, old.vlan) != (mac, vlan));
-                            found = true;
-                        }
-                    }
-                    if found {
-                        return Ok(());
-                    }
-                    let known = inner.vlans_with(switch, mac, &select);
-                    let noted = lab.ports.iter().filter(|port| {
-                        port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
-                    });
-                    let noted = noted.flat_map(|port| &port.stations).filter(|old| old.mac == mac);
-                    let all: BTreeSet<u16> = noted.map(|old| fdb_key(old).0).chain(known).collect();
-                    let object = format!("FDB entry {}", station(&removed));
-                    let mut error = ApiError::new(
-                        ErrorCode::NotFound,
-                        object,
-                        format!("switch \"{switch}\" has no such entry"),
-                    )
-                    .hint("`vswitchctl fdb` lists them");
-                    if !all.is_empty() {
-                        error.cause = format!("switch \"{switch}\" knows it {}", words(&all));
-                        error = error.hint(match all.last() {
-                            Some(0) | None => "leave --vlan out".to_owned(),
-                            Some(vlan) => format!("name the VLAN: vswitchctl fdb del {mac} --vlan {vlan}"),
-                        });
-                    }
-                    match options.idempotent {
-                        false => Err(error),
-                        true => {
-                            elsewhere = if all.is_empty() {
-                                String::new()
-                            } else {
-                                error.to_string()
-                            };
-                            Ok(())
-                        }
-                    }
-                },
-            )
-            .await?;
-        if !elsewhere.is_empty() {
-            changes.warnings.push(elsewhere);
-        }
-        let inner = self.inner.lock().await;
+        let mut inner = self.begin_edit().await?;
+        let subject = Subject::Stations(switch, select.port.as_ref());
+        let mut elsewhere = None;
+        let edited = inner.edit(subject, &options, |inner, lab| {
+            find_switch(lab, switch)?;
+            if let Some(name) = &select.port {
+                find::<Port>(lab, name)?;
+            }
+            if inner.take_station(lab, switch, &removed, &select) {
+                return Ok(());
+            }
+            let error = inner.no_such_station(lab, switch, &removed, &select);
+            if !options.idempotent {
+                return Err(error);
+            }
+            // Of one that is known nowhere there is nothing to tell.
+            elsewhere = (error.cause != no_entry(switch)).then(|| error.to_string());
+            Ok(())
+        });
+        let (mut changes, _) = edited.await?;
+        changes.warnings.extend(elsewhere);
         // One that was learned is not the lab's; of a static one nothing is left by now, unless it was set anew.
-        let gone = if dry_run {
+        let gone = if options.dry_run {
             inner.knows(switch, vlan, mac, &select)
         } else {
             inner.forget_learned(switch, vlan, mac, &select)
@@ -293,6 +241,15 @@ impl Control {
     }
 }
 
+fn no_entry(switch: &SwitchName) -> String {
+    format!("switch \"{switch}\" has no such entry")
+}
+
+/// Whether a port is on this switch, and is the one that is selected if one is.
+fn is_selected(port: &Port, switch: &SwitchName, select: &FdbSelect) -> bool {
+    port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
+}
+
 /// Where a station is known.
 fn words(vlans: &BTreeSet<u16>) -> String {
     let word = |vlan: &u16| match vlan {
@@ -303,6 +260,49 @@ fn words(vlans: &BTreeSet<u16>) -> String {
 }
 
 impl Inner {
+    /// Takes a static station out of the lab. False: neither the lab nor the datapath has it.
+    fn take_station(&self, lab: &mut Lab, switch: &SwitchName, removed: &StaticStation, select: &FdbSelect) -> bool {
+        let (vlan, mac) = fdb_key(removed);
+        let mut found = self.knows(switch, vlan, mac, select);
+        let here = |port: &&mut Port| is_selected(port, switch, select);
+        for port in lab.ports.iter_mut().filter(here) {
+            let count = port.stations.len();
+            port.stations.retain(|old| old != removed);
+            found |= port.stations.len() < count;
+        }
+        if found || removed.vlan.is_some() {
+            return found;
+        }
+        // As it was added without a word of a VLAN, if there is one such.
+        let is_it = |port: &Port, old: &StaticStation| old.mac == mac && old.vlan == port.vlan.untagged();
+        let has_it = |port: &&mut Port| port.stations.iter().any(|old| is_it(port, old));
+        let mut all: Vec<_> = lab.ports.iter_mut().filter(here).filter(has_it).collect();
+        let [port] = &mut all[..] else { return false };
+        let vlan = port.vlan.untagged();
+        port.stations.retain(|old| (old.mac, old.vlan) != (mac, vlan));
+        true
+    }
+
+    /// Why a station is not found, and where it is known instead.
+    fn no_such_station(&self, lab: &Lab, switch: &SwitchName, removed: &StaticStation, select: &FdbSelect) -> ApiError {
+        let mac = removed.mac;
+        let known = self.vlans_with(switch, mac, select);
+        let noted = lab.ports.iter().filter(|port| is_selected(port, switch, select));
+        let noted = noted.flat_map(|port| &port.stations).filter(|old| old.mac == mac);
+        let all: BTreeSet<u16> = noted.map(|old| fdb_key(old).0).chain(known).collect();
+        let object = format!("FDB entry {}", station(removed));
+        let hint = match all.last() {
+            None => {
+                return ApiError::new(ErrorCode::NotFound, object, no_entry(switch))
+                    .hint("`vswitchctl fdb` lists them");
+            }
+            Some(0) => "leave --vlan out".to_owned(),
+            Some(vlan) => format!("name the VLAN: vswitchctl fdb del {mac} --vlan {vlan}"),
+        };
+        let cause = format!("switch \"{switch}\" knows it {}", words(&all));
+        ApiError::new(ErrorCode::NotFound, object, cause).hint(hint)
+    }
+
     /// VLANs in which a station is known, behind the port that is selected if one is.
     fn vlans_with(&self, switch: &SwitchName, mac: Mac, select: &FdbSelect) -> Vec<u16> {
         let (Some(id), port) = (self.live.switches.get(switch), self.selected(select)) else {

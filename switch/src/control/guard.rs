@@ -33,6 +33,7 @@ pub(super) struct Cut {
     /// The ports that led to the same place, whose sticky stations are forgotten too.
     ends: Vec<PortId>,
 }
+
 /// In so many VLANs of a switch a loop is looked for at a time, those with the most stations.
 const MOST_VLANS: usize = 16;
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::sync::Notify;
-use vswitch_api::view::Entrance;
+use vswitch_api::view::{Entrance, MissingAs};
 use vswitch_api::{ApiError, ContainerName, ErrorCode, Lab, Namespace, Pid, Port, PortName};
 
 use super::plan::Step;
 use super::{Inner, text};
-use crate::engines::{Container, Engines, NotFound, entrance};
+use crate::engines::{Container, Engines, NotFound, entrance, stopped};
 use vswitch_linux::{KernelError, NetNs, Presence, Process, process_name};
 
 /// What is known of the namespaces of others.
@@ -205,17 +205,23 @@ impl Inner {
             Namespace::Pid(pid) => match noted {
                 Some(_) => ended(port, *pid),
                 None => not_found(port, format!("process {pid} was one of an earlier boot"))
+                    .missing_as(MissingAs::ProcessEnded)
                     .hint(format!("remove it: vswitchctl del-port {name}")),
             },
             Namespace::Path(path) => not_found(port, format!("there is no network namespace at {path}"))
+                .missing_as(MissingAs::NoNamespace)
                 .hint("it comes back by itself when there is one; of a process only as long as that lives"),
             Namespace::Container(container) => {
-                let cause = match self.host.guests.containers.get(container) {
-                    Some(Err(not_found)) => not_found.to_string(),
-                    Some(Ok(found)) => format!("it does not run any more ({})", found.engine),
-                    None => "it was not looked for yet".to_owned(),
+                let (cause, why) = match self.host.guests.containers.get(container) {
+                    Some(Err(not_found)) => (not_found.to_string(), not_found.missing_as),
+                    Some(Ok(found)) => {
+                        let cause = format!("it does not run any more ({})", found.engine);
+                        (cause, stopped(found.engine))
+                    }
+                    None => ("it was not looked for yet".to_owned(), MissingAs::Other),
                 };
                 not_found(port, format!("container \"{container}\": {cause}"))
+                    .missing_as(why)
                     .hint("the port is there whenever the container runs")
             }
         }
@@ -283,7 +289,9 @@ fn not_found(port: &Port, cause: impl Into<String>) -> ApiError {
 }
 
 fn no_process(port: &Port, pid: u32) -> ApiError {
-    not_found(port, format!("there is no process {pid}")).hint("`ps` and `lsns -t net` show those that there are")
+    not_found(port, format!("there is no process {pid}"))
+        .missing_as(MissingAs::ProcessEnded)
+        .hint("`ps` and `lsns -t net` show those that there are")
 }
 
 fn ended(port: &Port, pid: Pid) -> ApiError {
@@ -291,7 +299,7 @@ fn ended(port: &Port, pid: Pid) -> ApiError {
         Presence::Here(_) => format!("process {pid} has ended, and another has its number now"),
         _ => format!("process {pid} has ended"),
     };
-    not_found(port, cause).hint(format!(
+    not_found(port, cause).missing_as(MissingAs::ProcessEnded).hint(format!(
         "remove the port (vswitchctl del-port {}), or add it anew with the number of another process",
         port.name
     ))

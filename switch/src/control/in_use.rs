@@ -1,6 +1,7 @@
 //! Whether the host itself uses an interface that is to become a port: taken over, it carries nothing for the host any more,
 //! and whoever is connected through it is cut off.
 
+use vswitch_api::view::MissingAs;
 use vswitch_api::{ApiError, ErrorCode, Port};
 
 use super::kinds::{facts, ifname};
@@ -54,7 +55,7 @@ impl Inner {
 /// There is no interface that a port could take over.
 pub(super) fn no_device(port: &Port) -> ApiError {
     let cause = format!("the host has no interface {}", ifname(port));
-    ApiError::new(ErrorCode::NotFound, text::port(&port.name), cause).hint(
+    ApiError::new(ErrorCode::NotFound, text::port(&port.name), cause).missing_as(MissingAs::NoInterface).hint(
         "`ip link` lists them; `vswitchctl add-port PORT --type device --name IF` takes one that is called otherwise than \
          its port",
     )

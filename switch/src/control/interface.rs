@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vswitch_api::gateway::gateway_name;
-use vswitch_api::view::Lack;
+use vswitch_api::view::{Lack, MissingAs};
 use vswitch_api::{ApiError, ErrorCode, IfAddr, Mac, Port, PortKind, Route};
 
 use super::attach::{Adopt, Made};
@@ -242,7 +242,8 @@ pub(super) async fn with_room_for(port: &Port, netns: &NetNs, name: &str) -> Res
     }
 }
 
-fn taken(port: &Port) -> ApiError {
+/// Another interface stands where that of a port is to be.
+pub(super) fn taken(port: &Port) -> ApiError {
     let place = port.namespace.as_ref().map_or("the host".to_owned(), text::object);
     let cause = format!("{place} has an interface {} already", ifname(port));
     let is_gateway = port.kind == PortKind::Internal && gateway_name(&port.switch).as_ref() == Some(&port.name);
@@ -251,7 +252,9 @@ fn taken(port: &Port) -> ApiError {
         true => "rename or remove that interface (`ip link`), or give the switch another name",
         false => "choose another interface name (--name, in a lab file ifname)",
     };
-    text::conflict(text::port(&port.name), cause).hint(hint)
+    text::conflict(text::port(&port.name), cause)
+        .missing_as(MissingAs::NameTaken)
+        .hint(hint)
 }
 
 pub(super) fn vanished(port: &Port) -> ApiError {

@@ -126,7 +126,7 @@ impl Inner {
         if matches!(error.code, ErrorCode::Kernel | ErrorCode::Internal) {
             self.try_again_later(&port.name);
         }
-        let mut missing = LivePort::missing(error.to_string());
+        let mut missing = LivePort::missing(error);
         match self.live.ports.get(&port.name) {
             Some(before) => {
                 missing.before = before.before.clone();

@@ -10,7 +10,8 @@ use super::interface::mtu;
 use super::mirror::leave_mirrors;
 use super::named::already;
 use super::published::View;
-use super::{Control, text};
+use super::repair::is_of_inside;
+use super::{Control, Inner, text};
 
 impl Control {
     /// Joins two switches.
@@ -44,30 +45,39 @@ impl Control {
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
         let options = options.into();
-        let opens = !options.dry_run && patch.sets_up();
-        let mut ends = Vec::new();
-        let changes = self
-            .edit(Subject::Port(name), options, |_, lab| {
-                let port = lab.ports.iter().find(|port| port.name == *name);
-                let port = port.ok_or_else(|| no_link(name))?;
-                let peer = port.peer.clone().ok_or_else(|| is_no_link(name))?;
-                ends = vec![name.clone(), peer];
-                for port in lab.ports.iter_mut().filter(|port| ends.contains(&port.name)) {
-                    let invalid = |cause: String| text::invalid(text::port(&port.name), cause);
-                    let after = patch.apply(port).map_err(invalid)?;
-                    if after.name != port.name {
-                        return Err(invalid("it can't be renamed".to_owned()));
-                    }
-                    *port = after;
-                }
-                Ok(())
-            })
-            .await?;
-        if opens {
-            let mut inner = self.inner.lock().await;
-            for end in &ends {
-                inner.open(end).await;
+        let mut inner = self.begin_edit().await?;
+        let peer = inner.store.port(name).and_then(|port| port.peer.clone());
+        let ends: Vec<_> = [Some(name), peer.as_ref()].into_iter().flatten().collect();
+        let change = |_: &Inner, lab: &mut Lab| {
+            let port = lab.port(name).ok_or_else(|| no_link(name))?;
+            if port.peer.is_none() {
+                return Err(is_no_link(name));
             }
+            for port in lab.ports.iter_mut().filter(|port| ends.contains(&&port.name)) {
+                let invalid = |cause: String| text::invalid(text::port(&port.name), cause);
+                let after = patch.apply(port).map_err(invalid)?;
+                if after.name != port.name {
+                    return Err(invalid("it can't be renamed".to_owned()));
+                }
+                *port = after;
+            }
+            Ok(())
+        };
+        let subject = Subject::Port(name);
+        let before: Vec<_> = ends.iter().filter_map(|end| inner.store.port(end).cloned()).collect();
+        let mut changes = if patch.sets_up() && peer.is_some() {
+            inner.edit_and_open(&ends, subject, &options, change).await?
+        } else {
+            let (mut changes, steps) = inner.edit(subject, &options, change).await?;
+            if is_of_inside(&patch) {
+                for end in &ends {
+                    inner.give_back_after(end, &options, &steps, &mut changes).await?;
+                }
+            }
+            changes
+        };
+        for before in &before {
+            inner.begin_runs_again(before, &patch, &mut changes);
         }
         Ok(changes)
     }

@@ -85,7 +85,7 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use vswitch_api::event::EventSelect;
-use vswitch_api::view::{Entrance, Lack, PortState};
+use vswitch_api::view::{Entrance, Lack, MissingAs, PortState};
 use vswitch_api::{ApiError, EventKind, MirrorName, PortName, SwitchName};
 
 use crate::agents::loop_guard::LoopGuard;
@@ -237,6 +237,8 @@ struct LivePort {
     id: Option<PortRef>,
     state: PortState,
     reason: Option<String>,
+    /// Why it is missing, if it is.
+    missing_as: Option<MissingAs>,
     since: Instant,
     /// Index of the near end in the own namespace (veth, and device with the fast path).
     near: Option<u32>,
@@ -279,11 +281,12 @@ impl LivePort {
         }
     }
 
-    fn missing(reason: String) -> Self {
+    fn missing(error: &ApiError) -> Self {
         Self {
             id: None,
             state: PortState::Missing,
-            reason: Some(reason),
+            reason: Some(error.to_string()),
+            missing_as: Some(error.missing_as.unwrap_or(MissingAs::Other)),
             since: Instant::now(),
             near: None,
             inside: None,
@@ -408,6 +411,7 @@ impl Inner {
             self.shut.other_way_ended(|other| other == name);
         }
         live.state = state;
+        live.missing_as = (state == PortState::Missing).then_some(MissingAs::Other);
         live.reason.clone_from(&reason);
         let id = live.id;
         if let Some(port) = self.store.port(name)

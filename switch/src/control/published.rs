@@ -17,7 +17,7 @@ use vswitch_api::{ApiError, ErrorCode, MirrorName, Port, PortName, SwitchName};
 
 use super::events::Events;
 use super::mirror::LiveMirror;
-use super::processes::Processes;
+use super::processes::{Begun, Processes};
 use super::state::State;
 use super::underway::Underway;
 use super::{Inner, LivePort};
@@ -65,6 +65,8 @@ pub(super) struct View {
     pub switches: BTreeMap<SwitchName, SwitchId>,
     pub mirrors: BTreeMap<MirrorName, LiveMirror>,
     pub limits: Vec<String>,
+    /// What could not be removed, a line each.
+    pub not_removed: Vec<String>,
     /// Why the state is not on the disk, if so.
     pub unsaved: Option<String>,
     pub pulse: Arc<Pulse>,
@@ -95,6 +97,7 @@ impl View {
             switches: inner.live.switches.clone(),
             mirrors: inner.live.mirrors.clone(),
             limits: inner.shown.limits.clone(),
+            not_removed: inner.not_removed(),
             unsaved: inner.store.unsaved.clone(),
             pulse: inner.shown.pulse.clone(),
             attaching: inner.shown.attaching,
@@ -140,6 +143,7 @@ impl Model {
             inner,
             pulse: &self.pulse,
             changed: false,
+            begun: None,
         }
     }
 
@@ -148,7 +152,7 @@ impl Model {
         self.pulse.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// As long as this is there, an edit under way waits for nothing but the kernel: all is to go, also what it waits for.
+    /// As long as this is there, an edit under way waits for nothing but the kernel: all is to go, also what it waits for with the lock.
     pub fn hurry(&self) -> Hurry {
         self.pulse.hurried.fetch_add(1, Ordering::Relaxed);
         Hurry(self.pulse.clone())
@@ -177,6 +181,8 @@ pub(super) struct Held<'a> {
     inner: MutexGuard<'a, Inner>,
     pulse: &'a Pulse,
     changed: bool,
+    /// What the edit has started and is still to be waited for, when others can have the model: see [`super::Control::finish`].
+    pub begun: Option<Begun>,
 }
 
 impl Held<'_> {

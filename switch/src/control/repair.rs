@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use vswitch_api::change::ObjectKind;
-use vswitch_api::view::{Changes, PortState};
+use vswitch_api::view::{Changes, MissingAs, PortState};
 use vswitch_api::{
     ApiError, Cable, CommandName, ErrorCode, EventKind, IfName, Lab, LabNamespace, NsName, Port, PortName,
 };
@@ -27,6 +27,8 @@ use crate::port::BackEnd;
 use vswitch_linux::KernelError;
 
 mod after_edit;
+
+pub(super) use after_edit::is_of_inside;
 
 /// What was in vain is tried again after this, then after twice that, and so on. An interface that is deleted is made again at once,
 /// and the second time after this.
@@ -324,8 +326,12 @@ impl Inner {
                 given
             }
             Drift::Missing(port) => {
-                self.lose(|other| other.name == port.name, "its interface is gone")
-                    .await;
+                self.lose(
+                    |other| other.name == port.name,
+                    "its interface is gone",
+                    MissingAs::NoInterface,
+                )
+                .await;
                 let devices = self.store.state.devices.clone();
                 let sysctls = self.store.state.sysctls.clone();
                 let attached = self.attach(port, Adopt::Yes).await;

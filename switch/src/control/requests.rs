@@ -16,11 +16,8 @@ use super::links::refuse_half_a_link;
 use super::mirror::leave_mirrors;
 use super::named::{add, patched, remove};
 use super::plan::namespaces;
-use super::repair::Extent;
+use super::repair::{Extent, is_of_inside};
 use super::{Control, Inner, choose, text};
-
-/// Settings that somebody inside may take from the interface.
-const LOST_INSIDE: [&str; 4] = ["addresses", "routes", "mac", "mtu"];
 
 impl Control {
     /// Replaces the lab as a whole.
@@ -45,11 +42,11 @@ impl Control {
         let part = options.lab.as_ref().map(|name| part_of(&there, name));
         let extent = part.as_ref().map_or(Extent::Lab(&there), Extent::Part);
         if options.dry_run {
-            inner.describe_repair(extent, &steps, &mut changes).await;
+            inner.describe_repair(extent, &steps, &mut changes).await?;
         } else {
             inner.repair_after(extent, &mut changes).await?;
         }
-        Ok(changes)
+        self.finish(inner, changes).await
     }
 
     /// Removes everything that vswitch made.
@@ -184,7 +181,7 @@ impl Control {
             ..Lab::default()
         };
         if options.dry_run {
-            inner.describe_repair(Extent::Part(&part), &steps, &mut changes).await;
+            inner.describe_repair(Extent::Part(&part), &steps, &mut changes).await?;
         } else {
             inner.repair_after(Extent::Part(&part), &mut changes).await?;
         }
@@ -204,19 +201,7 @@ impl Control {
         let options = options.into();
         let mut inner = self.begin_edit().await?;
         let opens = patch.sets_up();
-        let mut repaired = Changes::default();
-        if opens {
-            inner
-                .store
-                .check_condition(Subject::Port(name), options.if_match.as_deref())?;
-            // The way to say: look again whether it is back. What can't be up is not set up.
-            match inner.store.port(name).map(|_| Extent::Port(name)) {
-                Some(extent) if options.dry_run => inner.describe_repair(extent, &[], &mut repaired).await,
-                Some(extent) => inner.repair(extent, &mut repaired).await?,
-                None => {}
-            }
-        }
-        let edited = inner.edit(Subject::Port(name), &options, |inner, lab| {
+        let change = |inner: &Inner, lab: &mut Lab| {
             patched(lab, name, |port: &Port| {
                 let mut after = patch.apply(port)?;
                 // Without an address an edit leaves the one that is there.
@@ -226,17 +211,21 @@ impl Control {
                 }
                 Ok(after)
             })
-        });
-        let (mut changes, steps) = edited.await?;
-        if opens && !options.dry_run {
-            inner.open(name).await;
+        };
+        let subject = Subject::Port(name);
+        let before = inner.store.port(name).cloned();
+        let mut changes = if opens {
+            inner.edit_and_open(&[name], subject, &options, change).await?
+        } else {
+            let (mut changes, steps) = inner.edit(subject, &options, change).await?;
+            if is_of_inside(&patch) {
+                inner.give_back_after(name, &options, &steps, &mut changes).await?;
+            }
+            changes
+        };
+        if let Some(before) = before {
+            inner.begin_runs_again(&before, &patch, &mut changes);
         }
-        if !opens && LOST_INSIDE.iter().any(|key| patch.0.get(key).is_some()) {
-            inner.give_back_after(name, &options, &steps, &mut changes).await?;
-        }
-        changes.done.splice(0..0, repaired.done);
-        changes.changes.splice(0..0, repaired.changes);
-        changes.warnings.splice(0..0, repaired.warnings);
         Ok(changes)
     }
 

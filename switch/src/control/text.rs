@@ -2,6 +2,7 @@
 
 use std::io;
 
+use vswitch_api::view::MissingAs;
 use vswitch_api::{ApiError, Cable, CommandName, ErrorCode, MirrorName, Namespace, NsName, PortName, SwitchName};
 
 use vswitch_linux::KernelError;
@@ -87,6 +88,7 @@ pub(super) fn no_switch(name: &SwitchName) -> ApiError {
 
 pub(super) fn no_namespace(name: &NsName) -> ApiError {
     ApiError::new(ErrorCode::NotFound, namespace(name), "there is no such namespace")
+        .missing_as(MissingAs::NoNamespace)
         .hint("`vswitchctl ns list` lists them")
 }
 

@@ -1,13 +1,16 @@
 //! What ports do to their traffic: impairment, policer, storm control, from the lab's words to the datapath.
 
 use vswitch_api::acl::AclAction;
+use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::lab::DEFAULT_MTU;
+use vswitch_api::request::PortPatch;
 use vswitch_api::traffic::{Impairment, MAX_DELAY_US, MAX_LIMIT, MAX_RATE, RateLimit, Share};
+use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, Lab, Port};
 
-use super::text;
-use vswitch_datapath::TrafficSetup;
+use super::{Inner, text};
 use vswitch_datapath::frame::{ETH_HLEN, MAX_TAGS, VLAN_HLEN};
+use vswitch_datapath::{Direction, TrafficSetup};
 
 /// What the datapath is to do for a port.
 pub(super) fn setup(port: &Port) -> TrafficSetup {
@@ -66,6 +69,43 @@ pub(super) fn describe(before: &Port, after: &Port) -> Vec<String> {
     };
     tell("storm control".to_owned(), storm(before), storm(after));
     lines
+}
+
+impl Inner {
+    /// An impairment with a seed that an edit says again as it is begins anew, as one that changes does: the same command is the start of
+    /// the same run. `port`: as it was before.
+    pub(super) fn begin_runs_again(&self, port: &Port, patch: &PortPatch, changes: &mut Changes) {
+        let Some(said) = patch.0.get("impair") else { return };
+        let lines = [
+            ("in", Direction::In, &port.impair.inward),
+            ("out", Direction::Out, &port.impair.outward),
+        ];
+        for (word, direction, line) in lines {
+            let seed = line.as_ref().and_then(|line| line.seed);
+            let (Some(seed), Some(_)) = (seed, said.get(word)) else {
+                continue;
+            };
+            let is_of_it = |key: &String| key.starts_with(&format!("impair.{word}"));
+            if changes
+                .changes
+                .iter()
+                .any(|change| change.key.as_ref().is_some_and(is_of_it))
+            {
+                continue;
+            }
+            if let Some(id) = self.live.ports.get(&port.name).and_then(|live| live.id)
+                && !changes.dry_run
+            {
+                self.datapath.restart_impairment(id, direction);
+            }
+            let line = format!("restarted impairment ({word}) of port {} with seed {seed}", port.name);
+            changes.done.push(line);
+            changes.changes.push(Change {
+                key: Some(format!("impair.{word}")),
+                ..Change::new(ChangeAction::Restarted, ObjectKind::Port, &port.name)
+            });
+        }
+    }
 }
 
 /// Refuses what can't be done.

@@ -39,6 +39,7 @@ impl Control {
         let unsaved = view.unsaved.as_ref();
         limits.extend(unsaved.map(|cause| format!("nothing can be changed, the state can't be written: {cause}")));
         limits.extend(self.no_room());
+        limits.extend(view.not_removed.iter().cloned());
         limits.extend(view.processes.troubles());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -320,6 +321,7 @@ impl View {
         let Some(id) = live.id else {
             let reason = told_of(&shown, live.reason.as_deref());
             return PortView {
+                missing_as: live.missing_as,
                 counters: live.before.and_now(&self.datapath, None),
                 ..missing_view(shown, reason)
             };
@@ -348,6 +350,7 @@ impl View {
             entrance: live.entrance.clone().filter(|_| live.moved.is_none()),
             state: live.state,
             reason: (!reason.is_empty()).then(|| reason.join("; ")),
+            missing_as: None,
             state_secs: live.since.elapsed().as_secs(),
             queues: io.as_deref().map_or(1, |io| io.queues(self.datapath.workers())) as u32,
             xdp_mode: io.as_deref().and_then(BackEnd::xdp_mode),
@@ -405,6 +408,7 @@ fn missing_view(port: Port, reason: Option<String>) -> PortView {
         entrance: None,
         state: PortState::Missing,
         reason,
+        missing_as: None,
         state_secs: 0,
         queues: 0,
         fastpath: false,

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use vswitch_api::view::PortState;
+use vswitch_api::view::{MissingAs, PortState};
 use vswitch_api::{EventKind, Port, PortName, SwitchName};
 
 use super::attach::Adopt;
@@ -383,7 +383,7 @@ impl Inner {
     }
 
     /// The ports' interfaces are gone: descriptors are closed, what is left of a veth pair goes too.
-    pub(super) async fn lose(&mut self, which: impl Fn(&Port) -> bool, reason: &str) {
+    pub(super) async fn lose(&mut self, which: impl Fn(&Port) -> bool, reason: &str, why: MissingAs) {
         let ports: Vec<_> = self
             .store
             .state
@@ -407,6 +407,7 @@ impl Inner {
             self.forget_near_end(&port).await;
             self.set_state(&port.name, PortState::Missing, Some(reason.to_owned()));
             if let Some(live) = self.live.ports.get_mut(&port.name) {
+                live.missing_as = Some(why);
                 live.inside = None;
                 live.near = None;
                 live.nsid = None;

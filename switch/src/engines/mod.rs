@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::Deserialize;
 use tokio::time::timeout;
+use vswitch_api::view::MissingAs;
 use vswitch_api::{ContainerName, Engine};
 use vswitch_linux::{KernelError, Presence, Process};
 
@@ -54,6 +55,16 @@ pub struct NotFound {
     pub cause: String,
     /// All that could have it have answered: it is not there, or does not run.
     pub is_certain: bool,
+    /// What a port in it is missing for.
+    pub missing_as: MissingAs,
+}
+
+/// What a port in a container is missing for that does not run.
+pub fn stopped(engine: Engine) -> MissingAs {
+    match engine {
+        Engine::Docker => MissingAs::DockerStopped,
+        Engine::Podman => MissingAs::PodmanStopped,
+    }
 }
 
 impl fmt::Display for NotFound {
@@ -63,10 +74,11 @@ impl fmt::Display for NotFound {
 }
 
 impl NotFound {
-    fn certain(cause: String) -> Self {
+    fn certain(cause: String, missing_as: MissingAs) -> Self {
         Self {
             cause,
             is_certain: true,
+            missing_as,
         }
     }
 
@@ -74,6 +86,7 @@ impl NotFound {
         Self {
             cause,
             is_certain: false,
+            missing_as: MissingAs::Other,
         }
     }
 }
@@ -137,11 +150,11 @@ impl Engines {
             answer.unwrap_or_else(|_| Answer::Unknown(format!("no answer for {} s", PATIENCE.as_secs())))
         });
         let answers = join_all(answers).await;
-        let (mut running, mut stopped, mut said, mut unsure) = (Vec::new(), None, Vec::new(), false);
+        let (mut running, mut has_it, mut said, mut unsure) = (Vec::new(), None, Vec::new(), false);
         for ((engine, socket), answer) in asked.into_iter().zip(answers) {
             match answer {
                 Answer::Runs(container) => running.push(container),
-                Answer::Stopped => stopped = Some(engine),
+                Answer::Stopped => has_it = Some(engine),
                 Answer::None => said.push(format!("{engine} has none of this name")),
                 Answer::NoEngine => said.push(format!("{engine} does not run ({})", socket.display())),
                 Answer::Unknown(cause) => {
@@ -150,17 +163,21 @@ impl Engines {
                 }
             }
         }
-        match (running.pop(), running.pop(), stopped) {
+        match (running.pop(), running.pop(), has_it) {
             (Some(container), None, _) => Ok(container),
-            (Some(_), Some(_), _) => Err(NotFound::certain(format!(
-                "both docker and podman have it; write docker:{name} or podman:{name}"
-            ))),
-            (None, _, Some(engine)) => Err(NotFound::certain(format!("it does not run ({engine})"))),
+            (Some(_), Some(_), _) => {
+                let cause = format!("both docker and podman have it; write docker:{name} or podman:{name}");
+                Err(NotFound::certain(cause, MissingAs::Other))
+            }
+            (None, _, Some(engine)) => {
+                let cause = format!("it does not run ({engine})");
+                Err(NotFound::certain(cause, stopped(engine)))
+            }
             (None, _, None) if unsure => Err(NotFound::unsure(said.join(", "))),
-            (None, _, None) => Err(NotFound::certain(format!(
-                "there is no such container: {}",
-                said.join(", ")
-            ))),
+            (None, _, None) => {
+                let cause = format!("there is no such container: {}", said.join(", "));
+                Err(NotFound::certain(cause, MissingAs::NoContainer))
+            }
         }
     }
 

@@ -28,7 +28,7 @@ const AT_ONCE: usize = 8;
 
 impl Session {
     pub(super) async fn picture(&self, from: &PortName, to: &PortName, wait: u32) -> Result<Picture, Failure> {
-        let ports: Vec<PortView> = self.client.ports().await?;
+        let ports = self.attached_ports().await?;
         let lab: Lab = self.client.known_lab().await?;
         let mut picture = Picture {
             ends: [Some(from.clone()), Some(to.clone())],

@@ -4,18 +4,18 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 use vswitch_api::change::{Change, ChangeAction, ObjectKind};
 use vswitch_api::command::{ProcessState, ProcessView};
 use vswitch_api::lab::Lab;
-use vswitch_api::request::ChangeOptions;
+use vswitch_api::request::{ChangeOptions, LabSelect};
 use vswitch_api::view::{Changes, NamespaceSummary, PortState, PortView, Status};
-use vswitch_api::{API_VERSION, PortKind};
-use vswitch_client::Error;
+use vswitch_api::{API_VERSION, ErrorCode, LabName, PortKind};
+use vswitch_client::{Error, Method, with_options, with_query};
 
-use super::checks::ports::mend_of;
+use super::checks::ports::{mend_of, not_yet};
 use super::{Item, mounts};
 use crate::commands::Session;
 use crate::commands::reset::program;
@@ -25,6 +25,11 @@ use crate::failure::Failure;
 const LEAST_KERNEL: (u32, u32) = (5, 15);
 /// So long drops are watched.
 const WATCHED: Duration = Duration::from_millis(500);
+/// So long ports are waited for that the daemon brings back, looked at so often.
+const ATTACHED_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A lab that nothing is owned by.
+const OF_NOBODY: &str = "doctor-looks-at-no-lab";
 /// What has the daemon repair all of what it has.
 const AGAIN: &str = "vswitchctl export | vswitchctl apply -";
 /// Reasons that are as the user wants it.
@@ -90,7 +95,7 @@ impl Session {
     }
 
     async fn state(&self, status: &Status) -> Result<Vec<Item>, Failure> {
-        let ports: Vec<PortView> = self.client.ports().await?;
+        let ports = self.attached_ports().await?;
         let lab: Lab = self.client.known_lab().await?;
         let namespaces: Vec<NamespaceSummary> = self.client.namespaces().await?;
         let mut items = down(&ports);
@@ -112,22 +117,47 @@ impl Session {
 }
 
 impl Session {
+    /// All ports. A daemon that has just started gets to them in a moment, which is waited for.
+    pub(super) async fn attached_ports(&self) -> Result<Vec<PortView>, Failure> {
+        let until = Instant::now() + ATTACHED_WITHIN;
+        loop {
+            let ports: Vec<PortView> = self.client.ports().await?;
+            let is_there = |view: &PortView| view.state != PortState::Attaching;
+            if ports.iter().all(is_there) || Instant::now() >= until {
+                return Ok(ports);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// What others have taken away of what the lab wants: what the daemon would repair if it were told the same once more.
     async fn drift(&self, lab: &Lab, ports: &[PortView]) -> Vec<Item> {
-        let options = ChangeOptions {
-            dry_run: true,
-            force: true,
-            ..ChangeOptions::default()
-        };
-        // Somebody who may only look is not told.
-        match self.client.replace_lab(lab, options, None).await {
+        match self.foretold(lab, None).await {
             Ok(changes) => {
                 let mut items = drift(&changes, ports);
                 items.extend(in_the_way(&changes));
                 items
             }
-            Err(_) => Vec::new(),
+            // Somebody who may only look is not told.
+            Err(error) if error.code() == Some(ErrorCode::NotPermitted) => Vec::new(),
+            // Nothing is to be repaired but what can't be, and has a line of its own. What the host does is asked for alone.
+            Err(_) => {
+                let of_nobody = OF_NOBODY.parse().ok();
+                let changes = self.foretold(lab, of_nobody).await;
+                changes.map_or_else(|_| Vec::new(), |changes| in_the_way(&changes))
+            }
         }
+    }
+
+    /// What the daemon would do if it were told once more what is there. `part`: what of it is looked at.
+    async fn foretold(&self, lab: &Lab, part: Option<LabName>) -> Result<Changes, Error> {
+        let options = ChangeOptions {
+            dry_run: true,
+            force: true,
+            ..ChangeOptions::default()
+        };
+        let path = with_query(&with_options("/v1/lab", options)?, &LabSelect { lab: part })?;
+        self.client.send_if(Method::PUT, &path, None, Some(lab)).await
     }
 }
 
@@ -345,6 +375,11 @@ fn down(ports: &[PortView]) -> Vec<Item> {
         .filter(trouble)
         .map(|view| {
             let name = &view.port.name;
+            if view.state == PortState::Attaching {
+                // It is nobody's fault, and is over by itself.
+                let detail = format!("{}; `vswitchctl status` tells how far it is", not_yet(name));
+                return good("port", detail);
+            }
             let reason = view
                 .reason
                 .as_ref()
@@ -463,6 +498,17 @@ mod tests {
         ] {
             assert_eq!(is_new_enough(release), is, "{release}");
         }
+    }
+
+    #[test]
+    fn what_the_daemon_gets_to_soon_is_no_trouble() {
+        let mut ports = samples::healthy().ports;
+        ports[1].state = PortState::Attaching;
+        let items = down(&ports);
+        assert!(
+            items[0].ok && items[0].detail.contains("blue is not attached yet"),
+            "{items:?}"
+        );
     }
 
     /// What somebody wants so is no trouble.

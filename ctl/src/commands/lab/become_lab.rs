@@ -10,6 +10,7 @@ use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, Lab, LabName};
 use vswitch_client::{Method, Tag, with_options, with_query};
 
+use super::take_back::left_by;
 use super::{confirm, would_remove};
 use crate::commands::capture::compile;
 use crate::commands::{Session, until_unchanged};
@@ -141,7 +142,7 @@ impl Session {
             }
         };
         tokio::select! {
-            back = self.take_back(how, before) => back?,
+            back = self.take_back(how, before, lab) => back?,
             Ok(()) = ctrl_c() => {
                 let cause = "interrupted; something of it may be there";
                 return Err(interrupted(cause, "`vswitchctl status` tells whether it is under way, `vswitchctl lab list` what is there"));
@@ -150,18 +151,27 @@ impl Session {
         Err(interrupted("interrupted; all is as it was before", ""))
     }
 
-    /// When the change under way is over, be it done or undone: makes the lab what it was.
-    async fn take_back(&self, how: &How, before: &Lab) -> Result<(), Failure> {
+    /// When the change under way is over, be it done or undone: makes the lab what it was, but for what others have done meanwhile.
+    async fn take_back(&self, how: &How, before: &Lab, wanted: &Lab) -> Result<(), Failure> {
         let back = |dry_run| ChangeOptions {
             dry_run,
             force: true,
             ..ChangeOptions::default()
         };
-        // It comes after the change.
-        self.put(how, before, back(true), None).await?;
-        let (_, tag): (Lab, _) = self.client.lab_tagged().await?;
-        self.put(how, before, back(false), tag.as_ref()).await?;
-        Ok(())
+        // It comes after the change, or what of it needs the lab for itself; what it would do is of no interest.
+        let (there, _): (Lab, _) = self.client.lab_tagged().await?;
+        let _ = self.put(how, &there, back(true), None).await;
+        until_unchanged(async || {
+            // The daemon takes it back too if commands are not ready yet.
+            let (now, tag): (Lab, _) = self.client.lab_tagged().await?;
+            let mut lab = now.clone();
+            lab.take_back(before, &left_by(&now, before, wanted, how.lab.as_ref()));
+            if lab != now {
+                self.put(how, &lab, back(false), tag.as_ref()).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 }
 

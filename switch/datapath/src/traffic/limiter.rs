@@ -1,6 +1,6 @@
 //! Rates above which frames are dropped: the policer of a port and its storm control.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use vswitch_api::{Mac, RateLimit, StormControl};
 
@@ -77,31 +77,38 @@ impl Limiter {
 pub struct Storm {
     /// What it was made of.
     pub control: StormControl,
-    broadcast: Option<Limiter>,
-    multicast: Option<Limiter>,
-    unknown: Option<Limiter>,
+    broadcast: Option<Arc<Limiter>>,
+    multicast: Option<Arc<Limiter>>,
+    unknown: Option<Arc<Limiter>>,
 }
 
 impl Storm {
-    /// Limits of which nothing has been used.
-    pub fn new(control: StormControl) -> Self {
-        let limiter = |limit: Option<RateLimit>| limit.map(|limit| Limiter::new(limit.of_floods()));
+    /// Limits of which nothing has been used, but those that are as they were: they go on.
+    pub fn new(control: StormControl, old: Option<&Self>) -> Self {
+        type Setting = fn(&StormControl) -> Option<RateLimit>;
+        type Place = fn(&Storm) -> &Option<Arc<Limiter>>;
+        let limiter = |setting: Setting, place: Place| {
+            let limit = setting(&control)?;
+            let same = old.filter(|old| setting(&old.control) == Some(limit));
+            let same = same.and_then(|old| place(old).clone());
+            Some(same.unwrap_or_else(|| Arc::new(Limiter::new(limit.of_floods()))))
+        };
         Self {
             control,
-            broadcast: limiter(control.broadcast),
-            multicast: limiter(control.multicast),
-            unknown: limiter(control.unknown_unicast),
+            broadcast: limiter(|of| of.broadcast, |of| &of.broadcast),
+            multicast: limiter(|of| of.multicast, |of| &of.multicast),
+            unknown: limiter(|of| of.unknown_unicast, |of| &of.unknown),
         }
     }
 
     /// The limit for frames to `dst`.
     pub fn limiter(&self, dst: Mac) -> Option<&Limiter> {
         if dst == Mac::BROADCAST {
-            self.broadcast.as_ref()
+            self.broadcast.as_deref()
         } else if dst.is_multicast() {
-            self.multicast.as_ref()
+            self.multicast.as_deref()
         } else {
-            self.unknown.as_ref()
+            self.unknown.as_deref()
         }
     }
 }
@@ -131,6 +138,31 @@ mod tests {
         // 5 ms: all frames again, and all of the bytes.
         assert!(limiter.admits(5_000_000, size(1500, 1)) && limiter.admits(5_000_000, size(1500, 1)));
         assert!(!limiter.admits(5_000_000, size(1500, 1)), "the third 1500 bytes");
+    }
+
+    #[test]
+    fn storm_control_of_one_class_goes_on_as_another_changes() {
+        let limit = |pps| {
+            Some(RateLimit {
+                rate_pps: Some(pps),
+                burst_frames: Some(2),
+                ..RateLimit::default()
+            })
+        };
+        let control = |broadcast, multicast| StormControl {
+            broadcast: limit(broadcast),
+            multicast: limit(multicast),
+            ..StormControl::default()
+        };
+        let used = Storm::new(control(1, 1), None);
+        let (broadcast, multicast) = (Mac::BROADCAST, Mac([1, 0, 0x5e, 0, 0, 1]));
+        let pass = |storm: &Storm, dst| {
+            let limiter = storm.limiter(dst).unwrap();
+            (0..5).filter(|_| limiter.admits(0, size(100, 1))).count()
+        };
+        assert_eq!([pass(&used, broadcast), pass(&used, multicast)], [2, 2]);
+        let changed = Storm::new(control(1, 5), Some(&used));
+        assert_eq!([pass(&changed, broadcast), pass(&changed, multicast)], [0, 2]);
     }
 
     /// TCP had 6 % of a rate in frames: of its bursts a few frames passed.

@@ -186,6 +186,12 @@ impl Line {
         }
     }
 
+    /// Begins the random numbers anew.
+    pub fn restart(&self) {
+        let state = &mut *lock(&self.state);
+        state.chance = Chance::new(state.settings.seed);
+    }
+
     /// The reason by which all frames are lost, if they are.
     pub fn loses_all(&self) -> Option<DropReason> {
         let loses = lock(&self.state).settings.loss == Share::ALL;

@@ -132,11 +132,20 @@ impl Datapath {
                 }),
                 storm: (!setup.storm.is_none()).then(|| match old.storm {
                     Some(storm) if storm.control == setup.storm => storm,
-                    _ => Arc::new(Storm::new(setup.storm)),
+                    old => Arc::new(Storm::new(setup.storm, old.as_deref())),
                 }),
             };
             let traffic = (!traffic.is_none()).then(|| Arc::new(traffic));
             snapshot.change_port(port.port_ref(), |port| port.traffic = traffic);
         });
+    }
+
+    /// Begins the random numbers of an impaired direction anew, from its seed if it has one. Frames on their way arrive as they were to.
+    pub fn restart_impairment(&self, port: PortRef, direction: Direction) {
+        let snapshot = self.snapshot();
+        let traffic = snapshot.find(port).and_then(|port| port.traffic.as_deref());
+        if let Some(line) = traffic.and_then(|traffic| traffic.line(direction)) {
+            line.restart();
+        }
     }
 }

@@ -8,6 +8,7 @@ use vswitch_api::{CableEnd, CommandName, IfName, Mac, Namespace, NsName, Port, P
 
 use super::super::kinds::ifname;
 use super::super::plan::Step;
+use super::super::processes::Process;
 
 /// Ports that are made together; after each lot the daemon looks whether it is to stop.
 const PORTS_AT_ONCE: usize = 128;
@@ -82,6 +83,20 @@ impl Order {
             }
         }
         order
+    }
+
+    /// Whether each of the steps has its inverse.
+    pub fn can_be_taken_back(&self) -> bool {
+        self.last.is_empty() && self.namespaces.is_empty()
+    }
+
+    /// Commands that are started and are to be ready.
+    pub fn awaited(&self) -> Vec<Process> {
+        let started = self.then.iter().flat_map(|step| match step {
+            Step::StartCommands(commands) => &commands[..],
+            _ => &[],
+        });
+        started.filter(|one| one.ready.is_some()).map(Process::from).collect()
     }
 
     /// How much of the work it is.

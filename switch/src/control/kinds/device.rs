@@ -137,14 +137,24 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) async fn give_back_device(&self, port: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
+    /// `near`: whether the near end that has the name of the port is its own.
+    pub(super) async fn give_back_device(
+        &self,
+        port: &Port,
+        before: Option<DeviceBefore>,
+        near: bool,
+    ) -> Result<(), KernelError> {
         let home = self.host.home.netlink().await?;
         let Some(link) = known_device(port, before, &home).await? else {
-            self.delete_near_end(port).await?;
+            if near {
+                self.delete_near_end(port).await?;
+            }
             return self.give_back_moved(port, before).await;
         };
         gone_is_fine(home.undrop_ingress(link.index).await)?;
-        self.delete_near_end(port).await?;
+        if near {
+            self.delete_near_end(port).await?;
+        }
         let Some(before) = before else { return Ok(()) };
         if before.mtu != link.mtu {
             gone_is_fine(home.set_mtu(link.index, before.mtu).await)?;

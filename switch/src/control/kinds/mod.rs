@@ -244,7 +244,7 @@ impl Inner {
         match port.kind {
             PortKind::Veth | PortKind::Link => self.delete_near_end(port).await,
             PortKind::Tap | PortKind::Internal => tap::delete(found?).await,
-            PortKind::Device => self.give_back_device(port, self.store.device_of(port)).await,
+            PortKind::Device => self.give_back_device(port, self.store.device_of(port), true).await,
             PortKind::Other(_) => Ok(()),
         }
     }
@@ -253,9 +253,12 @@ impl Inner {
     pub(super) async fn remove_left(&self, noted: &Port, before: Option<DeviceBefore>) -> Result<(), KernelError> {
         match noted.kind {
             // Its near end has the name of the port, and is made anew if it does not fit.
-            PortKind::Veth | PortKind::Link => self.delete_near_end(noted).await,
+            PortKind::Veth | PortKind::Link => self.delete_left_near_end(noted).await,
             PortKind::Tap | PortKind::Internal => self.delete_left_tap(noted).await,
-            PortKind::Device => self.give_back_device(noted, before).await,
+            PortKind::Device => {
+                self.delete_left_near_end(noted).await?;
+                self.give_back_device(noted, before, false).await
+            }
             PortKind::Other(_) => Ok(()),
         }
     }

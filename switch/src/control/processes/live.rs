@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,6 +37,8 @@ pub(in super::super) struct Processes {
     events: Arc<Events>,
     /// Something is told of one of them.
     pub(super) changed: Notify,
+    /// So many were ended without the lock of an edit.
+    endings: AtomicU64,
     news: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -52,8 +55,8 @@ pub(super) struct Live {
     /// When a supervisor is started again, and what the next one waits.
     pub again: Option<Instant>,
     pub wait: Duration,
-    /// What was in its namespace, which is gone, is still being ended.
-    pub ending: bool,
+    /// What it was is still being ended, without the lock of an edit; whoever does that knows by the number whether it is still his.
+    pub ending: Option<u64>,
 }
 
 impl Live {
@@ -71,7 +74,7 @@ impl Live {
             handle: None,
             again: None,
             wait: FIRST_WAIT,
-            ending: false,
+            ending: None,
         }
     }
 
@@ -90,12 +93,18 @@ impl Processes {
             live: Mutex::default(),
             events,
             changed: Notify::new(),
+            endings: AtomicU64::new(0),
             news: Mutex::default(),
         }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for what is about to be ended without the lock of an edit.
+    pub(super) fn next_ending(&self) -> u64 {
+        self.endings.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn folder(&self, name: &str) -> Folder {

@@ -30,7 +30,7 @@ impl Inner {
         for name in names {
             processes.refresh(&name);
             let all = processes.lock();
-            let Some(live) = all.get(&name).filter(|live| !live.ending) else {
+            let Some(live) = all.get(&name).filter(|live| live.ending.is_none()) else {
                 continue;
             };
             let is_there = match &live.process.namespace {
@@ -71,15 +71,16 @@ impl Inner {
                 continue;
             }
             let mut missing = Live::missing(process, "its namespace is gone".to_owned());
-            missing.ending = true;
+            let ending = processes.next_ending();
+            missing.ending = Some(ending);
             processes.say(&name, &missing.note);
-            going.push((processes.lock().insert(name.clone(), missing), name));
+            going.push((processes.lock().insert(name.clone(), missing), name, ending));
         }
-        let ending = going.into_iter().map(|(live, name)| {
+        let ending = going.into_iter().map(|(live, name, ending)| {
             let processes = processes.clone();
             async move {
                 let ended = processes.end(&name, live).await;
-                if let Err(cause) = processes.forget_ended(&name, ended) {
+                if let Err(cause) = processes.forget_ended(&name, ending, ended) {
                     tracing::warn!("{}: {cause}", object(&name));
                 }
             }
@@ -92,12 +93,12 @@ impl Inner {
 
 impl Processes {
     /// Forgets one that has ended with its namespace, unless a command has come between and begun another.
-    fn forget_ended(&self, name: &str, ended: Result<(), String>) -> Result<(), String> {
+    fn forget_ended(&self, name: &str, ending: u64, ended: Result<(), String>) -> Result<(), String> {
         let mut all = self.lock();
-        let Some(live) = all.get_mut(name).filter(|live| live.ending) else {
+        let Some(live) = all.get_mut(name).filter(|live| live.ending == Some(ending)) else {
             return ended;
         };
-        live.ending = false;
+        live.ending = None;
         ended.and_then(|()| self.forget(name))
     }
 }

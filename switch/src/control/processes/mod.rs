@@ -8,6 +8,7 @@ mod ended;
 mod live;
 mod log;
 mod look;
+mod ready;
 mod restart;
 mod start;
 mod stop;
@@ -17,6 +18,7 @@ use vswitch_api::Command;
 pub(super) use crate::supervisor::notes::Process;
 pub(super) use live::Processes;
 pub use log::LogReader;
+pub(super) use ready::Begun;
 
 impl From<&Command> for Process {
     fn from(command: &Command) -> Self {

@@ -5,9 +5,11 @@ use vswitch_api::{ApiError, Command, CommandName, ProcessState, Restart};
 
 use super::super::condition::{Editing, Subject};
 use super::super::named::{add, find, remove};
+use super::super::published::Held;
 use super::super::requests::as_they_are;
 use super::super::{Control, Inner, text};
 use super::live::Live;
+use super::ready::NotReady;
 use super::{Process, object};
 use crate::supervisor::notes::Spec;
 
@@ -55,7 +57,7 @@ impl Control {
     /// NotFound. Conflict: something of it can't be ended, or it has failed before it was ready. It stays in the lab.
     pub async fn restart_command(&self, name: &CommandName, options: impl Into<Editing>) -> Result<Changes, ApiError> {
         let options = options.into();
-        let mut inner = self.begin_edit().await?;
+        let inner = self.begin_edit().await?;
         inner
             .store
             .check_condition(Subject::Command(name), options.if_match.as_deref())?;
@@ -66,7 +68,7 @@ impl Control {
         let process = Process::from(command);
         let done = format!("restarted command {name} in namespace {}", command.namespace);
         if !options.dry_run {
-            inner.restart(process).await?;
+            self.restart(inner, process).await?;
             tracing::info!("{done}");
         }
         Ok(Changes {
@@ -74,6 +76,17 @@ impl Control {
             dry_run: options.dry_run,
             ..Changes::default()
         })
+    }
+
+    /// Others go on meanwhile. What has been ended is started again also if nobody waits for it any more.
+    async fn restart(&self, mut inner: Held<'_>, process: Process) -> Result<(), ApiError> {
+        let (ending, before) = inner.begin_restart(&process)?;
+        let (processes, pulse) = (inner.processes.clone(), inner.shown.pulse.clone());
+        drop(inner);
+        let ended = processes.end(&process.name, before).await;
+        self.inner.lock().await.start_ended(&process, ending, ended)?;
+        let ready = processes.wait_until_ready(&process, &pulse, false).await;
+        ready.map_err(NotReady::error)
     }
 }
 
@@ -115,32 +128,64 @@ impl Inner {
         Ok(())
     }
 
-    async fn restart(&mut self, process: Process) -> Result<(), ApiError> {
-        let name = process.name.clone();
-        let processes = self.processes.clone();
-        // Before it is touched: one that can't be started runs on.
+    /// From here on it is to end; gives the number of that, and what there is of it.
+    ///
+    /// # Errors
+    /// It could not be started again, or the run directory can't be written: then it runs on.
+    fn begin_restart(&mut self, process: &Process) -> Result<(u64, Option<Live>), ApiError> {
+        let name = &process.name;
         if let Some(namespace) = &process.namespace {
             self.open_namespace(namespace)?;
         }
-        processes.folder(&name).remove_spec().map_err(|error| {
-            text::step(object(&name), "note that it is to end", &error)
+        self.processes.folder(name).remove_spec().map_err(|error| {
+            text::step(object(name), "note that it is to end", &error)
                 .hint("see that the run directory can be written and has room")
         })?;
+        let ending = self.processes.next_ending();
         let mut between = Live::missing(process.clone(), "it is restarted".to_owned());
         between.note.state = ProcessState::Starting;
-        let live = processes.lock().insert(name.clone(), between);
-        if let Err(cause) = processes.end(&name, live).await {
-            let mut live = Live::missing(process, cause.clone());
-            live.put_off();
-            processes.lock().insert(name.clone(), live);
-            return Err(text::conflict(object(&name), cause).hint("it is tried again by itself"));
+        between.ending = Some(ending);
+        Ok((ending, self.processes.lock().insert(name.clone(), between)))
+    }
+
+    /// Starts one that has been ended to be started again, unless another edit came between.
+    ///
+    /// # Errors
+    /// That edit has removed or changed it; it could not be ended or can't be started, and is tried again later.
+    fn start_ended(&mut self, process: &Process, ending: u64, ended: Result<(), String>) -> Result<(), ApiError> {
+        let name = &process.name;
+        let overtaken = |cause: &str| {
+            Err(text::conflict(
+                object(name),
+                format!("{cause} before it was started again"),
+            ))
+        };
+        let commands = &self.store.state.lab.commands;
+        let Some(wanted) = commands.iter().find(|command| command.name.as_str() == name) else {
+            return overtaken("it was removed by another edit");
+        };
+        let wanted = Process::from(wanted);
+        let is_ours = |live: &Live| live.ending == Some(ending);
+        if !self.processes.lock().get(name).is_some_and(is_ours) {
+            return match wanted == *process {
+                // It is started again all the same.
+                true => Ok(()),
+                false => overtaken("it was changed by another edit"),
+            };
         }
-        if let Err(error) = self.start_process(process.clone()) {
-            let mut live = Live::missing(process, error.to_string());
-            live.put_off();
-            processes.lock().insert(name, live);
-            return Err(error);
+        if self.shown.pulse.is_stopping() {
+            let error = text::conflict(object(name), "the daemon is about to stop before it is started again");
+            return Err(error.hint("the next one starts it"));
         }
-        self.wait_until_ready(&name).await
+        let started = match ended {
+            Ok(()) => self.start_process(wanted.clone()),
+            Err(cause) => Err(text::conflict(object(name), cause).hint("it is tried again by itself")),
+        };
+        if let Err(error) = &started {
+            let mut live = Live::missing(wanted, error.cause.clone());
+            live.put_off();
+            self.processes.lock().insert(name.clone(), live);
+        }
+        started
     }
 }

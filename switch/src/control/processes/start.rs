@@ -1,37 +1,30 @@
-//! Starting processes, waiting until they are ready, and what a daemon that starts finds of those of the one before.
+//! Starting processes, and what a daemon that starts finds of those of the one before.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
 use vswitch_api::{ApiError, ErrorCode, ProcessState};
 use vswitch_linux::NetNs;
 use vswitch_linux::process::{self, Handle};
 use vswitch_linux::random::random_u64;
 
-use super::super::published::client_is_gone;
 use super::super::{Inner, text};
 use super::live::{FIRST_WAIT, Live, Processes, now_ms};
+use super::ready::is_awaited_apart;
 use super::{Process, ended, object};
 use crate::files::ETC_NETNS;
 use crate::supervisor::ARGUMENT;
 use crate::supervisor::notes::{Folder, Note, Spec};
 
-/// Whether all is well is looked at so often, though nothing is told.
-const LOOK: Duration = Duration::from_millis(500);
-/// What a supervisor has more time for than what it looks after.
-const GRACE: Duration = Duration::from_secs(10);
-
 impl Inner {
-    /// Starts processes and waits until they are ready. On an error some may run: the caller stops them. Those that the lab has already
-    /// run again since an edit is taken back, for which no check is waited.
+    /// Starts processes, and waits until they run; commands with a check are waited for later, if at all. On an error some may run: the
+    /// caller stops them. Those that the lab has already run again since an edit is taken back.
     ///
     /// # Errors
-    /// One can't be started, or has failed before it was ready; its last lines are in the error. Whoever asked is gone meanwhile.
+    /// One can't be started, or has failed; its last lines are in the error. Whoever asked is gone meanwhile.
     pub(in super::super) async fn start_processes(&mut self, all: &[Process]) -> Result<(), ApiError> {
         let known: Vec<_> = self.store.state.lab.commands.iter().map(Process::from).collect();
         let (known, all): (Vec<_>, Vec<_>) = all.iter().partition(|process| known.contains(process));
@@ -42,13 +35,13 @@ impl Inner {
             self.start_process((*process).clone())?;
         }
         // Those that are ready as they begin.
-        for process in known.iter().filter(|process| process.ready.is_none()) {
-            if let Err(error) = self.wait_until_ready(&process.name).await {
+        for process in known.into_iter().filter(|process| process.ready.is_none()) {
+            if let Err(error) = self.wait_until_ready(process).await {
                 tracing::debug!("{error}");
             }
         }
-        for process in all {
-            self.wait_until_ready(&process.name).await?;
+        for process in all.into_iter().filter(|process| !is_awaited_apart(process)) {
+            self.wait_until_ready(process).await?;
         }
         Ok(())
     }
@@ -106,7 +99,7 @@ impl Inner {
             handle: handle.clone(),
             again: None,
             wait,
-            ending: false,
+            ending: None,
         };
         processes.lock().insert(process.name.clone(), live);
         // It may have told before it was known here.
@@ -135,41 +128,6 @@ impl Inner {
                 .as_ref()
                 .map(|name| format!("{ETC_NETNS}/{name}").into()),
         })
-    }
-
-    pub(super) async fn wait_until_ready(&mut self, name: &str) -> Result<(), ApiError> {
-        let processes = self.processes.clone();
-        let within = {
-            let all = processes.lock();
-            let ready = all.get(name).and_then(|live| live.process.ready.as_ref());
-            Duration::from_secs(ready.map_or(0, |ready| ready.within_secs).into())
-        };
-        let until = Instant::now() + within + GRACE;
-        loop {
-            let changed = processes.changed.notified();
-            processes.refresh(name);
-            match processes.readiness(name) {
-                Readiness::Ready => return Ok(()),
-                Readiness::Failed(cause) => return Err(processes.failure(name, &cause)),
-                Readiness::NotYet if Instant::now() >= until => {
-                    return Err(processes.failure(name, "its supervisor does not tell whether it runs"));
-                }
-                Readiness::NotYet => {}
-            }
-            if !self.goes_on() {
-                return Err(text::conflict(object(name), "the daemon is about to stop").hint("try again"));
-            }
-            // It may take minutes, in which nobody else can change anything.
-            let is_command = !name.contains(':');
-            if is_command && client_is_gone() {
-                return Err(text::conflict(object(name), "its client is gone before it is ready"));
-            }
-            if is_command && self.shown.pulse.is_hurried() {
-                return Err(text::conflict(object(name), "all is removed before it is ready"));
-            }
-            // Without news it is looked at all the same.
-            let _ = timeout(LOOK, changed).await;
-        }
     }
 
     /// What is to run.
@@ -263,7 +221,7 @@ impl Inner {
             handle: handle.clone(),
             again: None,
             wait: FIRST_WAIT,
-            ending: false,
+            ending: None,
         };
         self.processes.lock().insert(process.name.clone(), live);
         self.processes.refresh(&process.name);
@@ -274,37 +232,7 @@ impl Inner {
     }
 }
 
-/// How far one is.
-enum Readiness {
-    NotYet,
-    Ready,
-    Failed(String),
-}
-
 impl Processes {
-    fn readiness(&self, name: &str) -> Readiness {
-        let all = self.lock();
-        let Some(live) = all.get(name) else {
-            return Readiness::Failed("it was stopped".to_owned());
-        };
-        let ready = live.process.ready.as_ref();
-        let reason = || live.note.reason.clone().unwrap_or_else(|| "it has failed".to_owned());
-        match live.note.state {
-            // Whatever became of it since.
-            _ if live.note.was_ready => Readiness::Ready,
-            ProcessState::Running => Readiness::Ready,
-            ProcessState::Ended if ready.is_none_or(|ready| ready.done) => Readiness::Ready,
-            ProcessState::Ended => Readiness::Failed(format!("{}, before it was ready", reason())),
-            ProcessState::Failed | ProcessState::Missing => Readiness::Failed(reason()),
-            ProcessState::Starting if live.note.overdue => Readiness::Failed(reason()),
-            // One without a check was to run on.
-            ProcessState::Waiting if ready.is_none() || live.note.overdue || live.handle.is_none() => {
-                Readiness::Failed(reason())
-            }
-            _ => Readiness::NotYet,
-        }
-    }
-
     /// Hears of the end of a supervisor, and waits for it if it is a child of ours.
     fn watch(self: &Arc<Self>, name: String, id: String, handle: Option<Arc<Handle>>, child: Option<Child>) {
         let processes = Arc::downgrade(self);

@@ -1,14 +1,23 @@
 //! Repairs that come with an edit: of what, and what is told of them.
 
+use vswitch_api::request::PortPatch;
 use vswitch_api::view::{Changes, Lack};
-use vswitch_api::{ApiError, Cable, NsName, PortName};
+use vswitch_api::{ApiError, Cable, Lab, NsName, Port, PortKind, PortName};
+use vswitch_linux::NetNs;
 
 use super::{Drift, Extent, is_missing};
 use crate::control::Inner;
-use crate::control::condition::Editing;
+use crate::control::condition::{Editing, Subject};
 use crate::control::gateway::Outside;
+use crate::control::in_use::no_device;
+use crate::control::interface::taken;
+use crate::control::kinds::ifname;
 use crate::control::lacks::Lost;
 use crate::control::plan::{Step, namespaces};
+use crate::control::published::Held;
+
+/// Settings that somebody inside may take from the interface.
+const LOST_INSIDE: [&str; 4] = ["addresses", "routes", "mac", "mtu"];
 
 impl Extent<'_> {
     pub(super) fn has_cable(self, cable: &Cable) -> bool {
@@ -47,12 +56,8 @@ impl Inner {
         extent: Extent<'_>,
         changes: &mut Changes,
     ) -> Result<(), ApiError> {
-        let mut failed = self.repair_all(extent, changes).await;
-        if changes.done.is_empty() && !failed.is_empty() {
-            return Err(failed.swap_remove(0));
-        }
-        changes.warnings.extend(failed.iter().map(not_repaired));
-        Ok(())
+        let failed = self.repair_all(extent, changes).await;
+        tell_failed(failed, changes)
     }
 
     /// Gives a port back what somebody took from it inside, after an edit that names such settings; of a dry run `steps` tells what it would
@@ -71,8 +76,7 @@ impl Inner {
             return Ok(());
         }
         if options.dry_run {
-            self.describe_repair(Extent::Port(name), steps, changes).await;
-            return Ok(());
+            return self.describe_repair(Extent::Port(name), steps, changes).await;
         }
         self.repair_after(Extent::Port(name), changes).await
     }
@@ -85,9 +89,28 @@ impl Inner {
         matches!(self.drift_of(port).await, Some(Drift::Settings(_, lost)) if lost.contains(&Lost::Inside(lack)))
     }
 
-    /// What a repair would do after these steps, and what it could not.
-    pub(in crate::control) async fn describe_repair(&self, extent: Extent<'_>, steps: &[Step], changes: &mut Changes) {
-        let mut made = Vec::new();
+    /// The same of a dry run: what a repair would do after these steps.
+    ///
+    /// # Errors
+    /// As of the repair itself, as far as that is seen before.
+    pub(in crate::control) async fn describe_repair(
+        &self,
+        extent: Extent<'_>,
+        steps: &[Step],
+        changes: &mut Changes,
+    ) -> Result<(), ApiError> {
+        let failed = self.foretell_repair(extent, steps, changes).await;
+        tell_failed(failed, changes)
+    }
+
+    /// What a repair would do after these steps; gives why something would be missing still.
+    pub(in crate::control) async fn foretell_repair(
+        &self,
+        extent: Extent<'_>,
+        steps: &[Step],
+        changes: &mut Changes,
+    ) -> Vec<ApiError> {
+        let (mut made, mut failed) = (Vec::new(), Vec::new());
         for drift in self.drift(extent).await {
             let Some(drift) = self.drift_after(drift, steps).await else {
                 continue;
@@ -96,14 +119,36 @@ impl Inner {
                 Drift::Namespace(name, _) => made.push(name.clone()),
                 // It stands in a namespace that others are to make again.
                 Drift::Missing(port) if !port.named_namespace().is_some_and(|name| made.contains(name)) => {
-                    if let Err(error) = self.netns_of(port) {
-                        changes.warnings.push(not_repaired(&error));
+                    if let Err(error) = self.find_room_for(port).await {
+                        failed.push(error);
                         continue;
                     }
                 }
                 _ => {}
             }
             drift.tell(changes);
+        }
+        failed
+    }
+
+    /// Looks whether the interface of a port that is missing could be made, or taken over, where it is to be.
+    ///
+    /// # Errors
+    /// Its namespace or device is not there; another interface has the name of its own.
+    async fn find_room_for(&self, port: &Port) -> Result<(), ApiError> {
+        let netns = self.netns_of(port)?;
+        let find = |netns: &NetNs, name: String| {
+            let netns = netns.clone();
+            async move { netns.netlink().await?.link_by_name(&name).await }
+        };
+        let there = find(&netns, ifname(port).to_string()).await;
+        // A near end leads to an interface of its own.
+        let near = find(&self.host.own, port.name.to_string()).await;
+        match (port.kind, there, near) {
+            (PortKind::Device, Ok(None), _) => Err(no_device(port)),
+            (PortKind::Veth, Ok(Some(_)), Ok(None)) => Err(taken(port)),
+            // What can't be looked at is not known to be in the way.
+            _ => Ok(()),
         }
     }
 
@@ -129,6 +174,76 @@ impl Inner {
         }
         (!lost.is_empty()).then_some(Drift::Settings(port, lost))
     }
+}
+
+/// Whether settings are named that somebody inside may take from the interface.
+pub(in crate::control) fn is_of_inside(patch: &PortPatch) -> bool {
+    LOST_INSIDE.iter().any(|key| patch.0.get(key).is_some())
+}
+
+impl Held<'_> {
+    /// An edit that sets these ports up, which is the way to say: look again whether they are back. What can't be up is not set up.
+    ///
+    /// # Errors
+    /// One is missing still, or what the edit refuses; with what was repaired all the same.
+    pub(in crate::control) async fn edit_and_open(
+        &mut self,
+        names: &[&PortName],
+        subject: Subject<'_>,
+        options: &Editing,
+        change: impl FnOnce(&Inner, &mut Lab) -> Result<(), ApiError>,
+    ) -> Result<Changes, ApiError> {
+        self.store.check_condition(subject, options.if_match.as_deref())?;
+        let mut repaired = Changes::default();
+        for name in names {
+            if self.store.port(name).is_none() {
+                continue;
+            }
+            let extent = Extent::Port(name);
+            if options.dry_run {
+                let failed = self.foretell_repair(extent, &[], &mut repaired).await;
+                failed.into_iter().next().map_or(Ok(()), Err)?;
+            } else if let Err(error) = self.repair(extent, &mut repaired).await {
+                return Err(with_repaired(error, &repaired));
+            }
+        }
+        let edited = self.edit(subject, options, change).await;
+        let (mut changes, _) = edited.map_err(|error| with_repaired(error, &repaired))?;
+        if !options.dry_run {
+            for name in names {
+                self.open(name).await;
+            }
+        }
+        changes.done.splice(0..0, repaired.done);
+        changes.changes.splice(0..0, repaired.changes);
+        changes.warnings.splice(0..0, repaired.warnings);
+        Ok(changes)
+    }
+}
+
+/// An error of an edit before which this was repaired.
+fn with_repaired(error: ApiError, repaired: &Changes) -> ApiError {
+    if repaired.done.is_empty() {
+        return error;
+    }
+    let cause = format!(
+        "{}; what was done before stays: {}",
+        error.cause,
+        repaired.done.join(", ")
+    );
+    ApiError { cause, ..error }
+}
+
+/// What is missing still does not undo what is done.
+///
+/// # Errors
+/// Nothing is done that would have to be told.
+fn tell_failed(failed: Vec<ApiError>, changes: &mut Changes) -> Result<(), ApiError> {
+    if changes.done.is_empty() {
+        return failed.into_iter().next().map_or(Ok(()), Err);
+    }
+    changes.warnings.extend(failed.iter().map(not_repaired));
+    Ok(())
 }
 
 /// As a warning beside what is done.

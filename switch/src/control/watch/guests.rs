@@ -9,6 +9,7 @@ use futures::StreamExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep};
+use vswitch_api::view::MissingAs;
 use vswitch_api::{ContainerName, Engine, Namespace};
 
 use super::apart;
@@ -256,10 +257,12 @@ impl Inner {
 
     /// Nothing of a port stays in a namespace that is not, or not any more, the one that it was given.
     async fn take_out(&mut self, port: &vswitch_api::Port) {
-        let reason = self.netns_of(port).err().map(|error| error.cause);
-        let reason = reason.unwrap_or_else(|| "it is in another namespace now".to_owned());
+        let (reason, why) = match self.netns_of(port) {
+            Err(error) => (error.cause, error.missing_as.unwrap_or(MissingAs::Other)),
+            Ok(_) => ("it is in another namespace now".to_owned(), MissingAs::Other),
+        };
         let found = self.find_removable(port).await;
-        self.lose(|other| other.name == port.name, &reason).await;
+        self.lose(|other| other.name == port.name, &reason, why).await;
         if let Err(error) = self.remove_interface(port, found).await {
             tracing::warn!(port = %port.name, "port {}: its interface of before can't be removed: {error}", port.name);
         }

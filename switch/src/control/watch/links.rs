@@ -1,6 +1,6 @@
 //! Interfaces that come, go, or are not what they were.
 
-use vswitch_api::view::PortState;
+use vswitch_api::view::{MissingAs, PortState};
 use vswitch_api::{Port, Stands};
 
 use crate::control::after_down::Outage;
@@ -196,7 +196,8 @@ impl Inner {
     }
 
     pub(super) async fn interface_gone(&mut self, port: &Port, reason: &str) {
-        self.lose(|other| other.name == port.name, reason).await;
+        self.lose(|other| other.name == port.name, reason, MissingAs::NoInterface)
+            .await;
         if facts(port.kind).taken_over {
             // It may be back under another index before we hear that the old one is gone.
             self.reattach_missing(|other| other.name == port.name).await;

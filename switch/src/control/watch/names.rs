@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use vswitch_api::view::MissingAs;
 use vswitch_api::{Port, PortName};
 use vswitch_linux::KernelError;
 
@@ -36,8 +37,12 @@ impl Inner {
                 }
                 Ok(false) => {
                     let found = self.find_removable(&port).await;
-                    self.lose(|other| other.name == port.name, "its namespace has another name")
-                        .await;
+                    self.lose(
+                        |other| other.name == port.name,
+                        "its namespace has another name",
+                        MissingAs::Other,
+                    )
+                    .await;
                     // It is made where the name leads now; nothing of it stays in the namespace of before.
                     if let Err(error) = self.remove_interface(&port, found).await {
                         tracing::warn!(port = %port.name, "port {}: its interface of before can't be removed: {error}", port.name);
@@ -100,7 +105,12 @@ impl Inner {
             };
             if !lives {
                 let moved = live.moved.is_some();
-                self.lose(|other| other.name == *name, "its namespace is gone").await;
+                self.lose(
+                    |other| other.name == *name,
+                    "its namespace is gone",
+                    MissingAs::NoNamespace,
+                )
+                .await;
                 if moved || matches!(self.find_netns_of(&port), Ok(Some(_))) {
                     // The one that it was made in is still there, or another of that name.
                     self.deleted(name).await;

@@ -13,6 +13,7 @@ fn snapshot() -> Snapshot {
         port: Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth),
         state: PortState::Up,
         reason: None,
+        missing_as: None,
         mtu_wanted: None,
         moved_to: None,
         lacks: Vec::new(),

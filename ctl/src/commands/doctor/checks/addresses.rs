@@ -173,6 +173,9 @@ pub fn route(picture: &Picture) -> Option<Finding> {
             }
             End::Nobody { port, next_hop, entry } => {
                 let cause = format!("the route of {port} to {to} leads over {next_hop}, which is nobody's address");
+                if let Some(found) = taken_from_router(picture, talk, port, *next_hop) {
+                    return Some(found);
+                }
                 let routes = &picture.port(port)?.port.routes;
                 let of_ours = routes.iter().find(|route| route.via == Some(*next_hop));
                 let evidence = "no port has it";
@@ -290,6 +293,9 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
             None => found,
         };
     }
+    if let Some(found) = bare_leg(picture, talk, port, to) {
+        return found;
+    }
     Finding::new(
         format!(
             "{port}, which is to pass packets on, has no route to {to} ({})",
@@ -297,6 +303,72 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
         ),
         evidence,
     )
+}
+
+/// A next hop is nobody's address any more where a router has a port without one: that had it.
+fn taken_from_router(picture: &Picture, talk: &Talk, port: &PortName, next_hop: IpAddr) -> Option<Finding> {
+    let view = picture.port(port)?;
+    let own = picture.addresses(&view.port);
+    let own = own.iter().find(|own| own.subnet_has(next_hop))?;
+    let is_bare = |leg: &&PortView| {
+        let addresses = picture.addresses(&leg.port);
+        !addresses.iter().any(|has| has.ip.is_ipv4() == next_hop.is_ipv4())
+    };
+    let leg = legs_near(picture, talk, view).find(is_bare)?;
+    let (leg, prefix) = (&leg.port.name, own.prefix);
+    let cause = format!("the route of {port} leads over {next_hop}, which port {leg} of a router does not have");
+    let evidence = format!("no port has it, and {leg} has no address");
+    Some(Finding::new(cause, evidence).mend(format!("vswitchctl addr add {leg} {next_hop}/{prefix}")))
+}
+
+/// A router has no way to an end as its port there has no address of the end's subnet.
+fn bare_leg(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr) -> Option<Finding> {
+    let stack = picture.stack(&picture.port(port)?.port)?;
+    let end = picture.both().find(|view| picture.leg_with(&view.port, to).is_some())?;
+    let addresses = picture.addresses(&end.port);
+    let remote = addresses.iter().find(|address| address.ip == to)?;
+    let is_it = |leg: &&PortView| {
+        let is_of_router = picture.stack(&leg.port).is_some_and(|other| std::ptr::eq(other, stack));
+        is_of_router && !picture.addresses(&leg.port).iter().any(|has| remote.subnet_has(has.ip))
+    };
+    // One that has another address is there for another subnet.
+    let by_use = |leg: &&PortView| (!picture.addresses(&leg.port).is_empty(), leg.port.name == *port);
+    let leg = &legs_near(picture, talk, end)
+        .filter(is_it)
+        .min_by_key(by_use)?
+        .port
+        .name;
+    let net = IpNet::new(remote.ip, remote.prefix).ok()?.trunc();
+    let cause = format!("port {leg}, by which {port} is to pass packets on to {to}, has no address of {net}");
+    // That over which the end sends its answers.
+    let routes = picture.wanted(&end.port.name).map_or(&[][..], |wanted| &wanted.routes);
+    let mut hops = routes
+        .iter()
+        .filter_map(|route| route.via)
+        .filter(|via| remote.subnet_has(*via));
+    let address = match hops.next() {
+        Some(hop) => Some(format!("{hop}/{}", remote.prefix)),
+        None => next_free(picture, remote),
+    };
+    let found = Finding::new(cause, format!("{} has {}", end.port.name, listed(&addresses)));
+    Some(match address {
+        Some(address) => found.mend(format!("vswitchctl addr add {leg} {address}")),
+        None => found,
+    })
+}
+
+/// Ports of routers that are in reach of this one, in its VLAN.
+fn legs_near<'a>(picture: &'a Picture, talk: &Talk, near: &PortView) -> impl Iterator<Item = &'a PortView> {
+    let switches = picture.joined(&near.port.switch, false);
+    let (vlan, from) = (near.port.vlan.untagged(), talk.from);
+    picture.ports.iter().filter(move |view| {
+        let is_end = picture.ends.iter().flatten().any(|end| *end == view.port.name);
+        let stack = picture.stack(&view.port);
+        !is_end
+            && switches.contains(&view.port.switch)
+            && view.port.vlan.untagged() == vlan
+            && stack.is_some_and(|stack| stack.passes_on(picture.ifname(&view.port), from))
+    })
 }
 
 /// Who passes packets on from the subnet of an address: a port of another stack that does so and is in reach.

@@ -1,8 +1,8 @@
 //! Ports, links between switches, and what their wires do to frames.
 
 use vswitch_api::traffic::Share;
-use vswitch_api::view::{PortState, PortView};
-use vswitch_api::{Engine, Namespace, PortKind, Stands};
+use vswitch_api::view::{MissingAs, PortState, PortView};
+use vswitch_api::{Engine, Namespace, PortKind, PortName, Stands};
 
 use super::super::Finding;
 use super::super::inside::Link;
@@ -42,13 +42,15 @@ fn of_state(picture: &Picture, view: &PortView) -> Option<Finding> {
                 run_in(&view.port, &command),
             )
         }
-        PortState::Attaching => found(
-            format!("port {name} is not attached yet: the daemon has just started"),
-            up,
-        ),
+        PortState::Attaching => found(not_yet(name), up),
         // One of a newer daemon.
         _ => None,
     }
+}
+
+/// Of one that the daemon gets to soon.
+pub fn not_yet(name: &PortName) -> String {
+    format!("port {name} is not attached yet: the daemon has just started")
 }
 
 fn is_inside(view: &PortView) -> bool {
@@ -81,7 +83,7 @@ fn gone(picture: &Picture, view: &PortView) -> Option<Finding> {
             Finding::new(cause, format!("there is no {}", file.display()))
                 .mend(format!("vswitchctl ns add {namespace}"))
         }
-        None if view.reason.as_ref().is_some_and(|reason| is_taken(reason)) => {
+        None if view.missing_as == Some(MissingAs::NameTaken) => {
             let cause = format!("port {name} is missing: another interface has the name of its own");
             Finding::new(cause, reason()).mend(give_back(view))
         }
@@ -90,11 +92,6 @@ fn gone(picture: &Picture, view: &PortView) -> Option<Finding> {
             Finding::new(cause, reason()).mend(give_back(view))
         }
     })
-}
-
-/// Whether a port is missing for an interface that stands where its own would.
-fn is_taken(reason: &str) -> bool {
-    reason.contains(" has an interface ") && reason.contains(" already")
 }
 
 /// The command that has a port carry frames again, as far as can be told by its state and the reason for it.
@@ -112,39 +109,28 @@ pub fn mend_of(view: &PortView) -> String {
 /// The same of one that is missing, by why it is.
 fn give_back(view: &PortView) -> String {
     let name = &view.port.name;
-    let reason = view.reason.as_deref().unwrap_or_default();
     let remove = format!("vswitchctl del-port {name}");
-    match &view.port.namespace {
+    match (&view.port.namespace, view.missing_as) {
         // What is not there, and not ours to make, comes back by itself or not at all.
-        Some(Namespace::Path(_)) => remove,
-        None if view.port.kind == PortKind::Device && is_gone(reason) => remove,
-        // Of which image it was nobody knows.
-        Some(Namespace::Container(_)) if reason.contains("no such container") => remove,
-        Some(Namespace::Container(container)) if !reason.contains("interface") => {
-            let told = |engine: &Engine| reason.contains(&format!("({engine})"));
-            let told = Engine::ALL.into_iter().find(told);
-            let engine = container.engine().or(told).unwrap_or(Engine::Docker);
-            format!("{engine} start {}", container.bare())
-        }
-        // A process does not come back, and another may have its number.
-        Some(_) if reason.contains("has ended") || reason.contains("there is no process") => remove,
-        Some(namespace) if reason.contains("its namespace is gone") || reason.contains("no such namespace") => {
-            format!("vswitchctl ns add {namespace}")
-        }
-        _ if is_taken(reason) => match &view.port.ifname {
+        (Some(Namespace::Path(_)), _) => remove,
+        (None, Some(MissingAs::NoInterface)) if view.port.kind == PortKind::Device => remove,
+        // A process does not come back, and another may have its number; of which image a container was nobody knows.
+        (_, Some(MissingAs::ProcessEnded | MissingAs::NoContainer)) => remove,
+        (_, Some(MissingAs::NameTaken)) => match &view.port.ifname {
             // No other port is called so.
             Some(ifname) if ifname.as_str() != name.as_str() => format!("vswitchctl set port {name} --name {name}"),
             _ => remove,
         },
+        (Some(Namespace::Container(container)), why) if why != Some(MissingAs::NoInterface) => {
+            let engine = container.engine().unwrap_or(match why {
+                Some(MissingAs::PodmanStopped) => Engine::Podman,
+                _ => Engine::Docker,
+            });
+            format!("{engine} start {}", container.bare())
+        }
+        (Some(namespace), Some(MissingAs::NoNamespace)) => format!("vswitchctl ns add {namespace}"),
         _ => format!("vswitchctl set port {name} --up"),
     }
-}
-
-/// Whether the host has no such interface any more.
-fn is_gone(reason: &str) -> bool {
-    ["its interface is gone", "the host has no interface"]
-        .iter()
-        .any(|words| reason.contains(words))
 }
 
 /// The interfaces are up and speak ARP.
@@ -317,6 +303,7 @@ pub fn mtu(picture: &Picture) -> Option<Finding> {
 mod tests {
     use super::super::super::samples;
     use super::*;
+    use serde_json::json;
     use vswitch_api::view::Stack;
 
     #[test]
@@ -343,6 +330,42 @@ mod tests {
             super::state(&picture).unwrap().mend.as_deref(),
             Some("vswitchctl ns add blue")
         );
+    }
+
+    /// It goes by the word alone: the reason is for people.
+    #[test]
+    fn what_is_missing_has_a_mend_by_why_it_is() {
+        let mend = |namespace: serde_json::Value, why: &str| {
+            let mut view = samples::healthy().ports[1].clone();
+            view.state = PortState::Missing;
+            view.reason = Some("in other words".to_owned());
+            view.port.namespace = Some(serde_json::from_value(namespace).unwrap());
+            view.missing_as = Some(serde_json::from_value(why.into()).unwrap());
+            mend_of(&view)
+        };
+        for (namespace, why, expected) in [
+            ("blue".into(), "no-namespace", "vswitchctl ns add blue"),
+            ("blue".into(), "no-interface", "vswitchctl set port blue --up"),
+            ("blue".into(), "name-taken", "vswitchctl set port blue --name blue"),
+            ("blue".into(), "other", "vswitchctl set port blue --up"),
+            ("blue".into(), "of-a-newer-daemon", "vswitchctl set port blue --up"),
+            (json!({ "pid": 7 }), "process-ended", "vswitchctl del-port blue"),
+            (
+                json!({ "container": "web" }),
+                "no-container",
+                "vswitchctl del-port blue",
+            ),
+            (json!({ "container": "web" }), "podman-stopped", "podman start web"),
+            (json!({ "container": "web" }), "docker-stopped", "docker start web"),
+            (json!({ "container": "podman:web" }), "other", "podman start web"),
+            (
+                json!({ "container": "web" }),
+                "no-interface",
+                "vswitchctl set port blue --up",
+            ),
+        ] {
+            assert_eq!(mend(namespace, why), expected, "{why}");
+        }
     }
 
     #[test]
