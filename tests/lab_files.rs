@@ -267,7 +267,10 @@ fn a_test_holds_pings_against_what_the_file_expects() {
     assert_eq!(report["ok"], false);
     run("ip netns del guest");
     let reply = lab.ctl(&format!("lab test --wait 1 {path}"));
-    assert!(reply.code == 0 && reply.stdout.ends_with("6 of 6 as expected\n"), "{reply}");
+    assert!(
+        reply.code == 0 && reply.stdout.ends_with("6 of 6 as expected\n"),
+        "{reply}"
+    );
     let bad = file(&lab, "bad.toml", &text.replace("!h*", "!x*"));
     let reply = lab.ctl(&format!("lab check {bad}"));
     assert!(reply.code == 1 && reply.stdout.contains(":1:23: "), "{reply}");

@@ -353,10 +353,12 @@ impl FromStr for Since {
             .filter(|(_, seq)| seq.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|(run, seq)| Some((run, seq.parse().ok()?)));
         match parts {
-            Some((run, seq)) if (1..=16).contains(&run.len()) && run.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(Self {
-                run: run.to_owned(),
-                seq,
-            }),
+            Some((run, seq)) if (1..=16).contains(&run.len()) && run.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                Ok(Self {
+                    run: run.to_owned(),
+                    seq,
+                })
+            }
             _ => Err(format!(
                 "{text:?} is not the id of an event, such as \"19a3f2c81b0-42\""
             )),
@@ -422,7 +424,17 @@ mod tests {
         );
         assert!("port-set,nosuch".parse::<Kinds>().unwrap_err().contains("port-shut"));
         assert_eq!("1f-42".parse::<Since>().unwrap().to_string(), "1f-42");
-        for text in ["-1", "1f-+1", "", "42", "-", "1f-", "1f-x", "xyz-1", "11112222333344445-1"] {
+        for text in [
+            "-1",
+            "1f-+1",
+            "",
+            "42",
+            "-",
+            "1f-",
+            "1f-x",
+            "xyz-1",
+            "11112222333344445-1",
+        ] {
             assert!(text.parse::<Since>().is_err(), "{text}");
         }
     }

@@ -94,8 +94,8 @@ pub(super) trait FrameEffects: Run {
     fn look_up(&self, fdb: &Fdb, key: FdbKey) -> Option<PortId>;
     /// A station beyond the limit was seen on a port that is to be shut then.
     fn limit_reached(&mut self);
-    /// A probe of this switch came in, which says that it is from a port of it.
-    fn probed(&mut self, sender: &PortEntry, probe: Probe);
+    /// A probe of this switch came in, in a VLAN (0 for none), which says that it is from a port of it.
+    fn probed(&mut self, sender: &PortEntry, probe: Probe, vlan: u16);
     /// An agent gets this frame.
     fn punted(&mut self, agent: AgentId, vlan: u16, frame: &[u8]);
     /// The frame ends here.

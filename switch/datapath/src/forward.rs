@@ -23,8 +23,8 @@ pub enum Notice<'a> {
     Moved(FdbKey, PortId),
     /// A station beyond the limit was seen on a port that drops those.
     LimitReached,
-    /// The probe of the loop guard that was sent from that port with this nonce came in.
-    LoopFound(PortRef, u64),
+    /// The probe of the loop guard that was sent from that port with this nonce came in, in this VLAN (0 for none).
+    LoopFound(PortRef, u64, u16),
     /// An agent gets this frame, of this VLAN (0 for none).
     Punted(AgentId, u16, &'a [u8]),
 }
@@ -85,9 +85,9 @@ impl<N: FnMut(Notice<'_>)> FrameEffects for Counted<'_, N> {
         (self.notice)(Notice::LimitReached);
     }
 
-    fn probed(&mut self, sender: &PortEntry, probe: Probe) {
+    fn probed(&mut self, sender: &PortEntry, probe: Probe, vlan: u16) {
         if probe.is_claimed_from(&sender.probe) {
-            (self.notice)(Notice::LoopFound(sender.port_ref(), probe.nonce));
+            (self.notice)(Notice::LoopFound(sender.port_ref(), probe.nonce, vlan));
         }
     }
 

@@ -72,10 +72,11 @@ impl Effects for Live<'_> {
                     return;
                 }
                 Notice::LimitReached => DatapathEvent::LimitReached { port: own },
-                Notice::LoopFound(sent, nonce) => DatapathEvent::LoopFound {
+                Notice::LoopFound(sent, nonce, vlan) => DatapathEvent::LoopFound {
                     sent,
                     nonce,
                     received: own,
+                    vlan,
                 },
                 Notice::Learned(mac) => DatapathEvent::Learned { mac, port: own },
                 Notice::Moved(key, from) => match ingress.snapshot.port(from) {

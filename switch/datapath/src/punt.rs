@@ -181,7 +181,7 @@ impl Ingress<'_> {
         if let Some(punt) = self.snapshot.punts.find(dst, frame) {
             let agent = punt.agent;
             let dropped = match punt.action {
-                PuntAction::Probe => return self.catch_probe(effects, agent, frame),
+                PuntAction::Probe => return self.catch_probe(effects, agent, frame, vlan),
                 PuntAction::Take => Some(DropReason::Punted),
                 // One for bridges was let in for the agent alone.
                 PuntAction::Copy => refused,
@@ -205,7 +205,13 @@ impl Ingress<'_> {
 
     /// A probe of this switch has come to its end here. Whether the frame is one of another switch: it is flooded like others, but
     /// not learned.
-    fn catch_probe<E: FrameEffects>(self, effects: &mut E, agent: AgentId, frame: &[u8]) -> Result<bool, DropReason> {
+    fn catch_probe<E: FrameEffects>(
+        self,
+        effects: &mut E,
+        agent: AgentId,
+        frame: &[u8],
+        vlan: FrameVlan,
+    ) -> Result<bool, DropReason> {
         if self.port.policy().learning.locked || !is_probe(frame) {
             // A locked port has no station of this address.
             return Ok(false);
@@ -216,7 +222,7 @@ impl Ingress<'_> {
         let Some(probe) = own else { return Ok(true) };
         let sender = self.snapshot.port(probe.port);
         if let Some(sender) = sender.filter(|sender| sender.switch == self.port.switch) {
-            effects.probed(sender, probe);
+            effects.probed(sender, probe, vlan.id());
         }
         Err(DropReason::LoopProbe)
     }

@@ -162,6 +162,8 @@ pub enum DatapathEvent {
         nonce: u64,
         /// The port of the same switch that it came in at.
         received: PortRef,
+        /// The VLAN in which it came in, 0 for none.
+        vlan: u16,
     },
     /// A port can't be received from any more: its device is gone, or its own code has panicked.
     PortFailed {

@@ -210,7 +210,7 @@ impl FrameEffects for Trace {
 
     fn limit_reached(&mut self) {}
 
-    fn probed(&mut self, _: &PortEntry, _: Probe) {}
+    fn probed(&mut self, _: &PortEntry, _: Probe, _: u16) {}
 
     fn punted(&mut self, _: AgentId, _: u16, _: &[u8]) {}
 

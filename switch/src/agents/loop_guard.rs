@@ -58,8 +58,8 @@ pub struct LoopGuard {
     probes: HashMap<PortRef, Probe>,
     /// When ports with rules sent probes last.
     looked_wide: HashMap<SwitchId, Instant>,
-    /// Storms that were looked into and in which no port was shut so far.
-    storms: HashMap<SwitchId, BackOff>,
+    /// Storms from one port, or from several, that were looked into and in which no port was shut so far.
+    storms: HashMap<(SwitchId, bool), BackOff>,
 }
 
 /// A probe that is under way.
@@ -111,9 +111,12 @@ impl LoopGuard {
                 from,
                 to,
             } => self.moved(now, switch, (vlan, mac), [from, to], around),
-            Input::ProbeBack { sent, nonce, received } => {
-                Vec::from_iter(self.probe_back(now, sent, nonce, received, around))
-            }
+            Input::ProbeBack {
+                sent,
+                nonce,
+                received,
+                vlan,
+            } => Vec::from_iter(self.probe_back(now, (sent, nonce), (received, vlan), around)),
             // Found before it carries anything, or much.
             Input::Suspected { port, vlan } => {
                 let probe = self.probe(now, port, vlan);
@@ -122,13 +125,21 @@ impl LoopGuard {
                 }
                 vec![probe]
             }
-            Input::Storm { switch } => Vec::from_iter(self.storm(now, switch, around)),
-            Input::Still { switch } => {
-                let ports = around.ports_in_vlans(switch).into_iter();
-                let ways = ports.flat_map(|(port, vlans)| vlans.into_iter().map(move |vlan| (port, vlan)));
-                ways.map(|(port, vlan)| self.probe(now, port, vlan)).collect()
-            }
+            Input::Storm { switch, several } if self.is_due(now, switch, several, around) => match several {
+                true => vec![Action::Hold { switch }],
+                // What goes round one way only leaves room for probes, and much may be flooded from one port without a loop.
+                false => self.look_round(now, switch, around),
+            },
+            Input::Storm { .. } => Vec::new(),
+            Input::Still { switch } => self.look_round(now, switch, around),
         }
+    }
+
+    /// Has all ports of a switch probe in their VLANs.
+    fn look_round(&mut self, now: Instant, switch: SwitchId, around: &impl Surroundings) -> Vec<Action> {
+        let ports = around.ports_in_vlans(switch).into_iter();
+        let ways = ports.flat_map(|(port, vlans)| vlans.into_iter().map(move |vlan| (port, vlan)));
+        ways.map(|(port, vlan)| self.probe(now, port, vlan)).collect()
     }
 
     fn moved(
@@ -217,17 +228,20 @@ impl LoopGuard {
         Some((flap.ports.clone(), flap.moves, flap.strikes))
     }
 
-    /// Much is flooded: to be held, unless it was in vain not long ago.
-    fn storm(&mut self, now: Instant, switch: SwitchId, around: &impl Surroundings) -> Option<Action> {
-        around.switch(switch).filter(|facts| facts.guarded)?;
-        let before = self.storms.get(&switch);
-        if before.is_some_and(|left| now < left.until) {
-            return None;
+    /// Whether a storm is to be looked into: not if that was in vain not long ago.
+    fn is_due(&mut self, now: Instant, switch: SwitchId, several: bool, around: &impl Surroundings) -> bool {
+        if !around.switch(switch).is_some_and(|facts| facts.guarded) {
+            return false;
         }
-        let time = before.map_or(LEFT_ALONE.0, |left| (left.time * 2).min(LEFT_ALONE.1));
+        let before = self.storms.get(&(switch, several));
+        if before.is_some_and(|left| now < left.until) {
+            return false;
+        }
+        let first = if several { LEFT_ALONE.0 } else { SECOND };
+        let time = before.map_or(first, |left| (left.time * 2).min(LEFT_ALONE.1));
         let until = now + time;
-        self.storms.insert(switch, BackOff { time, until });
-        Some(Action::Hold { switch })
+        self.storms.insert((switch, several), BackOff { time, until });
+        true
     }
 
     /// Whether ports that never see a station move are to send probes: they drop what comes in by a loop, but what goes out of them
@@ -271,9 +285,8 @@ impl LoopGuard {
     fn probe_back(
         &mut self,
         now: Instant,
-        sent: PortRef,
-        nonce: u64,
-        received: PortRef,
+        (sent, nonce): (PortRef, u64),
+        (received, came_in): (PortRef, u16),
         around: &impl Surroundings,
     ) -> Option<Action> {
         let is_it = |probe: &Probe| probe.nonce == nonce && now.duration_since(probe.since) < PROBE_VALID;
@@ -284,6 +297,10 @@ impl LoopGuard {
             return None;
         }
         if (from.shut || to.shut) && !is_trial {
+            return None;
+        }
+        // What joins a VLAN to another is no circle by itself, as a firewall between the two.
+        if came_in != vlan && !self.is_in_trouble(now, from.switch) {
             return None;
         }
         // One that is shut already cuts the loop by staying so.
@@ -297,7 +314,21 @@ impl LoopGuard {
         } else {
             LoopCause::SamePlace(other)
         };
-        Some(self.shut(now, younger, cause, vlan))
+        Some(self.shut(now, younger, cause, came_in))
+    }
+
+    /// Whether stations of a switch flap, or much is flooded there.
+    fn is_in_trouble(&self, now: Instant, switch: SwitchId) -> bool {
+        let flaps = self
+            .flaps
+            .iter()
+            .any(|((at, _), flap)| *at == switch && (flap.told || flap.strikes > 0));
+        let storms = || {
+            self.storms
+                .iter()
+                .any(|((at, _), left)| *at == switch && now < left.until)
+        };
+        flaps || storms()
     }
 
     /// Up to half as long again as the time that doubles, so that two ports that were shut at a time don't open at a time.

@@ -38,6 +38,8 @@ pub enum Input {
         nonce: u64,
         /// The port that it came in at.
         received: PortRef,
+        /// The VLAN in which it did, 0 for none.
+        vlan: u16,
     },
     /// A port may lead in a circle, in this VLAN: it is new, is or was shut for a loop and opens, or another was shut.
     Suspected {
@@ -46,10 +48,12 @@ pub enum Input {
         /// Where a loop is to be looked for, 0 for none.
         vlan: u16,
     },
-    /// Much is flooded from several ports of a switch: [`is_storm`].
+    /// Much of what a switch floods comes in from one port, or from several: [`stormy_ports`].
     Storm {
         /// The switch.
         switch: SwitchId,
+        /// From several.
+        several: bool,
     },
     /// Floods of a switch are held and nothing goes round: now probes come through.
     Still {
@@ -61,10 +65,10 @@ pub enum Input {
 /// Frames of a port that are flooded in a second as in a storm. From each port the kernel floods 10,000 on each processor at most.
 const STORM_RATE: u64 = 5000;
 
-/// Whether so many frames of the ports of one switch, flooded within a time, may be going round: by two ports at least.
-pub fn is_storm(flooded: impl Iterator<Item = u64>, within: Duration) -> bool {
+/// Of how many ports so many frames, flooded within a time, may be going round: of two or more, or of one where the loop leads one way only.
+pub fn stormy_ports(flooded: impl Iterator<Item = u64>, within: Duration) -> usize {
     let much = (u128::from(STORM_RATE) * within.as_millis() / 1000).max(1);
-    flooded.filter(|frames| u128::from(*frames) >= much).count() >= 2
+    flooded.filter(|frames| u128::from(*frames) >= much).count()
 }
 
 /// What an agent wants done.

@@ -9,7 +9,7 @@ use vswitch_datapath::{Datapath, PortRef, SwitchId};
 
 use super::watch::apart;
 use super::{Control, Inner};
-use crate::agents::{Input, is_storm};
+use crate::agents::{Input, stormy_ports};
 
 /// How often is looked for one.
 const TICK: Duration = Duration::from_secs(1);
@@ -49,8 +49,8 @@ struct Floods {
 }
 
 impl Floods {
-    /// Switches in which there may be a storm, since this was asked last.
-    fn stormy(&mut self, datapath: &Datapath, now: Instant) -> Vec<SwitchId> {
+    /// Switches in which there may be a storm, since this was asked last, and whether it comes from several ports.
+    fn stormy(&mut self, datapath: &Datapath, now: Instant) -> Vec<(SwitchId, bool)> {
         let batches = datapath.batches().iter().flatten().sum::<u64>();
         let came = batches - std::mem::replace(&mut self.batches, batches);
         if came < FEW {
@@ -70,23 +70,24 @@ impl Floods {
             return Vec::new();
         };
         let within = now.duration_since(before);
-        let stormy = more
+        let counted = more
             .into_iter()
-            .filter(|(_, flooded)| is_storm(flooded.iter().copied(), within));
-        stormy.map(|(switch, _)| switch).collect()
+            .map(|(switch, flooded)| (switch, stormy_ports(flooded.into_iter(), within)));
+        let stormy = counted.filter(|(_, ports)| *ports > 0);
+        stormy.map(|(switch, ports)| (switch, ports > 1)).collect()
     }
 }
 
 impl Control {
     /// Holds floods of the switches that the guard wants to be still, until no more loops are found.
-    async fn end_storms(self: &Arc<Self>, datapath: &Datapath, stormy: &[SwitchId]) {
+    async fn end_storms(self: &Arc<Self>, datapath: &Datapath, stormy: &[(SwitchId, bool)]) {
         let (held, mut shut) = {
             let mut inner = self.inner.lock().await;
             let inner = inner.unpublished();
             apart(async {
-                stormy
-                    .iter()
-                    .for_each(|switch| inner.tell_guard(Input::Storm { switch: *switch }));
+                for &(switch, several) in stormy {
+                    inner.tell_guard(Input::Storm { switch, several });
+                }
             });
             (std::mem::take(&mut inner.held), inner.shut.len())
         };

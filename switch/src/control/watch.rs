@@ -317,9 +317,17 @@ impl Inner {
                 }
             }
             DatapathEvent::Revised => self.fit_frame_sizes().await,
-            DatapathEvent::LoopFound { sent, nonce, received } => {
-                self.tell_guard(Input::ProbeBack { sent, nonce, received });
-            }
+            DatapathEvent::LoopFound {
+                sent,
+                nonce,
+                received,
+                vlan,
+            } => self.tell_guard(Input::ProbeBack {
+                sent,
+                nonce,
+                received,
+                vlan,
+            }),
             DatapathEvent::PortFailed { port, errno, cause } => {
                 let error = match errno {
                     0 => std::io::Error::other(cause.to_string()),

@@ -160,6 +160,7 @@ fn a_port_that_fails_is_told_of_among_any_number_of_stations() {
         sent,
         nonce: 7,
         received,
+        vlan: 0,
     };
     datapath.shared.notify(found.clone());
     let cause = "gone".into();

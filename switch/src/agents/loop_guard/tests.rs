@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Deserialize;
 use vswitch_datapath::PortId;
 
-use super::super::{PortFacts, SwitchFacts, is_storm};
+use super::super::{PortFacts, SwitchFacts, stormy_ports};
 use super::*;
 
 #[derive(Deserialize)]
@@ -79,6 +79,8 @@ enum What {
         at: u16,
         #[serde(default)]
         forged: u64,
+        /// Where it comes in, if that is another VLAN than it went out in.
+        vlan: Option<u16>,
     },
     Shut {},
     Suspected {
@@ -88,6 +90,8 @@ enum What {
     Tick {},
     Storm {
         switch: u16,
+        #[serde(default = "yes")]
+        several: bool,
     },
     Still {
         switch: u16,
@@ -159,10 +163,11 @@ fn play(case: &Case) -> String {
                         to,
                     }
                 }
-                What::ProbeBack { from, at, forged } => Input::ProbeBack {
+                What::ProbeBack { from, at, forged, vlan } => Input::ProbeBack {
                     sent: reference(from),
-                    nonce: nonces.get(&reference(from)).map_or(7, |nonce| nonce + forged),
+                    nonce: nonces.get(&reference(from)).map_or(7, |(nonce, _)| nonce + forged),
                     received: reference(at),
+                    vlan: vlan.unwrap_or_else(|| nonces.get(&reference(from)).map_or(0, |(_, vlan)| *vlan)),
                 },
                 What::Shut {} => {
                     guard.begin_anew();
@@ -172,8 +177,9 @@ fn play(case: &Case) -> String {
                     port: reference(port),
                     vlan,
                 },
-                What::Storm { switch } => Input::Storm {
+                What::Storm { switch, several } => Input::Storm {
                     switch: SwitchId(switch),
+                    several,
                 },
                 What::Still { switch } => Input::Still {
                     switch: SwitchId(switch),
@@ -187,7 +193,9 @@ fn play(case: &Case) -> String {
                 write!(text, "{:>6} ", step.at).unwrap();
                 match action {
                     Action::Probe { port, vlan, nonce } => {
-                        let same = nonces.insert(port, nonce) == Some(nonce);
+                        let same = nonces
+                            .insert(port, (nonce, vlan))
+                            .is_some_and(|(before, _)| before == nonce);
                         let again = if same { " again" } else { "" };
                         writeln!(text, "probe out of {} in VLAN {vlan}{again}", port.id.0).unwrap();
                     }
@@ -237,12 +245,16 @@ fn each_case_comes_out_as_expected() {
 }
 
 #[test]
-fn a_storm_goes_by_two_ports() {
+fn a_storm_is_known_by_its_rate() {
     let second = Duration::from_secs(1);
-    let is = |flooded: &[u64], within| is_storm(flooded.iter().copied(), within);
-    assert!(is(&[5000, 0, 6000], second));
-    assert!(!is(&[4999, 6000], second) && !is(&[100_000], second) && !is(&[0, 0], Duration::ZERO));
-    assert!(is(&[500, 500], second / 10) && !is(&[9000, 9000], second * 2));
+    let ports = |flooded: &[u64], within| stormy_ports(flooded.iter().copied(), within);
+    assert_eq!(ports(&[5000, 0, 6000], second), 2);
+    assert_eq!(ports(&[4999, 6000], second), 1);
+    assert_eq!(ports(&[0, 0], Duration::ZERO), 0);
+    assert_eq!(
+        (ports(&[500, 500], second / 10), ports(&[9000, 9000], second * 2)),
+        (2, 0)
+    );
 }
 
 #[test]

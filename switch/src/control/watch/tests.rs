@@ -150,7 +150,12 @@ fn events_of_a_port_that_is_gone_are_not_its_successor_s() {
         }
         for nonce in [0, 1] {
             for (sent, received) in [(gone, stays), (stays, gone), (next, stays), (stays, next), (next, next)] {
-                events.push(DatapathEvent::LoopFound { sent, nonce, received });
+                events.push(DatapathEvent::LoopFound {
+                    sent,
+                    nonce,
+                    received,
+                    vlan: 0,
+                });
             }
         }
         let mut told = control.subscribe();
