@@ -451,7 +451,7 @@ fn others_go_on_while_a_command_is_waited_for() {
         ],
     );
     assert_eq!(lab.ok("command list -o name"), "");
-    assert_eq!(lab.ok("port list -o name"), "more\nother\nred\n");
+    assert_eq!(lab.ok("port list -o name"), "other\nred\nmore\n");
     lab.ok("del-port red");
     fs::remove_file(lab.scratch().join("fail")).unwrap();
     // Somebody else decides what becomes of it.
@@ -459,13 +459,13 @@ fn others_go_on_while_a_command_is_waited_for() {
     lab.ok("command del web");
     ends(
         tool,
-        &["removed by another edit before it was ready; what else was done stays"],
+        &["ended by another edit before it was ready; what else was done stays"],
     );
-    assert_eq!(lab.ok("port list -o name"), "more\nother\nred\n");
+    assert_eq!(lab.ok("port list -o name"), "other\nmore\nred\n");
     lab.ok("lab down t --yes");
     let tool = begin();
     up(&lab, &lab_of(&format!("run = \"exec sleep {mark}\"")));
-    ends(tool, &["changed by another edit before it was ready"]);
+    ends(tool, &["by another edit before it was ready"]);
     wait_for_state(&lab, "web", ProcessState::Running);
 }
 
@@ -579,7 +579,7 @@ fn a_wait_ends_with_its_client_and_with_a_reset() {
     let output = tool.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && told.contains("it was removed by another edit before it was ready"),
+        !output.status.success() && told.contains("it was ended by another edit before it was ready"),
         "{told}"
     );
     wait_until_gone(&mark);

@@ -163,32 +163,32 @@ fn a_repair_before_a_refused_edit_is_told() {
 fn what_could_not_be_given_back_is_not_forgotten_for_another_port_of_its_name() {
     let mut lab = Lab::new();
     make_device("below");
-    run("ip link add name dev link below up type macvlan");
-    lab.ok("add-port dev --type device --mtu 1200");
+    run("ip link add name mac0 link below up type macvlan");
+    lab.ok("add-port mac0 --type device --mtu 1200");
     run("ip link set below mtu 1300");
-    let has_mtu = |mtu: u32| run("ip link show dev").contains(&format!(" mtu {mtu} "));
-    let told = lab.ctl("del-port dev");
+    let has_mtu = |mtu: u32| run("ip link show mac0").contains(&format!(" mtu {mtu} "));
+    let told = lab.ctl("del-port mac0");
     assert!(told.stderr.contains("the next command tries it again"), "{told}");
-    lab.ok("add-port dev --addr 10.7.0.1/24");
+    lab.ok("add-port mac0 --addr 10.7.0.1/24");
     lab.ok("add-port more");
     lab.kill_daemon();
     lab.start();
     let limits = |lab: &Lab| lab.ok("status");
     assert!(
-        limits(&lab).contains("interface dev could not be given back"),
+        limits(&lab).contains("interface mac0 could not be given back"),
         "{}",
         limits(&lab)
     );
     assert!(
         lab.ctl("doctor")
             .stdout
-            .contains("interface dev could not be given back")
+            .contains("interface mac0 could not be given back")
     );
     assert!(has_mtu(1200));
     run("ip link set below mtu 1500");
     let near = || {
         Place::daemons_own()
-            .run_ok("ip -o link show dev")
+            .run_ok("ip -o link show mac0")
             .split(':')
             .next()
             .map(str::to_owned)
@@ -199,7 +199,7 @@ fn what_could_not_be_given_back_is_not_forgotten_for_another_port_of_its_name() 
     assert!(!limits(&lab).contains("given back"), "{}", limits(&lab));
     // Nothing of the other was touched.
     assert_eq!(near(), before);
-    lab.wait_for_state("dev", PortState::Up);
+    lab.wait_for_state("mac0", PortState::Up);
 }
 
 /// A dry run promised what could not be.
@@ -215,7 +215,7 @@ fn what_is_in_a_namespace_that_others_have_taken_away_is_not_promised() {
     for line in ["set port guest --up".to_owned(), format!("apply {path}")] {
         // A dry run ended well.
         let [foretold, told] = [" -n", ""].map(|way| lab.ctl(&format!("{line}{way}")));
-        told.failed(4, &["theirs"]);
+        let told = told.failed(4, &["theirs"]);
         assert_eq!((foretold.code, &foretold.stderr), (4, &told.stderr), "{line}");
     }
     let found = lab.ctl("doctor").stdout;

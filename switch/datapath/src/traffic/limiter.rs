@@ -177,10 +177,11 @@ mod tests {
             segments * admitted.count()
         };
         assert_eq!(passed(&Limiter::new(limit), 45), 45 * 12);
-        let storm = Storm::new(StormControl {
+        let control = StormControl {
             broadcast: Some(limit),
             ..StormControl::default()
-        });
+        };
+        let storm = Storm::new(control, None);
         assert_eq!(passed(storm.limiter(Mac::BROADCAST).unwrap(), 1), 16);
     }
 

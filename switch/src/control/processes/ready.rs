@@ -199,7 +199,7 @@ impl Processes {
     fn readiness(&self, process: &Process) -> Readiness {
         let all = self.lock();
         let Some(live) = all.get(&process.name) else {
-            return Readiness::Overtaken("it was removed by another edit");
+            return Readiness::Overtaken("it was ended by another edit");
         };
         if live.process != *process {
             return Readiness::Overtaken("it was changed by another edit");
