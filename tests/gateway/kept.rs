@@ -55,7 +55,7 @@ fn what_forwarding_was_is_known_without_the_run_directory() {
     let mut lab = Lab::new();
     world();
     lab.ok(&format!("{LAB} --nat"));
-    let narrowed = || run(TABLE).contains("iifname \"up0\" drop");
+    let narrowed = || run(TABLE).contains("iifname \"up0\" oifgroup");
     assert!(narrowed());
     // Of one that runs...
     let note = fs::read(NOTE).unwrap();
@@ -90,7 +90,7 @@ fn an_uplink_that_is_renamed_while_no_daemon_runs_gets_back_what_it_had() {
     run("ip route add default via 203.0.113.2");
     lab.start();
     wait_for("the uplink to be narrowed down", || match run(TABLE) {
-        table if table.contains("iifname \"wan0\" drop") => Ok(()),
+        table if table.contains("iifname \"wan0\" oifgroup") => Ok(()),
         table => Err(table),
     });
     lab.ok("reset --yes");
