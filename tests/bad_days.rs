@@ -339,3 +339,20 @@ fn the_limit_of_its_control_group_is_told_and_outlived() {
     red.ping_soon(blue.v4);
     lab.ok("reset --yes");
 }
+
+/// As in a container to which /proc/sys is read-only: no internal port could be made, and so no gateway.
+#[test]
+fn gateways_are_made_where_no_setting_can_be_changed() {
+    let mut lab = Lab::without_daemon();
+    run("mount --bind /proc/sys /proc/sys");
+    run("mount -o remount,bind,ro /proc/sys");
+    lab.start();
+    lab.ok("switch add lan --subnet 10.7.0.0/24 --gateway");
+    lab.ok("add-port red --switch lan --addr auto");
+    run("ip netns exec red ping -n -c 1 -W 10 10.7.0.1");
+    let log = lab.stop_daemon();
+    assert!(
+        log.contains("/proc/sys/net/ipv6/conf/lan-gw/accept_ra can't be set to 0"),
+        "{log}"
+    );
+}

@@ -478,3 +478,20 @@ fn a_lab_in_another_run_directory_is_not_begun_anew() {
     lab.start_with(command, |_| ());
     lab.wait_for_state("red", PortState::Up);
 }
+
+/// A daemon did not start on its own lab when its run directory was called by a symbolic link, as `/var/run` is one.
+#[test]
+fn a_run_directory_is_the_same_whatever_it_is_called() {
+    let mut lab = Lab::new();
+    lab.ok("add-port red --addr 10.0.0.1/24");
+    std::os::unix::fs::symlink("/run", "/run/link").unwrap();
+    for name in ["/run/link/vswitch", "/run/link/../run/vswitch", "/run/vswitch"] {
+        lab.stop_daemon();
+        let mut command = lab.daemon_command();
+        command.args(["--run-dir", name, "--socket", "/run/vswitch/control.sock"]);
+        lab.start_with(command, |_| ());
+        lab.wait_for_state("red", PortState::Up);
+        lab.ok("restart");
+        lab.wait_for_state("red", PortState::Up);
+    }
+}

@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,6 +41,18 @@ pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// A place as it is called without symbolic links and `..`, as far as it is there: of all its names the same one.
+pub fn canonical(path: &Path) -> PathBuf {
+    let there = path
+        .ancestors()
+        .find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    match there.map(|(above, found)| (path.strip_prefix(above), found)) {
+        Some((Ok(rest), found)) if rest != Path::new("") => found.join(rest),
+        Some((Ok(_), found)) => found,
+        _ => path.to_owned(),
+    }
 }
 
 /// What is not there needs no removal.

@@ -22,6 +22,7 @@ use vswitch_linux::inherit;
 
 use crate::args::Args;
 use crate::config::{Config, Daemon};
+use crate::files::canonical;
 
 /// What systemd calls the descriptors that it keeps for the daemon.
 const NAME: &str = "vswitch-queue";
@@ -174,7 +175,8 @@ impl Restart {
             ("netns_dir", &old.netns_dir, &new.netns_dir),
             ("socket", &old.socket(), &new.socket()),
         ];
-        match places.into_iter().find(|(_, old, new)| old != new) {
+        let same = |old: &Path, new: &Path| canonical(old) == canonical(new);
+        match places.into_iter().find(|(_, old, new)| !same(old, new)) {
             None => Ok(()),
             Some((key, old, new)) => Err(ApiError::new(
                 ErrorCode::Conflict,

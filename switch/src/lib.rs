@@ -23,3 +23,5 @@ pub mod port;
 pub mod preflight;
 pub mod server;
 pub mod supervisor;
+
+pub use files::canonical;

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinError;
 use vswitch::args::Args;
+use vswitch::canonical;
 use vswitch::config::Config;
 use vswitch::confine::{self, Rights};
 use vswitch::control::{Control, ControlConfig};
@@ -159,8 +160,9 @@ fn print_json(value: &impl serde::Serialize) -> std::io::Result<()> {
 
 fn control_config(args: &Args, config: &Config, rights: Rights) -> ControlConfig {
     ControlConfig {
-        run_dir: config.daemon.run_dir.clone(),
-        state_dir: config.daemon.state_dir.clone(),
+        // By one name, however they were written: what is made in them is told by it.
+        run_dir: canonical(&config.daemon.run_dir),
+        state_dir: canonical(&config.daemon.state_dir),
         netns_dir: config.daemon.netns_dir.clone(),
         workers: config.datapath.workers(),
         cpus: config.datapath.cpus.clone(),

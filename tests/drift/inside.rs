@@ -1,6 +1,7 @@
 //! Addresses and routes that somebody takes away inside: they are told of, given back where that is meant, and no reason to lose a port.
 
 use vswitch_api::view::{Lack, PortState};
+use vswitch_testing::Events;
 use vswitch_testing::lab::Lab;
 use vswitch_testing::netns::{Place, run};
 use vswitch_testing::station::make_device;
@@ -75,6 +76,89 @@ fn what_a_port_lacks_is_shown_and_told() {
     assert!(run("ip -n red -6 route").contains("fd07::/64"));
 }
 
+/// With an address taken and given all went that others have on the interface, on the host's leg of a switch without anybody asking.
+#[test]
+fn the_route_to_a_network_comes_back_and_what_others_have_stays() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.8.0.1/24 --addr 10.8.0.2/24");
+    lab.ok("switch add lan --subnet 10.7.0.0/24 --gateway");
+    let red = Place::named("red");
+    for (place, net, ifname) in [(&red, "10.8.0", "eth0"), (&Place::Home, "10.7.0", "lan-gw")] {
+        let network = format!("{net}.0/24");
+        place.run_ok(&format!("ip addr add {net}.77/24 dev {ifname}"));
+        for to in ["10.50.0.0/16", "10.51.0.0/16"] {
+            place.run_ok(&format!("ip route add {to} via {net}.9"));
+        }
+        let has = || place.run_ok(&format!("ip addr show dev {ifname}")) + &place.run_ok("ip route");
+        let before = place.run_ok("ip route");
+        place.run_ok(&format!("ip route del {network} dev {ifname}"));
+        if ifname == "eth0" {
+            let lack = Lack::Route {
+                to: network.parse().unwrap(),
+            };
+            lab.wait_for_port("red", "the network to be missed once", |port| port.lacks == [lack]);
+            let told = lab.ok("set port red --up");
+            assert_eq!(told.matches("10.8.0.0/24").count(), 1, "{told}");
+        }
+        wait_for("the network to be back", || {
+            place.run_ok("ip route").contains(&format!("{network} dev {ifname}"))
+        });
+        let now = has();
+        for theirs in [&format!("{net}.77/24"), "10.50.0.0/16", "10.51.0.0/16"] {
+            assert!(now.contains(theirs), "{theirs} in {now}");
+        }
+        let sorted = |text: &str| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(&place.run_ok("ip route")), sorted(&before));
+        place.run_ok("ip route del 10.50.0.0/16");
+        place.run_ok("ip route del 10.51.0.0/16");
+    }
+}
+
+/// Two that configured the leg had all of a processor, the log and the events.
+#[test]
+fn what_is_taken_away_again_and_again_is_given_back_ever_later() {
+    let lab = Lab::new();
+    lab.ok("switch add lan --subnet 10.7.0.0/24 --gateway");
+    let events = Events::follow(&lab, &[]);
+    let has = || run("ip addr show dev lan-gw").contains("10.7.0.1/24");
+    let take = || run("ip addr del 10.7.0.1/24 dev lan-gw");
+    take();
+    wait_for("the address to be back", has);
+    take();
+    // Not at once any more: until then it is shown as missing.
+    lab.wait_for_port("lan-gw", "the address to be missed", |port| !port.lacks.is_empty());
+    wait_for("the address to be back once more", has);
+    lab.wait_for_port("lan-gw", "nothing to be missed", |port| port.lacks.is_empty());
+    take();
+    lab.wait_for_port("lan-gw", "the address to be missed", |port| !port.lacks.is_empty());
+    lab.ok("switch add last");
+    let lines = std::iter::from_fn(|| Some(events.next("all of them")).filter(|line| !line.contains("last")));
+    let lines: Vec<_> = lines.collect();
+    for once in ["which somebody had taken away", "ever later"] {
+        let told = lines.iter().filter(|line| line.contains(once));
+        assert_eq!(told.count(), 1, "{lines:?}");
+    }
+}
+
+/// A router has tens of thousands of them, and each that went had all listed anew.
+#[test]
+fn routes_of_others_are_no_reason_to_look() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.254");
+    // What is looked for again is told of when it is found missing.
+    run("ip -n red route add 10.9.0.0/16 via 10.7.0.9");
+    run("ip -n red route del 10.9.0.0/16");
+    run("ip -n red route del default");
+    wait_for("the route to be missed", || reason(&lab, "red").contains("0.0.0.0/0"));
+    // One that comes again is seen, whoever gives it.
+    run("ip -n red route add default via 10.7.0.254");
+    wait_for("the route to be seen", || reason(&lab, "red").is_empty());
+}
+
 /// The kernel takes IPv6 away with it, and nobody but us can give it back.
 #[test]
 fn ipv6_comes_back_as_it_was_when_it_can_be_had_again() {
@@ -85,6 +169,7 @@ fn ipv6_comes_back_as_it_was_when_it_can_be_had_again() {
         || run("ip -n red -6 route").contains("fd09::/64 via fd07::9") && run("ip -n red addr").contains("fd07::1");
     run("ip -n red link set eth0 mtu 1000");
     lab.wait_for_port("red", "the MTU to be shown", |port| port.port.mtu == Some(1000));
+    lab.wait_for_port("red", "IPv6 to be missed", |port| !port.lacks.is_empty());
     assert!(!has());
     run("ip -n red link set eth0 mtu 1500");
     wait_for("IPv6 to be back after the MTU was", has);
@@ -94,6 +179,11 @@ fn ipv6_comes_back_as_it_was_when_it_can_be_had_again() {
     off("0");
     wait_for("IPv6 to be back after it was off", has);
     wait_for("all to be well", || reason(&lab, "red").is_empty());
+    // Nobody took it away: it is no reason not to give it back after another outage.
+    for is in ["down", "up"] {
+        run(&format!("ip -n red link set eth0 {is}"));
+    }
+    wait_for("IPv6 to be back after the link was", has);
 }
 
 /// An address of the link alone is no word of IPv6 being on again, be it the stack's own or anybody's.

@@ -163,12 +163,19 @@ fn an_interface_that_was_down_gets_back_what_went_with_it() {
         ));
         lab.ok("route add p 10.9.0.0/16 --via 10.7.0.9");
         lab.ok("route add p fd09::/64 --via fd07::9");
+        for (to, via) in [("10.10.0.0/16", "10.7.0.9"), ("fd0a::/64", "fd07::9")] {
+            lab.ok(&format!("route add p {to} --via {via}"));
+        }
         let has = |what: &str| {
             let all = ["address show", "route show", "-6 route show"]
                 .map(|list| place.run_ok(&format!("ip {list} dev {ifname}")));
             all.concat().contains(what)
         };
         place.run_ok(&format!("ip addr del 10.7.1.1/24 dev {ifname}"));
+        for to in ["10.10.0.0/16", "fd0a::/64"] {
+            place.run_ok(&format!("ip route del {to}"));
+        }
+        lab.wait_for_port("p", "what was taken away to be missed", |port| port.lacks.len() == 3);
         for _ in 0..2 {
             place.run_ok(&format!("ip link set {ifname} down"));
             lab.wait_for_state("p", PortState::NoCarrier);
@@ -184,7 +191,9 @@ fn an_interface_that_was_down_gets_back_what_went_with_it() {
                     .iter()
                     .all(|what| has(what))
             });
-            assert!(!has("10.7.1.1"), "{kind}: it was taken away by itself");
+            for taken in ["10.7.1.1", "10.10.0.0/16", "fd0a::/64"] {
+                assert!(!has(taken), "{kind}: {taken} was taken away by itself");
+            }
         }
         // Nor is one given back that was taken away while the interface stayed up.
         place.run_ok(&format!("ip addr del fd07::1/64 dev {ifname}"));
@@ -192,7 +201,19 @@ fn an_interface_that_was_down_gets_back_what_went_with_it() {
         lab.wait_for_port("p", "the MTU to be shown", |port| port.port.mtu == Some(1400));
         assert!(!has("fd07::1/64"), "{kind}");
         lab.ok("set port p --up");
-        assert!(has("fd07::1/64") && has("10.7.1.1"), "{kind}");
+        for back in ["fd07::1/64", "10.7.1.1", "10.10.0.0/16", "fd0a::/64"] {
+            assert!(has(back), "{kind}: {back}");
+        }
+        // What somebody gives back himself is not left to him for ever.
+        for line in [
+            "route del 10.10.0.0/16",
+            "route add 10.10.0.0/16 via 10.7.0.9",
+            "link set {} down",
+            "link set {} up",
+        ] {
+            place.run_ok(&format!("ip {}", line.replace("{}", ifname)));
+        }
+        wait_for("the route to be back", || has("10.10.0.0/16"));
         lab.ok("del-port p");
     }
 }

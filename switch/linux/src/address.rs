@@ -143,6 +143,72 @@ impl Netlink {
         added.map_err(tell_if_ipv6_is_off)
     }
 
+    /// Gives an interface the route to the network of an address that it has, as the kernel makes it with the address: it goes with the address
+    /// too. Whatever else the interface has stays, as it would not if the address went and came. One that is down gets its routes as it comes up.
+    ///
+    /// # Errors
+    /// Those of [`Netlink::add_route`].
+    pub async fn add_network(&self, index: u32, address: IfAddr) -> Result<(), KernelError> {
+        /// IP6_RT_PRIO_ADDRCONF of linux/ipv6_route.h.
+        const METRIC: u32 = 256;
+        let route = Route::new(address.net().trunc(), None);
+        let what = format!("add route to {} through interface {index}", route.to);
+        let mut message = route_message(index, &route, &what)?;
+        message.header.protocol = RouteProtocol::Kernel;
+        let attributes = &mut message.attributes;
+        attributes.push(RouteAttribute::Table(self.table_of(index, address.ip()).await?));
+        attributes.push(match self.first_of_network(index, address).await? {
+            IpAddr::V4(first) => RouteAttribute::PrefSource(RouteAddress::Inet(first)),
+            IpAddr::V6(_) => RouteAttribute::Priority(METRIC),
+        });
+        let added = self.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND);
+        match self.answer(what, added.await.map(drop)) {
+            Err(error) if error.is_exists() || error.errno() == Some(Errno::ENETDOWN) => Ok(()),
+            added => added.map_err(tell_if_ipv6_is_off),
+        }
+    }
+
+    /// The table that has the routes to the networks of an interface's addresses: that of its VRF, in which the address itself is told of too.
+    async fn table_of(&self, index: u32, own: IpAddr) -> Result<u32, KernelError> {
+        let is_to_own = |message: &RouteMessage| {
+            message.header.kind == RouteType::Local
+                && message.attributes.contains(&RouteAttribute::Oif(index))
+                && destination(message) == Some(own.into())
+        };
+        let family = match own {
+            IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        };
+        let messages = self.handle.route().get(family).execute();
+        let messages: Vec<_> = self.answer("list the routes", messages.try_collect().await)?;
+        let table = |message: &RouteMessage| {
+            let mut attributes = message.attributes.iter();
+            let number = attributes.find_map(|attribute| match attribute {
+                RouteAttribute::Table(table) => Some(*table),
+                _ => None,
+            });
+            number.unwrap_or_else(|| message.header.table.into())
+        };
+        let of_own = messages.iter().find(|message| is_to_own(message)).map(table);
+        let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+        Ok(of_own
+            .filter(|table| *table != u32::from(libc::RT_TABLE_LOCAL))
+            .unwrap_or(main))
+    }
+
+    /// Which of the addresses of an interface in the network of this one came first: the kernel sends from it what goes there.
+    async fn first_of_network(&self, index: u32, address: IfAddr) -> Result<IpAddr, KernelError> {
+        let messages = self.handle.address().get().execute();
+        let messages: Vec<_> = self.answer("list the addresses", messages.try_collect().await)?;
+        let first = messages.iter().find_map(|message| {
+            let (of, net, _) = parse_address(message)?;
+            let same = of == index && net.trunc() == address.net().trunc();
+            let is_first = !message.header.flags.contains(AddressHeaderFlags::Secondary);
+            (same && is_first).then_some(net.addr())
+        });
+        Ok(first.unwrap_or(address.ip()))
+    }
+
     /// Whether all routes to a destination that have the metric of ours are by router advertisements.
     async fn is_told_by_routers(&self, to: IpNet) -> Result<bool, KernelError> {
         // IP6_RT_PRIO_USER of linux/ipv6_route.h: who names none has this one, routers' routes have it too.

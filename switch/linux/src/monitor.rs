@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use rtnetlink::MulticastGroup;
@@ -52,6 +54,8 @@ pub struct InsideChange {
     pub lost: bool,
     /// It is an address of the link alone, as a stack gives it to itself when IPv6 is turned on.
     pub link_local: bool,
+    /// Where the route leads. None: it is an address, or there are several changes in one.
+    pub to: Option<IpNet>,
 }
 
 /// An interface as it is after a change.
@@ -221,27 +225,49 @@ fn parse_link(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<Li
 
 fn parse_inside(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<InsideChange> {
     let word = |at: usize| Some(u32::from_ne_bytes(*payload.get(at..)?.first_chunk()?));
-    let (index, link_local) = match message_type {
+    let (index, link_local, to) = match message_type {
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
-        libc::RTM_NEWADDR | libc::RTM_DELADDR => (word(4)?, *payload.get(3)? == libc::RT_SCOPE_LINK),
-        libc::RTM_DELROUTE => (route_out(payload.get(RTMSG_LEN..)?)?, false),
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => (word(4)?, *payload.get(3)? == libc::RT_SCOPE_LINK, None),
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+            let (index, to) = route(payload)?;
+            (index, false, Some(to))
+        }
         _ => return None,
     };
     Some(InsideChange {
         nsid,
         index,
-        lost: message_type != libc::RTM_NEWADDR,
+        lost: [libc::RTM_DELADDR, libc::RTM_DELROUTE].contains(&message_type),
         link_local,
+        to,
     })
 }
 
-/// The interface that a route leads out by.
-fn route_out(mut attributes: &[u8]) -> Option<u32> {
+/// The interface that a route leads out by, and where to. None: through several, or it is for the host itself.
+fn route(payload: &[u8]) -> Option<(u32, IpNet)> {
+    // struct rtmsg: family, length of the destination, ..., type of the route, flags.
+    let (header, attributes) = payload.split_at_checked(RTMSG_LEN)?;
+    if header[7] != libc::RTN_UNICAST {
+        return None;
+    }
+    let index = u32::from_ne_bytes(*attribute(attributes, libc::RTA_OIF)?.first_chunk()?);
+    let to = attribute(attributes, libc::RTA_DST);
+    // Without one it is everywhere.
+    let to = match i32::from(header[0]) {
+        libc::AF_INET => IpAddr::from(to.map_or(Some([0; 4]), |to| to.first_chunk().copied())?),
+        libc::AF_INET6 => IpAddr::from(to.map_or(Some([0; 16]), |to| to.first_chunk().copied())?),
+        _ => return None,
+    };
+    Some((index, IpNet::new(to, header[1]).ok()?))
+}
+
+/// The value of an attribute, with what follows it.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
         let kind = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?);
-        if kind == libc::RTA_OIF {
-            return Some(u32::from_ne_bytes(*attributes.get(4..)?.first_chunk()?));
+        if kind == wanted {
+            return attributes.get(4..);
         }
         // One of no length would be for ever.
         attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
@@ -343,31 +369,50 @@ mod tests {
 
     #[test]
     fn what_an_interface_has_inside_is_told() {
-        let is = |index, lost, link_local| {
-            MonitorEvent::Inside(InsideChange {
-                nsid: Some(3),
-                index,
-                lost,
-                link_local,
-            })
+        let is = |index, lost, link_local| InsideChange {
+            nsid: Some(3),
+            index,
+            lost,
+            link_local,
+            to: None,
         };
+        let told = |change| [MonitorEvent::Inside(change)];
         let address = |scope: u8| [libc::AF_INET6 as u8, 64, 0, scope, 9, 0, 0, 0];
-        assert_eq!(parsed(&framed(libc::RTM_NEWADDR, &address(0))), [is(9, false, false)]);
+        assert_eq!(
+            parsed(&framed(libc::RTM_NEWADDR, &address(0))),
+            told(is(9, false, false))
+        );
         assert_eq!(
             parsed(&framed(libc::RTM_NEWADDR, &address(libc::RT_SCOPE_LINK))),
-            [is(9, false, true)]
+            told(is(9, false, true))
         );
-        assert_eq!(parsed(&framed(libc::RTM_DELADDR, &address(0)))[1], is(9, true, false));
+        assert_eq!(
+            parsed(&framed(libc::RTM_DELADDR, &address(0)))[1..],
+            told(is(9, true, false))
+        );
         // One of 24 bits with a table before the interface, and one that says nothing of that.
         let mut route = vec![libc::AF_INET as u8, 24, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
         assert_eq!(parsed(&framed(libc::RTM_DELROUTE, &route)), []);
-        for (kind, value) in [(libc::RTA_TABLE, 254_u32), (libc::RTA_OIF, 7)] {
+        for (kind, value) in [
+            (libc::RTA_TABLE, 254_u32.to_ne_bytes()),
+            (libc::RTA_OIF, 7_u32.to_ne_bytes()),
+            (libc::RTA_DST, [10, 9, 8, 0]),
+        ] {
             route.extend(8_u16.to_ne_bytes());
             route.extend(kind.to_ne_bytes());
-            route.extend(value.to_ne_bytes());
+            route.extend(value);
         }
-        assert_eq!(parsed(&framed(libc::RTM_DELROUTE, &route)), [is(7, true, false)]);
-        assert_eq!(parsed(&framed(libc::RTM_NEWROUTE, &route)), []);
+        for lost in [true, false] {
+            let message_type = if lost { libc::RTM_DELROUTE } else { libc::RTM_NEWROUTE };
+            let to = InsideChange {
+                to: Some("10.9.8.0/24".parse().unwrap()),
+                ..is(7, lost, false)
+            };
+            assert_eq!(parsed(&framed(message_type, &route)), told(to));
+        }
+        // One to an address of the host itself.
+        route[7] = libc::RTN_LOCAL;
+        assert_eq!(parsed(&framed(libc::RTM_DELROUTE, &route)), []);
     }
 
     proptest! {

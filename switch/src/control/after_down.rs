@@ -1,5 +1,7 @@
 //! What a link that goes down takes along, or IPv6 that is turned off, given back when it is up or on again.
 
+use std::time::Instant;
+
 use vswitch_api::Port;
 use vswitch_api::view::Lack;
 
@@ -12,7 +14,7 @@ use vswitch_linux::KernelError;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outage {
     /// It was down: with a link that goes down the kernel takes its IPv6 addresses and its routes away. An IPv4 address outlives that, so one
-    /// that is missing was taken away by itself, and is left to whoever did so.
+    /// that is missing was taken away by itself, and is left to whoever did so; and so is what was missed before.
     Down,
     /// IPv6 was off there, or may have been: nothing tells of that but an address that a stack gives to itself then, or anybody to it.
     Ipv6,
@@ -46,6 +48,9 @@ impl Inner {
         let Some(live) = self.live.ports.get_mut(name) else {
             return all;
         };
+        if outage == Outage::Down {
+            live.down_at = Some(Instant::now());
+        }
         // With a link that comes up IPv6 comes too.
         live.lost_ipv6 = false;
         if !given.is_empty() {
@@ -75,6 +80,10 @@ impl Inner {
                 // What was missed before somebody has taken away.
                 lost.leave(&live.lacks);
             }
+        } else if !self.is_gateway(port) {
+            let went_with_ipv6 = |lack: &Lack| live.lost_ipv6 && is_ipv6(lack);
+            let taken = live.taken.iter().filter(|lack| !went_with_ipv6(lack));
+            lost.leave(&taken.cloned().collect::<Vec<_>>());
         }
         let Missing { addresses, routes, .. } = lost;
         let (mut given, mut all) = (Vec::new(), true);
@@ -82,30 +91,34 @@ impl Inner {
             return Ok((given, true));
         }
         let (nl, index) = (place.netns.netlink().await?, place.link.index);
+        let mut note = |lack: Lack, added: Result<(), KernelError>| match added {
+            Ok(()) => given.push(lack),
+            // Of a route: somebody has it go another way, or has taken away the address by which its next hop is reached.
+            Err(error) => {
+                all = false;
+                let name = &port.name;
+                tracing::info!(port = %name, "port {name}: its interface lost {lack}, which can't be given back: {error}; \
+                    `vswitchctl set port {name} --up` tries it again");
+            }
+        };
         for address in &addresses {
-            add_address(&nl, index, *address).await?;
-            given.push(Lack::Address { address: *address });
+            let lack = Lack::Address { address: *address };
+            note(lack, add_address(&nl, index, *address).await);
         }
         for route in routes_in_order(&routes) {
-            match add_route(&nl, index, route).await {
-                Ok(()) => given.push(Lack::Route { to: route.to }),
-                // Somebody has it go another way, or has taken away the address by which its next hop is reached.
-                Err(error) => {
-                    all = false;
-                    tracing::info!(
-                        port = %port.name,
-                        "port {}: its interface lost its route to {}, which can't be given back: {error}; `vswitchctl set port {} --up` \
-                         tries it again",
-                        port.name,
-                        route.to,
-                        port.name
-                    );
-                }
-            }
+            note(Lack::Route { to: route.to }, add_route(&nl, index, route).await);
         }
         if let Some(mac) = live.mac {
             announce_all(&place.netns, index, mac, addresses.iter()).await;
         }
         Ok((given, all))
+    }
+}
+
+fn is_ipv6(lack: &Lack) -> bool {
+    match lack {
+        Lack::Address { address } => address.ip().is_ipv6(),
+        Lack::Route { to } => to.addr().is_ipv6(),
+        _ => false,
     }
 }

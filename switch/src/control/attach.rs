@@ -337,6 +337,8 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         xdp_refused: opened.xdp_refused.clone(),
         lacks: opened.lacks.clone(),
         lacks_down: Vec::new(),
+        taken: Vec::new(),
+        down_at: None,
         lost_ipv6: false,
         before: Arc::default(),
     }

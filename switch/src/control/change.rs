@@ -86,6 +86,7 @@ impl Inner {
         let refused = change_addresses(&nl, inside, before, after).await.map_err(failed)?;
         if let Some(live) = self.live.ports.get_mut(&after.name) {
             live.lacks = refused.iter().map(Refused::lack).collect();
+            live.taken.retain(|taken| live.lacks.contains(taken));
         }
         self.update_in_datapath(after);
         if before.up != after.up {

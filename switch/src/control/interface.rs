@@ -1,5 +1,6 @@
 //! What the interface of a port, of whatever kind, has as the lab wants it: MAC address, MTU, addresses, routes.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -107,23 +108,18 @@ pub(super) async fn add_addresses(
 ) -> Result<Vec<Refused>, KernelError> {
     let mut refused = Vec::new();
     let mut turned_off = false;
-    let mut networks = None;
+    let mut there = Vec::new();
     for address in &port.addresses {
         let had = before.is_some_and(|before| before.addresses.contains(address));
         match nl.add_address(index, *address).await {
             Err(error) if had && error.is_unsupported() => turned_off = true,
-            Err(error) if error.is_exists() => {
-                let networks = match &networks {
-                    Some(networks) => networks,
-                    None => networks.insert(nl.routes_of_all_tables().await?),
-                };
-                if lacks_network(networks, index, *address) {
-                    // With the address the kernel makes the route anew, as it makes its own.
-                    nl.del_address(index, *address).await?;
-                    add_address(nl, index, *address).await?;
-                }
-            }
+            Err(error) if error.is_exists() => there.push(*address),
             added => added?,
+        }
+    }
+    if !there.is_empty() {
+        for address in lacking_networks(&nl.routes_of_all_tables().await?, index, &there) {
+            nl.add_network(index, address).await?;
         }
     }
     for route in routes_in_order(&port.routes) {
@@ -140,9 +136,18 @@ pub(super) async fn add_addresses(
     Ok(refused)
 }
 
+/// Those of the addresses of an interface to whose networks somebody has taken the route away; of several in one network the first.
+pub(super) fn lacking_networks(routes: &[KernelRoute], index: u32, addresses: &[IfAddr]) -> Vec<IfAddr> {
+    let mut networks = BTreeSet::new();
+    let lacking = addresses
+        .iter()
+        .filter(|address| lacks_network(routes, index, **address) && networks.insert(address.net().trunc()));
+    lacking.copied().collect()
+}
+
 /// Whether somebody has taken the route to the network of an address away, by which all of its neighbours are reached. Of one address
 /// alone there is none.
-pub(super) fn lacks_network(routes: &[KernelRoute], index: u32, address: IfAddr) -> bool {
+fn lacks_network(routes: &[KernelRoute], index: u32, address: IfAddr) -> bool {
     let most = if address.ip().is_ipv6() { 128 } else { 32 };
     let reaches = |route: &KernelRoute| {
         route.index == Some(index)

@@ -7,7 +7,7 @@ use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::Lack;
 use vswitch_api::{Cable, CableEnd, IfAddr, Mac, Port, Route};
 
-use super::interface::lacks_network;
+use super::interface::lacking_networks;
 use super::kinds::wanted_mtu;
 use super::place::Place;
 use vswitch_linux::{KernelError, KernelRoute};
@@ -133,10 +133,8 @@ pub(super) async fn missing(addresses: &[IfAddr], routes: &[Route], place: &Plac
     let addresses = addresses.filter(|address| !(no_ipv6 && address.ip().is_ipv6()));
     let there = nl.routes().await?;
     let lack = |routes: &[KernelRoute]| {
-        let lacking = had
-            .iter()
-            .filter(|address| lacks_network(routes, link.index, **address));
-        lacking.map(|address| address.net().trunc()).collect::<Vec<_>>()
+        let lacking = lacking_networks(routes, link.index, &had);
+        lacking.iter().map(|address| address.net().trunc()).collect::<Vec<_>>()
     };
     let mut networks = if link.up { lack(&there) } else { Vec::new() };
     if !networks.is_empty() {

@@ -219,6 +219,10 @@ struct Live {
     parted: BTreeMap<PortName, Arc<earlier::Earlier>>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
+    /// Ports of whose interface it was told that something inside came or went, until it is looked what.
+    unlooked: std::collections::BTreeSet<PortName>,
+    /// Ports that got back what somebody had taken away.
+    given_back: BTreeMap<PortName, watch::GivenBack>,
     /// Ports of which something was told that could not be looked into.
     unsure: std::collections::BTreeSet<PortName>,
     /// Cables that could not be laid, for want of something that nobody tells of.
@@ -266,6 +270,10 @@ struct LivePort {
     lacks: Vec<Lack>,
     /// The same while it is down: with that goes what nobody took away.
     lacks_down: Vec<Lack>,
+    /// What of that somebody took away while it was up, and so on purpose. It may be there again.
+    taken: Vec<Lack>,
+    /// When it was last told that it is down, or was.
+    down_at: Option<Instant>,
     /// IPv6 was off there, with which all of it has gone, and is not known to be on again.
     lost_ipv6: bool,
     /// What the daemon before has counted, and this one while the port had another interface.
@@ -302,6 +310,8 @@ impl LivePort {
             xdp_refused: None,
             lacks: Vec::new(),
             lacks_down: Vec::new(),
+            taken: Vec::new(),
+            down_at: None,
             lost_ipv6: false,
             before: Arc::default(),
         }

@@ -45,6 +45,33 @@ pub(super) struct Retry {
     wait: Duration,
 }
 
+impl Retry {
+    /// The next one after this, of which the first waits so long if there was none lately.
+    pub fn next(before: Option<Self>, first: Duration) -> Self {
+        let now = Instant::now();
+        match before.filter(|before| now < before.due + GOOD_FOR) {
+            Some(before) if now < before.due => before,
+            Some(before) => Self {
+                due: now + before.wait,
+                wait: (2 * before.wait).min(LONGEST_WAIT),
+            },
+            None => Self {
+                due: now + first,
+                wait: (2 * first).max(FIRST_WAIT),
+            },
+        }
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.due <= Instant::now()
+    }
+
+    /// Whether what was made then has stayed since.
+    pub fn was_good(&self) -> bool {
+        self.due + GOOD_FOR <= Instant::now()
+    }
+}
+
 /// What is looked at.
 #[derive(Clone, Copy)]
 pub(super) enum Extent<'a> {
@@ -147,41 +174,23 @@ impl Inner {
 
     /// `first`: how long, if it was not tried lately.
     fn put_off(&mut self, name: &PortName, first: Duration) {
-        let now = Instant::now();
-        let before = self
-            .live
-            .retries
-            .remove(name)
-            .filter(|retry| now < retry.due + GOOD_FOR);
-        let retry = match before {
-            Some(retry) if now < retry.due => retry,
-            Some(retry) => Retry {
-                due: now + retry.wait,
-                wait: (2 * retry.wait).min(LONGEST_WAIT),
-            },
-            None => Retry {
-                due: now + first,
-                wait: (2 * first).max(FIRST_WAIT),
-            },
-        };
+        let retry = Retry::next(self.live.retries.remove(name), first);
         self.live.retries.insert(name.clone(), retry);
     }
 
     /// Whether there is something to be tried again.
     pub(super) fn is_retry_due(&self) -> bool {
-        let now = Instant::now();
-        let mut due = self.live.retries.iter().filter(|(_, retry)| retry.due <= now);
+        let mut due = self.live.retries.iter().filter(|(_, retry)| retry.is_due());
         due.any(|(name, _)| is_missing(self.live.ports.get(name)))
     }
 
     /// Tries again what is due.
     pub(super) async fn retry_due(&mut self) {
-        let now = Instant::now();
         let ports = &self.live.ports;
         self.live
             .retries
-            .retain(|name, retry| is_missing(ports.get(name)) || now < retry.due + GOOD_FOR);
-        let due = self.live.retries.iter().filter(|(_, retry)| retry.due <= now);
+            .retain(|name, retry| is_missing(ports.get(name)) || !retry.was_good());
+        let due = self.live.retries.iter().filter(|(_, retry)| retry.is_due());
         let due = due.filter(|(name, _)| is_missing(self.live.ports.get(*name)));
         let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
         for name in due {

@@ -13,6 +13,7 @@ use vswitch_api::{IfName, Lab, Mac, NsName, PortName, StaticStation, SwitchName}
 
 use super::kinds::ifname;
 use super::sysctls::AllBefore;
+use crate::files::canonical;
 use vswitch_linux::{KernelError, NetNs, NetNsId, Process};
 
 /// Version of the file's format. A daemon that finds another one leaves it alone and does not start.
@@ -171,10 +172,10 @@ impl State {
         self.boot_id = Some(boot_id.to_owned());
     }
 
-    /// Takes note of the run directory. Gives the one before, if that is another one of the same boot.
+    /// Takes note of the run directory. Gives the one before, if that is another one of the same boot, and not only called otherwise.
     pub fn take_run_dir(&mut self, run_dir: &Path, boot_id: &str) -> Option<PathBuf> {
         let before = self.run_dir.replace(run_dir.to_owned());
-        before.filter(|before| before != run_dir && self.boot_id.as_deref() == Some(boot_id))
+        before.filter(|before| canonical(before) != canonical(run_dir) && self.boot_id.as_deref() == Some(boot_id))
     }
 
     /// The state of a daemon that was never used before.
@@ -303,6 +304,25 @@ mod tests {
         assert_eq!(names, [("eth1", 9000)]);
         let file = serde_json::to_value(&state).unwrap();
         assert_eq!(serde_json::from_value::<State>(file).unwrap(), state);
+    }
+
+    #[test]
+    fn a_run_directory_by_another_name_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        fs::create_dir(place("run")).unwrap();
+        fs::create_dir(place("other")).unwrap();
+        std::os::unix::fs::symlink(place("run"), place("link")).unwrap();
+        let mut state = State::new();
+        state.forget_devices_of_another_boot("boot");
+        assert_eq!(state.take_run_dir(&place("run"), "boot"), None);
+        for same in ["link", "other/../run", "run/", "run"] {
+            assert_eq!(state.take_run_dir(&place(same), "boot"), None, "{same}");
+        }
+        assert_eq!(state.take_run_dir(&place("other"), "boot"), Some(place("run")));
+        // One that is gone is another.
+        fs::remove_dir(place("other")).unwrap();
+        assert_eq!(state.take_run_dir(&place("run"), "boot"), Some(place("other")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each is a reason to look, no more. So of all that is told of one interface meanwhile the last words are enough: that it is up, that
 //! it is down, since with that addresses and routes go, and that one of its index is gone. These are as many as there are interfaces,
-//! however often they change.
+//! however often they change, or their routes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -43,9 +43,13 @@ impl Told {
         self.events.is_empty()
     }
 
-    pub fn add(&mut self, event: MonitorEvent) {
-        if let Some(before) = self.numbers.insert(about(&event), self.next) {
-            self.events.remove(&before);
+    pub fn add(&mut self, mut event: MonitorEvent) {
+        let before = self.numbers.insert(about(&event), self.next);
+        let before = before.and_then(|before| self.events.remove(&before));
+        if let (Some(MonitorEvent::Inside(before)), MonitorEvent::Inside(change)) = (before, &mut event)
+            && before.to != change.to
+        {
+            change.to = None;
         }
         self.events.insert(self.next, event);
         self.next += 1;
@@ -72,7 +76,7 @@ fn about(event: &MonitorEvent) -> About {
             };
             About::Link(change.nsid, change.index, is)
         }
-        MonitorEvent::Inside(change) => About::Inside(*change),
+        MonitorEvent::Inside(change) => About::Inside(InsideChange { to: None, ..*change }),
         MonitorEvent::Ways(nsid) => About::Ways(*nsid),
         MonitorEvent::Resync => About::All,
     }
@@ -117,6 +121,29 @@ mod tests {
             told.add(is(true, mtu));
         }
         assert_eq!(told.take(10), [is(false, 9), is(true, 9)]);
+    }
+
+    /// A routing daemon has tens of thousands.
+    #[test]
+    fn routes_that_change_are_one_word_for_all() {
+        let mut told = Told::default();
+        let change = |to: Option<&str>| {
+            MonitorEvent::Inside(InsideChange {
+                nsid: None,
+                index: 7,
+                lost: true,
+                link_local: false,
+                to: to.map(|to| to.parse().unwrap()),
+            })
+        };
+        for _ in 0..2 {
+            told.add(change(Some("10.0.0.0/8")));
+        }
+        assert_eq!(told.take(10), [change(Some("10.0.0.0/8"))]);
+        for to in ["10.0.0.0/8", "10.1.0.0/16", "10.1.0.0/16"] {
+            told.add(change(Some(to)));
+        }
+        assert_eq!(told.take(10), [change(None)]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod inside;
 mod links;
 mod names;
 
+pub(super) use inside::GivenBack;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, Weak};
@@ -133,7 +135,12 @@ async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
                             ways |= is_of_home(change.nsid);
                             inner.link_changed(&change).await;
                         }
-                        MonitorEvent::Inside(change) => inner.inside_changed(change).await,
+                        // Most are of routes of somebody else's, which are no reason for a new picture.
+                        MonitorEvent::Inside(change) => {
+                            if let Some(port) = inner.unpublished().note_inside(&change) {
+                                inner.link_local_changed(change.lost, &port).await;
+                            }
+                        }
                         MonitorEvent::Ways(nsid) => ways |= is_of_home(nsid),
                         MonitorEvent::Resync => {
                             ways = true;
@@ -198,6 +205,7 @@ async fn age(control: Weak<Control>) {
     loop {
         tick.tick().await;
         let Some(control) = control.upgrade() else { return };
+        look_at_the_unlooked(&control).await;
         let mut inner = control.inner.lock().await;
         if inner.unpublished().is_one_due() {
             apart(inner.open_due());
@@ -229,6 +237,18 @@ async fn age(control: Weak<Control>) {
         for (switch, count) in aged {
             inner.emit(EventKind::FdbAged { switch, count });
         }
+    }
+}
+
+/// Looks what interfaces lack of which it was told that something inside came or went.
+async fn look_at_the_unlooked(control: &Control) {
+    loop {
+        let mut inner = control.inner.lock().await;
+        let names = inner.unpublished().take_unlooked(AT_A_TIME);
+        if names.is_empty() {
+            return;
+        }
+        apart(inner.look_at_the_unlooked(&names));
     }
 }
 

@@ -110,6 +110,51 @@ fn routes_come_and_go() {
     });
 }
 
+/// With the address taken and given all else that the interface has would go.
+#[test]
+fn the_route_to_a_network_comes_back_as_the_kernel_makes_it() {
+    sandboxed(async || {
+        let (_own, red) = cable("own", "red").await;
+        let ip = async |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            let run = move || std::process::Command::new("ip").args(words).output();
+            let output = red.netns.run(run).await.unwrap().unwrap();
+            assert!(output.status.success(), "{line}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let sorted = |text: String| {
+            // What the stack has by itself comes when it likes.
+            let own = text.lines().filter(|line| line.contains("10.") || line.contains("fd07::"));
+            let mut lines: Vec<_> = own.map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let all = async || sorted(ip("route show table all").await + &ip("-6 route show table all").await);
+        for address in ["10.7.0.1/24", "10.7.0.2/24", "fd07::1/64"] {
+            red.add(address).await;
+        }
+        ip("route add 10.9.0.0/16 via 10.7.0.9").await;
+        let before = all().await;
+        for to in ["10.7.0.0/24", "fd07::/64"] {
+            ip(&format!("route del {to} dev eth0")).await;
+        }
+        assert_ne!(all().await, before);
+        for address in ["10.7.0.2/24", "fd07::1/64", "fd07::1/64"] {
+            let address = address.parse().unwrap();
+            red.netlink.add_network(red.index, address).await.unwrap();
+        }
+        assert_eq!(all().await, before);
+        // They go with the addresses.
+        ip("addr flush dev eth0 scope global").await;
+        let left = all().await.concat();
+        assert!(!left.contains("10.7.0.") && !left.contains("fd07::"), "{left}");
+        red.netlink.set_down(red.index).await.unwrap();
+        red.add("10.7.0.1/24").await;
+        let address = "10.7.0.1/24".parse().unwrap();
+        red.netlink.add_network(red.index, address).await.unwrap();
+    });
+}
+
 /// A switch with DHCP advertises a default route, and then no port of it could be given one.
 #[test]
 fn a_route_that_a_router_told_of_is_not_in_the_way() {

@@ -54,6 +54,10 @@ pub(super) async fn in_the_way(outside: &Outside, own: &str) -> Vec<String> {
     let listed = tool::list(&["ruleset"]).await.unwrap_or_default();
     let ruleset = Ruleset::new(&listed, own);
     let chains = ruleset.chains();
+    let legacy = match outside.ways.is_empty() {
+        true => Vec::new(),
+        false => legacy_rules().await,
+    };
     let ways = outside
         .ways
         .iter()
@@ -76,7 +80,7 @@ pub(super) async fn in_the_way(outside: &Outside, own: &str) -> Vec<String> {
             }
         }
         if hook == Hook::Forward {
-            warnings.extend(legacy_in_the_way(switch.as_str(), gateway.as_str()).await);
+            warnings.extend(legacy_in_the_way(&legacy, switch.as_str(), gateway.as_str()));
         }
     }
     // One command of ufw is for both address families, one of firewalld for what comes in too.
@@ -213,9 +217,9 @@ fn ends_in_refusal(rules: &[&Value]) -> bool {
     })
 }
 
-/// The same of the older tables of iptables, which nft does not know.
-async fn legacy_in_the_way(switch: &str, gateway: &str) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// What the older tables of iptables forward, which nft does not know: by the programs that list it.
+async fn legacy_rules() -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
     for (names, program) in [
         ("/proc/net/ip_tables_names", "iptables-legacy"),
         ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
@@ -224,19 +228,27 @@ async fn legacy_in_the_way(switch: &str, gateway: &str) -> Vec<String> {
         if !tables.lines().any(|table| table == "filter") {
             continue;
         }
-        let Ok(rules) = tool::run(program, &["-w", "-S", "FORWARD"], Vec::new()).await else {
-            continue;
-        };
-        let rules = String::from_utf8_lossy(&rules);
-        if rules.contains("-P FORWARD DROP") && !rules.split_whitespace().any(|word| word == gateway) {
-            warnings.push(format!(
-                "the host's firewall drops what is forwarded (chain FORWARD of {program}), so also what switch \"{switch}\" sends out: \
-                 let it through with `{}`",
-                forwarded(program, gateway)
-            ));
+        // Whoever holds their lock for longer may keep the question waiting, but not all edits.
+        if let Ok(rules) = tool::run(program, &["-w", "1", "-S", "FORWARD"], Vec::new()).await {
+            all.push((program, String::from_utf8_lossy(&rules).into_owned()));
         }
     }
-    warnings
+    all
+}
+
+/// What of these keeps frames of a gateway from being forwarded.
+fn legacy_in_the_way(legacy: &[(&str, String)], switch: &str, gateway: &str) -> Vec<String> {
+    let drops =
+        |rules: &str| rules.contains("-P FORWARD DROP") && !rules.split_whitespace().any(|word| word == gateway);
+    let in_the_way = legacy.iter().filter(|(_, rules)| drops(rules));
+    let warnings = in_the_way.map(|(program, _)| {
+        format!(
+            "the host's firewall drops what is forwarded (chain FORWARD of {program}), so also what switch \"{switch}\" sends out: \
+             let it through with `{}`",
+            forwarded(program, gateway)
+        )
+    });
+    warnings.collect()
 }
 
 #[cfg(test)]
@@ -260,6 +272,23 @@ mod tests {
         };
         assert!(cure("filter").starts_with("iptables -I FORWARD"));
         assert!(cure("filt").starts_with("nft insert rule ip filt FORWARD iifname gw"));
+    }
+
+    #[test]
+    fn older_tables_are_read_once_for_all_gateways() {
+        let legacy = [
+            (
+                "iptables-legacy",
+                "-P FORWARD DROP\n-A FORWARD -i a-gw -j ACCEPT\n".to_owned(),
+            ),
+            ("ip6tables-legacy", "-P FORWARD ACCEPT\n".to_owned()),
+        ];
+        assert_eq!(legacy_in_the_way(&legacy, "a", "a-gw"), Vec::<String>::new());
+        let warnings = legacy_in_the_way(&legacy, "b", "b-gw");
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("iptables-legacy -I FORWARD -i b-gw"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

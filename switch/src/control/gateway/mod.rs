@@ -43,6 +43,7 @@ use super::kinds::ifname;
 use super::plan::Step;
 use super::processes::Process;
 use super::{Inner, lasting, text};
+use crate::files::canonical;
 
 /// Where the run directory of the one daemon that most machines have is.
 const USUAL_RUN_DIR: &str = "/run/vswitch";
@@ -85,7 +86,7 @@ pub(super) struct Gateways {
 
 /// The name of the table. Two daemons on a machine have different run directories.
 fn table_name(run_dir: &Path) -> String {
-    if run_dir == Path::new(USUAL_RUN_DIR) {
+    if run_dir == canonical(Path::new(USUAL_RUN_DIR)) {
         return TABLE.to_owned();
     }
     format!("{TABLE}-{:08x}", lasting::number(&run_dir) as u32)

@@ -157,7 +157,7 @@ fn add_gateway(lab: &mut Lab, before: &Lab, switch: &Switch) -> Result<(), ApiEr
     };
     let fits = |port: &Port| port.kind == PortKind::Internal && port.switch == switch.name;
     match lab.ports.iter().find(|port| port.name == name) {
-        Some(port) if fits(port) => {}
+        Some(port) if fits(port) && !was_no_gateway(before, port) => {}
         Some(port) => return Err(name_taken(port, &switch.name)),
         None => {
             let old = before.ports.iter().find(|port| port.name == name && fits(port));
@@ -167,6 +167,14 @@ fn add_gateway(lab: &mut Lab, before: &Lab, switch: &Switch) -> Result<(), ApiEr
         }
     }
     Ok(())
+}
+
+/// Whether a port was somebody's own while its switch had no gateway: it is not to go with one.
+fn was_no_gateway(before: &Lab, port: &Port) -> bool {
+    let mut switches = before.switches.iter();
+    let had_none = switches.any(|switch| switch.name == port.switch && !switch.gateway.is_on());
+    let mut ports = before.ports.iter();
+    had_none && ports.any(|old| (&old.name, &old.switch, old.kind) == (&port.name, &port.switch, port.kind))
 }
 
 fn gateway_mut<'a>(lab: &'a mut Lab, switch: &Switch) -> Option<&'a mut Port> {

@@ -98,24 +98,26 @@ impl Inner {
         let opened = netns
             .run({
                 let (name, kept) = (name.clone(), self.handed.queues_of(&netns, &name));
-                let is_new = left.is_none();
+                // Of one that was there `sysctl` may have turned them on since.
+                let is_to_trust = !on_host || left.is_some();
                 move || {
                     let tap = Tap::open(&name, queues, &service, kept)?;
-                    if on_host && is_new {
-                        trust_no_station(&name)?;
-                    }
-                    Ok(tap)
+                    let trust = if is_to_trust { Ok(()) } else { trust_no_station(&name) };
+                    Ok((tap, trust))
                 }
             })
             .await
             .map_err(failed)?;
-        let tap = opened.map_err(|error| {
+        let (tap, trust) = opened.map_err(|error: io::Error| {
             text::step(
                 object.clone(),
                 &format!("open TAP device {name} through /dev/net/tun"),
                 &error,
             )
         })?;
+        if let Err(error) = trust {
+            tracing::warn!(port = %port.name, "port {}: the host may take routes and addresses from stations behind it: {error}", port.name);
+        }
         // Until it is to outlive its queues, a new device goes with them, whatever happens.
         let link = inside.link_by_name(&name).await.map_err(failed)?;
         let link = link.ok_or_else(|| vanished(port))?;
@@ -259,15 +261,35 @@ pub(super) async fn delete(place: Option<Place>) -> Result<(), KernelError> {
 }
 
 /// The host does not take routes or addresses from whoever is on a switch: by one router advertisement a station could have all that it sends.
-fn trust_no_station(name: &str) -> io::Result<()> {
+///
+/// # Errors
+/// Some can't be set here, as in a container to which /proc/sys is read-only: which, and why.
+fn trust_no_station(name: &str) -> Result<(), String> {
+    let mut refused = Vec::new();
     for setting in [
         "ipv6/conf/{}/accept_ra",
         "ipv6/conf/{}/autoconf",
         "ipv6/conf/{}/accept_redirects",
         "ipv4/conf/{}/accept_redirects",
     ] {
+        let path = format!("net/{}", setting.replace("{}", name));
         // Without IPv6 there is nothing to be set.
-        files::gone_is_fine(proc_sys::write(&format!("net/{}", setting.replace("{}", name)), "0"))?;
+        if let Err(error) = files::gone_is_fine(turn_off(&path)) {
+            refused.push(format!(
+                "{} can't be set to 0: {error}",
+                proc_sys::file(&path).display()
+            ));
+        }
     }
-    Ok(())
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(refused.join("; ")),
+    }
+}
+
+fn turn_off(path: &str) -> io::Result<()> {
+    match proc_sys::read(path)?.as_str() {
+        "0" => Ok(()),
+        _ => proc_sys::write(path, "0"),
+    }
 }

@@ -58,6 +58,29 @@ fn the_gateway_has_the_first_address_and_each_port_the_next() {
     assert_eq!(settled(again.clone(), &again), again);
 }
 
+/// It became the gateway unasked, and went with it.
+#[test]
+fn a_port_of_somebodys_own_does_not_become_the_gateway() {
+    let own = || Port::new("lab-gw".parse().unwrap(), "lab".parse().unwrap(), PortKind::Internal);
+    let mut before = lab(switch(&TWO, Gateway::Off), &["red"]);
+    before.ports.push(own());
+    let mut next = lab(switch(&TWO, Gateway::On), &["red"]);
+    next.ports.push(own());
+    let refused = settle(&mut next.clone(), &before, &BTreeSet::new()).unwrap_err();
+    assert!(
+        refused.to_string().contains("there is a port of that name already"),
+        "{refused}"
+    );
+    // One that comes with the gateway, as in an exported lab, is it.
+    let first = settled(next.clone(), &Lab::default());
+    assert_eq!(settled(first.clone(), &first), first);
+    before.ports.retain(|port| port.name.as_str() != "lab-gw");
+    assert_eq!(
+        addresses(&settled(next, &before), "lab-gw"),
+        ["10.10.0.1/24", "fd10::1/64"]
+    );
+}
+
 /// The host had a default route over its own gateway, and its own way out was none any more.
 #[test]
 fn the_host_is_not_led_out_over_itself() {
