@@ -166,6 +166,26 @@ fn a_loop_of_pinned_ports_is_none_and_with_one_it_is_found() {
     assert!(reason.contains("leads to the same place as port \"one\""), "{reason}");
 }
 
+/// Through a bridge that forwards one way only no station goes to and fro. And what the loop has taught is forgotten: who sent last before it was
+/// found is reached again.
+#[test]
+fn a_loop_that_leads_one_way_only_is_found() {
+    let lab = Lab::new();
+    let stations = [("red", 1), ("blue", 2)].map(|(name, n)| Station::add(&lab, name, PortKind::Veth, n));
+    stations.iter().for_each(Station::silence);
+    let looped = bridged(&lab, "looped", ["one", "two"], "");
+    looped.run_ok("bridge link set dev eth1 flood off mcast_flood off bcast_flood off");
+    let [red, blue] = stations.each_ref().map(|station| station.raw(false));
+    (0..3).for_each(|n| red.send(&probe(Mac::BROADCAST, mac(1, 1), n)));
+    wait_for("the loop to be found", || !shut(&lab).is_empty());
+    assert_eq!(shut(&lab), ["two"]);
+    wait_for("red to be reached", || {
+        blue.send(&probe(mac(1, 1), mac(1, 2), 4));
+        let mut came = std::iter::from_fn(|| red.try_recv().ok());
+        came.any(|frame| frame.bytes[..6] == mac(1, 1).0)
+    });
+}
+
 /// With more ways most frames of a storm are lost, and too few stations are seen to move to tell of it: each loop is found as it is closed.
 #[test]
 fn of_many_links_between_two_switches_one_stays_open() {
