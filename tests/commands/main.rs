@@ -612,6 +612,11 @@ fn a_command_runs_on_as_what_is_said_of_it_changes() {
     let pid = wait_for_state(&lab, "web", ProcessState::Running).pid.unwrap();
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
     wait_for_state(&lab, "web", ProcessState::Failed);
+    // Not by an edit that is refused.
+    let bad = "\n[[commands]]\nname = \"bad\"\nnamespace = \"red\"\nargv = [\"/nonexistent\"]\n";
+    let refused = lab.lab_file(&(text("restart = \"always\"") + bad));
+    assert_ne!(lab.ctl(&format!("lab up {refused}")).code, 0);
+    assert_eq!(command(&lab, "web").state, ProcessState::Failed);
     up(&lab, &text("restart = \"always\""));
     wait_for_state(&lab, "web", ProcessState::Running);
     lab.ok("lab down t --yes");

@@ -71,6 +71,11 @@ impl Inner {
             }
             self.step_done(step.size());
         }
+        for step in &order.then {
+            if let Step::ChangeCommand { after, .. } = step {
+                self.run_again(Process::from(after.as_ref()));
+            }
+        }
         let stay = self.remove_named(&order.namespaces, &mut changes.warnings).await;
         self.step_done(order.namespaces.len());
         untell(&self.not_carried_out(&order.last, stay), &mut changes);

@@ -113,19 +113,23 @@ impl Inner {
             })?;
             *spec = adjusted;
         }
-        live.process = process.clone();
-        let runs_again = match process.restart {
-            Restart::No => false,
-            Restart::OnFailure => live.note.state == ProcessState::Failed,
-            Restart::Always => true,
-        };
-        let is_over = live.note.is_of_the_end();
-        drop(all);
-        if is_over && runs_again {
-            // Its supervisor has gone as it was done.
+        live.process = process;
+        Ok(())
+    }
+
+    /// Starts one that has ended and by its settings is to run again: its supervisor has gone as it was done.
+    pub(in super::super) fn run_again(&mut self, process: Process) {
+        let runs_again = self.processes.lock().get(&process.name).is_some_and(|live| {
+            live.note.is_of_the_end()
+                && match process.restart {
+                    Restart::No => false,
+                    Restart::OnFailure => live.note.state == ProcessState::Failed,
+                    Restart::Always => true,
+                }
+        });
+        if runs_again {
             self.start_or_wait(process);
         }
-        Ok(())
     }
 
     /// From here on it is to end; gives the number of that, and what there is of it.
