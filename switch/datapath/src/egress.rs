@@ -98,7 +98,8 @@ fn hand_over(port: &PortEntry, worker: usize, frames: Frames<'_>) -> Sent {
     }
     let mut sent = Sent::new();
     blame::inside(port, |io| io.send(worker, frames, &mut sent));
-    port.as_heard(sent, frames.len())
+    port.correct(&mut sent, frames.len());
+    sent
 }
 
 impl Default for Egress {

@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex};
 use vswitch_api::Mac;
 
 use super::counters::DropReason;
+use super::effects::FrameEffects;
 use super::handle::Datapath;
 use super::pipeline::Ingress;
 use super::punt::{AgentId, Punt, PuntAction};
 use super::snapshot::SwitchEntry;
+use super::trace::Stage;
 use super::{PortId, PortRef, SwitchId, lock};
+use crate::batch::FrameVlan;
 use crate::frame::{Reading, VLAN_HLEN, VNET_HDR_LEN};
 
 /// Where probes go: a group address of our own, which other switches flood.
@@ -66,12 +69,13 @@ impl Held {
 impl Ingress<'_> {
     /// A frame that would be flooded, on a switch that holds floods.
     #[cold]
-    pub(super) fn hold(self, held: &Held, frame: &[u8], vlan: u16) -> Result<(), DropReason> {
-        if held.passes(frame, vlan) {
-            Ok(())
-        } else {
-            Err(DropReason::LoopGuard)
-        }
+    #[inline(never)]
+    pub(super) fn hold<E: FrameEffects>(self, effects: &mut E, wire: &[u8], vlan: FrameVlan) -> Result<(), DropReason> {
+        let passes = |held: &Arc<Held>| held.passes(&wire[VNET_HDR_LEN..], vlan.id());
+        let dropped = self.switch.held.as_ref().is_some_and(|held| !passes(held));
+        let dropped = dropped.then_some(DropReason::LoopGuard);
+        effects.tell(|| [Stage::Storm { dropped }]);
+        dropped.map_or(Ok(()), Err)
     }
 }
 

@@ -360,7 +360,7 @@ impl Datapath {
             port.probe.store(nonce, Ordering::Release);
             let mut sent = Sent::new();
             port.io.send(0, Frames::One(&probe), &mut sent);
-            let sent = port.as_heard(sent, 1);
+            port.correct(&mut sent, 1);
             // Two threads may send at a time, and a counter has one writer.
             let _one = lock(&self.probing);
             let counters = port.counters_of_control();

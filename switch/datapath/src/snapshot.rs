@@ -114,13 +114,11 @@ impl PortEntry {
         &self.counters[self.counters.len() - 1]
     }
 
-    /// What became of so many frames, of which the port says this.
+    /// Corrects what the port says of so many frames, if there is nobody who hears them.
     #[inline]
-    pub(super) fn as_heard(&self, sent: Sent, frames: usize) -> Sent {
-        if self.carrier.load(Ordering::Relaxed) {
-            sent
-        } else {
-            Sent::down(frames)
+    pub(super) fn correct(&self, sent: &mut Sent, frames: usize) {
+        if !self.carrier.load(Ordering::Relaxed) {
+            *sent = Sent::down(frames);
         }
     }
 

@@ -66,6 +66,8 @@ pub struct LoopGuard {
 #[derive(Debug)]
 struct Probe {
     nonce: u64,
+    /// Of the one that it took the place of; 0: none.
+    before: u64,
     since: Instant,
     vlan: u16,
     /// Its port is shut, and whether that may be opened is asked.
@@ -138,8 +140,9 @@ impl LoopGuard {
     /// Has all ports of a switch probe in their VLANs.
     fn look_round(&mut self, now: Instant, switch: SwitchId, around: &impl Surroundings) -> Vec<Action> {
         let ports = around.ports_in_vlans(switch).into_iter();
-        let ways = ports.flat_map(|(port, vlans)| vlans.into_iter().map(move |vlan| (port, vlan)));
-        ways.map(|(port, vlan)| self.probe(now, port, vlan)).collect()
+        ports
+            .flat_map(|(port, vlans)| self.probe_anew(now, port, &vlans))
+            .collect()
     }
 
     fn moved(
@@ -271,6 +274,7 @@ impl LoopGuard {
                 let probe = Probe {
                     nonce,
                     since: now,
+                    before: 0,
                     vlan,
                     is_trial: false,
                 };
@@ -281,6 +285,17 @@ impl LoopGuard {
         }
     }
 
+    /// Another probe than the one before, since other switches that are still pass each of them once. What is told of that one may be
+    /// under way.
+    fn probe_anew(&mut self, now: Instant, port: PortRef, vlans: &[u16]) -> Vec<Action> {
+        let before = self.probes.remove(&port).map_or(0, |probe| probe.nonce);
+        let probes = vlans.iter().map(|vlan| self.probe(now, port, *vlan)).collect();
+        if let Some(probe) = self.probes.get_mut(&port) {
+            probe.before = before;
+        }
+        probes
+    }
+
     /// A probe proves a loop once and for a short time.
     fn probe_back(
         &mut self,
@@ -289,7 +304,9 @@ impl LoopGuard {
         (received, came_in): (PortRef, u16),
         around: &impl Surroundings,
     ) -> Option<Action> {
-        let is_it = |probe: &Probe| probe.nonce == nonce && now.duration_since(probe.since) < PROBE_VALID;
+        let is_it = |probe: &Probe| {
+            [probe.nonce, probe.before].contains(&nonce) && now.duration_since(probe.since) < PROBE_VALID
+        };
         self.probes.get(&sent).filter(|probe| is_it(probe))?;
         let Probe { vlan, is_trial, .. } = self.probes.remove(&sent)?;
         let (from, to) = (around.port(sent)?, around.port(received)?);

@@ -99,6 +99,7 @@ impl Surroundings for Inner {
 impl Inner {
     /// Tells the guard of something, and does what it wants.
     pub(super) fn tell_guard(&mut self, input: Input) {
+        tracing::trace!(?input, "the guard is told");
         // Away from where it is asked, so that it can ask about everything.
         let Some(mut guard) = self.guard.take() else { return };
         let actions = guard.take(Instant::now(), input, self);

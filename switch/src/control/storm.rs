@@ -9,7 +9,7 @@ use vswitch_datapath::{Datapath, PortRef, SwitchId};
 
 use super::watch::apart;
 use super::{Control, Inner};
-use crate::agents::{Input, stormy_ports};
+use crate::agents::{Input, Surroundings, stormy_ports};
 
 /// How often is looked for one.
 const TICK: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const FEW: u64 = 4;
 /// How long what is under way is given to come to its end, and then probes to come back.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often in a row probes are sent that find nothing.
-const IN_VAIN: u32 = 2;
+const IN_VAIN: u32 = 5;
 /// How often they are sent at most, since a lab may have many loops.
 const ROUNDS: u32 = 30;
 
@@ -89,6 +89,10 @@ impl Control {
                     inner.tell_guard(Input::Storm { switch, several });
                 }
             });
+            // What goes round goes by others too, which have their own time: still at once, they are empty sooner.
+            if !inner.held.is_empty() {
+                inner.hold_too(stormy);
+            }
             (std::mem::take(&mut inner.held), inner.shut.len())
         };
         if held.is_empty() {
@@ -118,6 +122,16 @@ impl Control {
 }
 
 impl Inner {
+    /// Holds the floods of those of these switches that have a guard.
+    fn hold_too(&mut self, stormy: &[(SwitchId, bool)]) {
+        for (switch, _) in stormy {
+            let is_guarded = Surroundings::switch(self, *switch).is_some_and(|facts| facts.guarded);
+            if is_guarded && !self.held.contains(switch) {
+                self.hold(*switch);
+            }
+        }
+    }
+
     /// Has a switch flood nothing, until [`Control::end_storms`] has looked for loops.
     pub(super) fn hold(&mut self, switch: SwitchId) {
         if let Some(name) = self.switch_name(switch) {

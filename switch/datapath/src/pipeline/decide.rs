@@ -232,10 +232,8 @@ impl<'a> Ingress<'a> {
         dst: u64,
         vlan: FrameVlan,
     ) -> Result<(), DropReason> {
-        if let Some(held) = &self.switch.held {
-            let held = self.hold(held, &wire[VNET_HDR_LEN..], vlan.id());
-            effects.tell(|| [Stage::Storm { dropped: held.err() }]);
-            held?;
+        if self.switch.held.is_some() {
+            self.hold(effects, wire, vlan)?;
         }
         let Some(traffic) = &self.port.traffic else {
             return Ok(());

@@ -78,7 +78,7 @@ enum What {
         from: u16,
         at: u16,
         #[serde(default)]
-        forged: u64,
+        forged: i64,
         /// Where it comes in, if that is another VLAN than it went out in.
         vlan: Option<u16>,
     },
@@ -145,7 +145,7 @@ fn next_random() -> io::Result<u64> {
 fn play(case: &Case) -> String {
     let mut guard = LoopGuard::new(0, next_random);
     let begin = Instant::now();
-    let mut nonces = HashMap::new();
+    let mut nonces: HashMap<PortRef, (u64, u16)> = HashMap::new();
     let mut text = format!("# {}\n", case.about);
     for step in &case.input {
         let now = begin + Duration::from_millis(step.at);
@@ -165,7 +165,9 @@ fn play(case: &Case) -> String {
                 }
                 What::ProbeBack { from, at, forged, vlan } => Input::ProbeBack {
                     sent: reference(from),
-                    nonce: nonces.get(&reference(from)).map_or(7, |(nonce, _)| nonce + forged),
+                    nonce: nonces
+                        .get(&reference(from))
+                        .map_or(7, |(nonce, _)| nonce.wrapping_add_signed(forged)),
                     received: reference(at),
                     vlan: vlan.unwrap_or_else(|| nonces.get(&reference(from)).map_or(0, |(_, vlan)| *vlan)),
                 },
