@@ -60,7 +60,7 @@ pub mod trace;
 pub mod traffic;
 pub mod view;
 
-pub use cable::{Cable, CableEnd};
+pub use cable::{Cable, CableEnd, CableView};
 pub use command::{Command, ProcessState, ProcessView, Ready, Restart};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};

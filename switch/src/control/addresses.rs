@@ -54,7 +54,7 @@ impl Control {
             let mut of_port = switches.filter(|switch| switch.name == port.switch);
             of_port.next().map_or(&[][..], |switch| &switch.subnets)
         };
-        self.edit_one(name, options, |port: &mut Port, options| {
+        self.take_from_one(name, options, |port: &mut Port, options| {
             let given = |old: &IfAddr| subnets(port).iter().any(|net| net.contains(&old.ip()));
             let taken = |old: &IfAddr| address.is_none_or(|address| *old == address);
             if port.auto_addresses && port.addresses.iter().any(|old| taken(old) && given(old)) {
@@ -124,7 +124,7 @@ impl Control {
         to: IpNet,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit_one(name, options, |port: &mut Port, options| {
+        self.take_from_one(name, options, |port: &mut Port, options| {
             let count = port.routes.len();
             port.routes.retain(|route| route.to.trunc() != to.trunc());
             if port.routes.len() == count && !options.idempotent {

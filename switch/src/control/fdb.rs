@@ -148,10 +148,13 @@ impl Control {
                 Subject::Stations(switch, select.port.as_ref()),
                 options.clone(),
                 |inner, lab| {
-                    find_switch(lab, switch)?;
-                    if let Some(name) = &select.port {
-                        find::<Port>(lab, name)?;
+                    let there = find_switch(lab, switch).map(drop);
+                    let named = select.port.as_ref();
+                    let there = there.and_then(|()| named.map_or(Ok(()), |name| find::<Port>(lab, name).map(drop)));
+                    if there.is_err() && options.idempotent {
+                        return Ok(());
                     }
+                    there?;
                     let here = |port: &&mut Port| {
                         port.switch == *switch && select.port.as_ref().is_none_or(|name| port.name == *name)
                     };

@@ -115,7 +115,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn restart(&mut self, process: Process) -> Result<(), ApiError> {
+    /// Ends one, if it runs, and starts it again.
+    ///
+    /// # Errors
+    /// See [`Control::restart_command`].
+    pub(in super::super) async fn restart(&mut self, process: Process) -> Result<(), ApiError> {
         let name = process.name.clone();
         let processes = self.processes.clone();
         // Before it is touched: one that can't be started runs on.

@@ -1,7 +1,7 @@
 //! Repairs that come with an edit: of what, and what is told of them.
 
 use vswitch_api::view::{Changes, Lack};
-use vswitch_api::{ApiError, Cable, NsName, PortName};
+use vswitch_api::{ApiError, Cable, Command, NsName, PortName};
 
 use super::{Drift, Extent, is_missing};
 use crate::control::Inner;
@@ -25,6 +25,14 @@ impl Extent<'_> {
             Self::Port(_) => false,
             Self::Lab(_) => true,
             Self::Part(lab) => namespaces(lab).contains(name),
+        }
+    }
+
+    pub(super) fn has_command(self, command: &Command) -> bool {
+        match self {
+            Self::Port(_) => false,
+            Self::Lab(_) => true,
+            Self::Part(lab) => lab.commands.iter().any(|one| one.name == command.name),
         }
     }
 
