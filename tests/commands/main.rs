@@ -502,7 +502,7 @@ fn what_has_failed_is_started_again_with_its_lab() {
     let pid = wait_for_state(&lab, "web", ProcessState::Running).pid.unwrap();
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
     wait_for_state(&lab, "web", ProcessState::Failed);
-    lab.ctl(&format!("lab diff {path}")).failed(1, &[]);
+    assert_eq!(lab.ctl(&format!("lab diff {path}")).code, 1);
     for way in ["-n", "--yes"] {
         let told = lab.ok(&format!("lab up {way} {path}"));
         assert!(told.contains("command web again in namespace red"), "{told}");

@@ -156,9 +156,9 @@ fn what_a_gateway_is_in_the_way_of_is_told_with_what_to_do() {
 fn the_way_of_the_host_to_its_router_is_taken_by_force_only() {
     let lab = Lab::new();
     world();
-    run("ip addr add 203.0.113.99/24 dev up0");
     let words = ["203.0.113.2, the router that the host gets out by", "up0", "--force"];
     run("ip addr del 203.0.113.1/24 dev up0");
+    run("ip addr add 203.0.113.99/24 dev up0");
     run("ip route replace default via 203.0.113.2");
     // Neither of them has the host's own address.
     for gateway in ["", "=10.99.9.9"] {
