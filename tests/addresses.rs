@@ -250,3 +250,22 @@ fn a_reused_address_works_at_once() {
     lab.ok("addr add other 10.7.0.2/24");
     red.ping(old.v4);
 }
+
+/// Only what was lacking on a port that is there was fine.
+#[test]
+fn what_is_lacking_as_a_whole_is_fine_if_it_is_to_go() {
+    let lab = Lab::new();
+    for line in [
+        "addr del gone 10.7.0.1/24",
+        "route del gone 10.8.0.0/16",
+        "acl del gone in 1",
+        "publish del gone 8080:80",
+        "fdb del 02:00:00:00:00:01 --switch gone",
+    ] {
+        lab.ctl(line).failed(4, &["gone"]);
+        lab.ok(&format!("{line} --if-exists"));
+    }
+    // Of what is to come all has to be there.
+    lab.ctl("add-port x --switch gone --addr auto")
+        .failed(4, &["switch \"gone\"", "no such switch"]);
+}

@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use vswitch_api::PortKind;
 use vswitch_api::view::{Changes, PortState};
+use vswitch_api::{CableView, PortKind};
 use vswitch_testing::container::{Canary, Container};
 use vswitch_testing::lab::Lab;
 use vswitch_testing::netns::{Place, run};
@@ -217,4 +217,30 @@ fn a_port_whose_name_leads_elsewhere_leaves_nothing_behind() {
         assert!(!links(&second).contains("eth0"));
         fs::remove_file(link).unwrap();
     }
+}
+
+/// A cable of which half was gone looked as ever, and its namespace was listed and not known.
+#[test]
+fn a_cable_without_one_of_its_namespaces_is_shown_as_missing() {
+    let lab = Lab::new();
+    make_netns_folder();
+    let container = Container::start();
+    symlink(container.file(), "/run/netns/web").unwrap();
+    lab.ok("cable web blue");
+    let state = || {
+        let cables: Vec<CableView> = lab.json("cable list");
+        (cables[0].state, cables[0].reason.clone().unwrap_or_default())
+    };
+    assert_eq!(state(), (PortState::Up, String::new()));
+    run("ip -n blue link set eth0 down");
+    assert_eq!(state().0, PortState::NoCarrier);
+    drop(container);
+    wait_for("the cable to be missing", || match state() {
+        (PortState::Missing, why) if why.contains("gone") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let list = lab.ok("cable list");
+    assert!(list.contains("STATE") && list.contains("missing"), "{list}");
+    let one = lab.ok("ns show web");
+    assert!(one.contains("namespace web") && one.contains("missing"), "{one}");
 }

@@ -305,6 +305,14 @@ fn settings_are_changed_and_taken_back_by_words() {
     assert_eq!(lab.ok("acl list box").lines().count(), 2);
     lab.ok("cable add box other");
     lab.ok("cable add box other --if-not-exists");
+    lab.ok("cable add box other --mtu 1500 --if-not-exists");
+    lab.ok("cable box third --addr-a 10.5.0.1/30 --addr-b 10.5.0.2/30");
+    for said in ["", "--addr-a 10.5.0.1/30", "--addr-b 10.5.0.2/30 --mtu 1500"] {
+        lab.ok(&format!("cable box third {said} --if-not-exists"));
+    }
+    lab.ctl("cable box third --addr-a 10.5.0.9/30 --if-not-exists")
+        .failed(5, &["other addresses_a"]);
+    lab.ok("cable del box third");
     lab.ctl("cable add box other --mtu 9000 --if-not-exists")
         .failed(5, &["other mtu", "vswitchctl set cable"]);
     assert_eq!(lab.ok("cable show box other"), lab.ok("cable list box"));

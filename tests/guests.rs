@@ -293,3 +293,24 @@ fn answer_as_docker(socket: &str, id: &str, pid: u32) {
         }
     });
 }
+
+/// One name stood for two namespaces: that of the port, and one that was made under its name.
+#[test]
+fn no_namespace_is_made_under_the_name_of_a_port_in_one_without_a_name() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    let web = Container::start();
+    lab.ok(&format!("add-port web --pid {}", web.pid()));
+    for line in [
+        "command add c --ns web -- sleep 1",
+        "cable web red",
+        "ns add web",
+        "add-port other --netns web",
+    ] {
+        lab.ctl(line)
+            .failed(5, &["namespace \"web\"", "port \"web\"", "ns exec web"]);
+    }
+    // Each name that is listed is one that is shown.
+    assert_eq!(lab.ok("ns list -o name"), "red\n");
+    lab.ok("ns show red");
+}

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use vswitch_testing::api::view::PortState;
-use vswitch_testing::api::{Cable, IfAddr, PortKind, ProcessState, ProcessView};
+use vswitch_testing::api::{Cable, CableView, IfAddr, PortKind, ProcessState, ProcessView};
 use vswitch_testing::daemon::Daemon;
 use vswitch_testing::faults::Faults;
 use vswitch_testing::snapshot::Snapshot;
@@ -141,7 +141,8 @@ fn check_lab(lab: &Lab, place: &str) {
         };
         check_interface(place, &namespace.to_string(), "eth0", &ports.addresses, ports.mtu);
     }
-    for Cable { a, b, mtu } in lab.json::<Vec<Cable>>("cable list") {
+    for CableView { cable, .. } in lab.json::<Vec<CableView>>("cable list") {
+        let Cable { a, b, mtu } = cable;
         for end in [a, b] {
             let ifname = end.ifname.expect("a cable that is there has names");
             check_interface(place, end.namespace.as_str(), ifname.as_str(), &end.addresses, mtu);

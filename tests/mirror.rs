@@ -207,6 +207,9 @@ fn what_can_not_be_mirrored_is_refused() {
     lab.ctl("mirror add m --from mon --to mon")
         .failed(5, &["mon", "destination"]);
     lab.ctl("mirror add m --from red --to far").failed(5, &["far", "other"]);
+    lab.ok("add-port away --switch other");
+    lab.ctl("mirror add m --from away --to far")
+        .failed(5, &["away", "--switch other"]);
     lab.ctl("mirror add m --from red --to mon --switch nosuch")
         .failed(4, &["nosuch"]);
     lab.ctl("mirror add m --to mon --filter nonsense")

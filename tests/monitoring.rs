@@ -34,7 +34,7 @@ fn with_metrics() -> Lab {
 
 #[test]
 fn metrics_are_to_be_had_over_tcp_and_nothing_else() {
-    let mut lab = with_metrics();
+    let lab = with_metrics();
     lab.ok("add-port red");
     let answer = ask("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9746");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -75,19 +75,31 @@ fn metrics_are_to_be_had_over_tcp_and_nothing_else() {
             .any(|line| line.starts_with("vswitch_metrics_refused_connections_total ") && !line.ends_with(" 0"))
     });
     assert_eq!(request("GET", "/metrics", "").status, 200, "the socket has them too");
-    // Another daemon may have the address, which is said before anything is touched.
-    let taken = std::net::TcpListener::bind("127.0.0.1:9747").unwrap();
-    lab.stop_daemon();
-    let mut command = lab.daemon_command();
-    let config = lab.scratch().join("vswitchd.toml");
-    std::fs::write(&config, "[metrics]\nlisten = \"127.0.0.1:9747\"\n").unwrap();
-    let refused = command.output().unwrap();
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        !refused.status.success() && told.contains("metrics at 127.0.0.1:9747"),
-        "{told}"
-    );
+}
+
+/// A restart ended the daemon, and a start before the address was there left ports dead.
+#[test]
+fn an_address_for_metrics_that_is_taken_is_told_and_waited_for() {
+    const TAKEN: &str = "127.0.0.1:9747";
+    let mut lab = Lab::without_daemon();
+    lab.add_config(&format!("[metrics]\nlisten = {TAKEN:?}"));
+    let taken = std::net::TcpListener::bind(TAKEN).unwrap();
+    lab.start();
+    lab.ok("add-port red");
+    let limits = || lab.json::<Value>("status")["limits"].to_string();
+    let told = || match limits() {
+        told if told.contains(&format!("metrics at {TAKEN}")) => Ok(()),
+        told => Err(told),
+    };
+    wait_for("the status to tell of it", told);
+    lab.ok("restart");
+    wait_for("the status to tell of it again", told);
     drop(taken);
+    wait_for("the address to be listened on", || TcpStream::connect(TAKEN).is_ok());
+    wait_for("nothing to be told", || match told() {
+        Ok(()) => Err(limits()),
+        Err(_) => Ok(()),
+    });
 }
 
 /// None, and a word about it, where it is not installed.

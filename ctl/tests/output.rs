@@ -100,7 +100,8 @@ fn daemon() -> Daemon {
         .json(
             "GET /v1/cables",
             json!([
-                {"a": {"namespace": "red", "ifname": "eth1", "addresses": ["10.1.0.1/30"]}, "b": {"namespace": "blue"}}
+                {"a": {"namespace": "red", "ifname": "eth1", "addresses": ["10.1.0.1/30"]}, "b": {"namespace": "blue"},
+                 "state": "missing", "reason": "namespace blue is gone"}
             ]),
         )
         .json(
@@ -248,8 +249,9 @@ main    red   192.168.15.1/24
     prints(
         "cable list",
         "\
-END A     ADDRESSES    END B  ADDRESSES   MTU
-red/eth1  10.1.0.1/30  blue   -          1500
+END A     ADDRESSES    END B  ADDRESSES   MTU  STATE
+red/eth1  10.1.0.1/30  blue   -          1500  missing
+red/eth1 - blue: namespace blue is gone
 ",
     );
 }

@@ -201,7 +201,7 @@ async fn run(
 
     // Before anything is touched that the kernel carries, since it may be refused. Who connects waits.
     let socket = ControlSocket::open(&config.daemon, &mut left)?;
-    let metrics = MetricsListener::bind(&config.metrics)?;
+    let metrics = MetricsListener::bind(&config.metrics);
     let (control, mut coming_back) = Control::begin(control_config(args, &config, rights), left).await?;
     tracing::info!(
         "vswitchd {} listens on {}",

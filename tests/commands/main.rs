@@ -639,3 +639,26 @@ fn a_command_starts_again_with_its_namespace_which_is_told() {
     }
     wait_for_state(&lab, "web", ProcessState::Running);
 }
+
+/// A lab with a command that has failed was said to be up.
+#[test]
+fn what_has_failed_is_started_again_with_its_lab() {
+    let lab = Lab::new();
+    let mark = sleeps(15);
+    let path = lab.lab_file(&lab_of(&format!("run = \"exec sleep {mark}\"")));
+    lab.ok(&format!("lab up --yes {path}"));
+    let pid = wait_for_state(&lab, "web", ProcessState::Running).pid.unwrap();
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+    wait_for_state(&lab, "web", ProcessState::Failed);
+    assert_eq!(lab.ctl(&format!("lab diff {path}")).code, 1);
+    for way in ["-n", "--yes"] {
+        let told = lab.ok(&format!("lab up {way} {path}"));
+        assert!(told.contains("command web again in namespace red"), "{told}");
+    }
+    wait_for_state(&lab, "web", ProcessState::Running);
+    // One that has done its work stays as it is.
+    lab.ok("command add once --ns red -- true");
+    wait_for_state(&lab, "once", ProcessState::Ended);
+    let path = lab.lab_file(&lab.ok("export"));
+    assert_eq!(lab.ok(&format!("apply {path}")), "");
+}

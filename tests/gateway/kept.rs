@@ -142,3 +142,31 @@ fn the_host_keeps_the_default_route_that_a_router_told_it() {
         has_route()
     });
 }
+
+/// Its leg was in another namespace, nobody got anywhere, and all reports said OK.
+#[test]
+fn a_gateway_that_was_moved_away_is_told_with_what_brings_it_back() {
+    let lab = Lab::new();
+    world();
+    lab.ok(&format!("{LAB} --nat"));
+    lab.ok("add-port red --switch lab --addr auto");
+    pings("red", "203.0.113.2");
+    run("ip netns add lxc");
+    run("ip link set lab-gw netns lxc");
+    let words = "the gateway of switch \"lab\" is in namespace lxc";
+    let limits = || lab.json::<Value>("status")["limits"].to_string();
+    wait_for("the status to tell of it", || match limits() {
+        told if told.contains("is in namespace lxc") => Ok(()),
+        told => Err(told),
+    });
+    let items: Vec<Value> = lab.ctl("--json doctor").json();
+    let told = |item: &&Value| item["what"] == "host" && item["detail"].to_string().contains("in namespace lxc");
+    let item = items.iter().find(told).unwrap_or_else(|| panic!("{items:?}"));
+    assert!(item["detail"].as_str().unwrap().starts_with(words), "{item}");
+    lab.ok(item["mend"].as_str().unwrap().strip_prefix("vswitchctl ").unwrap());
+    pings("red", "203.0.113.2");
+    wait_for("nothing to be told", || match limits() {
+        told if told.contains("in namespace lxc") => Err(told),
+        _ => Ok(()),
+    });
+}

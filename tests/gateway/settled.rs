@@ -150,3 +150,65 @@ fn what_a_gateway_is_in_the_way_of_is_told_with_what_to_do() {
     lab.ctl("set switch main gateway=on")
         .failed(2, &["subnets=10.10.0.0/24"]);
 }
+
+/// The host was cut off from its router or its neighbours, and nothing was said.
+#[test]
+fn the_way_of_the_host_to_its_router_is_taken_by_force_only() {
+    let lab = Lab::new();
+    world();
+    let words = ["203.0.113.2, the router that the host gets out by", "up0", "--force"];
+    run("ip addr del 203.0.113.1/24 dev up0");
+    run("ip addr add 203.0.113.99/24 dev up0");
+    run("ip route replace default via 203.0.113.2");
+    // Neither of them has the host's own address.
+    for gateway in ["", "=10.99.9.9"] {
+        let add = format!("switch add n --subnet 203.0.113.0/28 --gateway{gateway}");
+        lab.ctl(&add).failed(5, &words);
+        lab.ok(&format!("{add} -n --force"));
+    }
+    lab.ctl("add-port leg --type internal --addr 203.0.113.3/28")
+        .failed(5, &words);
+    lab.ok("add-port leg --type internal --addr 10.99.0.1/24 --addr fd99::1/64");
+    for route in [
+        "203.0.113.2/32 --via 10.99.0.2",
+        "203.0.113.0/28 --via 10.99.0.2",
+        "2001:db8::2/128 --via fd99::2",
+    ] {
+        lab.ctl(&format!("route add leg {route}"))
+            .failed(5, &["port \"leg\"", "the router that the host gets out by", "--force"]);
+        lab.ok(&format!("route add leg {route} -n --force"));
+    }
+    // Of neighbours it is told, whatever takes them away.
+    for line in [
+        "route add leg 203.0.113.16/28 --via 10.99.0.2 -n",
+        "route add leg 2001:db8::10/124 --via fd99::2 -n",
+        "switch add o --subnet 203.0.113.16/28 --gateway=10.99.9.9 -n",
+    ] {
+        let told: Changes = lab.json(line);
+        let told = told.warnings.join("\n");
+        assert!(told.contains("a route to") && told.contains("up0"), "{line}: {told}");
+    }
+    let told: Changes = lab.json("route add leg 203.0.0.0/16 --via 10.99.0.2");
+    assert!(told.warnings.is_empty(), "the host's own is longer: {told:?}");
+}
+
+/// What was said to be typed was refused.
+#[test]
+fn what_is_said_to_be_typed_can_be_done() {
+    let lab = Lab::new();
+    lab.ok("switch add g --subnet 10.10.0.0/24 --gateway");
+    lab.ctl("set port g-gw switch=main")
+        .failed(5, &["gateway of switch \"g\"", "set switch g gateway=off"]);
+    lab.ok("add-port m1 --addr 10.10.0.9/24");
+    let reply = lab.ctl("publish m1 8080:80").failed(5, &["turns it on"]);
+    let hint = reply
+        .stderr
+        .split("vswitchctl ")
+        .find(|part| part.starts_with("set switch main"));
+    let (line, _) = hint.and_then(|part| part.split_once(" turns it on")).unwrap();
+    lab.ok(line);
+    run("ip link add dv type veth peer name dv-far");
+    lab.ok("add-port dv --type device");
+    lab.ctl("publish dv 8080:80").failed(5, &["device port", "has none"]);
+    lab.ctl("ping m1 dv").failed(2, &["device port", "behind it"]);
+}

@@ -15,8 +15,8 @@ use vswitch_api::view::{
     AddressView, Changes, FdbEntry, NamespaceSummary, NamespaceView, PortAclView, PortView, Status, SwitchView,
 };
 use vswitch_api::{
-    Cable, Command, CommandName, IfAddr, Lab, Link, Mirror, MirrorName, NsName, Port, PortName, ProcessView, Route,
-    Switch, SwitchName, link, mirror, strict,
+    Cable, CableView, Command, CommandName, IfAddr, Lab, Link, Mirror, MirrorName, NsName, Port, PortName, ProcessView,
+    Route, Switch, SwitchName, link, mirror, strict,
 };
 
 use crate::body::Body;
@@ -322,7 +322,7 @@ impl Client {
     }
 
     /// All cables between namespaces.
-    pub async fn cables(&self) -> Result<Vec<Cable>, Error> {
+    pub async fn cables(&self) -> Result<Vec<CableView>, Error> {
         self.get("/v1/cables").await
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{CableSelect, ChangeOptions, NamespaceAdd};
 use vswitch_api::view::{NamespaceSummary, NamespaceView, PortView, Stack};
-use vswitch_api::{Cable, CableEnd, NsName};
+use vswitch_api::{Cable, CableEnd, CableView, NsName};
 use vswitch_client::Method;
 
 use super::patch::with_keys;
@@ -93,12 +93,12 @@ impl Session {
             }
             (Some(CableCommand::Set(args)), _) => self.set_cable(args).await,
             (Some(CableCommand::List { a, b }), _) => {
-                let cables: Vec<Cable> = match (a, b) {
+                let cables: Vec<CableView> = match (a, b) {
                     // One that is not there is an error.
                     (Some(a), Some(b)) => self.client.get(&format!("/v1/cables/{a}/{b}")).await?,
                     (Some(a), None) => {
-                        let mut cables: Vec<Cable> = self.client.cables().await?;
-                        cables.retain(|cable| cable.ends_in(&a));
+                        let mut cables: Vec<CableView> = self.client.cables().await?;
+                        cables.retain(|view| view.cable.ends_in(&a));
                         if cables.is_empty() {
                             let _: NamespaceView = self.client.get(&format!("/v1/namespaces/{a}")).await?;
                         }

@@ -2,6 +2,7 @@
 
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::ChangeOptions;
+use vswitch_api::view::Changes;
 use vswitch_api::{ApiError, ErrorCode, PortName, Publish};
 
 use super::Session;
@@ -16,7 +17,7 @@ impl Session {
             (Some(PublishCommand::Add(add)), _) | (None, Some(add)) => self.publish_add(add).await,
             (Some(PublishCommand::Del { port, numbers, removal }), _) => {
                 let absent = !removal.if_exists;
-                self.republish(&port, removal.into(), |there| {
+                let ended = self.republish(&port, removal.into(), |there| {
                     if let Some(lacking) = numbers.iter().find(|number| absent && !there.contains(number)) {
                         let object = format!("port \"{port}\"");
                         return Err(
@@ -26,8 +27,14 @@ impl Session {
                     }
                     there.retain(|old| !numbers.contains(old));
                     Ok(())
-                })
-                .await
+                });
+                match ended.await {
+                    // The port itself is not there.
+                    Err(Failure::Error { error, .. }) if !absent && error.code == ErrorCode::NotFound => {
+                        self.out.changes(&Changes::default(), removal.dry_run)
+                    }
+                    ended => ended,
+                }
             }
             (Some(PublishCommand::List(of)), _) => {
                 let views = self.ports_of(&of).await?;

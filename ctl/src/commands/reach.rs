@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use vswitch_api::request::SwitchFilter;
 use vswitch_api::view::{AddressView, PortView, Stack};
-use vswitch_api::{ApiError, ErrorCode, IfAddr, PortName};
+use vswitch_api::{ApiError, ErrorCode, IfAddr, Port, PortName};
 use vswitch_client::with_query;
 
 use super::Session;
@@ -40,7 +40,10 @@ impl Session {
                 let mut addresses = to.port.addresses.iter().map(|address| address.ip());
                 nearest(&from.port.addresses, &to.port.addresses, takes)
                     .or_else(|| addresses.find(|ip| takes(*ip)))
-                    .ok_or_else(|| no_address(name, takes))?
+                    .ok_or_else(|| match to.port.kind.has_stack() {
+                        true => no_address(name, takes),
+                        false => behind(&to.port),
+                    })?
             }
         };
         if self.out.is_form() {
@@ -168,6 +171,14 @@ pub(super) fn out_of_reach(view: &PortView) -> Failure {
     let port = format!("port {:?}", view.port.name.as_str());
     let cause = view.reason.as_deref().unwrap_or("it is not there");
     ApiError::new(ErrorCode::NotFound, format!("namespace of {port}"), cause).into()
+}
+
+/// Of a port that has no addresses of its own.
+fn behind(port: &Port) -> Failure {
+    let cause = format!("a {} port has no address of its own", port.kind.word());
+    ApiError::new(ErrorCode::Invalid, format!("port {:?}", port.name.as_str()), cause)
+        .hint("name an address of what is behind it")
+        .into()
 }
 
 fn no_address(name: &PortName, takes: impl Fn(IpAddr) -> bool) -> Failure {

@@ -190,19 +190,19 @@ fn names<T: Serialize>(value: &T) -> Result<String, Failure> {
         .filter(|ports| value.get("switches").is_some() && ports.is_array());
     let list = of_overview.unwrap_or(&value);
     let list = list.as_array().map_or(std::slice::from_ref(list), Vec::as_slice);
+    // A namespace without a name has none that commands take.
+    let list = list.iter().filter(|one| !one.get("name").is_some_and(Value::is_object));
     let name = |one: &Value| match one {
         Value::Object(fields) => {
             let name = NAMES.iter().find_map(|key| fields.get(*key));
             match name {
-                // A namespace without a name goes by that of a port in it.
-                Some(Value::Object(_)) => one.pointer("/ports/0").map(plain),
                 Some(name) => Some(plain(name)),
                 None => of_two_ends(one).or_else(|| of_several(one)),
             }
         }
         other => Some(plain(other)),
     };
-    let lines: Option<Vec<_>> = list.iter().map(name).collect();
+    let lines: Option<Vec<_>> = list.map(name).collect();
     let lines = lines.ok_or_else(|| {
         Failure::usage(
             "--output",

@@ -1,8 +1,8 @@
 //! Namespaces and cables.
 
 use vswitch_api::lab::DEFAULT_MTU;
-use vswitch_api::view::{NamespaceSummary, NamespaceView};
-use vswitch_api::{Cable, CableEnd};
+use vswitch_api::view::{NamespaceSummary, NamespaceView, PortState};
+use vswitch_api::{Cable, CableEnd, CableView};
 
 use super::ports::short;
 use super::table::{Table, Tone, list, number, word};
@@ -105,8 +105,8 @@ pub fn page(style: Style, view: &NamespaceView) -> String {
     text
 }
 
-/// The table of cables.
-pub fn cables(style: Style, cables: &[Cable]) -> String {
+/// The table of cables, and below it why some carry nothing.
+pub fn cables(style: Style, views: &[CableView]) -> String {
     let mut table = Table::new(
         style,
         &[
@@ -115,19 +115,29 @@ pub fn cables(style: Style, cables: &[Cable]) -> String {
             word("END B"),
             list("ADDRESSES"),
             number("MTU"),
+            word("STATE"),
         ],
     );
-    for Cable { a, b, mtu } in cables {
-        let mtu = mtu.unwrap_or(DEFAULT_MTU).to_string();
-        table.row([
-            end(a),
-            units::list(&a.addresses),
-            end(b),
-            units::list(&b.addresses),
-            mtu,
+    let mut reasons = String::new();
+    for CableView { cable, state, reason } in views {
+        let Cable { a, b, mtu } = cable;
+        let tone = match state {
+            PortState::Up => Tone::Good,
+            _ => Tone::Bad,
+        };
+        table.toned_row([
+            (end(a), None),
+            (units::list(&a.addresses), None),
+            (end(b), None),
+            (units::list(&b.addresses), None),
+            (mtu.unwrap_or(DEFAULT_MTU).to_string(), None),
+            (state.as_str().to_owned(), Some(tone)),
         ]);
+        if let Some(reason) = reason {
+            reasons += &format!("{} - {}: {reason}\n", end(a), end(b));
+        }
     }
-    table.render()
+    table.render() + &reasons
 }
 
 fn end(end: &CableEnd) -> String {

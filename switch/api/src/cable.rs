@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::lab::Route;
 use crate::name::{IfAddr, IfName, Mac, NsName};
 use crate::settings::Settable;
+use crate::view::PortState;
 
 /// A veth pair that joins two namespaces directly, without a switch. Two namespaces may be joined by several: the names of
 /// their interfaces tell them apart.
@@ -71,6 +72,19 @@ impl CableEnd {
             routes: Vec::new(),
         }
     }
+}
+
+/// A cable and whether it is there. `GET /v1/cables`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CableView {
+    /// Its settings; interface names and MAC addresses are always filled in.
+    #[serde(flatten, deserialize_with = "crate::reply::flattened")]
+    pub cable: Cable,
+    /// Whether it carries frames.
+    pub state: PortState,
+    /// Why it does not, where there is more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Settings of a cable; `a` and `b` are its ends in the order in which they were named.

@@ -61,7 +61,7 @@ pub mod traffic;
 mod undo;
 pub mod view;
 
-pub use cable::{Cable, CableEnd};
+pub use cable::{Cable, CableEnd, CableView};
 pub use command::{Command, ProcessState, ProcessView, Ready, Restart};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};

@@ -44,7 +44,7 @@ impl Control {
         select: AclSelect,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit_one(name, options, |port: &mut Port, options| {
+        self.take_from_one(name, options, |port: &mut Port, options| {
             let acl = &mut port.acl;
             match (select.direction, select.at) {
                 (None, None) => *acl = PortAcl::default(),

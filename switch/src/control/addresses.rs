@@ -51,7 +51,10 @@ impl Control {
         self.edit(Subject::Port(name), options.clone(), |_, lab| {
             refuse_moving(lab, name, address)?;
             let switches = lab.switches.clone();
-            let port: &mut Port = find(lab, name)?;
+            let port: &mut Port = match find(lab, name) {
+                Err(_) if options.idempotent => return Ok(()),
+                found => found?,
+            };
             let of_port = switches.iter().find(|switch| switch.name == port.switch);
             let subnets = of_port.map_or(&[][..], |switch| &switch.subnets);
             let given = |old: &IfAddr| subnets.iter().any(|net| net.contains(&old.ip()));
@@ -123,7 +126,7 @@ impl Control {
         to: IpNet,
         options: impl Into<Editing>,
     ) -> Result<Changes, ApiError> {
-        self.edit_one(name, options, |port: &mut Port, options| {
+        self.take_from_one(name, options, |port: &mut Port, options| {
             let count = port.routes.len();
             port.routes.retain(|route| route.to.trunc() != to.trunc());
             if port.routes.len() == count && !options.idempotent {

@@ -130,14 +130,15 @@ fn is_as_wanted(there: &Cable, wanted: &Cable) -> bool {
         there.namespace == wanted.namespace
             && (wanted.ifname.is_none() || there.ifname == wanted.ifname)
             && (wanted.mac.is_none() || there.mac == wanted.mac)
-            && there.addresses == wanted.addresses
-            && there
-                .routes
-                .iter()
-                .map(|r| (r.to, r.via))
-                .eq(wanted.routes.iter().map(|r| (r.to, r.via)))
+            && (wanted.addresses.is_empty() || there.addresses == wanted.addresses)
+            && (wanted.routes.is_empty()
+                || there
+                    .routes
+                    .iter()
+                    .map(|r| (r.to, r.via))
+                    .eq(wanted.routes.iter().map(|r| (r.to, r.via))))
     };
-    there.mtu.unwrap_or(DEFAULT_MTU) == wanted.mtu.unwrap_or(DEFAULT_MTU)
+    wanted.mtu.is_none_or(|mtu| there.mtu.unwrap_or(DEFAULT_MTU) == mtu)
         && ((end(&there.a, &wanted.a) && end(&there.b, &wanted.b))
             || (end(&there.a, &wanted.b) && end(&there.b, &wanted.a)))
 }
@@ -153,7 +154,8 @@ fn is_meant(there: &Cable, wanted: &Cable) -> bool {
 /// Of a cable that is there already.
 fn other_settings(there: &Cable, wanted: &Cable) -> ApiError {
     let a = &wanted.a.namespace;
-    let (old, new) = (CableSettings::of(there, a), CableSettings::of(wanted, a));
+    let (mut old, new) = (CableSettings::of(there, a), CableSettings::of(wanted, a));
+    old.mtu = old.mtu.or(Some(DEFAULT_MTU));
     let change =
         "change it with `vswitchctl set cable`, or remove it first; --name-a and --name-b tell another cable from it";
     // Where it lacks only what is not said, there is no setting to name.
@@ -296,7 +298,7 @@ fn taken(cable: &Cable, end: &CableEnd, link: &Link) -> ApiError {
 }
 
 /// Name of the interface of an end of a completed cable.
-fn name(end: &CableEnd) -> &str {
+pub(super) fn name(end: &CableEnd) -> &str {
     end.ifname.as_ref().map_or(DEFAULT_IFNAME, |name| name.as_str())
 }
 

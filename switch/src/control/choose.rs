@@ -48,6 +48,9 @@ pub(super) fn give(lab: &Lab, port: &mut Port, wanted: &FreeAddresses) -> Result
 
 /// The subnets of the ports that this one can talk with: one of each address family.
 fn subnets_of_neighbours(lab: &Lab, port: &Port) -> Result<Vec<IpNet>, ApiError> {
+    if !lab.switches.iter().any(|switch| switch.name == port.switch) {
+        return Err(text::no_switch(&port.switch));
+    }
     let neighbours = lab.ports.iter().filter(|other| {
         other.name != port.name && other.switch == port.switch && other.vlan.shares_one_with(&port.vlan)
     });

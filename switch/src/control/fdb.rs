@@ -145,10 +145,15 @@ impl Control {
         let subject = Subject::Stations(switch, select.port.as_ref());
         let mut elsewhere = None;
         let edited = inner.edit(subject, &options, |inner, lab| {
-            find_switch(lab, switch)?;
-            if let Some(name) = &select.port {
-                find::<Port>(lab, name)?;
+            let there = find_switch(lab, switch).map(drop);
+            let there = there.and_then(|()| match &select.port {
+                Some(name) => find::<Port>(lab, name).map(drop),
+                None => Ok(()),
+            });
+            if there.is_err() && options.idempotent {
+                return Ok(());
             }
+            there?;
             if inner.take_station(lab, switch, &removed, &select) {
                 return Ok(());
             }

@@ -219,6 +219,15 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
                     "it is about switch \"{}\", and its port \"{name}\" would be on switch \"{}\"",
                     mirror.switch, port.switch
                 );
+                let named = || mirror.ports.iter().chain(&mirror.to);
+                let there = |name: &PortName| {
+                    let mut ports = lab.ports.iter();
+                    ports.any(|other| other.name == *name && other.switch == port.switch)
+                };
+                if !mirror.ports.is_empty() && named().all(there) {
+                    return Err(text::conflict(object(), cause)
+                        .hint(format!("all of its ports are there: --switch {}", port.switch)));
+                }
                 return Err(text::conflict(object(), cause).hint(format!(
                     "a mirror and its ports have one switch: leave the port there, or take it out of the mirror \
                      (`vswitchctl mirror set {0}` or `mirror del {0}`)",

@@ -155,6 +155,8 @@ pub struct Control {
     netns_dir: PathBuf,
     run_dir: PathBuf,
     confined: Arc<confine::Workers>,
+    /// Why metrics are not to be had over TCP, if they should be.
+    no_metrics: std::sync::Mutex<Option<String>>,
     /// How long edits took that were made, and those that were refused or failed.
     edit_times: [Durations; 2],
 }

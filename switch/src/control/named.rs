@@ -142,6 +142,22 @@ impl Control {
             .await
     }
 
+    /// Takes something from one of them. With `--if-exists` one that is not there has nothing to be taken.
+    pub(super) async fn take_from_one<T: Named>(
+        &self,
+        name: &T::Name,
+        options: impl Into<Editing>,
+        change: impl FnOnce(&mut T, &Editing) -> Result<(), ApiError>,
+    ) -> Result<Changes, ApiError> {
+        let options = options.into();
+        let how = options.clone();
+        self.edit(T::subject(name), options, |_, lab| match find(lab, name) {
+            Err(_) if how.idempotent => Ok(()),
+            found => change(found?, &how),
+        })
+        .await
+    }
+
     /// The same by a patch, which may change all of it but its name.
     pub(super) async fn patch_one<T: Named>(
         &self,

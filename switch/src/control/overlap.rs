@@ -1,6 +1,9 @@
 //! Whether an address or a route that the host gets as a member of a switch covers what the host reaches elsewhere: from then on it
 //! would look for it in the switch, or never there.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -33,7 +36,7 @@ impl Inner {
         }
     }
 
-    async fn overlapping(&self, nets: &[(&Port, IpNet)], has: &str, labs: [&Lab; 2]) -> Vec<String> {
+    async fn overlapping(&self, nets: &[(&Port, Net)], has: &str, labs: [&Lab; 2]) -> Vec<String> {
         match self.nets_of_host(&self.legs_of_host(labs)).await {
             Ok(there) => warnings(nets, has, &there),
             Err(error) => {
@@ -118,6 +121,9 @@ impl Inner {
             (!ours.iter().any(|own| own.as_str() == link.name)).then(|| link.name.clone())
         };
         let addresses = home.addresses().await?;
+        let nets_of_addresses = addresses
+            .iter()
+            .filter_map(|(index, net, _)| name(*index).map(|_| net.trunc()));
         let addresses = addresses
             .iter()
             .filter_map(|(index, net, _)| Some((net.addr(), name(*index)?)));
@@ -125,9 +131,19 @@ impl Inner {
         let hops = routes
             .iter()
             .filter_map(|route| Some((route.via?, name(route.index?)?)));
+        let nets = routes.iter().filter_map(|route| name(route.index?).map(|_| route.to));
+        let nets: Vec<IpNet> = nets.chain(nets_of_addresses).collect();
+        let defaults = routes.iter().filter(|route| route.to.prefix_len() == 0);
+        let routers = defaults.filter_map(|route| {
+            name(route.index?)?;
+            let router = route.via?;
+            let holding = nets.iter().filter(|net| net.contains(&router));
+            Some((router, holding.map(IpNet::prefix_len).max().unwrap_or_default()))
+        });
         Ok(HostAddresses {
             own: addresses.collect(),
             hops: hops.collect(),
+            routers: routers.collect(),
         })
     }
 
@@ -172,6 +188,8 @@ pub(super) struct HostAddresses {
     own: BTreeMap<IpAddr, String>,
     /// Next hops of its routes.
     hops: BTreeMap<IpAddr, String>,
+    /// Those of its default routes, each with the length of the network in which it is reached.
+    routers: BTreeMap<IpAddr, u8>,
 }
 
 impl HostAddresses {
@@ -187,6 +205,13 @@ impl HostAddresses {
             let name = self.hops.get(&ip)?;
             Some(format!("the router that the host gets out by (interface {name})"))
         })
+    }
+
+    /// A router of the host that it would look for by this network instead, in words.
+    fn router_in(&self, net: &IpNet) -> Option<String> {
+        let mut routers = self.routers.iter();
+        let (ip, _) = routers.find(|(ip, length)| net.contains(*ip) && net.prefix_len() >= **length)?;
+        Some(format!("{ip}, {}", self.what_is(*ip)?))
     }
 }
 
@@ -230,6 +255,21 @@ pub(super) fn refuse_own_networks(
         return Err(text::conflict(text::port(&port.name), cause)
             .hint("choose another address, or do it all the same with --force"));
     }
+    for port in after.ports.iter().filter(|port| is_of_host(port)) {
+        let Some(cause) = own_route(before, after, port, of_host) else {
+            continue;
+        };
+        if force {
+            warnings.push(format!("{} leads the host astray: {cause}", text::port(&port.name)));
+            continue;
+        }
+        let cause = format!(
+            "{cause}; with that the host reaches nobody by its default route, and whoever is connected to it from elsewhere (perhaps you) is \
+             cut off"
+        );
+        return Err(text::conflict(text::port(&port.name), cause)
+            .hint("choose another destination, or do it all the same with --force"));
+    }
     Ok(warnings)
 }
 
@@ -240,11 +280,30 @@ fn own_address(before: &Lab, port: &Port, of_host: &HostAddresses) -> Option<Str
         if let Some(what) = of_host.what_is(address.ip()) {
             return Some(format!("its address {} is {what}", address.ip()));
         }
-        let net = address.net();
-        let (ip, name) = of_host.own.iter().find(|(ip, _)| net.contains(*ip))?;
+        let net = address.net().trunc();
+        if let Some((ip, name)) = of_host.own.iter().find(|(ip, _)| net.contains(*ip)) {
+            return Some(format!(
+                "the host has address {ip} in its network {net} by interface {name}"
+            ));
+        }
+        let router = of_host.router_in(&net)?;
+        Some(format!("its network {net} holds {router}"))
+    })
+}
+
+/// The new route of a leg of the host, other than to a subnet of a switch, that takes away its way to its router.
+fn own_route(before: &Lab, after: &Lab, port: &Port, of_host: &HostAddresses) -> Option<String> {
+    let of_switch = |route: &Route| {
+        let mut switches = after.switches.iter().filter(|switch| switch.name == port.switch);
+        switches.any(|switch| switch.subnets.contains(&route.to.trunc()))
+    };
+    // Those to all are refused as such.
+    let mut new = new_routes(before, port).filter(|route| route.to.prefix_len() > 1 && !of_switch(route));
+    new.find_map(|route| {
         Some(format!(
-            "the host has address {ip} in its network {} by interface {name}",
-            net.trunc()
+            "its route to {} holds {}",
+            route.to,
+            of_host.router_in(&route.to.trunc())?
         ))
     })
 }
@@ -263,10 +322,12 @@ fn own_network(before: &Lab, switch: &Switch, gateway: &Port, of_host: &HostAddr
     let nets = switch.subnets.iter();
     let mut nets = nets.filter(|net| old.is_none_or(|old| !old.subnets.contains(net)));
     nets.find_map(|net| {
-        let (ip, name) = of_host.own.iter().find(|(ip, _)| net.contains(*ip))?;
-        Some(format!(
-            "the host has address {ip} in its subnet {net} by interface {name}"
-        ))
+        if let Some((ip, name)) = of_host.own.iter().find(|(ip, _)| net.contains(*ip)) {
+            return Some(format!(
+                "the host has address {ip} in its subnet {net} by interface {name}"
+            ));
+        }
+        Some(format!("its subnet {net} holds {}", of_host.router_in(net)?))
     })
 }
 
@@ -293,29 +354,43 @@ fn new_addresses<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = &'
     addresses.filter(move |address| old.is_none_or(|old| !old.addresses.contains(address)))
 }
 
-/// The networks of these, each once, however many addresses of it there are.
-fn new_nets<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = (&'a Port, IpNet)> {
-    let nets =
-        |addresses: &[IfAddr]| -> BTreeSet<_> { addresses.iter().map(|address| address.net().trunc()).collect() };
-    let old = as_it_was(before, port)
-        .map(|old| nets(&old.addresses))
-        .unwrap_or_default();
-    let new: BTreeSet<_> = new_addresses(before, port)
-        .map(|address| address.net().trunc())
-        .collect();
+/// What a port leads the host to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Net {
+    OfAddress(IpNet),
+    OfRoute(IpNet),
+}
+
+/// The routes that a port gives the host, and gave it not before.
+fn new_routes<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = &'a Route> {
+    let old = as_it_was(before, port);
+    let routes = port.routes.iter().filter(|_| is_of_host(port));
+    routes.filter(move |route| old.is_none_or(|old| !old.routes.contains(route)))
+}
+
+/// The networks of these, each once, however many addresses of it there are, and those to which routes lead.
+fn new_nets<'a>(before: &'a Lab, port: &'a Port) -> impl Iterator<Item = (&'a Port, Net)> {
+    let nets = |port: &Port| -> BTreeSet<_> {
+        let addresses = port.addresses.iter();
+        let addresses = addresses.map(|address| Net::OfAddress(address.net().trunc()));
+        let routes = port.routes.iter().filter(|route| route.to.prefix_len() > 1);
+        addresses
+            .chain(routes.map(|route| Net::OfRoute(route.to.trunc())))
+            .collect()
+    };
+    let old = as_it_was(before, port).map(nets).unwrap_or_default();
+    let new = if is_of_host(port) { nets(port) } else { BTreeSet::new() };
     let new: Vec<_> = new.difference(&old).copied().collect();
     new.into_iter().map(move |net| (port, net))
 }
 
 /// Routes to all, or to a half of all, which two of make the same.
-fn new_defaults<'a>(before: &Lab, port: &'a Port) -> Vec<(&'a Port, &'a Route)> {
+fn new_defaults<'a>(before: &'a Lab, port: &'a Port) -> Vec<(&'a Port, &'a Route)> {
     if !is_of_host(port) {
         return Vec::new();
     }
-    let old = as_it_was(before, port);
-    let is_new = |route: &&Route| old.is_none_or(|old| !old.routes.contains(route));
-    let new = port.routes.iter().filter(is_new);
-    new.filter(|route| route.to.prefix_len() <= 1)
+    new_routes(before, port)
+        .filter(|route| route.to.prefix_len() <= 1)
         .map(|route| (port, route))
         .collect()
 }
@@ -330,142 +405,31 @@ fn is_everywhere(net: &IpNet) -> bool {
     }
 }
 
-fn warnings(new: &[(&Port, IpNet)], has: &str, there: &BTreeMap<IpNet, String>) -> Vec<String> {
-    let overlap = |net: &IpNet| {
-        there
-            .iter()
-            .find(|(other, _)| net.contains(*other) || other.contains(net))
+fn warnings(new: &[(&Port, Net)], has: &str, there: &BTreeMap<IpNet, String>) -> Vec<String> {
+    let overlap = |net: &Net| {
+        there.iter().find(|(other, _)| match net {
+            Net::OfAddress(net) => net.contains(*other) || other.contains(net),
+            // What the host has a longer one to it reaches as before.
+            Net::OfRoute(net) => other.contains(net),
+        })
     };
     let found = new
         .iter()
         .filter_map(|(port, net)| overlap(net).map(|found| (port, net, found)));
     found
         .map(|(port, net, (other, name))| {
+            let (kind, net) = match net {
+                Net::OfAddress(net) => ("an address of", net),
+                Net::OfRoute(net) => ("a route to", net),
+            };
             let what = match other == net {
                 true => "which the host".to_owned(),
                 false => format!("which overlaps with {other}, and that the host"),
             };
             format!(
-                "{} {has} an address of {net}, {what} reaches by interface {name}: it is cut off from what is in both; choose \
-                 another subnet",
+                "{} {has} {kind} {net}, {what} reaches by interface {name}: it is cut off from what is in both; choose another subnet",
                 text::port(&port.name)
             )
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use vswitch_api::PortKind;
-
-    /// What is new in the lab is refused, made by force, and not asked about again.
-    fn is_made_by_force_only(lab: &Lab, of_host: &HostAddresses) {
-        let refused = refuse_own_networks(&Lab::default(), lab, of_host, false)
-            .unwrap_err()
-            .to_string();
-        assert!(refused.contains("up0") && refused.contains("--force"), "{refused}");
-        assert_eq!(
-            refuse_own_networks(&Lab::default(), lab, of_host, true).unwrap().len(),
-            1
-        );
-        assert_eq!(refuse_own_networks(lab, lab, of_host, false).unwrap(), [""; 0]);
-    }
-
-    /// The gateway took the address of the router by which the host got out.
-    #[test]
-    fn a_gateway_in_a_network_of_the_hosts_own_is_made_by_force_only() {
-        let lab = |subnet: &str, address: &str| Lab {
-            switches: vec![Switch {
-                subnets: vec![subnet.parse().unwrap()],
-                gateway: vswitch_api::Gateway::On,
-                ..Switch::new("lab".parse().unwrap())
-            }],
-            ports: vec![Port {
-                addresses: vec![address.parse().unwrap()],
-                ..Port::new("lab-gw".parse().unwrap(), "lab".parse().unwrap(), PortKind::Internal)
-            }],
-            ..Lab::default()
-        };
-        let up0 = |ip: &str| BTreeMap::from([(ip.parse().unwrap(), "up0".to_owned())]);
-        let of_host = HostAddresses {
-            own: up0("198.51.100.2"),
-            hops: up0("10.9.0.1"),
-        };
-        let none = Lab::default();
-        for (subnet, address) in [
-            ("198.51.100.0/24", "198.51.100.9/24"),
-            ("198.51.0.0/16", "198.51.0.1/16"),
-            ("10.9.0.0/24", "10.9.0.1/24"),
-        ] {
-            let lab = lab(subnet, address);
-            is_made_by_force_only(&lab, &of_host);
-        }
-        let beside = lab("198.51.100.128/25", "198.51.100.129/25");
-        assert_eq!(refuse_own_networks(&none, &beside, &of_host, false).unwrap(), [""; 0]);
-    }
-
-    /// A leg took the address of the host or of its router, and only a warning told of it.
-    #[test]
-    fn a_leg_in_a_network_of_the_hosts_own_is_made_by_force_only() {
-        let lab = |address: &str| Lab {
-            ports: vec![Port {
-                addresses: vec![address.parse().unwrap()],
-                ..Port::new("leg".parse().unwrap(), "main".parse().unwrap(), PortKind::Internal)
-            }],
-            ..Lab::default()
-        };
-        let up0 = |ip: &str| BTreeMap::from([(ip.parse().unwrap(), "up0".to_owned())]);
-        let of_host = HostAddresses {
-            own: up0("198.51.100.2"),
-            hops: up0("198.51.100.1"),
-        };
-        let none = Lab::default();
-        for address in ["198.51.100.2/32", "198.51.100.1/32", "198.51.100.9/24"] {
-            let lab = lab(address);
-            is_made_by_force_only(&lab, &of_host);
-        }
-        for address in ["198.51.100.9/32", "10.9.0.1/24"] {
-            assert_eq!(
-                refuse_own_networks(&none, &lab(address), &of_host, false).unwrap(),
-                [""; 0]
-            );
-        }
-    }
-
-    #[test]
-    fn what_covers_or_is_covered_is_told_and_the_neighbour_is_not() {
-        let port = Port {
-            addresses: vec!["10.10.0.1/24".parse().unwrap()],
-            ..Port::new("gw".parse().unwrap(), "main".parse().unwrap(), PortKind::Internal)
-        };
-        let none = Lab::default();
-        let new: Vec<_> = new_nets(&none, &port).collect();
-        let told = |net: &str| {
-            warnings(
-                &new,
-                "is to have",
-                &BTreeMap::from([(net.parse().unwrap(), "eth0".to_owned())]),
-            )
-        };
-        for net in ["10.10.0.0/24", "10.0.0.0/8", "10.10.0.128/25", "10.10.0.9/32"] {
-            let told = told(net);
-            assert!(
-                told.len() == 1 && told[0].contains(net) && told[0].contains("eth0"),
-                "{told:?}"
-            );
-        }
-        for net in ["10.10.1.0/24", "fd00::/8"] {
-            assert_eq!(told(net), Vec::<String>::new());
-        }
-        let there = Lab {
-            ports: vec![port.clone()],
-            ..Lab::default()
-        };
-        assert_eq!(new_nets(&there, &port).count(), 0, "it was said when it came");
-        let mut two = port;
-        two.addresses.push("10.10.0.9/24".parse().unwrap());
-        assert_eq!(new_nets(&none, &two).count(), 1, "it was said twice");
-        assert_eq!(new_nets(&there, &two).count(), 0, "it was said when it came");
-    }
 }

@@ -34,6 +34,8 @@ pub(super) struct Moved {
     pub to: String,
     /// The namespace, if it has a name.
     pub namespace: Option<NsName>,
+    /// A process in it, if it has none.
+    pub process: Option<u32>,
 }
 
 /// What keeps a namespace alive that is not the daemon itself.
@@ -115,13 +117,19 @@ impl Inner {
         if wanted.is_some_and(|wanted| wanted.id() == netns.id()) {
             return (None, false);
         }
-        let (to, namespace, unnamed) = match self.keeper(netns.id()).unwrap_or(Keeper::Nobody) {
+        let keeper = self.keeper(netns.id()).unwrap_or(Keeper::Nobody);
+        let process = match keeper {
+            Keeper::Process(pid) => Some(pid),
+            _ => None,
+        };
+        let (to, namespace, unnamed) = match keeper {
             Keeper::Host => ("the host's namespace".to_owned(), None, false),
             Keeper::Name(name) => (format!("namespace {}", name.escape_debug()), name.parse().ok(), false),
             Keeper::Process(pid) => (format!("the namespace of process {pid}"), None, true),
             Keeper::Nobody => ("a namespace without a name".to_owned(), None, true),
         };
-        (Some(Moved { to, namespace }), unnamed)
+        let moved = Moved { to, namespace, process };
+        (Some(moved), unnamed)
     }
 
     /// Whether a namespace has a name or a process: else only the daemon may be what holds it.

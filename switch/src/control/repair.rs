@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use vswitch_api::change::ObjectKind;
 use vswitch_api::view::{Changes, MissingAs, PortState};
 use vswitch_api::{
-    ApiError, Cable, CommandName, ErrorCode, EventKind, IfName, Lab, LabNamespace, NsName, Port, PortName,
+    ApiError, Cable, Command, CommandName, ErrorCode, EventKind, IfName, Lab, LabNamespace, NsName, Port, PortName,
 };
 
 use super::attach::{AT_ONCE, Adopt};
@@ -19,6 +19,7 @@ use super::kinds::{facts, wanted_mtu};
 use super::lacks::{Lost, Wanted, lost_settings};
 use super::place::Place;
 use super::plan::namespaces;
+use super::processes::Process;
 use super::requests::absent_namespaces;
 use super::state::DeviceBefore;
 use super::twins::{ends, repaired};
@@ -93,6 +94,8 @@ enum Drift {
     Settings(Port, Vec<Lost>),
     Cable(Cable),
     CableSettings(Cable, Vec<String>),
+    /// One that has failed and is not started again by itself.
+    Command(Command),
     /// What the host does for the switches.
     Outside(Vec<String>),
 }
@@ -113,6 +116,7 @@ impl Drift {
             }
             Self::Cable(cable) => (ObjectKind::Cable, ends(cable), None),
             Self::CableSettings(cable, what) => (ObjectKind::Cable, ends(cable), Some(what.clone())),
+            Self::Command(command) => (ObjectKind::Command, command.name.to_string(), None),
             Self::Outside(what) => (ObjectKind::Host, "host".to_owned(), Some(what.clone())),
         };
         match what {
@@ -152,6 +156,10 @@ impl Drift {
                 what.iter().map(line).collect()
             }
             Self::Cable(cable) => vec![format!("repaired: made {} again", text::cable(cable))],
+            Self::Command(command) => vec![format!(
+                "repaired: started command {} again in namespace {}",
+                command.name, command.namespace
+            )],
             Self::Outside(what) => what
                 .iter()
                 .map(|what| format!("repaired: gave the host back {what}"))
@@ -287,6 +295,9 @@ impl Inner {
         for (name, what) in links.into_iter().filter(|(name, _)| of_extent(name)) {
             drifts.push(Drift::NamespaceSettings(LabNamespace::new(name), what));
         }
+        let commands = self.store.state.lab.commands.iter();
+        let failed = commands.filter(|one| extent.has_command(one) && self.processes.has_failed(one.name.as_str()));
+        drifts.extend(failed.cloned().map(Drift::Command));
         if extent.has_outside() {
             let outside = self.drift_of_outside().await;
             if !outside.is_empty() {
@@ -360,6 +371,10 @@ impl Inner {
                 if let Some(place) = given? {
                     self.give_back_near_end(port, &place).await?;
                 }
+                Ok(())
+            }
+            Drift::Command(command) => {
+                self.start_or_wait(Process::from(command));
                 Ok(())
             }
             Drift::Outside(_) => self.fit_outside(&Outside::of(&self.store.state.lab)).await,

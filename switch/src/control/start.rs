@@ -160,6 +160,7 @@ impl Control {
             netns_dir,
             run_dir,
             confined: workers.confined,
+            no_metrics: Default::default(),
             edit_times: Default::default(),
         });
         let (locked, is_locked) = oneshot::channel();

@@ -19,6 +19,7 @@ use vswitch_api::policy::{AcceptFrames, PortVlan};
 use vswitch_api::{ApiError, IfAddr, Lab, Mac, Namespace, NsName, Port, Route, Switch};
 
 use super::fdb::{check_station, station};
+use super::guests::foreign;
 use super::kinds::{self, heard_by_near_end, ifname};
 use super::links::check_links;
 use super::mirror::check_mirrors;
@@ -73,6 +74,19 @@ pub(super) fn validate(before: &Lab, after: &Lab, present: impl Fn(&NsName) -> b
                 name.as_str().len()
             );
             return Err(text::invalid(text::namespace(name), cause).hint("choose a shorter one"));
+        }
+        let mut foreigners = after.ports.iter().filter(|port| foreign(port).is_some());
+        if let Some(port) = foreigners.find(|port| port.name.as_str() == name.as_str())
+            && !known.contains(name)
+            && !present(name)
+        {
+            let cause = format!(
+                "there is no such namespace, and it would have the name of {}, whose namespace has no name of its own",
+                text::port(&port.name)
+            );
+            return Err(text::conflict(text::namespace(name), cause).hint(format!(
+                "choose another name; `vswitchctl ns exec {name}` goes into the namespace of the port"
+            )));
         }
     }
     Ok(warnings::warnings(before, after))

@@ -1,9 +1,10 @@
 //! Answers: states, counters and tables.
 
+mod cables;
 mod namespaces;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use nix::sys::statvfs::statvfs;
 use vswitch_api::acl::AclRule;
@@ -11,7 +12,7 @@ use vswitch_api::policy::VlanId;
 use vswitch_api::view::{
     AclRuleView, AddressView, FdbEntry, Lack, PortAclView, PortState, PortView, Status, SwitchView,
 };
-use vswitch_api::{API_VERSION, ApiError, Cable, IfAddr, Lab, Namespace, NsName, Port, PortName, Switch, SwitchName};
+use vswitch_api::{API_VERSION, ApiError, IfAddr, Lab, Namespace, Port, PortName, Switch, SwitchName};
 
 use super::durations::Counted;
 use super::frame_size::is_big;
@@ -32,6 +33,11 @@ impl Control {
         is_full.then(|| format!("nothing can be changed, there is no room in the run directory {dir}"))
     }
 
+    /// Has the status tell why metrics are not to be had over TCP; none: they are.
+    pub(crate) fn tell_of_metrics(&self, trouble: Option<String>) {
+        *self.no_metrics.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
     /// The daemon itself.
     pub fn status(&self) -> Status {
         let view = self.view();
@@ -41,6 +47,7 @@ impl Control {
         limits.extend(self.no_room());
         limits.extend(view.not_removed.iter().cloned());
         limits.extend(view.processes.troubles());
+        limits.extend(self.no_metrics.lock().unwrap_or_else(PoisonError::into_inner).clone());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
@@ -232,24 +239,6 @@ impl Control {
             }
         }
         Ok(views)
-    }
-
-    /// The cables between two namespaces.
-    ///
-    /// # Errors
-    /// NotFound: there is none.
-    pub fn cables_between(&self, a: &NsName, b: &NsName) -> Result<Vec<Cable>, ApiError> {
-        let mut cables = self.view().state.lab.cables.clone();
-        cables.retain(|cable| cable.joins(a, b));
-        if cables.is_empty() {
-            return Err(text::no_cable(a, b));
-        }
-        Ok(cables)
-    }
-
-    /// All cables.
-    pub fn cables(&self) -> Vec<Cable> {
-        self.view().state.lab.cables.clone()
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use vswitch_api::Cable;
 use vswitch_api::change::ObjectKind;
 use vswitch_api::name::NsName;
 use vswitch_api::request::{CablePatch, CableSelect};
 use vswitch_api::view::Changes;
+use vswitch_api::{Cable, CableView};
 
 use super::api::{Tagged, tagged};
 use super::error::{Failure, Reply};
@@ -17,10 +17,10 @@ use crate::control::{Control, Subject};
 /// All cables
 #[utoipa::path(
     get, path = "/v1/cables", tag = "namespaces", operation_id = "list_cables",
-    responses((status = 200, description = "OK", body = Vec<Cable>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
+    responses((status = 200, description = "OK", body = Vec<CableView>, headers(("ETag" = String, description = "Tag of the lab, for `If-Match`"))), Failure)
 )]
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<Cable>>, Failure> {
-    tagged(&control, Subject::Lab, async { Ok(control.cables()) }).await
+pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Tagged<Vec<CableView>>, Failure> {
+    tagged(&control, Subject::Lab, control.cables()).await
 }
 
 /// Join two namespaces directly
@@ -43,16 +43,13 @@ pub(super) async fn add(change: Edit, Body(cable): Body<Cable>) -> Result<Made, 
         ("a" = NsName, Path, description = "Namespace of one end"),
         ("b" = NsName, Path, description = "Namespace of the other end")
     ),
-    responses((status = 200, description = "OK", body = Vec<Cable>, headers(("ETag" = String, description = "Tag of their settings, for `If-Match`"))), Failure)
+    responses((status = 200, description = "OK", body = Vec<CableView>, headers(("ETag" = String, description = "Tag of their settings, for `If-Match`"))), Failure)
 )]
 pub(super) async fn get(
     State(control): State<Arc<Control>>,
     Path((a, b)): Path<(NsName, NsName)>,
-) -> Result<Tagged<Vec<Cable>>, Failure> {
-    tagged(&control, Subject::Cables(&a, &b), async {
-        control.cables_between(&a, &b)
-    })
-    .await
+) -> Result<Tagged<Vec<CableView>>, Failure> {
+    tagged(&control, Subject::Cables(&a, &b), control.cables_between(&a, &b)).await
 }
 
 /// Change the settings of a cable between two namespaces

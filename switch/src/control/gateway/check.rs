@@ -167,6 +167,19 @@ fn check_dhcp(switch: &Switch) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Whether no other switch that the host routes for has any of this network.
+fn is_free(lab: &Lab, switch: &Switch, net: &IpNet) -> bool {
+    let others = lab.switches.iter().filter(|other| other.name != switch.name);
+    let mut routed = others.filter(|other| other.gateway.is_on());
+    routed.all(|other| overlap(&[*net], &other.subnets).is_none())
+}
+
+/// The first network of some that no other switch has.
+fn free_subnet(lab: &Lab, switch: &Switch) -> Option<IpNet> {
+    let mut nets = (10..=255).filter_map(|n| format!("10.{n}.0.0/24").parse().ok());
+    nets.find(|net| is_free(lab, switch, net))
+}
+
 fn check_port(before: &Lab, lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let object = || text::port(&port.name);
     if port.auto_addresses && !port.kind.has_stack() {
@@ -179,14 +192,24 @@ fn check_port(before: &Lab, lab: &Lab, port: &Port) -> Result<(), ApiError> {
     let Some(switch) = lab.switches.iter().find(|switch| switch.name == port.switch) else {
         return Err(text::no_switch(&port.switch));
     };
+    if !port.kind.has_stack() {
+        let cause = format!(
+            "what is published leads to an address of the port, and a {} port has none",
+            port.kind.word()
+        );
+        return Err(text::conflict(object(), cause).hint(format!(
+            "publish a port that has one; `vswitchctl set port {} publish=none` ends it",
+            port.name
+        )));
+    }
     if !switch.nat {
         let cause = format!("it is published by NAT, which is off on {}", text::switch(&switch.name));
-        // The one that the port is in already, if it has an address.
+        // The one that the port is in already, if it has an address there that no other switch has.
         let own = port.addresses.iter().map(|address| address.net().trunc()).next();
-        let subnet = format!(
-            " subnets={}",
-            own.map_or_else(|| "10.10.0.0/24".to_owned(), |net| net.to_string())
-        );
+        let own = own.filter(|net| is_free(lab, switch, net));
+        let subnet = own.or_else(|| free_subnet(lab, switch));
+        let subnet = subnet.map_or_else(|| "NETWORK".to_owned(), |net| net.to_string());
+        let subnet = format!(" subnets={subnet}");
         let lacking = [
             (switch.subnets.is_empty(), subnet.as_str()),
             (!switch.gateway.is_on(), " gateway=on"),

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use vswitch_api::ApiError;
+use vswitch_api::{ApiError, Switch};
 
-use super::super::Inner;
+use super::super::{Inner, text};
 use super::forwarding::{any_off, is_off, key};
 use super::outside::Outside;
 use super::{Fitted, firewall, table_name, tool, uplinks, wanted_forwarding};
@@ -81,7 +81,30 @@ impl Inner {
             told.extend(self.way_out(&Outside::default(), &outside).await);
         }
         told.extend(self.overlaps_by_now().await);
+        told.extend(self.gateways_elsewhere());
         told
+    }
+
+    /// The gateways whose interface somebody has moved away from the host, each with what brings it back.
+    fn gateways_elsewhere(&self) -> Vec<String> {
+        let lab = &self.store.state.lab;
+        let of = |switch: &Switch| {
+            let live = self.live.ports.get(&lab.gateway_of(switch)?.name)?;
+            let moved = live.moved.as_ref()?;
+            let ifname = live.ifname.escape_debug();
+            let back = format!("ip link set {ifname} netns {}", std::process::id());
+            let back = match (&moved.namespace, moved.process) {
+                (Some(name), _) => format!("`vswitchctl ns exec {name} {back}` brings it back"),
+                (None, Some(pid)) => format!("`nsenter --net=/proc/{pid}/ns/net {back}` brings it back"),
+                (None, None) => format!("`{}` and then gateway=on make it anew", switch.gateway_off()),
+            };
+            Some(format!(
+                "the gateway of {} is in {}: the host does nothing for the switch; {back}",
+                text::switch(&switch.name),
+                moved.to
+            ))
+        };
+        lab.switches.iter().filter_map(of).collect()
     }
 
     /// Has the status tell of it. To look takes a program, which lists all rules of the host.
@@ -95,8 +118,12 @@ impl Inner {
 
     /// What was told of is told no more when it is gone.
     async fn look_in_the_way_again(&mut self) {
-        let looked = self.live.gateways.looked_in_the_way;
-        if looked.is_some_and(|looked| looked.elapsed() >= LOOKED_AFTER) {
+        let is_due = match self.live.gateways.looked_in_the_way {
+            Some(looked) => looked.elapsed() >= LOOKED_AFTER,
+            // Of this nobody was told when it was made.
+            None => !self.gateways_elsewhere().is_empty(),
+        };
+        if is_due {
             self.tell_what_is_in_the_way().await;
         }
     }

@@ -158,7 +158,11 @@ fn add_gateway(lab: &mut Lab, before: &Lab, switch: &Switch) -> Result<(), ApiEr
     let fits = |port: &Port| port.kind == PortKind::Internal && port.switch == switch.name;
     match lab.ports.iter().find(|port| port.name == name) {
         Some(port) if fits(port) && !was_no_gateway(before, port) => {}
-        Some(port) => return Err(name_taken(port, &switch.name)),
+        Some(port) => {
+            // It was the gateway and is on another switch now.
+            refuse_removal(before, &name)?;
+            return Err(name_taken(port, &switch.name));
+        }
         None => {
             let old = before.ports.iter().find(|port| port.name == name && fits(port));
             let new = || Port::new(name.clone(), switch.name.clone(), PortKind::Internal);

@@ -117,6 +117,13 @@ impl Processes {
         self.lock().get(name).is_some_and(|live| !live.note.is_of_the_end())
     }
 
+    /// Whether one has failed for good.
+    pub(in super::super) fn has_failed(&self, name: &str) -> bool {
+        let all = self.lock();
+        let live = all.get(name);
+        live.is_some_and(|live| live.is_over() && live.note.state == ProcessState::Failed)
+    }
+
     /// Names of the folders that there are.
     pub(super) fn folders(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();

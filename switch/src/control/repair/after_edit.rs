@@ -2,7 +2,7 @@
 
 use vswitch_api::request::PortPatch;
 use vswitch_api::view::{Changes, Lack};
-use vswitch_api::{ApiError, Cable, Lab, NsName, Port, PortKind, PortName};
+use vswitch_api::{ApiError, Cable, Command, Lab, NsName, Port, PortKind, PortName};
 use vswitch_linux::NetNs;
 
 use super::{Drift, Extent, is_missing};
@@ -34,6 +34,14 @@ impl Extent<'_> {
             Self::Port(_) => false,
             Self::Lab(_) => true,
             Self::Part(lab) => namespaces(lab).contains(name),
+        }
+    }
+
+    pub(super) fn has_command(self, command: &Command) -> bool {
+        match self {
+            Self::Port(_) => false,
+            Self::Lab(_) => true,
+            Self::Part(lab) => lab.commands.iter().any(|one| one.name == command.name),
         }
     }
 

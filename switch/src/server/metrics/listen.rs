@@ -18,11 +18,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use vswitch_api::error::{ApiError, ErrorCode};
 
 use super::{Format, Snapshot};
 use crate::config::Metrics;
 use crate::control::Control;
+use crate::logging::Repeated;
 
 /// Connections at a time. Each is for one request.
 const MAX_CONNECTIONS: usize = 16;
@@ -32,6 +32,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often an address is tried again that could not be listened on.
+const BIND_TICK: Duration = Duration::from_secs(2);
 
 /// Connections that were turned away.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -43,34 +45,25 @@ pub(super) fn refused() -> u64 {
 /// The address where metrics are to be had over TCP.
 #[derive(Debug)]
 pub struct MetricsListener {
-    listener: StdListener,
+    /// Or why it can't be had yet.
+    bound: Result<StdListener, String>,
     address: SocketAddr,
     hosts: Arc<[String]>,
 }
 
 impl MetricsListener {
-    /// Takes the address, if one is configured.
-    ///
-    /// # Errors
-    /// It is taken, or not of this machine.
-    pub fn bind(config: &Metrics) -> Result<Option<Self>, ApiError> {
-        let Some(address) = config.listen else { return Ok(None) };
-        let failed = |error: std::io::Error| {
-            let cause = format!("the address can't be listened on: {error}");
-            ApiError::new(ErrorCode::Conflict, format!("metrics at {address}"), cause)
-                .hint("choose another for listen under [metrics] in vswitchd.toml, or take it out")
-        };
-        let listener = StdListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
+    /// Takes the address, if one is configured. One that is taken, or not of this machine yet, is tried again while it is served: the switch
+    /// goes on without.
+    pub fn bind(config: &Metrics) -> Option<Self> {
+        let address = config.listen?;
         if !address.ip().is_loopback() {
             tracing::warn!("metrics are open to the network at {address}, to whoever reaches it");
         }
-        Ok(Some(Self {
-            // With the port that the kernel has chosen, if it was to.
-            address: listener.local_addr().map_err(failed)?,
-            listener,
+        Some(Self {
+            bound: bind(address),
+            address,
             hosts: config.hosts.clone().into(),
-        }))
+        })
     }
 
     /// Serves until the daemon stops.
@@ -80,15 +73,13 @@ impl MetricsListener {
         labels: Arc<[String]>,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let Self {
-            listener,
-            address,
-            hosts,
-        } = self;
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => return tracing::error!("metrics at {address} can't be served: {error}"),
+        let Self { bound, address, hosts } = self;
+        let listener = tokio::select! {
+            listener = until_bound(bound, address, &control) => listener,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
         };
+        // With the port that the kernel has chosen, if it was to.
+        let address = listener.local_addr().unwrap_or(address);
         tracing::info!("metrics are at http://{address}/metrics");
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let accept_all = async {
@@ -119,6 +110,36 @@ impl MetricsListener {
             () = accept_all => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<StdListener, String> {
+    let bound = StdListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    bound.map_err(|error| {
+        format!(
+            "metrics at {address}: the address can't be listened on, which is tried again every few seconds: {error}; choose another for \
+             listen under [metrics] in vswitchd.toml, or take it out"
+        )
+    })
+}
+
+/// Tries until the address can be listened on, and has the status tell meanwhile why it can't be.
+async fn until_bound(mut bound: Result<StdListener, String>, address: SocketAddr, control: &Control) -> TcpListener {
+    let mut failure = Repeated::default();
+    loop {
+        let listener = bound.and_then(|listener| TcpListener::from_std(listener).map_err(|error| error.to_string()));
+        match listener {
+            Ok(listener) => {
+                control.tell_of_metrics(None);
+                return listener;
+            }
+            Err(error) => {
+                failure.error(error.clone());
+                control.tell_of_metrics(Some(error));
+            }
+        }
+        tokio::time::sleep(BIND_TICK).await;
+        bound = bind(address);
     }
 }
 
