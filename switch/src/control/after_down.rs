@@ -4,7 +4,7 @@ use vswitch_api::Port;
 use vswitch_api::view::Lack;
 
 use super::Inner;
-use super::interface::{add_address, add_route, announce_all, routes_in_order};
+use super::interface::{KnownRoutes, add_address, add_route, announce_all, routes_in_order};
 use super::lacks::{Missing, in_words, missing};
 use vswitch_linux::KernelError;
 
@@ -86,8 +86,9 @@ impl Inner {
             add_address(&nl, index, *address).await?;
             given.push(Lack::Address { address: *address });
         }
+        let mut known = KnownRoutes::default();
         for route in routes_in_order(&routes) {
-            match add_route(&nl, index, route).await {
+            match add_route(&nl, index, route, &mut known).await {
                 Ok(()) => given.push(Lack::Route { to: route.to }),
                 // Somebody has it go another way, or has taken away the address by which its next hop is reached.
                 Err(error) => {

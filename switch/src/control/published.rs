@@ -64,6 +64,8 @@ pub(super) struct View {
     pub ports: BTreeMap<PortName, LivePort>,
     pub switches: BTreeMap<SwitchName, SwitchId>,
     pub mirrors: BTreeMap<MirrorName, LiveMirror>,
+    /// When ports are tried again.
+    pub retries: BTreeMap<PortName, Instant>,
     pub limits: Vec<String>,
     /// Why the state is not on the disk, if so.
     pub unsaved: Option<String>,
@@ -94,6 +96,7 @@ impl View {
             ports: inner.live.ports.clone(),
             switches: inner.live.switches.clone(),
             mirrors: inner.live.mirrors.clone(),
+            retries: inner.retries(),
             limits: inner.shown.limits.clone(),
             unsaved: inner.store.unsaved.clone(),
             pulse: inner.shown.pulse.clone(),

@@ -145,6 +145,7 @@ impl Control {
             cuts: Vec::new(),
             handed,
         };
+        inner.processes.expect(inner.wanted_processes());
         let engines = inner.host.guests.engines.clone();
         // Before anything is attached, so that no change in between is missed.
         let watch = watch::Sources::open(&mut inner).await;
