@@ -67,6 +67,28 @@ fn lists_are_replaced_as_a_whole_and_kept() {
     assert!(pings(&red, "fd07::2"));
 }
 
+/// What is told of a change is the change, however long the list is.
+#[test]
+fn of_a_long_list_what_came_and_went_is_told() {
+    let lab = Lab::new();
+    lab.ok("add-port red --type tap");
+    let file = lab.scratch().join("rules");
+    let rules: Vec<_> = (1..=300)
+        .map(|number| format!("deny udp to any port {number}\n"))
+        .collect();
+    std::fs::write(&file, rules.concat()).unwrap();
+    let all = lab.ok(&format!("acl set red --in-file {}", file.display()));
+    assert!(all.ends_with("deny udp to any port 8 and 292 more\n"), "{all}");
+    assert_eq!(
+        lab.ok("acl add red in --at 5 permit icmp"),
+        "added to acl.in of port red: 5 permit icmp\n"
+    );
+    assert_eq!(
+        lab.ctl("--dry-run acl del red in 300").ok().stdout,
+        "would take from acl.in of port red: 300 deny udp to any port 299\n"
+    );
+}
+
 #[test]
 fn rules_on_stations_and_vlans() {
     let lab = Lab::with_one_worker();

@@ -256,6 +256,12 @@ fn a_pinned_port_sends_from_its_own_addresses_only() {
     assert!(!red.output("ping -n -c 1 -W 1 10.7.0.2").status.success());
     assert!(drops(&lab, "red", "pin-mac") > 0);
     lab.ok("set port red --pin-mac any --pin-ip any");
+    // An address is that of one host, whoever says it.
+    lab.ok("set port red pin.ip=10.7.0.1");
+    assert!(lab.ok("export").contains("ip = [\"10.7.0.1/32\"]"));
+    lab.ctl("set port red pin.ip=bogus")
+        .failed(2, &["\"bogus\" is no IP address or network"]);
+    lab.ok("set port red --pin-ip any");
     wait_for("an answer", || red.output(spoofed).status.success());
 }
 

@@ -210,6 +210,30 @@ fn what_was_counted_and_learned_is_there_after_a_stop_too() {
     assert!(!Path::new("/run/vswitch").exists());
 }
 
+/// What the daemon tells the neighbours of a port as it attaches it comes from the station of that.
+#[test]
+fn stations_keep_their_age() {
+    let lab = Lab::new();
+    let stations = Station::one_of_each(&lab);
+    for (station, id) in stations.iter().zip(1..) {
+        station.silence();
+        station.raw(false).send(&probe(stations[0].mac(), station.mac(), id));
+    }
+    let macs: BTreeSet<_> = stations.iter().map(Station::mac).collect();
+    let have_aged = || {
+        let entries = lab.fdb("main").into_iter();
+        let ages = entries
+            .filter(|entry| macs.contains(&entry.mac))
+            .map(|entry| entry.age_secs);
+        let ages: Vec<_> = ages.collect();
+        (ages.len() == macs.len() && ages.iter().all(|age| *age >= Some(3)), ages)
+    };
+    wait_for("the stations to be of some age", || have_aged().0);
+    lab.ok("restart");
+    let (have_aged, ages) = have_aged();
+    assert!(have_aged, "{ages:?}");
+}
+
 #[test]
 fn frames_that_impairment_holds_back_are_dropped_and_counted() {
     let lab = Lab::new();

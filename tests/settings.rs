@@ -171,6 +171,23 @@ fn changed_settings_are_events() {
         json!([{"key": "ageing_secs", "before": 300, "after": 60}])
     );
     assert_eq!(switch["switch"], "main");
+    // Of a list what came and went, and where.
+    for rule in ["deny arp", "--at 1 permit icmp"] {
+        lab.ok(&format!("acl add red in {rule}"));
+    }
+    lab.ok("acl del red in 2");
+    assert_eq!(
+        next("port-set")["changes"],
+        json!([{"key": "acl.in", "after": ["deny arp"]}])
+    );
+    assert_eq!(
+        next("port-set")["changes"],
+        json!([{"key": "acl.in", "given": [{"at": 1, "value": "permit icmp"}]}])
+    );
+    assert_eq!(
+        next("port-set")["changes"],
+        json!([{"key": "acl.in", "taken": [{"at": 2, "value": "deny arp"}]}])
+    );
 }
 
 #[test]

@@ -293,6 +293,28 @@ fn an_interface_that_was_deleted_comes_back_by_itself() {
     }
 }
 
+/// One that somebody deletes again and again is made ever later: the reason says when.
+#[test]
+fn when_a_port_is_tried_again_is_told() {
+    let lab = Lab::new();
+    lab.ok("add-port red");
+    // At once, then after 1, 2 and 4 s.
+    for _ in 0..3 {
+        run("ip -n red link del eth0");
+        wait_for("the interface to be back", || {
+            run("ip -n red -br link").contains("eth0")
+        });
+        lab.wait_for_state("red", PortState::Up);
+    }
+    run("ip -n red link del eth0");
+    lab.wait_for_port("red", "when it is tried again", |port| {
+        port.reason
+            .as_ref()
+            .is_some_and(|reason| reason.contains("it is tried again in "))
+    });
+    lab.wait_for_state("red", PortState::Up);
+}
+
 /// faults, small: names and aliases that a namespace's own root chose neither steer the terminal nor hide an interface, nor hang the daemon.
 #[test]
 fn hostile_interface_names_are_shown_and_do_no_harm() {

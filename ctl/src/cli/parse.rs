@@ -423,25 +423,6 @@ where
     }
 }
 
-/// A network, or the one host that an address without a prefix length stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostOrNet(IpNet);
-
-impl From<HostOrNet> for IpNet {
-    fn from(net: HostOrNet) -> Self {
-        net.0
-    }
-}
-
-impl FromStr for HostOrNet {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let host = text.parse::<IpAddr>().map(IpNet::from);
-        host.or_else(|_| text.parse())
-            .map(Self)
-            .map_err(|_| format!("{text:?} is no IP address or network; write it as 192.168.15.1 or 10.0.0.0/8"))
-    }
-}
 /// A file of a namespace with its inode in front.
 pub fn entrance(text: &str) -> Result<vswitch_api::view::Entrance, String> {
     let parts = text

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Command, Id, ValueEnum};
 use vswitch_api::Mac;
 use vswitch_api::name::InvalidValue;
-use vswitch_api::policy::{AcceptFrames, BeyondLimit, Isolation, PortVlan, TagKind, Trunk, VlanId, VlanSet};
+use vswitch_api::policy::{AcceptFrames, BeyondLimit, HostOrNet, Isolation, PortVlan, TagKind, Trunk, VlanId, VlanSet};
 use vswitch_api::settings::is_back;
 
 use super::parse::{self, Said, Switched, said};
@@ -64,8 +64,8 @@ pub struct PolicyArgs {
     pub pin_mac: Option<Pinned<Mac>>,
     /// Source IP addresses the port may use: own (those vswitch gave it), a list of addresses or networks, or any. The IPv6 link-local
     /// address made from its MAC address is one of them; others, as of RFC 7217, have to be in the list (fe80::/10: all)
-    #[arg(long, value_name = "IPS", value_parser = parse::pinned::<parse::HostOrNet>, help_heading = HEADING)]
-    pub pin_ip: Option<Pinned<parse::HostOrNet>>,
+    #[arg(long, value_name = "IPS", value_parser = parse::pinned::<HostOrNet>, help_heading = HEADING)]
+    pub pin_ip: Option<Pinned<HostOrNet>>,
     /// A port with pinned addresses may send router advertisements and redirects
     #[arg(long, value_enum, value_name = "on|off", help_heading = HEADING)]
     pub allow_ra: Option<Switched>,

@@ -2,6 +2,9 @@
 
 mod vlan;
 
+use std::net::IpAddr;
+use std::str::FromStr;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -124,7 +127,11 @@ pub struct Pin {
     /// Besides 0.0.0.0 and :: (a host that asks for an address) and the one IPv6 link-local address that is made from the MAC address
     /// that a frame comes from (EUI-64, RFC 4291) are always allowed. A host that chooses another one (RFC 7217, `addr_gen_mode`)
     /// needs it in the list, or fe80::/10 for any.
-    #[serde(skip_serializing_if = "Option::is_none", with = "own")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "own::serialize",
+        deserialize_with = "own::read_networks"
+    )]
     #[schema(schema_with = own::networks)]
     pub ip: Option<Vec<IpNet>>,
     /// True: a port with pinned addresses may send router advertisements and redirects, as a router does.
@@ -132,14 +139,44 @@ pub struct Pin {
     pub allow_ra: bool,
 }
 
+/// A network, or the one host that an address without a prefix length stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HostOrNet(pub IpNet);
+
+impl From<HostOrNet> for IpNet {
+    fn from(net: HostOrNet) -> Self {
+        net.0
+    }
+}
+
+impl FromStr for HostOrNet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let host = text.parse::<IpAddr>().map(IpNet::from);
+        host.or_else(|_| text.parse())
+            .map(Self)
+            .map_err(|_| format!("{text:?} is no IP address or network; write it as 192.168.15.1 or 10.0.0.0/8"))
+    }
+}
+
+impl TryFrom<String> for HostOrNet {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// How pinned addresses are written: a list, or the word `own` for what vswitch gave the port.
 mod own {
     use std::fmt;
     use std::marker::PhantomData;
 
+    use ipnet::IpNet;
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use serde::ser::{Serialize, Serializer};
-    use utoipa::PartialSchema;
     use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
     use utoipa::openapi::{Ref, RefOr};
 
@@ -186,6 +223,11 @@ mod own {
         from.deserialize_any(List(PhantomData))
     }
 
+    pub fn read_networks<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<IpNet>>, D::Error> {
+        let list: Option<Vec<super::HostOrNet>> = deserialize(from)?;
+        Ok(list.map(|list| list.into_iter().map(IpNet::from).collect()))
+    }
+
     pub fn macs() -> RefOr<Schema> {
         list_or_own(
             Ref::from_schema_name("Mac").into(),
@@ -195,7 +237,10 @@ mod own {
 
     pub fn networks() -> RefOr<Schema> {
         list_or_own(
-            String::schema(),
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"))
+                .into(),
             "IP addresses or networks; none: any. `own`, or an empty list, stands for those that vswitch gave the port, what it was \
               leased, and what it makes of its MAC address in an IPv6 subnet that its switch advertises. Besides 0.0.0.0 and :: (a host \
               that asks for an address) and the IPv6 link-local address that is made from the MAC address that a \
@@ -247,5 +292,13 @@ mod tests {
         assert_eq!(read("{}").unwrap(), Pin::default());
         assert_eq!(read(r#"{"mac":null}"#).unwrap(), Pin::default());
         assert!(read(r#"{"mac":"all"}"#).unwrap_err().to_string().contains("own"));
+        // As on the command line, an address is that of one host.
+        let host = read(r#"{"ip":["10.0.0.1","fd00::/64"]}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&host).unwrap(),
+            r#"{"ip":["10.0.0.1/32","fd00::/64"]}"#
+        );
+        let wrong = read(r#"{"ip":["bogus"]}"#).unwrap_err().to_string();
+        assert!(wrong.contains(r#""bogus" is no IP address or network"#), "{wrong}");
     }
 }

@@ -23,7 +23,7 @@ use super::netlink::Netlink;
 pub use rtnetlink::packet_route::address::AddressScope;
 
 /// A unicast route of the main table; one of several next hops is one of these each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KernelRoute {
     /// Destination.
     pub to: IpNet,
@@ -258,7 +258,13 @@ impl Netlink {
             .await
     }
 
-    /// The same of all tables.
+    /// Those of the main table without what routers tell, which goes when they tell it no more.
+    pub async fn lasting_routes(&self) -> Result<Vec<KernelRoute>, KernelError> {
+        self.routes_of(|header| header.table == RouteHeader::RT_TABLE_MAIN && header.protocol != RouteProtocol::Ra)
+            .await
+    }
+
+    /// Those of all tables.
     pub async fn routes_of_all_tables(&self) -> Result<Vec<KernelRoute>, KernelError> {
         self.routes_of(|_| true).await
     }

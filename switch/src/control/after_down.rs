@@ -6,7 +6,7 @@ use vswitch_api::Port;
 use vswitch_api::view::Lack;
 
 use super::Inner;
-use super::interface::{add_address, add_route, announce_all, routes_in_order};
+use super::interface::{KnownRoutes, add_address, add_route, announce_all, routes_in_order};
 use super::lacks::{Missing, in_words, missing};
 use vswitch_linux::KernelError;
 
@@ -105,8 +105,9 @@ impl Inner {
             let lack = Lack::Address { address: *address };
             note(lack, add_address(&nl, index, *address).await);
         }
+        let mut known = KnownRoutes::default();
         for route in routes_in_order(&routes) {
-            note(Lack::Route { to: route.to }, add_route(&nl, index, route).await);
+            note(Lack::Route { to: route.to }, add_route(&nl, index, route, &mut known).await);
         }
         if let Some(mac) = live.mac {
             announce_all(&place.netns, index, mac, addresses.iter()).await;

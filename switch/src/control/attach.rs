@@ -3,6 +3,7 @@
 //! [`Inner::attach`] serves add-port, start-up and a port that comes back alike: what is there is adopted, what is missing is
 //! made, and if a step fails all that was made is taken away again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -138,9 +139,11 @@ impl Inner {
             }
         }
         let switches: Vec<_> = setups.iter().map(|setup| setup.switch).collect();
+        // Who is known where it was has nothing to tell: its neighbours know it, and it would seem to have sent just now.
+        let mut stayed = HashSet::new();
         // So that frames that waited find their destinations known, and no rule is passed by.
         let ids = self.datapath.add_ports_and(setups, |ids| {
-            for (((port, live, _), switch), id) in waiting.iter_mut().zip(switches).zip(ids) {
+            for (((port, live, made), switch), id) in waiting.iter_mut().zip(switches).zip(ids) {
                 let Some(id) = id else { continue };
                 live.id = Some(*id);
                 let mut handed = self.handed.take(&port.name);
@@ -152,6 +155,10 @@ impl Inner {
                     }
                 };
                 self.go_on_with(switch, *id, &handed);
+                let is_new = made.iter().any(|made| matches!(made, Made::Interface));
+                if !is_new && live.mac.is_some_and(|mac| handed.knows(mac)) {
+                    stayed.insert(port.name.clone());
+                }
                 self.datapath.set_traffic(*id, &traffic::setup(port));
                 self.restore_static_entries(port, switch, *id);
             }
@@ -198,8 +205,11 @@ impl Inner {
             self.look_behind(port);
         }
         let this = &*self;
+        let stayed = &stayed;
         let announcing = stream::iter(joined).map(|port| async move {
-            this.announce(&port).await;
+            if !stayed.contains(&port.name) {
+                this.announce(&port).await;
+            }
             (port, Ok(()))
         });
         results.extend(announcing.buffered(AT_ONCE).collect::<Vec<_>>().await);

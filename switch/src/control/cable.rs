@@ -9,7 +9,7 @@ use vswitch_api::{ApiError, Cable, CableEnd, DEFAULT_IFNAME, Lab, Mac, NsName};
 use super::attach::Adopt;
 use super::condition::{Editing, Subject, is_there};
 use super::detach::gone_is_fine;
-use super::interface::{add_route, routes_in_order};
+use super::interface::{KnownRoutes, add_route, routes_in_order};
 use super::named::already;
 use super::{Control, Inner, text};
 use vswitch_linux::{KernelError, Link, Netlink, VethPeer};
@@ -336,8 +336,9 @@ async fn configure_end(nl: &Netlink, end: &CableEnd, mtu: u32) -> Result<(), Ker
             _ => {}
         }
     }
+    let mut known = KnownRoutes::default();
     for route in routes_in_order(&end.routes) {
-        add_route(nl, link.index, route).await?;
+        add_route(nl, link.index, route, &mut known).await?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 use serde_json::Value;
-use vswitch_api::difference::difference;
+use vswitch_api::difference::{SettingChange, difference};
 use vswitch_api::request::ChangeOptions;
 use vswitch_api::{
     ApiError, CommandName, ErrorCode, EventKind, Lab, LabName, MirrorName, NsName, Port, PortName, Switch, SwitchName,
@@ -202,11 +202,11 @@ impl Edit {
             let event = match step {
                 Step::ChangePort { before, after } => Some(EventKind::PortSet {
                     port: after.name.clone(),
-                    changes: difference(before, after),
+                    changes: changes(before, after),
                 }),
                 Step::ChangeSwitch { before, after } => Some(EventKind::SwitchSet {
                     switch: after.name.clone(),
-                    changes: difference(before, after),
+                    changes: changes(before, after),
                 }),
                 _ => None,
             };
@@ -242,6 +242,12 @@ impl Edit {
             tracing::debug!(port = part.port.as_ref().map(tracing::field::display), "{done}");
         }
     }
+}
+
+/// What an event tells of settings: of a long list not all that stays.
+fn changes<T: Serialize>(before: &T, after: &T) -> Vec<SettingChange> {
+    let all = difference(before, after).into_iter();
+    all.map(SettingChange::by_elements).collect()
 }
 
 impl History {

@@ -6,15 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::broadcast;
+use tokio::sync::watch;
+use vswitch_api::difference::SettingChange;
 use vswitch_api::event::{EVENT_KINDS, EventSelect, Since};
 use vswitch_api::lab::Description;
 use vswitch_api::{Event, EventKind, Port, SwitchName};
 
 use super::Inner;
 
-/// Events that a slow reader may lag behind before it misses some, and events that are kept for those that come again.
+/// Events that are kept, for readers that are slow or come again: what they have not read when it goes, they miss.
 const BACKLOG: usize = 1024;
+/// What all that are kept may take, roughly: the settings of some events are long lists. The last one is kept, whatever it takes.
+const BACKLOG_BYTES: usize = 4 << 20;
 
 /// An event with what tells who wants it.
 #[derive(Debug)]
@@ -22,15 +25,18 @@ struct Happened {
     event: Event,
     /// Of the port that it is about, where the event does not say.
     switch: Option<SwitchName>,
+    /// What it takes of the memory, roughly.
+    bytes: usize,
 }
 
 /// Sends events to all that listen.
 #[derive(Debug)]
 pub(super) struct Events {
-    sender: broadcast::Sender<Arc<Happened>>,
+    /// Wakes readers.
+    news: watch::Sender<()>,
     /// Tells events of this run of the daemon from those of others, whose numbers are the same.
     run: String,
-    kept: Mutex<Kept>,
+    kept: Arc<Mutex<Kept>>,
     /// How many there were of each kind, in the order of [`EVENT_KINDS`].
     counts: [AtomicU64; EVENT_KINDS.len()],
 }
@@ -40,14 +46,38 @@ struct Kept {
     /// Number of the last event.
     last: u64,
     events: VecDeque<Arc<Happened>>,
+    /// What they take together.
+    bytes: usize,
+}
+
+impl Kept {
+    fn push(&mut self, happened: Happened) {
+        self.bytes += happened.bytes;
+        self.events.push_back(Arc::new(happened));
+        while self.events.len() > BACKLOG || (self.bytes > BACKLOG_BYTES && self.events.len() > 1) {
+            let gone = self.events.pop_front();
+            self.bytes -= gone.map_or(0, |gone| gone.bytes);
+        }
+    }
+
+    /// The first that is kept behind one of a number.
+    fn behind(&self, seq: u64) -> Option<&Arc<Happened>> {
+        let at = self.events.partition_point(|kept| kept.event.seq <= seq);
+        self.events.get(at)
+    }
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    // What is done under it can't fail half-way.
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Events {
     pub fn new() -> Self {
         Self {
-            sender: broadcast::channel(BACKLOG).0,
+            news: watch::channel(()).0,
             run: format!("{:x}", now_ms()),
-            kept: Mutex::default(),
+            kept: Arc::default(),
             counts: [const { AtomicU64::new(0) }; EVENT_KINDS.len()],
         }
     }
@@ -55,11 +85,6 @@ impl Events {
     /// What tells this run of the daemon from others.
     pub fn run(&self) -> &str {
         &self.run
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        // What is done under it can't fail half-way.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `description`: of the port that it is about.
@@ -72,7 +97,8 @@ impl Events {
         if let Some(count) = self.counts.get(kind.index()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let mut kept = self.lock();
+        let bytes = size_of::<Happened>() + held(&kind);
+        let mut kept = lock(&self.kept);
         kept.last += 1;
         let event = Event {
             seq: kept.last,
@@ -81,13 +107,9 @@ impl Events {
             description,
             kind,
         };
-        let happened = Arc::new(Happened { event, switch });
-        if kept.events.len() == BACKLOG {
-            kept.events.pop_front();
-        }
-        kept.events.push_back(happened.clone());
-        // Under the lock, so that all get them in order. Nobody listens: fine.
-        let _ = self.sender.send(happened);
+        kept.push(Happened { event, switch, bytes });
+        drop(kept);
+        self.news.send_replace(());
     }
 
     fn id(&self, seq: u64) -> String {
@@ -96,7 +118,7 @@ impl Events {
 
     /// So many could not be told to anyone.
     pub fn lose(&self, count: u64) {
-        self.lock().last += count;
+        lock(&self.kept).last += count;
     }
 
     /// How many there were of each kind, lost ones excepted.
@@ -112,12 +134,11 @@ impl Events {
 
     /// Those that are wanted: from now on, or from behind one that was read before.
     pub fn subscribe_to(&self, wanted: EventSelect) -> EventReader {
-        let kept = self.lock();
-        let receiver = self.sender.subscribe();
+        let kept = lock(&self.kept);
         let mut reader = EventReader {
             last: kept.last,
-            receiver,
-            before: VecDeque::new(),
+            news: self.news.subscribe(),
+            kept: self.kept.clone(),
             held: None,
             run: self.run.clone(),
             wanted,
@@ -132,9 +153,7 @@ impl Events {
             reader.held = Some(reader.missed(0, 0));
             reader.last = 0;
         }
-        let new = kept.events.iter().filter(|kept| kept.event.seq > reader.last);
-        reader.before = new.cloned().collect();
-        if let (None, true) = (reader.before.front(), reader.last < kept.last) {
+        if reader.last < kept.last && kept.behind(reader.last).is_none() {
             // All behind it were lost, which no event behind them tells yet.
             let count = kept.last - reader.last;
             reader.held = Some(reader.missed(count, kept.last));
@@ -142,6 +161,14 @@ impl Events {
         }
         reader
     }
+}
+
+/// What the settings that an event tells take of the memory, roughly.
+fn held(kind: &EventKind) -> usize {
+    let (EventKind::PortSet { changes, .. } | EventKind::SwitchSet { changes, .. }) = kind else {
+        return 0;
+    };
+    changes.iter().map(SettingChange::bytes).sum()
 }
 
 impl Inner {
@@ -163,9 +190,8 @@ impl Inner {
 /// Reads the events that are wanted. What it misses is itself an event.
 #[derive(Debug)]
 pub struct EventReader {
-    receiver: broadcast::Receiver<Arc<Happened>>,
-    /// Those from before it was made, that it has not yet read.
-    before: VecDeque<Arc<Happened>>,
+    news: watch::Receiver<()>,
+    kept: Arc<Mutex<Kept>>,
     /// Number of the last event read.
     last: u64,
     /// Comes next, whatever it is.
@@ -181,16 +207,8 @@ impl EventReader {
             if let Some(event) = self.held.take() {
                 return Some(event);
             }
-            let happened = match self.before.pop_front() {
-                Some(happened) => happened,
-                None => match self.receiver.recv().await {
-                    Ok(happened) => happened,
-                    // The numbers tell how many.
-                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                },
-            };
-            let Happened { event, switch } = &*happened;
+            let happened = self.read().await?;
+            let Happened { event, switch, .. } = &*happened;
             let count = event.seq.saturating_sub(self.last + 1);
             self.last = self.last.max(event.seq);
             let wanted = self.wanted.wants(&event.kind, switch.as_ref());
@@ -201,6 +219,22 @@ impl EventReader {
                 // The event comes after what stands for the gap before it.
                 self.held = wanted.then(|| event.clone());
                 return Some(self.missed(count, event.seq - 1));
+            }
+        }
+    }
+
+    /// The first behind the last one that was read; those that are not kept any more are passed over.
+    async fn read(&mut self) -> Option<Arc<Happened>> {
+        loop {
+            // Before it is looked for, so that what comes in between wakes.
+            self.news.mark_unchanged();
+            let next = lock(&self.kept).behind(self.last).cloned();
+            if next.is_some() {
+                return next;
+            }
+            if self.news.changed().await.is_err() {
+                // No more come. The last may have come meanwhile.
+                return lock(&self.kept).behind(self.last).cloned();
             }
         }
     }
@@ -289,6 +323,46 @@ mod tests {
         assert_eq!(told.next().await.unwrap().kind, EventKind::Missed { count: 3 });
         emit(&last, aged(2));
         assert_eq!(told.next().await.unwrap().kind, aged(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_by_its_size_too() {
+        let events = Events::new();
+        let mut reader = events.subscribe();
+        let long: Vec<_> = (0..BACKLOG_BYTES / 10_000).map(|n| format!("{n}")).collect();
+        let set = || EventKind::SwitchSet {
+            switch: "main".parse().unwrap(),
+            changes: vec![SettingChange {
+                key: "subnets".to_owned(),
+                after: Some(long.clone().into()),
+                ..SettingChange::default()
+            }],
+        };
+        (0..BACKLOG).for_each(|_| emit(&events, set()));
+        let (kept, bytes) = {
+            let kept = lock(&events.kept);
+            (kept.events.len(), kept.bytes)
+        };
+        assert!(
+            (10..BACKLOG / 2).contains(&kept) && bytes <= BACKLOG_BYTES,
+            "{kept} events of {bytes} bytes"
+        );
+        let count = (BACKLOG - kept) as u64;
+        assert_eq!(reader.next().await.unwrap().kind, EventKind::Missed { count });
+        assert_eq!(reader.next().await.unwrap().kind, set());
+        // Of one that is larger than all together at least the reader of now has it.
+        let huge = EventKind::PortSet {
+            port: "red".parse().unwrap(),
+            changes: vec![SettingChange {
+                before: Some("x".repeat(2 * BACKLOG_BYTES).into()),
+                ..SettingChange::default()
+            }],
+        };
+        let mut reader = events.subscribe();
+        emit(&events, huge.clone());
+        assert_eq!(reader.next().await.unwrap().kind, huge);
+        emit(&events, aged(1));
+        assert_eq!(lock(&events.kept).events.len(), 1);
     }
 
     #[tokio::test]

@@ -53,6 +53,13 @@ pub(super) struct HandedPort {
     stations: Vec<Station>,
 }
 
+impl HandedPort {
+    /// Whether a station was known behind it.
+    pub fn knows(&self, mac: Mac) -> bool {
+        self.stations.iter().any(|station| station.mac == mac)
+    }
+}
+
 /// A station that was learned behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

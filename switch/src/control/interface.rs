@@ -1,6 +1,6 @@
 //! What the interface of a port, of whatever kind, has as the lab wants it: MAC address, MTU, addresses, routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -122,10 +122,11 @@ pub(super) async fn add_addresses(
             nl.add_network(index, address).await?;
         }
     }
+    let mut known = KnownRoutes::default();
     for route in routes_in_order(&port.routes) {
         let had = before.is_some_and(|before| before.routes.contains(route));
         if !(turned_off && had && route.to.addr().is_ipv6()) {
-            match add_route(nl, index, route).await {
+            match add_route(nl, index, route, &mut known).await {
                 Err(error) if had && (error.is_exists() || error.is_unreachable()) => {
                     refused.push(Refused { to: route.to, error });
                 }
@@ -171,20 +172,46 @@ pub(super) fn routes_in_order(routes: &[Route]) -> impl Iterator<Item = &Route> 
     on_link.into_iter().chain(over_hops)
 }
 
-/// Adds a route unless the interface has it. One to the same destination through another is an error.
-pub(super) async fn add_route(nl: &Netlink, index: u32, route: &Route) -> Result<(), KernelError> {
-    let wanted = (route.to.trunc(), route.via, Some(index));
+/// The routes of a namespace, asked of the kernel when one is found to be there: it tells all of them each time, which of thousands takes
+/// seconds. First those that stay: to what routers tell, which goes when they don't, ours is added.
+#[derive(Default)]
+pub(super) struct KnownRoutes(Option<[HashSet<KernelRoute>; 2]>);
+
+/// Adds a route unless the interface has it. One to the same destination through another is an error. `known`: of the routes that are added
+/// one after the other.
+pub(super) async fn add_route(
+    nl: &Netlink,
+    index: u32,
+    route: &Route,
+    known: &mut KnownRoutes,
+) -> Result<(), KernelError> {
+    let wanted = KernelRoute {
+        to: route.to.trunc(),
+        via: route.via,
+        index: Some(index),
+    };
+    if known.0.as_ref().is_some_and(|[lasting, _]| lasting.contains(&wanted)) {
+        return Ok(());
+    }
     match nl.add_route(index, route).await {
         Err(error) if error.is_exists() => {
-            let there = nl
-                .routes()
-                .await?
-                .iter()
-                .any(|r| (r.to.trunc(), r.via, r.index) == wanted);
-            if there { Ok(()) } else { Err(error) }
+            let [_, all] = match &mut known.0 {
+                Some(known) => known,
+                none => none.insert([known_of(nl.lasting_routes().await?), known_of(nl.routes().await?)]),
+            };
+            if all.contains(&wanted) { Ok(()) } else { Err(error) }
         }
         result => result,
     }
+}
+
+/// Routes to be looked up.
+pub(super) fn known_of(routes: Vec<KernelRoute>) -> HashSet<KernelRoute> {
+    let plain = routes.into_iter().map(|route| KernelRoute {
+        to: route.to.trunc(),
+        ..route
+    });
+    plain.collect()
 }
 
 /// Neighbours that knew these addresses elsewhere learn of them now. It is a courtesy: without it they find out later.
@@ -265,4 +292,36 @@ pub(super) fn taken(port: &Port) -> ApiError {
 pub(super) fn vanished(port: &Port) -> ApiError {
     let cause = format!("interface {} was there and is gone", ifname(port));
     ApiError::new(ErrorCode::Kernel, text::port(&port.name), cause).hint("try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vswitch_linux::testing::sandboxed;
+
+    #[test]
+    fn routes_that_are_there_are_asked_for_once() {
+        sandboxed(async || {
+            let nl = NetNs::current().unwrap().netlink().await.unwrap();
+            let lo = nl.link_by_name("lo").await.unwrap().unwrap().index;
+            nl.set_up(lo).await.unwrap();
+            let route =
+                |to: &str, via: Option<&str>| Route::new(to.parse().unwrap(), via.map(|via| via.parse().unwrap()));
+            let [one, other] = ["10.1.0.0/24", "10.2.0.0/24"].map(|to| route(to, None));
+            for route in [&one, &other] {
+                add_route(&nl, lo, route, &mut KnownRoutes::default()).await.unwrap();
+            }
+            let mut known = KnownRoutes::default();
+            add_route(&nl, lo, &one, &mut known).await.unwrap();
+            nl.del_route(lo, &other).await.unwrap();
+            // It is known to be there: the kernel is asked nothing more.
+            add_route(&nl, lo, &other, &mut known).await.unwrap();
+            assert_eq!(nl.routes().await.unwrap().len(), 1);
+            // One to the same destination that goes another way is none of these.
+            nl.add_address(lo, "10.3.0.1/24".parse().unwrap()).await.unwrap();
+            let elsewhere = route("10.1.0.0/24", Some("10.3.0.2"));
+            let refused = add_route(&nl, lo, &elsewhere, &mut known).await.unwrap_err();
+            assert!(refused.is_exists(), "{refused}");
+        });
+    }
 }

@@ -7,7 +7,7 @@ use vswitch_api::lab::DEFAULT_MTU;
 use vswitch_api::view::Lack;
 use vswitch_api::{Cable, CableEnd, IfAddr, Mac, Port, Route};
 
-use super::interface::lacking_networks;
+use super::interface::{known_of, lacking_networks};
 use super::kinds::wanted_mtu;
 use super::place::Place;
 use vswitch_linux::{KernelError, KernelRoute};
@@ -141,11 +141,13 @@ pub(super) async fn missing(addresses: &[IfAddr], routes: &[Route], place: &Plac
         // Those of a VRF are in another table.
         networks = lack(&nl.routes_of_all_tables().await?);
     }
+    let known = known_of(there);
     let has = |route: &&Route| {
-        let wanted = (route.to.trunc(), route.via, Some(link.index));
-        there
-            .iter()
-            .any(|there| (there.to.trunc(), there.via, there.index) == wanted)
+        known.contains(&KernelRoute {
+            to: route.to.trunc(),
+            via: route.via,
+            index: Some(link.index),
+        })
     };
     let routes = routes.iter().filter(|route| !has(route));
     let routes = routes.filter(|route| !(no_ipv6 && route.to.addr().is_ipv6()));

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use vswitch_api::difference::difference;
 use vswitch_api::{Cable, Command, Lab, LabNamespace, Mirror, NsName, Port, PortName, Switch};
 
 use super::gateway::Outside;
@@ -11,7 +10,7 @@ use super::kinds::ifname;
 mod words;
 
 pub(super) use words::removed;
-use words::{added, describe_cable, describe_change, describe_namespace, ends};
+use words::{added, describe_cable, describe_change, describe_namespace, ends, settings};
 
 /// One step. Its inverse takes it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,10 +137,7 @@ impl Step {
             Self::RemoveSwitch(switch) => vec![format!("removed switch {}", switch.name)],
             Self::ChangeSwitch { before, after } => {
                 let object = format!("switch {}", after.name);
-                difference(before, after)
-                    .iter()
-                    .map(|change| change.line(&object))
-                    .collect()
+                settings(before, after, &object)
             }
             Self::AddPort(port) => added(port),
             Self::AddPorts(ports) => ports.iter().flat_map(added).collect(),
@@ -173,8 +169,7 @@ impl Step {
             Self::ChangeOutside { before, after } => Outside::describe(before, after),
             Self::ChangeCommand { before, after } => {
                 let object = format!("command {}", after.name);
-                let changes = difference(before.as_ref(), after.as_ref());
-                changes.iter().map(|change| change.line(&object)).collect()
+                settings(before.as_ref(), after.as_ref(), &object)
             }
             Self::StartCommands(commands) => {
                 let line =
@@ -202,14 +197,18 @@ pub(super) fn together(steps: impl Iterator<Item = Step>) -> Vec<Step> {
     all
 }
 
-/// What is only in `before`, and what is only in `after`.
+/// What is only in `before`, and what is only in `after`. Long lists differ little: what both begin and end with is in both.
 pub(super) fn changed<'a, T: PartialEq>(
     before: &'a [T],
     after: &'a [T],
 ) -> (impl Iterator<Item = &'a T>, impl Iterator<Item = &'a T>) {
+    let same = before.iter().zip(after).take_while(|(old, new)| old == new).count();
+    let ends = before[same..].iter().rev().zip(after[same..].iter().rev());
+    let at_end = ends.take_while(|(old, new)| old == new).count();
+    let part = |list: &'a [T]| list[same..list.len() - at_end].iter();
     (
-        before.iter().filter(|x| !after.contains(x)),
-        after.iter().filter(|x| !before.contains(x)),
+        part(before).filter(|x| !after.contains(x)),
+        part(after).filter(|x| !before.contains(x)),
     )
 }
 
@@ -423,6 +422,21 @@ mod tests {
             .iter()
             .flat_map(Step::describe)
             .collect()
+    }
+
+    #[test]
+    fn of_lists_what_is_in_one_alone_is_told() {
+        for (before, after, gone, new) in [
+            (&[1, 2, 3, 4][..], &[1, 2, 9, 3, 4][..], &[][..], &[9][..]),
+            (&[1, 2, 3], &[1, 3], &[2], &[]),
+            (&[1, 2, 3], &[3, 2, 1], &[], &[]),
+            (&[1, 1], &[1], &[], &[]),
+            (&[], &[1, 2], &[], &[1, 2]),
+            (&[1, 2, 3, 4], &[1, 5, 3, 6], &[2, 4], &[5, 6]),
+        ] {
+            let (is_gone, is_new) = changed(before, after);
+            assert!(is_gone.eq(gone) && is_new.eq(new), "{before:?} {after:?}");
+        }
     }
 
     #[test]

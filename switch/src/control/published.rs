@@ -64,6 +64,8 @@ pub(super) struct View {
     pub ports: BTreeMap<PortName, LivePort>,
     pub switches: BTreeMap<SwitchName, SwitchId>,
     pub mirrors: BTreeMap<MirrorName, LiveMirror>,
+    /// When ports are tried again.
+    pub retries: BTreeMap<PortName, Instant>,
     pub limits: Vec<String>,
     /// What could not be removed, a line each.
     pub not_removed: Vec<String>,
@@ -96,6 +98,7 @@ impl View {
             ports: inner.live.ports.clone(),
             switches: inner.live.switches.clone(),
             mirrors: inner.live.mirrors.clone(),
+            retries: inner.retries(),
             limits: inner.shown.limits.clone(),
             not_removed: inner.not_removed(),
             unsaved: inner.store.unsaved.clone(),

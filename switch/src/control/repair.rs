@@ -186,6 +186,12 @@ impl Inner {
         self.live.retries.insert(name.clone(), retry);
     }
 
+    /// When ports are tried again.
+    pub(super) fn retries(&self) -> BTreeMap<PortName, Instant> {
+        let retries = self.live.retries.iter();
+        retries.map(|(name, retry)| (name.clone(), retry.due)).collect()
+    }
+
     /// Whether there is something to be tried again.
     pub(super) fn is_retry_due(&self) -> bool {
         let mut due = self.live.retries.iter().filter(|(_, retry)| retry.is_due());

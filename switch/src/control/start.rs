@@ -146,6 +146,7 @@ impl Control {
             held: Vec::new(),
             handed,
         };
+        inner.processes.expect(inner.wanted_processes());
         let engines = inner.host.guests.engines.clone();
         // Before anything is attached, so that no change in between is missed.
         let watch = watch::Sources::open(&mut inner).await;

@@ -3,8 +3,9 @@
 mod cables;
 mod namespaces;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use nix::sys::statvfs::statvfs;
 use vswitch_api::acl::AclRule;
@@ -114,7 +115,8 @@ impl Control {
         let ports = view.state.lab.ports.iter().filter(|port| port.switch == *name);
         let ports = ports.filter(is_missing);
         let stations = ports.flat_map(|port| port.stations.iter().map(move |station| (port, station)));
-        let waiting = stations.filter(|(_, e)| !entries.iter().any(|f| (f.mac, f.vlan) == (e.mac, e.vlan)));
+        let known: HashSet<_> = entries.iter().map(|entry| (entry.mac, entry.vlan)).collect();
+        let waiting = stations.filter(|(_, station)| !known.contains(&(station.mac, station.vlan)));
         let waiting: Vec<_> = waiting
             .map(|(port, station)| FdbEntry {
                 switch: name.clone(),
@@ -309,6 +311,14 @@ impl View {
         };
         let Some(id) = live.id else {
             let reason = told_of(&shown, live.reason.as_deref());
+            let again = self
+                .retries
+                .get(&port.name)
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            let again = again.filter(|again| !again.is_zero());
+            let again = again.map(|again| format!("it is tried again in {} s", again.as_secs() + 1));
+            let reason: Vec<_> = reason.into_iter().chain(again).collect();
+            let reason = (!reason.is_empty()).then(|| reason.join("; "));
             return PortView {
                 missing_as: live.missing_as,
                 counters: live.before.and_now(&self.datapath, None),

@@ -1,6 +1,7 @@
 //! Whether a program of the host waits at a number that is to be published: from then on who comes there is led away from it, and if
 //! that program is the one by which somebody is logged in, nobody gets in any more.
 
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use vswitch_api::gateway::Protocol;
@@ -12,15 +13,12 @@ use super::super::text;
 /// Refuses to publish, in a lab that follows on `before`, what the host's own programs wait at; with `force` it tells of them.
 pub(in super::super) fn refuse_listened(before: &Lab, after: &Lab, force: bool) -> Result<Vec<String>, ApiError> {
     let mut warnings = Vec::new();
+    // The kernel tells all of them each time.
+    let mut all = HashMap::new();
     for (port, publish) in new(before, after) {
-        let listeners = match publish.protocol {
-            Protocol::Tcp => tcp_listeners(),
-            Protocol::Udp => udp_listeners(),
-        };
-        let listeners = listeners.unwrap_or_else(|error| {
-            tracing::debug!("what the host listens on can't be told: {error}");
-            Vec::new()
-        });
+        let listeners = all
+            .entry(publish.protocol)
+            .or_insert_with(|| listeners_of(publish.protocol));
         let Some(listener) = listeners.iter().find(|listener| takes_from(listener, publish)) else {
             continue;
         };
@@ -45,10 +43,21 @@ pub(in super::super) fn refuse_listened(before: &Lab, after: &Lab, force: bool) 
     Ok(warnings)
 }
 
+fn listeners_of(protocol: Protocol) -> Vec<SocketAddr> {
+    let listeners = match protocol {
+        Protocol::Tcp => tcp_listeners(),
+        Protocol::Udp => udp_listeners(),
+    };
+    listeners.unwrap_or_else(|error| {
+        tracing::debug!("what the host listens on can't be told: {error}");
+        Vec::new()
+    })
+}
+
 /// Numbers that nobody had before.
 fn new<'a>(before: &Lab, after: &'a Lab) -> impl Iterator<Item = (&'a Port, Publish)> {
     let outside = |publish: &Publish| (publish.protocol, publish.outside);
-    let old: Vec<_> = before
+    let old: HashSet<_> = before
         .ports
         .iter()
         .flat_map(|port| &port.publish)
@@ -71,6 +80,18 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
+
+    /// Once for all numbers: of a thousand that took a minute.
+    #[test]
+    fn each_number_is_told_by_itself() {
+        let open = [(); 3].map(|()| TcpListener::bind("0.0.0.0:0").unwrap());
+        let publish = open
+            .iter()
+            .map(|one| format!("{}:80", one.local_addr().unwrap().port()));
+        let lab = json!({ "ports": [{ "name": "red", "publish": publish.collect::<Vec<_>>() }] });
+        let lab = from_value::<Lab>(lab).unwrap();
+        assert_eq!(refuse_listened(&Lab::default(), &lab, true).unwrap().len(), 3);
+    }
 
     #[test]
     fn what_a_program_of_the_host_listens_on_is_published_by_force_only() {

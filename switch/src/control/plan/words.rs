@@ -1,5 +1,6 @@
 //! What is told of the steps of a plan, a line for each thing that they do.
 
+use serde::Serialize;
 use vswitch_api::difference::{SettingChange, difference};
 use vswitch_api::lab::{DEFAULT_MTU, Route};
 use vswitch_api::{Cable, DEFAULT_IFNAME, LabNamespace, Port};
@@ -76,6 +77,15 @@ fn in_words(route: &Route) -> String {
 /// Settings whose changes are told in other words than those of the document: by their elements, or with units.
 const WORDED: [&str; 7] = ["addresses", "impair", "mtu", "police", "routes", "stations", "storm"];
 
+/// The lines of settings that differ.
+pub(super) fn settings<T: Serialize>(before: &T, after: &T, object: &str) -> Vec<String> {
+    in_lines(difference(before, after).into_iter(), object).collect()
+}
+
+fn in_lines(changes: impl Iterator<Item = SettingChange>, object: &str) -> impl Iterator<Item = String> {
+    changes.flat_map(move |change| change.by_elements().lines(object))
+}
+
 pub(super) fn describe_change(before: &Port, after: &Port) -> Vec<String> {
     let name = &after.name;
     let mut lines = Vec::new();
@@ -84,10 +94,8 @@ pub(super) fn describe_change(before: &Port, after: &Port) -> Vec<String> {
         lines.push(format!("set MTU of port {name} to {mtu}"));
     }
     let worded = |change: &SettingChange| WORDED.contains(&change.key.split('.').next().unwrap_or_default());
-    let mut plain = difference(before, after);
-    plain.retain(|change| !worded(change));
-    let object = format!("port {name}");
-    lines.extend(plain.iter().map(|change| change.line(&object)));
+    let plain = difference(before, after).into_iter().filter(|change| !worded(change));
+    lines.extend(in_lines(plain, &format!("port {name}")));
     lines.extend(traffic::describe(before, after));
     let (gone, new) = changed(&before.addresses, &after.addresses);
     lines.extend(gone.map(|a| format!("took address {a} from port {name}")));

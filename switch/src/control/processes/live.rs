@@ -55,7 +55,8 @@ pub(super) struct Live {
     /// When a supervisor is started again, and what the next one waits.
     pub again: Option<Instant>,
     pub wait: Duration,
-    /// What it was is still being ended, without the lock of an edit; whoever does that knows by the number whether it is still his.
+    /// What it was is still being ended, without the lock of an edit; whoever does that knows by the number whether it is still his. Or it was not
+    /// looked at yet since the daemon has started.
     pub ending: Option<u64>,
 }
 
@@ -109,6 +110,20 @@ impl Processes {
 
     pub(super) fn folder(&self, name: &str) -> Folder {
         Folder::new(&self.dir, name)
+    }
+
+    /// Those that are to run are told of from the start, as their supervisors told last, though each is looked at when the lab is back.
+    pub(in super::super) fn expect(&self, wanted: Vec<Process>) {
+        let mut all = self.lock();
+        for process in wanted {
+            let name = process.name.clone();
+            let told = self.folder(&name).note().ok().filter(Note::is_of_here);
+            let mut live = Live::missing(process, "it is looked at when the lab is back".to_owned());
+            live.note.state = ProcessState::Starting;
+            live.note = told.unwrap_or(live.note);
+            live.ending = Some(self.next_ending());
+            all.insert(name, live);
+        }
     }
 
     /// Whether one is at work, or about to be.
@@ -333,4 +348,35 @@ async fn hear(processes: std::sync::Weak<Processes>, socket: UnixDatagram) {
 pub(super) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_run_is_told_of_before_it_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let processes = Processes::new(dir.path(), Arc::new(Events::new()));
+        let folder = processes.folder("old");
+        fs::create_dir_all(folder.path()).unwrap();
+        let told = Note {
+            state: ProcessState::Running,
+            pid: Some(7),
+            ..Note::default()
+        };
+        folder.write_note(&told).unwrap();
+        let process = |name: &str| Process::new(name, None, vec!["sleep".to_owned()]);
+        processes.expect(vec![process("new"), process("old")]);
+        let all = processes.list();
+        let shown: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.state, one.pid)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("new", ProcessState::Starting, None),
+                ("old", ProcessState::Running, Some(7))
+            ]
+        );
+        assert_eq!(processes.troubles(), [""; 0]);
+    }
 }

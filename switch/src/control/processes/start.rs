@@ -148,7 +148,10 @@ impl Inner {
         for process in wanted {
             match self.take_over(&process) {
                 true => tracing::debug!("{}: taken over", object(&process.name)),
-                false => again.push(process),
+                false => {
+                    self.processes.lock().remove(&process.name);
+                    again.push(process);
+                }
             }
         }
         left.extend(again.iter().map(|process| process.name.clone()));
