@@ -10,7 +10,7 @@ use serde_json::Value;
 use vswitch_api::link::LinkView;
 use vswitch_testing::ctl::tool;
 use vswitch_testing::snapshot::Snapshot;
-use vswitch_testing::{Lab, wait_for};
+use vswitch_testing::{Lab, run, wait_for};
 
 /// Writes a file of this name and gives its path.
 fn file(lab: &Lab, name: &str, text: &str) -> String {

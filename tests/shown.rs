@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use serde_json::Value;
-use vswitch_testing::Lab;
 use vswitch_testing::ctl::tool;
+use vswitch_testing::{Lab, run};
 
 fn json(lab: &Lab, line: &str) -> Value {
     serde_json::from_str(&lab.ctl(line).stdout).unwrap()

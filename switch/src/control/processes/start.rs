@@ -169,7 +169,7 @@ impl Inner {
     }
 
     /// Starts one; where that is not possible, it is tried again later.
-    pub(super) fn start_or_wait(&mut self, process: Process) {
+    pub(in super::super) fn start_or_wait(&mut self, process: Process) {
         let name = process.name.clone();
         let Err(error) = self.start_process(process.clone()) else {
             return;
