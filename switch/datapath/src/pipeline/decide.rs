@@ -223,9 +223,24 @@ impl<'a> Ingress<'a> {
         Ok(())
     }
 
-    /// What a frame passes that is to be flooded: the loop guard, while it holds floods, and storm control.
-    #[inline]
+    /// What a frame passes that is to be flooded, if there is anything.
+    #[inline(always)]
     fn check_flood<E: FrameEffects>(
+        self,
+        effects: &mut E,
+        wire: &[u8],
+        dst: u64,
+        vlan: FrameVlan,
+    ) -> Result<(), DropReason> {
+        if self.switch.held.is_none() && self.port.traffic.is_none() {
+            return Ok(());
+        }
+        self.check_hold_and_storm(effects, wire, dst, vlan)
+    }
+
+    /// The loop guard, while it holds floods, and storm control. Out of line, so that the way of plain frames has the more registers.
+    #[inline(never)]
+    fn check_hold_and_storm<E: FrameEffects>(
         self,
         effects: &mut E,
         wire: &[u8],
