@@ -124,7 +124,9 @@ fn the_route_to_a_network_comes_back_as_the_kernel_makes_it() {
         };
         let sorted = |text: String| {
             // What the stack has by itself comes when it likes.
-            let own = text.lines().filter(|line| line.contains("10.") || line.contains("fd07::"));
+            let own = text
+                .lines()
+                .filter(|line| line.contains("10.") || line.contains("fd07::"));
             let mut lines: Vec<_> = own.map(str::to_owned).collect();
             lines.sort();
             lines
