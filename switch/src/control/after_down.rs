@@ -107,7 +107,10 @@ impl Inner {
         }
         let mut known = KnownRoutes::default();
         for route in routes_in_order(&routes) {
-            note(Lack::Route { to: route.to }, add_route(&nl, index, route, &mut known).await);
+            note(
+                Lack::Route { to: route.to },
+                add_route(&nl, index, route, &mut known).await,
+            );
         }
         if let Some(mac) = live.mac {
             announce_all(&place.netns, index, mac, addresses.iter()).await;

@@ -45,6 +45,7 @@ fn a_probe_is_taken_out_or_passed_on_as_the_pipeline_does() {
         sent: red.id,
         nonce: 7,
         received: blue.id,
+        vlan: 0,
     };
     assert!(events.contains(&found), "{events:?}");
     assert_eq!(own[..12], [PROBE_DST.0, PROBE_SRC.0].concat());
