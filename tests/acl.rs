@@ -84,7 +84,7 @@ fn of_a_long_list_what_came_and_went_is_told() {
         "added to acl.in of port red: 5 permit icmp\n"
     );
     assert_eq!(
-        lab.ctl("--dry-run acl del red in 300").ok().stdout,
+        lab.ctl("acl del -n red in 300").ok().stdout,
         "would take from acl.in of port red: 300 deny udp to any port 299\n"
     );
 }
