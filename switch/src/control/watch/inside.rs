@@ -15,8 +15,9 @@ use vswitch_linux::{InsideChange, KernelError};
 
 /// What is taken away again from the leg of the host is given back after this, then after twice that, and so on.
 const GIVEN_AGAIN: Duration = Duration::from_secs(2);
-/// For so long after an interface was down nobody can be said to have taken away what it lacks: what else is told of it may be on its way.
-const SETTLED: Duration = Duration::from_secs(2);
+/// For so long after an interface was down nobody can be said to have taken away what it lacks: what else is told of it may be on its way. Its
+/// stack has an address of the link alone no sooner than a second after that (RFC 4862 section 5.4).
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// How the leg of the host got back what somebody had taken away.
 #[derive(Debug, Default)]
