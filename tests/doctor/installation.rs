@@ -208,7 +208,8 @@ fn what_a_port_led_to_and_is_gone_for_good() {
     });
     vswitch_testing::lab::bind_file(std::path::Path::new(&source), file.to_str().unwrap());
     lab.ok(&format!("add-port guest --netns-path {}", file.display()));
-    run(&format!("umount {}", file.display()));
+    // As `ip netns del` does: the daemon may be looking at it.
+    run(&format!("umount -l {}", file.display()));
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
     run("ip link del nic");

@@ -261,7 +261,7 @@ fn counters_add_up_over_impaired_ports() {
         assert_eq!(c.rx_frames, in_all, "{name}: {c:?}");
     }
     assert_eq!(
-        sum(&|c| c.rx_forwarded + c.flood_copies + c.impair.tx_duplicates + c.impair.tx_segments),
+        sum(&|c| c.rx_forwarded + c.flood_copies + c.probes + c.impair.tx_duplicates + c.impair.tx_segments),
         sum(&|c| c.tx_frames + all(&c.tx_drops) + c.impair.tx_waiting),
         "over the switch: {ports:#?}"
     );

@@ -131,7 +131,7 @@ pub(super) fn first_free(taken: impl Fn(&IpAddr) -> bool, port: &PortName, subne
 
 #[cfg(test)]
 mod tests {
-    use vswitch_api::{PortKind, Route};
+    use vswitch_api::{PortKind, Route, Switch};
 
     use super::*;
 
@@ -143,6 +143,7 @@ mod tests {
 
     fn given(ports: Vec<Port>, mut new: Port, subnets: &[&str]) -> Result<Vec<String>, String> {
         let lab = Lab {
+            switches: vec![Switch::new("main".parse().unwrap())],
             ports,
             ..Lab::default()
         };

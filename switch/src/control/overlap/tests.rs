@@ -102,7 +102,7 @@ fn a_route_to_the_hosts_router_is_made_by_force_only() {
         is_made_by_force_only(&lab(to), &of_host);
     }
     // The last two are less than what the host has to its router.
-    for to in ["10.55.0.0/27", "fd55::/120", "10.55.0.0/16", "10.0.0.0/8"] {
+    for to in ["10.55.0.0/27", "fd55::/121", "10.55.0.0/16", "10.0.0.0/8"] {
         let lab = lab(to);
         assert_eq!(
             refuse_own_networks(&Lab::default(), &lab, &of_host, false).unwrap(),

@@ -129,7 +129,8 @@ impl Inner {
         };
         let gone = async {
             match self.place_of(port, live).await? {
-                Some(place) => Ok(!has_ipv6_address(port, &place).await?),
+                // With a link that is down the address goes too.
+                Some(place) => Ok(place.link.up && !has_ipv6_address(port, &place).await?),
                 None => Ok::<_, KernelError>(false),
             }
         };
