@@ -10,7 +10,7 @@ use crate::shell::{cargo, headline, root, run};
 const CRATES: [&str; 3] = ["vswitch-api", "vswitch-client", "vswitch-datapath"];
 
 /// What the crates promise until there is a release, since somebody last broke it: who does so again names the new revision here.
-const PROMISED: &str = "2000f45";
+const PROMISED: &str = "7c38069";
 
 /// Packs the crates and builds what was packed, without a registry, and has cargo-semver-checks compare them with a revision.
 pub fn semver(since: Option<String>) -> Result<()> {
