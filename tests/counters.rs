@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use vswitch_testing::api::view::{PortCounters, PortState, PortView};
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::{mac, probe};
+use vswitch_testing::lab::fastpath_wanted;
 use vswitch_testing::{Lab, Station, Wire, run, transfer, wait_for};
 
 /// Waits until no frame is under way: two looks give the same counters.
@@ -144,18 +145,33 @@ fn what_is_flooded_to_an_interface_that_is_down_is_dropped() {
     wait_for("the ports to have no carrier", || {
         deaf.iter().all(|port| lab.port(port).state == PortState::NoCarrier)
     });
-    let before = settled(&lab);
     let raw = red.raw(false);
-    (0..FRAMES).for_each(|id| raw.send(&probe(Mac::BROADCAST, mac(1, 1), id)));
-    wait_for("all frames to be counted", || {
-        lab.port("red").counters.rx_flooded == before_of(&before, "red").rx_flooded + u64::from(FRAMES)
-    });
-    let after = settled(&lab);
-    for port in deaf {
-        let [before, after] = [&before, &after].map(|ports| before_of(ports, port));
-        let down = |counters: &PortCounters| counters.tx_drops.get("link-down").copied().unwrap_or(0);
-        assert_eq!(down(after) - down(before), u64::from(FRAMES), "{port}: {after:?}");
-        assert_eq!(after.tx_frames, before.tx_frames, "{port}");
+    // At first the daemon's, in the end the kernel's, if it may.
+    for of_the_kernel in [false, fastpath_wanted()] {
+        if of_the_kernel {
+            wait_for("the sender to be the kernel's", || {
+                let before = lab.port("red").counters.rx_fastpath;
+                raw.send(&probe(Mac::BROADCAST, mac(1, 1), 0));
+                lab.port("red").counters.rx_fastpath > before
+            });
+        }
+        let before = settled(&lab);
+        (0..FRAMES).for_each(|id| raw.send(&probe(Mac::BROADCAST, mac(1, 1), id)));
+        wait_for("all frames to be counted", || {
+            lab.port("red").counters.rx_flooded == before_of(&before, "red").rx_flooded + u64::from(FRAMES)
+        });
+        let after = settled(&lab);
+        for port in deaf {
+            let [before, after] = [&before, &after].map(|ports| before_of(ports, port));
+            let down = |counters: &PortCounters| counters.tx_drops.get("link-down").copied().unwrap_or(0);
+            assert_eq!(down(after) - down(before), u64::from(FRAMES), "{port}: {after:?}");
+            assert_eq!(after.tx_frames, before.tx_frames, "{port}");
+        }
+        let [before, after] = [&before, &after].map(|ports| before_of(ports, "red").rx_fastpath);
+        assert!(
+            !of_the_kernel || after - before == u64::from(FRAMES),
+            "{before} to {after}"
+        );
     }
 }
 

@@ -390,12 +390,26 @@ impl Bpf {
         let mut total = FastCounters::default();
         let all = self.counts.get(&slot.into(), 0);
         for one in all.iter().flat_map(|all| all.iter()) {
-            total.rx_frames += one.rx_frames;
-            total.rx_bytes += one.rx_bytes;
-            total.tx_frames += one.tx_frames;
-            total.tx_bytes += one.tx_bytes;
-            total.rx_flooded += one.rx_flooded;
-            total.flood_copies += one.flood_copies;
+            // All by name, so that none is forgotten.
+            let FastCounters {
+                rx_frames,
+                rx_bytes,
+                tx_frames,
+                tx_bytes,
+                rx_flooded,
+                flood_copies,
+                tx_down,
+                tx_refused,
+                rate: _,
+            } = one;
+            total.rx_frames += rx_frames;
+            total.rx_bytes += rx_bytes;
+            total.tx_frames += tx_frames;
+            total.tx_bytes += tx_bytes;
+            total.rx_flooded += rx_flooded;
+            total.flood_copies += flood_copies;
+            total.tx_down += tx_down;
+            total.tx_refused += tx_refused;
         }
         total
     }

@@ -65,6 +65,8 @@ pub struct FastCounters {
     pub tx_bytes: u64,
     pub rx_flooded: u64,
     pub flood_copies: u64,
+    pub tx_down: u64,
+    pub tx_refused: u64,
 }
 
 /// The programs.

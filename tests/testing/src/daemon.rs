@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 use std::{env, io, thread};
 
 use nix::sys::prctl::set_pdeathsig;
@@ -77,9 +78,17 @@ impl Daemon {
         self.child.id()
     }
 
-    /// All that it has written so far.
+    /// All that it has said so far. A thread of its own writes that, a moment later: waited for is a moment without a new line.
     pub fn log(&self) -> String {
-        let mut bytes = vec![0; self.log.metadata().unwrap().len() as usize];
+        let length = || self.log.metadata().unwrap().len();
+        let (mut before, mut looks, mut still) = (length(), 0, 0);
+        while still < 8 && looks < 50 {
+            thread::sleep(Duration::from_millis(5));
+            let now = length();
+            still = if now == before { still + 1 } else { 0 };
+            (before, looks) = (now, looks + 1);
+        }
+        let mut bytes = vec![0; before as usize];
         // By position: the daemon writes through the same open file, whose own position must stay.
         match self.log.read_exact_at(&mut bytes, 0) {
             Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
