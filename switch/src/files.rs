@@ -96,8 +96,19 @@ pub(crate) fn replace_lasting_note(path: &Path, note: &impl Serialize) -> io::Re
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
+/// Removes a note, and what a daemon that was killed as it replaced it has left beside it; fine if there is none.
+pub(crate) fn remove_note(path: &Path) -> io::Result<()> {
+    gone_is_fine(fs::remove_file(beside(path)))?;
+    gone_is_fine(fs::remove_file(path))
+}
+
+/// Where a note is written before it takes the place of the other.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("json.new")
+}
+
 fn replace(path: &Path, note: &impl Serialize, settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-    let beside = path.with_extension("json.new");
+    let beside = beside(path);
     let written = (|| {
         let mut file = create_private(&beside)?;
         file.write_all(&serde_json::to_vec(note)?)?;

@@ -5,6 +5,7 @@
 //! outlive it: /sys/fs/bpf may be hidden where the daemon runs (`ip netns exec` does so).
 
 mod layout;
+mod load;
 mod mounted;
 mod pins;
 mod rules;
@@ -16,13 +17,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-use aya::{Ebpf, EbpfLoader};
 
 use layout::{Flood, Vlans};
 use mounted::{entries, mount_at, pinned, remove_tree};
@@ -42,11 +41,6 @@ const NO_TCX: &str = "VSWITCHD_NO_TCX";
 /// Version of the maps' structures: another daemon's maps are taken over only if it is the same.
 const LAYOUT: &str = "v5";
 
-#[cfg(fastpath_object)]
-static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fastpath.o")));
-#[cfg(not(fastpath_object))]
-static OBJECT: Option<&[u8]> = None;
-
 /// The loaded programs and their maps. Dropping it leaves in the kernel what is pinned.
 pub struct Bpf {
     /// Where links and maps are pinned.
@@ -54,7 +48,8 @@ pub struct Bpf {
     pins: Pins,
     /// Devices can't have links.
     no_tcx: AtomicBool,
-    programs: Mutex<Ebpf>,
+    /// By [`Program`].
+    programs: Mutex<[SchedClassifier; Program::ALL.len()]>,
     fdb: Mutex<HashMap<MapData, StationKey, PlaceValue>>,
     ports: Mutex<Array<MapData, PortRecord>>,
     slots: Mutex<HashMap<MapData, u32, u32>>,
@@ -64,38 +59,13 @@ pub struct Bpf {
     counts: PerCpuArray<MapData, FastCounters>,
 }
 
-/// What of loading the programs takes time and nothing of the daemon's: the kernel's own types are read (5 MB of BTF), and what it can do is tried.
-pub struct Prepared(JoinHandle<EbpfLoader<'static>>);
-
-impl Prepared {
-    /// Begins with it, on a thread of its own.
-    pub fn begin() -> Self {
-        Self(thread::spawn(|| {
-            aya::features();
-            EbpfLoader::new()
-        }))
-    }
-
-    fn loader<'a>(self) -> EbpfLoader<'a> {
-        self.0.join().unwrap_or_else(|_| EbpfLoader::new())
-    }
-}
-
-impl fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Prepared")
-    }
-}
-
 impl Bpf {
-    /// Loads the programs and the maps that an earlier daemon pinned under `root`, else new ones. `root` becomes a mount
-    /// of the bpf file system. `left`: what is the daemon's whatever is flooded, of which the first [`MAX_LEFT`] are known.
-    /// `prepared`: what of it was done before, beside other work.
+    /// Takes over the programs and maps that an earlier daemon pinned under `root`, and loads those that are not there, or not of these programs.
+    /// `root` becomes a mount of the bpf file system. `left`: what is the daemon's whatever is flooded, of which the first [`MAX_LEFT`] are known.
     ///
     /// # Errors
     /// The daemon was built without the programs; EPERM without CAP_BPF or CAP_SYS_ADMIN; the kernel is too old.
-    pub fn load(root: &Path, left: &[Left], prepared: Prepared) -> Result<Self, KernelError> {
-        let object = OBJECT.ok_or_else(|| failed("this daemon was built without the programs", "no clang"))?;
+    pub fn load(root: &Path, left: &[Left]) -> Result<Self, KernelError> {
         mount_at(root)
             .map_err(|error| KernelError::new(format!("mount a bpf file system at {}", root.display()), error))?;
         let dir = root.join(LAYOUT);
@@ -108,44 +78,23 @@ impl Bpf {
             _ => Err(error),
         });
         made.map_err(|error| KernelError::new(format!("make the folder {}", dir.display()), error))?;
-        let (mut left_dst, mut left_mask) = ([0u64; MAX_LEFT], [0u64; MAX_LEFT]);
-        for (at, left) in left.iter().take(MAX_LEFT).enumerate() {
-            (left_dst[at], left_mask[at]) = (left.dst & left.mask, left.mask);
-        }
-        let mut loader = prepared.loader();
-        loader.override_global("left_dst", &left_dst[..], true);
-        loader.override_global("left_mask", &left_mask[..], true);
-        let loaded = loader.default_map_pin_directory(&dir).load(object);
-        let mut programs = loaded.map_err(|error| failed("load the maps", error))?;
-        for program in Program::ALL {
-            let program = classifier(&mut programs, program)?;
-            program.load().map_err(|error| failed("load the programs", error))?;
-        }
+        let loaded = load::load(&dir, left)?;
         let pins = Pins::default();
         // Links that are there are held as they are attached again, or detached.
-        // What the compiler made of constants (`.rodata`) goes with the programs.
-        let maps = programs.maps().filter(|(name, _)| !name.starts_with('.'));
-        let maps = maps.map(|(name, _)| dir.join(name));
-        maps.for_each(|map| pins.hold(map));
-        fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(
-            programs: &mut Ebpf,
-            name: &str,
-        ) -> Result<T, KernelError> {
-            let map = programs.take_map(name).ok_or_else(|| failed("find a map", name))?;
-            T::try_from(map).map_err(|error| failed(&format!("open map {name}"), error))
-        }
+        loaded.pins.into_iter().for_each(|pin| pins.hold(pin));
+        let maps = loaded.maps;
         Ok(Self {
-            fdb: Mutex::new(map(&mut programs, "fdb")?),
-            ports: Mutex::new(map(&mut programs, "ports")?),
-            slots: Mutex::new(map(&mut programs, "slots")?),
-            splices: Mutex::new(map(&mut programs, "splices")?),
-            members: Mutex::new(map(&mut programs, "members")?),
-            floods: Mutex::new(map(&mut programs, "floods")?),
-            counts: map(&mut programs, "counts")?,
+            fdb: Mutex::new(maps.fdb),
+            ports: Mutex::new(maps.ports),
+            slots: Mutex::new(maps.slots),
+            splices: Mutex::new(maps.splices),
+            members: Mutex::new(maps.members),
+            floods: Mutex::new(maps.floods),
+            counts: maps.counts,
             dir,
             pins,
             no_tcx: AtomicBool::new(std::env::var_os(NO_TCX).is_some()),
-            programs: Mutex::new(programs),
+            programs: Mutex::new(loaded.programs),
         })
     }
 
@@ -155,7 +104,7 @@ impl Bpf {
     /// # Errors
     /// Not by filters, which near ends need.
     pub fn probe(&self, name: &str) -> Result<(), KernelError> {
-        let probed = clsact::probe(classifier(&mut lock(&self.programs), Program::ToStation)?, name);
+        let probed = clsact::probe(&mut lock(&self.programs)[Program::ToStation as usize], name);
         probed.map_err(|error| failed("attach a program by clsact (Linux 5.12)", error))
     }
 
@@ -167,7 +116,7 @@ impl Bpf {
     pub fn attach(&self, program: Program, name: &str, index: u32) -> Result<(), KernelError> {
         let step = format!("attach a program to {name}");
         let mut programs = lock(&self.programs);
-        let classifier = classifier(&mut programs, program)?;
+        let classifier = &mut programs[program as usize];
         let pin = self.pin(program, index);
         if self.hook(program) == Hook::Clsact {
             clsact::attach(classifier, name).map_err(|error| failed(&format!("{step} (clsact)"), error))?;
@@ -444,6 +393,16 @@ pub enum Program {
 impl Program {
     const ALL: [Self; 4] = [Self::FromStation, Self::ToStation, Self::FromDevice, Self::ToDevice];
 
+    /// In the object, and the beginning of its pin's.
+    fn name(self) -> &'static str {
+        match self {
+            Self::FromStation => "from_station",
+            Self::ToStation => "to_station",
+            Self::FromDevice => "from_device",
+            Self::ToDevice => "to_device",
+        }
+    }
+
     /// Beginning of the name of its link: indices of interfaces are those of a namespace.
     fn pin_name(self) -> &'static str {
         match self {
@@ -460,19 +419,6 @@ pub fn settle() {
     // SAFETY: integers only; no memory is involved. Kernels with nohz_full refuse it: then what runs ends on its own,
     // within a frame's time.
     unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-}
-
-fn classifier(programs: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
-    let name = match program {
-        Program::FromStation => "from_station",
-        Program::ToStation => "to_station",
-        Program::FromDevice => "from_device",
-        Program::ToDevice => "to_device",
-    };
-    let program = programs
-        .program_mut(name)
-        .ok_or_else(|| failed("find a program", name))?;
-    program.try_into().map_err(|error| failed("find a program", error))
 }
 
 /// With the causes of the error, since the outermost is often no more than "a call failed".

@@ -79,20 +79,9 @@ pub enum Program {
     ToDevice,
 }
 
-/// What was done before loading them: nothing.
-#[derive(Debug)]
-pub struct Prepared;
-
 /// The loaded programs: there is no value of it.
 #[derive(Debug)]
 pub struct Bpf(Infallible);
-
-#[allow(missing_docs, reason = "as in the module that it stands in for")]
-impl Prepared {
-    pub fn begin() -> Self {
-        Self
-    }
-}
 
 #[allow(
     missing_docs,
@@ -100,7 +89,7 @@ impl Prepared {
     reason = "as in the module that it stands in for"
 )]
 impl Bpf {
-    pub fn load(_root: &Path, _left: &[Left], _prepared: Prepared) -> Result<Self, KernelError> {
+    pub fn load(_root: &Path, _left: &[Left]) -> Result<Self, KernelError> {
         let error = io::Error::other("this daemon was built without the feature `fastpath`");
         Err(KernelError::new("load the programs", error))
     }

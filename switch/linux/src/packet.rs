@@ -6,6 +6,11 @@ use std::mem::{self, size_of, size_of_val};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+mod ioctl {
+    // SIOCGSKNS of linux/sockios.h: the network namespace of a socket.
+    nix::ioctl_none_bad!(socket_netns, 0x894c);
+}
+
 /// Bytes of frames that may wait in the socket. A burst of GSO frames is charged with 64 KiB and more a frame.
 const RECEIVE_BUFFER: libc::c_int = 16 << 20;
 /// Bytes of frames that may be on their way out.
@@ -59,6 +64,20 @@ impl PacketSocket {
         socket.set_send_buffer()?;
         socket.bind(ifindex, 0)?;
         Ok(socket)
+    }
+
+    /// The same socket once more, for the next daemon. To close the last of them takes the kernel a grace period (`packet_release`), some
+    /// 10 ms.
+    ///
+    /// # Errors
+    /// Want of descriptors.
+    pub fn keep(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+
+    /// A sender that was kept: see [`sends_by`].
+    pub fn kept(socket: OwnedFd) -> Self {
+        Self(socket)
     }
 
     fn set_send_buffer(&self) -> io::Result<()> {
@@ -147,6 +166,29 @@ impl PacketSocket {
             Ok(stats.tp_drops)
         }
     }
+}
+
+/// What a [`PacketSocket::sender`] sends by: a file of its network namespace, and the index of the interface there.
+///
+/// # Errors
+/// It is none, or its interface is gone. ENOSPC, EMFILE.
+pub fn sends_by(socket: &OwnedFd) -> io::Result<(OwnedFd, u32)> {
+    // SAFETY: all-zero is a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the kernel writes no more than `length` bytes, which are those of `address`. What another family writes there is not looked at.
+    let result = unsafe { libc::getsockname(socket.as_raw_fd(), ptr::from_mut(&mut address).cast(), &raw mut length) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let index = u32::try_from(address.sll_ifindex).unwrap_or_default();
+    if i32::from(address.sll_family) != libc::AF_PACKET || address.sll_protocol != 0 || index == 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: no argument; the kernel returns a new descriptor or an error.
+    let netns = unsafe { ioctl::socket_netns(socket.as_raw_fd()) }?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    Ok((unsafe { OwnedFd::from_raw_fd(netns) }, index))
 }
 
 impl AsFd for PacketSocket {

@@ -67,7 +67,7 @@ impl EtcFiles {
 
     fn note(&self, made: &Made) -> io::Result<()> {
         if *made == Made::default() {
-            return gone_is_fine(fs::remove_file(self.list()));
+            return files::remove_note(&self.list());
         }
         fs::create_dir_all(&self.state_dir)?;
         files::replace_lasting_note(&self.list(), made)

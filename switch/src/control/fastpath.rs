@@ -16,7 +16,6 @@ use crate::fastpath::{FastPath, NearEnd, Splice, switch_key};
 use crate::port::{BackEnd, QUEUE_FRAMES, Shadow, Tap};
 use vswitch_datapath::offload::Offload;
 use vswitch_datapath::{PortRef, SwitchId, SwitchSetup};
-use vswitch_linux::bpf::Prepared;
 use vswitch_linux::packet::PacketSocket;
 use vswitch_linux::{KernelError, Link, NetNs, Netlink, bpf};
 
@@ -26,17 +25,13 @@ fn root(run_dir: &Path) -> PathBuf {
 }
 
 /// Begins it, or removes what a daemon before left of it if it is not wanted; the second value says why it can't be had.
-pub(super) async fn open(
-    own: &NetNs,
-    run_dir: &Path,
-    prepared: Option<Prepared>,
-) -> (Option<Arc<FastPath>>, Option<String>) {
+pub(super) async fn open(own: &NetNs, run_dir: &Path, wanted: bool) -> (Option<Arc<FastPath>>, Option<String>) {
     let root = root(run_dir);
-    let Some(prepared) = prepared else {
+    if !wanted {
         bpf::unmount(&root);
         return (None, None);
-    };
-    match own.run(move || FastPath::open(&root, &PUNTS, prepared)).await.flatten() {
+    }
+    match own.run(move || FastPath::open(&root, &PUNTS)).await.flatten() {
         Ok(fast) => (Some(fast), None),
         Err(error) => (
             None,
@@ -108,6 +103,9 @@ impl Inner {
 
     /// Lets plain frames go to a near end by a packet socket, which is the shorter way there.
     async fn with_direct(&self, port: &Port, shadow: Shadow, near: u32) -> Shadow {
+        if let Some(left) = self.handed.sender_of(&self.host.own, near) {
+            return shadow.with_direct(left);
+        }
         let opened = self.host.own.run(move || PacketSocket::sender(near)).await;
         match opened.and_then(|socket| socket.map_err(|error| KernelError::new("open a packet socket", error))) {
             Ok(direct) => shadow.with_direct(direct),

@@ -1,12 +1,11 @@
 //! What a daemon that stops leaves to the next one, so that nobody sees that there was a restart: the queues of its TAP devices, in
-//! which frames wait meanwhile; and a note in the run directory of what it has counted and learned.
+//! which frames wait meanwhile; the sockets that it sent by, since frames would wait for the end of each; and a note in the run directory of what it has counted and learned.
 //!
 //! The queues come as descriptors ([`vswitch_linux::inherit`]): over an exec of the same process, or by way of systemd. Whose they are is
 //! asked of the kernel, not told by a name, so none is taken for another's. Neither is needed: without a note a daemon begins to count and to
 //! learn anew, and a queue that nobody has left is opened.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -22,6 +21,7 @@ use crate::files;
 use crate::port::BackEnd;
 use vswitch_datapath::acl::Acl;
 use vswitch_datapath::{EntryKind, FdbRecord, PortId, PortRef, SwitchId};
+use vswitch_linux::packet::{self, PacketSocket};
 use vswitch_linux::{KernelError, NetNs, NetNsId, tap};
 
 /// Stations that are noted; those of more are learned anew.
@@ -76,28 +76,34 @@ struct Station {
 pub(super) struct Handed {
     path: PathBuf,
     note: Mutex<Note>,
+    /// By name of the device.
     queues: Mutex<HashMap<(NetNsId, String), Vec<OwnedFd>>>,
+    /// By index of the interface.
+    senders: Mutex<HashMap<(NetNsId, u32), OwnedFd>>,
 }
 
 impl Handed {
-    /// What is there: the note, unless it is of another boot or can't be understood, and those of the descriptors that are queues.
+    /// What is there: the note, unless it is of another boot or can't be understood, and those of the descriptors that are queues or senders.
     pub fn find(run_dir: &Path, boot_id: &str, left: Vec<OwnedFd>) -> Self {
         let path = path(run_dir);
         let note = read(&path, boot_id).unwrap_or_else(|error| {
             tracing::warn!("counters and stations begin anew, what the daemon before has left can't be used: {error}");
             Note::default()
         });
-        let mut queues = HashMap::<_, Vec<_>>::new();
+        let (mut queues, mut senders) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
         for fd in left {
-            // Of a device that is gone, or no queue: it is closed.
+            // Of a device that is gone, or neither: it is closed.
             if let Ok(device) = device_of(&fd) {
                 queues.entry(device).or_default().push(fd);
+            } else if let Ok(interface) = interface_of(&fd) {
+                senders.insert(interface, fd);
             }
         }
         Self {
             path,
             note: Mutex::new(note),
             queues: Mutex::new(queues),
+            senders: Mutex::new(senders),
         }
     }
 
@@ -105,6 +111,12 @@ impl Handed {
     pub fn queues_of(&self, netns: &NetNs, name: &str) -> Vec<OwnedFd> {
         let left = lock(&self.queues).remove(&(netns.id(), name.to_owned()));
         left.unwrap_or_default()
+    }
+
+    /// The socket that was left to send by an interface.
+    pub fn sender_of(&self, netns: &NetNs, index: u32) -> Option<PacketSocket> {
+        let left = lock(&self.senders).remove(&(netns.id(), index));
+        left.map(PacketSocket::kept)
     }
 
     /// Something of what is known of a port.
@@ -126,7 +138,12 @@ impl Handed {
     pub fn end(&self) {
         *lock(&self.note) = Note::default();
         lock(&self.queues).clear();
-        if let Err(error) = files::gone_is_fine(fs::remove_file(&self.path)) {
+        let senders = std::mem::take(&mut *lock(&self.senders));
+        if !senders.is_empty() {
+            // Each takes its time.
+            std::thread::spawn(move || drop(senders));
+        }
+        if let Err(error) = files::remove_note(&self.path) {
             tracing::warn!("{} can't be removed: {error}", self.path.display());
         }
     }
@@ -134,7 +151,9 @@ impl Handed {
     /// What nobody took yet, for the daemon after this one.
     fn rest(&self) -> (Note, Vec<OwnedFd>) {
         let queues = std::mem::take(&mut *lock(&self.queues));
-        (lock(&self.note).clone(), queues.into_values().flatten().collect())
+        let senders = std::mem::take(&mut *lock(&self.senders));
+        let left = queues.into_values().flatten().chain(senders.into_values());
+        (lock(&self.note).clone(), left.collect())
     }
 }
 
@@ -145,7 +164,7 @@ fn path(run_dir: &Path) -> PathBuf {
 
 /// Removes a note that nobody is to read.
 pub(super) fn forget(run_dir: &Path) {
-    let _ = fs::remove_file(path(run_dir));
+    let _ = files::remove_note(&path(run_dir));
 }
 
 fn read(path: &Path, boot_id: &str) -> io::Result<Note> {
@@ -165,6 +184,13 @@ fn device_of(queue: &OwnedFd) -> Result<(NetNsId, String), KernelError> {
     Ok((netns.id(), name))
 }
 
+fn interface_of(sender: &OwnedFd) -> Result<(NetNsId, u32), KernelError> {
+    let failed = |error| KernelError::new("look where a socket leads", error);
+    let (netns, index) = packet::sends_by(sender).map_err(failed)?;
+    let netns = NetNs::from_fd(netns, "the namespace of a socket")?;
+    Ok((netns.id(), index))
+}
+
 /// Second of the clock that no one sets.
 fn now() -> u64 {
     shut::now().as_secs()
@@ -176,7 +202,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inner {
-    /// Takes all ports out of the datapath and leaves them to the next daemon: gives their queues. Nothing of the kernel's changes.
+    /// Takes all ports out of the datapath and leaves them to the next daemon: gives their queues and senders. Nothing of the kernel's changes.
     pub(super) fn hand_over(&mut self) -> Vec<OwnedFd> {
         let (mut note, mut queues) = self.handed.rest();
         note.boot_id.clone_from(&self.host.boot_id);
@@ -297,6 +323,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn note() -> Note {
@@ -327,8 +355,11 @@ mod tests {
         assert_eq!(handed.mirror(&"m".parse().unwrap()), (3, 4));
         // Until all is there the note stays: a daemon that is killed before has it once more.
         assert!(path(dir.path()).exists());
+        // One that was killed as it wrote the next.
+        fs::write(dir.path().join("handover.json.new"), "{").unwrap();
         handed.end();
-        assert_eq!((age(&handed), path(dir.path()).exists()), (None, false));
+        assert_eq!(age(&handed), None);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -355,7 +386,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (read, write) = nix::unistd::pipe().unwrap();
         let handed = Handed::find(dir.path(), "this", vec![write]);
-        assert!(lock(&handed.queues).is_empty());
+        assert!(lock(&handed.queues).is_empty() && lock(&handed.senders).is_empty());
         assert_eq!(nix::unistd::read(&read, &mut [0]), Ok(0), "the other end is closed");
     }
 }

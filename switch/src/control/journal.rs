@@ -73,9 +73,7 @@ impl Journal {
 
     /// The command is done or undone.
     pub fn clear(&self) {
-        if let Err(error) = fs::remove_file(&self.path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = files::remove_note(&self.path) {
             tracing::warn!(path = %self.path.display(), "{}: can't remove the note of a finished command: {error}", self.path.display());
         }
     }

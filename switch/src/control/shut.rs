@@ -2,7 +2,6 @@
 //! out must not open a port by taking his own interface away, nor by a daemon that ends. So each change is noted in the run directory.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -158,7 +157,7 @@ impl ShutPorts {
     /// Writes the note.
     pub fn note(&self) -> io::Result<()> {
         if self.note.ports.is_empty() {
-            files::gone_is_fine(fs::remove_file(&self.path))
+            files::remove_note(&self.path)
         } else {
             files::replace_note(&self.path, &self.note)
         }
@@ -182,6 +181,8 @@ pub(super) fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn name(name: &str) -> PortName {

@@ -36,7 +36,6 @@ use crate::agents::loop_guard::{LoopGuard, PUNTS};
 use crate::confine;
 use crate::port::{Calls, Service};
 use vswitch_datapath::{Begin, Datapath, DatapathConfig, SenderCore};
-use vswitch_linux::bpf::Prepared;
 use vswitch_linux::random::random_u64;
 use vswitch_linux::steer::Steering;
 use vswitch_linux::uring;
@@ -63,7 +62,6 @@ impl Control {
     /// then that the kernel carries.
     pub async fn begin(config: ControlConfig, left: Vec<OwnedFd>) -> Result<(Arc<Self>, JoinHandle<()>), ApiError> {
         let mut limits = Vec::new();
-        let prepared = config.fastpath.then(Prepared::begin);
         limits.extend(descriptor_limit());
         // All that may stop the start comes before anything is touched that the kernel carries.
         let mut file = StateFile::open(&config.state_dir)?;
@@ -81,7 +79,7 @@ impl Control {
         limits.extend(unheld.map(|reason| format!("veth ports do not outlive the daemon: {reason}")));
         limits.extend(tun_limit());
         let workers = Workers::start(&config, &mut limits)?;
-        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, prepared).await;
+        let (fast, unavailable) = super::fastpath::open(&own, &config.run_dir, config.fastpath).await;
         limits.extend(unavailable.inspect(|reason| tracing::warn!("{reason}")));
         let home_nsid = match own.netlink().await {
             Ok(nl) => nl.nsid_of(&home).await.ok(),

@@ -54,8 +54,8 @@ use vswitch_datapath::vlan::{NO_VLAN, VlanPort};
 use vswitch_datapath::{PortId, Replica};
 use vswitch_linux::KernelError;
 use vswitch_linux::bpf::{
-    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, Left, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Prepared,
-    Program, SwitchKey, TRUNK, VlanBits, settle, unmount,
+    ACCEPT_TAGGED, ACCEPT_UNTAGGED, Bpf, DIRECT, EVERY_VLAN, Left, NO_NATIVE, PAYLOAD_TAGS, PortRecord, Program,
+    SwitchKey, TRUNK, VlanBits, settle, unmount,
 };
 
 /// What the programs may forward of a port, in their words.
@@ -154,9 +154,9 @@ impl FastPath {
     ///
     /// # Errors
     /// Those of [`Bpf::load`] and [`Bpf::probe`]; nothing is left at `root` then.
-    pub fn open(root: &Path, punts: &[Punt], prepared: Prepared) -> Result<Arc<Self>, KernelError> {
+    pub fn open(root: &Path, punts: &[Punt]) -> Result<Arc<Self>, KernelError> {
         let left: Vec<_> = punts.iter().map(left).collect();
-        let opened = Bpf::load(root, &left, prepared).and_then(|kernel| {
+        let opened = Bpf::load(root, &left).and_then(|kernel| {
             // Whether it can be attached is found out here, once, and not at each port. Nothing uses the own namespace's lo.
             kernel.probe("lo")?;
             Ok(kernel)

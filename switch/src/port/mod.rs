@@ -41,14 +41,15 @@ impl BackEnd {
         self.shadow()?.fast.as_ref()
     }
 
-    /// Its queues once more, for the next daemon; none of what can't be handed over: packet sockets and AF_XDP.
+    /// Its queues once more, and the socket that it sends by, for the next daemon; none of what can't be handed over: packet sockets that receive, and
+    /// AF_XDP.
     ///
     /// # Errors
     /// Want of descriptors.
     pub fn keep(&self) -> io::Result<Vec<OwnedFd>> {
         match self {
             Self::Tap(tap) => tap.keep(),
-            Self::Shadow(shadow) => shadow.tap.keep(),
+            Self::Shadow(shadow) => shadow.keep(),
             Self::Packet(_) | Self::Xdp(_) => Ok(Vec::new()),
         }
     }

@@ -7,6 +7,8 @@
 //! way in, the filter, and the near end's way out. Either way a frame is with the station's side when the call returns, so a flow
 //! whose frames go now by the one and now by the other keeps its order.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vswitch_datapath::frame::{Gso, Tag, VNET_HDR_LEN, VnetHeader};
@@ -42,6 +44,13 @@ impl Shadow {
     pub fn with_direct(mut self, direct: PacketSocket) -> Self {
         self.direct = Some(direct);
         self
+    }
+
+    /// Its queues once more, and the socket if there is a descriptor to spare: without it a restart takes longer, and loses nothing.
+    pub(super) fn keep(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut kept = self.tap.keep()?;
+        kept.extend(self.direct.as_ref().and_then(|direct| direct.keep().ok()));
+        Ok(kept)
     }
 
     /// How many frames the TAP device has dropped by now.

@@ -6,6 +6,7 @@ mod ingress;
 mod links;
 mod monitor;
 mod namespaces;
+mod packet;
 #[cfg(feature = "fastpath")]
 mod steer;
 

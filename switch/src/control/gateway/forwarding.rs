@@ -83,7 +83,7 @@ impl Note {
 
     fn write(&self, path: &Path) -> io::Result<()> {
         if self.before.is_empty() {
-            return files::gone_is_fine(fs::remove_file(path));
+            return files::remove_note(path);
         }
         files::replace_note(path, self)
     }
