@@ -71,6 +71,10 @@ fn settings_by_key_are_checked() {
         "KEY=VALUE: there is no key \"learning.limt\"; did you mean learning.limit?",
     );
     refused(
+        "set port red netns=blue",
+        "KEY=VALUE: there is no key \"netns\"; did you mean namespace?",
+    );
+    refused(
         "set port red up=maybe",
         "KEY=VALUE: up: \"maybe\" is no value for it; give on, off, or none to take it back",
     );

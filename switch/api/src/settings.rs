@@ -21,6 +21,8 @@ use meant::{of_a_part, unknown};
 pub trait Settable: ToSchema + Serialize + DeserializeOwned {
     /// Its members that never change.
     const FIXED: &'static [&'static str];
+    /// What other tools, and options of ours, call some of its members.
+    const ALSO_CALLED: &'static [(&'static str, &'static str)] = &[];
 
     /// One on which a value can be tried.
     fn sample() -> Self;
@@ -28,6 +30,16 @@ pub trait Settable: ToSchema + Serialize + DeserializeOwned {
 
 impl Settable for Port {
     const FIXED: &'static [&'static str] = &["name"];
+    const ALSO_CALLED: &'static [(&'static str, &'static str)] = &[
+        ("addr", "addresses"),
+        ("address", "addresses"),
+        ("bridge", "switch"),
+        ("gateway", "routes"),
+        ("lladdr", "mac"),
+        ("netns", "namespace"),
+        ("ns", "namespace"),
+        ("type", "kind"),
+    ];
 
     fn sample() -> Self {
         #[expect(clippy::unwrap_used, reason = "it is a valid name, as each use in a test shows")]

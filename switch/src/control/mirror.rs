@@ -228,11 +228,9 @@ pub(super) fn check_mirrors(lab: &Lab) -> Result<(), ApiError> {
                     return Err(text::conflict(object(), cause)
                         .hint(format!("all of its ports are there: --switch {}", port.switch)));
                 }
-                return Err(text::conflict(object(), cause).hint(format!(
-                    "a mirror and its ports have one switch: leave the port there, or take it out of the mirror \
-                     (`vswitchctl mirror set {0}` or `mirror del {0}`)",
-                    mirror.name
-                )));
+                return Err(text::conflict(object(), cause).hint(
+                    "a mirror and its ports have one switch: let it name ports of one only, or leave the port where it is",
+                ));
             }
         }
         for (n, name) in mirror.ports.iter().enumerate() {

@@ -68,6 +68,10 @@ pub(super) fn unknown<T: Settable>(key: &str, value: &str, all: &[Setting]) -> S
         // A path that is left out is a smaller mistake than another word.
         whole.min(part + usize::from(name != setting.key))
     };
+    let called = T::ALSO_CALLED.iter().find(|(word, _)| *word == key);
+    if let Some((_, meant)) = called {
+        return format!("there is no key {key:?}; did you mean {meant}?");
+    }
     let mut near: Vec<_> = all
         .iter()
         .map(|setting| (distance(setting), !setting.takes_values(), setting.key.as_str()))
