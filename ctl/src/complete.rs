@@ -35,16 +35,21 @@ pub fn answer() {
         .complete();
 }
 
+/// Settings that a command takes by their keys. `above`: the word before its own.
+pub fn keys_of(name: &str, above: &str) -> fn() -> Vec<Setting> {
+    match (name, above) {
+        ("switch", _) | (_, "switch") => settings::<Switch>,
+        ("cable", _) | (_, "cable") => settings::<CableSettings>,
+        _ => settings::<Port>,
+    }
+}
+
 /// The command with what can be asked of the daemon: by the type of an argument it is known what it names.
 fn with_names(command: Command, above: &str) -> Command {
     let name = command.get_name().to_owned();
     // What is to be added is not there yet.
     let adds = ["add", "add-port"].contains(&name.as_str());
-    let keys: fn() -> Vec<Setting> = match (name.as_str(), above) {
-        ("switch", _) | (_, "switch") => settings::<Switch>,
-        ("cable", _) | (_, "cable") => settings::<CableSettings>,
-        _ => settings::<Port>,
-    };
+    let keys = keys_of(&name, above);
     let captures = name == "capture";
     // The link that is meant goes by either of its ports.
     let of_link = name == "link" || above == "link" && !adds;

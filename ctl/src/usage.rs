@@ -9,6 +9,7 @@ use clap::{Command, CommandFactory};
 use vswitch_api::{ApiError, ErrorCode};
 
 use crate::cli::Cli;
+use crate::complete::keys_of;
 use crate::failure::Failure;
 
 const NO_COMMAND: &str = "it needs a command";
@@ -151,6 +152,7 @@ fn unknown(error: &clap::Error) -> Option<ApiError> {
         let is_option = options.any(|option| option.get_long() == Some(said.as_str()));
         is_option.then(|| format!("--{said}"))
     });
+    let meant = meant.or_else(|| key_of_option(&command_of(error), &said));
     let meant = meant.or_else(|| {
         // What is to be run is not to be mistaken for ours.
         let command = command_called(&command_of(error))?;
@@ -159,6 +161,21 @@ fn unknown(error: &clap::Error) -> Option<ApiError> {
         Some(format!("-- {name}"))
     });
     Some(about(error, cause, meant))
+}
+
+/// The key by which something is set that has no option: `--gateway` of a switch.
+fn key_of_option(words: &str, option: &str) -> Option<String> {
+    let command = command_called(words)?;
+    let by_keys = |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names == ["KEY=VALUE"]);
+    command.get_positionals().find(|arg| by_keys(arg))?;
+    let mut words = words.rsplit(' ');
+    let (name, above) = (words.next()?, words.next().unwrap_or_default());
+    let key = option.strip_prefix("--")?.replace('-', "_");
+    let settings = keys_of(name, above)();
+    let setting = settings
+        .iter()
+        .find(|setting| setting.key == key && setting.takes_values())?;
+    Some(format!("{key}={}", setting.placeholder()))
 }
 
 /// A verb, or a noun, that there is not.

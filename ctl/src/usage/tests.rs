@@ -224,6 +224,10 @@ fn what_is_not_known_is_told_in_one_line_with_what_was_meant() {
             "link show: \"c\" is a word too many; see `vswitchctl link show --help`",
         ),
         (
+            "set switch main --gateway",
+            "set switch: there is no option --gateway; did you mean gateway=on|off|TEXT,...? see `vswitchctl set switch --help`",
+        ),
+        (
             "route add red 10.0.0.0/8 via 10.0.0.1",
             "route add: \"via\" is a word too many; did you mean --via? see `vswitchctl route add --help`",
         ),
