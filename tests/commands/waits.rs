@@ -1,9 +1,10 @@
 //! Waits: until a command is ready, or has ended to be started again. Others go on meanwhile.
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs;
 use std::process::{Child, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use vswitch_testing::api::ProcessState;
 use vswitch_testing::ctl::tool;
 use vswitch_testing::snapshot::Snapshot;
