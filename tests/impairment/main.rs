@@ -273,13 +273,13 @@ fn impairment_is_part_of_the_lab() {
     let mut lab = Lab::new();
     let from = Station::add(&lab, "from", PortKind::Veth, 1);
     let to = Station::add(&lab, "to", PortKind::Tap, 2);
-    lab.ok("impair to --delay 50ms --jitter 1ms --loss 0.5%");
+    lab.ok("impair to --delay 50ms --jitter 1ms --loss 0.01%");
     lab.ok("impair to --rate 1gbit --direction in");
     lab.ok("police from --rate 100mbit --burst 64k");
     lab.ok("storm from --broadcast 100pps");
     let exported = lab.ok("export");
     let before = lab.port("to").port.impair;
-    assert!(exported.contains("loss = 0.005"), "{exported}");
+    assert!(exported.contains("loss = 0.0001"), "{exported}");
     let file = lab.lab_file(&exported);
     assert_eq!(lab.ok(&format!("apply {file}")), "", "the lab is as it says");
     lab.kill_daemon();
