@@ -274,10 +274,11 @@ fn a_storm_in_a_ring_that_was_there_before_the_guard_is_cut_at_one_place() {
     lab.ok("switch add last");
     // Those of the switch that was to show that events come are before them.
     let told = std::iter::from_fn(|| Some(events.next("the last event")).filter(|line| !line.contains("last")));
-    let told: Vec<_> = told.filter(|line| line.contains("shut")).collect();
+    let all: Vec<_> = told.collect();
+    let told: Vec<_> = all.iter().filter(|line| line.contains("shut")).collect();
     assert!(
         told.len() == 1 && told[0].contains(&port),
-        "{told:?}, and {port} is shut"
+        "{all:?}, and {port} is shut"
     );
 }
 

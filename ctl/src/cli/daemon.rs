@@ -18,7 +18,8 @@ Examples:
 
 One line for each event, until it is stopped. With --json each line is an
 object. Its id is what --since takes to go on behind it: the daemon keeps the
-last thousand, and `missed` tells of those that it has not any more.";
+last thousand of stations (fdb-learned, fdb-moved, fdb-aged) and the last
+thousand others, and `missed` tells of those that it has not any more.";
 
 /// Examples of `log-level`.
 pub const LOG_LEVEL_EXAMPLES: &str = "\

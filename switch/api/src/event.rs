@@ -291,7 +291,7 @@ impl EventSelect {
     /// Whether an event is wanted. `switch`: that of the port which it is about.
     pub fn wants(&self, kind: &EventKind, switch: Option<&SwitchName>) -> bool {
         let of_switch = |wanted| kind.switch().or(switch) == Some(wanted);
-        self.kind.as_ref().is_none_or(|kinds| kinds.0.contains(&kind.as_str()))
+        self.kind.as_ref().is_none_or(|kinds| kinds.has(kind.as_str()))
             && self.port.as_ref().is_none_or(|port| kind.ports().contains(&port))
             && self.switch.as_ref().is_none_or(of_switch)
     }
@@ -301,6 +301,13 @@ impl EventSelect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Kinds(Vec<&'static str>);
+
+impl Kinds {
+    /// Whether a kind of this word is among them.
+    pub fn has(&self, kind: &str) -> bool {
+        self.0.contains(&kind)
+    }
+}
 
 impl FromStr for Kinds {
     type Err = String;

@@ -14,10 +14,13 @@ use vswitch_api::{Event, EventKind, Port, SwitchName};
 
 use super::Inner;
 
-/// Events that are kept, for readers that are slow or come again: what they have not read when it goes, they miss.
+/// Events that are kept, of stations and of all else, for readers that are slow or come again: what they have not read when it goes, they miss.
 const BACKLOG: usize = 1024;
-/// What all that are kept may take, roughly: the settings of some events are long lists. The last one is kept, whatever it takes.
+/// What those may take, roughly: the settings of some events are long lists. The last one is kept, whatever it takes.
 const BACKLOG_BYTES: usize = 4 << 20;
+
+/// Kinds of which there are many at once.
+const OF_STATIONS: [&str; 3] = ["fdb-learned", "fdb-moved", "fdb-aged"];
 
 /// An event with what tells who wants it.
 #[derive(Debug)]
@@ -45,18 +48,29 @@ pub(super) struct Events {
 struct Kept {
     /// Number of the last event.
     last: u64,
+    /// That stations were learned, moved or aged, of which there are thousands a second in a storm: they drive nothing else out.
+    of_stations: Backlog,
+    others: Backlog,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
     events: VecDeque<Arc<Happened>>,
     /// What they take together.
     bytes: usize,
+    /// Number of the last one that is kept no more.
+    gone: u64,
 }
 
-impl Kept {
+impl Backlog {
     fn push(&mut self, happened: Happened) {
         self.bytes += happened.bytes;
         self.events.push_back(Arc::new(happened));
         while self.events.len() > BACKLOG || (self.bytes > BACKLOG_BYTES && self.events.len() > 1) {
-            let gone = self.events.pop_front();
-            self.bytes -= gone.map_or(0, |gone| gone.bytes);
+            if let Some(gone) = self.events.pop_front() {
+                self.bytes -= gone.bytes;
+                self.gone = gone.event.seq;
+            }
         }
     }
 
@@ -65,6 +79,32 @@ impl Kept {
         let at = self.events.partition_point(|kept| kept.event.seq <= seq);
         self.events.get(at)
     }
+}
+
+impl Kept {
+    fn push(&mut self, happened: Happened) {
+        match is_of_a_station(&happened.event.kind) {
+            true => self.of_stations.push(happened),
+            false => self.others.push(happened),
+        }
+    }
+
+    /// The first that is kept behind one of a number; `all`: of those of stations too.
+    fn behind(&self, seq: u64, all: bool) -> Option<&Arc<Happened>> {
+        let of_stations = self.of_stations.behind(seq).filter(|_| all);
+        let both = of_stations.into_iter().chain(self.others.behind(seq));
+        both.min_by_key(|happened| happened.event.seq)
+    }
+
+    /// Whether one that is wanted may have gone behind one of a number.
+    fn lacks(&self, seq: u64, all: bool) -> bool {
+        all || self.others.gone > seq
+    }
+}
+
+/// Of those that [`Kept::of_stations`] has.
+fn is_of_a_station(kind: &EventKind) -> bool {
+    OF_STATIONS.contains(&kind.as_str())
 }
 
 fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
@@ -141,6 +181,10 @@ impl Events {
             kept: self.kept.clone(),
             held: None,
             run: self.run.clone(),
+            all: wanted
+                .kind
+                .as_ref()
+                .is_none_or(|kinds| OF_STATIONS.iter().any(|kind| kinds.has(kind))),
             wanted,
         };
         let Some(Since { run, seq }) = &reader.wanted.since else {
@@ -153,7 +197,8 @@ impl Events {
             reader.held = Some(reader.missed(0, 0));
             reader.last = 0;
         }
-        if reader.last < kept.last && kept.behind(reader.last).is_none() {
+        let is_last = kept.behind(reader.last, reader.all).is_none();
+        if reader.last < kept.last && is_last && kept.lacks(reader.last, reader.all) {
             // All behind it were lost, which no event behind them tells yet.
             let count = kept.last - reader.last;
             reader.held = Some(reader.missed(count, kept.last));
@@ -198,6 +243,8 @@ pub struct EventReader {
     held: Option<Event>,
     run: String,
     wanted: EventSelect,
+    /// Those of stations may be wanted.
+    all: bool,
 }
 
 impl EventReader {
@@ -207,9 +254,14 @@ impl EventReader {
             if let Some(event) = self.held.take() {
                 return Some(event);
             }
-            let happened = self.read().await?;
+            let (happened, lacks) = self.read().await?;
             let Happened { event, switch, .. } = &*happened;
-            let count = event.seq.saturating_sub(self.last + 1);
+            // Of whatever kind.
+            let count = if lacks {
+                event.seq.saturating_sub(self.last + 1)
+            } else {
+                0
+            };
             self.last = self.last.max(event.seq);
             let wanted = self.wanted.wants(&event.kind, switch.as_ref());
             if count == 0 && wanted {
@@ -223,20 +275,27 @@ impl EventReader {
         }
     }
 
-    /// The first behind the last one that was read; those that are not kept any more are passed over.
-    async fn read(&mut self) -> Option<Arc<Happened>> {
+    /// The first behind the last one that was read; those that are not kept any more are passed over. And whether one that is wanted may be
+    /// among these.
+    async fn read(&mut self) -> Option<(Arc<Happened>, bool)> {
         loop {
             // Before it is looked for, so that what comes in between wakes.
             self.news.mark_unchanged();
-            let next = lock(&self.kept).behind(self.last).cloned();
+            let next = self.look();
             if next.is_some() {
                 return next;
             }
             if self.news.changed().await.is_err() {
                 // No more come. The last may have come meanwhile.
-                return lock(&self.kept).behind(self.last).cloned();
+                return self.look();
             }
         }
+    }
+
+    fn look(&self) -> Option<(Arc<Happened>, bool)> {
+        let kept = lock(&self.kept);
+        let next = kept.behind(self.last, self.all)?;
+        Some((next.clone(), kept.lacks(self.last, self.all)))
     }
 
     fn missed(&self, count: u64, seq: u64) -> Event {
@@ -341,7 +400,7 @@ mod tests {
         (0..BACKLOG).for_each(|_| emit(&events, set()));
         let (kept, bytes) = {
             let kept = lock(&events.kept);
-            (kept.events.len(), kept.bytes)
+            (kept.others.events.len(), kept.others.bytes)
         };
         assert!(
             (10..BACKLOG / 2).contains(&kept) && bytes <= BACKLOG_BYTES,
@@ -361,8 +420,56 @@ mod tests {
         let mut reader = events.subscribe();
         emit(&events, huge.clone());
         assert_eq!(reader.next().await.unwrap().kind, huge);
-        emit(&events, aged(1));
-        assert_eq!(lock(&events.kept).events.len(), 1);
+        let small = EventKind::SwitchAdded {
+            switch: "main".parse().unwrap(),
+        };
+        emit(&events, small);
+        assert_eq!(lock(&events.kept).others.events.len(), 1);
+    }
+
+    /// Who waits for word of a loop does not miss it for the stations that the loop shows everywhere.
+    #[tokio::test]
+    async fn stations_drive_nothing_else_out() {
+        let events = Events::new();
+        let added = |name: &str| EventKind::SwitchAdded {
+            switch: name.parse().unwrap(),
+        };
+        let many = || (0..2 * BACKLOG as u32).for_each(|n| emit(&events, aged(n)));
+        let wanted = EventSelect {
+            kind: Some("switch-added".parse().unwrap()),
+            ..EventSelect::default()
+        };
+        let (mut one, mut all) = (events.subscribe_to(wanted.clone()), events.subscribe());
+        many();
+        emit(&events, added("a"));
+        many();
+        emit(&events, added("b"));
+        events.lose(5);
+        assert_eq!(one.next().await.unwrap().kind, added("a"));
+        let last = one.next().await.unwrap();
+        assert_eq!(last.kind, added("b"));
+        // Who wants all is told of what it missed around them.
+        let each = [
+            EventKind::Missed { count: 2048 },
+            added("a"),
+            EventKind::Missed { count: 1024 },
+        ];
+        for kind in each {
+            assert_eq!(all.next().await.unwrap().kind, kind);
+        }
+        // Who comes again has missed nothing by stations alone, and is told where there is more.
+        let since = |id: &str| EventSelect {
+            since: Some(id.parse().unwrap()),
+            ..wanted.clone()
+        };
+        let mut again = events.subscribe_to(since(&last.id));
+        emit(&events, added("c"));
+        assert_eq!(again.next().await.unwrap().kind, added("c"));
+        (0..BACKLOG).for_each(|_| emit(&events, added("d")));
+        let mut late = events.subscribe_to(since(&last.id));
+        let missed = late.next().await.unwrap().kind;
+        assert!(matches!(missed, EventKind::Missed { .. }), "{missed:?}");
+        assert_eq!(late.next().await.unwrap().kind, added("d"));
     }
 
     #[tokio::test]
