@@ -146,26 +146,31 @@ fn unknown(error: &clap::Error) -> Option<ApiError> {
     };
     let meant = text(error, ContextKind::SuggestedArg).map(|meant| option_name(&meant));
     let meant = meant.or_else(|| {
-        // As in `ip route add 10.0.0.0/8 via 10.0.0.1`.
-        let command = command_called(&command_of(error))?;
-        let mut options = command.get_arguments().filter(|arg| !arg.is_hide_set());
-        let is_option = options.any(|option| option.get_long() == Some(said.as_str()));
-        is_option.then(|| format!("--{said}"))
-    });
-    let meant = meant.or_else(|| key_of_option(&command_of(error), &said));
-    let meant = meant.or_else(|| {
-        // What is to be run is not to be mistaken for ours.
-        let command = command_called(&command_of(error))?;
-        let last = command.get_positionals().find(|arg| arg.is_last_set())?;
-        let name = last.get_value_names().and_then(|names| names.first())?;
-        Some(format!("-- {name}"))
+        let words = command_of(error);
+        let command = command_called(&words)?;
+        option_of_word(&command, &said)
+            .or_else(|| key_of_option(&command, &words, &said))
+            .or_else(|| program_of(&command))
     });
     Some(about(error, cause, meant))
 }
 
-/// The key by which something is set that has no option: `--gateway` of a switch.
-fn key_of_option(words: &str, option: &str) -> Option<String> {
-    let command = command_called(words)?;
+/// The option that is a word of other tools: `ip route add 10.0.0.0/8 via 10.0.0.1`.
+fn option_of_word(command: &Command, word: &str) -> Option<String> {
+    let mut options = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let is_option = options.any(|option| option.get_long() == Some(word));
+    is_option.then(|| format!("--{word}"))
+}
+
+/// What is to be run is not to be mistaken for ours.
+fn program_of(command: &Command) -> Option<String> {
+    let last = command.get_positionals().find(|arg| arg.is_last_set())?;
+    let name = last.get_value_names().and_then(|names| names.first())?;
+    Some(format!("-- {name}"))
+}
+
+/// The key by which something is set that has no option: `--gateway` of a switch. `words`: the command's.
+fn key_of_option(command: &Command, words: &str, option: &str) -> Option<String> {
     let by_keys = |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names == ["KEY=VALUE"]);
     command.get_positionals().find(|arg| by_keys(arg))?;
     let mut words = words.rsplit(' ');

@@ -99,6 +99,20 @@ fn call(path: &str, command: &Command, arg: &Arg) -> Vec<String> {
     words
 }
 
+fn error_of(line: &str) -> clap::Error {
+    let words = format!("vswitchctl {line}");
+    Cli::command().try_get_matches_from(words.split(' ')).unwrap_err()
+}
+
+/// Each line is answered by that, and nothing else.
+fn are_told(lines: &[(&str, &str)]) {
+    for (line, told_so) in lines {
+        let error = error_of(line);
+        let told = told(&error).unwrap_or_else(|| panic!("{line}: {error}"));
+        assert_eq!(told.to_string(), *told_so, "{line}: {error}");
+    }
+}
+
 /// Each value that can't be is told in one line with its option and itself (faults C). A new option is among them by itself.
 #[test]
 fn a_bad_value_is_named_with_its_option() {
@@ -152,7 +166,7 @@ fn a_bad_value_is_named_with_its_option() {
 /// Clap's text of it has five lines.
 #[test]
 fn what_is_missing_is_told_in_one_line() {
-    for (line, told_so) in [
+    are_told(&[
         ("add-port", "add-port: it needs NAME; see `vswitchctl add-port --help`"),
         (
             "link add main",
@@ -170,18 +184,13 @@ fn what_is_missing_is_told_in_one_line() {
             "set port red",
             "set port: it needs KEY=VALUE or an option; see `vswitchctl set port --help`",
         ),
-    ] {
-        let words = format!("vswitchctl {line}");
-        let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
-        let told = told(&error).unwrap_or_else(|| panic!("{line}: {error}"));
-        assert_eq!(told.to_string(), told_so, "{line}: {error}");
-    }
+    ]);
 }
 
 /// Clap's text of these has up to seven lines.
 #[test]
 fn what_is_not_known_is_told_in_one_line_with_what_was_meant() {
-    for (line, told_so) in [
+    are_told(&[
         (
             "prot list",
             "command line: there is no command \"prot\"; did you mean port? see `vswitchctl --help`",
@@ -247,12 +256,7 @@ fn what_is_not_known_is_told_in_one_line_with_what_was_meant() {
             "link add a b --vlan 1 --vlan 2",
             "link add: --vlan is said twice; see `vswitchctl link add --help`",
         ),
-    ] {
-        let words = format!("vswitchctl {line}");
-        let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
-        let told = told(&error).unwrap_or_else(|| panic!("{line}: {error}"));
-        assert_eq!(told.to_string(), told_so, "{line}: {error}");
-    }
+    ]);
 }
 
 #[test]
@@ -262,8 +266,7 @@ fn an_option_without_its_value_is_named() {
         ("set port red --mtu", "--mtu"),
         ("set port red --trunk", "--trunk"),
     ] {
-        let words = format!("vswitchctl {line}");
-        let error = Cli::command().try_get_matches_from(words.split(' ')).unwrap_err();
+        let error = error_of(line);
         let told = told(&error).unwrap_or_else(|| panic!("{line}: {error}"));
         assert_eq!(told.to_string(), format!("{name}: it needs a value"));
     }

@@ -56,6 +56,9 @@ pub(super) fn unknown<T: Settable>(key: &str, value: &str, all: &[Setting]) -> S
     if T::FIXED.contains(&key) {
         return format!("{key:?} is chosen once and can't be changed");
     }
+    if let Some((_, meant)) = T::ALSO_CALLED.iter().find(|(word, _)| *word == key) {
+        return format!("there is no key {key:?}; did you mean {meant}?");
+    }
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let distance = |setting: &Setting| {
         let name = last(&setting.key);
@@ -68,10 +71,6 @@ pub(super) fn unknown<T: Settable>(key: &str, value: &str, all: &[Setting]) -> S
         // A path that is left out is a smaller mistake than another word.
         whole.min(part + usize::from(name != setting.key))
     };
-    let called = T::ALSO_CALLED.iter().find(|(word, _)| *word == key);
-    if let Some((_, meant)) = called {
-        return format!("there is no key {key:?}; did you mean {meant}?");
-    }
     let mut near: Vec<_> = all
         .iter()
         .map(|setting| (distance(setting), !setting.takes_values(), setting.key.as_str()))

@@ -21,9 +21,6 @@ static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OU
 #[cfg(not(fastpath_object))]
 static OBJECT: Option<&[u8]> = None;
 
-/// Names of the maps.
-const MAPS: [&str; 7] = ["fdb", "ports", "slots", "splices", "members", "floods", "counts"];
-
 pub(super) struct Loaded {
     /// By [`Program`].
     pub programs: [SchedClassifier; Program::ALL.len()],
@@ -127,8 +124,8 @@ fn open(dir: &Path, version: u64) -> Result<Loaded, KernelError> {
                 .unwrap_or_default(),
         );
     }
-    let maps = Opened { dir, used };
-    let programs_pins = Program::ALL.map(|program| pin_of(dir, program, version));
+    let pins = Program::ALL.map(|program| pin_of(dir, program, version)).into();
+    let mut maps = Pinned { dir, used, pins };
     Ok(Loaded {
         programs,
         maps: Maps {
@@ -140,28 +137,35 @@ fn open(dir: &Path, version: u64) -> Result<Loaded, KernelError> {
             floods: maps.open("floods", Map::HashMap)?,
             counts: maps.open("counts", Map::PerCpuArray)?,
         },
-        pins: programs_pins
-            .into_iter()
-            .chain(MAPS.map(|name| dir.join(name)))
-            .collect(),
+        pins: maps.pins,
     })
 }
 
-/// Where maps are pinned, and the numbers of those that the programs go by.
-struct Opened<'a> {
+/// Maps that are pinned.
+struct Pinned<'a> {
     dir: &'a Path,
+    /// Numbers of those that the programs go by.
     used: BTreeSet<u32>,
+    /// Where those that were opened are, behind the programs.
+    pins: Vec<PathBuf>,
 }
 
-impl Opened<'_> {
-    fn open<T: TryFrom<Map, Error = MapError>>(&self, name: &str, kind: fn(MapData) -> Map) -> Result<T, KernelError> {
+impl Pinned<'_> {
+    fn open<T: TryFrom<Map, Error = MapError>>(
+        &mut self,
+        name: &str,
+        kind: fn(MapData) -> Map,
+    ) -> Result<T, KernelError> {
         let step = || format!("open map {name}");
-        let data = MapData::from_pin(self.dir.join(name)).map_err(|error| failed(&step(), error))?;
+        let pin = self.dir.join(name);
+        let data = MapData::from_pin(&pin).map_err(|error| failed(&step(), error))?;
         let id = data.info().map_err(|error| failed(&step(), error))?.id();
         if !self.used.contains(&id) {
             return Err(failed(&step(), "the programs go by another one"));
         }
-        T::try_from(kind(data)).map_err(|error| failed(&step(), error))
+        let map = T::try_from(kind(data)).map_err(|error| failed(&step(), error))?;
+        self.pins.push(pin);
+        Ok(map)
     }
 }
 
@@ -195,13 +199,13 @@ mod tests {
             assert_eq!(ids(&again), (programs, fdb));
             assert_eq!(again.maps.slots.get(&3, 0).unwrap(), 7);
             let pinned = || entries(dir).filter(|path| path.extension().is_none()).count();
-            assert_eq!(pinned(), Program::ALL.len() + MAPS.len());
+            assert_eq!(pinned(), Program::ALL.len() + 7);
 
             // Programs that are to do something else: with the maps that are there.
             let others = load(dir, &left(2)).unwrap();
             assert!(ids(&others).0.iter().all(|id| !programs.contains(id)));
             assert_eq!(ids(&others).1, fdb);
-            assert_eq!(pinned(), Program::ALL.len() + MAPS.len());
+            assert_eq!(pinned(), Program::ALL.len() + 7);
 
             // Somebody takes a program away, or a map: never are there programs that go by others' maps.
             let (programs, fdb) = ids(&others);
