@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, PoisonError};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -83,6 +84,11 @@ pub struct LinkChange {
 /// Events wait in the socket until they are asked for. Closed on drop.
 pub struct LinkMonitor {
     socket: AsyncFd<Socket>,
+    inbox: Mutex<Inbox>,
+}
+
+/// What came out of the socket.
+struct Inbox {
     ready: VecDeque<MonitorEvent>,
     buffer: Vec<u8>,
 }
@@ -105,38 +111,65 @@ impl LinkMonitor {
         let socket = socket.map_err(|e| failed(e.into_parts().1))?;
         Ok(Self {
             socket,
-            ready: VecDeque::new(),
-            buffer: vec![0; MESSAGE_MAX],
+            inbox: Mutex::new(Inbox {
+                ready: VecDeque::new(),
+                buffer: vec![0; MESSAGE_MAX],
+            }),
         })
     }
 
-    /// The next event. None: the socket failed, there will be no more. May be cancelled without loss.
-    pub async fn recv(&mut self) -> Option<MonitorEvent> {
+    /// Waits until the kernel tells something, for [`LinkMonitor::recv_now`] to take unless another has taken it. None: the socket failed, there
+    /// will be no more. May be cancelled without loss.
+    pub async fn told(&self) -> Option<()> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
             let mut guard = self.socket.readable().await.ok()?;
-            match receive(self.socket.get_ref().as_raw_fd(), &mut self.buffer) {
-                Ok((nsid, len)) => parse(nsid, &self.buffer[..len], &mut self.ready),
+            match self.inbox().receive(self.socket.get_ref()) {
+                Ok(()) => return Some(()),
                 Err(Errno::EAGAIN) => guard.clear_ready(),
-                Err(Errno::EINTR) => {}
-                // The receive buffer was full. From then on the kernel drops events without a further word
-                // until the buffer is empty (NETLINK_S_CONGESTED in af_netlink.c), so it is emptied first:
-                // what is lost meanwhile, the resync finds.
-                Err(Errno::ENOBUFS) => {
-                    let fd = self.socket.get_ref().as_raw_fd();
-                    while matches!(
-                        receive(fd, &mut self.buffer),
-                        Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR)
-                    ) {}
-                    return Some(MonitorEvent::Resync);
-                }
                 Err(error) => {
                     tracing::error!("no more interface events: {error}");
                     return None;
                 }
             }
+        }
+    }
+
+    /// The next event, if one was told already. What the kernel tells of a call, it has told when the call returns; but for carriers, which it
+    /// looks into by itself, up to a second later.
+    pub fn recv_now(&self) -> Option<MonitorEvent> {
+        let mut inbox = self.inbox();
+        while inbox.ready.is_empty() {
+            // That the socket failed is told where it is waited for.
+            inbox.receive(self.socket.get_ref()).ok()?;
+        }
+        inbox.ready.pop_front()
+    }
+
+    fn inbox(&self) -> std::sync::MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inbox {
+    /// Takes in one datagram. EAGAIN: there is none.
+    fn receive(&mut self, socket: &Socket) -> nix::Result<()> {
+        loop {
+            match receive(socket, &mut self.buffer) {
+                Ok((nsid, len)) => parse(nsid, &self.buffer[..len], &mut self.ready),
+                Err(Errno::EINTR) => continue,
+                // The receive buffer was full. From then on the kernel drops events without a further word
+                // until the buffer is empty (NETLINK_S_CONGESTED in af_netlink.c), so it is emptied first:
+                // what is lost meanwhile, the resync finds.
+                Err(Errno::ENOBUFS) => {
+                    while matches!(
+                        receive(socket, &mut self.buffer),
+                        Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR)
+                    ) {}
+                    self.ready.push_back(MonitorEvent::Resync);
+                }
+                Err(error) => return Err(error),
+            }
+            return Ok(());
         }
     }
 }
@@ -165,10 +198,10 @@ fn open_socket(buffer: usize) -> io::Result<Socket> {
 }
 
 /// Receives one datagram: the id of the namespace that it is from, and its length.
-fn receive(socket: RawFd, buffer: &mut [u8]) -> nix::Result<(Option<i32>, usize)> {
+fn receive(socket: &Socket, buffer: &mut [u8]) -> nix::Result<(Option<i32>, usize)> {
     let mut control = nix::cmsg_space!(i32);
     let mut iov = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<()>(socket, &mut iov, Some(&mut control), MsgFlags::empty())?;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut control), MsgFlags::empty())?;
     let nsid = message.cmsgs()?.find_map(|cmsg| match cmsg {
         ControlMessageOwned::Unknown(c)
             if (c.cmsg_header.cmsg_level, c.cmsg_header.cmsg_type)

@@ -201,7 +201,11 @@ impl Inner {
             joined.push(port);
         }
         self.settle_interfaces(&joined).await;
+        let heard_from = self.host.hearing.as_ref().map_or(0, |hearing| hearing.by_now());
         for port in &joined {
+            if let Some(live) = self.live.ports.get_mut(&port.name) {
+                live.heard_from = heard_from;
+            }
             self.look_behind(port);
         }
         let this = &*self;
@@ -350,6 +354,7 @@ fn live(port: &Port, opened: &Opened) -> LivePort {
         taken: Vec::new(),
         down_at: None,
         lost_ipv6: false,
+        heard_from: 0,
         before: Arc::default(),
     }
 }

@@ -209,6 +209,8 @@ struct Host {
     home_nsid: Option<i32>,
     named: NamedNamespaces,
     guests: guests::Guests,
+    /// None: the kernel tells nothing of interfaces.
+    hearing: Option<Arc<told::Hearing>>,
 }
 
 /// What there is of the lab at the moment.
@@ -278,6 +280,8 @@ struct LivePort {
     down_at: Option<Instant>,
     /// IPv6 was off there, with which all of it has gone, and is not known to be on again.
     lost_ipv6: bool,
+    /// What was told of its interface under a lower number is of the time before it was attached.
+    heard_from: u64,
     /// What the daemon before has counted, and this one while the port had another interface.
     before: Arc<earlier::Earlier>,
 }
@@ -315,6 +319,7 @@ impl LivePort {
             taken: Vec::new(),
             down_at: None,
             lost_ipv6: false,
+            heard_from: 0,
             before: Arc::default(),
         }
     }

@@ -120,6 +120,7 @@ impl Control {
                 home_nsid,
                 named: NamedNamespaces::new(config.netns_dir),
                 guests: Guests::new(config.engines),
+                hearing: None,
             },
             live: Live::default(),
             shut,

@@ -5,8 +5,10 @@
 //! however often they change, or their routes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vswitch_linux::{InsideChange, MonitorEvent};
+use tokio::sync::Notify;
+use vswitch_linux::{InsideChange, LinkMonitor, MonitorEvent};
 
 /// What an event is about.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -28,9 +30,58 @@ enum Is {
     Gone,
 }
 
+/// Where the kernel is heard, and what it has told.
+pub(super) struct Hearing {
+    monitor: LinkMonitor,
+    told: Mutex<Told>,
+    /// Something was taken in by another than who waits for it.
+    taken_in: Notify,
+}
+
+impl Hearing {
+    pub fn by(monitor: LinkMonitor) -> Self {
+        Self {
+            monitor,
+            told: Mutex::default(),
+            taken_in: Notify::new(),
+        }
+    }
+
+    /// Waits until there is something to look into that was not there before. None: the kernel tells no more. May be cancelled without loss.
+    pub async fn more(&self) -> Option<()> {
+        tokio::select! {
+            told = self.monitor.told() => told?,
+            () = self.taken_in.notified() => {}
+        }
+        self.told().take_in(&self.monitor);
+        Some(())
+    }
+
+    /// All that is told by now has a number below this.
+    pub fn by_now(&self) -> u64 {
+        let mut told = self.told();
+        told.take_in(&self.monitor);
+        self.taken_in.notify_one();
+        told.next
+    }
+
+    /// Takes the first `most` with their numbers, or all if they are fewer.
+    pub fn take(&self, most: usize) -> Vec<(u64, MonitorEvent)> {
+        self.told().take(most)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.told().is_empty()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Events that wait.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+struct Told {
     /// By a number that counts up.
     events: BTreeMap<u64, MonitorEvent>,
     /// The number of each.
@@ -39,11 +90,17 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    pub fn add(&mut self, mut event: MonitorEvent) {
+    fn take_in(&mut self, monitor: &LinkMonitor) {
+        while let Some(event) = monitor.recv_now() {
+            self.add(event);
+        }
+    }
+
+    fn add(&mut self, mut event: MonitorEvent) {
         let before = self.numbers.insert(about(&event), self.next);
         let before = before.and_then(|before| self.events.remove(&before));
         if let (Some(MonitorEvent::Inside(before)), MonitorEvent::Inside(change)) = (before, &mut event)
@@ -55,11 +112,10 @@ impl Told {
         self.next += 1;
     }
 
-    /// Takes the first `most`, or all if they are fewer.
-    pub fn take(&mut self, most: usize) -> Vec<MonitorEvent> {
+    fn take(&mut self, most: usize) -> Vec<(u64, MonitorEvent)> {
         let first = std::iter::from_fn(|| self.events.pop_first()).take(most);
-        let first: Vec<_> = first.map(|(_, event)| event).collect();
-        for event in &first {
+        let first: Vec<_> = first.collect();
+        for (_, event) in &first {
             self.numbers.remove(&about(event));
         }
         first
@@ -87,6 +143,10 @@ mod tests {
     use vswitch_linux::LinkChange;
 
     use super::*;
+
+    fn take(told: &mut Told, most: usize) -> Vec<MonitorEvent> {
+        told.take(most).into_iter().map(|(_, event)| event).collect()
+    }
 
     fn link(nsid: Option<i32>, index: u32, mtu: u32) -> LinkChange {
         LinkChange {
@@ -120,7 +180,7 @@ mod tests {
             told.add(is(false, mtu));
             told.add(is(true, mtu));
         }
-        assert_eq!(told.take(10), [is(false, 9), is(true, 9)]);
+        assert_eq!(take(&mut told, 10), [is(false, 9), is(true, 9)]);
     }
 
     /// A routing daemon has tens of thousands.
@@ -139,11 +199,11 @@ mod tests {
         for _ in 0..2 {
             told.add(change(Some("10.0.0.0/8")));
         }
-        assert_eq!(told.take(10), [change(Some("10.0.0.0/8"))]);
+        assert_eq!(take(&mut told, 10), [change(Some("10.0.0.0/8"))]);
         for to in ["10.0.0.0/8", "10.1.0.0/16", "10.1.0.0/16"] {
             told.add(change(Some(to)));
         }
-        assert_eq!(told.take(10), [change(None)]);
+        assert_eq!(take(&mut told, 10), [change(None)]);
     }
 
     #[test]
@@ -156,7 +216,7 @@ mod tests {
         told.add(change(None, 7, true, 0));
         told.add(change(None, 7, false, 1000));
         told.add(MonitorEvent::Resync);
-        assert_eq!(told.take(1), [change(Some(1), 7, false, 999)]);
+        assert_eq!(take(&mut told, 1), [change(Some(1), 7, false, 999)]);
         told.add(MonitorEvent::Resync);
         told.add(change(None, 7, true, 1));
         let rest = [
@@ -164,7 +224,7 @@ mod tests {
             MonitorEvent::Resync,
             change(None, 7, true, 1),
         ];
-        assert_eq!(told.take(10), rest);
+        assert_eq!(take(&mut told, 10), rest);
         assert!(told.is_empty() && told.take(1).is_empty());
     }
 }

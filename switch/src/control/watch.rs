@@ -22,7 +22,7 @@ use vswitch_api::{EventKind, Port, PortName, SwitchName};
 use super::attach::Adopt;
 use super::keep::keep;
 use super::storm::watch_storms;
-use super::told::Told;
+use super::told::Hearing;
 use super::{Control, Inner};
 use crate::agents::Input;
 use vswitch_datapath::{Datapath, DatapathEvent, PortRef, SwitchId};
@@ -34,7 +34,7 @@ const AGEING_TICK: Duration = Duration::from_secs(1);
 
 /// Where changes are heard from. What can't be opened is one of the limits that `status` tells.
 pub(super) struct Sources {
-    links: Option<LinkMonitor>,
+    links: Option<Arc<Hearing>>,
     namespaces: Option<BoxStream<'static, NsEvent>>,
     datapath: Option<AsyncFd<OwnedFd>>,
 }
@@ -63,8 +63,9 @@ impl Sources {
         if let Err(error) = &datapath {
             tracing::warn!("events of the datapath will not be seen: {error}");
         }
+        inner.host.hearing = links.ok().map(|links| Arc::new(Hearing::by(links)));
         Self {
-            links: links.ok(),
+            links: inner.host.hearing.clone(),
             namespaces: namespaces.ok(),
             datapath: datapath.ok(),
         }
@@ -108,32 +109,27 @@ async fn for_good(control: Weak<Control>, what: &str, watching: impl Future<Outp
 /// Changes that are looked into without letting others do something in between.
 const AT_A_TIME: usize = 32;
 
-async fn watch_links(control: Weak<Control>, mut links: LinkMonitor) {
-    while let Some(event) = links.recv().await {
+async fn watch_links(control: Weak<Control>, hearing: Arc<Hearing>) {
+    while hearing.more().await.is_some() {
         let Some(control) = control.upgrade() else { return };
-        let mut told = Told::default();
-        told.add(event);
-        while !told.is_empty() {
+        while !hearing.is_empty() {
             let mut lock = pin!(control.inner.lock());
             // A large edit makes tens of thousands of events, which have no room in the socket until it is over.
             let mut inner = loop {
                 tokio::select! {
                     inner = &mut lock => break inner,
-                    event = links.recv() => match event {
-                        Some(event) => told.add(event),
-                        None => return,
-                    },
+                    more = hearing.more() => if more.is_none() { return },
                 }
             };
             apart(async {
                 let mut ways = false;
-                for event in told.take(AT_A_TIME) {
+                for (number, event) in hearing.take(AT_A_TIME) {
                     let home = inner.host.home_nsid;
                     let is_of_home = |nsid: Option<i32>| nsid.is_some() && nsid == home;
                     match event {
                         MonitorEvent::Link(change) => {
                             ways |= is_of_home(change.nsid);
-                            inner.link_changed(&change).await;
+                            inner.link_changed(number, &change).await;
                         }
                         // Most are of routes of somebody else's, which are no reason for a new picture.
                         MonitorEvent::Inside(change) => {

@@ -11,7 +11,7 @@ use super::classes::{Classes, Waiting, class_of};
 use super::meter::Meter;
 use super::schedule::{Held, Schedule};
 use crate::counters::{DropReason, WorkerCounters};
-use crate::frame::{Checked, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete};
+use crate::frame::{Checked, Gso, MAX_FRAME, Segments, VNET_HDR_LEN, VnetHeader, complete, complete_known};
 use crate::lock;
 use crate::{Direction, PortRef};
 
@@ -252,8 +252,8 @@ impl Line {
                 continue;
             }
             let Some(mut segments) = frame.and_then(|frame| Segments::of(&frame).ok()) else {
-                // Whoever gets it refuses it by name.
-                self.put(state, counters, now, (wire, class, 1), held);
+                // One of a tunnel, which is no frame of a wire and can't be cut into such. To lose a bit whole would leave it one that no port takes.
+                self.drop_frame(counters, wire.len(), Fate::Refused);
                 continue;
             };
             let mut count = 0;
@@ -325,7 +325,7 @@ impl Line {
             }
             let mut wire: Box<[u8]> = wire.into();
             if corrupts {
-                corrupt(&mut wire, &mut state.chance);
+                corrupt(&mut wire, self.direction, &mut state.chance);
                 corrupted.add(1);
             }
             if reorders {
@@ -433,6 +433,8 @@ impl Line {
             (Direction::Out, Fate::Lost) => DropReason::ImpairLossOut,
             (Direction::Out, Fate::NoRoom) => DropReason::ImpairQueueOut,
             (Direction::Out, Fate::Flushed) => DropReason::ImpairFlushedOut,
+            (Direction::In, Fate::Refused) => DropReason::Malformed,
+            (Direction::Out, Fate::Refused) => DropReason::Rejected,
         }
     }
 
@@ -452,17 +454,24 @@ enum Fate {
     Lost,
     NoRoom,
     Flushed,
+    /// It can't be on a line.
+    Refused,
 }
 
 /// Flips a bit as on a wire, where checksums are complete and stay what they are.
-fn corrupt(wire: &mut [u8], chance: &mut Chance) {
+fn corrupt(wire: &mut [u8], direction: Direction, chance: &mut Chance) {
     let Some((place, frame)) = wire.split_first_chunk_mut::<VNET_HDR_LEN>() else {
         return;
     };
-    if let Ok(mut header) = VnetHeader::parse(place)
-        && complete(frame, &mut header).is_ok()
-    {
-        header.write(place);
+    if let Ok(mut header) = VnetHeader::parse(place) {
+        let completed = match direction {
+            // What does not fit is refused when it arrives.
+            Direction::In => complete(frame, &mut header),
+            Direction::Out => complete_known(frame, &mut header),
+        };
+        if completed.is_ok() {
+            header.write(place);
+        }
     }
     chance.flip(frame);
 }

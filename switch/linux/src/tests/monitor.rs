@@ -1,10 +1,19 @@
 use super::{MAC, cable, namespace, sandboxed};
 use crate::{LinkChange, LinkMonitor, MonitorEvent, VethPeer};
 
-/// Skips events until one is as wanted.
-async fn expect(monitor: &mut LinkMonitor, wanted: impl Fn(&LinkChange) -> bool) {
+async fn next(monitor: &LinkMonitor) -> MonitorEvent {
     loop {
-        match monitor.recv().await.unwrap() {
+        if let Some(event) = monitor.recv_now() {
+            return event;
+        }
+        monitor.told().await.unwrap();
+    }
+}
+
+/// Skips events until one is as wanted.
+async fn expect(monitor: &LinkMonitor, wanted: impl Fn(&LinkChange) -> bool) {
+    loop {
+        match next(monitor).await {
             MonitorEvent::Link(change) if wanted(&change) => return,
             MonitorEvent::Link(_) | MonitorEvent::Inside(_) | MonitorEvent::Ways(_) => {}
             MonitorEvent::Resync => panic!("events were lost"),
@@ -18,7 +27,7 @@ fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
         let (own, red) = (namespace("own").await, namespace("red").await);
         let netlink = own.netlink().await.unwrap();
         let id = netlink.nsid_of(&red).await.unwrap();
-        let mut monitor = LinkMonitor::open(&own).await.unwrap();
+        let monitor = LinkMonitor::open(&own).await.unwrap();
 
         netlink
             .add_veth(
@@ -33,20 +42,20 @@ fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
             .await
             .unwrap();
         let near = super::link(&netlink, "red").await.index;
-        expect(&mut monitor, |c| {
+        expect(&monitor, |c| {
             c.nsid.is_none() && c.name == "red" && c.index == near && !c.up && !c.gone
         })
         .await;
 
         let inside = super::end(red).await;
-        expect(&mut monitor, |c| {
+        expect(&monitor, |c| {
             c.nsid == Some(id) && c.name == "eth0" && c.index == inside.index && c.up
         })
         .await;
         netlink.set_up(near).await.unwrap();
-        expect(&mut monitor, |c| c.nsid.is_none() && c.name == "red" && c.carrier).await;
+        expect(&monitor, |c| c.nsid.is_none() && c.name == "red" && c.carrier).await;
         inside.netlink.set_down(inside.index).await.unwrap();
-        expect(&mut monitor, |c| {
+        expect(&monitor, |c| {
             c.nsid.is_none() && c.name == "red" && c.up && !c.carrier
         })
         .await;
@@ -54,7 +63,7 @@ fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
         inside.netlink.delete_link(inside.index).await.unwrap();
         let (mut far_gone, mut near_gone) = (false, false);
         while !(far_gone && near_gone) {
-            let change = match monitor.recv().await.unwrap() {
+            let change = match next(&monitor).await {
                 MonitorEvent::Link(change) => change,
                 MonitorEvent::Inside(_) | MonitorEvent::Ways(_) => continue,
                 MonitorEvent::Resync => panic!("events were lost"),
@@ -69,12 +78,12 @@ fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
 fn an_overrun_is_reported_and_listening_goes_on() {
     sandboxed(async || {
         let (own, _red) = cable("own", "red").await;
-        let mut monitor = LinkMonitor::with_buffer(&own.netns, 64 << 10).await.unwrap();
+        let monitor = LinkMonitor::with_buffer(&own.netns, 64 << 10).await.unwrap();
         for round in 0..200 {
             own.netlink.set_mtu(own.index, 1000 + round % 2).await.unwrap();
         }
-        while monitor.recv().await.unwrap() != MonitorEvent::Resync {}
+        while next(&monitor).await != MonitorEvent::Resync {}
         own.netlink.set_down(own.index).await.unwrap();
-        expect(&mut monitor, |c| c.index == own.index && !c.up).await;
+        expect(&monitor, |c| c.index == own.index && !c.up).await;
     });
 }

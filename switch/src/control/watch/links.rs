@@ -15,7 +15,8 @@ use vswitch_linux::{KernelError, LinkChange};
 const IPV6_MIN_MTU: u32 = 1280;
 
 impl Inner {
-    pub(super) async fn link_changed(&mut self, change: &LinkChange) {
+    /// `number`: that of what was told.
+    pub(super) async fn link_changed(&mut self, number: u64, change: &LinkChange) {
         let near = |live: &LivePort| change.nsid.is_none() && live.near == Some(change.index);
         let inside =
             |live: &LivePort| live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index);
@@ -37,6 +38,8 @@ impl Inner {
             return;
         };
         let (inside, by_near) = (inside(live), heard_by_near_end(&port));
+        // That an interface was down before it was given its settings is no reason to give them again: somebody may have taken one away since.
+        let is_of_before = number < live.heard_from;
         if change.gone {
             if inside || by_near {
                 self.follow(&port).await;
@@ -61,7 +64,7 @@ impl Inner {
         // end of one that is up again at once may tell of neither.
         if inside == by_near {
             if inside && !change.up {
-                self.look_whether_it_carries(&port, true).await;
+                self.look_whether_it_carries(&port, !is_of_before).await;
             }
             return;
         }
@@ -75,7 +78,7 @@ impl Inner {
         }
         // What was told is as old as the command that ran meanwhile: the kernel knows better by now. Of an interface that is
         // not there, or can't be looked at, it says nothing.
-        self.look_whether_it_carries(&port, !told).await;
+        self.look_whether_it_carries(&port, !told && !is_of_before).await;
     }
 
     /// A device takes all frames as long as it is a port, whoever says otherwise: else what is for stations behind it would stay away.
