@@ -55,10 +55,7 @@ fn changes_are_heard_in_the_own_namespace_and_in_those_with_an_id() {
         netlink.set_up(near).await.unwrap();
         expect(&monitor, |c| c.nsid.is_none() && c.name == "red" && c.carrier).await;
         inside.netlink.set_down(inside.index).await.unwrap();
-        expect(&monitor, |c| {
-            c.nsid.is_none() && c.name == "red" && c.up && !c.carrier
-        })
-        .await;
+        expect(&monitor, |c| c.nsid.is_none() && c.name == "red" && c.up && !c.carrier).await;
 
         inside.netlink.delete_link(inside.index).await.unwrap();
         let (mut far_gone, mut near_gone) = (false, false);

@@ -1,3 +1,5 @@
+use std::process::Command;
+
 use vswitch_api::request::ChangeOptions;
 
 use super::*;
@@ -5,7 +7,7 @@ use crate::control::ControlConfig;
 use crate::control::LivePort;
 use crate::engines::Engines;
 use crate::port::Engine;
-use vswitch_api::PortKind;
+use vswitch_api::{PortKind, Route};
 use vswitch_linux::LinkChange;
 use vswitch_linux::testing::sandboxed;
 
@@ -68,10 +70,10 @@ fn late_word_of_something_that_is_gone_does_not_make_its_successor_missing() {
             let mut inner = control.inner.lock().await;
             let port: PortName = name.parse().unwrap();
             let told = gone(&inner.live.ports[&port]);
-            inner.link_changed(&told).await;
+            inner.link_changed(0, &told).await;
             assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}: {told:?}");
             let quiet = LinkChange { gone: false, ..told };
-            inner.link_changed(&quiet).await;
+            inner.link_changed(0, &quiet).await;
             assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}: {quiet:?}");
             inner.namespace_changed(NsEvent::Removed(name.to_owned())).await;
             assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}: its namespace");
@@ -94,7 +96,7 @@ fn word_of_something_that_is_gone_is_believed_when_it_is() {
             let inside = inner.live.ports[&port].inside.unwrap();
             let id = inner.live.ports[&port].id;
             netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
-            inner.link_changed(&told).await;
+            inner.link_changed(0, &told).await;
             // It was lost, and made again at once.
             assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}");
             assert_ne!(inner.live.ports[&port].id, id, "{name}");
@@ -102,9 +104,41 @@ fn word_of_something_that_is_gone_is_believed_when_it_is() {
             let told = gone(&inner.live.ports[&port]);
             let inside = inner.live.ports[&port].inside.unwrap();
             netns.netlink().await.unwrap().delete_link(inside).await.unwrap();
-            inner.link_changed(&told).await;
+            inner.link_changed(0, &told).await;
             assert_eq!(inner.live.ports[&port].state, PortState::Missing, "{name}");
         }
+    });
+}
+
+/// The way of its making was taken for an outage: what somebody took away just after the port was there came back.
+#[test]
+fn that_it_was_down_before_it_was_attached_is_no_outage() {
+    sandboxed(async || {
+        let control = start().await;
+        let name: PortName = "red".parse().unwrap();
+        let mut port = Port::new(name.clone(), "main".parse().unwrap(), PortKind::Veth);
+        port.addresses = vec!["10.7.0.1/24".parse().unwrap()];
+        port.routes = vec![Route::new("0.0.0.0/0".parse().unwrap(), "10.7.0.254".parse().ok())];
+        control.add_port(port, NOT_DRY).await.unwrap();
+        let mut inner = control.inner.lock().await;
+        let netns = inner.open_namespace(&"red".parse().unwrap()).unwrap();
+        let ip = async |words: &'static str| {
+            let ip = move || Command::new("ip").args(words.split(' ')).output().unwrap();
+            String::from_utf8(netns.run(ip).await.unwrap().stdout).unwrap()
+        };
+        ip("route del default").await;
+        inner.live.ports.get_mut(&name).unwrap().heard_from = 5;
+        let live = &inner.live.ports[&name];
+        let down = LinkChange {
+            nsid: live.nsid,
+            index: live.inside.unwrap(),
+            gone: false,
+            ..gone(live)
+        };
+        inner.link_changed(4, &down).await;
+        assert_eq!(ip("route show default").await, "");
+        inner.link_changed(5, &down).await;
+        assert!(ip("route show default").await.contains("10.7.0.254"));
     });
 }
 
