@@ -59,7 +59,7 @@ fn malformed_requests_get_an_error_and_change_nothing() {
         ("POST", "/v1/ports", "{\"name\": \"p\u{0}\"}", 400, ""),
         ("POST", "/v1/ports", &long_name, 400, "300 bytes"),
         ("POST", "/v1/ports", &deep, 400, ""),
-        ("POST", "/v1/ports", &huge, 413, ""),
+        ("POST", "/v1/ports", &huge, 413, "larger than 1048576 bytes"),
         ("POST", "/v1/ports?nosuch=1", r#"{"name": "p"}"#, 400, "nosuch"),
         ("POST", "/v1/ports?dry_run=maybe", r#"{"name": "p"}"#, 400, ""),
         ("PUT", "/v1/lab", r#"{"ports": 5}"#, 400, ""),

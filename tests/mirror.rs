@@ -87,6 +87,13 @@ fn a_frame_is_copied_once_however_many_ports_it_passes() {
     assert!(lab.port("veth").counters.mirror_copies >= 2);
     let shown = lab.ok("show");
     assert!(shown.contains("mirror m: all both to internal, active"), "{shown}");
+    // It is the same mirror with another setting.
+    let copied = mirror(&lab).frames;
+    lab.ok("mirror set m --direction in");
+    assert!(mirror(&lab).frames >= copied);
+    lab.ok("mirror set m --from tap,veth");
+    lab.ok("mirror set m --from default");
+    assert_eq!(mirror(&lab).mirror.ports, []);
 }
 
 #[test]

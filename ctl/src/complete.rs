@@ -165,7 +165,12 @@ fn listed(typed: &OsStr, last: impl Fn(&OsStr) -> Vec<CompletionCandidate>) -> V
 fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
     let mut all = names("/v1/namespaces", typed);
     let is_new = |one: &CompletionCandidate| !all.iter().any(|known| known.get_value() == one.get_value());
-    let ports: Vec<_> = names("/v1/ports", typed).into_iter().filter(is_new).collect();
+    // Those in a namespace that has no name stand for it; gateways, link ends and devices of the host are in none.
+    let mut ports = ask("/v1/ports");
+    if let Some(ports) = ports.as_array_mut() {
+        ports.retain(|port| port["namespace"].is_object());
+    }
+    let ports: Vec<_> = named(&ports, typed).into_iter().filter(is_new).collect();
     all.extend(ports);
     all
 }

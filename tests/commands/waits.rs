@@ -164,11 +164,21 @@ fn a_wait_ends_with_its_client_and_with_a_reset() {
     let file = lab.lab_file(&lab_of(&format!(
         "run = \"exec sleep {mark}\"\nready = {{ tcp = 9, within_secs = 600 }}"
     )));
-    let begin = || {
-        let tool = spawned(&["lab", "up", &file]);
+    let begin_as = |words: &[&str]| {
+        let tool = spawned(words);
         wait_for("the command to run", || !processes(&mark).is_empty());
         tool
     };
+    let begin = || begin_as(&["lab", "up", &file]);
+    // A file without a name is all that is there.
+    let nameless = std::fs::read_to_string(&file).unwrap().replace("name = \"t\"\n", "");
+    let tool = begin_as(&["apply", "--yes", &lab.lab_file(&nameless)]);
+    kill(Pid::from_raw(tool.id() as i32), Signal::SIGINT).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("all is as it was before"), "{told}");
+    before.wait_until_same(|| Snapshot::of(&lab));
     let tool = begin();
     // What is waited for is not what somebody has left.
     let told = lab.ctl("doctor").to_string();

@@ -15,7 +15,7 @@ pub struct Ports(pub Vec<PortName>);
 
 fn ports(text: &str) -> Result<Ports, String> {
     match text {
-        "all" => Ok(Ports(Vec::new())),
+        "all" | "none" | "default" => Ok(Ports(Vec::new())),
         list => {
             let ports = list.split(',').map(str::parse).collect::<Result<_, InvalidValue>>();
             ports.map(Ports).map_err(|error| error.to_string())

@@ -129,9 +129,32 @@ pub fn ethertype(text: &str) -> Result<u16, String> {
 
 /// A length of time.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = decimal(text).filter(|seconds| *seconds > 0.0);
-    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    duration.ok_or_else(|| format!("time {text:?} is no number of seconds above 0; write it as 10 or 0.5"))
+    let (digits, unit) = in_unit(text);
+    let unit = match unit {
+        "ms" => Some(0.001),
+        unit => whole_unit(unit).map(f64::from),
+    };
+    let seconds = decimal(digits).zip(unit).map(|(number, unit)| number * unit);
+    let duration = seconds
+        .filter(|seconds| *seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration
+        .ok_or_else(|| format!("time {text:?} is no time above 0; write it as 10 or 0.5 (seconds), 200ms, 10s or 5m"))
+}
+
+/// A number and its unit, which may be empty.
+fn in_unit(text: &str) -> (&str, &str) {
+    text.split_at(text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len())
+}
+
+/// Seconds of a unit.
+fn whole_unit(unit: &str) -> Option<u32> {
+    match unit {
+        "" | "s" => Some(1),
+        "m" | "min" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    }
 }
 
 /// The time that a command has to be ready.
@@ -144,14 +167,26 @@ pub fn stop_secs(text: &str) -> Result<u32, String> {
     whole_seconds("time to end", text, 0..=vswitch_api::command::MAX_STOP_SECS)
 }
 
+/// For how long stations flap until the loop guard acts.
+pub fn flap_secs(text: &str) -> Result<u32, String> {
+    whole_seconds("time of flapping", text, 0..=u32::MAX)
+}
+
+/// Seconds of something that goes by whole ones.
 fn whole_seconds(what: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
-    let digits = text.strip_suffix('s').filter(|digits| !digits.is_empty());
-    number(what, "seconds", digits.unwrap_or(text), range)
+    let (digits, unit) = in_unit(text);
+    let seconds = whole::<u32>(digits)
+        .zip(whole_unit(unit))
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    let (from, to) = (range.start(), range.end());
+    seconds
+        .filter(|seconds| range.contains(seconds))
+        .ok_or_else(|| format!("{what} {text:?} is no time from {from} to {to} seconds; write it as 60, 60s, 5m or 1h"))
 }
 
 /// An ageing time.
 pub fn ageing(text: &str) -> Result<u32, String> {
-    number("ageing time", "seconds, 0 = never", text, 0..=u32::MAX)
+    whole_seconds("ageing time (0: never)", text, 0..=u32::MAX)
 }
 
 /// A capacity of the FDB.

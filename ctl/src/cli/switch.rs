@@ -356,7 +356,7 @@ pub struct SetSwitch {
     #[arg(long, value_name = "N", value_parser = |text: &str| said(text, parse::count::<u32>))]
     pub flap_moves: Option<Said<u32>>,
     /// Seconds of flapping after which the loop guard shuts the younger port (default: 3)
-    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| said(text, parse::count::<u32>))]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| said(text, parse::flap_secs))]
     pub flap_secs: Option<Said<u32>>,
     /// Also if the host has an address in a subnet by itself, and is cut off from what it reaches by that
     #[arg(long)]

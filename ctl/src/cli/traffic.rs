@@ -121,10 +121,13 @@ lowest, then 0, then 2 to 7); of an IP packet without a tag, or with priority
 queue.")]
     Set(Box<ImpairSet>),
     /// Show what is impaired
-    #[command(after_long_help = "\
+    #[command(
+        alias = "list",
+        after_long_help = "\
 Examples:
   vswitchctl impair show
-  vswitchctl impair show red --json")]
+  vswitchctl impair show red --json"
+    )]
     Show {
         /// The port (default: all that are impaired)
         port: Option<PortName>,
@@ -228,10 +231,13 @@ A GSO frame counts with all that it takes on a wire; it passes or is dropped
 as a whole.")]
     Set(PoliceSet),
     /// Show which ports are limited
-    #[command(after_long_help = "\
+    #[command(
+        alias = "list",
+        after_long_help = "\
 Examples:
   vswitchctl police show
-  vswitchctl police show red")]
+  vswitchctl police show red"
+    )]
     Show {
         /// The port (default: all that are limited)
         port: Option<PortName>,
@@ -294,10 +300,13 @@ Examples:
   vswitchctl storm set red --unknown-unicast 1mbit")]
     Set(StormSet),
     /// Show which ports are limited
-    #[command(after_long_help = "\
+    #[command(
+        alias = "list",
+        after_long_help = "\
 Examples:
   vswitchctl storm show
-  vswitchctl storm show red")]
+  vswitchctl storm show red"
+    )]
     Show {
         /// The port (default: all that are limited)
         port: Option<PortName>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vswitch_api::acl::{AclRule, PortAcl};
+use vswitch_api::acl::{ACL_MAX, AclRule, PortAcl};
 use vswitch_api::patch::MergePatch;
 use vswitch_api::request::{AclAdd, AclList, AclSelect, ChangeOptions};
 use vswitch_api::view::PortAclView;
@@ -162,5 +162,17 @@ fn read(file: &Path) -> Result<Vec<AclRule>, Failure> {
             )
         })
     };
-    lines.filter(|(_, line)| !line.is_empty()).map(rule).collect()
+    let rules: Vec<_> = lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(rule)
+        .collect::<Result<_, _>>()?;
+    if rules.len() > ACL_MAX {
+        let cause = format!("it has {} rules; a list has at most {ACL_MAX}", rules.len());
+        return Err(Failure::usage(
+            object,
+            cause,
+            "leave out rules, or put several into one by prefixes; nothing was changed",
+        ));
+    }
+    Ok(rules)
 }

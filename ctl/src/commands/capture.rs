@@ -32,6 +32,7 @@ enum Sink {
 
 impl Session {
     pub(super) async fn capture(&self, args: CaptureArgs) -> Result<(), Failure> {
+        self.out.refuse_for_stream()?;
         let (port, also) = self.captured(&args).await?;
         let words = if args.any {
             String::new()

@@ -69,6 +69,7 @@ impl Session {
     }
 
     async fn trace_live(&self, args: &TraceArgs, count: u64) -> Result<(), Failure> {
+        self.out.refuse_for_stream()?;
         let options = LiveOptions {
             count: Some(count),
             filter: args.filter.as_deref().map(compile).transpose()?,

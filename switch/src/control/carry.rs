@@ -58,6 +58,7 @@ impl Inner {
             self.store.state.processes.clone_from(&before.processes);
             let left = self.undo(done, before, was_unsaved).await;
             self.live.parted.clear();
+            self.live.parted_mirrors.clear();
             self.store.close_journal();
             return Err(with_left(error, &left));
         }
@@ -80,6 +81,7 @@ impl Inner {
         self.step_done(order.namespaces.len());
         untell(&self.not_carried_out(&order.last, stay), &mut changes);
         self.live.parted.clear();
+        self.live.parted_mirrors.clear();
         self.store.close_journal();
         let begun = match order.can_be_taken_back() {
             true => order.awaited(),

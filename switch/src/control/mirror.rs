@@ -111,19 +111,22 @@ impl View {
 
 impl Inner {
     pub(super) fn start_mirror(&mut self, mirror: &Mirror) {
+        let counters = self.live.parted_mirrors.remove(&mirror.name).unwrap_or_else(|| {
+            let before = self.handed.mirror(&mirror.name);
+            Arc::new(MirrorCounters::going_on(self.datapath.workers(), before))
+        });
         let live = LiveMirror {
             mirror: mirror.clone(),
-            counters: Arc::new(MirrorCounters::going_on(
-                self.datapath.workers(),
-                self.handed.mirror(&mirror.name),
-            )),
+            counters,
         };
         self.live.mirrors.insert(mirror.name.clone(), live);
         self.publish_mirrors();
     }
 
     pub(super) fn stop_mirror(&mut self, mirror: &Mirror) {
-        self.live.mirrors.remove(&mirror.name);
+        if let Some(live) = self.live.mirrors.remove(&mirror.name) {
+            self.live.parted_mirrors.insert(mirror.name.clone(), live.counters);
+        }
         self.publish_mirrors();
     }
 

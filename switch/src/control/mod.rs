@@ -103,6 +103,7 @@ pub use processes::LogReader;
 pub use published::for_client;
 use published::{Held, Model, Shown, View};
 use store::Store;
+use vswitch_datapath::mirror::MirrorCounters;
 use vswitch_datapath::{Datapath, FdbFilter, PortRef, SwitchId};
 use vswitch_linux::{GsoSize, NamedNamespaces, NetNs};
 
@@ -221,6 +222,8 @@ struct Live {
     mirrors: BTreeMap<MirrorName, mirror::LiveMirror>,
     /// What ports have counted that an edit has removed, as long as it may make them anew or put them back.
     parted: BTreeMap<PortName, Arc<earlier::Earlier>>,
+    /// The same of mirrors.
+    parted_mirrors: BTreeMap<MirrorName, Arc<MirrorCounters>>,
     /// When missing ports are tried again whose interface was deleted, or of which nothing could be told.
     retries: BTreeMap<PortName, repair::Retry>,
     /// Ports of whose interface it was told that something inside came or went, until it is looked what.

@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -42,6 +43,8 @@ use crate::control::{Control, Editing, for_client, tags};
 const LAB: &str = "/v1/lab";
 /// As the document writes it.
 const IF_NONE_MATCH_NAME: &str = "If-None-Match";
+/// Bytes of a body that is too large which are let pass before the connection is closed.
+const MOST_UNREAD: usize = 64 << 20;
 /// How long the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -59,17 +62,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let length = request.body().size_hint().upper();
         let leave = request.extensions().get::<Leave>().cloned().unwrap_or_default();
         let request_said = request.extensions().get::<Said>().cloned();
+        let too_large = || {
+            let cause = format!("it is larger than {limit} bytes");
+            Failure::malformed(StatusCode::PAYLOAD_TOO_LARGE, "request body", cause)
+        };
+        if length.is_some_and(|length| length > limit as u64) {
+            leave_unread(request.into_body()).await;
+            return Err(too_large());
+        }
         leave.get(length, limit).await;
         let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
             let cause = format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs());
             return Err(Failure::malformed(StatusCode::REQUEST_TIMEOUT, "request body", cause));
         };
         let body = body.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::malformed(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request body",
-                format!("it is larger than {limit} bytes"),
-            ),
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
             status => Failure::malformed(status, "request body", rejection.body_text()),
         })?;
         if let Some(place) = place {
@@ -87,6 +94,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             .map(Self)
             .map_err(|error| invalid("request body", &error.to_string()))
     }
+}
+
+/// Lets a body pass that is not wanted: who sends all of it first would find the connection broken, and no answer.
+async fn leave_unread(body: axum::body::Body) {
+    let mut parts = body.into_data_stream();
+    let mut left = MOST_UNREAD;
+    let passing = async {
+        while let Some(Ok(part)) = parts.next().await
+            && part.len() <= left
+        {
+            left -= part.len();
+        }
+    };
+    // One that takes longer is not waited for: it is refused in any case.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, passing).await;
 }
 
 /// The query string. A flag may stand alone: `?dry_run` is `?dry_run=true`.

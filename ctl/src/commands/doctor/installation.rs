@@ -176,8 +176,13 @@ fn drift(changes: &Changes, ports: &[PortView]) -> Vec<Item> {
 /// What the daemon warns of though nothing is to be changed.
 fn in_the_way(changes: &Changes) -> Vec<Item> {
     let item = |warning: &String| {
-        let cure = warning.split('`').nth(1).unwrap_or("vswitchctl status");
-        bad("host", warning.as_str(), cure)
+        Item {
+            what: "host",
+            ok: false,
+            detail: warning.clone(),
+            // There may be no command for it, as where the host's own network is another's.
+            mend: warning.split('`').nth(1).map(str::to_owned),
+        }
     };
     // What can't be repaired is a port that is missing, which is told by itself.
     let warnings = changes.warnings.iter();

@@ -1,5 +1,6 @@
 //! What the routes and rules of a stack say of a packet, as `ip` tells it.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
@@ -45,6 +46,8 @@ struct Entry {
     dev: Option<String>,
     #[serde(default)]
     table: Option<String>,
+    #[serde(default)]
+    metric: u32,
 }
 
 /// A rule of policy routing (ip-rule(8)).
@@ -134,8 +137,7 @@ fn stop(from: Option<IpAddr>, to: IpAddr) -> Result<Option<Stop>, Failure> {
             continue;
         };
         let matching: Vec<Entry> = ask(&[family, "route", "show", "table", table, "match", &to.to_string()])?;
-        // The last one is the closest.
-        let Some(closest) = matching.into_iter().next_back() else {
+        let Some(closest) = matching.into_iter().min_by_key(Entry::nearness) else {
             continue;
         };
         return Ok(match closest.kind.as_deref() {
@@ -160,6 +162,17 @@ fn stop(from: Option<IpAddr>, to: IpAddr) -> Result<Option<Stop>, Failure> {
 }
 
 impl Entry {
+    /// The least is taken: the longest prefix, and of these the least metric. `ip` lists them the one way for IPv4, the other for IPv6.
+    fn nearness(&self) -> (Reverse<u8>, u32) {
+        let len = match (self.dst.as_str(), self.dst.rsplit_once('/')) {
+            ("default", _) => 0,
+            (_, Some((_, len))) => len.parse().unwrap_or(0),
+            // A host's is written without it.
+            _ => u8::MAX,
+        };
+        (Reverse(len), self.metric)
+    }
+
     fn words(&self) -> String {
         let mut words: Vec<String> = self.kind.iter().cloned().collect();
         words.push(self.dst.clone());
@@ -228,6 +241,23 @@ mod tests {
         assert_eq!(about(Some("10.0.0.1"), "10.0.0.3"), [0, 2]);
         assert_eq!(about(None, "10.0.0.3"), [0]);
         assert_eq!(rules[3].words(), "from all to 10.0.4.0/24 blackhole");
+    }
+
+    /// As it was, the first of IPv6's was never looked at: the way to the own subnet.
+    #[test]
+    fn the_closest_entry_is_taken_in_whatever_order_they_are_listed() {
+        let text = r#"[{"type":"blackhole","dst":"fd07::1","metric":1024},{"dst":"fd07::/64","dev":"eth0","metric":256},
+            {"type":"prohibit","dst":"fd07::/64","metric":1},{"dst":"default","dev":"eth0"}]"#;
+        let mut all: Vec<Entry> = serde_json::from_str(text).unwrap();
+        for _ in 0..2 {
+            all.sort_by_key(Entry::nearness);
+            let order: Vec<_> = all.iter().map(|entry| (entry.dst.as_str(), entry.metric)).collect();
+            assert_eq!(
+                order,
+                [("fd07::1", 1024), ("fd07::/64", 1), ("fd07::/64", 256), ("default", 0)]
+            );
+            all.reverse();
+        }
     }
 
     #[test]

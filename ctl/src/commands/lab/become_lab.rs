@@ -81,13 +81,17 @@ impl Session {
     /// This is all that is to be there, whatever there is.
     pub(super) async fn replace_lab(&self, how: &How, lab: Lab) -> Result<Changes, Failure> {
         let lab = with_programs(lab)?;
-        if how.dry_run || how.yes {
+        if how.dry_run {
             return self.put(how, &lab, how.options(), None).await;
         }
+        if how.yes {
+            let (there, _): (Lab, _) = self.client.lab_tagged().await?;
+            return self.put_or_take_back(how, &there, &lab, None).await;
+        }
         until_unchanged(async || {
-            let tag = self.client.tag(LAB).await?;
+            let (there, tag): (Lab, _) = self.client.lab_tagged().await?;
             self.ask_first(how, &lab, tag.as_ref()).await?;
-            self.put(how, &lab, how.options(), tag.as_ref()).await
+            self.put_or_take_back(how, &there, &lab, tag.as_ref()).await
         })
         .await
     }

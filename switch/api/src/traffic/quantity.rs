@@ -56,7 +56,7 @@ pub fn bits(text: &str) -> Result<u64, String> {
 /// A rate in frames/s.
 pub fn pps(text: &str) -> Result<u64, String> {
     let value = scaled(text, &[("", 1), ("pps", 1)])
-        .ok_or_else(|| format!("rate {text:?} is not understood; give it in frames/s, such as 1000"))?;
+        .ok_or_else(|| format!("rate {text:?} is not understood; give it in frames/s, such as 1000pps"))?;
     if text.contains('.') {
         return Err(format!(
             "rate {text:?} has part of a frame; give a whole number of frames/s, such as 1000"

@@ -230,6 +230,11 @@ impl Snapshot {
             ports().map(|(l, v)| (l, u64::from(v.state == PortState::Up))),
         )?;
         to.gauge(
+            "vswitch_port_admin_up",
+            "1 unless the port was set down",
+            ports().map(|(l, v)| (l, u64::from(v.port.up))),
+        )?;
+        to.gauge(
             "vswitch_port_shut",
             "1 if the switch itself has shut the port, as for a loop",
             ports().map(|(l, v)| (l, u64::from(v.state == PortState::Shut))),

@@ -103,6 +103,7 @@ fn every_counter_is_there_with_its_labels() {
         "vswitch_port_receive_drops_total{switch=\"main\",port=\"red\",reason=\"policed\"} 0",
         "vswitch_port_transmit_drops_total{switch=\"main\",port=\"red\",reason=\"queue-full\"} 0",
         "vswitch_port_acl_hits_total{switch=\"main\",port=\"red\",direction=\"in\",rule=\"deny arp\"} 7",
+        "vswitch_port_admin_up{switch=\"main\",port=\"red\"} 1",
         "vswitch_port_shut{switch=\"main\",port=\"red\"} 0",
         "vswitch_fdb_moves_total{switch=\"main\"} 38",
         "vswitch_fdb_vlan_entries{switch=\"main\",vlan=\"10\"} 39",

@@ -256,7 +256,9 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
         let cause = format!("a {} of {port} stops what is for {to}: {}", stop.what, stop.text);
         return Finding::new(cause, evidence).mend(run_in(&view.port, &stop.undo));
     }
-    if let (Some(mine), Some(view)) = (own.iter().find(|own| own.subnet_has(to) && own.prefix < 31), view)
+    // Of a subnet with others in it the kernel makes a route itself.
+    let has_route = |own: &&Address| own.subnet_has(to) && own.prefix < if own.ip.is_ipv4() { 32 } else { 128 };
+    if let (Some(mine), Some(view)) = (own.iter().find(has_route), view)
         && let Some(link) = picture.leg_with(&view.port, mine.ip)
     {
         let net = IpNet::new(mine.ip, mine.prefix).map_or_else(|_| to.to_string(), |net| net.trunc().to_string());
@@ -267,6 +269,13 @@ fn no_route(picture: &Picture, talk: &Talk, port: &PortName, to: IpAddr, why: &N
     if let (true, Some(mine), Some(remote)) = (is_end, mine, remote) {
         if remote.subnet_has(mine.ip) {
             let cause = format!("the prefix of {port} ({mine}) leaves {to} out, while {remote} has both");
+            let wanted = picture.wanted(port).map_or(&[][..], |wanted| &wanted.addresses);
+            if let Some(wanted) = wanted.iter().find(|wanted| wanted.ip() == mine.ip)
+                && wanted.prefix_len() != mine.prefix
+            {
+                let cause = format!("{cause}: somebody gave it another than {wanted}");
+                return Finding::new(cause, evidence).mend(format!("vswitchctl set port {port} --up"));
+            }
             // An address can't be there with two prefixes.
             let mend = format!(
                 "vswitchctl addr del {port} {mine} && vswitchctl addr add {port} {}/{}",
