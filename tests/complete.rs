@@ -8,6 +8,8 @@ use vswitch_testing::terminal::{Terminal, path, there};
 fn furnished() -> Lab {
     let lab = Lab::new();
     lab.ok("add-port red rover blue");
+    lab.ok("addr add red 10.0.0.1/24");
+    lab.ok("route add red 10.9.0.0/16 --via 10.0.0.9");
     lab.ok("switch add backbone");
     lab.ok("switch add xray");
     lab.ok("link add xray main");
@@ -18,7 +20,9 @@ fn furnished() -> Lab {
     lab
 }
 
-const LINES: [(&str, &[&str]); 25] = [
+const LINES: [(&str, &[&str]); 27] = [
+    ("vswitchctl addr del red 10.0.", &["10.0.0.1/24"]),
+    ("vswitchctl route del red 10.9", &["10.9.0.0/16"]),
     ("vswitchctl lab down zl", &["zlab"]),
     ("vswitchctl lab export zl", &["zlab"]),
     ("vswitchctl set li", &["link"]),

@@ -77,6 +77,25 @@ fn with_names(command: Command, above: &str) -> Command {
         if above == "ovs" && arg.get_id() == "record" {
             return arg.add(ArgValueCompleter::new(words));
         }
+        // What a port or a switch has, to be taken away.
+        let has = match (above, arg.get_id().as_str()) {
+            _ if name != "del" => None,
+            ("addr", "address") => Some(addresses as fn(&Value) -> Vec<String>),
+            ("route", "to") => Some(destinations as _),
+            ("publish", "numbers") => Some(published as _),
+            ("fdb", "mac") => {
+                return arg.add(ArgValueCompleter::new(|typed: &OsStr| {
+                    starting(stations(&ask("/v1/switches/main/fdb")), typed)
+                }));
+            }
+            _ => None,
+        };
+        if let Some(has) = has {
+            return arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
+                let port = word_after("del").unwrap_or_default();
+                starting(has(&ask(&format!("/v1/ports/{port}"))), typed)
+            }));
+        }
         with_completer(arg, keys)
     });
     command.mut_subcommands(|below| with_names(below, &name))
@@ -184,9 +203,48 @@ fn link_ends(typed: &OsStr) -> Vec<CompletionCandidate> {
     named(&ports, typed)
 }
 
+fn addresses(port: &Value) -> Vec<String> {
+    of_list(&port["addresses"], |one| one.as_str().map(str::to_owned))
+}
+
+fn destinations(port: &Value) -> Vec<String> {
+    of_list(&port["routes"], |one| one["to"].as_str().map(str::to_owned))
+}
+
+fn published(port: &Value) -> Vec<String> {
+    of_list(&port["publish"], |one| one.as_str().map(str::to_owned))
+}
+
+fn stations(fdb: &Value) -> Vec<String> {
+    of_list(fdb, |one| one["mac"].as_str().map(str::to_owned))
+}
+
+fn of_list(list: &Value, text: impl Fn(&Value) -> Option<String>) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(text).collect()
+}
+
+/// Those that begin so.
+fn starting(all: Vec<String>, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let all = all.into_iter().filter(|one| one.starts_with(&*typed));
+    all.map(CompletionCandidate::new).collect()
+}
+
+/// The words of the line.
+fn line() -> Vec<OsString> {
+    env::args_os().skip_while(|word| word != "--").skip(1).collect()
+}
+
+/// The word of the line behind this one.
+fn word_after(word: &str) -> Option<String> {
+    let line = line();
+    let at = line.iter().position(|other| other == word)?;
+    line.get(at + 1)?.to_str().map(str::to_owned)
+}
+
 /// What `bridge` and `ovs` name, by the word before it.
 fn words(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let line: Vec<_> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    let line = line();
     // Fish says nothing of it: the word at its cursor is the last.
     let index = env::var("_CLAP_COMPLETE_INDEX")
         .ok()
