@@ -56,7 +56,7 @@ fn numbers_are_checked() {
     refused("set port red --mtu 1500b", &mtu("1500b"));
     refused(
         "set switch main --ageing=-1",
-        "--ageing: ageing time \"-1\" is out of range; give a number from 0 to 4294967295 (seconds, 0 = never)",
+        "--ageing: ageing time (0: never) \"-1\" is no time from 0 to 4294967295 seconds; write it as 60, 60s, 5m or 1h",
     );
     refused(
         "switch add lab --fdb-capacity 0",

@@ -21,7 +21,7 @@ fn a_lab_file_is_applied_from_a_file_and_from_standard_input() {
         lab.clone(),
     );
 
-    let daemon = Replies::default().start();
+    let daemon = Replies::default().json("GET /v1/lab", json!({})).start();
     let ask = |method: &str, uri: &str, body: &Value| Asked {
         method: method.into(),
         uri: uri.into(),
@@ -31,12 +31,17 @@ fn a_lab_file_is_applied_from_a_file_and_from_standard_input() {
     // What would go is asked first, unless it does not matter.
     assert_eq!(daemon.run_with_stdin("apply -", text).code, 0);
     let plan = "/v1/lab?dry_run=true&idempotent=false";
-    let head = ask("HEAD", "/v1/lab", &Value::Null);
-    assert_eq!(daemon.asked(), [head, put(plan), put("/v1/lab")]);
+    let get = || ask("GET", "/v1/lab", &Value::Null);
+    assert_eq!(daemon.asked(), [get(), put(plan), put("/v1/lab")]);
     for yes in ["--yes", "-y", "--prune"] {
         assert_eq!(daemon.run_with_stdin(&format!("apply {yes} -"), text).code, 0);
-        assert_eq!(daemon.asked(), [put("/v1/lab")], "{yes}");
+        assert_eq!(daemon.asked(), [get(), put("/v1/lab")], "{yes}");
     }
+    // All of it goes, so one of a newer daemon need not be understood.
+    let newer = Replies::default().json("GET /v1/lab", json!({"tunnels": []})).start();
+    assert_eq!(newer.run_with_stdin("apply --yes -", text).code, 0);
+    let head = ask("HEAD", "/v1/lab", &Value::Null);
+    assert_eq!(newer.asked(), [get(), head, put("/v1/lab")]);
 }
 
 /// `vswitchctl --socket /wrong export | vswitchctl apply -` once removed everything (faults A2).
@@ -72,6 +77,7 @@ fn an_empty_lab_file_changes_nothing() {
 fn what_would_be_removed_is_asked_about() {
     let removed: Vec<_> = (0..25).map(|n| format!("removed port p{n} from switch main")).collect();
     let daemon = Replies::default()
+        .json("GET /v1/lab", json!({}))
         .json("PUT /v1/lab", json!({"done": removed.clone(), "removed": removed}))
         .start();
     let ran = daemon.run_with_stdin("apply -", "ports = []\n");
@@ -102,6 +108,7 @@ fn what_comes_between_is_not_undone() {
     let daemon = |times| {
         Replies::default()
             .json("GET /v1/ports/t", port.clone())
+            .json("GET /v1/lab", json!({}))
             .changed(times)
             .start()
     };

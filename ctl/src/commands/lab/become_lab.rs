@@ -84,14 +84,20 @@ impl Session {
         if how.dry_run {
             return self.put(how, &lab, how.options(), None).await;
         }
-        if how.yes {
-            let (there, _): (Lab, _) = self.client.lab_tagged().await?;
-            return self.put_or_take_back(how, &there, &lab, None).await;
-        }
         until_unchanged(async || {
-            let (there, tag): (Lab, _) = self.client.lab_tagged().await?;
-            self.ask_first(how, &lab, tag.as_ref()).await?;
-            self.put_or_take_back(how, &there, &lab, tag.as_ref()).await
+            // One of a newer daemon need not be understood, as all of it goes; but what is not can't be put back.
+            let (there, mut tag) = match self.client.lab_tagged().await {
+                Ok((there, tag)) => (Some(there), tag),
+                Err(_) => (None, self.client.tag(LAB).await?),
+            };
+            match how.yes {
+                true => tag = None,
+                false => self.ask_first(how, &lab, tag.as_ref()).await?,
+            }
+            match there {
+                Some(there) => self.put_or_take_back(how, &there, &lab, tag.as_ref()).await,
+                None => self.put(how, &lab, how.options(), tag.as_ref()).await,
+            }
         })
         .await
     }
