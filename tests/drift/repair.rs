@@ -475,3 +475,46 @@ fn a_plan_has_what_drifted_and_what_differs() {
     );
     assert!(run("ip -n red addr").contains("10.7.0.1"));
 }
+
+/// Somebody's own interface was given the cable's settings, and went with the cable.
+#[test]
+fn an_interface_that_only_has_the_name_of_a_cables_end_is_left_alone() {
+    let lab = Lab::new();
+    run("ip netns add red");
+    run("ip netns add blue");
+    let replace = |new: &str| {
+        let lines = lab.lab_file(&format!(
+            "link del eth0\nlink add eth0 mtu 9000 type veth peer name {new}\n"
+        ));
+        run(&format!("ip -n red -b {lines}"));
+    };
+    let look = |name: &str| {
+        run(&format!("ip -n {name} -o link show eth0")) + &run(&format!("ip -n {name} -br addr show eth0"))
+    };
+    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
+    replace("other");
+    run("ip -n red addr add 192.0.2.1/24 dev eth0");
+    let before = look("red");
+    let told = lab.ctl("set cable red blue mtu=1400");
+    assert!(told.code == 0 && told.stderr.contains("is cut"), "{told}");
+    assert_eq!(look("red"), before);
+    let export = lab.lab_file(&lab.ok("export"));
+    let told = lab.ctl(&format!("apply {export}"));
+    assert!(told.stderr.contains("has an interface eth0 already"), "{told}");
+    assert_eq!(look("red"), before);
+    run("ip -n red link del eth0");
+    wait_for("the cable to be laid with what was set", || {
+        let links = run("ip -n blue -o link");
+        links.contains("eth0") && links.contains("mtu 1400")
+    });
+    // What has another address and is joined to the other end is the cable's all the same.
+    run("ip -n red link set eth0 address 02:00:00:00:00:01");
+    assert_eq!(lab.ctl("set cable red blue mtu=1300").ok().stderr, "");
+    assert!(look("red").contains("mtu 1300") && !look("red").contains("02:00:00:00:00:01"));
+
+    replace("eth0 netns blue");
+    let before = [look("red"), look("blue")];
+    wait_for("it to be seen", || lab.ok("cable list").contains("missing"));
+    lab.ok("cable del red blue");
+    assert_eq!([look("red"), look("blue")], before);
+}

@@ -349,8 +349,8 @@ impl Inner {
             Step::ChangeOutside { before, after } => self.change_outside(before, after, warnings).await?,
             Step::AddCable(cable) => self.attach_cable(cable, Adopt::No).await?,
             Step::ChangeCable { before, after } => {
-                if let Err(error) = self.change_cable(before, after).await {
-                    let undone = self.change_cable(after, before).await;
+                if let Err(error) = self.change_cable(before, after, warnings).await {
+                    let undone = self.change_cable(after, before, &mut Vec::new()).await;
                     return Err(half_done(error, undone));
                 }
             }
