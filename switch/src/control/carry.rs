@@ -49,6 +49,7 @@ impl Inner {
         let order = Order::of(steps);
         self.shown.pulse.underway.begin("a change", order.size());
         let was_unsaved = self.store.unsaved.is_some();
+        let refused = self.live.refused.clone();
         let mut done = Vec::with_capacity(order.first.len() + order.then.len());
         if let Err(error) = self
             .carry_until_written(&order, lab, &mut done, &mut changes.warnings)
@@ -79,6 +80,7 @@ impl Inner {
         let stay = self.remove_named(&order.namespaces, &mut changes.warnings).await;
         self.step_done(order.namespaces.len());
         untell(&self.not_carried_out(&order.last, stay), &mut changes);
+        changes.warnings.extend(self.tell_refused(&refused));
         self.live.parted.clear();
         self.store.close_journal();
         let begun = match order.can_be_taken_back() {

@@ -340,15 +340,12 @@ impl Inner {
                 Ok(())
             }
             Drift::NamespaceSettings(namespace, _) => {
-                // As if nothing of it were there: what is as it is to be stays as it is.
-                let given = self
-                    .set_namespace(&LabNamespace::new(namespace.name.clone()), namespace)
-                    .await;
+                let given = self.give_again(namespace).await;
                 self.settle_sysctls();
                 self.store.close_journal();
                 let lab = self.store.state.lab.clone();
                 self.fit_names(&lab);
-                given
+                given.and_then(|()| self.check_refused(&namespace.name))
             }
             Drift::Missing(port) => {
                 self.lose(
