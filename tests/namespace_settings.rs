@@ -417,3 +417,52 @@ fn a_setting_of_an_interface_that_is_not_there_waits_for_it() {
         other => Err(other.to_owned()),
     });
 }
+
+/// It was set back with the interface, with which it has nothing to do.
+#[test]
+fn what_somebody_sets_in_a_namespace_stays_when_an_interface_is_made_again() {
+    const FILTER: &str = "/proc/sys/net/ipv4/conf/eth0/rp_filter";
+    let lab = Lab::with_own_etc();
+    let red = Place::named("red");
+    run("ip netns add red");
+    lab.ok("add-port red");
+    lab.ok("ns set red net.ipv4.ip_forward=1 net.ipv4.conf.eth0.rp_filter=2");
+    red.run_ok("sysctl -qw net.ipv4.ip_forward=0");
+    red.run_ok("ip link del eth0");
+    wait_for("the setting of the interface", || {
+        red.output(&format!("cat {FILTER}")).stdout == b"2\n"
+    });
+    assert_eq!(value("red", FORWARD), "0");
+    let doctor = lab.ctl("doctor");
+    assert!(doctor.stdout.contains("lacks net.ipv4.ip_forward = 1"), "{doctor}");
+}
+
+/// With one that waited for its interface and was refused then, none of the others was given, nor could be set any more.
+#[test]
+fn a_setting_that_is_refused_keeps_no_other_back() {
+    let mut lab = Lab::with_own_etc();
+    let mend = "ns set red net.ipv4.conf.eth1.accept_local=none";
+    lab.ok("add-port red");
+    lab.ok("ns set red net.ipv4.conf.eth1.accept_local=many net.ipv4.conf.eth1.proxy_arp=1");
+    let told = lab.ctl("add-port more --netns red --name eth1");
+    for word in ["accept_local", "takes no such value", mend] {
+        assert!(told.code == 0 && told.stderr.contains(word), "{word}: {told}");
+    }
+    let proxy = || value("red", "/proc/sys/net/ipv4/conf/eth1/proxy_arp");
+    assert_eq!(proxy(), "1");
+    assert_eq!(lab.ctl("ns set red net.ipv4.ip_forward=1").ok().stderr, "");
+    assert_eq!(value("red", FORWARD), "1");
+    let told = lab.ctl("ns set red net.ipv4.conf.eth1.accept_local=lots net.ipv4.ip_forward=0");
+    assert!(told.code == 2 && !told.stderr.contains("taken back"), "{told}");
+    assert_eq!(value("red", FORWARD), "1");
+    lab.stop_daemon();
+    run("ip netns del red");
+    lab.start();
+    assert_eq!([proxy(), value("red", FORWARD)], ["1", "1"]);
+    let doctor = lab.ctl("doctor");
+    for word in ["accept_local = many, which the kernel refuses", mend] {
+        assert!(doctor.stdout.contains(word), "{word}: {doctor}");
+    }
+    assert_eq!(lab.ctl(mend).ok().stderr, "");
+    assert!(!lab.ctl("doctor").stdout.contains("accept_local"));
+}

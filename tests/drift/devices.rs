@@ -197,3 +197,44 @@ fn a_port_that_takes_another_device_gives_both_back() {
     lab.ok("reset --yes");
     assert_eq!(["va", "vb"].map(look), before);
 }
+
+/// It was set as the one before it had been, and lost the host's routes with that.
+#[test]
+fn a_device_in_the_place_of_one_that_went_is_given_back_nothing() {
+    let mut lab = Lab::new();
+    let look = || {
+        let link = run("ip -d -o link show wan");
+        let is = |word: &str| link.contains(word);
+        (
+            is("mtu 9000") && is(",UP") && !is("promiscuity 1"),
+            run("ip -br addr show wan").contains("192.0.2.1/24"),
+            run("tc qdisc show dev wan").contains("ingress"),
+        )
+    };
+    for way in ["seen", "at once", "offline"] {
+        make_device("wan");
+        run("ip link set wan down mtu 1400");
+        lab.ok("add-port wan --type device");
+        if way == "offline" {
+            lab.stop_daemon();
+        }
+        run("ip link add other mtu 9000 type veth peer name wanp");
+        run("ip addr add 192.0.2.1/24 dev other");
+        run("tc qdisc add dev other ingress");
+        run("ip link del wan");
+        run("ip link set other name wan");
+        run("ip link set wanp up");
+        run("ip link set wan up");
+        assert_eq!(look(), (true, true, true));
+        if way == "seen" {
+            let reason = || lab.port("wan").reason.unwrap_or_default();
+            wait_for("it to be looked at", || reason().contains("192.0.2.1/24"));
+        }
+        match way {
+            "offline" => lab.ok("reset --offline --yes"),
+            _ => lab.ok("del-port wan"),
+        };
+        assert_eq!(look(), (true, true, true), "{way}");
+        run("ip link del wan");
+    }
+}

@@ -355,3 +355,26 @@ fn hostile_interface_names_are_shown_and_do_no_harm() {
     lab.ok("reset --yes");
     assert_eq!(run("ip netns list"), "");
 }
+
+/// It got the port's addresses, and went with the port.
+#[test]
+fn a_tap_device_that_only_has_the_name_is_left_alone() {
+    let mut lab = Lab::new();
+    let red = Place::named("red");
+    run("ip netns add red");
+    lab.ok("add-port red --type tap --addr 10.7.0.2/24");
+    lab.kill_daemon();
+    red.run_ok("ip link del eth0");
+    red.run_ok("ip tuntap add dev eth0 mode tap multi_queue");
+    red.run_ok("ip addr add 192.0.2.1/24 dev eth0");
+    let look = || red.run_ok("ip -d -o link show eth0") + &red.run_ok("ip -br addr show eth0");
+    let before = look();
+    lab.start();
+    lab.wait_for_port("red", "the other one to be seen", |port| {
+        let reason = port.reason.as_deref().unwrap_or_default();
+        port.state == PortState::Missing && reason.contains("has an interface eth0 already")
+    });
+    assert_eq!(look(), before);
+    lab.ok("del-port red");
+    assert_eq!(look(), before);
+}

@@ -1,6 +1,7 @@
 //! What is only called otherwise, or lies elsewhere, is followed, and what was taken away or changed behind the daemon's back is told of
 //! and made again: interfaces that are renamed, moved, deleted or set otherwise.
 
+mod cables;
 mod devices;
 mod inside;
 mod interfaces;

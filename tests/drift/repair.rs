@@ -1,6 +1,5 @@
 //! What `apply` and other commands make again.
 
-use std::time::{Duration, Instant};
 use vswitch_api::PortKind;
 use vswitch_api::view::{Changes, PortState};
 use vswitch_testing::http::request;
@@ -227,91 +226,6 @@ fn what_is_in_a_namespace_that_others_have_taken_away_is_not_promised() {
         "{told}"
     );
     assert_eq!(foretold.stderr, told.stderr);
-}
-
-/// What a cable has is looked at as closely as what a port has.
-#[test]
-fn apply_gives_a_cable_back_what_it_lost() {
-    let lab = Lab::new();
-    lab.ok("cable red blue --mtu 1400 --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24 --route-a 10.8.0.0/16,10.9.0.2");
-    let file = lab.lab_file(&lab.ok("export"));
-    let apply = || lab.json::<Changes>(&format!("apply {file}"));
-    assert_eq!(apply(), Changes::default(), "nothing has drifted");
-    run("ip -n red link set eth0 mtu 1300");
-    run("ip -n red addr del 10.9.0.1/24 dev eth0");
-    run("ip -n blue link set eth0 down");
-    let planned: Changes = lab.json(&format!("apply --dry-run {file}"));
-    let done = apply().done;
-    assert_eq!(planned.done, done);
-    for word in [
-        "MTU of 1400 in namespace red",
-        "10.9.0.1/24",
-        "route to 10.8.0.0/16",
-        "up in namespace blue",
-    ] {
-        assert!(done.iter().any(|line| line.contains(word)), "{word}: {done:?}");
-    }
-    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
-    assert_eq!(apply(), Changes::default());
-}
-
-/// A cable that could not be laid, here for want of descriptors, is laid by itself as soon as that can be.
-#[test]
-fn a_cable_that_could_not_be_laid_is_tried_again() {
-    let mut lab = Lab::new();
-    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
-    let pid = lab.daemon().pid();
-    let limit = |files: usize| run(&format!("prlimit --pid {pid} --nofile={files}:1024"));
-    let open = lab.daemon().open_files_at_rest();
-    run("ip netns del blue");
-    limit(open + 2);
-    run("ip netns add blue");
-    // With so few descriptors it says that it tried in vain, or can't even look, of which it says nothing: its next looks are within 3 s.
-    let end = Instant::now() + Duration::from_secs(3);
-    while !lab.daemon().log().contains("a cable is still missing") && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert!(!run("ip -n blue -br link").contains("eth0"));
-    limit(1024);
-    wait_for("the cable to be laid", || run("ip -n blue -br link").contains("eth0"));
-    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
-}
-
-/// As an interface of a port is.
-#[test]
-fn a_cable_whose_end_was_deleted_is_laid_again() {
-    let lab = Lab::new();
-    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
-    run("ip -n red link del eth0");
-    wait_for("the cable to be laid", || {
-        ["red", "blue"]
-            .iter()
-            .all(|name| run(&format!("ip -n {name} -br link")).contains("eth0"))
-    });
-    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
-}
-
-/// An end of a cable is known by what it is too.
-#[test]
-fn a_cable_whose_ends_were_renamed_is_adopted_and_taken_away() {
-    let mut lab = Lab::new();
-    for name in ["red", "blue"] {
-        lab.ok(&format!("ns add {name}"));
-    }
-    lab.ok("cable red blue --addr-a 10.9.0.1/24 --addr-b 10.9.0.2/24");
-    for name in ["red", "blue"] {
-        run(&format!("ip -n {name} link set eth0 down"));
-        run(&format!("ip -n {name} link set eth0 name lan0"));
-        run(&format!("ip -n {name} link set lan0 up"));
-    }
-    lab.kill_daemon();
-    lab.start();
-    assert!(!run("ip -n red -br link").contains("eth0"));
-    run("ip netns exec red ping -n -c 1 -W 10 10.9.0.2");
-    lab.ok("cable del red blue");
-    for name in ["red", "blue"] {
-        assert!(!run(&format!("ip -n {name} -br link")).contains("lan0"));
-    }
 }
 
 /// The switch's own side of a port, where root can reach it.

@@ -156,16 +156,20 @@ impl NamedNamespaces {
         bound.inspect_err(|_| drop(remove(&path)))
     }
 
-    /// Makes a name free that was given to nothing yet, or no more: a file that is empty and no mount point.
+    /// Makes a name free that was given to nothing yet, or no more: a file that is empty and no mount point. All else is left alone, which
+    /// is no error: what was mounted there meanwhile, too.
     ///
     /// # Errors
-    /// EBUSY: something is mounted there. What is no empty file is left alone, which is no error.
+    /// Those of unlink(2).
     pub fn remove_unbound(&self, name: &NsName) -> Result<(), KernelError> {
         let path = self.path(name);
         if !fs::symlink_metadata(&path).is_ok_and(|file| file.is_file() && file.len() == 0) {
             return Ok(());
         }
-        fs::remove_file(&path).map_err(|e| KernelError::new(format!("remove the empty file {}", path.display()), e))
+        match fs::remove_file(&path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::NotFound) => Ok(()),
+            removed => removed.map_err(|e| KernelError::new(format!("remove the empty file {}", path.display()), e)),
+        }
     }
 
     /// Removes a name from this very namespace, which was opened by it; the namespace itself goes with its last user. Fine if it is

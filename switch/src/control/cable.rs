@@ -11,8 +11,9 @@ use super::condition::{Editing, Subject, is_there};
 use super::detach::gone_is_fine;
 use super::interface::{KnownRoutes, add_route, routes_in_order};
 use super::named::already;
+use super::place::Place;
 use super::{Control, Inner, text};
-use vswitch_linux::{KernelError, Link, Netlink, VethPeer};
+use vswitch_linux::{KernelError, Link, NetNs, Netlink, VethPeer};
 
 impl Control {
     /// Joins two namespaces, once more if they are joined already.
@@ -181,12 +182,20 @@ impl Inner {
         let (a_nl, b_nl) = (a.netlink().await.map_err(failed)?, b.netlink().await.map_err(failed)?);
         let (a_name, b_name) = (name(&cable.a), name(&cable.b));
         let mtu = cable.mtu.unwrap_or(DEFAULT_MTU);
-        let a_link = find_end(&a_nl, &cable.a).await.map_err(failed)?;
-        let b_link = find_end(&b_nl, &cable.b).await.map_err(failed)?;
-        let joined = |a: &Link, b: &Link| a.peer_index == Some(b.index) && b.peer_index == Some(a.index);
-        match (&a_link, &b_link) {
-            (Some(a_link), Some(b_link)) if adopt == Adopt::Yes && joined(a_link, b_link) => {}
+        let look = async || {
+            let [a_end, b_end] = find_ends(cable, [Ok(Some(a.clone())), Ok(Some(b.clone()))]).await;
+            Ok::<_, KernelError>((a_end?, b_end?))
+        };
+        let there = look().await.map_err(failed)?;
+        match &there {
+            (Some(a_end), Some(b_end)) if adopt == Adopt::Yes && joined(&a_end.link, &b_end.link) => {}
             (None, None) => {
+                for (nl, end) in [(&a_nl, &cable.a), (&b_nl, &cable.b)] {
+                    let found = nl.link_by_name(name(end)).await.map_err(failed)?;
+                    if let Some(link) = found.filter(|link| link.name == name(end)) {
+                        return Err(taken(cable, end, &link));
+                    }
+                }
                 let peer = VethPeer {
                     netns: &b,
                     name: b_name,
@@ -201,25 +210,29 @@ impl Inner {
                     return Err(failed(error));
                 }
             }
-            _ => {
-                let found = [(&a_link, &cable.a), (&b_link, &cable.b)];
-                let found = found.into_iter().find_map(|(link, end)| Some((link.as_ref()?, end)));
+            (a_end, b_end) => {
+                let found = [(a_end, &cable.a), (b_end, &cable.b)];
+                let found = found.into_iter().find_map(|(place, end)| Some((place.as_ref()?, end)));
                 return Err(found.map_or_else(
                     || text::conflict(object, "it is cut"),
-                    |(link, end)| taken(cable, end, link),
+                    |(place, end)| taken(cable, end, &place.link),
                 ));
             }
         }
+        let is_new = there.0.is_none();
         let configured = async {
-            configure_end(&a_nl, &cable.a, mtu).await?;
-            configure_end(&b_nl, &cable.b, mtu).await?;
+            let (a_end, b_end) = if is_new { look().await? } else { there };
+            for (nl, end, place) in [(&a_nl, &cable.a, a_end), (&b_nl, &cable.b, b_end)] {
+                let vanished = || KernelError::new(format!("look up {}", name(end)), nix::errno::Errno::ENODEV);
+                configure_end(nl, end, &place.ok_or_else(vanished)?.link, mtu).await?;
+            }
             // Of namespaces with an id there the kernel tells what becomes of their interfaces.
             let own = self.host.own.netlink().await?;
             own.nsid_of(&a).await?;
             own.nsid_of(&b).await.map(drop)
         };
         if let Err(error) = configured.await {
-            if a_link.is_none() {
+            if is_new {
                 // With fresh sockets: the one that failed may be of no more use.
                 self.detach_cable(cable, &mut Vec::new()).await;
             }
@@ -228,43 +241,62 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes a cable that is there what it is to be. On an error some may be changed: the caller carries out the inverse change.
-    pub(super) async fn change_cable(&mut self, before: &Cable, after: &Cable) -> Result<(), ApiError> {
+    /// Makes a cable that is there what it is to be; one that is cut gets it when it is laid again. On an error some may be changed: the
+    /// caller carries out the inverse change.
+    pub(super) async fn change_cable(
+        &mut self,
+        before: &Cable,
+        after: &Cable,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
         let object = text::cable(after);
         let failed = |error: KernelError| text::kernel(object.clone(), &error);
         let mtu = after.mtu.unwrap_or(DEFAULT_MTU);
-        for (old, new) in [(&before.a, &after.a), (&before.b, &after.b)] {
-            let netns = self.open_namespace(&new.namespace)?;
+        let mut is_cut = false;
+        let ends = [(&before.a, &after.a), (&before.b, &after.b)];
+        for ((old, new), found) in ends.into_iter().zip(self.ends_of(after).await) {
+            let Some(Place { netns, link }) = found.map_err(failed)? else {
+                is_cut = true;
+                continue;
+            };
             let changed = async {
                 let nl = netns.netlink().await?;
-                if let Some(link) = find_end(&nl, new).await? {
-                    for route in old.routes.iter().filter(|route| !new.routes.contains(route)) {
-                        gone_is_fine(nl.del_route(link.index, route).await)?;
-                    }
-                    let gone = old.addresses.iter().filter(|address| !new.addresses.contains(address));
-                    for address in gone {
-                        gone_is_fine(nl.del_address(link.index, *address).await)?;
-                    }
+                for route in old.routes.iter().filter(|route| !new.routes.contains(route)) {
+                    gone_is_fine(nl.del_route(link.index, route).await)?;
                 }
-                configure_end(&nl, new, mtu).await
+                let gone = old.addresses.iter().filter(|address| !new.addresses.contains(address));
+                for address in gone {
+                    gone_is_fine(nl.del_address(link.index, *address).await)?;
+                }
+                configure_end(&nl, new, &link, mtu).await
             };
             changed.await.map_err(failed)?;
+        }
+        if is_cut {
+            let warning = format!("{object} is cut: it gets what was set when it is laid again");
+            // A change may be of two steps.
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+            self.note_cut(after);
         }
         Ok(())
     }
 
-    /// Removes a cable; one that is gone already, with its namespace or without, is removed enough. It is known by its MAC address,
-    /// whatever it is called by now; another interface may have its name.
+    /// The interfaces of the ends of a cable.
+    pub(super) async fn ends_of(&self, cable: &Cable) -> [Result<Option<Place>, KernelError>; 2] {
+        let open = |end: &CableEnd| self.find_namespace(&end.namespace);
+        find_ends(cable, [open(&cable.a), open(&cable.b)]).await
+    }
+
+    /// Removes a cable; one that is gone already, with its namespace or without, is removed enough. Another interface may have the name of
+    /// an end.
     pub(super) async fn detach_cable(&mut self, cable: &Cable, warnings: &mut Vec<String>) {
-        for end in [&cable.a, &cable.b] {
+        for found in self.ends_of(cable).await {
             let removed = async {
-                let Some(netns) = self.find_namespace(&end.namespace)? else {
-                    return Ok(());
-                };
-                let nl = netns.netlink().await?;
-                match find_end(&nl, end).await? {
-                    Some(link) if is_end(&link, end) => gone_is_fine(nl.delete_link(link.index).await),
-                    _ => Ok(()),
+                match found? {
+                    Some(Place { netns, link }) => gone_is_fine(netns.netlink().await?.delete_link(link.index).await),
+                    None => Ok(()),
                 }
             };
             if let Err(error) = removed.await {
@@ -306,23 +338,53 @@ fn is_end(link: &Link, end: &CableEnd) -> bool {
     link.kind.as_deref() == Some("veth") && link.mac == end.mac
 }
 
-/// The interface of an end, whatever it is called by now; else the one that has its name.
-pub(super) async fn find_end(nl: &Netlink, end: &CableEnd) -> Result<Option<Link>, KernelError> {
-    let links = nl.links().await?;
-    let named = |link: &&Link| link.name == name(end);
-    let own = links.iter().filter(|link| is_end(link, end));
-    // Of two with that address the one that is called so.
-    let own = own.min_by_key(|link| !named(link));
-    Ok(own.or_else(|| links.iter().find(named)).cloned())
+fn joined(a: &Link, b: &Link) -> bool {
+    a.peer_index == Some(b.index) && b.peer_index == Some(a.index)
 }
 
-async fn configure_end(nl: &Netlink, end: &CableEnd, mtu: u32) -> Result<(), KernelError> {
-    let Some(link) = find_end(nl, end).await? else {
-        return Err(KernelError::new(
-            format!("look up {}", name(end)),
-            std::io::Error::from_raw_os_error(libc::ENODEV),
-        ));
+/// The interfaces of the two ends, whatever they are called by now. An end is known by its MAC address or, where it has another, by what it
+/// is joined to. All else that has its name is somebody else's.
+pub(super) async fn find_ends(
+    cable: &Cable,
+    namespaces: [Result<Option<NetNs>, KernelError>; 2],
+) -> [Result<Option<Place>, KernelError>; 2] {
+    let [a, b] = namespaces;
+    let (a, b) = (look_into(a).await, look_into(b).await);
+    let (a_own, b_own) = (own_end(&a, &cable.a), own_end(&b, &cable.b));
+    let a_end = a_own.clone().or_else(|| end_joined_to(&a, &cable.a, b_own.as_ref()?));
+    let b_end = b_own.or_else(|| end_joined_to(&b, &cable.b, a_own.as_ref()?));
+    let place = |looked: Looked, link: Option<Link>| {
+        let there = looked?.zip(link);
+        Ok(there.map(|((netns, _), link)| Place { netns, link }))
     };
+    [place(a, a_end), place(b, b_end)]
+}
+
+/// A namespace that is there, with its interfaces.
+type Looked = Result<Option<(NetNs, Vec<Link>)>, KernelError>;
+
+async fn look_into(netns: Result<Option<NetNs>, KernelError>) -> Looked {
+    let Some(netns) = netns? else { return Ok(None) };
+    let links = netns.links_once().await?;
+    Ok(Some((netns, links)))
+}
+
+fn links(looked: &Looked) -> impl Iterator<Item = &Link> {
+    looked.iter().flatten().flat_map(|(_, links)| links)
+}
+
+fn own_end(looked: &Looked, end: &CableEnd) -> Option<Link> {
+    // Of two with that address the one that is called so.
+    let own = links(looked).filter(|link| is_end(link, end));
+    own.min_by_key(|link| link.name != name(end)).cloned()
+}
+
+fn end_joined_to(looked: &Looked, end: &CableEnd, other: &Link) -> Option<Link> {
+    let mut named = links(looked).filter(|link| link.name == name(end));
+    named.find(|link| joined(link, other)).cloned()
+}
+
+async fn configure_end(nl: &Netlink, end: &CableEnd, link: &Link, mtu: u32) -> Result<(), KernelError> {
     if let Some(mac) = end.mac.filter(|mac| link.mac != Some(*mac)) {
         nl.set_mac(link.index, mac).await?;
     }

@@ -49,6 +49,7 @@ impl Inner {
         let order = Order::of(steps);
         self.shown.pulse.underway.begin("a change", order.size());
         let was_unsaved = self.store.unsaved.is_some();
+        let refused = self.live.refused.clone();
         let mut done = Vec::with_capacity(order.first.len() + order.then.len());
         if let Err(error) = self
             .carry_until_written(&order, lab, &mut done, &mut changes.warnings)
@@ -80,6 +81,7 @@ impl Inner {
         let stay = self.remove_named(&order.namespaces, &mut changes.warnings).await;
         self.step_done(order.namespaces.len());
         untell(&self.not_carried_out(&order.last, stay), &mut changes);
+        changes.warnings.extend(self.tell_refused(&refused));
         self.live.parted.clear();
         self.live.parted_mirrors.clear();
         self.store.close_journal();
@@ -351,8 +353,8 @@ impl Inner {
             Step::ChangeOutside { before, after } => self.change_outside(before, after, warnings).await?,
             Step::AddCable(cable) => self.attach_cable(cable, Adopt::No).await?,
             Step::ChangeCable { before, after } => {
-                if let Err(error) = self.change_cable(before, after).await {
-                    let undone = self.change_cable(after, before).await;
+                if let Err(error) = self.change_cable(before, after, warnings).await {
+                    let undone = self.change_cable(after, before, &mut Vec::new()).await;
                     return Err(half_done(error, undone));
                 }
             }

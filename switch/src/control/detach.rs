@@ -173,7 +173,7 @@ impl Inner {
                 Some(kept) if kept == *cable => {}
                 // Of a change that did not come to its end.
                 Some(kept) => {
-                    if let Err(error) = self.change_cable(cable, &kept).await {
+                    if let Err(error) = self.change_cable(cable, &kept, warnings).await {
                         warnings.push(error.to_string());
                     }
                 }

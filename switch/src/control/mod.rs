@@ -236,6 +236,8 @@ struct Live {
     unlaid: Vec<vswitch_api::Cable>,
     /// An interface has gone that may have been an end of a cable.
     cables_unsure: bool,
+    /// Settings of namespaces that the kernel refused, which waited for their interfaces.
+    refused: sysctls::AllRefused,
     gateways: gateway::Gateways,
     /// TAP devices that were found as the daemon started, with the namespaces that they are in.
     strays: Vec<(NetNs, vswitch_linux::Link)>,

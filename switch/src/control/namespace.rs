@@ -185,7 +185,11 @@ impl Inner {
             self.host.named.remove_unbound(name).map_err(failed)?;
         }
         let named = names.iter().cloned().zip(made).collect();
-        self.host.named.add(named).await.map_err(failed)?;
+        let added = self.host.named.add(named).await;
+        added.map_err(|error| match error.is_exists() {
+            true => self.made_meanwhile(names).unwrap_or_else(|| failed(error)),
+            false => failed(error),
+        })?;
         let again: BTreeSet<_> = names.iter().collect();
         self.store.state.namespaces.retain(|owned| !again.contains(&owned.name));
         self.store.state.namespaces.extend(owned);
@@ -195,6 +199,24 @@ impl Inner {
             });
         }
         Ok(())
+    }
+
+    /// A name was free when it was looked up, and is not any more. Once more it is done with what somebody else has made.
+    fn made_meanwhile(&self, names: &[NsName]) -> Option<ApiError> {
+        if let Some(made) = names.iter().find(|name| self.namespace_present(name)) {
+            let cause = "somebody else has made it just now";
+            return Some(text::conflict(text::namespace(made), cause).hint("try again"));
+        }
+        let file = |name: &NsName| self.host.named.path(name);
+        let name = names.iter().find(|name| file(name).symlink_metadata().is_ok())?;
+        let cause = format!(
+            "there is a file {} already, which is no namespace",
+            file(name).display()
+        );
+        Some(
+            text::conflict(text::namespace(name), cause)
+                .hint("try again, as somebody may just be making it; else remove the file"),
+        )
     }
 
     /// Whether vswitch made a namespace of that name once, so that an empty file there is what is left of it.

@@ -12,7 +12,6 @@ use vswitch_api::{
 };
 
 use super::attach::{AT_ONCE, Adopt};
-use super::cable::find_end;
 use super::gateway::Outside;
 use super::interface::{configure, mac};
 use super::kinds::{facts, wanted_mtu};
@@ -341,15 +340,12 @@ impl Inner {
                 Ok(())
             }
             Drift::NamespaceSettings(namespace, _) => {
-                // As if nothing of it were there: what is as it is to be stays as it is.
-                let given = self
-                    .set_namespace(&LabNamespace::new(namespace.name.clone()), namespace)
-                    .await;
+                let given = self.give_again(namespace).await;
                 self.settle_sysctls();
                 self.store.close_journal();
                 let lab = self.store.state.lab.clone();
                 self.fit_names(&lab);
-                given
+                given.and_then(|()| self.check_refused(&namespace.name))
             }
             Drift::Missing(port) => {
                 self.lose(
@@ -455,15 +451,8 @@ impl Inner {
 
     async fn drift_of_cable(&self, cable: &Cable) -> Option<Drift> {
         let mut what = Vec::new();
-        for end in [&cable.a, &cable.b] {
-            let found = async {
-                let Some(netns) = self.find_namespace(&end.namespace)? else {
-                    return Ok(None);
-                };
-                let link = find_end(&netns.netlink().await?, end).await?;
-                Ok::<_, KernelError>(link.map(|link| Place { netns, link }))
-            };
-            match found.await {
+        for (end, found) in [&cable.a, &cable.b].into_iter().zip(self.ends_of(cable).await) {
+            match found {
                 Ok(None) => return Some(Drift::Cable(cable.clone())),
                 Ok(Some(place)) => {
                     let lost = lost_settings(Wanted::of_end(cable, end), &place).await;
@@ -480,7 +469,14 @@ impl Inner {
     /// A cable could not be laid. Of a namespace that is not there it is told when it comes; for all else, be it want of something or an
     /// interface in the way that is about to go with another namespace, it is tried again soon.
     pub(super) fn note_unlaid(&mut self, cable: &Cable, error: &ApiError) {
-        if error.code != ErrorCode::NotFound && !self.live.unlaid.contains(cable) {
+        if error.code != ErrorCode::NotFound {
+            self.note_cut(cable);
+        }
+    }
+
+    /// An end of a cable is gone: it is to be laid again.
+    pub(super) fn note_cut(&mut self, cable: &Cable) {
+        if !self.live.unlaid.contains(cable) {
             self.live.unlaid.push(cable.clone());
         }
     }

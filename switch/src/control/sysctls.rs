@@ -1,11 +1,16 @@
 //! Settings of the kernel in namespaces, and files that their commands see: given, taken back, and given again.
 
 mod absent;
+mod refused;
+mod setting;
 
 pub(super) use absent::at_interface;
-use absent::lacks_interface;
+use absent::{is_of_interface, lacks_interface};
+pub(super) use refused::AllRefused;
+use refused::{WHICH_IS_REFUSED, refused};
+use setting::{OnRefusal, Setting, put};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -56,7 +61,7 @@ impl SysctlsBefore {
                 None => continue,
             };
         }
-        self.shown.retain(|key, _| after.sysctls.contains_key(key));
+        self.shown.retain(|key, _| !gone(key));
         back
     }
 }
@@ -68,8 +73,8 @@ impl Inner {
     /// Has a namespace have what `after` says, and no more what only `before` said. What is not there gets it when it comes.
     ///
     /// # Errors
-    /// There is no such setting, or the kernel refuses the value; a file is not ours. Some may be changed: the caller carries out the
-    /// inverse.
+    /// There is no such setting, or the kernel refuses the value, and `before` had another; a file is not ours. Some may be changed: the
+    /// caller carries out the inverse. What the kernel refuses of what was said before is noted, and keeps nothing else back.
     pub(super) async fn set_namespace(&mut self, before: &LabNamespace, after: &LabNamespace) -> Result<(), ApiError> {
         if before.files != after.files {
             let links = self.live.gateways.name_links.iter().flat_map(BTreeMap::keys);
@@ -80,13 +85,25 @@ impl Inner {
     }
 
     async fn set_sysctls(&mut self, before: &LabNamespace, after: &LabNamespace) -> Result<(), ApiError> {
+        let refused = self.give_sysctls(before, after).await?;
+        self.note_refused(before, after, refused);
+        Ok(())
+    }
+
+    /// Gives what the kernel refuses of what was said before.
+    async fn give_sysctls(
+        &mut self,
+        before: &LabNamespace,
+        after: &LabNamespace,
+    ) -> Result<BTreeMap<SysctlKey, ApiError>, ApiError> {
         let name = &after.name;
         let failed = |error: KernelError| text::kernel(text::namespace(name), &error);
+        let mut all_refused = BTreeMap::new();
         if before.sysctls.is_empty() && after.sysctls.is_empty() {
-            return Ok(());
+            return Ok(all_refused);
         }
         let Some(netns) = self.find_namespace(name).map_err(failed)? else {
-            return Ok(());
+            return Ok(all_refused);
         };
         let boot_id = self.host.boot_id.clone();
         let known = self
@@ -113,7 +130,15 @@ impl Inner {
                     there.sysctls.remove(key);
                     continue;
                 }
-                Err(error) => return Err(refused(name, key, "read it", &error)),
+                Err(error) => {
+                    let error = refused(name, key, "read it", &error);
+                    if self.on_refusal(before, key, value) == OnRefusal::Fail {
+                        return Err(error);
+                    }
+                    all_refused.insert(key.clone(), error);
+                    there.sysctls.remove(key);
+                    continue;
+                }
             };
             if known.is(key, value, &now) {
                 continue;
@@ -143,18 +168,26 @@ impl Inner {
             self.store.state.sysctls.insert(name.clone(), known);
         }
         if !differs && back.is_empty() {
-            return Ok(());
+            return Ok(all_refused);
         }
-        let wanted = after
-            .sysctls
-            .iter()
-            .map(|(key, value)| (key.clone(), value.to_string()));
-        let mut all: Vec<_> = wanted.map(|(key, value)| Setting::new(key, value, true)).collect();
-        all.extend(back.into_iter().map(|(key, value)| Setting::new(key, value, false)));
-        let all = match netns.run(move || put(all)).await.map_err(failed)? {
+        let wanted = after.sysctls.iter().map(|(key, value)| {
+            let on_refusal = self.on_refusal(before, key, value);
+            Setting::new(key.clone(), value.to_string(), on_refusal)
+        });
+        let mut all: Vec<_> = wanted.collect();
+        let back = back.into_iter();
+        all.extend(back.map(|(key, value)| Setting::new(key, value, OnRefusal::Stay)));
+        let refusal =
+            |key: &SysctlKey, value: &str, error: &io::Error| refused(name, key, &format!("set it to {value}"), error);
+        let mut all = match netns.run(move || put(all)).await.map_err(failed)? {
             Ok(all) => all,
-            Err((key, value, error)) => return Err(refused(name, &key, &format!("set it to {value}"), &error)),
+            Err((key, value, error)) => return Err(refusal(&key, &value, &error)),
         };
+        for one in &mut all {
+            if let Some(error) = one.refused.take() {
+                all_refused.insert(one.key.clone(), refusal(&one.key, &one.value, &error));
+            }
+        }
         if let Some(known) = self.store.state.sysctls.get_mut(name) {
             for (key, value) in &after.sysctls {
                 let shown = all.iter().find(|one| one.key == *key).and_then(|one| one.shown.clone());
@@ -164,7 +197,14 @@ impl Inner {
                     .extend(shown.map(|shown| (key.clone(), (value.clone(), shown))));
             }
         }
-        Ok(())
+        Ok(all_refused)
+    }
+
+    /// As if nothing of it were there: what is as it is to be stays as it is, and what is refused keeps nothing back.
+    pub(super) async fn give_again(&mut self, namespace: &LabNamespace) -> Result<(), ApiError> {
+        let mut before = namespace.clone();
+        before.files.clear();
+        self.set_namespace(&before, namespace).await
     }
 
     /// Gives a namespace that was made anew, or by somebody else, what the lab says of it.
@@ -180,33 +220,42 @@ impl Inner {
             return;
         };
         let after = self.what_is_there(after).await;
-        if let Err(error) = self.set_namespace(&LabNamespace::new(name.clone()), &after).await {
+        if let Err(error) = self.give_again(&after).await {
             tracing::warn!("{error}");
         }
         self.settle_sysctls();
     }
 
-    /// The interfaces of these ports were made, perhaps again: the kernel gives a new one the settings of its own choice, and the
-    /// namespace gets those of the lab again.
+    /// The interfaces of these ports were made, perhaps again: the kernel gives a new one the settings of its own choice, and they
+    /// get those of the lab again. What somebody has changed of the namespace stays.
     pub(super) async fn settle_interfaces(&mut self, ports: &[Port]) {
         // When all of a start are there it is done for all.
         if self.shown.attaching {
             return;
         }
-        let names: BTreeSet<_> = ports.iter().filter_map(Port::named_namespace).collect();
+        let mut made = BTreeMap::<_, Vec<_>>::new();
+        for port in ports {
+            if let (Some(name), Some(live)) = (port.named_namespace(), self.live.ports.get(&port.name)) {
+                made.entry(name).or_default().push(live.ifname.clone());
+            }
+        }
         let mut is_known = true;
-        for name in names {
-            let wanted = self.store.state.lab.namespace(name);
-            let Some(wanted) = wanted.filter(|one| !one.sysctls.is_empty()).cloned() else {
+        for (name, ifnames) in made {
+            let Some(mut wanted) = self.store.state.lab.namespace(name).cloned() else {
                 continue;
             };
+            let is_made = |key: &SysctlKey| ifnames.iter().any(|ifname| is_of_interface(key, ifname));
+            wanted.sysctls.retain(|key, _| is_made(key));
+            if wanted.sysctls.is_empty() {
+                continue;
+            }
             let before = self.store.state.sysctls.get(name).cloned();
             // The command that adds the port has the lab leave the settings out.
             if before.as_ref().is_some_and(|known| known.values.is_empty()) {
                 continue;
             }
             let wanted = self.what_is_there(wanted).await;
-            if let Err(error) = self.set_sysctls(&LabNamespace::new(name.clone()), &wanted).await {
+            if let Err(error) = self.set_sysctls(&wanted, &wanted).await {
                 tracing::warn!("{error}");
             }
             is_known &= self.store.state.sysctls.get(name) == before.as_ref();
@@ -299,10 +348,7 @@ impl Inner {
             }
         }
         for namespace in lab.namespaces.iter().filter(|one| !one.is_plain()) {
-            if let Err(error) = self
-                .set_namespace(&LabNamespace::new(namespace.name.clone()), namespace)
-                .await
-            {
+            if let Err(error) = self.give_again(namespace).await {
                 tracing::warn!("{error}");
             }
         }
@@ -322,20 +368,11 @@ impl Inner {
             if let Ok(Ok(now)) = read(&netns, key).await
                 && !is(&now)
             {
-                lost.push(format!("{key} = {value}"));
+                let refused = self.refusal_of(&namespace.name, key, value).map(|_| WHICH_IS_REFUSED);
+                lost.push(format!("{key} = {value}{}", refused.unwrap_or_default()));
             }
         }
         lost
-    }
-}
-
-fn refused(name: &NsName, key: &SysctlKey, step: &str, error: &io::Error) -> ApiError {
-    let object = format!("setting {key} of {}", text::namespace(name));
-    match error.kind() {
-        io::ErrorKind::NotFound => text::conflict(object, "the kernel has no such setting there")
-            .hint("is the interface that it names there, and is the module loaded?"),
-        io::ErrorKind::InvalidInput => text::invalid(object, format!("{step}: the kernel takes no such value")),
-        _ => text::step(object, step, error),
     }
 }
 
@@ -423,69 +460,4 @@ async fn all_along(netns: &NetNs, set: &SysctlKey) -> Result<Vec<(SysctlKey, Str
             .collect()
     };
     netns.run(look).await
-}
-
-/// A setting to be given or given back.
-struct Setting {
-    key: SysctlKey,
-    value: String,
-    /// False: one that can't be given back stays as it is.
-    must: bool,
-    /// What the kernel told after it was written.
-    shown: Option<String>,
-}
-
-impl Setting {
-    fn new(key: SysctlKey, value: String, must: bool) -> Self {
-        Self {
-            key,
-            value,
-            must,
-            shown: None,
-        }
-    }
-
-    /// What changes others comes before them.
-    fn rank(&self) -> u8 {
-        match of_interface(&self.key) {
-            None if self.key.as_str() == "net.ipv4.ip_forward" => 0,
-            Some((_, "all", "forwarding" | "disable_ipv6")) => 1,
-            Some((_, "all", _)) => 2,
-            Some((_, "default", _)) => 3,
-            _ => 4,
-        }
-    }
-
-    fn put(&mut self) -> io::Result<()> {
-        let path = self.key.path();
-        let now = proc_sys::read(&path)?;
-        let is_so = self.value.split_ascii_whitespace().eq(now.split_ascii_whitespace());
-        if is_so || self.shown.as_ref() == Some(&now) {
-            return Ok(());
-        }
-        let written = proc_sys::write(&path, &self.value);
-        written.map_err(|error| match error.kind() {
-            // It is there: no value of this name is.
-            io::ErrorKind::NotFound => io::ErrorKind::InvalidInput.into(),
-            _ => error,
-        })?;
-        self.shown = Some(proc_sys::read(&path)?);
-        Ok(())
-    }
-}
-
-/// Writes those that are not as they are to be, and looks once more at all: some change others.
-fn put(mut all: Vec<Setting>) -> Result<Vec<Setting>, (SysctlKey, String, io::Error)> {
-    all.sort_by_key(Setting::rank);
-    for _ in 0..2 {
-        for setting in &mut all {
-            match setting.put() {
-                Err(error) if setting.must => return Err((setting.key.clone(), setting.value.clone(), error)),
-                // Those of an interface that is gone went with it.
-                Err(error) => tracing::debug!("setting {} stays as it is: {error}", setting.key),
-                Ok(()) => {}
-            }
-        }
-    }
-    Ok(all)
 }

@@ -206,9 +206,19 @@ fn drifted(change: &Change, ports: &[PortView]) -> Option<Item> {
         (ObjectKind::Port, Some(view)) => (format!("port {name}"), mend_of(view)),
         (ObjectKind::Host, _) => ("the host".to_owned(), AGAIN.to_owned()),
         (ObjectKind::Cable, _) => (format!("cable {name}"), AGAIN.to_owned()),
-        _ => (format!("namespace {name}"), AGAIN.to_owned()),
+        _ => (format!("namespace {name}"), mend_of_namespace(name, &what)),
     };
     Some(bad("drift", format!("{object} {what}"), mend))
+}
+
+/// A setting that the kernel refuses is given by no repair.
+fn mend_of_namespace(name: &str, what: &str) -> String {
+    let setting = what.strip_prefix("lacks ");
+    let refused = setting.and_then(|setting| setting.strip_suffix(", which the kernel refuses"));
+    match refused.and_then(|setting| setting.split_once(" = ")) {
+        Some((key, _)) => format!("vswitchctl ns set {name} {key}=none"),
+        None => AGAIN.to_owned(),
+    }
 }
 
 fn told(failure: &Failure) -> String {

@@ -145,7 +145,7 @@ impl Inner {
         near: bool,
     ) -> Result<(), KernelError> {
         let home = self.host.home.netlink().await?;
-        let Some(link) = known_device(port, before, &home).await? else {
+        let Some(link) = taken_over(port, before, &home).await? else {
             if near {
                 self.delete_near_end(port).await?;
             }
@@ -203,6 +203,22 @@ async fn known_device(port: &Port, before: Option<DeviceBefore>, home: &Netlink)
         return Ok(Some(link));
     }
     called(port, home).await
+}
+
+/// The device that was taken over, if it is still there. Another that has its name by now is nobody's to be changed.
+async fn taken_over(port: &Port, before: Option<DeviceBefore>, home: &Netlink) -> Result<Option<Link>, KernelError> {
+    let Some(before) = before else { return Ok(None) };
+    match (before.index, before.mac) {
+        (Some(index), mac) => {
+            let link = home.link_by_index(index).await?;
+            // One that came from another namespace may have its index.
+            Ok(link.filter(|link| link.mac == mac || link.name == ifname(port).as_str()))
+        }
+        // It was taken over before the machine was booted, and not since.
+        (None, Some(_)) => Ok(None),
+        // As files from before these were kept have it.
+        (None, None) => called(port, home).await,
+    }
 }
 
 /// The device that is called as the port has it; one that has the name as an altname is another.

@@ -139,25 +139,22 @@ impl Inner {
         Ok((tap, Place { netns, link }))
     }
 
-    /// The TAP device that an earlier daemon left of a port: in its namespace, under whatever name, or where somebody moved it.
+    /// The TAP device that an earlier daemon left of a port: in its namespace, under whatever name, or where somebody moved it. It is known by
+    /// its mark or its MAC address: one that only has the name is somebody else's.
     async fn left_tap(&self, port: &Port, netns: &NetNs, own: &Netlink) -> Result<Option<Place>, KernelError> {
         let links = netns.netlink().await?.links().await?;
         let taps = || links.iter().filter(|link| link.kind.as_deref() == Some("tun"));
-        let not_anothers = |link: &&Link| {
-            let alias = link.alias.as_deref().unwrap_or_default();
-            !alias.starts_with(MARK) || alias.starts_with(&named_mark(&port.name))
-        };
+        let alias = |link: &Link| link.alias.clone().unwrap_or_default();
+        let is_marked = |link: &&Link| alias(link).starts_with(&named_mark(&port.name));
+        let not_anothers = |link: &&Link| is_marked(link) || !alias(link).starts_with(MARK);
+        let is_named = |link: &&Link| link.name == ifname(port).as_str();
         let marked = taps().find(|link| self.store.made_in(port, link).is_some());
         let here = marked
+            // By a daemon of whose state this one knows nothing.
+            .or_else(|| taps().filter(is_marked).find(is_named))
             .or_else(|| {
-                taps()
-                    .filter(not_anothers)
-                    .find(|link| link.name == ifname(port).as_str())
-            })
-            .or_else(|| {
-                taps()
-                    .filter(not_anothers)
-                    .find(|link| link.mac.is_some() && link.mac == port.mac)
+                let own = taps().filter(|link| link.mac.is_some() && link.mac == port.mac);
+                own.filter(not_anothers).min_by_key(|link| !is_named(link))
             });
         if let Some(link) = here {
             return Ok(Some(Place {

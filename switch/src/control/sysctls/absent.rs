@@ -57,3 +57,13 @@ pub(in crate::control) fn at_interface(key: &SysctlKey) -> Option<(&str, &str, &
     let (interface, what) = key[at + length..].split_once('.')?;
     Some((table, interface, what))
 }
+
+/// Whether a setting is of this interface, whose name may have points.
+pub(super) fn is_of_interface(key: &SysctlKey, ifname: &str) -> bool {
+    let of_it = |(table, ..): (&str, &str, &str)| {
+        let rest = key.as_str()[table.len()..].strip_prefix('.');
+        rest.and_then(|rest| rest.strip_prefix(ifname))
+            .is_some_and(|rest| rest.starts_with('.'))
+    };
+    at_interface(key).is_some_and(of_it)
+}

@@ -5,7 +5,8 @@ use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Cable, CableEnd, CableView, NsName};
 
 use super::super::attach::AT_ONCE;
-use super::super::cable::{find_end, name};
+use super::super::cable::{find_ends, name};
+use super::super::place::Place;
 use super::super::{Control, View, text};
 use vswitch_linux::KernelError;
 
@@ -37,9 +38,11 @@ impl Control {
 impl View {
     async fn cable_views(&self, cables: Vec<Cable>) -> Vec<CableView> {
         let looking = stream::iter(cables).map(|cable| async move {
-            let (a, b) = (self.condition_of(&cable.a).await, self.condition_of(&cable.b).await);
+            let open = |end: &CableEnd| self.named.open(&end.namespace).known();
+            let [a, b] = find_ends(&cable, [open(&cable.a), open(&cable.b)]).await;
+            let conditions = [self.condition_of(&cable.a, a), self.condition_of(&cable.b, b)];
             // The worse end tells of it.
-            let worst = [a, b].into_iter().max_by_key(|(state, _)| match state {
+            let worst = conditions.into_iter().max_by_key(|(state, _)| match state {
                 PortState::Missing => 2,
                 PortState::Up => 0,
                 _ => 1,
@@ -50,22 +53,22 @@ impl View {
         looking.buffered(AT_ONCE).collect().await
     }
 
-    async fn condition_of(&self, end: &CableEnd) -> (PortState, Option<String>) {
+    fn condition_of(&self, end: &CableEnd, found: Result<Option<Place>, KernelError>) -> (PortState, Option<String>) {
         let (namespace, ifname) = (&end.namespace, name(end));
-        let found = async {
-            let Some(netns) = self.named.open(namespace).known()? else {
-                return Ok(Err(format!("namespace {namespace} is gone")));
-            };
-            let link = find_end(&netns.netlink().await?, end).await?;
-            Ok::<_, KernelError>(link.ok_or_else(|| format!("its end {ifname} in namespace {namespace} is gone")))
-        };
-        match found.await {
-            Ok(Ok(link)) if link.up => (PortState::Up, None),
-            Ok(Ok(link)) => {
-                let reason = format!("its end {} in namespace {namespace} is down", link.name.escape_debug());
+        match found {
+            Ok(Some(place)) if place.link.up => (PortState::Up, None),
+            Ok(Some(place)) => {
+                let ifname = place.link.name.escape_debug();
+                let reason = format!("its end {ifname} in namespace {namespace} is down");
                 (PortState::NoCarrier, Some(reason))
             }
-            Ok(Err(reason)) => (PortState::Missing, Some(reason)),
+            Ok(None) => {
+                let reason = match self.named.open(namespace).is_gone() {
+                    true => format!("namespace {namespace} is gone"),
+                    false => format!("its end {ifname} in namespace {namespace} is gone"),
+                };
+                (PortState::Missing, Some(reason))
+            }
             // It is there for all that is known.
             Err(error) => (PortState::Unknown, Some(error.to_string())),
         }
