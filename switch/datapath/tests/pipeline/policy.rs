@@ -249,3 +249,23 @@ fn a_mirror_copies_once_and_its_destination_carries_nothing_else() {
     assert_eq!(lab.drops(&monitor, DropReason::MirrorPort), 1);
     assert_eq!(lab.counters(&a).mirror_copies, 2);
 }
+
+#[test]
+fn a_known_station_of_a_locked_port_does_not_age_while_it_talks() {
+    use std::time::Duration;
+    use vswitch_datapath::PortSettings;
+    let switch = vswitch_datapath::testing::Switch::new().unwrap();
+    let [a, b] = [0, 1].map(|_| switch.add_port().unwrap());
+    switch.set_ageing(300);
+    let hello = frame(Mac::BROADCAST, mac(1), 1);
+    a.send(&hello);
+    b.receive_all();
+    let mut policy = PLAIN.clone();
+    policy.learning.locked = true;
+    a.set(PortSettings { policy: Some(Arc::new(policy)), ..PortSettings::default() });
+    for n in 0..5 {
+        switch.advance(Duration::from_secs(200));
+        a.send(&hello);
+        assert_eq!(b.receive_all().len(), 1, "{n}");
+    }
+}
