@@ -218,7 +218,9 @@ fn without_memory_it_ends_clearly_and_comes_back_whole() {
     let refused = lab.ctl("switch add big --fdb-capacity 4000000");
     assert_ne!(refused.code, 0);
     // It says that it can't, or that was the end.
-    if refused.code == 3 {
+    if refused.code != 3 {
+        assert!(refused.stderr.contains("memory"), "{refused:?}");
+    } else {
         lab.daemon().wait();
         let log = lab.daemon().log();
         assert!(log.contains("memory allocation of"), "{log}");

@@ -1,8 +1,10 @@
 //! The forwarding database: learning, ageing, static entries, its bound.
 
+use vswitch_testing::api::view::PortState;
 use vswitch_testing::api::{Mac, PortKind};
 use vswitch_testing::frame::{mac, probe};
-use vswitch_testing::{Lab, Observer, Station, Wire, http, wait_for};
+use vswitch_testing::station::make_device;
+use vswitch_testing::{Lab, Observer, Station, Wire, http, run, wait_for};
 
 fn two_ports(lab: &Lab, switch: &str) -> Vec<Station> {
     let options = format!("--switch {switch}");
@@ -81,6 +83,58 @@ fn a_full_fdb_floods_and_counts_and_never_fails() {
     lab.ok("fdb flush --switch tiny");
     wire.send("tiny-a", &[probe(Mac::BROADCAST, mac(3, 1), 0)]);
     assert!(knows(&lab, "tiny", mac(3, 1)), "there is room again after a flush");
+}
+
+/// What a neighbour's flood had filled took no entry that was set by hand, and a port that was made anew lost its own without a word.
+#[test]
+fn entries_set_by_hand_have_room_in_a_table_that_is_flooded() {
+    let lab = Lab::new();
+    lab.ok("switch add tiny --fdb-capacity 8");
+    let stations = two_ports(&lab, "tiny");
+    make_device("device");
+    lab.ok("add-port device --type device --switch tiny");
+    lab.ok(&format!("fdb add {} device --switch tiny", mac(2, 1)));
+    let mut wire = Wire::tap(&stations);
+    run("ip link del device");
+    lab.wait_for_state("device", PortState::Missing);
+    let flood: Vec<_> = (0..500).map(|n| probe(Mac::BROADCAST, mac(1, n), n)).collect();
+    wire.send("tiny-a", &flood);
+    assert_eq!(lab.switch("tiny").fdb_entries, 8);
+    let behind = |port: &str, station: Mac| {
+        let entry = lab.fdb("tiny").into_iter().find(|entry| entry.mac == station);
+        entry.is_some_and(|entry| entry.is_static && entry.port.as_str() == port)
+    };
+
+    make_device("device");
+    lab.wait_for_state("device", PortState::Up);
+    assert!(behind("device", mac(2, 1)), "{:?}", lab.fdb("tiny"));
+    wire.send("tiny-a", &flood);
+    lab.ok(&format!("fdb add {} tiny-b --switch tiny", mac(2, 2)));
+    assert!(behind("tiny-b", mac(2, 2)), "{:?}", lab.fdb("tiny"));
+    wire.send("tiny-a", &flood);
+    let new = format!(
+        "[[ports]]\nname = \"new\"\nswitch = \"tiny\"\nstations = [{{ mac = \"{}\" }}]\n",
+        mac(2, 3)
+    );
+    lab.ok(&format!(
+        "apply {} --yes",
+        lab.lab_file(&format!("{}\n{new}", lab.ok("export")))
+    ));
+    assert!(behind("new", mac(2, 3)), "{:?}", lab.fdb("tiny"));
+    lab.ok("set port new namespace=elsewhere");
+    for (port, n) in [("device", 1), ("tiny-b", 2), ("new", 3)] {
+        assert!(behind(port, mac(2, n)), "{port}: {:?}", lab.fdb("tiny"));
+    }
+    assert!(lab.switch("tiny").fdb_entries <= 8);
+
+    // More than it holds are not taken, and what is there stays.
+    (4..=8).for_each(|n| drop(lab.ok(&format!("fdb add {} new --switch tiny", mac(2, n)))));
+    let refused = lab.ctl(&format!("fdb add {} new --switch tiny", mac(2, 9)));
+    assert!(
+        refused.code != 0 && refused.stderr.contains("its FDB holds 8"),
+        "{refused:?}"
+    );
+    assert_eq!(lab.fdb("tiny").iter().filter(|entry| entry.is_static).count(), 8);
 }
 
 #[test]

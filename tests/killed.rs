@@ -222,6 +222,7 @@ fn kill_at_each_step(setup: &[&str], line: &str) {
         // Each begins as the first: no static entries, no salt.
         fs::remove_dir_all("/var/lib/vswitch").unwrap();
         if killed.is_none() {
+            assert!(kills > 0, "`{line}` has fewer steps than come before the first kill");
             eprintln!("`{line}`: {kills} kills");
             return;
         }

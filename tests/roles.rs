@@ -111,7 +111,8 @@ fn who_is_in_no_group_gets_nothing_and_an_administrator_all_routes() {
         assert_ne!(reply.status, 403, "{method} {path}: {reply:?}");
     }
     assert_eq!(request_as(ALICE, &[OTHERS], "GET", "/v1/openapi.json", "").status, 403);
-    assert_eq!(lab.ok("show"), lab.ok("show"), "root goes on");
+    // Root goes on.
+    lab.ok("show");
 }
 
 const COMMAND: &str = r#"{"name": "sleep", "namespace": "red", "argv": ["sleep", "1000"]}"#;

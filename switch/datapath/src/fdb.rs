@@ -289,10 +289,10 @@ impl Fdb {
         self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Sets an entry by hand: it neither ages nor moves. Replaces a learned one. For 00:00:00:00:00:00, which is nobody's address, nothing is set.
+    /// Sets an entry by hand: it neither ages nor moves. Replaces a learned one, and where there is no room takes that of one. For 00:00:00:00:00:00, which is nobody's address, nothing is set.
     ///
     /// # Errors
-    /// The table is full.
+    /// The table is full of such entries.
     pub fn add_static(&self, key: FdbKey, port: PortId) -> Result<(), FdbFull> {
         let mut writer = self.write();
         let place = Place::new(port, 0, EntryKind::Static);
@@ -304,8 +304,31 @@ impl Fdb {
                 count(&mut writer, key, place, 1);
                 Ok(())
             }
-            None => self.place_new(&mut writer, key, place),
+            None => match self.place_new(&mut writer, key, place) {
+                Err(FdbFull) if self.make_way(&mut writer, key) => self.place_new(&mut writer, key, place),
+                placed => placed,
+            },
         }
+    }
+
+    /// Forgets a station that was learned, the nearest to the key's home, so that one that is set by hand has room: else whoever sends from
+    /// ever new addresses would keep it out. False: all were set by hand.
+    #[cold]
+    fn make_way(&self, writer: &mut MutexGuard<'_, Counts>, key: FdbKey) -> bool {
+        let (home, mask) = (self.home(key), self.buckets.len() - 1);
+        let learned = |at: &At| {
+            let bucket = &self.buckets[at.bucket];
+            let taken = bucket.keys[at.way].load(Ordering::Relaxed) != 0;
+            taken && Place(bucket.places[at.way].load(Ordering::Relaxed)).kind() != EntryKind::Static
+        };
+        let mut all = (0..=mask).flat_map(|step| {
+            (0..WAYS).map(move |way| At {
+                bucket: (home + step) & mask,
+                way,
+            })
+        });
+        let found = all.find(learned);
+        found.inspect(|at| self.remove_at(writer, *at)).is_some()
     }
 
     /// Takes over what the replica knew before this table was made; false if the table knows the station already, or is full,

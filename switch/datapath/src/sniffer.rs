@@ -320,6 +320,16 @@ mod tests {
         assert_eq!(sniffer.lost(), 8);
     }
 
+    #[test]
+    fn the_bound_may_be_reached() {
+        let sniffer = sniffer(true, true, None);
+        let wire = vec![0; MAX_BYTES / 256];
+        (0..256).for_each(|_| sniffer.see(Direction::In, &wire));
+        assert_eq!(sniffer.lost(), 0);
+        sniffer.see(Direction::In, &wire);
+        assert_eq!(sniffer.lost(), 1);
+    }
+
     /// A capture of several ports at once.
     #[test]
     fn several_share_a_ring_and_each_counts_what_it_lost() {

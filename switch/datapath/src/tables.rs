@@ -53,12 +53,12 @@ impl Datapath {
         self.fdb_of(id).map_or_else(Vec::new, |fdb| fdb.learned_by_vlan())
     }
 
-    /// Sets an FDB entry by hand. Nobody looks whether there is such a port: frames for a station behind one that is not there are flooded. For
+    /// Sets an FDB entry by hand; where there is no room one that was learned is forgotten for it. Nobody looks whether there is such a port: frames for a station behind one that is not there are flooded. For
     /// 00:00:00:00:00:00, which is nobody's address, and for a switch that is not there nothing is set; no frame is held against a group address, or
     /// against a VLAN beyond 4094.
     ///
     /// # Errors
-    /// The FDB is full.
+    /// The FDB is full of entries that were set by hand.
     pub fn fdb_add_static(&self, id: SwitchId, vlan: u16, mac: Mac, port: PortId) -> Result<(), FdbFull> {
         self.fdb_of(id)
             .map_or(Ok(()), |fdb| fdb.add_static(key(vlan, mac), port))

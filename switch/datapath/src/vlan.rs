@@ -172,6 +172,32 @@ mod tests {
     use super::*;
     use vswitch_api::policy::Trunk;
 
+    #[test]
+    fn what_is_accepted_needs_a_vlan_to_be_in_and_the_ports_leave() {
+        let trunk = |native: Option<&str>| {
+            PortVlan::Trunk(Trunk {
+                allowed: "10,20".parse().unwrap(),
+                native: native.map(|id| id.parse().unwrap()),
+                tag: TagKind::Customer,
+            })
+        };
+        let tunnel = PortVlan::Tunnel("10".parse().unwrap());
+        for (vlan, accept, untagged, tagged) in [
+            (trunk(Some("10")), AcceptFrames::All, true, true),
+            (trunk(Some("10")), AcceptFrames::Tagged, false, true),
+            (trunk(Some("10")), AcceptFrames::Untagged, true, false),
+            (trunk(None), AcceptFrames::All, false, true),
+            (tunnel, AcceptFrames::All, true, false),
+        ] {
+            let port = VlanPort::new(&vlan, accept);
+            assert_eq!(
+                (port.accepts_untagged(), port.accepts_tagged()),
+                (untagged, tagged),
+                "{vlan:?} {accept:?}"
+            );
+        }
+    }
+
     /// Guards the kind of E1 for VLANs: a tag that goes on the way must not leave one of another VLAN as the outermost.
     #[test]
     fn tags_behind_the_first_can_not_tell_of_another_vlan() {

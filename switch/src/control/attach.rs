@@ -3,7 +3,7 @@
 //! [`Inner::attach`] serves add-port, start-up and a port that comes back alike: what is there is adopted, what is missing is
 //! made, and if a step fails all that was made is taken away again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use vswitch_api::view::PortState;
 use vswitch_api::{ApiError, Namespace, Port, Stands};
 
 use super::earlier::Earlier;
-use super::fdb::{fdb_key, stations_in_effect};
+use super::fdb::stations_in_effect;
 use super::interface::{announce_all, vanished};
 use super::kinds::{Opened, carries, facts, heard_by_near_end, wanted_mtu};
 use super::policy::port_settings;
@@ -80,7 +80,7 @@ impl Inner {
             Attempt { port, opened, made }
         });
         attempts.extend(opening.buffered(AT_ONCE).collect::<Vec<_>>().await);
-        self.join(attempts, own).await
+        self.join(attempts, own, adopt).await
     }
 
     /// All ports of the lab as the daemon starts; what is missing is told, and waited for.
@@ -116,6 +116,7 @@ impl Inner {
         &mut self,
         attempts: Vec<Attempt>,
         own: Result<Netlink, KernelError>,
+        adopt: Adopt,
     ) -> Vec<(Port, Result<(), ApiError>)> {
         let (mut results, mut setups, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for Attempt { port, opened, made } in attempts {
@@ -141,6 +142,7 @@ impl Inner {
         let switches: Vec<_> = setups.iter().map(|setup| setup.switch).collect();
         // Who is known where it was has nothing to tell: its neighbours know it, and it would seem to have sent just now.
         let mut stayed = HashSet::new();
+        let mut without_room = HashMap::new();
         // So that frames that waited find their destinations known, and no rule is passed by.
         let ids = self.datapath.add_ports_and(setups, |ids| {
             for (((port, live, made), switch), id) in waiting.iter_mut().zip(switches).zip(ids) {
@@ -160,7 +162,9 @@ impl Inner {
                     stayed.insert(port.name.clone());
                 }
                 self.datapath.set_traffic(*id, &traffic::setup(port));
-                self.restore_static_entries(port, switch, *id);
+                if let Err(error) = self.restore_static_entries(port, switch, *id) {
+                    without_room.insert(port.name.clone(), error);
+                }
             }
             if !self.live.mirrors.is_empty() {
                 let joining = waiting
@@ -183,6 +187,9 @@ impl Inner {
                 }
                 (Err(error), _) => Err(text::step(text::port(&port.name), "poll the port", &error)),
             };
+            // Whoever asks for a port is told. One that comes back does so without them.
+            let refused = without_room.remove(&port.name).filter(|_| adopt == Adopt::No);
+            let carries = refused.map_or(carries, Err);
             match carries.and_then(|carries| carries.ok_or_else(|| vanished(&port))) {
                 Ok(carries) => {
                     let (state, reason) = state_of(&port, &live.ifname, carries);
@@ -315,13 +322,16 @@ impl Inner {
         }
     }
 
-    fn restore_static_entries(&self, port: &Port, switch: SwitchId, id: PortRef) {
+    /// Tells the datapath of all static stations of a port that there is room for. The first error.
+    fn restore_static_entries(&self, port: &Port, switch: SwitchId, id: PortRef) -> Result<(), ApiError> {
+        let mut all = Ok(());
         for station in &stations_in_effect(port) {
-            let (vlan, mac) = fdb_key(station);
-            if self.datapath.fdb_add_static(switch, vlan, mac, id.id).is_err() {
-                tracing::warn!(%mac, port = %port.name, "port {}: no room for the static FDB entry {mac}", port.name);
+            if let Err(error) = self.set_station(switch, station, id.id) {
+                tracing::warn!(mac = %station.mac, port = %port.name, "port {}: {error}", port.name);
+                all = all.and(Err(error));
             }
         }
+        all
     }
 }
 

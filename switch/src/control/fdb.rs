@@ -15,7 +15,7 @@ use super::plan::changed;
 use super::view::find_switch;
 use super::{Control, Inner, text};
 use vswitch_datapath::vlan::VlanPort;
-use vswitch_datapath::{EntryKind, FdbFilter, PortId};
+use vswitch_datapath::{EntryKind, FdbFilter, FdbFull, PortId, SwitchId};
 
 /// What the datapath knows a station by.
 pub(super) fn fdb_key(station: &StaticStation) -> (u16, Mac) {
@@ -66,7 +66,7 @@ impl Control {
     /// Puts a station behind a port by hand, wherever it was.
     ///
     /// # Errors
-    /// NotFound: switch or port. Invalid: no unicast address. Conflict: the port is another switch's, the FDB is full.
+    /// NotFound: switch or port. Invalid: no unicast address. Conflict: the port is another switch's, the FDB holds no more of them.
     pub async fn fdb_add(
         &self,
         switch: &SwitchName,
@@ -346,6 +346,16 @@ impl Inner {
         Some(live.id?.id)
     }
 
+    /// Tells the datapath of a static station.
+    pub(super) fn set_station(&self, switch: SwitchId, added: &StaticStation, id: PortId) -> Result<(), ApiError> {
+        let (vlan, mac) = fdb_key(added);
+        self.datapath.fdb_add_static(switch, vlan, mac, id).map_err(|FdbFull| {
+            let object = format!("FDB entry {}", station(added));
+            text::conflict(object, "the FDB is full of entries that were set by hand")
+                .hint("take some out first: `vswitchctl fdb del`")
+        })
+    }
+
     /// Tells the datapath which static stations of a port came and went.
     pub(super) fn change_stations(&self, before: &Port, after: &Port, id: PortId) -> Result<(), ApiError> {
         let Some(switch) = self.live.switches.get(&after.switch).copied() else {
@@ -360,11 +370,7 @@ impl Inner {
         }
         for added in new {
             any = true;
-            let (vlan, mac) = fdb_key(added);
-            if self.datapath.fdb_add_static(switch, vlan, mac, id).is_err() {
-                let object = format!("FDB entry {}", station(added));
-                return Err(text::conflict(object, "the FDB is full").hint("`vswitchctl fdb flush` makes room"));
-            }
+            self.set_station(switch, added, id)?;
         }
         if any {
             self.settle_fastpath();

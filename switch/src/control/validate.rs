@@ -155,6 +155,24 @@ fn switches(before: &Lab, after: &Lab) -> Result<(), ApiError> {
             .hint("remove its ports, or the switch, and add them again"));
         }
     }
+    check_room(before, after)
+}
+
+/// What is set by hand has to have room. One that had too many before may get fewer.
+fn check_room(before: &Lab, after: &Lab) -> Result<(), ApiError> {
+    let earlier = before.overfull();
+    for (switch, count) in after.overfull() {
+        let was_worse = |(old, old_count): &(&Switch, usize)| old.name == switch.name && *old_count >= count;
+        if earlier.iter().any(was_worse) {
+            continue;
+        }
+        let cause = format!(
+            "{count} stations are set by hand there, and its FDB holds {}",
+            switch.fdb_capacity
+        );
+        return Err(text::conflict(text::switch(&switch.name), cause)
+            .hint("take some out, or give the switch a larger FDB: --fdb-capacity, in a file fdb_capacity"));
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Rules of what fits together in a lab, for the daemon, which refuses what does not, and for those who look at a lab without one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::{Lab, Port, Route, Stands, Switch};
@@ -25,6 +25,21 @@ impl Lab {
     /// The switch of this name.
     pub fn switch(&self, name: &SwitchName) -> Option<&Switch> {
         self.switches.iter().find(|switch| switch.name == *name)
+    }
+
+    /// Switches with more stations set by hand than their FDB holds, and how many each has.
+    pub fn overfull(&self) -> Vec<(&Switch, usize)> {
+        let mut counts = HashMap::new();
+        for port in &self.ports {
+            *counts.entry(&port.switch).or_insert(0) += port.stations.len();
+        }
+        let counted = self
+            .switches
+            .iter()
+            .filter_map(|switch| Some((switch, *counts.get(&switch.name)?)));
+        counted
+            .filter(|(switch, count)| *count > switch.fdb_capacity as usize)
+            .collect()
     }
 
     /// Leaves out what is said a second time in the same words, which says nothing: routes, and namespaces without settings.
@@ -105,6 +120,24 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
+
+    #[test]
+    fn a_switch_has_no_more_stations_than_its_fdb_holds() {
+        let lab = |capacity: u32| -> Lab {
+            from_value(json!({
+                "switches": [{"name": "main", "fdb_capacity": 1}, {"name": "s", "fdb_capacity": capacity}],
+                "ports": [
+                    {"name": "a", "switch": "s", "stations": [{"mac": "02:00:00:00:00:01"}, {"mac": "02:00:00:00:00:02"}]},
+                    {"name": "b", "switch": "s", "stations": [{"mac": "02:00:00:00:00:03"}]},
+                    {"name": "c"}
+                ],
+            }))
+            .unwrap()
+        };
+        assert!(lab(3).overfull().is_empty());
+        let lab = lab(2);
+        assert_eq!(lab.overfull(), [(&lab.switches[1], 3)]);
+    }
 
     #[test]
     fn what_is_said_twice_is_said_once() {

@@ -174,9 +174,26 @@ fn a_full_table_refuses_and_counts() {
         "known stations still move"
     );
     assert_eq!((fdb.len(), fdb.full_count()), (100, 1));
-    assert_eq!(fdb.add_static(key(100), P1), Err(FdbFull));
     assert_eq!(fdb.forget_ports(&set(P2)), 1);
     assert_eq!(fdb.learn(key(100), P1, 1, LearnRule::PLAIN), Learned::New);
+}
+
+#[test]
+fn what_is_set_by_hand_takes_the_room_of_what_was_learned() {
+    let fdb = Fdb::new(64);
+    for n in 0..64 {
+        fdb.learn(key(n * 7919), P2, 1, LearnRule::PLAIN);
+    }
+    for n in 0..64 {
+        fdb.add_static(key(1_000_000 + n), P1).unwrap();
+        assert_eq!(fdb.lookup(key(1_000_000 + n)), Some(P1));
+    }
+    assert_eq!(fdb.add_static(key(5), P1), Err(FdbFull));
+    assert!(!fdb.learned_by_vlan().iter().any(|(_, count)| *count > 0));
+    assert_eq!(
+        (fdb.len(), fdb.counts()[P1.index()], fdb.counts()[P2.index()]),
+        (64, 64, 0)
+    );
 }
 
 #[test]
@@ -243,8 +260,15 @@ proptest! {
                     prop_assert_eq!(fdb.learn(key(n), PortId(port), 1, LearnRule::PLAIN), expected);
                 }
                 3 => {
-                    let fits = map.contains_key(&n) || map.len() < 32;
+                    let has_room = map.contains_key(&n) || map.len() < 32;
+                    let fits = has_room || map.values().any(|(_, is_static)| !is_static);
                     prop_assert_eq!(fdb.add_static(key(n), PortId(port)).is_ok(), fits);
+                    if fits && !has_room {
+                        // One that was learned made way, whichever.
+                        let gone: Vec<_> = map.keys().copied().filter(|n| fdb.lookup(key(*n)).is_none()).collect();
+                        prop_assert_eq!(gone.len(), 1);
+                        prop_assert!(map.remove(&gone[0]).is_some_and(|(_, is_static)| !is_static));
+                    }
                     if fits { map.insert(n, (port, true)); }
                 }
                 4 => prop_assert_eq!(fdb.remove(key(n)), map.remove(&n).is_some()),

@@ -211,6 +211,24 @@ fn a_port_that_is_removed_twice_at_once_takes_no_other_along() {
 struct Direct {
     io: Arc<MemoryPort>,
     allowed: AtomicBool,
+    /// Whether what is flooded may be sent by it.
+    floods: AtomicBool,
+}
+
+impl Direct {
+    fn new() -> Arc<Self> {
+        let (io, _) = MemoryPort::new(true).unwrap();
+        Arc::new(Self {
+            io,
+            allowed: AtomicBool::new(false),
+            floods: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether it may forward what is known, and what is flooded.
+    fn may(&self) -> (bool, bool) {
+        (self.allowed.load(Ordering::SeqCst), self.floods.load(Ordering::SeqCst))
+    }
 }
 
 impl PortIo for Direct {
@@ -244,7 +262,9 @@ impl Offload for Direct {
         self.allowed.store(direct.is_some(), Ordering::SeqCst);
     }
 
-    fn set_flood(&self, _to: Option<&[u16]>) {}
+    fn set_flood(&self, to: Option<&[u16]>) {
+        self.floods.store(to.is_some(), Ordering::SeqCst);
+    }
 
     fn leaves(&self, _punt: &Punt) -> bool {
         true
@@ -255,14 +275,37 @@ impl Offload for Direct {
     fn add_to(&self, _total: &mut PortCounters) {}
 }
 
+#[test]
+fn what_a_port_may_forward_by_itself_follows_what_is_wanted_of_it_and_its_switch() {
+    let (datapath, switch) = start(1);
+    let io = Direct::new();
+    let (settings, other) = (settings(true), io.clone());
+    let port = datapath
+        .add_port(PortSetup {
+            switch,
+            io: other,
+            settings,
+        })
+        .unwrap();
+    assert_eq!(io.may(), (true, true));
+    let capture = Arc::new(Sniffer::new(SnifferSetup::default()).unwrap());
+    assert!(datapath.add_sniffers(&[(port, capture.clone())])[0]);
+    assert_eq!(io.may(), (false, false));
+    datapath.remove_sniffers(&[(port, capture)]);
+    assert_eq!(io.may(), (true, true));
+    // A port that can't is flooded to by the datapath; the others' known frames stay as they were.
+    let plain = add(&datapath, switch);
+    assert_eq!(io.may(), (true, false));
+    datapath.remove_port(plain);
+    assert_eq!(io.may(), (true, true));
+}
+
 /// Else a capture that begins just then would see nothing.
 #[test]
 fn what_a_new_port_may_forward_by_itself_goes_by_the_newest_snapshot() {
     let (datapath, switch) = start(1);
     rounds(|| {
-        let (io, _) = MemoryPort::new(true).unwrap();
-        let allowed = AtomicBool::new(false);
-        let io = Arc::new(Direct { io, allowed });
+        let io = Direct::new();
         let serial = *lock(&datapath.revision) + 1;
         let port = PortRef { id: PortId(0), serial };
         let capture = Arc::new(Sniffer::new(SnifferSetup::default()).unwrap());

@@ -297,3 +297,15 @@ proptest! {
         let _ = table().check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN));
     }
 }
+
+/// One of no length was looked at for ever, a longer one than there is a panic.
+#[test]
+fn options_of_no_length_or_too_long_are_refused() {
+    for units in [0u8, 2, 255] {
+        let mut frame = advertisement("fd00::1", "fd00::1", OWN);
+        let at = frame.len() - 7;
+        frame[at] = units;
+        let checked = table().check(&Reading::of(&frame), VnetHeader::default(), Mac(OWN));
+        assert_eq!(checked, Err(DropReason::PinNd), "{units}");
+    }
+}

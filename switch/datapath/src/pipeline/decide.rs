@@ -153,8 +153,14 @@ impl<'a> Ingress<'a> {
     ) -> (Option<Learned>, Result<(), DropReason>) {
         let policy = self.port.policy();
         if policy.learning.locked {
-            let here = self.switch.fdb.lookup(key) == Some(self.port.id);
-            return (None, if here { Ok(()) } else { Err(DropReason::Locked) });
+            if self.switch.fdb.lookup(key) != Some(self.port.id) {
+                return (None, Err(DropReason::Locked));
+            }
+            // Who talks does not age.
+            if policy.learning.enabled {
+                effects.learn(self, key, policy.learn_rule(self.switch.vlan_limit));
+            }
+            return (None, Ok(()));
         }
         if !policy.learning.enabled || self.switch.rspan.iter().any(|rspan| rspan.get() == key.vlan()) {
             return (None, Ok(()));

@@ -34,6 +34,7 @@ fn what_is_counted_adds_up_whatever_is_sent_and_changed() {
                 sent: sum.sent + outcome.sent,
                 dropped: sum.dropped + outcome.dropped,
                 traced: sum.traced + outcome.traced,
+                captured: sum.captured + outcome.captured,
             });
             Ok(())
         });
@@ -47,7 +48,7 @@ fn what_is_counted_adds_up_whatever_is_sent_and_changed() {
     println!("{cases} cases: {seen:?}");
     // It was no idle talk: much was let through, much was not.
     assert!(
-        seen.received > cases && seen.sent > cases && seen.dropped > cases && seen.traced > cases,
+        seen.received > cases && seen.sent > cases && seen.dropped > cases && seen.traced > cases && seen.captured > 0,
         "{seen:?}"
     );
 }

@@ -224,10 +224,8 @@ fn a_policer_needs_no_policy_and_what_it_drops_is_not_learned() {
     assert_eq!(lab.counters(&from).rx_frames, 2);
 }
 
-#[test]
-fn a_mirror_copies_once_and_its_destination_carries_nothing_else() {
-    let lab = Lab::new();
-    let [a, b, monitor] = lab.ports();
+/// Has all that passes copied to a port.
+fn mirror(lab: &Lab, to: &Port) {
     lab.datapath.set_mirrors(vec![MirrorEntry {
         name: "m".parse().unwrap(),
         switch: lab.switch,
@@ -235,10 +233,36 @@ fn a_mirror_copies_once_and_its_destination_carries_nothing_else() {
         rx: true,
         tx: true,
         vlans: None,
-        to: MirrorTo::Port(monitor.id.id),
+        to: MirrorTo::Port(to.id.id),
         filter: None,
         counters: Arc::new(MirrorCounters::new(1)),
     }]);
+}
+
+#[test]
+fn a_mirror_shows_what_was_dropped_as_it_came_whatever_came_before() {
+    let lab = Lab::new();
+    let [a, b] = [(); 2].map(|()| lab.port_under(access("10")));
+    let monitor = lab.port();
+    mirror(&lab, &monitor);
+    let sent = frame(Mac::BROADCAST, mac(1), 1);
+    lab.check(
+        &[&b, &monitor],
+        &a,
+        &sent,
+        &[(&b, &sent), (&monitor, &tagged(&sent, 0x8100, 10))],
+    );
+    let dropped = tagged(&sent, 0x8100, 20);
+    lab.check(&[&b, &monitor], &a, &dropped, &[(&monitor, &dropped)]);
+    assert_eq!(lab.drops(&a, DropReason::VlanFiltered), 1);
+    assert_eq!(lab.counters(&a).rx_bytes, (sent.len() + dropped.len()) as u64);
+}
+
+#[test]
+fn a_mirror_copies_once_and_its_destination_carries_nothing_else() {
+    let lab = Lab::new();
+    let [a, b, monitor] = lab.ports();
+    mirror(&lab, &monitor);
     let all = [&a, &b, &monitor];
     let sent = frame(Mac::BROADCAST, mac(1), 1);
     lab.check(&all, &a, &sent, &[(&b, &sent), (&monitor, &sent)]);
@@ -248,4 +272,27 @@ fn a_mirror_copies_once_and_its_destination_carries_nothing_else() {
     lab.check(&all, &monitor, &frame(Mac::BROADCAST, mac(9), 3), &[]);
     assert_eq!(lab.drops(&monitor, DropReason::MirrorPort), 1);
     assert_eq!(lab.counters(&a).mirror_copies, 2);
+}
+
+#[test]
+fn a_known_station_of_a_locked_port_does_not_age_while_it_talks() {
+    use std::time::Duration;
+    use vswitch_datapath::PortSettings;
+    let switch = vswitch_datapath::testing::Switch::new().unwrap();
+    let [a, b] = [0, 1].map(|_| switch.add_port().unwrap());
+    switch.set_ageing(300);
+    let hello = frame(Mac::BROADCAST, mac(1), 1);
+    a.send(&hello);
+    b.receive_all();
+    let mut policy = PLAIN.clone();
+    policy.learning.locked = true;
+    a.set(PortSettings {
+        policy: Some(Arc::new(policy)),
+        ..PortSettings::default()
+    });
+    for n in 0..5 {
+        switch.advance(Duration::from_secs(200));
+        a.send(&hello);
+        assert_eq!(b.receive_all().len(), 1, "{n}");
+    }
 }

@@ -178,7 +178,12 @@ impl Served {
                 IpNet::V6(net) => {
                     let mode = if self.dns { "ra-stateless" } else { "ra-only" };
                     arguments.push("--enable-ra".to_owned());
-                    arguments.push(format!("--dhcp-range={},{mode},{}", net.network(), net.prefix_len()));
+                    // Without a time stations kept their addresses of it for ever, also when the switch had another.
+                    arguments.push(format!(
+                        "--dhcp-range={},{mode},{},{LEASE}",
+                        net.network(),
+                        net.prefix_len()
+                    ));
                 }
             }
         }
@@ -459,6 +464,23 @@ mod tests {
         expected.push("02:00:00:00:00:aa,10.0.0.201,vm".to_owned());
         expected.extend(["id:nobody,10.0.0.200", "id:nobody,10.0.0.222"].map(str::to_owned));
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    /// Stations kept their addresses of a prefix that the switch had before.
+    #[test]
+    fn addresses_of_either_version_are_given_for_a_time() {
+        let lab: Lab = serde_json::from_value(json!({
+            "switches": [{"name": "lab", "subnets": ["10.0.0.0/24", "10.9.0.0/31", "fd00::/64"], "gateway": "on", "dhcp": true}],
+            "ports": [{"name": "lab-gw", "switch": "lab", "kind": "internal", "addresses": ["10.0.0.1/24", "fd00::1/64"]}]
+        }))
+        .unwrap();
+        let arguments = served(&lab)[0].dhcp_arguments();
+        let ranges = arguments
+            .iter()
+            .filter_map(|argument| argument.strip_prefix("--dhcp-range="));
+        let ranges = Vec::from_iter(ranges);
+        assert_eq!(ranges.len(), 3);
+        assert!(ranges.iter().all(|range| range.ends_with(",1h")), "{ranges:?}");
     }
 
     #[test]

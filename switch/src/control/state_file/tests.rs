@@ -10,6 +10,10 @@ fn sample() -> State {
     let mut state = State::new();
     let red = Port::new("red".parse().unwrap(), "main".parse().unwrap(), PortKind::Veth);
     state.lab.ports.push(red);
+    state
+        .lab
+        .switches
+        .push(vswitch_api::Switch::new("main".parse().unwrap()));
     let here = NetNs::current().unwrap();
     state
         .namespaces
@@ -100,11 +104,9 @@ fn a_file_that_is_no_state_is_left_as_it_is_with_a_way_to_go_on() {
     let mac = with(|port| port.mac = Some(vswitch_api::Mac([1, 0, 0x5e, 0, 0, 1])));
     let mtu = with(|port| port.mtu = Some(99_999_999));
     let link = with(|port| port.kind = PortKind::Link);
+    let elsewhere = with(|port| port.switch = "nope".parse().unwrap());
     let mut state = sample();
-    state.lab.switches.push(vswitch_api::Switch {
-        fdb_capacity: u32::MAX,
-        ..vswitch_api::Switch::new("main".parse().unwrap())
-    });
+    state.lab.switches[0].fdb_capacity = u32::MAX;
     let capacity = serde_json::to_string(&state).unwrap();
     for (bad, word) in [
         ("", "damaged"),
@@ -116,6 +118,7 @@ fn a_file_that_is_no_state_is_left_as_it_is_with_a_way_to_go_on() {
         (&mac, "a group address"),
         (&mtu, "MTU 99999999"),
         (&link, "one end of a link"),
+        (&elsewhere, "port \"red\": there is no switch \"nope\""),
         (&capacity, "FDB capacity 4294967295"),
     ] {
         fs::write(file.path(), bad).unwrap();

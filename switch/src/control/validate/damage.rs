@@ -12,6 +12,12 @@ pub(in super::super) fn check_read(lab: &Lab) -> Result<(), ApiError> {
     lab.switches.iter().try_for_each(check_capacity)?;
     for port in &lab.ports {
         let object = text::port(&port.name);
+        if lab.switch(&port.switch).is_none() {
+            return Err(text::invalid(
+                object,
+                format!("there is no {}", text::switch(&port.switch)),
+            ));
+        }
         port.mac.map_or(Ok(()), |mac| check_mac(&object, mac))?;
         check_mtu(&object, port.mtu)?;
     }

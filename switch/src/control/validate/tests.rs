@@ -524,6 +524,36 @@ fn a_gateway_outside_the_subnets_has_to_be_said_to_be_on_the_link() {
 }
 
 #[test]
+fn a_switch_that_has_too_many_stations_gets_no_more() {
+    let lab = |octets: &[u8]| {
+        let mut lab = Lab {
+            switches: vec![Switch {
+                fdb_capacity: 2,
+                ..Switch::new(main_switch())
+            }],
+            ..ports(octets.iter().map(|n| with_station(&format!("p{n}"), *n)).collect())
+        };
+        complete(&mut lab, &Lab::default(), 1, &Interfaces::new());
+        lab
+    };
+    assert!(check(lab(&[1, 2])).is_ok());
+    let error = check(lab(&[1, 2, 3])).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(
+        error
+            .to_string()
+            .contains("3 stations are set by hand there, and its FDB holds 2"),
+        "{error}"
+    );
+    let before = lab(&[1, 2, 3, 4]);
+    assert!(
+        validate(&before, &lab(&[1, 2, 3]), |_| true).is_ok(),
+        "fewer than there were"
+    );
+    assert!(validate(&before, &lab(&[1, 2, 3, 4, 5]), |_| true).is_err());
+}
+
+#[test]
 fn an_address_outside_the_subnets_of_the_others_is_a_warning() {
     let red = at("red", "10.0.0.1/24");
     for (address, warned) in [("10.0.0.2/24", false), ("10.0.1.2/24", true), ("fd00::1/64", false)] {

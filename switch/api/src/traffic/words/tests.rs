@@ -83,7 +83,7 @@ proptest! {
     fn what_is_written_is_read(
         bps in proptest::option::of(1..=MAX_RATE), pps in proptest::option::of(1..=MAX_RATE), size: u32, ppm in 0..=1_000_000u32
     ) {
-        let limit = RateLimit { rate_bps: bps, rate_pps: pps, burst_bytes: bps.map(|_| size), burst_frames: None };
+        let limit = RateLimit { rate_bps: bps, rate_pps: pps, burst_bytes: bps.map(|_| size), burst_frames: pps.map(|_| size) };
         let text = serde_json::to_string(&limit).unwrap();
         prop_assert_eq!(serde_json::from_str::<RateLimit>(&text).unwrap(), limit);
         if !limit.is_noop() {

@@ -100,6 +100,21 @@ fn at_a_rate_each_wire_frame_takes_its_time() {
 }
 
 #[test]
+fn a_frame_that_finds_no_room_takes_no_time_of_the_rate() {
+    let settings = Impairment {
+        rate_bps: Some(8_000_000),
+        limit: Some(1),
+        ..Impairment::default()
+    };
+    let line = line(Direction::Out, settings);
+    let held = load(&line, 0, &[plain(1000, 1), plain(1000, 2)]);
+    assert_eq!((held.len(), held[0].0), (1, 1_000_000));
+    assert_eq!(totals(&line).tx_drops.get("impair-queue"), Some(&1));
+    line.arrived(&held[0].1);
+    assert_eq!(load(&line, 1_000_000, &[plain(1000, 3)])[0].0, 2_000_000);
+}
+
+#[test]
 fn frames_lost_on_the_way_in_are_counted_as_received_and_dropped() {
     let settings = Impairment {
         loss: Share::ALL,
@@ -421,6 +436,12 @@ proptest! {
         let frames: Vec<_> = frames
             .into_iter()
             .map(|(frame, gso, size)| {
+                if gso == 5 {
+                    // One that can be cut: of what is random none is taken.
+                    let mut whole = self::gso();
+                    whole[4..6].copy_from_slice(&(400 + 20 * size).to_ne_bytes());
+                    return whole;
+                }
                 let mut wire = vec![0; VNET_HDR_LEN];
                 // Mostly a header that is taken: a plain frame, or GSO of TCP and UDP.
                 wire[1] = gso;

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Frames whose trace was held against what became of them.
     pub traced: u64,
+    /// Frames that captures saw come in.
+    pub captured: u64,
 }
 
 /// Does to a switch what these bytes stand for.

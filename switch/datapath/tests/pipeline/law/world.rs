@@ -47,6 +47,8 @@ struct Port {
     cut_in: bool,
     /// Frames may have been cut on the way out.
     cut_out: bool,
+    /// Frames that captures saw come in.
+    captured: u64,
 }
 
 /// What was given to ports to send, and what became of it.
@@ -163,6 +165,7 @@ impl World {
             sent: 0,
             got: 0,
             cut_in: false,
+            captured: 0,
         });
     }
 
@@ -181,6 +184,7 @@ impl World {
         *counters.rx_drops.entry("overrun".to_owned()).or_default() += overruns;
         port.check(&counters, &mut self.gone);
         self.outcome.add(&counters);
+        self.outcome.captured += port.captured;
         if let Some(capture) = &port.capture {
             assert!(capture.is_closed());
         }
@@ -339,10 +343,11 @@ impl Port {
             self.check_out(&wire, has_vlans);
         }
         let Some(capture) = &self.capture else { return };
-        let mut inward = 0;
+        let before = self.captured;
         while let Some(seen) = capture.take() {
-            inward += u64::from(seen.direction == Direction::In);
+            self.captured += u64::from(seen.direction == Direction::In);
         }
+        let inward = self.captured - before;
         assert!(inward <= self.sent && (received == 0 || inward <= received + self.sent));
     }
 
