@@ -78,7 +78,9 @@ impl Inner {
         if change.lost || replaced || (!live.lacks.is_empty() && !link_local) {
             self.live.unlooked.insert(name.clone());
         }
-        link_local.then(|| port.clone())
+        // One that went with the link says nothing of IPv6.
+        let of_ipv6 = link_local && !(change.lost && change.down);
+        of_ipv6.then(|| port.clone())
     }
 
     /// The stack of a port has got or lost an address of the link alone.
