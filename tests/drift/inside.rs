@@ -159,6 +159,46 @@ fn routes_of_others_are_no_reason_to_look() {
     wait_for("the route to be seen", || reason(&lab, "red").is_empty());
 }
 
+/// It is there still, by another next hop.
+#[test]
+fn a_route_that_somebody_leads_another_way_is_missed_and_left_to_him() {
+    let lab = Lab::new();
+    lab.ok("add-port red --addr 10.7.0.1/24 --gateway 10.7.0.254");
+    run("ip -n red route replace default via 10.7.0.253");
+    wait_for("the route to be missed", || reason(&lab, "red").contains("0.0.0.0/0"));
+    for is in ["down", "up"] {
+        run(&format!("ip -n red link set eth0 {is}"));
+    }
+    // By then the link was looked into.
+    run("ip -n red addr del 10.7.0.1/24 dev eth0");
+    wait_for("the address to be missed", || {
+        reason(&lab, "red").contains("10.7.0.1/24")
+    });
+    assert_eq!(run("ip -n red route show default"), "");
+}
+
+/// It came back, for the link had been down before; and the port was shown to be without carrier.
+#[test]
+fn what_is_taken_away_right_after_a_repair_stays_away() {
+    let lab = Lab::new();
+    for (name, kind) in [("red", "veth"), ("blue", "tap")] {
+        lab.ok(&format!(
+            "add-port {name} --type {kind} --addr 10.7.0.1/24 --addr fd07::1/64 --gateway 10.7.0.254 --force"
+        ));
+        let events = Events::follow(&lab, &[]);
+        run(&format!("ip -n {name} link set eth0 down"));
+        lab.wait_for_state(name, PortState::NoCarrier);
+        lab.ok(&format!("set port {name} --up"));
+        assert_eq!(lab.port(name).state, PortState::Up);
+        run(&format!("ip -n {name} route del default"));
+        wait_for("the route to be missed", || reason(&lab, name).contains("0.0.0.0/0"));
+        assert_eq!(run(&format!("ip -n {name} route show default")), "");
+        lab.ok(&format!("switch add {name}-end"));
+        let mut told = std::iter::from_fn(|| Some(events.next("all of them")).filter(|line| !line.contains("-end")));
+        assert!(!told.any(|line| line.contains("got back")), "{name}");
+    }
+}
+
 /// The kernel takes IPv6 away with it, and nobody but us can give it back.
 #[test]
 fn ipv6_comes_back_as_it_was_when_it_can_be_had_again() {

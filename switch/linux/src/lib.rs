@@ -70,7 +70,7 @@ pub use conntrack::Talk;
 pub use enter::enter;
 pub use error::KernelError;
 pub use link::{GsoSize, Link, VethPeer};
-pub use monitor::{InsideChange, LinkChange, LinkMonitor, MonitorEvent};
+pub use monitor::{Inside, InsideChange, LinkChange, LinkMonitor, MonitorEvent};
 pub use named::{Found, NamedNamespaces};
 pub use names::NsEvent;
 pub use neighbour::Neighbour;

@@ -1,6 +1,6 @@
 //! What happens to interfaces, in the daemon's own namespace and in all that have an id there.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -53,10 +53,21 @@ pub struct InsideChange {
     pub index: u32,
     /// It lost it.
     pub lost: bool,
+    /// Its link was down, as was told before: what it lost the kernel took away with that, unless it is IPv4.
+    pub down: bool,
     /// It is an address of the link alone, as a stack gives it to itself when IPv6 is turned on.
     pub link_local: bool,
-    /// Where the route leads. None: it is an address, or there are several changes in one.
-    pub to: Option<IpNet>,
+    /// None: it can't be told, or there are several changes in one.
+    pub what: Option<Inside>,
+}
+
+/// What an interface has inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Inside {
+    /// An address, with the network that it is in.
+    Address(IpNet),
+    /// A route, by where it leads.
+    Route(IpNet),
 }
 
 /// An interface as it is after a change.
@@ -91,6 +102,8 @@ pub struct LinkMonitor {
 struct Inbox {
     ready: VecDeque<MonitorEvent>,
     buffer: Vec<u8>,
+    /// The interfaces that were told to be down, by namespace and index.
+    down: HashSet<(Option<i32>, u32)>,
 }
 
 impl LinkMonitor {
@@ -114,6 +127,7 @@ impl LinkMonitor {
             inbox: Mutex::new(Inbox {
                 ready: VecDeque::new(),
                 buffer: vec![0; MESSAGE_MAX],
+                down: HashSet::new(),
             }),
         })
     }
@@ -155,7 +169,7 @@ impl Inbox {
     fn receive(&mut self, socket: &Socket) -> nix::Result<()> {
         loop {
             match receive(socket, &mut self.buffer) {
-                Ok((nsid, len)) => parse(nsid, &self.buffer[..len], &mut self.ready),
+                Ok((nsid, len)) => parse(nsid, &self.buffer[..len], &mut self.down, &mut self.ready),
                 Err(Errno::EINTR) => continue,
                 // The receive buffer was full. From then on the kernel drops events without a further word
                 // until the buffer is empty (NETLINK_S_CONGESTED in af_netlink.c), so it is emptied first:
@@ -165,6 +179,7 @@ impl Inbox {
                         receive(socket, &mut self.buffer),
                         Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR)
                     ) {}
+                    self.down.clear();
                     self.ready.push_back(MonitorEvent::Resync);
                 }
                 Err(error) => return Err(error),
@@ -215,14 +230,25 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> nix::Result<(Option<i32>, usiz
 }
 
 /// Takes what is told out of a datagram.
-fn parse(nsid: Option<i32>, datagram: &[u8], events: &mut VecDeque<MonitorEvent>) {
+fn parse(
+    nsid: Option<i32>,
+    datagram: &[u8],
+    down: &mut HashSet<(Option<i32>, u32)>,
+    events: &mut VecDeque<MonitorEvent>,
+) {
     for message in messages(datagram) {
         if let Some(change) = parse_link(nsid, message.message_type(), message.payload()) {
+            let interface = (nsid, change.index);
+            if change.up || change.gone {
+                down.remove(&interface);
+            } else {
+                down.insert(interface);
+            }
             events.push_back(MonitorEvent::Link(change));
         }
         let told = [
             is_of_ways(message.message_type(), message.payload()).then_some(MonitorEvent::Ways(nsid)),
-            parse_inside(nsid, message.message_type(), message.payload()).map(MonitorEvent::Inside),
+            parse_inside(nsid, message.message_type(), message.payload(), down).map(MonitorEvent::Inside),
         ];
         for event in told.into_iter().flatten() {
             // Each interface that comes with an address tells of it: one word of all is enough.
@@ -256,14 +282,23 @@ fn parse_link(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<Li
     })
 }
 
-fn parse_inside(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<InsideChange> {
+fn parse_inside(
+    nsid: Option<i32>,
+    message_type: u16,
+    payload: &[u8],
+    down: &HashSet<(Option<i32>, u32)>,
+) -> Option<InsideChange> {
     let word = |at: usize| Some(u32::from_ne_bytes(*payload.get(at..)?.first_chunk()?));
-    let (index, link_local, to) = match message_type {
+    let (index, link_local, what) = match message_type {
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
-        libc::RTM_NEWADDR | libc::RTM_DELADDR => (word(4)?, *payload.get(3)? == libc::RT_SCOPE_LINK, None),
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => (
+            word(4)?,
+            *payload.get(3)? == libc::RT_SCOPE_LINK,
+            address(payload).map(Inside::Address),
+        ),
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
             let (index, to) = route(payload)?;
-            (index, false, Some(to))
+            (index, false, Some(Inside::Route(to)))
         }
         _ => return None,
     };
@@ -271,9 +306,31 @@ fn parse_inside(nsid: Option<i32>, message_type: u16, payload: &[u8]) -> Option<
         nsid,
         index,
         lost: [libc::RTM_DELADDR, libc::RTM_DELROUTE].contains(&message_type),
+        down: down.contains(&(nsid, index)),
         link_local,
-        to,
+        what,
     })
+}
+
+/// An address with its network.
+fn address(payload: &[u8]) -> Option<IpNet> {
+    let (header, attributes) = payload.split_at_checked(IFADDRMSG_LEN)?;
+    // At a link between two the other attribute is the address of who is at its end.
+    let bytes = attribute(attributes, libc::IFA_LOCAL).or_else(|| attribute(attributes, libc::IFA_ADDRESS))?;
+    IpNet::new(ip(header[0], Some(bytes))?, header[1]).ok()
+}
+
+/// An address of this family. Without one it is everywhere.
+fn ip(family: u8, bytes: Option<&[u8]>) -> Option<IpAddr> {
+    match i32::from(family) {
+        libc::AF_INET => Some(bytes.map_or(Some([0; 4]), |bytes| bytes.first_chunk().copied())?.into()),
+        libc::AF_INET6 => Some(
+            bytes
+                .map_or(Some([0; 16]), |bytes| bytes.first_chunk().copied())?
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 /// The interface that a route leads out by, and where to. None: through several, or it is for the host itself.
@@ -284,13 +341,7 @@ fn route(payload: &[u8]) -> Option<(u32, IpNet)> {
         return None;
     }
     let index = u32::from_ne_bytes(*attribute(attributes, libc::RTA_OIF)?.first_chunk()?);
-    let to = attribute(attributes, libc::RTA_DST);
-    // Without one it is everywhere.
-    let to = match i32::from(header[0]) {
-        libc::AF_INET => IpAddr::from(to.map_or(Some([0; 4]), |to| to.first_chunk().copied())?),
-        libc::AF_INET6 => IpAddr::from(to.map_or(Some([0; 16]), |to| to.first_chunk().copied())?),
-        _ => return None,
-    };
+    let to = ip(header[0], attribute(attributes, libc::RTA_DST))?;
     Some((index, IpNet::new(to, header[1]).ok()?))
 }
 
@@ -345,7 +396,7 @@ mod tests {
 
     fn parsed(datagram: &[u8]) -> Vec<MonitorEvent> {
         let mut events = VecDeque::new();
-        parse(Some(3), datagram, &mut events);
+        parse(Some(3), datagram, &mut HashSet::new(), &mut events);
         events.into()
     }
 
@@ -406,8 +457,9 @@ mod tests {
             nsid: Some(3),
             index,
             lost,
+            down: false,
             link_local,
-            to: None,
+            what: None,
         };
         let told = |change| [MonitorEvent::Inside(change)];
         let address = |scope: u8| [libc::AF_INET6 as u8, 64, 0, scope, 9, 0, 0, 0];
@@ -438,7 +490,7 @@ mod tests {
         for lost in [true, false] {
             let message_type = if lost { libc::RTM_DELROUTE } else { libc::RTM_NEWROUTE };
             let to = InsideChange {
-                to: Some("10.9.8.0/24".parse().unwrap()),
+                what: Some(Inside::Route("10.9.8.0/24".parse().unwrap())),
                 ..is(7, lost, false)
             };
             assert_eq!(parsed(&framed(message_type, &route)), told(to));
@@ -446,6 +498,28 @@ mod tests {
         // One to an address of the host itself.
         route[7] = libc::RTN_LOCAL;
         assert_eq!(parsed(&framed(libc::RTM_DELROUTE, &route)), []);
+    }
+
+    /// The kernel takes IPv6 away with a link after it has told that that is down; else somebody has taken it away.
+    #[test]
+    fn what_went_with_a_link_is_told_from_what_somebody_took_away() {
+        let mut address = vec![libc::AF_INET6 as u8, 64, 0, 0, 9, 0, 0, 0];
+        address.extend(20_u16.to_ne_bytes());
+        address.extend(libc::IFA_ADDRESS.to_ne_bytes());
+        address.extend("fd07::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
+        let loss = framed(libc::RTM_DELADDR, &address);
+        let link = |index, flags| message(RTM_NEWLINK, index, flags, "eth0");
+        let up = libc::IFF_UP as u32;
+        let told = [&loss[..], &link(9, 0), &loss, &link(8, up), &link(9, up), &loss].concat();
+        let went: Vec<_> = parsed(&told)
+            .into_iter()
+            .filter_map(|event| match event {
+                MonitorEvent::Inside(change) => Some((change.what, change.down)),
+                _ => None,
+            })
+            .collect();
+        let what = Some(Inside::Address("fd07::1/64".parse().unwrap()));
+        assert_eq!(went, [(what, false), (what, true), (what, false)]);
     }
 
     proptest! {

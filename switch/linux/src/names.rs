@@ -4,12 +4,13 @@
 //! table polls. It may also be a link that somebody put there: to such a file elsewhere, or to `/proc/PID/ns/net`, which leads
 //! nowhere once the process has ended. inotify hears of the link, a pidfd of the end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Component, Path};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -40,7 +41,7 @@ const SHARE_OF_TIME: u32 = 20;
 pub enum NsEvent {
     /// The name can be opened now.
     Added(String),
-    /// The name is gone, or stands for another namespace now (then `Added` follows).
+    /// The name is gone, perhaps before it was told that it came, or stands for another namespace now (then `Added` follows).
     Removed(String),
 }
 
@@ -58,7 +59,7 @@ impl NamedNamespaces {
         let mounts = mounts.map_err(|e| failed(e.into_parts().1))?;
         let entries = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|e| failed(e.into()))?;
         // SAFETY: as above.
-        let entries = unsafe { AsyncFd::register_with_interest(Entries(entries), Interest::READABLE) };
+        let entries = unsafe { AsyncFd::register_with_interest(Entries::of(entries), Interest::READABLE) };
         let entries = entries.map_err(|e| failed(e.into_parts().1))?;
         let mut watch = Watch {
             mounts,
@@ -134,6 +135,7 @@ impl Watch {
     /// Looks where the names lead. What wakes it was cleared before, so that a change meanwhile wakes it again.
     fn look(&mut self) {
         self.listen();
+        self.entries.get_ref().read();
         let names = match self.names.names() {
             Ok(names) => names,
             // That it can't be told does not make them gone.
@@ -176,6 +178,12 @@ impl Watch {
                 .map(|(name, _)| name.clone())
                 .collect::<Vec<_>>()
         };
+        // One that came and went between two looks may have a port by now.
+        let gone = self.entries.get_ref().seen(&now);
+        let unknown = gone
+            .into_iter()
+            .filter(|name| !now.contains_key(name) && !self.known.contains_key(name));
+        self.ready.extend(unknown.map(NsEvent::Removed));
         self.ready
             .extend(differs(&self.known, &now).into_iter().map(NsEvent::Removed));
         self.ready
@@ -185,7 +193,7 @@ impl Watch {
 
     /// Listens at the directory; while there is none, where it will be made.
     fn listen(&self) {
-        let inotify = &self.entries.get_ref().0;
+        let inotify = &self.entries.get_ref().inotify;
         let new = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
         let gone = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE_SELF;
         let mut dirs = self.names.dir().ancestors();
@@ -199,11 +207,61 @@ impl Watch {
     }
 }
 
-struct Entries(Inotify);
+struct Entries {
+    inotify: Inotify,
+    told: Mutex<Told>,
+}
+
+/// What inotify has told.
+#[derive(Default)]
+struct Told {
+    /// Names that came, and led nowhere yet when it was looked.
+    new: BTreeSet<String>,
+    /// Of those the ones that went again since the last look.
+    gone: BTreeSet<String>,
+}
+
+impl Entries {
+    fn of(inotify: Inotify) -> Self {
+        Self {
+            inotify,
+            told: Mutex::default(),
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These lead somewhere now. Gives those that went before they were seen to.
+    fn seen(&self, names: &BTreeMap<String, NetNsId>) -> BTreeSet<String> {
+        let mut told = self.told();
+        told.new.retain(|name| !names.contains_key(name));
+        std::mem::take(&mut told.gone)
+    }
+
+    /// Takes in what is told, until there is no more.
+    fn read(&self) {
+        let comes = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+        let mut told = self.told();
+        while let Ok(events) = self.inotify.read_events() {
+            for event in events {
+                let Some(name) = event.name.and_then(|name| name.into_string().ok()) else {
+                    continue;
+                };
+                if event.mask.intersects(comes) {
+                    told.new.insert(name);
+                } else if told.new.remove(&name) {
+                    told.gone.insert(name);
+                }
+            }
+        }
+    }
+}
 
 impl AsRawFd for Entries {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+        self.inotify.as_fd().as_raw_fd()
     }
 }
 
@@ -216,8 +274,8 @@ async fn mounted(mounts: &AsyncFd<File>) -> Option<()> {
 
 async fn listed(entries: &AsyncFd<Entries>) -> Option<()> {
     entries.readable().await.ok()?.clear_ready();
-    // What exactly happened is looked up.
-    while entries.get_ref().0.read_events().is_ok() {}
+    // Where the names lead is looked up.
+    entries.get_ref().read();
     Some(())
 }
 

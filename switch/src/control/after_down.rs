@@ -119,7 +119,8 @@ impl Inner {
     }
 }
 
-fn is_ipv6(lack: &Lack) -> bool {
+/// Whether it is of IPv6.
+pub(super) fn is_ipv6(lack: &Lack) -> bool {
     match lack {
         Lack::Address { address } => address.ip().is_ipv6(),
         Lack::Route { to } => to.addr().is_ipv6(),

@@ -208,7 +208,7 @@ impl Inner {
             joined.push(port);
         }
         self.settle_interfaces(&joined).await;
-        let heard_from = self.host.hearing.as_ref().map_or(0, |hearing| hearing.by_now());
+        let heard_from = self.host.heard_by_now();
         for port in &joined {
             if let Some(live) = self.live.ports.get_mut(&port.name) {
                 live.heard_from = heard_from;

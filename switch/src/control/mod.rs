@@ -214,6 +214,13 @@ struct Host {
     hearing: Option<Arc<told::Hearing>>,
 }
 
+impl Host {
+    /// All that the kernel has told of interfaces by now has a number below this.
+    fn heard_by_now(&self) -> u64 {
+        self.hearing.as_ref().map_or(0, |hearing| hearing.by_now())
+    }
+}
+
 /// What there is of the lab at the moment.
 #[derive(Default)]
 struct Live {
@@ -285,7 +292,7 @@ struct LivePort {
     down_at: Option<Instant>,
     /// IPv6 was off there, with which all of it has gone, and is not known to be on again.
     lost_ipv6: bool,
-    /// What was told of its interface under a lower number is of the time before it was attached.
+    /// What was told of its interface under a lower number is of the time before it was attached, or given its settings again.
     heard_from: u64,
     /// What the daemon before has counted, and this one while the port had another interface.
     before: Arc<earlier::Earlier>,

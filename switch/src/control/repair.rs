@@ -372,6 +372,7 @@ impl Inner {
                 self.look_inside(port).await;
                 if let Some(place) = given? {
                     self.give_back_near_end(port, &place).await?;
+                    self.has_settings_again(port).await;
                 }
                 Ok(())
             }

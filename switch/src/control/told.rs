@@ -2,13 +2,17 @@
 //!
 //! Each is a reason to look, no more. So of all that is told of one interface meanwhile the last words are enough: that it is up, that
 //! it is down, since with that addresses and routes go, and that one of its index is gone. These are as many as there are interfaces,
-//! however often they change, or their routes.
+//! however often they change. So is what it has inside, of which only so much is kept apart: a routing daemon has tens of thousands.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use vswitch_linux::{InsideChange, LinkMonitor, MonitorEvent};
+
+/// Addresses and routes of one interface that are kept apart. Of more it is told only that some changed.
+const APART: usize = 64;
 
 /// What an event is about.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -62,12 +66,20 @@ impl Hearing {
         let mut told = self.told();
         told.take_in(&self.monitor);
         self.taken_in.notify_one();
-        told.next
+        told.number
     }
 
-    /// Takes the first `most` with their numbers, or all if they are fewer.
-    pub fn take(&self, most: usize) -> Vec<(u64, MonitorEvent)> {
-        self.told().take(most)
+    /// Takes the first, with its number.
+    pub fn next(&self) -> Option<(u64, MonitorEvent)> {
+        self.told().next()
+    }
+
+    /// Whether it was told by now that an interface was down, which is to be looked into yet.
+    pub fn is_down_ahead(&self, nsid: Option<i32>, index: u32) -> bool {
+        let mut told = self.told();
+        told.take_in(&self.monitor);
+        self.taken_in.notify_one();
+        told.numbers.contains_key(&About::Link(nsid, index, Is::Down))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -86,7 +98,10 @@ struct Told {
     events: BTreeMap<u64, MonitorEvent>,
     /// The number of each.
     numbers: HashMap<About, u64>,
-    next: u64,
+    /// How many of an interface are kept apart, by its namespace and index.
+    apart: HashMap<(Option<i32>, u32), usize>,
+    /// That of what is told next.
+    number: u64,
 }
 
 impl Told {
@@ -101,24 +116,37 @@ impl Told {
     }
 
     fn add(&mut self, mut event: MonitorEvent) {
-        let before = self.numbers.insert(about(&event), self.next);
-        let before = before.and_then(|before| self.events.remove(&before));
-        if let (Some(MonitorEvent::Inside(before)), MonitorEvent::Inside(change)) = (before, &mut event)
-            && before.to != change.to
+        if let MonitorEvent::Inside(change) = &mut event
+            && change.what.is_some()
+            && !self.numbers.contains_key(&About::Inside(*change))
         {
-            change.to = None;
+            let apart = self.apart.entry((change.nsid, change.index)).or_default();
+            if *apart < APART {
+                *apart += 1;
+            } else {
+                change.what = None;
+            }
         }
-        self.events.insert(self.next, event);
-        self.next += 1;
+        if let Some(before) = self.numbers.insert(about(&event), self.number) {
+            self.events.remove(&before);
+        }
+        self.events.insert(self.number, event);
+        self.number += 1;
     }
 
-    fn take(&mut self, most: usize) -> Vec<(u64, MonitorEvent)> {
-        let first = std::iter::from_fn(|| self.events.pop_first()).take(most);
-        let first: Vec<_> = first.collect();
-        for (_, event) in &first {
-            self.numbers.remove(&about(event));
+    fn next(&mut self) -> Option<(u64, MonitorEvent)> {
+        let (number, event) = self.events.pop_first()?;
+        self.numbers.remove(&about(&event));
+        if let MonitorEvent::Inside(change) = &event
+            && change.what.is_some()
+            && let Entry::Occupied(mut apart) = self.apart.entry((change.nsid, change.index))
+        {
+            *apart.get_mut() -= 1;
+            if *apart.get() == 0 {
+                apart.remove();
+            }
         }
-        first
+        Some((number, event))
     }
 }
 
@@ -132,7 +160,7 @@ fn about(event: &MonitorEvent) -> About {
             };
             About::Link(change.nsid, change.index, is)
         }
-        MonitorEvent::Inside(change) => About::Inside(InsideChange { to: None, ..*change }),
+        MonitorEvent::Inside(change) => About::Inside(*change),
         MonitorEvent::Ways(nsid) => About::Ways(*nsid),
         MonitorEvent::Resync => About::All,
     }
@@ -140,12 +168,13 @@ fn about(event: &MonitorEvent) -> About {
 
 #[cfg(test)]
 mod tests {
-    use vswitch_linux::LinkChange;
+    use vswitch_linux::{Inside, LinkChange};
 
     use super::*;
 
     fn take(told: &mut Told, most: usize) -> Vec<MonitorEvent> {
-        told.take(most).into_iter().map(|(_, event)| event).collect()
+        let events = std::iter::from_fn(|| told.next()).take(most);
+        events.map(|(_, event)| event).collect()
     }
 
     fn link(nsid: Option<i32>, index: u32, mtu: u32) -> LinkChange {
@@ -185,25 +214,32 @@ mod tests {
 
     /// A routing daemon has tens of thousands.
     #[test]
-    fn routes_that_change_are_one_word_for_all() {
+    fn routes_that_change_are_kept_apart_as_long_as_they_are_few() {
         let mut told = Told::default();
-        let change = |to: Option<&str>| {
+        let change = |what: Option<usize>| {
+            let route =
+                |number: usize| Inside::Route(format!("10.{}.{}.0/24", number / 256, number % 256).parse().unwrap());
             MonitorEvent::Inside(InsideChange {
                 nsid: None,
                 index: 7,
                 lost: true,
+                down: false,
                 link_local: false,
-                to: to.map(|to| to.parse().unwrap()),
+                what: what.map(route),
             })
         };
         for _ in 0..2 {
-            told.add(change(Some("10.0.0.0/8")));
+            for number in [1, 2, 1] {
+                told.add(change(Some(number)));
+            }
+            assert_eq!(take(&mut told, 10), [change(Some(2)), change(Some(1))]);
         }
-        assert_eq!(take(&mut told, 10), [change(Some("10.0.0.0/8"))]);
-        for to in ["10.0.0.0/8", "10.1.0.0/16", "10.1.0.0/16"] {
-            told.add(change(Some(to)));
+        for number in (0..1000).chain(0..1000) {
+            told.add(change(Some(number)));
         }
-        assert_eq!(take(&mut told, 10), [change(None)]);
+        let all = take(&mut told, 1000);
+        assert_eq!((all.len(), all.last()), (APART + 1, Some(&change(None))));
+        assert!(told.apart.is_empty() && told.numbers.is_empty());
     }
 
     #[test]
@@ -225,6 +261,6 @@ mod tests {
             change(None, 7, true, 1),
         ];
         assert_eq!(take(&mut told, 10), rest);
-        assert!(told.is_empty() && told.take(1).is_empty());
+        assert!(told.is_empty() && told.next().is_none());
     }
 }

@@ -123,7 +123,8 @@ async fn watch_links(control: Weak<Control>, hearing: Arc<Hearing>) {
             };
             apart(async {
                 let mut ways = false;
-                for (number, event) in hearing.take(AT_A_TIME) {
+                // One by one: what waits is asked for meanwhile.
+                for (number, event) in std::iter::from_fn(|| hearing.next()).take(AT_A_TIME) {
                     let home = inner.host.home_nsid;
                     let is_of_home = |nsid: Option<i32>| nsid.is_some() && nsid == home;
                     match event {
@@ -133,7 +134,7 @@ async fn watch_links(control: Weak<Control>, hearing: Arc<Hearing>) {
                         }
                         // Most are of routes of somebody else's, which are no reason for a new picture.
                         MonitorEvent::Inside(change) => {
-                            if let Some(port) = inner.unpublished().note_inside(&change) {
+                            if let Some(port) = inner.unpublished().note_inside(number, &change) {
                                 inner.link_local_changed(change.lost, &port).await;
                             }
                         }

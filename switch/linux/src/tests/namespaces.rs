@@ -164,6 +164,11 @@ fn changes_of_the_names_are_reported_once_they_are_true() {
         umount2("/run/netns/old", MntFlags::MNT_DETACH).unwrap();
         assert_eq!(events.next().await.unwrap(), NsEvent::Removed("old".into()));
 
+        // It came and went before anybody looked.
+        namespace("green").await;
+        names.delete(&"green".parse().unwrap()).unwrap();
+        assert_eq!(events.next().await.unwrap(), NsEvent::Removed("green".into()));
+
         // Replaced before anybody looks.
         namespace("red").await;
         assert_eq!(events.next().await.unwrap(), NsEvent::Added("red".into()));

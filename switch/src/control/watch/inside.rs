@@ -6,12 +6,12 @@ use ipnet::IpNet;
 use vswitch_api::view::Lack;
 use vswitch_api::{EventKind, Port, PortName};
 
-use crate::control::after_down::Outage;
+use crate::control::after_down::{Outage, is_ipv6};
 use crate::control::lacks::{has_ipv6_address, in_words, missing};
 use crate::control::repair::Retry;
 use crate::control::{Inner, LivePort};
 use crate::logging::Repeated;
-use vswitch_linux::{InsideChange, KernelError};
+use vswitch_linux::{Inside, InsideChange, KernelError};
 
 /// What is taken away again from the leg of the host is given back after this, then after twice that, and so on.
 const GIVEN_AGAIN: Duration = Duration::from_secs(2);
@@ -47,37 +47,48 @@ impl GivenBack {
 impl Inner {
     /// Takes note of what was told of something inside: it is looked into with the next tick, however often it is told. Gives the port whose stack
     /// got or lost IPv6, perhaps, which is looked into at once.
-    pub(super) fn note_inside(&mut self, change: &InsideChange) -> Option<Port> {
+    pub(super) fn note_inside(&mut self, number: u64, change: &InsideChange) -> Option<Port> {
         let mut ports = self.live.ports.iter_mut();
         let (name, live) = ports.find(|(_, live)| {
             live.id.is_some() && live.nsid.is_some() && live.nsid == change.nsid && live.inside == Some(change.index)
         })?;
         let port = self.store.port(name).filter(|port| port.kind.has_stack())?;
-        if let Some(to) = change.to {
-            let is_own = port.routes.iter().any(|route| route.to.trunc() == to);
-            if !is_own && !reaches_own(port, &to) {
-                return None;
+        let own = change.what.and_then(|what| own(port, &what));
+        if let (None, Some(Inside::Route(to))) = (&own, &change.what)
+            && !reaches_own(port, to)
+        {
+            return None;
+        }
+        // Somebody may lead a route of its another way.
+        let replaced = matches!(own, Some(Lack::Route { .. })) && number >= live.heard_from;
+        if let Some(own) = own.filter(|_| number >= live.heard_from) {
+            live.taken.retain(|taken| *taken != own);
+            // The kernel does not tell of the IPv4 routes that go with a link, and of what is of IPv6 only after the link: somebody has taken it away.
+            if change.lost && !(change.down && is_ipv6(&own)) {
+                live.taken.push(own);
             }
-            let lack = Lack::Route { to };
-            live.taken.retain(|taken| *taken != lack);
-            // The kernel does not tell of the IPv4 routes that go with a link: somebody has taken this one away.
-            if is_own && change.lost && to.addr().is_ipv4() {
-                live.taken.push(lack);
-            }
+        }
+        if change.link_local && change.lost && !change.down {
+            // It is the last that goes when IPv6 is turned off, and with that went what was just told.
+            let LivePort { taken, lacks, .. } = live;
+            taken.retain(|taken| !is_ipv6(taken) || lacks.contains(taken));
         }
         let has_ipv6 = port.addresses.iter().any(|address| address.ip().is_ipv6());
         let link_local = change.link_local && has_ipv6;
-        if change.lost || (!live.lacks.is_empty() && !link_local) {
+        if change.lost || replaced || (!live.lacks.is_empty() && !link_local) {
             self.live.unlooked.insert(name.clone());
         }
-        link_local.then(|| port.clone())
+        // One that went with the link says nothing of IPv6.
+        let of_ipv6 = link_local && !(change.lost && change.down);
+        of_ipv6.then(|| port.clone())
     }
 
     /// The stack of a port has got or lost an address of the link alone.
     pub(super) async fn link_local_changed(&mut self, lost: bool, port: &Port) {
         if !lost {
             // What was taken away before is not to be taken for what went with IPv6.
-            if self.live.ports.get(&port.name).is_some_and(has_settled) && self.live.unlooked.remove(&port.name) {
+            let live = self.live.ports.get(&port.name);
+            if live.is_some_and(|live| self.has_settled(live)) && self.live.unlooked.remove(&port.name) {
                 self.look_at_the_unlooked(std::slice::from_ref(&port.name)).await;
             }
             // IPv6 was off there, perhaps, and is on again.
@@ -93,7 +104,7 @@ impl Inner {
             self.live.ports.get(*name).is_none_or(|live| {
                 let given_back = || self.live.given_back.get(*name).is_none_or(GivenBack::is_due);
                 // What it lacks is shown while it waits.
-                has_settled(live) && (live.lacks.is_empty() || given_back())
+                self.has_settled(live) && (live.lacks.is_empty() || given_back())
             })
         };
         let due: Vec<_> = self.live.unlooked.iter().filter(is_due).take(most).cloned().collect();
@@ -111,6 +122,7 @@ impl Inner {
             };
             let known = live.lacks.clone();
             if self.look_inside(&port).await
+                && self.live.ports.get(name).is_some_and(|live| !self.is_down_ahead(live))
                 && let Some(LivePort { lacks, taken, .. }) = self.live.ports.get_mut(name)
             {
                 let new = lacks
@@ -120,6 +132,19 @@ impl Inner {
                 taken.extend(new);
             }
         }
+    }
+
+    /// Whether what an interface lacks was taken away by somebody, and did not go with its link.
+    fn has_settled(&self, live: &LivePort) -> bool {
+        live.down_at.is_none_or(|at| at.elapsed() >= SETTLED) && !self.is_down_ahead(live)
+    }
+
+    /// Whether it was told that an interface was down, which is to be looked into yet.
+    fn is_down_ahead(&self, live: &LivePort) -> bool {
+        let (Some(hearing), Some(index)) = (&self.host.hearing, live.inside) else {
+            return false;
+        };
+        live.nsid.is_some() && hearing.is_down_ahead(live.nsid, index)
     }
 
     /// The stack has no address of the link alone any more: looks whether that is so because all of IPv6 has gone there.
@@ -254,8 +279,19 @@ impl Inner {
     }
 }
 
-fn has_settled(live: &LivePort) -> bool {
-    live.down_at.is_none_or(|at| at.elapsed() >= SETTLED)
+/// What of a port this is, if it is its own.
+fn own(port: &Port, what: &Inside) -> Option<Lack> {
+    match what {
+        Inside::Address(net) => {
+            let mut addresses = port.addresses.iter();
+            let own = addresses.find(|own| own.ip() == net.addr() && own.prefix_len() == net.prefix_len());
+            own.map(|address| Lack::Address { address: *address })
+        }
+        Inside::Route(to) => {
+            let own = port.routes.iter().find(|route| route.to.trunc() == *to);
+            own.map(|route| Lack::Route { to: route.to })
+        }
+    }
 }
 
 /// Whether by a route to there addresses of a port are reached that are neighbours of its.

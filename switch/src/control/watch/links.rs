@@ -81,6 +81,21 @@ impl Inner {
         self.look_whether_it_carries(&port, !told && !is_of_before).await;
     }
 
+    /// The interface of a port was given all of its settings just now: that it was down before has cost it nothing, and what somebody takes away
+    /// from here on is his doing.
+    pub(in crate::control) async fn has_settings_again(&mut self, port: &Port) {
+        let heard_from = self.host.heard_by_now();
+        if let Some(live) = self.live.ports.get_mut(&port.name) {
+            live.heard_from = heard_from;
+        }
+        if let Some(live) = self.live.ports.get(&port.name)
+            && let Ok(Some(carries)) = self.carries_now(port, live).await
+        {
+            let (state, reason) = state_of(port, &live.ifname, carries);
+            self.set_state(&port.name, state, reason);
+        }
+    }
+
     /// A device takes all frames as long as it is a port, whoever says otherwise: else what is for stations behind it would stay away.
     async fn keep_promiscuous(&mut self, port: &Port) {
         let Some(live) = self.live.ports.get(&port.name) else {
@@ -229,10 +244,13 @@ impl Inner {
                 live.mtu = link.mtu;
             }
             // The kernel takes down what is moved, with its addresses and routes.
-            if !facts(port.kind).taken_over
-                && let Err(error) = self.give_back_settings(port).await
-            {
-                tracing::warn!(port = %port.name, "an interface that was moved lacks settings: {error}");
+            if !facts(port.kind).taken_over {
+                match self.give_back_settings(port).await {
+                    Ok(_) => self.has_settings_again(port).await,
+                    Err(error) => {
+                        tracing::warn!(port = %port.name, "an interface that was moved lacks settings: {error}")
+                    }
+                }
             }
         }
         let Some(live) = self.live.ports.get_mut(&port.name) else {

@@ -13,6 +13,7 @@ impl Inner {
     /// A name leads to a namespace: what waits for it is made there.
     pub(in crate::control) async fn name_leads(&mut self, name: &str) {
         let here = |port: &Port| in_namespace(port, name);
+        self.look_at_home(name).await;
         // The namespace that it led to before goes on without it, but the name is what the port was given.
         let unnamed = |port: &&Port| {
             let live = self.live.ports.get(&port.name);
@@ -53,6 +54,29 @@ impl Inner {
         }
         self.reattach_missing(here).await;
         self.reattach_cables(name).await;
+    }
+
+    /// Ports may be in a namespace that the name led to before, of whose end nothing was told: it came or went between two looks.
+    async fn look_at_home(&mut self, name: &str) {
+        let is_of_name = |live: &LivePort| live.id.is_some() && live.moved.is_none() && !live.unnamed;
+        let ports = self
+            .store
+            .state
+            .lab
+            .ports
+            .iter()
+            .filter(|port| in_namespace(port, name));
+        let ports = ports.filter(|port| self.live.ports.get(&port.name).is_some_and(is_of_name));
+        for port in ports.cloned().collect::<Vec<_>>() {
+            if !matches!(self.is_at_home(&port).await, Ok(false)) {
+                continue;
+            }
+            // It may have been moved there just now.
+            self.follow(&port).await;
+            if self.live.ports.get(&port.name).is_some_and(is_of_name) {
+                self.leave_if_dead(std::slice::from_ref(&port.name)).await;
+            }
+        }
     }
 
     /// Whether the interface of a port is in the namespace that the port was given.

@@ -5,11 +5,13 @@ use vswitch_api::request::ChangeOptions;
 use super::*;
 use crate::control::ControlConfig;
 use crate::control::LivePort;
+use crate::control::repair::Extent;
 use crate::engines::Engines;
 use crate::port::Engine;
-use vswitch_api::{PortKind, Route};
-use vswitch_linux::LinkChange;
+use vswitch_api::view::{Changes, Lack};
+use vswitch_api::{NsName, PortKind, Route};
 use vswitch_linux::testing::sandboxed;
+use vswitch_linux::{Inside, InsideChange, LinkChange, NetNs};
 
 const NOT_DRY: ChangeOptions = ChangeOptions {
     dry_run: false,
@@ -139,6 +141,176 @@ fn that_it_was_down_before_it_was_attached_is_no_outage() {
         assert_eq!(ip("route show default").await, "");
         inner.link_changed(5, &down).await;
         assert!(ip("route show default").await.contains("10.7.0.254"));
+    });
+}
+
+/// A port "red" with an address and a default route of either family, and its namespace.
+async fn routed(control: &Control) -> (PortName, NetNs) {
+    let name: PortName = "red".parse().unwrap();
+    let mut port = Port::new(name.clone(), "main".parse().unwrap(), PortKind::Veth);
+    port.addresses = ["10.7.0.1/24", "fd07::1/64"]
+        .map(|address| address.parse().unwrap())
+        .into();
+    port.routes = [("0.0.0.0/0", "10.7.0.254"), ("::/0", "fd07::254")]
+        .map(|(to, via)| Route::new(to.parse().unwrap(), via.parse().ok()))
+        .into();
+    control.add_port(port, NOT_DRY).await.unwrap();
+    let netns = control.inner.lock().await.open_namespace(&"red".parse().unwrap());
+    (name, netns.unwrap())
+}
+
+async fn ip(netns: &NetNs, words: &'static str) -> String {
+    let ip = move || Command::new("ip").args(words.split(' ')).output().unwrap();
+    String::from_utf8(netns.run(ip).await.unwrap().stdout).unwrap()
+}
+
+/// Looks into what is told as the watcher does, until there is no more.
+async fn hear(inner: &mut Inner) {
+    let hearing = inner.host.hearing.clone().unwrap();
+    hearing.by_now();
+    while let Some((number, event)) = hearing.next() {
+        match event {
+            MonitorEvent::Link(change) => inner.link_changed(number, &change).await,
+            MonitorEvent::Inside(change) => {
+                if let Some(port) = inner.note_inside(number, &change) {
+                    inner.link_local_changed(change.lost, &port).await;
+                }
+            }
+            MonitorEvent::Ways(_) | MonitorEvent::Resync => {}
+        }
+    }
+}
+
+/// What the switch itself had mended was taken for an outage: what somebody took away just afterwards came back.
+#[test]
+fn that_it_was_down_before_it_was_repaired_is_no_outage() {
+    sandboxed(async || {
+        let control = start().await;
+        let (name, netns) = routed(&control).await;
+        let mut inner = control.inner.lock().await;
+        let port = inner.store.port(&name).cloned().unwrap();
+        for families in ["route del default", "-6 route del default"] {
+            ip(&netns, "link set eth0 down").await;
+            inner.follow(&port).await;
+            assert_eq!(inner.live.ports[&name].state, PortState::NoCarrier);
+            inner
+                .repair(Extent::Port(&name), &mut Changes::default())
+                .await
+                .unwrap();
+            assert_eq!(inner.live.ports[&name].state, PortState::Up);
+            ip(&netns, families).await;
+            hear(&mut inner).await;
+        }
+        let routes = ip(&netns, "route show default").await + &ip(&netns, "-6 route show default").await;
+        assert!(
+            routes.contains("10.7.0.254") && !routes.contains("fd07::254"),
+            "{routes}"
+        );
+    });
+}
+
+/// The link was down twice, and the second time was not heard of yet as the stack got its address of the link again: what went with that was
+/// taken for what somebody took away.
+#[test]
+fn what_goes_with_a_link_is_not_taken_away_while_that_it_was_down_waits() {
+    sandboxed(async || {
+        let control = start().await;
+        let (name, netns) = routed(&control).await;
+        let mut inner = control.inner.lock().await;
+        hear(&mut inner).await;
+        let port = inner.store.port(&name).cloned().unwrap();
+        ip(&netns, "link set eth0 down").await;
+        ip(&netns, "link set eth0 up").await;
+        inner.live.unlooked.insert(name.clone());
+        assert!(inner.take_unlooked(1).is_empty());
+        inner.link_local_changed(false, &port).await;
+        assert_eq!(inner.live.ports[&name].taken, []);
+        hear(&mut inner).await;
+        let routes = ip(&netns, "route show default").await + &ip(&netns, "-6 route show default").await;
+        assert!(
+            routes.contains("10.7.0.254") && routes.contains("fd07::254"),
+            "{routes}"
+        );
+        assert_eq!(inner.take_unlooked(1), []);
+    });
+}
+
+/// Only one IPv4 route was held to be taken away by what was told of it.
+#[test]
+fn what_somebody_took_away_just_before_the_link_was_down_stays_away() {
+    sandboxed(async || {
+        let control = start().await;
+        let (name, netns) = routed(&control).await;
+        let mut inner = control.inner.lock().await;
+        hear(&mut inner).await;
+        let flap = async || {
+            ip(&netns, "link set eth0 down").await;
+            ip(&netns, "link set eth0 up").await;
+        };
+        let show = async || {
+            ip(&netns, "route show default").await
+                + &ip(&netns, "-6 route show default").await
+                + &ip(&netns, "-6 addr show dev eth0").await
+        };
+        ip(&netns, "-6 route del default").await;
+        flap().await;
+        hear(&mut inner).await;
+        let has = show().await;
+        assert!(
+            has.contains("10.7.0.254") && has.contains("fd07::1/64") && !has.contains("fd07::254"),
+            "{has}"
+        );
+        ip(&netns, "route del default").await;
+        ip(&netns, "addr del fd07::1/64 dev eth0").await;
+        flap().await;
+        hear(&mut inner).await;
+        let has = show().await;
+        assert!(!has.contains("10.7.0.254") && !has.contains("fd07::"), "{has}");
+        // All is told of that went with IPv6 being turned off, too, and nobody has taken it away.
+        inner
+            .repair(Extent::Port(&name), &mut Changes::default())
+            .await
+            .unwrap();
+        let address = Lack::Address {
+            address: "fd07::1/64".parse().unwrap(),
+        };
+        let live = &inner.live.ports[&name];
+        let loss = |link_local, what: Option<&str>| InsideChange {
+            nsid: live.nsid,
+            index: live.inside.unwrap(),
+            lost: true,
+            down: false,
+            link_local,
+            what: what.map(|net| Inside::Address(net.parse().unwrap())),
+        };
+        let (own, last) = (loss(false, Some("fd07::1/64")), loss(true, None));
+        inner.note_inside(u64::MAX, &own);
+        assert_eq!(inner.live.ports[&name].taken, [address]);
+        inner.note_inside(u64::MAX, &last);
+        assert_eq!(inner.live.ports[&name].taken, []);
+    });
+}
+
+/// Of its end nothing was told, nor that another was made and went: the port was up for ever where nobody is.
+#[test]
+fn a_port_is_made_where_its_name_leads_whatever_was_told_of_the_namespace_before() {
+    sandboxed(async || {
+        let control = start().await;
+        for (name, kind) in KINDS {
+            add(&control, name, kind).await;
+            let mut inner = control.inner.lock().await;
+            let port: PortName = name.parse().unwrap();
+            let id = inner.live.ports[&port].id;
+            let ns: NsName = name.parse().unwrap();
+            inner.host.named.delete(&ns).unwrap();
+            let other = NetNs::make(std::slice::from_ref(&ns)).await.unwrap().remove(0);
+            inner.host.named.add(vec![(ns.clone(), other)]).await.unwrap();
+            inner.namespace_changed(NsEvent::Added(name.to_owned())).await;
+            assert_eq!(inner.live.ports[&port].state, PortState::Up, "{name}");
+            assert_ne!(inner.live.ports[&port].id, id, "{name}");
+            let netns = inner.open_namespace(&ns).unwrap();
+            assert!(ip(&netns, "-br link").await.contains("eth0"), "{name}");
+        }
     });
 }
 
