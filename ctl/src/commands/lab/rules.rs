@@ -15,6 +15,15 @@ use crate::failure::Failure;
 pub fn check(lab: &Lab, laid: &Lab, tree: &Node, wrong: &mut Vec<(Span, String)>) {
     subnets(lab, tree, wrong);
     of_two_ports(lab, tree, wrong);
+    for (switch, count) in lab.overfull() {
+        let at = lab.switches.iter().position(|one| one.name == switch.name);
+        let item = at.and_then(|at| tree.item("switches", at));
+        let cause = format!(
+            "{count} stations are set by hand there, and its FDB holds {}; take some out, or raise `fdb_capacity`",
+            switch.fdb_capacity
+        );
+        wrong.extend(item.map(|item| (item.span_of("fdb_capacity"), cause)));
+    }
     for (n, mirror) in lab.mirrors.iter().enumerate() {
         if let Some(item) = tree.item("mirrors", n) {
             check_mirror(mirror, laid, item, wrong);
