@@ -181,9 +181,9 @@ fn a_route_that_somebody_leads_another_way_is_missed_and_left_to_him() {
 #[test]
 fn what_is_taken_away_right_after_a_repair_stays_away() {
     let lab = Lab::new();
-    for (name, kind) in [("red", "veth"), ("blue", "tap")] {
+    for (name, kind, n) in [("red", "veth", 1), ("blue", "tap", 2)] {
         lab.ok(&format!(
-            "add-port {name} --type {kind} --addr 10.7.0.1/24 --addr fd07::1/64 --gateway 10.7.0.254 --force"
+            "add-port {name} --type {kind} --addr 10.7.0.{n}/24 --addr fd07::{n}/64 --gateway 10.7.0.254"
         ));
         let events = Events::follow(&lab, &[]);
         run(&format!("ip -n {name} link set eth0 down"));

@@ -135,6 +135,12 @@ fn an_interface_that_was_deleted_is_made_again() {
                 ip(&format!("-n {name} addr")).contains("10.0.0.")
             })
             .await;
+            // Edits wait until it is made whole: what goes before that is made once more.
+            let described = PortPatch(MergePatch::default().with("description", "back"));
+            control
+                .patch_port(&name.parse().unwrap(), described, NOT_DRY)
+                .await
+                .unwrap();
             ip(&format!("-n {name} link del eth0"));
             let patch = PortPatch(MergePatch::default().with("up", true));
             wait_for("missing", async || state(&control, name).await == PortState::Missing).await;
