@@ -152,15 +152,9 @@ impl<'a> Ingress<'a> {
         key: FdbKey,
     ) -> (Option<Learned>, Result<(), DropReason>) {
         let policy = self.port.policy();
-        if policy.learning.locked {
-            if self.switch.fdb.lookup(key) != Some(self.port.id) {
-                return (None, Err(DropReason::Locked));
-            }
-            // Who talks does not age.
-            if policy.learning.enabled {
-                effects.learn(self, key, policy.learn_rule(self.switch.vlan_limit));
-            }
-            return (None, Ok(()));
+        // Whom it knows there is learned from as elsewhere: who talks does not age.
+        if policy.learning.locked && self.switch.fdb.lookup(key) != Some(self.port.id) {
+            return (None, Err(DropReason::Locked));
         }
         if !policy.learning.enabled || self.switch.rspan.iter().any(|rspan| rspan.get() == key.vlan()) {
             return (None, Ok(()));
