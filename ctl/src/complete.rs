@@ -273,13 +273,7 @@ fn ask(path: &str) -> Value {
 }
 
 fn named(list: &Value, typed: &OsStr) -> Vec<CompletionCandidate> {
-    let typed = typed.to_string_lossy();
-    let names = list.as_array().into_iter().flatten();
-    let names = names.filter_map(|one| one["name"].as_str());
-    names
-        .filter(|name| name.starts_with(&*typed))
-        .map(CompletionCandidate::new)
-        .collect()
+    starting(of_list(list, |one| one["name"].as_str().map(str::to_owned)), typed)
 }
 
 /// The socket that the line names, else that of the environment, else the usual one.

@@ -170,25 +170,23 @@ fn a_wait_ends_with_its_client_and_with_a_reset() {
         tool
     };
     let begin = || begin_as(&["lab", "up", &file]);
+    let interrupt = |tool: Child| {
+        kill(Pid::from_raw(tool.id() as i32), Signal::SIGINT).unwrap();
+        let output = tool.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{told}");
+        assert!(told.contains("all is as it was before"), "{told}");
+        before.wait_until_same(|| Snapshot::of(&lab));
+    };
     // A file without a name is all that is there.
-    let nameless = std::fs::read_to_string(&file).unwrap().replace("name = \"t\"\n", "");
+    let nameless = fs::read_to_string(&file).unwrap().replace("name = \"t\"\n", "");
     let tool = begin_as(&["apply", "--yes", &lab.lab_file(&nameless)]);
-    kill(Pid::from_raw(tool.id() as i32), Signal::SIGINT).unwrap();
-    let output = tool.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{told}");
-    assert!(told.contains("all is as it was before"), "{told}");
-    before.wait_until_same(|| Snapshot::of(&lab));
+    interrupt(tool);
     let tool = begin();
     // What is waited for is not what somebody has left.
     let told = lab.ctl("doctor").to_string();
     assert!(!told.contains("used by nobody"), "{told}");
-    kill(Pid::from_raw(tool.id() as i32), Signal::SIGINT).unwrap();
-    let output = tool.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{told}");
-    assert!(told.contains("all is as it was before"), "{told}");
-    before.wait_until_same(|| Snapshot::of(&lab));
+    interrupt(tool);
     // What others did meanwhile is theirs.
     let tool = begin();
     lab.ok("add-port other");

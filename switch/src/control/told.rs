@@ -63,10 +63,7 @@ impl Hearing {
 
     /// All that is told by now has a number below this.
     pub fn by_now(&self) -> u64 {
-        let mut told = self.told();
-        told.take_in(&self.monitor);
-        self.taken_in.notify_one();
-        told.number
+        self.told_by_now().number
     }
 
     /// Takes the first, with its number.
@@ -76,14 +73,21 @@ impl Hearing {
 
     /// Whether it was told by now that an interface was down, which is to be looked into yet.
     pub fn is_down_ahead(&self, nsid: Option<i32>, index: u32) -> bool {
-        let mut told = self.told();
-        told.take_in(&self.monitor);
-        self.taken_in.notify_one();
-        told.numbers.contains_key(&About::Link(nsid, index, Is::Down))
+        self.told_by_now()
+            .numbers
+            .contains_key(&About::Link(nsid, index, Is::Down))
     }
 
     pub fn is_empty(&self) -> bool {
         self.told().is_empty()
+    }
+
+    /// With what the kernel has told meanwhile, of which whoever waits is told.
+    fn told_by_now(&self) -> MutexGuard<'_, Told> {
+        let mut told = self.told();
+        told.take_in(&self.monitor);
+        self.taken_in.notify_one();
+        told
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
